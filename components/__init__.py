@@ -1,0 +1,1 @@
+"""The stages of the recommendation pipeline, one room a stage."""

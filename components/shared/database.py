@@ -1,0 +1,123 @@
+"""Connections to PostgreSQL, from a reference to a secret; and the versions of the schemas that the stages share."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg2
+from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import cursor as Cursor
+
+from components.shared.errors import UserError
+
+COPY_BUFFER = 1 << 20
+"""Bytes that COPY moves at a time: psycopg2's default of 8 KB is several times slower."""
+
+SCHEMA_VERSIONS = {"steam": 1, "recsys": 1}
+"""The version of each schema that this code reads and writes."""
+
+__all__ = ["COPY_BUFFER", "Connection", "Cursor", "connect", "create_schema", "require_schema", "resolve_secret"]
+
+
+def resolve_secret(reference: str) -> str:
+    """The secret that a reference such as `env:DATABASE_URL` names.
+
+    Secrets are named in parameters, never passed: the value exists only inside the step.
+
+    Raises:
+        UserError: the reference has another form, or what it names is not set.
+    """
+    kind, _, name = reference.partition(":")
+    if kind != "env" or not name:
+        raise UserError("A database is named as env:NAME, after the environment variable that holds its URL.")
+    value = os.environ.get(name)
+    if not value:
+        raise UserError(f"The environment variable {name} is not set: set it to postgresql://user@host:port/database.")
+    return value
+
+
+@contextmanager
+def connect(reference: str, *, application: str = "steam-recsys") -> Iterator[Connection]:
+    """Open one transaction on the database that a reference names: committed at the end, rolled back on an error.
+
+    Raises:
+        UserError: the database cannot be reached, refuses the password, or does not exist.
+    """
+    url = resolve_secret(reference)
+    try:
+        connection = psycopg2.connect(url, application_name=application, connect_timeout=10)
+    except (psycopg2.OperationalError, psycopg2.ProgrammingError) as error:
+        raise UserError(_connection_sentence(reference, str(error))) from None
+    try:
+        with connection:
+            yield connection
+    finally:
+        connection.close()
+
+
+def _connection_sentence(reference: str, error: str) -> str:
+    name = reference.partition(":")[2]
+    reason = re.sub(r"\s+", " ", error).strip()
+    if "password authentication failed" in reason or "no password supplied" in reason:
+        return f"The database in {name} refused the user or the password: correct {name}."
+    if re.search(r'database "[^"]*" does not exist', reason):
+        return f"The database that {name} names does not exist on its server: create it or correct {name}."
+    if "invalid dsn" in reason or "invalid connection option" in reason or "missing" in reason:
+        return f"{name} is not a PostgreSQL URL: set it to postgresql://user@host:port/database."
+    return f"The database in {name} cannot be reached: check that the server is up and that {name} is right."
+
+
+def create_schema(connection: Connection, schema: str) -> None:
+    """Create a schema from `components/shared/sql/<schema>.sql` where it does not exist.
+
+    Raises:
+        UserError: the schema exists in another version.
+    """
+    with connection.cursor() as cursor:
+        # Two runs that start together must not both create it.
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [f"steam-recsys:{schema}"])
+        if _schema_exists(cursor, schema):
+            _check_version(cursor, schema)
+            return
+        cursor.execute((Path(__file__).parent / "sql" / f"{schema}.sql").read_text())
+        cursor.execute(
+            f"INSERT INTO {schema}.schema_version (version) VALUES (%s)",  # noqa: S608 - a name from SCHEMA_VERSIONS
+            [SCHEMA_VERSIONS[schema]],
+        )
+
+
+def require_schema(connection: Connection, schema: str) -> None:
+    """Check that a schema is there in the version that this code reads.
+
+    Raises:
+        UserError: it is missing, or of another version.
+    """
+    with connection.cursor() as cursor:
+        if not _schema_exists(cursor, schema):
+            remedy = {"steam": "run the ingestion pipeline first", "recsys": "run the inference pipeline first"}[schema]
+            raise UserError(f"The database has no schema {schema}: {remedy}.")
+        _check_version(cursor, schema)
+
+
+def _schema_exists(cursor: Cursor, schema: str) -> bool:
+    cursor.execute("SELECT to_regnamespace(%s) IS NOT NULL", [schema])
+    row = cursor.fetchone()
+    return bool(row and row[0])
+
+
+def _check_version(cursor: Cursor, schema: str) -> None:
+    wanted, found = SCHEMA_VERSIONS[schema], None
+    cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [f"{schema}.schema_version"])
+    if (row := cursor.fetchone()) and row[0]:
+        cursor.execute(f"SELECT max(version) FROM {schema}.schema_version")  # noqa: S608 - a name from SCHEMA_VERSIONS
+        found = row[0] if (row := cursor.fetchone()) else None
+    if found != wanted:
+        described = f"is of version {found}" if found is not None else "was not made by this project"
+        raise UserError(
+            f"The schema {schema} in the database {described}, this code needs version {wanted}: "
+            f"back it up, drop it with DROP SCHEMA {schema} CASCADE, and run again."
+        )

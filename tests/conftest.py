@@ -1,0 +1,50 @@
+"""Real parts for the tests: a PostgreSQL server for the session, a fresh database for each test."""
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from components.shared.database import create_schema
+from demo.postgres import EmbeddedPostgres
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def database(postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The reference to a new, empty database."""
+    monkeypatch.setenv("DATABASE_URL", postgres.ensure_database(f"test_{secrets.token_hex(6)}"))
+    return "env:DATABASE_URL"
+
+
+@pytest.fixture
+def connection(database: str, postgres: EmbeddedPostgres) -> Iterator[psycopg2.extensions.connection]:
+    """An autocommit connection to the test's database, for looking at what a stage left there."""
+    import os
+
+    connection = psycopg2.connect(os.environ["DATABASE_URL"])
+    connection.autocommit = True
+    yield connection
+    connection.close()
+
+
+@pytest.fixture
+def shop(connection: psycopg2.extensions.connection) -> psycopg2.extensions.connection:
+    """A connection to a database that has the operational schema, still empty."""
+    create_schema(connection, "steam")
+    return connection
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> str:
+    """A new, empty store for models, predictions and journals."""
+    return str(tmp_path / "store")
