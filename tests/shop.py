@@ -27,7 +27,7 @@ def add_game(
             )
         if ram_gb is not None:
             cursor.execute(
-                "INSERT INTO steam.game_requirements (game_id, level, ram_gb, requirements) VALUES (%s, 'minimum', %s, '')",
+                "INSERT INTO steam.game_requirements VALUES (%s, 'minimum', NULL, NULL, %s, NULL, NULL, NULL, '')",
                 [game_id, ram_gb],
             )
     return game_id
