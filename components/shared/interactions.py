@@ -49,17 +49,29 @@ class Interactions:
     @property
     def dated(self) -> Bools:
         """Which rows can be placed in time, bool [n]."""
-        return self.days != UNDATED
+        return np.not_equal(self.days, UNDATED)
 
 
-def load_interactions(snapshot: Snapshot) -> Interactions:
+def load_interactions(snapshot: Snapshot, users: tuple[int, int] | None = None) -> Interactions:
     """Read a snapshot's reviews by known users; of several reviews of a game by one user the latest counts.
 
-    The latest is the one with the newest date, the highest review id among equals; a dated review is later than an
-    undated one. Rows come ordered by user, then day, then review id.
+    Args:
+        snapshot: the snapshot.
+        users: the first and the last user id to read, both included; None reads all.
+
+    Returns:
+        Interactions ordered by user, then day, then review id. The latest of a user's reviews of a game is the one
+        with the newest date, the highest review id among equals; a dated review is later than an undated one.
     """
     columns = ["user_id", "game_id", "reviewed_on", "recommended", "hours_played", "review_id"]
-    table = snapshot.dataset("reviews").to_table(columns=columns, filter=pc.field("user_id").is_valid())
+    wanted = pc.field("user_id").is_valid()
+    if users is not None:
+        wanted = (pc.field("user_id") >= users[0]) & (pc.field("user_id") <= users[1])
+    table = snapshot.dataset("reviews").to_table(columns=columns, filter=wanted)
+    return _latest_of_each_pair(table)
+
+
+def _latest_of_each_pair(table: pa.Table) -> Interactions:
     users = _numpy(table["user_id"], np.int64)
     games = _numpy(table["game_id"], np.int32)
     days = _numpy(pc.fill_null(table["reviewed_on"].cast(pa.int32()), UNDATED), np.int32)
@@ -94,4 +106,4 @@ def split_by_time(interactions: Interactions, cutoff: int) -> tuple[Interactions
 
 
 def _numpy(column: pa.ChunkedArray, dtype: type) -> npt.NDArray[Any]:
-    return column.to_numpy().astype(dtype, copy=False)
+    return np.asarray(column.to_numpy(), dtype=dtype)

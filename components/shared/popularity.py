@@ -27,7 +27,8 @@ def recent_popularity(
     """
     counts = (positions >= 0) & (days != UNDATED) & (days < as_of)
     ages = as_of - days[counts].astype(np.float64)
-    return np.bincount(positions[counts], weights=np.exp(-ages / decay_days), minlength=n_games)
+    weights = np.exp(-ages / decay_days)
+    return np.bincount(positions[counts], weights=weights, minlength=n_games).astype(np.float64)
 
 
 def popularity(positions: npt.NDArray[np.integer], n_games: int) -> npt.NDArray[np.float64]:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,13 @@ from components.shared.errors import UserError
 
 @dataclass
 class StageRecord:
-    """What one stage did: wall time in seconds, peak resident memory in MB, its own facts, and why it failed."""
+    """What one stage did: start (ISO 8601, UTC), wall time in seconds, peak resident memory in MB, its own facts, and
+    why it failed. A stage that is spread over several tasks leaves one record a `part`.
+    """
 
     stage: str
+    started_at: str
+    part: str = ""
     seconds: float = 0.0
     peak_memory_mb: float = 0.0
     facts: dict[str, Any] = field(default_factory=dict)
@@ -31,29 +36,31 @@ class StageRecord:
 
 
 @contextmanager
-def stage(name: str, store: str, run: str) -> Iterator[StageRecord]:
+def stage(name: str, store: str, run: str, part: str = "") -> Iterator[StageRecord]:
     """Run the body as a stage; the body may add to the record's facts.
 
     A `UserError` ends the process with exit code 1 and its one sentence. Any other exception is a bug: it is recorded
     and goes on, with its stack trace.
     """
-    record = StageRecord(name)
+    record = StageRecord(name, datetime.now(UTC).isoformat(), part)
     started = time.perf_counter()
-    log(name, "started")
+    title = f"{name} {part}".rstrip()
+    log(title, "started")
     try:
         yield record
     except UserError as error:
         record.error = str(error)
-        log(name, f"failed: {error}")
+        log(title, f"failed: {error}")
         raise SystemExit(1) from None
     except Exception as error:
         record.error = f"{type(error).__name__}: {error}"
+        log(title, f"failed: {record.error}")
         raise
     finally:
         record.seconds = round(time.perf_counter() - started, 3)
         record.peak_memory_mb = _peak_memory_mb()
         _write(record, Path(store) / "runs" / run)
-    log(name, f"done in {record.seconds:.1f} s, peak memory {record.peak_memory_mb:,.0f} MB")
+    log(title, f"done in {record.seconds:.1f} s, peak memory {record.peak_memory_mb:,.0f} MB")
 
 
 def log(name: str, message: str) -> None:
@@ -62,13 +69,15 @@ def log(name: str, message: str) -> None:
 
 
 def read_journal(store: str, run: str) -> list[StageRecord]:
-    """The records of a run's stages, ordered by name."""
-    return [StageRecord(**json.loads(path.read_text())) for path in sorted((Path(store) / "runs" / run).glob("*.json"))]
+    """The records of a run's stages, in the order in which they started."""
+    records = [StageRecord(**json.loads(path.read_text())) for path in (Path(store) / "runs" / run).glob("*.json")]
+    return sorted(records, key=lambda record: (record.started_at, record.part))
 
 
 def _write(record: StageRecord, journal: Path) -> None:
     journal.mkdir(parents=True, exist_ok=True)
-    (journal / f"{record.stage}.json").write_text(json.dumps(asdict(record), indent=2) + "\n")
+    name = f"{record.stage}-{record.part}" if record.part else record.stage
+    (journal / f"{name}.json").write_text(json.dumps(asdict(record), indent=2) + "\n")
 
 
 def _peak_memory_mb() -> float:

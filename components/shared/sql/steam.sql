@@ -21,8 +21,7 @@ CREATE TABLE steam.games (
     positive_share real,             -- the .81 of "81% of 62,791"
     positive_share_of bigint,        -- the 62,791 of "81% of 62,791": another quantity than reviews_total
     english_reviews bigint,
-    link text,
-    updated_at timestamptz NOT NULL DEFAULT now()
+    link text
 );
 
 CREATE TABLE steam.game_requirements (

@@ -1,0 +1,64 @@
+# Steam RecSys: the commands. `make help` lists them.
+
+PYTHON ?= python3
+LOCAL ?= local
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed-$(shell cat requirements/dev.txt pyproject.toml | cksum | cut -d' ' -f1)
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+export TF_USE_LEGACY_KERAS = 1
+export TF_CPP_MIN_LOG_LEVEL = 2
+export TF_ENABLE_ONEDNN_OPTS = 0
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint user psql stop golden lock clean
+
+help: ## List the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(INSTALLED) ## Make the virtual environment from the locked requirements
+
+$(INSTALLED): requirements/dev.txt requirements/uv.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "make: Python 3.11, 3.12 or 3.13 is needed, this is %d.%d: name one with make PYTHON=python3.11." % sys.version_info[:2])'
+	@echo "make: installing the locked requirements into $(VENV)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/pip install --quiet --require-hashes -r requirements/uv.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup ## Run the whole loop: on synthetic reviews, or on DATA=folder in the raw layout
+	@$(BIN)/python -m demo --place "$(LOCAL)" run $(if $(DATA),--data "$(DATA)")
+
+test: setup ## Check style and types, and run every test
+	@$(MAKE) --no-print-directory lint
+	@$(BIN)/python -m pytest
+
+lint: setup ## Check style and types
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/mypy
+
+user: setup ## Show a user's recommendations: USER=name or id, RANK_BY=newest, GENRE=Action
+	@$(BIN)/python -m demo --place "$(LOCAL)" user "$(USER)" $(if $(RANK_BY),--rank-by "$(RANK_BY)") $(if $(GENRE),--genre "$(GENRE)")
+
+psql: setup ## Open the demo's database
+	@$(BIN)/python -m demo --place "$(LOCAL)" psql
+
+stop: ## Stop the demo's database
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m demo --place "$(LOCAL)" stop; fi
+
+golden: setup ## Write the golden copies of the compiled pipelines anew, to be reviewed as a diff
+	@for target in local docker kubeflow vertex; do \
+	  $(BIN)/python compile.py --target $$target --output tests/pipelines/golden/$$target; done
+
+lock: setup ## Resolve the requirements anew, with hashes
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --custom-compile-command "make lock" \
+	  pyproject.toml --extra model --extra dev --output-file requirements/dev.txt
+	@for image in data model; do \
+	  $(BIN)/uv pip compile --quiet --universal --generate-hashes --custom-compile-command "make lock" \
+	    pyproject.toml $$([ $$image = model ] && echo --extra model) \
+	    --constraint requirements/dev.txt --output-file requirements/$$image.txt; done
+
+clean: stop ## Remove everything that was installed or made here
+	@rm -rf $(VENV) $(LOCAL) build

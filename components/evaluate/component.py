@@ -1,0 +1,38 @@
+"""The evaluation stage as KFP components: the verdict, then the promotion that it allows."""
+
+from kfp import dsl
+
+from components.shared.images import DATA_IMAGE
+
+
+@dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
+def evaluate(
+    snapshot: dsl.Input[dsl.Dataset],
+    model: dsl.Input[dsl.Model],
+    store: str,
+    run: str,
+    metrics: dsl.Output[dsl.Metrics],
+    report: dsl.Output[dsl.HTML],
+    evaluation: dsl.Output[dsl.Artifact],
+) -> bool:
+    """The challenger against baselines and champion on held-out time. Returns whether it is to be promoted."""
+    from components.evaluate.evaluation import evaluate_model
+    from components.shared.stage import stage
+
+    with stage("evaluate", store, run) as record:
+        evaluated = evaluate_model(snapshot.path, model.path, store)
+        evaluated.write(evaluation.path, report.path)
+        record.facts.update(evaluated.facts())
+        for name, figure in evaluated.metrics.items():
+            metrics.log_metric(name, figure)
+    return evaluated.verdict.promote
+
+
+@dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
+def promote(model: dsl.Input[dsl.Model], evaluation: dsl.Input[dsl.Artifact], store: str, run: str) -> str:
+    """The challenger → champion. Returns its version."""
+    from components.evaluate.promotion import promote as make_champion
+    from components.shared.stage import stage
+
+    with stage("promote", store, run):
+        return make_champion(store, model.path, evaluation.path)

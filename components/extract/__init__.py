@@ -1,0 +1,1 @@
+"""The operational schema → a Parquet snapshot."""

@@ -1,0 +1,1 @@
+"""Raw CSV → the operational schema in PostgreSQL."""

@@ -1,0 +1,17 @@
+"""The ingestion stage as a KFP component."""
+
+from kfp import dsl
+
+from components.shared.images import DATA_IMAGE
+
+
+@dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
+def ingest(raw: str, database: str, year: int, max_rejected_share: float, store: str, run: str) -> int:
+    """Raw CSV → PostgreSQL. Returns the number of new and changed reviews."""
+    from components.ingest.ingestion import ingest as load
+    from components.shared.stage import stage
+
+    with stage("ingest", store, run) as record:
+        loaded = load(raw, database, year=year or None, max_rejected_share=max_rejected_share)
+        record.facts.update(loaded.facts())
+    return loaded.inserted + loaded.updated

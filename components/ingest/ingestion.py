@@ -1,0 +1,123 @@
+"""The stage: raw files → the operational schema, all of it or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+from components.ingest.huggingface import download, is_huggingface
+from components.ingest.load import copy_into, create_staging, merge, replace_rejects
+from components.ingest.raw import GAMES, RANKINGS, REVIEWS, RawFile, RawRow, check_folder, read_rows
+from components.ingest.staging import Rejects, game_converter, ranking_converter, review_converter, staged_rows
+from components.shared.database import Cursor, connect, create_schema
+from components.shared.errors import UserError
+from components.shared.stage import log
+
+MAX_REJECTED_SHARE = 0.01
+PROGRESS_ROWS = 250_000
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What a load read and what it changed.
+
+    Attributes:
+        rows: rows read, a file.
+        rejected: rows put aside, a reason.
+        inserted: new reviews.
+        updated: reviews that were there and differed.
+    """
+
+    rows: dict[str, int]
+    rejected: dict[str, int]
+    inserted: int
+    updated: int
+
+    def facts(self) -> dict[str, Any]:
+        """The same as plain values, for the journal and artifacts."""
+        return asdict(self)
+
+
+def ingest(
+    raw: str, database: str, *, year: int | None = None, max_rejected_share: float = MAX_REJECTED_SHARE
+) -> Ingested:
+    """Load the three raw files of a folder into the schema `steam`.
+
+    Args:
+        raw: a folder in the raw layout, or `hf://OWNER/NAME/FOLDER`, a data set on Hugging Face.
+        database: a reference such as `env:DATABASE_URL`.
+        year: of dates without one; None takes the year of the file's newest dated row.
+        max_rejected_share: the run stops, and nothing is changed, where more of a file's rows cannot be read.
+
+    Raises:
+        UserError: the raw files or the database are not as they must be.
+    """
+    folder = download(raw) if is_huggingface(raw) else Path(raw)
+    check_folder(folder)
+    today = datetime.now(UTC).date()
+    with connect(database, application="steam-recsys ingest") as connection:
+        create_schema(connection, "steam")
+        with connection.cursor() as cursor:
+            create_staging(cursor)
+            rejects = [_stage(cursor, folder, raw_file, today) for raw_file in (GAMES, REVIEWS, RANKINGS)]
+            for rejected in rejects:
+                check_rejected_share(rejected, max_rejected_share)
+                replace_rejects(cursor, rejected)
+            changes = merge(cursor, year)
+            cursor.execute("ANALYZE steam.reviews, steam.users, steam.games")
+    done = Ingested({r.file: r.rows for r in rejects}, _reasons(rejects), changes["inserted"], changes["updated"])
+    log("ingest", f"{done.inserted:,} reviews are new, {done.updated:,} differed, the others were there already")
+    return done
+
+
+def check_rejected_share(rejects: Rejects, max_share: float) -> None:
+    """Stop where too many of a file's rows cannot be read.
+
+    Raises:
+        UserError: more than `max_share` (0 to 1) of the rows were rejected.
+    """
+    rejected = len(rejects.rejected)
+    if rejected <= max_share * rejects.rows:
+        return
+    reasons = "; ".join(f"{reason}: {count:,}" for reason, count in list(rejects.by_reason().items())[:3])
+    line = rejects.rejected[0][0]
+    raise UserError(
+        f"{rejects.file} has {rejected:,} of {rejects.rows:,} rows that cannot be read, more than the "
+        f"{max_share:.1%} allowed ({reasons}; the first on line {line}): mend the file or allow a larger share."
+    )
+
+
+def _stage(cursor: Cursor, folder: Path, raw_file: RawFile, today: date) -> Rejects:
+    table, converter = _STAGING[raw_file.name]
+    rejects = Rejects(raw_file.name)
+    rows = _with_progress(read_rows(folder, raw_file), raw_file.name)
+    copy_into(cursor, table, staged_rows(rows, converter(today), rejects))
+    log("ingest", f"{raw_file.name}: {rejects.rows:,} rows read, {len(rejects.rejected):,} put aside")
+    for reason, count in rejects.by_reason().items():
+        log("ingest", f"{raw_file.name}: put aside because {reason}: {count:,}")
+    return rejects
+
+
+_STAGING: dict[str, tuple[str, Callable[[date], Callable[[RawRow], str]]]] = {
+    GAMES.name: ("staged_games", lambda today: game_converter()),
+    REVIEWS.name: ("staged_reviews", review_converter),
+    RANKINGS.name: ("staged_rankings", lambda today: ranking_converter()),
+}
+
+
+def _with_progress(rows: Iterable[RawRow], name: str) -> Iterator[RawRow]:
+    for number, row in enumerate(rows, start=1):
+        if number % PROGRESS_ROWS == 0:
+            log("ingest", f"{name}: {number:,} rows")
+        yield row
+
+
+def _reasons(rejects: Iterable[Rejects]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for rejected in rejects:
+        for reason, count in rejected.by_reason().items():
+            total[reason] = total.get(reason, 0) + count
+    return total

@@ -1,0 +1,110 @@
+"""Staging tables and their merge into the operational schema, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from psycopg2 import sql
+
+from components.ingest.staging import CopyStream, Rejects
+from components.shared.database import COPY_BUFFER, Cursor
+from components.shared.stage import log
+
+FILE_TABLES = ("staged_games", "staged_reviews", "staged_rankings")
+
+# A list column of the descriptions file, the table of its names and the table that links them to games.
+_LISTS = (
+    ("genres", "genres", "genre_id", "game_genres"),
+    ("developers", "developers", "developer_id", "game_developers"),
+    ("publishers", "publishers", "publisher_id", "game_publishers"),
+)
+
+_MERGE_LIST = """
+INSERT INTO steam.{names} (name)
+SELECT listed.name FROM staged_games, jsonb_array_elements_text({column}) WITH ORDINALITY AS listed (name, place)
+WHERE NOT EXISTS (SELECT FROM steam.{names} WHERE {names}.name = listed.name)
+GROUP BY listed.name ORDER BY min((line, place));
+
+CREATE TEMP TABLE staged_links ON COMMIT DROP AS
+SELECT games.game_id, {names}.{id}
+FROM staged_games JOIN steam.games USING (name)
+CROSS JOIN LATERAL jsonb_array_elements_text({column}) AS listed (name)
+JOIN steam.{names} ON {names}.name = listed.name;
+
+DELETE FROM steam.{links} AS old USING staged_games JOIN steam.games USING (name)
+WHERE old.game_id = games.game_id
+    AND NOT EXISTS (SELECT FROM staged_links AS new WHERE (new.game_id, new.{id}) = (old.game_id, old.{id}));
+
+INSERT INTO steam.{links} SELECT * FROM staged_links ON CONFLICT DO NOTHING;
+
+DROP TABLE staged_links;
+"""
+
+
+def create_staging(cursor: Cursor) -> None:
+    """Create the staging tables of this transaction; a second load at the same time waits for this one."""
+    cursor.execute("SELECT pg_advisory_xact_lock(hashtext('steam-recsys:ingest'))")
+    cursor.execute(_sql("staging.sql"))
+
+
+def copy_into(cursor: Cursor, table: str, rows: Iterable[str]) -> None:
+    """COPY rows in the text format into a table of the staging area or of the schema `steam`."""
+    cursor.copy_expert(
+        sql.SQL("COPY {} FROM STDIN").format(sql.Identifier(*table.split("."))), CopyStream(rows), size=COPY_BUFFER
+    )
+
+
+def merge(cursor: Cursor, year: int | None) -> dict[str, int]:
+    """Merge the staging tables into the operational schema.
+
+    Args:
+        cursor: of the transaction that filled the staging tables.
+        year: of the dates without one; None takes the year of the newest dated row, and where there is none such
+            dates stay unknown.
+
+    Returns:
+        The number of reviews that were `inserted` and `updated`.
+    """
+    for table in FILE_TABLES:
+        cursor.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table)))
+    if year is None:
+        cursor.execute("SELECT extract(year FROM max(reviewed_on))::integer FROM staged_reviews")
+        row = cursor.fetchone()
+        year = row[0] if row else None
+    counts = {}
+    for name, statements in _steps(_sql("merge.sql")):
+        log("ingest", f"merging: {name}")
+        cursor.execute(statements, {"year": year})
+        counts[name] = cursor.rowcount
+        if name == "game descriptions":
+            _merge_lists(cursor)
+    return {"inserted": counts["new reviews"], "updated": counts["reviews that differ"]}
+
+
+def replace_rejects(cursor: Cursor, rejects: Rejects) -> None:
+    """Put a file's rejected rows into `steam.rejected_rows`, in place of those of its last load."""
+    cursor.execute("DELETE FROM steam.rejected_rows WHERE file = %s", [rejects.file])
+    copy_into(cursor, "steam.rejected_rows", rejects.copy_rows())
+
+
+def _merge_lists(cursor: Cursor) -> None:
+    for column, names, id_column, links in _LISTS:
+        identifiers = {
+            "column": sql.Identifier("staged_games", column),
+            "names": sql.Identifier(names),
+            "id": sql.Identifier(id_column),
+            "links": sql.Identifier(links),
+        }
+        cursor.execute(sql.SQL(_MERGE_LIST).format(**identifiers))
+
+
+def _steps(script: str) -> Iterator[tuple[str, str]]:
+    """The named steps of a script: `-- merge: name` begins one."""
+    for step in script.split("-- merge: ")[1:]:
+        title, _, statements = step.partition("\n")
+        yield title.partition(";")[0], statements
+
+
+def _sql(name: str) -> str:
+    return (Path(__file__).parent / name).read_text()

@@ -1,0 +1,111 @@
+-- Staging tables → the operational schema. A row that is there already is left alone unless something in it differs,
+-- so that ids and `updated_at` stay, and loading the same file again writes nothing. Run by components/ingest/load.py
+-- in the transaction that filled the staging tables.
+
+-- merge: users
+INSERT INTO steam.users (username)
+SELECT username FROM staged_reviews WHERE username IS NOT NULL
+    AND NOT EXISTS (SELECT FROM steam.users WHERE users.username = staged_reviews.username)
+GROUP BY username
+ORDER BY min(line);
+
+-- merge: games; those that any of the three files names: no row is lost for want of a description
+INSERT INTO steam.games (name)
+SELECT name FROM (
+    SELECT 1 AS source, line, name FROM staged_games
+    UNION ALL SELECT 2, line, game FROM staged_reviews
+    UNION ALL SELECT 3, line, game FROM staged_rankings
+) AS named
+WHERE NOT EXISTS (SELECT FROM steam.games WHERE games.name = named.name)
+GROUP BY name
+ORDER BY min((source, line));
+
+-- merge: game descriptions
+UPDATE steam.games
+SET (short_description, long_description, released_on, release_text, rating, reviews_total, positive_share,
+     positive_share_of, english_reviews, link)
+  = (staged.short_description, staged.long_description, staged.released_on, staged.release_text, staged.rating,
+     staged.reviews_total, staged.positive_share, staged.positive_share_of, staged.english_reviews, staged.link)
+FROM staged_games AS staged
+WHERE games.name = staged.name
+    AND (games.short_description, games.long_description, games.released_on, games.release_text, games.rating,
+         games.reviews_total, games.positive_share, games.positive_share_of, games.english_reviews, games.link)
+    IS DISTINCT FROM
+        (staged.short_description, staged.long_description, staged.released_on, staged.release_text, staged.rating,
+         staged.reviews_total, staged.positive_share, staged.positive_share_of, staged.english_reviews, staged.link);
+
+-- merge: system requirements
+CREATE TEMP TABLE staged_requirements ON COMMIT DROP AS
+SELECT games.game_id, said.*
+FROM staged_games
+JOIN steam.games USING (name)
+CROSS JOIN LATERAL jsonb_to_recordset(requirements) AS said (
+    level text, os text, processor text, ram_gb real, storage_gb real, graphics text, directx text, requirements text);
+
+DELETE FROM steam.game_requirements AS old
+USING staged_games JOIN steam.games USING (name)
+WHERE old.game_id = games.game_id
+    AND NOT EXISTS (SELECT FROM staged_requirements AS new WHERE (new.game_id, new.level) = (old.game_id, old.level));
+
+INSERT INTO steam.game_requirements AS old
+SELECT * FROM staged_requirements
+ON CONFLICT (game_id, level) DO UPDATE
+SET (os, processor, ram_gb, storage_gb, graphics, directx, requirements)
+  = (excluded.os, excluded.processor, excluded.ram_gb, excluded.storage_gb, excluded.graphics, excluded.directx,
+     excluded.requirements)
+WHERE (old.os, old.processor, old.ram_gb, old.storage_gb, old.graphics, old.directx, old.requirements)
+    IS DISTINCT FROM
+      (excluded.os, excluded.processor, excluded.ram_gb, excluded.storage_gb, excluded.graphics, excluded.directx,
+       excluded.requirements);
+
+-- merge: rankings; one that the file holds is replaced as a whole, so that a game that left it leaves it here too
+DELETE FROM steam.rankings AS old
+WHERE (genre, rank_type) IN (SELECT genre, rank_type FROM staged_rankings)
+    AND NOT EXISTS (
+        SELECT FROM staged_rankings AS new JOIN steam.games ON games.name = new.game
+        WHERE (new.genre, new.rank_type, games.game_id) = (old.genre, old.rank_type, old.game_id));
+
+INSERT INTO steam.rankings AS old (game_id, genre, rank_type, rank)
+SELECT games.game_id, new.genre, new.rank_type, new.rank
+FROM staged_rankings AS new JOIN steam.games ON games.name = new.game
+ORDER BY new.line
+ON CONFLICT (genre, rank_type, game_id) DO UPDATE SET rank = excluded.rank WHERE old.rank <> excluded.rank;
+
+-- merge: dates without a year
+UPDATE staged_reviews
+SET reviewed_on = make_date(%(year)s, month, day)
+WHERE month IS NOT NULL
+    AND (month <> 2 OR day <> 29 OR extract(day FROM make_date(%(year)s, 3, 1) - interval '1 day') = 29);
+
+-- merge: a key for each review
+-- A known author is recognised by user, game and day; an unknown one by the text as well, as nothing else tells one
+-- unknown author from another. Rows alike in all of that are told apart by their order.
+CREATE TEMP TABLE keyed_reviews ON COMMIT DROP AS
+SELECT line, user_id, game_id, recommended, hours_played, helpful, funny, reviewed_on, review,
+    md5(concat_ws('|', identity, row_number() OVER (PARTITION BY identity ORDER BY line)))::uuid AS source_key
+FROM (
+    SELECT staged_reviews.*, users.user_id, games.game_id,
+        concat_ws('|', coalesce(users.user_id::text, 'unknown'), games.game_id, coalesce(reviewed_on::text, 'undated'),
+                  CASE WHEN users.user_id IS NULL THEN md5(coalesce(review, '')) END) AS identity
+    FROM staged_reviews
+    JOIN steam.games ON games.name = staged_reviews.game
+    LEFT JOIN steam.users ON users.username = staged_reviews.username
+) AS identified;
+ANALYZE keyed_reviews;
+
+-- merge: reviews that differ
+UPDATE steam.reviews AS old
+SET recommended = new.recommended, hours_played = new.hours_played, helpful = new.helpful, funny = new.funny,
+    review = new.review, updated_at = now()
+FROM keyed_reviews AS new
+WHERE old.source_key = new.source_key
+    AND (old.recommended, old.hours_played, old.helpful, old.funny, old.review)
+    IS DISTINCT FROM (new.recommended, new.hours_played, new.helpful, new.funny, new.review);
+
+-- merge: new reviews
+INSERT INTO steam.reviews
+    (user_id, game_id, recommended, hours_played, helpful, funny, reviewed_on, review, source_key)
+SELECT user_id, game_id, recommended, hours_played, helpful, funny, reviewed_on, review, source_key
+FROM keyed_reviews AS new
+WHERE NOT EXISTS (SELECT FROM steam.reviews AS old WHERE old.source_key = new.source_key)
+ORDER BY line;

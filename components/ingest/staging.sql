@@ -1,0 +1,36 @@
+-- Where COPY puts the rows of a load; dropped at the end of its transaction.
+
+CREATE TEMP TABLE staged_games (
+    line bigint,
+    name text,
+    short_description text,
+    long_description text,
+    released_on date,
+    release_text text,
+    rating text,
+    reviews_total bigint,
+    positive_share real,
+    positive_share_of bigint,
+    english_reviews bigint,
+    link text,
+    genres jsonb,
+    developers jsonb,
+    publishers jsonb,
+    requirements jsonb
+) ON COMMIT DROP;
+
+CREATE TEMP TABLE staged_reviews (
+    line bigint,
+    username text,
+    game text,
+    recommended boolean,
+    hours_played real,
+    helpful bigint,
+    funny bigint,
+    reviewed_on date,
+    month smallint,   -- of a date without a year
+    day smallint,
+    review text
+) ON COMMIT DROP;
+
+CREATE TEMP TABLE staged_rankings (line bigint, game text, genre text, rank_type text, rank integer) ON COMMIT DROP;

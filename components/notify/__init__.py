@@ -1,0 +1,1 @@
+"""The outcome of a run, for those who were not watching."""

@@ -1,0 +1,16 @@
+"""The exit handler as a KFP component."""
+
+from kfp import dsl
+
+from components.shared.images import DATA_IMAGE
+
+
+@dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
+def record_run(status: dsl.PipelineTaskFinalStatus, pipeline: str, database: str, store: str, run: str) -> str:
+    """A run's outcome → PostgreSQL, failed runs too. Returns its state."""
+    from components.notify.outcome import record_outcome
+    from components.shared.stage import stage
+
+    with stage("notify", store, run):
+        outcome = record_outcome(database, store, run, pipeline, status.state, status.error_message)
+    return outcome.state

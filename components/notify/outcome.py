@@ -1,0 +1,65 @@
+"""The exit handler's stage: a run's outcome → `recsys.pipeline_runs`, failed runs too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+from psycopg2.extras import Json
+
+from components.shared.database import connect, create_schema
+from components.shared.stage import StageRecord, log, read_journal
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: `SUCCEEDED`, `FAILED` or `CANCELLED`, and why where it failed."""
+
+    state: str
+    error: str | None
+
+
+def decide_outcome(state: str, platform_error: str | None, stages: Sequence[StageRecord]) -> Outcome:
+    """A run's outcome from what the platform says and from what its stages left in the journal.
+
+    A stage's own sentence says more than the platform's message, so it goes first; and a stage that failed makes a
+    failed run, whatever the platform reports.
+    """
+    failed = [stage for stage in stages if stage.error]
+    if failed:
+        return Outcome("FAILED", f"{failed[0].stage}: {failed[0].error}")
+    if state == "SUCCEEDED":
+        return Outcome(state, None)
+    return Outcome(state, platform_error or "No stage says why: see the platform's log.")
+
+
+def record_outcome(database: str, store: str, run: str, pipeline: str, state: str, error: str | None) -> Outcome:
+    """Write a run's outcome, with its stages' durations and memory; again for the same run replaces it.
+
+    Raises:
+        UserError: the database cannot be reached, or has the schema `recsys` in another version.
+    """
+    stages = read_journal(store, run)
+    outcome = decide_outcome(state, error, stages)
+    finished = datetime.now(UTC)
+    started = datetime.fromisoformat(stages[0].started_at) if stages else finished
+    with connect(database, application="steam-recsys notify") as connection:
+        create_schema(connection, "recsys")
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO recsys.pipeline_runs (run_id, pipeline, state, error, started_at, finished_at, stages) "
+                "VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (run_id) DO UPDATE SET (state, error, finished_at, "
+                "stages) = (excluded.state, excluded.error, excluded.finished_at, excluded.stages)",
+                [
+                    run,
+                    pipeline,
+                    outcome.state,
+                    outcome.error,
+                    started,
+                    finished,
+                    Json(list(map(asdict, stages))),
+                ],
+            )
+    log("notify", f"{pipeline} run {run}: {outcome.state}{f', {outcome.error}' if outcome.error else ''}")
+    return outcome

@@ -1,0 +1,1 @@
+"""The champion × every user → recommendations, in shards of users."""

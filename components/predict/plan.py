@@ -1,0 +1,125 @@
+"""What a publication will hold, decided before it is computed: its version, its shards of users, its catalogue."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from components.predict.fallback import fallback_lists
+from components.predict.recommender import Recommender
+from components.shared.code import code_version
+from components.shared.errors import UserError
+from components.shared.interactions import UNDATED, Ints
+from components.shared.model_store import champion
+from components.shared.popularity import popularity, recent_popularity
+from components.shared.snapshot import Snapshot
+from components.shared.stage import log
+
+PLAN = "plan.json"
+CATALOGUE = "catalogue.parquet"
+POPULAR = "popular.parquet"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A publication to be: the champion and the snapshot that it is made from, and its shards.
+
+    `as_of` is the ISO date of the day after the newest review, `shards` the first and last user id of each shard.
+    """
+
+    version: str
+    model_version: str
+    snapshot_id: str
+    as_of: str
+    shards: list[tuple[int, int]]
+
+    def facts(self) -> dict[str, Any]:
+        """The same as plain values, for the journal and artifacts."""
+        return {**asdict(self), "shards": len(self.shards)}
+
+    @classmethod
+    def read(cls, folder: Path) -> Plan:
+        """The plan in a predictions folder.
+
+        Raises:
+            UserError: there is none.
+        """
+        try:
+            content = json.loads((folder / PLAN).read_text())
+        except FileNotFoundError:
+            raise UserError(f"{folder} holds no plan ({PLAN} is missing): run the inference pipeline.") from None
+        shards = [(first, last) for first, last in content.pop("shards")]
+        return cls(**content, shards=shards)
+
+
+def predictions_folder(store: str, version: str) -> Path:
+    """Where a publication's shards are written before they are published."""
+    return Path(store) / "predictions" / version
+
+
+def plan_predictions(snapshot: str | Path, store: str, users_per_shard: int) -> Plan:
+    """Decide on a publication and write its plan, its catalogue's popularity and its fallback lists to the store.
+
+    The same champion, snapshot and code make the same version: a run that is started again continues it.
+
+    Raises:
+        UserError: the model store has no champion, or `users_per_shard` is not positive.
+    """
+    if users_per_shard < 1:
+        raise UserError(f"users_per_shard is {users_per_shard}: give a number from 1.")
+    opened = Snapshot.open(snapshot)
+    model_version = Recommender.load(champion(store)).version
+    games = opened.table("games", ["game_id", "genres"])
+    days, positions = _days_and_positions(opened, games)
+    as_of = int(days.max(initial=UNDATED)) + 1 if (days != UNDATED).any() else 0
+    plan = Plan(
+        version=_version(as_of, model_version, opened.manifest.snapshot_id, users_per_shard),
+        model_version=model_version,
+        snapshot_id=opened.manifest.snapshot_id,
+        as_of=(date(1970, 1, 1) + timedelta(days=as_of)).isoformat(),
+        shards=_shards(opened, users_per_shard),
+    )
+    recent = recent_popularity(positions, days, as_of, games.num_rows)
+    total = popularity(positions, games.num_rows)
+    folder = predictions_folder(store, plan.version)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(games.append_column("popularity", pa.array(recent)), folder / CATALOGUE)
+    _write(fallback_lists(games, opened.table("rankings"), recent, total), folder / POPULAR)
+    (folder / PLAN).write_text(json.dumps(asdict(plan), indent=2) + "\n")
+    log("plan", f"publication {plan.version}: model {model_version}, {len(plan.shards)} shards of users")
+    return plan
+
+
+def _days_and_positions(snapshot: Snapshot, games: pa.Table) -> tuple[Ints, Ints]:
+    """Each review's day and its game's position in the catalogue; unknown authors' reviews count for popularity."""
+    reviews = snapshot.table("reviews", ["game_id", "reviewed_on"])
+    days = pc.fill_null(reviews["reviewed_on"].cast(pa.int32()), UNDATED).to_numpy()
+    positions = np.searchsorted(games["game_id"].to_numpy(), reviews["game_id"].to_numpy())
+    return days.astype(np.int32), positions.astype(np.int32)
+
+
+def _shards(snapshot: Snapshot, users_per_shard: int) -> list[tuple[int, int]]:
+    users = np.sort(snapshot.table("users")["user_id"].to_numpy())
+    starts = range(0, len(users), users_per_shard)
+    return [(int(users[start]), int(users[min(start + users_per_shard, len(users)) - 1])) for start in starts]
+
+
+def _version(as_of: int, model_version: str, snapshot_id: str, users_per_shard: int) -> str:
+    made_from = f"{model_version} {snapshot_id} {code_version()} {users_per_shard}"
+    newest = date(1970, 1, 1) + timedelta(days=max(as_of - 1, 0))
+    return f"{newest:%Y%m%d}-{hashlib.sha256(made_from.encode()).hexdigest()[:8]}"
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    temporary = path.with_suffix(".tmp")
+    pq.write_table(table, temporary, compression="zstd")
+    temporary.replace(path)

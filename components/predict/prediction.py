@@ -1,0 +1,105 @@
+"""The stage: one shard of users → their recommendations, in a Parquet file of the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from components.predict.plan import CATALOGUE, Plan, predictions_folder
+from components.predict.recommender import Catalogue, Recommender
+from components.shared.interactions import Ints, Longs, load_interactions
+from components.shared.model_store import model_folder
+from components.shared.schemas import RECOMMENDATIONS
+from components.shared.snapshot import Snapshot
+from components.shared.stage import log
+
+RECOMMENDED_GAMES = 50
+BATCH_USERS = 1024
+PROGRESS_USERS = 100_000
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """A finished shard: its number and its users."""
+
+    shard: int
+    users: int
+
+    def facts(self) -> dict[str, Any]:
+        """The same as plain values, for the journal and artifacts."""
+        return asdict(self)
+
+
+def predict_shard(snapshot: str | Path, store: str, version: str, shard: int) -> Predicted:
+    """Recommend the best unseen games to each user of a shard.
+
+    The shard's file appears whole or not at all, and is the same each time. A user without reviews gets the games that
+    are popular now; a game that the user has reviewed, with or without a date, is never recommended.
+
+    Args:
+        snapshot: the snapshot's folder.
+        store: the store with the plan and the model.
+        version: the publication's version.
+        shard: its number in the plan.
+    """
+    folder = predictions_folder(store, version)
+    plan = Plan.read(folder)
+    opened = Snapshot.open(snapshot)
+    catalogue_table = pq.read_table(folder / CATALOGUE)
+    game_ids = catalogue_table["game_id"].to_numpy().astype(np.int32)
+    catalogue = Recommender.load(model_folder(store, plan.model_version)).for_catalogue(
+        game_ids, catalogue_table["genres"].to_pylist(), catalogue_table["popularity"].to_numpy()
+    )
+    users, offsets, positions = _histories(opened, plan.shards[shard], game_ids)
+    path = folder / "recommendations" / f"shard-{shard:05}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    with pq.ParquetWriter(temporary, RECOMMENDATIONS, compression="zstd") as writer:
+        for batch in _recommend(catalogue, game_ids, users, offsets, positions):
+            writer.write_batch(batch)
+    temporary.replace(path)
+    return Predicted(shard, len(users))
+
+
+def _histories(snapshot: Snapshot, users: tuple[int, int], game_ids: Ints) -> tuple[Longs, Longs, Ints]:
+    """The users of a range, ordered, and their histories: offsets [n_users + 1] into catalogue positions."""
+    in_range = (pc.field("user_id") >= users[0]) & (pc.field("user_id") <= users[1])
+    ids = np.sort(snapshot.dataset("users").to_table(filter=in_range)["user_id"].to_numpy())
+    interactions = load_interactions(snapshot, users)
+    offsets = np.append(np.searchsorted(interactions.users, ids), len(interactions)).astype(np.int64)
+    return ids, offsets, np.searchsorted(game_ids, interactions.games).astype(np.int32)
+
+
+def _recommend(
+    catalogue: Catalogue, game_ids: Ints, users: Longs, offsets: Longs, positions: Ints
+) -> Iterator[pa.RecordBatch]:
+    for start in range(0, len(users), BATCH_USERS):
+        end = min(start + BATCH_USERS, len(users))
+        history = positions[offsets[start] : offsets[end]]
+        recommended, scores, because = catalogue.recommend(
+            offsets[start : end + 1] - offsets[start], history, RECOMMENDED_GAMES
+        )
+        found = recommended >= 0
+        lengths = found.sum(axis=1)
+        reasons = because[found]
+        columns = [
+            pa.array(users[start:end], pa.int64()),
+            _lists(pa.array(game_ids[recommended[found]], pa.int32()), lengths),
+            _lists(pa.array(scores[found], pa.float32()), lengths),
+            _lists(pa.array(game_ids[reasons], pa.int32(), mask=reasons < 0), lengths),
+        ]
+        if end // PROGRESS_USERS > start // PROGRESS_USERS:
+            log("predict", f"{end:,} of {len(users):,} users")
+        yield pa.RecordBatch.from_arrays(columns, schema=RECOMMENDATIONS)
+
+
+def _lists(values: pa.Array, lengths: Longs) -> pa.ListArray:
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)

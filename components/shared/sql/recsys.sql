@@ -1,0 +1,209 @@
+-- What the pipelines publish for the shop. Its developers read recsys.recommended_games(...), the views
+-- recsys.recommendations and recsys.popular_games, and recsys.publications; the rest is the pipelines' own.
+
+CREATE SCHEMA recsys;
+COMMENT ON SCHEMA recsys IS 'Game recommendations, published daily. Start with recsys.recommended_games(user_id).';
+
+CREATE TABLE recsys.schema_version (version integer PRIMARY KEY);
+
+CREATE TABLE recsys.publications (
+    version text PRIMARY KEY,
+    model_version text NOT NULL,
+    snapshot_id text NOT NULL,
+    users bigint NOT NULL,
+    rows bigint NOT NULL,
+    as_of date NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    published_at timestamptz,
+    made_current_at timestamptz,
+    current boolean NOT NULL DEFAULT false CHECK (NOT current OR published_at IS NOT NULL)
+);
+CREATE UNIQUE INDEX publications_current ON recsys.publications (current) WHERE current;
+
+COMMENT ON TABLE recsys.publications IS
+    'The versions of the recommendations that are kept. One of them is current: the one that the views show.';
+COMMENT ON COLUMN recsys.publications.model_version IS 'The model that made the recommendations.';
+COMMENT ON COLUMN recsys.publications.snapshot_id IS 'The snapshot of the schema steam that they were made from.';
+COMMENT ON COLUMN recsys.publications.users IS 'Users with recommendations of their own.';
+COMMENT ON COLUMN recsys.publications.rows IS 'Recommended games, summed over those users.';
+COMMENT ON COLUMN recsys.publications.as_of IS 'The day that recent popularity was counted up to.';
+COMMENT ON COLUMN recsys.publications.created_at IS 'When its tables were complete.';
+COMMENT ON COLUMN recsys.publications.published_at IS
+    'When it first became current; null while it never was, which lasts only for moments in a publication.';
+COMMENT ON COLUMN recsys.publications.made_current_at IS 'When it last became current: a rollback counts.';
+COMMENT ON COLUMN recsys.publications.current IS 'Whether the views show it: true for one version at most.';
+
+CREATE TABLE recsys.pipeline_runs (
+    run_id text PRIMARY KEY,
+    pipeline text NOT NULL,
+    state text NOT NULL,
+    error text,
+    started_at timestamptz,
+    finished_at timestamptz,
+    stages jsonb NOT NULL DEFAULT '[]'
+);
+COMMENT ON TABLE recsys.pipeline_runs IS 'Runs of the pipelines: how each ended, and what its stages took and reported.';
+COMMENT ON COLUMN recsys.pipeline_runs.error IS 'Why the run failed; null where it did not.';
+COMMENT ON COLUMN recsys.pipeline_runs.stages IS
+    'One object a stage: its name, seconds, peak memory in MB, facts, and error where it failed.';
+
+-- Empty until the first publication, which repoints both views in one transaction, as every later one does.
+CREATE VIEW recsys.recommendations AS
+    SELECT NULL::bigint AS user_id, NULL::integer[] AS game_ids, NULL::real[] AS scores, NULL::integer[] AS because,
+           NULL::text AS version
+    WHERE false;
+CREATE VIEW recsys.popular_games AS
+    SELECT NULL::text AS genre, NULL::integer AS rank, NULL::integer AS game_id, NULL::real AS score,
+           NULL::text AS version
+    WHERE false;
+
+COMMENT ON VIEW recsys.recommendations IS
+    'The current recommendations, one row a user who has a history. Empty before the first publication.';
+COMMENT ON COLUMN recsys.recommendations.game_ids IS 'Games of steam.games, the most relevant first; at least one.';
+COMMENT ON COLUMN recsys.recommendations.scores IS
+    'The model''s score of each of game_ids, in the same order. Scores compare within one row only.';
+COMMENT ON COLUMN recsys.recommendations.because IS
+    'For each of game_ids, the game of the user''s history that weighed most, or null.';
+COMMENT ON COLUMN recsys.recommendations.version IS 'The publication, the same in every row.';
+COMMENT ON VIEW recsys.popular_games IS
+    'The current fallback lists, for users without a history: overall and by genre. Empty before the first publication.';
+COMMENT ON COLUMN recsys.popular_games.genre IS 'A genre, or the empty string: the overall list.';
+COMMENT ON COLUMN recsys.popular_games.rank IS 'From 1, the most popular, within the genre.';
+COMMENT ON COLUMN recsys.popular_games.score IS 'Recent popularity; not comparable with recommendations.scores.';
+COMMENT ON COLUMN recsys.popular_games.version IS 'The publication, the same in every row.';
+
+CREATE FUNCTION recsys.recommended_games(
+    p_user_id bigint,
+    p_rank_by text DEFAULT 'relevance',
+    p_genre text DEFAULT NULL,
+    p_max_ram_gb numeric DEFAULT NULL,
+    p_limit integer DEFAULT 10
+)
+RETURNS TABLE (rank integer, game_id integer, game text, score real, reason text)
+LANGUAGE plpgsql STABLE
+-- Planning this query takes longer than running it, and its best plan does not depend on the arguments.
+SET plan_cache_mode = force_generic_plan
+AS $function$
+#variable_conflict use_column
+DECLARE
+    v_genre text := lower(nullif(p_genre, ''));
+    v_tags integer[];
+    v_rank_type text := CASE p_rank_by WHEN 'sales' THEN 'Sales' WHEN 'revenue' THEN 'Revenue' WHEN 'reviews' THEN 'Review' END;
+    v_genre_is_ranked boolean := false;
+BEGIN
+    IF p_rank_by IS NULL OR p_rank_by NOT IN ('relevance', 'sales', 'revenue', 'reviews', 'newest') THEN
+        RAISE EXCEPTION 'p_rank_by is %: it must be relevance, sales, revenue, reviews or newest.',
+            coalesce(quote_literal(p_rank_by), 'null') USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF p_limit IS NULL OR p_limit < 1 THEN
+        RAISE EXCEPTION 'p_limit is %: it must be 1 or more.', coalesce(p_limit::text, 'null')
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+
+    IF v_genre IS NOT NULL THEN
+        v_tags := ARRAY(SELECT t.genre_id FROM steam.genres AS t WHERE lower(t.name) = v_genre);
+    END IF;
+    IF v_genre IS NOT NULL AND v_rank_type IS NOT NULL THEN
+        -- Hops from genre to genre along the primary key: a handful of lookups however many games are ranked.
+        WITH RECURSIVE ranked (genre) AS (
+            SELECT min(k.genre) FROM steam.rankings AS k
+            UNION ALL
+            SELECT (SELECT min(k.genre) FROM steam.rankings AS k WHERE k.genre > ranked.genre)
+            FROM ranked WHERE ranked.genre IS NOT NULL
+        )
+        SELECT EXISTS (
+            SELECT FROM ranked
+            WHERE lower(ranked.genre) = v_genre
+              AND EXISTS (SELECT FROM steam.rankings AS k WHERE k.genre = ranked.genre AND k.rank_type = v_rank_type)
+        ) INTO v_genre_is_ranked;
+    END IF;
+
+    -- One query over both views, so that an answer never mixes two publications.
+    RETURN QUERY
+    WITH own AS MATERIALIZED (
+        SELECT r.game_ids, r.scores, r.because FROM recsys.recommendations AS r WHERE r.user_id = p_user_id
+    ), fallback AS MATERIALIZED (
+        SELECT coalesce((SELECT min(p.genre) FROM recsys.popular_games AS p WHERE lower(p.genre) = v_genre), '') AS genre
+    ), candidates AS (
+        SELECT true AS personal, e.position, e.game_id, e.score, e.because
+        FROM own, unnest(own.game_ids, own.scores, own.because)
+            WITH ORDINALITY AS e (game_id, score, because, position)
+        WHERE array_position(own.game_ids, e.game_id) = e.position
+        UNION ALL
+        SELECT false, p.rank, p.game_id, p.score, NULL
+        FROM recsys.popular_games AS p
+        WHERE p.genre = (SELECT f.genre FROM fallback AS f)
+          AND NOT EXISTS (SELECT FROM own WHERE p.game_id = ANY (own.game_ids))
+    ), passing AS (
+        SELECT c.personal, c.game_id, c.score, c.because, g.name, g.released_on,
+               row_number() OVER (ORDER BY c.personal DESC, c.position) AS relevance,
+               bool_or(c.personal) OVER () AS any_personal
+        FROM candidates AS c
+        JOIN steam.games AS g ON g.game_id = c.game_id
+        -- OFFSET 0 keeps each of these a lookup a candidate: joined, they would read all games of a genre, or all
+        -- reviews of a user who has written thousands.
+        WHERE NOT EXISTS (
+                SELECT FROM steam.reviews AS v WHERE v.user_id = p_user_id AND v.game_id = c.game_id OFFSET 0)
+          AND (v_genre IS NULL
+               OR (NOT c.personal AND (SELECT f.genre FROM fallback AS f) <> '')
+               OR EXISTS (SELECT FROM steam.game_genres AS t
+                          WHERE t.game_id = c.game_id AND t.genre_id = ANY (v_tags) OFFSET 0)
+               OR EXISTS (SELECT FROM steam.rankings AS k
+                          WHERE k.game_id = c.game_id AND lower(k.genre) = v_genre OFFSET 0))
+          -- Compared as real, the column's type: 0.7 GB asked for is the 0.7 GB of the table.
+          AND (p_max_ram_gb IS NULL
+               OR NOT EXISTS (SELECT FROM steam.game_requirements AS q
+                              WHERE q.game_id = c.game_id AND q.level = 'minimum'
+                                AND q.ram_gb > p_max_ram_gb::real OFFSET 0))
+    ), shown AS (
+        SELECT row_number() OVER (
+                   ORDER BY best.rank NULLS LAST,
+                            CASE p_rank_by WHEN 'newest' THEN s.released_on END DESC NULLS LAST,
+                            s.relevance
+               )::integer AS rank,
+               s.*
+        FROM passing AS s
+        LEFT JOIN LATERAL (
+            SELECT min(k.rank) AS rank
+            FROM steam.rankings AS k
+            WHERE v_rank_type IS NOT NULL AND k.game_id = s.game_id AND k.rank_type = v_rank_type
+              AND (NOT v_genre_is_ranked OR lower(k.genre) = v_genre)
+        ) AS best ON true
+        -- Popular games make up what the personal ones lack, and stand in for them where there are none.
+        WHERE s.personal OR NOT s.any_personal OR s.relevance <= p_limit
+        ORDER BY rank
+        LIMIT p_limit
+    )
+    SELECT s.rank, s.game_id, s.name, s.score,
+           CASE
+               WHEN b.name IS NOT NULL THEN 'because you played ' || b.name
+               WHEN NOT s.personal AND f.genre <> '' THEN 'popular in ' || f.genre
+               ELSE 'popular now'
+           END
+    FROM shown AS s
+    CROSS JOIN fallback AS f
+    LEFT JOIN steam.games AS b ON b.game_id = s.because
+    ORDER BY s.rank;
+END
+$function$;
+
+COMMENT ON FUNCTION recsys.recommended_games(bigint, text, text, numeric, integer) IS
+$comment$The games to show a user, ready to show: SELECT * FROM recsys.recommended_games(42).
+
+p_user_id: any number, or null for a visitor. A user without recommendations gets the popular games.
+p_rank_by: how the user's games are ordered: relevance, sales, revenue, reviews or newest. The middle three follow the
+    game's place in steam.rankings: in p_genre's ranking where p_genre has one, else its best place in any genre.
+    Games without a place, or without a day of release, come last; equals in order of relevance.
+p_genre: only games with this genre as a tag (steam.genres) or ranked in it (steam.rankings); case does not matter.
+p_max_ram_gb: no game whose minimum requirement is known to be more memory than this, in GB. A game whose requirement
+    is not known passes.
+p_limit: how many games at most, from 1.
+
+rank: from 1. score: the model's, or recent popularity where the reason is popularity: for looking at, not for sorting.
+reason: "because you played <game>", "popular now" or "popular in <genre>". Names come as they are in steam.games and
+    steam.genres: escape them for where they are shown.
+
+Games that the user has reviewed are left out. Where the filters leave fewer than p_limit of the user's own games,
+popular ones make up the number: those of p_genre where there is a list for it, else those of the overall list that
+pass. Fewer than p_limit rows mean that nothing else passes; none at all before the first publication.
+Raises invalid_parameter_value (22023) for another p_rank_by and for a p_limit below 1.$comment$;

@@ -1,0 +1,1 @@
+"""Training of the two-tower model; the only room that imports TensorFlow."""

@@ -1,0 +1,1 @@
+"""The snapshot against its contract: what later stages may rely on."""

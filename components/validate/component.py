@@ -1,0 +1,17 @@
+"""The validation stage as a KFP component."""
+
+from kfp import dsl
+
+from components.shared.images import DATA_IMAGE
+
+
+@dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
+def validate(snapshot: dsl.Input[dsl.Dataset], store: str, run: str, report: dsl.Output[dsl.HTML]) -> int:
+    """The snapshot against its contract; errors fail the run. Returns the number of warnings."""
+    from components.shared.stage import stage
+    from components.validate.validation import validate_snapshot
+
+    with stage("validate", store, run) as record:
+        validated = validate_snapshot(snapshot.path, report.path, store)
+        record.facts.update(validated.facts())
+    return int(validated.facts()["warnings"])

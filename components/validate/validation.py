@@ -1,0 +1,128 @@
+"""The stage: a snapshot is checked, the findings become a report, and errors fail the run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from components.shared.errors import UserError
+from components.shared.html import page, paragraph, table
+from components.shared.schemas import TABLES
+from components.shared.snapshot import Manifest, Snapshot
+from components.shared.stage import log
+from components.validate.checks import (
+    check_blanks,
+    check_freshness,
+    check_nulls,
+    check_references,
+    check_repeats,
+    check_rows,
+    check_volume,
+)
+from components.validate.contract import check_columns, check_schema
+from components.validate.findings import Finding, errors
+
+
+@dataclass(frozen=True)
+class Validated:
+    """What was checked: rows a table, and what was found."""
+
+    snapshot_id: str
+    rows: dict[str, int]
+    findings: list[Finding]
+
+    def facts(self) -> dict[str, Any]:
+        """Counts as plain values, for the journal and artifacts."""
+        failed = len(errors(self.findings))
+        return {"snapshot_id": self.snapshot_id, "errors": failed, "warnings": len(self.findings) - failed}
+
+    def html(self) -> str:
+        """The report: one self-contained page."""
+        verdict = "The run stops." if errors(self.findings) else "The run goes on."
+        found = [(f.severity, f.table, f.check, f.count, "; ".join(f.examples)) for f in self.findings]
+        return page(
+            f"Snapshot {self.snapshot_id}",
+            paragraph(f"{len(errors(self.findings))} errors, {self.facts()['warnings']} warnings. {verdict}"),
+            table("Rows", ("table", "rows"), self.rows.items()),
+            table("Findings", ("severity", "table", "check", "rows", "examples"), found),
+        )
+
+
+def validate_snapshot(snapshot: str | Path, report: str | Path, store: str) -> Validated:
+    """Check a snapshot, write the report, and remember its volume where it is good.
+
+    Args:
+        snapshot: the snapshot's folder.
+        report: the HTML file to write.
+        store: where the last good run's volume is kept, for the next one to compare with.
+
+    Raises:
+        UserError: there are errors; the report is written all the same.
+    """
+    opened = Snapshot.open(snapshot)
+    last_good = LastGoodRun(Path(store) / "last-good-snapshot.json")
+    findings = find(opened, last_good.rows())
+    validated = Validated(opened.manifest.snapshot_id, _rows(opened), findings)
+    Path(report).parent.mkdir(parents=True, exist_ok=True)
+    Path(report).write_text(validated.html(), encoding="utf-8")
+    for finding in findings:
+        log("validate", f"{finding.severity}: {finding.sentence()}")
+    if failed := errors(findings):
+        more = f", and {len(failed) - 1} more" if len(failed) > 1 else ""
+        raise UserError(
+            f"The snapshot breaks its contract ({failed[0].sentence()}{more}): mend the source; the report is {report}."
+        )
+    last_good.remember(validated.rows)
+    return validated
+
+
+def find(snapshot: Snapshot, last_rows: dict[str, int]) -> list[Finding]:
+    """Everything that is not as it should be; `last_rows` are the last good run's rows a table, or empty."""
+    rows = _rows(snapshot)
+    findings = check_rows(rows) + check_volume(rows, last_rows)
+    wrong_schemas = [
+        finding
+        for name in TABLES
+        for file in snapshot.manifest.files[name]
+        for finding in check_schema(name, pq.read_schema(snapshot.root / file.path))
+    ]
+    if wrong_schemas:  # nothing else can be asked of such a file
+        return findings + wrong_schemas
+    extracted_at = datetime.fromisoformat(snapshot.manifest.extracted_at)
+    tables = {name: snapshot.table(name) for name in TABLES}
+    for name, content in tables.items():
+        findings += check_columns(name, content, extracted_at.date())
+    findings += check_references(tables["reviews"], tables["users"], tables["games"], tables["rankings"])
+    findings += check_nulls(tables["reviews"]) + check_blanks(tables["reviews"]) + check_repeats(tables["reviews"])
+    return findings + check_freshness(_newest_change(snapshot.manifest), extracted_at)
+
+
+@dataclass(frozen=True)
+class LastGoodRun:
+    """The rows a table that the last good run saw, in a file of the store."""
+
+    path: Path
+
+    def rows(self) -> dict[str, int]:
+        """Rows a table; empty where no run was good yet."""
+        return dict(json.loads(self.path.read_text())) if self.path.exists() else {}
+
+    def remember(self, rows: dict[str, int]) -> None:
+        """Make these the last good run's."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(rows) + "\n")
+        temporary.replace(self.path)
+
+
+def _rows(snapshot: Snapshot) -> dict[str, int]:
+    return {name: snapshot.manifest.rows(name) for name in TABLES}
+
+
+def _newest_change(manifest: Manifest) -> datetime | None:
+    return datetime.fromisoformat(manifest.watermark[0]) if manifest.watermark else None

@@ -1,0 +1,45 @@
+"""`python -m demo`: the whole loop on this machine, and a look at what came of it. The Makefile has the commands."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from components.shared.errors import UserError
+from demo.place import Place
+from demo.recommendations import show_user
+from demo.run import run_demo
+
+
+def main() -> None:
+    """Read the command line and act."""
+    parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
+    parser.add_argument("--place", type=Path, default=Path("local"), help="the demo's folder (%(default)s)")
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="ingest, train, recommend, publish")
+    run.add_argument("--data", type=Path, help="a folder in the raw layout (synthetic reviews)")
+    user = commands.add_parser("user", help="a user's recommendations")
+    user.add_argument("user", help="a name or an id")
+    user.add_argument("--rank-by", default="relevance", help="relevance, sales, revenue, reviews or newest")
+    user.add_argument("--genre", help="only games of a genre")
+    commands.add_parser("psql", help="open the demo's database")
+    commands.add_parser("stop", help="stop the demo's database")
+    options = parser.parse_args()
+    place = Place(options.place)
+    try:
+        match options.command:
+            case "run":
+                run_demo(place, options.data)
+            case "user":
+                show_user(place.known_database_url(), options.user, options.rank_by, options.genre)
+            case "psql":
+                psql, url = place.psql(), place.known_database_url()
+                os.execv(psql, [psql, url])
+            case "stop":
+                print("demo: the database is stopped" if place.postgres.stop() else "demo: no database was running")
+    except UserError as error:
+        sys.exit(f"demo: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""Recommendations as tables, read as a shop's page would read them: through `recsys.recommended_games`."""
+
+from __future__ import annotations
+
+import psycopg2
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from components.shared.errors import UserError
+
+SHOWN_HISTORY = 5
+SHOWN_GAMES = 5
+
+Cursor = psycopg2.extensions.cursor
+
+
+def show_recommendations(url: str, title: str) -> None:
+    """Print what a heavy user, a user with one review and a user whom the shop has never seen are recommended."""
+    connection = psycopg2.connect(url)
+    try:
+        with connection.cursor() as cursor:
+            for description, user_id in (
+                ("A user with many reviews", _user_with_reviews(cursor, most=True)),
+                ("A user with one review", _user_with_reviews(cursor, most=False)),
+                ("A user whom the shop has never seen", None),
+            ):
+                _show(cursor, f"{description} ({title})", user_id)
+    finally:
+        connection.close()
+
+
+def show_user(url: str, user: str, rank_by: str = "relevance", genre: str | None = None) -> None:
+    """Print one user's recommendations.
+
+    Raises:
+        UserError: there is no such user, no publication yet, or no such order.
+    """
+    try:
+        connection = psycopg2.connect(url)
+    except psycopg2.OperationalError:
+        raise UserError("The demo's database cannot be reached: run make demo again.") from None
+    try:
+        with connection.cursor() as cursor:
+            _show(cursor, f"User {user}", _find_user(cursor, user), rank_by, genre)
+    except psycopg2.errors.RaiseException as error:
+        raise UserError(f"{error.diag.message_primary}.") from None
+    finally:
+        connection.close()
+
+
+def _find_user(cursor: Cursor, user: str) -> int:
+    cursor.execute("SELECT user_id FROM steam.users WHERE username = %s", [user])
+    row = cursor.fetchone()
+    if row is None and user.isdecimal():
+        cursor.execute("SELECT user_id FROM steam.users WHERE user_id::text = %s", [user])
+        row = cursor.fetchone()
+    if row is None:
+        raise UserError(f"There is no user {user}: give a name or an id from the table steam.users.")
+    return int(row[0])
+
+
+def _user_with_reviews(cursor: Cursor, *, most: bool) -> int:
+    cursor.execute(
+        "SELECT user_id FROM steam.reviews WHERE user_id IS NOT NULL GROUP BY user_id "
+        "ORDER BY count(DISTINCT game_id) * %s, user_id LIMIT 1",
+        [-1 if most else 1],
+    )
+    row = cursor.fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _show(
+    cursor: Cursor, title: str, user_id: int | None, rank_by: str = "relevance", genre: str | None = None
+) -> None:
+    cursor.execute(
+        "SELECT rank, game, score, reason FROM recsys.recommended_games(%s, %s, %s, p_limit => %s)",
+        [user_id, rank_by, genre, SHOWN_GAMES],
+    )
+    table = Table(title=f"\n{escape(title)}", caption=_history(cursor, user_id), title_justify="left")
+    table.caption_justify = "left"
+    for heading, justify in (("", "right"), ("Game", "left"), ("Score", "right"), ("Why", "left")):
+        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+    for rank, game, score, reason in cursor.fetchall():
+        table.add_row(str(rank), escape(game), f"{score:.2f}", escape(reason))
+    Console().print(table)
+
+
+def _history(cursor: Cursor, user_id: int | None) -> str | None:
+    if user_id is None:
+        return None
+    cursor.execute(
+        "SELECT count(*), (array_agg(name ORDER BY reviewed_on DESC NULLS LAST, review_id DESC))[:%s] "
+        "FROM steam.reviews JOIN steam.games USING (game_id) WHERE user_id = %s",
+        [SHOWN_HISTORY, user_id],
+    )
+    count, names = cursor.fetchone() or (0, None)
+    return f"{count} reviews, the latest of {escape(', '.join(names))}" if count else "no reviews"

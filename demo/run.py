@@ -1,0 +1,63 @@
+"""The demo's story: data, database, three pipelines, and what came of them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from components.ingest.raw import check_folder
+from demo.place import Place
+from demo.recommendations import show_recommendations
+from demo.summary import show_metrics, write_summary
+from demo.synthetic import write_synthetic
+from pipelines.catalogue import compile_pipelines
+from pipelines.local import run_locally
+from pipelines.target import Target
+
+USERS_PER_SHARD = 10_000
+"""Few enough that the demo's data make several shards."""
+
+
+def run_demo(place: Place, data: Path | None) -> None:
+    """Run the whole loop and show it.
+
+    Args:
+        place: the demo's folder.
+        data: a folder in the raw layout; None makes synthetic reviews.
+
+    Raises:
+        UserError: a stage failed, or the data or the database are not as they must be.
+    """
+    raw = data or place.root / "synthetic"
+    if data is None:
+        print("[demo] SYNTHETIC DATA: made-up users, games and reviews; use DATA=folder for real ones", flush=True)
+        write_synthetic(raw)
+    check_folder(raw)  # before a database is started for it
+    url = place.database_url(data)
+    store = place.store(url)
+    os.environ["DATABASE_URL"] = url  # the stages resolve env:DATABASE_URL
+    compile_pipelines(Target.load("local"), place.build)
+    common = {"store": str(store)}
+    for name, parameters in (
+        ("ingestion", {"raw": str(raw.resolve())}),
+        ("training", {}),
+        ("inference", {"users_per_shard": USERS_PER_SHARD}),
+    ):
+        print(f"\n[demo] pipeline {name}", flush=True)
+        run_locally(place.build / f"{name}.yaml", {**common, **parameters}, place.root)
+    summary = write_summary(place.summary, url, str(store))
+    title = "SYNTHETIC DATA" if data is None else str(data)
+    show_metrics(summary, title)
+    show_recommendations(url, title)
+    _show_next(place)
+
+
+def _show_next(place: Place) -> None:
+    print("\nNext:")
+    for command, purpose in (
+        ("make user USER=1", "a user's recommendations, by id or by name"),
+        ("make psql", "the database; try SELECT * FROM recsys.recommended_games(1, 'newest');"),
+        (f"cat {place.summary}", "what happened, as JSON"),
+        ("make stop", "stop the database"),
+    ):
+        print(f"  {command:<28}{purpose}")

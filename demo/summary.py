@@ -1,0 +1,107 @@
+"""What a demo did, as `summary.json` and as tables."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+from rich.console import Console
+from rich.table import Table
+
+from components.shared.model_store import champion
+
+PIPELINES = ("ingestion", "training", "inference")
+
+
+def write_summary(path: Path, url: str, store: str) -> dict[str, Any]:
+    """Gather what the last run of each pipeline left in the database and the store; write it and return it."""
+    connection = psycopg2.connect(url)
+    try:
+        with connection.cursor() as cursor:
+            seconds, memory = _stages(cursor)
+            summary = {
+                "data": _data(cursor),
+                "model": _model(champion(store)),
+                "publication": _publication(cursor),
+                "seconds": seconds,
+                "peak_memory_mb": memory,
+            }
+    finally:
+        connection.close()
+    path.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return summary
+
+
+def show_metrics(summary: dict[str, Any], title: str) -> None:
+    """Print the model's metrics beside the baselines', and the time of each stage."""
+    model = summary["model"]
+    table = Table(
+        title=f"\nModel {model['version']} on the newest tenth of the reviews ({title})", title_justify="left"
+    )
+    for heading in ("", "NDCG@10", "Recall@20"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for name, figures in {**model["baselines"], "the model": model}.items():
+        table.add_row(name, f"{figures['ndcg_at_10']:.4f}", f"{figures['recall_at_20']:.4f}")
+    data = summary["data"]
+    rejected = sum(data["rejected"].values())
+    console = Console()
+    console.print(table)
+    console.print(
+        f"{data['reviews']:,} reviews of {data['games']:,} games by {data['users']:,} known users, "
+        f"{rejected:,} rows put aside; {summary['publication']['users']:,} users have recommendations. "
+        f"The stages took {sum(summary['seconds'].values()):.0f} s.",
+        soft_wrap=True,
+    )
+
+
+def _data(cursor: psycopg2.extensions.cursor) -> dict[str, Any]:
+    counts = {}
+    for table in ("reviews", "users", "games"):
+        cursor.execute(f"SELECT count(*) FROM steam.{table}")  # noqa: S608 - one of three names
+        counts[table] = _one(cursor)
+    cursor.execute("SELECT coalesce(jsonb_object_agg(reason, rows), '{}') FROM "
+                   "(SELECT reason, count(*) AS rows FROM steam.rejected_rows GROUP BY reason) AS counted")  # fmt: skip
+    return {**counts, "rejected": _one(cursor)}
+
+
+def _model(folder: Path) -> dict[str, Any]:
+    evaluation = json.loads((folder / "evaluation.json").read_text())
+    return {
+        "version": evaluation["version"],
+        **_two(evaluation["metrics"]),
+        "baselines": {name: _two(metrics) for name, metrics in evaluation["baselines"].items()},
+    }
+
+
+def _two(metrics: dict[str, float]) -> dict[str, float]:
+    return {name: metrics[name] for name in ("recall_at_20", "ndcg_at_10")}
+
+
+def _publication(cursor: psycopg2.extensions.cursor) -> dict[str, Any]:
+    cursor.execute("SELECT version, users, rows FROM recsys.publications WHERE current")
+    row = cursor.fetchone()
+    assert row is not None
+    return {"version": row[0], "users": row[1], "rows": row[2]}
+
+
+def _stages(cursor: psycopg2.extensions.cursor) -> tuple[dict[str, float], dict[str, float]]:
+    """Seconds and peak memory a stage, over the last run of each pipeline: the sum and the maximum of its tasks."""
+    cursor.execute(
+        "SELECT DISTINCT ON (pipeline) pipeline, stages FROM recsys.pipeline_runs ORDER BY pipeline, finished_at DESC"
+    )
+    runs = dict(cursor.fetchall())
+    seconds: dict[str, float] = defaultdict(float)
+    memory: dict[str, float] = defaultdict(float)
+    for record in (record for pipeline in PIPELINES for record in runs[pipeline]):
+        seconds[record["stage"]] = round(seconds[record["stage"]] + record["seconds"], 3)
+        memory[record["stage"]] = max(memory[record["stage"]], record["peak_memory_mb"])
+    return dict(seconds), dict(memory)
+
+
+def _one(cursor: psycopg2.extensions.cursor) -> Any:
+    row = cursor.fetchone()
+    assert row is not None
+    return row[0]

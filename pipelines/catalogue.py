@@ -1,0 +1,31 @@
+"""All pipelines by name, and their compilation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from kfp import compiler
+from kfp.dsl.graph_component import GraphComponent
+
+from pipelines.inference import inference_pipeline
+from pipelines.ingestion import ingestion_pipeline
+from pipelines.target import Target
+from pipelines.training import training_pipeline
+
+PIPELINES: dict[str, Callable[[Target], GraphComponent]] = {
+    "ingestion": ingestion_pipeline,
+    "training": training_pipeline,
+    "inference": inference_pipeline,
+}
+
+
+def compile_pipelines(target: Target, output: Path) -> list[Path]:
+    """Compile every pipeline for a target to `<output>/<name>.yaml`, the same bytes each time; the files written."""
+    output.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, build in PIPELINES.items():
+        path = output / f"{name}.yaml"
+        compiler.Compiler().compile(build(target), str(path))
+        paths.append(path)
+    return paths

@@ -1,0 +1,77 @@
+"""Runs on KFP's local runner: each task a process on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+from kfp import components, local
+
+from components.shared.errors import UserError
+
+STAGE_LINE = re.compile(r"^\s*(\[[a-z_]+(?: [^\]]*)?\] .*)$")
+FAILURE = re.compile(r"^\[([a-z_]+)[^\]]*\] failed: (.*)$")
+
+
+def run_locally(pipeline: Path, parameters: dict[str, Any], root: Path = Path("local")) -> None:
+    """Run a compiled pipeline and show its stages' own lines; everything that KFP prints goes to a log file.
+
+    Args:
+        pipeline: the compiled YAML.
+        parameters: its arguments.
+        root: the folder for the run's artifacts and its log.
+
+    Raises:
+        UserError: the run failed, with the failed stage's own sentence where it left one.
+    """
+    root = root.resolve()
+    started = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+    path = root / "logs" / f"{pipeline.stem}-{started}.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(root / "artifacts"))
+    run = components.load_component_from_file(str(pipeline))
+    with path.open("w", encoding="utf-8") as file:
+        log = RunLog(file, sys.stdout)
+        try:
+            with contextlib.redirect_stdout(log):
+                run(**parameters)
+        except RuntimeError:  # KFP's word for a failed run; the log has the rest
+            raise UserError(f"{log.failure or f'The {pipeline.stem} run failed.'} The whole log is {path}.") from None
+
+
+class RunLog(io.TextIOBase):
+    """Where a local run prints to: all of it goes to a file, the stages' own lines are shown as well."""
+
+    def __init__(self, file: TextIO, shown: TextIO) -> None:
+        self._file = file
+        self._shown = shown
+        self._line = ""
+        self.failure = ""
+        """The sentence of the first stage that failed."""
+
+    def write(self, text: str) -> int:
+        """Take text as it comes, and show what of it is a stage's whole line."""
+        self._file.write(text)
+        self._line += text
+        while "\n" in self._line:
+            line, _, self._line = self._line.partition("\n")
+            if match := STAGE_LINE.match(line):
+                self._show(match[1])
+        return len(text)
+
+    def flush(self) -> None:
+        """Pass on what there is."""
+        self._file.flush()
+        self._shown.flush()
+
+    def _show(self, line: str) -> None:
+        if (failed := FAILURE.match(line)) and not self.failure:
+            self.failure = failed[2]
+        self._shown.write(line + os.linesep)
+        self._shown.flush()

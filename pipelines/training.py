@@ -1,0 +1,50 @@
+"""The story of training: from the shop's reviews to a champion."""
+
+from kfp import dsl
+from kfp.dsl.graph_component import GraphComponent
+
+from components.evaluate.component import evaluate, promote
+from components.extract.component import extract
+from components.notify.component import record_run
+from components.train.component import train
+from components.validate.component import validate
+from pipelines.target import Target
+
+
+def training_pipeline(target: Target) -> GraphComponent:
+    """The pipeline for a target."""
+
+    @dsl.pipeline(name="training", display_name="Train and promote")
+    def training(source: str = "env:DATABASE_URL", store: str = "local/store", seed: int = 0) -> None:
+        """1. Extract a snapshot. 2. Validate it. 3. Train. 4. Evaluate against baselines and champion. 5. Promote.
+
+        Whatever happens, the run's outcome is recorded.
+
+        Args:
+            source: reference to the URL of the shop's database.
+            store: where models, predictions and journals are kept.
+            seed: of everything random; equal seeds make equal models.
+        """
+        run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
+        outcome = record_run(pipeline="training", database=source, store=store, run=run)
+        target.data(outcome, "Record the outcome", cache=False)
+        with dsl.ExitHandler(outcome, name="Train and promote"):
+            extracted = extract(source=source, store=store, run=run)
+            target.data(extracted, "Extract a snapshot", cache=False)  # the database changes, its name does not
+            snapshot = extracted.outputs["snapshot"]
+
+            validated = validate(snapshot=snapshot, store=store, run=run)
+            target.data(validated, "Validate it")
+
+            trained = train(snapshot=snapshot, seed=seed, store=store, run=run).after(validated)
+            target.model(trained, "Train the two towers")
+            model = trained.outputs["model"]
+
+            evaluated = evaluate(snapshot=snapshot, model=model, store=store, run=run)
+            target.data(evaluated, "Evaluate", cache=False)  # the champion changes, the store's name does not
+
+            with dsl.If(evaluated.outputs["Output"] == True, name="Better"):  # noqa: E712 - KFP overloads ==
+                promoted = promote(model=model, evaluation=evaluated.outputs["evaluation"], store=store, run=run)
+                target.data(promoted, "Promote", cache=False)  # it changes the store
+
+    return training

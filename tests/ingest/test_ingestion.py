@@ -1,0 +1,247 @@
+import csv
+from datetime import date
+
+import pytest
+
+from components.ingest.ingestion import ingest
+from components.ingest.raw import GAMES, RANKINGS, REVIEWS
+from components.shared.errors import UserError
+from tests.raw_files import game, ranking, review, write_raw
+
+
+def rows(connection, query):
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        return cursor.fetchall()
+
+
+def contents(connection):
+    """Everything that a load can change, ids and times included."""
+    tables = ("users", "games", "game_requirements", "game_genres", "reviews", "rankings", "rejected_rows")
+    return {table: sorted(rows(connection, f"SELECT t::text FROM steam.{table} AS t")) for table in tables}
+
+
+@pytest.fixture
+def quirky(tmp_path):
+    """Files with every quirk of the real ones."""
+    return write_raw(
+        tmp_path / "raw",
+        reviews=[
+            review("Portal", "ann", "November 5, 2011", hours_played="1,234.5", helpful="1,000", review="Good"),
+            review("Portal", "ann", "7 November, 2011", recommendation="Not Recommended"),
+            review("Portal", "bob", "March 3"),
+            review("No Description &amp; Co", "bob", ""),
+            review("Portal", "", "November 5, 2011", review="one"),
+            review("Portal", "", "November 5, 2011", review="two"),
+            review("Portal", "", "November 5, 2011", review="two"),
+            review("Portal", 'line\nbreak "quoted" \\N \t<b>😀\0', "November 5, 2011", review="\\.\n\\."),
+        ],
+        games=[
+            game(
+                "Portal",
+                genres="""['Puzzle', "1990's"]""",
+                developer="['Traveller's Tales']",
+                release_date="10 Oct, 2007",
+                minimum_system_requirement="['Memory: 512 MB RAM']",
+                number_of_reviews_from_purchased_people="(81% of 62,791)\xa0All Time",
+                number_of_english_reviews="51,920",
+            ),
+            game("Silent", release_date="Coming soon", number_of_reviews_from_purchased_people="(654,820)"),
+        ],
+        rankings=[ranking("Portal"), ranking("Only Ranked", "Role-Playing", "Review", "2")],
+    )
+
+
+def test_no_review_and_no_ranking_row_is_lost_to_a_join(quirky, database, connection):
+    loaded = ingest(quirky, database)
+    assert (loaded.inserted, loaded.updated, loaded.rejected) == (8, 0, {})
+    assert rows(connection, "SELECT count(*) FROM steam.reviews") == [(8,)]
+    assert rows(connection, "SELECT name FROM steam.games ORDER BY game_id") == [
+        ("Portal",),
+        ("Silent",),
+        ("No Description & Co",),
+        ("Only Ranked",),
+    ]
+    query = "SELECT name, genre, rank_type, rank FROM steam.rankings JOIN steam.games USING (game_id) ORDER BY rank"
+    assert rows(connection, query) == [("Portal", "Action", "Sales", 1), ("Only Ranked", "Role-Playing", "Review", 2)]
+
+
+def test_unknown_authors_stay_unknown_and_do_not_become_one_user(quirky, database, connection):
+    ingest(quirky, database)
+    assert rows(connection, "SELECT count(*) FROM steam.reviews WHERE user_id IS NULL") == [(3,)]
+    names = {name for (name,) in rows(connection, "SELECT username FROM steam.users")}
+    assert names == {"ann", "bob", 'line\nbreak "quoted" \\N \t<b>😀'}
+
+
+def test_a_second_review_of_a_game_stays_a_row_of_its_own(quirky, database, connection):
+    ingest(quirky, database)
+    query = (
+        "SELECT recommended FROM steam.reviews JOIN steam.users USING (user_id) "
+        "WHERE username = 'ann' ORDER BY reviewed_on"
+    )
+    assert rows(connection, query) == [(True,), (False,)]
+
+
+def test_a_date_without_a_year_takes_that_of_the_newest_dated_row_or_the_one_given(quirky, database, connection):
+    query = "SELECT reviewed_on FROM steam.reviews JOIN steam.users USING (user_id) WHERE username = 'bob' ORDER BY 1"
+    ingest(quirky, database)
+    assert rows(connection, query) == [(date(2011, 3, 3),), (None,)]
+    ingest(quirky, database, year=2010)
+    assert (date(2010, 3, 3),) in rows(connection, query)
+
+
+def test_the_29th_of_february_without_a_leap_year_cannot_be_placed_in_time(tmp_path, database, connection):
+    raw = write_raw(tmp_path / "raw", [review("Portal", "ann", "February 29"), review("Portal", "bob", "May 1, 2011")])
+    ingest(raw, database)
+    assert rows(connection, "SELECT reviewed_on FROM steam.reviews ORDER BY review_id") == [
+        (None,),
+        (date(2011, 5, 1),),
+    ]
+
+
+def test_a_games_figures_are_read(quirky, database, connection):
+    ingest(quirky, database)
+    query = (
+        "SELECT reviews_total, positive_share, positive_share_of, released_on, release_text "
+        "FROM steam.games ORDER BY game_id"
+    )
+    assert rows(connection, query)[:2] == [
+        (None, pytest.approx(0.81), 62_791, date(2007, 10, 10), "10 Oct, 2007"),
+        (654_820, None, None, None, "Coming soon"),
+    ]
+    assert rows(connection, "SELECT level, ram_gb FROM steam.game_requirements") == [("minimum", 0.5)]
+    assert rows(connection, "SELECT name FROM steam.genres ORDER BY genre_id") == [("Puzzle",), ("1990's",)]
+    assert rows(connection, "SELECT name FROM steam.developers") == [("Traveller's Tales",)]
+
+
+def test_loading_twice_changes_nothing(quirky, database, connection):
+    ingest(quirky, database)
+    before = contents(connection)
+    again = ingest(quirky, database)
+    assert (again.inserted, again.updated) == (0, 0)
+    assert contents(connection) == before
+
+
+def test_a_corrected_file_changes_only_what_differs(quirky, database, connection, tmp_path):
+    ingest(quirky, database)
+    before = dict(rows(connection, "SELECT review_id, r::text FROM steam.reviews AS r"))
+    path = tmp_path / "raw" / REVIEWS.name
+    with path.open(encoding="utf-8", newline="") as file:
+        content = list(csv.DictReader(file))
+    content[0]["hours_played"] = "2,000"  # of a known author
+    content[4]["recommendation"] = "Not Recommended"  # of an unknown one
+    write_raw(tmp_path / "raw", content, [game("Portal")], [ranking("Silent")])
+    corrected = ingest(quirky, database)
+    after = dict(rows(connection, "SELECT review_id, r::text FROM steam.reviews AS r"))
+    assert (corrected.inserted, corrected.updated) == (0, 2)
+    assert sorted(key for key in after if after[key] != before[key]) == [1, 5]
+    assert after.keys() == before.keys()
+    assert rows(connection, "SELECT count(*) FROM steam.game_genres JOIN steam.games USING (game_id) "
+                "WHERE name = 'Portal'") == [(0,)]  # fmt: skip
+    assert rows(connection, "SELECT name FROM steam.rankings JOIN steam.games USING (game_id) "
+                "WHERE genre = 'Action'") == [("Silent",)]  # fmt: skip
+
+
+def test_a_file_of_new_reviews_adds_to_what_is_there(quirky, database, connection, tmp_path):
+    ingest(quirky, database)
+    increment = write_raw(tmp_path / "increment", [review("Portal", "", "May 1, 2012", review="one")])
+    assert ingest(increment, database).inserted == 1
+    assert rows(connection, "SELECT count(*) FROM steam.reviews") == [(9,)]
+    assert rows(connection, "SELECT count(*) FROM steam.game_genres") == [(2,)]
+
+
+def test_what_cannot_be_read_is_put_aside_with_file_line_and_reason(tmp_path, database, connection):
+    good = [review(f"Game {n}", f"user {n}") for n in range(10)]
+    bad = [
+        review("", "ann"),
+        review("Portal", "ann", hours_played="many"),
+        review("Portal", "ann", "yesterday"),
+        review("Portal", "ann", recommendation=""),
+    ]
+    raw = write_raw(
+        tmp_path / "raw",
+        good + bad,
+        [game("Portal"), game("Portal"), game("Broken", genres="Action")],
+        [ranking("Portal", rank="first"), ranking("Portal", rank_type="Fame")],
+    )
+    with (tmp_path / "raw" / REVIEWS.name).open("a") as file:
+        file.write("too,few\r\n")
+    loaded = ingest(raw, database, max_rejected_share=1)
+    assert loaded.rows == {GAMES.name: 3, REVIEWS.name: 15, RANKINGS.name: 2}
+    assert rows(connection, "SELECT file, line, reason FROM steam.rejected_rows ORDER BY file, line") == [
+        (GAMES.name, 3, "the game has a row already"),
+        (GAMES.name, 4, "genres is not a list"),
+        (RANKINGS.name, 2, "rank is not a number"),
+        (RANKINGS.name, 3, "rank_type is none of Sales, Revenue, Review"),
+        (REVIEWS.name, 12, "game_name is blank"),
+        (REVIEWS.name, 13, "hours_played is not a number"),
+        (REVIEWS.name, 14, "date is not a date"),
+        (REVIEWS.name, 15, "recommendation is neither Recommended nor Not Recommended"),
+        (REVIEWS.name, 16, "the row has 2 fields, the header 8"),
+    ]
+    assert rows(connection, "SELECT content FROM steam.rejected_rows WHERE line = 16") == [("too,few\r\n",)]
+
+
+def test_too_many_rejects_stop_the_run_and_leave_nothing(tmp_path, database, connection):
+    raw = write_raw(tmp_path / "raw", [review("Portal", "ann"), review("", "bob")])
+    with pytest.raises(UserError, match=r"1 of 2 rows that cannot be read, more than the 1\.0% allowed"):
+        ingest(raw, database)
+    assert rows(connection, "SELECT to_regnamespace('steam')") == [(None,)]
+
+
+def test_a_missing_folder_file_or_column_is_named(tmp_path, database):
+    with pytest.raises(UserError, match="nowhere does not exist"):
+        ingest(str(tmp_path / "nowhere"), database)
+    raw = write_raw(tmp_path / "raw")
+    (tmp_path / "raw" / RANKINGS.name).unlink()
+    with pytest.raises(UserError, match=r"games_ranking.csv is missing"):
+        ingest(raw, database)
+    (tmp_path / "raw" / RANKINGS.name).write_text("game_name,genre\n")
+    with pytest.raises(UserError, match=r"games_ranking.csv lacks the column rank_type, rank"):
+        ingest(raw, database)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "is empty"),
+        ("review,hours_played,helpful,funny,recommendation,date,game_name,username\nJos\xe9,,,,,,,".encode("latin-1"),
+         "is not UTF-8"),
+        (b'review,hours_played,helpful,funny,recommendation,date,game_name,username\n"open,,,,,,,\n,,,,,,,',
+         "has a quote that opens near line 2 and never closes"),
+    ],
+)  # fmt: skip
+def test_a_file_that_cannot_be_read_gets_one_sentence(content, sentence, tmp_path, database):
+    raw = write_raw(tmp_path / "raw")
+    (tmp_path / "raw" / REVIEWS.name).write_bytes(content)
+    with pytest.raises(UserError, match=sentence):
+        ingest(raw, database)
+
+
+def test_columns_may_come_in_any_order_with_others_between_and_a_byte_order_mark(tmp_path, database, connection):
+    raw = write_raw(tmp_path / "raw")
+    header = "\ufeffusername,extra,date,game_name,review,hours_played,helpful,funny,recommendation"
+    content = f"{header}\nann,x,,Portal,,,,,Recommended\n"
+    (tmp_path / "raw" / REVIEWS.name).write_text(content, encoding="utf-8")
+    ingest(raw, database)
+    assert rows(connection, "SELECT username FROM steam.users") == [("ann",)]
+
+
+def test_a_header_alone_is_an_empty_file_of_reviews_and_no_error(tmp_path, database, connection):
+    ingest(write_raw(tmp_path / "raw", games=[game("Portal")]), database)
+    assert rows(connection, "SELECT name FROM steam.games") == [("Portal",)]
+
+
+def test_a_schema_of_another_version_is_refused(tmp_path, database, connection):
+    raw = write_raw(tmp_path / "raw", [review("Portal", "ann")])
+    ingest(raw, database)
+    rows(connection, "UPDATE steam.schema_version SET version = 0 RETURNING version")
+    with pytest.raises(UserError, match="The schema steam in the database is of version 0, this code needs version 1"):
+        ingest(raw, database)
+
+
+def test_a_schema_that_somebody_else_made_is_refused(tmp_path, database, connection):
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE SCHEMA steam")
+    with pytest.raises(UserError, match="was not made by this project"):
+        ingest(write_raw(tmp_path / "raw"), database)

@@ -1,0 +1,30 @@
+"""A model's artifact made by hand, for the tests of what comes after training."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from components.shared.model_store import add_model, move_champion
+
+
+def write_model(root: Path, vectors: Sequence[Sequence[float]], version: str = "model-1") -> Path:
+    """A model of games 1, 2, … whose history and candidate vectors are those given, without genres."""
+    root.mkdir(parents=True)
+    table = np.array(vectors, dtype=np.float32)
+    no_genres = np.zeros((0, table.shape[1]), dtype=np.float32)
+    np.savez(
+        root / "arrays.npz",
+        history_games=table, candidate_games=table, history_genres=no_genres, candidate_genres=no_genres,
+    )  # fmt: skip
+    (root / "vocabulary.json").write_text(json.dumps({"games": list(range(1, len(table) + 1)), "genres": []}))
+    config = {"scale": 4.0, "popularity_weight": 0.1, "popularity_smoothing": 1.0}
+    (root / "model.json").write_text(json.dumps({"version": version, "config": config}))
+    return root
+
+
+def promote_model(store: str, model: Path, version: str = "model-1") -> None:
+    """Make a model the first champion of a store."""
+    add_model(store, model)
+    move_champion(store, version, expected=None)

@@ -1,0 +1,70 @@
+from collections import defaultdict
+from datetime import date, timedelta
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.shared.interactions import UNDATED, cutoff_day, load_interactions, split_by_time
+from components.shared.popularity import popularity, recent_popularity
+from tests.snapshots import write_snapshot_of
+
+EPOCH = date(1970, 1, 1)
+reviews = st.lists(
+    st.tuples(
+        st.one_of(st.none(), st.integers(1, 4)),
+        st.integers(1, 4),
+        st.one_of(st.none(), st.integers(14_000, 14_005).map(lambda day: EPOCH + timedelta(days=day))),
+    ),
+    min_size=1,
+    max_size=30,
+)
+
+
+@given(reviews)
+def test_of_several_reviews_of_a_game_by_one_user_the_latest_counts(tmp_path_factory, rows):
+    snapshot = write_snapshot_of(tmp_path_factory.mktemp("snapshot"), rows)
+    latest = {}
+    for number, (user, game, day) in enumerate(rows):
+        if user is not None:
+            key = (day is not None, day or EPOCH, number)
+            latest[user, game] = max(latest.get((user, game), key), key)
+    loaded = load_interactions(snapshot)
+    found = {
+        (user, game): None if day == UNDATED else EPOCH + timedelta(days=day)
+        for user, game, day in zip(loaded.users.tolist(), loaded.games.tolist(), loaded.days.tolist(), strict=True)
+    }
+    assert len(found) == len(loaded)
+    assert found == {pair: day if dated else None for pair, (dated, day, _) in latest.items()}
+    assert (np.diff(loaded.users) >= 0).all()
+
+
+def test_a_range_of_users_reads_only_their_reviews(tmp_path):
+    snapshot = write_snapshot_of(tmp_path, [(user, 1, None) for user in (1, 2, 3, 4, None)])
+    assert load_interactions(snapshot, (2, 3)).users.tolist() == [2, 3]
+
+
+def test_the_split_keeps_days_whole_and_leaves_undated_rows_out(tmp_path):
+    days = [EPOCH + timedelta(days=14_000 + n // 2) for n in range(20)]
+    snapshot = write_snapshot_of(tmp_path, [*((n, 1, day) for n, day in enumerate(days)), (99, 1, None)])
+    interactions = load_interactions(snapshot)
+    cutoff = cutoff_day(interactions, 0.1)
+    past, future = split_by_time(interactions, cutoff)
+    assert cutoff == 14_009
+    assert (len(past), len(future)) == (18, 2)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.one_of(st.just(UNDATED), st.integers(0, 500)))), st.integers(0, 500))
+def test_recent_popularity_is_a_decayed_count_of_the_past(rows, as_of):
+    expected = defaultdict(float)
+    for game, day in rows:
+        if day != UNDATED and day < as_of:
+            expected[game] += np.exp(-(as_of - day) / 120)
+    games = np.array([game for game, _ in rows], dtype=np.int32)
+    days = np.array([day for _, day in rows], dtype=np.int32)
+    np.testing.assert_allclose(recent_popularity(games, days, as_of, 4), [expected[game] for game in range(4)])
+
+
+def test_games_outside_the_catalogue_are_passed_over():
+    assert popularity(np.array([-1, 0, 0, 2]), 3).tolist() == [2, 0, 1]
+    assert recent_popularity(np.array([-1]), np.array([3], np.int32), 5, 2).tolist() == [0, 0]

@@ -1,0 +1,41 @@
+import pytest
+
+from components.shared.errors import UserError
+from components.shared.stage import read_journal, stage
+
+
+def test_a_stage_leaves_its_time_memory_and_facts_in_the_journal(store):
+    with stage("extract", store, "run-1") as record:
+        record.facts["rows"] = 3
+    (left,) = read_journal(store, "run-1")
+    assert (left.stage, left.facts, left.error) == ("extract", {"rows": 3}, None)
+    assert left.seconds >= 0
+    assert left.peak_memory_mb > 1
+
+
+def test_a_user_error_ends_the_process_with_one_sentence_and_is_kept(store, capsys):
+    with pytest.raises(SystemExit) as ended, stage("extract", store, "run-1"):
+        raise UserError("The tap is dry: open it.")
+    assert ended.value.code == 1
+    assert "[extract] failed: The tap is dry: open it." in capsys.readouterr().out
+    assert read_journal(store, "run-1")[0].error == "The tap is dry: open it."
+
+
+def test_a_bug_goes_on_with_its_trace_and_is_kept_too(store):
+    with pytest.raises(ZeroDivisionError), stage("extract", store, "run-1"):
+        raise ZeroDivisionError("by zero")
+    assert read_journal(store, "run-1")[0].error == "ZeroDivisionError: by zero"
+
+
+def test_parts_of_a_stage_have_records_of_their_own_and_come_in_order(store):
+    for part in ("00000", "00001"):
+        with stage("predict", store, "run-1", part=part):
+            pass
+    assert [(record.stage, record.part) for record in read_journal(store, "run-1")] == [
+        ("predict", "00000"),
+        ("predict", "00001"),
+    ]
+
+
+def test_a_run_without_stages_has_an_empty_journal(store):
+    assert read_journal(store, "never") == []
