@@ -7,6 +7,7 @@ import io
 import os
 import re
 import sys
+import warnings
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -39,7 +40,9 @@ def run_locally(pipeline: Path, parameters: dict[str, Any], root: Path = Path("l
     with path.open("w", encoding="utf-8") as file:
         log = RunLog(file, sys.stdout)
         try:
-            with contextlib.redirect_stdout(log):
+            with contextlib.redirect_stdout(log), warnings.catch_warnings():
+                # Display names and the like, which are there for the other targets.
+                warnings.filterwarnings("ignore", message=".* have no effect in the current local runner")
                 run(**parameters)
         except RuntimeError:  # KFP's word for a failed run; the log has the rest
             raise UserError(f"{log.failure or f'The {pipeline.stem} run failed.'} The whole log is {path}.") from None

@@ -1,6 +1,8 @@
 """Real parts for the tests: a PostgreSQL server for the session, a fresh database for each test."""
 
+import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,11 +14,13 @@ from demo.postgres import EmbeddedPostgres
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"))
-    server.start()
-    yield server
-    server.stop()
+def postgres() -> Iterator[EmbeddedPostgres]:
+    # Not in pytest's own folder: another session may clear that away while the server runs.
+    with tempfile.TemporaryDirectory(prefix="steam-recsys-postgres-") as folder:
+        server = EmbeddedPostgres(Path(folder), durable=False)
+        server.start()
+        yield server
+        server.stop()
 
 
 @pytest.fixture
@@ -29,8 +33,6 @@ def database(postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> str
 @pytest.fixture
 def connection(database: str, postgres: EmbeddedPostgres) -> Iterator[psycopg2.extensions.connection]:
     """An autocommit connection to the test's database, for looking at what a stage left there."""
-    import os
-
     connection = psycopg2.connect(os.environ["DATABASE_URL"])
     connection.autocommit = True
     yield connection

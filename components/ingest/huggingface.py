@@ -25,7 +25,6 @@ def download(raw: str) -> Path:
         UserError: the location has another form, or the data set cannot be fetched.
     """
     # Not needed for a folder on disk, and slow to import.
-    import httpx2
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -35,7 +34,7 @@ def download(raw: str) -> Path:
         root = snapshot_download(
             f"{owner}/{name}", repo_type="dataset", allow_patterns=[f"{folder}/{file.name}" for file in RAW_FILES]
         )
-    except (OSError, HfHubHTTPError, LocalEntryNotFoundError, httpx2.HTTPError):
+    except (OSError, HfHubHTTPError, LocalEntryNotFoundError):
         raise UserError(
             f"{owner}/{name} cannot be fetched from Hugging Face: check the network, or download it elsewhere and "
             f"give its folder."

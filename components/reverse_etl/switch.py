@@ -1,0 +1,116 @@
+"""Which version the views show: one short transaction changes it, and readers never wait for it for long."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import psycopg2
+from psycopg2 import sql
+
+from components.reverse_etl.tables import Tables
+from components.shared.database import Connection, Cursor
+from components.shared.errors import UserError
+from components.shared.stage import log
+
+LOCK_TIMEOUT_MS = 200
+"""How long a switch waits for a transaction that has read the views, and so how long others may wait behind it.
+
+Less than PostgreSQL's deadlock_timeout: where a switch and a reader wait for each other, the switch gives way.
+"""
+
+SWITCH_PATIENCE_SECONDS = 300.0
+"""How long a switch is tried again before it is given up."""
+
+_PAUSE_SECONDS = 0.5
+
+_REPOINT = """
+CREATE OR REPLACE VIEW recsys.recommendations AS
+    SELECT user_id, game_ids, scores, because, {version}::text AS version FROM {recommendations};
+CREATE OR REPLACE VIEW recsys.popular_games AS
+    SELECT genre, rank, game_id, score, {version}::text AS version FROM {popular};
+UPDATE recsys.publications SET current = false WHERE current;
+UPDATE recsys.publications
+SET current = true, made_current_at = clock_timestamp(), published_at = coalesce(published_at, clock_timestamp())
+WHERE version = {version};
+"""
+
+_READERS = """
+SELECT pid, coalesce(nullif(application_name, ''), 'without a name')
+FROM pg_locks JOIN pg_stat_activity USING (pid)
+WHERE locktype = 'relation' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND relation IN ('recsys.recommendations'::regclass, 'recsys.popular_games'::regclass) AND pid <> pg_backend_pid()
+ORDER BY xact_start LIMIT 1
+"""
+
+
+@contextmanager
+def transaction(connection: Connection) -> Iterator[Cursor]:
+    """One of several transactions on a connection: committed at the end, rolled back on an error."""
+    try:
+        with connection.cursor() as cursor:
+            yield cursor
+    except BaseException:
+        connection.rollback()
+        raise
+    connection.commit()
+
+
+def switch(connection: Connection, choose: Callable[[Cursor], str]) -> str:
+    """Make a version current, in a transaction of its own, and return it.
+
+    Args:
+        connection: outside a transaction.
+        choose: names the version, under the lock that keeps other switches away. The views stay as they are where it
+            names the current one.
+
+    Raises:
+        UserError: transactions that have read the views stayed open for `SWITCH_PATIENCE_SECONDS`.
+    """
+    deadline = time.monotonic() + SWITCH_PATIENCE_SECONDS
+    while True:
+        try:
+            with transaction(connection) as cursor:
+                lock_switches(cursor)
+                version = choose(cursor)
+                if version != current_version(cursor):
+                    _repoint(cursor, version)
+                return version
+        except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected):
+            sentence = _who_reads(connection)
+            if time.monotonic() > deadline:
+                raise UserError(f"The views of recsys cannot be changed, {sentence}: end it and try again.") from None
+            log("reverse_etl", f"the switch waits, {sentence}")
+            time.sleep(_PAUSE_SECONDS)
+
+
+def lock_switches(cursor: Cursor) -> None:
+    """Keep other switches away until the end of the transaction, which waits for no lock for long."""
+    cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{LOCK_TIMEOUT_MS}ms"])
+    cursor.execute("SELECT pg_advisory_xact_lock(hashtext('steam-recsys:recsys.switch'))")
+
+
+def current_version(cursor: Cursor) -> str | None:
+    """The version that the views show; None before the first publication."""
+    cursor.execute("SELECT version FROM recsys.publications WHERE current")
+    row = cursor.fetchone()
+    return row[0] if row else None
+
+
+def _repoint(cursor: Cursor, version: str) -> None:
+    tables = Tables.of(version)
+    cursor.execute(
+        sql.SQL(_REPOINT).format(
+            version=sql.Literal(version), recommendations=tables.recommendations, popular=tables.popular
+        )
+    )
+
+
+def _who_reads(connection: Connection) -> str:
+    with transaction(connection) as cursor:
+        cursor.execute(_READERS)
+        row = cursor.fetchone()
+    if row is None:
+        return "another transaction holds them"
+    return f"a transaction of process {row[0]} ({row[1]}) has read them and is still open"

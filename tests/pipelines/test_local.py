@@ -1,0 +1,94 @@
+"""Whole runs on KFP's local runner, through the command line, where something is wrong from the start."""
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines.local import RunLog
+from tests.raw_files import review, write_raw
+
+ROOT = Path(__file__).parents[2]
+
+
+def submit(folder: Path, pipeline: str, **parameters: str) -> subprocess.CompletedProcess[str]:
+    """Submit a pipeline to the local runner, with everything that it leaves in a folder."""
+    assignments = [part for key, value in parameters.items() for part in ("--param", f"{key}={value}")]
+    command = [sys.executable, str(ROOT / "compile.py"), "--target", "local", "--submit", pipeline, *assignments]
+    return subprocess.run(command, cwd=folder, env={**os.environ}, capture_output=True, text=True, check=False)
+
+
+def runs(connection) -> list[tuple]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pipeline, state, error FROM recsys.pipeline_runs ORDER BY started_at")
+        return cursor.fetchall()
+
+
+def assert_one_sentence(done: subprocess.CompletedProcess[str], sentence: str) -> None:
+    """It failed, said why in one line on standard error, and showed no stack trace anywhere."""
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert done.stderr.startswith("compile.py: ")
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_missing_folder_fails_the_run_and_is_recorded(tmp_path, database, connection):
+    done = submit(tmp_path, "ingestion", raw=str(tmp_path / "nowhere"))
+    assert_one_sentence(done, "nowhere does not exist: give one that holds the raw layout's three CSV files.")
+    ((pipeline, state, error),) = runs(connection)
+    assert (pipeline, state) == ("ingestion", "FAILED")
+    assert "nowhere does not exist" in error
+
+
+def test_ingestion_succeeds_on_the_next_try_and_both_runs_are_recorded(tmp_path, database, connection):
+    raw = write_raw(tmp_path / "raw", [review("", "ann")])
+    assert_one_sentence(submit(tmp_path, "ingestion", raw=raw), "1 of 1 rows that cannot be read")
+    write_raw(tmp_path / "raw", [review("Portal", "ann")])
+    done = submit(tmp_path, "ingestion", raw=raw)
+    assert done.returncode == 0, done.stderr
+    assert "[ingest] 1 reviews are new" in done.stdout
+    assert "executor_input" not in done.stdout
+    assert [state for _, state, _ in runs(connection)] == ["FAILED", "SUCCEEDED"]
+
+
+def test_inference_without_a_champion_says_to_train_first(tmp_path, database, connection):
+    write_raw(tmp_path / "raw", [review("Portal", "ann")])
+    assert submit(tmp_path, "ingestion", raw=str(tmp_path / "raw")).returncode == 0
+    done = submit(tmp_path, "inference")
+    assert_one_sentence(done, "has no champion: run the training pipeline first.")
+    assert runs(connection)[-1][:2] == ("inference", "FAILED")
+
+
+def test_a_database_that_cannot_be_reached_gets_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "postgresql://ann:hush@127.0.0.1:1/shop")
+    done = submit(tmp_path, "training")
+    assert_one_sentence(done, "The database in DATABASE_URL cannot be reached")
+    log = next((tmp_path / "local" / "logs").glob("*.log")).read_text()
+    assert "hush" not in log + done.stdout + done.stderr
+
+
+def test_a_refused_password_gets_one_sentence(tmp_path, database, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", os.environ["DATABASE_URL"].replace("steam:", "steam:wrong", 1))
+    assert_one_sentence(submit(tmp_path, "training"), "refused the user or the password")
+
+
+def test_training_on_too_little_gets_one_sentence(tmp_path, database):
+    write_raw(tmp_path / "raw", [review("Portal", "ann")])
+    assert submit(tmp_path, "ingestion", raw=str(tmp_path / "raw")).returncode == 0
+    assert_one_sentence(submit(tmp_path, "training"), ": ")
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1000])
+def test_the_log_keeps_everything_and_shows_only_what_stages_say(piece):
+    text = "noise\n    [extract] started\n[KFP 2026]: noise\n   [predict 00001] failed: No.\n[x] failed: Later.\n"
+    file, shown = io.StringIO(), io.StringIO()
+    log = RunLog(file, shown)
+    for start in range(0, len(text), piece):
+        log.write(text[start : start + piece])
+    assert file.getvalue() == text
+    assert shown.getvalue() == "[extract] started\n[predict 00001] failed: No.\n[x] failed: Later.\n"
+    assert log.failure == "No."

@@ -1,0 +1,60 @@
+"""Small folders of predictions, and how they are published."""
+
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from psycopg2.extensions import connection as Connection
+
+from components.reverse_etl.predictions import POPULAR
+from components.reverse_etl.publication import Publication, publish
+from components.shared.schemas import RECOMMENDATIONS
+from tests.shop import add_game, add_user
+
+Row = tuple[int, Sequence[int], Sequence[float], Sequence[int | None]]
+"""User, games, scores, because."""
+
+Popular = tuple[str, int, int, float]
+"""Genre, rank, game, score."""
+
+
+def write_predictions(root: Path, shards: Sequence[Sequence[Row]], popular: Sequence[Popular]) -> Path:
+    """A folder of predictions; itself."""
+    (root / "recommendations").mkdir(parents=True)
+    for number, rows in enumerate(shards):
+        _write(root / "recommendations" / f"shard-{number:05d}.parquet", rows, RECOMMENDATIONS)
+    _write(root / "popular.parquet", popular, POPULAR)
+    return root
+
+
+def overall(games: Sequence[int]) -> list[Popular]:
+    """An overall list: the games in the order given."""
+    return [("", rank, game, float(100 - rank)) for rank, game in enumerate(games, start=1)]
+
+
+def publish_version(database: str, predictions: Path, version: str = "v1") -> Publication:
+    """Publish with a model, a snapshot and a day that do not matter."""
+    return publish(database, predictions, version=version, model_version="m1", snapshot_id="s1", as_of=date(2024, 1, 1))
+
+
+def marked(root: Path, connection: Connection, mark: float, users: int) -> Path:
+    """Predictions for the shop's first users, two games each, in which every score is the mark."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM steam.users")
+        for number in range(cursor.fetchone()[0], users):
+            add_user(connection, f"user {number}")
+        cursor.execute("SELECT user_id FROM steam.users ORDER BY user_id LIMIT %s", [users])
+        ids = [user for (user,) in cursor.fetchall()]
+        cursor.execute("SELECT game_id FROM steam.games ORDER BY game_id")
+        games = [game for (game,) in cursor.fetchall()]
+    games += [add_game(connection, f"Game {number}") for number in range(len(games), 4)]
+    rows: list[Row] = [(user, games[:2], [mark, mark], [games[3], None]) for user in ids]
+    return write_predictions(root, [rows[:1], rows[1:]], [("", 1, games[2], mark)])
+
+
+def _write(path: Path, rows: Sequence[Sequence[Any]], schema: pa.Schema) -> None:
+    columns = list(zip(*rows, strict=True)) if rows else [[] for _ in schema]
+    pq.write_table(pa.table([pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema), path)

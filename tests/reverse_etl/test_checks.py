@@ -1,0 +1,92 @@
+"""What is refused before the switch, and in which words."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from psycopg2.extensions import connection as Connection
+
+from components.shared.errors import UserError
+from tests.reverse_etl.predicted import Popular, Row, marked, overall, publish_version, write_predictions
+from tests.reverse_etl.test_publication import shown, tables, tables_of
+from tests.shop import add_game, add_user
+
+POPULAR = overall([1, 2])
+GOOD: list[Row] = [(1, [1, 2], [2.0, 1.0], [None, None])]
+
+
+@pytest.mark.parametrize(
+    ("shards", "popular", "sentence"),
+    [
+        ([[], []], POPULAR, "hold no rows: train and predict again"),
+        ([GOOD, GOOD], POPULAR, "The shards hold user 1 more than once: predict again"),
+        ([[(1, [1, 2], [1.0], [None, None])]], POPULAR, "user 1 lists of games, scores and reasons that differ"),
+        ([[(1, [1], [1.0], [])]], POPULAR, "user 1 lists of games, scores and reasons that differ"),
+        ([GOOD, [(2, [], [], [])]], POPULAR, r"shard-00001\.parquet gives user 2 an empty list of games"),
+        ([[(1, [1], [math.nan], [None])]], POPULAR, "user 1 a score that is not a finite number"),
+        ([[*GOOD, (2, [1, 2], [1.0, -math.inf], [1, 1])]], POPULAR, "user 2 a score that is not a finite number"),
+        ([[*GOOD, (2, [1, 2], [1.0, None], [1, 1])]], POPULAR, "user 2 a score that is not a finite number"),
+        ([[(1, [None], [1.0], [None])]], POPULAR, "user 1 a game that is null"),
+        (
+            [[(1, [77], [1.0], [None])]],
+            POPULAR,
+            r"shard-00000\.parquet names game 77, which steam\.games does not hold",
+        ),
+        ([[(1, [1], [1.0], [78])]], POPULAR, "names game 78, which steam.games does not hold: extract a new snapshot"),
+        ([[(99, [1], [1.0], [None])]], POPULAR, "1 users that steam.users does not, 99 for one"),
+        ([GOOD], [], r"popular\.parquet has no overall list"),
+        ([GOOD], [("Indie", 1, 1, 1.0)], r"popular\.parquet has no overall list"),
+        ([GOOD], [("", 1, 1, math.nan)], r"popular\.parquet has a score that is not a finite number"),
+        ([GOOD], [("", 1, 79, 1.0)], r"popular\.parquet names game 79"),
+        ([GOOD], [("", 1, 1, 1.0), ("", 1, 2, 1.0)], r"popular\.parquet has a rank or a game twice in one list"),
+        ([GOOD], [("", 1, 1, 1.0), ("", 2, 1, 1.0)], r"popular\.parquet has a rank or a game twice in one list"),
+    ],
+)
+def test_wrong_predictions_are_refused_in_a_sentence_and_nothing_changes(
+    shop: Connection, database: str, tmp_path: Path, shards: list[list[Row]], popular: list[Popular], sentence: str
+) -> None:
+    publish_version(database, marked(tmp_path / "good", shop, 1.0, users=2), "v1")
+    with pytest.raises(UserError, match=sentence) as raised:
+        publish_version(database, write_predictions(tmp_path / "wrong", shards, popular), "v2")
+    assert "\n" not in str(raised.value)
+    assert (shown(shop), tables(shop)) == (("v1", 1.0, 2), tables_of("v1"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda folder: folder.rename(folder.with_name("elsewhere")), "holds no recommendations/shard"),
+        (lambda folder: (folder / "popular.parquet").unlink(), r"lacks popular\.parquet"),
+        (lambda folder: (folder / "popular.parquet").write_text("nonsense"), r"popular\.parquet cannot be read"),
+        (lambda folder: (folder / "recommendations" / "shard-00000.parquet").unlink(), r"lacks shard-00000\.parquet"),
+        (lambda folder: _rewrite(folder, pa.table({"user_id": [1]})), "has no column game_ids"),
+        (lambda folder: _rewrite(folder, pa.table({"user_id": ["x"]})), "cannot be read as predictions"),
+        (
+            lambda folder: _rewrite(
+                folder, pa.table({"user_id": [None], "game_ids": [[1]], "scores": [[1.0]], "because": [[1]]})
+            ),
+            "has a row whose user_id is null",
+        ),
+    ],
+)
+def test_a_folder_that_holds_no_predictions_is_refused(
+    shop: Connection, database: str, tmp_path: Path, spoil: Callable[[Path], object], sentence: str
+) -> None:
+    predictions = marked(tmp_path / "p", shop, 1.0, users=2)
+    spoil(predictions)
+    with pytest.raises(UserError, match=sentence):
+        publish_version(database, predictions)
+
+
+def test_wider_types_of_another_writer_are_taken(shop: Connection, database: str, tmp_path: Path) -> None:
+    game, user = add_game(shop, "Game"), add_user(shop, "user")
+    predictions = write_predictions(tmp_path / "p", [[]], overall([game]))
+    _rewrite(predictions, pa.table({"because": [[game]], "scores": [[0.5]], "game_ids": [[game]], "user_id": [user]}))
+    assert publish_version(database, predictions).users == 1
+
+
+def _rewrite(folder: Path, table: pa.Table) -> None:
+    pq.write_table(table, folder / "recommendations" / "shard-00000.parquet")
