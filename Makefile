@@ -6,9 +6,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed-$(shell cat requirements/dev.txt pyproject.toml | cksum | cut -d' ' -f1)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
-export TF_USE_LEGACY_KERAS = 1
-export TF_CPP_MIN_LOG_LEVEL = 2
-export TF_ENABLE_ONEDNN_OPTS = 0
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint user psql stop golden lock clean

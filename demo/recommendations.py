@@ -43,8 +43,8 @@ def show_user(url: str, user: str, rank_by: str = "relevance", genre: str | None
     try:
         with connection.cursor() as cursor:
             _show(cursor, f"User {user}", _find_user(cursor, user), rank_by, genre)
-    except psycopg2.errors.RaiseException as error:
-        raise UserError(f"{error.diag.message_primary}.") from None
+    except psycopg2.errors.InvalidParameterValue as error:
+        raise UserError(str(error.diag.message_primary)) from None
     finally:
         connection.close()
 
@@ -78,22 +78,27 @@ def _show(
         "SELECT rank, game, score, reason FROM recsys.recommended_games(%s, %s, %s, p_limit => %s)",
         [user_id, rank_by, genre, SHOWN_GAMES],
     )
-    table = Table(title=f"\n{escape(title)}", caption=_history(cursor, user_id), title_justify="left")
-    table.caption_justify = "left"
+    rows = cursor.fetchall()
+    table = Table()
     for heading, justify in (("", "right"), ("Game", "left"), ("Score", "right"), ("Why", "left")):
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]
-    for rank, game, score, reason in cursor.fetchall():
+    for rank, game, score, reason in rows:
         table.add_row(str(rank), escape(game), f"{score:.2f}", escape(reason))
-    Console().print(table)
+    console = Console()
+    console.print(f"\n[bold]{escape(title)}[/bold]{_history(cursor, user_id)}", soft_wrap=True)
+    console.print(table)
 
 
-def _history(cursor: Cursor, user_id: int | None) -> str | None:
+def _history(cursor: Cursor, user_id: int | None) -> str:
     if user_id is None:
-        return None
+        return ""
     cursor.execute(
         "SELECT count(*), (array_agg(name ORDER BY reviewed_on DESC NULLS LAST, review_id DESC))[:%s] "
         "FROM steam.reviews JOIN steam.games USING (game_id) WHERE user_id = %s",
         [SHOWN_HISTORY, user_id],
     )
     count, names = cursor.fetchone() or (0, None)
-    return f"{count} reviews, the latest of {escape(', '.join(names))}" if count else "no reviews"
+    if not count:
+        return ": no reviews"
+    reviews = "1 review, of" if count == 1 else f"{count} reviews, the latest of"
+    return f": {reviews} {escape(', '.join(names))}"

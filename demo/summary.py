@@ -9,9 +9,11 @@ from typing import Any
 
 import psycopg2
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from components.shared.model_store import champion
+from components.evaluate.evaluation import CHALLENGER, CHAMPION, Evaluation
+from components.shared.model_store import EVALUATION, champion
 
 PIPELINES = ("ingestion", "training", "inference")
 
@@ -36,18 +38,18 @@ def write_summary(path: Path, url: str, store: str) -> dict[str, Any]:
 
 
 def show_metrics(summary: dict[str, Any], title: str) -> None:
-    """Print the model's metrics beside the baselines', and the time of each stage."""
+    """Print the model's metrics beside the baselines', and what the run did in numbers."""
     model = summary["model"]
-    table = Table(
-        title=f"\nModel {model['version']} on the newest tenth of the reviews ({title})", title_justify="left"
-    )
-    for heading in ("", "NDCG@10", "Recall@20"):
-        table.add_column(heading, justify="left" if not heading else "right")
+    table = Table()
+    for heading, justify in (("", "left"), ("NDCG@10", "right"), ("Recall@20", "right")):
+        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
     for name, figures in {**model["baselines"], "the model": model}.items():
         table.add_row(name, f"{figures['ndcg_at_10']:.4f}", f"{figures['recall_at_20']:.4f}")
     data = summary["data"]
     rejected = sum(data["rejected"].values())
     console = Console()
+    measured_on = f"Model {model['version']} on the newest tenth of the reviews ({title})"
+    console.print(f"\n[bold]{escape(measured_on)}[/bold]", soft_wrap=True)
     console.print(table)
     console.print(
         f"{data['reviews']:,} reviews of {data['games']:,} games by {data['users']:,} known users, "
@@ -68,16 +70,13 @@ def _data(cursor: psycopg2.extensions.cursor) -> dict[str, Any]:
 
 
 def _model(folder: Path) -> dict[str, Any]:
-    evaluation = json.loads((folder / "evaluation.json").read_text())
-    return {
-        "version": evaluation["version"],
-        **_two(evaluation["metrics"]),
-        "baselines": {name: _two(metrics) for name, metrics in evaluation["baselines"].items()},
+    evaluation = Evaluation.read(folder / EVALUATION)
+    means = {
+        ranking.replace(" ", "_"): {name: figures[name].mean for name in ("recall_at_20", "ndcg_at_10")}
+        for ranking, figures in evaluation.figures.items()
+        if ranking != CHAMPION
     }
-
-
-def _two(metrics: dict[str, float]) -> dict[str, float]:
-    return {name: metrics[name] for name in ("recall_at_20", "ndcg_at_10")}
+    return {"version": evaluation.version, **means.pop(CHALLENGER), "baselines": means}
 
 
 def _publication(cursor: psycopg2.extensions.cursor) -> dict[str, Any]:

@@ -120,7 +120,7 @@ def _review_columns(
     random: np.random.Generator, shop: Shop, users: Ints, chosen: Ints, days: Ints, suits: npt.NDArray[np.bool_]
 ) -> list[pa.Array]:
     n = len(users)
-    hours = np.round(random.lognormal(np.where(suits, 2.5, 0.7), 1.2), 1)
+    hours = np.round(random.lognormal(np.where(suits, 2.5, 0.7), 1.5), 1)
     verdicts = np.where(random.random(n) < np.where(suits, 0.93, 0.6), "Recommended", "Not Recommended")
     names = np.array(shop.names, dtype=object)[chosen]
     authors = np.array([f"synthetic_user_{user:07}" for user in range(int(users.max()) + 1)], dtype=object)[users]

@@ -5,7 +5,7 @@ from kfp.dsl.graph_component import GraphComponent
 
 from components.extract.component import extract
 from components.notify.component import record_run
-from components.predict.component import plan, predict
+from components.predict.component import make_plan, predict
 from components.reverse_etl.component import publish
 from components.validate.component import validate
 from pipelines.target import Target
@@ -36,15 +36,17 @@ def inference_pipeline(target: Target) -> GraphComponent:
             validated = validate(snapshot=snapshot, store=store, run=run)
             target.data(validated, "Validate it")
 
-            planned = plan(snapshot=snapshot, users_per_shard=users_per_shard, store=store, run=run).after(validated)
+            planned = make_plan(snapshot=snapshot, users_per_shard=users_per_shard, store=store, run=run).after(
+                validated
+            )
             target.data(planned, "Plan the shards", cache=False)  # the champion changes, the store's name does not
-            version = planned.outputs["version"]
+            plan = planned.outputs["plan"]
 
-            with dsl.ParallelFor(planned.outputs["shards"], name="Shards", parallelism=target.parallelism) as shard:
-                predicted = predict(snapshot=snapshot, version=version, shard=shard, store=store, run=run)
+            with dsl.ParallelFor(planned.outputs["Output"], name="Shards", parallelism=target.parallelism) as shard:
+                predicted = predict(snapshot=snapshot, plan=plan, shard=shard, store=store, run=run)
                 target.data(predicted, "Predict a shard", cache=False)  # it writes to the store
 
-            published = publish(version=version, database=source, store=store, run=run).after(predicted)
+            published = publish(plan=plan, database=source, store=store, run=run).after(predicted)
             target.data(published, "Publish", cache=False)  # it changes the database
 
     return inference

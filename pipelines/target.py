@@ -14,6 +14,12 @@ from components.shared.errors import UserError
 TARGETS = ("local", "docker", "kubeflow", "vertex")
 SETTINGS = Path(__file__).parent / "targets"
 
+TENSORFLOW_ENVIRONMENT = {
+    "TF_USE_LEGACY_KERAS": "1",  # TFRS 0.7.7 does not run on Keras 3
+    "TF_ENABLE_ONEDNN_OPTS": "0",  # its results differ between processors
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+}
+
 Role = Literal["data", "model"]
 
 
@@ -81,6 +87,8 @@ class Target(_Settings):
 
     def model(self, task: dsl.PipelineTask, title: str, *, cache: bool = True) -> dsl.PipelineTask:
         """Fit a task that needs TensorFlow into this target."""
+        for name, value in TENSORFLOW_ENVIRONMENT.items():
+            task.set_env_variable(name, value)
         return self._fit(task, "model", title, cache)
 
     def _fit(self, task: dsl.PipelineTask, role: Role, title: str, cache: bool) -> dsl.PipelineTask:

@@ -11,6 +11,9 @@ import pytest
 
 from components.shared.database import create_schema
 from demo.postgres import EmbeddedPostgres
+from pipelines.target import TENSORFLOW_ENVIRONMENT
+
+os.environ.update(TENSORFLOW_ENVIRONMENT)  # before any test imports TensorFlow
 
 
 @pytest.fixture(scope="session")

@@ -41,6 +41,16 @@ INSERT INTO steam.{links} SELECT * FROM staged_links ON CONFLICT DO NOTHING;
 DROP TABLE staged_links;
 """
 
+# Into an empty table, which nobody reads yet, rows go in half the time where their references are checked all at once.
+_DROP_REFERENCES = """
+ALTER TABLE steam.reviews DROP CONSTRAINT reviews_user_id_fkey, DROP CONSTRAINT reviews_game_id_fkey
+"""
+_ADD_REFERENCES = """
+ALTER TABLE steam.reviews
+    ADD CONSTRAINT reviews_user_id_fkey FOREIGN KEY (user_id) REFERENCES steam.users,
+    ADD CONSTRAINT reviews_game_id_fkey FOREIGN KEY (game_id) REFERENCES steam.games
+"""
+
 
 def create_staging(cursor: Cursor) -> None:
     """Create the staging tables of this transaction; a second load at the same time waits for this one."""
@@ -73,12 +83,18 @@ def merge(cursor: Cursor, year: int | None) -> dict[str, int]:
         row = cursor.fetchone()
         year = row[0] if row else None
     counts = {}
+    cursor.execute("SELECT EXISTS (SELECT FROM steam.reviews)")
+    first_load = cursor.fetchone() == (False,)
+    if first_load:
+        cursor.execute(_DROP_REFERENCES)
     for name, statements in _steps(_sql("merge.sql")):
         log("ingest", f"merging: {name}")
         cursor.execute(statements, {"year": year})
         counts[name] = cursor.rowcount
         if name == "game descriptions":
             _merge_lists(cursor)
+    if first_load:
+        cursor.execute(_ADD_REFERENCES)
     return {"inserted": counts["new reviews"], "updated": counts["reviews that differ"]}
 
 

@@ -8,20 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from components.shared.schemas import POPULAR
+
 LENGTH = 100
 """Games a list: enough to fill an answer after what the user has seen is left out."""
 
 OVERALL = ""
 """The genre of the list over all games."""
-
-SCHEMA = pa.schema(
-    [
-        pa.field("genre", pa.string(), nullable=False),
-        pa.field("rank", pa.int32(), nullable=False),
-        pa.field("game_id", pa.int32(), nullable=False),
-        pa.field("score", pa.float32(), nullable=False),
-    ]
-)
 
 
 def fallback_lists(
@@ -36,7 +29,7 @@ def fallback_lists(
         total: float64 [n_games], the number of reviews, which orders games that nobody reviewed lately.
 
     Returns:
-        A table of `SCHEMA`, ordered by genre and rank.
+        A table of the schema POPULAR, ordered by genre and rank.
     """
     game_ids = games["game_id"].to_numpy()
     order = np.lexsort((game_ids, -total, -recent))
@@ -51,9 +44,9 @@ def fallback_lists(
         for genre in sorted(lists)
         for rank, position in enumerate(lists[genre], start=1)
     ]
-    columns = zip(*rows, strict=True) if rows else ([] for _ in SCHEMA)
+    columns = zip(*rows, strict=True) if rows else ([] for _ in POPULAR)
     return pa.Table.from_arrays(
-        [pa.array(list(column), field.type) for column, field in zip(columns, SCHEMA, strict=True)], schema=SCHEMA
+        [pa.array(list(column), field.type) for column, field in zip(columns, POPULAR, strict=True)], schema=POPULAR
     )
 
 

@@ -24,7 +24,6 @@ from components.shared.popularity import popularity, recent_popularity
 from components.shared.snapshot import Snapshot
 from components.shared.stage import log
 
-PLAN = "plan.json"
 CATALOGUE = "catalogue.parquet"
 POPULAR = "popular.parquet"
 
@@ -46,17 +45,22 @@ class Plan:
         """The same as plain values, for the journal and artifacts."""
         return {**asdict(self), "shards": len(self.shards)}
 
+    def write(self, path: str | Path) -> None:
+        """Write the plan as JSON."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(json.dumps(asdict(self), indent=2) + "\n")
+
     @classmethod
-    def read(cls, folder: Path) -> Plan:
-        """The plan in a predictions folder.
+    def read(cls, path: str | Path) -> Plan:
+        """Read what `write` wrote.
 
         Raises:
-            UserError: there is none.
+            UserError: there is no plan.
         """
         try:
-            content = json.loads((folder / PLAN).read_text())
+            content = json.loads(Path(path).read_text())
         except FileNotFoundError:
-            raise UserError(f"{folder} holds no plan ({PLAN} is missing): run the inference pipeline.") from None
+            raise UserError(f"{path} holds no plan: run the inference pipeline.") from None
         shards = [(first, last) for first, last in content.pop("shards")]
         return cls(**content, shards=shards)
 
@@ -67,7 +71,7 @@ def predictions_folder(store: str, version: str) -> Path:
 
 
 def plan_predictions(snapshot: str | Path, store: str, users_per_shard: int) -> Plan:
-    """Decide on a publication and write its plan, its catalogue's popularity and its fallback lists to the store.
+    """Decide on a publication and write its catalogue's popularity and its fallback lists to the store.
 
     The same champion, snapshot and code make the same version: a run that is started again continues it.
 
@@ -94,7 +98,6 @@ def plan_predictions(snapshot: str | Path, store: str, users_per_shard: int) -> 
     folder.mkdir(parents=True, exist_ok=True)
     _write(games.append_column("popularity", pa.array(recent)), folder / CATALOGUE)
     _write(fallback_lists(games, opened.table("rankings"), recent, total), folder / POPULAR)
-    (folder / PLAN).write_text(json.dumps(asdict(plan), indent=2) + "\n")
     log("plan", f"publication {plan.version}: model {model_version}, {len(plan.shards)} shards of users")
     return plan
 

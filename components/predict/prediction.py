@@ -37,7 +37,7 @@ class Predicted:
         return asdict(self)
 
 
-def predict_shard(snapshot: str | Path, store: str, version: str, shard: int) -> Predicted:
+def predict_shard(snapshot: str | Path, store: str, plan: Plan, shard: int) -> Predicted:
     """Recommend the best unseen games to each user of a shard.
 
     The shard's file appears whole or not at all, and is the same each time. A user without reviews gets the games that
@@ -45,12 +45,11 @@ def predict_shard(snapshot: str | Path, store: str, version: str, shard: int) ->
 
     Args:
         snapshot: the snapshot's folder.
-        store: the store with the plan and the model.
-        version: the publication's version.
+        store: the store with the model, to which the shard is written.
+        plan: the publication that the shard is part of.
         shard: its number in the plan.
     """
-    folder = predictions_folder(store, version)
-    plan = Plan.read(folder)
+    folder = predictions_folder(store, plan.version)
     opened = Snapshot.open(snapshot)
     catalogue_table = pq.read_table(folder / CATALOGUE)
     game_ids = catalogue_table["game_id"].to_numpy().astype(np.int32)
@@ -88,9 +87,11 @@ def _recommend(
         )
         found = recommended >= 0
         lengths = found.sum(axis=1)
+        served = lengths > 0  # not those who have reviewed every game
+        lengths = lengths[served]
         reasons = because[found]
         columns = [
-            pa.array(users[start:end], pa.int64()),
+            pa.array(users[start:end][served], pa.int64()),
             _lists(pa.array(game_ids[recommended[found]], pa.int32()), lengths),
             _lists(pa.array(scores[found], pa.float32()), lengths),
             _lists(pa.array(game_ids[reasons], pa.int32(), mask=reasons < 0), lengths),

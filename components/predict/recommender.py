@@ -99,7 +99,7 @@ class Recommender:
             popularity: float64 [N], each game's recent popularity as of the day of serving.
         """
         games = _rows_of(self.game_ids, game_ids)
-        offsets, genre_rows = _genre_rows(self.genre_names, genres)
+        offsets, genre_rows = genre_table(self.genre_names, genres)
         towers = self.towers
         return Catalogue(
             history=_item_vectors(towers.history_games, towers.history_genres, games, offsets, genre_rows),
@@ -136,7 +136,7 @@ class Catalogue:
 
     def scores(self, offsets: Longs, games: Ints) -> Floats:
         """Every user's score of every game, float32 [B, N] (arguments as in `recommend`)."""
-        scores: Floats = (self.queries(offsets, games) * np.float32(self.scale)) @ self.candidates.T
+        scores: Floats = np.matmul(self.queries(offsets, games) * np.float32(self.scale), self.candidates.T)
         scores += self.popularity_offset
         return scores
 
@@ -195,15 +195,12 @@ class Catalogue:
 def popularity_offset(popularity: npt.NDArray[np.float64], weight: float, smoothing: float) -> Floats:
     """`weight * log((p + smoothing) / sum(p + smoothing))`, float32 of the shape [N] of `popularity`."""
     smoothed = popularity + smoothing
-    return (weight * np.log(smoothed / smoothed.sum())).astype(np.float32)
+    offset: Floats = (weight * np.log(smoothed / smoothed.sum())).astype(np.float32)
+    return offset
 
 
 def genre_table(genre_names: Sequence[str], genres: Sequence[Sequence[str]]) -> tuple[Longs, Longs]:
     """Each game's genres as rows of `genre_names`, CSR: int64 [N + 1] and int64; unknown names are passed over."""
-    return _genre_rows(genre_names, genres)
-
-
-def _genre_rows(genre_names: Sequence[str], genres: Sequence[Sequence[str]]) -> tuple[Longs, Longs]:
     row_of = {name: row for row, name in enumerate(genre_names)}
     known = [[row_of[name] for name in names if name in row_of] for names in genres]
     offsets = np.zeros(len(known) + 1, dtype=np.int64)
@@ -240,7 +237,8 @@ def _segment_sums(vectors: Floats, offsets: Longs) -> Floats:
 def _normalised(vectors: Floats) -> Floats:
     lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
     lengths[lengths == 0] = 1
-    return vectors / lengths[:, None]
+    normalised: Floats = vectors / lengths[:, None]
+    return normalised
 
 
 def _rows(offsets: Longs, games: Ints, users: slice) -> tuple[Longs, Ints]:

@@ -6,7 +6,7 @@ from components.shared.images import DATA_IMAGE
 
 
 @dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
-def publish(version: str, database: str, store: str, run: str) -> int:
+def publish(plan: dsl.Input[dsl.Artifact], database: str, store: str, run: str) -> int:
     """Shards of recommendations → a version in PostgreSQL, made current at once. Returns the number of users."""
     from datetime import date
 
@@ -15,15 +15,14 @@ def publish(version: str, database: str, store: str, run: str) -> int:
     from components.shared.stage import stage
 
     with stage("reverse_etl", store, run) as record:
-        folder = predictions_folder(store, version)
-        plan = Plan.read(folder)
+        planned = Plan.read(plan.path)
         published = publish_version(
             database,
-            folder,
-            version=version,
-            model_version=plan.model_version,
-            snapshot_id=plan.snapshot_id,
-            as_of=date.fromisoformat(plan.as_of),
+            predictions_folder(store, planned.version),
+            version=planned.version,
+            model_version=planned.model_version,
+            snapshot_id=planned.snapshot_id,
+            as_of=date.fromisoformat(planned.as_of),
         )
         record.facts.update(published.facts())
     return published.users

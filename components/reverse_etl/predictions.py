@@ -12,16 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from components.shared.errors import UserError
-from components.shared.schemas import RECOMMENDATIONS
-
-POPULAR = pa.schema(
-    [
-        pa.field("genre", pa.string(), nullable=False),  # '': the overall list
-        pa.field("rank", pa.int32(), nullable=False),
-        pa.field("game_id", pa.int32(), nullable=False),
-        pa.field("score", pa.float32(), nullable=False),
-    ]
-)
+from components.shared.schemas import POPULAR, RECOMMENDATIONS
 
 BATCH_ROWS = 16_384
 

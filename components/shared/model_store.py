@@ -19,6 +19,7 @@ from components.shared.errors import UserError
 
 POINTER = "champion.json"
 DESCRIPTION = "model.json"
+EVALUATION = "evaluation.json"
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,20 @@ def model_folder(store: str | Path, version: str) -> Path:
     return folder
 
 
+def model_version(model: str | Path) -> str:
+    """The version of the model in a folder, in a store or not yet.
+
+    Raises:
+        UserError: the folder holds no model.
+    """
+    path = Path(model) / DESCRIPTION
+    try:
+        version: str = json.loads(path.read_text())["version"]
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{model} holds no complete model ({DESCRIPTION} is missing): train it again.") from None
+    return version
+
+
 def champion(store: str | Path) -> Path:
     """The folder of the model in use.
 
@@ -51,7 +66,9 @@ def champion(store: str | Path) -> Path:
     """
     pointer = current_champion(store)
     if pointer is None:
-        raise UserError(f"The model store {store} has no champion: run the training pipeline first.")
+        raise UserError(
+            f"The model store {store} has no champion: run the training pipeline first, until a model passes its gate."
+        )
     return model_folder(store, pointer.version)
 
 
@@ -70,8 +87,8 @@ def current_champion(store: str | Path) -> Champion | None:
         raise UserError(f"{path} is no champion pointer: restore it, or delete it and promote a model again.") from None
 
 
-def add_model(store: str | Path, model: str | Path) -> Path:
-    """Copy a model's folder into the store under its version; the folder there.
+def add_model(store: str | Path, model: str | Path, evaluation: str | Path | None = None) -> Path:
+    """Copy a model's folder into the store under its version, with its evaluation's file, if any; the folder there.
 
     It appears whole or not at all; a version that is there already stays as it is.
 
@@ -79,13 +96,15 @@ def add_model(store: str | Path, model: str | Path) -> Path:
         UserError: the folder holds no model.
     """
     source = Path(model)
-    version = _version(source)
+    version = model_version(source)
     with _locked(store) as models:
         folder = models / version
         if not folder.exists():
             incoming = models / ".incoming"
             shutil.rmtree(incoming, ignore_errors=True)  # what a crash left there
             shutil.copytree(source, incoming)
+            if evaluation is not None:
+                shutil.copyfile(evaluation, incoming / EVALUATION)
             incoming.replace(folder)
     return folder
 
@@ -132,14 +151,6 @@ def _locked(store: str | Path) -> Iterator[Path]:
     with (models / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield models
-
-
-def _version(model: Path) -> str:
-    try:
-        version: str = json.loads((model / DESCRIPTION).read_text())["version"]
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{model} holds no complete model ({DESCRIPTION} is missing): train it again.") from None
-    return version
 
 
 def _models(store: str | Path) -> Path:

@@ -40,6 +40,15 @@ RANKINGS = pa.schema(
 
 TABLES: dict[str, pa.Schema] = {"reviews": REVIEWS, "users": USERS, "games": GAMES, "rankings": RANKINGS}
 
+POPULAR = pa.schema(
+    [
+        pa.field("genre", pa.string(), nullable=False),  # '': the list over all games
+        pa.field("rank", pa.int32(), nullable=False),
+        pa.field("game_id", pa.int32(), nullable=False),
+        pa.field("score", pa.float32(), nullable=False),
+    ]
+)
+
 RECOMMENDATIONS = pa.schema(
     [
         pa.field("user_id", pa.int64(), nullable=False),

@@ -1,6 +1,7 @@
 import csv
 from datetime import date
 
+import psycopg2
 import pytest
 
 from components.ingest.ingestion import ingest
@@ -120,6 +121,13 @@ def test_loading_twice_changes_nothing(quirky, database, connection):
     again = ingest(quirky, database)
     assert (again.inserted, again.updated) == (0, 0)
     assert contents(connection) == before
+
+
+def test_references_are_enforced_after_a_first_load_as_after_any(quirky, database, connection):
+    for _ in range(2):
+        ingest(quirky, database)
+        with connection.cursor() as cursor, pytest.raises(psycopg2.errors.ForeignKeyViolation):
+            cursor.execute("INSERT INTO steam.reviews (game_id, recommended) VALUES (999, true)")
 
 
 def test_a_corrected_file_changes_only_what_differs(quirky, database, connection, tmp_path):

@@ -59,7 +59,7 @@ def test_inference_without_a_champion_says_to_train_first(tmp_path, database, co
     write_raw(tmp_path / "raw", [review("Portal", "ann")])
     assert submit(tmp_path, "ingestion", raw=str(tmp_path / "raw")).returncode == 0
     done = submit(tmp_path, "inference")
-    assert_one_sentence(done, "has no champion: run the training pipeline first.")
+    assert_one_sentence(done, "has no champion: run the training pipeline first")
     assert runs(connection)[-1][:2] == ("inference", "FAILED")
 
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pyarrow as pa
 
-from components.predict.fallback import LENGTH, OVERALL, SCHEMA, fallback_lists
-from components.shared.schemas import GAMES, RANKINGS
+from components.predict.fallback import LENGTH, OVERALL, fallback_lists
+from components.shared.schemas import GAMES, POPULAR, RANKINGS
 
 
 def games(*genres):
@@ -28,7 +28,7 @@ def test_lists_are_ordered_by_recent_popularity_then_by_all_reviews():
     table = fallback_lists(
         games(["A"], ["A"], ["B"], []), rankings(), np.array([1.0, 2, 0, 0]), np.array([9.0, 9, 1, 5])
     )
-    assert table.schema.equals(SCHEMA)
+    assert table.schema.equals(POPULAR)
     assert listed(table, OVERALL) == [2, 1, 4, 3]
     assert listed(table, "A") == [2, 1]
     assert listed(table, "B") == [3]

@@ -33,7 +33,7 @@ def champion(tmp_path, store):
 def predict_all(snapshot, store, users_per_shard=2):
     plan = plan_predictions(snapshot, store, users_per_shard)
     for shard in range(len(plan.shards)):
-        predict_shard(snapshot, store, plan.version, shard)
+        predict_shard(snapshot, store, plan, shard)
     folder = predictions_folder(store, plan.version) / "recommendations"
     return plan, [pq.read_table(path) for path in sorted(folder.glob("*.parquet"))]
 
@@ -73,11 +73,12 @@ def test_the_same_inputs_make_the_same_version_and_the_same_bytes(snapshot, stor
     assert {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
-def test_the_plan_counts_popularity_up_to_the_day_after_the_newest_review(snapshot, store, champion):
+def test_the_plan_counts_popularity_up_to_the_day_after_the_newest_review(snapshot, store, champion, tmp_path):
     plan = plan_predictions(snapshot, store, 2)
     assert plan.as_of == "2020-01-04"
     assert plan.version.startswith("20200103-")
-    assert Plan.read(predictions_folder(store, plan.version)) == plan
+    plan.write(tmp_path / "plan")
+    assert Plan.read(tmp_path / "plan") == plan
 
 
 def test_a_store_without_a_champion_says_to_train_first(snapshot, store):
@@ -90,6 +91,13 @@ def test_a_shard_size_below_one_is_refused(snapshot, store, champion):
         plan_predictions(snapshot, store, 0)
 
 
-def test_a_folder_without_a_plan_says_so(tmp_path):
+def test_a_plan_that_is_not_there_is_named(tmp_path):
     with pytest.raises(UserError, match="holds no plan"):
-        Plan.read(tmp_path)
+        Plan.read(tmp_path / "plan")
+
+
+def test_a_user_who_has_reviewed_every_game_is_left_out(tmp_path, store, champion):
+    everything = [(1, game, date(2020, 1, game)) for game in range(1, 7)]
+    snapshot = write_snapshot_of(tmp_path / "seen-all", [*everything, (2, 1, date(2020, 1, 1))])
+    _, shards = predict_all(snapshot.root, store)
+    assert [row["user_id"] for shard in shards for row in shard.to_pylist()] == [2]

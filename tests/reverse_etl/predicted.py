@@ -9,9 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from psycopg2.extensions import connection as Connection
 
-from components.reverse_etl.predictions import POPULAR
 from components.reverse_etl.publication import Publication, publish
-from components.shared.schemas import RECOMMENDATIONS
+from components.shared.schemas import POPULAR, RECOMMENDATIONS
 from tests.shop import add_game, add_user
 
 Row = tuple[int, Sequence[int], Sequence[float], Sequence[int | None]]

@@ -84,7 +84,6 @@ CREATE TABLE steam.reviews (
     updated_at timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX ON steam.reviews (user_id, game_id);
-CREATE INDEX ON steam.reviews (game_id);
 CREATE INDEX ON steam.reviews (updated_at, review_id);
 
 CREATE TABLE steam.rankings (

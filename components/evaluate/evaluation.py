@@ -1,0 +1,213 @@
+"""The stage: a challenger beside baselines and champion, all on the same held-out rows, and the gate's verdict."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any, Protocol
+
+from components.evaluate.baselines import popularity_baselines
+from components.evaluate.gate import METRIC as GATE_METRIC
+from components.evaluate.gate import Rule, Verdict, decide, standard_error
+from components.evaluate.holdout import (
+    HeldOut,
+    Histories,
+    hold_out,
+    load_interactions_before,
+    positions_of,
+    relevant_at,
+)
+from components.evaluate.metrics import NDCG, Doubles, Metric, Recall
+from components.evaluate.report import html_report
+from components.predict.recommender import Catalogue, Recommender
+from components.shared.errors import UserError
+from components.shared.interactions import Ints, load_interactions, split_by_time
+from components.shared.model_store import current_champion, model_folder
+from components.shared.popularity import recent_popularity
+from components.shared.snapshot import Snapshot
+from components.shared.stage import log
+
+METRICS: tuple[Metric, ...] = (NDCG(10), Recall(20))
+CHALLENGER, CHAMPION = "challenger", "champion"
+
+
+class Ranker(Protocol):
+    """Anything that ranks a catalogue for users."""
+
+    def rank(self, history: Histories, k: int) -> Ints:
+        """The k best games that are not in the history, as positions: int32 [B, k], -1 where fewer are left."""
+
+
+@dataclass(frozen=True)
+class ModelRanking:
+    """A model's order of a catalogue."""
+
+    catalogue: Catalogue
+
+    def rank(self, history: Histories, k: int) -> Ints:
+        """The k best games, as `Ranker.rank`."""
+        return self.catalogue.recommend(history.offsets, history.games, k)[0]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A metric's mean over users and that mean's standard error."""
+
+    mean: float
+    error: float
+
+    @classmethod
+    def of(cls, values: Doubles) -> Figure:
+        """From a figure for each user, float64 [B]."""
+        return cls(float(values.mean()), standard_error(values))
+
+
+Figures = dict[str, Figure]
+"""By the metric's name."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured, and the gate's verdict.
+
+    Attributes:
+        version: the challenger's.
+        champion: the version of the champion that it was compared with, None for none.
+        snapshot_id: of the snapshot whose rows were held out.
+        cutoff: the ISO date on which the held-out period begins.
+        users: how many users were ranked for.
+        left_out: held-out reviews that could not be asked for, as in `HeldOut`.
+        figures: by ranking, then by metric.
+        verdict: the gate's.
+    """
+
+    version: str
+    champion: str | None
+    snapshot_id: str
+    cutoff: str
+    users: int
+    left_out: int
+    figures: dict[str, Figures]
+    verdict: Verdict
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Every mean, flat: the challenger's under the metric's name, others' after their own name."""
+        return {
+            (metric if ranking == CHALLENGER else f"{ranking.replace(' ', '_')}_{metric}"): figure.mean
+            for ranking, figures in self.figures.items()
+            for metric, figure in figures.items()
+        }
+
+    def facts(self) -> dict[str, Any]:
+        """The same as plain values, for the journal and artifacts."""
+        return {
+            "version": self.version, "champion": self.champion, "cutoff": self.cutoff, "users": self.users,
+            "promote": self.verdict.promote, "reasons": list(self.verdict.reasons), **self.metrics,
+        }  # fmt: skip
+
+    def write(self, evaluation: str | Path, report: str | Path) -> None:
+        """Write the evaluation as JSON and as an HTML report."""
+        content = json.dumps(asdict(self), indent=2) + "\n"
+        for path, text in ((evaluation, content), (report, self.html())):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            Path(path).write_text(text, encoding="utf-8")
+
+    def html(self) -> str:
+        """The report: one self-contained page."""
+        outcome = "is promoted" if self.verdict.promote else "is not promoted"
+        summary = (
+            f"Snapshot {self.snapshot_id}, reviews from {self.cutoff} on held out. Every game of the catalogue was "
+            f"ranked for {self.users:,} users; {self.left_out:,} held-out reviews by users without a history or of "
+            f"games that nobody had reviewed by then are left out. Champion before: {self.champion or 'none'}."
+        )
+        figures = {
+            ranking: {metric: (figure.mean, figure.error) for metric, figure in by_metric.items()}
+            for ranking, by_metric in self.figures.items()
+        }
+        return html_report(f"Model {self.version} {outcome}", summary, figures, self.verdict)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Evaluation:
+        """Read what `write` wrote as JSON.
+
+        Raises:
+            UserError: there is no evaluation.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UserError(f"{path} holds no evaluation: evaluate the model first.") from None
+        content["figures"] = {
+            ranking: {metric: Figure(**figure) for metric, figure in figures.items()}
+            for ranking, figures in content["figures"].items()
+        }
+        verdict = content["verdict"]
+        content["verdict"] = Verdict(verdict["promote"], tuple(Rule(**rule) for rule in verdict["rules"]))
+        return cls(**content)
+
+
+def evaluate_model(snapshot: str | Path, model: str | Path, store: str | Path) -> Evaluation:
+    """Score a model on the period that its training left out, and decide on its promotion.
+
+    Every game of the catalogue is ranked for every user who reviewed a game before the cutoff and another, known by
+    then, from it on; the user's own games are excluded. Undated reviews count neither as history nor as held out.
+    Popularity, the model's and the baselines', is as of the cutoff.
+
+    Args:
+        snapshot: the snapshot that the model was trained on.
+        model: the model's folder; the cutoff stands in its `model.json`.
+        store: the store with the champion, if there is one.
+
+    Raises:
+        UserError: the folder holds no model, or no user can be asked.
+    """
+    opened, challenger = Snapshot.open(snapshot), Recommender.load(model)
+    cutoff = json.loads((Path(model) / "model.json").read_text())["cutoff"]
+    day = (date.fromisoformat(cutoff) - date(1970, 1, 1)).days
+    past = load_interactions_before(opened, day)
+    future = split_by_time(load_interactions(opened), day)[1]
+    games = opened.table("games", ["game_id", "genres"]).sort_by("game_id")
+    game_ids, genres = games["game_id"].to_numpy(), games["genres"].to_pylist()
+    held_out = hold_out(past, future, game_ids)
+    if not len(held_out):
+        raise UserError(
+            f"No user of the snapshot {snapshot} has a review before {cutoff} and one of another known game from then "
+            f"on, so nothing can be evaluated: ingest more reviews."
+        )
+    positions = positions_of(past.games, game_ids)
+    recent = recent_popularity(positions, past.days, day, len(game_ids))
+    baselines = popularity_baselines(past, positions, day, len(game_ids))
+    rankers: dict[str, Ranker] = {CHALLENGER: ModelRanking(challenger.for_catalogue(game_ids, genres, recent))}
+    rankers |= baselines
+    pointer = current_champion(store)
+    if pointer:
+        champion = Recommender.load(model_folder(store, pointer.version))
+        rankers[CHAMPION] = ModelRanking(champion.for_catalogue(game_ids, genres, recent))
+    measured = {name: measure(ranker, held_out) for name, ranker in rankers.items()}
+    deciding = {name: values[GATE_METRIC.name] for name, values in measured.items()}
+    verdict = decide(deciding[CHALLENGER], {name: deciding[name] for name in baselines}, deciding.get(CHAMPION))
+    for reason in verdict.reasons:
+        log("evaluate", reason)
+    return Evaluation(
+        challenger.version,
+        pointer.version if pointer else None,
+        opened.manifest.snapshot_id,
+        cutoff,
+        len(held_out),
+        held_out.left_out,
+        {
+            name: {metric: Figure.of(values) for metric, values in by_metric.items()}
+            for name, by_metric in measured.items()
+        },
+        verdict,
+    )
+
+
+def measure(ranker: Ranker, held_out: HeldOut, metrics: tuple[Metric, ...] = METRICS) -> dict[str, Doubles]:
+    """A ranking of all games, measured: float64 [B], a figure for each user, by the metric's name."""
+    ranked = ranker.rank(held_out.history, max(metric.k for metric in metrics))
+    hits = relevant_at(ranked, held_out.relevant)
+    return {metric.name: metric.per_user(hits, held_out.relevant.lengths) for metric in metrics}

@@ -1,0 +1,87 @@
+"""Ranking metrics: small value objects that give a figure for each user, so that means and their errors come free."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Bools = npt.NDArray[np.bool_]
+Doubles = npt.NDArray[np.float64]
+Longs = npt.NDArray[np.int64]
+
+
+class Metric(Protocol):
+    """A metric of the first k places of a ranking."""
+
+    @property
+    def k(self) -> int:
+        """How many places count."""
+
+    @property
+    def name(self) -> str:
+        """As it is written in reports, for example `ndcg_at_10`."""
+
+    def per_user(self, hits: Bools, relevant: Longs) -> Doubles:
+        """A figure for each user.
+
+        Args:
+            hits: bool [B, m], whether the game at each place of the ranking is relevant; m may be more or less than k,
+                places beyond m count as misses.
+            relevant: int64 [B], how many games are relevant for each user, at least one.
+
+        Returns:
+            float64 [B] between 0 and 1.
+        """
+
+
+@dataclass(frozen=True)
+class Recall:
+    """Hits among the first k over min(k, relevant), so that a perfect ranking scores 1.
+
+    From Liang et al. 2018, "Variational Autoencoders for Collaborative Filtering", section 4.2.
+
+    >>> Recall(2).per_user(np.array([[True, False, True]]), np.array([3]))
+    array([0.5])
+    """
+
+    k: int
+
+    @property
+    def name(self) -> str:
+        """As it is written in reports."""
+        return f"recall_at_{self.k}"
+
+    def per_user(self, hits: Bools, relevant: Longs) -> Doubles:
+        """A figure for each user, as `Metric.per_user`."""
+        found: Doubles = hits[:, : self.k].sum(axis=1) / np.minimum(self.k, relevant)
+        return found
+
+
+@dataclass(frozen=True)
+class NDCG:
+    """Normalised discounted cumulative gain, binary: a hit at place r counts 1 / log2(r + 1).
+
+    Divided by the sum for a perfect ranking, so that this scores 1 (Järvelin and Kekäläinen 2002, "Cumulated
+    Gain-Based Evaluation of IR Techniques"; binary and truncated as in Liang et al. 2018, section 4.2).
+
+    >>> NDCG(2).per_user(np.array([[True, False], [True, True]]), np.array([1, 2]))
+    array([1., 1.])
+    """
+
+    k: int
+
+    @property
+    def name(self) -> str:
+        """As it is written in reports."""
+        return f"ndcg_at_{self.k}"
+
+    def per_user(self, hits: Bools, relevant: Longs) -> Doubles:
+        """A figure for each user, as `Metric.per_user`."""
+        discounts = 1 / np.log2(np.arange(2, self.k + 2))
+        counted = hits[:, : self.k]
+        gains = counted @ discounts[: counted.shape[1]]
+        normalised: Doubles = gains / np.cumsum(discounts)[np.minimum(self.k, relevant) - 1]
+        return normalised

@@ -1,0 +1,37 @@
+"""The stage: a challenger that passed the gate → the champion."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from components.evaluate.evaluation import CHALLENGER, Evaluation
+from components.shared.errors import UserError
+from components.shared.model_store import add_model, model_version, move_champion
+from components.shared.stage import log
+
+
+def promote(store: str | Path, model: str | Path, evaluation: str | Path) -> str:
+    """Copy a model into the store and make it the champion, if its evaluation allows that; the champion's version.
+
+    It can be repeated, also after a crash half-way: the copy is whole or not there, and the pointer moves last.
+
+    Args:
+        store: the model store.
+        model: the model's folder.
+        evaluation: the file that `Evaluation.write` wrote for this model.
+
+    Raises:
+        UserError: the gate refused the model, the evaluation is another model's, or the champion is no longer the one
+            that the model was compared with.
+    """
+    evaluated = Evaluation.read(evaluation)
+    if not evaluated.verdict.promote:
+        refused = " ".join(rule.sentence for rule in evaluated.verdict.rules if not rule.passed)
+        raise UserError(f"Model {evaluated.version} did not pass the gate and stays out of {store}: {refused}")
+    if (version := model_version(model)) != evaluated.version:
+        raise UserError(f"{evaluation} is about model {evaluated.version}, not {version}: evaluate {model} first.")
+    add_model(store, model, evaluation)
+    metrics = {name: figure.mean for name, figure in evaluated.figures[CHALLENGER].items()}
+    champion = move_champion(store, evaluated.version, expected=evaluated.champion, metrics=metrics)
+    log("promote", f"champion {champion.version}, before it {champion.previous or 'none'}")
+    return champion.version

@@ -1,0 +1,69 @@
+"""The SavedModel: a history of game ids in, the best games and their scores out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from components.predict.recommender import Catalogue
+from components.shared.interactions import Ints
+from components.train.model import pooled
+
+RECOMMENDED_GAMES = 100
+
+
+class ServingModel(tf.Module):
+    """The model over its own vocabulary, with two signatures.
+
+    - `serving_default(history)`: int32 [B, H] game ids, padded with 0 or -1 → `game_ids` int32 [B, k] and `scores`
+      float32 [B, k], best first, without the history's games; -1 and -inf where fewer are left. Popularity is as of
+      the training.
+    - `with_popularity(history, popularity_offset)`: the same with float32 [V] for today's popularity, in the order of
+      `vocabulary.json`.
+    """
+
+    def __init__(self, game_ids: Ints, catalogue: Catalogue) -> None:
+        """`game_ids` is the vocabulary, ascending, and `catalogue` the vocabulary as a catalogue."""
+        super().__init__(name="two_towers")
+        self.k = min(RECOMMENDED_GAMES, len(game_ids))
+        self.scale = catalogue.scale
+        self.game_ids = tf.Variable(game_ids, trainable=False)
+        self.history = tf.Variable(catalogue.history, trainable=False)
+        self.candidates = tf.Variable(catalogue.candidates, trainable=False)
+        self.popularity_offset = tf.Variable(catalogue.popularity_offset, trainable=False)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None), tf.int32, "history")])
+    def serve(self, history: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Recommend with the popularity of the time of training."""
+        return self._recommend(history, self.popularity_offset)
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec((None, None), tf.int32, "history"),
+            tf.TensorSpec((None,), tf.float32, "popularity_offset"),
+        ]
+    )
+    def serve_with_popularity(self, history: tf.Tensor, popularity_offset: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Recommend with a popularity that the caller gives."""
+        return self._recommend(history, popularity_offset)
+
+    def _recommend(self, history: tf.Tensor, popularity_offset: tf.Tensor) -> dict[str, tf.Tensor]:
+        rows = tf.minimum(tf.searchsorted(self.game_ids, tf.reshape(history, [-1])), tf.shape(self.game_ids)[0] - 1)
+        rows = tf.reshape(rows, tf.shape(history))
+        known = tf.ragged.boolean_mask(rows, tf.equal(tf.gather(self.game_ids, rows), history))
+        queries = pooled(self.history, known)
+        scores = tf.matmul(queries * self.scale, self.candidates, transpose_b=True) + popularity_offset
+        taken = tf.stack([tf.cast(known.value_rowids(), tf.int32), known.values], axis=1)
+        scores = tf.tensor_scatter_nd_update(scores, taken, tf.fill([tf.shape(taken)[0]], -np.inf))
+        best, columns = tf.math.top_k(scores, self.k)
+        return {
+            "game_ids": tf.where(tf.math.is_inf(best), -1, tf.gather(self.game_ids, columns)),
+            "scores": best,
+        }
+
+    def save(self, folder: Path) -> None:
+        """Write the SavedModel."""
+        signatures = {"serving_default": self.serve, "with_popularity": self.serve_with_popularity}
+        tf.saved_model.save(self, str(folder), signatures=signatures)

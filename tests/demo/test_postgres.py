@@ -1,0 +1,57 @@
+import stat
+
+import psycopg2
+import pytest
+
+from demo.place import Place
+from demo.postgres import EmbeddedPostgres
+
+
+@pytest.fixture
+def server(tmp_path):
+    server = EmbeddedPostgres(tmp_path / "postgres", durable=False)
+    yield server
+    server.stop()
+
+
+def test_it_starts_once_keeps_its_data_and_stops(server):
+    server.start()
+    url = server.ensure_database("shop")
+    server.start()
+    assert server.ensure_database("shop") == url
+    connection = psycopg2.connect(url)
+    with connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE kept (id int)")
+    connection.close()
+    assert server.stop()
+    assert not server.running()
+    assert not server.stop()
+    server.start()
+    connection = psycopg2.connect(server.url("shop"))
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM kept")
+        assert cursor.fetchone() == (0,)
+    connection.close()
+
+
+def test_it_listens_on_loopback_only_and_asks_for_the_password(server):
+    server.start()
+    assert "@127.0.0.1:" in server.url()
+    with pytest.raises(psycopg2.OperationalError, match="password"):
+        psycopg2.connect(server.url().replace("steam:", "steam:wrong", 1))
+    assert stat.S_IMODE((server.folder / "password").stat().st_mode) == 0o600
+
+
+def test_a_cluster_that_was_not_finished_is_made_anew(server):
+    server.data.mkdir(parents=True)
+    (server.data / "half").write_text("made")
+    server.start()
+    assert server.running()
+
+
+def test_each_folder_of_data_has_a_database_and_a_store_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "postgresql://ann:hush@db:5432/Shop-1?sslmode=require")
+    place = Place(tmp_path / "local")
+    assert place.database_url(None) == "postgresql://ann:hush@db:5432/Shop-1?sslmode=require"
+    assert place.store("postgresql://ann@db/Shop-1?sslmode=require").name == "shop_1"
+    assert stat.S_IMODE((tmp_path / "local" / "database-url").stat().st_mode) == 0o600

@@ -1,0 +1,180 @@
+import json
+import math
+from collections import Counter
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from components.evaluate.baselines import popularity_baselines
+from components.evaluate.evaluation import Evaluation, evaluate_model, measure
+from components.evaluate.gate import decide
+from components.evaluate.holdout import hold_out
+from components.evaluate.promotion import promote
+from components.shared.errors import UserError
+from components.shared.interactions import Interactions
+from components.shared.model_store import EVALUATION, champion, current_champion
+from tests.snapshots import Review, write_snapshot_of
+
+FIRST = date(2020, 1, 1)
+DAY_ZERO = (FIRST - date(1970, 1, 1)).days
+GAMES = 6
+
+
+def write_model(folder: Path, *, cutoff: date, version: str = "new", towards: int = 1) -> Path:
+    """A model by hand that puts one game first for everybody with a history."""
+    folder.mkdir(parents=True)
+    candidates = -np.ones((GAMES, 1), dtype=np.float32)
+    candidates[towards - 1] = 1
+    none = np.zeros((0, 1), dtype=np.float32)
+    np.savez(
+        folder / "arrays.npz",
+        history_games=np.ones((GAMES, 1), dtype=np.float32), history_genres=none,
+        candidate_games=candidates, candidate_genres=none,
+    )  # fmt: skip
+    (folder / "vocabulary.json").write_text(json.dumps({"games": list(range(1, GAMES + 1)), "genres": []}))
+    config = {"scale": 100.0, "popularity_weight": 1.0, "popularity_smoothing": 1.0}
+    model = {"version": version, "cutoff": cutoff.isoformat(), "config": config}
+    (folder / "model.json").write_text(json.dumps(model))
+    return folder
+
+
+def day(number: int) -> date:
+    return FIRST + timedelta(days=number)
+
+
+REVIEWS: list[Review] = [
+    (1, 1, day(0)), (2, 1, day(0)), (3, 1, day(1)), (4, 2, day(2)), (5, 3, day(2)), (5, 1, None),
+    # From day 10 on: two new games of old users; a known game, a new user, a game that nobody knew, no date.
+    (4, 3, day(10)), (5, 2, day(11)), (1, 1, day(11)), (9, 1, day(11)), (2, 6, day(11)), (3, 2, None),
+]  # fmt: skip
+
+
+@pytest.fixture
+def snapshot(tmp_path: Path) -> Path:
+    return write_snapshot_of(tmp_path / "snapshot", REVIEWS, n_games=GAMES).root
+
+
+def test_only_known_users_new_games_are_asked_for(snapshot: Path, tmp_path: Path, store: str) -> None:
+    evaluated = evaluate_model(snapshot, write_model(tmp_path / "model", cutoff=day(10)), store)
+    assert (evaluated.users, evaluated.left_out) == (2, 2)
+
+
+def test_a_model_is_scored_beside_the_baselines(snapshot: Path, tmp_path: Path, store: str) -> None:
+    evaluated = evaluate_model(snapshot, write_model(tmp_path / "model", cutoff=day(10), towards=3), store)
+    # Game 3 comes first for user 4, who took it up, and is excluded for user 5, for whom 1 and then 2 follow.
+    assert evaluated.figures["challenger"]["ndcg_at_10"].mean == pytest.approx((1 + 1 / math.log2(3)) / 2)
+    # By popularity game 1, undated for user 5 and so not yet in the history, comes first and the right one second.
+    assert evaluated.figures["popularity"]["ndcg_at_10"].mean == pytest.approx(1 / math.log2(3))
+    assert evaluated.figures["recent popularity"]["recall_at_20"].mean == 1
+    assert set(evaluated.figures) == {"challenger", "popularity", "recent popularity"}
+    assert evaluated.verdict.promote
+
+
+def test_the_champion_is_scored_on_the_same_rows(snapshot: Path, tmp_path: Path, store: str) -> None:
+    good = write_model(tmp_path / "good", cutoff=day(10), towards=3, version="good")
+    evaluate_model(snapshot, good, store).write(tmp_path / "evaluation.json", tmp_path / "report.html")
+    assert promote(store, good, tmp_path / "evaluation.json") == "good"
+    worse = evaluate_model(snapshot, write_model(tmp_path / "bad", cutoff=day(10), towards=6), store)
+    assert worse.champion == "good"
+    assert worse.figures["champion"]["ndcg_at_10"].mean > worse.figures["challenger"]["ndcg_at_10"].mean
+    assert not worse.verdict.promote
+
+
+def test_a_snapshot_in_which_nobody_can_be_asked_is_reported(tmp_path: Path, store: str) -> None:
+    snapshot = write_snapshot_of(tmp_path / "snapshot", [(1, 1, day(0)), (2, 2, day(1))], n_games=GAMES)
+    with pytest.raises(UserError, match="nothing can be evaluated: ingest more reviews"):
+        evaluate_model(snapshot.root, write_model(tmp_path / "model", cutoff=day(1)), store)
+
+
+pairs = st.dictionaries(st.tuples(st.integers(0, 7), st.integers(0, GAMES - 1)), st.integers(0, 19), min_size=4)
+
+
+@settings(max_examples=50)
+@given(pairs, st.integers(1, 19))
+def test_popularity_scores_what_a_naive_evaluation_gives(reviews: dict[tuple[int, int], int], cutoff: int) -> None:
+    rows = Interactions(
+        np.array([user for user, _ in reviews], dtype=np.int64), np.array([game for _, game in reviews], np.int32),
+        np.array(list(reviews.values()), np.int32), np.ones(len(reviews), bool), np.zeros(len(reviews), np.float32),
+    )  # fmt: skip
+    past, future = rows.where(rows.days < cutoff), rows.where(rows.days >= cutoff)
+    catalogue = np.arange(GAMES, dtype=np.int32)
+    held_out = hold_out(past, future, catalogue)
+    counts = Counter(game for (_, game), when in reviews.items() if when < cutoff)
+    expected = []
+    for user in range(8):
+        seen = {game for (owner, game), when in reviews.items() if owner == user and when < cutoff}
+        new = {game for (owner, game), when in reviews.items() if owner == user and when >= cutoff} & set(counts)
+        if not seen or not new:
+            continue
+        order = sorted(set(range(GAMES)) - seen, key=lambda game: (-counts[game], game))
+        gain = sum(1 / math.log2(place + 2) for place, game in enumerate(order) if game in new)
+        expected.append(gain / sum(1 / math.log2(place + 2) for place in range(len(new))))
+    assert len(held_out) == len(expected)
+    if expected:
+        baseline = popularity_baselines(past, past.games, cutoff, GAMES)["popularity"]
+        assert measure(baseline, held_out)["ndcg_at_10"].mean() == pytest.approx(np.mean(expected))
+
+
+def test_an_evaluation_is_read_back_as_it_was_written(snapshot: Path, tmp_path: Path, store: str) -> None:
+    evaluated = evaluate_model(snapshot, write_model(tmp_path / "model", cutoff=day(10)), store)
+    evaluated.write(tmp_path / "evaluation.json", tmp_path / "report.html")
+    assert Evaluation.read(tmp_path / "evaluation.json") == evaluated
+
+
+def evaluation(*, version: str = "new", promoted: bool = True, compared_with: str | None = None) -> Evaluation:
+    verdict = decide(np.array([0.3 if promoted else 0.1]), {"popularity": np.array([0.2])}, None)
+    return Evaluation(version, compared_with, "snapshot", "2020-01-11", 2, 0, {"challenger": {}}, verdict)
+
+
+def test_the_report_escapes_what_comes_from_data() -> None:
+    page = evaluation(version="<script>alert(1)</script>").html()
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_the_report_says_why_a_model_is_refused() -> None:
+    page = evaluation(promoted=False).html()
+    assert "Model new is not promoted" in page
+    assert "<td>failed</td>" in page
+
+
+def test_a_model_that_failed_the_gate_is_not_promoted(tmp_path: Path, store: str) -> None:
+    model = write_model(tmp_path / "model", cutoff=day(10))
+    evaluation(promoted=False).write(tmp_path / "evaluation.json", tmp_path / "report.html")
+    with pytest.raises(UserError, match="did not pass the gate and stays out of"):
+        promote(store, model, tmp_path / "evaluation.json")
+    assert current_champion(store) is None
+
+
+def test_a_promotion_can_be_repeated(tmp_path: Path, store: str) -> None:
+    model = write_model(tmp_path / "model", cutoff=day(10))
+    evaluation().write(tmp_path / "evaluation.json", tmp_path / "report.html")
+    assert [promote(store, model, tmp_path / "evaluation.json") for _ in range(2)] == ["new", "new"]
+    assert champion(store).name == "new"
+
+
+def test_a_champion_keeps_its_evaluation(tmp_path: Path, store: str) -> None:
+    evaluation().write(tmp_path / "evaluation.json", tmp_path / "report.html")
+    promote(store, write_model(tmp_path / "model", cutoff=day(10)), tmp_path / "evaluation.json")
+    assert Evaluation.read(champion(store) / EVALUATION) == evaluation()
+
+
+def test_an_evaluation_of_another_model_does_not_promote(tmp_path: Path, store: str) -> None:
+    model = write_model(tmp_path / "model", cutoff=day(10))
+    evaluation(version="other").write(tmp_path / "evaluation.json", tmp_path / "report.html")
+    with pytest.raises(UserError, match="is about model other, not new"):
+        promote(store, model, tmp_path / "evaluation.json")
+
+
+def test_of_two_models_compared_with_the_same_champion_the_second_loses(tmp_path: Path, store: str) -> None:
+    for version in ("first", "second"):
+        write_model(tmp_path / version, cutoff=day(10), version=version)
+        evaluation(version=version).write(tmp_path / f"{version}.json", tmp_path / "report.html")
+    promote(store, tmp_path / "first", tmp_path / "first.json")
+    with pytest.raises(UserError, match="another run promoted at the same time"):
+        promote(store, tmp_path / "second", tmp_path / "second.json")
+    assert champion(store).name == "first"

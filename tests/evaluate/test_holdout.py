@@ -1,0 +1,70 @@
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.evaluate.holdout import Histories, hold_out, load_interactions_before, positions_of, relevant_at
+from components.shared.interactions import UNDATED, Interactions
+from tests.snapshots import write_snapshot_of
+
+
+def interactions(rows: list[tuple[int, int]]) -> Interactions:
+    n = len(rows)
+    pairs = np.array(rows, dtype=np.int64).reshape(-1, 2)
+    return Interactions(
+        pairs[:, 0], pairs[:, 1].astype(np.int32), np.zeros(n, np.int32), np.ones(n, bool), np.zeros(n, np.float32)
+    )
+
+
+def by_user(histories: Histories) -> dict[int, set[int]]:
+    return {
+        int(user): set(histories.games[start:end].tolist())
+        for user, start, end in zip(histories.users, histories.offsets, histories.offsets[1:], strict=False)
+    }
+
+
+pairs = st.sets(st.tuples(st.integers(1, 6), st.integers(0, 7)), max_size=25).map(sorted)
+
+
+@given(pairs, pairs)
+def test_what_is_held_out_is_what_a_naive_reading_of_the_rules_gives(
+    past: list[tuple[int, int]], future: list[tuple[int, int]]
+) -> None:
+    known = {game for _, game in past}
+    expected: dict[int, set[int]] = {}
+    for user, game in future:
+        if user in {user for user, _ in past} and game in known and (user, game) not in past:
+            expected.setdefault(user, set()).add(game)
+    held_out = hold_out(interactions(past), interactions(future), np.arange(8, dtype=np.int32))
+    assert by_user(held_out.relevant) == expected
+    assert by_user(held_out.history) == {user: {game for owner, game in past if owner == user} for user in expected}
+    asked = sum(map(len, expected.values()))
+    assert held_out.left_out == len(set(future) - set(past)) - asked
+
+
+@given(st.lists(st.lists(st.integers(-1, 9), min_size=4, max_size=4), min_size=1, max_size=5), st.data())
+def test_hits_are_found_user_by_user(ranked: list[list[int]], data: st.DataObject) -> None:
+    relevant = [data.draw(st.sets(st.integers(0, 9), min_size=1)) for _ in ranked]
+    histories = Histories.of(
+        interactions([(user, game) for user, games in enumerate(relevant) for game in sorted(games)]),
+        np.arange(10, dtype=np.int32),
+    )
+    expected = [[game in games for game in row] for row, games in zip(ranked, relevant, strict=True)]
+    assert relevant_at(np.array(ranked, dtype=np.int32), histories).tolist() == expected
+
+
+def test_a_game_reviewed_before_and_again_after_the_cutoff_belongs_to_the_history(tmp_path: Path) -> None:
+    # The latest review of a pair is the one that counts elsewhere; here it would make an old game pass for a new one.
+    snapshot = write_snapshot_of(
+        tmp_path, [(1, 1, date(2020, 1, 1)), (1, 1, date(2020, 3, 1)), (1, 2, date(2020, 3, 1)), (1, 3, None)]
+    )
+    before = load_interactions_before(snapshot, (date(2020, 2, 1) - date(1970, 1, 1)).days)
+    assert before.games.tolist() == [1]
+    assert UNDATED not in before.days
+
+
+def test_unknown_ids_have_no_position() -> None:
+    assert positions_of(np.array([5, 7, 1]), np.array([1, 5])).tolist() == [1, -1, 0]
+    assert positions_of(np.array([5]), np.array([], dtype=np.int32)).tolist() == [-1]

@@ -1,0 +1,56 @@
+import doctest
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.evaluate import metrics
+from components.evaluate.metrics import NDCG, Metric, Recall
+
+
+def naive_recall(ranking: list[int], relevant: set[int], k: int) -> float:
+    return len(set(ranking[:k]) & relevant) / min(k, len(relevant))
+
+
+def naive_ndcg(ranking: list[int], relevant: set[int], k: int) -> float:
+    gain = sum(1 / math.log2(place + 1) for place, game in enumerate(ranking[:k], start=1) if game in relevant)
+    return gain / sum(1 / math.log2(place + 1) for place in range(1, min(k, len(relevant)) + 1))
+
+
+rankings = st.lists(st.integers(0, 30), unique=True, max_size=25)
+relevant_games = st.sets(st.integers(0, 30), min_size=1)
+
+
+@given(rankings, relevant_games, st.integers(1, 30))
+def test_metrics_agree_with_their_definitions(ranking: list[int], relevant: set[int], k: int) -> None:
+    hits = np.array([[game in relevant for game in ranking]], dtype=bool).reshape(1, -1)
+    counts = np.array([len(relevant)])
+    assert Recall(k).per_user(hits, counts)[0] == pytest.approx(naive_recall(ranking, relevant, k))
+    assert NDCG(k).per_user(hits, counts)[0] == pytest.approx(naive_ndcg(ranking, relevant, k))
+
+
+@pytest.mark.parametrize("metric", [Recall(3), NDCG(3)])
+def test_a_perfect_ranking_scores_one_with_few_and_with_many_relevant_games(metric: Metric) -> None:
+    hits = np.array([[True, False, False], [True, True, True]])
+    assert metric.per_user(hits, np.array([1, 7])).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("metric", [Recall(3), NDCG(3)])
+def test_no_hit_scores_zero(metric: Metric) -> None:
+    assert metric.per_user(np.zeros((2, 3), dtype=bool), np.array([1, 2])).tolist() == [0, 0]
+
+
+def test_an_earlier_hit_scores_more_under_ndcg() -> None:
+    hits = np.array([[True, False], [False, True]])
+    first, second = NDCG(2).per_user(hits, np.array([1, 1]))
+    assert first > second > 0
+
+
+def test_metrics_are_named_after_their_places() -> None:
+    assert (NDCG(10).name, Recall(20).name) == ("ndcg_at_10", "recall_at_20")
+
+
+def test_the_examples_in_the_documentation_hold() -> None:
+    assert doctest.testmod(metrics).failed == 0

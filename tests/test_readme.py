@@ -1,0 +1,108 @@
+"""The README's commands, in its order, in a fresh copy of the project that shares only the installed environment."""
+
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from demo.synthetic import write_synthetic
+
+ROOT = Path(__file__).parents[1]
+COMMAND_BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+OWN_DATABASE = "postgresql://user:password@host:5432/shop"
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    """A copy of the files that git has or would take, with the installed environment."""
+    folder = tmp_path_factory.mktemp("readme") / "steam-recsys"
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    write_synthetic(folder / "my-shop", reviews=4_000, games=60, seed=1)
+    yield folder
+    subprocess.run(["make", "stop"], cwd=folder, check=True)
+
+
+def run(copy: Path, block: str) -> str:
+    environment = {key: value for key, value in os.environ.items() if key not in ("DATABASE_URL", "MAKEFLAGS")}
+    command = ["bash", "-euo", "pipefail", "-c", block]
+    done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, f"{block}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    assert "Traceback" not in done.stdout + done.stderr
+    return done.stdout
+
+
+def assert_loop_is_whole(copy: Path) -> None:
+    """The summary tells the truth about the database: every known user has unseen games, nothing was lost."""
+    summary = json.loads((copy / "local" / "summary.json").read_text())
+    assert list(summary) == ["data", "model", "publication", "seconds", "peak_memory_mb"]
+    assert set(summary["model"]) == {"version", "recall_at_20", "ndcg_at_10", "baselines"}
+    assert summary["model"]["ndcg_at_10"] >= summary["model"]["baselines"]["popularity"]["ndcg_at_10"]
+    stages = {"ingest", "extract", "validate", "train", "evaluate", "plan", "predict", "reverse_etl"}
+    assert stages <= set(summary["seconds"])
+    assert stages <= set(summary["peak_memory_mb"])
+    connection = psycopg2.connect((copy / "local" / "database-url").read_text().strip())
+    with connection, connection.cursor() as cursor:
+        for query, expected in (
+            ("SELECT count(*) FROM steam.reviews", summary["data"]["reviews"]),
+            ("SELECT count(*) FROM recsys.recommendations", summary["publication"]["users"]),
+            ("SELECT count(*) FROM steam.users LEFT JOIN recsys.recommendations USING (user_id) "
+             "WHERE game_ids IS NULL", 0),
+            ("SELECT count(*) FROM recsys.recommendations JOIN steam.reviews USING (user_id) "
+             "WHERE game_id = ANY (game_ids)", 0),
+            ("SELECT count(*) FROM recsys.pipeline_runs WHERE state <> 'SUCCEEDED'", 0),
+        ):  # fmt: skip
+            cursor.execute(query)
+            assert cursor.fetchone() == (expected,), query
+    connection.close()
+
+
+@pytest.mark.slow
+def test_every_command_of_the_readme_works_in_its_order(copy, postgres):
+    url = postgres.ensure_database(f"shop_{secrets.token_hex(4)}")
+    for block in COMMAND_BLOCKS:
+        if block == "make test\n":
+            continue  # that is what runs this
+        own = block.replace(OWN_DATABASE, url).replace("local/store/shop", f"local/store/{url.rpartition('/')[2]}")
+        printed = run(copy, own)
+        if "make demo" in block:
+            assert_loop_is_whole(copy)
+            assert ("SYNTHETIC DATA" in printed) == (block == "make demo\n")
+            assert "A user whom the shop has never seen" in printed
+
+
+@pytest.mark.slow
+def test_an_unknown_user_or_order_gets_one_sentence(copy):
+    for arguments, sentence in (
+        (["USER=nobody"], "demo: There is no user nobody: give a name or an id from the table steam.users.\n"),
+        (
+            ["USER=1", "RANK_BY=fame"],
+            "demo: p_rank_by is 'fame': it must be relevance, sales, revenue, reviews or newest.\n",
+        ),
+    ):
+        done = subprocess.run(["make", "-s", "user", *arguments], cwd=copy, capture_output=True, text=True)
+        assert done.returncode != 0
+        assert done.stderr.startswith(sentence)
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_data_that_are_not_there_get_one_sentence_before_anything_runs(copy):
+    done = subprocess.run(["make", "-s", "demo", "DATA=nowhere"], cwd=copy, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert done.stderr.startswith("demo: The folder nowhere does not exist")

@@ -1,0 +1,188 @@
+import hashlib
+import json
+import math
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from components.evaluate.evaluation import evaluate_model
+from components.predict.recommender import Recommender
+from components.shared.code import code_version
+from components.shared.errors import UserError
+from components.shared.snapshot import Snapshot
+from components.train import training
+from components.train.model import Config
+from components.train.training import TrainedModel, train_model
+from tests.snapshots import Review, write_snapshot_of
+
+USERS, GAMES = 120, 24
+GENRES = {game: [["Even", "Odd"][game % 2], "Indie"] for game in range(1, GAMES + 1)}
+
+
+def day(number: int) -> date:
+    return date(2020, 1, 1) + timedelta(days=number)
+
+
+def checkerboard() -> list[Review]:
+    """Even users take up even games, odd users odd ones, in an order and at times of their own."""
+    random = np.random.default_rng(0)
+    reviews: list[Review] = []
+    for user in range(1, USERS + 1):
+        games = [game for game in range(1, GAMES + 1) if game % 2 == user % 2]
+        taken = random.permutation(games)[:7]
+        reviews += [(user, int(game), day(int(random.integers(0, 100)))) for game in taken]
+    return reviews
+
+
+@pytest.fixture(scope="module")
+def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_snapshot_of(tmp_path_factory.mktemp("snapshot"), checkerboard(), n_games=GAMES, genres=GENRES).root
+
+
+@pytest.fixture(scope="module")
+def trained(snapshot: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainedModel]:
+    folder = tmp_path_factory.mktemp("models") / "model"
+    return folder, train_model(snapshot, folder)
+
+
+def histories(*games: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Histories of game ids as positions in the vocabulary of all games."""
+    offsets = np.concatenate([[0], np.cumsum([len(history) for history in games])]).astype(np.int64)
+    return offsets, np.array([game - 1 for history in games for game in history], dtype=np.int32)
+
+
+def all_games(model: Recommender, popularity: np.ndarray | None = None):
+    genres = [GENRES[game] for game in model.game_ids.tolist()]
+    return model.for_catalogue(model.game_ids, genres, np.ones(GAMES) if popularity is None else popularity)
+
+
+def test_users_of_a_checkerboard_are_recommended_the_games_of_their_colour(trained: tuple[Path, TrainedModel]) -> None:
+    positions, _, because = all_games(Recommender.load(trained[0])).recommend(*histories([2, 4, 6], [1, 3, 5]), k=9)
+    assert set(positions[0] + 1) == {8, 10, 12, 14, 16, 18, 20, 22, 24}
+    assert set(positions[1] + 1) == {7, 9, 11, 13, 15, 17, 19, 21, 23}
+    assert set(because[0] + 1) <= {2, 4, 6}
+
+
+def test_the_model_beats_popularity_on_the_checkerboard(
+    snapshot: Path, trained: tuple[Path, TrainedModel], store: str
+) -> None:
+    evaluated = evaluate_model(snapshot, trained[0], store)
+    figures = evaluated.figures
+    assert figures["challenger"]["ndcg_at_10"].mean > 1.2 * figures["popularity"]["ndcg_at_10"].mean
+    assert evaluated.verdict.promote
+
+
+def test_two_trainings_with_one_seed_make_the_same_arrays_bit_for_bit(
+    snapshot: Path, trained: tuple[Path, TrainedModel], tmp_path: Path
+) -> None:
+    again = train_model(snapshot, tmp_path / "again")
+    assert again == trained[1]
+    for name, array in vars(Recommender.load(trained[0]).towers).items():
+        assert np.array_equal(array, getattr(Recommender.load(tmp_path / "again").towers, name)), name
+
+
+def test_numpy_answers_as_the_saved_model_does(trained: tuple[Path, TrainedModel]) -> None:
+    folder, _ = trained
+    serve = tf.saved_model.load(str(folder / "saved_model")).signatures["with_popularity"]
+    popularity = np.arange(GAMES, dtype=np.float64)
+    catalogue = all_games(Recommender.load(folder), popularity)
+    users = [[2, 4, 6], [], [5], [7, 2, 11, 3]]
+    # Padded with 0 or -1; 999 is a game that the model does not know.
+    padded = tf.constant([[2, 4, 6, 0], [0, -1, 0, 0], [999, 5, -1, -1], [7, 2, 11, 3]], tf.int32)
+    served = serve(history=padded, popularity_offset=tf.constant(catalogue.popularity_offset))
+    positions, scores, _ = catalogue.recommend(*histories(*users), k=GAMES)
+    ids = np.where(positions >= 0, positions + 1, -1)
+    assert np.array_equal(served["game_ids"].numpy(), ids)
+    assert served["scores"].numpy() == pytest.approx(scores, abs=1e-5)
+
+
+def test_an_empty_history_is_served_the_order_of_recent_popularity(trained: tuple[Path, TrainedModel]) -> None:
+    model = tf.saved_model.load(str(trained[0] / "saved_model"))
+    served = model.signatures["serving_default"](history=tf.zeros((1, 3), tf.int32))
+    by_popularity = np.argsort(-model.popularity_offset.numpy(), kind="stable") + 1
+    assert served["game_ids"].numpy()[0].tolist() == by_popularity.tolist()
+
+
+def test_a_new_game_is_placed_by_its_genres(trained: tuple[Path, TrainedModel]) -> None:
+    model = Recommender.load(trained[0])
+    game_ids = np.array([*model.game_ids, 900, 901], dtype=np.int32)
+    genres = [*(GENRES[game] for game in model.game_ids.tolist()), ["Even", "Indie"], ["Odd", "Indie"]]
+    scores = model.for_catalogue(game_ids, genres, np.ones(GAMES + 2)).scores(*histories([2, 4, 6], [1, 3, 5]))
+    assert scores[0, GAMES] > scores[0, GAMES + 1]
+    assert scores[1, GAMES] < scores[1, GAMES + 1]
+
+
+def test_the_folder_says_what_the_model_was_made_from(snapshot: Path, trained: tuple[Path, TrainedModel]) -> None:
+    folder, facts = trained
+    described = json.loads((folder / "model.json").read_text())
+    newest = max(reviewed_on for _, _, reviewed_on in checkerboard() if reviewed_on)
+    assert facts.version.startswith(f"{newest:%Y%m%d}-")
+    assert described["version"] == facts.version
+    assert described["snapshot_id"] == Snapshot.open(snapshot).manifest.snapshot_id
+    assert described["code_version"] == code_version()
+    assert described["config"]["scale"] == facts.scale
+    best = max(described["history"], key=lambda epoch: epoch["recall_at_20"])
+    assert (best["epoch"], best["recall_at_20"]) == (facts.epochs, pytest.approx(facts.recall_at_20, abs=1e-6))
+    assert json.loads((folder / "vocabulary.json").read_text()) == {
+        "games": list(range(1, GAMES + 1)),
+        "genres": ["Even", "Indie", "Odd"],
+    }
+    assert facts.parameters == 2 * Config().dimensions * (GAMES + 3)
+
+
+def test_the_period_of_the_evaluation_does_not_reach_the_model(
+    snapshot: Path, trained: tuple[Path, TrainedModel], tmp_path: Path
+) -> None:
+    cutoff = date.fromisoformat(json.loads((trained[0] / "model.json").read_text())["cutoff"])
+    swapped = [(user, game if when < cutoff else game % GAMES + 1, when) for user, game, when in checkerboard() if when]
+    other = write_snapshot_of(tmp_path / "snapshot", swapped, n_games=GAMES, genres=GENRES)
+    train_model(other.root, tmp_path / "model")
+    for name, array in vars(Recommender.load(trained[0]).towers).items():
+        assert np.array_equal(array, getattr(Recommender.load(tmp_path / "model").towers, name)), name
+
+
+def test_another_seed_makes_another_model_and_the_snapshot_stays_as_it_is(
+    snapshot: Path, trained: tuple[Path, TrainedModel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def digests() -> list[str]:
+        return [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(snapshot.rglob("*")) if path.is_file()]
+
+    monkeypatch.setattr(training, "Config", lambda: Config(max_epochs=1))
+    before = digests()
+    assert train_model(snapshot, tmp_path / "model", seed=1).version != trained[1].version
+    assert digests() == before
+
+
+def test_a_shop_without_genres_can_be_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "Config", lambda: Config(max_epochs=1))
+    snapshot = write_snapshot_of(tmp_path / "snapshot", checkerboard(), n_games=GAMES)
+    assert train_model(snapshot.root, tmp_path / "model").games == GAMES
+
+
+@pytest.mark.parametrize(
+    ("reviews", "sentence"),
+    [
+        ([(1, 1, None), (None, 2, day(1))], "holds no dated review by a known user: ingest reviews"),
+        ([(1, 1, day(0)), (2, 2, day(0))], "holds no review before 2020-01-01"),
+        ([(user, 1, day(user)) for user in range(1, 30)], "holds reviews of one game only before"),
+        ([(user, user, day(user)) for user in range(1, 30)], "No user of the snapshot .* ingest more reviews"),
+    ],
+)
+def test_a_snapshot_that_cannot_be_learnt_from_is_refused_in_a_sentence(
+    reviews: list[Review], sentence: str, tmp_path: Path
+) -> None:
+    snapshot = write_snapshot_of(tmp_path / "snapshot", reviews, n_games=30)
+    with pytest.raises(UserError, match=sentence):
+        train_model(snapshot.root, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_loss_that_is_not_a_number_stops_the_training_at_its_step(
+    snapshot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "Config", lambda: Config(learning_rate=math.nan))
+    with pytest.raises(UserError, match="The training loss is nan at step 2"):
+        train_model(snapshot, tmp_path / "model")
