@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import re
 import sys
 import warnings
@@ -14,9 +13,9 @@ from typing import Any, TextIO
 
 from kfp import components, local
 
+from components.shared.console import STAGE_LINE, show
 from components.shared.errors import UserError
 
-STAGE_LINE = re.compile(r"^\s*(\[[a-z_]+(?: [^\]]*)?\] .*)$")
 FAILURE = re.compile(r"^\[([a-z_]+)[^\]]*\] failed: (.*)$")
 
 
@@ -76,5 +75,4 @@ class RunLog(io.TextIOBase):
     def _show(self, line: str) -> None:
         if (failed := FAILURE.match(line)) and not self.failure:
             self.failure = failed[2]
-        self._shown.write(line + os.linesep)
-        self._shown.flush()
+        show(self._shown, line)

@@ -22,12 +22,12 @@ from components.evaluate.holdout import (
 from components.evaluate.metrics import NDCG, Doubles, Metric, Recall
 from components.evaluate.report import html_report
 from components.predict.recommender import Catalogue, Recommender
+from components.shared.console import log
 from components.shared.errors import UserError
 from components.shared.interactions import Ints, load_interactions, split_by_time
 from components.shared.model_store import current_champion, model_folder
 from components.shared.popularity import recent_popularity
 from components.shared.snapshot import Snapshot
-from components.shared.stage import log
 
 METRICS: tuple[Metric, ...] = (NDCG(10), Recall(20))
 CHALLENGER, CHAMPION = "challenger", "champion"

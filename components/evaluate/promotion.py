@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from components.evaluate.evaluation import CHALLENGER, Evaluation
+from components.shared.console import log
 from components.shared.errors import UserError
 from components.shared.model_store import add_model, model_version, move_champion
-from components.shared.stage import log
 
 
 def promote(store: str | Path, model: str | Path, evaluation: str | Path) -> str:

@@ -17,10 +17,10 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from components.shared.console import log, progress
 from components.shared.database import COPY_BUFFER, Connection, Cursor, connect, require_schema
 from components.shared.schemas import TABLES
 from components.shared.snapshot import File, Manifest
-from components.shared.stage import log
 
 BLOCK_BYTES = 8 << 20
 """Bytes of CSV parsed at a time: what bounds the memory, whatever the number of rows."""
@@ -81,7 +81,7 @@ def _write_table(connection: Connection, root: Path, table: str, query: str) -> 
         for batch in _batches(stream, TABLES[table]):
             writer.write_batch(batch, row_group_size=ROW_GROUP)
             if (rows + batch.num_rows) // PROGRESS_ROWS > rows // PROGRESS_ROWS:
-                log("extract", f"{table}: {rows + batch.num_rows:,} rows")
+                progress("extract", f"{table}: {rows + batch.num_rows:,} rows")
             rows += batch.num_rows
     return File.of(root, path, rows)
 

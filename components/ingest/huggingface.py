@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from components.ingest.raw import RAW_FILES
+from components.shared.console import log
 from components.shared.errors import UserError
-from components.shared.stage import log
 
 PREFIX = "hf://"
 STEAM_REVIEWS = "hf://HangenYuu/Steam_Games_Review/raw"

@@ -12,9 +12,9 @@ from components.ingest.huggingface import download, is_huggingface
 from components.ingest.load import copy_into, create_staging, merge, replace_rejects
 from components.ingest.raw import GAMES, RANKINGS, REVIEWS, RawFile, RawRow, check_folder, read_rows
 from components.ingest.staging import Rejects, game_converter, ranking_converter, review_converter, staged_rows
+from components.shared.console import log, progress
 from components.shared.database import Cursor, connect, create_schema
 from components.shared.errors import UserError
-from components.shared.stage import log
 
 MAX_REJECTED_SHARE = 0.01
 PROGRESS_ROWS = 250_000
@@ -111,7 +111,7 @@ _STAGING: dict[str, tuple[str, Callable[[date], Callable[[RawRow], str]]]] = {
 def _with_progress(rows: Iterable[RawRow], name: str) -> Iterator[RawRow]:
     for number, row in enumerate(rows, start=1):
         if number % PROGRESS_ROWS == 0:
-            log("ingest", f"{name}: {number:,} rows")
+            progress("ingest", f"{name}: {number:,} rows")
         yield row
 
 

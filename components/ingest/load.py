@@ -8,8 +8,8 @@ from pathlib import Path
 from psycopg2 import sql
 
 from components.ingest.staging import CopyStream, Rejects
+from components.shared.console import progress
 from components.shared.database import COPY_BUFFER, Cursor
-from components.shared.stage import log
 
 FILE_TABLES = ("staged_games", "staged_reviews", "staged_rankings")
 
@@ -88,7 +88,7 @@ def merge(cursor: Cursor, year: int | None) -> dict[str, int]:
     if first_load:
         cursor.execute(_DROP_REFERENCES)
     for name, statements in _steps(_sql("merge.sql")):
-        log("ingest", f"merging: {name}")
+        progress("ingest", f"merging: {name}")
         cursor.execute(statements, {"year": year})
         counts[name] = cursor.rowcount
         if name == "game descriptions":

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 
 from psycopg2.extras import Json
 
+from components.shared.console import log
 from components.shared.database import connect, create_schema
-from components.shared.stage import StageRecord, log, read_journal
+from components.shared.stage import StageRecord, read_journal
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ import pyarrow.parquet as pq
 from components.predict.fallback import fallback_lists
 from components.predict.recommender import Recommender
 from components.shared.code import code_version
+from components.shared.console import log
 from components.shared.errors import UserError
 from components.shared.interactions import UNDATED, Ints
 from components.shared.model_store import champion
 from components.shared.popularity import popularity, recent_popularity
 from components.shared.snapshot import Snapshot
-from components.shared.stage import log
 
 CATALOGUE = "catalogue.parquet"
 POPULAR = "popular.parquet"

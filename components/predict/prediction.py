@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 
 from components.predict.plan import CATALOGUE, Plan, predictions_folder
 from components.predict.recommender import Catalogue, Recommender
+from components.shared.console import progress
 from components.shared.interactions import Ints, Longs, load_interactions
 from components.shared.model_store import model_folder
 from components.shared.schemas import RECOMMENDATIONS
 from components.shared.snapshot import Snapshot
-from components.shared.stage import log
 
 RECOMMENDED_GAMES = 50
 BATCH_USERS = 1024
@@ -97,7 +97,7 @@ def _recommend(
             _lists(pa.array(game_ids[reasons], pa.int32(), mask=reasons < 0), lengths),
         ]
         if end // PROGRESS_USERS > start // PROGRESS_USERS:
-            log("predict", f"{end:,} of {len(users):,} users")
+            progress("predict", f"{end:,} of {len(users):,} users")
         yield pa.RecordBatch.from_arrays(columns, schema=RECOMMENDATIONS)
 
 

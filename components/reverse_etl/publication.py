@@ -17,9 +17,9 @@ import psycopg2
 from components.reverse_etl.predictions import Predictions
 from components.reverse_etl.switch import current_version, lock_switches, switch, transaction
 from components.reverse_etl.tables import Tables, drop_orphans, fill
+from components.shared.console import log
 from components.shared.database import Connection, Cursor, connect, create_schema, require_schema
 from components.shared.errors import UserError
-from components.shared.stage import log
 
 KEPT_VERSIONS = 3
 """How many versions stay in the database, the current one included: those that were current last."""

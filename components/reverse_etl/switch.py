@@ -10,9 +10,9 @@ import psycopg2
 from psycopg2 import sql
 
 from components.reverse_etl.tables import Tables
+from components.shared.console import log
 from components.shared.database import Connection, Cursor
 from components.shared.errors import UserError
-from components.shared.stage import log
 
 LOCK_TIMEOUT_MS = 200
 """How long a switch waits for a transaction that has read the views, and so how long others may wait behind it.

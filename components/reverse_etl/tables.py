@@ -14,9 +14,9 @@ from psycopg2 import sql
 
 from components.reverse_etl.copy_stream import CopyStream, binary_copy, csv_copy
 from components.reverse_etl.predictions import Predictions, check_known, read_popular, read_shard
+from components.shared.console import progress
 from components.shared.database import COPY_BUFFER, Cursor
 from components.shared.errors import UserError
-from components.shared.stage import log
 
 # Nothing that was in a table before could be lost: FREEZE is allowed because the transaction made the table. It spares
 # the vacuum that would come later, and a transaction that took its snapshot before this one ended, and reads the view
@@ -118,7 +118,7 @@ def fill(cursor: Cursor, tables: Tables, predictions: Predictions) -> tuple[int,
             raise UserError(
                 f"{path.name} has {shard.users:,} users, {stored:,} arrived in the database: publish again."
             )
-        log("reverse_etl", f"shard {number} of {len(predictions.shards)}: {users:,} users so far")
+        progress("reverse_etl", f"shard {number} of {len(predictions.shards)}: {users:,} users so far")
     if not users:
         raise UserError(f"The shards in {predictions.shards[0].parent} hold no rows: train and predict again.")
     _index(cursor, tables)

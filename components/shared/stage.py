@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from components.shared.console import log
 from components.shared.errors import UserError
 
 
@@ -61,11 +62,6 @@ def stage(name: str, store: str, run: str, part: str = "") -> Iterator[StageReco
         record.peak_memory_mb = _peak_memory_mb()
         _write(record, Path(store) / "runs" / run)
     log(title, f"done in {record.seconds:.1f} s, peak memory {record.peak_memory_mb:,.0f} MB")
-
-
-def log(name: str, message: str) -> None:
-    """Print one line of a stage's progress."""
-    print(f"[{name}] {message}", flush=True)
 
 
 def read_journal(store: str, run: str) -> list[StageRecord]:

@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from components.predict.recommender import Recommender, Towers
+from components.shared.console import progress
 from components.shared.errors import UserError
-from components.shared.stage import log
 from components.train.corpus import Corpus
 from components.train.model import Config, TwoTowerModel, genre_shares
 
@@ -66,7 +66,7 @@ def _search(corpus: Corpus, measure: Measure, config: Config, seed: int) -> list
     for number, (loss, towers) in enumerate(_epochs(corpus, config, seed, config.max_epochs), start=1):
         recall = measure(recommender(corpus, towers, config))
         epochs.append(Epoch(config.scale, number, loss, recall))
-        log("train", f"scale {config.scale:g}, epoch {number}: loss {loss:.4f}, validation recall@20 {recall:.4f}")
+        progress("train", f"scale {config.scale:g}, epoch {number}: loss {loss:.4f}, validation recall@20 {recall:.4f}")
         if recall > epochs[best].recall_at_20:
             best = number - 1
         if number - 1 - best >= config.patience:
@@ -82,7 +82,7 @@ def fit(corpus: Corpus, config: Config, seed: int, epochs: int) -> Towers:
     """
     trained = enumerate(_epochs(corpus, config, seed, epochs), start=1)
     for number, (loss, towers) in trained:  # noqa: B007 - the last epoch's towers are the result
-        log("train", f"final fit, epoch {number} of {epochs}: loss {loss:.4f}")
+        progress("train", f"final fit, epoch {number} of {epochs}: loss {loss:.4f}")
     return towers
 
 

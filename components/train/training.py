@@ -18,11 +18,11 @@ from components.evaluate.holdout import HeldOut, hold_out, load_interactions_bef
 from components.evaluate.metrics import Recall
 from components.predict.recommender import Recommender
 from components.shared.code import code_version
+from components.shared.console import log
 from components.shared.errors import UserError
 from components.shared.interactions import Interactions, cutoff_day, load_interactions, split_by_time
 from components.shared.popularity import recent_popularity
 from components.shared.snapshot import Snapshot
-from components.shared.stage import log
 from components.train.corpus import Corpus
 from components.train.fitting import Choice, choose, fit, recommender
 from components.train.model import Config

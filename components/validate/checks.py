@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.validate.findings import Finding
+from components.validate.findings import Finding, describe
 
 EXAMPLES = 5
 SMALLEST_SHARE_OF_LAST_RUN = 0.5
@@ -25,7 +25,7 @@ def check_references(reviews: pa.Table, users: pa.Table, games: pa.Table, rankin
             ("reviews", reviews, "game_id", games),
             ("rankings", rankings, "game_id", games),
         )
-        for finding in _missing(table, column, rows[column], keys[column])
+        for finding in _missing(table, column, rows, keys[column])
     ]
 
 
@@ -83,15 +83,14 @@ def check_repeats(reviews: pa.Table) -> list[Finding]:
     if not repeated.num_rows:
         return []
     first = repeated.sort_by([("user_id", "ascending"), ("game_id", "ascending")]).slice(0, EXAMPLES).to_pylist()
-    examples = tuple(f"user {row['user_id']}, game {row['game_id']}: {row['count_all']} times" for row in first)
+    examples = tuple(f"user_id {row['user_id']}, game_id {row['game_id']}, {row['count_all']} times" for row in first)
     return [Finding("warning", "reviews", "games that one user reviewed more than once", repeated.num_rows, examples)]
 
 
-def _missing(table: str, name: str, column: pa.ChunkedArray, keys: pa.ChunkedArray) -> list[Finding]:
-    named = pc.unique(column.drop_null())
-    missing = named.filter(pc.invert(pc.is_in(named, value_set=keys.combine_chunks())))
-    if not len(missing):
+def _missing(table: str, column: str, rows: pa.Table, keys: pa.ChunkedArray) -> list[Finding]:
+    known = pc.is_in(rows[column], value_set=keys.combine_chunks())
+    missing = rows.filter(pc.and_(pc.is_valid(rows[column]), pc.invert(known)))
+    if not missing.num_rows:
         return []
-    rows = pc.sum(pc.is_in(column, value_set=missing)).as_py()
-    examples = tuple(map(str, missing.slice(0, EXAMPLES).to_pylist()))
-    return [Finding("error", table, f"every {name} exists", rows, examples)]
+    examples = tuple(describe(row, column) for row in missing.slice(0, EXAMPLES).to_pylist())
+    return [Finding("error", table, f"every {column} exists", missing.num_rows, examples)]

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from pandera.errors import SchemaErrors
 
 from components.shared.schemas import TABLES
-from components.validate.findings import Finding
+from components.validate.findings import Finding, describe
 
 EARLIEST_REVIEW = date(1997, 1, 1)
 UNIQUE = {"reviews": "review_id", "users": "user_id", "games": "game_id"}
@@ -53,7 +53,9 @@ def check_schema(table: str, found: pa.Schema) -> list[Finding]:
     ] + [f"{name} is not in the contract" for name in found.names if name not in wanted.names]
     if not differing:
         return []
-    return [Finding("error", table, "columns and types are those of the contract", len(differing), tuple(differing))]
+    return [
+        Finding("error", table, "columns and types are those of the contract", len(differing), ("; ".join(differing),))
+    ]
 
 
 def check_columns(table: str, rows: pa.Table, today: date) -> list[Finding]:
@@ -61,17 +63,26 @@ def check_columns(table: str, rows: pa.Table, today: date) -> list[Finding]:
     try:
         contract(table, today).validate(rows, lazy=True)
     except SchemaErrors as failed:
-        return list(_findings(table, failed.failure_cases))
+        return list(_findings(table, rows, failed.failure_cases))
     return []
 
 
-def _findings(table: str, cases: pa.Table) -> Iterator[Finding]:
+def _findings(table: str, rows: pa.Table, cases: pa.Table) -> Iterator[Finding]:
     counts = cases.group_by(["column", "check"]).aggregate([("index", "count", pc.CountOptions(mode="all"))])
     for row in sorted(counts.to_pylist(), key=lambda row: (str(row["column"]), row["check"])):
-        mask = pc.and_(pc.equal(cases["column"], row["column"]), pc.equal(cases["check"], row["check"]))
-        examples = cases.filter(mask).slice(0, EXAMPLES)["failure_case"].to_pylist()
-        shown = tuple(str(value) for value in examples if value is not None)
-        yield Finding("error", table, f"{row['column']} {_in_words(row['check'])}", row["index_count"], shown)
+        column, check = row["column"], row["check"]
+        of_this = pc.and_(pc.equal(cases["column"], column), pc.equal(cases["check"], check))
+        values = cases.filter(of_this)["failure_case"].slice(0, EXAMPLES)
+        broken = rows.filter(_holds(rows[column], values)).slice(0, EXAMPLES)
+        examples = tuple(describe(example, column) for example in broken.to_pylist())
+        yield Finding("error", table, f"{column} {_in_words(check)}", row["index_count"], examples)
+
+
+def _holds(column: pa.ChunkedArray, values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Where a column holds one of some values, which are given as text, null included."""
+    known = values.drop_null().cast(column.type)
+    found = pc.is_in(column, value_set=known.combine_chunks())
+    return pc.or_(found, pc.is_null(column)) if values.null_count else found
 
 
 def _in_words(check: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +18,7 @@ class Finding:
         table: the table it was found in.
         check: what should hold.
         count: the number of rows that break it.
-        examples: a few of the values or rows that do, as text.
+        examples: a few of the rows that do, as text.
     """
 
     severity: Severity
@@ -29,8 +29,13 @@ class Finding:
 
     def sentence(self) -> str:
         """The finding in words."""
-        shown = f" (for example {', '.join(self.examples[:3])})" if self.examples else ""
+        shown = f" (for example {self.examples[0]})" if self.examples else ""
         return f"{self.table}: {self.check}: {self.count:,}{shown}"
+
+
+def describe(row: Mapping[str, object], column: str) -> str:
+    """A row as an example: its ids and the column that a check is about."""
+    return ", ".join(f"{name} {value}" for name, value in row.items() if name.endswith("_id") or name == column)
 
 
 def errors(findings: Iterable[Finding]) -> list[Finding]:

@@ -10,11 +10,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from components.shared.console import log
 from components.shared.errors import UserError
 from components.shared.html import page, paragraph, table
 from components.shared.schemas import TABLES
 from components.shared.snapshot import Manifest, Snapshot
-from components.shared.stage import log
 from components.validate.checks import (
     check_blanks,
     check_freshness,

@@ -52,12 +52,12 @@ def test_a_good_snapshot_passes_and_its_volume_is_remembered(snapshot, report, s
 @pytest.mark.parametrize(
     ("table", "columns", "sentence"),
     [
-        ("reviews", {"review_id": [1, 1, 2]}, "review_id is unique: 1 "),
-        ("reviews", {"game_id": [1, None, 2]}, "game_id is not null: 1"),
+        ("reviews", {"review_id": [1, 1, 2]}, r"review_id is unique: 1 \(for example review_id 1, user_id 1"),
+        ("reviews", {"game_id": [1, None, 2]}, r"game_id is not null: 1 \(for example review_id 2, user_id 2"),
         ("reviews", {"hours_played": [-1.0, None, 2.0]}, r"hours_played is greater than or equal to\(0\): 1 "),
-        ("reviews", {"reviewed_on": [date(1996, 1, 1), None, None]}, "1997-01-01.: 1 .*1996-01-01"),
+        ("reviews", {"reviewed_on": [date(1996, 1, 1), None, None]}, "1997-01-01.: 1 .*reviewed_on 1996-01-01"),
         ("reviews", {"reviewed_on": [date(2030, 1, 1), None, None]}, "less than or equal to.*2030-01-01"),
-        ("reviews", {"user_id": [1, 2, 77]}, "every user_id exists: 1 .*77"),
+        ("reviews", {"user_id": [1, 2, 77]}, r"every user_id exists: 1 \(for example review_id 3, user_id 77"),
         ("reviews", {"game_id": [1, 2, 88]}, "every game_id exists: 1 .*88"),
         ("games", {"game_id": [1, 1]}, "game_id is unique"),
         ("games", {"name": ["a", None]}, "name is not null"),
@@ -88,7 +88,10 @@ def test_repeats_and_blanks_are_warnings_and_the_run_goes_on(tmp_path, report, s
     findings = validate_snapshot(snapshot.root, report, store).findings
     assert {finding.severity for finding in findings} == {"warning"}
     sentences = [finding.sentence() for finding in findings]
-    assert "reviews: games that one user reviewed more than once: 1 (for example user 1, game 1: 2 times)" in sentences
+    assert (
+        "reviews: games that one user reviewed more than once: 1 (for example user_id 1, game_id 1, 2 times)"
+        in sentences
+    )
     assert "reviews: without a known author: 1" in sentences
     assert "reviews: without a date: 1" in sentences
 
