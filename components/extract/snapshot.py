@@ -125,6 +125,7 @@ def _batches(stream: BinaryIO, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
             column_types=carried,
             true_values=["t"],
             false_values=["f"],
+            null_values=[""],  # not "NA" or "null", which are names
             strings_can_be_null=True,
             quoted_strings_can_be_null=False,
         ),

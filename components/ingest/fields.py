@@ -10,6 +10,11 @@ from datetime import date
 from functools import lru_cache
 
 EARLIEST_REVIEW = date(1997, 1, 1)
+MAX_NAME_BYTES = 2_000
+"""In UTF-8: what an index of PostgreSQL holds."""
+
+MAX_NUMBER = 1e12
+"""More than any shop counts, and well inside PostgreSQL's bigint and real."""
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _MONTH_NAMES = (
@@ -57,7 +62,7 @@ def parse_name(text: str) -> str:
 
 @lru_cache(maxsize=1 << 16)
 def parse_decimal(text: str, field: str) -> float | None:
-    """A number of zero or more, with or without thousands separators; None where blank."""
+    """A number from zero to `MAX_NUMBER`, with or without thousands separators; None where blank."""
     plain = text.replace(",", "").strip()
     if not plain:
         return None
@@ -65,17 +70,27 @@ def parse_decimal(text: str, field: str) -> float | None:
         raise FieldError(f"{field} is not a number")
     if plain.startswith("-"):
         raise FieldError(f"{field} is negative")
-    return float(plain)
+    number = float(plain)
+    if number > MAX_NUMBER:
+        raise FieldError(f"{field} is too large")
+    return number
 
 
 def parse_count(text: str, field: str) -> int | None:
     """A whole number of zero or more, with or without thousands separators; None where blank."""
-    if text.isdecimal() and text.isascii():
+    if text.isdecimal() and text.isascii() and len(text) < 12:  # the common case, fast
         return int(text)
     number = parse_decimal(text, field)
     if number is not None and not number.is_integer():
         raise FieldError(f"{field} is not a whole number")
     return None if number is None else int(number)
+
+
+def check_name(name: str, field: str) -> str:
+    """A name that an index can hold."""
+    if len(name) > MAX_NAME_BYTES // 4 and len(name.encode()) > MAX_NAME_BYTES:
+        raise FieldError(f"{field} is longer than {MAX_NAME_BYTES:,} bytes")
+    return name
 
 
 def parse_recommendation(text: str) -> bool:
@@ -90,11 +105,11 @@ def parse_recommendation(text: str) -> bool:
     return folded == "recommended"
 
 
-def parse_review_day(text: str, today: date) -> ReviewDay:
+def parse_review_day(text: str, newest: date) -> ReviewDay:
     """A review's date, as `November 5, 2011`, `5 November, 2011`, `2011-11-05`, without the year, or blank.
 
     Raises:
-        FieldError: it is none of these, lies before 1997, or lies after `today`.
+        FieldError: it is none of these, lies before 1997, or lies after `newest`.
     """
     folded = parse_name(text).lower()
     if not folded:
@@ -106,7 +121,7 @@ def parse_review_day(text: str, today: date) -> ReviewDay:
     written = _date(year, month, day)
     if written < EARLIEST_REVIEW:
         raise FieldError("date is before 1997")
-    if written > today:
+    if written > newest:
         raise FieldError("date is in the future")
     return ReviewDay(written)
 
@@ -140,7 +155,7 @@ def parse_list(text: str, field: str) -> list[str]:
         values = _BETWEEN_QUOTES.split(literal[2:-2])
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise FieldError(f"{field} is not a list of texts")
-    return [name for name in dict.fromkeys(map(parse_name, values)) if name]
+    return [check_name(name, field) for name in dict.fromkeys(map(parse_name, values)) if name]
 
 
 def parse_review_counts(text: str) -> ReviewCounts:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from components.ingest.fields import EARLIEST_REVIEW
 from components.ingest.huggingface import download, is_huggingface
 from components.ingest.load import copy_into, create_staging, merge, replace_rejects
 from components.ingest.raw import GAMES, RANKINGS, REVIEWS, RawFile, RawRow, check_folder, read_rows
@@ -55,22 +56,35 @@ def ingest(
     Raises:
         UserError: the raw files or the database are not as they must be.
     """
+    check_parameters(year, max_rejected_share)
     folder = download(raw) if is_huggingface(raw) else Path(raw)
     check_folder(folder)
-    today = datetime.now(UTC).date()
+    newest = datetime.now(UTC).date() + timedelta(days=1)  # it is tomorrow already to the east
     with connect(database, application="steam-recsys ingest") as connection:
         create_schema(connection, "steam")
         with connection.cursor() as cursor:
             create_staging(cursor)
-            rejects = [_stage(cursor, folder, raw_file, today) for raw_file in (GAMES, REVIEWS, RANKINGS)]
+            rejects = [_stage(cursor, folder, raw_file, newest) for raw_file in (GAMES, REVIEWS, RANKINGS)]
             for rejected in rejects:
                 check_rejected_share(rejected, max_rejected_share)
                 replace_rejects(cursor, rejected)
-            changes = merge(cursor, year)
+            changes = merge(cursor, year, newest)
             cursor.execute("ANALYZE steam.reviews, steam.users, steam.games")
     done = Ingested({r.file: r.rows for r in rejects}, _reasons(rejects), changes["inserted"], changes["updated"])
     log("ingest", f"{done.inserted:,} reviews are new, {done.updated:,} differed, the others were there already")
     return done
+
+
+def check_parameters(year: int | None, max_rejected_share: float) -> None:
+    """Check what the user asks for.
+
+    Raises:
+        UserError: a value is out of its range.
+    """
+    if year is not None and not EARLIEST_REVIEW.year <= year <= 9999:
+        raise UserError(f"The year is {year}: give one from {EARLIEST_REVIEW.year}.")
+    if not 0 <= max_rejected_share <= 1:
+        raise UserError(f"max_rejected_share is {max_rejected_share}: give a share from 0 to 1.")
 
 
 def check_rejected_share(rejects: Rejects, max_share: float) -> None:
@@ -90,11 +104,11 @@ def check_rejected_share(rejects: Rejects, max_share: float) -> None:
     )
 
 
-def _stage(cursor: Cursor, folder: Path, raw_file: RawFile, today: date) -> Rejects:
+def _stage(cursor: Cursor, folder: Path, raw_file: RawFile, newest: date) -> Rejects:
     table, converter = _STAGING[raw_file.name]
     rejects = Rejects(raw_file.name)
     rows = _with_progress(read_rows(folder, raw_file), raw_file.name)
-    copy_into(cursor, table, staged_rows(rows, converter(today), rejects))
+    copy_into(cursor, table, staged_rows(rows, converter(newest), rejects))
     log("ingest", f"{raw_file.name}: {rejects.rows:,} rows read, {len(rejects.rejected):,} put aside")
     for reason, count in rejects.by_reason().items():
         log("ingest", f"{raw_file.name}: put aside because {reason}: {count:,}")
@@ -102,9 +116,9 @@ def _stage(cursor: Cursor, folder: Path, raw_file: RawFile, today: date) -> Reje
 
 
 _STAGING: dict[str, tuple[str, Callable[[date], Callable[[RawRow], str]]]] = {
-    GAMES.name: ("staged_games", lambda today: game_converter()),
+    GAMES.name: ("staged_games", lambda newest: game_converter()),
     REVIEWS.name: ("staged_reviews", review_converter),
-    RANKINGS.name: ("staged_rankings", lambda today: ranking_converter()),
+    RANKINGS.name: ("staged_rankings", lambda newest: ranking_converter()),
 }
 
 

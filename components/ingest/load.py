@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import date
 from pathlib import Path
 
 from psycopg2 import sql
@@ -24,7 +25,7 @@ _MERGE_LIST = """
 INSERT INTO steam.{names} (name)
 SELECT listed.name FROM staged_games, jsonb_array_elements_text({column}) WITH ORDINALITY AS listed (name, place)
 WHERE NOT EXISTS (SELECT FROM steam.{names} WHERE {names}.name = listed.name)
-GROUP BY listed.name ORDER BY min((line, place));
+GROUP BY listed.name ORDER BY min(ARRAY[line, place]);
 
 CREATE TEMP TABLE staged_links ON COMMIT DROP AS
 SELECT games.game_id, {names}.{id}
@@ -65,13 +66,14 @@ def copy_into(cursor: Cursor, table: str, rows: Iterable[str]) -> None:
     )
 
 
-def merge(cursor: Cursor, year: int | None) -> dict[str, int]:
+def merge(cursor: Cursor, year: int | None, newest: date) -> dict[str, int]:
     """Merge the staging tables into the operational schema.
 
     Args:
         cursor: of the transaction that filled the staging tables.
         year: of the dates without one; None takes the year of the newest dated row, and where there is none such
             dates stay unknown.
+        newest: the newest date that a review can have.
 
     Returns:
         The number of reviews that were `inserted` and `updated`.
@@ -89,7 +91,7 @@ def merge(cursor: Cursor, year: int | None) -> dict[str, int]:
         cursor.execute(_DROP_REFERENCES)
     for name, statements in _steps(_sql("merge.sql")):
         progress("ingest", f"merging: {name}")
-        cursor.execute(statements, {"year": year})
+        cursor.execute(statements, {"year": year, "newest": newest})
         counts[name] = cursor.rowcount
         if name == "game descriptions":
             _merge_lists(cursor)

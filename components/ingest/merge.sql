@@ -18,7 +18,7 @@ SELECT name FROM (
 ) AS named
 WHERE NOT EXISTS (SELECT FROM steam.games WHERE games.name = named.name)
 GROUP BY name
-ORDER BY min((source, line));
+ORDER BY min(ARRAY[source, line]);
 
 -- merge: game descriptions
 UPDATE steam.games
@@ -72,21 +72,24 @@ ORDER BY new.line
 ON CONFLICT (genre, rank_type, game_id) DO UPDATE SET rank = excluded.rank WHERE old.rank <> excluded.rank;
 
 -- merge: dates without a year
+-- A review is of the past: a day that would lie ahead is one of the year before.
 UPDATE staged_reviews
-SET reviewed_on = make_date(%(year)s, month, day)
-WHERE month IS NOT NULL
-    AND (month <> 2 OR day <> 29 OR extract(day FROM make_date(%(year)s, 3, 1) - interval '1 day') = 29);
+SET reviewed_on = pg_temp.day_of(%(year)s - CASE
+    WHEN pg_temp.day_of(%(year)s, month, day) > %(newest)s THEN 1 ELSE 0 END, month, day)
+WHERE month IS NOT NULL;
 
 -- merge: a key for each review
--- A known author is recognised by user, game and day; an unknown one by the text as well, as nothing else tells one
--- unknown author from another. Rows alike in all of that are told apart by their order.
+-- A known author's review is recognised by user and game, so that all else in it can be corrected; an unknown author's
+-- by game, text and the day as it is written, as nothing else tells one unknown author from another. Rows alike in that,
+-- such as a user's second review of a game, are told apart by their order.
 CREATE TEMP TABLE keyed_reviews ON COMMIT DROP AS
 SELECT line, user_id, game_id, recommended, hours_played, helpful, funny, reviewed_on, review,
-    md5(concat_ws('|', identity, row_number() OVER (PARTITION BY identity ORDER BY line)))::uuid AS source_key
+    md5(concat_ws('|', identity, row_number() OVER (PARTITION BY identity ORDER BY reviewed_on, line)))::uuid AS source_key
 FROM (
     SELECT staged_reviews.*, users.user_id, games.game_id,
-        concat_ws('|', coalesce(users.user_id::text, 'unknown'), games.game_id, coalesce(reviewed_on::text, 'undated'),
-                  CASE WHEN users.user_id IS NULL THEN md5(coalesce(review, '')) END) AS identity
+        CASE WHEN users.user_id IS NOT NULL THEN concat_ws('|', games.game_id, users.user_id)
+             ELSE concat_ws('|', games.game_id, 'unknown', md5(coalesce(review, '')),
+                            coalesce(month || '-' || day, reviewed_on::text, 'undated')) END AS identity
     FROM staged_reviews
     JOIN steam.games ON games.name = staged_reviews.game
     LEFT JOIN steam.users ON users.username = staged_reviews.username
@@ -96,11 +99,11 @@ ANALYZE keyed_reviews;
 -- merge: reviews that differ
 UPDATE steam.reviews AS old
 SET recommended = new.recommended, hours_played = new.hours_played, helpful = new.helpful, funny = new.funny,
-    review = new.review, updated_at = now()
+    reviewed_on = new.reviewed_on, review = new.review, updated_at = now()
 FROM keyed_reviews AS new
 WHERE old.source_key = new.source_key
-    AND (old.recommended, old.hours_played, old.helpful, old.funny, old.review)
-    IS DISTINCT FROM (new.recommended, new.hours_played, new.helpful, new.funny, new.review);
+    AND (old.recommended, old.hours_played, old.helpful, old.funny, old.reviewed_on, old.review)
+    IS DISTINCT FROM (new.recommended, new.hours_played, new.helpful, new.funny, new.reviewed_on, new.review);
 
 -- merge: new reviews
 INSERT INTO steam.reviews

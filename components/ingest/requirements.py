@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from components.ingest.fields import FieldError, parse_list, parse_name
 
+MAX_GB = 1e6
+"""More is a slip of the pen: the text keeps it."""
+
 _SIZE = re.compile(r"(\d+(?:[.,]\d+)?)\s*(TB|GB|MB|KB)", re.IGNORECASE)
 _IN_GB = {"tb": 1024.0, "gb": 1.0, "mb": 1 / 1024, "kb": 1 / 1024**2}
 
@@ -58,4 +61,5 @@ def _gigabytes(text: str | None) -> float | None:
     match = _SIZE.search(text or "")
     if not match:
         return None
-    return round(float(match[1].replace(",", ".")) * _IN_GB[match[2].lower()], 3)
+    gigabytes = float(match[1].replace(",", ".")) * _IN_GB[match[2].lower()]
+    return round(gigabytes, 3) if gigabytes <= MAX_GB else None

@@ -12,6 +12,7 @@ from functools import lru_cache, partial
 
 from components.ingest.fields import (
     FieldError,
+    check_name,
     parse_count,
     parse_decimal,
     parse_list,
@@ -27,6 +28,8 @@ from components.ingest.requirements import Requirements, parse_requirements
 # COPY's text format (PostgreSQL manual, COPY, "Text Format"); PostgreSQL stores no NUL, so it is dropped.
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": None})
 _NULL = "\\N"
+
+MAX_RANK = 1_000_000_000
 
 
 @dataclass
@@ -65,19 +68,20 @@ def copy_row(*values: object) -> str:
     return "\t".join(map(_copy_value, values)) + "\n"
 
 
-def review_converter(today: date) -> Callable[[RawRow], str]:
-    """Converts rows of the reviews file; `today` is the newest date that a review can have."""
-    return partial(_review, today)
+def review_converter(newest: date) -> Callable[[RawRow], str]:
+    """Converts rows of the reviews file; `newest` is the newest date that a review can have."""
+    return partial(_review, newest)
 
 
-def _review(today: date, row: RawRow) -> str:
+def _review(newest: date, row: RawRow) -> str:
     # Written out for speed: this runs for each of millions of rows, `copy_row` would take three times as long.
     review, hours, helpful, funny, recommendation, day, game, username = row.fields
     played = parse_decimal(hours, "hours_played")
+    author = _copy_value(check_name(username, "username")) if username.strip() else _NULL
     return (
-        f"{row.line}\t{_copy_value(username) if username.strip() else _NULL}\t{_copy_game(game)}\t"
+        f"{row.line}\t{author}\t{_copy_game(game)}\t"
         f"{'t' if parse_recommendation(recommendation) else 'f'}\t{_NULL if played is None else played}\t"
-        f"{parse_count(helpful, 'helpful') or 0}\t{parse_count(funny, 'funny') or 0}\t{_copy_day(day, today)}\t"
+        f"{parse_count(helpful, 'helpful') or 0}\t{parse_count(funny, 'funny') or 0}\t{_copy_day(day, newest)}\t"
         f"{_copy_value(review) if review.strip() else _NULL}\n"
     )
 
@@ -88,8 +92,8 @@ def _copy_game(text: str) -> str:
 
 
 @lru_cache(maxsize=1 << 16)
-def _copy_day(text: str, today: date) -> str:
-    day = parse_review_day(text, today)
+def _copy_day(text: str, newest: date) -> str:
+    day = parse_review_day(text, newest)
     month, day_of_month = day.month_and_day or (None, None)
     return copy_row(day.day, month, day_of_month).rstrip("\n")
 
@@ -142,8 +146,8 @@ def ranking_converter() -> Callable[[RawRow], str]:
         if rank_type not in ("Sales", "Revenue", "Review"):
             raise FieldError("rank_type is none of Sales, Revenue, Review")
         rank = parse_count(rank_text, "rank")
-        if not rank:
-            raise FieldError("rank is not a number from 1")
+        if not rank or rank > MAX_RANK:
+            raise FieldError(f"rank is not a number from 1 to {MAX_RANK:,}")
         if (game, genre, rank_type) in seen:
             raise FieldError("the game has a place in this ranking already")
         seen.add((game, genre, rank_type))
@@ -177,7 +181,7 @@ def _required_name(text: str, field_name: str) -> str:
     name = parse_name(text)
     if not name:
         raise FieldError(f"{field_name} is blank")
-    return name
+    return check_name(name, field_name)
 
 
 def _copy_value(value: object) -> str:

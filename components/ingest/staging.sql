@@ -33,4 +33,10 @@ CREATE TEMP TABLE staged_reviews (
     review text
 ) ON COMMIT DROP;
 
+-- A day of a year, or null where that year does not have it.
+CREATE FUNCTION pg_temp.day_of(year integer, month integer, day integer) RETURNS date LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN day <= extract(day FROM make_date(year, month, 1) + interval '1 month - 1 day')
+        THEN make_date(year, month, day) END
+$$;
+
 CREATE TEMP TABLE staged_rankings (line bigint, game text, genre text, rank_type text, rank integer) ON COMMIT DROP;

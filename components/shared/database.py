@@ -45,16 +45,20 @@ def connect(reference: str, *, application: str = "steam-recsys") -> Iterator[Co
     """Open one transaction on the database that a reference names: committed at the end, rolled back on an error.
 
     Raises:
-        UserError: the database cannot be reached, refuses the password, does not exist, or gives up half-way.
+        UserError: the database cannot be reached, refuses the password, does not exist, gives up half-way, or does not
+            let the role do what the body does.
     """
     url = resolve_secret(reference)
     try:
-        connection = psycopg2.connect(url, application_name=application, connect_timeout=10)
+        connection = psycopg2.connect(url, application_name=application, connect_timeout=10, client_encoding="UTF8")
     except (psycopg2.OperationalError, psycopg2.ProgrammingError) as error:
         raise UserError(_connection_sentence(reference, str(error))) from None
     try:
         yield connection
         connection.commit()
+    except psycopg2.errors.InsufficientPrivilege as error:
+        message = error.diag.message_primary
+        raise UserError(f"The role in {reference.partition(':')[2]} may not do this ({message}): grant it.") from None
     except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
         reason = re.sub(r"\s+", " ", str(error)).strip()
         raise UserError(
@@ -73,7 +77,7 @@ def _connection_sentence(reference: str, error: str) -> str:
         return f"The database that {name} names does not exist on its server: create it or correct {name}."
     if "invalid dsn" in reason or "invalid connection option" in reason or "missing" in reason:
         return f"{name} is not a PostgreSQL URL: set it to postgresql://user@host:port/database."
-    return f"The database in {name} cannot be reached: check that the server is up and that {name} is right."
+    return f"The database in {name} cannot be reached ({reason}): check that the server is up and {name} is right."
 
 
 def create_schema(connection: Connection, schema: str) -> None:

@@ -38,6 +38,16 @@ def test_a_snapshot_holds_every_row_with_the_declared_schemas(small_shop, databa
     assert (undated["user_id"], undated["recommended"], undated["reviewed_on"]) == (None, False, None)
 
 
+def test_names_that_look_like_nulls_are_names(shop, database, tmp_path):
+    names = ["NULL", "NA", "N/A", "nan", "null", "None"]
+    for name in names:
+        add_ranking(shop, add_game(shop, name, genres=[name]), name, "Sales", 1)
+    write_snapshot(database, tmp_path / "snapshot")
+    snapshot = Snapshot.open(tmp_path / "snapshot")
+    assert snapshot.table("games")["name"].to_pylist() == names
+    assert sorted(snapshot.table("rankings")["genre"].to_pylist()) == sorted(names)
+
+
 def test_times_survive_to_the_microsecond(small_shop, database, tmp_path):
     write_snapshot(database, tmp_path / "snapshot")
     snapshot = Snapshot.open(tmp_path / "snapshot")

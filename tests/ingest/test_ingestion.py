@@ -1,5 +1,8 @@
 import csv
-from datetime import date
+import os
+import re
+import secrets
+from datetime import UTC, date, datetime, timedelta
 
 import psycopg2
 import pytest
@@ -88,7 +91,19 @@ def test_a_date_without_a_year_takes_that_of_the_newest_dated_row_or_the_one_giv
     ingest(quirky, database)
     assert rows(connection, query) == [(date(2011, 3, 3),), (None,)]
     ingest(quirky, database, year=2010)
-    assert (date(2010, 3, 3),) in rows(connection, query)
+    assert rows(connection, query) == [(date(2010, 3, 3),), (None,)]
+
+
+def test_a_date_without_a_year_is_never_in_the_future(tmp_path, database, connection):
+    this_year = datetime.now(UTC).date().replace(month=1, day=1)
+    later = datetime.now(UTC).date() + timedelta(days=30)
+    raw = write_raw(
+        tmp_path / "raw",
+        [review("Portal", "ann", this_year.isoformat()), review("Portal", "bob", f"{later:%B} {later.day}")],
+    )
+    ingest(raw, database)
+    ((newest,),) = rows(connection, "SELECT max(reviewed_on) FROM steam.reviews")
+    assert newest <= datetime.now(UTC).date() + timedelta(days=1)
 
 
 def test_the_29th_of_february_without_a_leap_year_cannot_be_placed_in_time(tmp_path, database, connection):
@@ -137,12 +152,13 @@ def test_a_corrected_file_changes_only_what_differs(quirky, database, connection
     with path.open(encoding="utf-8", newline="") as file:
         content = list(csv.DictReader(file))
     content[0]["hours_played"] = "2,000"  # of a known author
+    content[2]["date"] = "May 5, 2011"  # of another
     content[4]["recommendation"] = "Not Recommended"  # of an unknown one
     write_raw(tmp_path / "raw", content, [game("Portal")], [ranking("Silent")])
     corrected = ingest(quirky, database)
     after = dict(rows(connection, "SELECT review_id, r::text FROM steam.reviews AS r"))
-    assert (corrected.inserted, corrected.updated) == (0, 2)
-    assert sorted(key for key in after if after[key] != before[key]) == [1, 5]
+    assert (corrected.inserted, corrected.updated) == (0, 3)
+    assert sorted(key for key in after if after[key] != before[key]) == [1, 3, 5]
     assert after.keys() == before.keys()
     assert rows(connection, "SELECT count(*) FROM steam.game_genres JOIN steam.games USING (game_id) "
                 "WHERE name = 'Portal'") == [(0,)]  # fmt: skip
@@ -156,6 +172,54 @@ def test_a_file_of_new_reviews_adds_to_what_is_there(quirky, database, connectio
     assert ingest(increment, database).inserted == 1
     assert rows(connection, "SELECT count(*) FROM steam.reviews") == [(9,)]
     assert rows(connection, "SELECT count(*) FROM steam.game_genres") == [(2,)]
+
+
+def test_a_newer_row_moves_dates_without_a_year_and_doubles_nothing(tmp_path, database, connection):
+    first = [
+        review("Portal", "ann", "March 3"),
+        review("Portal", "", "March 3"),
+        review("Portal", "bob", "May 1, 2011"),
+    ]
+    ingest(write_raw(tmp_path / "raw", first), database)
+    ingest(write_raw(tmp_path / "raw", [*first, review("Portal", "eve", "May 1, 2012")]), database)
+    assert rows(connection, "SELECT reviewed_on FROM steam.reviews ORDER BY review_id") == [
+        (date(2012, 3, 3),), (date(2012, 3, 3),), (date(2011, 5, 1),), (date(2012, 5, 1),)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"helpful": "9" * 20}, {"hours_played": "9" * 400}, {"hours_played": "1" + "0" * 60}, {"username": "é" * 3_000},
+        {"game_name": "x" * 10_000},
+    ],
+)  # fmt: skip
+def test_a_value_that_the_database_could_not_hold_is_put_aside(fields, tmp_path, database, connection):
+    raw = write_raw(tmp_path / "raw", [review("Portal", "ann"), {**review("Portal", "bob"), **fields}])
+    ingest(raw, database, max_rejected_share=1)
+    assert rows(connection, "SELECT username FROM steam.users") == [("ann",)]
+    assert rows(connection, "SELECT line FROM steam.rejected_rows") == [(3,)]
+
+
+@pytest.mark.parametrize(("year", "share"), [(10_000_000, 0.1), (1900, 0.1), (None, -1.0), (None, float("nan"))])
+def test_parameters_out_of_range_are_refused(year, share, tmp_path, database):
+    with pytest.raises(UserError, match=r"year is|max_rejected_share is"):
+        ingest(write_raw(tmp_path / "raw"), database, year=year, max_rejected_share=share)
+
+
+def test_names_survive_whatever_the_clients_encoding(tmp_path, database, connection, monkeypatch):
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    ingest(write_raw(tmp_path / "raw", [review("Pokémon ポケモン", "ann")]), database)
+    assert rows(connection, "SELECT name FROM steam.games") == [("Pokémon ポケモン",)]
+
+
+def test_a_role_that_may_not_create_a_schema_gets_one_sentence(tmp_path, database, connection, monkeypatch):
+    role = f"reader_{secrets.token_hex(4)}"
+    rows(connection, f"CREATE ROLE {role} LOGIN PASSWORD 'p'; SELECT 1")
+    url = re.sub("//[^@]*@", f"//{role}:p@", os.environ["DATABASE_URL"])
+    monkeypatch.setenv("DATABASE_URL", url)
+    with pytest.raises(UserError, match=r"The role in DATABASE_URL may not do this \(permission denied for database"):
+        ingest(write_raw(tmp_path / "raw"), database)
 
 
 def test_what_cannot_be_read_is_put_aside_with_file_line_and_reason(tmp_path, database, connection):
