@@ -1,10 +1,11 @@
 # Steam RecSys: the commands. `make help` lists them.
 
 PYTHON ?= python3
-LOCAL ?= local
+LOCAL := local
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALLED := $(VENV)/.installed-$(shell cat requirements/dev.txt pyproject.toml | cksum | cut -d' ' -f1)
+# A stamp that carries the checksum of what was installed: it is there, or something has changed.
+INSTALLED := $(VENV)/.installed-$(shell cat requirements/dev.txt requirements/uv.txt pyproject.toml | cksum | cut -d' ' -f1)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
@@ -15,17 +16,22 @@ help: ## List the commands
 
 setup: $(INSTALLED) ## Make the virtual environment from the locked requirements
 
-$(INSTALLED): requirements/dev.txt requirements/uv.txt pyproject.toml
+$(INSTALLED):
 	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "make: Python 3.11, 3.12 or 3.13 is needed, this is %d.%d: name one with make PYTHON=python3.11." % sys.version_info[:2])'
+	@if [ -L $(VENV) ]; then echo "make: $(VENV) leads to another checkout's environment: run make setup there." >&2; exit 1; fi
 	@echo "make: installing the locked requirements into $(VENV)"
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/pip install --quiet --require-hashes -r requirements/uv.txt
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/uv.txt
+	@# uv does not read pip's settings: it is told of the index that they name.
+	@index=$$($(BIN)/python -m pip config get global.index-url 2>/dev/null || true); \
+	  export UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$index}}"; \
+	  if [ -z "$$UV_DEFAULT_INDEX" ]; then unset UV_DEFAULT_INDEX; fi; \
+	  $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt && \
+	  $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
 demo: setup ## Run the whole loop: on synthetic reviews, or on DATA=folder in the raw layout
-	@$(BIN)/python -m demo --place "$(LOCAL)" run $(if $(DATA),--data "$(DATA)")
+	@$(BIN)/python -m demo --place $(LOCAL) run $(if $(DATA),--data "$(DATA)")
 
 test: setup ## Check style and types, and run every test
 	@$(MAKE) --no-print-directory lint
@@ -34,16 +40,16 @@ test: setup ## Check style and types, and run every test
 lint: setup ## Check style and types
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check .
-	@$(BIN)/mypy
+	@$(BIN)/python -m mypy
 
 user: setup ## Show a user's recommendations: USER=name or id, RANK_BY=newest, GENRE=Action
-	@$(BIN)/python -m demo --place "$(LOCAL)" user "$(USER)" $(if $(RANK_BY),--rank-by "$(RANK_BY)") $(if $(GENRE),--genre "$(GENRE)")
+	@$(BIN)/python -m demo --place $(LOCAL) user "$(USER)" $(if $(RANK_BY),--rank-by "$(RANK_BY)") $(if $(GENRE),--genre "$(GENRE)")
 
 psql: setup ## Open the demo's database
-	@$(BIN)/python -m demo --place "$(LOCAL)" psql
+	@$(BIN)/python -m demo --place $(LOCAL) psql
 
 stop: ## Stop the demo's database
-	@if [ -x $(BIN)/python ]; then $(BIN)/python -m demo --place "$(LOCAL)" stop; fi
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m demo --place $(LOCAL) stop; fi
 
 golden: setup ## Write the golden copies of the compiled pipelines anew, to be reviewed as a diff
 	@for target in local docker kubeflow vertex; do \

@@ -1,7 +1,6 @@
 """`python -m demo`: the whole loop on this machine, and a look at what came of it. The Makefile has the commands."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -33,8 +32,7 @@ def main() -> None:
             case "user":
                 show_user(place.known_database_url(), options.user, options.rank_by, options.genre)
             case "psql":
-                psql, url = place.psql(), place.known_database_url()
-                os.execv(psql, [psql, url])
+                place.open_psql()
             case "stop":
                 print("demo: the database is stopped" if place.postgres.stop() else "demo: no database was running")
     except UserError as error:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+
+import psycopg2
+from psycopg2.extensions import make_dsn, parse_dsn
 
 from components.shared.errors import UserError
 from demo.postgres import EmbeddedPostgres, programs
@@ -37,14 +40,14 @@ class Place:
     def database_url(self, data: Path | None) -> str:
         """The URL of the database to use, written to `database-url` as well.
 
-        It is DATABASE_URL where that is set; otherwise one of the embedded server's, one for each folder of data, so
-        that two shops never mix.
+        It is DATABASE_URL where that names a server of the user's own; otherwise one of the embedded server's, one for
+        each folder of data, so that two shops never mix.
         """
+        url = os.environ.get("DATABASE_URL", "")
         self.root.mkdir(parents=True, exist_ok=True)
-        url = os.environ.get("DATABASE_URL")
-        if not url:
+        if not url or self.postgres.owns(url):
             self.postgres.start()
-            url = self.postgres.ensure_database(_identifier(data.resolve().name) if data else "synthetic")
+            url = self.postgres.ensure_database(_named(data) if data else "synthetic")
         path = self.root / "database-url"
         path.touch(mode=0o600)
         path.write_text(url + "\n")
@@ -60,24 +63,51 @@ class Place:
         if not path.exists():
             raise UserError("There is no demo to look at yet: run make demo first.")
         url = path.read_text().strip()
-        if (self.postgres.data / "PG_VERSION").exists() and not self.postgres.running() and self.postgres.owns(url):
+        if self.postgres.owns(url) and not self.postgres.running():
             self.postgres.start()
-            url = self.postgres.url(_database(url))
+            url = self.postgres.url(_parts(url)["dbname"])
             path.write_text(url + "\n")
         return url
 
     def store(self, url: str) -> Path:
-        """The store that goes with a database: models speak of one database's ids."""
-        return (self.root / "store" / _identifier(_database(url))).resolve()
+        """The store that goes with a database, written to `store-path` as well: models speak of one database's ids.
 
-    def psql(self) -> str:
-        """The path of a psql: the machine's own, or the embedded server's."""
-        return shutil.which("psql") or str(programs() / "psql")
+        Raises:
+            UserError: the URL is none.
+        """
+        parts = _parts(url)
+        name = parts.get("dbname", "default")
+        if not self.postgres.owns(url):  # whose port changes from start to start
+            server = f"{parts.get('host')}:{parts.get('port')}/{name}"
+            name = f"{_identifier(name)}_{_digest(server)}"
+        path = (self.root / "store" / name).resolve()
+        (self.root / "store-path").write_text(f"{path}\n")
+        return path
+
+    def open_psql(self) -> None:
+        """Become a psql, the machine's own or the embedded server's, on the last run's database."""
+        parts = _parts(self.known_database_url())
+        if password := parts.pop("password", None):
+            os.environ["PGPASSWORD"] = password  # other users of the machine can read a process's arguments
+        psql = shutil.which("psql") or str(programs() / "psql")
+        os.execv(psql, [psql, make_dsn(**parts)])
 
 
-def _database(url: str) -> str:
-    return urlsplit(url).path.lstrip("/") or "default"
+def _parts(url: str) -> dict[str, str]:
+    try:
+        return dict(parse_dsn(url))
+    except psycopg2.ProgrammingError:
+        raise UserError("DATABASE_URL is not a PostgreSQL URL: set it to postgresql://user@host:port/name.") from None
+
+
+def _named(data: Path) -> str:
+    """A database's name for a folder: two folders of the same name have two."""
+    return f"{_identifier(data.resolve().name)}_{_digest(str(data.resolve()))}"
 
 
 def _identifier(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")[:40] or "data"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

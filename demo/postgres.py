@@ -67,7 +67,8 @@ class EmbeddedPostgres:
 
     def owns(self, url: str) -> bool:
         """Whether a URL leads to this server, running or not: the password is this cluster's alone."""
-        return f":{(self.folder / 'password').read_text()}@" in url
+        password = self.folder / "password"
+        return (self.data / "PG_VERSION").exists() and f":{password.read_text()}@" in url
 
     def ensure_database(self, database: str) -> str:
         """Create a database where it does not exist; its URL."""
@@ -92,7 +93,7 @@ class EmbeddedPostgres:
             self._give_to_system_user(password)
         self._run(
             "initdb", "-D", self.data, "-U", USER, "--auth=scram-sha-256", f"--pwfile={password}",
-            "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync",
+            "--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-sync",
         )  # fmt: skip
 
     def _give_to_system_user(self, password: Path) -> None:
@@ -106,6 +107,7 @@ class EmbeddedPostgres:
         for folder in {*self.folder.parents, *programs().parents}:
             mode = folder.stat().st_mode
             if not mode & stat.S_IXOTH:  # the system user must be able to pass through, not to look around
+                print(f"[demo] PostgreSQL's own user may pass through {folder} from now on (chmod o+x)", flush=True)
                 folder.chmod(mode | stat.S_IXOTH)
 
     def _run(self, program: str, *arguments: object, check: bool = True) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import psycopg2
 from rich.console import Console
 from rich.markup import escape
@@ -20,9 +22,11 @@ def show_recommendations(url: str, title: str) -> None:
     connection = psycopg2.connect(url)
     try:
         with connection.cursor() as cursor:
+            heavy, _ = _user_with_reviews(cursor, "DESC")
+            light, reviews = _user_with_reviews(cursor, "ASC")
             for description, user_id in (
-                ("A user with many reviews", _user_with_reviews(cursor, most=True)),
-                ("A user with one review", _user_with_reviews(cursor, most=False)),
+                ("A user with many reviews", heavy),
+                (f"A user with {'one review' if reviews == 1 else 'few reviews'}", light),
                 ("A user whom the shop has never seen", None),
             ):
                 _show(cursor, f"{description} ({title})", user_id)
@@ -45,6 +49,8 @@ def show_user(url: str, user: str, rank_by: str = "relevance", genre: str | None
             _show(cursor, f"User {user}", _find_user(cursor, user), rank_by, genre)
     except psycopg2.errors.InvalidParameterValue as error:
         raise UserError(str(error.diag.message_primary)) from None
+    except (psycopg2.errors.UndefinedTable, psycopg2.errors.InvalidSchemaName):
+        raise UserError("The demo's last run published nothing: run make demo again.") from None
     finally:
         connection.close()
 
@@ -60,15 +66,15 @@ def _find_user(cursor: Cursor, user: str) -> int:
     return int(row[0])
 
 
-def _user_with_reviews(cursor: Cursor, *, most: bool) -> int:
+def _user_with_reviews(cursor: Cursor, order: Literal["ASC", "DESC"]) -> tuple[int, int]:
+    """The first user by the number of reviews, and that number."""
     cursor.execute(
-        "SELECT user_id FROM steam.reviews WHERE user_id IS NOT NULL GROUP BY user_id "
-        "ORDER BY count(DISTINCT game_id) * %s, user_id LIMIT 1",
-        [-1 if most else 1],
+        "SELECT user_id, count(*) FROM steam.reviews WHERE user_id IS NOT NULL "  # noqa: S608 - order is one of two words
+        f"GROUP BY user_id ORDER BY count(*) {order}, user_id LIMIT 1"
     )
     row = cursor.fetchone()
     assert row is not None
-    return int(row[0])
+    return row[0], row[1]
 
 
 def _show(

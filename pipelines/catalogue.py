@@ -8,6 +8,7 @@ from pathlib import Path
 from kfp import compiler
 from kfp.dsl.graph_component import GraphComponent
 
+from components.shared.errors import UserError
 from pipelines.inference import inference_pipeline
 from pipelines.ingestion import ingestion_pipeline
 from pipelines.target import Target
@@ -21,11 +22,16 @@ PIPELINES: dict[str, Callable[[Target], GraphComponent]] = {
 
 
 def compile_pipelines(target: Target, output: Path) -> list[Path]:
-    """Compile every pipeline for a target to `<output>/<name>.yaml`, the same bytes each time; the files written."""
-    output.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, build in PIPELINES.items():
-        path = output / f"{name}.yaml"
-        compiler.Compiler().compile(build(target), str(path))
-        paths.append(path)
-    return paths
+    """Compile every pipeline for a target to `<output>/<name>.yaml`, the same bytes each time; the files written.
+
+    Raises:
+        UserError: the folder cannot be written to.
+    """
+    paths = {name: output / f"{name}.yaml" for name in PIPELINES}
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        for name, path in paths.items():
+            compiler.Compiler().compile(PIPELINES[name](target), str(path))
+    except OSError as error:
+        raise UserError(f"{output} cannot be written to ({error.strerror}): name another folder.") from None
+    return list(paths.values())

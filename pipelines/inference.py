@@ -27,10 +27,10 @@ def inference_pipeline(target: Target) -> GraphComponent:
         """
         run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
         outcome = record_run(pipeline="inference", database=source, store=store, run=run)
-        target.data(outcome, "Record the outcome", cache=False)
+        target.data(outcome, "Record the outcome")
         with dsl.ExitHandler(outcome, name="Recommend and publish"):
             extracted = extract(source=source, store=store, run=run)
-            target.data(extracted, "Extract a snapshot", cache=False)  # the database changes, its name does not
+            target.data(extracted, "Extract a snapshot")
             snapshot = extracted.outputs["snapshot"]
 
             validated = validate(snapshot=snapshot, store=store, run=run)
@@ -39,14 +39,14 @@ def inference_pipeline(target: Target) -> GraphComponent:
             planned = make_plan(snapshot=snapshot, users_per_shard=users_per_shard, store=store, run=run).after(
                 validated
             )
-            target.data(planned, "Plan the shards", cache=False)  # the champion changes, the store's name does not
+            target.data(planned, "Plan the shards")
             plan = planned.outputs["plan"]
 
             with dsl.ParallelFor(planned.outputs["Output"], name="Shards", parallelism=target.parallelism) as shard:
                 predicted = predict(snapshot=snapshot, plan=plan, shard=shard, store=store, run=run)
-                target.data(predicted, "Predict a shard", cache=False)  # it writes to the store
+                target.data(predicted, "Predict a shard")
 
             published = publish(plan=plan, database=source, store=store, run=run).after(predicted)
-            target.data(published, "Publish", cache=False)  # it changes the database
+            target.data(published, "Publish")
 
     return inference

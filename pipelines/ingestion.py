@@ -31,11 +31,11 @@ def ingestion_pipeline(target: Target) -> GraphComponent:
         """
         run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
         outcome = record_run(pipeline="ingestion", database=database, store=store, run=run)
-        target.data(outcome, "Record the outcome", cache=False)
+        target.data(outcome, "Record the outcome")
         with dsl.ExitHandler(outcome, name="Ingest"):
             loaded = ingest(
                 raw=raw, database=database, year=year, max_rejected_share=max_rejected_share, store=store, run=run
             )
-            target.data(loaded, "Load the raw files", cache=False)  # it changes the database
+            target.data(loaded, "Load the raw files")
 
     return ingestion

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
 import sys
 import warnings
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -36,7 +38,7 @@ def run_locally(pipeline: Path, parameters: dict[str, Any], root: Path = Path("l
     path.parent.mkdir(parents=True, exist_ok=True)
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(root / "artifacts"))
     run = components.load_component_from_file(str(pipeline))
-    with path.open("w", encoding="utf-8") as file:
+    with path.open("w", encoding="utf-8") as file, _this_python():
         log = RunLog(file, sys.stdout)
         try:
             with contextlib.redirect_stdout(log), warnings.catch_warnings():
@@ -45,6 +47,22 @@ def run_locally(pipeline: Path, parameters: dict[str, Any], root: Path = Path("l
                 run(**parameters)
         except RuntimeError:  # KFP's word for a failed run; the log has the rest
             raise UserError(f"{log.failure or f'The {pipeline.stem} run failed.'} The whole log is {path}.") from None
+
+
+@contextlib.contextmanager
+def _this_python() -> Iterator[None]:
+    """Let tasks run on this very Python, found by its plain name.
+
+    KFP puts `sys.executable` in place of each `python3` in a task's shell command and arguments, unquoted: a path with
+    a space, or with `python3` in it, would break the command or what the task is told.
+    """
+    executable, path = sys.executable, os.environ["PATH"]
+    sys.executable = "python3"
+    os.environ["PATH"] = f"{Path(executable).parent}{os.pathsep}{path}"
+    try:
+        yield
+    finally:
+        sys.executable, os.environ["PATH"] = executable, path
 
 
 class RunLog(io.TextIOBase):

@@ -54,7 +54,6 @@ class Target(_Settings):
         resources: the resources of each role.
         retries: of every task.
         parallelism: shards that are predicted at the same time.
-        caching: whether the platform may reuse the results of a task that is the same as an earlier one.
     """
 
     name: Literal["local", "docker", "kubeflow", "vertex"]
@@ -62,7 +61,6 @@ class Target(_Settings):
     resources: dict[Role, Resources] = {}
     retries: Retries = Retries()
     parallelism: int = Field(default=2, ge=1)
-    caching: bool = True
 
     @classmethod
     def load(cls, name: str) -> Target:
@@ -81,20 +79,21 @@ class Target(_Settings):
             where = ".".join(map(str, first["loc"]))
             raise UserError(f"{path} has a wrong setting {where} ({first['msg']}): correct it.") from None
 
-    def data(self, task: dsl.PipelineTask, title: str, *, cache: bool = True) -> dsl.PipelineTask:
+    def data(self, task: dsl.PipelineTask, title: str) -> dsl.PipelineTask:
         """Fit a task that moves or checks data into this target."""
-        return self._fit(task, "data", title, cache)
+        return self._fit(task, "data", title)
 
-    def model(self, task: dsl.PipelineTask, title: str, *, cache: bool = True) -> dsl.PipelineTask:
+    def model(self, task: dsl.PipelineTask, title: str) -> dsl.PipelineTask:
         """Fit a task that needs TensorFlow into this target."""
         for name, value in TENSORFLOW_ENVIRONMENT.items():
             task.set_env_variable(name, value)
-        return self._fit(task, "model", title, cache)
+        return self._fit(task, "model", title)
 
-    def _fit(self, task: dsl.PipelineTask, role: Role, title: str, cache: bool) -> dsl.PipelineTask:
+    def _fit(self, task: dsl.PipelineTask, role: Role, title: str) -> dsl.PipelineTask:
         task.set_display_name(title)
         task.set_container_image(self.images[role])
-        task.set_caching_options(cache and self.caching)
+        # Never: what a task reads and writes, in databases and in the store, changes while its arguments stay the same.
+        task.set_caching_options(False)
         resources = self.resources.get(role, Resources())
         if resources.cpu:
             task.set_cpu_request(resources.cpu).set_cpu_limit(resources.cpu)

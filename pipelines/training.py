@@ -27,10 +27,10 @@ def training_pipeline(target: Target) -> GraphComponent:
         """
         run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
         outcome = record_run(pipeline="training", database=source, store=store, run=run)
-        target.data(outcome, "Record the outcome", cache=False)
+        target.data(outcome, "Record the outcome")
         with dsl.ExitHandler(outcome, name="Train and promote"):
             extracted = extract(source=source, store=store, run=run)
-            target.data(extracted, "Extract a snapshot", cache=False)  # the database changes, its name does not
+            target.data(extracted, "Extract a snapshot")
             snapshot = extracted.outputs["snapshot"]
 
             validated = validate(snapshot=snapshot, store=store, run=run)
@@ -41,10 +41,10 @@ def training_pipeline(target: Target) -> GraphComponent:
             model = trained.outputs["model"]
 
             evaluated = evaluate(snapshot=snapshot, model=model, store=store, run=run)
-            target.data(evaluated, "Evaluate", cache=False)  # the champion changes, the store's name does not
+            target.data(evaluated, "Evaluate")
 
             with dsl.If(evaluated.outputs["Output"] == True, name="Better"):  # noqa: E712 - KFP overloads ==
                 promoted = promote(model=model, evaluation=evaluated.outputs["evaluation"], store=store, run=run)
-                target.data(promoted, "Promote", cache=False)  # it changes the store
+                target.data(promoted, "Promote")
 
     return training

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 
-EARLIEST_REVIEW = date(1997, 1, 1)
+from components.shared.schemas import EARLIEST_REVIEW
+
 MAX_NAME_BYTES = 2_000
 """In UTF-8: what an index of PostgreSQL holds."""
 

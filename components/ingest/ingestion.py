@@ -8,7 +8,6 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from components.ingest.fields import EARLIEST_REVIEW
 from components.ingest.huggingface import download, is_huggingface
 from components.ingest.load import copy_into, create_staging, merge, replace_rejects
 from components.ingest.raw import GAMES, RANKINGS, REVIEWS, RawFile, RawRow, check_folder, read_rows
@@ -16,6 +15,7 @@ from components.ingest.staging import Rejects, game_converter, ranking_converter
 from components.shared.console import log, progress
 from components.shared.database import Cursor, connect, create_schema
 from components.shared.errors import UserError
+from components.shared.schemas import EARLIEST_REVIEW
 
 MAX_REJECTED_SHARE = 0.01
 PROGRESS_ROWS = 250_000

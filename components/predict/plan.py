@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from components.predict.fallback import fallback_lists
@@ -19,7 +18,7 @@ from components.predict.recommender import Recommender
 from components.shared.code import code_version
 from components.shared.console import log
 from components.shared.errors import UserError
-from components.shared.interactions import UNDATED, Ints
+from components.shared.interactions import UNDATED, load_interactions
 from components.shared.model_store import champion
 from components.shared.popularity import popularity, recent_popularity
 from components.shared.snapshot import Snapshot
@@ -83,8 +82,9 @@ def plan_predictions(snapshot: str | Path, store: str, users_per_shard: int) -> 
     opened = Snapshot.open(snapshot)
     model_version = Recommender.load(champion(store)).version
     games = opened.table("games", ["game_id", "genres"])
-    days, positions = _days_and_positions(opened, games)
-    as_of = int(days.max(initial=UNDATED)) + 1 if (days != UNDATED).any() else 0
+    interactions = load_interactions(opened)
+    positions = np.searchsorted(games["game_id"].to_numpy(), interactions.games)
+    as_of = int(interactions.days.max(initial=UNDATED)) + 1 if interactions.dated.any() else 0
     plan = Plan(
         version=_version(as_of, model_version, opened.manifest.snapshot_id, users_per_shard),
         model_version=model_version,
@@ -92,7 +92,7 @@ def plan_predictions(snapshot: str | Path, store: str, users_per_shard: int) -> 
         as_of=(date(1970, 1, 1) + timedelta(days=as_of)).isoformat(),
         shards=_shards(opened, users_per_shard),
     )
-    recent = recent_popularity(positions, days, as_of, games.num_rows)
+    recent = recent_popularity(positions, interactions.days, as_of, games.num_rows)
     total = popularity(positions, games.num_rows)
     folder = predictions_folder(store, plan.version)
     folder.mkdir(parents=True, exist_ok=True)
@@ -100,14 +100,6 @@ def plan_predictions(snapshot: str | Path, store: str, users_per_shard: int) -> 
     _write(fallback_lists(games, opened.table("rankings"), recent, total), folder / POPULAR)
     log("plan", f"publication {plan.version}: model {model_version}, {len(plan.shards)} shards of users")
     return plan
-
-
-def _days_and_positions(snapshot: Snapshot, games: pa.Table) -> tuple[Ints, Ints]:
-    """Each review's day and its game's position in the catalogue; unknown authors' reviews count for popularity."""
-    reviews = snapshot.table("reviews", ["game_id", "reviewed_on"])
-    days = pc.fill_null(reviews["reviewed_on"].cast(pa.int32()), UNDATED).to_numpy()
-    positions = np.searchsorted(games["game_id"].to_numpy(), reviews["game_id"].to_numpy())
-    return days.astype(np.int32), positions.astype(np.int32)
 
 
 def _shards(snapshot: Snapshot, users_per_shard: int) -> list[tuple[int, int]]:

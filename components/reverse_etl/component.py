@@ -20,6 +20,7 @@ def publish(plan: dsl.Input[dsl.Artifact], database: str, store: str, run: str) 
             database,
             predictions_folder(store, planned.version),
             version=planned.version,
+            shards=len(planned.shards),
             model_version=planned.model_version,
             snapshot_id=planned.snapshot_id,
             as_of=date.fromisoformat(planned.as_of),

@@ -27,25 +27,20 @@ class Predictions:
     popular: Path
 
     @classmethod
-    def open(cls, folder: str | Path) -> Predictions:
-        """Look at a folder of predictions.
+    def open(cls, folder: str | Path, shards: int) -> Predictions:
+        """Look at a folder of predictions, which must hold so many shards.
 
         Raises:
             UserError: the folder, a shard or the fallback lists are missing.
         """
         root = Path(folder)
-        shards = sorted((root / "recommendations").glob("shard-*.parquet"))
-        if not shards:
-            raise UserError(
-                f"{root} holds no recommendations/shard-*.parquet: name a folder of predictions, or predict."
-            )
-        numbers = {int(match[1]) for shard in shards if (match := re.fullmatch(r"shard-(\d+)", shard.stem))}
-        if missing := set(range(len(shards))) - numbers:
-            raise UserError(f"{root}/recommendations lacks shard-{min(missing):05d}.parquet: {_AGAIN}.")
+        paths = [root / "recommendations" / f"shard-{number:05}.parquet" for number in range(shards)]
+        if missing := [path for path in paths if not path.is_file()]:
+            raise UserError(f"{missing[0]} is missing, one of {shards} shards: {_AGAIN}.")
         popular = root / "popular.parquet"
         if not popular.is_file():
             raise UserError(f"{root} lacks popular.parquet, the fallback lists: {_AGAIN}.")
-        return cls(shards, popular)
+        return cls(paths, popular)
 
 
 def read_shard(path: Path) -> Iterator[pa.RecordBatch]:

@@ -6,6 +6,7 @@ that leaves the readers with the version that they had.
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
@@ -16,7 +17,7 @@ import psycopg2
 
 from components.reverse_etl.predictions import Predictions
 from components.reverse_etl.switch import current_version, lock_switches, switch, transaction
-from components.reverse_etl.tables import Tables, drop_orphans, fill
+from components.reverse_etl.tables import Tables, fill
 from components.shared.console import log
 from components.shared.database import Connection, Cursor, connect, create_schema, require_schema
 from components.shared.errors import UserError
@@ -63,9 +64,16 @@ class KeptVersion:
 
 
 def publish(
-    database: str, predictions: str | Path, *, version: str, model_version: str, snapshot_id: str, as_of: date
+    database: str,
+    predictions: str | Path,
+    *,
+    version: str,
+    shards: int,
+    model_version: str,
+    snapshot_id: str,
+    as_of: date,
 ) -> Publication:
-    """Publish predictions as a version, and make it current.
+    """Publish predictions as a version, make it current, and remove the predictions.
 
     A version that is published already is left alone, even where another is current: a retry does not undo a
     rollback. One that a dead run began is started over. Publications at the same time take turns.
@@ -75,6 +83,7 @@ def publish(
         predictions: a folder with `recommendations/shard-00000.parquet` and following, in the schema RECOMMENDATIONS,
             and `popular.parquet`.
         version: names the version's tables; letters, digits, dots, hyphens and underscores.
+        shards: how many there must be.
         model_version: the model that made the predictions.
         snapshot_id: the snapshot that they were made from.
         as_of: the day that recent popularity was counted up to.
@@ -89,9 +98,11 @@ def publish(
         users, rows = _published(connection, version) or (0, 0)
         switched = not users
         if switched:
-            users, rows = _load(connection, tables, Predictions.open(predictions), model_version, snapshot_id, as_of)
+            complete = Predictions.open(predictions, shards)
+            users, rows = _load(connection, tables, complete, model_version, snapshot_id, as_of)
             switch(connection, lambda cursor: version)
             _drop_old_versions(connection)
+    shutil.rmtree(predictions, ignore_errors=True)
     done = Publication(version, users, rows, switched, round(time.perf_counter() - started, 3))
     what = "is current" if switched else "was published before, nothing is changed"
     log("reverse_etl", f"version {version} {what}: {users:,} users, {rows:,} recommended games")
@@ -160,9 +171,10 @@ def _load(
 ) -> tuple[int, int]:
     with transaction(connection) as cursor:
         # No other publication is under way: what was never published belongs to a run that died.
-        cursor.execute("DELETE FROM recsys.publications WHERE published_at IS NULL")
-        for name in drop_orphans(cursor):
-            log("reverse_etl", f"dropped recsys.{name}, which an earlier run left unfinished")
+        cursor.execute("DELETE FROM recsys.publications WHERE published_at IS NULL RETURNING version")
+        for (version,) in cursor.fetchall():
+            Tables.of(version).drop(cursor)
+            log("reverse_etl", f"dropped version {version}, which an earlier run left unfinished")
     with transaction(connection) as cursor:
         users, rows = fill(cursor, tables, predictions)
         cursor.execute(

@@ -43,14 +43,6 @@ SELECT count(*), count(*) FILTER (WHERE users.user_id IS NULL), min(made.user_id
 FROM {} AS made LEFT JOIN steam.users AS users ON users.user_id = made.user_id
 """
 
-_TABLES_OF_NO_VERSION = """
-SELECT relname FROM pg_class
-WHERE relnamespace = 'recsys'::regnamespace AND relkind = 'r'
-  AND (starts_with(relname, 'recommendations_') OR starts_with(relname, 'popular_'))
-  AND relname NOT IN (SELECT 'recommendations_' || version FROM recsys.publications
-                      UNION ALL SELECT 'popular_' || version FROM recsys.publications)
-"""
-
 
 @dataclass(frozen=True)
 class Tables:
@@ -86,15 +78,6 @@ class Tables:
     def drop(self, cursor: Cursor) -> None:
         """Drop both where they exist."""
         cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}, {}").format(self.recommendations, self.popular))
-
-
-def drop_orphans(cursor: Cursor) -> list[str]:
-    """Drop the tables that no row of recsys.publications names, and tell which they were."""
-    cursor.execute(_TABLES_OF_NO_VERSION)
-    orphans = [name for (name,) in cursor.fetchall()]
-    for name in orphans:
-        cursor.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier("recsys", name)))
-    return orphans
 
 
 def fill(cursor: Cursor, tables: Tables, predictions: Predictions) -> tuple[int, int]:

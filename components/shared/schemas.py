@@ -1,6 +1,11 @@
 """Arrow schemas of the snapshot's tables: the contract between extraction and every stage that reads a snapshot."""
 
+from datetime import date
+
 import pyarrow as pa
+
+EARLIEST_REVIEW = date(1997, 1, 1)
+"""No shop had reviews of games before."""
 
 REVIEWS = pa.schema(
     [

@@ -93,7 +93,7 @@ def _genres_of(game_ids: Ints, games: pa.Table) -> Sequence[Sequence[str]]:
 def _popularity_by_period(
     interactions: Interactions, game_ids: Ints, histories: Histories, config: Config
 ) -> tuple[Ints, Floats]:
-    """Each user's period, and the offset of each period's middle, which looks back only, as in serving."""
+    """Each user's period, and the offset as of each period's first day: none looks past an example's moment."""
     first = int(interactions.days.min())
     order = np.argsort(interactions.users, kind="stable")
     latest = np.maximum.reduceat(interactions.days[order], histories.offsets[:-1])
@@ -101,7 +101,7 @@ def _popularity_by_period(
     rows = positions_of(interactions.games, game_ids)
     offsets = np.empty((int(periods.max()) + 1, len(game_ids)), dtype=np.float32)
     for period in range(len(offsets)):
-        as_of = first + period * config.period_days + config.period_days // 2
+        as_of = first + period * config.period_days
         recent = recent_popularity(rows, interactions.days, as_of, len(game_ids))
         offsets[period] = popularity_offset(recent, config.popularity_weight, config.popularity_smoothing)
     return periods.astype(np.int32), offsets

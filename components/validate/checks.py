@@ -10,6 +10,9 @@ import pyarrow.compute as pc
 from components.validate.findings import Finding, describe
 
 EXAMPLES = 5
+LAST_GOOD_RUN = "last-good-snapshot.json"
+"""The file of the store that remembers the last good run's rows."""
+
 SMALLEST_SHARE_OF_LAST_RUN = 0.5
 STALE_AFTER = timedelta(days=2)
 MANY_NULLS = {"user_id": 0.5, "reviewed_on": 0.5, "hours_played": 0.99}
@@ -40,10 +43,12 @@ def check_rows(rows: dict[str, int]) -> list[Finding]:
 
 def check_volume(rows: dict[str, int], last_rows: dict[str, int]) -> list[Finding]:
     """No table has shrunk below half of what the last good run saw (empty where there was none)."""
+    check = (
+        f"has at least {SMALLEST_SHARE_OF_LAST_RUN:.0%} of the last good run's {{:,}} rows "
+        f"(if it may shrink so far, delete {LAST_GOOD_RUN} in the store)"
+    )
     return [
-        Finding(
-            "error", table, f"has at least {SMALLEST_SHARE_OF_LAST_RUN:.0%} of the last good run's {last:,} rows", count
-        )
+        Finding("error", table, check.format(last), count)
         for table, last in last_rows.items()
         if (count := rows.get(table, 0)) < SMALLEST_SHARE_OF_LAST_RUN * last
     ]
@@ -73,6 +78,17 @@ def check_blanks(reviews: pa.Table) -> list[Finding]:
         for column, words in (("user_id", "without a known author"), ("reviewed_on", "without a date"))
         if (nulls := reviews[column].null_count)
     ]
+
+
+def check_ranks(rankings: pa.Table) -> list[Finding]:
+    """A game has one place in a ranking."""
+    counts = rankings.group_by(["genre", "rank_type", "game_id"]).aggregate([([], "count_all")])
+    repeated = counts.filter(pc.greater(counts["count_all"], 1))
+    if not repeated.num_rows:
+        return []
+    first = repeated.slice(0, EXAMPLES).to_pylist()
+    examples = tuple(f"game_id {row['game_id']} by {row['rank_type']} in {row['genre']}" for row in first)
+    return [Finding("error", "rankings", "a game is ranked once", repeated.num_rows, examples)]
 
 
 def check_repeats(reviews: pa.Table) -> list[Finding]:

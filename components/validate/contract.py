@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 
 import pandera.pyarrow as pandera
 import pyarrow as pa
 import pyarrow.compute as pc
 from pandera.errors import SchemaErrors
 
-from components.shared.schemas import TABLES
+from components.shared.schemas import EARLIEST_REVIEW, TABLES
 from components.validate.findings import Finding, describe
 
-EARLIEST_REVIEW = date(1997, 1, 1)
 UNIQUE = {"reviews": "review_id", "users": "user_id", "games": "game_id"}
 EXAMPLES = 5
 
 
 def contract(table: str, today: date) -> pandera.DataFrameSchema:
-    """The schema that a table's columns must meet; `today` is the newest date that a review can have."""
+    """The schema that a table's columns must meet on a day (UTC): to the east it may be the next one already."""
+    tomorrow = today + timedelta(days=1)
     checks: dict[tuple[str, str], list[pandera.Check]] = {
         ("reviews", "hours_played"): [pandera.Check.ge(0)],
         ("reviews", "helpful"): [pandera.Check.ge(0)],
         ("reviews", "funny"): [pandera.Check.ge(0)],
-        ("reviews", "reviewed_on"): [pandera.Check.ge(EARLIEST_REVIEW), pandera.Check.le(today)],
+        ("reviews", "reviewed_on"): [pandera.Check.ge(EARLIEST_REVIEW), pandera.Check.le(tomorrow)],
         ("rankings", "rank_type"): [pandera.Check.isin(["Sales", "Revenue", "Review"])],
         ("rankings", "rank"): [pandera.Check.ge(1)],
     }

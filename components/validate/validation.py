@@ -16,9 +16,11 @@ from components.shared.html import page, paragraph, table
 from components.shared.schemas import TABLES
 from components.shared.snapshot import Manifest, Snapshot
 from components.validate.checks import (
+    LAST_GOOD_RUN,
     check_blanks,
     check_freshness,
     check_nulls,
+    check_ranks,
     check_references,
     check_repeats,
     check_rows,
@@ -65,7 +67,7 @@ def validate_snapshot(snapshot: str | Path, report: str | Path, store: str) -> V
         UserError: there are errors; the report is written all the same.
     """
     opened = Snapshot.open(snapshot)
-    last_good = LastGoodRun(Path(store) / "last-good-snapshot.json")
+    last_good = LastGoodRun(Path(store) / LAST_GOOD_RUN)
     findings = find(opened, last_good.rows())
     validated = Validated(opened.manifest.snapshot_id, _rows(opened), findings)
     Path(report).parent.mkdir(parents=True, exist_ok=True)
@@ -98,6 +100,7 @@ def find(snapshot: Snapshot, last_rows: dict[str, int]) -> list[Finding]:
     for name, content in tables.items():
         findings += check_columns(name, content, extracted_at.date())
     findings += check_references(tables["reviews"], tables["users"], tables["games"], tables["rankings"])
+    findings += check_ranks(tables["rankings"])
     findings += check_nulls(tables["reviews"]) + check_blanks(tables["reviews"]) + check_repeats(tables["reviews"])
     return findings + check_freshness(_newest_change(snapshot.manifest), extracted_at)
 

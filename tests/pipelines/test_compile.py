@@ -24,6 +24,12 @@ def test_it_writes_the_three_pipelines(tmp_path, capsys):
     ]
 
 
+def test_an_output_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "build").write_text("")
+    sentence = refused("--target", "local", "--output", str(tmp_path / "build"))
+    assert sentence == f"compile.py: {tmp_path / 'build'} cannot be written to (File exists): name another folder."
+
+
 def test_an_unknown_pipeline_is_refused_with_those_there_are():
     sentence = refused("--target", "local", "--submit", "cooking")
     assert sentence == "compile.py: There is no pipeline cooking: choose one of ingestion, training, inference."

@@ -79,7 +79,7 @@ def test_a_refused_password_gets_one_sentence(tmp_path, database, monkeypatch):
 def test_training_on_too_little_gets_one_sentence(tmp_path, database):
     write_raw(tmp_path / "raw", [review("Portal", "ann")])
     assert submit(tmp_path, "ingestion", raw=str(tmp_path / "raw")).returncode == 0
-    assert_one_sentence(submit(tmp_path, "training"), ": ")
+    assert_one_sentence(submit(tmp_path, "training"), "where the evaluation's period begins: ingest reviews of more")
 
 
 @pytest.mark.parametrize("piece", [1, 7, 1000])

@@ -34,9 +34,11 @@ def overall(games: Sequence[int]) -> list[Popular]:
     return [("", rank, game, float(100 - rank)) for rank, game in enumerate(games, start=1)]
 
 
-def publish_version(database: str, predictions: Path, version: str = "v1") -> Publication:
-    """Publish with a model, a snapshot and a day that do not matter."""
-    return publish(database, predictions, version=version, model_version="m1", snapshot_id="s1", as_of=date(2024, 1, 1))
+def publish_version(database: str, predictions: Path, version: str = "v1", shards: int | None = None) -> Publication:
+    """Publish as many shards as there are, or another number, with a model, a snapshot and a day that do not matter."""
+    made_from = {"model_version": "m1", "snapshot_id": "s1", "as_of": date(2024, 1, 1)}
+    shards = shards or len(list((predictions / "recommendations").glob("*")))
+    return publish(database, predictions, version=version, shards=shards, **made_from)
 
 
 def marked(root: Path, connection: Connection, mark: float, users: int) -> Path:

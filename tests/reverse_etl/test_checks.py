@@ -58,10 +58,17 @@ def test_wrong_predictions_are_refused_in_a_sentence_and_nothing_changes(
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (lambda folder: folder.rename(folder.with_name("elsewhere")), "holds no recommendations/shard"),
+        (lambda folder: folder.rename(folder.with_name("elsewhere")), r"shard-00000\.parquet is missing, one of 2"),
         (lambda folder: (folder / "popular.parquet").unlink(), r"lacks popular\.parquet"),
         (lambda folder: (folder / "popular.parquet").write_text("nonsense"), r"popular\.parquet cannot be read"),
-        (lambda folder: (folder / "recommendations" / "shard-00000.parquet").unlink(), r"lacks shard-00000\.parquet"),
+        (
+            lambda folder: (folder / "recommendations" / "shard-00000.parquet").unlink(),
+            r"shard-00000\.parquet is missing",
+        ),
+        (
+            lambda folder: (folder / "recommendations" / "shard-00001.parquet").unlink(),
+            r"shard-00001\.parquet is missing",
+        ),
         (lambda folder: _rewrite(folder, pa.table({"user_id": [1]})), "has no column game_ids"),
         (lambda folder: _rewrite(folder, pa.table({"user_id": ["x"]})), "cannot be read as predictions"),
         (
@@ -78,7 +85,7 @@ def test_a_folder_that_holds_no_predictions_is_refused(
     predictions = marked(tmp_path / "p", shop, 1.0, users=2)
     spoil(predictions)
     with pytest.raises(UserError, match=sentence):
-        publish_version(database, predictions)
+        publish_version(database, predictions, shards=2)
 
 
 def test_wider_types_of_another_writer_are_taken(shop: Connection, database: str, tmp_path: Path) -> None:

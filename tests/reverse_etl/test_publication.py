@@ -49,9 +49,11 @@ def test_a_publication_stands_in_the_database_as_the_shards_had_it(
     rows = [(users[0], games, exact, [None, games[0]]), (users[1], games[:1], [-3.4e38], [games[1]])]
     last = [(users[2], games, [3.0, 2.0], [None, None])]
     predictions = write_predictions(tmp_path / "p", [rows, [], last], overall(games))
-    done = publish(database, predictions, version="v1", model_version="m", snapshot_id="s", as_of=date(2024, 1, 2))
+    made_from = {"model_version": "m", "snapshot_id": "s", "as_of": date(2024, 1, 2)}
+    done = publish(database, predictions, version="v1", shards=3, **made_from)
     assert (done.version, done.users, done.rows, done.switched) == ("v1", 3, 5, True)
     assert done.facts()["rows"] == 5
+    assert not predictions.exists()
     with shop.cursor() as cursor:
         cursor.execute("SELECT * FROM recsys.recommendations ORDER BY user_id")
         assert cursor.fetchall() == [
@@ -112,13 +114,19 @@ def test_a_run_that_died_before_the_switch_is_started_over(
     assert (shown(shop), tables(shop)) == (("v2", 2.0, 3), tables_of("v1", "v2"))
 
 
-def test_half_made_tables_are_cleaned_by_the_next_publication(shop: Connection, database: str, tmp_path: Path) -> None:
+def test_what_a_dead_run_left_is_dropped_by_another_version_and_other_tables_stay(
+    shop: Connection, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     publish_version(database, marked(tmp_path / "1", shop, 1.0, users=2))
     with shop.cursor() as cursor:
-        cursor.execute('CREATE TABLE recsys."recommendations_v2" (nothing text)')
-        cursor.execute('CREATE TABLE recsys."popular_it\'s; ""dead""" (nothing text)')
-    publish_version(database, marked(tmp_path / "2", shop, 2.0, users=3), "v2")
-    assert (shown(shop), tables(shop)) == (("v2", 2.0, 3), tables_of("v1", "v2"))
+        cursor.execute("CREATE TABLE recsys.recommendations_of_the_week (game_id int)")
+    with monkeypatch.context() as patch:
+        patch.setattr(publication, "switch", die)
+        with pytest.raises(MemoryError):
+            publish_version(database, marked(tmp_path / "dead", shop, 9.0, users=3), "v2")
+    publish_version(database, marked(tmp_path / "3", shop, 3.0, users=3), "v3")
+    left = tables(shop)
+    assert (shown(shop), left) == (("v3", 3.0, 3), tables_of("v1", "v3") | {"recommendations_of_the_week"})
 
 
 def test_the_last_three_versions_are_kept(shop: Connection, database: str, tmp_path: Path) -> None:
@@ -205,8 +213,8 @@ def test_a_shard_survives_a_round_trip_in_many_batches(
         for user in users
     ]
     predictions = write_predictions(tmp_path / "p", [rows], overall(games))
-    publish_version(database, predictions)
     stored = pq.read_table(predictions / "recommendations").to_pylist()
+    publish_version(database, predictions)
     with shop.cursor() as cursor:
         cursor.execute("SELECT user_id, game_ids, scores::float8[], because FROM recsys.recommendations ORDER BY 1")
         assert cursor.fetchall() == [tuple(row.values()) for row in stored]

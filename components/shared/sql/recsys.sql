@@ -58,15 +58,15 @@ CREATE VIEW recsys.popular_games AS
     WHERE false;
 
 COMMENT ON VIEW recsys.recommendations IS
-    'The current recommendations, one row a user who has a history. Empty before the first publication.';
+    'The current recommendations, one row a user, but for those who have reviewed every game. Empty at first.';
 COMMENT ON COLUMN recsys.recommendations.game_ids IS 'Games of steam.games, the most relevant first; at least one.';
 COMMENT ON COLUMN recsys.recommendations.scores IS
     'The model''s score of each of game_ids, in the same order. Scores compare within one row only.';
 COMMENT ON COLUMN recsys.recommendations.because IS
-    'For each of game_ids, the game of the user''s history that weighed most, or null.';
+    'For each of game_ids, the game of the user''s history that weighed most; null where there is no history.';
 COMMENT ON COLUMN recsys.recommendations.version IS 'The publication, the same in every row.';
 COMMENT ON VIEW recsys.popular_games IS
-    'The current fallback lists, for users without a history: overall and by genre. Empty before the first publication.';
+    'The current lists of popular games, overall and by genre: for visitors, and where filters leave too few. Empty at first.';
 COMMENT ON COLUMN recsys.popular_games.genre IS 'A genre, or the empty string: the overall list.';
 COMMENT ON COLUMN recsys.popular_games.rank IS 'From 1, the most popular, within the genre.';
 COMMENT ON COLUMN recsys.popular_games.score IS 'Recent popularity; not comparable with recommendations.scores.';
