@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.evaluate.holdout import Histories
 from components.predict.ranking import top_k
+from components.shared.histories import Histories
 from components.shared.interactions import Floats, Interactions, Ints
 from components.shared.popularity import popularity, recent_popularity
 

@@ -11,19 +11,13 @@ from typing import Any, Protocol
 from components.evaluate.baselines import popularity_baselines
 from components.evaluate.gate import METRIC as GATE_METRIC
 from components.evaluate.gate import Rule, Verdict, decide, standard_error
-from components.evaluate.holdout import (
-    HeldOut,
-    Histories,
-    hold_out,
-    load_interactions_before,
-    positions_of,
-    relevant_at,
-)
+from components.evaluate.holdout import HeldOut, hold_out, relevant_at
 from components.evaluate.metrics import NDCG, Doubles, Metric, Recall
 from components.evaluate.report import html_report
 from components.predict.recommender import Catalogue, Recommender
 from components.shared.console import log
 from components.shared.errors import UserError
+from components.shared.histories import Histories, positions_of
 from components.shared.interactions import Ints, load_interactions, split_by_time
 from components.shared.model_store import current_champion, model_folder
 from components.shared.popularity import recent_popularity
@@ -167,7 +161,7 @@ def evaluate_model(snapshot: str | Path, model: str | Path, store: str | Path) -
     opened, challenger = Snapshot.open(snapshot), Recommender.load(model)
     cutoff = json.loads((Path(model) / "model.json").read_text())["cutoff"]
     day = (date.fromisoformat(cutoff) - date(1970, 1, 1)).days
-    past = load_interactions_before(opened, day)
+    past = load_interactions(opened, before=day)
     future = split_by_time(load_interactions(opened), day)[1]
     games = opened.table("games", ["game_id", "genres"]).sort_by("game_id")
     game_ids, genres = games["game_id"].to_numpy(), games["genres"].to_pylist()

@@ -3,76 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
-from components.shared.interactions import Bools, Interactions, Ints, Longs, load_interactions
-from components.shared.snapshot import Snapshot
-
-
-@dataclass(frozen=True)
-class SnapshotBefore(Snapshot):
-    """A snapshot as it was before a day: reviews on that day, after it, or without a date are not there."""
-
-    day: date
-
-    def dataset(self, table: str) -> ds.Dataset:
-        """A table as an Arrow dataset."""
-        dataset = super().dataset(table)
-        return dataset.filter(pc.field("reviewed_on") < self.day) if table == "reviews" else dataset
-
-
-def load_interactions_before(snapshot: Snapshot, cutoff: int) -> Interactions:
-    """The dated interactions as they were before a day (days since 1970-01-01).
-
-    Not the same as the latest interactions with those on and after the day taken away: there a game that a user
-    reviewed before the day and again after it is missing, and would pass for a new one.
-    """
-    day = date(1970, 1, 1) + timedelta(days=cutoff)
-    return load_interactions(SnapshotBefore(snapshot.root, snapshot.manifest, day))
-
-
-@dataclass(frozen=True)
-class Histories:
-    """Games by user, as positions in a catalogue, CSR.
-
-    Attributes:
-        users: int64 [B], ascending.
-        offsets: int64 [B + 1]; user b's games are `games[offsets[b]:offsets[b + 1]]`.
-        games: int32.
-    """
-
-    users: Longs
-    offsets: Longs
-    games: Ints
-
-    @classmethod
-    def of(cls, interactions: Interactions, game_ids: Ints) -> Histories:
-        """Group interactions by user, in the order in which they stand; `game_ids` is int32 [N], ascending."""
-        order = np.argsort(interactions.users, kind="stable")
-        users, starts = np.unique(interactions.users[order], return_index=True)
-        offsets = np.append(starts, len(order)).astype(np.int64)
-        return cls(users, offsets, positions_of(interactions.games[order], game_ids))
-
-    def __len__(self) -> int:
-        return len(self.users)
-
-    @property
-    def lengths(self) -> Longs:
-        """The number of games of each user, int64 [B]."""
-        return np.diff(self.offsets)
-
-    def take(self, rows: npt.NDArray[Any]) -> Histories:
-        """The users in some rows."""
-        lengths = self.lengths[rows]
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
-        return Histories(self.users[rows], offsets, self.games[np.repeat(self.offsets[:-1][rows], lengths) + within])
+from components.shared.histories import Histories, positions_of
+from components.shared.interactions import Bools, Interactions, Ints, Longs
 
 
 @dataclass(frozen=True)
@@ -116,14 +53,6 @@ def relevant_at(ranked: Ints, relevant: Histories) -> Bools:
     rows = np.arange(len(ranked))[:, None]
     # A place that is left empty, -1, must not pass for the last game of the user before.
     return (ranked >= 0) & np.isin(rows * width + ranked, _pairs(*_flat(relevant), width))
-
-
-def positions_of(ids: npt.NDArray[Any], ascending: npt.NDArray[Any]) -> Ints:
-    """Where each id stands in an ascending array of ids, int32, -1 where it does not."""
-    if not len(ascending):
-        return np.full(len(ids), -1, dtype=np.int32)
-    found = np.minimum(np.searchsorted(ascending, ids), len(ascending) - 1)
-    return np.where(ascending[found] == ids, found, -1).astype(np.int32)
 
 
 def _flat(histories: Histories) -> tuple[Longs, Ints]:

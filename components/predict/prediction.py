@@ -71,7 +71,7 @@ def _histories(snapshot: Snapshot, users: tuple[int, int], game_ids: Ints) -> tu
     """The users of a range, ordered, and their histories: offsets [n_users + 1] into catalogue positions."""
     in_range = (pc.field("user_id") >= users[0]) & (pc.field("user_id") <= users[1])
     ids = np.sort(snapshot.dataset("users").to_table(filter=in_range)["user_id"].to_numpy())
-    interactions = load_interactions(snapshot, users)
+    interactions = load_interactions(snapshot, users=users)
     offsets = np.append(np.searchsorted(interactions.users, ids), len(interactions)).astype(np.int64)
     return ids, offsets, np.searchsorted(game_ids, interactions.games).astype(np.int32)
 

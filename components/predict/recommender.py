@@ -22,10 +22,8 @@ import numpy.typing as npt
 
 from components.predict.ranking import top_k
 from components.shared.errors import UserError
-
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int32]
-Longs = npt.NDArray[np.int64]
+from components.shared.histories import positions_of
+from components.shared.interactions import Floats, Ints, Longs
 
 BLOCK_SCORES = 1 << 24
 """Scores held at a time, 64 MB of float32: what bounds the memory, whatever the number of users."""
@@ -98,7 +96,7 @@ class Recommender:
             genres: each game's genre names, N sequences; names that training never saw are passed over.
             popularity: float64 [N], each game's recent popularity as of the day of serving.
         """
-        games = _rows_of(self.game_ids, game_ids)
+        games = positions_of(game_ids, self.game_ids)
         offsets, genre_rows = genre_table(self.genre_names, genres)
         towers = self.towers
         return Catalogue(
@@ -208,16 +206,7 @@ def genre_table(genre_names: Sequence[str], genres: Sequence[Sequence[str]]) -> 
     return offsets, np.fromiter((row for rows in known for row in rows), dtype=np.int64, count=int(offsets[-1]))
 
 
-def _rows_of(vocabulary: Ints, game_ids: npt.NDArray[Any]) -> Longs:
-    """Each game's row in the vocabulary, int64 [N], -1 where it has none."""
-    if not len(vocabulary):
-        return np.full(len(game_ids), -1, dtype=np.int64)
-    order = np.argsort(vocabulary, kind="stable")
-    found = order[np.minimum(np.searchsorted(vocabulary[order], game_ids), len(vocabulary) - 1)]
-    return np.where(vocabulary[found] == game_ids, found, -1)
-
-
-def _item_vectors(ids: Floats, genres: Floats, rows: Longs, genre_offsets: Longs, genre_rows: Longs) -> Floats:
+def _item_vectors(ids: Floats, genres: Floats, rows: Ints, genre_offsets: Longs, genre_rows: Longs) -> Floats:
     means = _segment_sums(genres[genre_rows], genre_offsets)
     means /= np.maximum(np.diff(genre_offsets), 1)[:, None].astype(np.float32)
     known = rows >= 0

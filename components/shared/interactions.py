@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
@@ -52,12 +53,17 @@ class Interactions:
         return np.not_equal(self.days, UNDATED)
 
 
-def load_interactions(snapshot: Snapshot, users: tuple[int, int] | None = None) -> Interactions:
+def load_interactions(
+    snapshot: Snapshot, *, users: tuple[int, int] | None = None, before: int | None = None
+) -> Interactions:
     """Read a snapshot's reviews by known users; of several reviews of a game by one user the latest counts.
 
     Args:
         snapshot: the snapshot.
         users: the first and the last user id to read, both included; None reads all.
+        before: reads the interactions as they were before a day (days since 1970-01-01), the dated ones only. This is
+            not the same as taking later ones away afterwards: a game that a user reviewed before the day and again
+            after it would be missing, and pass for a new one.
 
     Returns:
         Interactions ordered by user, then day, then review id. The latest of a user's reviews of a game is the one
@@ -67,6 +73,8 @@ def load_interactions(snapshot: Snapshot, users: tuple[int, int] | None = None) 
     wanted = pc.field("user_id").is_valid()
     if users is not None:
         wanted = (pc.field("user_id") >= users[0]) & (pc.field("user_id") <= users[1])
+    if before is not None:
+        wanted &= pc.field("reviewed_on") < date(1970, 1, 1) + timedelta(days=before)
     table = snapshot.dataset("reviews").to_table(columns=columns, filter=wanted)
     return _latest_of_each_pair(table)
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from components.evaluate.holdout import Histories, positions_of
 from components.predict.recommender import genre_table, popularity_offset
+from components.shared.histories import Histories, positions_of
 from components.shared.interactions import Floats, Interactions, Ints, Longs
 from components.shared.popularity import recent_popularity
 from components.train.model import Config

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from components.evaluate.holdout import HeldOut, hold_out, load_interactions_before, relevant_at
+from components.evaluate.holdout import HeldOut, hold_out, relevant_at
 from components.evaluate.metrics import Recall
 from components.predict.recommender import Recommender
 from components.shared.code import code_version
@@ -107,7 +107,7 @@ def _before_the_cutoff(snapshot: Snapshot, held_out_share: float) -> tuple[Inter
             f"The snapshot {snapshot.root} holds no dated review by a known user: ingest reviews with dates and users."
         )
     cutoff = cutoff_day(interactions, held_out_share)
-    past = load_interactions_before(snapshot, cutoff)
+    past = load_interactions(snapshot, before=cutoff)
     if not len(past):
         raise UserError(
             f"The snapshot {snapshot.root} holds no review before {_day(cutoff)}, where the evaluation's period "
@@ -123,7 +123,7 @@ def _before_the_cutoff(snapshot: Snapshot, held_out_share: float) -> tuple[Inter
 
 def _choose(snapshot: Snapshot, past: Interactions, games: pa.Table, config: Config, seed: int, share: float) -> Choice:
     cutoff = cutoff_day(past, share)
-    earlier = load_interactions_before(snapshot, cutoff)
+    earlier = load_interactions(snapshot, before=cutoff)
     game_ids = games["game_id"].to_numpy()
     held_out = hold_out(earlier, split_by_time(past, cutoff)[1], game_ids)
     if not len(held_out):

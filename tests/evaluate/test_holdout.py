@@ -1,13 +1,10 @@
-from datetime import date
-from pathlib import Path
-
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.evaluate.holdout import Histories, hold_out, load_interactions_before, positions_of, relevant_at
-from components.shared.interactions import UNDATED, Interactions
-from tests.snapshots import write_snapshot_of
+from components.evaluate.holdout import hold_out, relevant_at
+from components.shared.histories import Histories
+from components.shared.interactions import Interactions
 
 
 def interactions(rows: list[tuple[int, int]]) -> Interactions:
@@ -53,18 +50,3 @@ def test_hits_are_found_user_by_user(ranked: list[list[int]], data: st.DataObjec
     )
     expected = [[game in games for game in row] for row, games in zip(ranked, relevant, strict=True)]
     assert relevant_at(np.array(ranked, dtype=np.int32), histories).tolist() == expected
-
-
-def test_a_game_reviewed_before_and_again_after_the_cutoff_belongs_to_the_history(tmp_path: Path) -> None:
-    # The latest review of a pair is the one that counts elsewhere; here it would make an old game pass for a new one.
-    snapshot = write_snapshot_of(
-        tmp_path, [(1, 1, date(2020, 1, 1)), (1, 1, date(2020, 3, 1)), (1, 2, date(2020, 3, 1)), (1, 3, None)]
-    )
-    before = load_interactions_before(snapshot, (date(2020, 2, 1) - date(1970, 1, 1)).days)
-    assert before.games.tolist() == [1]
-    assert UNDATED not in before.days
-
-
-def test_unknown_ids_have_no_position() -> None:
-    assert positions_of(np.array([5, 7, 1]), np.array([1, 5])).tolist() == [1, -1, 0]
-    assert positions_of(np.array([5]), np.array([], dtype=np.int32)).tolist() == [-1]

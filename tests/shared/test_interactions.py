@@ -41,7 +41,7 @@ def test_of_several_reviews_of_a_game_by_one_user_the_latest_counts(tmp_path_fac
 
 def test_a_range_of_users_reads_only_their_reviews(tmp_path):
     snapshot = write_snapshot_of(tmp_path, [(user, 1, None) for user in (1, 2, 3, 4, None)])
-    assert load_interactions(snapshot, (2, 3)).users.tolist() == [2, 3]
+    assert load_interactions(snapshot, users=(2, 3)).users.tolist() == [2, 3]
 
 
 def test_the_split_keeps_days_whole_and_leaves_undated_rows_out(tmp_path):
@@ -68,3 +68,13 @@ def test_recent_popularity_is_a_decayed_count_of_the_past(rows, as_of):
 def test_games_outside_the_catalogue_are_passed_over():
     assert popularity(np.array([-1, 0, 0, 2]), 3).tolist() == [2, 0, 1]
     assert recent_popularity(np.array([-1]), np.array([3], np.int32), 5, 2).tolist() == [0, 0]
+
+
+def test_a_game_reviewed_before_and_again_after_the_cutoff_belongs_to_the_history(tmp_path):
+    # The latest review of a pair is the one that counts elsewhere; here it would make an old game pass for a new one.
+    snapshot = write_snapshot_of(
+        tmp_path, [(1, 1, date(2020, 1, 1)), (1, 1, date(2020, 3, 1)), (1, 2, date(2020, 3, 1)), (1, 3, None)]
+    )
+    before = load_interactions(snapshot, before=(date(2020, 2, 1) - EPOCH).days)
+    assert before.games.tolist() == [1]
+    assert UNDATED not in before.days
