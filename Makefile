@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed-$(shell cat requirements/dev.txt requirements/uv
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint user psql stop golden lock clean
+.PHONY: help setup demo test lint user psql stop images push golden lock clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -51,17 +51,23 @@ psql: setup ## Open the demo's database
 stop: ## Stop the demo's database
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m demo --place $(LOCAL) stop; fi
 
+images: setup ## Build the stages' images; REGISTRY=name, CUDA=1, BUILD="options of docker build"
+	@$(BIN)/python -m containers build $(if $(REGISTRY),--registry "$(REGISTRY)") $(BUILD)
+
+push: setup ## Build the images and push them to REGISTRY=name
+	@$(BIN)/python -m containers push $(if $(REGISTRY),--registry "$(REGISTRY)") $(BUILD)
+
 golden: setup ## Write the golden copies of the compiled pipelines anew, to be reviewed as a diff
 	@for target in local docker kubeflow vertex; do \
 	  $(BIN)/python compile.py --target $$target --output tests/pipelines/golden/$$target; done
 
 lock: setup ## Resolve the requirements anew, with hashes
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --custom-compile-command "make lock" \
-	  pyproject.toml --extra model --extra dev --output-file requirements/dev.txt
-	@for image in data model; do \
+	  pyproject.toml --extra model --extra submit --extra dev --output-file requirements/dev.txt
+	@for image in data model model-cuda; do \
+	  case $$image in data) extras= ;; model) extras="--extra model" ;; model-cuda) extras="--extra model --extra cuda" ;; esac; \
 	  $(BIN)/uv pip compile --quiet --universal --generate-hashes --custom-compile-command "make lock" \
-	    pyproject.toml $$([ $$image = model ] && echo --extra model) \
-	    --constraint requirements/dev.txt --output-file requirements/$$image.txt; done
+	    pyproject.toml $$extras --constraint requirements/dev.txt --output-file requirements/$$image.txt; done
 
 clean: stop ## Remove everything that was installed or made here
 	@rm -rf $(VENV) $(LOCAL) build

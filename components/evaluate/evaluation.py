@@ -19,7 +19,7 @@ from components.shared.console import log
 from components.shared.errors import UserError
 from components.shared.histories import Histories, positions_of
 from components.shared.interactions import Ints, load_interactions, split_by_time
-from components.shared.model_store import current_champion, model_folder
+from components.shared.model_store import current_champion, stored_model
 from components.shared.popularity import recent_popularity
 from components.shared.snapshot import Snapshot
 
@@ -143,7 +143,7 @@ class Evaluation:
         return cls(**content)
 
 
-def evaluate_model(snapshot: str | Path, model: str | Path, store: str | Path) -> Evaluation:
+def evaluate_model(snapshot: str | Path, model: str | Path, store: str) -> Evaluation:
     """Score a model on the period that its training left out, and decide on its promotion.
 
     Every game of the catalogue is ranked for every user who reviewed a game before the cutoff and another, known by
@@ -178,7 +178,8 @@ def evaluate_model(snapshot: str | Path, model: str | Path, store: str | Path) -
     rankers |= baselines
     pointer = current_champion(store)
     if pointer:
-        champion = Recommender.load(model_folder(store, pointer.version))
+        with stored_model(store, pointer.version) as folder:
+            champion = Recommender.load(folder)
         rankers[CHAMPION] = ModelRanking(champion.for_catalogue(game_ids, genres, recent))
     measured = {name: measure(ranker, held_out) for name, ranker in rankers.items()}
     deciding = {name: values[GATE_METRIC.name] for name, values in measured.items()}

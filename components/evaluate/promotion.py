@@ -10,7 +10,7 @@ from components.shared.errors import UserError
 from components.shared.model_store import add_model, model_version, move_champion
 
 
-def promote(store: str | Path, model: str | Path, evaluation: str | Path) -> str:
+def promote(store: str, model: str | Path, evaluation: str | Path) -> str:
     """Copy a model into the store and make it the champion, if its evaluation allows that; the champion's version.
 
     It can be repeated, also after a crash half-way: the copy is whole or not there, and the pointer moves last.

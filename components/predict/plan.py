@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
@@ -14,17 +15,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.predict.fallback import fallback_lists
-from components.predict.recommender import Recommender
 from components.shared.code import code_version
 from components.shared.console import log
 from components.shared.errors import UserError
 from components.shared.interactions import UNDATED, load_interactions
 from components.shared.model_store import champion
 from components.shared.popularity import popularity, recent_popularity
+from components.shared.predictions import CATALOGUE, POPULAR, predictions_uri
 from components.shared.snapshot import Snapshot
-
-CATALOGUE = "catalogue.parquet"
-POPULAR = "popular.parquet"
+from components.shared.storage import open_folder
 
 
 @dataclass(frozen=True)
@@ -64,11 +63,6 @@ class Plan:
         return cls(**content, shards=shards)
 
 
-def predictions_folder(store: str, version: str) -> Path:
-    """Where a publication's shards are written before they are published."""
-    return Path(store) / "predictions" / version
-
-
 def plan_predictions(snapshot: str | Path, store: str, users_per_shard: int) -> Plan:
     """Decide on a publication and write its catalogue's popularity and its fallback lists to the store.
 
@@ -80,7 +74,7 @@ def plan_predictions(snapshot: str | Path, store: str, users_per_shard: int) -> 
     if users_per_shard < 1:
         raise UserError(f"users_per_shard is {users_per_shard}: give a number from 1.")
     opened = Snapshot.open(snapshot)
-    model_version = Recommender.load(champion(store)).version
+    model_version = champion(store).version
     games = opened.table("games", ["game_id", "genres"])
     interactions = load_interactions(opened)
     positions = np.searchsorted(games["game_id"].to_numpy(), interactions.games)
@@ -94,10 +88,9 @@ def plan_predictions(snapshot: str | Path, store: str, users_per_shard: int) -> 
     )
     recent = recent_popularity(positions, interactions.days, as_of, games.num_rows)
     total = popularity(positions, games.num_rows)
-    folder = predictions_folder(store, plan.version)
-    folder.mkdir(parents=True, exist_ok=True)
-    _write(games.append_column("popularity", pa.array(recent)), folder / CATALOGUE)
-    _write(fallback_lists(games, opened.table("rankings"), recent, total), folder / POPULAR)
+    folder = open_folder(predictions_uri(store, plan.version))
+    folder.write(CATALOGUE, _parquet(games.append_column("popularity", pa.array(recent))))
+    folder.write(POPULAR, _parquet(fallback_lists(games, opened.table("rankings"), recent, total)))
     log("plan", f"publication {plan.version}: model {model_version}, {len(plan.shards)} shards of users")
     return plan
 
@@ -114,7 +107,7 @@ def _version(as_of: int, model_version: str, snapshot_id: str, users_per_shard: 
     return f"{newest:%Y%m%d}-{hashlib.sha256(made_from.encode()).hexdigest()[:8]}"
 
 
-def _write(table: pa.Table, path: Path) -> None:
-    temporary = path.with_suffix(".tmp")
-    pq.write_table(table, temporary, compression="zstd")
-    temporary.replace(path)
+def _parquet(table: pa.Table) -> bytes:
+    content = io.BytesIO()
+    pq.write_table(table, content, compression="zstd")
+    return content.getvalue()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,13 +13,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from components.predict.plan import CATALOGUE, Plan, predictions_folder
+from components.predict.plan import Plan
 from components.predict.recommender import Catalogue, Recommender
 from components.shared.console import progress
 from components.shared.interactions import Ints, Longs, load_interactions
-from components.shared.model_store import model_folder
+from components.shared.model_store import stored_model
+from components.shared.predictions import CATALOGUE, predictions_uri, shard_name
 from components.shared.schemas import RECOMMENDATIONS
 from components.shared.snapshot import Snapshot
+from components.shared.storage import open_folder
 
 RECOMMENDED_GAMES = 50
 BATCH_USERS = 1024
@@ -49,21 +52,19 @@ def predict_shard(snapshot: str | Path, store: str, plan: Plan, shard: int) -> P
         plan: the publication that the shard is part of.
         shard: its number in the plan.
     """
-    folder = predictions_folder(store, plan.version)
+    folder = open_folder(predictions_uri(store, plan.version))
     opened = Snapshot.open(snapshot)
-    catalogue_table = pq.read_table(folder / CATALOGUE)
-    game_ids = catalogue_table["game_id"].to_numpy().astype(np.int32)
-    catalogue = Recommender.load(model_folder(store, plan.model_version)).for_catalogue(
-        game_ids, catalogue_table["genres"].to_pylist(), catalogue_table["popularity"].to_numpy()
-    )
+    with folder.fetched(CATALOGUE) as path, stored_model(store, plan.model_version) as model:
+        games = pq.read_table(path)
+        recommender = Recommender.load(model)
+    game_ids = games["game_id"].to_numpy().astype(np.int32)
+    catalogue = recommender.for_catalogue(game_ids, games["genres"].to_pylist(), games["popularity"].to_numpy())
     users, offsets, positions = _histories(opened, plan.shards[shard], game_ids)
-    path = folder / "recommendations" / f"shard-{shard:05}.parquet"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    with pq.ParquetWriter(temporary, RECOMMENDATIONS, compression="zstd") as writer:
-        for batch in _recommend(catalogue, game_ids, users, offsets, positions):
-            writer.write_batch(batch)
-    temporary.replace(path)
+    with tempfile.NamedTemporaryFile(suffix=".parquet") as local:
+        with pq.ParquetWriter(local.name, RECOMMENDATIONS, compression="zstd") as writer:
+            for batch in _recommend(catalogue, game_ids, users, offsets, positions):
+                writer.write_batch(batch)
+        folder.put(Path(local.name), shard_name(shard))
     return Predicted(shard, len(users))
 
 

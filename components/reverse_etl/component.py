@@ -10,15 +10,16 @@ def publish(plan: dsl.Input[dsl.Artifact], database: str, store: str, run: str) 
     """Shards of recommendations → a version in PostgreSQL, made current at once. Returns the number of users."""
     from datetime import date
 
-    from components.predict.plan import Plan, predictions_folder
+    from components.predict.plan import Plan
     from components.reverse_etl.publication import publish as publish_version
+    from components.shared.predictions import predictions_uri
     from components.shared.stage import stage
 
     with stage("reverse_etl", store, run) as record:
         planned = Plan.read(plan.path)
         published = publish_version(
             database,
-            predictions_folder(store, planned.version),
+            predictions_uri(store, planned.version),
             version=planned.version,
             shards=len(planned.shards),
             model_version=planned.model_version,

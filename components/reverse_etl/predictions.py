@@ -12,7 +12,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from components.shared.errors import UserError
+from components.shared.predictions import POPULAR as POPULAR_LISTS
+from components.shared.predictions import shard_name
 from components.shared.schemas import POPULAR, RECOMMENDATIONS
+from components.shared.storage import Folder
 
 BATCH_ROWS = 16_384
 
@@ -21,26 +24,24 @@ _AGAIN = "predict again"
 
 @dataclass(frozen=True)
 class Predictions:
-    """A folder of predictions: the shards of `recommendations/`, in order, and `popular.parquet`."""
+    """A folder of predictions: the names of the shards in `recommendations/`, in order, and of the fallback lists."""
 
-    shards: list[Path]
-    popular: Path
+    folder: Folder
+    shards: list[str]
+    popular: str = POPULAR_LISTS
 
     @classmethod
-    def open(cls, folder: str | Path, shards: int) -> Predictions:
+    def open(cls, folder: Folder, shards: int) -> Predictions:
         """Look at a folder of predictions, which must hold so many shards.
 
         Raises:
             UserError: the folder, a shard or the fallback lists are missing.
         """
-        root = Path(folder)
-        paths = [root / "recommendations" / f"shard-{number:05}.parquet" for number in range(shards)]
-        if missing := [path for path in paths if not path.is_file()]:
-            raise UserError(f"{missing[0]} is missing, one of {shards} shards: {_AGAIN}.")
-        popular = root / "popular.parquet"
-        if not popular.is_file():
-            raise UserError(f"{root} lacks popular.parquet, the fallback lists: {_AGAIN}.")
-        return cls(paths, popular)
+        predictions = cls(folder, [shard_name(number) for number in range(shards)])
+        there = set(folder.names(""))
+        if missing := [name for name in (*predictions.shards, predictions.popular) if name not in there]:
+            raise UserError(f"{folder.uri}/{missing[0]} is missing, one of {shards} shards and the lists: {_AGAIN}.")
+        return predictions
 
 
 def read_shard(path: Path) -> Iterator[pa.RecordBatch]:

@@ -6,11 +6,9 @@ that leaves the readers with the version that they had.
 
 from __future__ import annotations
 
-import shutil
 import time
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
-from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -21,6 +19,7 @@ from components.reverse_etl.tables import Tables, fill
 from components.shared.console import log
 from components.shared.database import Connection, Cursor, connect, create_schema, require_schema
 from components.shared.errors import UserError
+from components.shared.storage import open_folder
 
 KEPT_VERSIONS = 3
 """How many versions stay in the database, the current one included: those that were current last."""
@@ -65,7 +64,7 @@ class KeptVersion:
 
 def publish(
     database: str,
-    predictions: str | Path,
+    predictions: str,
     *,
     version: str,
     shards: int,
@@ -80,8 +79,8 @@ def publish(
 
     Args:
         database: a reference such as `env:DATABASE_URL`.
-        predictions: a folder with `recommendations/shard-00000.parquet` and following, in the schema RECOMMENDATIONS,
-            and `popular.parquet`.
+        predictions: the path or URI of a folder with `recommendations/shard-00000.parquet` and following, in the
+            schema RECOMMENDATIONS, and `popular.parquet`.
         version: names the version's tables; letters, digits, dots, hyphens and underscores.
         shards: how many there must be.
         model_version: the model that made the predictions.
@@ -92,17 +91,17 @@ def publish(
         UserError: the predictions are not as they must be, or the views cannot be changed; what was current stays so.
     """
     started = time.perf_counter()
-    tables = Tables.of(version)
+    tables, folder = Tables.of(version), open_folder(predictions)
     with connect(database, application="steam-recsys publish") as connection:
         _prepare(connection)
         users, rows = _published(connection, version) or (0, 0)
         switched = not users
         if switched:
-            complete = Predictions.open(predictions, shards)
+            complete = Predictions.open(folder, shards)
             users, rows = _load(connection, tables, complete, model_version, snapshot_id, as_of)
             switch(connection, lambda cursor: version)
             _drop_old_versions(connection)
-    shutil.rmtree(predictions, ignore_errors=True)
+    folder.remove("")
     done = Publication(version, users, rows, switched, round(time.perf_counter() - started, 3))
     what = "is current" if switched else "was published before, nothing is changed"
     log("reverse_etl", f"version {version} {what}: {users:,} users, {rows:,} recommended games")

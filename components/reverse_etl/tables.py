@@ -91,19 +91,19 @@ def fill(cursor: Cursor, tables: Tables, predictions: Predictions) -> tuple[int,
     """
     cursor.execute(sql.SQL(_CREATE).format(recommendations=tables.recommendations, popular=tables.popular))
     known = _known_games(cursor)
-    _copy_popular(cursor, tables, predictions.popular, known)
+    with predictions.folder.fetched(predictions.popular) as path:
+        _copy_popular(cursor, tables, path, known)
     users = rows = 0
-    for number, path in enumerate(predictions.shards, start=1):
-        shard = _Shard(path, known)
-        stored = _copy_shard(cursor, tables, shard)
+    for number, name in enumerate(predictions.shards, start=1):
+        with predictions.folder.fetched(name) as path:
+            shard = _Shard(path, known)
+            stored = _copy_shard(cursor, tables, shard)
         users, rows = users + shard.users, rows + shard.rows
         if stored != shard.users:
-            raise UserError(
-                f"{path.name} has {shard.users:,} users, {stored:,} arrived in the database: publish again."
-            )
+            raise UserError(f"{name} has {shard.users:,} users, {stored:,} arrived in the database: publish again.")
         progress("reverse_etl", f"shard {number} of {len(predictions.shards)}: {users:,} users so far")
     if not users:
-        raise UserError(f"The shards in {predictions.shards[0].parent} hold no rows: train and predict again.")
+        raise UserError(f"The shards in {predictions.folder.uri} hold no rows: train and predict again.")
     _index(cursor, tables)
     _check_users(cursor, tables, users)
     return users, rows

@@ -6,9 +6,7 @@ champion is still the one that the new model was compared with, so that of two p
 
 from __future__ import annotations
 
-import fcntl
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -16,8 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from components.shared.errors import UserError
+from components.shared.storage import open_folder
 
-POINTER = "champion.json"
+POINTER = "models/champion.json"
 DESCRIPTION = "model.json"
 EVALUATION = "evaluation.json"
 
@@ -32,20 +31,21 @@ class Champion:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
-def model_folder(store: str | Path, version: str) -> Path:
-    """Where a version of the model stands.
+@contextmanager
+def stored_model(store: str, version: str) -> Iterator[Path]:
+    """The folder of a version of the model, on this machine for as long as the context lasts.
 
     Raises:
         UserError: it is not in the store.
     """
-    folder = _models(store) / version
-    if not (folder / DESCRIPTION).is_file():
-        raise UserError(f"The model store {store} has no model {version}: promote it again.")
-    return folder
+    with open_folder(store).fetched(f"models/{version}") as folder:
+        if not (folder / DESCRIPTION).is_file():
+            raise UserError(f"The model store {store} has no model {version}: promote it again.")
+        yield folder
 
 
 def model_version(model: str | Path) -> str:
-    """The version of the model in a folder, in a store or not yet.
+    """The version of the model in a folder of this machine.
 
     Raises:
         UserError: the folder holds no model.
@@ -58,59 +58,51 @@ def model_version(model: str | Path) -> str:
     return version
 
 
-def champion(store: str | Path) -> Path:
-    """The folder of the model in use.
+def champion(store: str) -> Champion:
+    """The pointer to the model in use.
 
     Raises:
-        UserError: no model was promoted yet, or the pointer names one that is not in the store.
+        UserError: no model was promoted yet, or the pointer cannot be read.
     """
     pointer = current_champion(store)
     if pointer is None:
         raise UserError(
             f"The model store {store} has no champion: run the training pipeline first, until a model passes its gate."
         )
-    return model_folder(store, pointer.version)
+    return pointer
 
 
-def current_champion(store: str | Path) -> Champion | None:
+def current_champion(store: str) -> Champion | None:
     """The pointer, None where no model was promoted yet.
 
     Raises:
         UserError: the pointer's file cannot be read as one.
     """
-    path = _models(store) / POINTER
-    try:
-        return Champion(**json.loads(path.read_text()))
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError):
-        raise UserError(f"{path} is no champion pointer: restore it, or delete it and promote a model again.") from None
+    return _pointer(store, open_folder(store).read(POINTER))
 
 
-def add_model(store: str | Path, model: str | Path, evaluation: str | Path | None = None) -> Path:
-    """Copy a model's folder into the store under its version, with its evaluation's file, if any; the folder there.
+def add_model(store: str, model: str | Path, evaluation: str | Path | None = None) -> None:
+    """Copy a model's folder into the store under its version, with its evaluation's file, if any.
 
-    It appears whole or not at all; a version that is there already stays as it is.
+    Its description goes last, and a folder without one is not a model; a version that is there stays as it is.
 
     Raises:
         UserError: the folder holds no model.
     """
-    source = Path(model)
-    version = model_version(source)
-    with _locked(store) as models:
-        folder = models / version
-        if not folder.exists():
-            incoming = models / ".incoming"
-            shutil.rmtree(incoming, ignore_errors=True)  # what a crash left there
-            shutil.copytree(source, incoming)
-            if evaluation is not None:
-                shutil.copyfile(evaluation, incoming / EVALUATION)
-            incoming.replace(folder)
-    return folder
+    source, target = Path(model), f"models/{model_version(model)}"
+    folder = open_folder(store)
+    if folder.read(f"{target}/{DESCRIPTION}") is not None:
+        return
+    files = sorted(path for path in source.rglob("*") if path.is_file() and path != source / DESCRIPTION)
+    for path in files:
+        folder.put(path, f"{target}/{path.relative_to(source)}")
+    if evaluation is not None:
+        folder.put(Path(evaluation), f"{target}/{EVALUATION}")
+    folder.put(source / DESCRIPTION, f"{target}/{DESCRIPTION}")
 
 
 def move_champion(
-    store: str | Path, version: str, *, expected: str | None, metrics: Mapping[str, float] | None = None
+    store: str, version: str, *, expected: str | None, metrics: Mapping[str, float] | None = None
 ) -> Champion:
     """Make a version that is in the store the champion, if the champion is still the expected one (compare and swap).
 
@@ -125,9 +117,12 @@ def move_champion(
     Raises:
         UserError: the version is not in the store, or another run moved the pointer in the meantime.
     """
-    model_folder(store, version)
-    with _locked(store) as models:
-        before = current_champion(store)
+    folder = open_folder(store)
+    if folder.read(f"models/{version}/{DESCRIPTION}") is None:
+        raise UserError(f"The model store {store} has no model {version}: promote it again.")
+    while True:
+        content = folder.read(POINTER)
+        before = _pointer(store, content)
         found = before.version if before else None
         if before and found == version:
             return before
@@ -137,21 +132,16 @@ def move_champion(
                 f"since another run promoted at the same time: run the training pipeline again."
             )
         pointer = Champion(version, datetime.now(UTC).isoformat(timespec="seconds"), expected, dict(metrics or {}))
-        temporary = models / f".{POINTER}"
-        temporary.write_text(json.dumps(asdict(pointer), indent=2) + "\n")
-        temporary.replace(models / POINTER)
-    return pointer
+        if folder.swap(POINTER, f"{json.dumps(asdict(pointer), indent=2)}\n".encode(), content):
+            return pointer
 
 
-@contextmanager
-def _locked(store: str | Path) -> Iterator[Path]:
-    """One writer at a time; the lock goes with the process that holds it, however that ends."""
-    models = _models(store)
-    models.mkdir(parents=True, exist_ok=True)
-    with (models / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield models
-
-
-def _models(store: str | Path) -> Path:
-    return Path(store) / "models"
+def _pointer(store: str, content: bytes | None) -> Champion | None:
+    if content is None:
+        return None
+    try:
+        return Champion(**json.loads(content))
+    except (ValueError, TypeError):
+        raise UserError(
+            f"{store}/{POINTER} is no champion pointer: restore it, or delete it and promote a model again."
+        ) from None

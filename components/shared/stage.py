@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from components.shared.console import log
 from components.shared.errors import UserError
+from components.shared.storage import open_folder
 
 
 @dataclass
@@ -60,20 +60,25 @@ def stage(name: str, store: str, run: str, part: str = "") -> Iterator[StageReco
     finally:
         record.seconds = round(time.perf_counter() - started, 3)
         record.peak_memory_mb = _peak_memory_mb()
-        _write(record, Path(store) / "runs" / run)
+        _write(record, store, run)
     log(title, f"done in {record.seconds:.1f} s, peak memory {record.peak_memory_mb:,.0f} MB")
 
 
 def read_journal(store: str, run: str) -> list[StageRecord]:
     """The records of a run's stages, in the order in which they started."""
-    records = [StageRecord(**json.loads(path.read_text())) for path in (Path(store) / "runs" / run).glob("*.json")]
+    journal = open_folder(store)
+    contents = [journal.read(name) for name in journal.names(f"runs/{run}") if name.endswith(".json")]
+    records = [StageRecord(**json.loads(content)) for content in contents if content]
     return sorted(records, key=lambda record: (record.started_at, record.part))
 
 
-def _write(record: StageRecord, journal: Path) -> None:
-    journal.mkdir(parents=True, exist_ok=True)
+def _write(record: StageRecord, store: str, run: str) -> None:
     name = f"{record.stage}-{record.part}" if record.part else record.stage
-    (journal / f"{name}.json").write_text(json.dumps(asdict(record), indent=2) + "\n")
+    try:
+        open_folder(store).write(f"runs/{run}/{name}.json", f"{json.dumps(asdict(record), indent=2)}\n".encode())
+    except UserError as error:
+        log(record.stage, f"failed: {error}")
+        raise SystemExit(1) from None
 
 
 def _peak_memory_mb() -> float:

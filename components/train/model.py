@@ -1,8 +1,4 @@
-"""The two-tower model in TensorFlow Recommenders, trained under a full softmax.
-
-`TF_USE_LEGACY_KERAS=1` must be in the environment before TensorFlow is imported for the first time: TFRS 0.7.7 does not
-run on Keras 3.
-"""
+"""The two-tower model in TensorFlow Recommenders, trained under a full softmax."""
 
 from __future__ import annotations
 

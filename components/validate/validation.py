@@ -15,6 +15,7 @@ from components.shared.errors import UserError
 from components.shared.html import page, paragraph, table
 from components.shared.schemas import TABLES
 from components.shared.snapshot import Manifest, Snapshot
+from components.shared.storage import open_folder
 from components.validate.checks import (
     LAST_GOOD_RUN,
     check_blanks,
@@ -67,7 +68,7 @@ def validate_snapshot(snapshot: str | Path, report: str | Path, store: str) -> V
         UserError: there are errors; the report is written all the same.
     """
     opened = Snapshot.open(snapshot)
-    last_good = LastGoodRun(Path(store) / LAST_GOOD_RUN)
+    last_good = LastGoodRun(store)
     findings = find(opened, last_good.rows())
     validated = Validated(opened.manifest.snapshot_id, _rows(opened), findings)
     Path(report).parent.mkdir(parents=True, exist_ok=True)
@@ -109,18 +110,16 @@ def find(snapshot: Snapshot, last_rows: dict[str, int]) -> list[Finding]:
 class LastGoodRun:
     """The rows a table that the last good run saw, in a file of the store."""
 
-    path: Path
+    store: str
 
     def rows(self) -> dict[str, int]:
         """Rows a table; empty where no run was good yet."""
-        return dict(json.loads(self.path.read_text())) if self.path.exists() else {}
+        content = open_folder(self.store).read(LAST_GOOD_RUN)
+        return dict(json.loads(content)) if content else {}
 
     def remember(self, rows: dict[str, int]) -> None:
         """Make these the last good run's."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(rows) + "\n")
-        temporary.replace(self.path)
+        open_folder(self.store).write(LAST_GOOD_RUN, f"{json.dumps(rows)}\n".encode())
 
 
 def _rows(snapshot: Snapshot) -> dict[str, int]:

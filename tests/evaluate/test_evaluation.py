@@ -16,7 +16,7 @@ from components.evaluate.holdout import hold_out
 from components.evaluate.promotion import promote
 from components.shared.errors import UserError
 from components.shared.interactions import Interactions
-from components.shared.model_store import EVALUATION, champion, current_champion
+from components.shared.model_store import EVALUATION, champion, current_champion, stored_model
 from tests.snapshots import Review, write_snapshot_of
 
 FIRST = date(2020, 1, 1)
@@ -154,13 +154,14 @@ def test_a_promotion_can_be_repeated(tmp_path: Path, store: str) -> None:
     model = write_model(tmp_path / "model", cutoff=day(10))
     evaluation().write(tmp_path / "evaluation.json", tmp_path / "report.html")
     assert [promote(store, model, tmp_path / "evaluation.json") for _ in range(2)] == ["new", "new"]
-    assert champion(store).name == "new"
+    assert champion(store).version == "new"
 
 
 def test_a_champion_keeps_its_evaluation(tmp_path: Path, store: str) -> None:
     evaluation().write(tmp_path / "evaluation.json", tmp_path / "report.html")
     promote(store, write_model(tmp_path / "model", cutoff=day(10)), tmp_path / "evaluation.json")
-    assert Evaluation.read(champion(store) / EVALUATION) == evaluation()
+    with stored_model(store, "new") as folder:
+        assert Evaluation.read(folder / EVALUATION) == evaluation()
 
 
 def test_an_evaluation_of_another_model_does_not_promote(tmp_path: Path, store: str) -> None:
@@ -177,4 +178,4 @@ def test_of_two_models_compared_with_the_same_champion_the_second_loses(tmp_path
     promote(store, tmp_path / "first", tmp_path / "first.json")
     with pytest.raises(UserError, match="another run promoted at the same time"):
         promote(store, tmp_path / "second", tmp_path / "second.json")
-    assert champion(store).name == "first"
+    assert champion(store).version == "first"

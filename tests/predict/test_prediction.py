@@ -1,11 +1,13 @@
 from datetime import date
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from components.predict.plan import Plan, plan_predictions, predictions_folder
+from components.predict.plan import Plan, plan_predictions
 from components.predict.prediction import predict_shard
 from components.shared.errors import UserError
+from components.shared.predictions import predictions_uri
 from components.shared.schemas import RECOMMENDATIONS
 from tests.predict.artifacts import promote_model, write_model
 from tests.snapshots import write_snapshot_of
@@ -34,7 +36,7 @@ def predict_all(snapshot, store, users_per_shard=2):
     plan = plan_predictions(snapshot, store, users_per_shard)
     for shard in range(len(plan.shards)):
         predict_shard(snapshot, store, plan, shard)
-    folder = predictions_folder(store, plan.version) / "recommendations"
+    folder = Path(predictions_uri(store, plan.version)) / "recommendations"
     return plan, [pq.read_table(path) for path in sorted(folder.glob("*.parquet"))]
 
 
@@ -67,7 +69,7 @@ def test_shards_cover_each_user_once_and_change_nothing_in_the_answers(snapshot,
 
 def test_the_same_inputs_make_the_same_version_and_the_same_bytes(snapshot, store, champion):
     plan, _ = predict_all(snapshot, store)
-    folder = predictions_folder(store, plan.version)
+    folder = Path(predictions_uri(store, plan.version))
     before = {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert predict_all(snapshot, store)[0] == plan
     assert {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before

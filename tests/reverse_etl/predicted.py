@@ -38,7 +38,7 @@ def publish_version(database: str, predictions: Path, version: str = "v1", shard
     """Publish as many shards as there are, or another number, with a model, a snapshot and a day that do not matter."""
     made_from = {"model_version": "m1", "snapshot_id": "s1", "as_of": date(2024, 1, 1)}
     shards = shards or len(list((predictions / "recommendations").glob("*")))
-    return publish(database, predictions, version=version, shards=shards, **made_from)
+    return publish(database, str(predictions), version=version, shards=shards, **made_from)
 
 
 def marked(root: Path, connection: Connection, mark: float, users: int) -> Path:

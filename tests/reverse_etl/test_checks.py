@@ -58,8 +58,11 @@ def test_wrong_predictions_are_refused_in_a_sentence_and_nothing_changes(
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (lambda folder: folder.rename(folder.with_name("elsewhere")), r"shard-00000\.parquet is missing, one of 2"),
-        (lambda folder: (folder / "popular.parquet").unlink(), r"lacks popular\.parquet"),
+        (
+            lambda folder: folder.rename(folder.with_name("elsewhere")),
+            r"shard-00000\.parquet is missing, one of 2",
+        ),
+        (lambda folder: (folder / "popular.parquet").unlink(), r"popular\.parquet is missing"),
         (lambda folder: (folder / "popular.parquet").write_text("nonsense"), r"popular\.parquet cannot be read"),
         (
             lambda folder: (folder / "recommendations" / "shard-00000.parquet").unlink(),

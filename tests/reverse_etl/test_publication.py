@@ -50,7 +50,7 @@ def test_a_publication_stands_in_the_database_as_the_shards_had_it(
     last = [(users[2], games, [3.0, 2.0], [None, None])]
     predictions = write_predictions(tmp_path / "p", [rows, [], last], overall(games))
     made_from = {"model_version": "m", "snapshot_id": "s", "as_of": date(2024, 1, 2)}
-    done = publish(database, predictions, version="v1", shards=3, **made_from)
+    done = publish(database, str(predictions), version="v1", shards=3, **made_from)
     assert (done.version, done.users, done.rows, done.switched) == ("v1", 3, 5, True)
     assert done.facts()["rows"] == 5
     assert not predictions.exists()

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from components.shared.errors import UserError
-from components.shared.model_store import add_model, champion, current_champion, model_folder, move_champion
+from components.shared.model_store import add_model, champion, current_champion, move_champion, stored_model
+from components.shared.storage import open_folder
 
 
 def write_model(folder: Path, version: str) -> Path:
@@ -13,6 +14,17 @@ def write_model(folder: Path, version: str) -> Path:
     (folder / "saved_model" / "weights").write_text(version)
     (folder / "model.json").write_text(json.dumps({"version": version}))
     return folder
+
+
+@pytest.fixture
+def store(any_store: str) -> str:
+    """On disk and in a bucket."""
+    return any_store
+
+
+def weights(store: str, version: str) -> str:
+    with stored_model(store, version) as folder:
+        return (folder / "saved_model" / "weights").read_text()
 
 
 @pytest.fixture
@@ -30,24 +42,23 @@ def test_an_empty_store_has_no_champion(store: str) -> None:
 
 
 def test_a_model_is_added_under_its_version(two_models: str) -> None:
-    assert (model_folder(two_models, "A") / "saved_model" / "weights").read_text() == "A"
+    assert weights(two_models, "A") == "A"
     assert current_champion(two_models) is None
 
 
 def test_adding_a_model_again_changes_nothing(two_models: str, tmp_path: Path) -> None:
     (tmp_path / "A" / "saved_model" / "weights").write_text("changed")
-    assert (add_model(two_models, tmp_path / "A") / "saved_model" / "weights").read_text() == "A"
+    add_model(two_models, tmp_path / "A")
+    assert weights(two_models, "A") == "A"
 
 
 def test_a_copy_that_crashed_half_way_is_not_a_model_and_the_next_one_works(tmp_path: Path, store: str) -> None:
     source = write_model(tmp_path / "A", "A")
-    left = Path(store) / "models" / ".incoming"
-    left.mkdir(parents=True)
-    (left / "half").write_text("")
-    with pytest.raises(UserError, match="has no model A"):
-        model_folder(store, "A")
-    assert sorted(path.name for path in add_model(store, source).iterdir()) == ["model.json", "saved_model"]
-    assert not left.exists()
+    open_folder(store).write("models/A/saved_model/weights", b"half")
+    with pytest.raises(UserError, match="has no model A"), stored_model(store, "A"):
+        pass
+    add_model(store, source)
+    assert weights(store, "A") == "A"
 
 
 def test_a_folder_without_a_description_is_not_added(tmp_path: Path, store: str) -> None:
@@ -60,8 +71,8 @@ def test_the_pointer_moves_and_names_the_champion_before(two_models: str) -> Non
     moved = move_champion(two_models, "B", expected="A")
     assert (moved.version, moved.previous) == ("B", "A")
     assert current_champion(two_models) == moved
-    assert champion(two_models).name == "B"
-    assert model_folder(two_models, "A").is_dir()
+    assert champion(two_models) == moved
+    assert weights(two_models, "A") == "A"
 
 
 def test_moving_the_pointer_to_where_it_is_changes_nothing(two_models: str) -> None:
@@ -73,7 +84,7 @@ def test_a_promotion_that_compared_with_another_champion_is_refused(two_models: 
     move_champion(two_models, "A", expected=None)
     with pytest.raises(UserError, match="is A, no longer none, since another run promoted at the same time"):
         move_champion(two_models, "B", expected=None)
-    assert champion(two_models).name == "A"
+    assert champion(two_models).version == "A"
 
 
 def test_of_many_promotions_at_once_one_wins(tmp_path: Path, store: str) -> None:
@@ -91,7 +102,7 @@ def test_of_many_promotions_at_once_one_wins(tmp_path: Path, store: str) -> None
     with ThreadPoolExecutor(8) as pool:
         won = list(pool.map(promoted, versions))
     assert won.count(True) == 1
-    assert champion(store).name == versions[won.index(True)]
+    assert champion(store).version == versions[won.index(True)]
 
 
 def test_a_model_that_is_not_in_the_store_cannot_become_champion(two_models: str) -> None:
@@ -100,6 +111,6 @@ def test_a_model_that_is_not_in_the_store_cannot_become_champion(two_models: str
 
 
 def test_a_spoilt_pointer_is_reported(two_models: str) -> None:
-    (Path(two_models) / "models" / "champion.json").write_text("{")
+    open_folder(two_models).write("models/champion.json", b"{")
     with pytest.raises(UserError, match="is no champion pointer"):
         current_champion(two_models)

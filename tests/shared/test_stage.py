@@ -4,6 +4,11 @@ from components.shared.errors import UserError
 from components.shared.stage import read_journal, stage
 
 
+@pytest.fixture
+def store(any_store):
+    return any_store
+
+
 def test_a_stage_leaves_its_time_memory_and_facts_in_the_journal(store):
     with stage("extract", store, "run-1") as record:
         record.facts["rows"] = 3
@@ -39,3 +44,9 @@ def test_parts_of_a_stage_have_records_of_their_own_and_come_in_order(store):
 
 def test_a_run_without_stages_has_an_empty_journal(store):
     assert read_journal(store, "never") == []
+
+
+def test_a_journal_that_cannot_be_written_ends_the_process_with_one_sentence(capsys):
+    with pytest.raises(SystemExit), stage("extract", "s3://elsewhere", "run-1"):
+        pass
+    assert "[extract] failed: s3://elsewhere is neither a path nor a gs:// URI" in capsys.readouterr().out

@@ -1,0 +1,17 @@
+"""A publication's predictions in the store: where they are, and what the files are called."""
+
+POPULAR = "popular.parquet"
+"""The fallback lists, in the schema POPULAR."""
+
+CATALOGUE = "catalogue.parquet"
+"""The games with their genres and their recent popularity as of the plan."""
+
+
+def predictions_uri(store: str, version: str) -> str:
+    """The folder of a publication to be."""
+    return f"{store.rstrip('/')}/predictions/{version}"
+
+
+def shard_name(number: int) -> str:
+    """A shard's file in that folder, in the schema RECOMMENDATIONS."""
+    return f"recommendations/shard-{number:05}.parquet"

@@ -1,0 +1,34 @@
+"""`python -m containers`: build and push the images, or print their names. `make images` and `make push` call it."""
+
+import argparse
+import sys
+
+from components.shared.errors import UserError
+from containers.images import ROLES, build, image_name, push, size_mb
+
+REGISTRY = "localhost/steam-recsys"
+
+
+def main() -> None:
+    """Read the command line and act."""
+    parser = argparse.ArgumentParser(prog="python -m containers", description="The stages' images.")
+    parser.add_argument("command", choices=("build", "push", "tags"))
+    parser.add_argument("--registry", default=REGISTRY, help="the first part of the images' names (%(default)s)")
+    options, build_options = parser.parse_known_args()
+    if build_options and options.command == "tags":
+        parser.error(f"unrecognized arguments: {' '.join(build_options)}")
+    try:
+        for role in ROLES:
+            if options.command == "tags":
+                print(role, image_name(options.registry, role))
+                continue
+            name = build(options.registry, role, build_options)
+            print(f"[images] {name}: {size_mb(name):,.0f} MB", flush=True)
+            if options.command == "push":
+                print(f"[images] pushed as {push(name)}", flush=True)
+    except UserError as error:
+        sys.exit(f"containers: {error}")
+
+
+if __name__ == "__main__":
+    main()
