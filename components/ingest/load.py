@@ -8,9 +8,10 @@ from pathlib import Path
 
 from psycopg2 import sql
 
-from components.ingest.staging import CopyStream, Rejects
+from components.ingest.staging import Rejects, copy_chunks
 from components.shared.console import progress
-from components.shared.database import COPY_BUFFER, Cursor
+from components.shared.copying import copy_from_chunks
+from components.shared.database import Cursor
 
 FILE_TABLES = ("staged_games", "staged_reviews", "staged_rankings")
 
@@ -61,9 +62,7 @@ def create_staging(cursor: Cursor) -> None:
 
 def copy_into(cursor: Cursor, table: str, rows: Iterable[str]) -> None:
     """COPY rows in the text format into a table of the staging area or of the schema `steam`."""
-    cursor.copy_expert(
-        sql.SQL("COPY {} FROM STDIN").format(sql.Identifier(*table.split("."))), CopyStream(rows), size=COPY_BUFFER
-    )
+    copy_from_chunks(cursor, sql.SQL("COPY {} FROM STDIN").format(sql.Identifier(*table.split("."))), copy_chunks(rows))
 
 
 def merge(cursor: Cursor, year: int | None, newest: date) -> dict[str, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -24,6 +23,7 @@ from components.ingest.fields import (
 )
 from components.ingest.raw import RawRow
 from components.ingest.requirements import Requirements, parse_requirements
+from components.shared.database import COPY_BUFFER
 
 # COPY's text format (PostgreSQL manual, COPY, "Text Format"); PostgreSQL stores no NUL, so it is dropped.
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": None})
@@ -156,21 +156,18 @@ def ranking_converter() -> Callable[[RawRow], str]:
     return convert
 
 
-class CopyStream(io.RawIOBase):
-    """Rows in COPY's text format as the file that `copy_expert` reads: nothing but the current block is in memory."""
-
-    def __init__(self, rows: Iterable[str]) -> None:
-        self._rows = iter(rows)
-
-    def read(self, size: int = -1, /) -> bytes:
-        """Whole rows, at least half of `size` characters of them; empty at the end."""
-        block, length = [], 0
-        for row in self._rows:
-            block.append(row)
-            length += len(row)
-            if 0 <= size // 2 <= length:
-                break
-        return "".join(block).encode()
+def copy_chunks(rows: Iterable[str]) -> Iterator[bytes]:
+    """Rows in COPY's text format in chunks of about a megabyte."""
+    block: list[str] = []
+    length = 0
+    for row in rows:
+        block.append(row)
+        length += len(row)
+        if length >= COPY_BUFFER:
+            yield "".join(block).encode()
+            block, length = [], 0
+    if block:
+        yield "".join(block).encode()
 
 
 def _levels(**levels: Requirements | None) -> list[dict[str, object]]:

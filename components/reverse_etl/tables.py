@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg2 import sql
 
-from components.reverse_etl.copy_stream import CopyStream, binary_copy, csv_copy
+from components.reverse_etl.copy_format import binary_copy, csv_copy
 from components.reverse_etl.predictions import Predictions, check_known, read_popular, read_shard
 from components.shared.console import progress
-from components.shared.database import COPY_BUFFER, Cursor
+from components.shared.copying import copy_from_chunks
+from components.shared.database import Cursor
 from components.shared.errors import UserError
 
 # Nothing that was in a table before could be lost: FREEZE is allowed because the transaction made the table. It spares
@@ -129,20 +130,14 @@ class _Shard:
 
 
 def _copy_shard(cursor: Cursor, tables: Tables, shard: _Shard) -> int:
-    stream = CopyStream(binary_copy(shard.batches()))
-    try:
-        cursor.copy_expert(sql.SQL(_COPY).format(tables.recommendations, sql.SQL("binary")), stream, size=COPY_BUFFER)
-    except psycopg2.Error:
-        if stream.error:
-            raise stream.error from None
-        raise
-    return cursor.rowcount
+    statement = sql.SQL(_COPY).format(tables.recommendations, sql.SQL("binary"))
+    return copy_from_chunks(cursor, statement, binary_copy(shard.batches()))
 
 
 def _copy_popular(cursor: Cursor, tables: Tables, path: Path, known_games: pa.Array) -> None:
     popular = read_popular(path)
     check_known(pc.unique(popular["game_id"]), known_games, path.name)
-    cursor.copy_expert(sql.SQL(_COPY).format(tables.popular, sql.SQL("csv")), csv_copy(popular), size=COPY_BUFFER)
+    copy_from_chunks(cursor, sql.SQL(_COPY).format(tables.popular, sql.SQL("csv")), csv_copy(popular))
     try:
         cursor.execute(
             sql.SQL("ALTER TABLE {0} ADD PRIMARY KEY (genre, rank), ADD UNIQUE (genre, game_id)").format(tables.popular)

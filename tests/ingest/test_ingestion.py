@@ -285,8 +285,9 @@ def test_a_missing_folder_file_or_column_is_named(tmp_path, database):
 )  # fmt: skip
 def test_a_file_that_cannot_be_read_gets_one_sentence(content, sentence, tmp_path, database):
     raw = write_raw(tmp_path / "raw")
-    (tmp_path / "raw" / REVIEWS.name).write_bytes(content)
-    with pytest.raises(UserError, match=sentence):
+    path = tmp_path / "raw" / REVIEWS.name
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"^{path} {sentence}"):
         ingest(raw, database)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 
 import numpy as np
@@ -29,12 +28,11 @@ def binary_copy(batches: Iterable[pa.RecordBatch]) -> Iterator[memoryview]:
     return chain([memoryview(_HEADER)], map(_rows, batches), [memoryview(_TRAILER)])
 
 
-def csv_copy(table: pa.Table) -> io.BytesIO:
+def csv_copy(table: pa.Table) -> Iterator[bytes]:
     """A small table in COPY's CSV format: every string in quotes, so that an empty one is not taken for a null."""
     text = io.BytesIO()
     pv.write_csv(table, text, pv.WriteOptions(include_header=False, quoting_style="needed"))
-    text.seek(0)
-    return text
+    yield text.getvalue()
 
 
 class _Lists:
@@ -97,37 +95,3 @@ def _with_field_counts(words: _Words, starts: _Places) -> memoryview:
     halves[counts] = 4
     halves[~counts] = words.view(">i2")
     return halves.data.cast("B")
-
-
-class CopyStream(io.RawIOBase):
-    """What COPY reads: chunks of bytes as a file, the next chunk made in a thread while the last one is sent.
-
-    The database's driver turns an exception that comes out of `read` into one of its own; `error` keeps the original.
-    """
-
-    def __init__(self, chunks: Iterator[memoryview]) -> None:
-        self._chunks = _one_ahead(chunks)
-        self._chunk = memoryview(b"")
-        self.error: Exception | None = None
-
-    def read(self, size: int = -1, /) -> bytes:
-        """At most `size` bytes, a chunk where it is negative; none at the end."""
-        try:
-            while not len(self._chunk):
-                self._chunk = next(self._chunks)
-        except StopIteration:
-            return b""
-        except Exception as error:
-            self.error = error
-            raise
-        length = len(self._chunk) if size < 0 else size
-        piece, self._chunk = self._chunk[:length], self._chunk[length:]
-        return bytes(piece)
-
-
-def _one_ahead(chunks: Iterator[memoryview]) -> Iterator[memoryview]:
-    with ThreadPoolExecutor(1) as thread:
-        following = thread.submit(next, chunks, None)
-        while (chunk := following.result()) is not None:
-            following = thread.submit(next, chunks, None)
-            yield chunk
