@@ -42,12 +42,16 @@ class Place:
 
         It is DATABASE_URL where that names a server of the user's own; otherwise one of the embedded server's, one for
         each folder of data, so that two shops never mix.
+
+        Raises:
+            UserError: DATABASE_URL is none.
         """
         url = os.environ.get("DATABASE_URL", "")
         self.root.mkdir(parents=True, exist_ok=True)
         if not url or self.postgres.owns(url):
             self.postgres.start()
             url = self.postgres.ensure_database(_named(data) if data else "synthetic")
+        _parts(url)
         path = self.root / "database-url"
         path.touch(mode=0o600)
         path.write_text(url + "\n")

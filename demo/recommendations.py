@@ -92,7 +92,7 @@ def _show(
         table.add_row(str(rank), escape(game), f"{score:.2f}", escape(reason))
     console = Console()
     console.print(f"\n[bold]{escape(title)}[/bold]{_history(cursor, user_id)}", soft_wrap=True)
-    console.print(table)
+    console.print(table if rows else "No game passes.")
 
 
 def _history(cursor: Cursor, user_id: int | None) -> str:

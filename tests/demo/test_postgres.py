@@ -91,7 +91,9 @@ def test_folders_of_one_name_have_databases_of_their_own_on_the_embedded_server(
         place.postgres.stop()
 
 
-def test_a_url_that_is_none_is_refused_without_showing_it(tmp_path):
+def test_a_url_that_is_none_is_refused_without_showing_or_keeping_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "mysql://ann:hush@db/shop")
     with pytest.raises(UserError, match="DATABASE_URL is not a PostgreSQL URL") as refused:
-        Place(tmp_path).store("mysql://ann:hush@db/shop")
+        Place(tmp_path).database_url(None)
     assert "hush" not in str(refused.value)
+    assert not (tmp_path / "database-url").exists()
