@@ -58,8 +58,7 @@ push: setup ## Build the images and push them to REGISTRY=name
 	@$(BIN)/python -m containers push $(if $(REGISTRY),--registry "$(REGISTRY)") $(BUILD)
 
 golden: setup ## Write the golden copies of the compiled pipelines anew, to be reviewed as a diff
-	@for target in local docker kubeflow vertex; do \
-	  $(BIN)/python compile.py --target $$target --output tests/pipelines/golden/$$target; done
+	@$(BIN)/python -m tests.pipelines.golden_copies
 
 lock: setup ## Resolve the requirements anew, with hashes
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --custom-compile-command "make lock" \

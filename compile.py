@@ -39,10 +39,10 @@ def submit(target: Target, name: str, assignments: list[str], output: Path) -> N
     if name not in PIPELINES:
         raise UserError(f"There is no pipeline {name}: choose one of {', '.join(PIPELINES)}.")
     parameters = read_parameters(PIPELINES[name](target), assignments)
-    if target.name != "local":
-        raise UserError(f"The target {target.name} cannot be submitted to yet: use --target local.")
+    if target.name not in ("local", "docker"):
+        raise UserError(f"The target {target.name} cannot be submitted to yet: use --target local or docker.")
     compile_pipelines(target, output)
-    run_locally(output / f"{name}.yaml", parameters)
+    run_locally(output / f"{name}.yaml", parameters, containers=target.name == "docker")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -10,6 +10,9 @@ from components.reverse_etl.component import publish
 from components.validate.component import validate
 from pipelines.target import Target
 
+STAGES = ["extract", "validate", "plan", "predict", "reverse_etl"]
+"""Those that every run has."""
+
 
 def inference_pipeline(target: Target) -> GraphComponent:
     """The pipeline for a target."""
@@ -26,7 +29,7 @@ def inference_pipeline(target: Target) -> GraphComponent:
             users_per_shard: users that one task recommends to.
         """
         run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
-        outcome = record_run(pipeline="inference", database=source, store=store, run=run)
+        outcome = record_run(pipeline="inference", stages=STAGES, database=source, store=store, run=run)
         target.data(outcome, "Record the outcome")
         with dsl.ExitHandler(outcome, name="Recommend and publish"):
             extracted = extract(source=source, store=store, run=run)

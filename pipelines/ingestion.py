@@ -8,6 +8,9 @@ from components.ingest.ingestion import MAX_REJECTED_SHARE
 from components.notify.component import record_run
 from pipelines.target import Target
 
+STAGES = ["ingest"]
+"""Those that every run has."""
+
 
 def ingestion_pipeline(target: Target) -> GraphComponent:
     """The pipeline for a target."""
@@ -30,7 +33,7 @@ def ingestion_pipeline(target: Target) -> GraphComponent:
             max_rejected_share: of a file's rows; where more cannot be read, the run stops.
         """
         run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
-        outcome = record_run(pipeline="ingestion", database=database, store=store, run=run)
+        outcome = record_run(pipeline="ingestion", stages=STAGES, database=database, store=store, run=run)
         target.data(outcome, "Record the outcome")
         with dsl.ExitHandler(outcome, name="Ingest"):
             loaded = ingest(

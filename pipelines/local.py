@@ -18,16 +18,23 @@ from kfp import components, local
 from components.shared.console import STAGE_LINE, show
 from components.shared.errors import UserError
 
+OUTCOME = re.compile(r"^\[notify\] \w+ run \S+: ([A-Z]+)(?:, (.*))?$")
+PASSED_ON = ("DATABASE_URL", "STORAGE_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT")
+"""The variables of this machine's environment that containers get."""
+
 FAILURE = re.compile(r"^\[([a-z_]+)[^\]]*\] failed: (.*)$")
 
 
-def run_locally(pipeline: Path, parameters: dict[str, Any], root: Path = Path("local")) -> None:
+def run_locally(
+    pipeline: Path, parameters: dict[str, Any], root: Path = Path("local"), *, containers: bool = False
+) -> None:
     """Run a compiled pipeline and show its stages' own lines; everything that KFP prints goes to a log file.
 
     Args:
         pipeline: the compiled YAML.
         parameters: its arguments.
         root: the folder for the run's artifacts and its log.
+        containers: whether each task runs in a container of its image, rather than as a process.
 
     Raises:
         UserError: the run failed, with the failed stage's own sentence where it left one.
@@ -36,7 +43,10 @@ def run_locally(pipeline: Path, parameters: dict[str, Any], root: Path = Path("l
     started = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
     path = root / "logs" / f"{pipeline.stem}-{started}.log"
     path.parent.mkdir(parents=True, exist_ok=True)
-    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(root / "artifacts"))
+    artifacts = root / "artifacts"
+    local.init(
+        _docker(artifacts) if containers else local.SubprocessRunner(use_venv=False), pipeline_root=str(artifacts)
+    )
     run = components.load_component_from_file(str(pipeline))
     with path.open("w", encoding="utf-8") as file, _this_python():
         log = RunLog(file, sys.stdout)
@@ -47,6 +57,19 @@ def run_locally(pipeline: Path, parameters: dict[str, Any], root: Path = Path("l
                 run(**parameters)
         except RuntimeError:  # KFP's word for a failed run; the log has the rest
             raise UserError(f"{log.failure or f'The {pipeline.stem} run failed.'} The whole log is {path}.") from None
+    if not log.succeeded:  # a container that dies at once can pass for one that did its work
+        raise UserError(f"{log.failure or f'The {pipeline.stem} run left no outcome.'} The whole log is {path}.")
+
+
+def _docker(artifacts: Path) -> local.DockerRunner:
+    """Containers that reach this machine's servers, and share the folder of the run's artifacts."""
+    artifacts.mkdir(parents=True, exist_ok=True)
+    user = f"{os.getuid()}:{os.getgid()}"
+    if os.getuid() == 0:  # the images' own user writes there
+        artifacts.chmod(0o777)
+        user = ""
+    environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    return local.DockerRunner(network_mode="host", environment=environment, **({"user": user} if user else {}))
 
 
 @contextlib.contextmanager
@@ -74,6 +97,8 @@ class RunLog(io.TextIOBase):
         self._line = ""
         self.failure = ""
         """The sentence of the first stage that failed."""
+        self.succeeded = False
+        """Whether the exit handler recorded a success."""
 
     def write(self, text: str) -> int:
         """Take text as it comes, and show what of it is a stage's whole line."""
@@ -93,4 +118,7 @@ class RunLog(io.TextIOBase):
     def _show(self, line: str) -> None:
         if (failed := FAILURE.match(line)) and not self.failure:
             self.failure = failed[2]
+        if outcome := OUTCOME.match(line):
+            self.succeeded = outcome[1] == "SUCCEEDED"
+            self.failure = self.failure or outcome[2]
         show(self._shown, line)

@@ -2,59 +2,162 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
-from kfp import dsl
+from kfp import dsl, kubernetes
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from components.shared.errors import UserError
+from components.shared.stage import TIMEOUT_VARIABLE
+from containers.images import Role, image_name
 
-TARGETS = ("local", "docker", "kubeflow", "vertex")
+TargetName = Literal["local", "docker", "kubeflow", "vertex"]
+TARGETS: tuple[TargetName, ...] = get_args(TargetName)
 SETTINGS = Path(__file__).parent / "targets"
+ENVIRONMENT = "STEAM_RECSYS_"
 
-Role = Literal["data", "model"]
+TaskName = Literal[
+    "default", "ingest", "extract", "validate", "train", "evaluate", "promote", "make-plan", "predict", "publish",
+    "record-run",
+]  # fmt: skip
 
 
 class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Resources(_Settings):
-    """What a task of one role may use, in Kubernetes' units; None leaves it to the platform."""
+class TaskSettings(_Settings):
+    """What a task gets; what is not set here is taken from `[tasks.default]`, and what is not set there either is left
+    to the platform. Every task may be retried, because every task is idempotent.
+
+    Attributes:
+        cpu: cores, in Kubernetes' units.
+        memory: in Kubernetes' units, as 8G.
+        accelerator: the platform's name of a kind of accelerator, as NVIDIA_TESLA_T4 or nvidia.com/gpu.
+        accelerator_count: how many of them.
+        retries: how often a failed task is tried again.
+        backoff: how long to wait before the first retry, as 30s.
+        factor: how many times as long each further retry waits.
+        timeout_minutes: after which the stage gives up.
+        caching: whether the platform may reuse an earlier task's results. Off by default: what a task reads and
+            writes, in databases and in the store, changes while its arguments stay the same.
+    """
 
     cpu: str | None = None
     memory: str | None = None
+    accelerator: str | None = None
+    accelerator_count: int = Field(default=1, ge=1)
+    retries: int = Field(default=0, ge=0)
+    backoff: str = Field(default="30s", pattern=r"^\d+s$")
+    factor: float = Field(default=2.0, ge=1)
+    timeout_minutes: float | None = Field(default=None, gt=0)
+    caching: bool = False
 
 
-class Retries(_Settings):
-    """How often a failed task is tried again, and how long to wait: `backoff`, then `factor` times as long each time.
+class Vertex(_Settings):
+    """Vertex AI Pipelines.
 
-    Every task may be retried, because every task is idempotent.
+    Attributes:
+        project: the Google Cloud project's id.
+        region: as europe-west1.
+        staging_bucket: gs://…, under which the runs' artifacts are kept.
+        service_account: that the tasks run as; the project's default where left out.
+        network: the full name of a VPC network to peer with.
+        encryption_key: the full name of a key of Cloud KMS.
+        labels: of every run.
+        failure_policy: slow finishes the tasks that do not depend on a failed one, fast starts no more.
     """
 
-    count: int = Field(default=0, ge=0)
-    backoff: str = "30s"
-    factor: float = Field(default=2.0, ge=1)
+    project: str | None = None
+    region: str | None = None
+    staging_bucket: str | None = Field(default=None, pattern="^gs://")
+    service_account: str | None = None
+    network: str | None = None
+    encryption_key: str | None = None
+    labels: dict[str, str] = {}
+    failure_policy: Literal["slow", "fast"] = "fast"
 
 
-class Target(_Settings):
-    """A target's settings, read from `pipelines/targets/<name>.toml`.
+class Toleration(_Settings):
+    """A taint of nodes that tasks may run on all the same, in Kubernetes' words."""
+
+    key: str
+    operator: Literal["Equal", "Exists"] = "Equal"
+    value: str | None = None
+    effect: Literal["NoExecute", "NoSchedule", "PreferNoSchedule"] = "NoSchedule"
+
+
+class Kubeflow(_Settings):
+    """Kubeflow Pipelines.
+
+    Attributes:
+        host: the URL of its API.
+        namespace: that the runs belong to.
+        experiment: that the runs are listed under.
+        token_variable: the environment variable of this machine that holds a token for the API, if it asks for one.
+        secret: the Kubernetes secret whose key DATABASE_URL every task has as an environment variable.
+        store_claim: the PersistentVolumeClaim that every task has at /store; none for a store in a bucket.
+        node_selector: labels of the nodes that tasks run on.
+        tolerations: of the nodes' taints.
+    """
+
+    host: str = "http://127.0.0.1:8080"
+    namespace: str = "kubeflow"
+    experiment: str = "steam-recsys"
+    token_variable: str = "KUBEFLOW_TOKEN"
+    secret: str = "steam-recsys"
+    store_claim: str | None = None
+    node_selector: dict[str, str] = {}
+    tolerations: list[Toleration] = []
+
+
+class Target(BaseSettings):
+    """A target's settings: `pipelines/targets/<name>.toml`, and over it the environment.
+
+    A variable is named STEAM_RECSYS_, then the key in capitals, two underscores between nested keys:
+    STEAM_RECSYS_VERTEX__PROJECT.
 
     Attributes:
         name: the target.
-        images: the image of each role.
-        resources: the resources of each role.
-        retries: of every task.
+        registry: the first part of the images' names.
+        python_image: an image for every task, where no containers are started.
         parallelism: shards that are predicted at the same time.
+        parameters: of the pipelines, for those that are submitted and scheduled.
+        schedules: a cron expression in UTC for each pipeline that is to be scheduled.
+        tasks: what the tasks get, by name; `default` is for all of them.
+        vertex: for the target vertex.
+        kubeflow: for the target kubeflow.
     """
 
-    name: Literal["local", "docker", "kubeflow", "vertex"]
-    images: dict[Role, str]
-    resources: dict[Role, Resources] = {}
-    retries: Retries = Retries()
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, env_prefix=ENVIRONMENT, env_nested_delimiter="__")
+
+    name: TargetName
+    registry: str = "localhost/steam-recsys"
+    python_image: str | None = None
     parallelism: int = Field(default=2, ge=1)
+    parameters: dict[str, str | int | float] = {}
+    schedules: dict[Literal["training", "inference"], str] = {}
+    tasks: dict[TaskName, TaskSettings] = {}
+    vertex: Vertex = Vertex()
+    kubeflow: Kubeflow = Kubeflow()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given, the environment, the target's file: the first that has a setting counts."""
+        name = init_settings()["name"]
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, SETTINGS / f"{name}.toml")
 
     @classmethod
     def load(cls, name: str) -> Target:
@@ -66,35 +169,66 @@ class Target(_Settings):
         if name not in TARGETS:
             raise UserError(f"There is no target {name}: choose one of {', '.join(TARGETS)}.")
         path = SETTINGS / f"{name}.toml"
+        for variable in os.environ:
+            key = variable.removeprefix(ENVIRONMENT).partition("__")[0].lower()
+            if variable.startswith(ENVIRONMENT) and key not in cls.model_fields:
+                raise UserError(f"There is no setting for {variable}: the settings are {', '.join(cls.model_fields)}.")
         try:
-            return cls.model_validate({"name": name, **tomllib.loads(path.read_text())})
+            return cls(name=name)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
-            raise UserError(f"{path} has a wrong setting {where} ({first['msg']}): correct it.") from None
+            raise UserError(
+                f"{path} or a variable {ENVIRONMENT}… has a wrong setting {where} ({first['msg']}): correct it."
+            ) from None
+        except tomllib.TOMLDecodeError as error:
+            raise UserError(f"{path} is no TOML ({error}): correct it.") from None
+
+    def image(self, role: Role) -> str:
+        """The image of a role's tasks."""
+        return self.python_image or image_name(self.registry, role)
+
+    def settings_of(self, task: str) -> TaskSettings:
+        """What a task gets: its own settings over the default ones."""
+        by_name: Mapping[str, TaskSettings] = {str(name): settings for name, settings in self.tasks.items()}
+        layers = [by_name[name].model_dump(exclude_unset=True) for name in ("default", task) if name in by_name]
+        return TaskSettings(**{key: value for layer in layers for key, value in layer.items()})
 
     def data(self, task: dsl.PipelineTask, title: str) -> dsl.PipelineTask:
         """Fit a task that moves or checks data into this target."""
         return self._fit(task, "data", title)
 
     def model(self, task: dsl.PipelineTask, title: str) -> dsl.PipelineTask:
-        """Fit a task that needs TensorFlow into this target."""
+        """Fit a task that needs TensorFlow or a model registry's client into this target."""
         return self._fit(task, "model", title)
 
     def _fit(self, task: dsl.PipelineTask, role: Role, title: str) -> dsl.PipelineTask:
+        settings = self.settings_of(task.component_spec.name)
         task.set_display_name(title)
-        task.set_container_image(self.images[role])
-        # Never: what a task reads and writes, in databases and in the store, changes while its arguments stay the same.
-        task.set_caching_options(False)
-        resources = self.resources.get(role, Resources())
-        if resources.cpu:
-            task.set_cpu_request(resources.cpu).set_cpu_limit(resources.cpu)
-        if resources.memory:
-            task.set_memory_request(resources.memory).set_memory_limit(resources.memory)
-        if self.retries.count:
+        task.set_container_image(self.image(role))
+        task.set_caching_options(settings.caching)
+        if settings.cpu:
+            task.set_cpu_request(settings.cpu).set_cpu_limit(settings.cpu)
+        if settings.memory:
+            task.set_memory_request(settings.memory).set_memory_limit(settings.memory)
+        if settings.accelerator:
+            task.set_accelerator_type(settings.accelerator).set_accelerator_limit(settings.accelerator_count)
+        if settings.retries:
             task.set_retry(
-                num_retries=self.retries.count,
-                backoff_duration=self.retries.backoff,
-                backoff_factor=self.retries.factor,
+                num_retries=settings.retries, backoff_duration=settings.backoff, backoff_factor=settings.factor
             )
+        if settings.timeout_minutes:
+            task.set_env_variable(TIMEOUT_VARIABLE, f"{settings.timeout_minutes:g}")
+        if self.name == "kubeflow":
+            self._fit_kubernetes(task)
         return task
+
+    def _fit_kubernetes(self, task: dsl.PipelineTask) -> None:
+        settings = self.kubeflow
+        kubernetes.use_secret_as_env(task, settings.secret, {"DATABASE_URL": "DATABASE_URL"})
+        if settings.store_claim:
+            kubernetes.mount_pvc(task, settings.store_claim, "/store")
+        for key, value in settings.node_selector.items():
+            kubernetes.add_node_selector(task, key, value)
+        for toleration in settings.tolerations:
+            kubernetes.add_toleration(task, **toleration.model_dump())

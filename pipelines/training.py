@@ -10,6 +10,9 @@ from components.train.component import train
 from components.validate.component import validate
 from pipelines.target import Target
 
+STAGES = ["extract", "validate", "train", "evaluate"]
+"""Those that every run has."""
+
 
 def training_pipeline(target: Target) -> GraphComponent:
     """The pipeline for a target."""
@@ -26,7 +29,7 @@ def training_pipeline(target: Target) -> GraphComponent:
             seed: of everything random; equal seeds make equal models.
         """
         run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
-        outcome = record_run(pipeline="training", database=source, store=store, run=run)
+        outcome = record_run(pipeline="training", stages=STAGES, database=source, store=store, run=run)
         target.data(outcome, "Record the outcome")
         with dsl.ExitHandler(outcome, name="Train and promote"):
             extracted = extract(source=source, store=store, run=run)

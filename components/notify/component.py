@@ -6,11 +6,18 @@ from components.shared.images import DATA_IMAGE
 
 
 @dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
-def record_run(status: dsl.PipelineTaskFinalStatus, pipeline: str, database: str, store: str, run: str) -> str:
+def record_run(
+    status: dsl.PipelineTaskFinalStatus,
+    pipeline: str,
+    stages: list,  # type: ignore[type-arg]  # KFP's own type for a list
+    database: str,
+    store: str,
+    run: str,
+) -> str:
     """A run's outcome → PostgreSQL, failed runs too. Returns its state."""
     from components.notify.outcome import record_outcome
     from components.shared.stage import stage
 
     with stage("notify", store, run):
-        outcome = record_outcome(database, store, run, pipeline, status.state, status.error_message)
+        outcome = record_outcome(database, store, run, pipeline, stages, status.state, status.error_message)
     return outcome.state

@@ -21,28 +21,44 @@ class Outcome:
     error: str | None
 
 
-def decide_outcome(state: str, platform_error: str | None, stages: Sequence[StageRecord]) -> Outcome:
+def decide_outcome(
+    state: str, platform_error: str | None, stages: Sequence[StageRecord], expected: Sequence[str]
+) -> Outcome:
     """A run's outcome from what the platform says and from what its stages left in the journal.
 
-    A stage's own sentence says more than the platform's message, so it goes first; and a stage that failed makes a
-    failed run, whatever the platform reports.
+    A stage's own sentence says more than the platform's message, so it goes first; and a stage that failed, or that
+    left nothing although every run of the pipeline has it, makes a failed run, whatever the platform reports.
     """
     failed = [stage for stage in stages if stage.error]
     if failed:
         return Outcome("FAILED", f"{failed[0].stage}: {failed[0].error}")
     if state == "SUCCEEDED":
+        missing = [name for name in expected if name not in {stage.stage for stage in stages}]
+        if missing:
+            return Outcome("FAILED", f"{missing[0]}: It left nothing in the journal: see the platform's log.")
         return Outcome(state, None)
     return Outcome(state, platform_error or "No stage says why: see the platform's log.")
 
 
-def record_outcome(database: str, store: str, run: str, pipeline: str, state: str, error: str | None) -> Outcome:
+def record_outcome(
+    database: str, store: str, run: str, pipeline: str, expected: Sequence[str], state: str, error: str | None
+) -> Outcome:
     """Write a run's outcome, with its stages' durations and memory; again for the same run replaces it.
+
+    Args:
+        database: a reference such as `env:DATABASE_URL`.
+        store: where the run's journal is.
+        run: the run's id.
+        pipeline: the pipeline's name.
+        expected: the stages that every run of the pipeline has.
+        state: what the platform calls the run's state.
+        error: what the platform says went wrong, if anything.
 
     Raises:
         UserError: the database cannot be reached, or has the schema `recsys` in another version.
     """
     stages = read_journal(store, run)
-    outcome = decide_outcome(state, error, stages)
+    outcome = decide_outcome(state, error, stages, expected)
     finished = datetime.now(UTC)
     started = datetime.fromisoformat(stages[0].started_at) if stages else finished
     with connect(database, application="steam-recsys notify") as connection:

@@ -7,8 +7,10 @@ some reach no database, and each runs in a process of its own.
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +21,9 @@ from typing import Any
 from components.shared.console import log
 from components.shared.errors import UserError
 from components.shared.storage import open_folder
+
+TIMEOUT_VARIABLE = "STAGE_TIMEOUT_MINUTES"
+"""How long a stage may take; as long as it likes where this is not set."""
 
 
 @dataclass
@@ -47,6 +52,7 @@ def stage(name: str, store: str, run: str, part: str = "") -> Iterator[StageReco
     started = time.perf_counter()
     title = f"{name} {part}".rstrip()
     log(title, "started")
+    watch = _time_out(record, title, store, run)
     try:
         yield record
     except UserError as error:
@@ -58,6 +64,7 @@ def stage(name: str, store: str, run: str, part: str = "") -> Iterator[StageReco
         log(title, f"failed: {record.error}")
         raise
     finally:
+        watch.cancel()
         record.seconds = round(time.perf_counter() - started, 3)
         record.peak_memory_mb = _peak_memory_mb()
         _write(record, store, run)
@@ -70,6 +77,23 @@ def read_journal(store: str, run: str) -> list[StageRecord]:
     contents = [journal.read(name) for name in journal.names(f"runs/{run}") if name.endswith(".json")]
     records = [StageRecord(**json.loads(content)) for content in contents if content]
     return sorted(records, key=lambda record: (record.started_at, record.part))
+
+
+def _time_out(record: StageRecord, title: str, store: str, run: str) -> threading.Timer:
+    """End the process where the stage takes longer than its environment allows, whatever it waits for."""
+    minutes = float(os.environ.get(TIMEOUT_VARIABLE, "inf"))
+
+    def give_up() -> None:
+        record.seconds = round(minutes * 60, 3)
+        record.error = f"It took longer than {minutes:g} minutes: give it more resources, or raise timeout_minutes."
+        log(title, f"failed: {record.error}")
+        _write(record, store, run)
+        os._exit(1)  # the stage may hang where no exception reaches it
+
+    watch = threading.Timer(min(minutes * 60, threading.TIMEOUT_MAX), give_up)
+    watch.daemon = True
+    watch.start()
+    return watch
 
 
 def _write(record: StageRecord, store: str, run: str) -> None:

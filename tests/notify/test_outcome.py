@@ -8,18 +8,25 @@ TIME = "2020-01-01T00:00:00+00:00"
 
 
 def test_a_run_without_a_failed_stage_is_what_the_platform_says():
-    assert decide_outcome("SUCCEEDED", None, [StageRecord("extract", TIME)]) == Outcome("SUCCEEDED", None)
-    assert decide_outcome("CANCELLED", "by ann", []) == Outcome("CANCELLED", "by ann")
+    assert decide_outcome("SUCCEEDED", None, [StageRecord("extract", TIME)], ["extract"]) == Outcome("SUCCEEDED", None)
+    assert decide_outcome("CANCELLED", "by ann", [], ["extract"]) == Outcome("CANCELLED", "by ann")
 
 
 def test_a_stages_own_sentence_goes_before_the_platforms():
     failed = [StageRecord("extract", TIME), StageRecord("validate", TIME, error="The tap is dry.")]
-    assert decide_outcome("FAILED", "Task failed.", failed) == Outcome("FAILED", "validate: The tap is dry.")
+    assert decide_outcome("FAILED", "Task failed.", failed, ["extract"]) == Outcome(
+        "FAILED", "validate: The tap is dry."
+    )
 
 
 def test_a_failed_stage_makes_a_failed_run_whatever_the_platform_reports():
     failed = [StageRecord("predict", TIME, error="No memory.")]
-    assert decide_outcome("SUCCEEDED", None, failed).state == "FAILED"
+    assert decide_outcome("SUCCEEDED", None, failed, ["predict"]).state == "FAILED"
+
+
+def test_a_stage_that_left_nothing_makes_a_failed_run_whatever_the_platform_reports():
+    outcome = decide_outcome("SUCCEEDED", None, [StageRecord("extract", TIME)], ["extract", "validate", "train"])
+    assert outcome == Outcome("FAILED", "validate: It left nothing in the journal: see the platform's log.")
 
 
 def test_a_failed_run_is_recorded_with_its_stages(database, connection, store):
@@ -28,7 +35,7 @@ def test_a_failed_run_is_recorded_with_its_stages(database, connection, store):
     with pytest.raises(SystemExit), stage("validate", store, "run-1"):
         raise UserError("The tap is dry: open it.")
     for _ in range(2):  # a retried exit handler replaces its record
-        record_outcome(database, store, "run-1", "training", "FAILED", "Task failed.")
+        record_outcome(database, store, "run-1", "training", ["extract", "validate"], "FAILED", "Task failed.")
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT pipeline, state, error, jsonb_path_query_array(stages, '$[*].stage'), finished_at > started_at "

@@ -1,19 +1,16 @@
 """The compiled YAML of each target, as it was reviewed. `make golden` writes it anew."""
 
-from pathlib import Path
-
 import pytest
 from kfp import components
 
 from pipelines.catalogue import PIPELINES, compile_pipelines
 from pipelines.target import TARGETS, Target
-
-GOLDEN = Path(__file__).parent / "golden"
+from tests.pipelines.golden_copies import GOLDEN, compile_golden
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_each_target_compiles_to_its_golden_copy_byte_for_byte(target, tmp_path):
-    for path in compile_pipelines(Target.load(target), tmp_path):
+    for path in compile_golden(target, tmp_path):
         assert path.read_text() == (GOLDEN / target / path.name).read_text(), f"{path.name}: see make golden"
 
 

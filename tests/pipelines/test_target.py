@@ -1,13 +1,48 @@
 import pytest
 
 from components.shared.errors import UserError
+from containers.images import content_tag
 from pipelines import target as targets
-from pipelines.target import TARGETS, Target
+from pipelines.target import Target
 
 
-@pytest.mark.parametrize("name", TARGETS)
-def test_every_target_has_settings_with_an_image_for_each_role(name):
-    assert set(Target.load(name).images) == {"data", "model"}
+@pytest.mark.parametrize("name", ["docker", "kubeflow", "vertex"])
+def test_a_targets_images_are_named_by_their_content(name):
+    target = Target.load(name)
+    assert {target.image(role) for role in ("data", "model")} == {
+        f"{target.registry}/{role}:{content_tag(role)}" for role in ("data", "model")
+    }
+
+
+def test_a_task_has_its_own_settings_over_the_default_ones():
+    target = Target.load("vertex")
+    train, extract = target.settings_of("train"), target.settings_of("extract")
+    assert (train.memory, extract.memory) == ("32G", "8G")
+    assert train.retries == extract.retries == 2
+    assert target.settings_of("ingest").retries == 0
+
+
+def test_the_environment_goes_over_the_file(monkeypatch):
+    monkeypatch.setenv("STEAM_RECSYS_REGISTRY", "europe-docker.pkg.dev/p/r")
+    monkeypatch.setenv("STEAM_RECSYS_VERTEX__PROJECT", "my-project")
+    monkeypatch.setenv("STEAM_RECSYS_PARAMETERS__STORE", "gs://bucket/store")
+    target = Target.load("vertex")
+    assert target.registry == "europe-docker.pkg.dev/p/r"
+    assert (target.vertex.project, target.vertex.failure_policy) == ("my-project", "fast")
+    assert target.parameters == {"store": "gs://bucket/store"}
+
+
+@pytest.mark.parametrize(
+    ("variable", "sentence"),
+    [
+        ("STEAM_RECSYS_REGISTERY", "There is no setting for STEAM_RECSYS_REGISTERY: the settings are name, registry"),
+        ("STEAM_RECSYS_VERTEX__PROJCT", "wrong setting vertex.projct"),
+    ],
+)
+def test_a_variable_that_names_no_setting_is_refused(variable, sentence, monkeypatch):
+    monkeypatch.setenv(variable, "x")
+    with pytest.raises(UserError, match=sentence):
+        Target.load("vertex")
 
 
 def test_an_unknown_target_is_refused_with_those_there_are():
@@ -18,10 +53,12 @@ def test_an_unknown_target_is_refused_with_those_there_are():
 @pytest.mark.parametrize(
     ("settings", "where"),
     [
-        ('color = "red"\n[images]\ndata = "a"\nmodel = "b"', "color"),
-        ('[images]\ndata = "a"\nmodle = "b"', "images.modle"),
-        ('parallelism = 0\n[images]\ndata = "a"\nmodel = "b"', "parallelism"),
-        ('[images]\ndata = "a"\nmodel = "b"\n[retries]\ncount = "many"', "retries.count"),
+        ('color = "red"', "color"),
+        ("parallelism = 0", "parallelism"),
+        ('[tasks.train]\nmemroy = "8G"', "tasks.train.memroy"),
+        ('[tasks.trian]\nmemory = "8G"', "tasks.trian"),
+        ('[tasks.default]\nretries = "many"', "tasks.default.retries"),
+        ('[vertex]\nstaging_bucket = "bucket"', "vertex.staging_bucket"),
     ],
 )
 def test_a_wrong_setting_is_refused_by_name(settings, where, tmp_path, monkeypatch):
