@@ -9,10 +9,10 @@ INSTALLED := $(VENV)/.installed-$(shell cat requirements/dev.txt requirements/uv
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint user psql stop images push golden lock clean
+.PHONY: help setup demo demo-docker test lint user psql stop images push golden lock clean
 
 help: ## List the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(INSTALLED) ## Make the virtual environment from the locked requirements
 
@@ -32,6 +32,9 @@ $(INSTALLED):
 
 demo: setup ## Run the whole loop: on synthetic reviews, or on DATA=folder in the raw layout
 	@$(BIN)/python -m demo --place $(LOCAL) run $(if $(DATA),--data "$(DATA)")
+
+demo-docker: images ## Run the demo, then again with each task in a container of its image, and compare
+	@$(BIN)/python -m demo --place $(LOCAL) containers $(if $(DATA),--data "$(DATA)")
 
 test: setup ## Check style and types, and run every test
 	@$(MAKE) --no-print-directory lint

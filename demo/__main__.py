@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from components.shared.errors import UserError
+from demo.containers import run_demo_in_containers
 from demo.place import Place
 from demo.recommendations import show_user
 from demo.run import run_demo
@@ -16,7 +17,9 @@ def main() -> None:
     parser.add_argument("--place", type=Path, default=Path("local"), help="the demo's folder (%(default)s)")
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="ingest, train, recommend, publish")
-    run.add_argument("--data", type=Path, help="a folder in the raw layout (synthetic reviews)")
+    containers = commands.add_parser("containers", help="the same, then again in containers, and compare")
+    for command in (run, containers):
+        command.add_argument("--data", type=Path, help="a folder in the raw layout (synthetic reviews)")
     user = commands.add_parser("user", help="a user's recommendations")
     user.add_argument("user", help="a name or an id")
     user.add_argument("--rank-by", default="relevance", help="relevance, sales, revenue, reviews or newest")
@@ -29,6 +32,8 @@ def main() -> None:
         match options.command:
             case "run":
                 run_demo(place, options.data)
+            case "containers":
+                run_demo_in_containers(place, options.data)
             case "user":
                 show_user(place.known_database_url(), options.user, options.rank_by, options.genre)
             case "psql":

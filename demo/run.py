@@ -14,7 +14,7 @@ from pipelines.catalogue import compile_pipelines
 from pipelines.local import run_locally
 from pipelines.target import Target
 
-USERS_PER_SHARD = 10_000
+INFERENCE = {"users_per_shard": 10_000}
 """Few enough that the demo's data make several shards."""
 
 
@@ -41,7 +41,7 @@ def run_demo(place: Place, data: Path | None) -> None:
     for name, parameters in (
         ("ingestion", {"raw": str(raw.resolve())}),
         ("training", {}),
-        ("inference", {"users_per_shard": USERS_PER_SHARD}),
+        ("inference", INFERENCE),
     ):
         print(f"\n[demo] pipeline {name}", flush=True)
         run_locally(place.build / f"{name}.yaml", {**common, **parameters}, place.root)

@@ -55,7 +55,7 @@ def run_locally(
                 # Display names and the like, which are there for the other targets.
                 warnings.filterwarnings("ignore", message=".* have no effect in the current local runner")
                 run(**parameters)
-        except RuntimeError:  # KFP's word for a failed run; the log has the rest
+        except (RuntimeError, ValueError):  # KFP's words for a failed run, and for one whose container died unnoticed
             raise UserError(f"{log.failure or f'The {pipeline.stem} run failed.'} The whole log is {path}.") from None
     if not log.succeeded:  # a container that dies at once can pass for one that did its work
         raise UserError(f"{log.failure or f'The {pipeline.stem} run left no outcome.'} The whole log is {path}.")

@@ -76,8 +76,8 @@ def assert_loop_is_whole(copy: Path) -> None:
 def test_every_command_of_the_readme_works_in_its_order(copy, postgres):
     url = postgres.ensure_database(f"shop_{secrets.token_hex(4)}")
     for block in COMMAND_BLOCKS:
-        if block == "make test\n":
-            continue  # that is what runs this
+        if block in ("make test\n", "make images\nmake demo-docker\n"):
+            continue  # the one is what runs this, the other needs a container engine: .ci/run runs both
         printed = run(copy, block.replace(OWN_DATABASE, url))
         if "make demo" in block:
             assert_loop_is_whole(copy)

