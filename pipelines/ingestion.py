@@ -26,7 +26,7 @@ def ingestion_pipeline(target: Target) -> GraphComponent:
         """1. Load the raw files into the schema `steam`. Whatever happens, record the run's outcome.
 
         Args:
-            raw: a folder in the raw layout, or hf://OWNER/NAME/FOLDER.
+            raw: a folder in the raw layout, on disk or gs://…, or hf://OWNER/NAME/FOLDER.
             database: reference to the URL of the shop's database.
             store: where models, predictions and journals are kept.
             year: of dates without one; 0 takes the year of the file's newest dated row.

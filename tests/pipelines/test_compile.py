@@ -4,6 +4,7 @@ import compile as command
 from components.shared.errors import UserError
 from pipelines.catalogue import PIPELINES
 from pipelines.parameters import read_parameters
+from pipelines.platform import Submitted
 from pipelines.target import Target
 
 
@@ -55,14 +56,78 @@ def test_a_parameter_without_a_value_twice_or_missing_is_refused():
     assert "needs the parameter raw" in refused("--target", "local", "--submit", "ingestion")
 
 
-def test_parameters_go_with_a_submission():
-    assert "--param goes with --submit" in refused("--target", "local", "--param", "seed=1")
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--param", "seed=1"], "--param goes with --submit or --schedule"),
+        (["--wait"], "--wait goes with --submit"),
+        (["--cron", "0 3 * * 1"], "--cron goes with --schedule"),
+        (["--schedule", "training"], "The target local has no schedules: use --target vertex or kubeflow."),
+        (["--unschedule", "training"], "The target local has no schedules"),
+        (["--schedule", "cooking"], "There is no pipeline cooking"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(arguments, sentence):
+    assert sentence in refused("--target", "local", *arguments)
 
 
-@pytest.mark.parametrize("target", ["kubeflow", "vertex"])
-def test_the_other_targets_say_that_they_cannot_be_submitted_to_yet(target):
-    sentence = refused("--target", target, "--submit", "training")
-    assert sentence == f"compile.py: The target {target} cannot be submitted to yet: use --target local or docker."
+def test_a_cron_expression_of_another_length_is_refused():
+    sentence = refused("--target", "vertex", "--schedule", "training", "--cron", "0 0 3 * * 1")
+    assert "it must have five fields, as in 0 3 * * 1" in sentence
+
+
+def test_a_pipeline_without_a_schedule_in_the_settings_needs_one():
+    sentence = refused("--target", "vertex", "--schedule", "ingestion", "--param", "raw=gs://bucket/raw")
+    assert sentence == "compile.py: The target vertex has no schedule for ingestion: add --cron."
+
+
+class Recorder:
+    """A platform that remembers what it was asked."""
+
+    def __init__(self, state="SUCCEEDED"):
+        self.asked = []
+        self.state = state
+
+    def submit(self, pipeline, parameters):
+        self.asked.append(("submit", pipeline.name, parameters))
+        return Submitted("https://example.org/run", lambda: self.state)
+
+    def schedule(self, pipeline, parameters, cron):
+        self.asked.append(("schedule", pipeline.name, parameters, cron))
+        return "https://example.org/schedule"
+
+    def unschedule(self, name):
+        self.asked.append(("unschedule", name))
+        return 1
+
+
+@pytest.fixture
+def recorder(monkeypatch):
+    recorder = Recorder()
+    monkeypatch.setattr(command, "platform_of", lambda target: recorder)
+    return recorder
+
+
+def test_parameters_come_from_the_settings_and_over_them_from_the_command_line(recorder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("STEAM_RECSYS_PARAMETERS__STORE", "gs://bucket/store")
+    output = ["--output", str(tmp_path)]
+    command.main(["--target", "vertex", *output, "--submit", "training", "--param", "seed=3"])
+    command.main(["--target", "vertex", *output, "--schedule", "training", "--param", "store=gs://other/store"])
+    command.main(["--target", "vertex", "--unschedule", "training"])
+    assert recorder.asked == [
+        ("submit", "training.yaml", {"store": "gs://bucket/store", "seed": 3}),
+        ("schedule", "training.yaml", {"store": "gs://other/store"}, "0 3 * * 1"),
+        ("unschedule", "training"),
+    ]
+    assert "submitted, https://example.org/run" in capsys.readouterr().out
+
+
+def test_a_run_that_is_waited_for_decides_the_exit_code(recorder, tmp_path, capsys):
+    arguments = ["--target", "kubeflow", "--output", str(tmp_path), "--submit", "training", "--wait"]
+    command.main(arguments)
+    assert "the run succeeded" in capsys.readouterr().out
+    recorder.state = "FAILED"
+    assert refused(*arguments) == "compile.py: The run ended as FAILED: see https://example.org/run."
 
 
 def test_values_get_the_types_that_the_pipeline_declares():

@@ -1,0 +1,112 @@
+"""What can be known to be wrong before anything is submitted; and a pipeline's graph in words."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components.shared.errors import UserError
+from pipelines.catalogue import PIPELINES
+from pipelines.target import Target
+
+SECRET_NAMES = re.compile(r"PASSWORD|SECRET|TOKEN|CREDENTIAL|_KEY$|DATABASE_URL")
+_PASSWORD_IN_URL = re.compile(r"\w+://[^\s/:@{}\"']+:[^\s/@{}\"']+@")
+_IMAGE_SECONDS = 30
+
+
+def check_parameters(target: Target) -> None:
+    """Check the target's parameters against the pipelines' own signatures.
+
+    Raises:
+        UserError: one is a parameter of no pipeline, or of another type.
+    """
+    signatures = [PIPELINES[name](target).component_spec.inputs or {} for name in PIPELINES]
+    known = {key: spec.type for inputs in signatures for key, spec in inputs.items()}
+    types: dict[str, tuple[type, ...]] = {"String": (str,), "Integer": (int,), "Float": (int, float)}
+    for key, value in target.parameters.items():
+        if key not in known:
+            raise UserError(f"No pipeline has the parameter {key} of the target {target.name}: they have "
+                            f"{', '.join(sorted(known))}.")  # fmt: skip
+        if not isinstance(value, types[known[key]]):
+            raise UserError(f"The parameter {key} of the target {target.name} is {value!r}: it must be {known[key]}.")
+
+
+def parameters_for(target: Target, name: str) -> dict[str, Any]:
+    """The target's parameters that a pipeline takes."""
+    inputs = PIPELINES[name](target).component_spec.inputs or {}
+    return {key: value for key, value in target.parameters.items() if key in inputs}
+
+
+def check_no_secrets(compiled: list[Path]) -> None:
+    """Check that no secret value of this environment, and no URL with a password, stands in compiled pipelines.
+
+    Raises:
+        UserError: one does.
+    """
+    secrets = {name: value for name, value in os.environ.items() if SECRET_NAMES.search(name) and len(value) >= 8}
+    for path in compiled:
+        content = path.read_text()
+        for name, value in secrets.items():
+            if value in content:
+                raise UserError(f"The value of {name} stands in {path}: name the secret there, as env:{name}.")
+        if _PASSWORD_IN_URL.search(content):
+            raise UserError(f"A URL with a password stands in {path}: name the secret there, as env:NAME or sm://….")
+
+
+def image_states(target: Target) -> Iterator[tuple[str, str]]:
+    """Each image of a target, and whether it is there: on this machine, in its registry, or nobody answers."""
+    for image in sorted({target.image("data"), target.image("model")}):
+        if target.python_image or shutil.which("docker") is None:
+            yield image, "not looked for"
+        elif _asked("docker", "image", "inspect", image) == "":
+            yield image, "is on this machine"
+        else:
+            answer = _asked("docker", "manifest", "inspect", image)
+            missing = re.search(r"no such manifest|not found|unknown|denied", answer)
+            yield image, "is in its registry" if not answer else "is missing" if missing else "its registry is silent"
+
+
+def graph(compiled: Path) -> list[str]:
+    """A compiled pipeline's tasks, a line each, in the order in which they can run, with what they wait for."""
+    spec = next(yaml.safe_load_all(compiled.read_text()))
+    return [f"{compiled.stem}", *_dag(spec, spec["root"]["dag"], "  ")]
+
+
+def _dag(spec: dict[str, Any], dag: dict[str, Any], indent: str) -> Iterator[str]:
+    waiting = {name: set(task.get("dependentTasks", [])) for name, task in dag["tasks"].items()}
+    done: set[str] = set()
+    while waiting:
+        ready = sorted(name for name, before in waiting.items() if before <= done)
+        for name in ready:
+            task = dag["tasks"][name]
+            after = waiting.pop(name)
+            yield f"{indent}{task['taskInfo']['name']}{_notes(task, after)}"
+            inner = spec["components"][task["componentRef"]["name"]].get("dag")
+            if inner:
+                yield from _dag(spec, inner, indent + "  ")
+        done |= set(ready)
+
+
+def _notes(task: dict[str, Any], after: set[str]) -> str:
+    trigger = task.get("triggerPolicy", {})
+    notes = [f"after {', '.join(sorted(after))}"] if after else []
+    notes += ["whatever happens"] if trigger.get("strategy") == "ALL_UPSTREAM_TASKS_COMPLETED" else []
+    notes += [f"if {trigger['condition']}"] if "condition" in trigger else []
+    notes += ["for each of a list"] if "parameterIterator" in task else []
+    return f" ({'; '.join(notes)})" if notes else ""
+
+
+def _asked(*command: str) -> str:
+    """What a command has to complain of; empty where it succeeds."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_IMAGE_SECONDS)
+    except subprocess.TimeoutExpired:
+        return "time out"
+    return "" if done.returncode == 0 else done.stderr.lower() or "failed"

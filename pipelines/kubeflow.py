@@ -1,0 +1,122 @@
+"""Runs and schedules on Kubeflow Pipelines."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import kfp
+from kfp_server_api.exceptions import ApiException
+from urllib3.exceptions import HTTPError
+
+from pipelines.platform import Submitted, in_sentences, retried
+from pipelines.target import Target
+
+LONGEST_RUN_SECONDS = 86_400
+POLL_SECONDS = 5
+LISTED = 100
+
+
+class KubeflowPipelines:
+    """See `pipelines.platform.Platform`."""
+
+    def __init__(self, target: Target) -> None:
+        """Connect to the API.
+
+        Raises:
+            UserError: it does not answer, or refuses the token.
+        """
+        self._settings = target.kubeflow
+        with self._in_sentences():
+            self._client = kfp.Client(
+                host=self._settings.host,
+                namespace=self._settings.namespace,
+                existing_token=os.environ.get(self._settings.token_variable),
+            )
+            self._experiment = self._call(self._client.create_experiment)(
+                self._settings.experiment, namespace=self._settings.namespace
+            ).experiment_id
+
+    def submit(self, pipeline: Path, parameters: Mapping[str, Any]) -> Submitted:
+        """See `Platform.submit`; the pipeline is uploaded as a version, where that version is not there yet."""
+        with self._in_sentences():
+            pipeline_id, version_id = self._uploaded(pipeline)
+            run = self._client.run_pipeline(
+                self._experiment,
+                f"{pipeline.stem} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}",
+                params=dict(parameters),
+                pipeline_id=pipeline_id,
+                version_id=version_id,
+            )
+        return Submitted(f"{self._settings.host}/#/runs/details/{run.run_id}", lambda: self._follow(run.run_id))
+
+    def schedule(self, pipeline: Path, parameters: Mapping[str, Any], cron: str) -> str:
+        """See `Platform.schedule`."""
+        with self._in_sentences():
+            before = self._schedules(pipeline.stem)
+            pipeline_id, version_id = self._uploaded(pipeline)
+            schedule = self._client.create_recurring_run(
+                self._experiment,
+                _display_name(pipeline.stem),
+                cron_expression=f"0 {cron}",  # Kubeflow's cron begins with the seconds
+                params=dict(parameters),
+                pipeline_id=pipeline_id,
+                version_id=version_id,
+                no_catchup=True,
+            )
+            for old in before:
+                self._client.delete_recurring_run(old)
+        return f"{self._settings.host}/#/recurringrun/details/{schedule.recurring_run_id}"
+
+    def unschedule(self, name: str) -> int:
+        """See `Platform.unschedule`."""
+        with self._in_sentences():
+            found = self._schedules(name)
+            for schedule in found:
+                self._client.delete_recurring_run(schedule)
+            return len(found)
+
+    def _uploaded(self, pipeline: Path) -> tuple[str, str]:
+        """The ids of the pipeline and of the version that this file is; the content names the version."""
+        version = hashlib.sha256(pipeline.read_bytes()).hexdigest()[:12]
+        pipeline_id = self._call(self._client.get_pipeline_id)(_display_name(pipeline.stem))
+        if pipeline_id is None:
+            created = self._client.upload_pipeline(str(pipeline), _display_name(pipeline.stem))
+            pipeline_id = created.pipeline_id
+        listed = self._call(self._client.list_pipeline_versions)(
+            pipeline_id, page_size=LISTED, sort_by="created_at desc"
+        )
+        for known in listed.pipeline_versions or []:
+            if known.display_name == version:
+                return pipeline_id, known.pipeline_version_id
+        uploaded = self._client.upload_pipeline_version(str(pipeline), version, pipeline_id=pipeline_id)
+        return pipeline_id, uploaded.pipeline_version_id
+
+    def _schedules(self, name: str) -> list[str]:
+        listed = self._call(self._client.list_recurring_runs)(experiment_id=self._experiment, page_size=LISTED)
+        runs = listed.recurring_runs or []
+        return [run.recurring_run_id for run in runs if run.display_name == _display_name(name)]
+
+    def _follow(self, run_id: str) -> str:
+        with self._in_sentences():
+            return str(self._client.wait_for_run_completion(run_id, LONGEST_RUN_SECONDS, POLL_SECONDS).state)
+
+    def _call(self, call: Any) -> Any:
+        return retried(call, _status)
+
+    def _in_sentences(self) -> Any:
+        return in_sentences(f"Kubeflow Pipelines at {self._settings.host}", _status)
+
+
+def _display_name(name: str) -> str:
+    return f"steam-recsys-{name}"
+
+
+def _status(error: Exception) -> int | None:
+    if isinstance(error, ApiException):
+        return int(error.status) if error.status else 503
+    return 503 if isinstance(error, HTTPError | ConnectionError) else None

@@ -1,0 +1,105 @@
+"""Runs and schedules on Vertex AI Pipelines."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import requests
+from google.api_core.exceptions import GoogleAPICallError
+from google.auth.exceptions import DefaultCredentialsError
+from google.cloud import aiplatform
+
+from components.shared.errors import UserError
+from pipelines.platform import Submitted, in_sentences, retried
+from pipelines.target import ENVIRONMENT, Target
+
+_PREFIX = "PIPELINE_STATE_"
+
+
+class VertexPipelines:
+    """See `pipelines.platform.Platform`."""
+
+    def __init__(self, target: Target) -> None:
+        """Set up the client.
+
+        Raises:
+            UserError: a setting that it needs is missing, or there are no credentials.
+        """
+        self._settings = target.vertex
+        for key in ("project", "region", "staging_bucket"):
+            if not getattr(self._settings, key):
+                raise UserError(f"The target vertex has no {key}: set {ENVIRONMENT}VERTEX__{key.upper()}.")
+        self._names = {"project": self._settings.project, "location": self._settings.region}
+        aiplatform.init(**self._names, staging_bucket=self._settings.staging_bucket)
+
+    def submit(self, pipeline: Path, parameters: Mapping[str, Any]) -> Submitted:
+        """See `Platform.submit`."""
+        with in_sentences("Vertex AI", _status):
+            job = self._job(pipeline, parameters)
+            retried(job.submit, _status)(service_account=self._settings.service_account, network=self._settings.network)
+        return Submitted(job._dashboard_uri(), lambda: _follow(job))
+
+    def schedule(self, pipeline: Path, parameters: Mapping[str, Any], cron: str) -> str:
+        """See `Platform.schedule`."""
+        with in_sentences("Vertex AI", _status):
+            before = self._schedules(pipeline.stem)
+            schedule = aiplatform.PipelineJobSchedule(
+                pipeline_job=self._job(pipeline, parameters), display_name=_display_name(pipeline.stem)
+            )
+            retried(schedule.create, _status)(
+                cron=f"TZ=UTC {cron}",
+                service_account=self._settings.service_account,
+                network=self._settings.network,
+            )
+            for old in before:
+                old.delete()
+            return str(schedule._dashboard_uri())
+
+    def unschedule(self, name: str) -> int:
+        """See `Platform.unschedule`."""
+        with in_sentences("Vertex AI", _status):
+            found = self._schedules(name)
+            for schedule in found:
+                schedule.delete()
+            return len(found)
+
+    def _job(self, pipeline: Path, parameters: Mapping[str, Any]) -> aiplatform.PipelineJob:
+        try:
+            return aiplatform.PipelineJob(
+                display_name=pipeline.stem,
+                template_path=str(pipeline),
+                job_id=f"{pipeline.stem}-{datetime.now(UTC):%Y%m%d%H%M%S%f}",  # a retry must not start a second run
+                pipeline_root=f"{self._settings.staging_bucket}/pipeline-root",
+                parameter_values=dict(parameters),
+                encryption_spec_key_name=self._settings.encryption_key,
+                labels=dict(self._settings.labels),
+                failure_policy=self._settings.failure_policy,
+                **self._names,
+            )
+        except DefaultCredentialsError:
+            sentence = "There are no credentials of Google Cloud: run gcloud auth application-default login."
+            raise UserError(sentence) from None
+
+    def _schedules(self, name: str) -> list[aiplatform.PipelineJobSchedule]:
+        listed = aiplatform.PipelineJobSchedule.list(filter=f'display_name="{_display_name(name)}"', **self._names)
+        return [schedule for schedule in listed if schedule.display_name == _display_name(name)]
+
+
+def _display_name(name: str) -> str:
+    return f"steam-recsys {name}"
+
+
+def _follow(job: aiplatform.PipelineJob) -> str:
+    with contextlib.suppress(RuntimeError):  # how the client reports a run that failed; the state says so too
+        job.wait()
+    return str(job.state.name).removeprefix(_PREFIX)
+
+
+def _status(error: Exception) -> int | None:
+    if isinstance(error, GoogleAPICallError):
+        return int(error.code) if error.code else None
+    return 503 if isinstance(error, requests.ConnectionError) else None

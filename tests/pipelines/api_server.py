@@ -1,0 +1,83 @@
+"""An HTTP server on loopback that answers as a platform's API would, and remembers what it was asked."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+
+@dataclass
+class Request:
+    """One request: method, path, the query's first values, the token, and the body, as JSON where it is some."""
+
+    method: str
+    path: str
+    query: dict[str, str]
+    authorization: str | None
+    body: Any
+
+
+Answer = tuple[int, Any]
+"""Status and body."""
+
+
+@dataclass
+class Api:
+    """What was asked, and what is answered: by `answer`, unless `failures` holds statuses to fail with first."""
+
+    answer: Callable[[Request], Answer]
+    url: str = ""
+    requests: list[Request] = field(default_factory=list)
+    failures: dict[str, list[int]] = field(default_factory=dict)
+    """By method."""
+
+    def asked(self, method: str, ending: str) -> list[Request]:
+        """The requests of a method to paths with an ending."""
+        return [each for each in self.requests if each.method == method and each.path.endswith(ending)]
+
+
+@contextmanager
+def serving(answer: Callable[[Request], Answer]) -> Iterator[Api]:
+    """Serve until the context ends."""
+    api = Api(answer)
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def respond(self) -> None:
+            raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            is_json = "json" in self.headers.get("Content-Type", "") and raw
+            address = urlsplit(self.path)
+            query = {key: values[0] for key, values in parse_qs(address.query).items()}
+            body = json.loads(raw) if is_json else raw
+            request = Request(self.command, address.path, query, self.headers.get("Authorization"), body)
+            api.requests.append(request)
+            failures = api.failures.get(self.command, [])
+            if failures:
+                status, body = failures.pop(0), {"error": {"message": "no such luck", "code": 0}}
+            else:
+                status, body = api.answer(request)
+            content = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_POST = do_DELETE = do_PATCH = respond
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    api.url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield api
+    finally:
+        server.shutdown()
+        server.server_close()

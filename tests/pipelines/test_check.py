@@ -1,0 +1,79 @@
+import pytest
+
+import compile as command
+from components.shared.errors import UserError
+from pipelines import check
+from pipelines.catalogue import compile_pipelines
+from pipelines.check import check_no_secrets, check_parameters, graph, image_states
+from pipelines.target import TARGETS, Target
+from tests.pipelines.golden_copies import GOLDEN
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_target_is_in_order_as_it_comes(target, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PATH", "")  # no docker, so images are not looked for
+    command.main(["--target", target, "--output", str(tmp_path), "--check"])
+    assert f"compile.py: the target {target} is in order" in capsys.readouterr().out
+
+
+def test_a_parameter_of_no_pipeline_or_of_another_type_is_refused(monkeypatch):
+    monkeypatch.setenv("STEAM_RECSYS_PARAMETERS__STOER", "gs://bucket/store")
+    with pytest.raises(UserError, match="No pipeline has the parameter stoer of the target vertex: they have database"):
+        check_parameters(Target.load("vertex"))
+    monkeypatch.delenv("STEAM_RECSYS_PARAMETERS__STOER")
+    monkeypatch.setenv("STEAM_RECSYS_PARAMETERS__SEED", "many")
+    with pytest.raises(UserError, match="The parameter seed of the target vertex is 'many': it must be Integer"):
+        check_parameters(Target.load("vertex"))
+
+
+def test_a_secret_of_the_environment_that_stands_in_the_yaml_is_found(tmp_path, monkeypatch):
+    compiled = compile_pipelines(Target.load("vertex"), tmp_path)
+    check_no_secrets(compiled)
+    monkeypatch.setenv("SHOP_PASSWORD", "hush-hush-hush")
+    compiled[0].write_text(compiled[0].read_text() + "# hush-hush-hush")
+    with pytest.raises(UserError, match=r"The value of SHOP_PASSWORD stands in .*: name the secret there") as refused:
+        check_no_secrets(compiled)
+    assert "hush-hush" not in str(refused.value)
+
+
+def test_a_url_with_a_password_in_the_yaml_is_found(tmp_path):
+    path = tmp_path / "training.yaml"
+    path.write_text("source: postgresql://ann:hush@db/shop")
+    with pytest.raises(UserError, match="A URL with a password stands in"):
+        check_no_secrets([path])
+
+
+def test_an_image_that_is_missing_stops_the_check(monkeypatch, tmp_path):
+    monkeypatch.setattr(check.shutil, "which", lambda name: "/usr/bin/docker")
+    monkeypatch.setattr(check, "_asked", lambda *command: "no such manifest: x")
+    assert {state for _, state in image_states(Target.load("vertex"))} == {"is missing"}
+    with pytest.raises(UserError, match="is not in its registry: run make push REGISTRY="):
+        command.check(Target.load("vertex"), [])
+
+
+@pytest.mark.parametrize(
+    ("answers", "state"),
+    [
+        ({"image": ""}, "is on this machine"),
+        ({"image": "no such image", "manifest": ""}, "is in its registry"),
+        ({"image": "no such image", "manifest": "connection refused"}, "its registry is silent"),
+    ],
+)
+def test_an_image_may_be_here_or_there_or_out_of_reach(answers, state, monkeypatch):
+    monkeypatch.setattr(check.shutil, "which", lambda name: "/usr/bin/docker")
+    monkeypatch.setattr(check, "_asked", lambda docker, kind, *command: answers[kind])
+    assert {found for _, found in image_states(Target.load("vertex"))} == {state}
+
+
+def test_a_graph_names_tasks_in_order_with_what_they_wait_for():
+    assert graph(GOLDEN / "vertex" / "inference.yaml") == [
+        "inference",
+        "  Recommend and publish",
+        "    Extract a snapshot",
+        "    Validate it (after extract)",
+        "    Plan the shards (after extract, validate)",
+        "    Shards (after extract, make-plan; for each of a list)",
+        "      Predict a shard",
+        "    Publish (after for-loop-2, make-plan)",
+        "  Record the outcome (after exit-handler-1; whatever happens)",
+    ]

@@ -1,0 +1,172 @@
+"""The real client of Vertex AI against a server on loopback."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import aiplatform
+from google.cloud.aiplatform import initializer
+from google.cloud.aiplatform.utils import gcs_utils
+
+from components.shared.errors import UserError
+from pipelines import platform
+from pipelines.target import Target
+from pipelines.vertex import VertexPipelines
+from tests.pipelines.api_server import Answer, Api, Request, serving
+from tests.pipelines.golden_copies import GOLDEN
+
+EMPTY = "type.googleapis.com/google.protobuf.Empty"
+LOCATION = "projects/my-project/locations/europe-west1"
+PIPELINE = GOLDEN / "vertex" / "training.yaml"
+PARAMETERS = {"source": "sm://projects/p/secrets/s/versions/1", "store": "gs://bucket/store", "seed": 7}
+
+
+class Vertex:
+    """As much of Vertex AI as the client asks of it."""
+
+    def __init__(self) -> None:
+        self.schedules: dict[str, dict] = {}
+        self.state = "PIPELINE_STATE_SUCCEEDED"
+
+    def answer(self, request: Request) -> Answer:
+        match request.method, request.path.rpartition("/")[2]:
+            case "POST", "pipelineJobs":
+                return 200, {
+                    "name": f"{LOCATION}/pipelineJobs/run-1",
+                    **request.body,
+                    "state": "PIPELINE_STATE_PENDING",
+                }
+            case "GET", "run-1":
+                return 200, {"name": f"{LOCATION}/pipelineJobs/run-1", "state": self.state}
+            case "POST", "schedules":
+                name = f"{LOCATION}/schedules/{len(self.schedules) + 1}"
+                self.schedules[name] = {"name": name, **request.body}
+                return 200, self.schedules[name]
+            case "GET", "schedules":
+                return 200, {"schedules": list(self.schedules.values())}
+            case "DELETE", _:
+                self.schedules.pop(request.path.removeprefix("/v1/"))
+                return 200, {"name": f"{LOCATION}/operations/1", "done": True, "response": {"@type": EMPTY}}
+        return 404, {"error": {"message": f"no {request.path}"}}
+
+
+@pytest.fixture
+def vertex() -> Vertex:
+    return Vertex()
+
+
+@pytest.fixture
+def api(vertex: Vertex, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("STEAM_RECSYS_VERTEX__PROJECT", "my-project")
+    monkeypatch.setenv("STEAM_RECSYS_VERTEX__REGION", "europe-west1")
+    monkeypatch.setenv("STEAM_RECSYS_VERTEX__STAGING_BUCKET", "gs://staging")
+    monkeypatch.setenv("STEAM_RECSYS_VERTEX__SERVICE_ACCOUNT", "pipelines@my-project.iam.gserviceaccount.com")
+    monkeypatch.setenv("STEAM_RECSYS_VERTEX__NETWORK", "projects/1/global/networks/shop")
+    monkeypatch.setenv("STEAM_RECSYS_VERTEX__ENCRYPTION_KEY", "projects/p/locations/l/keyRings/r/cryptoKeys/k")
+    # Before each submission the client looks whether the bucket is the project's own, which another service knows.
+    monkeypatch.setattr(gcs_utils, "create_gcs_bucket_for_pipeline_artifacts_if_it_does_not_exist", lambda **_: None)
+    with serving(vertex.answer) as api:
+        aiplatform.init(api_transport="rest", api_endpoint=api.url, credentials=AnonymousCredentials())
+        yield api
+    initializer.global_config.__init__()  # forget the server
+
+
+@pytest.fixture
+def pipelines(api: Api) -> VertexPipelines:
+    return VertexPipelines(Target.load("vertex"))
+
+
+def test_a_submission_carries_the_whole_pipeline_its_parameters_and_the_settings(
+    pipelines: VertexPipelines, api: Api
+) -> None:
+    submitted = pipelines.submit(PIPELINE, PARAMETERS)
+    assert submitted.url.startswith("https://console.cloud.google.com/vertex-ai/locations/europe-west1/pipelines/runs/")
+    (request,) = api.asked("POST", "/pipelineJobs")
+    assert request.path == f"/v1/{LOCATION}/pipelineJobs"
+    body = request.body
+    executors = body["pipelineSpec"]["deploymentSpec"]["executors"]
+    assert executors["exec-train"]["container"]["image"] == "localhost/steam-recsys/model:CONTENT"
+    assert executors["exec-train"]["container"]["resources"]["memoryLimit"] == 32
+    assert body["runtimeConfig"]["parameterValues"] == PARAMETERS
+    assert body["runtimeConfig"]["gcsOutputDirectory"] == "gs://staging/pipeline-root"
+    assert body["runtimeConfig"]["failurePolicy"] in ("PIPELINE_FAILURE_POLICY_FAIL_FAST", 2)
+    assert body["serviceAccount"] == "pipelines@my-project.iam.gserviceaccount.com"
+    assert body["network"] == "projects/1/global/networks/shop"
+    assert body["encryptionSpec"]["kmsKeyName"] == "projects/p/locations/l/keyRings/r/cryptoKeys/k"
+    assert body["labels"]["app"] == "steam-recsys"
+    assert "platforms" not in json.dumps(body)
+
+
+def test_a_run_is_followed_to_its_end(pipelines: VertexPipelines, vertex: Vertex, monkeypatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    pipelines.submit(PIPELINE, PARAMETERS).wait()
+    vertex.state = "PIPELINE_STATE_FAILED"
+    with pytest.raises(UserError, match=r"The run ended as FAILED: see https://console.cloud.google.com/"):
+        pipelines.submit(PIPELINE, PARAMETERS).wait()
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_refusal_that_passes_is_tried_again_under_the_same_id(
+    status: int, pipelines: VertexPipelines, api: Api, monkeypatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    api.failures["POST"] = [status, status]
+    pipelines.submit(PIPELINE, PARAMETERS)
+    assert len(api.asked("POST", "/pipelineJobs")) == 3
+
+
+@pytest.mark.parametrize(
+    ("status", "sentence"),
+    [
+        (400, "Vertex AI refused the request .*no such luck.*: correct the settings or the parameters"),
+        (403, "Vertex AI does not allow this .*: grant the account the role that is missing"),
+        (404, "Vertex AI does not know what was named .*: correct the settings"),
+        (409, "Vertex AI has something of that name already .*: submit again"),
+    ],
+)
+def test_another_refusal_gets_one_sentence_and_is_not_tried_again(
+    status: int, sentence: str, pipelines: VertexPipelines, api: Api
+) -> None:
+    api.failures["POST"] = [status]
+    with pytest.raises(UserError, match=sentence) as refused:
+        pipelines.submit(PIPELINE, PARAMETERS)
+    assert "\n" not in str(refused.value)
+    assert len(api.asked("POST", "/pipelineJobs")) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "sentence"),
+    [(429, "has no room for another request now .*: try again later"), (503, "cannot be reached or does not answer")],
+)
+def test_a_refusal_that_does_not_pass_gets_one_sentence(
+    status: int, sentence: str, pipelines: VertexPipelines, api: Api, monkeypatch
+) -> None:
+    monkeypatch.setattr(platform, "RETRY_SECONDS", 0.1)
+    api.failures["POST"] = [status] * 50
+    with pytest.raises(UserError, match=f"Vertex AI {sentence}"):
+        pipelines.submit(PIPELINE, PARAMETERS)
+
+
+def test_a_schedule_is_replaced_by_the_next_and_removed(pipelines: VertexPipelines, api: Api, vertex: Vertex) -> None:
+    pipelines.schedule(PIPELINE, PARAMETERS, "0 3 * * 1")
+    pipelines.schedule(GOLDEN / "vertex" / "inference.yaml", {}, "0 5 * * *")
+    pipelines.schedule(PIPELINE, PARAMETERS, "0 4 * * 1")
+    left = {schedule["displayName"]: schedule for schedule in vertex.schedules.values()}
+    assert set(left) == {"steam-recsys training", "steam-recsys inference"}
+    assert len(vertex.schedules) == 2
+    training = left["steam-recsys training"]
+    assert training["cron"] == "TZ=UTC 0 4 * * 1"
+    job = training["createPipelineJobRequest"]["pipelineJob"]
+    assert job["runtimeConfig"]["parameterValues"] == PARAMETERS
+    assert job["serviceAccount"] == "pipelines@my-project.iam.gserviceaccount.com"
+    assert pipelines.unschedule("training") == 1
+    assert pipelines.unschedule("training") == 0
+    assert [schedule["displayName"] for schedule in vertex.schedules.values()] == ["steam-recsys inference"]
+
+
+def test_a_missing_setting_is_named_with_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("STEAM_RECSYS_VERTEX__PROJECT", raising=False)
+    with pytest.raises(UserError, match="vertex has no project: set STEAM_RECSYS_VERTEX__PROJECT"):
+        VertexPipelines(Target.load("vertex"))
