@@ -1,7 +1,10 @@
 """The compiled YAML of each target, as it was reviewed. `make golden` writes it anew."""
 
 import pytest
+import yaml
+from google.protobuf import json_format
 from kfp import components
+from kfp.pipeline_spec import pipeline_spec_pb2
 
 from pipelines.catalogue import PIPELINES, compile_pipelines
 from pipelines.target import TARGETS, Target
@@ -19,6 +22,24 @@ def test_each_target_compiles_to_its_golden_copy_byte_for_byte(target, tmp_path)
 def test_every_golden_copy_loads_as_a_component(target, name):
     loaded = components.load_component_from_file(str(GOLDEN / target / f"{name}.yaml"))
     assert loaded.name == name
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", PIPELINES)
+def test_every_golden_copy_is_the_pipeline_spec_that_platforms_parse(target, name):
+    documents = list(yaml.safe_load_all((GOLDEN / target / f"{name}.yaml").read_text()))
+    parsed = json_format.ParseDict(documents[0], pipeline_spec_pb2.PipelineSpec())
+    assert parsed.pipeline_info.name == name
+    assert len(documents) == (2 if target == "kubeflow" else 1)
+    for document in documents[1:]:
+        json_format.ParseDict(document, pipeline_spec_pb2.PlatformSpec())
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_vertexs_yaml_has_nothing_that_vertex_rejects(name):
+    content = (GOLDEN / "vertex" / f"{name}.yaml").read_text()
+    for rejected in ("platforms:", "valueFromOneof", "workspace", "pvcMount"):
+        assert rejected not in content
 
 
 @pytest.mark.parametrize("name", PIPELINES)
