@@ -18,7 +18,9 @@ def training_pipeline(target: Target) -> GraphComponent:
     """The pipeline for a target."""
 
     @dsl.pipeline(name="training", display_name="Train and promote")
-    def training(source: str = "env:DATABASE_URL", store: str = "local/store", seed: int = 0) -> None:
+    def training(
+        source: str = "env:DATABASE_URL", store: str = "local/store", registry: str = "", seed: int = 0
+    ) -> None:
         """1. Extract a snapshot. 2. Validate it. 3. Train. 4. Evaluate against baselines and champion. 5. Promote.
 
         Whatever happens, the run's outcome is recorded.
@@ -26,6 +28,7 @@ def training_pipeline(target: Target) -> GraphComponent:
         Args:
             source: reference to the URL of the shop's database.
             store: where models, predictions and journals are kept.
+            registry: where champions are registered beside the store: nowhere, or vertex://PROJECT/LOCATION.
             seed: of everything random; equal seeds make equal models.
         """
         run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
@@ -47,7 +50,9 @@ def training_pipeline(target: Target) -> GraphComponent:
             target.data(evaluated, "Evaluate")
 
             with dsl.If(evaluated.outputs["Output"] == True, name="Better"):  # noqa: E712 - KFP overloads ==
-                promoted = promote(model=model, evaluation=evaluated.outputs["evaluation"], store=store, run=run)
-                target.data(promoted, "Promote")
+                promoted = promote(
+                    model=model, evaluation=evaluated.outputs["evaluation"], registry=registry, store=store, run=run
+                )
+                target.model(promoted, "Promote")
 
     return training

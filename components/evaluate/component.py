@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.shared.images import DATA_IMAGE
+from components.shared.images import DATA_IMAGE, MODEL_IMAGE
 
 
 @dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
@@ -28,11 +28,13 @@ def evaluate(
     return evaluated.verdict.promote
 
 
-@dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
-def promote(model: dsl.Input[dsl.Model], evaluation: dsl.Input[dsl.Artifact], store: str, run: str) -> str:
+@dsl.component(base_image=MODEL_IMAGE, install_kfp_package=False)
+def promote(
+    model: dsl.Input[dsl.Model], evaluation: dsl.Input[dsl.Artifact], registry: str, store: str, run: str
+) -> str:
     """The challenger → champion. Returns its version."""
     from components.evaluate.promotion import promote as make_champion
     from components.shared.stage import stage
 
     with stage("promote", store, run):
-        return make_champion(store, model.path, evaluation.path)
+        return make_champion(store, model.path, evaluation.path, registry)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from components.evaluate.evaluation import CHALLENGER, Evaluation
+from components.evaluate.registry import open_registry
 from components.shared.console import log
 from components.shared.errors import UserError
-from components.shared.model_store import add_model, model_version, move_champion
+from components.shared.model_store import model_version
 
 
-def promote(store: str, model: str | Path, evaluation: str | Path) -> str:
+def promote(store: str, model: str | Path, evaluation: str | Path, registry: str = "") -> str:
     """Copy a model into the store and make it the champion, if its evaluation allows that; the champion's version.
 
     It can be repeated, also after a crash half-way: the copy is whole or not there, and the pointer moves last.
@@ -19,6 +20,7 @@ def promote(store: str, model: str | Path, evaluation: str | Path) -> str:
         store: the model store.
         model: the model's folder.
         evaluation: the file that `Evaluation.write` wrote for this model.
+        registry: where models are registered beside the store: nowhere, or vertex://PROJECT/LOCATION.
 
     Raises:
         UserError: the gate refused the model, the evaluation is another model's, or the champion is no longer the one
@@ -30,8 +32,9 @@ def promote(store: str, model: str | Path, evaluation: str | Path) -> str:
         raise UserError(f"Model {evaluated.version} did not pass the gate and stays out of {store}: {refused}")
     if (version := model_version(model)) != evaluated.version:
         raise UserError(f"{evaluation} is about model {evaluated.version}, not {version}: evaluate {model} first.")
-    add_model(store, model, evaluation)
+    models = open_registry(store, registry)
     metrics = {name: figure.mean for name, figure in evaluated.figures[CHALLENGER].items()}
-    champion = move_champion(store, evaluated.version, expected=evaluated.champion, metrics=metrics)
-    log("promote", f"champion {champion.version}, before it {champion.previous or 'none'}")
-    return champion.version
+    models.add(model, evaluation, metrics)
+    before = models.make_champion(evaluated.version, evaluated.champion, metrics)
+    log("promote", f"champion {evaluated.version}, before it {before or 'none'}")
+    return evaluated.version

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 
 @dataclass
@@ -54,7 +54,7 @@ def serving(answer: Callable[[Request], Answer]) -> Iterator[Api]:
             address = urlsplit(self.path)
             query = {key: values[0] for key, values in parse_qs(address.query).items()}
             body = json.loads(raw) if is_json else raw
-            request = Request(self.command, address.path, query, self.headers.get("Authorization"), body)
+            request = Request(self.command, unquote(address.path), query, self.headers.get("Authorization"), body)
             api.requests.append(request)
             failures = api.failures.get(self.command, [])
             if failures:

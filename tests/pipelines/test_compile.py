@@ -40,7 +40,7 @@ def test_an_unknown_parameter_is_refused_with_those_there_are():
     sentence = refused("--target", "local", "--submit", "training", "--param", "sed=1")
     assert sentence == (
         "compile.py: The pipeline training has no parameter sed: it takes source (String), store (String), "
-        "seed (Integer)."
+        "registry (String), seed (Integer)."
     )
 
 
