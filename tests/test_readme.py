@@ -6,6 +6,7 @@ import re
 import secrets
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import psycopg2
@@ -19,23 +20,25 @@ OWN_DATABASE = "postgresql://user:password@host:5432/shop"
 
 
 @pytest.fixture(scope="module")
-def copy(tmp_path_factory):
+def copy():
     """A copy of the files that git has or would take, with the installed environment."""
-    folder = tmp_path_factory.mktemp("readme") / "my python3 shop"  # a path that is not easy on shells
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-    )
-    for name in filter(None, listed.stdout.decode().split("\0")):
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
-    (folder / ".venv").symlink_to(ROOT / ".venv")
-    write_synthetic(folder / "my-shop", reviews=4_000, games=60, seed=1)
-    yield folder
-    subprocess.run(["make", "stop"], cwd=folder, check=True)
+    # Not in pytest's own folder: another session may close that to the database's system user.
+    with tempfile.TemporaryDirectory(prefix="steam-recsys-readme-") as root:
+        folder = Path(root) / "my python3 shop"  # a path that is not easy on shells
+        listed = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT,
+            capture_output=True,
+            check=True,
+        )
+        for name in filter(None, listed.stdout.decode().split("\0")):
+            if (ROOT / name).is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, folder / name)
+        (folder / ".venv").symlink_to(ROOT / ".venv")
+        write_synthetic(folder / "my-shop", reviews=4_000, games=60, seed=1)
+        yield folder
+        subprocess.run(["make", "stop"], cwd=folder, check=True)
 
 
 def run(copy: Path, block: str) -> str:
