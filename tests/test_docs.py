@@ -1,0 +1,30 @@
+"""The pages in `docs/` against the code that they speak of."""
+
+import re
+from pathlib import Path
+
+from pipelines.target import Kubeflow, Target, TaskSettings, Vertex
+
+ROOT = Path(__file__).parents[1]
+TARGETS = (ROOT / "docs" / "targets.md").read_text()
+TESTS = {
+    name for path in (ROOT / "tests").rglob("test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
+}
+
+
+def test_every_setting_is_documented():
+    for settings in (Target, TaskSettings, Vertex, Kubeflow):
+        for key in settings.model_fields:
+            named = f"`{key}`" in TARGETS or f"`[{key}]`" in TARGETS or f"`[{key}." in TARGETS
+            assert named or key == "name", f"{settings.__name__}.{key}"
+
+
+def test_every_test_that_a_page_names_is_there():
+    named = {name for page in (ROOT / "docs").glob("*.md") for name in re.findall(r"`(test_\w+)`", page.read_text())}
+    assert named
+    assert named <= TESTS
+
+
+def test_every_settings_file_says_what_it_is_for():
+    for path in (ROOT / "pipelines" / "targets").glob("*.toml"):
+        assert path.read_text().startswith("# "), path.name
