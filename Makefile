@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed-$(shell cat requirements/dev.txt requirements/uv
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-docker test lint user psql stop images push golden lock clean
+.PHONY: help setup demo demo-docker test lint user psql stop images push kind-up kind-demo kind-down golden lock clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -59,6 +59,15 @@ images: setup ## Build the stages' images; REGISTRY=name, CUDA=1, BUILD="options
 
 push: setup ## Build the images and push them to REGISTRY=name
 	@$(BIN)/python -m containers push $(if $(REGISTRY),--registry "$(REGISTRY)") $(BUILD)
+
+kind-up: images ## Create a kind cluster with Kubeflow Pipelines, PostgreSQL and the images
+	@deploy/kubeflow/kind-up.sh
+
+kind-demo: setup ## Run the pipelines on the kind cluster
+	@deploy/kubeflow/kind-demo.sh
+
+kind-down: ## Remove the kind cluster
+	@deploy/kubeflow/kind-down.sh
 
 golden: setup ## Write the golden copies of the compiled pipelines anew, to be reviewed as a diff
 	@$(BIN)/python -m tests.pipelines.golden_copies

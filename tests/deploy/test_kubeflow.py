@@ -1,0 +1,117 @@
+"""The manifests and scripts for Kubeflow, as far as they can be checked without a cluster."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+import yaml
+
+import compile as command
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy" / "kubeflow"
+SCRIPTS = sorted(DEPLOY.glob("*.sh"))
+MANIFESTS = [
+    document
+    for path in sorted((DEPLOY / "base").glob("*.yaml"))
+    if path.name != "kustomization.yaml"
+    for document in yaml.safe_load_all(path.read_text())
+]
+KUBERNETES_VERSION = "1.33.0"
+MEMORY_OF_KFP_GB = 4.0
+UNITS = {"Mi": 2**20, "Gi": 2**30}
+
+
+def pods() -> list[dict]:
+    return [
+        document["spec"] if document["kind"] == "Pod" else document["spec"]["template"]["spec"]
+        for document in MANIFESTS
+        if document["kind"] in ("Pod", "StatefulSet", "Deployment", "Job")
+    ]
+
+
+@pytest.mark.parametrize(
+    "document", MANIFESTS, ids=lambda document: f"{document['kind']} {document['metadata']['name']}"
+)
+def test_every_manifest_is_what_kubernetes_takes(document: dict) -> None:
+    kubernetes_validate.validate(document, KUBERNETES_VERSION, strict=True)
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="there is no kubectl on the PATH")
+def test_the_kustomization_builds_with_namespace_labels_and_pinned_images() -> None:
+    built = subprocess.run(["kubectl", "kustomize", str(DEPLOY / "base")], capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    documents = list(yaml.safe_load_all(built.stdout))
+    assert len(documents) == len(MANIFESTS)
+    for document in documents:
+        assert document["metadata"]["namespace"] == "kubeflow"
+        assert document["metadata"]["labels"]["app.kubernetes.io/part-of"] == "steam-recsys"
+        kubernetes_validate.validate(document, KUBERNETES_VERSION, strict=True)
+    images = re.findall(r"image: (\S+)", built.stdout)
+    assert images
+    assert all(re.fullmatch(r"postgres:\d+\.\d+-bookworm", image) for image in images)
+
+
+def test_every_container_runs_without_root_and_within_limits() -> None:
+    for pod in pods():
+        assert pod["securityContext"]["runAsNonRoot"]
+        assert not pod["automountServiceAccountToken"]
+        for container in pod["containers"]:
+            assert container["securityContext"]["readOnlyRootFilesystem"]
+            assert not container["securityContext"]["allowPrivilegeEscalation"]
+            assert set(container["resources"]["limits"]) == {"cpu", "memory"}
+
+
+def test_the_requests_fit_a_laptop_of_16_gb_with_kubeflow_and_the_largest_task() -> None:
+    settings = command.Target.load("kubeflow")
+    largest = max(int(settings.settings_of(task).memory.removesuffix("G")) for task in ("default", "train", "predict"))
+    texts = [container["resources"]["requests"]["memory"] for pod in pods() for container in pod["containers"]]
+    own = sum(int(text[:-2]) * UNITS[text[-2:]] for text in texts) / 1e9
+    assert own + settings.parallelism * largest + MEMORY_OF_KFP_GB < 16
+
+
+def test_names_of_secret_and_claim_are_those_of_the_settings() -> None:
+    settings = command.Target.load("kubeflow").kubeflow
+    claims = {document["metadata"]["name"] for document in MANIFESTS if document["kind"] == "PersistentVolumeClaim"}
+    assert claims == {settings.store_claim}
+    script = (DEPLOY / "kind-up.sh").read_text()
+    assert f"create secret generic {settings.secret} " in script
+    assert "DATABASE_URL=" in script
+
+
+def test_no_secret_stands_in_any_file() -> None:
+    assert not [document for document in MANIFESTS if document["kind"] == "Secret"]
+    for path in DEPLOY.rglob("*"):
+        if path.is_file():
+            assert not re.search(r"://\w+:(?!\$)\w+@", path.read_text()), path
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+def test_scripts_are_clean(script: Path) -> None:
+    shellcheck = Path(sys.executable).parent / "shellcheck"
+    done = subprocess.run([shellcheck, str(script)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert script.stat().st_mode & 0o111
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+def test_scripts_say_what_to_install(script: Path, tmp_path: Path) -> None:
+    for name in ("bash", "dirname"):
+        (tmp_path / name).symlink_to(shutil.which(name))
+    done = subprocess.run([str(script)], env={"PATH": str(tmp_path)}, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert re.fullmatch(r"kind-\w+: \w+ is not on the PATH: install .+\.\n", done.stderr)
+
+
+def test_the_commands_of_page_and_scripts_exist() -> None:
+    texts = [(ROOT / "docs" / "kubeflow.md").read_text(), *(script.read_text() for script in SCRIPTS)]
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    options = set(command._parser()._option_string_actions)
+    for text in texts:
+        assert {name for name in re.findall(r"make ([a-z-]+)\b", text) if name != "a"} <= targets
+        for line in re.findall(r"compile\.py (.*)", text):
+            assert set(re.findall(r"--[a-z]+", line)) <= options
