@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from components.evaluate.evaluation import CHALLENGER, CHAMPION
 from components.shared.errors import UserError
+from components.shared.google_cloud import service_client
 from components.shared.model_store import add_model, model_version, move_champion
 from components.shared.storage import BUCKET
 
@@ -68,25 +68,35 @@ class VertexRegistry:
         self._store = store
         self._parent = f"projects/{project}/locations/{location}"
         self._model = f"{self._parent}/models/{MODEL}"
-        self._client = _client(location)
+        # Slow to import, and needed on Google Cloud only.
+        from google.cloud.aiplatform_v1 import ModelServiceClient
+
+        with _in_sentences():
+            host = f"{location}-aiplatform.googleapis.com"
+            self._client = service_client(ModelServiceClient, ENDPOINT_VARIABLE, host)
 
     def add(self, model: str | Path, evaluation: str | Path, metrics: Mapping[str, float]) -> None:
         """See `ModelRegistry.add`: the SavedModel and the metrics go along."""
         self._store.add(model, evaluation, metrics)
         version = model_version(model)
         with _in_sentences():
-            if self._number(version) is None:
-                self._upload(version, metrics)
+            numbers = self._numbers()
+            number = numbers.get(version) or self._upload(version, first=not numbers)
+            name = f"{self._model}@{number}"
+            if not list(self._client.list_model_evaluations(parent=name)):
+                evaluated = {"display_name": version, "metrics": dict(metrics)}
+                self._client.import_model_evaluation(parent=name, model_evaluation=evaluated)
 
     def make_champion(self, version: str, expected: str | None, metrics: Mapping[str, float]) -> str | None:
         """See `ModelRegistry.make_champion`: the store's pointer first, which only one of two runs can move."""
         previous = self._store.make_champion(version, expected, metrics)
         with _in_sentences():
-            name = f"{self._model}@{self._number(version)}"
+            name = f"{self._model}@{self._numbers()[version]}"
             self._client.merge_version_aliases(name=name, version_aliases=[CHAMPION, f"-{CHALLENGER}"])
         return previous
 
-    def _upload(self, version: str, metrics: Mapping[str, float]) -> None:
+    def _upload(self, version: str, *, first: bool) -> str:
+        """Register a version of the model, or the model with its first version; the version's number."""
         model = {
             "display_name": MODEL,
             "description": "Two-tower retrieval model: a user's history to games.",
@@ -95,18 +105,11 @@ class VertexRegistry:
             "artifact_uri": f"{self._store.store.rstrip('/')}/models/{version}/saved_model",
             "labels": {"app": MODEL},
         }
-        request: dict[str, Any] = {"parent": self._parent, "model": model}
-        request |= {"parent_model": self._model} if self._versions() else {"model_id": MODEL}
-        uploaded = self._client.upload_model(request=request).result()
-        self._client.import_model_evaluation(
-            parent=f"{self._model}@{uploaded.model_version_id}",
-            model_evaluation={"display_name": version, "metrics": dict(metrics)},
-        )
+        named = {"model_id": MODEL} if first else {"parent_model": self._model}
+        uploaded = self._client.upload_model(request={"parent": self._parent, "model": model, **named}).result()
+        return str(uploaded.model_version_id)
 
-    def _number(self, version: str) -> str | None:
-        return self._versions().get(version)
-
-    def _versions(self) -> dict[str, str]:
+    def _numbers(self) -> dict[str, str]:
         """Vertex AI's numbers by our versions; empty where the model is not there yet."""
         from google.api_core.exceptions import NotFound
 
@@ -115,20 +118,6 @@ class VertexRegistry:
         except NotFound:
             return {}
         return {model.version_description: model.version_id for model in listed}
-
-
-def _client(location: str) -> Any:
-    # Slow to import, and needed on Google Cloud only.
-    from google.auth.credentials import AnonymousCredentials
-    from google.cloud.aiplatform_v1 import ModelServiceClient
-
-    endpoint = os.environ.get(ENDPOINT_VARIABLE)
-    if endpoint is None:
-        return ModelServiceClient(client_options={"api_endpoint": f"{location}-aiplatform.googleapis.com"})
-    options: dict[str, Any] = {"client_options": {"api_endpoint": endpoint}, "transport": "rest"}
-    if endpoint.startswith("http://"):  # no credentials go over the network in the clear
-        options["credentials"] = AnonymousCredentials()
-    return ModelServiceClient(**options)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -78,14 +78,12 @@ def ingest(
 @contextmanager
 def _raw_folder(raw: str) -> Iterator[Path]:
     """The raw files' folder, on this machine."""
-    if is_huggingface(raw):
-        folder = download(raw)
-        check_folder(folder)
-        yield folder
-        return
-    with open_folder(raw).fetched("") as folder:
-        check_folder(folder)
-        yield folder
+    with nullcontext(download(raw)) if is_huggingface(raw) else open_folder(raw).fetched("") as folder:
+        try:
+            check_folder(folder)
+            yield folder
+        except UserError as error:  # who named a bucket knows nothing of where its files are on this machine
+            raise UserError(str(error).replace(str(folder), raw.rstrip("/"))) from None
 
 
 def check_parameters(year: int | None, max_rejected_share: float) -> None:

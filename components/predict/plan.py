@@ -21,7 +21,7 @@ from components.shared.errors import UserError
 from components.shared.interactions import UNDATED, load_interactions
 from components.shared.model_store import champion
 from components.shared.popularity import popularity, recent_popularity
-from components.shared.predictions import CATALOGUE, POPULAR, predictions_uri
+from components.shared.predictions import CATALOGUE_FILE, POPULAR_FILE, predictions_uri
 from components.shared.snapshot import Snapshot
 from components.shared.storage import open_folder
 
@@ -89,8 +89,8 @@ def plan_predictions(snapshot: str | Path, store: str, users_per_shard: int) -> 
     recent = recent_popularity(positions, interactions.days, as_of, games.num_rows)
     total = popularity(positions, games.num_rows)
     folder = open_folder(predictions_uri(store, plan.version))
-    folder.write(CATALOGUE, _parquet(games.append_column("popularity", pa.array(recent))))
-    folder.write(POPULAR, _parquet(fallback_lists(games, opened.table("rankings"), recent, total)))
+    folder.write(CATALOGUE_FILE, _parquet(games.append_column("popularity", pa.array(recent))))
+    folder.write(POPULAR_FILE, _parquet(fallback_lists(games, opened.table("rankings"), recent, total)))
     log("plan", f"publication {plan.version}: model {model_version}, {len(plan.shards)} shards of users")
     return plan
 

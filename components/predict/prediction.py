@@ -18,7 +18,7 @@ from components.predict.recommender import Catalogue, Recommender
 from components.shared.console import progress
 from components.shared.interactions import Ints, Longs, load_interactions
 from components.shared.model_store import stored_model
-from components.shared.predictions import CATALOGUE, predictions_uri, shard_name
+from components.shared.predictions import CATALOGUE_FILE, predictions_uri, shard_name
 from components.shared.schemas import RECOMMENDATIONS
 from components.shared.snapshot import Snapshot
 from components.shared.storage import open_folder
@@ -54,7 +54,7 @@ def predict_shard(snapshot: str | Path, store: str, plan: Plan, shard: int) -> P
     """
     folder = open_folder(predictions_uri(store, plan.version))
     opened = Snapshot.open(snapshot)
-    with folder.fetched(CATALOGUE) as path, stored_model(store, plan.model_version) as model:
+    with folder.fetched(CATALOGUE_FILE) as path, stored_model(store, plan.model_version) as model:
         games = pq.read_table(path)
         recommender = Recommender.load(model)
     game_ids = games["game_id"].to_numpy().astype(np.int32)

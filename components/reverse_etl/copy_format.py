@@ -28,11 +28,11 @@ def binary_copy(batches: Iterable[pa.RecordBatch]) -> Iterator[memoryview]:
     return chain([memoryview(_HEADER)], map(_rows, batches), [memoryview(_TRAILER)])
 
 
-def csv_copy(table: pa.Table) -> Iterator[bytes]:
+def csv_copy(table: pa.Table) -> bytes:
     """A small table in COPY's CSV format: every string in quotes, so that an empty one is not taken for a null."""
     text = io.BytesIO()
     pv.write_csv(table, text, pv.WriteOptions(include_header=False, quoting_style="needed"))
-    yield text.getvalue()
+    return text.getvalue()
 
 
 class _Lists:

@@ -12,8 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from components.shared.errors import UserError
-from components.shared.predictions import POPULAR as POPULAR_LISTS
-from components.shared.predictions import shard_name
+from components.shared.predictions import POPULAR_FILE, shard_name
 from components.shared.schemas import POPULAR, RECOMMENDATIONS
 from components.shared.storage import Folder
 
@@ -24,11 +23,10 @@ _AGAIN = "predict again"
 
 @dataclass(frozen=True)
 class Predictions:
-    """A folder of predictions: the names of the shards in `recommendations/`, in order, and of the fallback lists."""
+    """A folder of predictions, whole: the names of its shards, in order, and beside them the fallback lists."""
 
     folder: Folder
     shards: list[str]
-    popular: str = POPULAR_LISTS
 
     @classmethod
     def open(cls, folder: Folder, shards: int) -> Predictions:
@@ -39,7 +37,7 @@ class Predictions:
         """
         predictions = cls(folder, [shard_name(number) for number in range(shards)])
         there = set(folder.names(""))
-        if missing := [name for name in (*predictions.shards, predictions.popular) if name not in there]:
+        if missing := [name for name in (*predictions.shards, POPULAR_FILE) if name not in there]:
             raise UserError(f"{folder.uri}/{missing[0]} is missing, one of {shards} shards and the lists: {_AGAIN}.")
         return predictions
 

@@ -18,6 +18,7 @@ from components.shared.console import progress
 from components.shared.copying import copy_from_chunks
 from components.shared.database import Cursor
 from components.shared.errors import UserError
+from components.shared.predictions import POPULAR_FILE
 
 # Nothing that was in a table before could be lost: FREEZE is allowed because the transaction made the table. It spares
 # the vacuum that would come later, and a transaction that took its snapshot before this one ended, and reads the view
@@ -92,7 +93,7 @@ def fill(cursor: Cursor, tables: Tables, predictions: Predictions) -> tuple[int,
     """
     cursor.execute(sql.SQL(_CREATE).format(recommendations=tables.recommendations, popular=tables.popular))
     known = _known_games(cursor)
-    with predictions.folder.fetched(predictions.popular) as path:
+    with predictions.folder.fetched(POPULAR_FILE) as path:
         _copy_popular(cursor, tables, path, known)
     users = rows = 0
     for number, name in enumerate(predictions.shards, start=1):
@@ -137,7 +138,7 @@ def _copy_shard(cursor: Cursor, tables: Tables, shard: _Shard) -> int:
 def _copy_popular(cursor: Cursor, tables: Tables, path: Path, known_games: pa.Array) -> None:
     popular = read_popular(path)
     check_known(pc.unique(popular["game_id"]), known_games, path.name)
-    copy_from_chunks(cursor, sql.SQL(_COPY).format(tables.popular, sql.SQL("csv")), csv_copy(popular))
+    copy_from_chunks(cursor, sql.SQL(_COPY).format(tables.popular, sql.SQL("csv")), [csv_copy(popular)])
     try:
         cursor.execute(
             sql.SQL("ALTER TABLE {0} ADD PRIMARY KEY (genre, rank), ADD UNIQUE (genre, game_id)").format(tables.popular)

@@ -1,9 +1,9 @@
 """A publication's predictions in the store: where they are, and what the files are called."""
 
-POPULAR = "popular.parquet"
+POPULAR_FILE = "popular.parquet"
 """The fallback lists, in the schema POPULAR."""
 
-CATALOGUE = "catalogue.parquet"
+CATALOGUE_FILE = "catalogue.parquet"
 """The games with their genres and their recent popularity as of the plan."""
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
-from typing import Any
 
 from components.shared.errors import UserError
+from components.shared.google_cloud import service_client
 
 ENDPOINT_VARIABLE = "SECRET_MANAGER_ENDPOINT"
 """The environment variable that names another server than Google's, as a private endpoint's, or a test's."""
@@ -23,28 +22,18 @@ def read_secret(name: str) -> str:
     # Slow to import, and needed on Google Cloud only.
     from google.api_core.exceptions import Forbidden, GoogleAPICallError, NotFound, RetryError
     from google.auth.exceptions import GoogleAuthError
+    from google.cloud.secretmanager import SecretManagerServiceClient
+    from requests.exceptions import ConnectionError as Unreachable
 
     if not _NAME.fullmatch(name):
         raise UserError(f"sm://{name} names no secret: write it as sm://projects/P/secrets/S/versions/V.")
     try:
-        payload: bytes = _client().access_secret_version(name=name, timeout=30).payload.data
+        client = service_client(SecretManagerServiceClient, ENDPOINT_VARIABLE)
+        payload: bytes = client.access_secret_version(name=name, timeout=30).payload.data
     except NotFound:
         raise UserError(f"The secret sm://{name} does not exist: create it or correct its name.") from None
     except Forbidden:
         raise UserError(f"This account may not read sm://{name}: grant it Secret Manager Secret Accessor.") from None
-    except (GoogleAuthError, GoogleAPICallError, RetryError) as error:
+    except (GoogleAuthError, GoogleAPICallError, RetryError, Unreachable) as error:
         raise UserError(f"The secret sm://{name} cannot be read now ({type(error).__name__}): try again.") from None
     return payload.decode().strip()
-
-
-def _client() -> Any:
-    from google.auth.credentials import AnonymousCredentials
-    from google.cloud.secretmanager import SecretManagerServiceClient
-
-    endpoint = os.environ.get(ENDPOINT_VARIABLE)
-    if endpoint is None:
-        return SecretManagerServiceClient()
-    options: dict[str, Any] = {"client_options": {"api_endpoint": endpoint}, "transport": "rest"}
-    if endpoint.startswith("http://"):  # no credentials go over the network in the clear
-        options["credentials"] = AnonymousCredentials()
-    return SecretManagerServiceClient(**options)

@@ -87,8 +87,10 @@ def _time_out(record: StageRecord, title: str, store: str, run: str) -> threadin
         record.seconds = round(minutes * 60, 3)
         record.error = f"It took longer than {minutes:g} minutes: give it more resources, or raise timeout_minutes."
         log(title, f"failed: {record.error}")
-        _write(record, store, run)
-        os._exit(1)  # the stage may hang where no exception reaches it
+        try:
+            _write(record, store, run)
+        finally:
+            os._exit(1)  # the stage may hang where no exception reaches it
 
     watch = threading.Timer(min(minutes * 60, threading.TIMEOUT_MAX), give_up)
     watch.daemon = True

@@ -1,6 +1,7 @@
 """Both registries behind their one interface; Vertex AI's real client against a server on loopback."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -33,10 +34,13 @@ class Registry:
             done = {"@type": kind, "model": MODEL, "modelVersionId": number}
             return 200, {"name": "projects/p/locations/l/operations/1", "done": True, "response": done}
         if path.endswith("/evaluations:import"):
-            self.evaluations[path.split("@")[1].partition("/")[0]] = request.body["modelEvaluation"]
+            self.evaluations[_number(path)] = request.body["modelEvaluation"]
             return 200, {}
+        if path.endswith("/evaluations"):
+            found = self.evaluations.get(_number(path))
+            return 200, {"modelEvaluations": [{"name": f"{path}/1", **found}] if found else []}
         if path.endswith(":mergeVersionAliases"):
-            chosen = int(path.split("@")[1].partition(":")[0]) - 1
+            chosen = int(_number(path)) - 1
             for alias in request.body["versionAliases"]:
                 self._merge(chosen, alias)
             return 200, self.versions[chosen]
@@ -48,6 +52,11 @@ class Registry:
             added = [alias] if number == chosen and not alias.startswith("-") else []
             if not alias.startswith("-") or number == chosen:
                 version["versionAliases"] = kept + added
+
+
+def _number(path: str) -> str:
+    """The version's number in the path of a model's version."""
+    return re.split("[/:]", path.split("@")[1])[0]
 
 
 @pytest.fixture
@@ -99,6 +108,18 @@ def test_vertex_gets_each_model_once_with_its_evaluation_and_aliases(
     assert (first.get("modelId"), second.get("parentModel")) == ("steam-recsys", MODEL)
     models.add(tmp_path / "m2", tmp_path / "m2" / "evaluation.json", METRICS)
     assert len(registry.versions) == 2
+
+
+def test_a_registration_that_was_cut_short_is_completed_by_the_next(
+    api: Api, registry: Registry, bucket_store: str, tmp_path: Path
+) -> None:
+    models = open_registry(bucket_store, "vertex://p/l")
+    folder = model(tmp_path, "m1")
+    models.add(folder, folder / "evaluation.json", METRICS)
+    registry.evaluations.clear()
+    models.add(folder, folder / "evaluation.json", METRICS)
+    assert registry.evaluations["1"]["metrics"] == METRICS
+    assert len(registry.versions) == 1
 
 
 def test_a_refusal_gets_one_sentence(api: Api, bucket_store: str, tmp_path: Path) -> None:

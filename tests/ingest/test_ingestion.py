@@ -297,8 +297,11 @@ def test_raw_files_in_a_bucket_are_loaded_too(tmp_path, database, connection, bu
     for path in (tmp_path / "raw").iterdir():
         open_folder(bucket_store).put(path, path.name)
     assert ingest(bucket_store, database).inserted == 1
-    with pytest.raises(UserError, match="does not exist: give one that holds the raw layout's three CSV files"):
+    with pytest.raises(UserError, match=f"^The folder {bucket_store}/elsewhere does not exist: give one that holds"):
         ingest(f"{bucket_store}/elsewhere", database)
+    open_folder(bucket_store).write(REVIEWS.name, b"")
+    with pytest.raises(UserError, match=f"^{bucket_store}/{REVIEWS.name} is empty"):
+        ingest(bucket_store, database)
 
 
 def test_columns_may_come_in_any_order_with_others_between_and_a_byte_order_mark(tmp_path, database, connection):

@@ -56,13 +56,21 @@ def test_a_journal_that_cannot_be_written_ends_the_process_with_one_sentence(cap
     assert "[extract] failed: s3://elsewhere is neither a path nor a gs:// URI" in capsys.readouterr().out
 
 
-def test_a_stage_that_hangs_is_ended_with_one_sentence_which_is_kept(tmp_path):
+def hanging(store):
     script = (
         "import time\nfrom components.shared.stage import stage\n"
-        f"with stage('extract', {str(tmp_path)!r}, 'run-1'):\n    time.sleep(60)\n"
+        f"with stage('extract', {store!r}, 'run-1'):\n    time.sleep(60)\n"
     )
     environment = {**os.environ, "STAGE_TIMEOUT_MINUTES": "0.005"}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    return subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=30)
+
+
+def test_a_stage_that_hangs_is_ended_although_its_store_cannot_be_written():
+    assert hanging("s3://elsewhere").returncode == 1
+
+
+def test_a_stage_that_hangs_is_ended_with_one_sentence_which_is_kept(tmp_path):
+    done = hanging(str(tmp_path))
     assert done.returncode == 1
     assert "[extract] failed: It took longer than 0.005 minutes: give it more resources" in done.stdout
     (left,) = read_journal(str(tmp_path), "run-1")
