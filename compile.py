@@ -37,12 +37,12 @@ def _act(options: argparse.Namespace) -> None:
     compiled = compile_pipelines(target, options.output)
     if options.check:
         check(target, compiled)
-    pipeline = options.output / f"{name}.yaml"
     if options.schedule:
         cron = _cron(options, target)
-        print(f"compile.py: scheduled, {platform_of(target).schedule(pipeline, parameters, cron)}")
+        url = platform_of(target).schedule(options.output / f"{name}.yaml", parameters, cron)
+        print(f"compile.py: scheduled, {url}")
     elif options.submit:
-        submit(target, pipeline, parameters, options.wait)
+        submit(target, options.output / f"{name}.yaml", parameters, options.wait)
     elif not options.check:
         for path in compiled:
             print(f"compile.py: wrote {path}")

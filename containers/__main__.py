@@ -4,16 +4,14 @@ import argparse
 import sys
 
 from components.shared.errors import UserError
-from containers.images import ROLES, build, image_name, push, size_mb
-
-REGISTRY = "localhost/steam-recsys"
+from containers.images import LOCAL_REGISTRY, ROLES, build, image_name, push, size_mb
 
 
 def main() -> None:
     """Read the command line and act."""
     parser = argparse.ArgumentParser(prog="python -m containers", description="The stages' images.")
     parser.add_argument("command", choices=("build", "push", "tags"))
-    parser.add_argument("--registry", default=REGISTRY, help="the first part of the images' names (%(default)s)")
+    parser.add_argument("--registry", default=LOCAL_REGISTRY, help="the first part of the images' names (%(default)s)")
     options, build_options = parser.parse_known_args()
     if build_options and options.command == "tags":
         parser.error(f"unrecognized arguments: {' '.join(build_options)}")

@@ -20,6 +20,9 @@ from components.shared.errors import UserError
 Role = Literal["data", "model"]
 ROLES: tuple[Role, ...] = ("data", "model")
 
+LOCAL_REGISTRY = "localhost/steam-recsys"
+"""The first part of the names of images that stay on this machine."""
+
 ROOT = Path(__file__).parents[1]
 DIGESTS = ROOT / "build" / "image-digests.json"
 """What registries called the images that were pushed to them."""

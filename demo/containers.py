@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from unittest import mock
 
 import psycopg2
 from google.cloud import storage
@@ -64,7 +63,8 @@ def run_demo_in_containers(place: Place, data: Path | None) -> None:
     """
     run_demo(place, data)
     url = place.known_database_url()
-    with _copied(url) as copy, _bucket() as bucket, mock.patch.dict(os.environ, {"DATABASE_URL": copy}):
+    with _copied(url) as copy, _bucket() as bucket:
+        os.environ["DATABASE_URL"] = copy  # the stages resolve env:DATABASE_URL
         compile_pipelines(Target.load("docker"), place.build / "docker")
         for name, parameters in (("training", {}), ("inference", INFERENCE)):
             print(f"\n[demo] pipeline {name}, in containers", flush=True)
@@ -81,22 +81,36 @@ def run_demo_in_containers(place: Place, data: Path | None) -> None:
 
 @contextmanager
 def _copied(url: str) -> Iterator[str]:
-    """The URL of a copy of a database, as it was before anything was published."""
+    """The URL of a copy of a database, as it was before anything was published.
+
+    Raises:
+        UserError: the server does not let it be copied.
+    """
     parts = parse_dsn(url)
     original, copy = sql.Identifier(parts["dbname"]), sql.Identifier(f"{parts['dbname'][:50]}_containers")
-    connection = psycopg2.connect(make_dsn(**{**parts, "dbname": "postgres"}))
-    connection.autocommit = True
     copied = make_dsn(**{**parts, "dbname": copy.string})
+    create = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(copy, original)
+    drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(copy)
+    maintenance = make_dsn(**{**parts, "dbname": "postgres"})
+    try:
+        _execute(maintenance, drop, create)
+        _execute(copied, sql.SQL("DROP SCHEMA recsys CASCADE"))
+    except psycopg2.Error as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"The database {parts['dbname']} cannot be copied ({reason}): end what uses it.") from None
+    try:
+        yield copied
+    finally:
+        _execute(maintenance, drop)
+
+
+def _execute(url: str, *statements: sql.Composable) -> None:
+    connection = psycopg2.connect(url)
+    connection.autocommit = True
     try:
         with connection.cursor() as cursor:
-            drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(copy)
-            cursor.execute(drop)
-            cursor.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(copy, original))
-            with psycopg2.connect(copied) as inside, inside.cursor() as there:
-                there.execute("DROP SCHEMA recsys CASCADE")
-            inside.close()
-            yield copied
-            cursor.execute(drop)
+            for statement in statements:
+                cursor.execute(statement)
     finally:
         connection.close()
 

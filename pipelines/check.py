@@ -14,6 +14,7 @@ import yaml
 
 from components.shared.errors import UserError
 from pipelines.catalogue import PIPELINES
+from pipelines.parameters import read_value
 from pipelines.target import Target
 
 SECRET_NAMES = re.compile(r"PASSWORD|SECRET|TOKEN|CREDENTIAL|_KEY$|DATABASE_URL")
@@ -29,13 +30,11 @@ def check_parameters(target: Target) -> None:
     """
     signatures = [PIPELINES[name](target).component_spec.inputs or {} for name in PIPELINES]
     known = {key: spec.type for inputs in signatures for key, spec in inputs.items()}
-    types: dict[str, tuple[type, ...]] = {"String": (str,), "Integer": (int,), "Float": (int, float)}
     for key, value in target.parameters.items():
         if key not in known:
             raise UserError(f"No pipeline has the parameter {key} of the target {target.name}: they have "
                             f"{', '.join(sorted(known))}.")  # fmt: skip
-        if not isinstance(value, types[known[key]]):
-            raise UserError(f"The parameter {key} of the target {target.name} is {value!r}: it must be {known[key]}.")
+        read_value(key, str(value), known[key])
 
 
 def parameters_for(target: Target, name: str) -> dict[str, Any]:
@@ -69,8 +68,11 @@ def image_states(target: Target) -> Iterator[tuple[str, str]]:
             yield image, "is on this machine"
         else:
             answer = _asked("docker", "manifest", "inspect", image)
-            missing = re.search(r"no such manifest|not found|unknown|denied", answer)
-            yield image, "is in its registry" if not answer else "is missing" if missing else "its registry is silent"
+            missing = re.search(r"no such manifest|manifest unknown|not found", answer)
+            yield (
+                image,
+                "is in its registry" if not answer else "is missing" if missing else "its registry does not say",
+            )
 
 
 def graph(compiled: Path) -> list[str]:
@@ -81,22 +83,23 @@ def graph(compiled: Path) -> list[str]:
 
 def _dag(spec: dict[str, Any], dag: dict[str, Any], indent: str) -> Iterator[str]:
     waiting = {name: set(task.get("dependentTasks", [])) for name, task in dag["tasks"].items()}
+    titles = {name: task["taskInfo"]["name"] for name, task in dag["tasks"].items()}
     done: set[str] = set()
     while waiting:
         ready = sorted(name for name, before in waiting.items() if before <= done)
         for name in ready:
             task = dag["tasks"][name]
             after = waiting.pop(name)
-            yield f"{indent}{task['taskInfo']['name']}{_notes(task, after)}"
+            yield f"{indent}{titles[name]}{_notes(task, [titles[other] for other in sorted(after)])}"
             inner = spec["components"][task["componentRef"]["name"]].get("dag")
             if inner:
                 yield from _dag(spec, inner, indent + "  ")
         done |= set(ready)
 
 
-def _notes(task: dict[str, Any], after: set[str]) -> str:
+def _notes(task: dict[str, Any], after: list[str]) -> str:
     trigger = task.get("triggerPolicy", {})
-    notes = [f"after {', '.join(sorted(after))}"] if after else []
+    notes = [f"after {', '.join(after)}"] if after else []
     notes += ["whatever happens"] if trigger.get("strategy") == "ALL_UPSTREAM_TASKS_COMPLETED" else []
     notes += [f"if {trigger['condition']}"] if "condition" in trigger else []
     notes += ["for each of a list"] if "parameterIterator" in task else []

@@ -13,6 +13,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
+import docker
+import yaml
 from kfp import components, local
 
 from components.shared.console import STAGE_LINE, show
@@ -45,7 +47,8 @@ def run_locally(
     path.parent.mkdir(parents=True, exist_ok=True)
     artifacts = root / "artifacts"
     local.init(
-        _docker(artifacts) if containers else local.SubprocessRunner(use_venv=False), pipeline_root=str(artifacts)
+        _docker(pipeline, artifacts) if containers else local.SubprocessRunner(use_venv=False),
+        pipeline_root=str(artifacts),
     )
     run = components.load_component_from_file(str(pipeline))
     with path.open("w", encoding="utf-8") as file, _this_python():
@@ -61,15 +64,29 @@ def run_locally(
         raise UserError(f"{log.failure or f'The {pipeline.stem} run left no outcome.'} The whole log is {path}.")
 
 
-def _docker(artifacts: Path) -> local.DockerRunner:
-    """Containers that reach this machine's servers, and share the folder of the run's artifacts."""
+def _docker(pipeline: Path, artifacts: Path) -> local.DockerRunner:
+    """Containers that reach this machine's servers, and share the folder of the run's artifacts.
+
+    Raises:
+        UserError: there is no engine, or it lacks an image.
+    """
+    spec = next(yaml.safe_load_all(pipeline.read_text()))
+    images = {executor["container"]["image"] for executor in spec["deploymentSpec"]["executors"].values()}
+    try:
+        with contextlib.closing(docker.from_env()) as engine:
+            missing = images.difference(*(image.tags for image in engine.images.list()))
+    except docker.errors.DockerException:
+        raise UserError("No Docker engine answers: start it, or use --target local.") from None
+    if missing:
+        raise UserError(f"The image {min(missing)} is not on this machine: run make images.")
     artifacts.mkdir(parents=True, exist_ok=True)
-    user = f"{os.getuid()}:{os.getgid()}"
-    if os.getuid() == 0:  # the images' own user writes there
-        artifacts.chmod(0o777)
-        user = ""
     environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    return local.DockerRunner(network_mode="host", environment=environment, **({"user": user} if user else {}))
+    options = {"network_mode": "host", "environment": environment}
+    if os.getuid() == 0:
+        artifacts.chmod(0o777)  # the images' own user writes there
+    else:
+        options["user"] = f"{os.getuid()}:{os.getgid()}"
+    return local.DockerRunner(**options)
 
 
 @contextlib.contextmanager

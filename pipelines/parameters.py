@@ -29,7 +29,7 @@ def read_parameters(pipeline: GraphComponent, assignments: Iterable[str]) -> dic
             raise UserError(f"The pipeline {pipeline.name} has no parameter {key}: it takes {allowed}.")
         if key in values:
             raise UserError(f"The parameter {key} is given twice: give it once.")
-        values[key] = _value(key, text, inputs[key].type)
+        values[key] = read_value(key, text, inputs[key].type)
     missing = [name for name, spec in inputs.items() if not spec.optional and name not in values]
     if missing:
         raise UserError(
@@ -38,7 +38,12 @@ def read_parameters(pipeline: GraphComponent, assignments: Iterable[str]) -> dic
     return values
 
 
-def _value(key: str, text: str, kind: str) -> Any:
+def read_value(key: str, text: str, kind: str) -> Any:
+    """Read a parameter's text into a value of one of KFP's types.
+
+    Raises:
+        UserError: it is of another type.
+    """
     read, described = _READERS[kind]
     try:
         return read(text)

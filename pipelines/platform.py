@@ -16,7 +16,7 @@ RETRY_SECONDS = 60.0
 
 _SENTENCES = {
     400: "refused the request ({message}): correct the settings or the parameters.",
-    401: "does not know who asks: log in, or renew the token.",
+    401: "does not know who asks: log in (gcloud auth application-default login), or renew the token.",
     403: "does not allow this ({message}): grant the account the role that is missing.",
     404: "does not know what was named ({message}): correct the settings.",
     409: "has something of that name already ({message}): submit again.",

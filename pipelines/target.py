@@ -10,11 +10,17 @@ from typing import Literal, get_args
 
 from kfp import dsl, kubernetes
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
 
 from components.shared.errors import UserError
 from components.shared.stage import TIMEOUT_VARIABLE
-from containers.images import Role, image_name
+from containers.images import LOCAL_REGISTRY, Role, image_name
 
 TargetName = Literal["local", "docker", "kubeflow", "vertex"]
 TARGETS: tuple[TargetName, ...] = get_args(TargetName)
@@ -137,7 +143,7 @@ class Target(BaseSettings):
     model_config = SettingsConfigDict(extra="forbid", frozen=True, env_prefix=ENVIRONMENT, env_nested_delimiter="__")
 
     name: TargetName
-    registry: str = "localhost/steam-recsys"
+    registry: str = LOCAL_REGISTRY
     python_image: str | None = None
     parallelism: int = Field(default=2, ge=1)
     parameters: dict[str, str | int | float] = {}
@@ -180,6 +186,10 @@ class Target(BaseSettings):
             where = ".".join(map(str, first["loc"]))
             raise UserError(
                 f"{path} or a variable {ENVIRONMENT}… has a wrong setting {where} ({first['msg']}): correct it."
+            ) from None
+        except SettingsError as error:
+            raise UserError(
+                f"A variable {ENVIRONMENT}… cannot be read ({error}): write a table in JSON, or one variable a key."
             ) from None
         except tomllib.TOMLDecodeError as error:
             raise UserError(f"{path} is no TOML ({error}): correct it.") from None

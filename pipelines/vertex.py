@@ -10,7 +10,7 @@ from typing import Any
 
 import requests
 from google.api_core.exceptions import GoogleAPICallError
-from google.auth.exceptions import DefaultCredentialsError
+from google.auth.exceptions import GoogleAuthError
 from google.cloud import aiplatform
 
 from components.shared.errors import UserError
@@ -34,7 +34,12 @@ class VertexPipelines:
             if not getattr(self._settings, key):
                 raise UserError(f"The target vertex has no {key}: set {ENVIRONMENT}VERTEX__{key.upper()}.")
         self._names = {"project": self._settings.project, "location": self._settings.region}
-        aiplatform.init(**self._names, staging_bucket=self._settings.staging_bucket)
+        try:
+            aiplatform.init(**self._names, staging_bucket=self._settings.staging_bucket)
+        except ValueError:  # how the client refuses a region that it does not know
+            raise UserError(
+                f"Vertex AI has no region {self._settings.region}: correct {ENVIRONMENT}VERTEX__REGION."
+            ) from None
 
     def submit(self, pipeline: Path, parameters: Mapping[str, Any]) -> Submitted:
         """See `Platform.submit`."""
@@ -68,21 +73,17 @@ class VertexPipelines:
             return len(found)
 
     def _job(self, pipeline: Path, parameters: Mapping[str, Any]) -> aiplatform.PipelineJob:
-        try:
-            return aiplatform.PipelineJob(
-                display_name=pipeline.stem,
-                template_path=str(pipeline),
-                job_id=f"{pipeline.stem}-{datetime.now(UTC):%Y%m%d%H%M%S%f}",  # a retry must not start a second run
-                pipeline_root=f"{self._settings.staging_bucket}/pipeline-root",
-                parameter_values=dict(parameters),
-                encryption_spec_key_name=self._settings.encryption_key,
-                labels=dict(self._settings.labels),
-                failure_policy=self._settings.failure_policy,
-                **self._names,
-            )
-        except DefaultCredentialsError:
-            sentence = "There are no credentials of Google Cloud: run gcloud auth application-default login."
-            raise UserError(sentence) from None
+        return aiplatform.PipelineJob(
+            display_name=pipeline.stem,
+            template_path=str(pipeline),
+            job_id=f"{pipeline.stem}-{datetime.now(UTC):%Y%m%d%H%M%S%f}",  # a retry must not start a second run
+            pipeline_root=f"{self._settings.staging_bucket}/pipeline-root",
+            parameter_values=dict(parameters),
+            encryption_spec_key_name=self._settings.encryption_key,
+            labels=dict(self._settings.labels),
+            failure_policy=self._settings.failure_policy,
+            **self._names,
+        )
 
     def _schedules(self, name: str) -> list[aiplatform.PipelineJobSchedule]:
         listed = aiplatform.PipelineJobSchedule.list(filter=f'display_name="{_display_name(name)}"', **self._names)
@@ -102,4 +103,6 @@ def _follow(job: aiplatform.PipelineJob) -> str:
 def _status(error: Exception) -> int | None:
     if isinstance(error, GoogleAPICallError):
         return int(error.code) if error.code else None
+    if isinstance(error, GoogleAuthError):
+        return 401
     return 503 if isinstance(error, requests.ConnectionError) else None

@@ -1,6 +1,11 @@
+import os
+
+import psycopg2
 import pytest
 
-from demo.containers import Comparison, compare
+from components.shared.database import create_schema
+from components.shared.errors import UserError
+from demo.containers import Comparison, _copied, compare
 
 ONE = {1: ([7, 8], [0.5, 0.25]), 2: ([9], [1.0])}
 
@@ -31,3 +36,24 @@ def test_nothing_is_not_the_same_as_nothing():
 
 def test_a_score_may_differ_by_a_rounding():
     assert compare(ONE, {1: ([7, 8], [0.50001, 0.25]), 2: ([9], [1.0])}).same
+
+
+def test_a_database_is_copied_without_what_was_published_and_the_copy_goes(postgres, connection, database):
+    url = os.environ["DATABASE_URL"]
+    create_schema(connection, "steam")
+    create_schema(connection, "recsys")
+    connection.close()
+    with _copied(url) as copy:
+        inside = psycopg2.connect(copy)
+        with inside.cursor() as cursor:
+            cursor.execute("SELECT to_regnamespace('steam') IS NOT NULL, to_regnamespace('recsys') IS NULL")
+            assert cursor.fetchone() == (True, True)
+        inside.close()
+    with pytest.raises(psycopg2.OperationalError, match="does not exist"):
+        psycopg2.connect(copy)
+
+
+def test_a_database_that_is_in_use_gets_one_sentence(connection, database):
+    sentence = r"The database test_\w+ cannot be copied \(.*being accessed by other users.*\): end what uses it\."
+    with pytest.raises(UserError, match=sentence), _copied(os.environ["DATABASE_URL"]):
+        pass

@@ -22,8 +22,10 @@ def test_a_parameter_of_no_pipeline_or_of_another_type_is_refused(monkeypatch):
         check_parameters(Target.load("vertex"))
     monkeypatch.delenv("STEAM_RECSYS_PARAMETERS__STOER")
     monkeypatch.setenv("STEAM_RECSYS_PARAMETERS__SEED", "many")
-    with pytest.raises(UserError, match="The parameter seed of the target vertex is 'many': it must be Integer"):
+    with pytest.raises(UserError, match="The parameter seed is 'many': it must be a whole number"):
         check_parameters(Target.load("vertex"))
+    monkeypatch.setenv("STEAM_RECSYS_PARAMETERS__SEED", "7")  # a variable is a text, whatever the parameter's type
+    check_parameters(Target.load("vertex"))
 
 
 def test_a_secret_of_the_environment_that_stands_in_the_yaml_is_found(tmp_path, monkeypatch):
@@ -56,7 +58,7 @@ def test_an_image_that_is_missing_stops_the_check(monkeypatch, tmp_path):
     [
         ({"image": ""}, "is on this machine"),
         ({"image": "no such image", "manifest": ""}, "is in its registry"),
-        ({"image": "no such image", "manifest": "connection refused"}, "its registry is silent"),
+        ({"image": "no such image", "manifest": "connection refused"}, "its registry does not say"),
     ],
 )
 def test_an_image_may_be_here_or_there_or_out_of_reach(answers, state, monkeypatch):
@@ -70,10 +72,10 @@ def test_a_graph_names_tasks_in_order_with_what_they_wait_for():
         "inference",
         "  Recommend and publish",
         "    Extract a snapshot",
-        "    Validate it (after extract)",
-        "    Plan the shards (after extract, validate)",
-        "    Shards (after extract, make-plan; for each of a list)",
+        "    Validate it (after Extract a snapshot)",
+        "    Plan the shards (after Extract a snapshot, Validate it)",
+        "    Shards (after Extract a snapshot, Plan the shards; for each of a list)",
         "      Predict a shard",
-        "    Publish (after for-loop-2, make-plan)",
-        "  Record the outcome (after exit-handler-1; whatever happens)",
+        "    Publish (after Shards, Plan the shards)",
+        "  Record the outcome (after Recommend and publish; whatever happens)",
     ]

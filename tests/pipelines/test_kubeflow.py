@@ -125,7 +125,7 @@ def test_a_schedule_is_replaced_by_the_next_and_removed(
 @pytest.mark.parametrize(
     ("status", "sentence"),
     [
-        (401, "does not know who asks: log in, or renew the token"),
+        (401, r"does not know who asks: log in \(gcloud auth .*\), or renew the token"),
         (403, "does not allow this .*: grant the account the role that is missing"),
         (404, "does not know what was named .*: correct the settings"),
         (409, "has something of that name already .*: submit again"),

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.local import RunLog
+from components.shared.errors import UserError
+from pipelines.local import RunLog, run_locally
+from tests.pipelines.api_server import serving
+from tests.pipelines.golden_copies import GOLDEN
 from tests.raw_files import review, write_raw
 
 ROOT = Path(__file__).parents[2]
@@ -80,6 +83,25 @@ def test_training_on_too_little_gets_one_sentence(tmp_path, database):
     write_raw(tmp_path / "raw", [review("Portal", "ann")])
     assert submit(tmp_path, "ingestion", raw=str(tmp_path / "raw")).returncode == 0
     assert_one_sentence(submit(tmp_path, "training"), "where the evaluation's period begins: ingest reviews of more")
+
+
+def test_containers_without_an_engine_get_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no-docker.sock")
+    with pytest.raises(UserError, match=r"No Docker engine answers: start it, or use --target local\."):
+        run_locally(GOLDEN / "docker" / "training.yaml", {}, tmp_path / "local", containers=True)
+
+
+def test_containers_without_their_image_get_one_sentence(tmp_path, monkeypatch):
+    def engine(request):
+        is_list = request.path.endswith("/images/json")
+        return 200, [] if is_list else {"ApiVersion": "1.41", "MinAPIVersion": "1.24"}
+
+    with serving(engine) as api:
+        monkeypatch.setenv("DOCKER_HOST", api.url.replace("http://", "tcp://"))
+        with pytest.raises(
+            UserError, match="The image localhost/steam-recsys/data:CONTENT is not on this machine: run"
+        ):
+            run_locally(GOLDEN / "docker" / "training.yaml", {}, tmp_path / "local", containers=True)
 
 
 @pytest.mark.parametrize("piece", [1, 7, 1000])

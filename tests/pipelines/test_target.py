@@ -37,6 +37,7 @@ def test_the_environment_goes_over_the_file(monkeypatch):
     [
         ("STEAM_RECSYS_REGISTERY", "There is no setting for STEAM_RECSYS_REGISTERY: the settings are name, registry"),
         ("STEAM_RECSYS_VERTEX__PROJCT", "wrong setting vertex.projct"),
+        ("STEAM_RECSYS_VERTEX__LABELS", 'cannot be read .*"vertex".*: write a table in JSON, or one variable a key'),
     ],
 )
 def test_a_variable_that_names_no_setting_is_refused(variable, sentence, monkeypatch):

@@ -6,6 +6,7 @@ import json
 
 import pytest
 from google.auth.credentials import AnonymousCredentials
+from google.auth.exceptions import DefaultCredentialsError
 from google.cloud import aiplatform
 from google.cloud.aiplatform import initializer
 from google.cloud.aiplatform.utils import gcs_utils
@@ -164,6 +165,26 @@ def test_a_schedule_is_replaced_by_the_next_and_removed(pipelines: VertexPipelin
     assert pipelines.unschedule("training") == 1
     assert pipelines.unschedule("training") == 0
     assert [schedule["displayName"] for schedule in vertex.schedules.values()] == ["steam-recsys inference"]
+
+
+@pytest.mark.parametrize("ask", ["submit", "schedule", "unschedule"])
+def test_without_credentials_there_is_one_sentence(ask: str, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    initializer.global_config.__init__()
+
+    def nobody(*_: object, **__: object) -> None:
+        raise DefaultCredentialsError("not found")
+
+    monkeypatch.setattr("google.auth.default", nobody)
+    pipelines = VertexPipelines(Target.load("vertex"))
+    arguments = {"submit": (PIPELINE, {}), "schedule": (PIPELINE, {}, "0 3 * * 1"), "unschedule": ("training",)}[ask]
+    with pytest.raises(UserError, match=r"Vertex AI does not know who asks: log in \(gcloud auth"):
+        getattr(pipelines, ask)(*arguments)
+
+
+def test_a_region_that_is_none_is_refused(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEAM_RECSYS_VERTEX__REGION", "moon")
+    with pytest.raises(UserError, match=r"Vertex AI has no region moon: correct STEAM_RECSYS_VERTEX__REGION\."):
+        VertexPipelines(Target.load("vertex"))
 
 
 def test_a_missing_setting_is_named_with_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
