@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed-$(shell cat requirements/dev.txt requirements/uv
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-docker test lint user psql stop images push kind-up kind-demo kind-down golden lock clean
+.PHONY: help setup demo demo-docker test lint user psql stop images push scan kind-up kind-demo kind-down golden lock clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -59,6 +59,9 @@ images: setup ## Build the stages' images; REGISTRY=name, CUDA=1, BUILD="options
 
 push: setup ## Build the images and push them to REGISTRY=name
 	@$(BIN)/python -m containers push $(if $(REGISTRY),--registry "$(REGISTRY)") $(BUILD)
+
+scan: setup ## Build the images and look for known vulnerabilities in them
+	@$(BIN)/python -m containers scan $(if $(REGISTRY),--registry "$(REGISTRY)") $(BUILD)
 
 kind-up: images ## Create a kind cluster with Kubeflow Pipelines, PostgreSQL and the images
 	@deploy/kubeflow/kind-up.sh

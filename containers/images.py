@@ -24,6 +24,7 @@ LOCAL_REGISTRY = "localhost/steam-recsys"
 """The first part of the names of images that stay on this machine."""
 
 ROOT = Path(__file__).parents[1]
+SCANNER = "aquasec/trivy:0.69.3@sha256:bcc376de8d77cfe086a917230e818dc9f8528e3c852f7b1aff648949b6258d1c"
 DIGESTS = ROOT / "build" / "image-digests.json"
 """What registries called the images that were pushed to them."""
 
@@ -48,9 +49,14 @@ def content_tag(role: Role, root: Path = ROOT) -> str:
     return digest.hexdigest()[:12]
 
 
+def tagged(registry: str, role: Role) -> str:
+    """An image's name by its tag."""
+    return f"{registry}/{role}:{content_tag(role)}"
+
+
 def image_name(registry: str, role: Role) -> str:
     """The image that runs a role's tasks: by digest where it was pushed, by its tag otherwise."""
-    name = f"{registry}/{role}:{content_tag(role)}"
+    name = tagged(registry, role)
     digests = json.loads(DIGESTS.read_text()) if DIGESTS.exists() else {}
     return str(digests.get(name, name))
 
@@ -66,7 +72,7 @@ def build(registry: str, role: Role, options: list[str]) -> str:
     Raises:
         UserError: Docker is missing, or the build fails.
     """
-    name = f"{registry}/{role}:{content_tag(role)}"
+    name = tagged(registry, role)
     if _docker("image", "inspect", name, quiet=True) == 0:
         return name
     arguments = {"REVISION": _revision(), "REQUIREMENTS": requirements(role)}
@@ -87,24 +93,44 @@ def push(name: str) -> str:
     """
     if _docker("push", name):
         raise UserError(f"{name} cannot be pushed: log in to its registry with docker login, and check its name.")
-    found = subprocess.run(
-        ["docker", "image", "inspect", "--format={{join .RepoDigests \"\\n\"}}", name],
-        capture_output=True, text=True, check=True,
-    ).stdout.split()  # fmt: skip
+    found = _printed("image", "inspect", '--format={{join .RepoDigests "\\n"}}', name).split()
     repository = name.rpartition(":")[0]
     by_digest = next((digest for digest in found if digest.startswith(f"{repository}@")), name)
+    return _remember(name, by_digest)
+
+
+def pushed_before(name: str) -> str | None:
+    """An image's name by digest, where its registry has it already; nothing is built or fetched then."""
+    digest = _printed("buildx", "imagetools", "inspect", "--format={{.Manifest.Digest}}", name).strip()
+    if not digest.startswith("sha256:"):
+        return None
+    return _remember(name, f"{name.rpartition(':')[0]}@{digest}")
+
+
+def _remember(name: str, by_digest: str) -> str:
     DIGESTS.parent.mkdir(parents=True, exist_ok=True)
     digests = json.loads(DIGESTS.read_text()) if DIGESTS.exists() else {}
     DIGESTS.write_text(json.dumps({**digests, name: by_digest}, indent=2) + "\n")
     return by_digest
 
 
+def scan(name: str) -> None:
+    """Look for known vulnerabilities in an image, with Trivy in a container.
+
+    Raises:
+        UserError: it has some that are severe and have been fixed elsewhere, or it cannot be scanned.
+    """
+    socket = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
+    severe = ["--severity=HIGH,CRITICAL", "--ignore-unfixed", "--exit-code=1", "--scanners=vuln", "--quiet"]
+    if _docker("run", "--rm", f"--volume={socket}:/var/run/docker.sock", SCANNER, "image", *severe, name):
+        raise UserError(
+            f"{name} has known vulnerabilities, listed above: run make lock, then make images and make scan."
+        )
+
+
 def size_mb(name: str) -> float:
     """An image's size in MB (10^6 bytes)."""
-    shown = subprocess.run(
-        ["docker", "image", "inspect", "--format={{.Size}}", name], capture_output=True, text=True, check=True
-    )
-    return int(shown.stdout) / 1e6
+    return int(_printed("image", "inspect", "--format={{.Size}}", name)) / 1e6
 
 
 def _copied(dockerfile: Path, requirement: str, root: Path) -> list[Path]:
@@ -115,9 +141,19 @@ def _copied(dockerfile: Path, requirement: str, root: Path) -> list[Path]:
     return sorted(path for path in found if path.is_file() and "__pycache__" not in path.parts)
 
 
-def _docker(*arguments: str, quiet: bool = False) -> int:
+def _printed(*arguments: str) -> str:
+    """What Docker prints; nothing where it fails."""
+    _require_docker()
+    return subprocess.run(["docker", *arguments], capture_output=True, text=True).stdout
+
+
+def _require_docker() -> None:
     if shutil.which("docker") is None:
         raise UserError("There is no docker on the PATH: install Docker Engine or Docker Desktop.")
+
+
+def _docker(*arguments: str, quiet: bool = False) -> int:
+    _require_docker()
     output = subprocess.DEVNULL if quiet else None
     environment = {**os.environ, "DOCKER_BUILDKIT": "1"}
     return subprocess.run(["docker", *arguments], env=environment, stdout=output, stderr=output).returncode

@@ -74,6 +74,8 @@ class Vertex(_Settings):
         staging_bucket: gs://…, under which the runs' artifacts are kept.
         service_account: that the tasks run as; the project's default where left out.
         network: the full name of a VPC network to peer with.
+        network_attachment: the full name of a network attachment, through which the tasks reach a VPC network and what
+            that is peered with, as Cloud SQL; instead of `network`.
         encryption_key: the full name of a key of Cloud KMS.
         labels: of every run.
         failure_policy: slow finishes the tasks that do not depend on a failed one, fast starts no more.
@@ -84,6 +86,7 @@ class Vertex(_Settings):
     staging_bucket: str | None = Field(default=None, pattern="^gs://")
     service_account: str | None = None
     network: str | None = None
+    network_attachment: str | None = None
     encryption_key: str | None = None
     labels: dict[str, str] = {}
     failure_policy: Literal["slow", "fast"] = "fast"

@@ -52,9 +52,9 @@ class VertexPipelines:
         """See `Platform.schedule`."""
         with in_sentences("Vertex AI", _status):
             before = self._schedules(pipeline.stem)
-            schedule = aiplatform.PipelineJobSchedule(
-                pipeline_job=self._job(pipeline, parameters), display_name=_display_name(pipeline.stem)
-            )
+            job = self._job(pipeline, parameters)
+            schedule = aiplatform.PipelineJobSchedule(pipeline_job=job, display_name=_display_name(pipeline.stem))
+            self._attach(schedule._gca_resource.create_pipeline_job_request.pipeline_job)
             retried(schedule.create, _status)(
                 cron=f"TZ=UTC {cron}",
                 service_account=self._settings.service_account,
@@ -73,7 +73,7 @@ class VertexPipelines:
             return len(found)
 
     def _job(self, pipeline: Path, parameters: Mapping[str, Any]) -> aiplatform.PipelineJob:
-        return aiplatform.PipelineJob(
+        job = aiplatform.PipelineJob(
             display_name=pipeline.stem,
             template_path=str(pipeline),
             job_id=f"{pipeline.stem}-{datetime.now(UTC):%Y%m%d%H%M%S%f}",  # a retry must not start a second run
@@ -84,6 +84,13 @@ class VertexPipelines:
             failure_policy=self._settings.failure_policy,
             **self._names,
         )
+        self._attach(job._gca_resource)
+        return job
+
+    def _attach(self, resource: Any) -> None:
+        """Let a run into the network; the client has no argument for this, its message has a field."""
+        if self._settings.network_attachment:
+            resource.psc_interface_config = {"network_attachment": self._settings.network_attachment}
 
     def _schedules(self, name: str) -> list[aiplatform.PipelineJobSchedule]:
         listed = aiplatform.PipelineJobSchedule.list(filter=f'display_name="{_display_name(name)}"', **self._names)

@@ -1,5 +1,6 @@
 """What can be said of the images without building them. `.ci/run` builds them and runs the demo in them."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -10,7 +11,8 @@ import pytest
 
 from components.shared.errors import UserError
 from containers import images
-from containers.images import ROLES, ROOT, build, content_tag, image_name
+from containers.__main__ import main as command
+from containers.images import LOCAL_REGISTRY, ROLES, ROOT, build, content_tag, image_name, tagged
 
 DOCKERFILES = {role: (ROOT / "containers" / role / "Dockerfile").read_text() for role in ROLES}
 
@@ -56,6 +58,50 @@ def test_a_pushed_image_is_named_by_its_digest(monkeypatch: pytest.MonkeyPatch, 
     assert image_name("example.org/r", "data") == "example.org/r/data@sha256:1234"
 
 
+@pytest.fixture
+def docker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A docker command that notes what it is asked; with the file `registry` beside it, registries have everything."""
+    monkeypatch.setattr(images, "DIGESTS", tmp_path / "image-digests.json")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    script = f"""#!/bin/sh
+        echo "$*" >> {tmp_path}/asked
+        case "$1 $2" in
+          "buildx imagetools") if [ -e {tmp_path}/registry ]; then echo sha256:1234; else exit 1; fi ;;
+          "image inspect") case "$3" in *Size*) echo 5000000 ;; *RepoDigests*) echo "${{4%:*}}@sha256:5678" ;; esac ;;
+        esac
+    """
+    (tmp_path / "docker").write_text(script)
+    (tmp_path / "docker").chmod(0o755)
+    return tmp_path
+
+
+def test_an_image_that_its_registry_has_is_named_by_its_digest_and_neither_built_nor_pushed(
+    docker: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["containers", "push", "--registry", "example.org/r"])
+    command()
+    assert f"pushed as {image_name('example.org/r', 'data')}\n" in capsys.readouterr().out
+    assert image_name("example.org/r", "data") == "example.org/r/data@sha256:5678"
+    (docker / "registry").touch()
+    (docker / "asked").unlink()
+    command()
+    assert "is in its registry already: example.org/r/data@sha256:1234" in capsys.readouterr().out
+    assert image_name("example.org/r", "data") == "example.org/r/data@sha256:1234"
+    assert {line.split()[0] for line in (docker / "asked").read_text().splitlines()} == {"buildx"}
+
+
+def test_a_scan_looks_at_each_image_and_fails_in_one_sentence(docker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["containers", "scan"])
+    command()
+    scans = [line for line in (docker / "asked").read_text().splitlines() if line.startswith("run ")]
+    assert [line.split()[-1] for line in scans] == [tagged(LOCAL_REGISTRY, role) for role in ROLES]
+    assert all(re.search(r"trivy:[\d.]+@sha256:\w{64} image .*--exit-code=1", line) for line in scans)
+    with (docker / "docker").open("a") as script:
+        script.write("\n[ $1 != run ]\n")
+    with pytest.raises(SystemExit, match=r"containers: \S+ has known vulnerabilities, listed above: run make lock"):
+        command()
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_every_room_that_an_images_stages_import_is_in_it(role: str) -> None:
     rooms = set(re.findall(r"^COPY components/(\w+) ", DOCKERFILES[role], re.MULTILINE))
@@ -94,3 +140,9 @@ def test_the_names_are_printed_one_a_line() -> None:
     command = [sys.executable, "-m", "containers", "tags", "--registry", "example.org/r"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [f"{role} {image_name('example.org/r', role)}" for role in ROLES]
+
+
+def test_images_are_built_and_pushed_by_python_alone() -> None:
+    """CI builds them in an image that has Docker and Python, and nothing of this project installed."""
+    command = [sys.executable, "-S", "-m", "containers", "tags"]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True).returncode == 0

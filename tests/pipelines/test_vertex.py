@@ -100,6 +100,22 @@ def test_a_submission_carries_the_whole_pipeline_its_parameters_and_the_settings
     assert "platforms" not in json.dumps(body)
 
 
+def test_runs_and_schedules_enter_the_network_through_the_attachment(
+    api: Api, vertex: Vertex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attachment = "projects/my-project/regions/europe-west1/networkAttachments/tasks"
+    monkeypatch.delenv("STEAM_RECSYS_VERTEX__NETWORK")
+    monkeypatch.setenv("STEAM_RECSYS_VERTEX__NETWORK_ATTACHMENT", attachment)
+    pipelines = VertexPipelines(Target.load("vertex"))
+    pipelines.submit(PIPELINE, PARAMETERS)
+    pipelines.schedule(PIPELINE, PARAMETERS, "0 3 * * 1")
+    (request,) = api.asked("POST", "/pipelineJobs")
+    (schedule,) = vertex.schedules.values()
+    for job in (request.body, schedule["createPipelineJobRequest"]["pipelineJob"]):
+        assert job["pscInterfaceConfig"] == {"networkAttachment": attachment}
+        assert not job.get("network")
+
+
 def test_a_run_is_followed_to_its_end(pipelines: VertexPipelines, vertex: Vertex, monkeypatch) -> None:
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     pipelines.submit(PIPELINE, PARAMETERS).wait()

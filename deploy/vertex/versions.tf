@@ -1,0 +1,26 @@
+terraform {
+  required_version = ">= 1.11" # write-only attributes keep the database's password out of the state
+
+  required_providers {
+    google = {
+      source  = "hashicorp/google"
+      version = "~> 7.10"
+    }
+    random = {
+      source  = "hashicorp/random"
+      version = "~> 3.7"
+    }
+  }
+
+  # The bucket is named by `terraform init -backend-config=bucket=…`: see docs/vertex.md.
+  backend "gcs" {
+    prefix = "steam-recsys"
+  }
+}
+
+provider "google" {
+  project               = var.project
+  region                = var.region
+  user_project_override = true # budgets are asked for in the name of a project
+  billing_project       = var.project
+}
