@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed-$(shell cat requirements/dev.txt requirements/uv
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-docker test lint user psql stop images push scan kind-up kind-demo kind-down golden lock clean
+.PHONY: help setup demo demo-docker test lint user psql stop images push scan kind-up kind-demo kind-down golden lock benchmark-quality clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -82,6 +82,9 @@ lock: setup ## Resolve the requirements anew, with hashes
 	  case $$image in data) extras= ;; model) extras="--extra model" ;; model-cuda) extras="--extra model --extra cuda" ;; esac; \
 	  $(BIN)/uv pip compile --quiet --universal --generate-hashes --custom-compile-command "make lock" \
 	    pyproject.toml $$extras --constraint requirements/dev.txt --output-file requirements/$$image.txt; done
+
+benchmark-quality: setup ## Measure the model beside its baselines on public data in DATA=folder
+	@$(BIN)/python -m benchmarks.quality $(if $(DATA),--data "$(DATA)")
 
 clean: stop ## Remove everything that was installed or made here
 	@rm -rf $(VENV) $(LOCAL) build

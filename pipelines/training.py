@@ -47,7 +47,7 @@ def training_pipeline(target: Target) -> GraphComponent:
             model = trained.outputs["model"]
 
             evaluated = evaluate(snapshot=snapshot, model=model, store=store, run=run)
-            target.data(evaluated, "Evaluate")
+            target.model(evaluated, "Evaluate")
 
             with dsl.If(evaluated.outputs["Output"] == True, name="Better"):  # noqa: E712 - KFP overloads ==
                 promoted = promote(

@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from components.shared.images import DATA_IMAGE, MODEL_IMAGE
+from components.shared.images import MODEL_IMAGE
 
 
-@dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
+@dsl.component(base_image=MODEL_IMAGE, install_kfp_package=False)
 def evaluate(
     snapshot: dsl.Input[dsl.Dataset],
     model: dsl.Input[dsl.Model],

@@ -6,59 +6,34 @@ import json
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from components.evaluate.baselines import popularity_baselines
+from components.evaluate.baselines import tuned_baselines
 from components.evaluate.gate import METRIC as GATE_METRIC
-from components.evaluate.gate import Rule, Verdict, decide, standard_error
-from components.evaluate.holdout import HeldOut, hold_out, relevant_at
-from components.evaluate.metrics import NDCG, Doubles, Metric, Recall
+from components.evaluate.gate import Rule, Verdict, decide
+from components.evaluate.holdout import hold_out
+from components.evaluate.intervals import Interval, intervals
+from components.evaluate.metrics import NDCG, Metric, Recall, measure
+from components.evaluate.protocols import by_time_of
+from components.evaluate.ranking import ModelRanking, Ranker
 from components.evaluate.report import html_report
-from components.predict.recommender import Catalogue, Recommender
+from components.predict.recommender import Recommender
 from components.shared.console import log
 from components.shared.errors import UserError
-from components.shared.histories import Histories, positions_of
-from components.shared.interactions import Ints, load_interactions, split_by_time
+from components.shared.histories import positions_of
+from components.shared.interactions import cutoff_day, load_interactions, split_by_time
 from components.shared.model_store import current_champion, stored_model
 from components.shared.popularity import recent_popularity
 from components.shared.snapshot import Snapshot
 
 METRICS: tuple[Metric, ...] = (NDCG(10), Recall(20))
+VALIDATION_SHARE = 0.1
+"""The newest share of the past, on which the baselines' settings are chosen."""
+
 CHALLENGER, CHAMPION = "challenger", "champion"
 
 
-class Ranker(Protocol):
-    """Anything that ranks a catalogue for users."""
-
-    def rank(self, history: Histories, k: int) -> Ints:
-        """The k best games that are not in the history, as positions: int32 [B, k], -1 where fewer are left."""
-
-
-@dataclass(frozen=True)
-class ModelRanking:
-    """A model's order of a catalogue."""
-
-    catalogue: Catalogue
-
-    def rank(self, history: Histories, k: int) -> Ints:
-        """The k best games, as `Ranker.rank`."""
-        return self.catalogue.recommend(history.offsets, history.games, k)[0]
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A metric's mean over users and that mean's standard error."""
-
-    mean: float
-    error: float
-
-    @classmethod
-    def of(cls, values: Doubles) -> Figure:
-        """From a figure for each user, float64 [B]."""
-        return cls(float(values.mean()), standard_error(values))
-
-
-Figures = dict[str, Figure]
+Figures = dict[str, Interval]
 """By the metric's name."""
 
 
@@ -74,6 +49,7 @@ class Evaluation:
         users: how many users were ranked for.
         left_out: held-out reviews that could not be asked for, as in `HeldOut`.
         figures: by ranking, then by metric.
+        settings: the baselines', by their names.
         verdict: the gate's.
     """
 
@@ -84,6 +60,7 @@ class Evaluation:
     users: int
     left_out: int
     figures: dict[str, Figures]
+    settings: dict[str, str]
     verdict: Verdict
 
     @property
@@ -117,11 +94,7 @@ class Evaluation:
             f"ranked for {self.users:,} users; {self.left_out:,} held-out reviews by users without a history or of "
             f"games that nobody had reviewed by then are left out. Champion before: {self.champion or 'none'}."
         )
-        figures = {
-            ranking: {metric: (figure.mean, figure.error) for metric, figure in by_metric.items()}
-            for ranking, by_metric in self.figures.items()
-        }
-        return html_report(f"Model {self.version} {outcome}", summary, figures, self.verdict)
+        return html_report(f"Model {self.version} {outcome}", summary, self.figures, self.settings, self.verdict)
 
     @classmethod
     def read(cls, path: str | Path) -> Evaluation:
@@ -135,7 +108,7 @@ class Evaluation:
         except FileNotFoundError:
             raise UserError(f"{path} holds no evaluation: evaluate the model first.") from None
         content["figures"] = {
-            ranking: {metric: Figure(**figure) for metric, figure in figures.items()}
+            ranking: {metric: Interval(**figure) for metric, figure in figures.items()}
             for ranking, figures in content["figures"].items()
         }
         verdict = content["verdict"]
@@ -171,19 +144,20 @@ def evaluate_model(snapshot: str | Path, model: str | Path, store: str) -> Evalu
             f"No user of the snapshot {snapshot} has a review before {cutoff} and one of another known game from then "
             f"on, so nothing can be evaluated: ingest more reviews."
         )
-    positions = positions_of(past.games, game_ids)
-    recent = recent_popularity(positions, past.days, day, len(game_ids))
-    baselines = popularity_baselines(past, positions, day, len(game_ids))
+    recent = recent_popularity(positions_of(past.games, game_ids), past.days, day, len(game_ids))
+    baselines = tuned_baselines(past, day, by_time_of(opened, past, cutoff_day(past, VALIDATION_SHARE)), game_ids)
     rankers: dict[str, Ranker] = {CHALLENGER: ModelRanking(challenger.for_catalogue(game_ids, genres, recent))}
-    rankers |= baselines
+    rankers |= {baseline.name: baseline.ranker for baseline in baselines}
     pointer = current_champion(store)
     if pointer:
         with stored_model(store, pointer.version) as folder:
             champion = Recommender.load(folder)
         rankers[CHAMPION] = ModelRanking(champion.for_catalogue(game_ids, genres, recent))
-    measured = {name: measure(ranker, held_out) for name, ranker in rankers.items()}
+    measured = {name: measure(ranker, held_out, METRICS) for name, ranker in rankers.items()}
     deciding = {name: values[GATE_METRIC.name] for name, values in measured.items()}
-    verdict = decide(deciding[CHALLENGER], {name: deciding[name] for name in baselines}, deciding.get(CHAMPION))
+    verdict = decide(
+        deciding[CHALLENGER], {baseline.name: deciding[baseline.name] for baseline in baselines}, deciding.get(CHAMPION)
+    )
     for reason in verdict.reasons:
         log("evaluate", reason)
     return Evaluation(
@@ -193,16 +167,7 @@ def evaluate_model(snapshot: str | Path, model: str | Path, store: str) -> Evalu
         cutoff,
         len(held_out),
         held_out.left_out,
-        {
-            name: {metric: Figure.of(values) for metric, values in by_metric.items()}
-            for name, by_metric in measured.items()
-        },
+        {name: intervals(by_metric) for name, by_metric in measured.items()},
+        {baseline.name: baseline.settings for baseline in baselines},
         verdict,
     )
-
-
-def measure(ranker: Ranker, held_out: HeldOut, metrics: tuple[Metric, ...] = METRICS) -> dict[str, Doubles]:
-    """A ranking of all games, measured: float64 [B], a figure for each user, by the metric's name."""
-    ranked = ranker.rank(held_out.history, max(metric.k for metric in metrics))
-    hits = relevant_at(ranked, held_out.relevant)
-    return {metric.name: metric.per_user(hits, held_out.relevant.lengths) for metric in metrics}

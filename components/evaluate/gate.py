@@ -13,21 +13,23 @@ METRIC = NDCG(10)
 """The metric that decides."""
 
 TOLERANCE = 1.0
-"""Standard errors of the paired difference by which the challenger may fall short: less than that is a tie."""
+"""Standard errors of the paired difference by which the challenger may fall short of a baseline: less is a tie."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One comparison over the same users: the challenger must not be worse than the rival.
+    """One comparison over the same users.
 
     Attributes:
         rival: its name.
+        tolerance: standard errors of the difference by which the challenger may fall short.
         challenger: the challenger's mean.
         rival_mean: the rival's.
         error: the standard error of the mean of the users' differences.
     """
 
     rival: str
+    tolerance: float
     challenger: float
     rival_mean: float
     error: float
@@ -35,7 +37,12 @@ class Rule:
     @property
     def passed(self) -> bool:
         """Whether the challenger passes."""
-        return self.challenger >= self.rival_mean - TOLERANCE * self.error  # False for NaN
+        return self.challenger >= self.rival_mean - self.tolerance * self.error  # False for NaN
+
+    @property
+    def demand(self) -> str:
+        """What the rule asks for."""
+        return f"not worse than {self.rival}{', but for chance' if self.tolerance else ''}"
 
     @property
     def sentence(self) -> str:
@@ -59,11 +66,11 @@ class Verdict:
 
 
 def decide(challenger: Doubles, baselines: Mapping[str, Doubles], champion: Doubles | None) -> Verdict:
-    """Promote if the challenger is worse neither than the best popularity baseline nor than the champion.
+    """Promote if the challenger is not worse than the best baseline, and beats the champion or equals it exactly.
 
-    A tie is enough: where most users have one or two reviews, popularity is as good as anything, and a fresher model
-    of the same quality serves newer games. What is a tie is measured, not set: the users' figures are compared pair by
-    pair, as in a paired test, and the challenger may fall short by one standard error of the mean difference.
+    Against a baseline a tie is enough: where most users have one or two reviews, popularity is as good as anything.
+    What is a tie is measured, not set: the users' figures are compared pair by pair, as in a paired test, and the
+    challenger may fall short by one standard error of the mean difference. Against the champion nothing is granted.
 
     Args:
         challenger: NDCG@10 of each user, float64 [B].
@@ -71,14 +78,14 @@ def decide(challenger: Doubles, baselines: Mapping[str, Doubles], champion: Doub
         champion: the same users' figures; None for a first model.
     """
     best = max(baselines, key=lambda name: baselines[name].mean())
-    rules = [_compare(f"the best baseline, {best}", challenger, baselines[best])]
+    rules = [_compare(f"the best baseline, {best}", TOLERANCE, challenger, baselines[best])]
     if champion is not None:
-        rules.append(_compare("the champion", challenger, champion))
+        rules.append(_compare("the champion", 0.0, challenger, champion))
     return Verdict(all(rule.passed for rule in rules), tuple(rules))
 
 
-def _compare(rival: str, challenger: Doubles, figures: Doubles) -> Rule:
-    return Rule(rival, float(challenger.mean()), float(figures.mean()), standard_error(challenger - figures))
+def _compare(rival: str, tolerance: float, challenger: Doubles, figures: Doubles) -> Rule:
+    return Rule(rival, tolerance, float(challenger.mean()), float(figures.mean()), standard_error(challenger - figures))
 
 
 def standard_error(figures: Doubles) -> float:

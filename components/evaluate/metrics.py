@@ -8,6 +8,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from components.evaluate.holdout import HeldOut, relevant_at
+from components.evaluate.ranking import Ranker
+
 Bools = npt.NDArray[np.bool_]
 Doubles = npt.NDArray[np.float64]
 Longs = npt.NDArray[np.int64]
@@ -85,3 +88,10 @@ class NDCG:
         gains = counted @ discounts[: counted.shape[1]]
         normalised: Doubles = gains / np.cumsum(discounts)[np.minimum(self.k, relevant) - 1]
         return normalised
+
+
+def measure(ranker: Ranker, held_out: HeldOut, metrics: tuple[Metric, ...]) -> dict[str, Doubles]:
+    """A ranking of all games, measured: float64 [B], a figure for each user, by the metric's name."""
+    ranked = ranker.rank(held_out.history, max(metric.k for metric in metrics))
+    hits = relevant_at(ranked, held_out.relevant)
+    return {metric.name: metric.per_user(hits, held_out.relevant.lengths) for metric in metrics}

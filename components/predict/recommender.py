@@ -3,10 +3,12 @@
 A user is the sum of the vectors of the games in the history, a candidate a vector of its own; a game's vector is an id
 vector plus the mean of its genres' vectors, so a game that training never saw still has one. The score is
 
-    scale * cos(user, candidate) + popularity weight * log(smoothed share of recent popularity)
+    scale * cos(user, candidate) + links from the history's games to the candidate
+        + popularity weight * log(smoothed share of recent popularity)
 
 (two towers: Covington et al. 2016, "Deep Neural Networks for YouTube Recommendations", section 3; cosine with a
-temperature: Yi et al. 2019, "Sampling-Bias-Corrected Neural Modeling", section 3.)
+temperature: Yi et al. 2019, "Sampling-Bias-Corrected Neural Modeling", section 3; towers that generalise beside links
+that remember: Cheng et al. 2016, "Wide & Deep Learning for Recommender Systems", section 3.)
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from components.predict.links import Links
 from components.predict.ranking import top_k
 from components.shared.errors import UserError
 from components.shared.histories import positions_of
@@ -48,12 +51,13 @@ class Towers:
 
 @dataclass(frozen=True)
 class Recommender:
-    """A trained model: its towers, the game ids and genre names of their rows, and the score's constants."""
+    """A trained model: its towers, its links, the game ids and genre names of their rows, and the score's constants."""
 
     version: str
     game_ids: Ints
     genre_names: tuple[str, ...]
     towers: Towers
+    links: Links
     scale: float
     popularity_weight: float
     popularity_smoothing: float
@@ -71,9 +75,15 @@ class Recommender:
             vocabulary = json.loads((root / "vocabulary.json").read_text())
             with np.load(root / "arrays.npz", allow_pickle=False) as arrays:
                 towers = Towers(**{name: arrays[name] for name in Towers.__dataclass_fields__})
+                links = Links(**{name: arrays[f"link_{name}"] for name in Links.__dataclass_fields__})
         except (FileNotFoundError, NotADirectoryError) as error:
             raise UserError(
                 f"{root} holds no complete model ({Path(error.filename).name} is missing): train it again."
+            ) from None
+        except KeyError as error:
+            raise UserError(
+                f"{root} holds a model of another version of this project ({error.args[0]}): train again, in a store "
+                f"without it."
             ) from None
         config = described["config"]
         return cls(
@@ -81,10 +91,15 @@ class Recommender:
             np.asarray(vocabulary["games"], dtype=np.int32),
             tuple(vocabulary["genres"]),
             towers,
+            links,
             config["scale"],
             config["popularity_weight"],
             config["popularity_smoothing"],
         )
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Towers and links by the names that `load` reads."""
+        return {**vars(self.towers), **{f"link_{name}": array for name, array in vars(self.links).items()}}
 
     def for_catalogue(
         self, game_ids: Ints, genres: Sequence[Sequence[str]], popularity: npt.NDArray[np.float64]
@@ -104,6 +119,7 @@ class Recommender:
             candidates=_normalised(
                 _item_vectors(towers.candidate_games, towers.candidate_genres, games, offsets, genre_rows)
             ),
+            links=self.links.for_positions(games, len(game_ids)),
             popularity_offset=popularity_offset(popularity, self.popularity_weight, self.popularity_smoothing),
             scale=self.scale,
         )
@@ -116,12 +132,14 @@ class Catalogue:
     Attributes:
         history: float32 [N, d], each game's vector as part of a history.
         candidates: float32 [N, d], each game's vector as a candidate, of length one (zero where nothing is known).
+        links: between the catalogue's positions.
         popularity_offset: float32 [N], what recent popularity adds to each game's score.
         scale: what the cosine is multiplied by.
     """
 
     history: Floats
     candidates: Floats
+    links: Links
     popularity_offset: Floats
     scale: float
 
@@ -136,6 +154,10 @@ class Catalogue:
         """Every user's score of every game, float32 [B, N] (arguments as in `recommend`)."""
         scores: Floats = np.matmul(self.queries(offsets, games) * np.float32(self.scale), self.candidates.T)
         scores += self.popularity_offset
+        if len(self.links.games):
+            source, places = self.links.from_rows(games)
+            users = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+            np.add.at(scores, (users[source], self.links.games[places]), self.links.weights[places])
         return scores
 
     def recommend(
@@ -172,7 +194,8 @@ class Catalogue:
         return positions, values, because
 
     def _because(self, offsets: Longs, games: Ints, positions: Ints) -> Ints:
-        # The cosine is a sum over the history's games, divided by one length: the largest term contributed most.
+        # The cosine is a sum over the history's games, divided by one length, and the links are a sum: the largest term
+        # contributed most.
         because = np.full(positions.shape, -1, dtype=np.int32)
         lengths = np.diff(offsets)
         filled = np.flatnonzero(lengths)
@@ -180,9 +203,13 @@ class Catalogue:
             return because
         vectors = self.history[games]
         users = np.repeat(np.arange(len(lengths)), lengths)
+        sums = np.linalg.norm(_segment_sums(vectors, offsets), axis=1)
+        factors = (self.scale / np.where(sums > 0, sums, 1))[users]
         starts = offsets[filled]
         for rank in range(positions.shape[1]):
-            terms = np.einsum("nd,nd->n", vectors, self.candidates[positions[users, rank]])
+            recommended = positions[users, rank]
+            terms = factors * np.einsum("nd,nd->n", vectors, self.candidates[recommended])
+            terms += self.links.between(games, recommended)
             best = np.repeat(np.maximum.reduceat(terms, starts), lengths[filled])
             largest = np.flatnonzero(terms == best)
             _, first = np.unique(users[largest], return_index=True)

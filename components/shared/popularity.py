@@ -34,3 +34,12 @@ def recent_popularity(
 def popularity(positions: npt.NDArray[np.integer], n_games: int) -> npt.NDArray[np.float64]:
     """Each game's number of reviews, float64 [n_games]; negative positions are passed over."""
     return np.bincount(positions[positions >= 0], minlength=n_games).astype(np.float64)
+
+
+def popularity_as_of(
+    positions: npt.NDArray[np.integer], days: Ints, as_of: int | None, n_games: int
+) -> npt.NDArray[np.float64]:
+    """Recent popularity as of a day, or, where time plays no part (None), the number of reviews: float64 [n_games]."""
+    if as_of is None:
+        return popularity(positions, n_games)
+    return recent_popularity(positions, days, as_of, n_games)

@@ -1,4 +1,4 @@
-"""Fitting: epochs over a corpus, watched by the recall on a validation period."""
+"""Fitting: epochs over a corpus, watched by the ranking of validation rows."""
 
 from __future__ import annotations
 
@@ -10,114 +10,144 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from components.predict.links import Links
 from components.predict.recommender import Recommender, Towers
 from components.shared.console import progress
+from components.shared.ease import MAX_GAMES, ease
 from components.shared.errors import UserError
 from components.train.corpus import Corpus
 from components.train.model import Config, TwoTowerModel, genre_shares
 
 Measure = Callable[[Recommender], float]
-"""The recall on the validation period."""
+"""NDCG@10 on the validation rows."""
+
+LINK_REGULARISATIONS = (1000.0, 300.0, 100.0)
+LINK_WEIGHTS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
 
 @dataclass(frozen=True)
-class Epoch:
-    """What one epoch of a search came to."""
+class Trial:
+    """One fit of the search: its scale, the mean loss of each of its epochs, and what the ranking came to."""
 
     scale: float
-    epoch: int
-    loss: float
-    recall_at_20: float
+    losses: tuple[float, ...]
+    ndcg_at_10: float
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The scale and the number of epochs that did best on the validation period, and every epoch tried."""
+    """What did best on the validation rows, and every fit on the way to it.
+
+    Attributes:
+        scale: what the cosine is multiplied by.
+        link_weight: what the links are multiplied by; 0 leaves them out.
+        link_regularisation: EASE's λ.
+        ndcg_at_10: what it came to.
+        trials: in their order.
+    """
 
     scale: float
-    epochs: int
-    recall_at_20: float
-    tried: tuple[Epoch, ...]
+    link_weight: float
+    link_regularisation: float
+    ndcg_at_10: float
+    trials: tuple[Trial, ...]
 
 
 def choose(corpus: Corpus, measure: Measure, config: Config, seed: int) -> Choice:
-    """Choose the scale and the number of epochs by recall.
+    """Choose the scale and the links by the metric that the gate decides on.
 
-    Validation loss will not do: it can rise while recall still improves (tensorflow/recommenders #263). The scale is
-    doubled for as long as that brings a better recall: on dense data more capacity pays, on sparse data little does.
-
-    Raises:
-        UserError: the loss is not finite.
-    """
-    tried: list[Epoch] = []
-    scale, best = config.scale, None
-    while True:
-        tried += (found := _search(corpus, measure, replace(config, scale=scale), seed))
-        candidate = max(found, key=lambda epoch: epoch.recall_at_20)
-        if best is not None and candidate.recall_at_20 <= best.recall_at_20:
-            return Choice(best.scale, best.epoch, best.recall_at_20, tuple(tried))
-        scale, best = scale * 2, candidate
-
-
-def _search(corpus: Corpus, measure: Measure, config: Config, seed: int) -> list[Epoch]:
-    """Epochs until the recall has not improved for `patience` of them."""
-    epochs: list[Epoch] = []
-    best = 0
-    for number, (loss, towers) in enumerate(_epochs(corpus, config, seed, config.max_epochs), start=1):
-        recall = measure(recommender(corpus, towers, config))
-        epochs.append(Epoch(config.scale, number, loss, recall))
-        progress("train", f"scale {config.scale:g}, epoch {number}: loss {loss:.4f}, validation recall@20 {recall:.4f}")
-        if recall > epochs[best].recall_at_20:
-            best = number - 1
-        if number - 1 - best >= config.patience:
-            break
-    return epochs
-
-
-def fit(corpus: Corpus, config: Config, seed: int, epochs: int) -> Towers:
-    """Train for a number of epochs; the towers.
+    The scale is the capacity: on dense data much of it pays, on sparse data little. It is doubled for as long as that
+    brings a better ranking; then one half-way to the next is tried, unless the least was best. With the capacity
+    bounded so, the number of steps needs no choice: more of them change little once the rate has come down.
 
     Raises:
         UserError: the loss is not finite.
     """
-    trained = enumerate(_epochs(corpus, config, seed, epochs), start=1)
-    for number, (loss, towers) in trained:  # noqa: B007 - the last epoch's towers are the result
-        progress("train", f"final fit, epoch {number} of {epochs}: loss {loss:.4f}")
+    trials: list[Trial] = []
+
+    def tried(scale: float) -> tuple[float, float, Towers]:
+        at_scale = replace(config, scale=scale)
+        losses, towers = _fit(corpus, at_scale, seed)
+        figure = measure(recommender(corpus, towers, Links.none(len(corpus.game_ids)), at_scale))
+        trials.append(Trial(scale, losses, figure))
+        progress("train", f"scale {scale:g}: loss {losses[-1]:.4f}, validation NDCG@10 {figure:.4f}")
+        return figure, scale, towers
+
+    best = tried(config.scale)
+    while (candidate := tried(2 * best[1]))[0] > best[0]:
+        best = candidate
+    if best[1] > config.scale:
+        best = max(best, tried(1.5 * best[1]), key=lambda found: found[0])
+    figure, scale, towers = best
+    return Choice(scale, *_choose_links(corpus, measure, replace(config, scale=scale), towers, figure), tuple(trials))
+
+
+def _choose_links(
+    corpus: Corpus, measure: Measure, config: Config, towers: Towers, without: float
+) -> tuple[float, float, float]:
+    """The best weight of the links beside the towers and their regularisation, and what the ranking comes to."""
+    best = (0.0, config.link_regularisation, without)
+    for regularisation in LINK_REGULARISATIONS if len(corpus.game_ids) <= MAX_GAMES else ():
+        links = links_of(corpus, replace(config, link_weight=1.0, link_regularisation=regularisation))
+        for weight in LINK_WEIGHTS:
+            figure = measure(recommender(corpus, towers, links.times(weight), config))
+            best = max(best, (weight, regularisation, figure), key=lambda found: found[2])
+        progress("train", f"links under λ = {regularisation:g}: validation NDCG@10 {best[2]:.4f}")
+    return best
+
+
+def fit(corpus: Corpus, config: Config, seed: int) -> Towers:
+    """Train; the towers.
+
+    Raises:
+        UserError: the loss is not finite.
+    """
+    losses, towers = _fit(corpus, config, seed)
+    progress("train", f"final fit: loss {losses[-1]:.4f} after {len(losses)} epochs")
     return towers
 
 
-def recommender(corpus: Corpus, towers: Towers, config: Config, version: str = "") -> Recommender:
-    """Towers as they answer without TensorFlow."""
+def recommender(corpus: Corpus, towers: Towers, links: Links, config: Config, version: str = "") -> Recommender:
+    """Towers and links as they answer without TensorFlow."""
     constants = (config.scale, config.popularity_weight, config.popularity_smoothing)
-    return Recommender(version, corpus.game_ids, corpus.genre_names, towers, *constants)
+    return Recommender(version, corpus.game_ids, corpus.genre_names, towers, links, *constants)
 
 
-def _epochs(corpus: Corpus, config: Config, seed: int, epochs: int) -> Iterator[tuple[float, Towers]]:
-    """The loss and the towers after each epoch; equal seeds give equal weights, bit for bit."""
+def links_of(corpus: Corpus, config: Config) -> Links:
+    """The links between the games of a corpus: EASE's strongest weights; none where there are too many games for it."""
+    n_games = len(corpus.game_ids)
+    if n_games > MAX_GAMES or not config.link_weight:
+        return Links.none(n_games)
+    weights = ease(corpus.histories, n_games, config.link_regularisation)
+    return Links.strongest(weights, config.links_per_game).times(config.link_weight)
+
+
+def _fit(corpus: Corpus, config: Config, seed: int) -> tuple[tuple[float, ...], Towers]:
+    """Each epoch's mean loss, and the towers; equal seeds give equal weights, bit for bit."""
     tf.keras.utils.set_random_seed(seed)
     shares = genre_shares(corpus.genre_offsets, corpus.genre_rows, len(corpus.genre_names))
     model = TwoTowerModel(shares, config.dimensions, config.scale, corpus.popularity_offsets)
-    model.compile(optimizer=tf.keras.optimizers.Adam(config.learning_rate))
-    batches = _dataset(corpus, config, np.random.default_rng(seed))
+    epochs = corpus.epochs(config)
+    steps = epochs * corpus.steps_per_epoch(config)
+    rate = tf.keras.optimizers.schedules.PolynomialDecay(config.learning_rate, steps, config.learning_rate / 100)
+    model.compile(optimizer=tf.keras.optimizers.Adam(rate))
     watch = _LossWatch()
-    for _ in range(epochs):
-        model.fit(batches, epochs=1, verbose=0, callbacks=[watch])
-        yield watch.mean, model.towers()
+    batches = _dataset(corpus, config, np.random.default_rng(seed))
+    model.fit(batches, epochs=epochs, verbose=0, callbacks=[watch])
+    return tuple(watch.means), model.towers()
 
 
 class _LossWatch(tf.keras.callbacks.Callback):
-    """Averages an epoch's loss, which TFRS reports for the last step only, and stops at one that is not finite."""
+    """Averages each epoch's loss, which TFRS reports for the last step only, and stops at one that is not finite."""
 
     def __init__(self) -> None:
         super().__init__()
         self.step = 0
         self.losses: list[float] = []
+        self.means: list[float] = []
 
-    @property
-    def mean(self) -> float:
-        return sum(self.losses) / len(self.losses)
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self.means.append(sum(self.losses) / len(self.losses))
         self.losses = []
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:
@@ -136,9 +166,18 @@ def _dataset(corpus: Corpus, config: Config, random: np.random.Generator) -> tf.
             yield {
                 "history": tf.RaggedTensor.from_row_lengths(batch.history, batch.history_lengths, validate=False),
                 "targets": tf.RaggedTensor.from_row_lengths(batch.targets, batch.target_lengths, validate=False),
-                "periods": batch.periods,
+                "weights": batch.weights,
+                "row_users": batch.row_users,
+                "row_periods": batch.row_periods,
             }
 
     ragged = tf.RaggedTensorSpec((None, None), tf.int32, row_splits_dtype=tf.int64)
-    signature = {"history": ragged, "targets": ragged, "periods": tf.TensorSpec((None,), tf.int32)}
+    rows = tf.TensorSpec((None,), tf.int32)
+    signature = {
+        "history": ragged,
+        "targets": ragged,
+        "weights": tf.TensorSpec((None,), tf.float32),
+        "row_users": rows,
+        "row_periods": rows,
+    }
     return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(1)

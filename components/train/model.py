@@ -21,28 +21,32 @@ class Config:
         dimensions: width of the vectors.
         scale: what the cosine is multiplied by, the inverse temperature: the capacity control that matters. The least
             one tried; training doubles it for as long as that improves the validation recall.
+        link_weight: what the links are multiplied by; chosen in training, none where it is 0.
+        link_regularisation: EASE's λ; chosen in training.
+        links_per_game: the strongest that are kept.
         popularity_weight: weight of the log of the popularity share in the score.
         popularity_smoothing: reviews added to each game's decayed number before the share is taken.
         period_days: how long one popularity offset serves in training.
         history_dropout: share of the histories' games that a training step does not see.
-        learning_rate: Adam's.
+        learning_rate: Adam's at the start; it comes down to a hundredth of that.
         batch_users: the most users a step; fewer where that would leave an epoch with few steps.
-        min_steps: steps that an epoch has at the least, as far as 16 users a step allow.
-        max_epochs: the most epochs.
-        patience: epochs without a better validation recall after which training stops.
+        min_steps_per_epoch: steps that an epoch has at the least, as far as 16 users a step allow.
+        min_steps: steps that training takes at the least; two epochs where those are more.
     """
 
     dimensions: int = 64
     scale: float = 0.5
+    link_weight: float = 0.0
+    link_regularisation: float = 300.0
+    links_per_game: int = 100
     popularity_weight: float = 1.0
     popularity_smoothing: float = 1.0
     period_days: int = 30
     history_dropout: float = 0.5
     learning_rate: float = 0.01
-    batch_users: int = 512
-    min_steps: int = 32
-    max_epochs: int = 30
-    patience: int = 2
+    batch_users: int = 256
+    min_steps_per_epoch: int = 32
+    min_steps: int = 480
 
 
 class ItemVectors(tf.keras.layers.Layer):
@@ -86,23 +90,23 @@ class CandidateTower(tf.keras.Model):
 
 
 class FullSoftmaxRetrieval(tf.keras.layers.Layer, tfrs.tasks.Task):
-    """Retrieval under a softmax over all candidates; `tfrs.tasks.Retrieval` has negatives from the batch only.
+    """Retrieval under a softmax over all candidates; `tfrs.tasks.Retrieval` has negatives from the batch only."""
 
-    The loss of a user with the targets T is the sum of -log p over T divided by sqrt(|T|): half-way between one vote a
-    user and one vote an interaction.
-    """
+    def call(self, logits: tf.Tensor, targets: tf.RaggedTensor, weights: tf.Tensor) -> tf.Tensor:
+        """The weighted sum of -log p over all targets.
 
-    def call(self, logits: tf.Tensor, targets: tf.RaggedTensor) -> tf.Tensor:
-        """The users' mean loss: `logits` is float32 [B, V], `targets` int32 [B, (games)], rows of the vocabulary."""
-        users = tf.cast(targets.value_rowids(), tf.int32)
-        weights = tf.math.rsqrt(tf.cast(targets.row_lengths(), tf.float32))
-        found = tf.gather_nd(logits, tf.stack([users, targets.values], axis=1))
-        losses = tf.gather(weights, users) * (tf.gather(tf.reduce_logsumexp(logits, axis=1), users) - found)
-        return tf.reduce_sum(losses) / tf.cast(tf.shape(logits)[0], tf.float32)
+        Args:
+            logits: float32 [R, V].
+            targets: int32 [R, (games)], rows of the vocabulary.
+            weights: float32 [R].
+        """
+        rows = tf.cast(targets.value_rowids(), tf.int32)
+        found = tf.gather_nd(logits, tf.stack([rows, targets.values], axis=1))
+        return tf.reduce_sum(tf.gather(weights, rows) * (tf.gather(tf.reduce_logsumexp(logits, axis=1), rows) - found))
 
 
 class TwoTowerModel(tfrs.Model):
-    """Cosine of the two towers times a scale, plus an offset for the games' popularity at the user's time.
+    """Cosine of the two towers times a scale, plus an offset for the games' popularity at the target's time.
 
     The offset keeps what everybody plays in a period out of the towers, so that they learn what sets users apart.
     """
@@ -123,14 +127,18 @@ class TwoTowerModel(tfrs.Model):
         self.task = FullSoftmaxRetrieval()
         self.popularity_offsets = tf.constant(popularity_offsets)
 
-    def call(self, history: tf.RaggedTensor) -> tf.Tensor:
-        """Every game's score without its popularity, float32 [B, V]."""
-        return self.scale * tf.matmul(self.query_tower(history), self.candidate_tower(()), transpose_b=True)
+    def call(self, inputs: dict[str, Any]) -> tf.Tensor:
+        """Every game's score for each row of a `Batch`, without its popularity: float32 [R, V]."""
+        # Not the scores are gathered but the queries: what flows back through a gathering costs as much as it is wide.
+        queries = tf.gather(self.scale * self.query_tower(inputs["history"]), inputs["row_users"])
+        return tf.matmul(queries, self.candidate_tower(()), transpose_b=True)
 
     def compute_loss(self, inputs: dict[str, Any], training: bool = False) -> tf.Tensor:
-        """The loss of a batch: `history` and `targets`, ragged int32 [B, (games)], and `periods`, int32 [B]."""
-        offsets = tf.gather(self.popularity_offsets, inputs["periods"])
-        return self.task(self(inputs["history"]) + offsets, inputs["targets"])
+        """The mean loss of a batch's users, as `Batch` describes them."""
+        logits = self(inputs)
+        offsets = tf.gather(self.popularity_offsets, inputs["row_periods"])
+        loss = self.task(logits + offsets, inputs["targets"], inputs["weights"])
+        return loss / tf.cast(inputs["history"].nrows(), tf.float32)
 
     def towers(self) -> Towers:
         """The weights as plain arrays."""

@@ -32,6 +32,10 @@ class ServingModel(tf.Module):
         self.game_ids = tf.Variable(game_ids, trainable=False)
         self.history = tf.Variable(catalogue.history, trainable=False)
         self.candidates = tf.Variable(catalogue.candidates, trainable=False)
+        links = catalogue.links
+        self.link_offsets = tf.Variable(links.offsets, trainable=False)
+        self.link_games = tf.Variable(links.games, trainable=False, shape=[None])
+        self.link_weights = tf.Variable(links.weights, trainable=False, shape=[None])
         self.popularity_offset = tf.Variable(catalogue.popularity_offset, trainable=False)
 
     @tf.function(input_signature=[tf.TensorSpec((None, None), tf.int32, "history")])
@@ -55,7 +59,13 @@ class ServingModel(tf.Module):
         known = tf.ragged.boolean_mask(rows, tf.equal(tf.gather(self.game_ids, rows), history))
         queries = pooled(self.history, known)
         scores = tf.matmul(queries * self.scale, self.candidates, transpose_b=True) + popularity_offset
-        taken = tf.stack([tf.cast(known.value_rowids(), tf.int32), known.values], axis=1)
+        users = tf.cast(known.value_rowids(), tf.int32)
+        links = tf.ragged.range(
+            tf.gather(self.link_offsets, known.values), tf.gather(self.link_offsets, known.values + 1)
+        )
+        linked = tf.stack([tf.gather(users, links.value_rowids()), tf.gather(self.link_games, links.values)], axis=1)
+        scores = tf.tensor_scatter_nd_add(scores, linked, tf.gather(self.link_weights, links.values))
+        taken = tf.stack([users, known.values], axis=1)
         scores = tf.tensor_scatter_nd_update(scores, taken, tf.fill([tf.shape(taken)[0]], -np.inf))
         best, columns = tf.math.top_k(scores, self.k)
         return {

@@ -9,16 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.evaluate.baselines import popularity_baselines
-from components.evaluate.evaluation import Evaluation, evaluate_model, measure
+from components.evaluate.baselines import StaticRanking
+from components.evaluate.evaluation import METRICS, Evaluation, evaluate_model
 from components.evaluate.gate import decide
 from components.evaluate.holdout import hold_out
+from components.evaluate.metrics import measure
 from components.evaluate.promotion import promote
 from components.shared.errors import UserError
 from components.shared.interactions import Interactions
 from components.shared.model_store import EVALUATION, champion, current_champion, stored_model
+from components.shared.popularity import popularity
 from tests.snapshots import Review, write_snapshot_of
 
+BASELINES = {"popularity", "recent popularity", "tuned recent popularity", "item-kNN", "iALS", "EASE"}
 FIRST = date(2020, 1, 1)
 DAY_ZERO = (FIRST - date(1970, 1, 1)).days
 GAMES = 6
@@ -34,6 +37,8 @@ def write_model(folder: Path, *, cutoff: date, version: str = "new", towards: in
         folder / "arrays.npz",
         history_games=np.ones((GAMES, 1), dtype=np.float32), history_genres=none,
         candidate_games=candidates, candidate_genres=none,
+        link_offsets=np.zeros(GAMES + 1, np.int64), link_games=np.zeros(0, np.int32),
+        link_weights=np.zeros(0, np.float32),
     )  # fmt: skip
     (folder / "vocabulary.json").write_text(json.dumps({"games": list(range(1, GAMES + 1)), "genres": []}))
     config = {"scale": 100.0, "popularity_weight": 1.0, "popularity_smoothing": 1.0}
@@ -70,8 +75,9 @@ def test_a_model_is_scored_beside_the_baselines(snapshot: Path, tmp_path: Path, 
     # By popularity game 1, undated for user 5 and so not yet in the history, comes first and the right one second.
     assert evaluated.figures["popularity"]["ndcg_at_10"].mean == pytest.approx(1 / math.log2(3))
     assert evaluated.figures["recent popularity"]["recall_at_20"].mean == 1
-    assert set(evaluated.figures) == {"challenger", "popularity", "recent popularity"}
-    assert evaluated.verdict.promote
+    assert set(evaluated.figures) == {"challenger", *BASELINES}
+    assert set(evaluated.settings) == BASELINES
+    assert evaluated.settings["recent popularity"] == "120 days of decay"
 
 
 def test_the_champion_is_scored_on_the_same_rows(snapshot: Path, tmp_path: Path, store: str) -> None:
@@ -115,8 +121,8 @@ def test_popularity_scores_what_a_naive_evaluation_gives(reviews: dict[tuple[int
         expected.append(gain / sum(1 / math.log2(place + 2) for place in range(len(new))))
     assert len(held_out) == len(expected)
     if expected:
-        baseline = popularity_baselines(past, past.games, cutoff, GAMES)["popularity"]
-        assert measure(baseline, held_out)["ndcg_at_10"].mean() == pytest.approx(np.mean(expected))
+        by_popularity = StaticRanking(popularity(past.games, GAMES).astype(np.float32))
+        assert measure(by_popularity, held_out, METRICS)["ndcg_at_10"].mean() == pytest.approx(np.mean(expected))
 
 
 def test_an_evaluation_is_read_back_as_it_was_written(snapshot: Path, tmp_path: Path, store: str) -> None:
@@ -127,7 +133,7 @@ def test_an_evaluation_is_read_back_as_it_was_written(snapshot: Path, tmp_path: 
 
 def evaluation(*, version: str = "new", promoted: bool = True, compared_with: str | None = None) -> Evaluation:
     verdict = decide(np.array([0.3 if promoted else 0.1]), {"popularity": np.array([0.2])}, None)
-    return Evaluation(version, compared_with, "snapshot", "2020-01-11", 2, 0, {"challenger": {}}, verdict)
+    return Evaluation(version, compared_with, "snapshot", "2020-01-11", 2, 0, {"challenger": {}}, {}, verdict)
 
 
 def test_the_report_escapes_what_comes_from_data() -> None:

@@ -41,6 +41,12 @@ def test_a_model_below_the_champion_is_refused_though_it_beats_the_baselines() -
     assert not verdict.promote
 
 
+def test_against_the_champion_no_chance_is_granted() -> None:
+    shortfall = np.array([0.1, -0.1, 0.1, -0.11])
+    assert decide(RECENT + shortfall, BASELINES, None).promote
+    assert not decide(RECENT + shortfall, BASELINES, RECENT).promote
+
+
 def test_a_single_user_has_no_error_to_hide_behind() -> None:
     one = {name: figures[:1] for name, figures in BASELINES.items()}
     assert decide(RECENT[:1], one, None).promote

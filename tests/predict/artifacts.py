@@ -17,6 +17,8 @@ def write_model(root: Path, vectors: Sequence[Sequence[float]], version: str = "
     np.savez(
         root / "arrays.npz",
         history_games=table, candidate_games=table, history_genres=no_genres, candidate_genres=no_genres,
+        link_offsets=np.zeros(len(table) + 1, np.int64), link_games=np.zeros(0, np.int32),
+        link_weights=np.zeros(0, np.float32),
     )  # fmt: skip
     (root / "vocabulary.json").write_text(json.dumps({"games": list(range(1, len(table) + 1)), "genres": []}))
     config = {"scale": 4.0, "popularity_weight": 0.1, "popularity_smoothing": 1.0}

@@ -1,9 +1,11 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from components.predict import recommender as module
+from components.predict.links import Links
 from components.predict.recommender import Catalogue, Recommender, Towers
 from components.shared.errors import UserError
 
@@ -12,12 +14,13 @@ GAMES, GENRES, DIMENSIONS = 40, ("Action", "Puzzle", "Racing"), 8
 
 @pytest.fixture
 def model() -> Recommender:
-    """An untrained model of the games 10, 20, … 400."""
+    """An untrained model of the games 10, 20, … 400, with three links from each."""
     random = np.random.default_rng(0)
     games = [random.standard_normal((GAMES, DIMENSIONS)).astype(np.float32) for _ in range(2)]
     genres = [random.standard_normal((len(GENRES), DIMENSIONS)).astype(np.float32) for _ in range(2)]
     towers = Towers(games[0], genres[0], games[1], genres[1])
-    return Recommender("v", np.arange(10, 10 * GAMES + 1, 10, dtype=np.int32), GENRES, towers, 4.0, 1.0, 1.0)
+    links = Links.strongest(random.standard_normal((GAMES, GAMES)).astype(np.float32), 3)
+    return Recommender("v", np.arange(10, 10 * GAMES + 1, 10, dtype=np.int32), GENRES, towers, links, 4.0, 1.0, 1.0)
 
 
 def catalogue_of(model: Recommender, *, popularity: np.ndarray | None = None) -> Catalogue:
@@ -30,7 +33,7 @@ def histories(*games: list[int]) -> tuple[np.ndarray, np.ndarray]:
     return offsets, np.array([game for history in games for game in history], dtype=np.int32)
 
 
-def test_scores_are_the_scaled_cosine_plus_the_log_of_the_popularity_share(model: Recommender) -> None:
+def test_scores_are_the_scaled_cosine_plus_the_links_plus_the_log_of_the_popularity_share(model: Recommender) -> None:
     popularity = np.arange(GAMES, dtype=np.float64)
     scores = catalogue_of(model, popularity=popularity).scores(*histories([3, 5]))
     towers = model.towers
@@ -39,7 +42,8 @@ def test_scores_are_the_scaled_cosine_plus_the_log_of_the_popularity_share(model
         candidate = towers.candidate_games[game] + towers.candidate_genres[game % 3]
         cosine = user @ candidate / np.linalg.norm(user) / np.linalg.norm(candidate)
         share = (popularity[game] + 1) / (popularity + 1).sum()
-        assert scores[0, game] == pytest.approx(4 * cosine + np.log(share), abs=1e-5)
+        linked = float(model.links.between(np.array([3, 5]), np.array([game, game])).sum())
+        assert scores[0, game] == pytest.approx(4 * cosine + linked + np.log(share), abs=1e-5)
 
 
 def test_an_empty_history_gives_the_order_of_popularity_with_ties_by_position(model: Recommender) -> None:
@@ -69,13 +73,20 @@ def test_because_is_the_game_of_the_history_with_the_largest_term(model: Recomme
     positions, _, because = catalogue.recommend(*histories(*history), k=6)
     for user, games in enumerate(history):
         for place in range(6):
-            terms = [float(catalogue.history[game] @ catalogue.candidates[positions[user, place]]) for game in games]
+            length = np.linalg.norm(catalogue.history[games].sum(axis=0)) if games else 1.0
+            game = positions[user, place]
+            terms = [
+                4 * float(catalogue.history[had] @ catalogue.candidates[game]) / length
+                + float(catalogue.links.between(np.array([had]), np.array([game]))[0])
+                for had in games
+            ]
             assert because[user, place] == (games[int(np.argmax(terms))] if games else -1)
 
 
 def test_of_two_games_that_contributed_the_same_the_earlier_is_named(model: Recommender) -> None:
     model.towers.history_games[6] = model.towers.history_games[3]  # of the same genre, so the same vector
-    _, _, because = catalogue_of(model).recommend(*histories([6, 3]), k=5)
+    without_links = replace(model, links=Links.none(GAMES))
+    _, _, because = catalogue_of(without_links).recommend(*histories([6, 3]), k=5)
     assert set(because[0].tolist()) == {6}
 
 

@@ -71,8 +71,7 @@ def test_the_model_beats_popularity_on_the_checkerboard(
 ) -> None:
     evaluated = evaluate_model(snapshot, trained[0], store)
     figures = evaluated.figures
-    assert figures["challenger"]["ndcg_at_10"].mean > 1.2 * figures["popularity"]["ndcg_at_10"].mean
-    assert evaluated.verdict.promote
+    assert figures["challenger"]["ndcg_at_10"].low > 1.5 * figures["popularity"]["ndcg_at_10"].high
 
 
 def test_two_trainings_with_one_seed_make_the_same_arrays_bit_for_bit(
@@ -80,23 +79,8 @@ def test_two_trainings_with_one_seed_make_the_same_arrays_bit_for_bit(
 ) -> None:
     again = train_model(snapshot, tmp_path / "again")
     assert again == trained[1]
-    for name, array in vars(Recommender.load(trained[0]).towers).items():
-        assert np.array_equal(array, getattr(Recommender.load(tmp_path / "again").towers, name)), name
-
-
-def test_numpy_answers_as_the_saved_model_does(trained: tuple[Path, TrainedModel]) -> None:
-    folder, _ = trained
-    serve = tf.saved_model.load(str(folder / "saved_model")).signatures["with_popularity"]
-    popularity = np.arange(GAMES, dtype=np.float64)
-    catalogue = all_games(Recommender.load(folder), popularity)
-    users = [[2, 4, 6], [], [5], [7, 2, 11, 3]]
-    # Padded with 0 or -1; 999 is a game that the model does not know.
-    padded = tf.constant([[2, 4, 6, 0], [0, -1, 0, 0], [999, 5, -1, -1], [7, 2, 11, 3]], tf.int32)
-    served = serve(history=padded, popularity_offset=tf.constant(catalogue.popularity_offset))
-    positions, scores, _ = catalogue.recommend(*histories(*users), k=GAMES)
-    ids = np.where(positions >= 0, positions + 1, -1)
-    assert np.array_equal(served["game_ids"].numpy(), ids)
-    assert served["scores"].numpy() == pytest.approx(scores, abs=1e-5)
+    for name, array in Recommender.load(trained[0]).arrays().items():
+        assert np.array_equal(array, Recommender.load(tmp_path / "again").arrays()[name]), name
 
 
 def test_an_empty_history_is_served_the_order_of_recent_popularity(trained: tuple[Path, TrainedModel]) -> None:
@@ -124,13 +108,16 @@ def test_the_folder_says_what_the_model_was_made_from(snapshot: Path, trained: t
     assert described["snapshot_id"] == Snapshot.open(snapshot).manifest.snapshot_id
     assert described["code_version"] == code_version()
     assert described["config"]["scale"] == facts.scale
-    best = max(described["history"], key=lambda epoch: epoch["recall_at_20"])
-    assert (best["epoch"], best["recall_at_20"]) == (facts.epochs, pytest.approx(facts.recall_at_20, abs=1e-6))
+    best = max(described["history"], key=lambda trial: trial["ndcg_at_10"])
+    assert best["scale"] == facts.scale
+    assert facts.ndcg_at_10 >= best["ndcg_at_10"] - 1e-6
+    assert all(trial["losses"][-1] < trial["losses"][0] for trial in described["history"])
     assert json.loads((folder / "vocabulary.json").read_text()) == {
         "games": list(range(1, GAMES + 1)),
         "genres": ["Even", "Indie", "Odd"],
     }
-    assert facts.parameters == 2 * Config().dimensions * (GAMES + 3)
+    links = Recommender.load(folder).links
+    assert facts.parameters == 2 * Config().dimensions * (GAMES + 3) + GAMES + 1 + 2 * len(links.games)
 
 
 def test_the_period_of_the_evaluation_does_not_reach_the_model(
@@ -140,8 +127,8 @@ def test_the_period_of_the_evaluation_does_not_reach_the_model(
     swapped = [(user, game if when < cutoff else game % GAMES + 1, when) for user, game, when in checkerboard() if when]
     other = write_snapshot_of(tmp_path / "snapshot", swapped, n_games=GAMES, genres=GENRES)
     train_model(other.root, tmp_path / "model")
-    for name, array in vars(Recommender.load(trained[0]).towers).items():
-        assert np.array_equal(array, getattr(Recommender.load(tmp_path / "model").towers, name)), name
+    for name, array in Recommender.load(trained[0]).arrays().items():
+        assert np.array_equal(array, Recommender.load(tmp_path / "model").arrays()[name]), name
 
 
 def test_another_seed_makes_another_model_and_the_snapshot_stays_as_it_is(
@@ -150,14 +137,14 @@ def test_another_seed_makes_another_model_and_the_snapshot_stays_as_it_is(
     def digests() -> list[str]:
         return [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(snapshot.rglob("*")) if path.is_file()]
 
-    monkeypatch.setattr(training, "Config", lambda: Config(max_epochs=1))
+    monkeypatch.setattr(training, "Config", lambda: Config(min_steps=1))
     before = digests()
     assert train_model(snapshot, tmp_path / "model", seed=1).version != trained[1].version
     assert digests() == before
 
 
 def test_a_shop_without_genres_can_be_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "Config", lambda: Config(max_epochs=1))
+    monkeypatch.setattr(training, "Config", lambda: Config(min_steps=1))
     snapshot = write_snapshot_of(tmp_path / "snapshot", checkerboard(), n_games=GAMES)
     assert train_model(snapshot.root, tmp_path / "model").games == GAMES
 

@@ -1,0 +1,1 @@
+"""Side-by-side measurements, each with its peer in the same run."""

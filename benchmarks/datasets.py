@@ -1,0 +1,140 @@
+"""Public data sets under the protocols of the table that the model is compared by, read in place."""
+
+from __future__ import annotations
+
+import csv
+import os
+import tempfile
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from components.evaluate.protocols import Split, at_random, by_time, last_out
+from components.extract.snapshot import write_snapshot
+from components.ingest.ingestion import ingest
+from components.shared.interactions import UNDATED, Interactions, cutoff_day
+from components.shared.snapshot import Snapshot
+from demo.postgres import EmbeddedPostgres
+
+SEED = 42
+VALIDATION_SEED = 7
+HELD_OUT_SHARE = 0.2
+STEAM_CUTOFF = (date(2015, 10, 4) - date(1970, 1, 1)).days
+VALIDATION_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A data set split for learning, for choosing and for the final question.
+
+    Attributes:
+        name: as it stands in the table.
+        games: the catalogue, with `game_id`, ascending, and `genres`.
+        test: what may be known and what is asked for.
+        validation: the same within what may be known.
+    """
+
+    name: str
+    games: pa.Table
+    test: Split
+    validation: Split
+
+
+def protocols(data: Path) -> list[Protocol]:
+    """Every row of the table; `data` is the folder with the data sets."""
+    movies, movie_games = _movielens(data / "ml-100k")
+    purchases, purchase_games = _purchases(data / "steam-200k" / "steam-200k.csv")
+    reviews, review_games = _reviews(data / "steam-ucsd")
+    steam = by_time(reviews, STEAM_CUTOFF)
+    last = last_out(movies)
+    kept = movies.where(_without_the_last(movies))
+    return [
+        _random("ML-100K, random 80/20", movies, movie_games),
+        Protocol("ML-100K, last item out", movie_games, last, last_out(kept)),
+        Protocol(
+            "steam-ucsd, last 10 % of time",
+            review_games,
+            steam,
+            by_time(steam.past, cutoff_day(steam.past, VALIDATION_SHARE)),
+        ),
+        _random("Steam-200k, random 80/20", purchases, purchase_games),
+    ]
+
+
+def _random(name: str, interactions: Interactions, games: pa.Table) -> Protocol:
+    test = at_random(interactions, HELD_OUT_SHARE, np.random.RandomState(SEED))
+    return Protocol(name, games, test, at_random(test.past, HELD_OUT_SHARE, np.random.RandomState(VALIDATION_SEED)))
+
+
+def _without_the_last(interactions: Interactions) -> npt.NDArray[np.bool_]:
+    """Rows but each user's last; the rows are ordered by user and time."""
+    return np.append(interactions.users[1:] == interactions.users[:-1], False)
+
+
+def _movielens(folder: Path) -> tuple[Interactions, pa.Table]:
+    """Ratings ordered by user and time, whatever the rating; seconds stand for days, as only their order counts."""
+    table = np.loadtxt(folder / "u.data", dtype=np.int64)
+    users, movies, ratings, seconds = table[np.lexsort((table[:, 3], table[:, 0]))].T
+    return _interactions(users, movies, seconds - seconds.min(), ratings >= 4), _catalogue(int(movies.max()))
+
+
+def _purchases(path: Path) -> tuple[Interactions, pa.Table]:
+    """Users' purchases in the file's order, each once."""
+    with path.open(encoding="utf-8", newline="") as file:
+        pairs = list(dict.fromkeys((row[0], row[1]) for row in csv.reader(file) if row[2] == "purchase"))
+    users, games = (
+        {name: number for number, name in enumerate(dict.fromkeys(column))} for column in zip(*pairs, strict=True)
+    )
+    rows = np.array([(users[user], games[game] + 1) for user, game in pairs])
+    return _interactions(rows[:, 0], rows[:, 1], np.full(len(rows), UNDATED), np.ones(len(rows), bool)), _catalogue(
+        len(games)
+    )
+
+
+def _reviews(folder: Path) -> tuple[Interactions, pa.Table]:
+    """The first review of each pair in the file's order, those of them with a date, ordered by user and day."""
+    with tempfile.TemporaryDirectory(prefix="steam-recsys-benchmark-") as root:
+        server = EmbeddedPostgres(Path(root) / "postgres", durable=False)
+        server.start()
+        try:
+            os.environ["DATABASE_URL"] = server.ensure_database("benchmark")
+            ingest(str(folder), "env:DATABASE_URL")
+            snapshot = Path(root) / "snapshot"
+            write_snapshot("env:DATABASE_URL", snapshot)
+            opened = Snapshot.open(snapshot)
+            return _first_reviews(opened), opened.table("games", ["game_id", "genres"]).sort_by("game_id")
+        finally:
+            server.stop()
+
+
+def _first_reviews(snapshot: Snapshot) -> Interactions:
+    columns = ["user_id", "game_id", "reviewed_on", "recommended", "review_id"]
+    table = snapshot.dataset("reviews").to_table(columns=columns, filter=pc.field("user_id").is_valid())
+    table = table.sort_by("review_id")
+    pairs = np.stack([table["user_id"].to_numpy(), table["game_id"].to_numpy()])
+    _, first = np.unique(pairs, axis=1, return_index=True)
+    days = pc.fill_null(table["reviewed_on"].cast(pa.int32()), UNDATED).to_numpy()
+    first = first[days[first] != UNDATED]
+    kept = first[np.lexsort((days[first], pairs[0, first]))]
+    return _interactions(pairs[0, kept], pairs[1, kept], days[kept], table["recommended"].to_numpy()[kept])
+
+
+def _interactions(
+    users: npt.NDArray[Any], games: npt.NDArray[Any], days: npt.NDArray[Any], recommended: npt.NDArray[Any]
+) -> Interactions:
+    hours = np.full(len(users), np.nan, dtype=np.float32)
+    return Interactions(
+        users.astype(np.int64), games.astype(np.int32), days.astype(np.int32), recommended.astype(bool), hours
+    )
+
+
+def _catalogue(n_games: int) -> pa.Table:
+    """Games from 1 on, of which nothing is known but that they exist."""
+    nothing = pa.array([[]] * n_games, pa.list_(pa.string()))
+    return pa.table({"game_id": pa.array(range(1, n_games + 1), pa.int32()), "genres": nothing})

@@ -1,0 +1,136 @@
+"""`make benchmark-quality`: the model beside its baselines on public data, the default configuration in every row.
+
+Nothing is chosen on a test split: what the model and the baselines choose, they choose within what may be known.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import components.train  # noqa: F401 - before TensorFlow
+from benchmarks.datasets import Protocol, protocols
+from benchmarks.tutorial import TutorialRanking
+from components.evaluate.baselines import tuned_baselines
+from components.evaluate.holdout import hold_out
+from components.evaluate.intervals import Interval, intervals
+from components.evaluate.metrics import NDCG, Doubles, Recall, measure
+from components.evaluate.ranking import ModelRanking, Ranker
+from components.shared.histories import positions_of
+from components.shared.popularity import popularity_as_of
+from components.train.learning import learn
+from components.train.model import Config
+
+METRICS = (NDCG(10), Recall(20))
+OURS = "ours"
+SEED = 0
+MUST = {
+    ("ML-100K, random 80/20", "ndcg_at_10"): 0.444,
+    ("ML-100K, last item out", "ndcg_at_10"): 0.076,
+    ("steam-ucsd, last 10 % of time", "ndcg_at_10"): 0.208,
+    ("steam-ucsd, last 10 % of time", "recall_at_20"): 0.390,
+}
+"""What the best baseline of each row is known to reach; where there is none, it is the best in the same run."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One ranking of one protocol: its metrics' intervals, and those of the differences of ours to it."""
+
+    ranking: str
+    settings: str
+    figures: dict[str, Interval]
+    differences: dict[str, Interval]
+
+
+def rows_of(protocol: Protocol) -> list[Row]:
+    """Train, rank and measure everything on one protocol."""
+    game_ids = protocol.games["game_id"].to_numpy()
+    past, as_of = protocol.test.past, protocol.test.as_of
+    held_out = hold_out(past, protocol.test.future, game_ids)
+    learned = learn(past, protocol.validation, protocol.games, Config(), SEED, "benchmark")
+    popularity = popularity_as_of(positions_of(past.games, game_ids), past.days, as_of, len(game_ids))
+    catalogue = learned.recommender.for_catalogue(game_ids, protocol.games["genres"].to_pylist(), popularity)
+    rankers: dict[str, tuple[str, Ranker]] = {
+        OURS: (_chosen(learned.config), ModelRanking(catalogue)),
+        "TFRS tutorial": ("", TutorialRanking(past, game_ids, SEED)),
+    }
+    for baseline in tuned_baselines(past, as_of, protocol.validation, game_ids):
+        rankers[baseline.name] = baseline.settings, baseline.ranker
+    measured = {name: measure(ranker, held_out, METRICS) for name, (_, ranker) in rankers.items()}
+    return [
+        Row(name, rankers[name][0], intervals(figures), intervals(_differences(measured[OURS], figures)))
+        for name, figures in measured.items()
+    ]
+
+
+def results(protocol: str, rows: list[Row]) -> list[dict[str, object]]:
+    """The row's figures for the record: ours beside the best other, and whether what must be reached is."""
+    ours = next(row for row in rows if row.ranking == OURS)
+    found: list[dict[str, object]] = []
+    for metric in METRICS:
+        peer = max((row for row in rows if row.ranking != OURS), key=lambda row: row.figures[metric.name].mean)
+        figure, best = ours.figures[metric.name].mean, peer.figures[metric.name].mean
+        must = MUST.get((protocol, metric.name), best if protocol.startswith("Steam-200k") else None)
+        found.append(
+            {
+                "what": f"{protocol}, {metric.name}",
+                "ours": round(figure, 4),
+                "peer": round(best, 4),
+                "peer_name": peer.ranking,
+                "ratio": round(figure / best, 4),
+                "must": must and round(must, 4),
+                "met": must is None or round(figure, 4) >= round(must, 4),
+            }
+        )
+    return found
+
+
+def markdown(protocol: str, rows: list[Row]) -> str:
+    """The row as a table."""
+    lines = [
+        f"### {protocol}",
+        "",
+        "| ranking | settings | NDCG@10 | Recall@20 | ours − it, NDCG@10 | ours − it, Recall@20 |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        cells = [str(row.figures[metric.name]) for metric in METRICS]
+        cells += ["" if row.ranking == OURS else str(row.differences[metric.name]) for metric in METRICS]
+        lines.append(f"| {row.ranking} | {row.settings} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _differences(ours: dict[str, Doubles], others: dict[str, Doubles]) -> dict[str, Doubles]:
+    return {name: ours[name] - others[name] for name in ours}
+
+
+def _chosen(config: Config) -> str:
+    return f"scale {config.scale:g}, links times {config.link_weight:g} (λ = {config.link_regularisation:g})"
+
+
+def main() -> None:
+    """Read the command line, run, print the tables and write them down."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="the data sets' folder (%(default)s)")
+    parser.add_argument("--output", type=Path, default=Path("local/benchmarks"), help="for the results (%(default)s)")
+    options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
+    record: list[dict[str, object]] = []
+    tables = []
+    for protocol in protocols(options.data):
+        print(f"[benchmark] {protocol.name}", flush=True)
+        rows = rows_of(protocol)
+        record += results(protocol.name, rows)
+        tables.append(markdown(protocol.name, rows))
+        print(tables[-1], flush=True)
+        (options.output / "quality.json").write_text(json.dumps(record, indent=2) + "\n")
+        (options.output / "quality.md").write_text("\n".join(tables))
+    for line in record:
+        print(f"[benchmark] {line['what']}: {line['ours']}, must {line['must']}: {'met' if line['met'] else 'not met'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""Rankings of whole catalogues from scores, for as many users at a time as fit the memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from components.predict.ranking import top_k
+from components.predict.recommender import Catalogue
+from components.shared.histories import Histories
+from components.shared.interactions import Floats, Ints
+
+BLOCK_SCORES = 1 << 24
+"""Scores held at a time."""
+
+
+class Ranker(Protocol):
+    """Anything that ranks a catalogue for users."""
+
+    def rank(self, history: Histories, k: int) -> Ints:
+        """The k best games that are not in the history, as positions: int32 [B, k], -1 where fewer are left."""
+
+
+@dataclass(frozen=True)
+class ModelRanking:
+    """A model's order of a catalogue."""
+
+    catalogue: Catalogue
+
+    def rank(self, history: Histories, k: int) -> Ints:
+        """The k best games, as `Ranker.rank`."""
+        return self.catalogue.recommend(history.offsets, history.games, k)[0]
+
+
+def rank_by_scores(scores: Callable[[Histories], Floats], history: Histories, n_games: int, k: int) -> Ints:
+    """The k best games for each user, as `Ranker.rank`, ties by position.
+
+    Args:
+        scores: a block of users' scores of all games, float32 [b, n_games].
+        history: the users'.
+        n_games: the catalogue's size.
+        k: how many.
+    """
+    ranked = np.empty((len(history), k), dtype=np.int32)
+    block = max(1, BLOCK_SCORES // max(1, n_games))
+    for start in range(0, len(history), block):
+        rows = np.arange(start, min(start + block, len(history)))
+        users = history.take(rows)
+        found = scores(users)
+        found[np.repeat(np.arange(len(rows)), users.lengths), users.games] = -np.inf
+        ranked[rows], _ = top_k(found, k)
+    return ranked

@@ -1,0 +1,84 @@
+"""Links from game to game: the part of the model that remembers which games go together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from components.shared.histories import positions_of
+from components.shared.interactions import Floats, Ints, Longs
+
+
+@dataclass(frozen=True)
+class Links:
+    """What having a game adds to others' scores, the strongest few of each game, CSR; none at all is a choice too.
+
+    Attributes:
+        offsets: int64 [V + 1]; the links from row v are those from `offsets[v]` to `offsets[v + 1]`.
+        games: int32, the rows or positions that they lead to, ascending within a row.
+        weights: float32.
+    """
+
+    offsets: Longs
+    games: Ints
+    weights: Floats
+
+    @classmethod
+    def none(cls, n_games: int) -> Links:
+        """No links."""
+        return cls(np.zeros(n_games + 1, dtype=np.int64), np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.float32))
+
+    @classmethod
+    def strongest(cls, weights: Floats, kept: int) -> Links:
+        """The `kept` largest by amount of each row of float32 [V, V]."""
+        n_games = len(weights)
+        kept = min(kept, n_games)
+        columns = np.argpartition(-np.abs(weights), kept - 1, axis=1)[:, :kept]
+        columns.sort(axis=1)
+        values = np.take_along_axis(weights, columns, axis=1)
+        found = values != 0
+        offsets = np.concatenate([[0], np.cumsum(found.sum(axis=1))]).astype(np.int64)
+        return cls(offsets, columns[found].astype(np.int32), values[found].astype(np.float32))
+
+    def times(self, factor: float) -> Links:
+        """The same with other weights; nothing is left of them where the factor is 0."""
+        if not factor:
+            return Links.none(len(self.offsets) - 1)
+        return Links(self.offsets, self.games, self.weights * np.float32(factor))
+
+    def from_rows(self, rows: npt.NDArray[Any]) -> tuple[Longs, Longs]:
+        """The links that start from some rows: which of `rows` each starts from, and its place, int64 [n] both."""
+        lengths = np.diff(self.offsets)[rows]
+        starts = np.repeat(self.offsets[:-1][rows] - (np.cumsum(lengths) - lengths), lengths)
+        return np.repeat(np.arange(len(rows)), lengths), starts + np.arange(len(starts))
+
+    def between(self, sources: npt.NDArray[Any], targets: npt.NDArray[Any]) -> Floats:
+        """The weight of the link from each source to the target beside it, 0 where there is none: float32 [n]."""
+        if not len(self.games):
+            return np.zeros(len(sources), dtype=np.float32)
+        places = positions_of(sources * np.int64(len(self.offsets) - 1) + targets, self._keys)
+        return np.where(places >= 0, self.weights[places], np.float32(0))
+
+    def for_positions(self, rows: Ints, n_positions: int) -> Links:
+        """The same links between positions of a catalogue; `rows` int32 [N] has each position's row, -1 for none."""
+        position_of = np.full(len(self.offsets) - 1, -1, dtype=np.int32)
+        position_of[rows[rows >= 0]] = np.flatnonzero(rows >= 0)
+        known = np.flatnonzero(rows >= 0)
+        source, places = self.from_rows(rows[known])
+        sources, games = known[source], position_of[self.games[places]]
+        order = np.lexsort((games, sources))
+        order = order[games[order] >= 0]
+        counts = np.bincount(sources[order], minlength=n_positions)
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return Links(offsets, games[order], self.weights[places][order])
+
+    @cached_property
+    def _keys(self) -> Longs:
+        """A number a link, ascending: its source and where it leads to."""
+        n_games = len(self.offsets) - 1
+        rows: Longs = np.repeat(np.arange(n_games, dtype=np.int64), np.diff(self.offsets))
+        return rows * n_games + self.games

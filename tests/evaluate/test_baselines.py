@@ -1,0 +1,72 @@
+"""Every baseline against one contract, on a checkerboard whose right answer is known."""
+
+import numpy as np
+import pytest
+
+from components.evaluate.baselines import Baseline, tuned_baselines
+from components.evaluate.protocols import Split, by_time
+from components.shared.histories import Histories
+from components.shared.interactions import Interactions
+
+USERS, GAMES = 300, 20
+CATALOGUE = np.arange(1, GAMES + 1, dtype=np.int32)
+PERSONAL = {"item-kNN", "iALS", "EASE"}
+
+
+@pytest.fixture(scope="module")
+def interactions() -> Interactions:
+    """Even users take up even games, odd users odd ones, a game a day."""
+    random = np.random.default_rng(0)
+    rows = [
+        (user, game, day)
+        for user in range(USERS)
+        for day, game in enumerate(random.permutation(CATALOGUE[user % 2 :: 2])[:7], start=100)
+    ]
+    users, games, days = (np.array(column) for column in zip(*rows, strict=True))
+    return Interactions(
+        users.astype(np.int64), games.astype(np.int32), days.astype(np.int32),
+        np.ones(len(rows), bool), np.zeros(len(rows), np.float32),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def baselines(interactions: Interactions) -> dict[str, Baseline]:
+    made = tuned_baselines(interactions, 107, by_time(interactions, 105), CATALOGUE)
+    return {baseline.name: baseline for baseline in made}
+
+
+def test_each_is_there_once_with_one_setting(baselines: dict[str, Baseline]) -> None:
+    assert set(baselines) == {"popularity", "recent popularity", "tuned recent popularity", *PERSONAL}
+    assert all(baseline.settings for name, baseline in baselines.items() if name != "popularity")
+
+
+@pytest.mark.parametrize("name", sorted(PERSONAL))
+def test_a_personal_one_finds_the_games_of_a_users_colour(name: str, baselines: dict[str, Baseline]) -> None:
+    history = Histories(np.arange(2), np.array([0, 3, 6]), np.array([0, 2, 4, 1, 3, 5], dtype=np.int32))
+    ranked = baselines[name].ranker.rank(history, 7)
+    assert set(ranked[0].tolist()) == {6, 8, 10, 12, 14, 16, 18}
+    assert set(ranked[1].tolist()) == {7, 9, 11, 13, 15, 17, 19}
+
+
+@pytest.mark.parametrize("name", ["popularity", "recent popularity", "tuned recent popularity", *sorted(PERSONAL)])
+def test_the_history_is_never_ranked_and_places_stay_empty(name: str, baselines: dict[str, Baseline]) -> None:
+    everything_but_two = np.array([game for game in range(GAMES) if game not in (7, 9)], dtype=np.int32)
+    offsets = np.array([0, len(everything_but_two), len(everything_but_two)])
+    history = Histories(np.arange(2), offsets, everything_but_two)
+    before = history.games.copy()
+    ranked = baselines[name].ranker.rank(history, 3)
+    assert sorted(ranked[0].tolist()) == [-1, 7, 9]
+    assert (ranked[1] >= 0).all()
+    assert np.array_equal(history.games, before)
+
+
+def test_recent_popularity_has_no_place_where_time_plays_no_part(interactions: Interactions) -> None:
+    split = by_time(interactions, 105)
+    made = tuned_baselines(interactions, None, Split(split.past, split.future, None), CATALOGUE)
+    assert {baseline.name for baseline in made} == {"popularity", *PERSONAL}
+
+
+def test_settings_are_the_first_ones_where_nothing_can_be_asked(interactions: Interactions) -> None:
+    nothing = Split(interactions, interactions.where(np.zeros(len(interactions), bool)), 107)
+    settings = {baseline.name: baseline.settings for baseline in tuned_baselines(interactions, 107, nothing, CATALOGUE)}
+    assert settings["EASE"] == "λ = 300"
