@@ -149,6 +149,34 @@ def test_a_shop_without_genres_can_be_learnt(tmp_path: Path, monkeypatch: pytest
     assert train_model(snapshot.root, tmp_path / "model").games == GAMES
 
 
+def test_a_game_that_everyone_has_is_recommended_to_nobody_who_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "Config", lambda: Config(min_steps=1))
+    everyones = [(user, GAMES + 1, day(user % 60)) for user in range(1, USERS + 1)]
+    genres = {**GENRES, GAMES + 1: ["Indie"]}
+    snapshot = write_snapshot_of(tmp_path / "snapshot", checkerboard() + everyones, n_games=GAMES + 1, genres=genres)
+    train_model(snapshot.root, tmp_path / "model")
+    model = Recommender.load(tmp_path / "model")
+    catalogue = model.for_catalogue(
+        model.game_ids, [genres[game] for game in model.game_ids.tolist()], np.ones(GAMES + 1)
+    )
+    positions, scores, _ = catalogue.recommend(*histories([GAMES + 1, 2], []), k=GAMES + 1)
+    assert GAMES not in positions[0]
+    assert positions[1, 0] >= 0
+    assert np.isfinite(scores[1]).all()
+
+
+def test_a_history_longer_than_any_that_was_learnt_from_has_a_defined_answer(
+    trained: tuple[Path, TrainedModel],
+) -> None:
+    longest = list(range(1, GAMES)) * 50
+    positions, scores, because = all_games(Recommender.load(trained[0])).recommend(*histories(longest), k=3)
+    assert positions[0].tolist() == [GAMES - 1, -1, -1]
+    assert np.isfinite(scores[0, 0])
+    assert because[0, 0] in range(GAMES - 1)
+
+
 @pytest.mark.parametrize(
     ("reviews", "sentence"),
     [
