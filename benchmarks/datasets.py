@@ -15,13 +15,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.evaluate.protocols import Split, at_random, by_time, last_out
+from components.evaluate.protocols import Split, at_random, by_time, last_out, latest_of_each_user
 from components.extract.snapshot import write_snapshot
 from components.ingest.ingestion import ingest
+from components.shared.errors import UserError
 from components.shared.interactions import UNDATED, Interactions, cutoff_day
 from components.shared.snapshot import Snapshot
 from demo.postgres import EmbeddedPostgres
 
+DATABASE = "BENCHMARK_DATABASE_URL"
 SEED = 42
 VALIDATION_SEED = 7
 HELD_OUT_SHARE = 0.2
@@ -47,16 +49,26 @@ class Protocol:
 
 
 def protocols(data: Path) -> list[Protocol]:
-    """Every row of the table; `data` is the folder with the data sets."""
+    """Every row of the table; `data` is the folder with the data sets.
+
+    Raises:
+        UserError: one of them is not there.
+    """
+    for path in ("ml-100k/u.data", "steam-200k/steam-200k.csv", "steam-ucsd/steam_game_reviews.csv"):
+        if not (data / path).is_file():
+            raise UserError(f"{data / path} does not exist: name the folder with the data sets, with DATA=folder.")
     movies, movie_games = _movielens(data / "ml-100k")
     purchases, purchase_games = _purchases(data / "steam-200k" / "steam-200k.csv")
     reviews, review_games = _reviews(data / "steam-ucsd")
     steam = by_time(reviews, STEAM_CUTOFF)
-    last = last_out(movies)
-    kept = movies.where(_without_the_last(movies))
     return [
         _random("ML-100K, random 80/20", movies, movie_games),
-        Protocol("ML-100K, last item out", movie_games, last, last_out(kept)),
+        Protocol(
+            "ML-100K, last item out",
+            movie_games,
+            last_out(movies),
+            last_out(movies.where(~latest_of_each_user(movies))),
+        ),
         Protocol(
             "steam-ucsd, last 10 % of time",
             review_games,
@@ -70,11 +82,6 @@ def protocols(data: Path) -> list[Protocol]:
 def _random(name: str, interactions: Interactions, games: pa.Table) -> Protocol:
     test = at_random(interactions, HELD_OUT_SHARE, np.random.RandomState(SEED))
     return Protocol(name, games, test, at_random(test.past, HELD_OUT_SHARE, np.random.RandomState(VALIDATION_SEED)))
-
-
-def _without_the_last(interactions: Interactions) -> npt.NDArray[np.bool_]:
-    """Rows but each user's last; the rows are ordered by user and time."""
-    return np.append(interactions.users[1:] == interactions.users[:-1], False)
 
 
 def _movielens(folder: Path) -> tuple[Interactions, pa.Table]:
@@ -103,13 +110,14 @@ def _reviews(folder: Path) -> tuple[Interactions, pa.Table]:
         server = EmbeddedPostgres(Path(root) / "postgres", durable=False)
         server.start()
         try:
-            os.environ["DATABASE_URL"] = server.ensure_database("benchmark")
-            ingest(str(folder), "env:DATABASE_URL")
+            os.environ[DATABASE] = server.ensure_database("benchmark")
+            ingest(str(folder), f"env:{DATABASE}")
             snapshot = Path(root) / "snapshot"
-            write_snapshot("env:DATABASE_URL", snapshot)
+            write_snapshot(f"env:{DATABASE}", snapshot)
             opened = Snapshot.open(snapshot)
             return _first_reviews(opened), opened.table("games", ["game_id", "genres"]).sort_by("game_id")
         finally:
+            os.environ.pop(DATABASE, None)
             server.stop()
 
 

@@ -24,7 +24,11 @@ LOCAL_REGISTRY = "localhost/steam-recsys"
 """The first part of the names of images that stay on this machine."""
 
 ROOT = Path(__file__).parents[1]
+FOUND = 3
+"""How the scanner ends where it has found something; it fails with 1, Docker with 125."""
+
 SCANNER = "aquasec/trivy:0.69.3@sha256:bcc376de8d77cfe086a917230e818dc9f8528e3c852f7b1aff648949b6258d1c"
+
 DIGESTS = ROOT / "build" / "image-digests.json"
 """What registries called the images that were pushed to them."""
 
@@ -121,11 +125,12 @@ def scan(name: str) -> None:
         UserError: it has some that are severe and have been fixed elsewhere, or it cannot be scanned.
     """
     socket = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
-    severe = ["--severity=HIGH,CRITICAL", "--ignore-unfixed", "--exit-code=1", "--scanners=vuln", "--quiet"]
-    if _docker("run", "--rm", f"--volume={socket}:/var/run/docker.sock", SCANNER, "image", *severe, name):
-        raise UserError(
-            f"{name} has known vulnerabilities, listed above: run make lock, then make images and make scan."
-        )
+    severe = ["--severity=HIGH,CRITICAL", "--ignore-unfixed", f"--exit-code={FOUND}", "--scanners=vuln", "--quiet"]
+    ended = _docker("run", "--rm", f"--volume={socket}:/var/run/docker.sock", SCANNER, "image", *severe, name)
+    if ended == FOUND:
+        raise UserError(f"{name} has known vulnerabilities, listed above: run make lock, then make scan again.")
+    if ended:
+        raise UserError(f"{name} could not be scanned, as said above: see that this machine can fetch {SCANNER}.")
 
 
 def size_mb(name: str) -> float:

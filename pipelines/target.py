@@ -6,10 +6,10 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
 from kfp import dsl, kubernetes
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -90,6 +90,12 @@ class Vertex(_Settings):
     encryption_key: str | None = None
     labels: dict[str, str] = {}
     failure_policy: Literal["slow", "fast"] = "fast"
+
+    @model_validator(mode="after")
+    def _one_way_into_a_network(self) -> Self:
+        if self.network and self.network_attachment:
+            raise ValueError("network and network_attachment exclude each other")
+        return self
 
 
 class Toleration(_Settings):

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from components.evaluate.gate import METRIC
 from components.evaluate.holdout import HeldOut, hold_out
 from components.evaluate.linear_baselines import linear_baselines
-from components.evaluate.metrics import NDCG, measure
+from components.evaluate.metrics import measure
 from components.evaluate.protocols import Split
 from components.evaluate.ranking import Ranker, rank_by_scores
 from components.shared.console import progress
@@ -19,8 +20,6 @@ from components.shared.popularity import DECAY_DAYS, popularity, recent_populari
 
 RECENT = {"recent popularity": (DECAY_DAYS,), "tuned recent popularity": (15.0, 30.0, 60.0, 90.0, 240.0)}
 """Days of decay. As the model has it, and as it was best of late, which need not be best from now on."""
-
-TUNED_ON = NDCG(10)
 
 
 @dataclass(frozen=True)
@@ -82,9 +81,9 @@ def _baselines(
             if _wanted(name, settings, only):
                 recent = recent_popularity(positions, past.days, as_of or 0, n_games, decay_days)
                 yield Baseline(name, settings, StaticRanking(recent.astype(np.float32)))
-    for candidate in linear_baselines(n_games):
+    for candidate in linear_baselines(Histories.of(past, game_ids), n_games):
         if _wanted(candidate.name, candidate.settings, only):
-            yield Baseline(candidate.name, candidate.settings, candidate.fit(Histories.of(past, game_ids)))
+            yield Baseline(candidate.name, candidate.settings, candidate.fit())
 
 
 def _wanted(name: str, settings: str, only: dict[str, str] | None) -> bool:
@@ -92,4 +91,4 @@ def _wanted(name: str, settings: str, only: dict[str, str] | None) -> bool:
 
 
 def _figure(ranker: Ranker, held_out: HeldOut) -> float:
-    return float(measure(ranker, held_out, (TUNED_ON,))[TUNED_ON.name].mean())
+    return float(measure(ranker, held_out, (METRIC,))[METRIC.name].mean())

@@ -14,7 +14,7 @@ from components.evaluate.gate import Rule, Verdict, decide
 from components.evaluate.holdout import hold_out
 from components.evaluate.intervals import Interval, intervals
 from components.evaluate.metrics import NDCG, Metric, Recall, measure
-from components.evaluate.protocols import by_time_of
+from components.evaluate.protocols import snapshot_by_time
 from components.evaluate.ranking import ModelRanking, Ranker
 from components.evaluate.report import html_report
 from components.predict.recommender import Recommender
@@ -27,11 +27,7 @@ from components.shared.popularity import recent_popularity
 from components.shared.snapshot import Snapshot
 
 METRICS: tuple[Metric, ...] = (NDCG(10), Recall(20))
-VALIDATION_SHARE = 0.1
-"""The newest share of the past, on which the baselines' settings are chosen."""
-
 CHALLENGER, CHAMPION = "challenger", "champion"
-
 
 Figures = dict[str, Interval]
 """By the metric's name."""
@@ -132,7 +128,8 @@ def evaluate_model(snapshot: str | Path, model: str | Path, store: str) -> Evalu
         UserError: the folder holds no model, or no user can be asked.
     """
     opened, challenger = Snapshot.open(snapshot), Recommender.load(model)
-    cutoff = json.loads((Path(model) / "model.json").read_text())["cutoff"]
+    described = json.loads((Path(model) / "model.json").read_text())
+    cutoff = described["cutoff"]
     day = (date.fromisoformat(cutoff) - date(1970, 1, 1)).days
     past = load_interactions(opened, before=day)
     future = split_by_time(load_interactions(opened), day)[1]
@@ -145,7 +142,8 @@ def evaluate_model(snapshot: str | Path, model: str | Path, store: str) -> Evalu
             f"on, so nothing can be evaluated: ingest more reviews."
         )
     recent = recent_popularity(positions_of(past.games, game_ids), past.days, day, len(game_ids))
-    baselines = tuned_baselines(past, day, by_time_of(opened, past, cutoff_day(past, VALIDATION_SHARE)), game_ids)
+    validation = snapshot_by_time(opened, past, cutoff_day(past, described["held_out_share"]))
+    baselines = tuned_baselines(past, day, validation, game_ids)
     rankers: dict[str, Ranker] = {CHALLENGER: ModelRanking(challenger.for_catalogue(game_ids, genres, recent))}
     rankers |= {baseline.name: baseline.ranker for baseline in baselines}
     pointer = current_champion(store)

@@ -66,7 +66,7 @@ class Verdict:
 
 
 def decide(challenger: Doubles, baselines: Mapping[str, Doubles], champion: Doubles | None) -> Verdict:
-    """Promote if the challenger is not worse than the best baseline, and beats the champion or equals it exactly.
+    """Promote if the challenger is not worse than the best baseline, and its mean is not below the champion's.
 
     Against a baseline a tie is enough: where most users have one or two reviews, popularity is as good as anything.
     What is a tie is measured, not set: the users' figures are compared pair by pair, as in a paired test, and the

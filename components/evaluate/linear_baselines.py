@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 from implicit.cpu.als import AlternatingLeastSquares
-from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
+from components.evaluate.ease import MAX_GAMES, REGULARISATIONS, cooccurrences, ease, user_game_matrix
 from components.evaluate.ranking import Ranker, rank_by_scores
-from components.shared.ease import MAX_GAMES, cooccurrences, ease
 from components.shared.histories import Histories
 from components.shared.interactions import Floats, Ints
 
-EASE_REGULARISATIONS = (300.0, 100.0, 1000.0)
 NEIGHBOURS = (100, 20)
 IALS_SETTINGS = ((64, 30.0), (32, 0.1), (128, 30.0))
 """Factors and regularisation."""
@@ -38,7 +36,7 @@ class SimilarityRanking:
         """The k best games, as `Ranker.rank`."""
 
         def scores(users: Histories) -> Floats:
-            found: Floats = _matrix(users, len(self.weights)) @ self.weights
+            found: Floats = user_game_matrix(users, len(self.weights)) @ self.weights
             return found
 
         return rank_by_scores(scores, history, len(self.weights), k)
@@ -55,7 +53,7 @@ class FactorRanking:
         """The k best games, as `Ranker.rank`."""
 
         def scores(users: Histories) -> Floats:
-            matrix = _matrix(users, self.n_games)
+            matrix = user_game_matrix(users, self.n_games)
             with threadpool_limits(1, "blas"):
                 factors = self.model.recalculate_user(np.arange(len(users)), matrix)
             found: Floats = factors @ self.model.item_factors.T
@@ -66,65 +64,46 @@ class FactorRanking:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A linear baseline with its settings in words, and how it is made from users' histories."""
+    """A linear baseline with its settings in words, and how it is made."""
 
     name: str
     settings: str
-    fit: Callable[[Histories], Ranker]
+    fit: Callable[[], Ranker]
 
 
-def linear_baselines(n_games: int) -> list[Candidate]:
+def linear_baselines(histories: Histories, n_games: int) -> Iterator[Candidate]:
     """Every baseline with each of its settings; those whose games² does not fit the memory are left out."""
-    candidates = [
-        Candidate(
-            "iALS",
-            f"{factors} factors, regularisation {regularisation:g}",
-            partial(_fit_ials, n_games=n_games, factors=factors, regularisation=regularisation),
-        )
-        for factors, regularisation in IALS_SETTINGS
-    ]
+    for factors, regularisation in IALS_SETTINGS:
+        settings = f"{factors} factors, regularisation {regularisation:g}"
+        yield Candidate("iALS", settings, partial(_fit_ials, histories, n_games, factors, regularisation))
     if n_games > MAX_GAMES:
-        return candidates
-    candidates += [
-        Candidate("item-kNN", f"{neighbours} neighbours", partial(_fit_knn, n_games=n_games, neighbours=neighbours))
-        for neighbours in NEIGHBOURS
-    ]
-    return candidates + [
-        Candidate("EASE", f"λ = {regularisation:g}", partial(_fit_ease, n_games=n_games, regularisation=regularisation))
-        for regularisation in EASE_REGULARISATIONS
-    ]
+        return
+    counts = cooccurrences(histories, n_games)
+    for neighbours in NEIGHBOURS:
+        yield Candidate("item-kNN", f"{neighbours} neighbours", partial(_fit_knn, counts, neighbours))
+    for regularisation in REGULARISATIONS:
+        yield Candidate("EASE", f"λ = {regularisation:g}", partial(_fit_ease, counts, regularisation))
 
 
-def _fit_ials(histories: Histories, *, n_games: int, factors: int, regularisation: float) -> FactorRanking:
+def _fit_ials(histories: Histories, n_games: int, factors: int, regularisation: float) -> FactorRanking:
     with threadpool_limits(1, "blas"):  # as implicit asks for: it has threads of its own
         model = AlternatingLeastSquares(
             factors=factors, regularization=regularisation, alpha=IALS_ALPHA, iterations=IALS_SWEEPS, random_state=0
         )
-        model.fit(_matrix(histories, n_games), show_progress=False)
+        model.fit(user_game_matrix(histories, n_games), show_progress=False)
     return FactorRanking(model, n_games)
 
 
-def _fit_ease(histories: Histories, *, n_games: int, regularisation: float) -> SimilarityRanking:
-    return SimilarityRanking(ease(histories, n_games, regularisation))
+def _fit_ease(counts: Floats, regularisation: float) -> SimilarityRanking:
+    return SimilarityRanking(ease(counts, regularisation))
 
 
-def _fit_knn(histories: Histories, *, n_games: int, neighbours: int) -> SimilarityRanking:
-    return SimilarityRanking(_cosine_neighbours(cooccurrences(histories, n_games), neighbours))
-
-
-def _cosine_neighbours(counts: Any, neighbours: int) -> Floats:
+def _fit_knn(counts: Floats, neighbours: int) -> SimilarityRanking:
     """Cosine similarities of the games' users, only the nearest of each game (Sarwar et al. 2001, section 3.1)."""
     sizes = np.sqrt(np.maximum(np.diag(counts), 1))
-    similarities = (counts / sizes / sizes[:, None]).astype(np.float32)
+    similarities: Floats = (counts / sizes / sizes[:, None]).astype(np.float32, copy=False)
     np.fill_diagonal(similarities, 0)
     if neighbours < len(similarities):
         least = -np.partition(-similarities, neighbours - 1, axis=0)[neighbours - 1]
         similarities[similarities < least] = 0
-    found: Floats = similarities
-    return found
-
-
-def _matrix(histories: Histories, n_games: int) -> csr_matrix:
-    """Users by games, 1 where a user has a game."""
-    values = np.ones(len(histories.games), dtype=np.float32)
-    return csr_matrix((values, histories.games, histories.offsets), shape=(len(histories), n_games))
+    return SimilarityRanking(similarities)

@@ -30,9 +30,13 @@ class Split:
     as_of: int | None
 
 
-def by_time_of(snapshot: Snapshot, interactions: Interactions, cutoff: int) -> Split:
-    """The same of a snapshot: the past as it was, with the reviews that were replaced by later ones (see
-    `load_interactions`).
+def by_time(interactions: Interactions, cutoff: int) -> Split:
+    """The dated interactions before a day, and those from it on: what a shop asks every day, and what the gate asks."""
+    return Split(*split_by_time(interactions, cutoff), cutoff)
+
+
+def snapshot_by_time(snapshot: Snapshot, interactions: Interactions, cutoff: int) -> Split:
+    """The same for a snapshot, whose past is as it was: with reviews that later ones replaced (`load_interactions`).
 
     Args:
         snapshot: which the interactions are from.
@@ -42,23 +46,23 @@ def by_time_of(snapshot: Snapshot, interactions: Interactions, cutoff: int) -> S
     return Split(load_interactions(snapshot, before=cutoff), split_by_time(interactions, cutoff)[1], cutoff)
 
 
-def by_time(interactions: Interactions, cutoff: int) -> Split:
-    """The dated interactions before a day, and those from it on: what a shop asks every day, and what the gate asks."""
-    return Split(*split_by_time(interactions, cutoff), cutoff)
-
-
 def at_random(interactions: Interactions, held_out_share: float, random: np.random.RandomState) -> Split:
     """Each interaction is held out with a probability; time plays no part."""
     return _without_time(interactions, random.rand(len(interactions)) >= 1 - held_out_share)
 
 
 def last_out(interactions: Interactions) -> Split:
-    """Each user's latest interaction, the later row among equals, and those before it; no look at time otherwise."""
+    """Each user's latest interaction and those before it; no look at time otherwise."""
+    return _without_time(interactions, latest_of_each_user(interactions))
+
+
+def latest_of_each_user(interactions: Interactions) -> Bools:
+    """Whether an interaction is its user's latest, the later row among equals: bool [n]."""
     order = np.lexsort((np.arange(len(interactions)), interactions.days, interactions.users))
     users = interactions.users[order]
     last = np.zeros(len(interactions), dtype=bool)
     last[order[np.append(users[1:] != users[:-1], True)]] = True
-    return _without_time(interactions, last)
+    return last
 
 
 def _without_time(interactions: Interactions, held_out: Bools) -> Split:

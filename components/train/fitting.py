@@ -1,27 +1,26 @@
-"""Fitting: epochs over a corpus, watched by the ranking of validation rows."""
+"""Fitting: the towers by gradient steps, the links in closed form, and the choice of how much of each."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from components.evaluate.ease import MAX_GAMES, REGULARISATIONS, cooccurrences, ease
 from components.predict.links import Links
 from components.predict.recommender import Recommender, Towers
 from components.shared.console import progress
-from components.shared.ease import MAX_GAMES, ease
 from components.shared.errors import UserError
 from components.train.corpus import Corpus
 from components.train.model import Config, TwoTowerModel, genre_shares
 
-Measure = Callable[[Recommender], float]
+Quality = Callable[[Recommender], float]
 """NDCG@10 on the validation rows."""
 
-LINK_REGULARISATIONS = (1000.0, 300.0, 100.0)
 LINK_WEIGHTS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
 
@@ -53,7 +52,7 @@ class Choice:
     trials: tuple[Trial, ...]
 
 
-def choose(corpus: Corpus, measure: Measure, config: Config, seed: int) -> Choice:
+def choose(corpus: Corpus, quality: Quality, config: Config, seed: int) -> Choice:
     """Choose the scale and the links by the metric that the gate decides on.
 
     The scale is the capacity: on dense data much of it pays, on sparse data little. It is doubled for as long as that
@@ -65,34 +64,41 @@ def choose(corpus: Corpus, measure: Measure, config: Config, seed: int) -> Choic
     """
     trials: list[Trial] = []
 
-    def tried(scale: float) -> tuple[float, float, Towers]:
+    def tried(scale: float) -> _Fitted:
         at_scale = replace(config, scale=scale)
         losses, towers = _fit(corpus, at_scale, seed)
-        figure = measure(recommender(corpus, towers, Links.none(len(corpus.game_ids)), at_scale))
+        figure = quality(recommender(corpus, towers, Links.none(len(corpus.game_ids)), at_scale))
         trials.append(Trial(scale, losses, figure))
         progress("train", f"scale {scale:g}: loss {losses[-1]:.4f}, validation NDCG@10 {figure:.4f}")
-        return figure, scale, towers
+        return _Fitted(figure, scale, towers)
 
     best = tried(config.scale)
-    while (candidate := tried(2 * best[1]))[0] > best[0]:
+    while (candidate := tried(2 * best.scale)).figure > best.figure:
         best = candidate
-    if best[1] > config.scale:
-        best = max(best, tried(1.5 * best[1]), key=lambda found: found[0])
-    figure, scale, towers = best
-    return Choice(scale, *_choose_links(corpus, measure, replace(config, scale=scale), towers, figure), tuple(trials))
+    if best.scale > config.scale:
+        best = max(best, tried(1.5 * best.scale), key=lambda fitted: fitted.figure)
+    links = _choose_links(corpus, quality, replace(config, scale=best.scale), best)
+    return Choice(best.scale, *links, tuple(trials))
 
 
-def _choose_links(
-    corpus: Corpus, measure: Measure, config: Config, towers: Towers, without: float
-) -> tuple[float, float, float]:
+class _Fitted(NamedTuple):
+    figure: float
+    scale: float
+    towers: Towers
+
+
+def _choose_links(corpus: Corpus, quality: Quality, config: Config, fitted: _Fitted) -> tuple[float, float, float]:
     """The best weight of the links beside the towers and their regularisation, and what the ranking comes to."""
-    best = (0.0, config.link_regularisation, without)
-    for regularisation in LINK_REGULARISATIONS if len(corpus.game_ids) <= MAX_GAMES else ():
-        links = links_of(corpus, replace(config, link_weight=1.0, link_regularisation=regularisation))
+    best = (0.0, config.link_regularisation, fitted.figure)
+    if len(corpus.game_ids) > MAX_GAMES:
+        return best
+    counts = cooccurrences(corpus.histories, len(corpus.game_ids))
+    for regularisation in REGULARISATIONS:
+        links = Links.strongest(ease(counts, regularisation), config.links_per_game)
         for weight in LINK_WEIGHTS:
-            figure = measure(recommender(corpus, towers, links.times(weight), config))
+            figure = quality(recommender(corpus, fitted.towers, links.times(weight), config))
             best = max(best, (weight, regularisation, figure), key=lambda found: found[2])
-        progress("train", f"links under λ = {regularisation:g}: validation NDCG@10 {best[2]:.4f}")
+        progress("train", f"links, λ = {regularisation:g} tried: validation NDCG@10 {best[2]:.4f} at best")
     return best
 
 
@@ -118,7 +124,7 @@ def links_of(corpus: Corpus, config: Config) -> Links:
     n_games = len(corpus.game_ids)
     if n_games > MAX_GAMES or not config.link_weight:
         return Links.none(n_games)
-    weights = ease(corpus.histories, n_games, config.link_regularisation)
+    weights = ease(cooccurrences(corpus.histories, n_games), config.link_regularisation)
     return Links.strongest(weights, config.links_per_game).times(config.link_weight)
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from components.evaluate.holdout import HeldOut, hold_out
-from components.evaluate.metrics import NDCG, measure
+from components.evaluate.gate import METRIC
+from components.evaluate.holdout import hold_out
+from components.evaluate.metrics import measure
 from components.evaluate.protocols import Split
 from components.evaluate.ranking import ModelRanking
 from components.predict.recommender import Recommender
@@ -21,8 +19,6 @@ from components.shared.popularity import popularity_as_of
 from components.train.corpus import Corpus
 from components.train.fitting import Choice, choose, fit, links_of, recommender
 from components.train.model import Config
-
-VALIDATION = NDCG(10)
 
 
 @dataclass(frozen=True)
@@ -56,11 +52,12 @@ def learn(past: Interactions, validation: Split, games: pa.Table, config: Config
         positions_of(validation.past.games, game_ids), validation.past.days, validation.as_of, len(game_ids)
     )
 
-    def measure(model: Recommender) -> float:
-        return _ndcg(model, held_out, game_ids, genres, recent)
+    def quality(model: Recommender) -> float:
+        ranking = ModelRanking(model.for_catalogue(game_ids, genres, recent))
+        return float(measure(ranking, held_out, (METRIC,))[METRIC.name].mean())
 
     log("train", f"choosing on the new games of {len(held_out):,} users")
-    choice = choose(Corpus.of(validation.past, games, config), measure, config, seed)
+    choice = choose(Corpus.of(validation.past, games, config), quality, config, seed)
     log(
         "train",
         f"chosen: scale {choice.scale:g}, links under λ = {choice.link_regularisation:g} times {choice.link_weight:g}, "
@@ -75,8 +72,3 @@ def learn(past: Interactions, validation: Split, games: pa.Table, config: Config
     corpus = Corpus.of(past, games, chosen)
     towers = fit(corpus, chosen, seed)
     return Learned(recommender(corpus, towers, links_of(corpus, chosen), chosen, version), corpus, chosen, choice)
-
-
-def _ndcg(model: Recommender, held_out: HeldOut, game_ids: Any, genres: Any, recent: npt.NDArray[np.float64]) -> float:
-    ranking = ModelRanking(model.for_catalogue(game_ids, genres, recent))
-    return float(measure(ranking, held_out, (VALIDATION,))[VALIDATION.name].mean())

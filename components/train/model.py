@@ -15,12 +15,12 @@ from components.shared.interactions import Floats, Longs
 
 @dataclass(frozen=True)
 class Config:
-    """What the model is made of; the values were chosen on the validation period of real Steam reviews.
+    """What the model is made of; the values were chosen on validation rows of public data, see benchmarks/README.md.
 
     Attributes:
         dimensions: width of the vectors.
         scale: what the cosine is multiplied by, the inverse temperature: the capacity control that matters. The least
-            one tried; training doubles it for as long as that improves the validation recall.
+            one tried; training doubles it for as long as that improves the ranking of the validation rows.
         link_weight: what the links are multiplied by; chosen in training, none where it is 0.
         link_regularisation: EASE's λ; chosen in training.
         links_per_game: the strongest that are kept.

@@ -15,7 +15,7 @@ import pyarrow as pa
 import tensorflow as tf
 
 from components.evaluate.holdout import hold_out
-from components.evaluate.protocols import Split, by_time_of
+from components.evaluate.protocols import Split, snapshot_by_time
 from components.shared.code import code_version
 from components.shared.console import log
 from components.shared.errors import UserError
@@ -49,9 +49,8 @@ def train_model(snapshot: str | Path, model: str | Path, *, seed: int = 0, held_
     """Train the two towers on a snapshot and write the model's folder; what was in the folder is replaced.
 
     The newest `held_out_share` of the dated reviews are left to the evaluation. Of the rest, the newest share is the
-    validation period, on which the scale and the links are chosen; the model is then trained
-    afresh, with the same seed, on everything before the evaluation's period. The same snapshot, seed and code make the
-    same weights.
+    validation period, on which the scale and the links are chosen; the model is then trained afresh, with the same
+    seed, on everything before the evaluation's period. The same snapshot, seed and code make the same weights.
 
     Args:
         snapshot: the snapshot's folder.
@@ -118,7 +117,7 @@ def _before_the_cutoff(snapshot: Snapshot, held_out_share: float) -> tuple[Inter
 def _validation(snapshot: Snapshot, past: Interactions, games: pa.Table, share: float) -> Split:
     """The newest share of the past held out, as the evaluation holds out the newest share of everything."""
     cutoff = cutoff_day(past, share)
-    split = by_time_of(snapshot, past, cutoff)
+    split = snapshot_by_time(snapshot, past, cutoff)
     if not len(hold_out(split.past, split.future, games["game_id"].to_numpy())):
         raise UserError(
             f"No user of the snapshot {snapshot.root} has a review before {_day(cutoff)} and one of another known game "

@@ -10,6 +10,7 @@ from components.evaluate.baselines import StaticRanking
 from components.evaluate.holdout import hold_out
 from components.evaluate.intervals import Interval
 from components.evaluate.metrics import NDCG, Recall, measure
+from components.shared.errors import UserError
 from components.shared.histories import positions_of
 from components.shared.popularity import popularity_as_of
 
@@ -57,6 +58,13 @@ def test_what_is_chosen_on_lies_within_what_may_be_known(name: str, by_name: dic
     assert pairs(protocol.validation.past) | pairs(protocol.validation.future) <= known
     assert not pairs(protocol.validation.past) & pairs(protocol.validation.future)
     assert not known & pairs(protocol.test.future)
+
+
+def test_data_sets_that_are_not_there_are_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"u\.data does not exist: name the folder with the data sets, with DATA=folder"
+    ):
+        protocols(tmp_path)
 
 
 def row(ranking: str, ndcg: float) -> Row:

@@ -42,7 +42,7 @@ def write_model(folder: Path, *, cutoff: date, version: str = "new", towards: in
     )  # fmt: skip
     (folder / "vocabulary.json").write_text(json.dumps({"games": list(range(1, GAMES + 1)), "genres": []}))
     config = {"scale": 100.0, "popularity_weight": 1.0, "popularity_smoothing": 1.0}
-    model = {"version": version, "cutoff": cutoff.isoformat(), "config": config}
+    model = {"version": version, "cutoff": cutoff.isoformat(), "held_out_share": 0.1, "config": config}
     (folder / "model.json").write_text(json.dumps(model))
     return folder
 

@@ -67,3 +67,10 @@ def test_a_wrong_setting_is_refused_by_name(settings, where, tmp_path, monkeypat
     monkeypatch.setattr(targets, "SETTINGS", tmp_path)
     with pytest.raises(UserError, match=f"wrong setting {where}"):
         Target.load("local")
+
+
+def test_there_is_one_way_into_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEAM_RECSYS_VERTEX__NETWORK", "projects/1/global/networks/shop")
+    monkeypatch.setenv("STEAM_RECSYS_VERTEX__NETWORK_ATTACHMENT", "projects/p/regions/r/networkAttachments/tasks")
+    with pytest.raises(UserError, match=r"wrong setting vertex \(.*network and network_attachment exclude each other"):
+        Target.load("vertex")

@@ -128,3 +128,11 @@ def test_inputs_are_not_changed(model: Recommender) -> None:
 def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"holds no complete model \(model.json is missing\): train it again"):
         Recommender.load(tmp_path)
+
+
+def test_a_model_of_another_version_of_the_code_is_named(model: Recommender, tmp_path: Path) -> None:
+    np.savez(tmp_path / "arrays.npz", **vars(model.towers))
+    for name in ("model.json", "vocabulary.json"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(UserError, match=r"a model of another version of this project \(link_offsets .*\): train again"):
+        Recommender.load(tmp_path)

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from components.shared import ease as module
-from components.shared.ease import cooccurrences, ease
+from components.evaluate.ease import cooccurrences, ease
 from components.shared.histories import Histories
 
 GAMES = 12
@@ -22,17 +21,16 @@ def dense(histories: Histories) -> np.ndarray:
     return matrix
 
 
-@pytest.mark.parametrize("pairs", [1, 40, 1 << 20])
-def test_cooccurrences_are_the_product_of_the_matrix_with_itself_however_many_are_counted_at_a_time(
-    histories: Histories, pairs: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_PAIRS", pairs)
+def test_cooccurrences_are_the_product_of_the_matrix_with_itself(histories: Histories) -> None:
     assert np.array_equal(cooccurrences(histories, GAMES), dense(histories).T @ dense(histories))
 
 
 def test_each_column_is_the_ridge_regression_of_a_game_on_the_others(histories: Histories) -> None:
     """The definition: the least squares of each column under a zero diagonal, solved game by game."""
-    matrix, weights = dense(histories), ease(histories, GAMES, 5.0)
+    counts = cooccurrences(histories, GAMES)
+    before = counts.copy()
+    matrix, weights = dense(histories), ease(counts, 5.0)
+    assert np.array_equal(counts, before)
     for game in range(GAMES):
         others = np.arange(GAMES) != game
         x, y = matrix[:, others], matrix[:, game]
