@@ -19,6 +19,7 @@ from components.evaluate.protocols import Split, at_random, by_time, last_out, l
 from components.extract.snapshot import write_snapshot
 from components.ingest.ingestion import ingest
 from components.shared.errors import UserError
+from components.shared.games import COLUMNS, Games
 from components.shared.interactions import UNDATED, Interactions, cutoff_day
 from components.shared.snapshot import Snapshot
 from demo.postgres import EmbeddedPostgres
@@ -37,13 +38,13 @@ class Protocol:
 
     Attributes:
         name: as it stands in the table.
-        games: the catalogue, with `game_id`, ascending, and `genres`.
+        games: the catalogue, in the order of ids.
         test: what may be known and what is asked for.
         validation: the same within what may be known.
     """
 
     name: str
-    games: pa.Table
+    games: Games
     test: Split
     validation: Split
 
@@ -79,19 +80,19 @@ def protocols(data: Path) -> list[Protocol]:
     ]
 
 
-def _random(name: str, interactions: Interactions, games: pa.Table) -> Protocol:
+def _random(name: str, interactions: Interactions, games: Games) -> Protocol:
     test = at_random(interactions, HELD_OUT_SHARE, np.random.RandomState(SEED))
     return Protocol(name, games, test, at_random(test.past, HELD_OUT_SHARE, np.random.RandomState(VALIDATION_SEED)))
 
 
-def _movielens(folder: Path) -> tuple[Interactions, pa.Table]:
+def _movielens(folder: Path) -> tuple[Interactions, Games]:
     """Ratings ordered by user and time, whatever the rating; seconds stand for days, as only their order counts."""
     table = np.loadtxt(folder / "u.data", dtype=np.int64)
-    users, movies, ratings, seconds = table[np.lexsort((table[:, 3], table[:, 0]))].T
-    return _interactions(users, movies, seconds - seconds.min(), ratings >= 4), _catalogue(int(movies.max()))
+    users, movies, _, seconds = table[np.lexsort((table[:, 3], table[:, 0]))].T
+    return _interactions(users, movies, seconds - seconds.min()), _catalogue(int(movies.max()))
 
 
-def _purchases(path: Path) -> tuple[Interactions, pa.Table]:
+def _purchases(path: Path) -> tuple[Interactions, Games]:
     """Users' purchases in the file's order, each once."""
     with path.open(encoding="utf-8", newline="") as file:
         pairs = list(dict.fromkeys((row[0], row[1]) for row in csv.reader(file) if row[2] == "purchase"))
@@ -99,12 +100,10 @@ def _purchases(path: Path) -> tuple[Interactions, pa.Table]:
         {name: number for number, name in enumerate(dict.fromkeys(column))} for column in zip(*pairs, strict=True)
     )
     rows = np.array([(users[user], games[game] + 1) for user, game in pairs])
-    return _interactions(rows[:, 0], rows[:, 1], np.full(len(rows), UNDATED), np.ones(len(rows), bool)), _catalogue(
-        len(games)
-    )
+    return _interactions(rows[:, 0], rows[:, 1], np.full(len(rows), UNDATED)), _catalogue(len(games))
 
 
-def _reviews(folder: Path) -> tuple[Interactions, pa.Table]:
+def _reviews(folder: Path) -> tuple[Interactions, Games]:
     """The first review of each pair in the file's order, those of them with a date, ordered by user and day."""
     with tempfile.TemporaryDirectory(prefix="steam-recsys-benchmark-") as root:
         server = EmbeddedPostgres(Path(root) / "postgres", durable=False)
@@ -115,14 +114,14 @@ def _reviews(folder: Path) -> tuple[Interactions, pa.Table]:
             snapshot = Path(root) / "snapshot"
             write_snapshot(f"env:{DATABASE}", snapshot)
             opened = Snapshot.open(snapshot)
-            return _first_reviews(opened), opened.table("games", ["game_id", "genres"]).sort_by("game_id")
+            return _first_reviews(opened), Games.of(opened.table("games", COLUMNS))
         finally:
             os.environ.pop(DATABASE, None)
             server.stop()
 
 
 def _first_reviews(snapshot: Snapshot) -> Interactions:
-    columns = ["user_id", "game_id", "reviewed_on", "recommended", "review_id"]
+    columns = ["user_id", "game_id", "reviewed_on", "review_id"]
     table = snapshot.dataset("reviews").to_table(columns=columns, filter=pc.field("user_id").is_valid())
     table = table.sort_by("review_id")
     pairs = np.stack([table["user_id"].to_numpy(), table["game_id"].to_numpy()])
@@ -130,19 +129,15 @@ def _first_reviews(snapshot: Snapshot) -> Interactions:
     days = pc.fill_null(table["reviewed_on"].cast(pa.int32()), UNDATED).to_numpy()
     first = first[days[first] != UNDATED]
     kept = first[np.lexsort((days[first], pairs[0, first]))]
-    return _interactions(pairs[0, kept], pairs[1, kept], days[kept], table["recommended"].to_numpy()[kept])
+    return _interactions(pairs[0, kept], pairs[1, kept], days[kept])
 
 
-def _interactions(
-    users: npt.NDArray[Any], games: npt.NDArray[Any], days: npt.NDArray[Any], recommended: npt.NDArray[Any]
-) -> Interactions:
-    hours = np.full(len(users), np.nan, dtype=np.float32)
-    return Interactions(
-        users.astype(np.int64), games.astype(np.int32), days.astype(np.int32), recommended.astype(bool), hours
-    )
+def _interactions(users: npt.NDArray[Any], games: npt.NDArray[Any], days: npt.NDArray[Any]) -> Interactions:
+    """The table's protocols count each rating and each review as a positive, whatever it says."""
+    verdicts, hours = np.ones(len(users), dtype=bool), np.full(len(users), np.nan, dtype=np.float32)
+    return Interactions(users.astype(np.int64), games.astype(np.int32), days.astype(np.int32), verdicts, hours)
 
 
-def _catalogue(n_games: int) -> pa.Table:
+def _catalogue(n_games: int) -> Games:
     """Games from 1 on, of which nothing is known but that they exist."""
-    nothing = pa.array([[]] * n_games, pa.list_(pa.string()))
-    return pa.table({"game_id": pa.array(range(1, n_games + 1), pa.int32()), "genres": nothing})
+    return Games(np.arange(1, n_games + 1, dtype=np.int32), [{}] * n_games)

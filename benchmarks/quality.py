@@ -20,10 +20,11 @@ from components.evaluate.intervals import Interval, intervals
 from components.evaluate.metrics import NDCG, Doubles, Recall, measure
 from components.evaluate.ranking import ModelRanking, Ranker
 from components.shared.errors import UserError
-from components.shared.histories import positions_of
 from components.shared.popularity import popularity_as_of
+from components.train.fitting import Trainer
 from components.train.learning import learn
 from components.train.model import Config
+from components.train.workers import workers
 
 METRICS = (NDCG(10), Recall(20))
 OURS = "ours"
@@ -50,17 +51,16 @@ class Row:
 
 def rows_of(protocol: Protocol) -> list[Row]:
     """Train, rank and measure everything on one protocol."""
-    game_ids = protocol.games["game_id"].to_numpy()
+    games = protocol.games
     past, as_of = protocol.test.past, protocol.test.as_of
-    held_out = hold_out(past, protocol.test.future, game_ids)
-    learned = learn(past, protocol.validation, protocol.games, Config(), SEED, "benchmark")
-    popularity = popularity_as_of(positions_of(past.games, game_ids), past.days, as_of, len(game_ids))
-    catalogue = learned.recommender.for_catalogue(game_ids, protocol.games["genres"].to_pylist(), popularity)
+    held_out = hold_out(past, protocol.test.future, games.ids)
+    learned, _ = learn(past, protocol.validation, games, Config(), Trainer(SEED, workers()), "benchmark")
+    catalogue = learned.recommender.for_catalogue(games, popularity_as_of(past, games.ids, as_of))
     rankers: dict[str, tuple[str, Ranker]] = {
         OURS: (_chosen(learned.config), ModelRanking(catalogue)),
-        "TFRS tutorial": ("", TutorialRanking(past, game_ids, SEED)),
+        "TFRS tutorial": ("", TutorialRanking(past, games.ids, SEED)),
     }
-    for baseline in tuned_baselines(past, as_of, protocol.validation, game_ids):
+    for baseline in tuned_baselines(past, as_of, protocol.validation, games.ids):
         rankers[baseline.name] = baseline.settings, baseline.ranker
     measured = {name: measure(ranker, held_out, METRICS) for name, (_, ranker) in rankers.items()}
     return [
@@ -112,7 +112,9 @@ def _differences(ours: dict[str, Doubles], others: dict[str, Doubles]) -> dict[s
 
 
 def _chosen(config: Config) -> str:
-    return f"scale {config.scale:g}, links times {config.link_weight:g} (λ = {config.link_regularisation:g})"
+    weights = config.history_weights
+    words = f"scale {config.scale:g}, links times {config.link_weight:g} (λ = {config.link_regularisation:g})"
+    return f"{words}, recency {weights.recency:g}"
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ from kfp.dsl.graph_component import GraphComponent
 from components.evaluate.component import evaluate, promote
 from components.extract.component import extract
 from components.notify.component import record_run
-from components.train.component import train
+from components.train.component import refit, train
 from components.validate.component import validate
 from pipelines.target import Target
 
@@ -21,7 +21,8 @@ def training_pipeline(target: Target) -> GraphComponent:
     def training(
         source: str = "env:DATABASE_URL", store: str = "local/store", registry: str = "", seed: int = 0
     ) -> None:
-        """1. Extract a snapshot. 2. Validate it. 3. Train. 4. Evaluate against baselines and champion. 5. Promote.
+        """1. Extract a snapshot. 2. Validate it. 3. Train. 4. Evaluate against baselines and champion. 5. If it is
+        better, fit it to all reviews. 6. Promote it.
 
         Whatever happens, the run's outcome is recorded.
 
@@ -50,8 +51,15 @@ def training_pipeline(target: Target) -> GraphComponent:
             target.model(evaluated, "Evaluate")
 
             with dsl.If(evaluated.outputs["Output"] == True, name="Better"):  # noqa: E712 - KFP overloads ==
+                refitted = refit(snapshot=snapshot, model=model, store=store, run=run)
+                target.model(refitted, "Fit it to all reviews")
+
                 promoted = promote(
-                    model=model, evaluation=evaluated.outputs["evaluation"], registry=registry, store=store, run=run
+                    model=refitted.outputs["refitted"],
+                    evaluation=evaluated.outputs["evaluation"],
+                    registry=registry,
+                    store=store,
+                    run=run,
                 )
                 target.model(promoted, "Promote")
 

@@ -39,6 +39,7 @@ def write_snapshot_of(
             {
                 "game_id": game, "name": f"Game {game}", "released_on": None,
                 "genres": (genres or {}).get(game, []), "developers": [], "publishers": [],
+                "ram_gb": None, "storage_gb": None, "os": None, "description": None,
             }
             for game in range(1, n_games + 1)
         ],

@@ -14,7 +14,7 @@ from components.evaluate.metrics import measure
 from components.evaluate.protocols import Split
 from components.evaluate.ranking import Ranker, rank_by_scores
 from components.shared.console import progress
-from components.shared.histories import Histories, positions_of
+from components.shared.histories import Histories
 from components.shared.interactions import Floats, Interactions, Ints
 from components.shared.popularity import DECAY_DAYS, popularity, recent_popularity
 
@@ -72,16 +72,14 @@ def _baselines(
     past: Interactions, as_of: int | None, game_ids: Ints, only: dict[str, str] | None = None
 ) -> Iterator[Baseline]:
     """Each baseline with each of its settings, or with the only settings that are wanted."""
-    n_games = len(game_ids)
-    positions = positions_of(past.games, game_ids)
-    yield Baseline("popularity", "", StaticRanking(popularity(positions, n_games).astype(np.float32)))
+    yield Baseline("popularity", "", StaticRanking(popularity(past, game_ids).astype(np.float32)))
     for name, decays in RECENT.items() if as_of is not None else ():
         for decay_days in decays:
             settings = f"{decay_days:g} days of decay"
             if _wanted(name, settings, only):
-                recent = recent_popularity(positions, past.days, as_of or 0, n_games, decay_days)
+                recent = recent_popularity(past, game_ids, as_of or 0, decay_days)
                 yield Baseline(name, settings, StaticRanking(recent.astype(np.float32)))
-    for candidate in linear_baselines(Histories.of(past, game_ids), n_games):
+    for candidate in linear_baselines(Histories.of(past.where(past.recommended), game_ids), len(game_ids)):
         if _wanted(candidate.name, candidate.settings, only):
             yield Baseline(candidate.name, candidate.settings, candidate.fit())
 

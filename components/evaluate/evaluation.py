@@ -20,9 +20,9 @@ from components.evaluate.report import html_report
 from components.predict.recommender import Recommender
 from components.shared.console import log
 from components.shared.errors import UserError
-from components.shared.histories import positions_of
+from components.shared.games import COLUMNS, Games
 from components.shared.interactions import cutoff_day, load_interactions, split_by_time
-from components.shared.model_store import current_champion, stored_model
+from components.shared.model_store import DESCRIPTION, current_champion, evaluated_part, stored_model
 from components.shared.popularity import recent_popularity
 from components.shared.snapshot import Snapshot
 
@@ -115,9 +115,11 @@ class Evaluation:
 def evaluate_model(snapshot: str | Path, model: str | Path, store: str) -> Evaluation:
     """Score a model on the period that its training left out, and decide on its promotion.
 
-    Every game of the catalogue is ranked for every user who reviewed a game before the cutoff and another, known by
-    then, from it on; the user's own games are excluded. Undated reviews count neither as history nor as held out.
-    Popularity, the model's and the baselines', is as of the cutoff.
+    Every game of the catalogue is ranked for every user who reviewed a game before the cutoff and recommends another,
+    known by then, from it on; the user's own games are excluded. Undated reviews count neither as history nor as held
+    out. Popularity, the model's and the baselines', is as of the cutoff. Of the champion that model is compared which
+    was evaluated, before it was fitted to everything; where its cutoff is the later one, that is the cutoff for all, so
+    that nothing is asked that one of them has seen.
 
     Args:
         snapshot: the snapshot that the model was trained on.
@@ -128,29 +130,26 @@ def evaluate_model(snapshot: str | Path, model: str | Path, store: str) -> Evalu
         UserError: the folder holds no model, or no user can be asked.
     """
     opened, challenger = Snapshot.open(snapshot), Recommender.load(model)
-    described = json.loads((Path(model) / "model.json").read_text())
-    cutoff = described["cutoff"]
+    described = json.loads((Path(model) / DESCRIPTION).read_text())
+    pointer, champion, champions_cutoff = _champion(store)
+    cutoff = max(described["cutoff"], champions_cutoff)
     day = (date.fromisoformat(cutoff) - date(1970, 1, 1)).days
     past = load_interactions(opened, before=day)
     future = split_by_time(load_interactions(opened), day)[1]
-    games = opened.table("games", ["game_id", "genres"]).sort_by("game_id")
-    game_ids, genres = games["game_id"].to_numpy(), games["genres"].to_pylist()
-    held_out = hold_out(past, future, game_ids)
+    games = Games.of(opened.table("games", COLUMNS))
+    held_out = hold_out(past, future, games.ids)
     if not len(held_out):
         raise UserError(
             f"No user of the snapshot {snapshot} has a review before {cutoff} and one of another known game from then "
             f"on, so nothing can be evaluated: ingest more reviews."
         )
-    recent = recent_popularity(positions_of(past.games, game_ids), past.days, day, len(game_ids))
+    recent = recent_popularity(past, games.ids, day)
     validation = snapshot_by_time(opened, past, cutoff_day(past, described["held_out_share"]))
-    baselines = tuned_baselines(past, day, validation, game_ids)
-    rankers: dict[str, Ranker] = {CHALLENGER: ModelRanking(challenger.for_catalogue(game_ids, genres, recent))}
+    baselines = tuned_baselines(past, day, validation, games.ids)
+    rankers: dict[str, Ranker] = {CHALLENGER: ModelRanking(challenger.for_catalogue(games, recent))}
     rankers |= {baseline.name: baseline.ranker for baseline in baselines}
-    pointer = current_champion(store)
-    if pointer:
-        with stored_model(store, pointer.version) as folder:
-            champion = Recommender.load(folder)
-        rankers[CHAMPION] = ModelRanking(champion.for_catalogue(game_ids, genres, recent))
+    if champion:
+        rankers[CHAMPION] = ModelRanking(champion.for_catalogue(games, recent))
     measured = {name: measure(ranker, held_out, METRICS) for name, ranker in rankers.items()}
     deciding = {name: values[GATE_METRIC.name] for name, values in measured.items()}
     verdict = decide(
@@ -160,7 +159,7 @@ def evaluate_model(snapshot: str | Path, model: str | Path, store: str) -> Evalu
         log("evaluate", reason)
     return Evaluation(
         challenger.version,
-        pointer.version if pointer else None,
+        pointer,
         opened.manifest.snapshot_id,
         cutoff,
         len(held_out),
@@ -169,3 +168,13 @@ def evaluate_model(snapshot: str | Path, model: str | Path, store: str) -> Evalu
         {baseline.name: baseline.settings for baseline in baselines},
         verdict,
     )
+
+
+def _champion(store: str) -> tuple[str | None, Recommender | None, str]:
+    """The champion's version, the model of it that was evaluated, and its cutoff, an ISO date; `""` for none."""
+    pointer = current_champion(store)
+    if not pointer:
+        return None, None, ""
+    with stored_model(store, pointer.version) as folder:
+        described = json.loads((folder / DESCRIPTION).read_text())
+        return pointer.version, Recommender.load(evaluated_part(folder)), described["cutoff"]

@@ -1,4 +1,4 @@
-"""What a model is measured on: the users with a history before a day, and the games that they took up from it on."""
+"""What a model is measured on: users with a history before a day, and the games that they recommend from it on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from components.shared.interactions import Bools, Interactions, Ints, Longs
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Users with what they had before the cutoff and the games, new to them, that they reviewed from it on.
+    """Users with what they had before the cutoff and the games, new to them, that they recommended from it on.
 
     Attributes:
         history: B users' games before the cutoff.
@@ -34,8 +34,9 @@ class HeldOut:
 def hold_out(past: Interactions, future: Interactions, game_ids: Ints) -> HeldOut:
     """Set up the evaluation of what was learnt from `past` on `future`; `game_ids` int32 [N], ascending.
 
-    A game counts as relevant whatever the verdict: a review says that the user had the game.
+    A game is relevant to whoever recommends it; a review that does not is part of the history only.
     """
+    future = future.where(future.recommended)
     history = Histories.of(past, game_ids)
     known = np.zeros(len(game_ids), dtype=bool)
     known[history.games] = True

@@ -32,7 +32,7 @@ class ModelRanking:
 
     def rank(self, history: Histories, k: int) -> Ints:
         """The k best games, as `Ranker.rank`."""
-        return self.catalogue.recommend(history.offsets, history.games, k)[0]
+        return self.catalogue.recommend(history, k)[0]
 
 
 def rank_by_scores(scores: Callable[[Histories], Floats], history: Histories, n_games: int, k: int) -> Ints:

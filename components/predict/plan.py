@@ -18,6 +18,7 @@ from components.predict.fallback import fallback_lists
 from components.shared.code import code_version
 from components.shared.console import log
 from components.shared.errors import UserError
+from components.shared.games import COLUMNS
 from components.shared.interactions import UNDATED, load_interactions
 from components.shared.model_store import champion
 from components.shared.popularity import popularity, recent_popularity
@@ -75,9 +76,9 @@ def plan_predictions(snapshot: str | Path, store: str, users_per_shard: int) -> 
         raise UserError(f"users_per_shard is {users_per_shard}: give a number from 1.")
     opened = Snapshot.open(snapshot)
     model_version = champion(store).version
-    games = opened.table("games", ["game_id", "genres"])
+    games = opened.table("games", COLUMNS)
     interactions = load_interactions(opened)
-    positions = np.searchsorted(games["game_id"].to_numpy(), interactions.games)
+    game_ids = games["game_id"].to_numpy()
     as_of = int(interactions.days.max(initial=UNDATED)) + 1 if interactions.dated.any() else 0
     plan = Plan(
         version=_version(as_of, model_version, opened.manifest.snapshot_id, users_per_shard),
@@ -86,8 +87,8 @@ def plan_predictions(snapshot: str | Path, store: str, users_per_shard: int) -> 
         as_of=(date(1970, 1, 1) + timedelta(days=as_of)).isoformat(),
         shards=_shards(opened, users_per_shard),
     )
-    recent = recent_popularity(positions, interactions.days, as_of, games.num_rows)
-    total = popularity(positions, games.num_rows)
+    recent = recent_popularity(interactions, game_ids, as_of)
+    total = popularity(interactions, game_ids)
     folder = open_folder(predictions_uri(store, plan.version))
     folder.write(CATALOGUE_FILE, _parquet(games.append_column("popularity", pa.array(recent))))
     folder.write(POPULAR_FILE, _parquet(fallback_lists(games, opened.table("rankings"), recent, total)))

@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 from components.predict.plan import Plan
 from components.predict.recommender import Catalogue, Recommender
 from components.shared.console import progress
+from components.shared.games import Games
+from components.shared.histories import Histories
 from components.shared.interactions import Ints, Longs, load_interactions
 from components.shared.model_store import stored_model
 from components.shared.predictions import CATALOGUE_FILE, predictions_uri, shard_name
@@ -58,34 +60,31 @@ def predict_shard(snapshot: str | Path, store: str, plan: Plan, shard: int) -> P
         games = pq.read_table(path)
         recommender = Recommender.load(model)
     game_ids = games["game_id"].to_numpy().astype(np.int32)
-    catalogue = recommender.for_catalogue(game_ids, games["genres"].to_pylist(), games["popularity"].to_numpy())
-    users, offsets, positions = _histories(opened, plan.shards[shard], game_ids)
+    catalogue = recommender.for_catalogue(Games.of(games), games["popularity"].to_numpy())
+    history = _histories(opened, plan.shards[shard], game_ids)
     with tempfile.NamedTemporaryFile(suffix=".parquet") as local:
         with pq.ParquetWriter(local.name, RECOMMENDATIONS, compression="zstd") as writer:
-            for batch in _recommend(catalogue, game_ids, users, offsets, positions):
+            for batch in _recommend(catalogue, game_ids, history):
                 writer.write_batch(batch)
         folder.put(Path(local.name), shard_name(shard))
-    return Predicted(shard, len(users))
+    return Predicted(shard, len(history))
 
 
-def _histories(snapshot: Snapshot, users: tuple[int, int], game_ids: Ints) -> tuple[Longs, Longs, Ints]:
-    """The users of a range, ordered, and their histories: offsets [n_users + 1] into catalogue positions."""
+def _histories(snapshot: Snapshot, users: tuple[int, int], game_ids: Ints) -> Histories:
+    """The histories of the users of a range, ordered, without reviews too."""
     in_range = (pc.field("user_id") >= users[0]) & (pc.field("user_id") <= users[1])
     ids = np.sort(snapshot.dataset("users").to_table(filter=in_range)["user_id"].to_numpy())
     interactions = load_interactions(snapshot, users=users)
     offsets = np.append(np.searchsorted(interactions.users, ids), len(interactions)).astype(np.int64)
-    return ids, offsets, np.searchsorted(game_ids, interactions.games).astype(np.int32)
+    positions = np.searchsorted(game_ids, interactions.games).astype(np.int32)
+    return Histories(ids, offsets, positions, interactions.recommended, interactions.hours)
 
 
-def _recommend(
-    catalogue: Catalogue, game_ids: Ints, users: Longs, offsets: Longs, positions: Ints
-) -> Iterator[pa.RecordBatch]:
+def _recommend(catalogue: Catalogue, game_ids: Ints, history: Histories) -> Iterator[pa.RecordBatch]:
+    users = history.users
     for start in range(0, len(users), BATCH_USERS):
         end = min(start + BATCH_USERS, len(users))
-        history = positions[offsets[start] : offsets[end]]
-        recommended, scores, because = catalogue.recommend(
-            offsets[start : end + 1] - offsets[start], history, RECOMMENDED_GAMES
-        )
+        recommended, scores, because = catalogue.recommend(history.take(np.arange(start, end)), RECOMMENDED_GAMES)
         found = recommended >= 0
         lengths = found.sum(axis=1)
         served = lengths > 0  # not those who have reviewed every game

@@ -19,6 +19,8 @@ from components.shared.storage import open_folder
 POINTER = "models/champion.json"
 DESCRIPTION = "model.json"
 EVALUATION = "evaluation.json"
+EVALUATED = "evaluated"
+"""The folder in that of a refitted model with the one that was evaluated, and did not learn from what was held out."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,11 @@ def stored_model(store: str, version: str) -> Iterator[Path]:
         if not (folder / DESCRIPTION).is_file():
             raise UserError(f"The model store {store} has no model {version}: promote it again.")
         yield folder
+
+
+def evaluated_part(model: Path) -> Path:
+    """The folder, in that of a model, of the model that was evaluated; the same where it was not refitted."""
+    return model / EVALUATED if (model / EVALUATED).is_dir() else model
 
 
 def model_version(model: str | Path) -> str:

@@ -1,45 +1,51 @@
-"""Recent popularity: how often a game was reviewed, where a review counts the less the older it is."""
+"""Popularity: how many recommend a game; recent popularity: the same, where a review counts the less the older it is.
+
+Whoever does not recommend a game adds nothing to its popularity.
+"""
 
 import numpy as np
 import numpy.typing as npt
 
-from components.shared.interactions import UNDATED, Ints
+from components.shared.histories import positions_of
+from components.shared.interactions import UNDATED, Interactions, Ints
 
 DECAY_DAYS = 120.0
 """Days after which a review counts 1/e."""
 
+Doubles = npt.NDArray[np.float64]
+
 
 def recent_popularity(
-    positions: npt.NDArray[np.integer], days: Ints, as_of: int, n_games: int, decay_days: float = DECAY_DAYS
-) -> npt.NDArray[np.float64]:
-    """Each game's exponentially decayed number of reviews as of a day.
+    interactions: Interactions, game_ids: Ints, as_of: int, decay_days: float = DECAY_DAYS
+) -> Doubles:
+    """Each game's exponentially decayed number of reviews that recommend it, as of a day.
 
     Args:
-        positions: integer [n], each review's game as a position in the catalogue; negative ones are passed over.
-        days: int32 [n], each review's day; undated reviews and those on or after `as_of` do not count, so that
-            nothing looks into the future.
+        interactions: undated ones and those on or after `as_of` do not count, so that nothing looks into the future.
+        game_ids: the catalogue, int32 [N], ascending; other games are passed over.
         as_of: the day, in days since 1970-01-01.
-        n_games: the catalogue's size.
         decay_days: age in days at which a review counts 1/e.
 
     Returns:
-        float64 [n_games].
+        float64 [N].
     """
-    counts = (positions >= 0) & (days != UNDATED) & (days < as_of)
-    ages = as_of - days[counts].astype(np.float64)
-    weights = np.exp(-ages / decay_days)
-    return np.bincount(positions[counts], weights=weights, minlength=n_games).astype(np.float64)
+    days = interactions.days
+    counted = interactions.where(interactions.recommended & (days != UNDATED) & (days < as_of))
+    return _counts(counted, game_ids, np.exp((counted.days.astype(np.float64) - as_of) / decay_days))
 
 
-def popularity(positions: npt.NDArray[np.integer], n_games: int) -> npt.NDArray[np.float64]:
-    """Each game's number of reviews, float64 [n_games]; negative positions are passed over."""
-    return np.bincount(positions[positions >= 0], minlength=n_games).astype(np.float64)
+def popularity(interactions: Interactions, game_ids: Ints) -> Doubles:
+    """Each game's number of reviews that recommend it, float64 [N]; `game_ids` is int32 [N], ascending."""
+    counted = interactions.where(interactions.recommended)
+    return _counts(counted, game_ids, np.ones(len(counted)))
 
 
-def popularity_as_of(
-    positions: npt.NDArray[np.integer], days: Ints, as_of: int | None, n_games: int
-) -> npt.NDArray[np.float64]:
-    """Recent popularity as of a day, or, where time plays no part (None), the number of reviews: float64 [n_games]."""
-    if as_of is None:
-        return popularity(positions, n_games)
-    return recent_popularity(positions, days, as_of, n_games)
+def popularity_as_of(interactions: Interactions, game_ids: Ints, as_of: int | None) -> Doubles:
+    """Recent popularity as of a day, or, where time plays no part (None), popularity: float64 [N]."""
+    return popularity(interactions, game_ids) if as_of is None else recent_popularity(interactions, game_ids, as_of)
+
+
+def _counts(interactions: Interactions, game_ids: Ints, weights: Doubles) -> Doubles:
+    positions = positions_of(interactions.games, game_ids)
+    known = positions >= 0
+    return np.bincount(positions[known], weights=weights[known], minlength=len(game_ids)).astype(np.float64)

@@ -4,7 +4,7 @@ POPULAR_FILE = "popular.parquet"
 """The fallback lists, in the schema POPULAR."""
 
 CATALOGUE_FILE = "catalogue.parquet"
-"""The games with their genres and their recent popularity as of the plan."""
+"""The games with what is known of them and their recent popularity as of the plan."""
 
 
 def predictions_uri(store: str, version: str) -> str:

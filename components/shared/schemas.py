@@ -31,6 +31,10 @@ GAMES = pa.schema(
         pa.field("genres", pa.list_(pa.string()), nullable=False),
         pa.field("developers", pa.list_(pa.string()), nullable=False),
         pa.field("publishers", pa.list_(pa.string()), nullable=False),
+        pa.field("ram_gb", pa.float32()),  # the least that it runs with, as are the next two
+        pa.field("storage_gb", pa.float32()),
+        pa.field("os", pa.string()),
+        pa.field("description", pa.string()),
     ]
 )
 

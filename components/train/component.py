@@ -1,4 +1,4 @@
-"""The training stage as a KFP component."""
+"""The training stage as KFP components: the fit that is evaluated, then the one that serves."""
 
 from kfp import dsl
 
@@ -12,7 +12,23 @@ def train(snapshot: dsl.Input[dsl.Dataset], seed: int, store: str, run: str, mod
     from components.train.training import train_model
 
     with stage("train", store, run) as record:
-        trained = train_model(snapshot.path, model.path, seed=seed)
+        trained = train_model(snapshot.path, model.path, store, seed=seed)
         record.facts.update(trained.facts())
         model.metadata.update(trained.facts())
     return trained.version
+
+
+@dsl.component(base_image=MODEL_IMAGE, install_kfp_package=False)
+def refit(
+    snapshot: dsl.Input[dsl.Dataset],
+    model: dsl.Input[dsl.Model],
+    store: str,
+    run: str,
+    refitted: dsl.Output[dsl.Model],
+) -> str:
+    """The model that passed the gate → the same, fitted to all reviews. Returns its version."""
+    from components.shared.stage import stage
+    from components.train.refit import refit_model
+
+    with stage("refit", store, run):
+        return refit_model(snapshot.path, model.path, refitted.path, store)

@@ -2,73 +2,111 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
-import pyarrow as pa
+from dataclasses import dataclass
 
 from components.evaluate.gate import METRIC
 from components.evaluate.holdout import hold_out
-from components.evaluate.metrics import measure
+from components.evaluate.metrics import Doubles, measure
 from components.evaluate.protocols import Split
 from components.evaluate.ranking import ModelRanking
 from components.predict.recommender import Recommender
 from components.shared.console import log
-from components.shared.histories import positions_of
+from components.shared.games import Games
 from components.shared.interactions import Interactions
 from components.shared.popularity import popularity_as_of
+from components.train.choosing import Choice, choose, links_of, recommender
 from components.train.corpus import Corpus
-from components.train.fitting import Choice, choose, fit, links_of, recommender
+from components.train.fitting import Trainer
 from components.train.model import Config
+from components.train.warm_start import warm_towers
 
 
 @dataclass(frozen=True)
 class Learned:
-    """A model and what it was made from: `config` with the choices in it."""
+    """A model, what it was made from, and the steps and the learning curve of its last fit."""
 
     recommender: Recommender
     corpus: Corpus
     config: Config
-    choice: Choice
+    steps: int
+    losses: tuple[float, ...]
 
 
-def learn(past: Interactions, validation: Split, games: pa.Table, config: Config, seed: int, version: str) -> Learned:
+def learn(
+    past: Interactions,
+    validation: Split,
+    games: Games,
+    config: Config,
+    trainer: Trainer,
+    version: str,
+    champion: Recommender | None = None,
+) -> tuple[Learned, Choice]:
     """Choose on the validation rows, then train afresh, with the same seed, on the whole past.
 
     Args:
         past: everything that may be known.
         validation: the same, split as the model will be asked.
-        games: the catalogue, with the columns `game_id`, ascending, and `genres`.
+        games: the catalogue, in the order of ids.
         config: of the model; what is chosen goes over it.
-        seed: of everything random.
+        trainer: makes the fits.
         version: of the model.
+        champion: to start the last fit from; it may know no more than the past. The fits before it start from nothing,
+            as it knows the validation rows.
 
     Raises:
         UserError: the loss is not finite.
     """
-    game_ids = games["game_id"].to_numpy()
-    held_out = hold_out(validation.past, validation.future, game_ids)
-    genres = games["genres"].to_pylist()
-    recent = popularity_as_of(
-        positions_of(validation.past.games, game_ids), validation.past.days, validation.as_of, len(game_ids)
-    )
+    held_out = hold_out(validation.past, validation.future, games.ids)
+    recent = popularity_as_of(validation.past, games.ids, validation.as_of)
 
-    def quality(model: Recommender) -> float:
-        ranking = ModelRanking(model.for_catalogue(game_ids, genres, recent))
-        return float(measure(ranking, held_out, (METRIC,))[METRIC.name].mean())
+    def quality(model: Recommender) -> Doubles:
+        return measure(ModelRanking(model.for_catalogue(games, recent)), held_out, (METRIC,))[METRIC.name]
 
     log("train", f"choosing on the new games of {len(held_out):,} users")
-    choice = choose(Corpus.of(validation.past, games, config), quality, config, seed)
-    log(
-        "train",
-        f"chosen: scale {choice.scale:g}, links under λ = {choice.link_regularisation:g} times {choice.link_weight:g}, "
-        f"NDCG@10 {choice.ndcg_at_10:.4f}",
+    choice = choose(Corpus.of(validation.past, games, config, trainer.seed), quality, config, trainer)
+    log("train", f"chosen: {_words(choice.config)}, NDCG@10 {choice.ndcg_at_10:.4f}")
+    learned = fit_all(past, games, choice.config, trainer, "final", version, start=champion)
+    return learned, choice
+
+
+def fit_all(
+    interactions: Interactions,
+    games: Games,
+    config: Config,
+    trainer: Trainer,
+    name: str,
+    version: str,
+    *,
+    start: Recommender | None = None,
+    steps: int | None = None,
+) -> Learned:
+    """Fit towers and links to all of some interactions, under a configuration that was chosen.
+
+    Args:
+        interactions: to learn from.
+        games: the catalogue, in the order of ids.
+        config: with the choices in it.
+        trainer: makes the fit.
+        name: of the fit, for its checkpoints.
+        version: of the model.
+        start: the model whose weights are the first ones, where it has them.
+        steps: how many; as many as the interactions ask for where left out.
+
+    Raises:
+        UserError: the loss is not finite.
+    """
+    corpus = Corpus.of(interactions, games, config, trainer.seed)
+    steps = steps or corpus.steps(config)
+    first = warm_towers(corpus, config, start, trainer.seed) if start else None
+    fitted = trainer.fit(name, corpus, config, steps, first)
+    log("train", f"{name} fit: loss {fitted.losses[-1]:.4f} after {steps:,} steps")
+    made = recommender(corpus, fitted.towers, links_of(corpus, config), config, version)
+    return Learned(made, corpus, config, steps, fitted.losses)
+
+
+def _words(config: Config) -> str:
+    weights = config.history_weights
+    return (
+        f"scale {config.scale:g}, links under λ = {config.link_regularisation:g} times {config.link_weight:g}, recency "
+        f"{weights.recency:g}, hours {weights.hours:g}, disliked {weights.disliked:g}"
     )
-    chosen = replace(
-        config,
-        scale=choice.scale,
-        link_weight=choice.link_weight,
-        link_regularisation=choice.link_regularisation,
-    )
-    corpus = Corpus.of(past, games, chosen)
-    towers = fit(corpus, chosen, seed)
-    return Learned(recommender(corpus, towers, links_of(corpus, chosen), chosen, version), corpus, chosen, choice)

@@ -7,21 +7,28 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from components.predict.query import USUAL_HOURS
 from components.predict.recommender import Catalogue
 from components.shared.interactions import Ints
 from components.train.model import pooled
 
 RECOMMENDED_GAMES = 100
+HISTORY = [
+    tf.TensorSpec((None, None), tf.int32, "history"),
+    tf.TensorSpec((None, None), tf.bool, "recommended"),
+    tf.TensorSpec((None, None), tf.float32, "hours"),
+]
 
 
 class ServingModel(tf.Module):
     """The model over its own vocabulary, with two signatures.
 
-    - `serving_default(history)`: int32 [B, H] game ids, padded with 0 or -1 → `game_ids` int32 [B, k] and `scores`
-      float32 [B, k], best first, without the history's games; -1 and -inf where fewer are left. Popularity is as of
-      the training.
-    - `with_popularity(history, popularity_offset)`: the same with float32 [V] for today's popularity, in the order of
-      `vocabulary.json`.
+    - `serving_default(history, recommended, hours)`: int32 [B, H] game ids in the order of time, padded with 0 or -1,
+      the reviews' verdicts, bool, and the hours played, float32, NaN where unknown → `game_ids` int32 [B, k] and
+      `scores` float32 [B, k], best first, without the history's games; -1 and -inf where fewer are left. Popularity is
+      as of the training.
+    - `with_popularity(history, recommended, hours, popularity_offset)`: the same with float32 [V] for today's
+      popularity, in the order of `vocabulary.json`.
     """
 
     def __init__(self, game_ids: Ints, catalogue: Catalogue) -> None:
@@ -29,6 +36,7 @@ class ServingModel(tf.Module):
         super().__init__(name="two_towers")
         self.k = min(RECOMMENDED_GAMES, len(game_ids))
         self.scale = catalogue.scale
+        self.weights = catalogue.history_weights
         self.game_ids = tf.Variable(game_ids, trainable=False)
         self.history = tf.Variable(catalogue.history, trainable=False)
         self.candidates = tf.Variable(catalogue.candidates, trainable=False)
@@ -38,33 +46,46 @@ class ServingModel(tf.Module):
         self.link_weights = tf.Variable(links.weights, trainable=False, shape=[None])
         self.popularity_offset = tf.Variable(catalogue.popularity_offset, trainable=False)
 
-    @tf.function(input_signature=[tf.TensorSpec((None, None), tf.int32, "history")])
-    def serve(self, history: tf.Tensor) -> dict[str, tf.Tensor]:
+    @tf.function(input_signature=HISTORY)
+    def serve(self, history: tf.Tensor, recommended: tf.Tensor, hours: tf.Tensor) -> dict[str, tf.Tensor]:
         """Recommend with the popularity of the time of training."""
-        return self._recommend(history, self.popularity_offset)
+        return self._recommend(history, recommended, hours, self.popularity_offset)
 
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec((None, None), tf.int32, "history"),
-            tf.TensorSpec((None,), tf.float32, "popularity_offset"),
-        ]
-    )
-    def serve_with_popularity(self, history: tf.Tensor, popularity_offset: tf.Tensor) -> dict[str, tf.Tensor]:
+    @tf.function(input_signature=[*HISTORY, tf.TensorSpec((None,), tf.float32, "popularity_offset")])
+    def serve_with_popularity(
+        self, history: tf.Tensor, recommended: tf.Tensor, hours: tf.Tensor, popularity_offset: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
         """Recommend with a popularity that the caller gives."""
-        return self._recommend(history, popularity_offset)
+        return self._recommend(history, recommended, hours, popularity_offset)
 
-    def _recommend(self, history: tf.Tensor, popularity_offset: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _weights(self, known: tf.RaggedTensor, recommended: tf.Tensor, hours: tf.Tensor) -> tf.Tensor:
+        """What each game of the histories counts, float32 of the shape of `known.values`, as `HistoryWeights.of`."""
+        played = tf.where(tf.math.is_nan(hours), USUAL_HOURS, hours)
+        weights = tf.where(recommended, 1.0, self.weights.disliked)
+        weights *= ((1 + played) / (1 + USUAL_HOURS)) ** self.weights.hours
+        ends = tf.gather(known.row_splits[1:], known.value_rowids())
+        later = tf.cast(ends - 1 - tf.range(tf.size(known.values, tf.int64)), tf.float32)
+        weights *= (1 + later) ** -self.weights.recency
+        means = tf.math.segment_mean(tf.abs(weights), known.value_rowids())
+        return tf.math.divide_no_nan(weights, tf.gather(means, known.value_rowids()))
+
+    def _recommend(
+        self, history: tf.Tensor, recommended: tf.Tensor, hours: tf.Tensor, popularity_offset: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
         rows = tf.minimum(tf.searchsorted(self.game_ids, tf.reshape(history, [-1])), tf.shape(self.game_ids)[0] - 1)
         rows = tf.reshape(rows, tf.shape(history))
-        known = tf.ragged.boolean_mask(rows, tf.equal(tf.gather(self.game_ids, rows), history))
-        queries = pooled(self.history, known)
+        found = tf.equal(tf.gather(self.game_ids, rows), history)
+        known = tf.ragged.boolean_mask(rows, found)
+        weights = self._weights(known, tf.boolean_mask(recommended, found), tf.boolean_mask(hours, found))
+        queries = pooled(self.history, known, weights)
         scores = tf.matmul(queries * self.scale, self.candidates, transpose_b=True) + popularity_offset
         users = tf.cast(known.value_rowids(), tf.int32)
         links = tf.ragged.range(
             tf.gather(self.link_offsets, known.values), tf.gather(self.link_offsets, known.values + 1)
         )
         linked = tf.stack([tf.gather(users, links.value_rowids()), tf.gather(self.link_games, links.values)], axis=1)
-        scores = tf.tensor_scatter_nd_add(scores, linked, tf.gather(self.link_weights, links.values))
+        linked_weights = tf.gather(self.link_weights, links.values) * tf.gather(weights, links.value_rowids())
+        scores = tf.tensor_scatter_nd_add(scores, linked, linked_weights)
         taken = tf.stack([users, known.values], axis=1)
         scores = tf.tensor_scatter_nd_update(scores, taken, tf.fill([tf.shape(taken)[0]], -np.inf))
         best, columns = tf.math.top_k(scores, self.k)

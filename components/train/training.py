@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import tensorflow as tf
 
 from components.evaluate.holdout import hold_out
 from components.evaluate.protocols import Split, snapshot_by_time
+from components.predict.recommender import Recommender
 from components.shared.code import code_version
 from components.shared.console import log
 from components.shared.errors import UserError
-from components.shared.histories import positions_of
+from components.shared.games import COLUMNS, Games
 from components.shared.interactions import Interactions, cutoff_day, load_interactions
-from components.shared.popularity import recent_popularity
+from components.shared.model_store import DESCRIPTION, current_champion, evaluated_part, stored_model
 from components.shared.snapshot import Snapshot
-from components.train.learning import Learned, learn
+from components.train.artifact import write_model
+from components.train.checkpoints import Checkpoints
+from components.train.fitting import Trainer
+from components.train.learning import learn
 from components.train.model import Config
-from components.train.serving import ServingModel
+from components.train.workers import workers
 
 
 @dataclass(frozen=True)
@@ -45,16 +47,29 @@ class TrainedModel:
         return asdict(self)
 
 
-def train_model(snapshot: str | Path, model: str | Path, *, seed: int = 0, held_out_share: float = 0.1) -> TrainedModel:
+@dataclass(frozen=True)
+class WarmStart:
+    """The champion whose weights a training starts from: its version and the model that was evaluated."""
+
+    version: str
+    model: Recommender
+
+
+def train_model(
+    snapshot: str | Path, model: str | Path, store: str, *, seed: int = 0, held_out_share: float = 0.1
+) -> TrainedModel:
     """Train the two towers on a snapshot and write the model's folder; what was in the folder is replaced.
 
     The newest `held_out_share` of the dated reviews are left to the evaluation. Of the rest, the newest share is the
-    validation period, on which the scale and the links are chosen; the model is then trained afresh, with the same
-    seed, on everything before the evaluation's period. The same snapshot, seed and code make the same weights.
+    validation period, on which the scale, the links and the history's weights are chosen; the model is then trained
+    afresh, with the same seed, on everything before the evaluation's period, from the champion's weights where there is
+    a champion that knows nothing of that period. The same snapshot, champion, seed and code make the same weights, also
+    when training is interrupted and started again.
 
     Args:
         snapshot: the snapshot's folder.
         model: the folder to write: `saved_model/`, `arrays.npz`, `vocabulary.json`, and `model.json` last.
+        store: with the champion, if there is one, and the checkpoints of an interrupted training.
         seed: of everything random.
         held_out_share: between 0 and 1.
 
@@ -62,34 +77,60 @@ def train_model(snapshot: str | Path, model: str | Path, *, seed: int = 0, held_
         UserError: the snapshot holds too few dated reviews, users or games to learn from, or the loss is not finite.
     """
     tf.config.experimental.enable_op_determinism()
+    crew = workers()
     opened, config = Snapshot.open(snapshot), Config()
     interactions, cutoff, past = _before_the_cutoff(opened, held_out_share)
-    games = opened.table("games", ["game_id", "genres"]).sort_by("game_id")
-    version = _version(interactions, opened, config, seed, held_out_share)
-    learned = learn(past, _validation(opened, past, games, held_out_share), games, config, seed, version)
-    corpus, choice = learned.corpus, learned.choice
+    games = Games.of(opened.table("games", COLUMNS))
+    warm = _warm_start(store, opened.manifest.snapshot_id, cutoff)
+    version = _version(interactions, opened, config, seed, held_out_share, warm)
+    trainer = Trainer(seed, crew, Checkpoints.of(store, version))
+    validation = _validation(opened, past, games, held_out_share)
+    learned, choice = learn(past, validation, games, config, trainer, version, warm.model if warm else None)
     facts = TrainedModel(
         version,
-        choice.scale,
-        choice.link_weight,
+        choice.config.scale,
+        choice.config.link_weight,
         round(choice.ndcg_at_10, 6),
         sum(array.size for array in learned.recommender.arrays().values()),
-        len(corpus.game_ids),
-        len(corpus.histories),
+        len(learned.corpus.games),
+        len(learned.corpus.histories),
     )
     described = {
         **asdict(facts),
         "config": asdict(learned.config),
+        "steps": learned.steps,
+        "losses": learned.losses,
         "snapshot_id": opened.manifest.snapshot_id,
         "cutoff": _day(cutoff).isoformat(),
         "held_out_share": held_out_share,
         "seed": seed,
+        "warm_start": warm.version if warm else None,
         "code_version": code_version(),
         "history": [asdict(trial) for trial in choice.trials],
     }
-    _write(Path(model), learned, past, cutoff, described)
+    if crew.chief:
+        write_model(Path(model), learned, past, cutoff, described)
+        trainer.clear()
     log("train", f"model {version}: {facts.games:,} games, {facts.parameters:,} parameters")
     return facts
+
+
+def _warm_start(store: str, snapshot_id: str, cutoff: int) -> WarmStart | None:
+    """The champion to start from: one that was evaluated on, and so did not learn from, what is held out now.
+
+    Training that is repeated on the champion's own snapshot starts where the champion did.
+    """
+    pointer = current_champion(store)
+    version = pointer.version if pointer else None
+    while version:
+        with stored_model(store, version) as folder:
+            described = json.loads((folder / DESCRIPTION).read_text())
+            if described["snapshot_id"] != snapshot_id:
+                if (date.fromisoformat(described["cutoff"]) - date(1970, 1, 1)).days > cutoff:
+                    return None
+                return WarmStart(version, Recommender.load(evaluated_part(folder)))
+            version = described.get("warm_start")
+    return None
 
 
 def _before_the_cutoff(snapshot: Snapshot, held_out_share: float) -> tuple[Interactions, int, Interactions]:
@@ -106,6 +147,11 @@ def _before_the_cutoff(snapshot: Snapshot, held_out_share: float) -> tuple[Inter
             f"The snapshot {snapshot.root} holds no review before {_day(cutoff)}, where the evaluation's period "
             f"begins: ingest reviews of more than one day."
         )
+    if not past.recommended.any():
+        raise UserError(
+            f"No review of the snapshot {snapshot.root} before {_day(cutoff)} recommends its game, so there is nothing "
+            f"to learn to recommend: ingest reviews that do."
+        )
     if len(np.unique(past.games)) < 2:
         raise UserError(
             f"The snapshot {snapshot.root} holds reviews of one game only before {_day(cutoff)}: ingest reviews of "
@@ -114,11 +160,11 @@ def _before_the_cutoff(snapshot: Snapshot, held_out_share: float) -> tuple[Inter
     return interactions, cutoff, past
 
 
-def _validation(snapshot: Snapshot, past: Interactions, games: pa.Table, share: float) -> Split:
+def _validation(snapshot: Snapshot, past: Interactions, games: Games, share: float) -> Split:
     """The newest share of the past held out, as the evaluation holds out the newest share of everything."""
     cutoff = cutoff_day(past, share)
     split = snapshot_by_time(snapshot, past, cutoff)
-    if not len(hold_out(split.past, split.future, games["game_id"].to_numpy())):
+    if not len(hold_out(split.past, split.future, games.ids)):
         raise UserError(
             f"No user of the snapshot {snapshot.root} has a review before {_day(cutoff)} and one of another known game "
             f"from then on, which the choice of the model needs: ingest more reviews."
@@ -127,25 +173,14 @@ def _validation(snapshot: Snapshot, past: Interactions, games: pa.Table, share: 
     return split
 
 
-def _version(interactions: Interactions, snapshot: Snapshot, config: Config, seed: int, share: float) -> str:
-    made_from = [snapshot.manifest.snapshot_id, asdict(config), seed, share, code_version()]
+def _version(
+    interactions: Interactions, snapshot: Snapshot, config: Config, seed: int, share: float, warm: WarmStart | None
+) -> str:
+    made_from = [
+        snapshot.manifest.snapshot_id, asdict(config), seed, share, warm.version if warm else None, code_version(),
+    ]  # fmt: skip
     digest = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
     return f"{_day(int(interactions.days.max())):%Y%m%d}-{digest[:8]}"
-
-
-def _write(folder: Path, learned: Learned, past: Interactions, cutoff: int, described: dict[str, Any]) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    corpus, trained = learned.corpus, learned.recommender
-    np.savez(folder / "arrays.npz", allow_pickle=False, **trained.arrays())
-    vocabulary = {"games": corpus.game_ids.tolist(), "genres": list(corpus.genre_names)}
-    (folder / "vocabulary.json").write_text(json.dumps(vocabulary) + "\n")
-    rows = positions_of(past.games, corpus.game_ids)
-    recent = recent_popularity(rows, past.days, cutoff, len(corpus.game_ids))
-    catalogue = trained.for_catalogue(corpus.game_ids, corpus.genres, recent)
-    ServingModel(corpus.game_ids, catalogue).save(folder / "saved_model")
-    # Last: a folder without it is not a model.
-    (folder / "model.json").write_text(json.dumps(described, indent=2) + "\n")
 
 
 def _day(day: int) -> date:

@@ -11,7 +11,6 @@ from components.evaluate.holdout import hold_out
 from components.evaluate.intervals import Interval
 from components.evaluate.metrics import NDCG, Recall, measure
 from components.shared.errors import UserError
-from components.shared.histories import positions_of
 from components.shared.popularity import popularity_as_of
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -38,9 +37,9 @@ def test_popularity_scores_what_it_is_known_to_score(
 ) -> None:
     """So the splits, the catalogue and the metrics are those of the table that the figures are compared by."""
     protocol = by_name[name]
-    game_ids, past = protocol.games["game_id"].to_numpy(), protocol.test.past
+    game_ids, past = protocol.games.ids, protocol.test.past
     held_out = hold_out(past, protocol.test.future, game_ids)
-    weights = popularity_as_of(positions_of(past.games, game_ids), past.days, protocol.test.as_of, len(game_ids))
+    weights = popularity_as_of(past, game_ids, protocol.test.as_of)
     measured = measure(StaticRanking(weights.astype("float32")), held_out, (NDCG(10), Recall(20)))
     assert len(held_out) == users
     assert measured["ndcg_at_10"].mean() == pytest.approx(ndcg, abs=6e-4)

@@ -42,7 +42,7 @@ def test_each_is_there_once_with_one_setting(baselines: dict[str, Baseline]) -> 
 
 @pytest.mark.parametrize("name", sorted(PERSONAL))
 def test_a_personal_one_finds_the_games_of_a_users_colour(name: str, baselines: dict[str, Baseline]) -> None:
-    history = Histories(np.arange(2), np.array([0, 3, 6]), np.array([0, 2, 4, 1, 3, 5], dtype=np.int32))
+    history = Histories.of_games([0, 2, 4], [1, 3, 5])
     ranked = baselines[name].ranker.rank(history, 7)
     assert set(ranked[0].tolist()) == {6, 8, 10, 12, 14, 16, 18}
     assert set(ranked[1].tolist()) == {7, 9, 11, 13, 15, 17, 19}
@@ -50,9 +50,7 @@ def test_a_personal_one_finds_the_games_of_a_users_colour(name: str, baselines: 
 
 @pytest.mark.parametrize("name", ["popularity", "recent popularity", "tuned recent popularity", *sorted(PERSONAL)])
 def test_the_history_is_never_ranked_and_places_stay_empty(name: str, baselines: dict[str, Baseline]) -> None:
-    everything_but_two = np.array([game for game in range(GAMES) if game not in (7, 9)], dtype=np.int32)
-    offsets = np.array([0, len(everything_but_two), len(everything_but_two)])
-    history = Histories(np.arange(2), offsets, everything_but_two)
+    history = Histories.of_games([game for game in range(GAMES) if game not in (7, 9)], [])
     before = history.games.copy()
     ranked = baselines[name].ranker.rank(history, 3)
     assert sorted(ranked[0].tolist()) == [-1, 7, 9]

@@ -11,8 +11,7 @@ GAMES = 12
 def histories() -> Histories:
     random = np.random.default_rng(0)
     games = [random.permutation(GAMES)[: random.integers(0, 6)] for _ in range(50)]
-    offsets = np.concatenate([[0], np.cumsum([len(of) for of in games])]).astype(np.int64)
-    return Histories(np.arange(50), offsets, np.concatenate(games).astype(np.int32))
+    return Histories.of_games(*games)
 
 
 def dense(histories: Histories) -> np.ndarray:

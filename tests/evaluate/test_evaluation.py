@@ -35,13 +35,13 @@ def write_model(folder: Path, *, cutoff: date, version: str = "new", towards: in
     none = np.zeros((0, 1), dtype=np.float32)
     np.savez(
         folder / "arrays.npz",
-        history_games=np.ones((GAMES, 1), dtype=np.float32), history_genres=none,
-        candidate_games=candidates, candidate_genres=none,
+        history_games=np.ones((GAMES, 1), dtype=np.float32), history_attributes=none,
+        candidate_games=candidates, candidate_attributes=none,
         link_offsets=np.zeros(GAMES + 1, np.int64), link_games=np.zeros(0, np.int32),
         link_weights=np.zeros(0, np.float32),
     )  # fmt: skip
-    (folder / "vocabulary.json").write_text(json.dumps({"games": list(range(1, GAMES + 1)), "genres": []}))
-    config = {"scale": 100.0, "popularity_weight": 1.0, "popularity_smoothing": 1.0}
+    (folder / "vocabulary.json").write_text(json.dumps({"games": list(range(1, GAMES + 1)), "attributes": []}))
+    config = {"scale": 100.0, "popularity_weight": 1.0, "popularity_smoothing": 1.0, "history_weights": {}}
     model = {"version": version, "cutoff": cutoff.isoformat(), "held_out_share": 0.1, "config": config}
     (folder / "model.json").write_text(json.dumps(model))
     return folder
@@ -121,7 +121,7 @@ def test_popularity_scores_what_a_naive_evaluation_gives(reviews: dict[tuple[int
         expected.append(gain / sum(1 / math.log2(place + 2) for place in range(len(new))))
     assert len(held_out) == len(expected)
     if expected:
-        by_popularity = StaticRanking(popularity(past.games, GAMES).astype(np.float32))
+        by_popularity = StaticRanking(popularity(past, catalogue).astype(np.float32))
         assert measure(by_popularity, held_out, METRICS)["ndcg_at_10"].mean() == pytest.approx(np.mean(expected))
 
 

@@ -10,18 +10,18 @@ from components.shared.model_store import add_model, move_champion
 
 
 def write_model(root: Path, vectors: Sequence[Sequence[float]], version: str = "model-1") -> Path:
-    """A model of games 1, 2, … whose history and candidate vectors are those given, without genres."""
+    """A model of games 1, 2, … whose history and candidate vectors are those given, without attributes."""
     root.mkdir(parents=True)
     table = np.array(vectors, dtype=np.float32)
-    no_genres = np.zeros((0, table.shape[1]), dtype=np.float32)
+    none = np.zeros((0, table.shape[1]), dtype=np.float32)
     np.savez(
         root / "arrays.npz",
-        history_games=table, candidate_games=table, history_genres=no_genres, candidate_genres=no_genres,
+        history_games=table, candidate_games=table, history_attributes=none, candidate_attributes=none,
         link_offsets=np.zeros(len(table) + 1, np.int64), link_games=np.zeros(0, np.int32),
         link_weights=np.zeros(0, np.float32),
     )  # fmt: skip
-    (root / "vocabulary.json").write_text(json.dumps({"games": list(range(1, len(table) + 1)), "genres": []}))
-    config = {"scale": 4.0, "popularity_weight": 0.1, "popularity_smoothing": 1.0}
+    (root / "vocabulary.json").write_text(json.dumps({"games": list(range(1, len(table) + 1)), "attributes": []}))
+    config = {"scale": 4.0, "popularity_weight": 0.1, "popularity_smoothing": 1.0, "history_weights": {}}
     (root / "model.json").write_text(json.dumps({"version": version, "config": config}))
     return root
 

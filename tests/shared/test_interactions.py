@@ -1,4 +1,3 @@
-from collections import defaultdict
 from datetime import date, timedelta
 
 import numpy as np
@@ -6,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.shared.interactions import UNDATED, cutoff_day, load_interactions, split_by_time
-from components.shared.popularity import popularity, recent_popularity
 from tests.snapshots import write_snapshot_of
 
 EPOCH = date(1970, 1, 1)
@@ -52,22 +50,6 @@ def test_the_split_keeps_days_whole_and_leaves_undated_rows_out(tmp_path):
     past, future = split_by_time(interactions, cutoff)
     assert cutoff == 14_009
     assert (len(past), len(future)) == (18, 2)
-
-
-@given(st.lists(st.tuples(st.integers(0, 3), st.one_of(st.just(UNDATED), st.integers(0, 500)))), st.integers(0, 500))
-def test_recent_popularity_is_a_decayed_count_of_the_past(rows, as_of):
-    expected = defaultdict(float)
-    for game, day in rows:
-        if day != UNDATED and day < as_of:
-            expected[game] += np.exp(-(as_of - day) / 120)
-    games = np.array([game for game, _ in rows], dtype=np.int32)
-    days = np.array([day for _, day in rows], dtype=np.int32)
-    np.testing.assert_allclose(recent_popularity(games, days, as_of, 4), [expected[game] for game in range(4)])
-
-
-def test_games_outside_the_catalogue_are_passed_over():
-    assert popularity(np.array([-1, 0, 0, 2]), 3).tolist() == [2, 0, 1]
-    assert recent_popularity(np.array([-1]), np.array([3], np.int32), 5, 2).tolist() == [0, 0]
 
 
 def test_a_game_reviewed_before_and_again_after_the_cutoff_belongs_to_the_history(tmp_path):

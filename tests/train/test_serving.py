@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -5,22 +6,27 @@ import pytest
 import tensorflow as tf
 
 from components.predict.links import Links
+from components.predict.query import HistoryWeights
 from components.predict.recommender import Catalogue, Recommender, Towers
+from components.shared.games import Games
+from components.shared.histories import Histories
 from components.train.serving import ServingModel
 
 GAMES, GENRES = 150, ("Action", "Puzzle", "Racing")
 HISTORIES = 2_000
 
 
-@pytest.fixture(scope="module", params=[0, 4], ids=["without links", "with links"])
+@pytest.fixture(scope="module", params=[0, 4], ids=["plain", "with links and weights"])
 def catalogue(request: pytest.FixtureRequest) -> Catalogue:
     random = np.random.default_rng(0)
     tables = [random.standard_normal((rows, 16)).astype(np.float32) for rows in (GAMES, 3, GAMES, 3)]
-    weights = random.standard_normal((GAMES, GAMES)).astype(np.float32)
+    weights = 0.1 * random.standard_normal((GAMES, GAMES)).astype(np.float32)  # EASE's are of this size
     links = Links.strongest(weights, 10).times(request.param)
-    model = Recommender("v", np.arange(1, GAMES + 1, dtype=np.int32), GENRES, Towers(*tables), links, 4.0, 1.0, 1.0)
-    genres = [[GENRES[game % 3]] for game in range(GAMES)]
-    return model.for_catalogue(model.game_ids, genres, random.integers(0, 1000, GAMES).astype(np.float64))
+    ids = np.arange(1, GAMES + 1, dtype=np.int32)
+    weights_of_history = HistoryWeights(disliked=-0.5, hours=0.2, recency=0.5) if request.param else HistoryWeights()
+    model = Recommender("v", ids, GENRES, Towers(*tables), links, 4.0, 1.0, 1.0, weights_of_history)
+    games = Games(ids, [{GENRES[game % 3]: 1.0} for game in range(GAMES)])
+    return model.for_catalogue(games, random.integers(0, 1000, GAMES).astype(np.float64))
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +45,25 @@ def test_numpy_answers_thousands_of_histories_as_the_saved_model_does(catalogue:
         padded[user, : len(history)] = history + 1
         padded[user, len(history) :] = random.choice([0, -1, 999])  # padding, and a game that the model does not know
     serve = tf.saved_model.load(str(saved)).signatures["with_popularity"]
-    served = serve(history=tf.constant(padded), popularity_offset=tf.constant(catalogue.popularity_offset))
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    positions, scores, _ = catalogue.recommend(offsets, np.concatenate(games).astype(np.int32), k=100)
+    recommended = random.random(padded.shape) < 0.8
+    hours = np.where(random.random(padded.shape) < 0.2, np.nan, random.lognormal(2, 1, padded.shape)).astype(np.float32)
+    served = serve(
+        history=tf.constant(padded),
+        recommended=tf.constant(recommended),
+        hours=tf.constant(hours),
+        popularity_offset=tf.constant(catalogue.popularity_offset),
+    )
+    theirs = np.arange(20) < lengths[:, None]
+    history = replace(Histories.of_games(*games), recommended=recommended[theirs], hours=hours[theirs])
+    positions, scores, _ = catalogue.recommend(history, k=100)
     assert served["scores"].numpy() == pytest.approx(scores, abs=1e-5)
     assert np.array_equal(served["game_ids"].numpy(), np.where(positions >= 0, positions + 1, -1))
 
 
 def test_without_a_popularity_that_of_the_training_counts(catalogue: Catalogue, saved: Path) -> None:
     model = tf.saved_model.load(str(saved))
-    served = model.signatures["serving_default"](history=tf.zeros((1, 3), tf.int32))
-    positions, _, _ = catalogue.recommend(np.array([0, 0]), np.zeros(0, np.int32), k=100)
+    served = model.signatures["serving_default"](
+        history=tf.zeros((1, 3), tf.int32), recommended=tf.ones((1, 3), tf.bool), hours=tf.zeros((1, 3))
+    )
+    positions, _, _ = catalogue.recommend(Histories.of_games([]), k=100)
     assert np.array_equal(served["game_ids"].numpy(), positions + 1)

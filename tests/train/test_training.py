@@ -12,6 +12,8 @@ from components.evaluate.evaluation import evaluate_model
 from components.predict.recommender import Recommender
 from components.shared.code import code_version
 from components.shared.errors import UserError
+from components.shared.games import Games
+from components.shared.histories import Histories
 from components.shared.snapshot import Snapshot
 from components.train import training
 from components.train.model import Config
@@ -45,22 +47,24 @@ def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def trained(snapshot: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainedModel]:
     folder = tmp_path_factory.mktemp("models") / "model"
-    return folder, train_model(snapshot, folder)
+    return folder, train_model(snapshot, folder, str(folder.parent / "store"))
 
 
-def histories(*games: list[int]) -> tuple[np.ndarray, np.ndarray]:
+def histories(*games: list[int]) -> Histories:
     """Histories of game ids as positions in the vocabulary of all games."""
-    offsets = np.concatenate([[0], np.cumsum([len(history) for history in games])]).astype(np.int64)
-    return offsets, np.array([game - 1 for history in games for game in history], dtype=np.int32)
+    return Histories.of_games(*([game - 1 for game in history] for history in games))
 
 
 def all_games(model: Recommender, popularity: np.ndarray | None = None):
-    genres = [GENRES[game] for game in model.game_ids.tolist()]
-    return model.for_catalogue(model.game_ids, genres, np.ones(GAMES) if popularity is None else popularity)
+    return model.for_catalogue(catalogue(model.game_ids), np.ones(GAMES) if popularity is None else popularity)
+
+
+def catalogue(ids: np.ndarray, genres: dict[int, list[str]] = GENRES) -> Games:
+    return Games(ids, [{f"genre {name}": 0.5 for name in genres.get(game, [])} for game in ids.tolist()])
 
 
 def test_users_of_a_checkerboard_are_recommended_the_games_of_their_colour(trained: tuple[Path, TrainedModel]) -> None:
-    positions, _, because = all_games(Recommender.load(trained[0])).recommend(*histories([2, 4, 6], [1, 3, 5]), k=9)
+    positions, _, because = all_games(Recommender.load(trained[0])).recommend(histories([2, 4, 6], [1, 3, 5]), k=9)
     assert set(positions[0] + 1) == {8, 10, 12, 14, 16, 18, 20, 22, 24}
     assert set(positions[1] + 1) == {7, 9, 11, 13, 15, 17, 19, 21, 23}
     assert set(because[0] + 1) <= {2, 4, 6}
@@ -77,7 +81,7 @@ def test_the_model_beats_popularity_on_the_checkerboard(
 def test_two_trainings_with_one_seed_make_the_same_arrays_bit_for_bit(
     snapshot: Path, trained: tuple[Path, TrainedModel], tmp_path: Path
 ) -> None:
-    again = train_model(snapshot, tmp_path / "again")
+    again = train_model(snapshot, tmp_path / "again", str(tmp_path / "store"))
     assert again == trained[1]
     for name, array in Recommender.load(trained[0]).arrays().items():
         assert np.array_equal(array, Recommender.load(tmp_path / "again").arrays()[name]), name
@@ -85,7 +89,9 @@ def test_two_trainings_with_one_seed_make_the_same_arrays_bit_for_bit(
 
 def test_an_empty_history_is_served_the_order_of_recent_popularity(trained: tuple[Path, TrainedModel]) -> None:
     model = tf.saved_model.load(str(trained[0] / "saved_model"))
-    served = model.signatures["serving_default"](history=tf.zeros((1, 3), tf.int32))
+    served = model.signatures["serving_default"](
+        history=tf.zeros((1, 3), tf.int32), recommended=tf.ones((1, 3), tf.bool), hours=tf.zeros((1, 3))
+    )
     by_popularity = np.argsort(-model.popularity_offset.numpy(), kind="stable") + 1
     assert served["game_ids"].numpy()[0].tolist() == by_popularity.tolist()
 
@@ -93,8 +99,10 @@ def test_an_empty_history_is_served_the_order_of_recent_popularity(trained: tupl
 def test_a_new_game_is_placed_by_its_genres(trained: tuple[Path, TrainedModel]) -> None:
     model = Recommender.load(trained[0])
     game_ids = np.array([*model.game_ids, 900, 901], dtype=np.int32)
-    genres = [*(GENRES[game] for game in model.game_ids.tolist()), ["Even", "Indie"], ["Odd", "Indie"]]
-    scores = model.for_catalogue(game_ids, genres, np.ones(GAMES + 2)).scores(*histories([2, 4, 6], [1, 3, 5]))
+    genres = {**GENRES, 900: ["Even", "Indie"], 901: ["Odd", "Indie"]}
+    scores = model.for_catalogue(catalogue(game_ids, genres), np.ones(GAMES + 2)).scores(
+        histories([2, 4, 6], [1, 3, 5])
+    )
     assert scores[0, GAMES] > scores[0, GAMES + 1]
     assert scores[1, GAMES] < scores[1, GAMES + 1]
 
@@ -110,11 +118,13 @@ def test_the_folder_says_what_the_model_was_made_from(snapshot: Path, trained: t
     assert described["config"]["scale"] == facts.scale
     best = max(described["history"], key=lambda trial: trial["ndcg_at_10"])
     assert best["scale"] == facts.scale
+    assert described["warm_start"] is None
+    assert described["losses"][-1] < described["losses"][0]
     assert facts.ndcg_at_10 >= best["ndcg_at_10"] - 1e-6
     assert all(trial["losses"][-1] < trial["losses"][0] for trial in described["history"])
     assert json.loads((folder / "vocabulary.json").read_text()) == {
         "games": list(range(1, GAMES + 1)),
-        "genres": ["Even", "Indie", "Odd"],
+        "attributes": ["genre Even", "genre Indie", "genre Odd"],
     }
     links = Recommender.load(folder).links
     assert facts.parameters == 2 * Config().dimensions * (GAMES + 3) + GAMES + 1 + 2 * len(links.games)
@@ -126,7 +136,7 @@ def test_the_period_of_the_evaluation_does_not_reach_the_model(
     cutoff = date.fromisoformat(json.loads((trained[0] / "model.json").read_text())["cutoff"])
     swapped = [(user, game if when < cutoff else game % GAMES + 1, when) for user, game, when in checkerboard() if when]
     other = write_snapshot_of(tmp_path / "snapshot", swapped, n_games=GAMES, genres=GENRES)
-    train_model(other.root, tmp_path / "model")
+    train_model(other.root, tmp_path / "model", str(tmp_path / "store"))
     for name, array in Recommender.load(trained[0]).arrays().items():
         assert np.array_equal(array, Recommender.load(tmp_path / "model").arrays()[name]), name
 
@@ -139,14 +149,14 @@ def test_another_seed_makes_another_model_and_the_snapshot_stays_as_it_is(
 
     monkeypatch.setattr(training, "Config", lambda: Config(min_steps=1))
     before = digests()
-    assert train_model(snapshot, tmp_path / "model", seed=1).version != trained[1].version
+    assert train_model(snapshot, tmp_path / "model", str(tmp_path / "store"), seed=1).version != trained[1].version
     assert digests() == before
 
 
 def test_a_shop_without_genres_can_be_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "Config", lambda: Config(min_steps=1))
     snapshot = write_snapshot_of(tmp_path / "snapshot", checkerboard(), n_games=GAMES)
-    assert train_model(snapshot.root, tmp_path / "model").games == GAMES
+    assert train_model(snapshot.root, tmp_path / "model", str(tmp_path / "store")).games == GAMES
 
 
 def test_a_game_that_everyone_has_is_recommended_to_nobody_who_has_it(
@@ -156,12 +166,10 @@ def test_a_game_that_everyone_has_is_recommended_to_nobody_who_has_it(
     everyones = [(user, GAMES + 1, day(user % 60)) for user in range(1, USERS + 1)]
     genres = {**GENRES, GAMES + 1: ["Indie"]}
     snapshot = write_snapshot_of(tmp_path / "snapshot", checkerboard() + everyones, n_games=GAMES + 1, genres=genres)
-    train_model(snapshot.root, tmp_path / "model")
+    train_model(snapshot.root, tmp_path / "model", str(tmp_path / "store"))
     model = Recommender.load(tmp_path / "model")
-    catalogue = model.for_catalogue(
-        model.game_ids, [genres[game] for game in model.game_ids.tolist()], np.ones(GAMES + 1)
-    )
-    positions, scores, _ = catalogue.recommend(*histories([GAMES + 1, 2], []), k=GAMES + 1)
+    everything = model.for_catalogue(catalogue(model.game_ids, genres), np.ones(GAMES + 1))
+    positions, scores, _ = everything.recommend(histories([GAMES + 1, 2], []), k=GAMES + 1)
     assert GAMES not in positions[0]
     assert positions[1, 0] >= 0
     assert np.isfinite(scores[1]).all()
@@ -171,7 +179,7 @@ def test_a_history_longer_than_any_that_was_learnt_from_has_a_defined_answer(
     trained: tuple[Path, TrainedModel],
 ) -> None:
     longest = list(range(1, GAMES)) * 50
-    positions, scores, because = all_games(Recommender.load(trained[0])).recommend(*histories(longest), k=3)
+    positions, scores, because = all_games(Recommender.load(trained[0])).recommend(histories(longest), k=3)
     assert positions[0].tolist() == [GAMES - 1, -1, -1]
     assert np.isfinite(scores[0, 0])
     assert because[0, 0] in range(GAMES - 1)
@@ -191,7 +199,7 @@ def test_a_snapshot_that_cannot_be_learnt_from_is_refused_in_a_sentence(
 ) -> None:
     snapshot = write_snapshot_of(tmp_path / "snapshot", reviews, n_games=30)
     with pytest.raises(UserError, match=sentence):
-        train_model(snapshot.root, tmp_path / "model")
+        train_model(snapshot.root, tmp_path / "model", str(tmp_path / "store"))
     assert not (tmp_path / "model").exists()
 
 
@@ -200,4 +208,4 @@ def test_a_loss_that_is_not_a_number_stops_the_training_at_its_step(
 ) -> None:
     monkeypatch.setattr(training, "Config", lambda: Config(learning_rate=math.nan))
     with pytest.raises(UserError, match="The training loss is nan at step 2"):
-        train_model(snapshot, tmp_path / "model")
+        train_model(snapshot, tmp_path / "model", str(tmp_path / "store"))

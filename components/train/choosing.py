@@ -1,0 +1,140 @@
+"""The choice of capacity, links and history weights, by what they bring on validation rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from components.evaluate.ease import MAX_GAMES, REGULARISATIONS, cooccurrences, ease
+from components.evaluate.gate import standard_error
+from components.evaluate.metrics import Doubles
+from components.predict.links import Links
+from components.predict.query import HistoryWeights
+from components.predict.recommender import Recommender, Towers
+from components.shared.console import progress
+from components.shared.histories import Histories
+from components.train.corpus import Corpus
+from components.train.fitting import Trainer
+from components.train.model import Config
+
+Quality = Callable[[Recommender], Doubles]
+"""NDCG@10 of each of the validation users."""
+
+LINK_WEIGHTS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+RECENCIES = (0.25, 0.5, 1.0, 2.0)
+HOURS = (0.1, 0.2, 0.4)
+DISLIKED = (0.5, 0.0, -0.5)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One fit of the search: its scale, its learning curve, and what the ranking came to."""
+
+    scale: float
+    losses: tuple[float, ...]
+    ndcg_at_10: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The configuration that did best on the validation rows, what it came to, and the fits on the way to it."""
+
+    config: Config
+    ndcg_at_10: float
+    trials: tuple[Trial, ...]
+
+
+@dataclass(frozen=True)
+class _Tried:
+    config: Config
+    recommender: Recommender
+    figures: Doubles
+
+    @property
+    def mean(self) -> float:
+        return float(self.figures.mean())
+
+    def clearly_above(self, other: _Tried) -> bool:
+        """Whether the gain is more than its standard error: of models that are level the simpler is taken.
+
+        (The one-standard-error rule: Breiman et al. 1984, "Classification and Regression Trees", section 3.4.3.)
+        """
+        return self.mean - other.mean > standard_error(self.figures - other.figures)
+
+
+def choose(corpus: Corpus, quality: Quality, config: Config, trainer: Trainer) -> Choice:
+    """Choose the scale, the links and the history's weights by the metric that the gate decides on.
+
+    The scale is the capacity: on dense data much of it pays, on sparse data little. It is doubled for as long as that
+    brings a better ranking; then one half-way to the next is tried, unless the least was best. With the capacity
+    bounded so, the number of steps needs no choice: more of them change little once the rate has come down. Links and
+    weights stay out unless they are clearly better.
+
+    Raises:
+        UserError: the loss is not finite.
+    """
+    trials: list[Trial] = []
+    steps = min(corpus.steps(config), config.trial_steps)
+
+    def tried(scale: float) -> _Tried:
+        at_scale = replace(config, scale=scale)
+        fitted = trainer.fit(f"scale-{scale:g}", corpus, at_scale, steps)
+        model = recommender(corpus, fitted.towers, Links.none(len(corpus.games)), at_scale)
+        found = _Tried(at_scale, model, quality(model))
+        trials.append(Trial(scale, fitted.losses, found.mean))
+        progress("train", f"scale {scale:g}: loss {fitted.losses[-1]:.4f}, validation NDCG@10 {found.mean:.4f}")
+        return found
+
+    best = tried(config.scale)
+    while (candidate := tried(2 * best.config.scale)).mean > best.mean:
+        best = candidate
+    if best.config.scale > config.scale:
+        best = max(best, tried(1.5 * best.config.scale), key=lambda found: found.mean)
+    positives = corpus.histories.recommended_only()
+    best = _refined(best, _with_links(best, positives, quality), "links")
+    for kind, values in (("recency", RECENCIES), ("hours", HOURS), ("disliked", DISLIKED)):
+        best = _refined(best, _with_weights(best, kind, values, quality), kind)
+    return Choice(best.config, best.mean, tuple(trials))
+
+
+def _refined(best: _Tried, candidates: Iterator[_Tried], kind: str) -> _Tried:
+    """The best of the candidates, if it is clearly better than what there is."""
+    found = max(candidates, key=lambda tried: tried.mean, default=best)
+    kept = found if found.clearly_above(best) else best
+    what = "nothing" if found is best else f"{found.mean:.4f} at best, {'taken' if kept is found else 'left out'}"
+    progress("train", f"{kind}: {what}, without {best.mean:.4f}")
+    return kept
+
+
+def _with_links(best: _Tried, positives: Histories, quality: Quality) -> Iterator[_Tried]:
+    if len(best.recommender.game_ids) > MAX_GAMES:
+        return
+    counts = cooccurrences(positives, len(best.recommender.game_ids))
+    for regularisation in REGULARISATIONS:
+        links = Links.strongest(ease(counts, regularisation), best.config.links_per_game)
+        for weight in LINK_WEIGHTS:
+            config = replace(best.config, link_weight=weight, link_regularisation=regularisation)
+            model = replace(best.recommender, links=links.times(weight))
+            yield _Tried(config, model, quality(model))
+
+
+def _with_weights(best: _Tried, kind: str, values: tuple[float, ...], quality: Quality) -> Iterator[_Tried]:
+    for value in values:
+        weights: HistoryWeights = replace(best.config.history_weights, **{kind: value})
+        model = replace(best.recommender, history_weights=weights)
+        yield _Tried(replace(best.config, history_weights=weights), model, quality(model))
+
+
+def recommender(corpus: Corpus, towers: Towers, links: Links, config: Config, version: str = "") -> Recommender:
+    """Towers and links as they answer without TensorFlow."""
+    constants = (config.scale, config.popularity_weight, config.popularity_smoothing, config.history_weights)
+    return Recommender(version, corpus.games.ids, corpus.attribute_names, towers, links, *constants)
+
+
+def links_of(corpus: Corpus, config: Config) -> Links:
+    """The links between the games of a corpus: EASE's strongest weights; none where there are too many games for it."""
+    n_games = len(corpus.games)
+    if n_games > MAX_GAMES or not config.link_weight:
+        return Links.none(n_games)
+    weights = ease(cooccurrences(corpus.histories.recommended_only(), n_games), config.link_regularisation)
+    return Links.strongest(weights, config.links_per_game).times(config.link_weight)

@@ -1,0 +1,67 @@
+"""The stage: a model that passed the gate → the same, fitted to all that is known, which is what serves.
+
+What was evaluated goes along, in `evaluated/`: the next challenger is compared with that, on reviews that neither has
+seen.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import date, timedelta
+from pathlib import Path
+
+import tensorflow as tf
+
+from components.predict.recommender import Recommender
+from components.shared.games import COLUMNS, Games
+from components.shared.interactions import load_interactions
+from components.shared.model_store import DESCRIPTION, EVALUATED, model_version
+from components.shared.snapshot import Snapshot
+from components.train.artifact import write_model
+from components.train.checkpoints import Checkpoints
+from components.train.fitting import Trainer
+from components.train.learning import fit_all
+from components.train.model import Config
+from components.train.workers import workers
+
+SERVED_ONLY = shutil.ignore_patterns("saved_model")
+
+
+def refit_model(snapshot: str | Path, model: str | Path, refitted: str | Path, store: str) -> str:
+    """Fit a model to all dated reviews, the held-out period included, from its own weights and for as many steps.
+
+    Nothing is chosen anew. The same model and snapshot make the same weights, also after an interruption.
+
+    Args:
+        snapshot: the one that the model was trained on.
+        model: the folder of the model that was evaluated.
+        refitted: the folder to write, in the form of the model's, with the model that was evaluated in `evaluated/`.
+        store: for the checkpoints.
+
+    Returns:
+        The version, which stays the same.
+
+    Raises:
+        UserError: the folder holds no model, or the loss is not finite.
+    """
+    tf.config.experimental.enable_op_determinism()
+    crew, version = workers(), model_version(model)
+    opened, evaluated = Snapshot.open(snapshot), Recommender.load(model)
+    described = json.loads((Path(model) / DESCRIPTION).read_text())
+    config = Config.read(described["config"])
+    interactions = load_interactions(opened)
+    interactions = interactions.where(interactions.dated)
+    trainer = Trainer(described["seed"], crew, Checkpoints.of(store, version))
+    learned = fit_all(
+        interactions, Games.of(opened.table("games", COLUMNS)), config, trainer, "refit", version,
+        start=evaluated, steps=described["steps"],
+    )  # fmt: skip
+    if crew.chief:
+        tomorrow = int(interactions.days.max()) + 1
+        described["trained_until"] = (date(1970, 1, 1) + timedelta(days=tomorrow - 1)).isoformat()
+        described |= {"games": len(learned.corpus.games), "users": len(learned.corpus.histories)}
+        write_model(Path(refitted), learned, interactions, tomorrow, described)
+        shutil.copytree(model, Path(refitted) / EVALUATED, ignore=SERVED_ONLY)
+        trainer.clear()
+    return version
