@@ -58,7 +58,7 @@ def rows_of(protocol: Protocol) -> list[Row]:
     catalogue = learned.recommender.for_catalogue(games, popularity_as_of(past, games.ids, as_of))
     rankers: dict[str, tuple[str, Ranker]] = {
         OURS: (_chosen(learned.config), ModelRanking(catalogue)),
-        "TFRS tutorial": ("", TutorialRanking(past, games.ids, SEED)),
+        "TFRS tutorial": ("", TutorialRanking.trained_on(past, games.ids, SEED)),
     }
     for baseline in tuned_baselines(past, as_of, protocol.validation, games.ids):
         rankers[baseline.name] = baseline.settings, baseline.ranker

@@ -1,8 +1,8 @@
-"""The model of TensorFlow Recommenders' basic-retrieval tutorial: ids alone, negatives from the batch."""
+"""The model of TensorFlow Recommenders' basic-retrieval tutorial: ids alone, as strings, negatives from the batch."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
@@ -10,7 +10,7 @@ import tensorflow_recommenders as tfrs
 
 from components.evaluate.ranking import rank_by_scores
 from components.shared.histories import Histories
-from components.shared.interactions import Floats, Interactions, Ints
+from components.shared.interactions import Floats, Interactions, Ints, Longs
 
 DIMENSIONS = 32
 RATE = 0.1
@@ -21,41 +21,52 @@ BATCH = 8192
 class TutorialModel(tfrs.Model):
     """An embedding a user and an embedding a game, their product, a softmax over the batch."""
 
-    def __init__(self, users: Any, games: Any) -> None:
-        """The ids of users and games, int64."""
+    def __init__(self, users: Longs, games: Ints, dimensions: int = DIMENSIONS) -> None:
+        """The ids of users and games."""
         super().__init__()
-        self.users, self.games = _embedding(users), _embedding(games)
+        self.users, self.games = _embedding(users, dimensions), _embedding(games, dimensions)
         self.task = tfrs.tasks.Retrieval()
+        self.compile(optimizer=tf.keras.optimizers.Adagrad(RATE))
 
     def compute_loss(self, inputs: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
-        """The loss of a batch of pairs, `users` and `games`, both int64 [B]."""
+        """The loss of a batch of pairs, `users` and `games`, both string [B]."""
         return self.task(self.users(inputs["users"]), self.games(inputs["games"]), compute_metrics=False)
 
+    def ranking(self, game_ids: Ints) -> TutorialRanking:
+        """Its order of a catalogue as it is now."""
+        return TutorialRanking(self, self.games(game_ids.astype(str)).numpy())
 
+
+@dataclass(frozen=True)
 class TutorialRanking:
-    """The trained model's order of a catalogue, for users that it knows."""
+    """A trained model's order of a catalogue, for users that it knows; `games` are the catalogue's vectors."""
 
-    def __init__(self, past: Interactions, game_ids: Ints, seed: int) -> None:
+    model: TutorialModel
+    games: Floats
+
+    @classmethod
+    def trained_on(cls, past: Interactions, game_ids: Ints, seed: int) -> TutorialRanking:
         """Train on the past; `game_ids` is int32 [N], ascending."""
         tf.keras.utils.set_random_seed(seed)
-        self._game_ids = game_ids
-        model = TutorialModel(np.unique(past.users), game_ids.astype(np.int64))
-        model.compile(optimizer=tf.keras.optimizers.Adagrad(RATE))
-        rows = {"users": past.users, "games": past.games.astype(np.int64)}
-        shuffled = tf.data.Dataset.from_tensor_slices(rows).shuffle(len(past), seed=seed).batch(BATCH)
-        model.fit(shuffled, epochs=EPOCHS, verbose=0)
-        self._model, self._candidates = model, model.games(game_ids.astype(np.int64)).numpy()
+        model = TutorialModel(np.unique(past.users), game_ids)
+        model.fit(pairs(past).shuffle(len(past), seed=seed).batch(BATCH), epochs=EPOCHS, verbose=0)
+        return model.ranking(game_ids)
 
     def rank(self, history: Histories, k: int) -> Ints:
         """The k best games, as `Ranker.rank`."""
+        return rank_by_scores(self._scores, history, len(self.games), k)
 
-        def scores(users: Histories) -> Floats:
-            found: Floats = self._model.users(users.users).numpy() @ self._candidates.T
-            return found
-
-        return rank_by_scores(scores, history, len(self._game_ids), k)
+    def _scores(self, users: Histories) -> Floats:
+        found: Floats = self.model.users(users.users.astype(str)).numpy() @ self.games.T
+        return found
 
 
-def _embedding(ids: Any) -> tf.keras.Sequential:
-    lookup = tf.keras.layers.IntegerLookup(vocabulary=ids, mask_token=None)
-    return tf.keras.Sequential([lookup, tf.keras.layers.Embedding(len(ids) + 1, DIMENSIONS)])
+def pairs(interactions: Interactions) -> tf.data.Dataset:
+    """Users and games as the tutorial has them."""
+    rows = {"users": interactions.users.astype(str), "games": interactions.games.astype(str)}
+    return tf.data.Dataset.from_tensor_slices(rows)
+
+
+def _embedding(ids: Longs | Ints, dimensions: int) -> tf.keras.Sequential:
+    lookup = tf.keras.layers.StringLookup(vocabulary=ids.astype(str), mask_token=None)
+    return tf.keras.Sequential([lookup, tf.keras.layers.Embedding(len(ids) + 1, dimensions)])

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from components.evaluate.evaluation import CHALLENGER, CHAMPION, Evaluation
+from components.evaluate.comparison import CHALLENGER, CHAMPION
+from components.evaluate.results import Evaluation
 from components.shared.model_store import EVALUATION, champion, stored_model
 
 PIPELINES = ("ingestion", "training", "inference")

@@ -4,6 +4,7 @@ from kfp import dsl
 from kfp.dsl.graph_component import GraphComponent
 
 from components.evaluate.component import evaluate, promote
+from components.evaluate.thresholds import DEFAULT
 from components.extract.component import extract
 from components.notify.component import record_run
 from components.train.component import refit, train
@@ -19,7 +20,15 @@ def training_pipeline(target: Target) -> GraphComponent:
 
     @dsl.pipeline(name="training", display_name="Train and promote")
     def training(
-        source: str = "env:DATABASE_URL", store: str = "local/store", registry: str = "", seed: int = 0
+        source: str = "env:DATABASE_URL",
+        store: str = "local/store",
+        registry: str = "",
+        seed: int = 0,
+        baseline_errors: float = DEFAULT.baseline_errors,
+        champion_errors: float = DEFAULT.champion_errors,
+        coverage_floor: float = DEFAULT.coverage_floor,
+        slice_floor: float = DEFAULT.slice_floor,
+        slice_users: int = DEFAULT.slice_users,
     ) -> None:
         """1. Extract a snapshot. 2. Validate it. 3. Train. 4. Evaluate against baselines and champion. 5. If it is
         better, fit it to all reviews. 6. Promote it.
@@ -31,6 +40,11 @@ def training_pipeline(target: Target) -> GraphComponent:
             store: where models, predictions and journals are kept.
             registry: where champions are registered beside the store: nowhere, or vertex://PROJECT/LOCATION.
             seed: of everything random; equal seeds make equal models.
+            baseline_errors: standard errors by which the model may fall short of the best baseline.
+            champion_errors: the same against the champion; a negative number asks for more than the champion has.
+            coverage_floor: the share of popularity's coverage of the catalogue that the model must reach.
+            slice_floor: the share of a baseline's NDCG@10 that the model must reach on every slice.
+            slice_users: users below whom a slice decides nothing.
         """
         run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
         outcome = record_run(pipeline="training", stages=STAGES, database=source, store=store, run=run)
@@ -47,7 +61,17 @@ def training_pipeline(target: Target) -> GraphComponent:
             target.model(trained, "Train the two towers")
             model = trained.outputs["model"]
 
-            evaluated = evaluate(snapshot=snapshot, model=model, store=store, run=run)
+            evaluated = evaluate(
+                snapshot=snapshot,
+                model=model,
+                store=store,
+                run=run,
+                baseline_errors=baseline_errors,
+                champion_errors=champion_errors,
+                coverage_floor=coverage_floor,
+                slice_floor=slice_floor,
+                slice_users=slice_users,
+            )
             target.model(evaluated, "Evaluate")
 
             with dsl.If(evaluated.outputs["Output"] == True, name="Better"):  # noqa: E712 - KFP overloads ==

@@ -1,6 +1,6 @@
 """Snapshots made straight from rows, for the tests of the stages after extraction."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -22,15 +22,22 @@ def write_snapshot_of(
     n_games: int | None = None,
     genres: dict[int, list[str]] | None = None,
     users: Sequence[int] | None = None,
+    not_recommended: Container[tuple[int | None, int]] = (),
+    about: Mapping[int, Mapping[str, Any]] | None = None,
 ) -> Snapshot:
-    """A complete snapshot of recommended reviews, in the order given; games are numbered from 1."""
+    """A complete snapshot of reviews, in the order given; games are numbered from 1.
+
+    All of them recommend their game but those of the pairs of user and game in `not_recommended`. `about` holds what
+    else is known of some games, by column.
+    """
     known = sorted({user for user, _, _ in reviews if user is not None})
     n_games = n_games or max(game for _, game, _ in reviews)
     rows: dict[str, list[dict[str, Any]]] = {
         "reviews": [
             {
-                "review_id": number, "user_id": user, "game_id": game, "recommended": True, "hours_played": 1.0,
-                "helpful": 0, "funny": 0, "reviewed_on": day, "updated_at": datetime(2020, 1, 1, tzinfo=UTC),
+                "review_id": number, "user_id": user, "game_id": game, "hours_played": 1.0, "helpful": 0, "funny": 0,
+                "recommended": (user, game) not in not_recommended, "reviewed_on": day,
+                "updated_at": datetime(2020, 1, 1, tzinfo=UTC),
             }
             for number, (user, game, day) in enumerate(reviews, start=1)
         ],
@@ -40,7 +47,7 @@ def write_snapshot_of(
                 "game_id": game, "name": f"Game {game}", "released_on": None,
                 "genres": (genres or {}).get(game, []), "developers": [], "publishers": [],
                 "ram_gb": None, "storage_gb": None, "os": None, "description": None,
-            }
+            } | dict((about or {}).get(game, {}))
             for game in range(1, n_games + 1)
         ],
         "rankings": [],

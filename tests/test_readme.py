@@ -15,7 +15,7 @@ import pytest
 from demo.synthetic import write_synthetic
 
 ROOT = Path(__file__).parents[1]
-COMMAND_BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+BLOCKS = re.findall(r"```(sh|python)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 OWN_DATABASE = "postgresql://user:password@host:5432/shop"
 
 
@@ -78,7 +78,10 @@ def assert_loop_is_whole(copy: Path) -> None:
 @pytest.mark.slow
 def test_every_command_of_the_readme_works_in_its_order(copy, postgres):
     url = postgres.ensure_database(f"shop_{secrets.token_hex(4)}")
-    for block in COMMAND_BLOCKS:
+    for language, block in BLOCKS:
+        if language == "python":
+            assert re.fullmatch(r"(\d+ -?\d+\.\d+ (12|7)\n){5}", run(copy, f".venv/bin/python - <<'END'\n{block}END"))
+            continue
         if block in ("make test\n", "make images\nmake demo-docker\n"):
             continue  # the one is what runs this, the other needs a container engine: .ci/run runs both
         printed = run(copy, block.replace(OWN_DATABASE, url))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from components.evaluate.comparison import POPULARITY
 from components.evaluate.gate import METRIC
 from components.evaluate.holdout import HeldOut, hold_out
 from components.evaluate.linear_baselines import linear_baselines
@@ -72,7 +73,7 @@ def _baselines(
     past: Interactions, as_of: int | None, game_ids: Ints, only: dict[str, str] | None = None
 ) -> Iterator[Baseline]:
     """Each baseline with each of its settings, or with the only settings that are wanted."""
-    yield Baseline("popularity", "", StaticRanking(popularity(past, game_ids).astype(np.float32)))
+    yield Baseline(POPULARITY, "", StaticRanking(popularity(past, game_ids).astype(np.float32)))
     for name, decays in RECENT.items() if as_of is not None else ():
         for decay_days in decays:
             settings = f"{decay_days:g} days of decay"

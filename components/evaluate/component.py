@@ -11,17 +11,24 @@ def evaluate(
     model: dsl.Input[dsl.Model],
     store: str,
     run: str,
+    baseline_errors: float,
+    champion_errors: float,
+    coverage_floor: float,
+    slice_floor: float,
+    slice_users: int,
     metrics: dsl.Output[dsl.Metrics],
     report: dsl.Output[dsl.HTML],
     evaluation: dsl.Output[dsl.Artifact],
 ) -> bool:
     """The challenger against baselines and champion on held-out time. Returns whether it is to be promoted."""
     from components.evaluate.evaluation import evaluate_model
+    from components.evaluate.thresholds import Thresholds
     from components.shared.stage import stage
 
+    thresholds = Thresholds(baseline_errors, champion_errors, coverage_floor, slice_floor, slice_users)
     with stage("evaluate", store, run) as record:
-        evaluated = evaluate_model(snapshot.path, model.path, store)
-        evaluated.write(evaluation.path, report.path)
+        evaluated = evaluate_model(snapshot.path, model.path, store, report.path, thresholds)
+        evaluated.write(evaluation.path)
         record.facts.update(evaluated.facts())
         for name, figure in evaluated.metrics.items():
             metrics.log_metric(name, figure)

@@ -1,60 +1,53 @@
-"""The gate: whether a challenger becomes champion. A pure function of what was measured."""
+"""The gate: whether a challenger becomes champion. A pure function of what was measured and of thresholds."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
-from components.evaluate.metrics import NDCG, Doubles
+from components.evaluate.comparison import CHALLENGER, CHAMPION, POPULARITY, Comparison
+from components.evaluate.metrics import NDCG
+from components.evaluate.thresholds import Thresholds
 
 METRIC = NDCG(10)
 """The metric that decides."""
 
-TOLERANCE = 1.0
-"""Standard errors of the paired difference by which the challenger may fall short of a baseline: less is a tie."""
+PASSED, FAILED, NOT_ENOUGH = "passed", "failed", "not enough evidence"
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One comparison over the same users.
+    """A demand on the challenger, and how it came out.
 
     Attributes:
-        rival: its name.
-        tolerance: standard errors of the difference by which the challenger may fall short.
-        challenger: the challenger's mean.
-        rival_mean: the rival's.
-        error: the standard error of the mean of the users' differences.
+        about: the figure, in words.
+        figure: the challenger's.
+        floor: the least that passes.
+        reason: where the floor comes from, with its numbers.
+        enough: whether there is enough evidence for a decision.
     """
 
-    rival: str
-    tolerance: float
-    challenger: float
-    rival_mean: float
-    error: float
+    about: str
+    figure: float
+    floor: float
+    reason: str
+    enough: bool = True
 
     @property
-    def passed(self) -> bool:
-        """Whether the challenger passes."""
-        return self.challenger >= self.rival_mean - self.tolerance * self.error  # False for NaN
-
-    @property
-    def demand(self) -> str:
-        """What the rule asks for."""
-        return f"not worse than {self.rival}{', but for chance' if self.tolerance else ''}"
+    def outcome(self) -> str:
+        """How it came out; a figure that is not a number fails."""
+        return NOT_ENOUGH if not self.enough else PASSED if self.figure >= self.floor else FAILED
 
     @property
     def sentence(self) -> str:
         """The rule and how it came out, with its numbers."""
-        verb = "is not worse than" if self.passed else "is worse than"
-        difference = f"difference {self.challenger - self.rival_mean:+.4f} ± {self.error:.4f}"
-        return f"NDCG@10 {self.challenger:.4f} {verb} {self.rival_mean:.4f} of {self.rival} ({difference})."
+        least = f", at least {self.floor:.4f} is asked for" if self.enough else ""
+        return f"{self.about} is {self.figure:.4f}{least} ({self.reason}): {self.outcome}."
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The decision and the rules that it follows from."""
+    """The decision and all rules that it follows from."""
 
     promote: bool
     rules: tuple[Rule, ...]
@@ -64,30 +57,72 @@ class Verdict:
         """A sentence a rule."""
         return tuple(rule.sentence for rule in self.rules)
 
+    @property
+    def failures(self) -> tuple[Rule, ...]:
+        """The rules that failed."""
+        return tuple(rule for rule in self.rules if rule.outcome == FAILED)
 
-def decide(challenger: Doubles, baselines: Mapping[str, Doubles], champion: Doubles | None) -> Verdict:
-    """Promote if the challenger is not worse than the best baseline, and its mean is not below the champion's.
 
-    Against a baseline a tie is enough: where most users have one or two reviews, popularity is as good as anything.
-    What is a tie is measured, not set: the users' figures are compared pair by pair, as in a paired test, and the
-    challenger may fall short by one standard error of the mean difference. Against the champion nothing is granted.
+def decide(
+    overall: Comparison, coverage: Mapping[str, float], slices: Mapping[str, Comparison], thresholds: Thresholds
+) -> Verdict:
+    """Promote if no rule fails: against the best baseline, against the champion, of coverage, and on each slice.
+
+    Against a baseline a tie is enough. What is a tie is measured, not set: the users' figures are compared pair by
+    pair, as in a paired test, and the challenger may fall short by some standard errors of the mean difference.
+
+    A champion is beaten by a mean that is not below its own, unless the thresholds ask for more or less. Of two models
+    that are level on reviews which neither has seen, the challenger has learnt from newer ones, and champions age: that
+    is what weekly training is for. A training that is repeated makes the champion itself again, of the same version and
+    with the same figures; it passes too, and promoting it leaves the pointer where it is, and completes what an
+    interrupted promotion left undone.
+
+    On a slice the challenger must reach a share of a baseline's figure, so that what is gained on the whole is not paid
+    for by a few. Slices with few users decide nothing.
 
     Args:
-        challenger: NDCG@10 of each user, float64 [B].
-        baselines: the same users' figures, by the baseline's name; at least one.
-        champion: the same users' figures; None for a first model.
+        overall: the rankings on all users that are asked for, at least one, and with at least one baseline.
+        coverage: the rankings' coverage of the catalogue.
+        slices: by name in words, each with the challenger and one baseline.
+        thresholds: what is asked for.
     """
-    best = max(baselines, key=lambda name: baselines[name].mean())
-    rules = [_compare(f"the best baseline, {best}", TOLERANCE, challenger, baselines[best])]
-    if champion is not None:
-        rules.append(_compare("the champion", 0.0, challenger, champion))
-    return Verdict(all(rule.passed for rule in rules), tuple(rules))
+    rules = [_against_baseline(overall, thresholds)]
+    if CHAMPION in overall.figures:
+        rules.append(_against_champion(overall, thresholds))
+    rules.append(_coverage(coverage, thresholds))
+    rules += _on_slices(slices, thresholds)
+    return Verdict(all(rule.outcome != FAILED for rule in rules), tuple(rules))
 
 
-def _compare(rival: str, tolerance: float, challenger: Doubles, figures: Doubles) -> Rule:
-    return Rule(rival, tolerance, float(challenger.mean()), float(figures.mean()), standard_error(challenger - figures))
+def _against_baseline(overall: Comparison, thresholds: Thresholds) -> Rule:
+    rival = overall.best_baseline(METRIC.name)
+    return _rule("NDCG@10 of all users", overall, rival, f"the best baseline, {rival}", thresholds.baseline_errors)
 
 
-def standard_error(figures: Doubles) -> float:
-    """The standard error of the mean of float64 [B]; 0 for a single figure, which says nothing of its error."""
-    return float(figures.std(ddof=1) / np.sqrt(len(figures))) if len(figures) > 1 else 0.0
+def _against_champion(overall: Comparison, thresholds: Thresholds) -> Rule:
+    return _rule("NDCG@10 of all users", overall, CHAMPION, "the champion", thresholds.champion_errors)
+
+
+def _rule(about: str, comparison: Comparison, rival: str, of: str, errors: float, share: float = 1.0) -> Rule:
+    figure, theirs = (comparison.figures[name][METRIC.name].mean for name in (CHALLENGER, rival))
+    error = comparison.differences[rival][METRIC.name].error
+    less = f", less {errors:g} × {error:.4f}, the difference's standard error" if errors else ""
+    reason = f"{f'{share:g} × ' if share != 1 else ''}{theirs:.4f} of {of}{less}"
+    return Rule(about, figure, share * theirs - errors * error, reason)
+
+
+def _coverage(coverage: Mapping[str, float], thresholds: Thresholds) -> Rule:
+    share, popularity = thresholds.coverage_floor, coverage[POPULARITY]
+    reason = f"{share:g} × {popularity:.4f} of {POPULARITY}"
+    return Rule("The share of the catalogue that is recommended", coverage[CHALLENGER], share * popularity, reason)
+
+
+def _on_slices(slices: Mapping[str, Comparison], thresholds: Thresholds) -> Iterator[Rule]:
+    for name, comparison in slices.items():
+        about, users = f"NDCG@10 of {name}", comparison.users
+        if not users or users < thresholds.slice_users:
+            figure = comparison.figures[CHALLENGER][METRIC.name].mean if users else 0.0
+            yield Rule(about, figure, 0.0, f"{users:,} of at least {thresholds.slice_users:,} users", enough=False)
+        else:
+            rival = comparison.best_baseline(METRIC.name)
+            yield _rule(about, comparison, rival, rival, thresholds.baseline_errors, thresholds.slice_floor)

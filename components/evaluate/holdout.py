@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,7 @@ class HeldOut:
     Attributes:
         history: B users' games before the cutoff.
         relevant: the same users' new games, each at least one.
-        left_out: held-out interactions that cannot be asked for: by users without a history, or with games that
-            nobody had reviewed before the cutoff, which may not have been on sale.
+        left_out: held-out interactions, new to their users, that are not asked for here.
     """
 
     history: Histories
@@ -30,22 +29,90 @@ class HeldOut:
     def __len__(self) -> int:
         return len(self.history)
 
+    def only(self, games: Bools) -> tuple[Longs, HeldOut]:
+        """Asked for some games only: the rows of the users who take up one of them, and what is held out of these.
+
+        Args:
+            games: bool [N], which.
+        """
+        kept = games[self.relevant.games]
+        counts = np.bincount(_flat(self.relevant)[0][kept], minlength=len(self))
+        rows = np.flatnonzero(counts)
+        offsets = np.concatenate([[0], np.cumsum(counts[rows])]).astype(np.int64)
+        relevant = replace(
+            self.relevant, users=self.relevant.users[rows], offsets=offsets, games=self.relevant.games[kept],
+            recommended=self.relevant.recommended[kept], hours=self.relevant.hours[kept],
+        )  # fmt: skip
+        return rows, HeldOut(self.history.take(rows), relevant, self.left_out + int((~kept).sum()))
+
+    def take(self, rows: Longs) -> HeldOut:
+        """The users in some rows."""
+        return HeldOut(self.history.take(rows), self.relevant.take(rows), self.left_out)
+
 
 def hold_out(past: Interactions, future: Interactions, game_ids: Ints) -> HeldOut:
     """Set up the evaluation of what was learnt from `past` on `future`; `game_ids` int32 [N], ascending.
 
-    A game is relevant to whoever recommends it; a review that does not is part of the history only.
+    A game is relevant to whoever recommends it; a review that does not is part of the history only. Users without a
+    history are left out, and games that nobody had reviewed before the cutoff, which may not have been on sale.
     """
-    future = future.where(future.recommended)
-    history = Histories.of(past, game_ids)
-    known = np.zeros(len(game_ids), dtype=bool)
-    known[history.games] = True
-    games = positions_of(future.games, game_ids)
-    rows = positions_of(future.users, history.users)
-    seen = np.isin(_pairs(rows, games, len(game_ids)), _pairs(*_flat(history), len(game_ids)))
-    asked = (rows >= 0) & known[games] & ~seen
-    relevant = Histories.of(future.where(asked), game_ids)
-    return HeldOut(history.take(np.searchsorted(history.users, relevant.users)), relevant, int((~asked & ~seen).sum()))
+    asked = _Future.of(past, future, game_ids)
+    return asked.where(asked.with_history & asked.known)
+
+
+def hold_out_newcomers(past: Interactions, future: Interactions, game_ids: Ints) -> HeldOut:
+    """The same for users without a history: all get the same answer, that of an empty one."""
+    asked = _Future.of(past, future, game_ids)
+    return asked.where(~asked.with_history & asked.known)
+
+
+def hold_out_unreviewed(past: Interactions, future: Interactions, game_ids: Ints) -> HeldOut:
+    """The same for games that nobody had reviewed before the cutoff, which only what is known of them can place."""
+    asked = _Future.of(past, future, game_ids)
+    return asked.where(asked.with_history & ~asked.known)
+
+
+@dataclass(frozen=True)
+class _Future:
+    """Held-out interactions that recommend a game which is new to the user, and what was known before them.
+
+    Attributes:
+        interactions: n of them.
+        history: everybody's before the cutoff.
+        with_history: bool [n], whether the user has one.
+        known: bool [n], whether anybody had reviewed the game.
+        game_ids: int32 [N].
+    """
+
+    interactions: Interactions
+    history: Histories
+    with_history: Bools
+    known: Bools
+    game_ids: Ints
+
+    @classmethod
+    def of(cls, past: Interactions, future: Interactions, game_ids: Ints) -> _Future:
+        future = future.where(future.recommended)
+        history = Histories.of(past, game_ids)
+        reviewed = np.zeros(len(game_ids), dtype=bool)
+        reviewed[history.games] = True
+        games = positions_of(future.games, game_ids)
+        rows = positions_of(future.users, history.users)
+        new = ~np.isin(_pairs(rows, games, len(game_ids)), _pairs(*_flat(history), len(game_ids)))
+        return cls(future.where(new), history, rows[new] >= 0, reviewed[games[new]], game_ids)
+
+    def where(self, asked: Bools) -> HeldOut:
+        """What is held out of the users of some of the interactions, and of these games."""
+        relevant = Histories.of(self.interactions.where(asked), self.game_ids)
+        return HeldOut(_histories_of(relevant.users, self.history), relevant, int((~asked).sum()))
+
+
+def _histories_of(users: Longs, histories: Histories) -> Histories:
+    """The users' histories, int64 [B] ascending, all of whom have one or none of whom has."""
+    rows = positions_of(users, histories.users)
+    if (rows >= 0).all():
+        return histories.take(rows)
+    return replace(histories.take(rows[:0]), users=users, offsets=np.zeros(len(users) + 1, dtype=np.int64))
 
 
 def relevant_at(ranked: Ints, relevant: Histories) -> Bools:

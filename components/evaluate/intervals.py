@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from components.evaluate.metrics import Doubles
+
+Key = TypeVar("Key", bound=Hashable)
 
 RESAMPLES = 1_000
 LEVEL = 0.95
@@ -17,23 +20,39 @@ _BLOCK = 1 << 22
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over users, and where 95 % of the resamples' means lie."""
+    """A mean over users, where 95 % of the resamples' means lie, and the mean's standard error."""
 
     mean: float
     low: float
     high: float
+    error: float = 0.0
+
+    @classmethod
+    def of(cls, figures: Doubles, resampled: Doubles) -> Interval:
+        """The percentile interval of the mean of float64 [B]; `resampled` has the resamples' means.
+
+        (Efron and Tibshirani 1993, "An Introduction to the Bootstrap", section 13.3.)
+        """
+        low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        return cls(float(figures.mean()), float(low), float(high), standard_error(figures))
 
     def __str__(self) -> str:
         return f"{self.mean:.4f} ({self.low:.4f} to {self.high:.4f})"
 
 
-def intervals(figures: Mapping[str, Doubles], seed: int = 0) -> dict[str, Interval]:
-    """Percentile intervals (Efron and Tibshirani 1993, "An Introduction to the Bootstrap", section 13.3).
+def intervals(figures: Mapping[Key, Doubles], seed: int = 0) -> dict[Key, Interval]:
+    """Each figure's interval, of the resamples that `resampled_means` draws."""
+    resampled = resampled_means(figures, seed)
+    return {name: Interval.of(values, resampled[name]) for name, values in figures.items()}
 
-    The resamples of users are the same for all figures, so that differences that are passed along are paired.
+
+def resampled_means(figures: Mapping[Key, Doubles], seed: int = 0) -> dict[Key, Doubles]:
+    """The means over each of the resamples of the users, float64 [RESAMPLES], of each figure.
+
+    The resamples are the same for all figures: the differences of two figures' means are those of a paired bootstrap.
 
     Args:
-        figures: float64 [B] each, all of the same users.
+        figures: float64 [B] each, all of the same users, at least one.
         seed: of the resampling.
     """
     if not figures:
@@ -45,10 +64,11 @@ def intervals(figures: Mapping[str, Doubles], seed: int = 0) -> dict[str, Interv
     block = max(1, _BLOCK // n_users)
     for start in range(0, RESAMPLES, block):
         drawn = random.integers(0, n_users, (min(block, RESAMPLES - start), n_users))
-        for row, users in enumerate(drawn, start):
-            means[row] = np.bincount(users, minlength=n_users) @ table / n_users
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-    return {
-        name: Interval(float(table[:, column].mean()), float(low[column]), float(high[column]))
-        for column, name in enumerate(figures)
-    }
+        times = np.stack([np.bincount(users, minlength=n_users) for users in drawn]).astype(np.float64)
+        means[start : start + len(drawn)] = times @ table / n_users
+    return dict(zip(figures, means.T, strict=True))
+
+
+def standard_error(figures: Doubles) -> float:
+    """The standard error of the mean of float64 [B]; 0 for a single figure, which says nothing of its error."""
+    return float(figures.std(ddof=1) / np.sqrt(len(figures))) if len(figures) > 1 else 0.0

@@ -90,6 +90,54 @@ class NDCG:
         return normalised
 
 
+@dataclass(frozen=True)
+class MRR:
+    """Reciprocal rank of the first hit among the first k, 0 without one.
+
+    From Voorhees 1999, "The TREC-8 Question Answering Track Report", section 3; the mean over users is the MRR.
+
+    >>> MRR(3).per_user(np.array([[False, True, True], [False, False, False]]), np.array([2, 1]))
+    array([0.5, 0. ])
+    """
+
+    k: int
+
+    @property
+    def name(self) -> str:
+        """As it is written in reports."""
+        return f"mrr_at_{self.k}"
+
+    def per_user(self, hits: Bools, relevant: Longs) -> Doubles:
+        """A figure for each user, as `Metric.per_user`."""
+        counted = hits[:, : self.k]
+        first = counted & (np.cumsum(counted, axis=1) == 1)
+        reciprocals: Doubles = first @ (1 / np.arange(1, counted.shape[1] + 1))
+        return reciprocals
+
+
+@dataclass(frozen=True)
+class HitRate:
+    """1 where at least one of the first k is a hit, else 0.
+
+    From Deshpande and Karypis 2004, "Item-Based Top-N Recommendation Algorithms", section 6.2.
+
+    >>> HitRate(2).per_user(np.array([[True, True], [False, False]]), np.array([2, 1]))
+    array([1., 0.])
+    """
+
+    k: int
+
+    @property
+    def name(self) -> str:
+        """As it is written in reports."""
+        return f"hit_rate_at_{self.k}"
+
+    def per_user(self, hits: Bools, relevant: Longs) -> Doubles:
+        """A figure for each user, as `Metric.per_user`."""
+        found: Doubles = (hits[:, : self.k].sum(axis=1) > 0).astype(np.float64)
+        return found
+
+
 def measure(ranker: Ranker, held_out: HeldOut, metrics: tuple[Metric, ...]) -> dict[str, Doubles]:
     """A ranking of all games, measured: float64 [B], a figure for each user, by the metric's name."""
     ranked = ranker.rank(held_out.history, max(metric.k for metric in metrics))

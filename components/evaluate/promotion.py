@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from components.evaluate.evaluation import CHALLENGER, Evaluation
+from components.evaluate.comparison import CHALLENGER
 from components.evaluate.registry import open_registry
+from components.evaluate.results import Evaluation
 from components.shared.console import log
 from components.shared.errors import UserError
 from components.shared.model_store import model_version
@@ -28,12 +29,12 @@ def promote(store: str, model: str | Path, evaluation: str | Path, registry: str
     """
     evaluated = Evaluation.read(evaluation)
     if not evaluated.verdict.promote:
-        refused = " ".join(rule.sentence for rule in evaluated.verdict.rules if not rule.passed)
+        refused = " ".join(rule.sentence for rule in evaluated.verdict.failures)
         raise UserError(f"Model {evaluated.version} did not pass the gate and stays out of {store}: {refused}")
     if (version := model_version(model)) != evaluated.version:
         raise UserError(f"{evaluation} is about model {evaluated.version}, not {version}: evaluate {model} first.")
     models = open_registry(store, registry)
-    metrics = {name: figure.mean for name, figure in evaluated.figures[CHALLENGER].items()}
+    metrics = evaluated.means(CHALLENGER)
     models.add(model, evaluation, metrics)
     before = models.make_champion(evaluated.version, evaluated.champion, metrics)
     log("promote", f"champion {evaluated.version}, before it {before or 'none'}")

@@ -8,8 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
+from components.predict.catalogue import Catalogue
 from components.predict.ranking import top_k
-from components.predict.recommender import Catalogue
 from components.shared.histories import Histories
 from components.shared.interactions import Floats, Ints
 
@@ -26,13 +26,13 @@ class Ranker(Protocol):
 
 @dataclass(frozen=True)
 class ModelRanking:
-    """A model's order of a catalogue."""
+    """A model's order of a catalogue, as `Catalogue.recommend` has it, without the reasons."""
 
     catalogue: Catalogue
 
     def rank(self, history: Histories, k: int) -> Ints:
         """The k best games, as `Ranker.rank`."""
-        return self.catalogue.recommend(history, k)[0]
+        return rank_by_scores(self.catalogue.scores, history, len(self.catalogue), k)
 
 
 def rank_by_scores(scores: Callable[[Histories], Floats], history: Histories, n_games: int, k: int) -> Ints:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from components.evaluate.evaluation import CHALLENGER, CHAMPION
+from components.evaluate.comparison import CHALLENGER, CHAMPION
 from components.shared.errors import UserError
 from components.shared.google_cloud import service_client
 from components.shared.model_store import add_model, model_version, move_champion

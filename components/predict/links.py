@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from components.shared.histories import positions_of
 from components.shared.interactions import Floats, Ints, Longs
 
 
@@ -19,7 +17,7 @@ class Links:
 
     Attributes:
         offsets: int64 [V + 1]; the links from row v are those from `offsets[v]` to `offsets[v + 1]`.
-        games: int32, the rows or positions that they lead to, ascending within a row.
+        games: int32, the rows or positions that they lead to, each once from a row.
         weights: float32.
     """
 
@@ -52,16 +50,22 @@ class Links:
 
     def from_rows(self, rows: npt.NDArray[Any]) -> tuple[Longs, Longs]:
         """The links that start from some rows: which of `rows` each starts from, and its place, int64 [n] both."""
-        lengths = np.diff(self.offsets)[rows]
-        starts = np.repeat(self.offsets[:-1][rows] - (np.cumsum(lengths) - lengths), lengths)
-        return np.repeat(np.arange(len(rows)), lengths), starts + np.arange(len(starts))
+        starts = self.offsets[rows]
+        lengths = self.offsets[rows + 1] - starts
+        source = np.repeat(np.arange(len(rows)), lengths)
+        within = np.arange(len(source)) - (np.cumsum(lengths) - lengths)[source]
+        return source, starts[source] + within
 
     def between(self, sources: npt.NDArray[Any], targets: npt.NDArray[Any]) -> Floats:
-        """The weight of the link from each source to the target beside it, 0 where there is none: float32 [n]."""
-        if not len(self.games):
-            return np.zeros(len(sources), dtype=np.float32)
-        places = positions_of(sources * np.int64(len(self.offsets) - 1) + targets, self._keys)
-        return np.where(places >= 0, self.weights[places], np.float32(0))
+        """The weight of the link from each of n sources to each of m distinct targets, 0 for none: float32 [n, m]."""
+        weights = np.zeros((len(sources), len(targets)), dtype=np.float32)
+        column_of = np.full(len(self.offsets) - 1, -1, dtype=np.int32)
+        column_of[targets] = np.arange(len(targets))
+        source, places = self.from_rows(sources)
+        columns = column_of[self.games[places]]
+        hits = np.flatnonzero(columns >= 0)
+        weights[source[hits], columns[hits]] = self.weights[places[hits]]
+        return weights
 
     def for_positions(self, rows: Ints, n_positions: int) -> Links:
         """The same links between positions of a catalogue; `rows` int32 [N] has each position's row, -1 for none."""
@@ -69,16 +73,8 @@ class Links:
         position_of[rows[rows >= 0]] = np.flatnonzero(rows >= 0)
         known = np.flatnonzero(rows >= 0)
         source, places = self.from_rows(rows[known])
-        sources, games = known[source], position_of[self.games[places]]
-        order = np.lexsort((games, sources))
-        order = order[games[order] >= 0]
-        counts = np.bincount(sources[order], minlength=n_positions)
+        games = position_of[self.games[places]]
+        kept = games >= 0
+        counts = np.bincount(known[source[kept]], minlength=n_positions)
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        return Links(offsets, games[order], self.weights[places][order])
-
-    @cached_property
-    def _keys(self) -> Longs:
-        """A number a link, ascending: its source and where it leads to."""
-        n_games = len(self.offsets) - 1
-        rows: Longs = np.repeat(np.arange(n_games, dtype=np.int64), np.diff(self.offsets))
-        return rows * n_games + self.games
+        return Links(offsets, games[kept], self.weights[places[kept]])

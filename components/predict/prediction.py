@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from components.predict.catalogue import Catalogue
 from components.predict.plan import Plan
-from components.predict.recommender import Catalogue, Recommender
+from components.predict.recommender import Recommender
 from components.shared.console import progress
 from components.shared.games import Games
 from components.shared.histories import Histories

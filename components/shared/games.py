@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import log2
+from math import inf, log2
 
 import numpy as np
 import pyarrow as pa
@@ -77,12 +77,12 @@ def _attributes(game: Mapping[str, object]) -> Attributes:
     for column, kind in (("genres", "genre"), ("developers", "developer"), ("publishers", "publisher")):
         names = game[column]
         assert isinstance(names, list)
-        found |= {f"{kind} {name}": 1 / len(names) for name in names}
+        found |= {f"{kind} {name}": 1 / len(set(names)) for name in names}
     if released := game["released_on"]:
         found[f"released {released:%Y}"] = 1.0
     for column, kind in (("ram_gb", "memory"), ("storage_gb", "storage")):
         size = game[column]
-        if isinstance(size, float) and size > 0:
+        if isinstance(size, float) and 0 < size < inf:
             found[f"{kind} 2^{round(log2(size))} GB"] = 1.0
     if system := game["os"]:
         found[f"os {system}"] = 1.0

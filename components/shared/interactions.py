@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from datetime import date, timedelta
 from typing import Any
@@ -15,6 +16,14 @@ from components.shared.snapshot import Snapshot
 
 UNDATED = np.iinfo(np.int32).min
 """The day of an interaction that cannot be placed in time."""
+
+SORTED_AT_A_TIME = 1 << 20
+
+COLUMNS: dict[str, type] = {
+    "user_id": np.int64, "game_id": np.int32, "reviewed_on": np.int32, "recommended": np.bool_,
+    "hours_played": np.float32, "review_id": np.int64,
+}  # fmt: skip
+"""The columns of the reviews that are read, in the order of the fields of `Interactions`, and how they are held."""
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
@@ -43,8 +52,8 @@ class Interactions:
     def __len__(self) -> int:
         return len(self.users)
 
-    def where(self, mask: npt.NDArray[Any]) -> Interactions:
-        """The rows that a boolean mask or an index array picks."""
+    def where(self, mask: npt.NDArray[Any] | slice) -> Interactions:
+        """The rows that a boolean mask or an index array picks, copied, or those of a slice, as they are."""
         return Interactions(*(getattr(self, field.name)[mask] for field in fields(self)))
 
     @property
@@ -69,33 +78,61 @@ def load_interactions(
         Interactions ordered by user, then day, then review id. The latest of a user's reviews of a game is the one
         with the newest date, the highest review id among equals; a dated review is later than an undated one.
     """
-    columns = ["user_id", "game_id", "reviewed_on", "recommended", "hours_played", "review_id"]
     wanted = pc.field("user_id").is_valid()
     if users is not None:
         wanted = (pc.field("user_id") >= users[0]) & (pc.field("user_id") <= users[1])
     if before is not None:
         wanted &= pc.field("reviewed_on") < date(1970, 1, 1) + timedelta(days=before)
-    table = snapshot.dataset("reviews").to_table(columns=columns, filter=wanted)
-    return _latest_of_each_pair(table)
-
-
-def _latest_of_each_pair(table: pa.Table) -> Interactions:
-    users = _numpy(table["user_id"], np.int64)
-    games = _numpy(table["game_id"], np.int32)
-    days = _numpy(pc.fill_null(table["reviewed_on"].cast(pa.int32()), UNDATED), np.int32)
-    reviews = _numpy(table["review_id"], np.int64)
-    rows = Interactions(
-        users,
-        games,
-        days,
-        _numpy(table["recommended"], np.bool_),
-        _numpy(pc.fill_null(table["hours_played"], float("nan")), np.float32),
+    batches = snapshot.dataset("reviews").to_batches(
+        columns=list(COLUMNS), filter=wanted, batch_readahead=1, fragment_readahead=1
     )
-    order = np.lexsort((reviews, days, games, users))
+    return _latest_of_each_pair(*_read(batches, snapshot.manifest.rows("reviews")))
+
+
+def _read(batches: Iterable[pa.RecordBatch], most: int) -> tuple[Interactions, Longs]:
+    """Reviews, `most` of them at the most, and their ids, int64; no more than a batch is held twice."""
+    arrays: dict[str, npt.NDArray[Any]] = {name: np.empty(most, dtype) for name, dtype in COLUMNS.items()}
+    end = 0
+    for batch in batches:
+        start, end = end, end + len(batch)
+        for name, array in arrays.items():
+            array[start:end] = _plain(batch[name])
+    *columns, reviews = (array[:end] for array in arrays.values())
+    return Interactions(*columns), reviews
+
+
+def _plain(column: pa.Array) -> npt.NDArray[Any]:
+    if pa.types.is_date32(column.type):
+        column = pc.fill_null(column.cast(pa.int32()), UNDATED)
+    elif pa.types.is_floating(column.type):
+        column = pc.fill_null(column, float("nan"))
+    found: npt.NDArray[Any] = column.to_numpy(zero_copy_only=False)
+    return found
+
+
+def _latest_of_each_pair(rows: Interactions, reviews: Longs) -> Interactions:
+    """Ordered as `load_interactions` has them; some of the users at a time, as sorting takes several copies."""
+    by_user = np.argsort(rows.users, kind="stable")
+    found = Interactions(*(np.empty_like(getattr(rows, field.name)) for field in fields(rows)))
+    start = end = 0
+    while start < len(by_user):
+        last = rows.users[by_user[min(start + SORTED_AT_A_TIME, len(by_user)) - 1]]
+        stop = int(np.searchsorted(rows.users, last, side="right", sorter=by_user))
+        mine = by_user[start:stop]
+        part = _latest_of_each_pair_of_some(rows.where(mine), reviews[mine])
+        for field in fields(found):
+            getattr(found, field.name)[end : end + len(part)] = getattr(part, field.name)
+        start, end = stop, end + len(part)
+    return found.where(slice(end))
+
+
+def _latest_of_each_pair_of_some(rows: Interactions, reviews: Longs) -> Interactions:
+    order = np.lexsort((reviews, rows.days, rows.games, rows.users))
+    users, games = rows.users[order], rows.games[order]
     pair_ends = np.ones(len(order), dtype=bool)
-    pair_ends[:-1] = (users[order][1:] != users[order][:-1]) | (games[order][1:] != games[order][:-1])
+    pair_ends[:-1] = (users[1:] != users[:-1]) | (games[1:] != games[:-1])
     latest = order[pair_ends]
-    return rows.where(latest[np.lexsort((reviews[latest], days[latest], users[latest]))])
+    return rows.where(latest[np.lexsort((reviews[latest], rows.days[latest], rows.users[latest]))])
 
 
 def cutoff_day(interactions: Interactions, held_out_share: float) -> int:
@@ -111,7 +148,3 @@ def split_by_time(interactions: Interactions, cutoff: int) -> tuple[Interactions
     """The dated interactions before the cutoff day and those on it or after. Undated ones are in neither."""
     past = interactions.dated & (interactions.days < cutoff)
     return interactions.where(past), interactions.where(interactions.days >= cutoff)
-
-
-def _numpy(column: pa.ChunkedArray, dtype: type) -> npt.NDArray[Any]:
-    return np.asarray(column.to_numpy(), dtype=dtype)

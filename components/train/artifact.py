@@ -10,23 +10,40 @@ from typing import Any
 
 import numpy as np
 
+from components.predict.online import ITEMS
 from components.shared.interactions import Interactions
-from components.shared.model_store import DESCRIPTION
+from components.shared.model_store import DESCRIPTION, EVALUATED
 from components.shared.popularity import recent_popularity
 from components.train.learning import Learned
 from components.train.serving import ServingModel
 
+SAVED_MODEL = "saved_model"
 
-def write_model(folder: Path, learned: Learned, past: Interactions, as_of: int, described: Mapping[str, Any]) -> None:
-    """Write `saved_model/`, `arrays.npz`, `vocabulary.json`, and `model.json` last; what was there is replaced.
+
+def write_model(
+    folder: Path,
+    learned: Learned,
+    past: Interactions,
+    as_of: int,
+    described: Mapping[str, Any],
+    evaluated: Path | None = None,
+) -> None:
+    """Write a model's folder; what was there is replaced.
+
+    It holds `arrays.npz`, the weights of towers and links, and `items.npz`, the vectors and the popularity of the games
+    of its vocabulary, for answers without TensorFlow; `saved_model/`, the same as a SavedModel; `vocabulary.json`; and
+    `model.json`, which goes last.
 
     Args:
         folder: where to.
         learned: the model.
-        past: what it learnt from, for the popularity that the SavedModel has by itself.
+        past: what it learnt from, for the popularity that it has by itself.
         as_of: the day of that popularity, in days since 1970-01-01.
         described: the content of `model.json`.
+        evaluated: the folder of the model that was evaluated in this one's place, which goes along but for its
+            SavedModel and its items.
     """
+    (folder / DESCRIPTION).unlink(missing_ok=True)  # first: what is left of a folder half removed is not a model
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     games, model = learned.corpus.games, learned.recommender
@@ -34,6 +51,11 @@ def write_model(folder: Path, learned: Learned, past: Interactions, as_of: int, 
     vocabulary = {"games": games.ids.tolist(), "attributes": list(learned.corpus.attribute_names)}
     (folder / "vocabulary.json").write_text(json.dumps(vocabulary) + "\n")
     catalogue = model.for_catalogue(games, recent_popularity(past, games.ids, as_of))
-    ServingModel(games.ids, catalogue).save(folder / "saved_model")
-    # Last: a folder without it is not a model.
-    (folder / DESCRIPTION).write_text(json.dumps(described, indent=2) + "\n")
+    np.savez(folder / ITEMS, allow_pickle=False, **catalogue.arrays())
+    ServingModel(games.ids, catalogue).save(folder / SAVED_MODEL)
+    if evaluated:
+        shutil.copytree(evaluated, folder / EVALUATED, ignore=shutil.ignore_patterns(SAVED_MODEL, ITEMS))
+    # Last, and whole: a folder without it is not a model.
+    temporary = folder / f".{DESCRIPTION}"
+    temporary.write_text(json.dumps(described, indent=2) + "\n")
+    temporary.replace(folder / DESCRIPTION)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from components.shared.console import log
 from components.shared.storage import Folder, open_folder
 
 EVERY_SECONDS = 60.0
@@ -37,12 +39,16 @@ class Checkpoints:
         return cls(open_folder(f"{store.rstrip('/')}/checkpoints/{version}"))
 
     def read(self, name: str) -> Arrays:
-        """The last one of a fit, as it was written; nothing where there is none."""
+        """The last one of a fit, as it was written; nothing where there is none, or one that cannot be read."""
         content = self.folder.read(f"{name}.npz")
         if content is None:
             return {}
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            return dict(arrays)
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                return dict(arrays)
+        except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
+            log("train", f"the checkpoint {self.folder.uri}/{name}.npz cannot be read ({error}): the fit starts anew")
+            return {}
 
     def due(self) -> bool:
         """Whether it is time for another one."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from components.evaluate.ease import MAX_GAMES, REGULARISATIONS, cooccurrences, ease
-from components.evaluate.gate import standard_error
+from components.evaluate.intervals import standard_error
 from components.evaluate.metrics import Doubles
 from components.predict.links import Links
 from components.predict.query import HistoryWeights
@@ -24,6 +24,8 @@ LINK_WEIGHTS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 RECENCIES = (0.25, 0.5, 1.0, 2.0)
 HOURS = (0.1, 0.2, 0.4)
 DISLIKED = (0.5, 0.0, -0.5)
+CLEARLY = 1.96
+"""Standard errors on either side of a mean that make its 95 % interval."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,12 @@ class _Tried:
         return float(self.figures.mean())
 
     def clearly_above(self, other: _Tried) -> bool:
-        """Whether the gain is more than its standard error: of models that are level the simpler is taken.
+        """Whether the gain's 95 % interval is above zero: of models that are level the simpler is taken.
 
-        (The one-standard-error rule: Breiman et al. 1984, "Classification and Regression Trees", section 3.4.3.)
+        Many settings are tried, and on sparse reviews the best of them is often so by chance: of a period's most
+        popular games two are nearly level, and whatever turns them round moves the metric of everybody.
         """
-        return self.mean - other.mean > standard_error(self.figures - other.figures)
+        return self.mean - other.mean > CLEARLY * standard_error(self.figures - other.figures)
 
 
 def choose(corpus: Corpus, quality: Quality, config: Config, trainer: Trainer) -> Choice:

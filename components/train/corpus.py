@@ -12,11 +12,12 @@ from components.predict.recommender import AttributeTable, popularity_offset
 from components.shared.games import Games, shared_names
 from components.shared.histories import Histories
 from components.shared.interactions import Floats, Interactions, Ints, Longs
-from components.shared.popularity import popularity, recent_popularity
+from components.shared.popularity import DECAY_DAYS, popularity, recent_popularity
 from components.train.model import Config
 from components.train.negatives import Negatives, NegativeSampler
+from components.train.training_set import Examples, TrainingSet
 
-HOW_TO_SHUFFLE, HOW_TO_DRAW = 0, 1
+HOW_TO_SHUFFLE, HOW_TO_DRAW, HOW_TO_DEAL = 0, 1, 2
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,7 @@ class Corpus:
         games: the V games: the vocabulary.
         attribute_names: the A names.
         attributes: the games', as rows of the names.
-        histories: users' games as rows of the vocabulary, a user's in the order of time; users who recommend something.
-        periods: int32, the period of each of the histories' games.
+        training_set: the games of the users who recommend something, and their periods, on disk.
         popularity_offsets: float32 [P, V].
         sampler: draws what the softmax is taken over; None for a catalogue that it is taken over whole.
         seed: of the order of the users, of what a step sees and of the negatives.
@@ -67,8 +67,7 @@ class Corpus:
     games: Games
     attribute_names: tuple[str, ...]
     attributes: AttributeTable
-    histories: Histories
-    periods: Ints
+    training_set: TrainingSet
     popularity_offsets: Floats
     sampler: NegativeSampler | None
     seed: int
@@ -86,52 +85,60 @@ class Corpus:
         known = games.only(np.unique(interactions.games))
         names = shared_names(known.attributes)
         periods, offsets = _popularity_by_period(interactions, known.ids, config)
-        kept = np.isin(interactions.users, interactions.users[interactions.recommended])
-        histories = Histories.of(interactions.where(kept), known.ids)
+        training_set = TrainingSet.write(interactions, periods, known.ids)
         large = len(known) > config.full_softmax_games
-        sampler = NegativeSampler.of(histories, len(known), config.negatives) if large else None
+        sampler = NegativeSampler.of(popularity(interactions, known.ids), config.negatives) if large else None
         attributes = AttributeTable.of(names, known.attributes)
-        return cls(known, names, attributes, histories, periods[kept], offsets, sampler, seed)
+        return cls(known, names, attributes, training_set, offsets, sampler, seed)
+
+    @property
+    def histories(self) -> Histories:
+        """Everybody's, at once: for catalogues that are small enough for what needs them so."""
+        return self.training_set.read().histories
 
     def batches(self, config: Config, start: int, stop: int, worker: int = 0, workers: int = 1) -> Iterator[Batch]:
         """What some of the steps see, or the part of it that falls to one of several workers.
 
         A step's batch follows from its number alone, so that training can stop anywhere and go on. An epoch sees all
-        users, in an order of its own.
+        users, in an order of its own; a window of the training set is in the memory at a time.
         """
-        steps = self.steps_per_epoch(config)
-        parts: list[Longs] = []
+        windows = self.training_set.windows
+        steps = self.steps_per_epoch(config) // windows
+        window: Examples | None = None
         for step in range(start, stop):
-            epoch, place = divmod(step, steps)
-            if not place or not parts:
-                order = np.random.default_rng([self.seed, HOW_TO_SHUFFLE, epoch]).permutation(len(self.histories))
+            number, place = divmod(step, steps)
+            if not place or not window:
+                epoch, of_epoch = divmod(number, windows)
+                window = self.training_set.window(of_epoch, np.random.default_rng([self.seed, HOW_TO_DEAL, epoch]))
+                order = np.random.default_rng([self.seed, HOW_TO_SHUFFLE, number]).permutation(len(window.histories))
                 parts = np.array_split(order, steps)
-            yield self._batch(step, parts[place], config, worker, workers)
+            yield self._batch(step, window, parts[place], config, worker, workers)
 
-    def _batch(self, step: int, rows: Longs, config: Config, worker: int, workers: int) -> Batch:
+    def _batch(self, step: int, window: Examples, rows: Longs, config: Config, worker: int, workers: int) -> Batch:
         random = np.random.default_rng([self.seed, HOW_TO_DRAW, step])
         known_ids = self._known_ids(random, config)
         negatives = self.sampler.draw(random) if self.sampler else None
-        kept = random.random(int(self.histories.lengths[rows].sum())) >= config.history_dropout
-        owner = np.repeat(np.arange(len(rows)), self.histories.lengths[rows])
-        mine = np.arange(worker, len(rows), workers)
-        users, seen = self.histories.take(rows[mine]), kept[owner % workers == worker]
-        owners = np.repeat(np.arange(len(users)), users.lengths)
-        targets = self._targets(rows[mine], users, owners)
+        lengths = window.histories.offsets[rows + 1] - window.histories.offsets[rows]
+        kept = random.random(int(lengths.sum())) >= config.history_dropout
+        owner = np.repeat(np.arange(len(rows)), lengths)
+        users = window.take(rows[worker::workers])
+        seen = kept[owner % workers == worker]
+        owners = np.repeat(np.arange(len(users.histories)), users.histories.lengths)
+        targets = _targets(users, owners)
         targets["weights"] /= np.float32(len(rows))
         return Batch(
-            history=users.games[seen],
-            history_lengths=np.bincount(owners[seen], minlength=len(users)).astype(np.int64),
+            history=users.histories.games[seen],
+            history_lengths=np.bincount(owners[seen], minlength=len(users.histories)).astype(np.int64),
             known_ids=known_ids,
             negatives=negatives.without(targets["targets"], targets["target_lengths"]) if negatives else None,
             **targets,
         )
 
     def steps_per_epoch(self, config: Config) -> int:
-        """How many batches an epoch has."""
-        users = len(self.histories)
+        """How many batches an epoch has; equally many for each window."""
+        users, windows = self.training_set.users, self.training_set.windows
         smallest = min(config.batch_users, max(16, users // config.min_steps_per_epoch))
-        return -(-users // max(smallest, users // config.max_steps_per_epoch))
+        return windows * -(-users // (windows * max(smallest, users // config.max_steps_per_epoch)))
 
     def steps(self, config: Config) -> int:
         """How many steps a fit takes."""
@@ -141,24 +148,23 @@ class Corpus:
         hidden = random.random(len(self.games)) < config.id_dropout
         return np.where(hidden & (np.diff(self.attributes.offsets) > 0), 0, 1).astype(np.float32)
 
-    def _targets(self, rows: Longs, users: Histories, owners: Longs) -> dict[str, Any]:
-        """The targets of the users in some rows of the corpus, as `Batch` has them, but for the step's users."""
-        starts = np.repeat(self.histories.offsets[rows] - users.offsets[:-1], users.lengths)
-        wanted = users.recommended
-        periods = self.periods[starts + np.arange(len(owners))][wanted]
-        owners = owners[wanted]
-        first = np.ones(len(owners), dtype=bool)
-        first[1:] = (owners[1:] != owners[:-1]) | (periods[1:] != periods[:-1])
-        places = np.flatnonzero(first)
-        row_users = owners[places]
-        counts = np.bincount(owners, minlength=len(users))
-        return {
-            "targets": users.games[wanted],
-            "target_lengths": np.diff(places, append=len(owners)).astype(np.int64),
-            "row_users": row_users.astype(np.int32),
-            "row_periods": periods[places],
-            "weights": (1 / np.sqrt(counts[row_users])).astype(np.float32),
-        }
+
+def _targets(users: Examples, owners: Longs) -> dict[str, Any]:
+    """The targets of some users, as `Batch` has them, but for the step's users."""
+    wanted = users.histories.recommended
+    periods, owners = users.periods[wanted], owners[wanted]
+    first = np.ones(len(owners), dtype=bool)
+    first[1:] = (owners[1:] != owners[:-1]) | (periods[1:] != periods[:-1])
+    places = np.flatnonzero(first)
+    row_users = owners[places]
+    counts = np.bincount(owners, minlength=len(users.histories))
+    return {
+        "targets": users.histories.games[wanted],
+        "target_lengths": np.diff(places, append=len(owners)).astype(np.int64),
+        "row_users": row_users.astype(np.int32),
+        "row_periods": periods[places],
+        "weights": (1 / np.sqrt(counts[row_users])).astype(np.float32),
+    }
 
 
 def _popularity_by_period(interactions: Interactions, game_ids: Ints, config: Config) -> tuple[Ints, Floats]:
@@ -170,7 +176,9 @@ def _popularity_by_period(interactions: Interactions, game_ids: Ints, config: Co
     first = int(interactions.days.min())
     periods = (interactions.days - first) // config.period_days
     offsets = np.empty((int(periods.max()) + 1, len(game_ids)), dtype=np.float32)
+    recent, kept = np.zeros(len(game_ids)), np.exp(-config.period_days / DECAY_DAYS)
     for period in range(len(offsets)):
-        recent = recent_popularity(interactions, game_ids, first + period * config.period_days)
         offsets[period] = popularity_offset(recent, weight, smoothing)
-    return periods.astype(np.int32), offsets
+        next_day = first + (period + 1) * config.period_days
+        recent = kept * recent + recent_popularity(interactions.where(periods == period), game_ids, next_day)
+    return periods, offsets

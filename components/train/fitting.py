@@ -11,13 +11,16 @@ import numpy as np
 import tensorflow as tf
 
 from components.predict.recommender import Towers
+from components.shared.console import log
 from components.shared.errors import UserError
+from components.train.adam import OnePassAdam
 from components.train.checkpoints import Arrays, Checkpoints
 from components.train.corpus import Batch, Corpus
 from components.train.model import Config, TwoTowerModel
 from components.train.workers import Workers
 
 CURVE_POINTS = 24
+REMEDY = "lower the learning rate in components/train/model.py"
 
 
 @dataclass(frozen=True)
@@ -62,12 +65,15 @@ class Trainer:
                 table.assign(array)
         checkpoints = self.checkpoints if self.workers.chief else None
         progress = _Progress(name, model, steps, checkpoints)
-        if self.checkpoints:
-            progress.restore(self.checkpoints.read(name))
+        if self.checkpoints and (saved := self.checkpoints.read(name)) and not progress.restored(saved):
+            log("train", f"the checkpoint of the {name} fit is of another one: it starts anew")
         if (first := len(progress.losses)) < steps:
             batches = self.workers.distributed(lambda: self._dataset(corpus, config, first, steps))
             model.fit(batches, epochs=1, steps_per_epoch=steps - first, verbose=0, callbacks=[progress])
-        return Fitted(model.towers(), _curve(progress.losses))
+        towers = model.towers()
+        if not all(np.isfinite(table).all() for table in vars(towers).values()):
+            raise UserError(f"The weights are not finite after step {steps} of the {name} fit: {REMEDY}.")
+        return Fitted(towers, _curve(progress.losses))
 
     def clear(self) -> None:
         """Remove the checkpoints, once nothing has to go on from them."""
@@ -77,7 +83,7 @@ class Trainer:
     def _dataset(self, corpus: Corpus, config: Config, first: int, steps: int) -> tf.data.Dataset:
         def batches() -> Iterator[dict[str, Any]]:
             for batch in corpus.batches(config, first, steps, self.workers.index, self.workers.count):
-                yield _inputs(batch)
+                yield inputs_of(batch)
 
         dataset = tf.data.Dataset.from_generator(
             batches, output_signature=_signature(sampled=corpus.sampler is not None)
@@ -96,21 +102,24 @@ class _Progress(tf.keras.callbacks.Callback):
         self._checkpoints = checkpoints
         self.losses: list[float] = []
 
-    def restore(self, saved: Arrays) -> None:
-        """Put everything back to where it was."""
-        if saved:
-            self.losses = saved["losses"].tolist()
-            for number, variable in enumerate(self._variables):
-                variable.assign(saved[f"variable_{number}"])
+    def restored(self, saved: Arrays) -> bool:
+        """Put everything back to where it was, if what was saved is of this fit; whether it is."""
+        arrays = {name: array for name, array in saved.items() if name != "losses"}
+        shapes = {f"variable_{number}": tuple(variable.shape) for number, variable in enumerate(self._variables)}
+        if {name: array.shape for name, array in arrays.items()} != shapes or "losses" not in saved:
+            return False
+        if len(saved["losses"]) > self._steps:
+            return False
+        self.losses = saved["losses"].tolist()
+        for number, variable in enumerate(self._variables):
+            variable.assign(saved[f"variable_{number}"])
+        return True
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:
         self.losses.append(float(logs["loss"]))
         step = len(self.losses)
         if not math.isfinite(self.losses[-1]):
-            raise UserError(
-                f"The training loss is {self.losses[-1]} at step {step}: lower the learning rate in "
-                f"components/train/model.py."
-            )
+            raise UserError(f"The training loss is {self.losses[-1]} at step {step} of the {self._name} fit: {REMEDY}.")
         if self._checkpoints and (step == self._steps or self._checkpoints.due()):
             variables = {f"variable_{number}": variable.numpy() for number, variable in enumerate(self._variables)}
             self._checkpoints.write(self._name, {"losses": np.array(self.losses), **variables})
@@ -121,7 +130,7 @@ def _model(corpus: Corpus, config: Config, steps: int) -> TwoTowerModel:
         corpus.attributes, len(corpus.attribute_names), corpus.popularity_offsets, config, sampled=bool(corpus.sampler)
     )
     rate = tf.keras.optimizers.schedules.PolynomialDecay(config.learning_rate, steps, config.learning_rate / 100)
-    model.compile(optimizer=tf.keras.optimizers.Adam(rate))
+    model.compile(optimizer=OnePassAdam(rate))
     model.optimizer.build(model.tables)
     return model
 
@@ -130,7 +139,8 @@ def _curve(losses: Sequence[float]) -> tuple[float, ...]:
     return tuple(float(part.mean()) for part in np.array_split(losses, min(CURVE_POINTS, len(losses))))
 
 
-def _inputs(batch: Batch) -> dict[str, Any]:
+def inputs_of(batch: Batch) -> dict[str, Any]:
+    """A batch as the model takes it."""
     inputs = {
         "history": tf.RaggedTensor.from_row_lengths(batch.history, batch.history_lengths, validate=False),
         "targets": tf.RaggedTensor.from_row_lengths(batch.targets, batch.target_lengths, validate=False),

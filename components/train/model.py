@@ -70,22 +70,38 @@ class Config:
 
 
 class ItemVectors(tf.keras.layers.Layer):
-    """A vector for each game of the vocabulary: one of its own plus those of its attributes. Called, it is [V, d]."""
+    """A vector for each game of the vocabulary: one of its own plus those of its attributes."""
 
     def __init__(self, attributes: AttributeTable, n_attributes: int, dimensions: int, **named: Any) -> None:
         super().__init__(**named)
         n_games = len(attributes.offsets) - 1
-        games = np.repeat(np.arange(n_games), np.diff(attributes.offsets))
-        places = np.stack([games, attributes.rows], axis=1)
+        owners = np.repeat(np.arange(n_games), np.diff(attributes.offsets))
+        places = np.stack([owners, attributes.rows], axis=1)
         self.shares = tf.sparse.reorder(tf.SparseTensor(places, attributes.weights, (n_games, n_attributes)))
+        self.ends = tf.constant(attributes.offsets)
         # A game starts as its attributes: its own vector grows with what its reviews say beyond them.
         own, shared = (tf.keras.initializers.RandomNormal(stddev=size * dimensions**-0.5) for size in (0.1, 1.0))
         self.games = self.add_weight("games", (n_games, dimensions), initializer=own)
         self.attributes = self.add_weight("attributes", (n_attributes, dimensions), initializer=shared)
 
-    def call(self, known_ids: tf.Tensor) -> tf.Tensor:
-        """All vectors, float32 [V, d]; `known_ids` is float32 [V], 0 for games that are seen as new ones."""
-        return self.games * known_ids[:, None] + tf.sparse.sparse_dense_matmul(self.shares, self.attributes)
+    def call(self, known_ids: tf.Tensor, games: tf.Tensor | None = None) -> tf.Tensor:
+        """The vectors of some games, float32 [G, d], or of all.
+
+        Args:
+            known_ids: float32 [V], 0 for games that are seen as new ones.
+            games: int32 [G], distinct rows of the vocabulary; all where left out.
+        """
+        if games is None:
+            return self.games * known_ids[:, None] + tf.sparse.sparse_dense_matmul(self.shares, self.attributes)
+        places = tf.ragged.range(tf.gather(self.ends, games), tf.gather(self.ends, games + 1))
+        columns = tf.gather(self.shares.indices[:, 1], places.values)
+        shares = tf.SparseTensor(
+            tf.stack([places.value_rowids(), columns], axis=1),
+            tf.gather(self.shares.values, places.values),
+            tf.stack([tf.size(games, tf.int64), self.shares.dense_shape[1]]),
+        )
+        own = tf.gather(self.games, games) * tf.gather(known_ids, games)[:, None]
+        return own + tf.sparse.sparse_dense_matmul(shares, self.attributes)
 
 
 class QueryTower(tf.keras.Model):
@@ -97,59 +113,94 @@ class QueryTower(tf.keras.Model):
 
     def call(self, inputs: dict[str, Any]) -> tf.Tensor:
         """`history` holds rows of the vocabulary, int32 [B, (games)]; `known_ids` as `ItemVectors` takes them."""
-        return pooled(self.items(inputs["known_ids"]), inputs["history"])
+        games, places = tf.unique(inputs["history"].values)
+        return pooled(self.items(inputs["known_ids"], games), inputs["history"].with_values(places))
 
 
 class CandidateTower(tf.keras.Model):
-    """Every game of the vocabulary as a candidate → float32 [V, d] of length one."""
+    """Games of the vocabulary as candidates → float32 [G, d] of length one."""
 
     def __init__(self, attributes: AttributeTable, n_attributes: int, dimensions: int) -> None:
         super().__init__()
         self.items = ItemVectors(attributes, n_attributes, dimensions, name="candidate")
 
-    def call(self, known_ids: tf.Tensor) -> tf.Tensor:
-        """All vectors, as `ItemVectors` has them."""
-        return tf.math.l2_normalize(self.items(known_ids), axis=1)
+    def call(self, known_ids: tf.Tensor, games: tf.Tensor | None = None) -> tf.Tensor:
+        """The vectors of some games, or of all, as `ItemVectors` has them."""
+        return tf.math.l2_normalize(self.items(known_ids, games), axis=1)
 
 
 class FullSoftmaxRetrieval(tf.keras.layers.Layer, tfrs.tasks.Task):
     """Retrieval under a softmax over all candidates; `tfrs.tasks.Retrieval` has negatives from the batch only."""
 
-    def call(self, queries: tf.Tensor, candidates: tf.Tensor, offsets: tf.Tensor, inputs: dict[str, Any]) -> tf.Tensor:
+    def call(
+        self, queries: tf.Tensor, candidates: CandidateTower, offsets: tf.Tensor, inputs: dict[str, Any]
+    ) -> tf.Tensor:
         """The weighted sum of -log p over all targets.
 
         Args:
-            queries: float32 [R, d].
-            candidates: float32 [V, d].
+            queries: float32 [B, d].
+            candidates: the tower.
             offsets: float32 [P, V], added to the candidates' scores in each period.
             inputs: of a `Batch`.
         """
-        targets = inputs["targets"]
-        rows = tf.cast(targets.value_rowids(), tf.int32)
-        logits = tf.matmul(queries, candidates, transpose_b=True) + tf.gather(offsets, inputs["row_periods"])
-        found = tf.gather_nd(logits, tf.stack([rows, targets.values], axis=1))
-        total = tf.reduce_logsumexp(logits, axis=1)
-        return tf.reduce_sum(tf.gather(inputs["weights"], rows) * (tf.gather(total, rows) - found))
+        everything = candidates(inputs["known_ids"])
+        found = _scores(queries, tf.gather(everything, inputs["targets"].values), offsets, inputs)
+        return _loss(found, _sums(queries, everything, offsets, inputs), inputs)
 
 
 class SampledSoftmaxRetrieval(tf.keras.layers.Layer, tfrs.tasks.Task):
     """The same, where the sum over all candidates is that over a row's targets and an estimate from the negatives."""
 
-    def call(self, queries: tf.Tensor, candidates: tf.Tensor, offsets: tf.Tensor, inputs: dict[str, Any]) -> tf.Tensor:
+    def call(
+        self, queries: tf.Tensor, candidates: CandidateTower, offsets: tf.Tensor, inputs: dict[str, Any]
+    ) -> tf.Tensor:
         """As `FullSoftmaxRetrieval.call`."""
-        targets, negatives, periods = inputs["targets"], inputs["negatives"], inputs["row_periods"]
-        rows = tf.cast(targets.value_rowids(), tf.int32)
-        found = tf.reduce_sum(tf.gather(queries, rows) * tf.gather(candidates, targets.values), axis=1)
-        found += tf.gather_nd(offsets, tf.stack([tf.gather(periods, rows), targets.values], axis=1))
-        logits = tf.matmul(queries, tf.gather(candidates, negatives), transpose_b=True) + inputs["corrections"]
-        logits += tf.gather(tf.gather(offsets, negatives, axis=1), periods)
-        hits = inputs["hits"]
-        logits = tf.tensor_scatter_nd_update(logits, hits, tf.fill([tf.shape(hits)[0]], logits.dtype.min))
-        largest = tf.stop_gradient(tf.maximum(tf.reduce_max(logits, axis=1), tf.math.segment_max(found, rows)))
-        among_targets = tf.math.segment_sum(tf.exp(found - tf.gather(largest, rows)), rows)
-        among_negatives = tf.reduce_sum(tf.exp(logits - largest[:, None]), axis=1)
-        total = largest + tf.math.log(among_targets + among_negatives)
-        return tf.reduce_sum(tf.gather(inputs["weights"], rows) * (tf.gather(total, rows) - found))
+        targets, n_negatives = inputs["targets"], tf.size(inputs["negatives"])
+        games, places = tf.unique(tf.concat([inputs["negatives"], targets.values], axis=0))
+        vectors = candidates(inputs["known_ids"], games)
+        negatives = vectors[:n_negatives]  # distinct as they are, they come first and in their order
+        biases = tf.gather(offsets, inputs["negatives"], axis=1) + inputs["corrections"]
+        found = _scores(queries, tf.gather(vectors, places[n_negatives:]), offsets, inputs)
+        sums = _sums(queries, negatives, biases, inputs)
+        sums += tf.math.segment_sum(tf.exp(found), targets.value_rowids())
+        return _loss(found, sums - _counted_twice(queries, negatives, biases, inputs), inputs)
+
+
+def _scores(queries: tf.Tensor, targets: tf.Tensor, offsets: tf.Tensor, inputs: dict[str, Any]) -> tf.Tensor:
+    """The targets' scores, float32 [T], from their vectors, float32 [T, d]."""
+    rows = inputs["targets"].value_rowids()
+    cosines = tf.reduce_sum(tf.gather(queries, tf.gather(inputs["row_users"], rows)) * targets, axis=1)
+    places = tf.stack([tf.gather(inputs["row_periods"], rows), inputs["targets"].values], axis=1)
+    return cosines + tf.gather_nd(offsets, places)
+
+
+def _sums(queries: tf.Tensor, candidates: tf.Tensor, biases: tf.Tensor, inputs: dict[str, Any]) -> tf.Tensor:
+    """For each row the sum of the exponentials of the candidates' scores, float32 [R]; `biases` is [P, candidates].
+
+    exp(cosine + bias) is a product, so the sums of all users in all periods are one product of matrices, and what is as
+    wide as the catalogue has a row a user, not one for each of the user's periods. The exponentials need no shift: the
+    cosines are at most the scale.
+    """
+    periods, columns = tf.unique(inputs["row_periods"])
+    exponentials = tf.exp(tf.matmul(queries, candidates, transpose_b=True))
+    sums = tf.matmul(exponentials, tf.exp(tf.gather(biases, periods)), transpose_b=True)
+    return tf.gather_nd(sums, tf.stack([inputs["row_users"], columns], axis=1))
+
+
+def _counted_twice(queries: tf.Tensor, negatives: tf.Tensor, biases: tf.Tensor, inputs: dict[str, Any]) -> tf.Tensor:
+    """For each row the part of the negatives' sum that its own targets make up, float32 [R]."""
+    rows, columns = tf.unstack(inputs["hits"], axis=1)
+    cosines = tf.reduce_sum(
+        tf.gather(queries, tf.gather(inputs["row_users"], rows)) * tf.gather(negatives, columns), axis=1
+    )
+    periods = tf.cast(tf.gather(inputs["row_periods"], rows), tf.int64)
+    parts = tf.exp(cosines + tf.gather_nd(biases, tf.stack([periods, columns], axis=1)))
+    return tf.math.unsorted_segment_sum(parts, rows, tf.size(inputs["row_users"]))
+
+
+def _loss(found: tf.Tensor, sums: tf.Tensor, inputs: dict[str, Any]) -> tf.Tensor:
+    rows = inputs["targets"].value_rowids()
+    return tf.reduce_sum(tf.gather(inputs["weights"], rows) * (tf.gather(tf.math.log(sums), rows) - found))
 
 
 class TwoTowerModel(tfrs.Model):
@@ -185,10 +236,8 @@ class TwoTowerModel(tfrs.Model):
 
     def compute_loss(self, inputs: dict[str, Any], training: bool = False) -> tf.Tensor:
         """The part of the step's mean loss over users that a `Batch` makes up."""
-        # Not the scores are gathered but the queries: what flows back through a gathering costs as much as it is wide.
-        queries = tf.gather(self.scale * self.query_tower(inputs), inputs["row_users"])
-        candidates = self.candidate_tower(inputs["known_ids"])
-        return self.task(queries, candidates, self.popularity_offsets, inputs)
+        queries = self.scale * self.query_tower(inputs)
+        return self.task(queries, self.candidate_tower, self.popularity_offsets, inputs)
 
     @property
     def tables(self) -> list[tf.Variable]:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from components.shared.histories import Histories
 from components.shared.interactions import Floats, Ints, Longs
 
 UNIFORM_SHARE = 0.5
@@ -53,10 +52,9 @@ class NegativeSampler:
     draws: int
 
     @classmethod
-    def of(cls, histories: Histories, n_games: int, draws: int) -> NegativeSampler:
-        """By the games' numbers of users."""
-        counts = np.bincount(histories.games, minlength=n_games)
-        shares = (1 - UNIFORM_SHARE) * counts / max(counts.sum(), 1) + UNIFORM_SHARE / n_games
+    def of(cls, popularity: npt.NDArray[np.float64], draws: int) -> NegativeSampler:
+        """By the numbers of users who recommend each of the games, float64 [V]."""
+        shares = (1 - UNIFORM_SHARE) * popularity / max(popularity.sum(), 1) + UNIFORM_SHARE / len(popularity)
         return cls(np.cumsum(shares), draws)
 
     def draw(self, random: np.random.Generator) -> Negatives:

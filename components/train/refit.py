@@ -7,7 +7,6 @@ seen.
 from __future__ import annotations
 
 import json
-import shutil
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import tensorflow as tf
 from components.predict.recommender import Recommender
 from components.shared.games import COLUMNS, Games
 from components.shared.interactions import load_interactions
-from components.shared.model_store import DESCRIPTION, EVALUATED, model_version
+from components.shared.model_store import DESCRIPTION, model_version
 from components.shared.snapshot import Snapshot
 from components.train.artifact import write_model
 from components.train.checkpoints import Checkpoints
@@ -24,8 +23,6 @@ from components.train.fitting import Trainer
 from components.train.learning import fit_all
 from components.train.model import Config
 from components.train.workers import workers
-
-SERVED_ONLY = shutil.ignore_patterns("saved_model")
 
 
 def refit_model(snapshot: str | Path, model: str | Path, refitted: str | Path, store: str) -> str:
@@ -57,11 +54,15 @@ def refit_model(snapshot: str | Path, model: str | Path, refitted: str | Path, s
         interactions, Games.of(opened.table("games", COLUMNS)), config, trainer, "refit", version,
         start=evaluated, steps=described["steps"],
     )  # fmt: skip
+    crew.meet()
     if crew.chief:
         tomorrow = int(interactions.days.max()) + 1
         described["trained_until"] = (date(1970, 1, 1) + timedelta(days=tomorrow - 1)).isoformat()
-        described |= {"games": len(learned.corpus.games), "users": len(learned.corpus.histories)}
-        write_model(Path(refitted), learned, interactions, tomorrow, described)
-        shutil.copytree(model, Path(refitted) / EVALUATED, ignore=SERVED_ONLY)
+        described |= {
+            "games": len(learned.corpus.games),
+            "users": learned.corpus.training_set.users,
+            "parameters": sum(array.size for array in learned.recommender.arrays().values()),
+        }
+        write_model(Path(refitted), learned, interactions, tomorrow, described, evaluated=Path(model))
         trainer.clear()
     return version

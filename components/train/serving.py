@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from components.predict.catalogue import Catalogue
 from components.predict.query import USUAL_HOURS
-from components.predict.recommender import Catalogue
 from components.shared.interactions import Ints
 from components.train.model import pooled
 
@@ -25,8 +25,8 @@ class ServingModel(tf.Module):
 
     - `serving_default(history, recommended, hours)`: int32 [B, H] game ids in the order of time, padded with 0 or -1,
       the reviews' verdicts, bool, and the hours played, float32, NaN where unknown → `game_ids` int32 [B, k] and
-      `scores` float32 [B, k], best first, without the history's games; -1 and -inf where fewer are left. Popularity is
-      as of the training.
+      `scores` float32 [B, k], best first, without the history's games; -1 and -inf where fewer are left. Of several
+      mentions of a game the last counts. Popularity is as of the training.
     - `with_popularity(history, recommended, hours, popularity_offset)`: the same with float32 [V] for today's
       popularity, in the order of `vocabulary.json`.
     """
@@ -74,7 +74,7 @@ class ServingModel(tf.Module):
     ) -> dict[str, tf.Tensor]:
         rows = tf.minimum(tf.searchsorted(self.game_ids, tf.reshape(history, [-1])), tf.shape(self.game_ids)[0] - 1)
         rows = tf.reshape(rows, tf.shape(history))
-        found = tf.equal(tf.gather(self.game_ids, rows), history)
+        found = tf.equal(tf.gather(self.game_ids, rows), history) & _last_mentions(history)
         known = tf.ragged.boolean_mask(rows, found)
         weights = self._weights(known, tf.boolean_mask(recommended, found), tf.boolean_mask(hours, found))
         queries = pooled(self.history, known, weights)
@@ -98,3 +98,14 @@ class ServingModel(tf.Module):
         """Write the SavedModel."""
         signatures = {"serving_default": self.serve, "with_popularity": self.serve_with_popularity}
         tf.saved_model.save(self, str(folder), signatures=signatures)
+
+
+def _last_mentions(history: tf.Tensor) -> tf.Tensor:
+    """Which ids do not come again in the same row, bool of the shape of `history`, int32 [B, H]."""
+    shape = tf.shape(history, tf.int64)
+    mentions = tf.bitwise.left_shift(tf.range(shape[0]), 32)[:, None] + tf.cast(history, tf.int64)
+    backwards = tf.reverse(tf.reshape(mentions, [-1]), [0])
+    _, numbers = tf.unique(backwards)
+    places = tf.range(tf.size(backwards))
+    first = tf.gather(tf.math.unsorted_segment_min(places, numbers, tf.size(backwards)), numbers)
+    return tf.reshape(tf.reverse(tf.equal(places, first), [0]), shape)

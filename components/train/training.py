@@ -93,7 +93,7 @@ def train_model(
         round(choice.ndcg_at_10, 6),
         sum(array.size for array in learned.recommender.arrays().values()),
         len(learned.corpus.games),
-        len(learned.corpus.histories),
+        learned.corpus.training_set.users,
     )
     described = {
         **asdict(facts),
@@ -108,6 +108,7 @@ def train_model(
         "code_version": code_version(),
         "history": [asdict(trial) for trial in choice.trials],
     }
+    crew.meet()
     if crew.chief:
         write_model(Path(model), learned, past, cutoff, described)
         trainer.clear()
@@ -164,6 +165,11 @@ def _validation(snapshot: Snapshot, past: Interactions, games: Games, share: flo
     """The newest share of the past held out, as the evaluation holds out the newest share of everything."""
     cutoff = cutoff_day(past, share)
     split = snapshot_by_time(snapshot, past, cutoff)
+    if not split.past.recommended.any():
+        raise UserError(
+            f"No review of the snapshot {snapshot.root} before {_day(cutoff)} recommends its game, which the choice of "
+            f"the model needs: ingest reviews that do."
+        )
     if not len(hold_out(split.past, split.future, games.ids)):
         raise UserError(
             f"No user of the snapshot {snapshot.root} has a review before {_day(cutoff)} and one of another known game "

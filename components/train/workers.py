@@ -11,6 +11,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from components.shared.errors import UserError
+
 
 @dataclass(frozen=True)
 class Workers:
@@ -37,21 +39,44 @@ class Workers:
             return dataset()
         return self.strategy.distribute_datasets_from_function(lambda _: dataset())
 
+    def meet(self) -> None:
+        """Wait until all have come this far: those behind may still read the checkpoints that the chief removes."""
+        if self.count > 1:
+            self.strategy.reduce(tf.distribute.ReduceOp.SUM, self.strategy.run(lambda: tf.ones(())), axis=None)
+
 
 @cache
 def workers() -> Workers:
     """Those that TF_CONFIG names; this process alone where it is not set. To be asked before TensorFlow does anything.
 
     The variable is what Kubeflow's TFJob and Vertex AI's custom jobs set on each of their machines.
+
+    Raises:
+        UserError: it does not say which of the workers this process is.
     """
-    config = json.loads(os.environ.get("TF_CONFIG") or "{}")
-    count = sum(len(config.get("cluster", {}).get(role, [])) for role in ("chief", "worker"))
+    index, count = place(os.environ.get("TF_CONFIG") or "{}")
     if count < 2:
         return Workers(tf.distribute.get_strategy(), 0, 1)
-    strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    return Workers(strategy, strategy.cluster_resolver.task_id + _chiefs_before(config), count)
+    return Workers(tf.distribute.MultiWorkerMirroredStrategy(), index, count)
 
 
-def _chiefs_before(config: dict[str, Any]) -> int:
-    """How many chiefs are counted before this task's own number: a cluster may have one beside its workers."""
-    return len(config["cluster"].get("chief", [])) if config["task"]["type"] == "worker" else 0
+def place(configuration: str) -> tuple[int, int]:
+    """This process' number among the workers, and how many there are, by the content of TF_CONFIG.
+
+    A cluster may have a chief beside its workers, which then is counted first.
+
+    Raises:
+        UserError: it does not say so.
+    """
+    try:
+        config = json.loads(configuration)
+        cluster = config.get("cluster", {})
+        names = [(role, number) for role in ("chief", "worker") for number in range(len(cluster.get(role, [])))]
+        if len(names) < 2:
+            return 0, 1
+        return names.index((config["task"]["type"], int(config["task"]["index"]))), len(names)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise UserError(
+            f"TF_CONFIG ({configuration}) does not say which of the chief and workers of its cluster this process is: "
+            f"set cluster and task as TensorFlow's MultiWorkerMirroredStrategy asks for, or neither."
+        ) from None

@@ -25,6 +25,8 @@ def contract(table: str, today: date) -> pandera.DataFrameSchema:
         ("reviews", "helpful"): [pandera.Check.ge(0)],
         ("reviews", "funny"): [pandera.Check.ge(0)],
         ("reviews", "reviewed_on"): [pandera.Check.ge(EARLIEST_REVIEW), pandera.Check.le(tomorrow)],
+        ("games", "ram_gb"): [pandera.Check.ge(0)],
+        ("games", "storage_gb"): [pandera.Check.ge(0)],
         ("rankings", "rank_type"): [pandera.Check.isin(["Sales", "Revenue", "Review"])],
         ("rankings", "rank"): [pandera.Check.ge(1)],
     }

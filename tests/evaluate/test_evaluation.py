@@ -1,6 +1,7 @@
 import json
 import math
 from collections import Counter
+from dataclasses import asdict
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -8,13 +9,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kfp import dsl
 
 from components.evaluate.baselines import StaticRanking
-from components.evaluate.evaluation import METRICS, Evaluation, evaluate_model
+from components.evaluate.comparison import Comparison
+from components.evaluate.component import evaluate
+from components.evaluate.evaluation import METRICS, evaluate_model
 from components.evaluate.gate import decide
 from components.evaluate.holdout import hold_out
 from components.evaluate.metrics import measure
 from components.evaluate.promotion import promote
+from components.evaluate.results import Evaluation
+from components.evaluate.thresholds import Thresholds
 from components.shared.errors import UserError
 from components.shared.interactions import Interactions
 from components.shared.model_store import EVALUATION, champion, current_champion, stored_model
@@ -82,12 +88,72 @@ def test_a_model_is_scored_beside_the_baselines(snapshot: Path, tmp_path: Path, 
 
 def test_the_champion_is_scored_on_the_same_rows(snapshot: Path, tmp_path: Path, store: str) -> None:
     good = write_model(tmp_path / "good", cutoff=day(10), towards=3, version="good")
-    evaluate_model(snapshot, good, store).write(tmp_path / "evaluation.json", tmp_path / "report.html")
+    evaluate_model(snapshot, good, store).write(tmp_path / "evaluation.json")
     assert promote(store, good, tmp_path / "evaluation.json") == "good"
     worse = evaluate_model(snapshot, write_model(tmp_path / "bad", cutoff=day(10), towards=6), store)
     assert worse.champion == "good"
     assert worse.figures["champion"]["ndcg_at_10"].mean > worse.figures["challenger"]["ndcg_at_10"].mean
+    assert worse.overall.differences["champion"]["ndcg_at_10"].high < 0
+    assert "champion" in worse.slices[1].comparison.figures
     assert not worse.verdict.promote
+
+
+def test_a_training_that_is_repeated_passes_again_and_leaves_the_pointer_where_it_is(
+    snapshot: Path, tmp_path: Path, store: str
+) -> None:
+    model = write_model(tmp_path / "model", cutoff=day(10), towards=3)
+    pointers = []
+    for _ in range(2):
+        evaluated = evaluate_model(snapshot, model, store)
+        assert evaluated.verdict.promote
+        evaluated.write(tmp_path / "evaluation.json")
+        assert promote(store, model, tmp_path / "evaluation.json") == "new"
+        pointers.append(champion(store))
+    assert pointers[0] == pointers[1]
+
+
+def test_thresholds_decide_and_are_kept(snapshot: Path, tmp_path: Path, store: str) -> None:
+    model, strict = write_model(tmp_path / "model", cutoff=day(10), towards=3), Thresholds(coverage_floor=7.0)
+    evaluated = evaluate_model(snapshot, model, store, thresholds=strict)
+    assert evaluated.thresholds == strict
+    assert [rule.about for rule in evaluated.verdict.failures] == ["The share of the catalogue that is recommended"]
+
+
+def test_newcomers_and_unreviewed_games_are_slices_and_no_part_of_the_headline(
+    snapshot: Path, tmp_path: Path, store: str
+) -> None:
+    evaluated = evaluate_model(snapshot, write_model(tmp_path / "model", cutoff=day(10)), store)
+    users = {part.name: part.comparison.users for part in evaluated.slices}
+    assert users["no review"] == users["not reviewed before"] == 1
+    assert users["1 review"] == evaluated.users == 2
+
+
+def test_every_ranking_has_every_metric_and_a_difference_to_the_challenger(
+    snapshot: Path, tmp_path: Path, store: str
+) -> None:
+    evaluated = evaluate_model(snapshot, write_model(tmp_path / "model", cutoff=day(10)), store)
+    metrics = {"ndcg_at_10", "recall_at_20", "mrr_at_10", "hit_rate_at_10", "novelty_at_20"}
+    assert {frozenset(figures) for figures in evaluated.figures.values()} == {frozenset(metrics)}
+    assert {frozenset(figures) for figures in evaluated.overall.differences.values()} == {frozenset(metrics)}
+    assert set(evaluated.catalogue) == set(evaluated.figures) == {"challenger", *BASELINES}
+    assert evaluated.metrics["coverage_at_20"] == 1  # six games, twenty places
+    assert {"gini_at_20", "mrr_at_10", "recent_popularity_novelty_at_20"} <= set(evaluated.metrics)
+
+
+def test_the_component_logs_every_mean_and_leaves_evaluation_and_report(
+    snapshot: Path, tmp_path: Path, store: str
+) -> None:
+    model = write_model(tmp_path / "model", cutoff=day(10), towards=3)
+    names = {"metrics": dsl.Metrics, "report": dsl.HTML, "evaluation": dsl.Artifact}
+    outputs = {name: kind(name=name, uri=str(tmp_path / f"{name}.out")) for name, kind in names.items()}
+    promoted = evaluate.python_func(
+        snapshot=dsl.Dataset(uri=str(snapshot)), model=dsl.Model(uri=str(model)), store=store, run="run",
+        **asdict(Thresholds()), **outputs,
+    )  # fmt: skip
+    kept = Evaluation.read(tmp_path / "evaluation.out")
+    assert promoted == kept.verdict.promote is True
+    assert outputs["metrics"].metadata == kept.metrics
+    assert "Model new is promoted" in (tmp_path / "report.out").read_text()
 
 
 def test_a_snapshot_in_which_nobody_can_be_asked_is_reported(tmp_path: Path, store: str) -> None:
@@ -125,32 +191,28 @@ def test_popularity_scores_what_a_naive_evaluation_gives(reviews: dict[tuple[int
         assert measure(by_popularity, held_out, METRICS)["ndcg_at_10"].mean() == pytest.approx(np.mean(expected))
 
 
-def test_an_evaluation_is_read_back_as_it_was_written(snapshot: Path, tmp_path: Path, store: str) -> None:
-    evaluated = evaluate_model(snapshot, write_model(tmp_path / "model", cutoff=day(10)), store)
-    evaluated.write(tmp_path / "evaluation.json", tmp_path / "report.html")
-    assert Evaluation.read(tmp_path / "evaluation.json") == evaluated
-
-
 def evaluation(*, version: str = "new", promoted: bool = True, compared_with: str | None = None) -> Evaluation:
-    verdict = decide(np.array([0.3 if promoted else 0.1]), {"popularity": np.array([0.2])}, None)
-    return Evaluation(version, compared_with, "snapshot", "2020-01-11", 2, 0, {"challenger": {}}, {}, verdict)
-
-
-def test_the_report_escapes_what_comes_from_data() -> None:
-    page = evaluation(version="<script>alert(1)</script>").html()
-    assert "<script>" not in page
-    assert "&lt;script&gt;" in page
-
-
-def test_the_report_says_why_a_model_is_refused() -> None:
-    page = evaluation(promoted=False).html()
-    assert "Model new is not promoted" in page
-    assert "<td>failed</td>" in page
+    figures = {"challenger": {"ndcg_at_10": np.array([0.3 if promoted else 0.1])}}
+    overall = Comparison.of({**figures, "popularity": {"ndcg_at_10": np.array([0.2])}})
+    coverage = {"challenger": 0.5, "popularity": 0.5}
+    return Evaluation(
+        version=version,
+        champion=compared_with,
+        snapshot_id="snapshot",
+        cutoff="2020-01-11",
+        left_out=0,
+        overall=overall,
+        catalogue={name: {"coverage_at_20": share} for name, share in coverage.items()},
+        slices=(),
+        settings={},
+        thresholds=Thresholds(),
+        verdict=decide(overall, coverage, {}, Thresholds()),
+    )
 
 
 def test_a_model_that_failed_the_gate_is_not_promoted(tmp_path: Path, store: str) -> None:
     model = write_model(tmp_path / "model", cutoff=day(10))
-    evaluation(promoted=False).write(tmp_path / "evaluation.json", tmp_path / "report.html")
+    evaluation(promoted=False).write(tmp_path / "evaluation.json")
     with pytest.raises(UserError, match="did not pass the gate and stays out of"):
         promote(store, model, tmp_path / "evaluation.json")
     assert current_champion(store) is None
@@ -158,13 +220,13 @@ def test_a_model_that_failed_the_gate_is_not_promoted(tmp_path: Path, store: str
 
 def test_a_promotion_can_be_repeated(tmp_path: Path, store: str) -> None:
     model = write_model(tmp_path / "model", cutoff=day(10))
-    evaluation().write(tmp_path / "evaluation.json", tmp_path / "report.html")
+    evaluation().write(tmp_path / "evaluation.json")
     assert [promote(store, model, tmp_path / "evaluation.json") for _ in range(2)] == ["new", "new"]
     assert champion(store).version == "new"
 
 
 def test_a_champion_keeps_its_evaluation(tmp_path: Path, store: str) -> None:
-    evaluation().write(tmp_path / "evaluation.json", tmp_path / "report.html")
+    evaluation().write(tmp_path / "evaluation.json")
     promote(store, write_model(tmp_path / "model", cutoff=day(10)), tmp_path / "evaluation.json")
     with stored_model(store, "new") as folder:
         assert Evaluation.read(folder / EVALUATION) == evaluation()
@@ -172,7 +234,7 @@ def test_a_champion_keeps_its_evaluation(tmp_path: Path, store: str) -> None:
 
 def test_an_evaluation_of_another_model_does_not_promote(tmp_path: Path, store: str) -> None:
     model = write_model(tmp_path / "model", cutoff=day(10))
-    evaluation(version="other").write(tmp_path / "evaluation.json", tmp_path / "report.html")
+    evaluation(version="other").write(tmp_path / "evaluation.json")
     with pytest.raises(UserError, match="is about model other, not new"):
         promote(store, model, tmp_path / "evaluation.json")
 
@@ -180,7 +242,7 @@ def test_an_evaluation_of_another_model_does_not_promote(tmp_path: Path, store: 
 def test_of_two_models_compared_with_the_same_champion_the_second_loses(tmp_path: Path, store: str) -> None:
     for version in ("first", "second"):
         write_model(tmp_path / version, cutoff=day(10), version=version)
-        evaluation(version=version).write(tmp_path / f"{version}.json", tmp_path / "report.html")
+        evaluation(version=version).write(tmp_path / f"{version}.json")
     promote(store, tmp_path / "first", tmp_path / "first.json")
     with pytest.raises(UserError, match="another run promoted at the same time"):
         promote(store, tmp_path / "second", tmp_path / "second.json")

@@ -1,63 +1,149 @@
 import numpy as np
 import pytest
 
-from components.evaluate.gate import decide
+from components.evaluate.comparison import Comparison
+from components.evaluate.gate import FAILED, NOT_ENOUGH, PASSED, Verdict, decide
+from components.evaluate.metrics import Doubles
+from components.evaluate.thresholds import Thresholds
 
 RECENT = np.array([0.1, 0.3, 0.2, 0.2])
 POPULAR = RECENT - 0.05
-BASELINES = {"popularity": POPULAR, "recent popularity": RECENT}
+COVERAGE = {"challenger": 0.2, "popularity": 0.1}
+FEW_USERS = Thresholds(slice_users=4)
 
 
-def test_a_first_model_that_beats_the_baselines_is_promoted() -> None:
-    verdict = decide(RECENT + 0.01, BASELINES, None)
+def compared(challenger: Doubles, champion: Doubles | None = None, **baselines: Doubles) -> Comparison:
+    rivals = {name.replace("_", " "): figures for name, figures in baselines.items()}
+    rivals |= {"champion": champion} if champion is not None else {}
+    return Comparison.of({name: {"ndcg_at_10": of} for name, of in {"challenger": challenger, **rivals}.items()})
+
+
+def overall(challenger: Doubles, champion: Doubles | None = None) -> Comparison:
+    return compared(challenger, champion, popularity=POPULAR, recent_popularity=RECENT)
+
+
+def decided(
+    challenger: Doubles = RECENT,
+    champion: Doubles | None = None,
+    coverage: dict[str, float] = COVERAGE,
+    slices: dict[str, Comparison] | None = None,
+    thresholds: Thresholds = FEW_USERS,
+) -> Verdict:
+    return decide(overall(challenger, champion), coverage, slices or {}, thresholds)
+
+
+CASES = {
+    "baseline": (
+        {"challenger": RECENT - 0.001},
+        "NDCG@10 of all users is 0.1990, at least 0.2000 is asked for (0.2000 of the best baseline, recent popularity, "
+        "less 1 × 0.0000, the difference's standard error): failed.",
+    ),
+    "champion": (
+        {"challenger": RECENT + 0.01, "champion": RECENT + 0.02},
+        "NDCG@10 of all users is 0.2100, at least 0.2200 is asked for (0.2200 of the champion): failed.",
+    ),
+    "coverage": (
+        {"coverage": {"challenger": 0.08, "popularity": 0.1}},
+        "The share of the catalogue that is recommended is 0.0800, at least 0.0900 is asked for (0.9 × 0.1000 of "
+        "popularity): failed.",
+    ),
+    "slice": (
+        {"slices": {"users with 1 review": compared(RECENT * 0.65, EASE=RECENT, champion=RECENT * 0.5)}},
+        "NDCG@10 of users with 1 review is 0.1300, at least 0.1257 is asked for (0.7 × 0.2000 of EASE, less 1 × "
+        "0.0143, the difference's standard error): passed.",
+    ),
+    "worse slice": (
+        {"slices": {"users with 1 review": compared(RECENT * 0.6, EASE=RECENT)}},
+        "NDCG@10 of users with 1 review is 0.1200, at least 0.1237 is asked for (0.7 × 0.2000 of EASE, less 1 × "
+        "0.0163, the difference's standard error): failed.",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_each_rule_decides_alone_and_says_so_with_its_numbers(case: str) -> None:
+    given, sentence = CASES[case]
+    verdict = decided(**given)
+    assert sentence in verdict.reasons
+    failed = [rule.sentence for rule in verdict.rules if rule.outcome == FAILED]
+    assert failed == ([sentence] if sentence.endswith("failed.") else [])
+    assert verdict.promote == (not failed)
+    assert [rule.sentence for rule in verdict.failures] == failed
+
+
+def test_every_rule_is_listed_whether_it_passed_or_not() -> None:
+    slices = {"users with 1 review": compared(RECENT, EASE=RECENT), "games of the genre Action": Comparison(0, {}, {})}
+    verdict = decided(RECENT + 0.01, champion=RECENT, slices=slices)
+    assert [(rule.about, rule.outcome) for rule in verdict.rules] == [
+        ("NDCG@10 of all users", PASSED),
+        ("NDCG@10 of all users", PASSED),
+        ("The share of the catalogue that is recommended", PASSED),
+        ("NDCG@10 of users with 1 review", PASSED),
+        ("NDCG@10 of games of the genre Action", NOT_ENOUGH),
+    ]
     assert verdict.promote
-    assert verdict.reasons == (
-        "NDCG@10 0.2100 is not worse than 0.2000 of the best baseline, recent popularity "
-        "(difference +0.0100 ± 0.0000).",
+
+
+def test_a_slice_with_few_users_decides_nothing_however_bad_it_is() -> None:
+    slices = {"users with 1 review": compared(RECENT * 0, EASE=RECENT)}
+    verdict = decided(slices=slices, thresholds=Thresholds(slice_users=5))
+    assert verdict.promote
+    assert verdict.reasons[-1] == (
+        "NDCG@10 of users with 1 review is 0.0000 (4 of at least 5 users): not enough evidence."
     )
+    assert not decided(slices=slices, thresholds=Thresholds(slice_users=4)).promote
+
+
+def test_a_slice_without_users_decides_nothing_even_if_none_are_asked_for() -> None:
+    verdict = decided(slices={"games not reviewed before": Comparison(0, {}, {})}, thresholds=Thresholds(slice_users=0))
+    assert verdict.rules[-1].outcome == NOT_ENOUGH
 
 
 def test_equal_is_enough() -> None:
-    assert decide(RECENT, BASELINES, RECENT).promote
+    assert decided(RECENT, champion=RECENT, coverage={"challenger": 0.9 * 0.1, "popularity": 0.1}).promote
 
 
-def test_a_model_that_is_worse_for_every_user_is_refused_however_little() -> None:
-    verdict = decide(RECENT - 0.001, BASELINES, None)
-    assert not verdict.promote
-    assert verdict.reasons == (
-        "NDCG@10 0.1990 is worse than 0.2000 of the best baseline, recent popularity (difference -0.0010 ± 0.0000).",
-    )
-
-
-def test_a_shortfall_within_one_standard_error_of_the_difference_is_a_tie() -> None:
+def test_a_shortfall_within_one_standard_error_of_the_difference_is_a_tie_with_a_baseline() -> None:
     differences = np.array([0.1, -0.1, 0.1, -0.1])  # standard error 0.0577
-    assert decide(RECENT + differences - 0.05, BASELINES, None).promote
-    assert not decide(RECENT + differences - 0.06, BASELINES, None).promote
+    assert decided(RECENT + differences - 0.05).promote
+    assert not decided(RECENT + differences - 0.06).promote
+    assert decided(RECENT + differences - 0.06, thresholds=Thresholds(baseline_errors=1.1)).promote
 
 
-def test_a_model_below_the_champion_is_refused_though_it_beats_the_baselines() -> None:
-    verdict = decide(RECENT + 0.01, BASELINES, RECENT + 0.02)
-    assert [rule.passed for rule in verdict.rules] == [True, False]
-    assert not verdict.promote
-
-
-def test_against_the_champion_no_chance_is_granted() -> None:
+def test_against_the_champion_no_chance_is_granted_unless_the_thresholds_do() -> None:
     shortfall = np.array([0.1, -0.1, 0.1, -0.11])
-    assert decide(RECENT + shortfall, BASELINES, None).promote
-    assert not decide(RECENT + shortfall, BASELINES, RECENT).promote
+    assert decided(RECENT + shortfall).promote
+    assert not decided(RECENT + shortfall, champion=RECENT).promote
+    assert decided(RECENT + shortfall, champion=RECENT, thresholds=Thresholds(champion_errors=0.1)).promote
+
+
+@pytest.mark.parametrize(("gain", "promoted"), [(0.05, False), (0.06, True)])
+def test_the_thresholds_can_ask_for_a_gain_beyond_chance_over_the_champion(gain: float, promoted: bool) -> None:
+    differences = np.array([0.1, -0.1, 0.1, -0.1])  # standard error 0.0577
+    thresholds = Thresholds(champion_errors=-1)
+    assert decided(RECENT + differences + gain, champion=RECENT, thresholds=thresholds).promote == promoted
+
+
+def test_a_mean_that_is_higher_by_any_amount_beats_the_champion() -> None:
+    assert decided(RECENT + 1e-9, champion=RECENT).promote
 
 
 def test_a_single_user_has_no_error_to_hide_behind() -> None:
-    one = {name: figures[:1] for name, figures in BASELINES.items()}
-    assert decide(RECENT[:1], one, None).promote
-    assert not decide(RECENT[:1] - 0.01, one, None).promote
+    one = RECENT[:1]
+    for challenger, promoted in ((one, True), (one - 0.01, False)):
+        comparison = compared(challenger, popularity=one)
+        assert decide(comparison, COVERAGE, {}, Thresholds()).promote == promoted
 
 
 def test_a_figure_that_is_not_a_number_is_refused() -> None:
-    assert not decide(np.full(4, np.nan), BASELINES, None).promote
+    assert not decided(np.full(4, np.nan)).promote
+    assert not decided(coverage={"challenger": np.nan, "popularity": 0.1}).promote
+    assert not decided(thresholds=Thresholds(baseline_errors=np.nan)).promote
 
 
 def test_the_inputs_are_not_changed() -> None:
-    challenger = RECENT.copy()
-    decide(challenger, {"popularity": POPULAR.copy()}, RECENT)
-    assert challenger == pytest.approx(RECENT)
+    comparison, coverage, slices = overall(RECENT, RECENT), dict(COVERAGE), {"a": overall(RECENT)}
+    decide(comparison, coverage, slices, Thresholds())
+    assert comparison == overall(RECENT, RECENT)
+    assert coverage == COVERAGE
+    assert slices == {"a": overall(RECENT)}

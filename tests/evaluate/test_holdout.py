@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.evaluate.holdout import hold_out, relevant_at
+from components.evaluate.holdout import hold_out, hold_out_newcomers, hold_out_unreviewed, relevant_at
 from components.shared.histories import Histories
 from components.shared.interactions import Interactions
 
@@ -39,6 +39,39 @@ def test_what_is_held_out_is_what_a_naive_reading_of_the_rules_gives(
     assert by_user(held_out.history) == {user: {game for owner, game in past if owner == user} for user in expected}
     asked = sum(map(len, expected.values()))
     assert held_out.left_out == len(set(future) - set(past)) - asked
+
+
+@given(pairs, pairs)
+def test_newcomers_and_unreviewed_games_are_what_is_left_out_and_no_more(
+    past: list[tuple[int, int]], future: list[tuple[int, int]]
+) -> None:
+    """A newcomer who takes up an unreviewed game is in neither: nothing at all is known."""
+    users, known = {user for user, _ in past}, {game for _, game in past}
+    newcomers: dict[int, set[int]] = {}
+    unreviewed: dict[int, set[int]] = {}
+    for user, game in future:
+        if user not in users and game in known:
+            newcomers.setdefault(user, set()).add(game)
+        if user in users and game not in known:
+            unreviewed.setdefault(user, set()).add(game)
+    rows = interactions(past), interactions(future), np.arange(8, dtype=np.int32)
+    first, second = hold_out_newcomers(*rows), hold_out_unreviewed(*rows)
+    assert by_user(first.relevant) == newcomers
+    assert by_user(first.history) == {user: set() for user in newcomers}
+    assert by_user(second.relevant) == unreviewed
+    assert by_user(second.history) == {user: {game for owner, game in past if owner == user} for user in unreviewed}
+
+
+@given(pairs, pairs, st.lists(st.booleans(), min_size=8, max_size=8))
+def test_only_some_games_are_asked_of_the_users_who_take_one_of_them_up(
+    past: list[tuple[int, int]], future: list[tuple[int, int]], wanted: list[bool]
+) -> None:
+    held_out = hold_out(interactions(past), interactions(future), np.arange(8, dtype=np.int32))
+    rows, only = held_out.only(np.array(wanted))
+    kept = {user: {game for game in games if wanted[game]} for user, games in by_user(held_out.relevant).items()}
+    assert by_user(only.relevant) == {user: games for user, games in kept.items() if games}
+    assert np.array_equal(held_out.history.users[rows], only.history.users)
+    assert only.left_out - held_out.left_out == len(held_out.relevant.games) - len(only.relevant.games)
 
 
 @given(st.lists(st.lists(st.integers(-1, 9), min_size=4, max_size=4), min_size=1, max_size=5), st.data())

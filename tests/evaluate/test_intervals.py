@@ -10,6 +10,7 @@ def test_the_interval_of_a_mean_is_about_two_standard_errors_to_each_side() -> N
     found = intervals({"figure": figures})["figure"]
     error = figures.std() / np.sqrt(2_000)
     assert found.mean == pytest.approx(figures.mean())
+    assert found.error == pytest.approx(error, rel=1e-3)
     assert found.low == pytest.approx(
         figures.mean() - 1.96 * error, abs=0.35 * error
     )  # a quantile of 1,000 resamples is off by 0.09

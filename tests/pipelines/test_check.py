@@ -4,7 +4,7 @@ import compile as command
 from components.shared.errors import UserError
 from pipelines import check
 from pipelines.catalogue import compile_pipelines
-from pipelines.check import check_no_secrets, check_parameters, graph, image_states
+from pipelines.check import check_no_secrets, check_parameters, graph, image_states, parameters_for
 from pipelines.target import TARGETS, Target
 from tests.pipelines.golden_copies import GOLDEN
 
@@ -18,7 +18,7 @@ def test_every_target_is_in_order_as_it_comes(target, tmp_path, monkeypatch, cap
 
 def test_a_parameter_of_no_pipeline_or_of_another_type_is_refused(monkeypatch):
     monkeypatch.setenv("STEAM_RECSYS_PARAMETERS__STOER", "gs://bucket/store")
-    with pytest.raises(UserError, match="No pipeline has the parameter stoer of the target vertex: they have database"):
+    with pytest.raises(UserError, match="No pipeline has the parameter stoer of the target vertex: they have baseline"):
         check_parameters(Target.load("vertex"))
     monkeypatch.delenv("STEAM_RECSYS_PARAMETERS__STOER")
     monkeypatch.setenv("STEAM_RECSYS_PARAMETERS__SEED", "many")
@@ -26,6 +26,17 @@ def test_a_parameter_of_no_pipeline_or_of_another_type_is_refused(monkeypatch):
         check_parameters(Target.load("vertex"))
     monkeypatch.setenv("STEAM_RECSYS_PARAMETERS__SEED", "7")  # a variable is a text, whatever the parameter's type
     check_parameters(Target.load("vertex"))
+
+
+def test_what_the_gate_asks_for_is_a_setting_of_each_target_and_checked(monkeypatch):
+    monkeypatch.setenv("STEAM_RECSYS_PARAMETERS__CHAMPION_ERRORS", "-1.5")
+    monkeypatch.setenv("STEAM_RECSYS_PARAMETERS__SLICE_USERS", "200")
+    target = Target.load("kubeflow")
+    check_parameters(target)
+    assert parameters_for(target, "training")["slice_users"] == "200"
+    monkeypatch.setenv("STEAM_RECSYS_PARAMETERS__SLICE_FLOOR", "most")
+    with pytest.raises(UserError, match="The parameter slice_floor is 'most': it must be a number"):
+        check_parameters(Target.load("kubeflow"))
 
 
 def test_a_secret_of_the_environment_that_stands_in_the_yaml_is_found(tmp_path, monkeypatch):

@@ -3,12 +3,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from components.predict.ranking import top_k
+from components.predict.ranking import BLOCK, top_k
 
 # Few different values, so that ties are everywhere; several blocks of columns.
 tied_scores = hnp.arrays(
     np.float32,
-    hnp.array_shapes(min_dims=2, max_dims=2, max_side=120),
+    st.tuples(st.integers(1, 4), st.integers(1, 10 * BLOCK)),
     elements=st.sampled_from([-np.inf, -2.5, -1.0, -0.0, 0.0, 1e-6, 3.0]).map(np.float32),
 )
 
@@ -34,3 +34,9 @@ def test_more_places_than_columns_stay_empty() -> None:
 def test_nothing_to_rank_gives_empty_places() -> None:
     assert top_k(np.zeros((2, 0), dtype=np.float32), 3)[0].tolist() == [[-1] * 3] * 2
     assert top_k(np.zeros((0, 5), dtype=np.float32), 3)[0].shape == (0, 3)
+
+
+def test_the_best_of_many_different_scores_are_found() -> None:
+    scores = np.random.default_rng(0).permutation(np.arange(100 * BLOCK + 7, dtype=np.float32)).reshape(1, -1)
+    for k in (1, 50, 99, 100, 101, scores.size):
+        assert top_k(scores, k)[0].tolist() == np.argsort(-scores)[:, :k].tolist()

@@ -40,9 +40,10 @@ def test_each_target_sees_the_popularity_of_before_its_own_period(rows: list[tup
     """Counted naively, review by review."""
     corpus = Corpus.of(interactions(rows), CATALOGUE, CONFIG, 0)
     first = min(day for _, _, day in rows)
-    users = np.repeat(corpus.histories.users, corpus.histories.lengths)
+    examples = corpus.training_set.read()
+    users = np.repeat(examples.histories.users, examples.histories.lengths)
     days = {(user, game): day for user, game, day in rows}
-    for user, row, period in zip(users, corpus.histories.games, corpus.periods, strict=True):
+    for user, row, period in zip(users, examples.histories.games, examples.periods, strict=True):
         day = days[int(user), int(corpus.games.ids[row])]
         as_of = first + (day - first) // 10 * 10
         assert as_of <= day

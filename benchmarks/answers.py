@@ -1,0 +1,259 @@
+"""`make benchmark-answers`: how long one user waits for an answer over 100,000 games on one core, ids in, ids out.
+
+The weights are random: what an answer costs depends on their number, not on what was learnt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import components.train  # noqa: F401 - before TensorFlow
+
+# isort: split
+import numpy as np
+import tensorflow as tf
+from threadpoolctl import threadpool_limits
+
+from components.predict.catalogue import Catalogue
+from components.predict.links import Links
+from components.predict.online import OnlineRecommender
+from components.predict.query import HistoryWeights
+from components.predict.recommender import Recommender, Towers
+from components.shared.games import Games
+from components.shared.interactions import Floats, Ints
+from components.shared.popularity import Doubles
+from components.train.serving import RECOMMENDED_GAMES, ServingModel
+
+GAMES, DIMENSIONS, LINKS = 100_000, 64, 100
+QUERIES, LONGEST_HISTORY = 5_000, 50
+WARM_UP = 20
+MUST_MS, MUST_DIFFERENCE = 5.0, 1e-5
+OURS, SAVED_MODEL, PLAIN = "ours", "SavedModel, one thread", "NumPy argpartition, no links, weights or reasons"
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What the score is made of: its scale, whether some games are far more popular than others, its links."""
+
+    scale: float
+    skewed: bool
+    links: int
+
+    def __str__(self) -> str:
+        popularity = "skewed" if self.skewed else "even"
+        return f"scale {self.scale:g}, {popularity} popularity, {self.links} links a game"
+
+
+CONDITIONS = [Condition(scale, skewed, links) for scale, skewed in ((8, False), (2, True)) for links in (0, LINKS)]
+
+
+@dataclass(frozen=True)
+class Query:
+    """One user: the arguments of an answer."""
+
+    history: list[int]
+    recommended: list[bool]
+    hours: list[float]
+
+
+Answer = Callable[[Query], Floats]
+"""From a user to the best games' scores, best first, float32 [k]; the ids are found as well."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One way of answering: milliseconds of each query by the clock, float64 [n], and the answers' scores."""
+
+    milliseconds: Doubles
+    scores: list[Floats]
+
+    @classmethod
+    def of(cls, answer: Answer, queries: list[Query]) -> Measured:
+        """Answer each query once, after some that do not count."""
+        for query in queries[:WARM_UP]:
+            answer(query)
+        seconds, scores = np.empty(len(queries)), []
+        for place, query in enumerate(queries):
+            started = time.perf_counter()
+            scores.append(answer(query))
+            seconds[place] = time.perf_counter() - started
+        return cls(1e3 * seconds, scores)
+
+    def figures(self) -> dict[str, float]:
+        """Milliseconds by what they are."""
+        return {
+            "p50": float(np.median(self.milliseconds)),
+            "p99": float(np.percentile(self.milliseconds, 99)),
+            "max": float(self.milliseconds.max()),
+        }
+
+
+def written_model(folder: Path, game_ids: Ints, condition: Condition, random: np.random.Generator) -> Recommender:
+    """A model with random weights, written as training writes it and loaded as serving loads it."""
+    n_games = len(game_ids)
+    games = [random.standard_normal((n_games, DIMENSIONS)).astype(np.float32) for _ in range(2)]
+    none = np.zeros((0, DIMENSIONS), dtype=np.float32)
+    n_links = min(condition.links, n_games)
+    linked = np.sort(random.integers(0, n_games - n_links + 1, (n_games, n_links)), axis=1) + np.arange(n_links)
+    links = Links(
+        np.arange(n_games + 1, dtype=np.int64) * n_links,
+        linked.ravel().astype(np.int32),
+        random.normal(0, 0.1, linked.size).astype(np.float32),
+    )
+    weights = HistoryWeights(disliked=-0.5, hours=0.2, recency=0.5)
+    towers = Towers(games[0], none, games[1], none)
+    model = Recommender("benchmark", game_ids, (), towers, links, condition.scale, 1.0, 1.0, weights)
+    np.savez(folder / "arrays.npz", allow_pickle=False, **model.arrays())
+    (folder / "vocabulary.json").write_text(json.dumps({"games": game_ids.tolist(), "attributes": []}))
+    constants = {name: getattr(model, name) for name in ("scale", "popularity_weight", "popularity_smoothing")}
+    described = {"version": model.version, "config": {**constants, "history_weights": asdict(weights)}}
+    (folder / "model.json").write_text(json.dumps(described))
+    return Recommender.load(folder)
+
+
+def answers(folder: Path, game_ids: Ints, condition: Condition, random: np.random.Generator) -> dict[str, Answer]:
+    """Ours and its peers over the same catalogue."""
+    n_games = len(game_ids)
+    popularity = 1e6 / random.permutation(np.arange(1.0, n_games + 1)) if condition.skewed else np.ones(n_games)
+    model = written_model(folder, game_ids, condition, random)
+    catalogue = model.for_catalogue(Games(game_ids, [{}] * n_games), popularity)
+    online = OnlineRecommender(game_ids, catalogue)
+
+    def ours(query: Query) -> Floats:
+        found = online.recommend(query.history, RECOMMENDED_GAMES, recommended=query.recommended, hours=query.hours)
+        return np.array([game.score for game in found], dtype=np.float32)
+
+    return {
+        OURS: ours,
+        SAVED_MODEL: _saved_model(folder / "saved_model", game_ids, catalogue),
+        PLAIN: _plain(game_ids, catalogue),
+    }
+
+
+def _saved_model(folder: Path, game_ids: Ints, catalogue: Catalogue) -> Answer:
+    ServingModel(game_ids, catalogue).save(folder)
+    loaded = tf.saved_model.load(str(folder))
+    offset = tf.constant(catalogue.popularity_offset)
+
+    def answer(query: Query) -> Floats:
+        found = loaded.signatures["with_popularity"](
+            history=tf.constant([query.history]),
+            recommended=tf.constant([query.recommended]),
+            hours=tf.constant([query.hours]),
+            popularity_offset=offset,
+        )
+        found["game_ids"].numpy()
+        scores: Floats = found["scores"].numpy()[0]
+        return scores
+
+    return answer
+
+
+def _plain(game_ids: Ints, catalogue: Catalogue) -> Answer:
+    def answer(query: Query) -> Floats:
+        rows = np.searchsorted(game_ids, query.history)
+        user = catalogue.history[rows].sum(axis=0)
+        scores: Floats = catalogue.candidates @ (np.float32(catalogue.scale) * user / np.linalg.norm(user))
+        scores += catalogue.popularity_offset
+        scores[rows] = -np.inf
+        best = np.argpartition(-scores, RECOMMENDED_GAMES)[:RECOMMENDED_GAMES]
+        best = best[np.argsort(-scores[best])]
+        game_ids[best].tolist()
+        return scores[best]
+
+    return answer
+
+
+def random_queries(game_ids: Ints, n: int, random: np.random.Generator) -> list[Query]:
+    """Users with 1 to 50 games."""
+    lengths = random.integers(1, LONGEST_HISTORY + 1, n).tolist()
+    return [
+        Query(
+            random.choice(game_ids, length, replace=False, shuffle=False).tolist(),
+            (random.random(length) < 0.8).tolist(),
+            random.lognormal(2, 1, length).tolist(),
+        )
+        for length in lengths
+    ]
+
+
+def results(what: str, measured: dict[str, Measured]) -> list[dict[str, object]]:
+    """The condition's figures for the record: ours beside each peer, and whether what must be reached is."""
+    ours = measured[OURS].figures()
+    found: list[dict[str, object]] = []
+    for peer in (SAVED_MODEL, PLAIN):
+        for name, figure in measured[peer].figures().items():
+            must = MUST_MS if name == "p99" else None
+            found.append(
+                {
+                    "what": f"{what}, {name}, ms",
+                    "ours": round(ours[name], 3),
+                    "peer": round(figure, 3),
+                    "peer_name": peer,
+                    "ratio": round(ours[name] / figure, 4),
+                    "must": must,
+                    "met": must is None or ours[name] < must,
+                }
+            )
+    pairs = zip(measured[OURS].scores, measured[SAVED_MODEL].scores, strict=True)
+    difference = max(float(np.abs(mine - theirs).max()) for mine, theirs in pairs)
+    found.append(
+        {
+            "what": f"{what}, largest difference of a score",
+            "ours": difference,
+            "peer": 0.0,
+            "peer_name": SAVED_MODEL,
+            "ratio": None,
+            "must": MUST_DIFFERENCE,
+            "met": difference <= MUST_DIFFERENCE,
+        }
+    )
+    return found
+
+
+def rows_of(condition: Condition, n_games: int, n_queries: int) -> list[dict[str, object]]:
+    """Measure ours and its peers under one condition."""
+    random = np.random.default_rng(0)
+    game_ids = np.sort(random.choice(10 * n_games, n_games, replace=False)).astype(np.int32)
+    queries = random_queries(game_ids, n_queries, random)
+    with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
+        ways = answers(Path(folder), game_ids, condition, random)
+        measured = {name: Measured.of(answer, queries) for name, answer in ways.items()}
+    return results(f"{n_games:,} games, {condition}", measured)
+
+
+def _on_one_core() -> None:
+    if hasattr(os, "sched_setaffinity"):  # Linux
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+def main() -> None:
+    """Read the command line, run, print the figures and write them down."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.answers", description=__doc__)
+    parser.add_argument("--output", type=Path, default=Path("local/benchmarks"), help="for the results (%(default)s)")
+    options = parser.parse_args()
+    _on_one_core()
+    options.output.mkdir(parents=True, exist_ok=True)
+    record: list[dict[str, object]] = []
+    for condition in CONDITIONS:
+        rows = rows_of(condition, GAMES, QUERIES)
+        record += rows
+        for row in rows:
+            print(f"[benchmark] {row['what']}: {row['ours']}, {row['peer_name']} {row['peer']}", flush=True)
+        (options.output / "answers.json").write_text(json.dumps(record, indent=2) + "\n")
+    for row in record:
+        if row["must"] is not None:
+            print(f"[benchmark] {row['what']}: must {row['must']}: {'met' if row['met'] else 'not met'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""What rankings answer to held-out users, ranked once and measured in many ways."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from components.evaluate.holdout import HeldOut, relevant_at
+from components.evaluate.metrics import Doubles, Metric
+from components.evaluate.ranking import Ranker
+from components.shared.interactions import Bools, Ints, Longs
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Held-out users, and by ranking the best games for them, as positions: int32 [B, k], -1 where fewer are left."""
+
+    held_out: HeldOut
+    ranked: Mapping[str, Ints]
+
+    @classmethod
+    def of(cls, held_out: HeldOut, rankers: Mapping[str, Ranker], k: int) -> Answers:
+        """Ask every ranking. Users without a history get one answer, so it is asked for once."""
+        asked, copies = held_out.history, 1
+        if len(asked) and not asked.lengths.any():
+            asked, copies = asked.take(np.array([0])), len(asked)
+        ranked = {name: np.repeat(ranker.rank(asked, k), copies, axis=0) for name, ranker in rankers.items()}
+        return cls(held_out, ranked)
+
+    def take(self, rows: Longs) -> Answers:
+        """Those to the users in some rows."""
+        return Answers(self.held_out.take(rows), {name: ranked[rows] for name, ranked in self.ranked.items()})
+
+    def only(self, games: Bools) -> Answers:
+        """Those to the users who take up one of some games, bool [N], with only these counted as right.
+
+        The whole catalogue stays ranked: a place that another game takes is lost.
+        """
+        rows, held_out = self.held_out.only(games)
+        return Answers(held_out, {name: ranked[rows] for name, ranked in self.ranked.items()})
+
+    def measured(self, metrics: Sequence[Metric]) -> dict[str, dict[str, Doubles]]:
+        """By ranking, then by the metric's name: a figure for each user, float64 [B]."""
+        return {name: self._figures(ranked, metrics) for name, ranked in self.ranked.items()}
+
+    def _figures(self, ranked: Ints, metrics: Sequence[Metric]) -> dict[str, Doubles]:
+        hits = relevant_at(ranked, self.held_out.relevant)
+        return {metric.name: metric.per_user(hits, self.held_out.relevant.lengths) for metric in metrics}

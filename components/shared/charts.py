@@ -1,0 +1,272 @@
+"""Charts as inline SVG: bars with intervals, lines and scatters. No script, and every text is escaped.
+
+The colours, `series-0` and so on, are those of the page's style, which differ in light and dark. A drawing is about as
+wide as a phone and grows with the page, so that its letters can be read on both. What is not finite, or beyond all
+measure, is not drawn.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+COLOURS = 8
+"""Series that can be told apart; further ones share the last colour, a grey."""
+
+WIDTH, HEIGHT = 460.0, 320.0
+_LEFT, _RIGHT, _BOTTOM = 52.0, 14.0, 44.0
+_LETTER, _LINE, _BAR, _DOT = 7.0, 19.0, 9.0, 3.0
+"""About how wide a letter is, and how high a line of text, a bar and a dot are."""
+
+_TICKS = 5
+_LEVEL = 1e-9
+"""Numbers that differ by less of their size are drawn as equal ones."""
+
+_LARGEST = 1e12
+"""Of a number that is drawn."""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A value and its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Series:
+    """Points (x, y) under one name; each may have a name of its own."""
+
+    name: str
+    points: Sequence[tuple[float, float]]
+    names: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What an axis tells, and its ticks, where and what they are called: round numbers where they are left out."""
+
+    label: str
+    ticks: Sequence[tuple[float, str]] | None = None
+
+
+def bar_chart(
+    title: str, label: str, series: Sequence[str], rows: Sequence[tuple[str, Sequence[tuple[int, Bar]]]]
+) -> str:
+    """Horizontal bars with their intervals, from zero on, below the name of their row.
+
+    Args:
+        title: what is shown, also for those who cannot see it.
+        label: of the values.
+        series: their names, for the legend.
+        rows: each with its name, and its bars with the number of their series.
+    """
+    legend, top = _legend(series)
+    values = [(bar.value, bar.low, bar.high) for _, bars in rows for _, bar in bars]
+    values = [of_bar for of_bar in values if _drawn(*of_bar)]
+    scale = _Scale.over([0.0, *(value for of_bar in values for value in of_bar)], 12.0, WIDTH - 62)
+    drawn: list[str] = []
+    y = top
+    for name, bars in rows:
+        drawn.append(_text(0, y + 13, _shortened(name)))
+        y += _LINE
+        for number, bar in bars:
+            drawn.append(_bar(number, bar, scale, y))
+            y += _BAR + 3
+        y += 6
+    axis = _x_axis(Axis(label), scale, top, y)
+    return _svg(title, y + _BOTTOM, [legend, axis, *drawn])
+
+
+def line_chart(title: str, x: Axis, y: Axis, series: Sequence[Series]) -> str:
+    """A line through the points of each series, in their order."""
+    plot = _Plot.of(x, y, series)
+    lines = []
+    for number, one in enumerate(series):
+        path = "L".join(f"{left:.1f} {top:.1f}" for left, top, _ in plot.places(one))
+        lines.append(f'<path class="line {_colour(number)}" d="M{path}"/>' if path else "")
+    return plot.svg(title, lines)
+
+
+def scatter_chart(title: str, x: Axis, y: Axis, series: Sequence[Series], written: Sequence[str] = ()) -> str:
+    """Dots, which tell their names, if any, to whoever points at them.
+
+    Args:
+        title: what is shown, also for those who cannot see it.
+        x: the axis.
+        y: the axis.
+        series: a colour each.
+        written: names that are written beside their dots where there is room, the most important first.
+    """
+    plot = _Plot.of(x, y, series)
+    drawn: list[str] = []
+    named: dict[str, tuple[float, float]] = {}
+    for number, one in enumerate(series):
+        dots = []
+        for left, top, name in plot.places(one):
+            told = f"><title>{escape(name)}</title></circle>" if name else "/>"
+            dots.append(f'<circle cx="{left:.1f}" cy="{top:.1f}" r="{_DOT:g}"{told}')
+            named.setdefault(name, (left, top))
+        drawn.append(f'<g class="dots {_colour(number)}">{"".join(dots)}</g>')
+    labels = _labels([(name, *named[name]) for name in written if name in named])
+    return plot.svg(title, [*drawn, *labels])
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """A stretch of numbers on a stretch of the drawing."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    @classmethod
+    def over(cls, values: Iterable[float], start: float, end: float) -> _Scale:
+        found = list(values) or [0.0]
+        low, high = min(found), max(found)
+        level = _LEVEL * max(1.0, abs(low), abs(high))
+        if high - low < level:
+            low, high = min(low, 0.0), max(high, 0.0)
+        return cls(low, high if high - low >= level else low + 1, start, end)
+
+    def at(self, value: float) -> float:
+        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """Multiples of one, two or five times a power of ten, about five of them."""
+        raw = (self.high - self.low) / _TICKS
+        power = 10.0 ** math.floor(math.log10(raw))
+        step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw)
+        digits = max(0, -math.floor(math.log10(step)))
+        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
+        return [(number * step, f"{number * step:.{digits}f}") for number in range(first, last + 1)]
+
+
+@dataclass(frozen=True)
+class _Plot:
+    """The frame that points are drawn in."""
+
+    x: Axis
+    y: Axis
+    x_scale: _Scale
+    y_scale: _Scale
+    legend: str
+    top: float
+
+    @classmethod
+    def of(cls, x: Axis, y: Axis, series: Sequence[Series]) -> _Plot:
+        legend, top = _legend([one.name for one in series])
+        points = [point for one in series for point in one.points if _drawn(*point)]
+        along = _Scale.over((point[0] for point in points), _LEFT + 6, WIDTH - _RIGHT - 6)
+        up = _Scale.over((point[1] for point in points), top + HEIGHT - 6, top + 6)
+        return cls(x, y, along, up, legend, top)
+
+    def places(self, series: Series) -> list[tuple[float, float, str]]:
+        """Where the points are drawn, and their names, empty where they have none."""
+        names = series.names or [""] * len(series.points)
+        return [
+            (self.x_scale.at(x), self.y_scale.at(y), name)
+            for (x, y), name in zip(series.points, names, strict=True)
+            if _drawn(x, y)
+        ]
+
+    def svg(self, title: str, drawn: Sequence[str]) -> str:
+        bottom = self.top + HEIGHT
+        frame = (
+            f'<rect class="frame" x="{_LEFT:g}" y="{self.top:g}" width="{WIDTH - _LEFT - _RIGHT:g}" '
+            f'height="{HEIGHT:g}"/>'
+        )
+        axes = [_x_axis(self.x, self.x_scale, self.top, bottom), self._y_axis()]
+        return _svg(title, bottom + _BOTTOM, [self.legend, frame, *axes, *drawn])
+
+    def _y_axis(self) -> str:
+        ticks = self.y_scale.ticks() if self.y.ticks is None else self.y.ticks
+        drawn = [
+            f'<path class="grid" d="M{_LEFT:g} {self.y_scale.at(value):.1f}H{WIDTH - _RIGHT:g}"/>'
+            + _text(_LEFT - 5, self.y_scale.at(value) + 4, name, "end")
+            for value, name in ticks
+        ]
+        middle = self.top + HEIGHT / 2
+        turned = f'<text class="middle" transform="translate(12 {middle:g}) rotate(-90)">{escape(self.y.label)}</text>'
+        return "".join(drawn) + turned
+
+
+def _x_axis(axis: Axis, scale: _Scale, top: float, bottom: float) -> str:
+    ticks = scale.ticks() if axis.ticks is None else axis.ticks
+    drawn = [
+        f'<path class="grid" d="M{scale.at(value):.1f} {top:g}V{bottom:g}"/>'
+        + _text(scale.at(value), bottom + 15, name, "middle")
+        for value, name in ticks
+    ]
+    return "".join(drawn) + _text((scale.start + scale.end) / 2, bottom + 36, axis.label, "middle")
+
+
+def _bar(number: int, bar: Bar, scale: _Scale, y: float) -> str:
+    if not _drawn(bar.value, bar.low, bar.high):
+        return _text(scale.at(0), y + _BAR, "none", "small")
+    zero, end, low, high = (scale.at(value) for value in (0.0, bar.value, bar.low, bar.high))
+    return (
+        f'<rect class="{_colour(number)}" x="{min(zero, end):.1f}" y="{y:g}" width="{abs(end - zero):.1f}" '
+        f'height="{_BAR:g}"/><path class="whisker" d="M{low:.1f} {y + _BAR / 2:g}H{high:.1f}"/>'
+        + _text(max(end, high) + 5, y + _BAR, f"{bar.value:.4f}", "small")
+    )
+
+
+def _labels(wanted: Sequence[tuple[str, float, float]]) -> list[str]:
+    """The names with their dots' places, those that overlap with no earlier one."""
+    drawn: list[str] = []
+    taken: list[tuple[float, float, float]] = []
+    for name, x, y in wanted:
+        text = _shortened(name, 24)
+        width = _LETTER * len(text)
+        left = x + 6 if x + 6 + width < WIDTH - _RIGHT else x - 6 - width
+        if all(abs(y - other) > _LINE - 4 or left > end or left + width < start for start, end, other in taken):
+            taken.append((left, left + width, y))
+            drawn.append(_text(left, y + 4, text, "small"))
+    return drawn
+
+
+def _legend(names: Sequence[str]) -> tuple[str, float]:
+    """A coloured square beside each name, line by line, and how high that is; nothing where there is one name only."""
+    if len(names) < 2:
+        return "", 8.0
+    drawn: list[str] = []
+    x, y = 0.0, 0.0
+    for number, name in enumerate(names):
+        width = 16 + _LETTER * len(name) + 14
+        if x and x + width > WIDTH:
+            x, y = 0.0, y + _LINE
+        square = f'<rect class="{_colour(number)}" x="{x:g}" y="{y + 3:g}" width="11" height="11"/>'
+        drawn.append(square + _text(x + 16, y + 13, name))
+        x += width
+    return "".join(drawn), y + _LINE + 8
+
+
+def _svg(title: str, height: float, drawn: Sequence[str]) -> str:
+    return (
+        f'<svg role="img" viewBox="0 0 {WIDTH:g} {height:g}"><title>{escape(title)}</title>\n'
+        + "\n".join(filter(None, drawn))
+        + "\n</svg>\n"
+    )
+
+
+def _text(x: float, y: float, text: str, name: str = "") -> str:
+    named = f' class="{name}"' if name else ""
+    return f'<text{named} x="{x:.1f}" y="{y:.1f}">{escape(text)}</text>'
+
+
+def _shortened(text: str, letters: int = int(WIDTH / _LETTER)) -> str:
+    return text if len(text) <= letters else f"{text[: letters - 1]}…"
+
+
+def _colour(number: int) -> str:
+    return f"series-{min(number, COLOURS - 1)}"
+
+
+def _drawn(*numbers: float) -> bool:
+    return all(abs(number) <= _LARGEST for number in numbers)  # False for NaN

@@ -1,0 +1,73 @@
+"""A shop whose right answers are known: even users take up even games, odd users odd ones."""
+
+from collections.abc import Container, Sequence
+from datetime import date, timedelta
+
+import numpy as np
+
+from components.predict.links import Links
+from components.predict.recommender import Recommender, Towers
+from components.shared.games import Games
+from components.shared.histories import Histories
+from components.shared.interactions import UNDATED, Interactions
+from components.train.choosing import recommender
+from components.train.corpus import Corpus
+from components.train.model import Config
+from tests.snapshots import Review
+
+USERS, GAMES = 120, 24
+GENRES = {game: [["Even", "Odd"][game % 2], "Indie"] for game in range(1, GAMES + 1)}
+IDS = np.arange(1, GAMES + 1, dtype=np.int32)
+
+
+def day(number: int) -> date:
+    return date(2020, 1, 1) + timedelta(days=number)
+
+
+def checkerboard() -> list[Review]:
+    """In an order and at times of the users' own."""
+    random = np.random.default_rng(0)
+    reviews: list[Review] = []
+    for user in range(1, USERS + 1):
+        games = [game for game in range(1, GAMES + 1) if game % 2 == user % 2]
+        taken = random.permutation(games)[:7]
+        reviews += [(user, int(game), day(int(random.integers(0, 100)))) for game in taken]
+    return reviews
+
+
+def interactions(reviews: Sequence[Review], not_recommended: Container[tuple[int, int]] = ()) -> Interactions:
+    """Reviews as a stage reads them from a snapshot; `not_recommended` holds pairs of a user and a game."""
+    days = [UNDATED if when is None else (when - date(1970, 1, 1)).days for _, _, when in reviews]
+    rows = sorted((user, when, game) for (user, game, _), when in zip(reviews, days, strict=True))
+    users, when, games = (np.array(column) for column in zip(*rows, strict=True))
+    return Interactions(
+        users.astype(np.int64), games.astype(np.int32), when.astype(np.int32),
+        np.array([(user, game) not in not_recommended for user, _, game in rows]),
+        np.full(len(rows), np.nan, np.float32),
+    )  # fmt: skip
+
+
+def catalogue(ids: np.ndarray = IDS, genres: dict[int, list[str]] = GENRES) -> Games:
+    return Games(ids, [{f"genre {name}": 0.5 for name in genres.get(game, [])} for game in ids.tolist()])
+
+
+def corpus(config: Config, reviews: Sequence[Review] | None = None, seed: int = 0) -> Corpus:
+    """Of the whole checkerboard, or some of its reviews."""
+    return Corpus.of(interactions(checkerboard() if reviews is None else reviews), catalogue(), config, seed)
+
+
+def histories(*games: list[int]) -> Histories:
+    """Histories of game ids as positions in the catalogue of all games."""
+    return Histories.of_games(*([game - 1 for game in history] for history in games))
+
+
+def model_of(corpus: Corpus, towers: Towers, config: Config) -> Recommender:
+    """Without links."""
+    return recommender(corpus, towers, Links.none(len(corpus.games)), config, "v")
+
+
+def share_of_own_colour(model: Recommender) -> float:
+    """Of the nine best games for a history of three, while as many of the colour are left; all games are as popular."""
+    everything = model.for_catalogue(catalogue(), np.ones(GAMES))
+    positions, _, _ = everything.recommend(histories([2, 4, 6], [1, 3, 5]), k=9)
+    return float(((positions + 1) % 2 == [[0], [1]]).mean())
