@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed-$(shell cat requirements/dev.txt requirements/uv
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-docker test lint user psql stop images push scan kind-up kind-demo kind-down golden lock benchmark-quality benchmark-answers clean
+.PHONY: help setup demo demo-docker test lint user psql stop images push scan kind-up kind-demo kind-down golden lock benchmark-quality benchmark-training benchmark-answers clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -85,6 +85,9 @@ lock: setup ## Resolve the requirements anew, with hashes
 
 benchmark-quality: setup ## Measure the model beside its baselines on public data in DATA=folder
 	@$(BIN)/python -m benchmarks.quality $(if $(DATA),--data "$(DATA)")
+
+benchmark-training: setup ## Measure our training loop beside the TFRS tutorial's, and its memory at 10 million interactions
+	@$(BIN)/python -m benchmarks.training
 
 benchmark-answers: setup ## Measure how long a user waits for an answer over 100,000 games, beside the SavedModel
 	@$(BIN)/python -m benchmarks.answers

@@ -57,8 +57,8 @@ def tastes_of(size: Size, seed: int) -> Ints:
 def generate(size: Size, seed: int) -> Interactions:
     """Interactions by users and with games that are numbered from 1; ordered by user, then day; all recommended.
 
-    There are exactly as many as asked for, unless they are more than half of all pairs. A few users or games may have
-    none where they are many for so few interactions.
+    They are as many as asked for where the catalogue is large; in a small one, where users draw the same games again,
+    they are fewer. A few users or games may have none where they are many for so few interactions.
     """
     random = np.random.default_rng([seed, 1])
     lengths = np.exp(random.normal(0.0, SPREAD, size.users))

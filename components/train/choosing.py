@@ -24,6 +24,9 @@ LINK_WEIGHTS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 RECENCIES = (0.25, 0.5, 1.0, 2.0)
 HOURS = (0.1, 0.2, 0.4)
 DISLIKED = (0.5, 0.0, -0.5)
+LARGEST_SCALE = 32.0
+"""Far from where exp(1.5 * scale) no longer fits a float32, and above what any data set has chosen."""
+
 CLEARLY = 1.96
 """Standard errors on either side of a mean that make its 95 % interval."""
 
@@ -89,7 +92,7 @@ def choose(corpus: Corpus, quality: Quality, config: Config, trainer: Trainer) -
         return found
 
     best = tried(config.scale)
-    while (candidate := tried(2 * best.config.scale)).mean > best.mean:
+    while best.config.scale < LARGEST_SCALE and (candidate := tried(2 * best.config.scale)).mean > best.mean:
         best = candidate
     if best.config.scale > config.scale:
         best = max(best, tried(1.5 * best.config.scale), key=lambda found: found.mean)

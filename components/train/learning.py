@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from components.evaluate.gate import METRIC
-from components.evaluate.holdout import hold_out
+from components.evaluate.holdout import HeldOut, hold_out
 from components.evaluate.metrics import Doubles, measure
 from components.evaluate.protocols import Split
 from components.evaluate.ranking import ModelRanking
@@ -56,7 +58,7 @@ def learn(
     Raises:
         UserError: the loss is not finite.
     """
-    held_out = hold_out(validation.past, validation.future, games.ids)
+    held_out = _some_of(hold_out(validation.past, validation.future, games.ids), config.choice_users, trainer.seed)
     recent = popularity_as_of(validation.past, games.ids, validation.as_of)
 
     def quality(model: Recommender) -> Doubles:
@@ -102,6 +104,13 @@ def fit_all(
     log("train", f"{name} fit: loss {fitted.losses[-1]:.4f} after {steps:,} steps")
     made = recommender(corpus, fitted.towers, links_of(corpus, config), config, version)
     return Learned(made, corpus, config, steps, fitted.losses)
+
+
+def _some_of(held_out: HeldOut, most: int, seed: int) -> HeldOut:
+    """As many users as decide a choice: ranking for millions would take longer than the fits."""
+    if len(held_out) <= most:
+        return held_out
+    return held_out.take(np.sort(np.random.default_rng(seed).permutation(len(held_out))[:most]))
 
 
 def _words(config: Config) -> str:

@@ -38,6 +38,7 @@ class Config:
         min_steps: steps that training takes at the least.
         epochs: that training takes at the least.
         trial_steps: steps that the fits take at the most that the scale is chosen by.
+        choice_users: the most users whose rankings are looked at in choosing.
         full_softmax_games: the largest catalogue that the softmax is taken over whole.
         negatives: draws that it is taken over for a larger one.
     """
@@ -60,8 +61,9 @@ class Config:
     min_steps: int = 480
     epochs: int = 2
     trial_steps: int = 2_000
-    full_softmax_games: int = 20_000
-    negatives: int = 8_192
+    choice_users: int = 20_000
+    full_softmax_games: int = 8_000
+    negatives: int = 4_096
 
     @classmethod
     def read(cls, values: dict[str, Any]) -> Config:
