@@ -60,7 +60,7 @@ class Config:
     max_steps_per_epoch: int = 2_000
     min_steps: int = 480
     epochs: int = 2
-    trial_steps: int = 2_000
+    trial_steps: int = 500
     choice_users: int = 20_000
     full_softmax_games: int = 8_000
     negatives: int = 4_096
