@@ -176,7 +176,10 @@ class Meter(Checkpoints):
 
 
 def ours(task: Task, config: Config) -> Curve:
-    """The default fit, by the code that the training stage runs."""
+    """A fit by the code that the training stage runs, with the default configuration but for the scale.
+
+    The stage chooses the scale on validation rows first; that is not part of this, as no search is of the tutorial's.
+    """
     tf.config.experimental.enable_op_determinism()
     curve = Curve(task)
     corpus = Corpus.of(task.past, task.games, config, SEED)

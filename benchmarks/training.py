@@ -47,9 +47,9 @@ class Side:
         """Interactions seen in a second of the loop."""
         return self.points[-1].interactions / (self.points[-1].seconds - self.first_step)
 
-    def seconds_to(self, recall: float) -> float:
-        """When a recall was first reached, infinite where it never was."""
-        return next((point.seconds for point in self.points if point.recall >= recall), float("inf"))
+    def seconds_to(self, recall: float) -> float | None:
+        """When a recall was first reached, None where it never was."""
+        return next((point.seconds for point in self.points if point.recall >= recall), None)
 
 
 def results(ours: Side, tutorial: Side) -> list[dict[str, object]]:
@@ -57,10 +57,10 @@ def results(ours: Side, tutorial: Side) -> list[dict[str, object]]:
     wanted = tutorial.best.recall
     seconds, theirs = ours.seconds_to(wanted), tutorial.best.seconds
     return [
-        _row(f"seconds to a recall@100 of {wanted:.4f}", seconds, theirs, theirs / seconds, FASTER),
-        _row("interactions a second", ours.examples_per_second, tutorial.examples_per_second),
-        _row("best recall@100", ours.best.recall, wanted),
-        _row("peak memory, MB", ours.peak_mb, tutorial.peak_mb),
+        _row(f"seconds to a recall@100 of {wanted:.4f}", seconds, theirs, seconds and theirs / seconds, FASTER),
+        _compared("interactions a second", ours.examples_per_second, tutorial.examples_per_second),
+        _compared("best recall@100", ours.best.recall, wanted),
+        _compared("peak memory, MB", ours.peak_mb, tutorial.peak_mb),
     ]
 
 
@@ -74,13 +74,16 @@ def scale_result(peak_mb: float, seconds: float) -> list[dict[str, object]]:
     ]  # fmt: skip
 
 
-def _row(what: str, ours: float, peer: float, ratio: float | None = None, must: float | None = None) -> dict[str, Any]:
-    ratio = ours / peer if ratio is None else ratio
-    met = must is None or ratio >= must
+def _row(what: str, ours: float | None, peer: float, ratio: float | None, must: float | None = None) -> dict[str, Any]:
+    met = must is None or (ratio is not None and ratio >= must)
+    ours, ratio = (figure if figure is None else round(figure, 4) for figure in (ours, ratio))
     return {
-        "what": what, "ours": round(ours, 4), "peer": round(peer, 4), "peer_name": PEER, "ratio": round(ratio, 4),
-        "must": must, "met": met,
+        "what": what, "ours": ours, "peer": round(peer, 4), "peer_name": PEER, "ratio": ratio, "must": must, "met": met,
     }  # fmt: skip
+
+
+def _compared(what: str, ours: float, peer: float) -> dict[str, Any]:
+    return _row(what, ours, peer, ours / peer)
 
 
 def _measured(module: str, *arguments: str) -> dict[str, Any]:

@@ -11,8 +11,9 @@ class Thresholds:
 
     Attributes:
         baseline_errors: standard errors of the paired difference by which the challenger may fall short of the best
-            baseline. One makes a tie of what chance explains: where most users have one or two reviews, popularity is
-            as good as anything.
+            baseline. 1.96 makes a tie of what lies within the difference's 95 % interval: the best of several baselines
+            is picked on the very rows that it is compared on, and where most users have one or two reviews,
+            popularity is as good as anything.
         champion_errors: the same against the champion. 0 asks for a mean that is not below the champion's: of two that
             are level the challenger is preferred, as it has learnt from newer reviews. A negative number asks the
             challenger to be better by as many errors, so that champions change rarely; a positive one lets it fall
@@ -23,7 +24,7 @@ class Thresholds:
         slice_users: users below whom a slice is not evidence enough to decide on.
     """
 
-    baseline_errors: float = 1.0
+    baseline_errors: float = 1.96
     champion_errors: float = 0.0
     coverage_floor: float = 0.9
     slice_floor: float = 0.7

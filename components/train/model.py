@@ -62,7 +62,7 @@ class Config:
     epochs: int = 2
     trial_steps: int = 500
     choice_users: int = 20_000
-    full_softmax_games: int = 8_000
+    full_softmax_games: int = 20_000
     negatives: int = 4_096
 
     @classmethod

@@ -9,7 +9,7 @@ from components.evaluate.thresholds import Thresholds
 RECENT = np.array([0.1, 0.3, 0.2, 0.2])
 POPULAR = RECENT - 0.05
 COVERAGE = {"challenger": 0.2, "popularity": 0.1}
-FEW_USERS = Thresholds(slice_users=4)
+FEW_USERS = Thresholds(baseline_errors=1.0, slice_users=4)
 
 
 def compared(challenger: Doubles, champion: Doubles | None = None, **baselines: Doubles) -> Comparison:
@@ -86,12 +86,12 @@ def test_every_rule_is_listed_whether_it_passed_or_not() -> None:
 
 def test_a_slice_with_few_users_decides_nothing_however_bad_it_is() -> None:
     slices = {"users with 1 review": compared(RECENT * 0, EASE=RECENT)}
-    verdict = decided(slices=slices, thresholds=Thresholds(slice_users=5))
+    verdict = decided(slices=slices, thresholds=Thresholds(baseline_errors=1.0, slice_users=5))
     assert verdict.promote
     assert verdict.reasons[-1] == (
         "NDCG@10 of users with 1 review is 0.0000 (4 of at least 5 users): not enough evidence."
     )
-    assert not decided(slices=slices, thresholds=Thresholds(slice_users=4)).promote
+    assert not decided(slices=slices, thresholds=Thresholds(baseline_errors=1.0, slice_users=4)).promote
 
 
 def test_a_slice_without_users_decides_nothing_even_if_none_are_asked_for() -> None:
@@ -103,11 +103,11 @@ def test_equal_is_enough() -> None:
     assert decided(RECENT, champion=RECENT, coverage={"challenger": 0.9 * 0.1, "popularity": 0.1}).promote
 
 
-def test_a_shortfall_within_one_standard_error_of_the_difference_is_a_tie_with_a_baseline() -> None:
-    differences = np.array([0.1, -0.1, 0.1, -0.1])  # standard error 0.0577
-    assert decided(RECENT + differences - 0.05).promote
-    assert not decided(RECENT + differences - 0.06).promote
-    assert decided(RECENT + differences - 0.06, thresholds=Thresholds(baseline_errors=1.1)).promote
+def test_a_shortfall_within_the_interval_of_the_difference_is_a_tie_with_a_baseline() -> None:
+    differences = np.array([0.1, -0.1, 0.1, -0.1])  # standard error 0.0577, 1.96 of them 0.1132
+    assert decided(RECENT + differences - 0.113, thresholds=Thresholds()).promote
+    assert not decided(RECENT + differences - 0.114, thresholds=Thresholds()).promote
+    assert not decided(RECENT + differences - 0.06, thresholds=Thresholds(baseline_errors=1.0)).promote
 
 
 def test_against_the_champion_no_chance_is_granted_unless_the_thresholds_do() -> None:

@@ -1,9 +1,11 @@
 from datetime import date, timedelta
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from components.shared import interactions
 from components.shared.interactions import UNDATED, cutoff_day, load_interactions, split_by_time
 from tests.snapshots import write_snapshot_of
 
@@ -17,6 +19,24 @@ reviews = st.lists(
     min_size=1,
     max_size=30,
 )
+
+
+@given(reviews, st.integers(1, 12))
+def test_reviews_are_ordered_by_user_day_and_number_however_many_are_sorted_at_a_time(
+    tmp_path_factory, rows, at_a_time
+):
+    snapshot = write_snapshot_of(tmp_path_factory.mktemp("snapshot"), rows)
+    latest = {}
+    for number, (user, game, day) in enumerate(rows):
+        key = (day is not None, day or EPOCH, number)
+        if user is not None and latest.get((user, game), key) <= key:
+            latest[user, game] = key
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(interactions, "SORTED_AT_A_TIME", at_a_time)
+        loaded = load_interactions(snapshot)
+    expected = sorted((user, *key, game) for (user, game), key in latest.items())
+    assert loaded.users.tolist() == [row[0] for row in expected]
+    assert loaded.games.tolist() == [row[-1] for row in expected]
 
 
 @given(reviews)
