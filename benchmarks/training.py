@@ -86,10 +86,11 @@ def _compared(what: str, ours: float, peer: float) -> dict[str, Any]:
     return _row(what, ours, peer, ours / peer)
 
 
-def _measured(module: str, *arguments: str) -> dict[str, Any]:
+def measured(module: str, *arguments: str) -> dict[str, Any]:
+    """What a module measures in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "record.json"
-        subprocess.run([sys.executable, "-m", module, str(path), *arguments], check=True)
+        subprocess.run([sys.executable, "-m", module, *arguments, str(path)], check=True)
         record: dict[str, Any] = json.loads(path.read_text())
         return record
 
@@ -103,11 +104,11 @@ def main() -> None:
     sides = []
     for side in (TUTORIAL, OURS):
         print(f"[benchmark] {side}", flush=True)
-        sides.append(Side.read(_measured("benchmarks.learning_curves", side, *SIZE)))
+        sides.append(Side.read(measured("benchmarks.learning_curves", side, *SIZE)))
     tutorial, ours = sides
     record = results(ours, tutorial)
     print(f"[benchmark] training on {LARGE_SHOP}", flush=True)
-    record += scale_result(**_measured("benchmarks.scale"))
+    record += scale_result(**measured("benchmarks.scale"))
     (options.output / "training.json").write_text(json.dumps(record, indent=2) + "\n")
     print(f"[benchmark] recall@100 of popularity: {ours.popularity:.4f}")
     for row in record:

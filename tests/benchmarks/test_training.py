@@ -9,7 +9,7 @@ import pytest
 from benchmarks.generated import Size, generate, write_generated
 from benchmarks.learning_curves import Point, Task, ours, popularity, tutorial
 from benchmarks.scale import train_on
-from benchmarks.training import PEER, Side, results, scale_result
+from benchmarks.training import PEER, Side, measured, results, scale_result
 from components.shared.interactions import load_interactions
 from components.train.model import Config
 
@@ -82,6 +82,14 @@ def test_a_side_is_read_from_what_its_process_wrote(task: Task) -> None:
     read = Side.read(curve.record() | {"popularity": 0.1})
     assert read.points == curve.points
     assert read.examples_per_second > 0
+
+
+@pytest.mark.parametrize("which", ["ours", "tutorial"])
+def test_each_side_is_measured_in_a_process_of_its_own(which: str) -> None:
+    small = ["--interactions", "3000", "--users", "300", "--games", "80"]
+    read = Side.read(measured("benchmarks.learning_curves", which, *small))
+    assert read.peak_mb > 100
+    assert 0 < read.popularity < read.best.recall * 2
 
 
 def test_the_large_shop_may_take_four_gigabytes() -> None:
