@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.generated import Size, generate
+from benchmarks.training import OURS, TUTORIAL, Point
 from benchmarks.tutorial import BATCH, TutorialModel, pairs
 from components.evaluate.baselines import StaticRanking
 from components.evaluate.holdout import HeldOut, hold_out
@@ -39,7 +40,6 @@ from components.train.fitting import Trainer
 from components.train.model import Config
 from components.train.workers import workers
 
-OURS, TUTORIAL = "ours", "tutorial"
 SEED = 0
 SCALE = 4.0
 METRIC = Recall(100)
@@ -78,15 +78,6 @@ class Task:
     def recall(self, ranker: Ranker) -> float:
         """The mean over users."""
         return float(measure(ranker, self.held_out, (METRIC,))[METRIC.name].mean())
-
-
-@dataclass(frozen=True)
-class Point:
-    """What was reached after a time of training: seconds from having the reviews in memory, interactions seen."""
-
-    seconds: float
-    interactions: int
-    recall: float
 
 
 @dataclass

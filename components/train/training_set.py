@@ -7,11 +7,10 @@ the memory is that of one window whatever the number of users; where one window 
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import weakref
 from dataclasses import dataclass
-from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -60,16 +59,16 @@ class Examples:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """A file in a folder of its own, which is gone when this object is.
+    """A file without a name, which is gone when this object is, or the process, however it ends.
 
     Attributes:
-        path: the file's.
+        file: open for reading.
         users: how many it holds.
         groups: how many row groups; a multiple of the windows.
         windows: how many make up an epoch.
     """
 
-    path: Path
+    file: IO[bytes]
     users: int
     groups: int
     windows: int
@@ -89,10 +88,10 @@ class TrainingSet:
         learnt_from = np.flatnonzero(learns)
         windows = min(len(learnt_from), -(-int(lengths[learnt_from].sum()) // WINDOW_INTERACTIONS))
         groups = windows * max(1, -(-len(learnt_from) // (windows * GROUP_USERS)))
-        folder = Path(tempfile.mkdtemp(prefix="steam-recsys-training-"))
-        training_set = cls(folder / "examples.parquet", len(learnt_from), groups, windows)
-        weakref.finalize(training_set, shutil.rmtree, folder, ignore_errors=True)
-        with pq.ParquetWriter(training_set.path, SCHEMA, use_dictionary=False, write_statistics=False) as file:
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - it stays open
+        training_set = cls(file, len(learnt_from), groups, windows)
+        weakref.finalize(training_set, file.close)
+        with pq.ParquetWriter(file, SCHEMA, use_dictionary=False, write_statistics=False) as writer:
             for users in np.array_split(learnt_from, groups):
                 rows = slice(starts[users[0]], starts[users[-1]] + lengths[users[-1]])
                 mine = np.repeat(*(array[users[0] : users[-1] + 1] for array in (learns, lengths)))
@@ -103,7 +102,7 @@ class TrainingSet:
                     interactions.recommended[rows][mine],
                 )
                 table = [pa.array(interactions.users[starts[users]]), *(_lists(offsets, column) for column in columns)]
-                file.write_table(pa.table(table, SCHEMA), row_group_size=len(users))
+                writer.write_table(pa.table(table, SCHEMA), row_group_size=len(users))
         return training_set
 
     def window(self, number: int, dealing: np.random.Generator) -> Examples:
@@ -113,8 +112,8 @@ class TrainingSet:
 
     def read(self, groups: Longs | None = None) -> Examples:
         """The users in some of the row groups; all of them, at once, where none are named."""
-        with pq.ParquetFile(self.path, memory_map=True) as file:
-            table = file.read() if groups is None else file.read_row_groups(groups.tolist())
+        reader = pq.ParquetFile(self.file)
+        table = reader.read() if groups is None else reader.read_row_groups(groups.tolist())
         lists = {name: table[name].combine_chunks() for name in SCHEMA.names[1:]}
         games, periods, recommended = (column.values.to_numpy(zero_copy_only=False) for column in lists.values())
         offsets = lists["games"].offsets.to_numpy().astype(np.int64)

@@ -1,6 +1,8 @@
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -127,9 +129,11 @@ def test_what_is_written_is_read(seed: int, users: int) -> None:
     ]
 
 
-def test_the_file_is_gone_when_nobody_reads_it_any_more() -> None:
+def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     written = TrainingSet.write(shop(0), np.zeros(len(shop(0)), np.int32), CATALOGUE.ids)
-    folder = written.path.parent
-    assert written.path.is_file()
+    assert len(written.read().histories) == written.users
+    assert not any(tmp_path.iterdir())  # not even by a process that is killed
+    file = written.file
     del written
-    assert not folder.exists()
+    assert file.closed
