@@ -27,8 +27,7 @@ from components.predict.online import OnlineRecommender
 from components.predict.query import HistoryWeights
 from components.predict.recommender import Recommender, Towers
 from components.shared.games import Games
-from components.shared.interactions import Floats, Ints
-from components.shared.popularity import Doubles
+from components.shared.interactions import Doubles, Floats, Ints
 from components.train.serving import RECOMMENDED_GAMES, ServingModel
 
 GAMES, DIMENSIONS, LINKS = 100_000, 64, 100

@@ -20,7 +20,7 @@ from components.extract.snapshot import write_snapshot
 from components.ingest.ingestion import ingest
 from components.shared.errors import UserError
 from components.shared.games import COLUMNS, Games
-from components.shared.interactions import UNDATED, Interactions, cutoff_day
+from components.shared.interactions import UNDATED, Interactions, cutoff_day, day_of
 from components.shared.snapshot import Snapshot
 from demo.postgres import EmbeddedPostgres
 
@@ -28,7 +28,7 @@ DATABASE = "BENCHMARK_DATABASE_URL"
 SEED = 42
 VALIDATION_SEED = 7
 HELD_OUT_SHARE = 0.2
-STEAM_CUTOFF = (date(2015, 10, 4) - date(1970, 1, 1)).days
+STEAM_CUTOFF = day_of(date(2015, 10, 4))
 VALIDATION_SHARE = 0.1
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.shared.interactions import Bools, Interactions, Ints
+from components.shared.interactions import Bools, Interactions, Ints, day_of
 from components.shared.schemas import TABLES
 from components.shared.snapshot import File, Manifest, Snapshot
 
@@ -33,7 +33,7 @@ SPREAD = 1.0
 REPEATS = 1.3
 """Games drawn for each that is kept at the end: a user has each game once."""
 
-FIRST_DAY = (date(2020, 1, 1) - date(1970, 1, 1)).days
+FIRST_DAY = day_of(date(2020, 1, 1))
 DAYS = 5 * 365
 LIKED = 0.9
 GAMES_A_STUDIO = 20

@@ -17,9 +17,10 @@ from benchmarks.tutorial import TutorialRanking
 from components.evaluate.baselines import tuned_baselines
 from components.evaluate.holdout import hold_out
 from components.evaluate.intervals import Interval, intervals
-from components.evaluate.metrics import NDCG, Doubles, Recall, measure
+from components.evaluate.metrics import NDCG, Recall, measure
 from components.evaluate.ranking import ModelRanking, Ranker
 from components.shared.errors import UserError
+from components.shared.interactions import Doubles
 from components.shared.popularity import popularity_as_of
 from components.train.fitting import Trainer
 from components.train.learning import learn

@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.generated import Size, write_generated
 
 SIZE = Size(interactions=10_000_000, users=2_000_000, games=50_000)
-LARGE_SHOP = "10,000,000 interactions, 2,000,000 users and 50,000 games"
+LARGE_SHOP = f"{SIZE.interactions:,} interactions, {SIZE.users:,} users and {SIZE.games:,} games"
 SEED = 0
 
 

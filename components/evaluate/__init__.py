@@ -1,1 +1,1 @@
-"""Evaluation on held-out time beside baselines and champion, the gate, and promotion; NumPy only."""
+"""Evaluation on held-out time beside baselines and champion, the gate, and promotion; without TensorFlow."""

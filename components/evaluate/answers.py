@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.evaluate.holdout import HeldOut, relevant_at
-from components.evaluate.metrics import Doubles, Metric
+from components.evaluate.holdout import HeldOut
+from components.evaluate.metrics import Metric, measure_ranked
 from components.evaluate.ranking import Ranker
-from components.shared.interactions import Bools, Ints, Longs
+from components.shared.interactions import Bools, Doubles, Ints, Longs
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,4 @@ class Answers:
 
     def measured(self, metrics: Sequence[Metric]) -> dict[str, dict[str, Doubles]]:
         """By ranking, then by the metric's name: a figure for each user, float64 [B]."""
-        return {name: self._figures(ranked, metrics) for name, ranked in self.ranked.items()}
-
-    def _figures(self, ranked: Ints, metrics: Sequence[Metric]) -> dict[str, Doubles]:
-        hits = relevant_at(ranked, self.held_out.relevant)
-        return {metric.name: metric.per_user(hits, self.held_out.relevant.lengths) for metric in metrics}
+        return {name: measure_ranked(of, self.held_out.relevant, metrics) for name, of in self.ranked.items()}

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.evaluate.metrics import Doubles
-from components.shared.interactions import Ints
+from components.shared.interactions import Doubles, Ints
 
 
 @dataclass(frozen=True)

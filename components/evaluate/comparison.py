@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.evaluate.intervals import Interval, resampled_means
-from components.evaluate.metrics import Doubles
+from components.shared.interactions import Doubles
 
 CHALLENGER, CHAMPION, POPULARITY = "challenger", "champion", "popularity"
 """Names of rankings; the other ones are further baselines."""

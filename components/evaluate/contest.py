@@ -11,13 +11,13 @@ from typing import Any
 
 from components.evaluate.baselines import tuned_baselines
 from components.evaluate.comparison import CHALLENGER, CHAMPION
-from components.evaluate.holdout import HeldOut, hold_out
+from components.evaluate.holdout import Future, HeldOut
 from components.evaluate.protocols import snapshot_by_time
 from components.evaluate.ranking import ModelRanking, Ranker
 from components.predict.recommender import Recommender
 from components.shared.errors import UserError
 from components.shared.games import COLUMNS, Games
-from components.shared.interactions import Interactions, cutoff_day, load_interactions, split_by_time
+from components.shared.interactions import Interactions, cutoff_day, day_of, load_interactions, split_by_time
 from components.shared.model_store import DESCRIPTION, current_champion, evaluated_part, stored_model
 from components.shared.popularity import recent_popularity
 from components.shared.snapshot import Snapshot
@@ -33,8 +33,7 @@ class Contest:
         snapshot_id: the snapshot's.
         cutoff: the ISO date on which the held-out period begins.
         past: everything that may be known.
-        future: what comes after it.
-        held_out: what of that is asked for: users with a history, at least one, and games that were known.
+        future: what comes after it, with at least one user to be asked for.
         games: the catalogue.
         names: the games', in the same order.
         challenger: its ranking.
@@ -48,8 +47,7 @@ class Contest:
     snapshot_id: str
     cutoff: str
     past: Interactions
-    future: Interactions
-    held_out: HeldOut
+    future: Future
     games: Games
     names: list[str]
     challenger: ModelRanking
@@ -58,9 +56,14 @@ class Contest:
     described: Mapping[str, Any]
 
     @property
+    def held_out(self) -> HeldOut:
+        """What is asked for: users with a history, and games that were known."""
+        return self.future.returning
+
+    @property
     def day(self) -> int:
         """The cutoff in days since 1970-01-01."""
-        return day_of(self.cutoff)
+        return day_of(date.fromisoformat(self.cutoff))
 
     @classmethod
     def of(cls, snapshot: str | Path, model: str | Path, store: str) -> Contest:
@@ -77,13 +80,13 @@ class Contest:
         described = json.loads((Path(model) / DESCRIPTION).read_text())
         pointer, champion, champions_cutoff = _champion(store)
         cutoff = max(described["cutoff"], champions_cutoff)
-        day = day_of(cutoff)
+        day = day_of(date.fromisoformat(cutoff))
         past = load_interactions(opened, before=day)
-        future = split_by_time(load_interactions(opened), day)[1]
+        after = split_by_time(load_interactions(opened), day)[1]
         table = opened.table("games", ["name", *COLUMNS]).sort_by("game_id")
         games = Games.of(table)
-        held_out = hold_out(past, future, games.ids)
-        if not len(held_out):
+        future = Future.of(past, after, games.ids)
+        if not len(future.returning):
             raise UserError(
                 f"No user of the snapshot {snapshot} has a review before {cutoff} and one of another known game from "
                 f"then on, so nothing can be evaluated: ingest more reviews."
@@ -103,7 +106,6 @@ class Contest:
             cutoff=cutoff,
             past=past,
             future=future,
-            held_out=held_out,
             games=games,
             names=table["name"].to_pylist(),
             challenger=ranking,
@@ -111,11 +113,6 @@ class Contest:
             settings={baseline.name: baseline.settings for baseline in baselines},
             described=described,
         )
-
-
-def day_of(iso: str) -> int:
-    """An ISO date in days since 1970-01-01."""
-    return (date.fromisoformat(iso) - date(1970, 1, 1)).days
 
 
 def _champion(store: str) -> tuple[str | None, Recommender | None, str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from components.evaluate.contest import Contest
-from components.evaluate.holdout import HeldOut, hold_out_newcomers
+from components.evaluate.holdout import HeldOut
 from components.evaluate.slices import NO_REVIEW, by_length
 
 USERS = 10
@@ -40,7 +40,7 @@ class Example:
 def examples(contest: Contest) -> tuple[Example, ...]:
     """Ten users, in turn one of each length of history, the longest first, as far as there are such; by a seed."""
     held_out = contest.held_out
-    groups = [(NO_REVIEW, hold_out_newcomers(contest.past, contest.future, contest.games.ids))]
+    groups = [(NO_REVIEW, contest.future.newcomers)]
     groups += [(name, held_out.take(rows)) for name, rows in by_length(held_out).items()]
     random = np.random.default_rng(SEED)
     drawn = [

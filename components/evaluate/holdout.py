@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -56,24 +57,11 @@ def hold_out(past: Interactions, future: Interactions, game_ids: Ints) -> HeldOu
     A game is relevant to whoever recommends it; a review that does not is part of the history only. Users without a
     history are left out, and games that nobody had reviewed before the cutoff, which may not have been on sale.
     """
-    asked = _Future.of(past, future, game_ids)
-    return asked.where(asked.with_history & asked.known)
-
-
-def hold_out_newcomers(past: Interactions, future: Interactions, game_ids: Ints) -> HeldOut:
-    """The same for users without a history: all get the same answer, that of an empty one."""
-    asked = _Future.of(past, future, game_ids)
-    return asked.where(~asked.with_history & asked.known)
-
-
-def hold_out_unreviewed(past: Interactions, future: Interactions, game_ids: Ints) -> HeldOut:
-    """The same for games that nobody had reviewed before the cutoff, which only what is known of them can place."""
-    asked = _Future.of(past, future, game_ids)
-    return asked.where(asked.with_history & ~asked.known)
+    return Future.of(past, future, game_ids).returning
 
 
 @dataclass(frozen=True)
-class _Future:
+class Future:
     """Held-out interactions that recommend a game which is new to the user, and what was known before them.
 
     Attributes:
@@ -91,7 +79,8 @@ class _Future:
     game_ids: Ints
 
     @classmethod
-    def of(cls, past: Interactions, future: Interactions, game_ids: Ints) -> _Future:
+    def of(cls, past: Interactions, future: Interactions, game_ids: Ints) -> Future:
+        """Look up what was known; the arguments are those of `hold_out`."""
         future = future.where(future.recommended)
         history = Histories.of(past, game_ids)
         reviewed = np.zeros(len(game_ids), dtype=bool)
@@ -101,8 +90,22 @@ class _Future:
         new = ~np.isin(_pairs(rows, games, len(game_ids)), _pairs(*_flat(history), len(game_ids)))
         return cls(future.where(new), history, rows[new] >= 0, reviewed[games[new]], game_ids)
 
-    def where(self, asked: Bools) -> HeldOut:
-        """What is held out of the users of some of the interactions, and of these games."""
+    @cached_property
+    def returning(self) -> HeldOut:
+        """Users with a history, and games that were known: what `hold_out` asks for."""
+        return self._held_out(self.with_history & self.known)
+
+    @cached_property
+    def newcomers(self) -> HeldOut:
+        """Users without a history, who all get the same answer, that of an empty one."""
+        return self._held_out(~self.with_history & self.known)
+
+    @cached_property
+    def unreviewed(self) -> HeldOut:
+        """Games that nobody had reviewed before the cutoff, which only what is known of them can place."""
+        return self._held_out(self.with_history & ~self.known)
+
+    def _held_out(self, asked: Bools) -> HeldOut:
         relevant = Histories.of(self.interactions.where(asked), self.game_ids)
         return HeldOut(_histories_of(relevant.users, self.history), relevant, int((~asked).sum()))
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from components.evaluate.metrics import Doubles
+from components.shared.interactions import Doubles
 
 Key = TypeVar("Key", bound=Hashable)
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from components.evaluate.holdout import HeldOut, relevant_at
 from components.evaluate.ranking import Ranker
-
-Bools = npt.NDArray[np.bool_]
-Doubles = npt.NDArray[np.float64]
-Longs = npt.NDArray[np.int64]
+from components.shared.histories import Histories
+from components.shared.interactions import Bools, Doubles, Ints, Longs
 
 
 class Metric(Protocol):
@@ -141,5 +139,10 @@ class HitRate:
 def measure(ranker: Ranker, held_out: HeldOut, metrics: tuple[Metric, ...]) -> dict[str, Doubles]:
     """A ranking of all games, measured: float64 [B], a figure for each user, by the metric's name."""
     ranked = ranker.rank(held_out.history, max(metric.k for metric in metrics))
-    hits = relevant_at(ranked, held_out.relevant)
-    return {metric.name: metric.per_user(hits, held_out.relevant.lengths) for metric in metrics}
+    return measure_ranked(ranked, held_out.relevant, metrics)
+
+
+def measure_ranked(ranked: Ints, relevant: Histories, metrics: Sequence[Metric]) -> dict[str, Doubles]:
+    """The same of the best games as positions, int32 [B, k], -1 for places that are left empty."""
+    hits = relevant_at(ranked, relevant)
+    return {metric.name: metric.per_user(hits, relevant.lengths) for metric in metrics}

@@ -8,13 +8,10 @@ from typing import Protocol
 
 import numpy as np
 
-from components.predict.catalogue import Catalogue
+from components.predict.catalogue import BLOCK_SCORES, Catalogue
 from components.predict.ranking import top_k
 from components.shared.histories import Histories
 from components.shared.interactions import Floats, Ints
-
-BLOCK_SCORES = 1 << 24
-"""Scores held at a time."""
 
 
 class Ranker(Protocol):

@@ -13,7 +13,7 @@ from components.evaluate.answers import Answers
 from components.evaluate.comparison import CHALLENGER, CHAMPION, Comparison
 from components.evaluate.contest import Contest
 from components.evaluate.gate import METRIC
-from components.evaluate.holdout import HeldOut, hold_out_newcomers, hold_out_unreviewed
+from components.evaluate.holdout import HeldOut
 from components.evaluate.metrics import Metric, Recall
 from components.shared.games import Attributes, Games
 from components.shared.histories import positions_of
@@ -83,13 +83,12 @@ def slices(contest: Contest, answers: Answers, best: str) -> tuple[Slice, ...]:
 
 
 def _parts(contest: Contest, answers: Answers) -> Iterator[tuple[str, str, Answers]]:
-    asked = contest.past, contest.future, contest.games.ids
-    yield HISTORY, NO_REVIEW, Answers.of(hold_out_newcomers(*asked), contest.rankers, K)
+    yield HISTORY, NO_REVIEW, Answers.of(contest.future.newcomers, contest.rankers, K)
     for name, rows in by_length(answers.held_out).items():
         yield HISTORY, name, answers.take(rows)
     new = first_reviewed(contest.past, contest.games) >= contest.day - NEW_DAYS
     yield NEW_GAMES, f"first reviewed in the {NEW_DAYS} days before", answers.only(new)
-    yield NEW_GAMES, "not reviewed before", Answers.of(hold_out_unreviewed(*asked), contest.rankers, K)
+    yield NEW_GAMES, "not reviewed before", Answers.of(contest.future.unreviewed, contest.rankers, K)
     for genre, members in largest_genres(answers, contest.games).items():
         yield GENRE, genre, answers.only(members)
 

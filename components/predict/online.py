@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from components.predict.catalogue import Catalogue
+from components.predict.query import MOST_HOURS
 from components.predict.recommender import Recommender
 from components.shared.errors import UserError
 from components.shared.histories import Histories
@@ -21,9 +22,6 @@ from components.shared.interactions import Ints
 
 ITEMS = "items.npz"
 """The file of a model's folder with the vectors and the popularity of the games of its vocabulary."""
-
-MOST_HOURS = 1e6
-"""More than a century of play is no number of hours."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 from dataclasses import asdict, dataclass
-from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from components.shared.code import code_version
 from components.shared.console import log
 from components.shared.errors import UserError
 from components.shared.games import COLUMNS
-from components.shared.interactions import UNDATED, load_interactions
+from components.shared.interactions import UNDATED, date_of, load_interactions
 from components.shared.model_store import champion
 from components.shared.popularity import popularity, recent_popularity
 from components.shared.predictions import CATALOGUE_FILE, POPULAR_FILE, predictions_uri
@@ -84,7 +83,7 @@ def plan_predictions(snapshot: str | Path, store: str, users_per_shard: int) -> 
         version=_version(as_of, model_version, opened.manifest.snapshot_id, users_per_shard),
         model_version=model_version,
         snapshot_id=opened.manifest.snapshot_id,
-        as_of=(date(1970, 1, 1) + timedelta(days=as_of)).isoformat(),
+        as_of=date_of(as_of).isoformat(),
         shards=_shards(opened, users_per_shard),
     )
     recent = recent_popularity(interactions, game_ids, as_of)
@@ -104,7 +103,7 @@ def _shards(snapshot: Snapshot, users_per_shard: int) -> list[tuple[int, int]]:
 
 def _version(as_of: int, model_version: str, snapshot_id: str, users_per_shard: int) -> str:
     made_from = f"{model_version} {snapshot_id} {code_version()} {users_per_shard}"
-    newest = date(1970, 1, 1) + timedelta(days=max(as_of - 1, 0))
+    newest = date_of(max(as_of - 1, 0))
     return f"{newest:%Y%m%d}-{hashlib.sha256(made_from.encode()).hexdigest()[:8]}"
 
 

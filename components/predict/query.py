@@ -13,6 +13,10 @@ USUAL_HOURS = 20.0
 """Hours at which, as where they are unknown, they neither add nor take away."""
 
 
+MOST_HOURS = 1e6
+"""More than a century of play is no number of hours; what cannot be one counts as unknown."""
+
+
 @dataclass(frozen=True)
 class HistoryWeights:
     """What a game counts in its user's history; the defaults count all alike. Chosen in training, on validation rows.
@@ -36,7 +40,8 @@ class HistoryWeights:
         lengths = history.lengths
         weights = np.where(history.recommended, 1.0, self.disliked)
         if self.hours:
-            hours = np.where(np.isnan(history.hours), USUAL_HOURS, history.hours)
+            can_be = (history.hours >= 0) & (history.hours <= MOST_HOURS)  # False for NaN
+            hours = np.where(can_be, history.hours, USUAL_HOURS)
             weights *= ((1 + hours) / (1 + USUAL_HOURS)) ** self.hours
         if self.recency:
             later = np.repeat(history.offsets[1:], lengths) - 1 - np.arange(len(weights))

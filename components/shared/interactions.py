@@ -17,6 +17,8 @@ from components.shared.snapshot import Snapshot
 UNDATED = np.iinfo(np.int32).min
 """The day of an interaction that cannot be placed in time."""
 
+EPOCH = date(1970, 1, 1)
+
 SORTED_AT_A_TIME = 1 << 20
 
 COLUMNS: dict[str, type] = {
@@ -26,6 +28,7 @@ COLUMNS: dict[str, type] = {
 """The columns of the reviews that are read, in the order of the fields of `Interactions`, and how they are held."""
 
 Bools = npt.NDArray[np.bool_]
+Doubles = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
 Longs = npt.NDArray[np.int64]
@@ -62,6 +65,16 @@ class Interactions:
         return np.not_equal(self.days, UNDATED)
 
 
+def day_of(when: date) -> int:
+    """A date in days since 1970-01-01."""
+    return (when - EPOCH).days
+
+
+def date_of(day: int) -> date:
+    """The opposite of `day_of`."""
+    return EPOCH + timedelta(days=day)
+
+
 def load_interactions(
     snapshot: Snapshot, *, users: tuple[int, int] | None = None, before: int | None = None
 ) -> Interactions:
@@ -82,7 +95,7 @@ def load_interactions(
     if users is not None:
         wanted = (pc.field("user_id") >= users[0]) & (pc.field("user_id") <= users[1])
     if before is not None:
-        wanted &= pc.field("reviewed_on") < date(1970, 1, 1) + timedelta(days=before)
+        wanted &= pc.field("reviewed_on") < date_of(before)
     batches = snapshot.dataset("reviews").to_batches(
         columns=list(COLUMNS), filter=wanted, batch_readahead=1, fragment_readahead=1
     )

@@ -4,15 +4,12 @@ Whoever does not recommend a game adds nothing to its popularity.
 """
 
 import numpy as np
-import numpy.typing as npt
 
 from components.shared.histories import positions_of
-from components.shared.interactions import UNDATED, Interactions, Ints
+from components.shared.interactions import UNDATED, Doubles, Interactions, Ints
 
 DECAY_DAYS = 120.0
 """Days after which a review counts 1/e."""
-
-Doubles = npt.NDArray[np.float64]
 
 
 def recent_popularity(

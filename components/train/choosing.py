@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 
 from components.evaluate.ease import MAX_GAMES, REGULARISATIONS, cooccurrences, ease
 from components.evaluate.intervals import standard_error
-from components.evaluate.metrics import Doubles
 from components.predict.links import Links
 from components.predict.query import HistoryWeights
 from components.predict.recommender import Recommender, Towers
 from components.shared.console import progress
-from components.shared.histories import Histories
+from components.shared.interactions import Doubles, Floats
 from components.train.corpus import Corpus
 from components.train.fitting import Trainer
 from components.train.model import Config
@@ -96,8 +95,7 @@ def choose(corpus: Corpus, quality: Quality, config: Config, trainer: Trainer) -
         best = candidate
     if best.config.scale > config.scale:
         best = max(best, tried(1.5 * best.config.scale), key=lambda found: found.mean)
-    positives = corpus.histories.recommended_only()
-    best = _refined(best, _with_links(best, positives, quality), "links")
+    best = _refined(best, _with_links(best, corpus, quality), "links")
     for kind, values in (("recency", RECENCIES), ("hours", HOURS), ("disliked", DISLIKED)):
         best = _refined(best, _with_weights(best, kind, values, quality), kind)
     return Choice(best.config, best.mean, tuple(trials))
@@ -112,10 +110,10 @@ def _refined(best: _Tried, candidates: Iterator[_Tried], kind: str) -> _Tried:
     return kept
 
 
-def _with_links(best: _Tried, positives: Histories, quality: Quality) -> Iterator[_Tried]:
-    if len(best.recommender.game_ids) > MAX_GAMES:
+def _with_links(best: _Tried, corpus: Corpus, quality: Quality) -> Iterator[_Tried]:
+    if len(corpus.games) > MAX_GAMES:
         return
-    counts = cooccurrences(positives, len(best.recommender.game_ids))
+    counts = _cooccurrences(corpus)
     for regularisation in REGULARISATIONS:
         links = Links.strongest(ease(counts, regularisation), best.config.links_per_game)
         for weight in LINK_WEIGHTS:
@@ -142,5 +140,9 @@ def links_of(corpus: Corpus, config: Config) -> Links:
     n_games = len(corpus.games)
     if n_games > MAX_GAMES or not config.link_weight:
         return Links.none(n_games)
-    weights = ease(cooccurrences(corpus.histories.recommended_only(), n_games), config.link_regularisation)
+    weights = ease(_cooccurrences(corpus), config.link_regularisation)
     return Links.strongest(weights, config.links_per_game).times(config.link_weight)
+
+
+def _cooccurrences(corpus: Corpus) -> Floats:
+    return cooccurrences(corpus.histories.recommended_only(), len(corpus.games))

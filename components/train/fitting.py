@@ -61,8 +61,9 @@ class Trainer:
         tf.keras.utils.set_random_seed(self.seed)
         with self.workers.strategy.scope():
             model = _model(corpus, config, steps)
-            for table, array in zip(model.tables, vars(start).values() if start else (), strict=False):
-                table.assign(array)
+            if start:
+                for table, array in zip(model.tables, vars(start).values(), strict=True):
+                    table.assign(array)
         checkpoints = self.checkpoints if self.workers.chief else None
         progress = _Progress(name, model, steps, checkpoints)
         if self.checkpoints and (saved := self.checkpoints.read(name)) and not progress.restored(saved):

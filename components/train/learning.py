@@ -8,13 +8,13 @@ import numpy as np
 
 from components.evaluate.gate import METRIC
 from components.evaluate.holdout import HeldOut, hold_out
-from components.evaluate.metrics import Doubles, measure
+from components.evaluate.metrics import measure
 from components.evaluate.protocols import Split
 from components.evaluate.ranking import ModelRanking
 from components.predict.recommender import Recommender
 from components.shared.console import log
 from components.shared.games import Games
-from components.shared.interactions import Interactions
+from components.shared.interactions import Doubles, Interactions
 from components.shared.popularity import popularity_as_of
 from components.train.choosing import Choice, choose, links_of, recommender
 from components.train.corpus import Corpus

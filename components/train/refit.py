@@ -7,14 +7,13 @@ seen.
 from __future__ import annotations
 
 import json
-from datetime import date, timedelta
 from pathlib import Path
 
 import tensorflow as tf
 
 from components.predict.recommender import Recommender
 from components.shared.games import COLUMNS, Games
-from components.shared.interactions import load_interactions
+from components.shared.interactions import date_of, load_interactions
 from components.shared.model_store import DESCRIPTION, model_version
 from components.shared.snapshot import Snapshot
 from components.train.artifact import write_model
@@ -56,13 +55,13 @@ def refit_model(snapshot: str | Path, model: str | Path, refitted: str | Path, s
     )  # fmt: skip
     crew.meet()
     if crew.chief:
-        tomorrow = int(interactions.days.max()) + 1
-        described["trained_until"] = (date(1970, 1, 1) + timedelta(days=tomorrow - 1)).isoformat()
+        newest = int(interactions.days.max())
+        described["trained_until"] = date_of(newest).isoformat()
         described |= {
             "games": len(learned.corpus.games),
             "users": learned.corpus.training_set.users,
             "parameters": sum(array.size for array in learned.recommender.arrays().values()),
         }
-        write_model(Path(refitted), learned, interactions, tomorrow, described, evaluated=Path(model))
+        write_model(Path(refitted), learned, interactions, newest + 1, described, evaluated=Path(model))
         trainer.clear()
     return version

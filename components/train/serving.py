@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from components.predict.catalogue import Catalogue
-from components.predict.query import USUAL_HOURS
+from components.predict.query import MOST_HOURS, USUAL_HOURS
 from components.shared.interactions import Ints
 from components.train.model import pooled
 
@@ -60,7 +60,7 @@ class ServingModel(tf.Module):
 
     def _weights(self, known: tf.RaggedTensor, recommended: tf.Tensor, hours: tf.Tensor) -> tf.Tensor:
         """What each game of the histories counts, float32 of the shape of `known.values`, as `HistoryWeights.of`."""
-        played = tf.where(tf.math.is_nan(hours), USUAL_HOURS, hours)
+        played = tf.where((hours >= 0) & (hours <= MOST_HOURS), hours, USUAL_HOURS)
         weights = tf.where(recommended, 1.0, self.weights.disliked)
         weights *= ((1 + played) / (1 + USUAL_HOURS)) ** self.weights.hours
         ends = tf.gather(known.row_splits[1:], known.value_rowids())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from components.shared.code import code_version
 from components.shared.console import log
 from components.shared.errors import UserError
 from components.shared.games import COLUMNS, Games
-from components.shared.interactions import Interactions, cutoff_day, load_interactions
+from components.shared.interactions import Interactions, cutoff_day, date_of, day_of, load_interactions
 from components.shared.model_store import DESCRIPTION, current_champion, evaluated_part, stored_model
 from components.shared.snapshot import Snapshot
 from components.train.artifact import write_model
@@ -101,10 +101,11 @@ def train_model(
         "steps": learned.steps,
         "losses": learned.losses,
         "snapshot_id": opened.manifest.snapshot_id,
-        "cutoff": _day(cutoff).isoformat(),
+        "cutoff": date_of(cutoff).isoformat(),
         "held_out_share": held_out_share,
         "seed": seed,
         "warm_start": warm.version if warm else None,
+        "new_rows": _new_rows(learned.recommender, warm.model) if warm else None,
         "code_version": code_version(),
         "history": [asdict(trial) for trial in choice.trials],
     }
@@ -127,11 +128,19 @@ def _warm_start(store: str, snapshot_id: str, cutoff: int) -> WarmStart | None:
         with stored_model(store, version) as folder:
             described = json.loads((folder / DESCRIPTION).read_text())
             if described["snapshot_id"] != snapshot_id:
-                if (date.fromisoformat(described["cutoff"]) - date(1970, 1, 1)).days > cutoff:
+                if day_of(date.fromisoformat(described["cutoff"])) > cutoff:
                     return None
                 return WarmStart(version, Recommender.load(evaluated_part(folder)))
             version = described.get("warm_start")
     return None
+
+
+def _new_rows(model: Recommender, champion: Recommender) -> dict[str, list[Any]]:
+    """The games and attributes that the champion did not know, and whose weights therefore started by chance."""
+    return {
+        "games": np.setdiff1d(model.game_ids, champion.game_ids).tolist(),
+        "attributes": sorted(set(model.attribute_names) - set(champion.attribute_names)),
+    }
 
 
 def _before_the_cutoff(snapshot: Snapshot, held_out_share: float) -> tuple[Interactions, int, Interactions]:
@@ -145,17 +154,17 @@ def _before_the_cutoff(snapshot: Snapshot, held_out_share: float) -> tuple[Inter
     past = load_interactions(snapshot, before=cutoff)
     if not len(past):
         raise UserError(
-            f"The snapshot {snapshot.root} holds no review before {_day(cutoff)}, where the evaluation's period "
+            f"The snapshot {snapshot.root} holds no review before {date_of(cutoff)}, where the evaluation's period "
             f"begins: ingest reviews of more than one day."
         )
     if not past.recommended.any():
         raise UserError(
-            f"No review of the snapshot {snapshot.root} before {_day(cutoff)} recommends its game, so there is nothing "
-            f"to learn to recommend: ingest reviews that do."
+            f"No review of the snapshot {snapshot.root} before {date_of(cutoff)} recommends its game, so there is "
+            f"nothing to learn to recommend: ingest reviews that do."
         )
     if len(np.unique(past.games)) < 2:
         raise UserError(
-            f"The snapshot {snapshot.root} holds reviews of one game only before {_day(cutoff)}: ingest reviews of "
+            f"The snapshot {snapshot.root} holds reviews of one game only before {date_of(cutoff)}: ingest reviews of "
             f"more games."
         )
     return interactions, cutoff, past
@@ -167,15 +176,15 @@ def _validation(snapshot: Snapshot, past: Interactions, games: Games, share: flo
     split = snapshot_by_time(snapshot, past, cutoff)
     if not split.past.recommended.any():
         raise UserError(
-            f"No review of the snapshot {snapshot.root} before {_day(cutoff)} recommends its game, which the choice of "
-            f"the model needs: ingest reviews that do."
+            f"No review of the snapshot {snapshot.root} before {date_of(cutoff)} recommends its game, which the choice "
+            f"of the model needs: ingest reviews that do."
         )
     if not len(hold_out(split.past, split.future, games.ids)):
         raise UserError(
-            f"No user of the snapshot {snapshot.root} has a review before {_day(cutoff)} and one of another known game "
-            f"from then on, which the choice of the model needs: ingest more reviews."
+            f"No user of the snapshot {snapshot.root} has a review before {date_of(cutoff)} and one of another known "
+            f"game from then on, which the choice of the model needs: ingest more reviews."
         )
-    log("train", f"the validation period begins on {_day(cutoff)}")
+    log("train", f"the validation period begins on {date_of(cutoff)}")
     return split
 
 
@@ -186,8 +195,4 @@ def _version(
         snapshot.manifest.snapshot_id, asdict(config), seed, share, warm.version if warm else None, code_version(),
     ]  # fmt: skip
     digest = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
-    return f"{_day(int(interactions.days.max())):%Y%m%d}-{digest[:8]}"
-
-
-def _day(day: int) -> date:
-    return date(1970, 1, 1) + timedelta(days=day)
+    return f"{date_of(int(interactions.days.max())):%Y%m%d}-{digest[:8]}"

@@ -8,7 +8,7 @@ import numpy as np
 from components.evaluate.baselines import StaticRanking
 from components.evaluate.comparison import CHALLENGER
 from components.evaluate.contest import Contest
-from components.evaluate.holdout import hold_out
+from components.evaluate.holdout import Future
 from components.evaluate.ranking import ModelRanking, Ranker
 from components.predict.links import Links
 from components.predict.recommender import Recommender, Towers
@@ -63,8 +63,7 @@ def contest(
         snapshot_id="snapshot",
         cutoff=CUTOFF,
         past=past,
-        future=future,
-        held_out=hold_out(past, future, ids),
+        future=Future.of(past, future, ids),
         games=Games(ids, [{f"genre {name}": 1.0 for name in (genres or {}).get(game, ())} for game in range(n_games)]),
         names=list(names) if names else [f"Game {game}" for game in range(n_games)],
         challenger=challenger,

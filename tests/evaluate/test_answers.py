@@ -3,7 +3,6 @@ import pytest
 
 from components.evaluate.answers import Answers
 from components.evaluate.baselines import StaticRanking
-from components.evaluate.holdout import hold_out_newcomers
 from components.evaluate.metrics import NDCG, Recall, measure
 from components.shared.histories import Histories
 from components.shared.interactions import Ints
@@ -54,7 +53,7 @@ class Counting(StaticRanking):
 
 def test_users_without_a_history_are_ranked_for_once() -> None:
     asked = contest(interactions(PAST), interactions(FUTURE), 4)
-    newcomers = hold_out_newcomers(asked.past, asked.future, asked.games.ids)
+    newcomers = asked.future.newcomers
     answers = Answers.of(newcomers, {"static": Counting(np.array([1, 4, 3, 2], np.float32))}, 3)
     assert Counting.asked == 1
     assert answers.ranked["static"].tolist() == [[1, 2, 3], [1, 2, 3]]

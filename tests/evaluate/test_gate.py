@@ -3,8 +3,8 @@ import pytest
 
 from components.evaluate.comparison import Comparison
 from components.evaluate.gate import FAILED, NOT_ENOUGH, PASSED, Verdict, decide
-from components.evaluate.metrics import Doubles
 from components.evaluate.thresholds import Thresholds
+from components.shared.interactions import Doubles
 
 RECENT = np.array([0.1, 0.3, 0.2, 0.2])
 POPULAR = RECENT - 0.05

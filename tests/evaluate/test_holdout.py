@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.evaluate.holdout import hold_out, hold_out_newcomers, hold_out_unreviewed, relevant_at
+from components.evaluate.holdout import Future, hold_out, relevant_at
 from components.shared.histories import Histories
 from components.shared.interactions import Interactions
 
@@ -54,8 +54,8 @@ def test_newcomers_and_unreviewed_games_are_what_is_left_out_and_no_more(
             newcomers.setdefault(user, set()).add(game)
         if user in users and game not in known:
             unreviewed.setdefault(user, set()).add(game)
-    rows = interactions(past), interactions(future), np.arange(8, dtype=np.int32)
-    first, second = hold_out_newcomers(*rows), hold_out_unreviewed(*rows)
+    rows = Future.of(interactions(past), interactions(future), np.arange(8, dtype=np.int32))
+    first, second = rows.newcomers, rows.unreviewed
     assert by_user(first.relevant) == newcomers
     assert by_user(first.history) == {user: set() for user in newcomers}
     assert by_user(second.relevant) == unreviewed

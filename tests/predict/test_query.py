@@ -80,3 +80,10 @@ def test_a_user_who_recommends_nothing_is_asked_for_by_the_opposite_or_not_at_al
     """And nothing is divided by zero."""
     found = HistoryWeights(disliked=disliked, hours=0.2, recency=1.0).of(histories([[(False, 20.0)]]))
     assert found.tolist() == [expected]
+
+
+@pytest.mark.parametrize("hours", [-1.0, -50.0, 1e9, float("inf"), float("-inf")])
+def test_what_cannot_be_hours_counts_as_unknown(hours: float) -> None:
+    weights = HistoryWeights(hours=0.4)
+    impossible, unknown = (weights.of(histories([[(True, 5.0), (True, of)]])) for of in (hours, float("nan")))
+    assert np.array_equal(impossible, unknown)

@@ -42,6 +42,7 @@ def saved(catalogue: Catalogue, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def reviews(random: np.random.Generator, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Verdicts and hours."""
     hours = np.where(random.random(shape) < 0.2, np.nan, random.lognormal(2, 1, shape)).astype(np.float32)
+    hours[random.random(shape) < 0.05] = -5.0  # which cannot be
     return random.random(shape) < 0.8, hours
 
 

@@ -153,6 +153,7 @@ def test_training_starts_from_what_was_evaluated_of_the_champion_and_the_search_
     found = starts(monkeypatch)
     train_model(snapshots[1], tmp_path / "model", store)
     assert described(tmp_path / "model")["warm_start"] == version
+    assert described(tmp_path / "model")["new_rows"] == {"games": [LATER_GAME], "attributes": []}
     assert f"warm start from {version}; new are 1 of 25 games (25)" in capsys.readouterr().out
     searched = [start for name, start in found.items() if name != "final"]
     assert len(searched) >= 2
@@ -172,6 +173,7 @@ def test_a_champion_that_learnt_from_what_is_held_out_now_is_not_started_from(
     make_champion(store, later)
     trained = train_model(snapshots[0], tmp_path / "model", store)
     assert described(tmp_path / "model")["warm_start"] is None
+    assert described(tmp_path / "model")["new_rows"] is None
     assert trained.version == Recommender.load(refitted).version  # that of a training without any champion
 
 
