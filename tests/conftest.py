@@ -9,11 +9,15 @@ from pathlib import Path
 import psycopg2
 import pytest
 from google.cloud import storage
+from hypothesis import settings
 
 import components.train  # noqa: F401 - before any test imports TensorFlow
 from components.shared.database import create_schema
 from demo.bucket import bucket_server
 from demo.postgres import EmbeddedPostgres
+
+settings.register_profile("whatever the machine", deadline=None)  # no test passes or fails by the clock
+settings.load_profile("whatever the machine")
 
 
 @pytest.fixture(scope="session")

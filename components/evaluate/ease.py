@@ -17,7 +17,7 @@ from components.shared.histories import Histories
 from components.shared.interactions import Floats
 
 MAX_GAMES = 8_000
-"""The largest catalogue: its square takes 256 MB, its inversion half a minute on two cores."""
+"""The largest catalogue: its square takes 256 MB, its inversion nine times that and half a minute on two cores."""
 
 REGULARISATIONS = (300.0, 100.0, 1000.0)
 """The λ to choose from: the larger, the more users must agree."""

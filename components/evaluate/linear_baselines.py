@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 from implicit.cpu.als import AlternatingLeastSquares
+from scipy.sparse import csr_matrix, issparse
 from threadpoolctl import threadpool_limits
 
 from components.evaluate.ease import MAX_GAMES, REGULARISATIONS, cooccurrences, ease, user_game_matrix
+from components.evaluate.neighbours import nearest_games, strongest
 from components.evaluate.ranking import Ranker, rank_by_scores
 from components.shared.histories import Histories
 from components.shared.interactions import Floats, Ints
@@ -28,18 +30,20 @@ IALS_SWEEPS = 15
 
 @dataclass(frozen=True)
 class SimilarityRanking:
-    """Scores are the sum of the weights from the history's games: `weights` is float32 [N, N]."""
+    """Scores are the sum of the weights from the history's games: `weights` is float32 [N, N], dense or sparse."""
 
-    weights: Floats
+    weights: Floats | csr_matrix
 
     def rank(self, history: Histories, k: int) -> Ints:
         """The k best games, as `Ranker.rank`."""
+        n_games = self.weights.shape[0]
 
         def scores(users: Histories) -> Floats:
-            found: Floats = user_game_matrix(users, len(self.weights)) @ self.weights
-            return found
+            found = user_game_matrix(users, n_games) @ self.weights
+            dense: Floats = found.toarray() if issparse(found) else found
+            return dense
 
-        return rank_by_scores(scores, history, len(self.weights), k)
+        return rank_by_scores(scores, history, n_games, k)
 
 
 @dataclass(frozen=True)
@@ -72,15 +76,16 @@ class Candidate:
 
 
 def linear_baselines(histories: Histories, n_games: int) -> Iterator[Candidate]:
-    """Every baseline with each of its settings; those whose games² does not fit the memory are left out."""
+    """Every baseline with each of its settings; EASE only where games² fits the memory."""
     for factors, regularisation in IALS_SETTINGS:
         settings = f"{factors} factors, regularisation {regularisation:g}"
         yield Candidate("iALS", settings, partial(_fit_ials, histories, n_games, factors, regularisation))
+    nearest = cache(partial(nearest_games, histories, n_games, max(NEIGHBOURS)))
+    for neighbours in NEIGHBOURS:
+        yield Candidate("item-kNN", f"{neighbours} neighbours", partial(_fit_knn, nearest, neighbours))
     if n_games > MAX_GAMES:
         return
     counts = cooccurrences(histories, n_games)
-    for neighbours in NEIGHBOURS:
-        yield Candidate("item-kNN", f"{neighbours} neighbours", partial(_fit_knn, counts, neighbours))
     for regularisation in REGULARISATIONS:
         yield Candidate("EASE", f"λ = {regularisation:g}", partial(_fit_ease, counts, regularisation))
 
@@ -98,12 +103,6 @@ def _fit_ease(counts: Floats, regularisation: float) -> SimilarityRanking:
     return SimilarityRanking(ease(counts, regularisation))
 
 
-def _fit_knn(counts: Floats, neighbours: int) -> SimilarityRanking:
-    """Cosine similarities of the games' users, only the nearest of each game (Sarwar et al. 2001, section 3.1)."""
-    sizes = np.sqrt(np.maximum(np.diag(counts), 1))
-    similarities: Floats = (counts / sizes / sizes[:, None]).astype(np.float32, copy=False)
-    np.fill_diagonal(similarities, 0)
-    if neighbours < len(similarities):
-        least = -np.partition(-similarities, neighbours - 1, axis=0)[neighbours - 1]
-        similarities[similarities < least] = 0
-    return SimilarityRanking(similarities)
+def _fit_knn(nearest: Callable[[], csr_matrix], neighbours: int) -> SimilarityRanking:
+    """A game's score is the sum of its similarities to the history's games that are among its nearest."""
+    return SimilarityRanking(strongest(nearest(), neighbours).T.tocsr())

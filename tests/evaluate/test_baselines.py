@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from components.evaluate.baselines import Baseline, tuned_baselines
+from components.evaluate.ease import MAX_GAMES
+from components.evaluate.linear_baselines import linear_baselines
 from components.evaluate.protocols import Split, by_time
 from components.shared.histories import Histories
 from components.shared.interactions import Interactions
@@ -62,6 +64,26 @@ def test_recent_popularity_has_no_place_where_time_plays_no_part(interactions: I
     split = by_time(interactions, 105)
     made = tuned_baselines(interactions, None, Split(split.past, split.future, None), CATALOGUE)
     assert {baseline.name for baseline in made} == {"popularity", *PERSONAL}
+
+
+def test_only_ease_is_left_out_where_the_catalogues_square_does_not_fit_the_memory(interactions: Interactions) -> None:
+    large = np.arange(1, MAX_GAMES + 2, dtype=np.int32)
+    made = {
+        baseline.name: baseline for baseline in tuned_baselines(interactions, 107, by_time(interactions, 105), large)
+    }
+    assert set(made) == {"popularity", "recent popularity", "tuned recent popularity", *PERSONAL} - {"EASE"}
+    ranked = made["item-kNN"].ranker.rank(Histories.of_games([0, 2, 4]), 7)
+    assert set(ranked[0].tolist()) == {6, 8, 10, 12, 14, 16, 18}
+
+
+def test_item_knn_adds_up_the_similarities_of_the_games_that_are_among_a_candidates_nearest() -> None:
+    """Of three games, two users have the first two, one of them the third as well, and a third user that alone."""
+    histories = Histories.of_games([0, 1], [0, 1, 2], [2])
+    ranker = next(made.fit() for made in linear_baselines(histories, 4) if made.name == "item-kNN")
+    assert ranker.weights.toarray() == pytest.approx(
+        np.array([[0, 1, 0.5, 0], [1, 0, 0.5, 0], [0.5, 0.5, 0, 0], [0, 0, 0, 0]])
+    )
+    assert ranker.rank(Histories.of_games([0], [2], []), 3).tolist() == [[1, 2, 3], [0, 1, 3], [0, 1, 2]]
 
 
 def test_settings_are_the_first_ones_where_nothing_can_be_asked(interactions: Interactions) -> None:
