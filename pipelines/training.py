@@ -33,7 +33,7 @@ def training_pipeline(target: Target) -> GraphComponent:
         """1. Extract a snapshot. 2. Validate it. 3. Train. 4. Evaluate against baselines and champion. 5. If it is
         better, fit it to all reviews. 6. Promote it.
 
-        Whatever happens, the run's outcome is recorded.
+        A model that is not better is no failure: the champion stays. Whatever happens, the run's outcome is recorded.
 
         Args:
             source: reference to the URL of the shop's database.
@@ -41,7 +41,7 @@ def training_pipeline(target: Target) -> GraphComponent:
             registry: where champions are registered beside the store: nowhere, or vertex://PROJECT/LOCATION.
             seed: of everything random; equal seeds make equal models.
             baseline_errors: standard errors by which the model may fall short of the best baseline.
-            champion_errors: the same against the champion; a negative number asks for more than the champion has.
+            champion_errors: the same against the champion, and it must stay above; a negative number asks for more.
             coverage_floor: the share of popularity's coverage of the catalogue that the model must reach.
             slice_floor: the share of a baseline's NDCG@10 that the model must reach on every slice.
             slice_users: users below whom a slice decides nothing.

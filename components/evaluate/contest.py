@@ -37,7 +37,7 @@ class Contest:
         games: the catalogue.
         names: the games', in the same order.
         challenger: its ranking.
-        rankers: all rankings by name, the challenger's first and the champion's last.
+        rankers: all rankings by name, the challenger's first and the champion's last, if it is another model.
         settings: the baselines', by their names.
         described: the content of the challenger's `model.json`.
     """
@@ -71,7 +71,8 @@ class Contest:
 
         Popularity, the models' and the baselines', is as of the cutoff. Of the champion that model is taken which was
         evaluated, before it was fitted to everything; where its cutoff is the later one, that is the cutoff for all, so
-        that nothing is asked that one of them has seen.
+        that nothing is asked that one of them has seen. A challenger that is the champion itself, which a training that
+        is repeated makes again, has no champion for a rival.
 
         Raises:
             UserError: the folders hold no snapshot or no model, or no user can be asked.
@@ -97,7 +98,7 @@ class Contest:
         validation = snapshot_by_time(opened, past, cutoff_day(past, described["held_out_share"]))
         baselines = tuned_baselines(past, day, validation, games.ids)
         rankers |= {baseline.name: baseline.ranker for baseline in baselines}
-        if champion:
+        if champion and pointer != challenger.version:
             rankers[CHAMPION] = ModelRanking(champion.for_catalogue(games, recent))
         return cls(
             version=challenger.version,

@@ -9,7 +9,7 @@ from components.evaluate.catalogue_metrics import Coverage, Gini, Novelty
 from components.evaluate.comparison import Comparison
 from components.evaluate.contest import Contest
 from components.evaluate.exhibits import Exhibits
-from components.evaluate.gate import METRIC, NOT_ENOUGH, Verdict, decide
+from components.evaluate.gate import METRIC, NOT_ENOUGH, decide
 from components.evaluate.metrics import MRR, HitRate, Metric, Recall
 from components.evaluate.report import html_report
 from components.evaluate.results import Evaluation
@@ -50,7 +50,7 @@ def evaluate_model(
     contest = Contest.of(snapshot, model, store)
     answers = Answers.of(contest.held_out, contest.rankers, K)
     evaluated = _evaluated(contest, answers, thresholds)
-    _tell(evaluated.verdict)
+    _tell(evaluated)
     if report is not None:
         Path(report).parent.mkdir(parents=True, exist_ok=True)
         Path(report).write_text(html_report(evaluated, Exhibits.of(contest, answers)), encoding="utf-8")
@@ -92,10 +92,12 @@ def _catalogue(contest: Contest, answers: Answers) -> dict[str, dict[str, float]
     }
 
 
-def _tell(verdict: Verdict) -> None:
-    undecided = [rule for rule in verdict.rules if rule.outcome == NOT_ENOUGH]
-    for rule in verdict.rules:
+def _tell(evaluated: Evaluation) -> None:
+    rules = evaluated.verdict.rules
+    undecided = [rule for rule in rules if rule.outcome == NOT_ENOUGH]
+    for rule in rules:
         if rule not in undecided:
             log("evaluate", rule.sentence)
     if undecided:
         log("evaluate", f"slices with too few users to decide anything: {len(undecided)}")
+    log("evaluate", evaluated.outcome)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from components.evaluate.comparison import CHALLENGER, CHAMPION, POPULARITY, Comparison
 from components.evaluate.metrics import NDCG
@@ -25,6 +25,7 @@ class Rule:
         floor: the least that passes.
         reason: where the floor comes from, with its numbers.
         enough: whether there is enough evidence for a decision.
+        above: whether the figure must be above the floor, and the floor itself does not pass.
     """
 
     about: str
@@ -32,17 +33,26 @@ class Rule:
     floor: float
     reason: str
     enough: bool = True
+    above: bool = False
+
+    @property
+    def asked(self) -> str:
+        """What passes, in words."""
+        return f"{'more than' if self.above else 'at least'} {self.floor:.4f}"
 
     @property
     def outcome(self) -> str:
         """How it came out; a figure that is not a number fails."""
-        return NOT_ENOUGH if not self.enough else PASSED if self.figure >= self.floor else FAILED
+        if not self.enough:
+            return NOT_ENOUGH
+        passed = self.figure > self.floor if self.above else self.figure >= self.floor
+        return PASSED if passed else FAILED
 
     @property
     def sentence(self) -> str:
         """The rule and how it came out, with its numbers."""
-        least = f", at least {self.floor:.4f} is asked for" if self.enough else ""
-        return f"{self.about} is {self.figure:.4f}{least} ({self.reason}): {self.outcome}."
+        asked = f", {self.asked} is asked for" if self.enough else ""
+        return f"{self.about} is {self.figure:.4f}{asked} ({self.reason}): {self.outcome}."
 
 
 @dataclass(frozen=True)
@@ -71,11 +81,10 @@ def decide(
     Against a baseline a tie is enough. What is a tie is measured, not set: the users' figures are compared pair by
     pair, as in a paired test, and the challenger may fall short by some standard errors of the mean difference.
 
-    A champion is beaten by a mean that is not below its own, unless the thresholds ask for more or less. Of two models
-    that are level on reviews which neither has seen, the challenger has learnt from newer ones, and champions age: that
-    is what weekly training is for. A training that is repeated makes the champion itself again, of the same version and
-    with the same figures; it passes too, and promoting it leaves the pointer where it is, and completes what an
-    interrupted promotion left undone.
+    A champion is to be beaten: by a mean above its own, unless the thresholds ask for more or less. Of two that are
+    level the champion stays. Where there is none, or it is this very model, as a training that is repeated makes it
+    again, there is nobody to beat: promoting it then leaves the pointer where it is, and completes what an interrupted
+    promotion left undone.
 
     On a slice the challenger must reach a share of a baseline's figure, so that what is gained on the whole is not paid
     for by a few. Slices with few users decide nothing.
@@ -100,7 +109,8 @@ def _against_baseline(overall: Comparison, thresholds: Thresholds) -> Rule:
 
 
 def _against_champion(overall: Comparison, thresholds: Thresholds) -> Rule:
-    return _rule("NDCG@10 of all users", overall, CHAMPION, "the champion", thresholds.champion_errors)
+    rule = _rule("NDCG@10 of all users", overall, CHAMPION, "the champion", thresholds.champion_errors)
+    return replace(rule, above=True)
 
 
 def _rule(about: str, comparison: Comparison, rival: str, of: str, errors: float, share: float = 1.0) -> Rule:

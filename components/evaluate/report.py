@@ -35,7 +35,7 @@ def html_report(evaluation: Evaluation, exhibits: Exhibits) -> str:
             f"Snapshot {evaluation.snapshot_id}, reviews from {evaluation.cutoff} on held out. Every game of the "
             f"catalogue was ranked for {evaluation.users:,} users; {evaluation.left_out:,} held-out reviews by users "
             f"without a history or of games that nobody had reviewed by then are measured apart, as slices. Champion "
-            f"before: {evaluation.champion or 'none'}."
+            f"before: {'this very model' if evaluation.is_champion else evaluation.champion or 'none'}."
         ),
         section("The gate", _gate(evaluation)),
         section("Beside baselines and champion", *_overall(evaluation)),
@@ -62,7 +62,7 @@ def _gate(evaluation: Evaluation) -> str:
             MARKS[rule.outcome],
             Detailed(rule.about, rule.reason, number=False),
             rule.figure,
-            rule.floor if rule.enough else "",
+            rule.asked if rule.enough else "",
         )
         for rule in evaluation.verdict.rules
     ]

@@ -20,7 +20,7 @@ class Evaluation:
 
     Attributes:
         version: the challenger's.
-        champion: the version of the champion that it was compared with, None for none.
+        champion: the champion's version when it was evaluated, None for none.
         snapshot_id: of the snapshot whose rows were held out.
         cutoff: the ISO date on which the held-out period begins.
         left_out: held-out reviews that the headline figures do not ask for, as in `hold_out`.
@@ -43,6 +43,20 @@ class Evaluation:
     settings: dict[str, str]
     thresholds: Thresholds
     verdict: Verdict
+
+    @property
+    def is_champion(self) -> bool:
+        """Whether the challenger was the champion already, as where a training is repeated."""
+        return self.version == self.champion
+
+    @property
+    def outcome(self) -> str:
+        """What follows from the verdict, in words."""
+        if self.verdict.promote:
+            already = ": it is the champion already" if self.is_champion else ""
+            return f"model {self.version} passes the gate{already}"
+        stays = f"the champion stays {self.champion}" if self.champion else "there is no champion yet"
+        return f"model {self.version} does not pass the gate: {stays}"
 
     @property
     def users(self) -> int:

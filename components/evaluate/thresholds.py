@@ -14,10 +14,11 @@ class Thresholds:
             baseline. 1.96 makes a tie of what lies within the difference's 95 % interval: the best of several baselines
             is picked on the very rows that it is compared on, and where most users have one or two reviews,
             popularity is as good as anything.
-        champion_errors: the same against the champion. 0 asks for a mean that is not below the champion's: of two that
-            are level the challenger is preferred, as it has learnt from newer reviews. A negative number asks the
-            challenger to be better by as many errors, so that champions change rarely; a positive one lets it fall
-            short of a champion that ages, week after week, but never below the best baseline.
+        champion_errors: the same against the champion, and there the challenger must stay above: 0 asks for a mean
+            that is higher than the champion's, by however little. A negative number asks the challenger to be better
+            by more than as many errors, so that champions change rarely; a positive one lets it fall short by less
+            than as many of a champion that ages, as it has learnt from newer reviews, but never below the best
+            baseline.
         coverage_floor: the share of popularity's coverage of the catalogue that the challenger's must reach.
         slice_floor: the share of a baseline's figure that the challenger's must reach on each slice, less
             `baseline_errors` standard errors of their difference there.

@@ -98,8 +98,23 @@ def test_the_champion_is_scored_on_the_same_rows(snapshot: Path, tmp_path: Path,
     assert not worse.verdict.promote
 
 
+def test_a_model_that_is_level_with_the_champion_is_refused_in_a_sentence(
+    snapshot: Path, tmp_path: Path, store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reigning = write_model(tmp_path / "old", cutoff=day(10), towards=3, version="old")
+    evaluate_model(snapshot, reigning, store).write(tmp_path / "evaluation.json")
+    assert "[evaluate] model old passes the gate\n" in capsys.readouterr().out
+    promote(store, reigning, tmp_path / "evaluation.json")
+    level = evaluate_model(snapshot, write_model(tmp_path / "new", cutoff=day(10), towards=3), store)
+    assert [rule.above for rule in level.verdict.failures] == [True]
+    assert "[evaluate] model new does not pass the gate: the champion stays old\n" in capsys.readouterr().out
+    strict = Thresholds(coverage_floor=7.0)
+    evaluate_model(snapshot, tmp_path / "new", f"{store}/empty", thresholds=strict)
+    assert "[evaluate] model new does not pass the gate: there is no champion yet\n" in capsys.readouterr().out
+
+
 def test_a_training_that_is_repeated_passes_again_and_leaves_the_pointer_where_it_is(
-    snapshot: Path, tmp_path: Path, store: str
+    snapshot: Path, tmp_path: Path, store: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = write_model(tmp_path / "model", cutoff=day(10), towards=3)
     pointers = []
@@ -110,6 +125,9 @@ def test_a_training_that_is_repeated_passes_again_and_leaves_the_pointer_where_i
         assert promote(store, model, tmp_path / "evaluation.json") == "new"
         pointers.append(champion(store))
     assert pointers[0] == pointers[1]
+    assert evaluated.is_champion
+    assert set(evaluated.figures) == {"challenger", *BASELINES}
+    assert "[evaluate] model new passes the gate: it is the champion already\n" in capsys.readouterr().out
 
 
 def test_thresholds_decide_and_are_kept(snapshot: Path, tmp_path: Path, store: str) -> None:

@@ -40,7 +40,11 @@ CASES = {
     ),
     "champion": (
         {"challenger": RECENT + 0.01, "champion": RECENT + 0.02},
-        "NDCG@10 of all users is 0.2100, at least 0.2200 is asked for (0.2200 of the champion): failed.",
+        "NDCG@10 of all users is 0.2100, more than 0.2200 is asked for (0.2200 of the champion): failed.",
+    ),
+    "level with the champion": (
+        {"challenger": RECENT + 0.01, "champion": RECENT + 0.01},
+        "NDCG@10 of all users is 0.2100, more than 0.2100 is asked for (0.2100 of the champion): failed.",
     ),
     "coverage": (
         {"coverage": {"challenger": 0.08, "popularity": 0.1}},
@@ -99,8 +103,10 @@ def test_a_slice_without_users_decides_nothing_even_if_none_are_asked_for() -> N
     assert verdict.rules[-1].outcome == NOT_ENOUGH
 
 
-def test_equal_is_enough() -> None:
-    assert decided(RECENT, champion=RECENT, coverage={"challenger": 0.9 * 0.1, "popularity": 0.1}).promote
+def test_equal_is_enough_but_against_the_champion() -> None:
+    coverage = {"challenger": 0.9 * 0.1, "popularity": 0.1}
+    assert decided(RECENT, coverage=coverage).promote
+    assert not decided(RECENT, champion=RECENT, coverage=coverage).promote
 
 
 def test_a_shortfall_within_the_interval_of_the_difference_is_a_tie_with_a_baseline() -> None:
@@ -122,6 +128,25 @@ def test_the_thresholds_can_ask_for_a_gain_beyond_chance_over_the_champion(gain:
     differences = np.array([0.1, -0.1, 0.1, -0.1])  # standard error 0.0577
     thresholds = Thresholds(champion_errors=-1)
     assert decided(RECENT + differences + gain, champion=RECENT, thresholds=thresholds).promote == promoted
+
+
+@pytest.mark.parametrize("errors", [-1.0, 0.0, 1.0])
+def test_the_difference_to_the_champion_must_be_above_the_bound_itself(errors: float) -> None:
+    champion, spread = np.array([0.5, 0.5]), np.array([0.25, -0.25])  # the difference's standard error is 0.25
+    for beyond, promoted in ((0.0, False), (2.0**-40, True)):
+        challenger = champion + spread - errors * 0.25 + beyond
+        comparison = compared(challenger, champion, popularity=np.zeros(2))
+        assert comparison.differences["champion"]["ndcg_at_10"].error == 0.25
+        assert decide(comparison, COVERAGE, {}, Thresholds(champion_errors=errors)).promote == promoted
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_users_who_change_places_do_not_beat_the_champion(seed: int) -> None:
+    """Summed in another order, the same figures may come to another last digit."""
+    random = np.random.default_rng(seed)
+    champion = 1 / np.log2(random.integers(2, 12, 300))
+    comparison = compared(random.permutation(champion), champion, popularity=np.zeros(300))
+    assert not decide(comparison, COVERAGE, {}, Thresholds()).promote
 
 
 def test_a_mean_that_is_higher_by_any_amount_beats_the_champion() -> None:

@@ -19,6 +19,13 @@ def test_the_interval_of_a_mean_is_about_two_standard_errors_to_each_side() -> N
     )  # a quantile of 1,000 resamples is off by 0.09
 
 
+def test_the_order_of_users_does_not_change_a_mean_by_the_last_digit() -> None:
+    random = np.random.default_rng(0)
+    figures = 1 / np.log2(random.integers(2, 12, 300))
+    means = {intervals({"": random.permutation(figures)})[""].mean for _ in range(20)}
+    assert len(means) == 1
+
+
 def test_it_covers_the_true_mean_nineteen_times_in_twenty() -> None:
     random = np.random.default_rng(1)
     covered = [

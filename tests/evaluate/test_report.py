@@ -85,6 +85,23 @@ def test_every_rule_is_listed_with_its_outcome(asked: Contest) -> None:
     assert set(outcomes) == set(report.MARKS.values())
 
 
+def test_what_is_asked_of_the_challenger_tells_a_bound_that_is_to_be_passed_from_one_to_be_reached(
+    asked: Contest,
+) -> None:
+    evaluation, exhibits = evaluated(asked, Thresholds(slice_users=3))
+    texts = Page(html_report(evaluation, exhibits)).texts
+    champion = evaluation.figures["champion"]["ndcg_at_10"].mean
+    assert f"more than {champion:.4f}" in texts
+    assert f"at least {0.9 * 0.5:.4f}" in texts
+
+
+@pytest.mark.parametrize(("champion", "words"), [(None, "none"), ("old", "old"), ("new", "this very model")])
+def test_the_page_says_who_was_champion(champion: str | None, words: str, asked: Contest) -> None:
+    evaluation, exhibits = evaluated(asked)
+    text = " ".join(Page(html_report(replace(evaluation, champion=champion), exhibits)).texts)
+    assert f"Champion before: {words}." in text
+
+
 def test_hostile_names_are_escaped(asked: Contest) -> None:
     hostile = replace(asked, version=HOSTILE, names=[f"{HOSTILE} {game}" for game in range(7)])
     games = replace(asked.games, attributes=[{f"genre {HOSTILE}": 1.0}] * 7)

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from components.shared.errors import UserError
+from components.shared.model_store import champion
+from demo.synthetic import write_synthetic
 from pipelines.local import RunLog, run_locally
 from tests.pipelines.api_server import serving
 from tests.pipelines.golden_copies import GOLDEN
@@ -83,6 +85,26 @@ def test_training_on_too_little_gets_one_sentence(tmp_path, database):
     write_raw(tmp_path / "raw", [review("Portal", "ann")])
     assert submit(tmp_path, "ingestion", raw=str(tmp_path / "raw")).returncode == 0
     assert_one_sentence(submit(tmp_path, "training"), "where the evaluation's period begins: ingest reviews of more")
+
+
+@pytest.mark.slow
+def test_a_model_that_does_not_beat_the_champion_leaves_it_in_place_and_the_run_succeeds(
+    tmp_path, database, connection
+):
+    write_synthetic(tmp_path / "raw", reviews=4_000, games=60, seed=1)
+    assert submit(tmp_path, "ingestion", raw=str(tmp_path / "raw")).returncode == 0
+    assert submit(tmp_path, "training").returncode == 0
+    first = champion(str(tmp_path / "local" / "store"))
+    for parameters, outcome in (
+        ({"seed": "1", "champion_errors": "-1000"}, f"does not pass the gate: the champion stays {first.version}\n"),
+        ({}, f"[evaluate] model {first.version} passes the gate: it is the champion already\n"),
+    ):
+        done = submit(tmp_path, "training", **parameters)
+        assert done.returncode == 0, done.stderr
+        assert outcome in done.stdout
+        assert champion(str(tmp_path / "local" / "store")) == first
+    assert submit(tmp_path, "inference").returncode == 0
+    assert {state for _, state, _ in runs(connection)} == {"SUCCEEDED"}
 
 
 def test_containers_without_an_engine_get_one_sentence(tmp_path, monkeypatch):
