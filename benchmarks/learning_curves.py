@@ -31,7 +31,7 @@ from components.predict.links import Links
 from components.predict.recommender import Towers
 from components.shared.games import Games
 from components.shared.interactions import Interactions, Ints
-from components.shared.popularity import recent_popularity
+from components.shared.popularity import popularity_as_of
 from components.shared.storage import Folder, open_folder
 from components.train.checkpoints import Arrays, Checkpoints
 from components.train.choosing import recommender
@@ -160,7 +160,7 @@ class Meter(Checkpoints):
         def ranking() -> ModelRanking:
             towers = Towers(*(arrays[f"variable_{number}"] for number in range(4)))
             model = recommender(self.corpus, towers, Links.none(len(self.corpus.games)), self.config)
-            popularity = recent_popularity(task.past, task.game_ids, int(task.past.days.max()) + 1)
+            popularity = popularity_as_of(task.past, task.game_ids, int(task.past.days.max()) + 1)
             return ModelRanking(model.for_catalogue(task.games, popularity))
 
         self.curve.measure(round(share * len(task.past)), ranking)

@@ -19,7 +19,7 @@ from components.shared.errors import UserError
 from components.shared.games import COLUMNS, Games
 from components.shared.interactions import Interactions, cutoff_day, day_of, load_interactions, split_by_time
 from components.shared.model_store import DESCRIPTION, current_champion, evaluated_part, stored_model
-from components.shared.popularity import recent_popularity
+from components.shared.popularity import popularity_as_of
 from components.shared.snapshot import Snapshot
 
 
@@ -92,7 +92,7 @@ class Contest:
                 f"No user of the snapshot {snapshot} has a review before {cutoff} and one of another known game from "
                 f"then on, so nothing can be evaluated: ingest more reviews."
             )
-        recent = recent_popularity(past, games.ids, day)
+        recent = popularity_as_of(past, games.ids, day)
         ranking = ModelRanking(challenger.for_catalogue(games, recent))
         rankers: dict[str, Ranker] = {CHALLENGER: ranking}
         validation = snapshot_by_time(opened, past, cutoff_day(past, described["held_out_share"]))

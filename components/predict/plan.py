@@ -20,7 +20,7 @@ from components.shared.errors import UserError
 from components.shared.games import COLUMNS
 from components.shared.interactions import UNDATED, date_of, load_interactions
 from components.shared.model_store import champion
-from components.shared.popularity import popularity, recent_popularity
+from components.shared.popularity import popularity, popularity_as_of, recent_popularity
 from components.shared.predictions import CATALOGUE_FILE, POPULAR_FILE, predictions_uri
 from components.shared.snapshot import Snapshot
 from components.shared.storage import open_folder
@@ -89,7 +89,9 @@ def plan_predictions(snapshot: str | Path, store: str, users_per_shard: int) -> 
     recent = recent_popularity(interactions, game_ids, as_of)
     total = popularity(interactions, game_ids)
     folder = open_folder(predictions_uri(store, plan.version))
-    folder.write(CATALOGUE_FILE, _parquet(games.append_column("popularity", pa.array(recent))))
+    decayed = popularity_as_of(interactions, game_ids, as_of)
+    lists = pa.FixedSizeListArray.from_arrays(decayed.T.reshape(-1), len(decayed))
+    folder.write(CATALOGUE_FILE, _parquet(games.append_column("popularity", lists)))
     folder.write(POPULAR_FILE, _parquet(fallback_lists(games, opened.table("rankings"), recent, total)))
     log("plan", f"publication {plan.version}: model {model_version}, {len(plan.shards)} shards of users")
     return plan

@@ -61,7 +61,8 @@ def predict_shard(snapshot: str | Path, store: str, plan: Plan, shard: int) -> P
         games = pq.read_table(path)
         recommender = Recommender.load(model)
     game_ids = games["game_id"].to_numpy().astype(np.int32)
-    catalogue = recommender.for_catalogue(Games.of(games), games["popularity"].to_numpy())
+    popularity = games["popularity"].combine_chunks().flatten().to_numpy().reshape(len(games), -1).T
+    catalogue = recommender.for_catalogue(Games.of(games), popularity)
     history = _histories(opened, plan.shards[shard], game_ids)
     with tempfile.NamedTemporaryFile(suffix=".parquet") as local:
         with pq.ParquetWriter(local.name, RECOMMENDATIONS, compression="zstd") as writer:

@@ -5,7 +5,7 @@ is an id vector plus the weighted sum of its attributes' vectors, so a game that
 score is
 
     scale * cos(user, candidate) + links from the history's games to the candidate
-        + popularity weight * log(smoothed share of recent popularity)
+        + sum over decays of popularity weight * log(smoothed share of recent popularity)
 
 (two towers: Covington et al. 2016, "Deep Neural Networks for YouTube Recommendations", section 3; cosine with a
 temperature: Yi et al. 2019, "Sampling-Bias-Corrected Neural Modeling", section 3; towers that generalise beside links
@@ -29,7 +29,7 @@ from components.predict.query import UNIFORM, HistoryWeights
 from components.shared.errors import UserError
 from components.shared.games import Attributes, Games
 from components.shared.histories import positions_of
-from components.shared.interactions import Floats, Ints, Longs
+from components.shared.interactions import Doubles, Floats, Ints, Longs
 
 
 @dataclass(frozen=True)
@@ -51,15 +51,18 @@ class Towers:
 
 @dataclass(frozen=True)
 class Recommender:
-    """A trained model: its towers, its links, what their rows stand for, and the score's constants."""
+    """A trained model: its towers, its links, what their rows stand for, and the score's constants.
+
+    `popularity_weights` is float64 [D], one for each decay of popularity.
+    """
 
     version: str
     game_ids: Ints
     attribute_names: tuple[str, ...]
     towers: Towers
     links: Links
+    popularity_weights: Doubles
     scale: float
-    popularity_weight: float
     popularity_smoothing: float
     history_weights: HistoryWeights = UNIFORM
 
@@ -77,6 +80,7 @@ class Recommender:
             with np.load(root / "arrays.npz", allow_pickle=False) as arrays:
                 towers = Towers(**{name: arrays[name] for name in Towers.__dataclass_fields__})
                 links = Links(**{name: arrays[f"link_{name}"] for name in Links.__dataclass_fields__})
+                popularity_weights = arrays["popularity_weights"]
         except (FileNotFoundError, NotADirectoryError) as error:
             raise UserError(
                 f"{root} holds no complete model ({Path(error.filename).name} is missing): train it again."
@@ -93,22 +97,23 @@ class Recommender:
             tuple(vocabulary["attributes"]),
             towers,
             links,
+            popularity_weights,
             config["scale"],
-            config["popularity_weight"],
             config["popularity_smoothing"],
             HistoryWeights(**config["history_weights"]),
         )
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Towers and links by the names that `load` reads."""
-        return {**vars(self.towers), **{f"link_{name}": array for name, array in vars(self.links).items()}}
+        """Towers, links and popularity weights by the names that `load` reads."""
+        links = {f"link_{name}": array for name, array in vars(self.links).items()}
+        return {**vars(self.towers), **links, "popularity_weights": self.popularity_weights}
 
-    def for_catalogue(self, catalogue: Games, popularity: npt.NDArray[np.float64]) -> Catalogue:
+    def for_catalogue(self, catalogue: Games, popularity: Doubles) -> Catalogue:
         """Prepare the ranking of a catalogue, which may hold games that training never saw, and lack some that it saw.
 
         Args:
             catalogue: N games; attributes that training never saw are passed over.
-            popularity: float64 [N], each game's recent popularity as of the day of serving.
+            popularity: float64 [D, N], each game's recent popularity as of the day of serving, under each decay.
         """
         games = positions_of(catalogue.ids, self.game_ids)
         known, towers = AttributeTable.of(self.attribute_names, catalogue.attributes), self.towers
@@ -116,7 +121,9 @@ class Recommender:
             history=_item_vectors(towers.history_games, towers.history_attributes, games, known),
             candidates=normalised(_item_vectors(towers.candidate_games, towers.candidate_attributes, games, known)),
             links=self.links.for_positions(games, len(catalogue)),
-            popularity_offset=popularity_offset(popularity, self.popularity_weight, self.popularity_smoothing),
+            popularity_offset=popularity_offset(
+                log_shares(popularity, self.popularity_smoothing), self.popularity_weights
+            ),
             scale=self.scale,
             history_weights=self.history_weights,
         )
@@ -147,11 +154,16 @@ class AttributeTable:
         return cls(offsets, flat[:, 0].astype(np.int64), flat[:, 1].astype(np.float32))
 
 
-def popularity_offset(popularity: npt.NDArray[np.float64], weight: float, smoothing: float) -> Floats:
-    """`weight * log((p + smoothing) / sum(p + smoothing))`, float32 of the shape [N] of `popularity`."""
+def log_shares(popularity: Doubles, smoothing: float) -> Floats:
+    """`log((p + smoothing) / sum(p + smoothing))` over the last axis, float32 of the shape of `popularity`."""
     smoothed = popularity + smoothing
-    offset: Floats = (weight * np.log(smoothed / smoothed.sum())).astype(np.float32)
-    return offset
+    shares: Floats = np.log(smoothed / smoothed.sum(axis=-1, keepdims=True)).astype(np.float32)
+    return shares
+
+
+def popularity_offset(shares: Floats, weights: Doubles) -> Floats:
+    """What popularity adds to the scores, float32 [..., N]: the weighted sum of log shares, float32 [D, ..., N]."""
+    return np.tensordot(weights.astype(np.float32), shares, axes=1)
 
 
 def _item_vectors(ids: Floats, attributes: Floats, rows: Ints, known: AttributeTable) -> Floats:

@@ -11,6 +11,9 @@ from components.shared.interactions import UNDATED, Doubles, Interactions, Ints
 DECAY_DAYS = 120.0
 """Days after which a review counts 1/e."""
 
+DECAYS = (30.0, DECAY_DAYS, np.inf)
+"""The decays under which a model sees popularity, to weigh them itself; without decay it is the number of reviews."""
+
 
 def recent_popularity(
     interactions: Interactions, game_ids: Ints, as_of: int, decay_days: float = DECAY_DAYS
@@ -38,8 +41,10 @@ def popularity(interactions: Interactions, game_ids: Ints) -> Doubles:
 
 
 def popularity_as_of(interactions: Interactions, game_ids: Ints, as_of: int | None) -> Doubles:
-    """Recent popularity as of a day, or, where time plays no part (None), popularity: float64 [N]."""
-    return popularity(interactions, game_ids) if as_of is None else recent_popularity(interactions, game_ids, as_of)
+    """Recent popularity as of a day under each of the `DECAYS`, float64 [D, N]; popularity where time plays no part."""
+    if as_of is None:
+        return np.tile(popularity(interactions, game_ids), (len(DECAYS), 1))
+    return np.stack([recent_popularity(interactions, game_ids, as_of, decay) for decay in DECAYS])
 
 
 def _counts(interactions: Interactions, game_ids: Ints, weights: Doubles) -> Doubles:

@@ -13,7 +13,7 @@ import numpy as np
 from components.predict.online import ITEMS
 from components.shared.interactions import Interactions
 from components.shared.model_store import DESCRIPTION, EVALUATED
-from components.shared.popularity import recent_popularity
+from components.shared.popularity import popularity_as_of
 from components.train.learning import Learned
 from components.train.serving import ServingModel
 
@@ -50,7 +50,7 @@ def write_model(
     np.savez(folder / "arrays.npz", allow_pickle=False, **model.arrays())
     vocabulary = {"games": games.ids.tolist(), "attributes": list(learned.corpus.attribute_names)}
     (folder / "vocabulary.json").write_text(json.dumps(vocabulary) + "\n")
-    catalogue = model.for_catalogue(games, recent_popularity(past, games.ids, as_of))
+    catalogue = model.for_catalogue(games, popularity_as_of(past, games.ids, as_of))
     np.savez(folder / ITEMS, allow_pickle=False, **catalogue.arrays())
     ServingModel(games.ids, catalogue).save(folder / SAVED_MODEL)
     if evaluated:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from components.evaluate.ease import MAX_GAMES, REGULARISATIONS, cooccurrences, ease
@@ -71,9 +71,9 @@ def choose(corpus: Corpus, quality: Quality, config: Config, trainer: Trainer) -
     """Choose the scale, the links and the history's weights by the metric that the gate decides on.
 
     The scale is the capacity: on dense data much of it pays, on sparse data little. It is doubled for as long as that
-    brings a better ranking; then one half-way to the next is tried, unless the least was best. With the capacity
-    bounded so, the number of steps needs no choice: more of them change little once the rate has come down. Links and
-    weights stay out unless they are clearly better.
+    brings a better ranking; then one half-way to the next is tried, unless the least was best. Of those the least is
+    taken that is level with the best. With the capacity bounded so, the number of steps needs no choice: more of them
+    change little once the rate has come down. Links and weights stay out unless they are clearly better.
 
     Raises:
         UserError: the loss is not finite.
@@ -90,15 +90,30 @@ def choose(corpus: Corpus, quality: Quality, config: Config, trainer: Trainer) -
         progress("train", f"scale {scale:g}: loss {fitted.losses[-1]:.4f}, validation NDCG@10 {found.mean:.4f}")
         return found
 
-    best = tried(config.scale)
-    while best.config.scale < LARGEST_SCALE and (candidate := tried(2 * best.config.scale)).mean > best.mean:
-        best = candidate
-    if best.config.scale > config.scale:
-        best = max(best, tried(1.5 * best.config.scale), key=lambda found: found.mean)
+    found = [tried(config.scale)]
+    while found[-1].config.scale < LARGEST_SCALE and (len(found) == 1 or found[-1].mean > found[-2].mean):
+        found.append(tried(2 * found[-1].config.scale))
+    if (highest := _highest(found)).config.scale > config.scale:
+        found.append(tried(1.5 * highest.config.scale))
+    best = _least_that_is_level(found)
     best = _refined(best, _with_links(best, corpus, quality), "links")
     for kind, values in (("recency", RECENCIES), ("hours", HOURS), ("disliked", DISLIKED)):
         best = _refined(best, _with_weights(best, kind, values, quality), kind)
     return Choice(best.config, best.mean, tuple(trials))
+
+
+def _highest(found: Sequence[_Tried]) -> _Tried:
+    return max(found, key=lambda tried: tried.mean)
+
+
+def _least_that_is_level(found: Sequence[_Tried]) -> _Tried:
+    """The least capacity that the best is not clearly above.
+
+    As the one-standard-error rule has it (Breiman et al. 1984, "Classification and Regression Trees", section 3.4.3),
+    for paired differences.
+    """
+    best = _highest(found)
+    return min((tried for tried in found if not best.clearly_above(tried)), key=lambda tried: tried.config.scale)
 
 
 def _refined(best: _Tried, candidates: Iterator[_Tried], kind: str) -> _Tried:
@@ -131,8 +146,8 @@ def _with_weights(best: _Tried, kind: str, values: tuple[float, ...], quality: Q
 
 def recommender(corpus: Corpus, towers: Towers, links: Links, config: Config, version: str = "") -> Recommender:
     """Towers and links as they answer without TensorFlow."""
-    constants = (config.scale, config.popularity_weight, config.popularity_smoothing, config.history_weights)
-    return Recommender(version, corpus.games.ids, corpus.attribute_names, towers, links, *constants)
+    weights = corpus.popularity_weights, config.scale, config.popularity_smoothing, config.history_weights
+    return Recommender(version, corpus.games.ids, corpus.attribute_names, towers, links, *weights)
 
 
 def links_of(corpus: Corpus, config: Config) -> Links:

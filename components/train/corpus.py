@@ -11,10 +11,11 @@ import numpy as np
 from components.predict.recommender import AttributeTable, popularity_offset
 from components.shared.games import Games, shared_names
 from components.shared.histories import Histories
-from components.shared.interactions import Floats, Interactions, Ints, Longs
-from components.shared.popularity import DECAY_DAYS, popularity, recent_popularity
+from components.shared.interactions import Doubles, Floats, Interactions, Ints, Longs
+from components.shared.popularity import popularity
 from components.train.model import Config
 from components.train.negatives import Negatives, NegativeSampler
+from components.train.popularity_bias import popularity_weights, shares_by_period
 from components.train.training_set import Examples, TrainingSet
 
 HOW_TO_SHUFFLE, HOW_TO_DRAW, HOW_TO_DEAL = 0, 1, 2
@@ -59,7 +60,8 @@ class Corpus:
         attribute_names: the A names.
         attributes: the games', as rows of the names.
         training_set: the games of the users who recommend something, and their periods, on disk.
-        popularity_offsets: float32 [P, V].
+        popularity_weights: float64 [D], by decay.
+        popularity_offsets: float32 [P, V], what popularity under those weights adds to the scores in each period.
         sampler: draws what the softmax is taken over; None for a catalogue that it is taken over whole.
         seed: of the order of the users, of what a step sees and of the negatives.
     """
@@ -68,6 +70,7 @@ class Corpus:
     attribute_names: tuple[str, ...]
     attributes: AttributeTable
     training_set: TrainingSet
+    popularity_weights: Doubles
     popularity_offsets: Floats
     sampler: NegativeSampler | None
     seed: int
@@ -84,12 +87,14 @@ class Corpus:
         """
         known = games.only(np.unique(interactions.games))
         names = shared_names(known.attributes)
-        periods, offsets = _popularity_by_period(interactions, known.ids, config)
+        periods, shares = shares_by_period(interactions, known.ids, config.period_days, config.popularity_smoothing)
+        weights = popularity_weights(interactions, periods, shares, known.ids)
         training_set = TrainingSet.write(interactions, periods, known.ids)
         large = len(known) > config.full_softmax_games
         sampler = NegativeSampler.of(popularity(interactions, known.ids), config.negatives) if large else None
         attributes = AttributeTable.of(names, known.attributes)
-        return cls(known, names, attributes, training_set, offsets, sampler, seed)
+        offsets = popularity_offset(shares, weights)
+        return cls(known, names, attributes, training_set, weights, offsets, sampler, seed)
 
     @property
     def histories(self) -> Histories:
@@ -165,20 +170,3 @@ def _targets(users: Examples, owners: Longs) -> dict[str, Any]:
         "row_periods": periods[places],
         "weights": (1 / np.sqrt(counts[row_users])).astype(np.float32),
     }
-
-
-def _popularity_by_period(interactions: Interactions, game_ids: Ints, config: Config) -> tuple[Ints, Floats]:
-    """Each interaction's period, and the offset as of each period's first day: none looks past an example's moment."""
-    weight, smoothing = config.popularity_weight, config.popularity_smoothing
-    if not interactions.dated.any():
-        offset = popularity_offset(popularity(interactions, game_ids), weight, smoothing)
-        return np.zeros(len(interactions), dtype=np.int32), offset[None]
-    first = int(interactions.days.min())
-    periods = (interactions.days - first) // config.period_days
-    offsets = np.empty((int(periods.max()) + 1, len(game_ids)), dtype=np.float32)
-    recent, kept = np.zeros(len(game_ids)), np.exp(-config.period_days / DECAY_DAYS)
-    for period in range(len(offsets)):
-        offsets[period] = popularity_offset(recent, weight, smoothing)
-        next_day = first + (period + 1) * config.period_days
-        recent = kept * recent + recent_popularity(interactions.where(periods == period), game_ids, next_day)
-    return periods, offsets

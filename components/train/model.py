@@ -25,7 +25,6 @@ class Config:
         link_weight: what the links are multiplied by; chosen in training, none where it is 0.
         link_regularisation: EASE's λ; chosen in training.
         links_per_game: the strongest that are kept.
-        popularity_weight: weight of the log of the popularity share in the score.
         popularity_smoothing: reviews added to each game's decayed number before the share is taken.
         period_days: how long one popularity offset serves in training.
         history_weights: how much each game of a history counts in serving; chosen in training.
@@ -48,7 +47,6 @@ class Config:
     link_weight: float = 0.0
     link_regularisation: float = 300.0
     links_per_game: int = 100
-    popularity_weight: float = 1.0
     popularity_smoothing: float = 1.0
     period_days: int = 30
     history_weights: HistoryWeights = field(default_factory=HistoryWeights)

@@ -11,7 +11,7 @@ from components.evaluate.holdout import hold_out
 from components.evaluate.intervals import Interval
 from components.evaluate.metrics import NDCG, Recall, measure
 from components.shared.errors import UserError
-from components.shared.popularity import popularity_as_of
+from components.shared.popularity import popularity, recent_popularity
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 
@@ -39,7 +39,8 @@ def test_popularity_scores_what_it_is_known_to_score(
     protocol = by_name[name]
     game_ids, past = protocol.games.ids, protocol.test.past
     held_out = hold_out(past, protocol.test.future, game_ids)
-    weights = popularity_as_of(past, game_ids, protocol.test.as_of)
+    as_of = protocol.test.as_of
+    weights = popularity(past, game_ids) if as_of is None else recent_popularity(past, game_ids, as_of)
     measured = measure(StaticRanking(weights.astype("float32")), held_out, (NDCG(10), Recall(20)))
     assert len(held_out) == users
     assert measured["ndcg_at_10"].mean() == pytest.approx(ndcg, abs=6e-4)

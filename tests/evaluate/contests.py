@@ -39,8 +39,8 @@ def model(n_games: int, seed: int = 0) -> ModelRanking:
     random = np.random.default_rng(seed)
     towers = Towers(*(random.normal(size=(rows, 3)).astype(np.float32) for rows in (n_games, 0, n_games, 0)))
     ids = np.arange(n_games, dtype=np.int32)
-    made = Recommender("new", ids, (), towers, Links.none(n_games), 2.0, 0.1, 1.0)
-    return ModelRanking(made.for_catalogue(Games(ids, [{}] * n_games), np.arange(n_games, dtype=np.float64)))
+    made = Recommender("new", ids, (), towers, Links.none(n_games), np.array([0.1]), 2.0, 1.0)
+    return ModelRanking(made.for_catalogue(Games(ids, [{}] * n_games), np.arange(n_games, dtype=np.float64)[None]))
 
 
 def contest(

@@ -17,10 +17,13 @@ def random_model() -> Recommender:
     genres = [random.standard_normal((len(GENRES), DIMENSIONS)).astype(np.float32) for _ in range(2)]
     towers = Towers(games[0], genres[0], games[1], genres[1])
     links = Links.strongest(random.standard_normal((GAMES, GAMES)).astype(np.float32), 3)
-    return Recommender("v", np.arange(10, 10 * GAMES + 1, 10, dtype=np.int32), GENRES, towers, links, 4.0, 1.0, 1.0)
+    return Recommender(
+        "v", np.arange(10, 10 * GAMES + 1, 10, dtype=np.int32), GENRES, towers, links, np.ones(1), 4.0, 1.0
+    )
 
 
 def catalogue_of(model: Recommender, *, popularity: np.ndarray | None = None) -> Catalogue:
     """The model's own games, each of one genre."""
     genres = [{GENRES[game % 3]: 1.0} for game in range(GAMES)]
-    return model.for_catalogue(Games(model.game_ids, genres), np.ones(GAMES) if popularity is None else popularity)
+    counts = np.ones(GAMES) if popularity is None else popularity
+    return model.for_catalogue(Games(model.game_ids, genres), counts[None])

@@ -18,14 +18,14 @@ def model() -> Recommender:
 def test_a_game_that_training_never_saw_is_placed_by_its_genres(model: Recommender) -> None:
     game_ids = np.array([10, 999, 20], dtype=np.int32)
     attributes = [{"Action": 1.0}, {"Puzzle": 1.0, "Unheard of": 1.0}, {}]
-    catalogue = model.for_catalogue(Games(game_ids, attributes), np.zeros(3))
+    catalogue = model.for_catalogue(Games(game_ids, attributes), np.zeros((1, 3)))
     puzzle = model.towers.candidate_attributes[1]
     assert catalogue.candidates[1] == pytest.approx(puzzle / np.linalg.norm(puzzle))
     assert catalogue.history[1] == pytest.approx(model.towers.history_attributes[1])
 
 
 def test_a_game_about_which_nothing_is_known_is_placed_by_its_popularity(model: Recommender) -> None:
-    catalogue = model.for_catalogue(Games(np.array([998, 999], dtype=np.int32), [{}, {}]), np.array([1.0, 5.0]))
+    catalogue = model.for_catalogue(Games(np.array([998, 999], dtype=np.int32), [{}, {}]), np.array([[1.0, 5.0]]))
     positions, _, _ = catalogue.recommend(Histories.of_games([]), k=2)
     assert positions.tolist() == [[1, 0]]
     assert not catalogue.candidates.any()

@@ -68,6 +68,6 @@ def model_of(corpus: Corpus, towers: Towers, config: Config) -> Recommender:
 
 def share_of_own_colour(model: Recommender) -> float:
     """Of the nine best games for a history of three, while as many of the colour are left; all games are as popular."""
-    everything = model.for_catalogue(catalogue(), np.ones(GAMES))
+    everything = model.for_catalogue(catalogue(), np.ones((3, GAMES)))
     positions, _, _ = everything.recommend(histories([2, 4, 6], [1, 3, 5]), k=9)
     return float(((positions + 1) % 2 == [[0], [1]]).mean())

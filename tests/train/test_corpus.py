@@ -2,13 +2,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from components.predict.recommender import popularity_offset
 from components.shared.games import Games
-from components.shared.interactions import UNDATED, Interactions
-from components.shared.popularity import DECAY_DAYS
+from components.shared.interactions import Interactions
 from components.train.corpus import Corpus
 from components.train.model import Config
 
@@ -32,57 +30,6 @@ def interactions(rows: list[tuple[int, int, int]]) -> Interactions:
 ROWS = st.dictionaries(st.tuples(st.integers(1, 8), st.integers(1, GAMES)), st.integers(100, 160), min_size=2).map(
     lambda found: [(user, game, day) for (user, game), day in found.items()]
 )
-
-
-@settings(max_examples=60)
-@given(ROWS)
-def test_each_target_sees_the_popularity_of_before_its_own_period(rows: list[tuple[int, int, int]]) -> None:
-    """Counted naively, review by review."""
-    corpus = Corpus.of(interactions(rows), CATALOGUE, CONFIG, 0)
-    first = min(day for _, _, day in rows)
-    examples = corpus.training_set.read()
-    users = np.repeat(examples.histories.users, examples.histories.lengths)
-    days = {(user, game): day for user, game, day in rows}
-    for user, row, period in zip(users, examples.histories.games, examples.periods, strict=True):
-        day = days[int(user), int(corpus.games.ids[row])]
-        as_of = first + (day - first) // 10 * 10
-        assert as_of <= day
-        counts = np.zeros(len(corpus.games.ids))
-        for _, game, earlier in rows:
-            if earlier < as_of:
-                counts[np.searchsorted(corpus.games.ids, game)] += np.exp(-(as_of - earlier) / DECAY_DAYS)
-        assert corpus.popularity_offsets[period] == pytest.approx(popularity_offset(counts, 1.0, 1.0), abs=1e-5)
-
-
-@settings(max_examples=60)
-@given(ROWS, st.integers(100, 160))
-def test_a_leak_that_is_planted_from_a_day_on_does_not_reach_the_targets_before_it(
-    rows: list[tuple[int, int, int]], day: int
-) -> None:
-    planted = rows + [(user, 1 + user % GAMES, day) for user in range(100, 400)]
-    before, after = (Corpus.of(interactions(found), CATALOGUE, CONFIG, 0) for found in (rows, planted))
-    first = min(when for _, _, when in rows)
-    if day < first:
-        return  # it would move the beginning of the first period
-    kept = np.isin(after.games.ids, before.games.ids)
-    for period in range(min((day - first) // 10 + 1, len(before.popularity_offsets))):
-        # Shares are over other catalogues, so the comparison is of differences between games.
-        offsets = after.popularity_offsets[period][kept]
-        assert offsets - offsets[0] == pytest.approx(
-            before.popularity_offsets[period] - before.popularity_offsets[period][0], abs=1e-5
-        )
-
-
-def test_the_test_for_leaks_catches_one() -> None:
-    """With the popularity of all times, as it would be without periods, the plant shows."""
-    rows = [(1, 1, 100), (2, 2, 130)]
-    planted = rows + [(user, 2, 131) for user in range(100, 400)]
-    timeless = [Corpus.of(timeless_of(found), CATALOGUE, CONFIG, 0).popularity_offsets[0] for found in (rows, planted)]
-    assert timeless[0][0] - timeless[0][1] != pytest.approx(timeless[1][0] - timeless[1][1], abs=1e-5)
-
-
-def timeless_of(rows: list[tuple[int, int, int]]) -> Interactions:
-    return interactions([(user, game, UNDATED) for user, game, _ in rows])
 
 
 @given(ROWS, st.integers(0, 5))

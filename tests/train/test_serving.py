@@ -27,9 +27,9 @@ def catalogue(request: pytest.FixtureRequest) -> Catalogue:
     links = Links.strongest(weights, 10).times(request.param)
     ids = np.arange(1, GAMES + 1, dtype=np.int32)
     weights_of_history = HistoryWeights(disliked=-0.5, hours=0.2, recency=0.5) if request.param else HistoryWeights()
-    model = Recommender("v", ids, GENRES, Towers(*tables), links, 4.0, 1.0, 1.0, weights_of_history)
+    model = Recommender("v", ids, GENRES, Towers(*tables), links, np.ones(1), 4.0, 1.0, weights_of_history)
     games = Games(ids, [{GENRES[game % 3]: 1.0} for game in range(GAMES)])
-    return model.for_catalogue(games, random.integers(0, 1000, GAMES).astype(np.float64))
+    return model.for_catalogue(games, random.integers(0, 1000, GAMES).astype(np.float64)[None])
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,7 @@ def trained(snapshot: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
 
 
 def all_games(model: Recommender, popularity: np.ndarray | None = None):
-    return model.for_catalogue(catalogue(model.game_ids), np.ones(GAMES) if popularity is None else popularity)
+    return model.for_catalogue(catalogue(model.game_ids), np.ones((3, GAMES)) if popularity is None else popularity)
 
 
 def assert_same_arrays(one: Path, other: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_new_game_is_placed_by_its_genres(trained: tuple[Path, TrainedModel]) 
     model = Recommender.load(trained[0])
     game_ids = np.array([*model.game_ids, 900, 901], dtype=np.int32)
     genres = {**GENRES, 900: ["Even", "Indie"], 901: ["Odd", "Indie"]}
-    scores = model.for_catalogue(catalogue(game_ids, genres), np.ones(GAMES + 2)).scores(
+    scores = model.for_catalogue(catalogue(game_ids, genres), np.ones((3, GAMES + 2))).scores(
         histories([2, 4, 6], [1, 3, 5])
     )
     assert scores[0, GAMES] > scores[0, GAMES + 1]
@@ -208,7 +208,7 @@ def test_a_game_that_everyone_has_is_recommended_to_nobody_who_has_it(tmp_path: 
     snapshot = write_snapshot_of(tmp_path / "snapshot", checkerboard() + everyones, n_games=GAMES + 1, genres=genres)
     train_model(snapshot.root, tmp_path / "model", str(tmp_path / "store"))
     model = Recommender.load(tmp_path / "model")
-    everything = model.for_catalogue(catalogue(model.game_ids, genres), np.ones(GAMES + 1))
+    everything = model.for_catalogue(catalogue(model.game_ids, genres), np.ones((3, GAMES + 1)))
     positions, scores, _ = everything.recommend(histories([GAMES + 1, 2], []), k=GAMES + 1)
     assert GAMES not in positions[0]
     assert positions[1, 0] >= 0
@@ -230,7 +230,7 @@ def test_a_game_that_a_colour_reviews_without_recommending_it_is_not_pushed_to_t
     )
     train_model(snapshot.root, tmp_path / "model", str(tmp_path / "store"))
     model = Recommender.load(tmp_path / "model")
-    everything = model.for_catalogue(catalogue(model.game_ids), np.ones(disputed))
+    everything = model.for_catalogue(catalogue(model.game_ids), np.ones((3, disputed)))
     scores = everything.scores(histories([2, 4, 6], [1, 3, 5]))[:, disputed - 1]
     assert bool(scores[0] > scores[1]) is liked
     links = [
