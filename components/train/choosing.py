@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 
 from components.evaluate.ease import MAX_GAMES, REGULARISATIONS, cooccurrences, ease
 from components.evaluate.intervals import standard_error
@@ -26,8 +27,8 @@ DISLIKED = (0.5, 0.0, -0.5)
 LARGEST_SCALE = 32.0
 """Far from where exp(1.5 * scale) no longer fits a float32, and above what any data set has chosen."""
 
-CLEARLY = 1.96
-"""Standard errors on either side of a mean that make its 95 % interval."""
+CONFIDENCE = 0.95
+"""That what is taken beyond the simplest is better, and not so by chance."""
 
 
 @dataclass(frozen=True)
@@ -58,22 +59,24 @@ class _Tried:
     def mean(self) -> float:
         return float(self.figures.mean())
 
-    def clearly_above(self, other: _Tried) -> bool:
-        """Whether the gain's 95 % interval is above zero: of models that are level the simpler is taken.
+    def clearly_above(self, other: _Tried, tried: int) -> bool:
+        """Whether the interval of the gain is above zero: of models that are level the simpler is taken.
 
-        Many settings are tried, and on sparse reviews the best of them is often so by chance: of a period's most
-        popular games two are nearly level, and whatever turns them round moves the metric of everybody.
+        The best of many is often so by chance, on sparse reviews above all: of a period's most popular games two are
+        nearly level, and whatever turns them round moves the metric of everybody. So the interval is that of the best
+        of `tried` candidates (Bonferroni's correction: Dunn 1961, "Multiple Comparisons Among Means").
         """
-        return self.mean - other.mean > CLEARLY * standard_error(self.figures - other.figures)
+        errors = NormalDist().inv_cdf(1 - (1 - CONFIDENCE) / 2 / tried)
+        return self.mean - other.mean > errors * standard_error(self.figures - other.figures)
 
 
 def choose(corpus: Corpus, quality: Quality, config: Config, trainer: Trainer) -> Choice:
     """Choose the scale, the links and the history's weights by the metric that the gate decides on.
 
     The scale is the capacity: on dense data much of it pays, on sparse data little. It is doubled for as long as that
-    brings a better ranking; then one half-way to the next is tried, unless the least was best. Of those the least is
-    taken that is level with the best. With the capacity bounded so, the number of steps needs no choice: more of them
-    change little once the rate has come down. Links and weights stay out unless they are clearly better.
+    brings a better ranking; then one half-way to the next is tried, unless the least was best. With the capacity
+    bounded so, the number of steps needs no choice: more of them change little once the rate has come down. More than
+    the least capacity, links and weights are taken only where they are clearly better.
 
     Raises:
         UserError: the loss is not finite.
@@ -93,33 +96,20 @@ def choose(corpus: Corpus, quality: Quality, config: Config, trainer: Trainer) -
     found = [tried(config.scale)]
     while found[-1].config.scale < LARGEST_SCALE and (len(found) == 1 or found[-1].mean > found[-2].mean):
         found.append(tried(2 * found[-1].config.scale))
-    if (highest := _highest(found)).config.scale > config.scale:
+    if (highest := max(found, key=lambda tried: tried.mean)).config.scale > config.scale:
         found.append(tried(1.5 * highest.config.scale))
-    best = _least_that_is_level(found)
+    best = _refined(found[0], found[1:], "scale")
     best = _refined(best, _with_links(best, corpus, quality), "links")
     for kind, values in (("recency", RECENCIES), ("hours", HOURS), ("disliked", DISLIKED)):
         best = _refined(best, _with_weights(best, kind, values, quality), kind)
     return Choice(best.config, best.mean, tuple(trials))
 
 
-def _highest(found: Sequence[_Tried]) -> _Tried:
-    return max(found, key=lambda tried: tried.mean)
-
-
-def _least_that_is_level(found: Sequence[_Tried]) -> _Tried:
-    """The least capacity that the best is not clearly above.
-
-    As the one-standard-error rule has it (Breiman et al. 1984, "Classification and Regression Trees", section 3.4.3),
-    for paired differences.
-    """
-    best = _highest(found)
-    return min((tried for tried in found if not best.clearly_above(tried)), key=lambda tried: tried.config.scale)
-
-
-def _refined(best: _Tried, candidates: Iterator[_Tried], kind: str) -> _Tried:
+def _refined(best: _Tried, candidates: Iterable[_Tried], kind: str) -> _Tried:
     """The best of the candidates, if it is clearly better than what there is."""
-    found = max(candidates, key=lambda tried: tried.mean, default=best)
-    kept = found if found.clearly_above(best) else best
+    every = [best, *candidates]
+    found = max(every, key=lambda tried: tried.mean)
+    kept = found if found is not best and found.clearly_above(best, len(every) - 1) else best
     what = "nothing" if found is best else f"{found.mean:.4f} at best, {'taken' if kept is found else 'left out'}"
     progress("train", f"{kind}: {what}, without {best.mean:.4f}")
     return kept

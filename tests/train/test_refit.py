@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from components.evaluate.evaluation import evaluate_model
 from components.predict.recommender import Recommender
 from components.shared.errors import UserError
-from components.shared.model_store import EVALUATED, add_model, evaluated_part, move_champion, stored_model
+from components.shared.model_store import DESCRIPTION, EVALUATED, add_model, evaluated_part, move_champion, stored_model
 from components.shared.storage import open_folder
 from components.train import training
 from components.train.checkpoints import Checkpoints
@@ -130,16 +131,18 @@ def test_a_refit_that_was_interrupted_goes_on_to_the_same_model(
 
 
 def test_the_next_evaluation_compares_with_what_was_evaluated(
-    snapshot: Path, evaluated: Path, refitted: Path, any_store: str
+    snapshot: Path, evaluated: Path, refitted: Path, any_store: str, tmp_path: Path
 ) -> None:
-    """Not with what has learnt from the rows that are asked for."""
+    """Not with what has learnt from the rows that are asked for; the challenger is its equal under another name."""
     version = described(refitted)["version"]
     add_model(any_store, refitted)
     move_champion(any_store, version, expected=None)
     with stored_model(any_store, version) as folder:
         assert_same_arrays(folder, refitted)
         assert_same_arrays(evaluated_part(folder), evaluated)
-    figures = evaluate_model(snapshot, evaluated, any_store).figures
+    challenger = shutil.copytree(evaluated, tmp_path / "challenger")
+    (challenger / DESCRIPTION).write_text(json.dumps({**described(evaluated), "version": "challenger"}))
+    figures = evaluate_model(snapshot, challenger, any_store).figures
     assert figures["champion"] == figures["challenger"]
 
 
