@@ -77,7 +77,7 @@ golden: setup ## Write the golden copies of the compiled pipelines anew, to be r
 
 lock: setup ## Resolve the requirements anew, with hashes
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --custom-compile-command "make lock" \
-	  pyproject.toml --extra model --extra submit --extra dev --output-file requirements/dev.txt
+	  pyproject.toml --extra model --extra submit --extra benchmark --extra dev --output-file requirements/dev.txt
 	@for image in data model model-cuda; do \
 	  case $$image in data) extras= ;; model) extras="--extra model" ;; model-cuda) extras="--extra model --extra cuda" ;; esac; \
 	  $(BIN)/uv pip compile --quiet --universal --generate-hashes --custom-compile-command "make lock" \

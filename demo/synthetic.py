@@ -1,23 +1,19 @@
-"""Synthetic reviews in the raw layout: seeded, labelled synthetic, with preferences that a model can learn.
+"""A synthetic shop: seeded, labelled synthetic, with preferences that a model can learn, of any size.
 
 Each user has a favourite genre and a second one; a game is chosen by its popularity, which fades after its release,
-times how well its genres suit the user. History lengths and popularity are as skewed as in real shops: most users
-write one or two reviews, a few games get most of them.
+times how well its genres suit the user. Histories' lengths and games' shares of the reviews are those of real shops:
+most users write one or two reviews, a few games get most of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, timedelta
-from pathlib import Path
+from datetime import date
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.csv as pa_csv
-
-from components.ingest.raw import GAMES, RANKINGS, REVIEWS, RawFile
 
 GENRES = (
     "Action", "Adventure", "Casual", "Horror", "Indie", "Platformer",
@@ -29,150 +25,199 @@ NOUNS = ("Harbour", "Kingdom", "Labyrinth", "Machine", "Orchard", "Protocol", "R
 FIRST_DAY = date(2020, 1, 1)
 DAYS = 5 * 365
 PERIOD_DAYS = 73
+PERIODS = DAYS // PERIOD_DAYS
 FADE_DAYS = 400.0
 FAVOURITE_SHARE = 0.75
 AFFINITY = 12.0
 """How many times likelier a game of a wanted genre is chosen than another game as popular."""
 
+LONGEST, CUT_OFF = 60, 6.0
+"""Histories' lengths follow a power law with an exponential cut-off, whose exponent is what gives their mean."""
+
+SPREADS = {290: 1.6, 3_682: 2.1}
+"""Standard deviation of the logarithm of a game's share, by the size of the catalogue: in the Kaggle set and in UCSD's.
+The larger one has the longer tail."""
+
+REPEATED, UNKNOWN_AUTHOR, UNDATED = 0.03, 0.005, 0.05
+"""Shares: of the reviews that are not a user's first, those of the same game again; of all, those without a user or a
+day."""
+
+MOST_HOURS = 20_000
+USERS_A_BATCH = 1 << 19
+FITTING_ROUNDS, REDRAWS = 30, 4
+NONE = -1
+"""For the author that is not known and the day that is not."""
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many reviews, about, by how many users of how many games."""
+
+    reviews: int
+    users: int
+    games: int
 
 
 @dataclass(frozen=True)
 class Shop:
-    """The games of a synthetic shop: names, genre numbers (the first is the main one), release days, popularity."""
+    """The games of a synthetic shop.
+
+    Attributes:
+        names: one a game.
+        genres: their numbers, the main one first.
+        released: days since `FIRST_DAY`, int64 [N].
+        shares: of the reviews, float64 [N], summing to one.
+    """
 
     names: list[str]
     genres: list[list[int]]
     released: Ints
-    popularity: Floats
+    shares: Floats
+
+    @classmethod
+    def of(cls, size: Size, seed: int) -> Shop:
+        """The shop of a seed."""
+        random, games = np.random.default_rng([seed, 0]), size.games
+        names = [
+            f"Synthetic {ADJECTIVES[n % 10]} {NOUNS[n // 10 % 10]}{f' {n // 100 + 1}' if n >= 100 else ''}"
+            for n in range(games)
+        ]
+        genres = [random.choice(len(GENRES), int(random.integers(1, 4)), replace=False).tolist() for _ in range(games)]
+        released = random.integers(-3 * 365, DAYS - 90, games)
+        return cls(names, genres, released, random.permutation(popularity(games)))
+
+    @property
+    def members(self) -> Bools:
+        """Which games belong to which genre, bool [genres, N]."""
+        members = np.zeros((len(GENRES), len(self.names)), dtype=bool)
+        for game, genres in enumerate(self.genres):
+            members[genres, game] = True
+        return members
 
 
-def write_synthetic(folder: Path, *, reviews: int = 60_000, games: int = 290, seed: int = 0) -> None:
-    """Write the three raw files of a synthetic shop.
+@dataclass(frozen=True)
+class Reviews:
+    """Reviews, a row each: the numbers of their users and games, from 0, and what they say.
 
-    Args:
-        folder: where to; made where it is missing.
-        reviews: about how many, after users' accidental repeats are left out.
-        games: how many.
-        seed: equal seeds write equal bytes.
+    `days` count from `FIRST_DAY`, `tenths` are tenths of hours; an unknown user or day is `NONE`.
     """
-    random = np.random.default_rng(seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    shop = _shop(random, games)
-    users, chosen, days, suits = _choices(random, shop, reviews)
-    _write(folder, REVIEWS, _review_columns(random, shop, users, chosen, days, suits))
-    counts = np.bincount(chosen, minlength=games)
-    _write(folder, GAMES, _game_columns(random, shop, counts))
-    _write(folder, RANKINGS, _ranking_columns(random, shop, counts))
+
+    users: Ints
+    games: Ints
+    days: Ints
+    recommended: Bools
+    tenths: Ints
+    written: Bools
+    helpful: Ints
+    funny: Ints
+
+    def __len__(self) -> int:
+        return len(self.users)
 
 
-def _shop(random: np.random.Generator, games: int) -> Shop:
-    names = [
-        f"Synthetic {ADJECTIVES[n % 10]} {NOUNS[n // 10 % 10]}{f' {n // 100 + 1}' if n >= 100 else ''}"
-        for n in range(games)
-    ]
-    genres = [random.choice(len(GENRES), size=int(random.integers(1, 4)), replace=False).tolist() for _ in range(games)]
-    released = random.integers(-3 * 365, DAYS - 90, games)
-    popularity = 1.0 / np.arange(1, games + 1) ** 0.8
-    return Shop(names, genres, released, random.permutation(popularity))
+def popularity(games: int) -> Floats:
+    """Shares of the reviews, the least popular game first: the quantiles of a lognormal distribution, float64 [N]."""
+    spread = np.interp(np.log(games), np.log(list(SPREADS)), list(SPREADS.values()))
+    quantiles = [NormalDist().inv_cdf((rank + 0.5) / games) for rank in range(games)]
+    shares = np.exp(spread * np.array(quantiles))
+    return np.asarray(shares / shares.sum())
 
 
-def _choices(random: np.random.Generator, shop: Shop, reviews: int) -> tuple[Ints, Ints, Ints, npt.NDArray[np.bool_]]:
-    """Who reviews what on which day, and whether it suits them; a user reviews a game once, but for a few repeats."""
-    lengths = np.minimum(random.zipf(1.9, reviews), 60)
-    users = np.repeat(np.arange(len(lengths)), lengths)[: int(reviews * 1.08)]
-    n_users = int(users[-1]) + 1
-    favourites = random.integers(0, len(GENRES), (n_users, 2))
-    joined = random.integers(0, DAYS, n_users)
-    days = joined[users] + (random.random(len(users)) * (DAYS - joined[users])).astype(np.int64)
-    wanted = favourites[users, (random.random(len(users)) > FAVOURITE_SHARE).astype(np.int64)]
-    member = _membership(shop)
-    chosen = _draw(random, shop, member, wanted, days // PERIOD_DAYS)
-    keys = users * len(shop.names) + chosen
-    first = np.zeros(len(keys), dtype=bool)
-    first[np.unique(keys, return_index=True)[1]] = True
-    kept = np.flatnonzero(first | (random.random(len(keys)) < 0.01))[:reviews]
-    return users[kept], chosen[kept], days[kept], member[wanted[kept], chosen[kept]]
+def length_shares(mean: float) -> Floats:
+    """Shares of the users with 1, 2, … reviews, which have this mean, float64 [LONGEST]."""
+    lengths = np.arange(1.0, LONGEST + 1)
+    low, high = -5.0, 10.0
+    for _ in range(60):
+        exponent = (low + high) / 2
+        shares = lengths**-exponent * np.exp(-lengths / CUT_OFF)
+        shares /= shares.sum()
+        low, high = (exponent, high) if shares @ lengths > mean else (low, exponent)
+    return shares
 
 
-def _membership(shop: Shop) -> npt.NDArray[np.bool_]:
-    member = np.zeros((len(GENRES), len(shop.names)), dtype=bool)
-    for game, genres in enumerate(shop.genres):
-        member[genres, game] = True
-    return member
+def batches(shop: Shop, size: Size, seed: int) -> Iterator[Reviews]:
+    """All reviews of a shop, in batches of users, each drawn from a seed of its own; a user's rows are together."""
+    cumulative = _chances(shop)
+    lengths = np.cumsum(length_shares(size.reviews / size.users))
+    for number, start in enumerate(range(0, size.users, USERS_A_BATCH)):
+        random = np.random.default_rng([seed, 1, number])
+        n_users = min(USERS_A_BATCH, size.users - start)
+        n_reviews = np.minimum(np.searchsorted(lengths, random.random(n_users), side="right") + 1, LONGEST)
+        yield _batch(random, shop, cumulative, start + np.repeat(np.arange(n_users), n_reviews))
 
 
-def _draw(random: np.random.Generator, shop: Shop, member: npt.NDArray[np.bool_], wanted: Ints, periods: Ints) -> Ints:
-    """A game for each (wanted genre, period), drawn by popularity, age and affinity."""
-    chosen = np.empty(len(wanted), dtype=np.int64)
-    for period in range(DAYS // PERIOD_DAYS + 1):
-        age = period * PERIOD_DAYS + PERIOD_DAYS / 2 - shop.released
-        weight = shop.popularity * np.where(age > 0, np.exp(-np.maximum(age, 0) / FADE_DAYS) + 0.02, 0.0)
-        for genre in range(len(GENRES)):
-            rows = np.flatnonzero((periods == period) & (wanted == genre))
-            cumulative = np.cumsum(weight * np.where(member[genre], AFFINITY, 1.0))
-            chosen[rows] = np.searchsorted(cumulative, random.random(len(rows)) * cumulative[-1], side="right")
-    return chosen
+def _batch(random: np.random.Generator, shop: Shop, cumulative: Floats, users: Ints) -> Reviews:
+    n, own = len(users), users - users[0]
+    favourites = random.integers(0, len(GENRES), (own[-1] + 1, 2))
+    joined = random.integers(0, DAYS, own[-1] + 1)[own]
+    days = joined + (random.random(n) * (DAYS - joined)).astype(np.int64)
+    wanted = favourites[own, (random.random(n) > FAVOURITE_SHARE).astype(np.int64)]
+    games = _unlike(random, cumulative, users, days // PERIOD_DAYS * len(GENRES) + wanted)
+    suits = shop.members[wanted, games]
+    hours = random.lognormal(np.where(suits, 2.5, 0.7), 1.5)
+    return Reviews(
+        users=np.where(random.random(n) < UNKNOWN_AUTHOR, NONE, users),
+        games=games,
+        days=np.where(random.random(n) < UNDATED, NONE, days),
+        recommended=random.random(n) < np.where(suits, 0.93, 0.6),
+        tenths=np.minimum(10 * hours, 10 * MOST_HOURS).astype(np.int64),
+        written=random.random(n) < 0.5,
+        helpful=random.poisson(np.where(random.random(n) < 0.3, 4.0, 0.2), n),
+        funny=random.poisson(0.2, n),
+    )
 
 
-def _review_columns(
-    random: np.random.Generator, shop: Shop, users: Ints, chosen: Ints, days: Ints, suits: npt.NDArray[np.bool_]
-) -> list[pa.Array]:
-    n = len(users)
-    hours = np.round(random.lognormal(np.where(suits, 2.5, 0.7), 1.5), 1)
-    verdicts = np.where(random.random(n) < np.where(suits, 0.93, 0.6), "Recommended", "Not Recommended")
-    names = np.array(shop.names, dtype=object)[chosen]
-    authors = np.array([f"synthetic_user_{user:07}" for user in range(int(users.max()) + 1)], dtype=object)[users]
-    authors[random.random(n) < 0.005] = ""
-    text = np.where(random.random(n) < 0.5, "A synthetic review.", "")
-    helpful = random.poisson(np.where(random.random(n) < 0.3, 4.0, 0.2), n)
-    funny = random.poisson(0.2, n)
-    columns = [text, [f"{hour:,}" for hour in hours.tolist()], helpful, funny, verdicts, _dates(random, days), names]
-    return [pa.array(column).cast(pa.string()) for column in [*columns, authors]]
+def _unlike(random: np.random.Generator, cumulative: Floats, users: Ints, groups: Ints) -> Ints:
+    """A game for each row, drawn by its group; a user has none twice, but for a few repeats."""
+    games = _drawn(random, cumulative, groups)
+    for _ in range(REDRAWS):
+        again = _repeats(users, games)
+        games[again] = _drawn(random, cumulative, groups[again])
+    forgotten = np.flatnonzero((users[1:] == users[:-1]) & (random.random(len(users) - 1) < REPEATED))
+    games[forgotten + 1] = games[forgotten]
+    return games
 
 
-def _dates(random: np.random.Generator, days: Ints) -> npt.NDArray[np.object_]:
-    """Dates as the real files write them: month first, day first, or blank."""
-    calendar = [FIRST_DAY + timedelta(days=day) for day in range(DAYS + 1)]
-    month_first = np.array([f"{day:%B} {day.day}, {day.year}" for day in calendar], dtype=object)
-    day_first = np.array([f"{day.day} {day:%B}, {day.year}" for day in calendar], dtype=object)
-    form = random.random(len(days))
-    return np.where(form < 0.5, month_first[days], np.where(form < 0.95, day_first[days], ""))
+def _repeats(users: Ints, games: Ints) -> Ints:
+    """The rows that repeat an earlier one."""
+    keys = (users - users[0]) * (games.max() + 1) + games
+    order = np.argsort(keys, kind="stable")
+    again: Ints = order[1:][keys[order[1:]] == keys[order[:-1]]]
+    return again
 
 
-def _game_columns(random: np.random.Generator, shop: Shop, counts: Ints) -> list[pa.Array]:
-    rows = []
-    for game, name in enumerate(shop.names):
-        released = FIRST_DAY + timedelta(days=int(shop.released[game]))
-        genres = [GENRES[genre] for genre in shop.genres[game]]
-        studio = f"Synthetic Studio {int(random.integers(40)):02}"
-        ram = int(random.choice([2, 4, 8, 16]))
-        minimum = ["OS: Windows 10", f"Memory: {ram} GB RAM", f"Storage: {ram * 5} GB available space"]
-        recommended = ["OS: Windows 10", f"Memory: {ram * 2} GB RAM", f"Storage: {ram * 5} GB available space"]
-        total = f"({int(counts[game]):,})"
-        rows.append((
-            name, f"A synthetic {genres[0].lower()} game.", f"{name} is synthetic: no such game exists.", str(genres),
-            str(minimum), str(recommended), f"{released.day} {released:%b}, {released.year}", str([studio]),
-            str([studio]), "Mostly Positive", total, f"{int(counts[game]) // 2:,}", f"synthetic://games/{game}",
-        ))  # fmt: skip
-    return [pa.array(column) for column in zip(*rows, strict=True)]
+def _drawn(random: np.random.Generator, cumulative: Floats, groups: Ints) -> Ints:
+    n_games = cumulative.shape[1]
+    places = np.searchsorted(cumulative.ravel(), groups + random.random(len(groups)), side="right")
+    games: Ints = np.clip(places - groups * n_games, 0, n_games - 1)
+    return games
 
 
-def _ranking_columns(random: np.random.Generator, shop: Shop, counts: Ints) -> list[pa.Array]:
-    price = random.integers(5, 60, len(shop.names))
-    sales = counts * 30 + random.integers(0, 99, len(counts))
-    figures: dict[str, Ints] = {"Sales": sales, "Revenue": sales * price, "Review": counts}
-    rows = []
-    for genre_number, genre in enumerate(GENRES):
-        members = [game for game, genres in enumerate(shop.genres) if genre_number in genres]
-        for rank_type, figure in figures.items():
-            best = sorted(members, key=lambda game: (-figure[game], game))[:40]
-            rows += [(shop.names[game], genre, rank_type, str(rank)) for rank, game in enumerate(best, start=1)]
-    return [pa.array(column) for column in zip(*rows, strict=True)]
+def _chances(shop: Shop) -> Floats:
+    """The chance of each game in each group, a period and a wanted genre: cumulative, plus the group's number.
+
+    By popularity, age and affinity, and so that over all groups each game has its share: float64 [groups, N].
+    """
+    starts = np.arange(PERIODS) * PERIOD_DAYS
+    age = starts[:, None] + PERIOD_DAYS / 2 - shop.released
+    fading = np.where(age > 0, np.exp(-np.maximum(age, 0) / FADE_DAYS) + 0.02, 0.0)
+    chances = (fading[:, None, :] * np.where(shop.members, AFFINITY, 1.0)).reshape(-1, len(shop.names))
+    groups = np.repeat(_period_shares(), len(GENRES)) / len(GENRES)
+    weights = shop.shares.copy()
+    for _ in range(FITTING_ROUNDS):
+        drawn = (groups / (chances @ weights)) @ chances * weights
+        weights *= shop.shares / drawn
+    chances *= weights
+    cumulative = np.cumsum(chances, axis=1)
+    return np.asarray(cumulative / cumulative[:, -1:] + np.arange(len(cumulative))[:, None])
 
 
-def _write(folder: Path, raw: RawFile, columns: Sequence[pa.Array]) -> None:
-    temporary = folder / f".{raw.name}"
-    pa_csv.write_csv(pa.table(list(columns), names=list(raw.columns)), temporary)
-    temporary.replace(folder / raw.name)
+def _period_shares() -> Floats:
+    """Shares of the reviews that are written in each period, where users join on any day and write on any day after."""
+    days = np.cumsum(1.0 / np.arange(DAYS, 0, -1)) / DAYS
+    shares = days.reshape(PERIODS, PERIOD_DAYS).sum(axis=1)
+    return np.asarray(shares / shares.sum())

@@ -12,7 +12,8 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from demo.synthetic import write_synthetic
+from demo.raw_files import write_synthetic
+from demo.synthetic import Size
 
 ROOT = Path(__file__).parents[1]
 BLOCKS = re.findall(r"```(sh|python)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
@@ -36,7 +37,7 @@ def copy():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, folder / name)
         (folder / ".venv").symlink_to(ROOT / ".venv")
-        write_synthetic(folder / "my-shop", reviews=4_000, games=60, seed=1)
+        write_synthetic(folder / "my-shop", Size(4_000, 1_500, 60), seed=1)
         yield folder
         subprocess.run(["make", "stop"], cwd=folder, check=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import date
 from pathlib import Path
 
@@ -43,14 +44,17 @@ INSERT INTO steam.{links} SELECT * FROM staged_links ON CONFLICT DO NOTHING;
 DROP TABLE staged_links;
 """
 
-# Into an empty table, which nobody reads yet, rows go in half the time where their references are checked all at once.
-_DROP_REFERENCES = """
-ALTER TABLE steam.reviews DROP CONSTRAINT reviews_user_id_fkey, DROP CONSTRAINT reviews_game_id_fkey
-"""
-_ADD_REFERENCES = """
-ALTER TABLE steam.reviews
-    ADD CONSTRAINT reviews_user_id_fkey FOREIGN KEY (user_id) REFERENCES steam.users,
-    ADD CONSTRAINT reviews_game_id_fkey FOREIGN KEY (game_id) REFERENCES steam.games
+# What a row of these tables is checked against and entered in one by one, but for the primary keys: how each of it is
+# dropped, and made again.
+_CHECKS_AND_INDEXES = """
+WITH loaded (id) AS (VALUES ('steam.reviews'::regclass), ('steam.users'::regclass))
+SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname),
+       format('ALTER TABLE %s ADD CONSTRAINT %I %s', conrelid::regclass, conname, pg_get_constraintdef(oid))
+FROM pg_constraint WHERE conrelid IN (SELECT id FROM loaded) AND contype IN ('f', 'u')
+UNION ALL
+SELECT format('DROP INDEX %s', indexrelid::regclass), pg_get_indexdef(indexrelid)
+FROM pg_index
+WHERE indrelid IN (SELECT id FROM loaded) AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)
 """
 
 
@@ -86,17 +90,31 @@ def merge(cursor: Cursor, year: int | None, newest: date) -> dict[str, int]:
     counts = {}
     cursor.execute("SELECT EXISTS (SELECT FROM steam.reviews)")
     first_load = cursor.fetchone() == (False,)
-    if first_load:
-        cursor.execute(_DROP_REFERENCES)
-    for name, statements in _steps(_sql("merge.sql")):
-        progress("ingest", f"merging: {name}")
-        cursor.execute(statements, {"year": year, "newest": newest})
-        counts[name] = cursor.rowcount
-        if name == "game descriptions":
-            _merge_lists(cursor)
-    if first_load:
-        cursor.execute(_ADD_REFERENCES)
+    with _checked_at_once(cursor) if first_load else nullcontext():
+        for name, statements in _steps(_sql("merge.sql")):
+            progress("ingest", f"merging: {name}")
+            cursor.execute(statements, {"year": year, "newest": newest})
+            counts[name] = cursor.rowcount
+            if name == "game descriptions":
+                _merge_lists(cursor)
     return {"inserted": counts["new reviews"], "updated": counts["reviews that differ"]}
+
+
+@contextmanager
+def _checked_at_once(cursor: Cursor) -> Iterator[None]:
+    """Check references and fill indexes once all rows are there, not row by row: for tables that nobody reads yet.
+
+    That takes a third of the time for a million rows, and grows with them no faster than they do, as an index that is
+    filled in no order does once it is larger than the memory.
+    """
+    cursor.execute(_CHECKS_AND_INDEXES)
+    found = cursor.fetchall()
+    for dropped, _ in found:
+        cursor.execute(dropped)
+    yield
+    progress("ingest", "merging: references and indexes")
+    for _, made in found:
+        cursor.execute(made)
 
 
 def replace_rejects(cursor: Cursor, rejects: Rejects) -> None:

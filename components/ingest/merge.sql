@@ -84,12 +84,12 @@ WHERE month IS NOT NULL;
 -- such as a user's second review of a game, are told apart by their order.
 CREATE TEMP TABLE keyed_reviews ON COMMIT DROP AS
 SELECT line, user_id, game_id, recommended, hours_played, helpful, funny, reviewed_on, review,
-    md5(concat_ws('|', identity, row_number() OVER (PARTITION BY identity ORDER BY reviewed_on, line)))::uuid AS source_key
+    md5(concat_ws('|', game_id, user_id, unknown_author, row_number() OVER (
+        PARTITION BY game_id, user_id, unknown_author ORDER BY reviewed_on, line)))::uuid AS source_key
 FROM (
     SELECT staged_reviews.*, users.user_id, games.game_id,
-        CASE WHEN users.user_id IS NOT NULL THEN concat_ws('|', games.game_id, users.user_id)
-             ELSE concat_ws('|', games.game_id, 'unknown', md5(coalesce(review, '')),
-                            coalesce(month || '-' || day, reviewed_on::text, 'undated')) END AS identity
+        CASE WHEN users.user_id IS NULL THEN concat_ws('|', 'unknown', md5(coalesce(review, '')),
+            coalesce(month || '-' || day, reviewed_on::text, 'undated')) END AS unknown_author
     FROM staged_reviews
     JOIN steam.games ON games.name = staged_reviews.game
     LEFT JOIN steam.users ON users.username = staged_reviews.username

@@ -1,4 +1,7 @@
--- Where COPY puts the rows of a load; dropped at the end of its transaction.
+-- Where COPY puts the rows of a load; dropped at the end of its transaction, which sorts and joins all of them.
+
+SET LOCAL work_mem = '64MB';
+SET LOCAL maintenance_work_mem = '256MB';
 
 CREATE TEMP TABLE staged_games (
     line bigint,

@@ -1,18 +1,23 @@
 import csv
 from collections import Counter
+from functools import cache
 
 import numpy as np
 import pytest
 
 from components.ingest.ingestion import ingest
 from components.ingest.raw import RAW_FILES, REVIEWS
-from demo.synthetic import write_synthetic
+from demo.raw_files import write_synthetic
+from demo.synthetic import NONE, REPEATED, Shop, Size, batches, length_shares
+
+SIZE = Size(reviews=20_000, users=8_600, games=290)
+UCSD, KAGGLE = Size(59_161, 25_467, 3_682), Size(1_000_000, 700_000, 290)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("synthetic")
-    write_synthetic(folder, reviews=20_000)
+    write_synthetic(folder, SIZE)
     return folder
 
 
@@ -22,8 +27,8 @@ def reviews(folder):
 
 
 def test_equal_seeds_write_equal_bytes_and_another_seed_others(folder, tmp_path):
-    write_synthetic(tmp_path / "same", reviews=20_000)
-    write_synthetic(tmp_path / "other", reviews=20_000, seed=1)
+    write_synthetic(tmp_path / "same", SIZE)
+    write_synthetic(tmp_path / "other", SIZE, seed=1)
     for raw in RAW_FILES:
         content = (folder / raw.name).read_bytes()
         assert (tmp_path / "same" / raw.name).read_bytes() == content
@@ -43,6 +48,55 @@ def test_histories_and_popularity_are_as_skewed_as_in_a_real_shop(folder):
     assert lengths.max() > 20
     games = np.sort(list(Counter(row["game_name"] for row in rows).values()))[::-1]
     assert games[:29].sum() > 0.3 * games.sum()
+
+
+@cache
+def drawn(size):
+    return list(batches(Shop.of(size, 0), size, 0))
+
+
+def test_there_are_as_many_reviews_and_users_as_asked_for():
+    for size in (SIZE, UCSD, KAGGLE):
+        found = drawn(size)
+        assert sum(map(len, found)) == pytest.approx(size.reviews, rel=0.02)
+        users = np.concatenate([batch.users for batch in found])
+        assert len(np.unique(users)) == pytest.approx(size.users, rel=0.01)
+        assert users.max() == size.users - 1
+
+
+def test_users_write_as_many_reviews_as_those_of_the_ucsd_set():
+    lengths = np.bincount(np.concatenate([batch.users[batch.users != NONE] for batch in drawn(UCSD)]))
+    shares = [np.mean((lengths >= least) & (lengths <= most)) for least, most in ((1, 1), (2, 2), (3, 4), (5, 99))]
+    assert shares == pytest.approx([0.527, 0.185, 0.157, 0.131], abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("size", "real"),
+    [
+        (UCSD, {0.01: 0.41, 0.05: 0.68, 0.1: 0.79, 0.2: 0.88, 0.5: 0.96}),
+        (KAGGLE, {0.01: 0.21, 0.05: 0.47, 0.1: 0.63, 0.2: 0.79, 0.5: 0.96}),
+    ],
+)
+def test_the_most_popular_games_have_the_share_that_they_have_in_real_sets(size, real):
+    counts = sum(np.bincount(batch.games, minlength=size.games) for batch in drawn(size))
+    curve = np.cumsum(np.sort(counts)[::-1]) / counts.sum()
+    shares = [curve[int(size.games * top) - 1] for top in real]
+    assert shares == pytest.approx(list(real.values()), abs=0.06)
+
+
+@pytest.mark.parametrize("mean", [1.43, 2.32, 5.0])
+def test_lengths_have_the_mean_that_is_asked_for(mean):
+    shares = length_shares(mean)
+    assert shares.sum() == pytest.approx(1)
+    assert shares @ np.arange(1, len(shares) + 1) == pytest.approx(mean)
+
+
+def test_a_user_reviews_a_game_once_but_for_a_few_repeats():
+    (batch,) = drawn(SIZE)
+    known = batch.users != NONE
+    users, games = batch.users[known], batch.games[known]
+    n_users, n_pairs = len(np.unique(users)), len(np.unique(users * SIZE.games + games))
+    assert (len(users) - n_pairs) / (len(users) - n_users) == pytest.approx(REPEATED, rel=0.3)
 
 
 def test_it_has_the_quirks_of_real_files_and_all_of_it_loads(folder, database):

@@ -146,6 +146,18 @@ def test_references_are_enforced_after_a_first_load_as_after_any(quirky, databas
             cursor.execute("INSERT INTO steam.reviews (game_id, recommended) VALUES (999, true)")
 
 
+def test_a_first_load_leaves_every_constraint_and_index_as_it_was(quirky, database, shop):
+    query = """
+        SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint
+        WHERE connamespace = 'steam'::regnamespace
+        UNION ALL SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'steam' ORDER BY 1, 2, 3
+    """
+    rows(shop, 'CREATE INDEX "shop\'s own" ON steam.reviews (hours_played) WHERE recommended; SELECT')
+    before = rows(shop, query)
+    ingest(quirky, database)
+    assert rows(shop, query) == before
+
+
 def test_a_corrected_file_changes_only_what_differs(quirky, database, connection, tmp_path):
     ingest(quirky, database)
     before = dict(rows(connection, "SELECT review_id, r::text FROM steam.reviews AS r"))
