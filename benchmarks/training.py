@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.record import measured, show
 from benchmarks.scale import LARGE_SHOP
 
 OURS, TUTORIAL = "ours", "tutorial"
@@ -96,15 +94,6 @@ def _compared(what: str, ours: float, peer: float) -> dict[str, Any]:
     return _row(what, ours, peer, ours / peer)
 
 
-def measured(module: str, *arguments: str) -> dict[str, Any]:
-    """What a module measures in a process of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "record.json"
-        subprocess.run([sys.executable, "-m", module, *arguments, str(path)], check=True)
-        record: dict[str, Any] = json.loads(path.read_text())
-        return record
-
-
 def main() -> None:
     """Read the command line, run, print the figures and write them down."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__)
@@ -121,10 +110,7 @@ def main() -> None:
     record += scale_result(**measured("benchmarks.scale"))
     (options.output / "training.json").write_text(json.dumps(record, indent=2) + "\n")
     print(f"[benchmark] recall@100 of popularity: {ours.popularity:.4f}")
-    for row in record:
-        must = "" if row["must"] is None else f", must {row['must']}: {'met' if row['met'] else 'not met'}"
-        beside = f", {PEER} {row['peer']}, ratio {row['ratio']}" if row["peer"] is not None else ""
-        print(f"[benchmark] {row['what']}: {row['ours']}{beside}{must}")
+    show(record)
 
 
 if __name__ == "__main__":

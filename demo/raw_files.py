@@ -12,14 +12,14 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from components.ingest.raw import GAMES, RANKINGS, REVIEWS, RawFile
-from demo.synthetic import DAYS, FIRST_DAY, GENRES, MOST_HOURS, NONE, Ints, Reviews, Shop, Size, batches
+from demo.synthetic import DAYS, DEMO, FIRST_DAY, GENRES, MOST_HOURS, NONE, Ints, Reviews, Shop, Size, batches
 
 RANKED = 40
 BLANK, MONTH_FIRST, DAY_FIRST = 0, 1, DAYS + 2
 """Where a day's text stands in `_dates`: no day, then each in one form, then each in the other."""
 
 
-def write_synthetic(folder: Path, size: Size, seed: int = 0) -> int:
+def write_synthetic(folder: Path, size: Size = DEMO, seed: int = 0) -> int:
     """Write the three raw files of a synthetic shop, in memory that does not grow with it; the number of reviews.
 
     Args:

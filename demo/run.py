@@ -10,14 +10,14 @@ from demo.place import Place
 from demo.raw_files import write_synthetic
 from demo.recommendations import show_recommendations
 from demo.summary import show_metrics, write_summary
-from demo.synthetic import Size
 from pipelines.catalogue import compile_pipelines
 from pipelines.local import run_locally
 from pipelines.target import Target
 
-SYNTHETIC = Size(reviews=60_000, users=26_000, games=290)
-INFERENCE = {"users_per_shard": 10_000}
-"""Few enough that the demo's data make several shards."""
+
+def inference_parameters(data: Path | None) -> dict[str, int]:
+    """What the inference pipeline is run with: shards so small that the few synthetic users make several of them."""
+    return {} if data else {"users_per_shard": 10_000}
 
 
 def run_demo(place: Place, data: Path | None) -> None:
@@ -33,7 +33,7 @@ def run_demo(place: Place, data: Path | None) -> None:
     raw = data or place.root / "synthetic"
     if data is None:
         print("[demo] SYNTHETIC DATA: made-up users, games and reviews; use DATA=folder for real ones", flush=True)
-        write_synthetic(raw, SYNTHETIC)
+        write_synthetic(raw)
     check_folder(raw)  # before a database is started for it
     url = place.database_url(data)
     store = place.store(url)
@@ -43,7 +43,7 @@ def run_demo(place: Place, data: Path | None) -> None:
     for name, parameters in (
         ("ingestion", {"raw": str(raw.resolve())}),
         ("training", {}),
-        ("inference", INFERENCE),
+        ("inference", inference_parameters(data)),
     ):
         print(f"\n[demo] pipeline {name}", flush=True)
         run_locally(place.build / f"{name}.yaml", {**common, **parameters}, place.root)

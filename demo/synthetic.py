@@ -62,6 +62,10 @@ class Size:
     games: int
 
 
+DEMO = Size(reviews=60_000, users=26_000, games=290)
+"""What a demo makes."""
+
+
 @dataclass(frozen=True)
 class Shop:
     """The games of a synthetic shop.

@@ -8,8 +8,9 @@ import pytest
 
 from benchmarks.generated import Size, generate, write_generated
 from benchmarks.learning_curves import Task, ours, popularity, tutorial
+from benchmarks.record import measured
 from benchmarks.scale import train_on
-from benchmarks.training import PEER, Point, Side, measured, results, scale_result
+from benchmarks.training import PEER, Point, Side, results, scale_result
 from components.shared.interactions import load_interactions
 from components.train.model import Config
 

@@ -1,0 +1,69 @@
+"""What the benchmarks write down: rows of ours beside a peer, each measured in a process of its own.
+
+A process begins with the peak memory of the one that starts it: who calls this imports little.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+"""`what`, `ours`, `peer`, `peer_name`, `ratio`, `must`, `met`."""
+
+
+def measured(module: str, *arguments: str) -> Any:
+    """What a module measures in a process of its own, whose last argument is where to write it, as JSON."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "record.json"
+        subprocess.run([sys.executable, "-m", module, *arguments, str(path)], check=True)
+        return json.loads(path.read_text())
+
+
+def peak_mb() -> float:
+    """The most memory that this process, or one that it waited for, has held so far, in MB."""
+    processes = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return max(resource.getrusage(process).ru_maxrss for process in processes) / 1024
+
+
+def at_most(what: str, ours: float, must: float | None = None) -> Row:
+    """A row without a peer, met where the figure is at most `must`."""
+    return _row(what, ours, None, None, None, must, must is None or ours <= must)
+
+
+def times_as_much(what: str, ours: float, peer: float, peer_name: str, must: float | None = None) -> Row:
+    """A row whose ratio is ours over the peer's, met where it is at most `must`."""
+    ratio = ours / peer
+    return _row(what, ours, peer, peer_name, ratio, must, must is None or ratio <= must)
+
+
+def times_faster(what: str, ours: float, peer: float, peer_name: str, must: float | None = None) -> Row:
+    """A row of times whose ratio is the peer's over ours, met where it is more than `must`."""
+    ratio = peer / ours
+    return _row(what, ours, peer, peer_name, ratio, must, must is None or ratio > must)
+
+
+def show(rows: list[Row]) -> None:
+    """Print rows, a line each."""
+    for row in rows:
+        beside = f", {row['peer_name']} {row['peer']}, ratio {row['ratio']}" if row["peer"] is not None else ""
+        must = "" if row["must"] is None else f", must {row['must']}: {'met' if row['met'] else 'not met'}"
+        print(f"[benchmark] {row['what']}: {row['ours']}{beside}{must}", flush=True)
+
+
+def _row(
+    what: str,
+    ours: float,
+    peer: float | None,
+    peer_name: str | None,
+    ratio: float | None,
+    must: float | None,
+    met: bool,
+) -> Row:
+    ours, peer, ratio = (figure if figure is None else round(figure, 4) for figure in (ours, peer, ratio))  # type: ignore[assignment]
+    return {"what": what, "ours": ours, "peer": peer, "peer_name": peer_name, "ratio": ratio, "must": must, "met": met}

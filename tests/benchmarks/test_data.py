@@ -1,0 +1,134 @@
+"""The benchmark of the data plane: the shop that it makes, each side on a small one, and what its figures mean."""
+
+import json
+import os
+from pathlib import Path
+
+import psycopg2
+import pyarrow.dataset as ds
+import pytest
+
+from benchmarks import data, extraction, loop, prediction
+from benchmarks.extraction import ADBC, CONNECTORX, COPY, DATABASE, OURS, PANDAS, QUERIES, SIDES, Side
+from benchmarks.generated import Size as SizeOfGenerated
+from benchmarks.loop import Loop
+from benchmarks.record import Row, at_most, measured, times_as_much, times_faster
+from benchmarks.shop import load_shop
+from components.ingest.ingestion import ingest
+from components.shared.snapshot import Snapshot
+from demo.raw_files import write_synthetic
+from demo.synthetic import Size
+
+SMALL = Size(reviews=3_000, users=1_300, games=60)
+
+
+@pytest.fixture
+def loaded(database: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The reviews of a small shop in the benchmark's database."""
+    monkeypatch.setenv(DATABASE, os.environ["DATABASE_URL"])
+    return load_shop(database, SMALL)
+
+
+def test_a_shop_in_the_database_holds_what_its_raw_files_hold(
+    loaded: int, database: str, connection: psycopg2.extensions.connection, tmp_path: Path
+) -> None:
+    query = """
+        SELECT username, name, recommended, hours_played, helpful, funny, reviewed_on, review
+        FROM steam.reviews JOIN steam.games USING (game_id) LEFT JOIN steam.users USING (user_id) ORDER BY review_id
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        in_database = cursor.fetchall()
+        cursor.execute("DROP SCHEMA steam CASCADE")
+        assert write_synthetic(tmp_path / "raw", SMALL) == loaded == len(in_database)
+        ingest(str(tmp_path / "raw"), database)
+        cursor.execute(query)
+        assert cursor.fetchall() == in_database
+
+
+def test_every_side_extracts_the_same_rows(loaded: int, tmp_path: Path) -> None:
+    SIDES[OURS][0](tmp_path)
+    snapshot = Snapshot.open(tmp_path / "snapshot")
+    assert snapshot.manifest.rows("reviews") == loaded
+    SIDES[COPY][0](tmp_path)
+    for name in (CONNECTORX, ADBC, PANDAS):
+        (tmp_path / name).mkdir()
+        SIDES[name][0](tmp_path / name)
+        for table in QUERIES:
+            rows = ds.dataset(tmp_path / name / f"{table}.parquet").to_table()
+            kept = [column for column in rows.column_names if column != "updated_at"]  # in zones of their own
+            ours = snapshot.table(table).select(kept)
+            assert rows.select(kept).cast(ours.schema).sort_by(kept[0]).equals(ours)
+
+
+def test_a_side_is_measured_in_a_process_of_its_own(loaded: int) -> None:
+    side = Side(**measured("benchmarks.extraction", COPY))
+    assert side.seconds > 0
+    assert side.peak_mb > 10
+
+
+def by_peer(rows: list[Row]) -> dict[str | None, Row]:
+    return {row["peer_name"]: row for row in rows}
+
+
+def test_extraction_may_take_half_as_long_again_as_copy_and_must_be_faster_than_its_peers() -> None:
+    large = {OURS: Side(15, 300), COPY: Side(10, 40), CONNECTORX: Side(30, 900), ADBC: Side(14, 400)}
+    small = {OURS: Side(2, 260), PANDAS: Side(10, 900)}
+    rows = extraction.results(extraction.SIZE, extraction.TENTH, large, small)
+    times = by_peer([row for row in rows if "seconds" in row["what"]])
+    assert [(times[peer]["ratio"], times[peer]["met"]) for peer in (COPY, CONNECTORX, ADBC, PANDAS)] == [
+        (1.5, True),
+        (2.0, True),
+        (0.9333, False),
+        (5.0, True),
+    ]
+    memory = by_peer([row for row in rows if "memory" in row["what"] and row["must"] is not None])
+    assert (memory[None]["ours"], memory[None]["met"]) == (300, True)
+    assert (memory["ours at 1,000,000"]["ratio"], memory["ours at 1,000,000"]["met"]) == (1.1538, True)
+
+
+def test_a_loop_must_be_short_and_small_and_grow_with_its_reviews() -> None:
+    small = Loop(1_000_000, 300.0, {"ingest": 100.0, "train": 200.0}, {"ingest": 80.0, "train": 2_000.0})
+    large = Loop(10_000_000, 3_200.0, {"ingest": 1_000.0, "train": 2_200.0}, {"ingest": 80.0, "train": 5_000.0})
+    rows = {row["what"]: row for row in loop.results(small, large)}
+    assert rows["whole loop at 1,000,000 reviews, seconds"]["met"]
+    assert rows["whole loop at 1,000,000 reviews, peak memory of any process, MB"]["ours"] == 2_000
+    assert not rows["whole loop at 10,000,000 reviews, seconds"]["met"]
+    assert rows["train at 10,000,000 reviews, seconds"]["ratio"] == 11.0
+
+
+@pytest.mark.slow
+def test_prediction_is_measured_step_by_step() -> None:
+    rows = prediction.rows(SizeOfGenerated(interactions=3_000, users=600, games=80), users_per_shard=300)
+    assert [row["met"] for row in rows] == [True] * 4
+    assert all(row["ours"] > 0 for row in rows)
+
+
+@pytest.mark.slow
+def test_the_loop_is_measured_from_raw_files_to_published_recommendations() -> None:
+    measured = loop.run_loop(Size(reviews=4_000, users=1_500, games=60))
+    assert measured.reviews == pytest.approx(4_000, rel=0.05)
+    assert {"ingest", "extract", "train", "evaluate", "plan", "predict", "reverse_etl"} <= set(measured.stages)
+    assert sum(measured.stages.values()) < measured.seconds
+    assert max(measured.peak_mb.values()) > 100
+
+
+def test_rows_say_whether_what_must_be_is() -> None:
+    assert at_most("memory", 500.0, 500.0)["met"]
+    assert not at_most("memory", 500.1, 500.0)["met"]
+    assert times_as_much("time", 1.5, 1.0, "COPY", 1.5) == {
+        "what": "time", "ours": 1.5, "peer": 1.0, "peer_name": "COPY", "ratio": 1.5, "must": 1.5, "met": True,
+    }  # fmt: skip
+    assert not times_faster("time", 2.0, 2.0, "ADBC", 1.0)["met"]
+    assert times_faster("time", 2.0, 2.1, "ADBC", 1.0)["met"]
+    assert times_faster("time", 2.0, 1.0, "ADBC")["met"]
+
+
+def test_parts_are_written_as_they_come_and_others_keep_their_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for part, seconds in ((loop, 1.0), (extraction, 2.0)):
+        monkeypatch.setattr(part, "rows", lambda seconds=seconds: [at_most("seconds", seconds)])
+        data.run([part.__name__.removeprefix("benchmarks.")], tmp_path)
+    record = json.loads((tmp_path / "data.json").read_text())
+    assert [row["ours"] for row in record] == [2.0, 1.0]
