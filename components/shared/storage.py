@@ -232,12 +232,22 @@ class BucketFolder:
             yield
         except NotFound:
             raise UserError(f"The bucket of {self.uri} does not exist: create it or correct the URI.") from None
-        except (Forbidden, Unauthorized):
-            raise UserError(f"{self.uri} may not be used by this account: grant it Storage Object User.") from None
         except GoogleAuthError as error:
             raise UserError(
                 f"There are no credentials for {self.uri} ({error}): run gcloud auth application-default login, or run "
                 f"as a service account."
             ) from None
         except (RetryError, Unreachable, GoogleAPICallError) as error:
-            raise UserError(f"{self.uri} cannot be reached ({type(error).__name__}): try again later.") from None
+            if _full(error):
+                reason = f"There is no room left for {self.uri}: make some, then run again."
+            elif isinstance(error, Forbidden | Unauthorized):
+                reason = f"{self.uri} may not be used by this account: grant it Storage Object User."
+            else:
+                reason = f"{self.uri} cannot be reached ({type(error).__name__}): try again later."
+            raise UserError(reason) from None
+
+
+def _full(error: Exception) -> bool:
+    """Whether a bucket refuses to hold more: it has no room, or a quota is used up."""
+    response = getattr(error, "response", None)
+    return response is not None and (response.status_code == 507 or "quotaExceeded" in response.text)
