@@ -15,7 +15,7 @@ import time
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from benchmarks.record import Row, at_most, measured, times_as_much
+from benchmarks.record import Row, at_most, measured, part, times_as_much
 from demo.synthetic import Size
 
 SIZE = Size(reviews=1_000_000, users=700_000, games=290)
@@ -78,3 +78,7 @@ def run_loop(size: Size) -> Loop:
         finally:
             subprocess.run([*demo, "stop"], env=environment, check=True)
     return Loop(summary["data"]["reviews"], seconds, summary["seconds"], summary["peak_memory_mb"])
+
+
+if __name__ == "__main__":
+    part("loop", __doc__, rows)

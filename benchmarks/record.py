@@ -5,16 +5,29 @@ A process begins with the peak memory of the one that starts it: who calls this 
 
 from __future__ import annotations
 
+import argparse
 import json
 import resource
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]
 """`what`, `ours`, `peer`, `peer_name`, `ratio`, `must`, `met`."""
+
+
+def part(name: str, description: str | None, rows: Callable[[], list[Row]]) -> None:
+    """Read the command line of a part of a benchmark, measure it, print its rows and write them to `<name>.json`."""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description)
+    parser.add_argument("--output", type=Path, default=Path("local/benchmarks"), help="for the results (%(default)s)")
+    options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
+    found = rows()
+    show(found)
+    (options.output / f"{name}.json").write_text(json.dumps(found, indent=2) + "\n")
 
 
 def measured(module: str, *arguments: str) -> Any:

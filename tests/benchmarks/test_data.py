@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import psycopg2
@@ -9,10 +11,11 @@ import pyarrow.dataset as ds
 import pytest
 
 from benchmarks import data, extraction, loop, prediction
-from benchmarks.extraction import ADBC, CONNECTORX, COPY, DATABASE, OURS, PANDAS, QUERIES, SIDES, Side
+from benchmarks.extraction import Side
+from benchmarks.extraction_sides import ADBC, CONNECTORX, COPY, DATABASE, OURS, PANDAS, QUERIES, SIDES
 from benchmarks.generated import Size as SizeOfGenerated
 from benchmarks.loop import Loop
-from benchmarks.record import Row, at_most, measured, times_as_much, times_faster
+from benchmarks.record import Row, at_most, measured, part, times_as_much, times_faster
 from benchmarks.shop import load_shop
 from components.ingest.ingestion import ingest
 from components.shared.snapshot import Snapshot
@@ -62,7 +65,7 @@ def test_every_side_extracts_the_same_rows(loaded: int, tmp_path: Path) -> None:
 
 
 def test_a_side_is_measured_in_a_process_of_its_own(loaded: int) -> None:
-    side = Side(**measured("benchmarks.extraction", COPY))
+    side = Side(**measured("benchmarks.extraction_sides", COPY))
     assert side.seconds > 0
     assert side.peak_mb > 10
 
@@ -124,11 +127,18 @@ def test_rows_say_whether_what_must_be_is() -> None:
     assert times_faster("time", 2.0, 1.0, "ADBC")["met"]
 
 
-def test_parts_are_written_as_they_come_and_others_keep_their_rows(
+def test_what_was_measured_stays_in_the_record_when_another_part_is_measured_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for part, seconds in ((loop, 1.0), (extraction, 2.0)):
-        monkeypatch.setattr(part, "rows", lambda seconds=seconds: [at_most("seconds", seconds)])
-        data.run([part.__name__.removeprefix("benchmarks.")], tmp_path)
+    monkeypatch.setattr("sys.argv", ["benchmark", "--output", str(tmp_path)])
+    for name, seconds in (("loop", 1.0), ("extraction", 2.0), ("loop", 3.0)):
+        part(name, None, lambda seconds=seconds: [at_most("seconds", seconds)])
+        data.gather(tmp_path)
     record = json.loads((tmp_path / "data.json").read_text())
-    assert [row["ours"] for row in record] == [2.0, 1.0]
+    assert [row["ours"] for row in record] == [2.0, 3.0]
+
+
+def test_every_part_is_a_module_with_a_command_line() -> None:
+    for name in data.PARTS:
+        command = [sys.executable, "-m", f"benchmarks.{name}", "--help"]
+        assert "--output" in subprocess.run(command, check=True, capture_output=True, text=True).stdout
