@@ -78,5 +78,9 @@ def _row(
     must: float | None,
     met: bool,
 ) -> Row:
-    ours, peer, ratio = (figure if figure is None else round(figure, 4) for figure in (ours, peer, ratio))  # type: ignore[assignment]
-    return {"what": what, "ours": ours, "peer": peer, "peer_name": peer_name, "ratio": ratio, "must": must, "met": met}
+    figures = {"what": what, "ours": _rounded(ours), "peer": _rounded(peer), "peer_name": peer_name}
+    return {**figures, "ratio": _rounded(ratio), "must": must, "met": met}
+
+
+def _rounded(figure: float | None) -> float | None:
+    return figure if figure is None else round(figure, 4)
