@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from components.predict.links import Links
 from components.predict.query import HistoryWeights
-from components.predict.ranking import top_k
+from components.predict.retrieval import Entries, ExactIndex
 from components.shared.histories import Histories
 from components.shared.interactions import Floats, Ints, Longs
 
 BLOCK_SCORES = 1 << 24
-"""Scores held at a time, 64 MB of float32: what bounds the memory, whatever the number of users."""
+"""Scores of whole catalogues held at a time, 64 MB of float32."""
+
+BLOCK_USERS, BLOCK_GAMES = 512, 8192
+"""At most so many users are answered together, with at most so many games in their histories, unless one has more."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +60,20 @@ class Catalogue:
         """Every user's score of every game, float32 [B, N]."""
         scores: Floats = np.matmul(self.queries(history) * np.float32(self.scale), self.candidates.T)
         scores += self.popularity_offset
-        source, places = self.links.from_rows(history.games)
-        users = np.repeat(np.arange(len(history)), history.lengths)
-        linked = users[source] * len(self) + self.links.games[places]
-        np.add.at(scores.reshape(-1), linked, self.links.weights[places] * self.history_weights.of(history)[source])
+        linked = self.linked(history)
+        np.add.at(scores.reshape(-1), linked.rows * len(self) + linked.games, linked.weights)
         return scores
+
+    def linked(self, history: Histories) -> Entries:
+        """What the links from each game of the histories add to the scores, an entry a link."""
+        source, places = self.links.from_rows(history.games)
+        weights = self.links.weights[places] * self.history_weights.of(history)[source]
+        return Entries(history.owners[source], self.links.games[places], weights)
 
     def recommend(self, history: Histories, k: int, *, excluded: Histories | None = None) -> tuple[Ints, Floats, Ints]:
         """The k best games for each of B users, best first; equal scores in the order of the catalogue.
+
+        Many users are answered a block at a time, by as many threads as there are cores.
 
         Args:
             history: of the users, as positions in the catalogue.
@@ -73,41 +87,77 @@ class Catalogue:
             reason only where there is no other.
         """
         excluded = history if excluded is None else excluded
-        n_users = len(history)
-        positions = np.full((n_users, k), -1, dtype=np.int32)
-        values = np.full((n_users, k), -np.inf, dtype=np.float32)
-        because = np.full((n_users, k), -1, dtype=np.int32)
-        block = max(1, BLOCK_SCORES // max(1, len(self)))
-        for start in range(0, n_users, block):
-            users = np.arange(start, min(start + block, n_users))
+        positions = np.full((len(history), k), -1, dtype=np.int32)
+        values = np.full((len(history), k), -np.inf, dtype=np.float32)
+        because = np.full((len(history), k), -1, dtype=np.int32)
+
+        def answer(users: Longs) -> None:
             known, without = history.take(users), excluded.take(users)
-            scores = self.scores(known)
-            scores[np.repeat(np.arange(len(users)), without.lengths), without.games] = -np.inf
-            positions[users], values[users] = top_k(scores, k)
+            queries = self.queries(known) * np.float32(self.scale)
+            taken = Entries(without.owners, without.games, np.zeros(len(without.games), dtype=np.float32))
+            positions[users], values[users] = self._index.search(queries, self.linked(known), taken, k)
             because[users] = self._because(known, positions[users])
+
+        if k:
+            on_all_cores(answer, _blocks(history))
         return positions, values, because
+
+    @cached_property
+    def _index(self) -> ExactIndex:
+        return ExactIndex.of(self.candidates, self.popularity_offset, self.scale)
 
     def _because(self, history: Histories, positions: Ints) -> Ints:
         """The reasons, as `recommend` returns them.
 
         The cosine is a sum over the history's games, divided by one length, and the links are a sum: the largest term
-        contributed most.
+        contributed most. All users' first games are looked at, then all second ones, and so on.
         """
-        because = np.full(positions.shape, -1, dtype=np.int32)
-        weights = self.history_weights.of(history)
+        weights, owners = self.history_weights.of(history), history.owners
         lengths = np.linalg.norm(segment_sums(self.history[history.games] * weights[:, None], history.offsets), axis=1)
         factors = self.scale / np.where(lengths > 0, lengths, 1)
-        for user in np.flatnonzero(history.lengths):
-            found = positions[user][positions[user] >= 0]
-            reasons = np.arange(*history.offsets[user : user + 2])
-            if history.recommended[reasons].any():
-                reasons = reasons[history.recommended[reasons]]
-            games = history.games[reasons]
+        likes = np.bincount(owners, history.recommended, len(history)) > 0
+        reasons = np.flatnonzero(history.recommended | ~likes[owners])
+        counts = np.bincount(owners[reasons], minlength=len(history))
+        firsts = np.cumsum(counts) - counts
+        longest_first = np.argsort(-counts, kind="stable")
+        candidates = self.candidates[positions[longest_first]]  # of no account where a position is -1
+        linked = self.links.between(history.games[reasons], positions, owners[reasons])
+        highest = np.full(positions.shape, -np.inf, dtype=np.float32)
+        because = np.full(positions.shape, -1, dtype=np.int32)
+        for turn in range(counts.max(initial=0)):
+            users = longest_first[: np.count_nonzero(counts > turn)]
+            places = firsts[users] + turn
+            mine = reasons[places]
             # Not a product of matrices: BLAS may round equal rows differently, and then not the earliest is named.
-            terms = factors[user] * np.einsum("nd,kd->nk", self.history[games], self.candidates[found])
-            terms += self.links.between(games, found)
-            because[user, : len(found)] = games[np.argmax(terms * weights[reasons, None], axis=0)]
-        return because
+            terms = np.einsum("nd,nkd->nk", self.history[history.games[mine]], candidates[: len(users)])
+            terms = factors[users, None] * terms + linked[places]
+            terms *= weights[mine, None]
+            better = terms > highest[users]
+            highest[users] = np.where(better, terms, highest[users])
+            because[users] = np.where(better, history.games[mine, None], because[users])
+        return np.where(positions >= 0, because, np.int32(-1))
+
+
+def on_all_cores(work: Callable[[Longs], None], blocks: Sequence[Longs]) -> None:
+    """Work on each block, in as many threads as there are cores; BLAS then has one thread in each of them."""
+    if len(blocks) < 2:
+        for block in blocks:
+            work(block)
+        return
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(cores()) as threads:
+        list(threads.map(work, blocks))
+
+
+def cores() -> int:
+    """The number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _blocks(history: Histories) -> list[Longs]:
+    """Users that are answered together: as many as make good use of a tile, fewer where their histories are long."""
+    costs = np.cumsum(np.maximum(history.lengths, BLOCK_GAMES // BLOCK_USERS))
+    first = np.flatnonzero(np.diff(costs // BLOCK_GAMES, prepend=-1))
+    return np.split(np.arange(len(history)), first[1:])
 
 
 def segment_sums(vectors: Floats, offsets: Longs) -> Floats:

@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from components.shared.interactions import Floats, Ints, Longs
 
+SIEVE = 4096
+
 
 @dataclass(frozen=True)
 class Links:
@@ -56,15 +58,31 @@ class Links:
         within = np.arange(len(source)) - (np.cumsum(lengths) - lengths)[source]
         return source, starts[source] + within
 
-    def between(self, sources: npt.NDArray[Any], targets: npt.NDArray[Any]) -> Floats:
-        """The weight of the link from each of n sources to each of m distinct targets, 0 for none: float32 [n, m]."""
-        weights = np.zeros((len(sources), len(targets)), dtype=np.float32)
-        column_of = np.full(len(self.offsets) - 1, -1, dtype=np.int32)
-        column_of[targets] = np.arange(len(targets))
+    def between(self, sources: npt.NDArray[Any], targets: Ints, rows: Longs) -> Floats:
+        """The weight of the link from each source to each of the targets in its row, 0 for none.
+
+        Args:
+            sources: the rows of n games.
+            targets: int32 [B, m], distinct within a row but for -1, which stands for none.
+            rows: int64 [n], the row of `targets` that each source is asked about.
+
+        Returns:
+            float32 [n, m].
+        """
+        weights = np.zeros((len(sources), targets.shape[1]), dtype=np.float32)
         source, places = self.from_rows(sources)
-        columns = column_of[self.games[places]]
-        hits = np.flatnonzero(columns >= 0)
-        weights[source[hits], columns[hits]] = self.weights[places[hits]]
+        # Most links lead elsewhere, which a small table tells of most of them.
+        sieve = np.zeros((len(targets), SIEVE), dtype=bool)
+        np.put_along_axis(sieve, targets % SIEVE, True, axis=1)
+        likely = np.flatnonzero(sieve[rows[source], self.games[places] % SIEVE])
+        source, places = source[likely], places[likely]
+        stride = len(self.offsets)
+        cells = (np.arange(len(targets))[:, None] * stride + targets + 1).ravel()
+        order = np.argsort(cells)
+        wanted = rows[source] * stride + self.games[places] + 1
+        found = np.minimum(np.searchsorted(cells, wanted, sorter=order), len(cells) - 1)
+        hits = np.flatnonzero(cells[order[found]] == wanted)
+        weights[source[hits], order[found[hits]] % targets.shape[1]] = self.weights[places[hits]]
         return weights
 
     def for_positions(self, rows: Ints, n_positions: int) -> Links:

@@ -60,6 +60,11 @@ class Histories:
         """The number of games of each user, int64 [B]."""
         return np.diff(self.offsets)
 
+    @property
+    def owners(self) -> Longs:
+        """The row of the user whose each game is, int64 of the shape of `games`."""
+        return np.repeat(np.arange(len(self)), self.lengths)
+
     def recommended_only(self) -> Histories:
         """The same users' games without those that they do not recommend."""
         kept = self.recommended

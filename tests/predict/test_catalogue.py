@@ -28,7 +28,7 @@ def test_scores_are_the_scaled_cosine_plus_the_links_plus_the_log_of_the_popular
         candidate = towers.candidate_games[game] + towers.candidate_attributes[game % 3]
         cosine = user @ candidate / np.linalg.norm(user) / np.linalg.norm(candidate)
         share = (popularity[game] + 1) / (popularity + 1).sum()
-        linked = float(model.links.between(np.array([3, 5]), np.array([game])).sum())
+        linked = float(model.links.between(np.array([3, 5]), np.array([[game]]), np.zeros(2, int)).sum())
         assert scores[0, game] == pytest.approx(4 * cosine + linked + np.log(share), abs=1e-5)
 
 
@@ -63,7 +63,7 @@ def test_because_is_the_game_of_the_history_with_the_largest_term(model: Recomme
             game = positions[user, place]
             terms = [
                 4 * float(catalogue.history[had] @ catalogue.candidates[game]) / length
-                + float(catalogue.links.between(np.array([had]), np.array([game]))[0, 0])
+                + float(catalogue.links.between(np.array([had]), np.array([[game]]), np.zeros(1, int))[0, 0])
                 for had in games
             ]
             assert because[user, place] == (games[int(np.argmax(terms))] if games else -1)
@@ -90,7 +90,7 @@ def test_answers_do_not_depend_on_how_many_users_are_scored_at_a_time(
 ) -> None:
     catalogue, history = catalogue_of(model), histories([1], [], [2, 3], [39], [5, 6, 7])
     at_once = catalogue.recommend(history, k=5)
-    monkeypatch.setattr(module, "BLOCK_SCORES", 2 * GAMES)
+    monkeypatch.setattr(module, "BLOCK_USERS", 2)
     in_blocks = catalogue.recommend(history, k=5)
     assert np.array_equal(at_once[0], in_blocks[0])
     assert np.array_equal(at_once[2], in_blocks[2])

@@ -1,8 +1,10 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from components.predict import links as module
 from components.predict.links import Links
 
 GAMES = 7
@@ -39,11 +41,24 @@ def test_links_between_positions_are_those_between_their_rows(weights: np.ndarra
             assert found[source, target] == (matrix[rows[source], rows[target]] if known else 0)
 
 
-@given(WEIGHTS, st.lists(st.integers(0, GAMES - 1)), st.lists(st.integers(0, GAMES - 1), unique=True))
-def test_the_weight_between_two_games_is_found(weights: np.ndarray, sources: list[int], targets: list[int]) -> None:
+@given(
+    WEIGHTS,
+    st.lists(st.lists(st.integers(-1, GAMES - 1), unique=True, min_size=3, max_size=3), min_size=1),
+    st.lists(st.tuples(st.integers(0, GAMES - 1), st.integers(0))),
+    st.sampled_from([2, 4096]),
+)
+def test_the_weights_from_games_to_the_targets_of_their_rows_are_found(
+    weights: np.ndarray, targets: list[list[int]], sources: list[tuple[int, int]], sieve: int
+) -> None:
     links = Links.strongest(weights, 4)
-    found = links.between(np.array(sources, dtype=np.int32), np.array(targets, dtype=np.int32))
-    assert np.array_equal(found, dense(links)[sources][:, targets])
+    rows = [row % len(targets) for _, row in sources]
+    games = np.array([game for game, _ in sources], dtype=np.int32)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(module, "SIEVE", sieve)
+        found = links.between(games, np.array(targets, dtype=np.int32), np.array(rows, dtype=np.int64))
+    matrix = dense(links)
+    for place, (game, row) in enumerate(zip(games, rows, strict=True)):
+        assert found[place].tolist() == [0 if to < 0 else matrix[game, to] for to in targets[row]]
 
 
 def test_links_times_nothing_are_none() -> None:

@@ -234,9 +234,8 @@ def test_a_game_that_a_colour_reviews_without_recommending_it_is_not_pushed_to_t
     everything = model.for_catalogue(catalogue(model.game_ids), np.ones((3, disputed)))
     scores = everything.scores(histories([2, 4, 6], [1, 3, 5]))[:, disputed - 1]
     assert bool(scores[0] > scores[1]) is liked
-    links = [
-        model.links.between(np.arange(first, GAMES, 2), np.full(GAMES // 2, disputed - 1)).mean() for first in (1, 0)
-    ]
+    target, rows = np.array([[disputed - 1]]), np.zeros(GAMES // 2, np.int64)
+    links = [model.links.between(np.arange(first, GAMES, 2), target, rows).mean() for first in (1, 0)]
     assert bool(links[0] > links[1]) is liked
     assert bool(links[0] > 0) is liked
     served = tf.saved_model.load(str(tmp_path / "model" / "saved_model")).signatures["serving_default"](

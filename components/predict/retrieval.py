@@ -1,0 +1,207 @@
+"""Exact retrieval: the k best games of a whole catalogue for many users at a time, in bounded memory.
+
+Users times games are scored a tile at a time, small enough to stay in the processor's cache, and only what reaches a
+user's threshold, the k-th best score so far, leaves it. The catalogue is read in the order of popularity: the best come
+early, and a user for whom no later chunk can hold anything better is left out of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from components.shared.interactions import Floats, Ints, Longs
+
+TILE = 1 << 18
+"""Scores held at a time, 1 MB of float32: what a core's own cache holds."""
+
+CHUNK = 512
+"""Games that have a bound in common; a tile is some of these wide, the wider the fewer users there are."""
+
+WIDEST = 64 * CHUNK
+
+ROUNDING = 1e-5
+"""More than float32 loses, in parts of the amounts that are added, on the way to a score."""
+
+LOWEST = np.finfo(np.float32).min
+NOTHING = np.iinfo(np.int64).min
+"""A key below that of every score."""
+
+LARGEST = np.iinfo(np.int32).max
+
+
+@dataclass(frozen=True)
+class Entries:
+    """A sparse matrix of users and games: n of its cells.
+
+    Attributes:
+        rows: int64 [n], the users.
+        games: int32 [n], positions in the catalogue.
+        weights: float32 [n].
+    """
+
+    rows: Longs
+    games: Ints
+    weights: Floats
+
+
+@dataclass(frozen=True)
+class ExactIndex:
+    """N candidates in the order of popularity, the most popular first.
+
+    Attributes:
+        positions: int32 [N], where each stands in the catalogue.
+        places: int32 [N], the opposite: the place here of each position of the catalogue.
+        candidates: float32 [N, d + 1], the last of its dimensions what is added whoever the user is.
+        bounds: float32, one a chunk: no product of a query and one of its candidates is higher.
+    """
+
+    positions: Ints
+    places: Ints
+    candidates: Floats
+    bounds: Floats
+
+    @classmethod
+    def of(cls, candidates: Floats, offsets: Floats, scale: float) -> ExactIndex:
+        """Make an index.
+
+        Args:
+            candidates: float32 [N, d].
+            offsets: float32 [N].
+            scale: the length of the queries to come.
+        """
+        positions = np.argsort(-offsets, kind="stable").astype(np.int32)
+        places = np.empty_like(positions)
+        places[positions] = np.arange(len(positions), dtype=np.int32)
+        offsets = offsets[positions]
+        candidates = np.column_stack([candidates[positions], offsets])
+        reach = scale * np.sqrt(np.einsum("nd,nd->n", candidates[:, :-1], candidates[:, :-1]))
+        highest = offsets + reach + ROUNDING * (reach + np.abs(offsets))
+        bounds = np.maximum.reduceat(highest, np.arange(0, len(highest), CHUNK)) if len(highest) else highest
+        return cls(positions, places, candidates, bounds.astype(np.float32))
+
+    def search(self, queries: Floats, linked: Entries, excluded: Entries, k: int) -> tuple[Ints, Floats]:
+        """The k best games for each of B users, best first, equal scores in the order of the catalogue.
+
+        Args:
+            queries: float32 [B, d], to be multiplied with the candidates.
+            linked: what is added to some scores; several entries of a cell are summed.
+            excluded: the cells that must not be found; their weights do not matter.
+            k: how many, at least one.
+
+        Returns:
+            Their positions, int32 [B, k], -1 where a user has fewer, and scores, float32 [B, k], -inf there.
+        """
+        width = min(max(TILE // len(queries) // CHUNK, 1) * CHUNK, WIDEST)
+        bounds = np.maximum.reduceat(self.bounds, np.arange(0, len(self.bounds), width // CHUNK))
+        links, gaps = self._by_tile(linked, width, len(bounds)), self._by_tile(excluded, width, len(bounds))
+        queries = np.column_stack([queries, np.ones(len(queries), dtype=np.float32)])
+        best = _Best(len(queries), k, width)
+        scratch = np.empty(len(queries) * width, dtype=np.float32)
+        for tile, bound in enumerate(bounds):
+            games = slice(tile * width, min((tile + 1) * width, len(self.positions)))
+            rows, columns, weights = links.of(tile)
+            raised = np.bincount(rows, np.maximum(weights, 0), len(queries))
+            users = np.flatnonzero(bound + raised * (1 + ROUNDING) >= best.thresholds)
+            if not len(users):
+                continue
+            scores = scratch[: len(users) * (games.stop - games.start)].reshape(len(users), -1)
+            np.matmul(queries[users], self.candidates[games].T, scores)
+            row_of = np.full(len(queries), -1)
+            row_of[users] = np.arange(len(users))
+            here = row_of[rows] >= 0
+            np.add.at(scores.reshape(-1), row_of[rows[here]] * scores.shape[1] + columns[here], weights[here])
+            rows, columns, _ = gaps.of(tile)
+            here = row_of[rows] >= 0
+            scores[row_of[rows[here]], columns[here]] = -np.inf
+            best.add(users, scores, self.positions[games])
+        return best.best()
+
+    def _by_tile(self, entries: Entries, width: int, tiles: int) -> _ByTile:
+        tile, columns = np.divmod(self.places[entries.games], width)
+        order = np.argsort(tile.astype(np.uint16), kind="stable")
+        ends = np.cumsum(np.bincount(tile, minlength=tiles))
+        return _ByTile(entries.rows[order], columns[order], entries.weights[order], ends)
+
+
+@dataclass(frozen=True)
+class _ByTile:
+    """Entries in the order of the tiles, each of which ends at `ends` of it; columns are those of the tile."""
+
+    rows: Longs
+    columns: Ints
+    weights: Floats
+    ends: Longs
+
+    def of(self, tile: int) -> tuple[Longs, Ints, Floats]:
+        """The rows, columns and weights of a tile."""
+        mine = slice(self.ends[tile - 1] if tile else 0, self.ends[tile])
+        return self.rows[mine], self.columns[mine], self.weights[mine]
+
+
+class _Best:
+    """The k best of each of B users so far, as keys: in the order of the scores, equal ones in that of the catalogue.
+
+    Keys are gathered in a pool; whenever there are enough new ones, all but the k best are dropped.
+    """
+
+    def __init__(self, users: int, k: int, width: int) -> None:
+        self._k = k
+        self._pool = np.full((users, 4 * k + width), NOTHING, dtype=np.int64)
+        self._filled = np.zeros(users, dtype=np.int64)
+        self._reaching = np.empty(users * width, dtype=bool)
+        self.thresholds = np.full(users, LOWEST, dtype=np.float32)
+
+    def add(self, users: Longs, scores: Floats, positions: Ints) -> None:
+        """Look at the scores of some games for some users, float32 [users, positions]."""
+        n_games = scores.shape[1]
+        thresholds = self.thresholds[users]
+        if self._k <= n_games and not self._filled.any():
+            thresholds = np.maximum(np.partition(scores, n_games - self._k, axis=1)[:, n_games - self._k], LOWEST)
+            self.thresholds[users] = thresholds
+        reaching = self._reaching[: scores.size].reshape(scores.shape)
+        np.greater_equal(scores, thresholds[:, None], out=reaching)
+        rows, columns = np.divmod(np.flatnonzero(reaching), n_games)
+        counts = np.bincount(rows, minlength=len(users))
+        slots = np.arange(len(rows)) + (self._filled[users] + counts - np.cumsum(counts))[rows]
+        self._pool[users[rows], slots] = _keys(scores[rows, columns], positions[columns])
+        self._filled[users] += counts
+        if self._filled.max() > 4 * self._k or self._filled.mean() > 2 * self._k:
+            self._drop()
+
+    def best(self) -> tuple[Ints, Floats]:
+        """Positions and scores, best first, as `ExactIndex.search` returns them."""
+        self._drop()
+        keys = np.sort(self._pool[:, : self._k], axis=1)[:, ::-1]
+        found = keys != NOTHING
+        return np.where(found, _positions(keys), np.int32(-1)), np.where(found, _scores(keys), np.float32(-np.inf))
+
+    def _drop(self) -> None:
+        widest = int(self._filled.max(initial=0))
+        if widest <= self._k:
+            return
+        pool = self._pool[:, :widest]
+        pool.partition(widest - self._k, axis=1)
+        pool[:, : self._k] = pool[:, -self._k :].copy()
+        pool[:, self._k :] = NOTHING
+        self._filled = np.minimum(self._filled, self._k)
+        full = self._filled == self._k
+        self.thresholds[full] = _scores(pool[full, : self._k].min(axis=1))
+
+
+def _keys(scores: Floats, positions: Ints) -> Longs:
+    """int64, the higher the better: the score's bits, so that they are ordered as it is, above the position's."""
+    bits = (scores + np.float32(0)).view(np.int32)  # -0.0 becomes 0.0
+    bits ^= (bits >> 31) & np.int32(LARGEST)
+    return (bits.astype(np.int64) << 32) | (LARGEST - positions)
+
+
+def _scores(keys: Longs) -> Floats:
+    bits = (keys >> 32).astype(np.int32)
+    bits ^= (bits >> 31) & np.int32(LARGEST)
+    return bits.view(np.float32)
+
+
+def _positions(keys: Longs) -> Ints:
+    return (LARGEST - (keys & LARGEST)).astype(np.int32)

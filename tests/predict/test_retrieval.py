@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from components.predict import retrieval as module
+from components.predict.ranking import top_k
+from components.predict.retrieval import Entries, ExactIndex
+
+# Few different values, small and exact in float32, so that ties are everywhere and no sum is rounded.
+VALUES = st.sampled_from([-1.0, -0.5, -0.0, 0.0, 0.5, 1.0])
+
+
+@st.composite
+def entries(draw: st.DrawFn, users: int, games: int) -> Entries:
+    cells = draw(st.lists(st.tuples(st.integers(0, users - 1), st.integers(0, games - 1), VALUES), max_size=30))
+    rows, columns, weights = zip(*cells, strict=True) if cells else ((), (), ())
+    return Entries(np.array(rows, np.int64), np.array(columns, np.int32), np.array(weights, np.float32))
+
+
+@st.composite
+def searches(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray, Entries, Entries]:
+    users, games, width = draw(st.integers(1, 5)), draw(st.integers(0, 70)), draw(st.integers(1, 3))
+    queries, candidates = (
+        draw(hnp.arrays(np.float32, (n, width), elements=VALUES.map(np.float32))) for n in (users, games)
+    )
+    offsets = draw(hnp.arrays(np.float32, games, elements=st.sampled_from([-4.0, -2.0, 0.0]).map(np.float32)))
+    some = entries(users, games) if games else st.just(nothing())
+    return queries, candidates, offsets, draw(some), draw(some)
+
+
+def nothing() -> Entries:
+    return Entries(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
+
+
+def naive(
+    queries: np.ndarray, candidates: np.ndarray, offsets: np.ndarray, linked: Entries, excluded: Entries, k: int
+) -> tuple[list[list[int]], list[list[float]]]:
+    scores = queries @ candidates.T + offsets
+    for row, game, weight in zip(linked.rows, linked.games, linked.weights, strict=True):
+        scores[row, game] += weight
+    scores[excluded.rows, excluded.games] = -np.inf
+    positions, values = top_k(scores, k)
+    return positions.tolist(), values.tolist()
+
+
+@settings(max_examples=150, deadline=None)
+@given(searches(), st.integers(1, 40), st.sampled_from([1, 4, 64]), st.sampled_from([1, 16, 1 << 18]))
+def test_the_best_are_those_that_a_sort_of_all_scores_finds(
+    search: tuple[np.ndarray, np.ndarray, np.ndarray, Entries, Entries], k: int, chunk: int, tile: int
+) -> None:
+    queries, candidates, offsets, linked, excluded = search
+    longest = float(np.linalg.norm(queries, axis=1).max())
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(module, "CHUNK", chunk)
+        patched.setattr(module, "TILE", tile)
+        patched.setattr(module, "WIDEST", 8 * chunk)
+        positions, scores = ExactIndex.of(candidates, offsets, longest).search(queries, linked, excluded, k)
+    assert (positions.tolist(), scores.tolist()) == naive(*search, k)
+
+
+def test_of_many_games_the_best_are_found_whether_popularity_decides_or_taste() -> None:
+    random = np.random.default_rng(0)
+    queries = random.standard_normal((40, 16)).astype(np.float32)
+    queries /= np.linalg.norm(queries, axis=1)[:, None]
+    candidates = random.standard_normal((20_000, 16)).astype(np.float32)
+    candidates /= np.linalg.norm(candidates, axis=1)[:, None]
+    offsets = np.log(1 / random.permutation(np.arange(1.0, 20_001))).astype(np.float32)
+    linked = Entries(
+        random.integers(0, 40, 4_000), random.integers(0, 20_000, 4_000).astype(np.int32),
+        random.normal(0, 4, 4_000).astype(np.float32),
+    )  # fmt: skip
+    excluded = Entries(np.arange(40), np.argmax(queries @ candidates.T, axis=1).astype(np.int32), np.zeros(40, "f4"))
+    for scale in (0.5, 30.0):
+        found = ExactIndex.of(candidates, offsets, scale).search(queries * np.float32(scale), linked, excluded, 100)
+        positions, values = naive(queries * np.float32(scale), candidates, offsets, linked, excluded, 100)
+        assert np.mean(found[0] == np.array(positions)) > 0.999  # but for what differs in the last digit
+        assert found[1] == pytest.approx(np.array(values), abs=1e-4)
+
+
+def test_scores_of_every_size_are_ordered_as_their_keys_are() -> None:
+    scores = np.array([-np.inf, -3e38, -1.5, -1e-40, 0.0, 1e-40, 1.5, 3e38], dtype=np.float32)
+    keys = module._keys(scores, np.zeros(len(scores), np.int32))
+    assert (np.diff(keys) > 0).all()
+    assert module._scores(keys).tolist() == scores.tolist()
+    later = module._keys(np.full(3, 2, np.float32), np.array([0, 1, 2**31 - 1], np.int32))
+    assert (np.diff(later) < 0).all()
+    assert module._positions(later).tolist() == [0, 1, 2**31 - 1]
