@@ -28,6 +28,7 @@ from components.predict.query import HistoryWeights
 from components.predict.recommender import Recommender, Towers
 from components.shared.games import Games
 from components.shared.interactions import Doubles, Floats, Ints
+from components.train.popularity_bias import USUAL
 from components.train.serving import RECOMMENDED_GAMES, ServingModel
 
 GAMES, DIMENSIONS, LINKS = 100_000, 64, 100
@@ -108,7 +109,7 @@ def written_model(folder: Path, game_ids: Ints, condition: Condition, random: np
     )
     weights = HistoryWeights(disliked=-0.5, hours=0.2, recency=0.5)
     towers = Towers(games[0], none, games[1], none)
-    model = Recommender("benchmark", game_ids, (), towers, links, np.ones(1), condition.scale, 1.0, weights)
+    model = Recommender("benchmark", game_ids, (), towers, links, USUAL, condition.scale, 1.0, weights)
     np.savez(folder / "arrays.npz", allow_pickle=False, **model.arrays())
     (folder / "vocabulary.json").write_text(json.dumps({"games": game_ids.tolist(), "attributes": []}))
     constants = {name: getattr(model, name) for name in ("scale", "popularity_smoothing")}
@@ -122,7 +123,7 @@ def answers(folder: Path, game_ids: Ints, condition: Condition, random: np.rando
     n_games = len(game_ids)
     popularity = 1e6 / random.permutation(np.arange(1.0, n_games + 1)) if condition.skewed else np.ones(n_games)
     model = written_model(folder, game_ids, condition, random)
-    catalogue = model.for_catalogue(Games(game_ids, [{}] * n_games), popularity[None])
+    catalogue = model.for_catalogue(Games(game_ids, [{}] * n_games), np.tile(popularity, (len(USUAL), 1)))
     online = OnlineRecommender(game_ids, catalogue)
 
     def ours(query: Query) -> Floats:

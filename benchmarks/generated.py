@@ -130,7 +130,8 @@ def _games(size: Size, tastes: Ints) -> pa.Table:
     studios = [[f"Studio {game // GAMES_A_STUDIO}"] for game in range(size.games)]
     nothing = [None] * size.games
     columns = [
-        ids, [f"Game {game}" for game in ids], nothing, [[f"Taste {taste}" for taste in pair] for pair in tastes],
+        ids, [f"Game {game}" for game in ids], nothing, nothing,
+        [[f"Taste {taste}" for taste in pair] for pair in tastes],
         studios, studios, nothing, nothing, nothing, nothing,
     ]  # fmt: skip
     fields = TABLES["games"]

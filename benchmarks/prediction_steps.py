@@ -50,7 +50,7 @@ def shard(root: Path, size: Size, users_per_shard: int, number: int) -> int:
     from components.predict.plan import Plan
     from components.predict.prediction import predict_shard
 
-    return predict_shard(root / "snapshot", str(root / "store"), Plan.read(root / "plan.json"), number).users
+    return predict_shard(str(root / "store"), Plan.read(root / "plan.json"), number).users
 
 
 STEPS = {"prepare": prepare, "plan": plan, "shard": shard}

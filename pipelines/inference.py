@@ -46,7 +46,7 @@ def inference_pipeline(target: Target) -> GraphComponent:
             plan = planned.outputs["plan"]
 
             with dsl.ParallelFor(planned.outputs["Output"], name="Shards", parallelism=target.parallelism) as shard:
-                predicted = predict(snapshot=snapshot, plan=plan, shard=shard, store=store, run=run)
+                predicted = predict(plan=plan, shard=shard, store=store, run=run)
                 target.data(predicted, "Predict a shard")
 
             published = publish(plan=plan, database=source, store=store, run=run).after(predicted)

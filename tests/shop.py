@@ -12,12 +12,14 @@ def add_game(
     *,
     genres: Iterable[str] = (),
     released_on: date | None = None,
+    delisted_on: date | None = None,
     ram_gb: float | None = None,
 ) -> int:
     """Add a game; its id."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO steam.games (name, released_on) VALUES (%s, %s) RETURNING game_id", [name, released_on]
+            "INSERT INTO steam.games (name, released_on, delisted_on) VALUES (%s, %s, %s) RETURNING game_id",
+            [name, released_on, delisted_on],
         )
         game_id: int = cursor.fetchone()[0]
         for genre in genres:

@@ -44,7 +44,7 @@ def write_snapshot_of(
         "users": [{"user_id": user} for user in (known if users is None else users)],
         "games": [
             {
-                "game_id": game, "name": f"Game {game}", "released_on": None,
+                "game_id": game, "name": f"Game {game}", "released_on": None, "delisted_on": None,
                 "genres": (genres or {}).get(game, []), "developers": [], "publishers": [],
                 "ram_gb": None, "storage_gb": None, "os": None, "description": None,
             } | dict((about or {}).get(game, {}))

@@ -10,7 +10,7 @@ FROM steam.reviews ORDER BY review_id
 SELECT user_id FROM steam.users ORDER BY user_id
 
 -- table: games
-SELECT games.game_id, name, released_on,
+SELECT games.game_id, name, released_on, delisted_on,
     (SELECT coalesce(json_agg(genres.name ORDER BY genre_id), '[]')
      FROM steam.game_genres JOIN steam.genres USING (genre_id) WHERE game_genres.game_id = games.game_id) AS genres,
     (SELECT coalesce(json_agg(developers.name ORDER BY developer_id), '[]')

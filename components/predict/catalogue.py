@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -15,7 +15,7 @@ from components.predict.links import Links
 from components.predict.query import HistoryWeights
 from components.predict.retrieval import Entries, ExactIndex
 from components.shared.histories import Histories
-from components.shared.interactions import Floats, Ints, Longs
+from components.shared.interactions import Bools, Floats, Ints, Longs
 
 BLOCK_SCORES = 1 << 24
 """Scores of whole catalogues held at a time, 64 MB of float32."""
@@ -35,6 +35,7 @@ class Catalogue:
         popularity_offset: float32 [N], what recent popularity adds to each game's score.
         scale: what the cosine is multiplied by.
         history_weights: how much each game of a history counts.
+        offered: bool [N], which games may be recommended; all of them where it is None.
     """
 
     history: Floats
@@ -43,9 +44,14 @@ class Catalogue:
     popularity_offset: Floats
     scale: float
     history_weights: HistoryWeights
+    offered: Bools | None = None
 
     def __len__(self) -> int:
         return len(self.candidates)
+
+    def offering(self, offered: Bools) -> Catalogue:
+        """The same catalogue, of which only some games may be recommended; the others are histories and reasons."""
+        return replace(self, offered=offered)
 
     def arrays(self) -> dict[str, Floats]:
         """What there is a row a game of, by name."""
@@ -104,7 +110,8 @@ class Catalogue:
 
     @cached_property
     def _index(self) -> ExactIndex:
-        return ExactIndex.of(self.candidates, self.popularity_offset, self.scale)
+        offered = np.arange(len(self)) if self.offered is None else np.flatnonzero(self.offered)
+        return ExactIndex.of(self.candidates, self.popularity_offset, self.scale, offered)
 
     def _because(self, history: Histories, positions: Ints) -> Ints:
         """The reasons, as `recommend` returns them.

@@ -21,13 +21,13 @@ def make_plan(
 
 
 @dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
-def predict(snapshot: dsl.Input[dsl.Dataset], plan: dsl.Input[dsl.Artifact], shard: int, store: str, run: str) -> int:
+def predict(plan: dsl.Input[dsl.Artifact], shard: int, store: str, run: str) -> int:
     """One shard of users → their recommendations. Returns the number of users."""
     from components.predict.plan import Plan
     from components.predict.prediction import predict_shard
     from components.shared.stage import stage
 
     with stage("predict", store, run, part=f"{shard:05}") as record:
-        predicted = predict_shard(snapshot.path, store, Plan.read(plan.path), shard)
+        predicted = predict_shard(store, Plan.read(plan.path), shard)
         record.facts.update(predicted.facts())
     return predicted.users

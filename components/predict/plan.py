@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.predict.fallback import fallback_lists
+from components.predict.offer import on_offer
+from components.predict.shards import ReviewsByShard, histories_table, users_by_shard
 from components.shared.code import code_version
 from components.shared.console import log
 from components.shared.errors import UserError
 from components.shared.games import COLUMNS
-from components.shared.interactions import UNDATED, date_of, load_interactions
+from components.shared.interactions import UNDATED, Doubles, Ints, date_of, read_reviews
 from components.shared.model_store import champion
-from components.shared.popularity import popularity, popularity_as_of, recent_popularity
-from components.shared.predictions import CATALOGUE_FILE, POPULAR_FILE, predictions_uri
+from components.shared.popularity import DECAY_DAYS, DECAYS, popularity, popularity_as_of
+from components.shared.predictions import CATALOGUE_FILE, PLAN_FILE, POPULAR_FILE, histories_name, predictions_uri
 from components.shared.snapshot import Snapshot
-from components.shared.storage import open_folder
+from components.shared.storage import Folder, open_folder
+
+ROW_GROUP_USERS = 8192
+"""Users that a shard reads, and answers, at a time."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,11 @@ class Plan:
     def write(self, path: str | Path) -> None:
         """Write the plan as JSON."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_text(json.dumps(asdict(self), indent=2) + "\n")
+        Path(path).write_bytes(self.content())
+
+    def content(self) -> bytes:
+        """The plan as JSON."""
+        return f"{json.dumps(asdict(self), indent=2)}\n".encode()
 
     @classmethod
     def read(cls, path: str | Path) -> Plan:
@@ -64,9 +74,13 @@ class Plan:
 
 
 def plan_predictions(snapshot: str | Path, store: str, users_per_shard: int) -> Plan:
-    """Decide on a publication and write its catalogue's popularity and its fallback lists to the store.
+    """Decide on a publication and write to the store all that it is made from, but for the model.
 
-    The same champion, snapshot and code make the same version: a run that is started again continues it.
+    That is the catalogue with its popularity, the fallback lists, and a file of histories a shard, so that a shard
+    reads no more than its own. Memory grows with the catalogue and with the users of a shard, not with all users.
+
+    The same champion, snapshot and code make the same version: a run that is started again continues it, and does not
+    write again what is complete.
 
     Raises:
         UserError: the model store has no champion, or `users_per_shard` is not positive.
@@ -75,32 +89,54 @@ def plan_predictions(snapshot: str | Path, store: str, users_per_shard: int) -> 
         raise UserError(f"users_per_shard is {users_per_shard}: give a number from 1.")
     opened = Snapshot.open(snapshot)
     model_version = champion(store).version
-    games = opened.table("games", COLUMNS)
-    interactions = load_interactions(opened)
-    game_ids = games["game_id"].to_numpy()
-    as_of = int(interactions.days.max(initial=UNDATED)) + 1 if interactions.dated.any() else 0
+    newest = _newest_day(opened)
+    as_of = 0 if newest == UNDATED else newest + 1
     plan = Plan(
         version=_version(as_of, model_version, opened.manifest.snapshot_id, users_per_shard),
         model_version=model_version,
         snapshot_id=opened.manifest.snapshot_id,
         as_of=date_of(as_of).isoformat(),
-        shards=_shards(opened, users_per_shard),
+        shards=[(int(users[0]), int(users[-1])) for users in users_by_shard(opened, users_per_shard)],
     )
-    recent = recent_popularity(interactions, game_ids, as_of)
-    total = popularity(interactions, game_ids)
     folder = open_folder(predictions_uri(store, plan.version))
-    decayed = popularity_as_of(interactions, game_ids, as_of)
-    lists = pa.FixedSizeListArray.from_arrays(decayed.T.reshape(-1), len(decayed))
-    folder.write(CATALOGUE_FILE, _parquet(games.append_column("popularity", lists)))
-    folder.write(POPULAR_FILE, _parquet(fallback_lists(games, opened.table("rankings"), recent, total)))
+    if folder.read(PLAN_FILE) == plan.content():
+        log("plan", f"publication {plan.version} is planned already")
+        return plan
+    games = opened.table("games", [*COLUMNS, "delisted_on"])
+    decayed, total = _write_histories(opened, folder, plan.shards, users_per_shard, games["game_id"].to_numpy(), as_of)
+    recent = decayed[DECAYS.index(DECAY_DAYS)]
+    offered = on_offer(games, None if newest == UNDATED else date_of(as_of))
+    popular = pa.FixedSizeListArray.from_arrays(decayed.T.reshape(-1), len(DECAYS))
+    catalogue = games.append_column("popularity", popular).append_column("on_offer", pa.array(offered))
+    lists = fallback_lists(games.filter(offered), opened.table("rankings"), recent[offered], total[offered])
+    folder.write(CATALOGUE_FILE, _parquet(catalogue))
+    folder.write(POPULAR_FILE, _parquet(lists))
+    folder.write(PLAN_FILE, plan.content())
     log("plan", f"publication {plan.version}: model {model_version}, {len(plan.shards)} shards of users")
     return plan
 
 
-def _shards(snapshot: Snapshot, users_per_shard: int) -> list[tuple[int, int]]:
-    users = np.sort(snapshot.table("users")["user_id"].to_numpy())
-    starts = range(0, len(users), users_per_shard)
-    return [(int(users[start]), int(users[min(start + users_per_shard, len(users)) - 1])) for start in starts]
+def _newest_day(snapshot: Snapshot) -> int:
+    """The day of the newest review by a known user, `UNDATED` where none has a day."""
+    days = (int(batch["reviewed_on"].max(initial=UNDATED)) for batch in read_reviews(snapshot, ["reviewed_on"]))
+    return max(days, default=UNDATED)
+
+
+def _write_histories(
+    snapshot: Snapshot, folder: Folder, shards: list[tuple[int, int]], users_per_shard: int, game_ids: Ints, as_of: int
+) -> tuple[Doubles, Doubles]:
+    """Write each shard's histories; the games' popularity by decay and without any look at time, over all shards."""
+    decayed, total = np.zeros((len(DECAYS), len(game_ids))), np.zeros(len(game_ids))
+    reviews = ReviewsByShard(snapshot, shards)
+    for shard, users in enumerate(users_by_shard(snapshot, users_per_shard)):
+        interactions = reviews.interactions(shard)
+        decayed = popularity_as_of(interactions, game_ids, as_of, onto=decayed)
+        total = popularity(interactions, game_ids, onto=total)
+        with tempfile.NamedTemporaryFile(suffix=".parquet") as local:
+            table = histories_table(users, interactions)
+            pq.write_table(table, local.name, compression="zstd", row_group_size=ROW_GROUP_USERS)
+            folder.put(Path(local.name), histories_name(shard))
+    return decayed, total
 
 
 def _version(as_of: int, model_version: str, snapshot_id: str, users_per_shard: int) -> str:

@@ -48,12 +48,12 @@ class Entries:
 
 @dataclass(frozen=True)
 class ExactIndex:
-    """N candidates in the order of popularity, the most popular first.
+    """The n games of a catalogue of N that may be found, in the order of popularity, the most popular first.
 
     Attributes:
-        positions: int32 [N], where each stands in the catalogue.
-        places: int32 [N], the opposite: the place here of each position of the catalogue.
-        candidates: float32 [N, d + 1], the last of its dimensions what is added whoever the user is.
+        positions: int32 [n], where each stands in the catalogue.
+        places: int32 [N], the opposite: the place here of each position of the catalogue, -1 for none.
+        candidates: float32 [n, d + 1], the last of its dimensions what is added whoever the user is.
         bounds: float32, one a chunk: no product of a query and one of its candidates is higher.
     """
 
@@ -63,16 +63,17 @@ class ExactIndex:
     bounds: Floats
 
     @classmethod
-    def of(cls, candidates: Floats, offsets: Floats, scale: float) -> ExactIndex:
+    def of(cls, candidates: Floats, offsets: Floats, scale: float, offered: Longs) -> ExactIndex:
         """Make an index.
 
         Args:
             candidates: float32 [N, d].
             offsets: float32 [N].
             scale: the length of the queries to come.
+            offered: int64 [n], the positions that may be found, ascending.
         """
-        positions = np.argsort(-offsets, kind="stable").astype(np.int32)
-        places = np.empty_like(positions)
+        positions = offered[np.argsort(-offsets[offered], kind="stable")].astype(np.int32)
+        places = np.full(len(candidates), -1, dtype=np.int32)
         places[positions] = np.arange(len(positions), dtype=np.int32)
         offsets = offsets[positions]
         candidates = np.column_stack([candidates[positions], offsets])
@@ -119,15 +120,15 @@ class ExactIndex:
         return best.best()
 
     def _by_tile(self, entries: Entries, width: int, tiles: int) -> _ByTile:
-        tile, columns = np.divmod(self.places[entries.games], width)
-        order = np.argsort(tile.astype(np.uint16), kind="stable")
-        ends = np.cumsum(np.bincount(tile, minlength=tiles))
+        tile, columns = np.divmod(self.places[entries.games], width)  # -1 where a game may not be found
+        order = np.argsort(tile.astype(np.min_scalar_type(-tiles)), kind="stable")
+        ends = np.cumsum(np.bincount(tile + 1, minlength=tiles + 1))
         return _ByTile(entries.rows[order], columns[order], entries.weights[order], ends)
 
 
 @dataclass(frozen=True)
 class _ByTile:
-    """Entries in the order of the tiles, each of which ends at `ends` of it; columns are those of the tile."""
+    """Entries in the order of the tiles, tile t's from `ends[t]` to `ends[t + 1]`; columns are those of the tile."""
 
     rows: Longs
     columns: Ints
@@ -136,7 +137,7 @@ class _ByTile:
 
     def of(self, tile: int) -> tuple[Longs, Ints, Floats]:
         """The rows, columns and weights of a tile."""
-        mine = slice(self.ends[tile - 1] if tile else 0, self.ends[tile])
+        mine = slice(self.ends[tile], self.ends[tile + 1])
         return self.rows[mine], self.columns[mine], self.weights[mine]
 
 

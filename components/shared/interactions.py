@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from datetime import date, timedelta
 from typing import Any
@@ -75,14 +75,11 @@ def date_of(day: int) -> date:
     return EPOCH + timedelta(days=day)
 
 
-def load_interactions(
-    snapshot: Snapshot, *, users: tuple[int, int] | None = None, before: int | None = None
-) -> Interactions:
+def load_interactions(snapshot: Snapshot, *, before: int | None = None) -> Interactions:
     """Read a snapshot's reviews by known users; of several reviews of a game by one user the latest counts.
 
     Args:
         snapshot: the snapshot.
-        users: the first and the last user id to read, both included; None reads all.
         before: reads the interactions as they were before a day (days since 1970-01-01), the dated ones only. This is
             not the same as taking later ones away afterwards: a game that a user reviewed before the day and again
             after it would be missing, and pass for a new one.
@@ -91,27 +88,36 @@ def load_interactions(
         Interactions ordered by user, then day, then review id. The latest of a user's reviews of a game is the one
         with the newest date, the highest review id among equals; a dated review is later than an undated one.
     """
+    batches = read_reviews(snapshot, COLUMNS, before)
+    most = snapshot.manifest.rows("reviews")
+    arrays: dict[str, npt.NDArray[Any]] = {name: np.empty(most, dtype) for name, dtype in COLUMNS.items()}
+    end = 0
+    for batch in batches:  # no more than a batch is held twice
+        start, end = end, end + len(batch["user_id"])
+        for name, array in arrays.items():
+            array[start:end] = batch[name]
+    *columns, reviews = (array[:end] for array in arrays.values())
+    return latest_of_each_pair(Interactions(*columns), reviews)
+
+
+def read_reviews(
+    snapshot: Snapshot, columns: Iterable[str], before: int | None = None
+) -> Iterator[dict[str, npt.NDArray[Any]]]:
+    """Read some of the `COLUMNS` of the reviews by known users, a batch at a time, in the order of the snapshot.
+
+    Args:
+        snapshot: the snapshot.
+        columns: their names.
+        before: reads the dated ones of the days before this one only.
+    """
     wanted = pc.field("user_id").is_valid()
-    if users is not None:
-        wanted = (pc.field("user_id") >= users[0]) & (pc.field("user_id") <= users[1])
     if before is not None:
         wanted &= pc.field("reviewed_on") < date_of(before)
     batches = snapshot.dataset("reviews").to_batches(
-        columns=list(COLUMNS), filter=wanted, batch_readahead=1, fragment_readahead=1
+        columns=list(columns), filter=wanted, batch_readahead=1, fragment_readahead=1
     )
-    return _latest_of_each_pair(*_read(batches, snapshot.manifest.rows("reviews")))
-
-
-def _read(batches: Iterable[pa.RecordBatch], most: int) -> tuple[Interactions, Longs]:
-    """Reviews, `most` of them at the most, and their ids, int64; no more than a batch is held twice."""
-    arrays: dict[str, npt.NDArray[Any]] = {name: np.empty(most, dtype) for name, dtype in COLUMNS.items()}
-    end = 0
     for batch in batches:
-        start, end = end, end + len(batch)
-        for name, array in arrays.items():
-            array[start:end] = _plain(batch[name])
-    *columns, reviews = (array[:end] for array in arrays.values())
-    return Interactions(*columns), reviews
+        yield {name: _plain(batch[name]) for name in batch.schema.names}
 
 
 def _plain(column: pa.Array) -> npt.NDArray[Any]:
@@ -123,8 +129,11 @@ def _plain(column: pa.Array) -> npt.NDArray[Any]:
     return found
 
 
-def _latest_of_each_pair(rows: Interactions, reviews: Longs) -> Interactions:
-    """Ordered as `load_interactions` has them; some of the users at a time, as sorting takes several copies."""
+def latest_of_each_pair(rows: Interactions, reviews: Longs) -> Interactions:
+    """What counts of reviews, int64 the ids of `rows`, in the order in which `load_interactions` has it.
+
+    Some of the users at a time, as sorting takes several copies.
+    """
     by_user = np.argsort(rows.users, kind="stable")
     found = Interactions(*(np.empty_like(getattr(rows, field.name)) for field in fields(rows)))
     start = end = 0

@@ -16,7 +16,11 @@ DECAYS = (30.0, DECAY_DAYS, np.inf)
 
 
 def recent_popularity(
-    interactions: Interactions, game_ids: Ints, as_of: int, decay_days: float = DECAY_DAYS
+    interactions: Interactions,
+    game_ids: Ints,
+    as_of: int,
+    decay_days: float = DECAY_DAYS,
+    onto: Doubles | None = None,
 ) -> Doubles:
     """Each game's exponentially decayed number of reviews that recommend it, as of a day.
 
@@ -25,29 +29,36 @@ def recent_popularity(
         game_ids: the catalogue, int32 [N], ascending; other games are passed over.
         as_of: the day, in days since 1970-01-01.
         decay_days: age in days at which a review counts 1/e.
+        onto: what earlier users' interactions came to, which these are added to.
 
     Returns:
         float64 [N].
     """
     days = interactions.days
     counted = interactions.where(interactions.recommended & (days != UNDATED) & (days < as_of))
-    return _counts(counted, game_ids, np.exp((counted.days.astype(np.float64) - as_of) / decay_days))
+    return _counts(counted, game_ids, np.exp((counted.days.astype(np.float64) - as_of) / decay_days), onto)
 
 
-def popularity(interactions: Interactions, game_ids: Ints) -> Doubles:
-    """Each game's number of reviews that recommend it, float64 [N]; `game_ids` is int32 [N], ascending."""
+def popularity(interactions: Interactions, game_ids: Ints, onto: Doubles | None = None) -> Doubles:
+    """Each game's number of reviews that recommend it, float64 [N]; arguments as for recent popularity."""
     counted = interactions.where(interactions.recommended)
-    return _counts(counted, game_ids, np.ones(len(counted)))
+    return _counts(counted, game_ids, np.ones(len(counted)), onto)
 
 
-def popularity_as_of(interactions: Interactions, game_ids: Ints, as_of: int | None) -> Doubles:
+def popularity_as_of(
+    interactions: Interactions, game_ids: Ints, as_of: int | None, onto: Doubles | None = None
+) -> Doubles:
     """Recent popularity as of a day under each of the `DECAYS`, float64 [D, N]; popularity where time plays no part."""
     if as_of is None:
         return np.tile(popularity(interactions, game_ids), (len(DECAYS), 1))
-    return np.stack([recent_popularity(interactions, game_ids, as_of, decay) for decay in DECAYS])
+    earlier = np.zeros((len(DECAYS), len(game_ids))) if onto is None else onto
+    by_decay = zip(DECAYS, earlier, strict=True)
+    return np.stack([recent_popularity(interactions, game_ids, as_of, decay, before) for decay, before in by_decay])
 
 
-def _counts(interactions: Interactions, game_ids: Ints, weights: Doubles) -> Doubles:
+def _counts(interactions: Interactions, game_ids: Ints, weights: Doubles, onto: Doubles | None) -> Doubles:
+    counts = np.zeros(len(game_ids)) if onto is None else onto.copy()
     positions = positions_of(interactions.games, game_ids)
     known = positions >= 0
-    return np.bincount(positions[known], weights=weights[known], minlength=len(game_ids)).astype(np.float64)
+    np.add.at(counts, positions[known], weights[known])  # one after the other: in parts the same to the last digit
+    return counts

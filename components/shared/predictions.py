@@ -1,10 +1,23 @@
-"""A publication's predictions in the store: where they are, and what the files are called."""
+"""A publication's predictions in the store: where they are, what the files are called, and when a shard is finished."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+from components.shared.storage import Folder
+
+PLAN_FILE = "plan.json"
+"""What the predictions are made from, written when all that they are made from is there."""
 
 POPULAR_FILE = "popular.parquet"
 """The fallback lists, in the schema POPULAR."""
 
 CATALOGUE_FILE = "catalogue.parquet"
-"""The games with what is known of them and their recent popularity as of the plan."""
+"""The games with what is known of them, their recent popularity as of the plan, and whether they may be recommended."""
+
+SHARDS = "recommendations"
+"""The folder of the shards' files."""
 
 
 def predictions_uri(store: str, version: str) -> str:
@@ -12,6 +25,54 @@ def predictions_uri(store: str, version: str) -> str:
     return f"{store.rstrip('/')}/predictions/{version}"
 
 
+def histories_name(number: int) -> str:
+    """What a shard is predicted from, in the schema HISTORIES: its users, ordered by id, those without reviews too."""
+    return f"histories/shard-{number:05}.parquet"
+
+
 def shard_name(number: int) -> str:
     """A shard's file in that folder, in the schema RECOMMENDATIONS."""
-    return f"recommendations/shard-{number:05}.parquet"
+    return f"{SHARDS}/shard-{number:05}.parquet"
+
+
+@dataclass(frozen=True)
+class ShardManifest:
+    """What a finished shard is: written after its file, so that a shard without a manifest is not finished.
+
+    Attributes:
+        version: the publication that it is part of.
+        model_version: the model that made it.
+        snapshot_id: the snapshot that it was made from.
+        shard: its number.
+        users: the first and the last user id of its range.
+        rows: users with recommendations.
+        search: how the games were found: exactly, or approximately, and then how well.
+        sha256: of its file.
+    """
+
+    version: str
+    model_version: str
+    snapshot_id: str
+    shard: int
+    users: tuple[int, int]
+    rows: int
+    search: str
+    sha256: str
+
+    def write(self, folder: Folder) -> None:
+        """Write it to a folder of predictions."""
+        folder.write(_manifest_name(self.shard), f"{json.dumps(asdict(self), indent=2)}\n".encode())
+
+    @classmethod
+    def read(cls, folder: Folder, shard: int) -> ShardManifest | None:
+        """Read that of a shard; None where it is not finished."""
+        content = folder.read(_manifest_name(shard))
+        if content is None:
+            return None
+        described = json.loads(content)
+        first, last = described.pop("users")
+        return cls(**described, users=(first, last))
+
+
+def _manifest_name(number: int) -> str:
+    return f"manifests/shard-{number:05}.json"

@@ -28,6 +28,7 @@ GAMES = pa.schema(
         pa.field("game_id", pa.int32(), nullable=False),
         pa.field("name", pa.string(), nullable=False),
         pa.field("released_on", pa.date32()),
+        pa.field("delisted_on", pa.date32()),  # null: on sale
         pa.field("genres", pa.list_(pa.string()), nullable=False),
         pa.field("developers", pa.list_(pa.string()), nullable=False),
         pa.field("publishers", pa.list_(pa.string()), nullable=False),
@@ -55,6 +56,15 @@ POPULAR = pa.schema(
         pa.field("rank", pa.int32(), nullable=False),
         pa.field("game_id", pa.int32(), nullable=False),
         pa.field("score", pa.float32(), nullable=False),
+    ]
+)
+
+HISTORIES = pa.schema(
+    [
+        pa.field("user_id", pa.int64(), nullable=False),
+        pa.field("game_ids", pa.list_(pa.int32()), nullable=False),  # in the order of time, as are the next two
+        pa.field("recommended", pa.list_(pa.bool_()), nullable=False),
+        pa.field("hours", pa.list_(pa.float32()), nullable=False),  # an element is NaN where they are unknown
     ]
 )
 

@@ -14,7 +14,10 @@ from tests.shop import add_game, add_ranking, add_review, add_user
 
 @pytest.fixture
 def small_shop(shop):
-    portal = add_game(shop, 'Por"tal, \\N\n2', genres=["Puzzle", 'a,"b'], released_on=date(2007, 10, 10))
+    portal = add_game(
+        shop, 'Por"tal, \\N\n2', genres=["Puzzle", 'a,"b'], released_on=date(2007, 10, 10),
+        delisted_on=date(2030, 1, 2),
+    )  # fmt: skip
     add_game(shop, "Silent")
     ann = add_user(shop, "ann")
     add_review(shop, ann, portal, reviewed_on=date(2011, 11, 5), hours_played=1.5)
@@ -32,7 +35,8 @@ def test_a_snapshot_holds_every_row_with_the_declared_schemas(small_shop, databa
     assert (game["name"], game["genres"], game["released_on"]) == (
         'Por"tal, \\N\n2', ["Puzzle", 'a,"b'], date(2007, 10, 10)
     )  # fmt: skip
-    assert (silent["genres"], silent["released_on"]) == ([], None)
+    assert (silent["genres"], silent["released_on"], silent["delisted_on"]) == ([], None, None)
+    assert game["delisted_on"] == date(2030, 1, 2)
     dated, undated = snapshot.table("reviews").to_pylist()
     assert (dated["user_id"], dated["recommended"], dated["hours_played"]) == (1, True, 1.5)
     assert (undated["user_id"], undated["recommended"], undated["reviewed_on"]) == (None, False, None)

@@ -1,14 +1,23 @@
+import hashlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from google.cloud import storage
 
 from components.predict.plan import Plan, plan_predictions
-from components.predict.prediction import predict_shard
+from components.predict.prediction import Predicted, predict_shard
 from components.shared.errors import UserError
-from components.shared.predictions import predictions_uri
+from components.shared.predictions import ShardManifest, predictions_uri, shard_name
 from components.shared.schemas import RECOMMENDATIONS
+from components.shared.storage import open_folder
 from tests.predict.artifacts import promote_model, write_model
 from tests.snapshots import write_snapshot_of
 
@@ -35,9 +44,20 @@ def champion(tmp_path, store):
 def predict_all(snapshot, store, users_per_shard=2):
     plan = plan_predictions(snapshot, store, users_per_shard)
     for shard in range(len(plan.shards)):
-        predict_shard(snapshot, store, plan, shard)
+        predict_shard(store, plan, shard)
     folder = Path(predictions_uri(store, plan.version)) / "recommendations"
     return plan, [pq.read_table(path) for path in sorted(folder.glob("*.parquet"))]
+
+
+def files_of(store):
+    """Each file of a store's predictions with what tells whether it was written again; those that writing left too."""
+    files = (path for path in (Path(store) / "predictions").rglob("*") if path.is_file())
+    return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
+
+
+def contents_of(store):
+    root = Path(store) / "predictions"
+    return {path.relative_to(root): path.read_bytes() for path in files_of(store) if not path.name.startswith(".")}
 
 
 def test_every_user_gets_the_unseen_games_that_suit_the_history_best(snapshot, store, champion):
@@ -69,10 +89,116 @@ def test_shards_cover_each_user_once_and_change_nothing_in_the_answers(snapshot,
 
 def test_the_same_inputs_make_the_same_version_and_the_same_bytes(snapshot, store, champion):
     plan, _ = predict_all(snapshot, store)
-    folder = Path(predictions_uri(store, plan.version))
-    before = {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    before = contents_of(store)
+    shutil.rmtree(predictions_uri(store, plan.version))
     assert predict_all(snapshot, store)[0] == plan
-    assert {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert contents_of(store) == before
+
+
+def test_what_is_finished_is_left_alone(snapshot, any_store, tmp_path):
+    promote_model(any_store, write_model(tmp_path / "model", [ODD, EVEN, ODD, EVEN, ODD, EVEN]))
+    folder = open_folder(f"{any_store}/predictions")
+
+    def states():
+        if any_store.startswith("gs://"):
+            bucket, _, path = any_store.removeprefix("gs://").partition("/")
+            blobs = storage.Client().list_blobs(bucket, prefix=f"{path}/predictions")
+            return {blob.name: blob.generation for blob in blobs}
+        return files_of(any_store)
+
+    plan = plan_predictions(snapshot, any_store, 2)
+    assert predict_shard(any_store, plan, 1).finished_before is False
+    before = states()
+    assert plan_predictions(snapshot, any_store, 2) == plan
+    assert predict_shard(any_store, plan, 1) == Predicted(1, 1, finished_before=True)
+    assert states() == before
+    assert predict_shard(any_store, plan, 0).finished_before is False
+    assert {name: state for name, state in states().items() if name in before} == before
+    assert len(folder.names("")) == len(before) + 2
+
+
+@pytest.mark.parametrize("gone", [shard_name(0), "manifests/shard-00000.json"])
+def test_a_shard_without_its_file_or_its_manifest_is_not_finished(snapshot, store, champion, gone):
+    plan, _ = predict_all(snapshot, store)
+    before = contents_of(store)
+    (Path(predictions_uri(store, plan.version)) / gone).unlink()
+    assert predict_shard(store, plan, 0).finished_before is False
+    assert contents_of(store) == before
+
+
+def test_a_shard_of_another_model_is_not_taken_for_a_finished_one(snapshot, store, champion):
+    plan, _ = predict_all(snapshot, store)
+    folder = open_folder(predictions_uri(store, plan.version))
+    other = replace(ShardManifest.read(folder, 0), model_version="another")
+    other.write(folder)
+    assert predict_shard(store, plan, 0).finished_before is False
+    assert ShardManifest.read(folder, 0).model_version == plan.model_version
+
+
+def test_a_manifest_says_what_its_shard_is(snapshot, store, champion):
+    plan, shards = predict_all(snapshot, store)
+    folder = open_folder(predictions_uri(store, plan.version))
+    for number, shard in enumerate(shards):
+        digest = hashlib.sha256(folder.read(shard_name(number))).hexdigest()
+        assert ShardManifest.read(folder, number) == ShardManifest(
+            plan.version, "model-1", plan.snapshot_id, number, plan.shards[number], len(shard), "exact", digest
+        )
+
+
+RUN = """
+import sys
+from components.predict.plan import plan_predictions
+from components.predict.prediction import predict_shard
+
+plan = plan_predictions(sys.argv[1], sys.argv[2], 3)
+for shard in range(len(plan.shards)):
+    predict_shard(sys.argv[2], plan, shard)
+"""
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_time_and_again_ends_as_one_that_never_was(tmp_path):
+    reviews = [(user, 1 + (user * 7 + n) % 6, date(2020, 1, 1 + n)) for user in range(1, 13) for n in range(3)]
+    snapshot = write_snapshot_of(tmp_path / "snapshot", reviews).root
+    model = write_model(tmp_path / "model", [ODD, EVEN, ODD, EVEN, ODD, EVEN])
+    killed, whole = str(tmp_path / "killed"), str(tmp_path / "whole")
+    for each in (killed, whole):
+        promote_model(each, model)
+    subprocess.run([sys.executable, "-c", RUN, snapshot, whole], check=True)
+
+    finished = {}
+    # Killed as soon as there are so many files, or a little later: in the plan, in a shard, before its manifest.
+    for files in sorted(random.Random(0).sample(range(1, len(contents_of(whole))), 6)):
+        run = subprocess.Popen([sys.executable, "-c", RUN, snapshot, killed])
+        while len(files_of(killed)) < files and run.poll() is None:
+            pass
+        run.kill()
+        assert run.wait() == -signal.SIGKILL
+        states = files_of(killed)
+        assert {path: states.get(path) for path in finished} == finished
+        manifests = [path for path in states if path.parent.name == "manifests" and not path.name.startswith(".")]
+        shards = [path.parents[1] / "recommendations" / f"{path.stem}.parquet" for path in manifests]
+        finished = {path: states[path] for path in (*manifests, *shards)}
+    assert finished
+    subprocess.run([sys.executable, "-c", RUN, snapshot, killed], check=True)
+    assert {path: files_of(killed)[path] for path in finished} == finished
+    assert contents_of(killed) == contents_of(whole)
+
+
+def test_games_that_are_not_out_yet_or_no_longer_sold_are_never_recommended_but_stay_reasons(tmp_path, store, champion):
+    reviews = [*REVIEWS, (4, 1, date(2020, 1, 1)), (3, 5, date(2020, 1, 2)), (5, 3, date(2020, 1, 2))]
+    days = {1: {"delisted_on": date(2020, 1, 2)}, 3: {"released_on": date(2020, 1, 4)}, 5: {"delisted_on": None}}
+    snapshot = write_snapshot_of(tmp_path / "shop", reviews, n_games=6, users=[1, 2, 3, 4, 5, 6], about=days)
+    plan, shards = predict_all(snapshot.root, store)
+    rows = {row["user_id"]: row for shard in shards for row in shard.to_pylist()}
+    assert plan.as_of == "2020-01-03"
+    assert all({1, 3}.isdisjoint(row["game_ids"]) for row in rows.values())
+    assert rows[4]["game_ids"][0] == 5
+    assert rows[4]["because"] == [1] * 4
+    popular = pq.read_table(Path(predictions_uri(store, plan.version)) / "popular.parquet").to_pylist()
+    assert {row["game_id"] for row in popular} == {2, 4, 5, 6}
+    assert [row["rank"] for row in popular] == [1, 2, 3, 4]
+    assert rows[6]["game_ids"] == [row["game_id"] for row in popular]
 
 
 def test_the_plan_counts_popularity_up_to_the_day_after_the_newest_review_by_a_known_user(

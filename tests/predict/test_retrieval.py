@@ -12,6 +12,10 @@ from components.predict.retrieval import Entries, ExactIndex
 VALUES = st.sampled_from([-1.0, -0.5, -0.0, 0.0, 0.5, 1.0])
 
 
+Search = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Entries, Entries]
+"""Queries, candidates, offsets, what is on offer, links and what is excluded."""
+
+
 @st.composite
 def entries(draw: st.DrawFn, users: int, games: int) -> Entries:
     cells = draw(st.lists(st.tuples(st.integers(0, users - 1), st.integers(0, games - 1), VALUES), max_size=30))
@@ -20,14 +24,15 @@ def entries(draw: st.DrawFn, users: int, games: int) -> Entries:
 
 
 @st.composite
-def searches(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray, Entries, Entries]:
+def searches(draw: st.DrawFn) -> Search:
     users, games, width = draw(st.integers(1, 5)), draw(st.integers(0, 70)), draw(st.integers(1, 3))
     queries, candidates = (
         draw(hnp.arrays(np.float32, (n, width), elements=VALUES.map(np.float32))) for n in (users, games)
     )
     offsets = draw(hnp.arrays(np.float32, games, elements=st.sampled_from([-4.0, -2.0, 0.0]).map(np.float32)))
     some = entries(users, games) if games else st.just(nothing())
-    return queries, candidates, offsets, draw(some), draw(some)
+    offered = draw(hnp.arrays(bool, games, elements=st.sampled_from([True, True, False])))
+    return queries, candidates, offsets, offered, draw(some), draw(some)
 
 
 def nothing() -> Entries:
@@ -35,28 +40,34 @@ def nothing() -> Entries:
 
 
 def naive(
-    queries: np.ndarray, candidates: np.ndarray, offsets: np.ndarray, linked: Entries, excluded: Entries, k: int
+    queries: np.ndarray,
+    candidates: np.ndarray,
+    offsets: np.ndarray,
+    offered: np.ndarray,
+    linked: Entries,
+    excluded: Entries,
+    k: int,
 ) -> tuple[list[list[int]], list[list[float]]]:
     scores = queries @ candidates.T + offsets
     for row, game, weight in zip(linked.rows, linked.games, linked.weights, strict=True):
         scores[row, game] += weight
     scores[excluded.rows, excluded.games] = -np.inf
+    scores[:, ~offered] = -np.inf
     positions, values = top_k(scores, k)
     return positions.tolist(), values.tolist()
 
 
 @settings(max_examples=150, deadline=None)
 @given(searches(), st.integers(1, 40), st.sampled_from([1, 4, 64]), st.sampled_from([1, 16, 1 << 18]))
-def test_the_best_are_those_that_a_sort_of_all_scores_finds(
-    search: tuple[np.ndarray, np.ndarray, np.ndarray, Entries, Entries], k: int, chunk: int, tile: int
-) -> None:
-    queries, candidates, offsets, linked, excluded = search
+def test_the_best_are_those_that_a_sort_of_all_scores_finds(search: Search, k: int, chunk: int, tile: int) -> None:
+    queries, candidates, offsets, offered, linked, excluded = search
     longest = float(np.linalg.norm(queries, axis=1).max())
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(module, "CHUNK", chunk)
         patched.setattr(module, "TILE", tile)
         patched.setattr(module, "WIDEST", 8 * chunk)
-        positions, scores = ExactIndex.of(candidates, offsets, longest).search(queries, linked, excluded, k)
+        index = ExactIndex.of(candidates, offsets, longest, np.flatnonzero(offered))
+        positions, scores = index.search(queries, linked, excluded, k)
     assert (positions.tolist(), scores.tolist()) == naive(*search, k)
 
 
@@ -73,8 +84,9 @@ def test_of_many_games_the_best_are_found_whether_popularity_decides_or_taste() 
     )  # fmt: skip
     excluded = Entries(np.arange(40), np.argmax(queries @ candidates.T, axis=1).astype(np.int32), np.zeros(40, "f4"))
     for scale in (0.5, 30.0):
-        found = ExactIndex.of(candidates, offsets, scale).search(queries * np.float32(scale), linked, excluded, 100)
-        positions, values = naive(queries * np.float32(scale), candidates, offsets, linked, excluded, 100)
+        scaled = queries * np.float32(scale)
+        found = ExactIndex.of(candidates, offsets, scale, np.arange(20_000)).search(scaled, linked, excluded, 100)
+        positions, values = naive(scaled, candidates, offsets, np.ones(20_000, bool), linked, excluded, 100)
         assert np.mean(found[0] == np.array(positions)) > 0.999  # but for what differs in the last digit
         assert found[1] == pytest.approx(np.array(values), abs=1e-4)
 

@@ -57,11 +57,6 @@ def test_of_several_reviews_of_a_game_by_one_user_the_latest_counts(tmp_path_fac
     assert (np.diff(loaded.users) >= 0).all()
 
 
-def test_a_range_of_users_reads_only_their_reviews(tmp_path):
-    snapshot = write_snapshot_of(tmp_path, [(user, 1, None) for user in (1, 2, 3, 4, None)])
-    assert load_interactions(snapshot, users=(2, 3)).users.tolist() == [2, 3]
-
-
 def test_the_split_keeps_days_whole_and_leaves_undated_rows_out(tmp_path):
     days = [EPOCH + timedelta(days=14_000 + n // 2) for n in range(20)]
     snapshot = write_snapshot_of(tmp_path, [*((n, 1, day) for n, day in enumerate(days)), (99, 1, None)])

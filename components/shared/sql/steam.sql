@@ -15,6 +15,7 @@ CREATE TABLE steam.games (
     short_description text,
     long_description text,
     released_on date,
+    delisted_on date,                -- the first day on which it is no longer sold; null: it is on sale
     release_text text,               -- as the file has it: a day, a month, or free text
     rating text,
     reviews_total bigint,            -- "(654,820)"
