@@ -112,7 +112,7 @@ def _reviews(folder: Path) -> tuple[Interactions, Games]:
             os.environ[DATABASE] = server.ensure_database("benchmark")
             ingest(str(folder), f"env:{DATABASE}")
             snapshot = Path(root) / "snapshot"
-            write_snapshot(f"env:{DATABASE}", snapshot)
+            write_snapshot(f"env:{DATABASE}", snapshot, Path(root) / "store")
             opened = Snapshot.open(snapshot)
             return _first_reviews(opened), Games.of(opened.table("games", COLUMNS))
         finally:

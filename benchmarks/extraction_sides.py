@@ -31,7 +31,7 @@ def ours(folder: Path) -> None:
     """Our stage: the whole snapshot, in the order of ids, with its checksums."""
     from components.extract.snapshot import write_snapshot
 
-    write_snapshot(f"env:{DATABASE}", folder / "snapshot")
+    write_snapshot(f"env:{DATABASE}", folder / "snapshot", folder / "store")
 
 
 def copy(folder: Path) -> None:

@@ -55,8 +55,8 @@ def compare(one: Mapping[int, Row], other: Mapping[int, Row]) -> Comparison:
 def run_demo_in_containers(place: Place, data: Path | None) -> None:
     """Run the plain demo, then training and inference in containers on a copy of its database, and compare.
 
-    The containers reach PostgreSQL over TCP, and keep models, predictions and journals in a bucket of a server that
-    speaks Google Cloud Storage's protocol.
+    The containers reach PostgreSQL over TCP, and keep snapshots, models, predictions and journals in a bucket of a
+    server that speaks Google Cloud Storage's protocol.
 
     Raises:
         UserError: a run failed, or something else came out.

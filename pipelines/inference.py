@@ -18,21 +18,27 @@ def inference_pipeline(target: Target) -> GraphComponent:
     """The pipeline for a target."""
 
     @dsl.pipeline(name="inference", display_name="Recommend and publish")
-    def inference(source: str = "env:DATABASE_URL", store: str = "local/store", users_per_shard: int = 100_000) -> None:
+    def inference(
+        source: str = "env:DATABASE_URL",
+        replica: str = "",
+        store: str = "local/store",
+        users_per_shard: int = 100_000,
+    ) -> None:
         """1. Extract a snapshot. 2. Validate it. 3. Plan the shards. 4. Predict each. 5. Publish them all at once.
 
         Whatever happens, the run's outcome is recorded.
 
         Args:
             source: reference to the URL of the shop's database, which is published to as well.
-            store: where models, predictions and journals are kept.
+            replica: reference to that of a replica, which is then read in its place.
+            store: where snapshots, models, predictions and journals are kept.
             users_per_shard: users that one task recommends to.
         """
         run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
         outcome = record_run(pipeline="inference", stages=STAGES, database=source, store=store, run=run)
         target.data(outcome, "Record the outcome")
         with dsl.ExitHandler(outcome, name="Recommend and publish"):
-            extracted = extract(source=source, store=store, run=run)
+            extracted = extract(source=source, replica=replica, store=store, run=run)
             target.data(extracted, "Extract a snapshot")
             snapshot = extracted.outputs["snapshot"]
 

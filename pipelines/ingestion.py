@@ -28,7 +28,7 @@ def ingestion_pipeline(target: Target) -> GraphComponent:
         Args:
             raw: a folder in the raw layout, on disk or gs://…, or hf://OWNER/NAME/FOLDER.
             database: reference to the URL of the shop's database.
-            store: where models, predictions and journals are kept.
+            store: where snapshots, models, predictions and journals are kept.
             year: of dates without one; 0 takes the year of the file's newest dated row.
             max_rejected_share: of a file's rows; where more cannot be read, the run stops.
         """

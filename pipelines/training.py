@@ -21,6 +21,7 @@ def training_pipeline(target: Target) -> GraphComponent:
     @dsl.pipeline(name="training", display_name="Train and promote")
     def training(
         source: str = "env:DATABASE_URL",
+        replica: str = "",
         store: str = "local/store",
         registry: str = "",
         seed: int = 0,
@@ -37,7 +38,8 @@ def training_pipeline(target: Target) -> GraphComponent:
 
         Args:
             source: reference to the URL of the shop's database.
-            store: where models, predictions and journals are kept.
+            replica: reference to that of a replica, which is then read in its place.
+            store: where snapshots, models, predictions and journals are kept.
             registry: where champions are registered beside the store: nowhere, or vertex://PROJECT/LOCATION.
             seed: of everything random; equal seeds make equal models.
             baseline_errors: standard errors by which the model may fall short of the best baseline.
@@ -50,7 +52,7 @@ def training_pipeline(target: Target) -> GraphComponent:
         outcome = record_run(pipeline="training", stages=STAGES, database=source, store=store, run=run)
         target.data(outcome, "Record the outcome")
         with dsl.ExitHandler(outcome, name="Train and promote"):
-            extracted = extract(source=source, store=store, run=run)
+            extracted = extract(source=source, replica=replica, store=store, run=run)
             target.data(extracted, "Extract a snapshot")
             snapshot = extracted.outputs["snapshot"]
 

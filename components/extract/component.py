@@ -6,13 +6,13 @@ from components.shared.images import DATA_IMAGE
 
 
 @dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
-def extract(source: str, store: str, run: str, snapshot: dsl.Output[dsl.Dataset]) -> int:
-    """Operational PostgreSQL → Parquet snapshot. Returns the number of reviews."""
+def extract(source: str, replica: str, store: str, run: str, snapshot: dsl.Output[dsl.Dataset]) -> int:
+    """Operational PostgreSQL, or a replica of it → Parquet snapshot. Returns the number of reviews."""
     from components.extract.snapshot import write_snapshot
     from components.shared.stage import stage
 
     with stage("extract", store, run) as record:
-        written = write_snapshot(source, snapshot.path)
+        written = write_snapshot(replica or source, snapshot.path, store)
         record.facts.update(written.facts())
         snapshot.metadata.update(written.facts())
     return written.reviews

@@ -8,8 +8,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from components.shared.console import log
 from components.shared.errors import UserError
 from components.shared.html import page, paragraph, table
@@ -65,9 +63,10 @@ def validate_snapshot(snapshot: str | Path, report: str | Path, store: str) -> V
         store: where the last good run's volume is kept, for the next one to compare with.
 
     Raises:
-        UserError: there are errors; the report is written all the same.
+        UserError: there are errors; the report is written all the same. Or a file is not the one that was extracted.
     """
     opened = Snapshot.open(snapshot)
+    opened.verify()
     last_good = LastGoodRun(store)
     findings = find(opened, last_good.rows())
     validated = Validated(opened.manifest.snapshot_id, _rows(opened), findings)
@@ -91,8 +90,8 @@ def find(snapshot: Snapshot, last_rows: dict[str, int]) -> list[Finding]:
     wrong_schemas = [
         finding
         for name in TABLES
-        for file in snapshot.manifest.files[name]
-        for finding in check_schema(name, pq.read_schema(snapshot.root / file.path))
+        for file in snapshot.dataset(name).get_fragments()
+        for finding in check_schema(name, file.physical_schema)
     ]
     if wrong_schemas:  # nothing else can be asked of such a file
         return findings + wrong_schemas

@@ -1,19 +1,32 @@
-import threading
+import math
+import os
 from datetime import date
+from pathlib import Path
 
-import psycopg2
 import pytest
+from psycopg2.extensions import connection as Connection
 
-from components.extract import snapshot as extraction
 from components.extract.snapshot import write_snapshot
 from components.shared.errors import UserError
 from components.shared.schemas import TABLES
 from components.shared.snapshot import MANIFEST, Snapshot
 from tests.shop import add_game, add_ranking, add_review, add_user
 
+HOSTILE = [
+    'quotes " and \' and `',
+    "\\ backslashes \\N \\n \\",
+    "new\nline\r\n\tand tab",
+    "<script>alert('&amp;')</script>",
+    "\u202etfel ot thgir\u202c \u200f\u200e",
+    "{braces, \"and\" NULL}",
+    "x" * 10_000,
+    "\x01\x1f\x7f\ufeff\U0001f3ae e\u0301",
+    " spaces around ",
+]  # fmt: skip
+
 
 @pytest.fixture
-def small_shop(shop):
+def small_shop(shop: Connection) -> Connection:
     portal = add_game(
         shop, 'Por"tal, \\N\n2', genres=["Puzzle", 'a,"b'], released_on=date(2007, 10, 10),
         delisted_on=date(2030, 1, 2),
@@ -26,11 +39,22 @@ def small_shop(shop):
     return shop
 
 
-def test_a_snapshot_holds_every_row_with_the_declared_schemas(small_shop, database, tmp_path):
-    written = write_snapshot(database, tmp_path / "snapshot")
+def extracted(database: str, root: Path, store: str) -> Snapshot:
+    write_snapshot(database, root, store)
+    return Snapshot.open(root)
+
+
+def test_a_snapshot_holds_every_row_with_the_declared_schemas(
+    small_shop: Connection, database: str, any_store: str, tmp_path: Path
+) -> None:
+    written = write_snapshot(database, tmp_path / "snapshot", any_store)
     snapshot = Snapshot.open(tmp_path / "snapshot")
+    snapshot.verify()
     assert written.rows == {"reviews": 2, "users": 1, "games": 2, "rankings": 1}
     assert all(snapshot.table(name).schema.equals(schema) for name, schema in TABLES.items())
+    assert snapshot.table("rankings").to_pylist() == [
+        {"game_id": 1, "genre": "Action", "rank_type": "Sales", "rank": 1}
+    ]
     game, silent = snapshot.table("games").to_pylist()
     assert (game["name"], game["genres"], game["released_on"]) == (
         'Por"tal, \\N\n2', ["Puzzle", 'a,"b'], date(2007, 10, 10)
@@ -40,102 +64,115 @@ def test_a_snapshot_holds_every_row_with_the_declared_schemas(small_shop, databa
     dated, undated = snapshot.table("reviews").to_pylist()
     assert (dated["user_id"], dated["recommended"], dated["hours_played"]) == (1, True, 1.5)
     assert (undated["user_id"], undated["recommended"], undated["reviewed_on"]) == (None, False, None)
+    assert undated["hours_played"] is None
 
 
-def test_names_that_look_like_nulls_are_names(shop, database, tmp_path):
-    names = ["NULL", "NA", "N/A", "nan", "null", "None"]
+def test_the_folder_of_the_snapshot_has_its_manifest_and_the_store_the_rest(
+    small_shop: Connection, database: str, store: str, tmp_path: Path
+) -> None:
+    snapshot = extracted(database, tmp_path / "snapshot", store)
+    assert [path.name for path in (tmp_path / "snapshot").iterdir()] == [MANIFEST]
+    assert snapshot.manifest.files_uri == f"{store}/snapshots/parts"
+
+
+def test_a_store_is_found_again_from_another_working_directory(
+    small_shop: Connection, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_snapshot(database, "snapshot", "store")
+    monkeypatch.chdir("/")
+    assert Snapshot.open(tmp_path / "snapshot").table("users").num_rows == 1
+
+
+def test_hostile_text_arrives_as_it_was_written(shop: Connection, database: str, store: str, tmp_path: Path) -> None:
+    for text in HOSTILE:
+        game = add_game(shop, text, genres=[text])
+        add_ranking(shop, game, text, "Sales", 1)
+        with shop.cursor() as cursor:
+            cursor.execute("UPDATE steam.games SET short_description = %s WHERE game_id = %s", [text, game])
+    snapshot = extracted(database, tmp_path / "snapshot", store)
+    assert snapshot.table("games")["name"].to_pylist() == HOSTILE
+    assert snapshot.table("games")["description"].to_pylist() == HOSTILE
+    assert snapshot.table("games")["genres"].to_pylist() == [[text] for text in HOSTILE]
+    assert snapshot.table("rankings")["genre"].to_pylist() == HOSTILE
+
+
+def test_names_that_look_like_nulls_are_names(shop: Connection, database: str, store: str, tmp_path: Path) -> None:
+    names = ["NULL", "NA", "N/A", "nan", "null", "None", ""]
     for name in names:
         add_ranking(shop, add_game(shop, name, genres=[name]), name, "Sales", 1)
-    write_snapshot(database, tmp_path / "snapshot")
-    snapshot = Snapshot.open(tmp_path / "snapshot")
+    snapshot = extracted(database, tmp_path / "snapshot", store)
     assert snapshot.table("games")["name"].to_pylist() == names
-    assert sorted(snapshot.table("rankings")["genre"].to_pylist()) == sorted(names)
+    assert snapshot.table("games")["genres"].to_pylist() == [[name] for name in names]
+    assert snapshot.table("rankings")["genre"].to_pylist() == names
 
 
-def test_times_survive_to_the_microsecond(small_shop, database, tmp_path):
-    write_snapshot(database, tmp_path / "snapshot")
-    snapshot = Snapshot.open(tmp_path / "snapshot")
+def test_values_at_the_ends_of_their_types_survive(
+    small_shop: Connection, database: str, store: str, tmp_path: Path
+) -> None:
+    ends = [-(2**62), -1, 0, 2**62]
     with small_shop.cursor() as cursor:
+        cursor.execute("DELETE FROM steam.reviews")
+        for number in ends:
+            cursor.execute("INSERT INTO steam.users VALUES (%s, %s)", [number, str(number)])
+            cursor.execute(
+                "INSERT INTO steam.reviews "
+                "(review_id, user_id, game_id, recommended, helpful, hours_played, reviewed_on) "
+                "VALUES (%s, %s, 1, true, %s, 'NaN', '0044-03-15 BC')",
+                [number, number, abs(number)],
+            )
+        cursor.execute("UPDATE steam.reviews SET hours_played = 3.4e38, reviewed_on = 'infinity' WHERE review_id = 0")
         cursor.execute("SELECT updated_at FROM steam.reviews ORDER BY review_id")
-        times = [row[0] for row in cursor.fetchall()]
-    assert snapshot.table("reviews")["updated_at"].to_pylist() == times
+        times = [row[0] for row in cursor]
+    snapshot = extracted(database, tmp_path / "snapshot", store)
+    reviews = snapshot.table("reviews")
+    assert reviews["review_id"].to_pylist() == reviews["user_id"].to_pylist() == ends
+    assert reviews["helpful"].to_pylist() == [abs(number) for number in ends]
+    assert reviews["updated_at"].to_pylist() == times
+    hours = reviews["hours_played"].to_pylist()
+    assert math.isclose(hours[2], 3.4e38, rel_tol=1e-6)
+    assert all(math.isnan(hours[place]) for place in (0, 1, 3))
+    assert reviews["reviewed_on"].is_null().to_pylist() == [False, False, True, False]
+    assert snapshot.table("users")["user_id"].to_pylist() == sorted([*ends, 1])
+
+
+def test_the_watermark_is_the_newest_time_and_the_highest_id_of_it(
+    small_shop: Connection, database: str, store: str, tmp_path: Path
+) -> None:
+    snapshot = extracted(database, tmp_path / "snapshot", store)
+    times = snapshot.table("reviews")["updated_at"].to_pylist()
     assert snapshot.manifest.watermark == (times[-1].isoformat(), 2)
 
 
-def test_an_empty_shop_makes_an_empty_snapshot(shop, database, tmp_path):
-    assert write_snapshot(database, tmp_path / "snapshot").rows == dict.fromkeys(TABLES, 0)
-    assert Snapshot.open(tmp_path / "snapshot").manifest.watermark is None
+def test_an_empty_shop_makes_an_empty_snapshot(shop: Connection, database: str, any_store: str, tmp_path: Path) -> None:
+    assert write_snapshot(database, tmp_path / "snapshot", any_store).rows == dict.fromkeys(TABLES, 0)
+    snapshot = Snapshot.open(tmp_path / "snapshot")
+    assert snapshot.manifest.watermark is None
+    assert all(snapshot.table(name).equals(schema.empty_table()) for name, schema in TABLES.items())
 
 
-def test_equal_rows_make_an_equal_snapshot_id_and_another_row_another_one(small_shop, database, tmp_path):
-    first = write_snapshot(database, tmp_path / "first").snapshot_id
-    assert write_snapshot(database, tmp_path / "second").snapshot_id == first
+def test_equal_rows_make_an_equal_snapshot_id_and_another_row_another_one(
+    small_shop: Connection, database: str, tmp_path: Path
+) -> None:
+    first = write_snapshot(database, tmp_path / "first", tmp_path / "store").snapshot_id
+    assert write_snapshot(database, tmp_path / "second", tmp_path / "another store").snapshot_id == first
     add_review(small_shop, None, 1)
-    assert write_snapshot(database, tmp_path / "second").snapshot_id != first
+    assert write_snapshot(database, tmp_path / "second", tmp_path / "another store").snapshot_id != first
 
 
-def test_all_tables_show_one_moment_even_when_the_shop_changes_meanwhile(small_shop, database, tmp_path, monkeypatch):
-    copied = extraction._copied
-
-    def copy_then_change(connection, query):
-        if "steam.users" in query:  # the reviews are out, the users are next
-            add_review(small_shop, add_user(small_shop, "late"), 1)
-        return copied(connection, query)
-
-    monkeypatch.setattr(extraction, "_copied", copy_then_change)
-    assert write_snapshot(database, tmp_path / "snapshot").rows["users"] == 1
-
-
-def test_a_folder_without_a_manifest_is_no_snapshot(small_shop, database, tmp_path):
-    write_snapshot(database, tmp_path / "snapshot")
+def test_a_folder_without_a_manifest_is_no_snapshot(
+    small_shop: Connection, database: str, store: str, tmp_path: Path
+) -> None:
+    extracted(database, tmp_path / "snapshot", store)
     (tmp_path / "snapshot" / MANIFEST).unlink()
     with pytest.raises(UserError, match="holds no complete snapshot"):
         Snapshot.open(tmp_path / "snapshot")
-    write_snapshot(database, tmp_path / "snapshot")
-    assert Snapshot.open(tmp_path / "snapshot").manifest.rows("reviews") == 2
+    assert extracted(database, tmp_path / "snapshot", store).manifest.rows("reviews") == 2
 
 
-def test_a_connection_that_is_cut_mid_copy_leaves_no_snapshot_and_a_sentence(small_shop, database, tmp_path):
-    with small_shop.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO steam.reviews (game_id, recommended) SELECT 1, true FROM generate_series(1, 300000)"
-        )
-    stop = threading.Event()
-
-    def cut_copies():
-        while not stop.is_set():
-            with small_shop.cursor() as cursor:
-                cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_progress_copy")
-                if cursor.fetchall():
-                    return
-
-    cutter = threading.Thread(target=cut_copies)
-    cutter.start()
-    try:
-        with pytest.raises(UserError, match="gave up"):
-            write_snapshot(database, tmp_path / "snapshot")
-    finally:
-        stop.set()
-        cutter.join()
-    assert not (tmp_path / "snapshot" / MANIFEST).exists()
-
-
-def test_a_database_without_the_schema_names_the_pipeline_that_makes_it(database, tmp_path):
+def test_a_database_without_the_schema_names_the_pipeline_that_makes_it(
+    database: str, store: str, tmp_path: Path
+) -> None:
     with pytest.raises(UserError, match="has no schema steam: run the ingestion pipeline first"):
-        write_snapshot(database, tmp_path / "snapshot")
-
-
-def test_extraction_holds_no_lock_that_a_writer_waits_for(small_shop, database, tmp_path, monkeypatch):
-    copied = extraction._copied
-
-    def write_meanwhile(connection, query):
-        with small_shop.cursor() as cursor:
-            cursor.execute("SET lock_timeout = '1s'")
-            cursor.execute("UPDATE steam.reviews SET helpful = helpful + 1")
-        return copied(connection, query)
-
-    monkeypatch.setattr(extraction, "_copied", write_meanwhile)
-    try:
-        write_snapshot(database, tmp_path / "snapshot")
-    except psycopg2.errors.LockNotAvailable:
-        pytest.fail("the writer waited")
+        write_snapshot(database, tmp_path / "snapshot", store)
+    assert not os.path.exists(store)

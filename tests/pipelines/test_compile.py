@@ -39,9 +39,9 @@ def test_an_unknown_pipeline_is_refused_with_those_there_are():
 def test_an_unknown_parameter_is_refused_with_those_there_are():
     sentence = refused("--target", "local", "--submit", "training", "--param", "sed=1")
     assert sentence == (
-        "compile.py: The pipeline training has no parameter sed: it takes source (String), store (String), "
-        "registry (String), seed (Integer), baseline_errors (Float), champion_errors (Float), coverage_floor (Float), "
-        "slice_floor (Float), slice_users (Integer)."
+        "compile.py: The pipeline training has no parameter sed: it takes source (String), replica (String), "
+        "store (String), registry (String), seed (Integer), baseline_errors (Float), champion_errors (Float), "
+        "coverage_floor (Float), slice_floor (Float), slice_users (Integer)."
     )
 
 

@@ -21,7 +21,7 @@ def rewrite(snapshot: Snapshot, table: str, content: pa.Table) -> None:
     """Put other content in place of a table of a snapshot."""
     path = snapshot.root / table / "part-00000.parquet"
     pq.write_table(content, path)
-    files = {**snapshot.manifest.files, table: [File.of(snapshot.root, path, content.num_rows)]}
+    files = {**Manifest.read(snapshot.root).files, table: [File.of(snapshot.root, path, content.num_rows)]}
     Manifest("1:1:", snapshot.manifest.extracted_at, snapshot.manifest.watermark, files).write(snapshot.root)
 
 
