@@ -7,6 +7,7 @@ from components.extract.component import extract
 from components.notify.component import record_run
 from components.predict.component import make_plan, predict
 from components.reverse_etl.component import publish
+from components.reverse_etl.limits import DEFAULT as LIMITS
 from components.validate.component import validate
 from pipelines.target import Target
 
@@ -21,18 +22,32 @@ def inference_pipeline(target: Target) -> GraphComponent:
     def inference(
         source: str = "env:DATABASE_URL",
         replica: str = "",
+        publish_to: str = "postgresql",
+        mongodb: str = "env:MONGODB_URL",
         store: str = "local/store",
         users_per_shard: int = 100_000,
+        user_coverage_floor: float = LIMITS.user_coverage_floor,
+        rows_per_user_floor: float = LIMITS.rows_per_user_floor,
+        churn_floor: float = LIMITS.churn_floor,
+        churn_ceiling: float = LIMITS.churn_ceiling,
+        churn_users: int = LIMITS.churn_users,
     ) -> None:
         """1. Extract a snapshot. 2. Validate it. 3. Plan the shards. 4. Predict each. 5. Publish them all at once.
 
         Whatever happens, the run's outcome is recorded.
 
         Args:
-            source: reference to the URL of the shop's database, which is published to as well.
+            source: reference to the URL of the shop's database.
             replica: reference to that of a replica, which is then read in its place.
+            publish_to: postgresql, which is that database, mongodb or both.
+            mongodb: reference to the URL of MongoDB, for the latter two.
             store: where snapshots, models, predictions and journals are kept.
             users_per_shard: users that one task recommends to.
+            user_coverage_floor: share of the users of the version that is shown that must have recommendations again.
+            rows_per_user_floor: share of its games per user that must be reached.
+            churn_floor: least share of a user's first ten games that must have changed since, on average.
+            churn_ceiling: greatest such share.
+            churn_users: users of the version that is shown below whom nothing is compared with it.
         """
         run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
         outcome = record_run(pipeline="inference", stages=STAGES, database=source, store=store, run=run)
@@ -55,7 +70,19 @@ def inference_pipeline(target: Target) -> GraphComponent:
                 predicted = predict(plan=plan, shard=shard, store=store, run=run)
                 target.data(predicted, "Predict a shard")
 
-            published = publish(plan=plan, database=source, store=store, run=run).after(predicted)
+            published = publish(
+                plan=plan,
+                database=source,
+                publish_to=publish_to,
+                mongodb=mongodb,
+                user_coverage_floor=user_coverage_floor,
+                rows_per_user_floor=rows_per_user_floor,
+                churn_floor=churn_floor,
+                churn_ceiling=churn_ceiling,
+                churn_users=churn_users,
+                store=store,
+                run=run,
+            ).after(predicted)
             target.data(published, "Publish")
 
     return inference

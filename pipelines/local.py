@@ -21,7 +21,7 @@ from components.shared.console import STAGE_LINE, show
 from components.shared.errors import UserError
 
 OUTCOME = re.compile(r"^\[notify\] \w+ run \S+: ([A-Z]+)(?:, (.*))?$")
-PASSED_ON = ("DATABASE_URL", "STORAGE_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT")
+PASSED_ON = ("DATABASE_URL", "MONGODB_URL", "STORAGE_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT")
 """The variables of this machine's environment that containers get."""
 
 FAILURE = re.compile(r"^\[([a-z_]+)[^\]]*\] failed: (.*)$")

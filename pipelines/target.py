@@ -115,7 +115,8 @@ class Kubeflow(_Settings):
         namespace: that the runs belong to.
         experiment: that the runs are listed under.
         token_variable: the environment variable of this machine that holds a token for the API, if it asks for one.
-        secret: the Kubernetes secret whose key DATABASE_URL every task has as an environment variable.
+        secret: the Kubernetes secret whose key DATABASE_URL, and MONGODB_URL where it has one, every task has as an
+            environment variable.
         store_claim: the PersistentVolumeClaim that every task has at /store; none for a store in a bucket.
         node_selector: labels of the nodes that tasks run on.
         tolerations: of the nodes' taints.
@@ -245,6 +246,7 @@ class Target(BaseSettings):
     def _fit_kubernetes(self, task: dsl.PipelineTask) -> None:
         settings = self.kubeflow
         kubernetes.use_secret_as_env(task, settings.secret, {"DATABASE_URL": "DATABASE_URL"})
+        kubernetes.use_secret_as_env(task, settings.secret, {"MONGODB_URL": "MONGODB_URL"}, optional=True)
         if settings.store_claim:
             kubernetes.mount_pvc(task, settings.store_claim, "/store")
         for key, value in settings.node_selector.items():

@@ -6,25 +6,38 @@ from components.shared.images import DATA_IMAGE
 
 
 @dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
-def publish(plan: dsl.Input[dsl.Artifact], database: str, store: str, run: str) -> int:
-    """Shards of recommendations → a version in PostgreSQL, made current at once. Returns the number of users."""
+def publish(
+    plan: dsl.Input[dsl.Artifact],
+    database: str,
+    publish_to: str,
+    mongodb: str,
+    user_coverage_floor: float,
+    rows_per_user_floor: float,
+    churn_floor: float,
+    churn_ceiling: float,
+    churn_users: int,
+    store: str,
+    run: str,
+) -> int:
+    """Shards of recommendations → a version in PostgreSQL, MongoDB or both, made current at once. Returns its users."""
     from datetime import date
 
     from components.predict.plan import Plan
+    from components.reverse_etl.destinations import Places
+    from components.reverse_etl.limits import Limits
     from components.reverse_etl.publication import publish as publish_version
+    from components.reverse_etl.versions import Made
     from components.shared.predictions import predictions_uri
     from components.shared.stage import stage
 
     with stage("reverse_etl", store, run) as record:
         planned = Plan.read(plan.path)
         published = publish_version(
-            database,
+            Places(database, publish_to, mongodb),
             predictions_uri(store, planned.version),
-            version=planned.version,
-            shards=len(planned.shards),
-            model_version=planned.model_version,
-            snapshot_id=planned.snapshot_id,
-            as_of=date.fromisoformat(planned.as_of),
+            Made(planned.version, planned.model_version, planned.snapshot_id, date.fromisoformat(planned.as_of)),
+            planned.shards,
+            Limits(user_coverage_floor, rows_per_user_floor, churn_floor, churn_ceiling, churn_users),
         )
         record.facts.update(published.facts())
     return published.users

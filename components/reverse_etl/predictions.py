@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import NoReturn
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -22,44 +25,66 @@ _AGAIN = "predict again"
 
 
 @dataclass(frozen=True)
+class Shard:
+    """A shard's file, and the range of users that it is for, both ends included."""
+
+    name: str
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
 class Predictions:
-    """A folder of predictions, whole: the names of its shards, in order, and beside them the fallback lists."""
+    """A folder of predictions, whole: its shards, in the order of their users, and beside them the fallback lists."""
 
     folder: Folder
-    shards: list[str]
+    shards: list[Shard]
 
     @classmethod
-    def open(cls, folder: Folder, shards: int) -> Predictions:
-        """Look at a folder of predictions, which must hold so many shards.
+    def open(cls, folder: Folder, ranges: Sequence[tuple[int, int]]) -> Predictions:
+        """Look at a folder of predictions, which must hold a shard for each range of users.
 
         Raises:
-            UserError: the folder, a shard or the fallback lists are missing.
+            UserError: a shard or the fallback lists are missing, or no range is given.
         """
-        predictions = cls(folder, [shard_name(number) for number in range(shards)])
+        shards = [Shard(shard_name(number), first, last) for number, (first, last) in enumerate(ranges)]
+        if not shards:
+            raise UserError(f"No shards are planned for {folder.uri}, the shop has no users: ingest some and {_AGAIN}.")
         there = set(folder.names(""))
-        if missing := [name for name in (*predictions.shards, POPULAR_FILE) if name not in there]:
-            raise UserError(f"{folder.uri}/{missing[0]} is missing, one of {shards} shards and the lists: {_AGAIN}.")
-        return predictions
+        if missing := [name for name in (*(shard.name for shard in shards), POPULAR_FILE) if name not in there]:
+            raise UserError(
+                f"{folder.uri}/{missing[0]} is missing, one of {len(shards)} shards and the lists: {_AGAIN}."
+            )
+        return cls(folder, shards)
+
+    def parts(self, n: int) -> list[list[Shard]]:
+        """The shards in n runs of about as many each; fewer where there are fewer shards."""
+        n = min(n, len(self.shards))
+        bounds = [round(number * len(self.shards) / n) for number in range(n + 1)]
+        return [self.shards[start:end] for start, end in pairwise(bounds)]
 
 
-def read_shard(path: Path) -> Iterator[pa.RecordBatch]:
-    """A shard's rows in the schema RECOMMENDATIONS, in batches whose every list has been checked.
+def read_shard(path: Path, shard: Shard) -> Iterator[pa.RecordBatch]:
+    """A shard's rows in the schema RECOMMENDATIONS, in batches: each user once, in ascending order, in its range.
 
     Raises:
         UserError: the file is no shard, or a row is not as it must be.
     """
+    before = shard.first - 1
     try:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(BATCH_ROWS, columns=RECOMMENDATIONS.names):
                 conformed = _conform(batch, RECOMMENDATIONS, path)
                 _check_lists(conformed, path.name)
-                yield conformed
+                before = _check_users(conformed, path.name, shard, before)
+                if len(conformed):
+                    yield conformed
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from None
 
 
-def read_popular(path: Path) -> pa.Table:
-    """The fallback lists, in the schema POPULAR.
+def read_popular(path: Path, known_games: pa.Array) -> pa.Table:
+    """The fallback lists, in the schema POPULAR, of games that are among the shop's; both int32.
 
     Raises:
         UserError: the file cannot be read, or a list is not as it must be.
@@ -73,20 +98,18 @@ def read_popular(path: Path) -> pa.Table:
         raise UserError(f"{path.name} has no overall list, whose genre is the empty string: {_AGAIN}.")
     if not pc.all(pc.is_finite(lists["score"])).as_py():
         raise UserError(f"{path.name} has a score that is not a finite number: {_AGAIN}.")
-    return lists
-
-
-def check_known(games: pa.Array, known: pa.Array, source: str) -> None:
-    """Check that every game that a file names is one of the shop's; both int32.
-
-    Raises:
-        UserError: one is not.
-    """
-    unknown = games.filter(pc.invert(pc.is_in(games, value_set=known)))
+    for column in ("rank", "game_id"):
+        twice = lists.group_by(["genre", column]).aggregate([([], "count_all")]).filter(pc.field("count_all") > 1)
+        if len(twice):
+            genre = twice["genre"][0].as_py()
+            raise UserError(f"{path.name} has {column} {twice[column][0]} twice in the list {genre!r}: {_AGAIN}.")
+    unknown = lists.filter(pc.invert(pc.is_in(lists["game_id"], value_set=known_games)))
     if len(unknown):
         raise UserError(
-            f"{source} names game {unknown[0]}, which steam.games does not hold: extract a new snapshot and {_AGAIN}."
+            f"{path.name} names game {unknown['game_id'][0]}, which steam.games does not hold: "
+            f"extract a new snapshot and {_AGAIN}."
         )
+    return lists
 
 
 def _conform(batch: pa.RecordBatch, schema: pa.Schema, path: Path) -> pa.RecordBatch:
@@ -104,20 +127,31 @@ def _conform(batch: pa.RecordBatch, schema: pa.Schema, path: Path) -> pa.RecordB
 def _check_lists(batch: pa.RecordBatch, shard: str) -> None:
     games, scores, because = (batch.column(name) for name in ("game_ids", "scores", "because"))
     lengths = [pc.list_value_length(lists) for lists in (games, scores, because)]
-    differ = pc.or_(pc.not_equal(lengths[0], lengths[1]), pc.not_equal(lengths[0], lengths[2]))
-    _refuse(batch, shard, differ, "lists of games, scores and reasons that differ in length")
-    _refuse(batch, shard, pc.less(lengths[0], 1), "an empty list of games")
-    _refuse(batch, shard, pc.is_null(games.flatten()), "a game that is null", games)
-    finite = pc.fill_null(pc.is_finite(scores.flatten()), False)
-    _refuse(batch, shard, pc.invert(finite), "a score that is not a finite number", scores)
+    for other in lengths[1:]:
+        if not lengths[0].equals(other):
+            row = pc.index(pc.not_equal(lengths[0], other), True).as_py()
+            _refuse(batch, shard, row, "lists of games, scores and reasons that differ in length")
+    if games.flatten().null_count:
+        element = pc.index(pc.is_null(games.flatten()), True)
+        _refuse(batch, shard, pc.list_parent_indices(games)[element.as_py()].as_py(), "a game that is null")
 
 
-def _refuse(batch: pa.RecordBatch, shard: str, wrong: pa.Array, what: str, lists: pa.Array | None = None) -> None:
-    """Raise where a mask over the rows, or over the elements of `lists`, is true anywhere."""
-    place = pc.index(wrong, True).as_py()
-    if place >= 0:
-        row = place if lists is None else pc.list_parent_indices(lists)[place].as_py()
-        raise UserError(f"{shard} gives user {batch.column('user_id')[row]} {what}: {_AGAIN}.")
+def _check_users(batch: pa.RecordBatch, name: str, shard: Shard, before: int) -> int:
+    """Check that the users follow each other and the one before; the last of them."""
+    users = batch.column("user_id").to_numpy()
+    late = np.flatnonzero(users <= np.concatenate([[before], users[:-1]]))
+    if len(late):
+        raise UserError(
+            f"{name} has user {users[late[0]]} twice, out of order or before the first of its users, {shard.first}: "
+            f"{_AGAIN} into an empty folder."
+        )
+    if len(users) and users[-1] > shard.last:
+        raise UserError(f"{name} has user {users[-1]}, but is for those up to {shard.last}: {_AGAIN}.")
+    return int(users[-1]) if len(users) else before
+
+
+def _refuse(batch: pa.RecordBatch, shard: str, row: int, what: str) -> NoReturn:
+    raise UserError(f"{shard} gives user {batch.column('user_id')[row]} {what}: {_AGAIN}.")
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:

@@ -1,28 +1,35 @@
-"""The stage: predictions → a version of `recsys`, made current when it is complete; and the way back.
+"""The stage: predictions → a version, made current when it is complete and accepted; and the way back.
 
-A version's tables are filled in one transaction and become current in another, a short one. Whatever happens before
-that leaves the readers with the version that they had.
+A version is made ready with nobody seeing it, and becomes current in a short switch. Whatever happens before that
+leaves the readers with the version that they had, and what a dead run left is dropped by the next.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
-from datetime import date, datetime
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import psycopg2
-
+from components.reverse_etl.acceptance import Verdict, decide
+from components.reverse_etl.destinations import Destination, Destinations, Places, open_destinations
+from components.reverse_etl.limits import DEFAULT, Limits
+from components.reverse_etl.postgres.switch import transaction
 from components.reverse_etl.predictions import Predictions
-from components.reverse_etl.switch import current_version, lock_switches, switch, transaction
-from components.reverse_etl.tables import Tables, fill
+from components.reverse_etl.versions import (
+    KeptVersion,
+    Made,
+    check_name,
+    current,
+    expired,
+    named,
+    rollback_target,
+)
 from components.shared.console import log
-from components.shared.database import Connection, Cursor, connect, create_schema, require_schema
+from components.shared.database import Connection, connect, create_schema, require_schema
 from components.shared.errors import UserError
 from components.shared.storage import open_folder
-
-KEPT_VERSIONS = 3
-"""How many versions stay in the database, the current one included: those that were current last."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,7 @@ class Publication:
         rows: games recommended, summed over the users.
         switched: whether it was made current now; False where it had been published before.
         seconds: wall time.
+        acceptance: the rules that it was accepted by, and how they came out, by destination.
     """
 
     version: str
@@ -42,35 +50,15 @@ class Publication:
     rows: int
     switched: bool
     seconds: float
+    acceptance: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def facts(self) -> dict[str, Any]:
         """The same as plain values, for the journal and artifacts."""
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class KeptVersion:
-    """A row of recsys.publications: a version that can be made current."""
-
-    version: str
-    model_version: str
-    snapshot_id: str
-    users: int
-    rows: int
-    as_of: date
-    published_at: datetime
-    current: bool
-
-
 def publish(
-    database: str,
-    predictions: str,
-    *,
-    version: str,
-    shards: int,
-    model_version: str,
-    snapshot_id: str,
-    as_of: date,
+    places: Places, predictions: str, made: Made, ranges: Sequence[tuple[int, int]], limits: Limits = DEFAULT
 ) -> Publication:
     """Publish predictions as a version, make it current, and remove the predictions.
 
@@ -78,145 +66,142 @@ def publish(
     rollback. One that a dead run began is started over. Publications at the same time take turns.
 
     Args:
-        database: a reference such as `env:DATABASE_URL`.
+        places: where to publish.
         predictions: the path or URI of a folder with `recommendations/shard-00000.parquet` and following, in the
             schema RECOMMENDATIONS, and `popular.parquet`.
-        version: names the version's tables; letters, digits, dots, hyphens and underscores.
-        shards: how many there must be.
-        model_version: the model that made the predictions.
-        snapshot_id: the snapshot that they were made from.
-        as_of: the day that recent popularity was counted up to.
+        made: the version and what it is made from.
+        ranges: of each shard the first and the last user whom it is for, in ascending order.
+        limits: how far the version may be from the one that is shown.
 
     Raises:
-        UserError: the predictions are not as they must be, or the views cannot be changed; what was current stays so.
+        UserError: the predictions are not as they must be, or a destination refuses the version, gave up, or cannot
+            switch; what was current stays so.
     """
     started = time.perf_counter()
-    tables, folder = Tables.of(version), open_folder(predictions)
-    with connect(database, application="steam-recsys publish") as connection:
-        _prepare(connection)
-        users, rows = _published(connection, version) or (0, 0)
-        switched = not users
-        if switched:
-            complete = Predictions.open(folder, shards)
-            users, rows = _load(connection, tables, complete, model_version, snapshot_id, as_of)
-            switch(connection, lambda cursor: version)
-            _drop_old_versions(connection)
+    check_name(made.version)
+    folder = open_folder(predictions)
+    acceptance: dict[str, tuple[str, ...]] = {}
+    with connect(places.database, application="steam-recsys publish") as connection:
+        _take_turn(connection)
+        with open_destinations(places, connection) as destinations:
+            destinations.reconcile()
+            for destination in destinations.all:
+                destination.drop_unfinished()
+            switched = _is_wanted(destinations, made.version)
+            if switched:
+                missing = [each for each in destinations.all if named(each.kept(), made.version) is None]
+                if missing:
+                    opened = Predictions.open(folder, ranges)
+                    acceptance = _load(destinations, missing, made, opened, limits)
+                destinations.switch(lambda kept: made.version)
+                for destination in destinations.all:
+                    destination.drop(expired(destination.kept()))
+            published = named(destinations.leading.kept(), made.version)
+    assert published is not None  # it was there, or it is there now
     folder.remove("")
-    done = Publication(version, users, rows, switched, round(time.perf_counter() - started, 3))
+    seconds = round(time.perf_counter() - started, 3)
+    done = Publication(made.version, published.users, published.rows, switched, seconds, acceptance)
     what = "is current" if switched else "was published before, nothing is changed"
-    log("reverse_etl", f"version {version} {what}: {users:,} users, {rows:,} recommended games")
+    log("reverse_etl", f"version {made.version} {what}: {done.users:,} users, {done.rows:,} recommended games")
     return done
 
 
-def rollback(database: str, version: str | None = None) -> str:
-    """Make a kept version current again.
+def rollback(places: Places, version: str | None = None) -> str:
+    """Make a kept version current again, everywhere or nowhere.
 
     Args:
-        database: a reference such as `env:DATABASE_URL`.
+        places: where it is kept.
         version: None takes the one that was current last among those published before the current one.
 
     Returns:
         The version that is current now.
 
     Raises:
-        UserError: the version is not kept, there is none to go back to, or the views cannot be changed.
+        UserError: the version is not kept, there is none to go back to, or a destination cannot switch.
     """
-    with connect(database, application="steam-recsys rollback") as connection:
-        require_schema(connection, "recsys")
-        connection.commit()
-        return switch(connection, lambda cursor: _target(cursor, version))
+    with _published(places) as destinations:
+        destinations.reconcile()
+        return destinations.switch(lambda kept: rollback_target(kept, version))
 
 
-def kept_versions(database: str) -> list[KeptVersion]:
-    """The versions that are kept, the newest publication first.
+def reconcile(places: Places) -> str | None:
+    """Bring MongoDB to the version that PostgreSQL shows, after a switch of both that was cut off; that version.
 
     Raises:
-        UserError: nothing was ever published to this database.
+        UserError: nothing was ever published to this database, or a destination gave up.
     """
-    with connect(database, application="steam-recsys list") as connection:
+    with _published(places) as destinations:
+        return destinations.reconcile()
+
+
+def kept_versions(places: Places) -> dict[str, list[KeptVersion]]:
+    """The versions that are kept, the newest publication first, by destination.
+
+    Raises:
+        UserError: nothing was ever published to this database, or a destination gave up.
+    """
+    with _published(places) as destinations:
+        return {destination.name: destination.kept() for destination in destinations.all}
+
+
+@contextmanager
+def _published(places: Places) -> Iterator[Destinations]:
+    with connect(places.database, application="steam-recsys versions") as connection:
         require_schema(connection, "recsys")
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT version, model_version, snapshot_id, users, rows, as_of, published_at, current "
-                "FROM recsys.publications WHERE published_at IS NOT NULL ORDER BY published_at DESC"
-            )
-            return [KeptVersion(*row) for row in cursor.fetchall()]
+        connection.commit()
+        with open_destinations(places, connection) as destinations:
+            yield destinations
 
 
-def _prepare(connection: Connection) -> None:
+def _take_turn(connection: Connection) -> None:
     """Create the schema where it is missing, and wait until no other publication is under way."""
     require_schema(connection, "steam")
     create_schema(connection, "recsys")
     connection.commit()
     with transaction(connection) as cursor:
-        # Held by the session, over all the transactions of this publication; it ends with the connection.
+        # The lock is held by the session, over all the transactions of this publication, and ends with the connection:
+        # within a minute where this machine is lost.
+        cursor.execute("SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3")
         cursor.execute("SELECT pg_try_advisory_lock(hashtext('steam-recsys:recsys.publish'))")
         if cursor.fetchone() == (False,):
             log("reverse_etl", "another publication is under way, waiting for its end")
             cursor.execute("SELECT pg_advisory_lock(hashtext('steam-recsys:recsys.publish'))")
 
 
-def _published(connection: Connection, version: str) -> tuple[int, int] | None:
-    with transaction(connection) as cursor:
-        cursor.execute(
-            "SELECT users, rows FROM recsys.publications WHERE version = %s AND published_at IS NOT NULL", [version]
-        )
-        row = cursor.fetchone()
-    return (row[0], row[1]) if row else None
+def _is_wanted(destinations: Destinations, version: str) -> bool:
+    """Whether a version is to become current: not where that has happened, even where another was gone back to."""
+    published = named(destinations.leading.kept(), version)
+    if published is None:
+        return True
+    shown = [current(destination.kept()) for destination in destinations.all]
+    return published.current and not all(each and each.version == version for each in shown)
 
 
 def _load(
-    connection: Connection, tables: Tables, predictions: Predictions, model_version: str, snapshot_id: str, as_of: date
-) -> tuple[int, int]:
-    with transaction(connection) as cursor:
-        # No other publication is under way: what was never published belongs to a run that died.
-        cursor.execute("DELETE FROM recsys.publications WHERE published_at IS NULL RETURNING version")
-        for (version,) in cursor.fetchall():
-            Tables.of(version).drop(cursor)
-            log("reverse_etl", f"dropped version {version}, which an earlier run left unfinished")
-    with transaction(connection) as cursor:
-        users, rows = fill(cursor, tables, predictions)
-        cursor.execute(
-            "INSERT INTO recsys.publications (version, model_version, snapshot_id, users, rows, as_of) "
-            "VALUES (%s, %s, %s, %s, %s, %s)",
-            [tables.version, model_version, snapshot_id, users, rows, as_of],
-        )
-    return users, rows
-
-
-def _drop_old_versions(connection: Connection) -> None:
+    destinations: Destinations,
+    missing: Sequence[Destination],
+    made: Made,
+    predictions: Predictions,
+    limits: Limits,
+) -> dict[str, tuple[str, ...]]:
+    """Make a version ready where it is missing; all rules that it was accepted by."""
+    verdicts: dict[str, Verdict] = {}
     try:
-        with transaction(connection) as cursor:
-            lock_switches(cursor)
-            cursor.execute(
-                "DELETE FROM recsys.publications WHERE NOT current AND version NOT IN "
-                "(SELECT version FROM recsys.publications ORDER BY current DESC, made_current_at DESC LIMIT %s) "
-                "RETURNING version",
-                [KEPT_VERSIONS],
-            )
-            for (version,) in cursor.fetchall():
-                Tables.of(version).drop(cursor)
-                log("reverse_etl", f"dropped version {version}: the last {KEPT_VERSIONS} are kept")
-    except psycopg2.errors.LockNotAvailable:
-        log("reverse_etl", "an old version is still being read: the next publication drops it")
-
-
-def _target(cursor: Cursor, version: str | None) -> str:
-    current = current_version(cursor)
-    if version is not None:
-        cursor.execute(
-            "SELECT version FROM recsys.publications WHERE version = %s AND published_at IS NOT NULL", [version]
-        )
-    else:
-        # After a rollback and a new publication, that is the version rolled back to, not the one rolled back from.
-        cursor.execute(
-            "SELECT old.version FROM recsys.publications AS old JOIN recsys.publications AS new "
-            "ON new.current AND old.published_at < new.published_at ORDER BY old.made_current_at DESC LIMIT 1"
-        )
-    if row := cursor.fetchone():
-        return str(row[0])
-    if version is None:
-        raise UserError(f"There is no version before {current or 'the first'} to roll back to: publish a new one.")
-    cursor.execute("SELECT string_agg(version, ', ' ORDER BY published_at DESC) FROM recsys.publications")
-    kept = cursor.fetchone()
-    raise UserError(f"The version {version} is not kept: choose one of {kept[0] if kept and kept[0] else 'none'}.")
+        for destination in missing:
+            shown = destination.shown()
+            census, stored = destination.load(made, predictions, shown)
+            verdict = verdicts[destination.name] = decide(census, stored, shown, limits)
+            for reason in verdict.reasons:
+                log("reverse_etl", f"{destination.name}, {reason}")
+            if not verdict.accepted:
+                refusals = "; ".join(rule.finding for rule in verdict.refusals)
+                raise UserError(
+                    f"Version {made.version} is not accepted, {refusals}: extract a new snapshot and predict again, or "
+                    f"set the limit where the change is meant."
+                )
+    except Exception:
+        for destination in destinations.all:
+            with suppress(Exception):  # what cannot be dropped now, the next publication drops
+                destination.drop_unfinished()
+        raise
+    return {name: verdict.reasons for name, verdict in verdicts.items()}

@@ -19,7 +19,7 @@ SECRET_MANAGER = "sm://"
 COPY_BUFFER = 1 << 20
 """Bytes that COPY moves at a time: psycopg2's default of 8 KB is several times slower."""
 
-SCHEMA_VERSIONS = {"steam": 2, "recsys": 1}
+SCHEMA_VERSIONS = {"steam": 2, "recsys": 2}
 """The version of each schema that this code reads and writes."""
 
 __all__ = ["COPY_BUFFER", "Connection", "Cursor", "connect", "create_schema", "require_schema", "resolve_secret"]
@@ -43,7 +43,9 @@ def resolve_secret(reference: str) -> str:
         )
     value = os.environ.get(name)
     if not value:
-        raise UserError(f"The environment variable {name} is not set: set it to postgresql://user@host:port/database.")
+        raise UserError(
+            f"The environment variable {name} is not set: set it to the database's URL, as postgresql://user@host:port/database."
+        )
     return value
 
 

@@ -171,6 +171,8 @@ def test_kubeflows_yaml_carries_secret_and_volume_of_every_task_and_vertexs_no_p
     executors = platform_spec["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     assert set(executors) == set(spec["deploymentSpec"]["executors"])
     for executor in executors.values():
-        assert [secret["secretName"] for secret in executor["secretAsEnv"]] == ["steam-recsys"]
+        assert {secret["secretName"] for secret in executor["secretAsEnv"]} == {"steam-recsys"}
+        keys = {each["envVar"]: secret["optional"] for secret in executor["secretAsEnv"] for each in secret["keyToEnv"]}
+        assert keys == {"DATABASE_URL": False, "MONGODB_URL": True}
         assert [mount["mountPath"] for mount in executor["pvcMount"]] == ["/store"]
     assert len(list(yaml.safe_load_all((GOLDEN / "vertex" / f"{name}.yaml").read_text()))) == 1

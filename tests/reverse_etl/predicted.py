@@ -9,7 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from psycopg2.extensions import connection as Connection
 
+from components.reverse_etl.destinations import Places
+from components.reverse_etl.limits import DEFAULT, Limits
 from components.reverse_etl.publication import Publication, publish
+from components.reverse_etl.versions import Made
 from components.shared.schemas import POPULAR, RECOMMENDATIONS
 from tests.shop import add_game, add_user
 
@@ -34,11 +37,34 @@ def overall(games: Sequence[int]) -> list[Popular]:
     return [("", rank, game, float(100 - rank)) for rank, game in enumerate(games, start=1)]
 
 
-def publish_version(database: str, predictions: Path, version: str = "v1", shards: int | None = None) -> Publication:
-    """Publish as many shards as there are, or another number, with a model, a snapshot and a day that do not matter."""
-    made_from = {"model_version": "m1", "snapshot_id": "s1", "as_of": date(2024, 1, 1)}
-    shards = shards or len(list((predictions / "recommendations").glob("*")))
-    return publish(database, str(predictions), version=version, shards=shards, **made_from)
+def publish_version(
+    database: str | Places,
+    predictions: Path,
+    version: str = "v1",
+    ranges: Sequence[tuple[int, int]] | None = None,
+    limits: Limits = DEFAULT,
+) -> Publication:
+    """Publish the shards that there are, with a model, a snapshot and a day that do not matter.
+
+    Args:
+        database: where to publish; a reference is a PostgreSQL's.
+        predictions: the folder.
+        version: the version's name.
+        ranges: each shard's first and last user; None takes them as they are in the files.
+        limits: of acceptance.
+    """
+    places = Places(database) if isinstance(database, str) else database
+    made = Made(version, "m1", "s1", date(2024, 1, 1))
+    return publish(places, str(predictions), made, ranges or user_ranges(predictions), limits)
+
+
+def user_ranges(predictions: Path) -> list[tuple[int, int]]:
+    """The first and the last user of each shard; a shard without users is for the next one."""
+    ranges = [(0, 0)]
+    for path in sorted((predictions / "recommendations").glob("*")):
+        users = pq.read_table(path, columns=["user_id"])["user_id"].to_pylist() or [ranges[-1][1] + 1]
+        ranges.append((users[0], users[-1]))
+    return ranges[1:]
 
 
 def marked(root: Path, connection: Connection, mark: float, users: int) -> Path:

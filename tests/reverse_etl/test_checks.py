@@ -21,36 +21,54 @@ GOOD: list[Row] = [(1, [1, 2], [2.0, 1.0], [None, None])]
 @pytest.mark.parametrize(
     ("shards", "popular", "sentence"),
     [
-        ([[], []], POPULAR, "hold no rows: train and predict again"),
-        ([GOOD, GOOD], POPULAR, "The shards hold user 1 more than once: predict again"),
+        ([[], []], POPULAR, "users with recommendations: 0, at least 1 asked for"),
+        ([[*GOOD, *GOOD]], POPULAR, r"shard-00000\.parquet has user 1 twice, out of order or before the first of its"),
+        (
+            [[*GOOD, (0, [1], [1.0], [None])]],
+            POPULAR,
+            r"has user 0 twice, out of order or before the first .*, 1: predict",
+        ),
+        (
+            [GOOD, GOOD],
+            POPULAR,
+            r"shard-00001\.parquet has user 1 twice, out of order or before the first of its users, 2",
+        ),
+        ([[*GOOD, (2, [1], [1.0], [None])], []], POPULAR, "has user 2, but is for those up to 1: predict again"),
         ([[(1, [1, 2], [1.0], [None, None])]], POPULAR, "user 1 lists of games, scores and reasons that differ"),
         ([[(1, [1], [1.0], [])]], POPULAR, "user 1 lists of games, scores and reasons that differ"),
-        ([GOOD, [(2, [], [], [])]], POPULAR, r"shard-00001\.parquet gives user 2 an empty list of games"),
-        ([[(1, [1], [math.nan], [None])]], POPULAR, "user 1 a score that is not a finite number"),
-        ([[*GOOD, (2, [1, 2], [1.0, -math.inf], [1, 1])]], POPULAR, "user 2 a score that is not a finite number"),
-        ([[*GOOD, (2, [1, 2], [1.0, None], [1, 1])]], POPULAR, "user 2 a score that is not a finite number"),
+        ([[*GOOD, (2, [], [], [])]], POPULAR, "least games of a user: 0, at least 1 asked for"),
+        (
+            [[(1, [1], [math.nan], [None])]],
+            POPULAR,
+            r"null or not finite: 1, .* \(user 1 in shard-00000.parquet for one",
+        ),
+        ([[*GOOD, (2, [1, 2], [1.0, -math.inf], [1, 1])]], POPULAR, r"null or not finite: 1, .* \(user 2 in shard"),
+        ([[*GOOD, (2, [1, 2], [1.0, None], [1, 1])]], POPULAR, r"null or not finite: 1, .* \(user 2 in shard"),
         ([[(1, [None], [1.0], [None])]], POPULAR, "user 1 a game that is null"),
         (
-            [[(1, [77], [1.0], [None])]],
+            [[*GOOD, (2, [2, 1, 2], [3.0, 2.0, 1.0], [None] * 3)]],
             POPULAR,
-            r"shard-00000\.parquet names game 77, which steam\.games does not hold",
+            r"list twice: 1, at most 0 .* \(user 2 in shard",
         ),
-        ([[(1, [1], [1.0], [78])]], POPULAR, "names game 78, which steam.games does not hold: extract a new snapshot"),
-        ([[(99, [1], [1.0], [None])]], POPULAR, "1 users that steam.users does not, 99 for one"),
+        ([[(1, [77], [1.0], [None])]], POPULAR, r"that steam.games does not hold: 1, .* \(game 77 in shard-00000"),
+        ([[(1, [1], [1.0], [78])]], POPULAR, r"that steam.games does not hold: 1, .* \(game 78 in shard-00000"),
+        ([[(99, [1], [1.0], [None])]], POPULAR, r"that steam.users does not hold: 1, .* \(user 99 in shard-00000"),
         ([GOOD], [], r"popular\.parquet has no overall list"),
         ([GOOD], [("Indie", 1, 1, 1.0)], r"popular\.parquet has no overall list"),
         ([GOOD], [("", 1, 1, math.nan)], r"popular\.parquet has a score that is not a finite number"),
-        ([GOOD], [("", 1, 79, 1.0)], r"popular\.parquet names game 79"),
-        ([GOOD], [("", 1, 1, 1.0), ("", 1, 2, 1.0)], r"popular\.parquet has a rank or a game twice in one list"),
-        ([GOOD], [("", 1, 1, 1.0), ("", 2, 1, 1.0)], r"popular\.parquet has a rank or a game twice in one list"),
+        ([GOOD], [("", 1, 79, 1.0)], r"popular\.parquet names game 79, which steam.games does not hold: extract a new"),
+        ([GOOD], [("", 1, 1, 1.0), ("", 1, 2, 1.0)], r"popular\.parquet has rank 1 twice in the list '': predict"),
+        ([GOOD], [("", 1, 1, 1.0), ("", 2, 1, 1.0)], r"popular\.parquet has game_id 1 twice in the list '': predict"),
     ],
 )
 def test_wrong_predictions_are_refused_in_a_sentence_and_nothing_changes(
     shop: Connection, database: str, tmp_path: Path, shards: list[list[Row]], popular: list[Popular], sentence: str
 ) -> None:
     publish_version(database, marked(tmp_path / "good", shop, 1.0, users=2), "v1")
+    predictions = write_predictions(tmp_path / "wrong", shards, popular)
+    ranges = [(1, 100)] if len(shards) == 1 else [(1, 1), (2, 100)]
     with pytest.raises(UserError, match=sentence) as raised:
-        publish_version(database, write_predictions(tmp_path / "wrong", shards, popular), "v2")
+        publish_version(database, predictions, "v2", ranges)
     assert "\n" not in str(raised.value)
     assert (shown(shop), tables(shop)) == (("v1", 1.0, 2), tables_of("v1"))
 
@@ -88,7 +106,7 @@ def test_a_folder_that_holds_no_predictions_is_refused(
     predictions = marked(tmp_path / "p", shop, 1.0, users=2)
     spoil(predictions)
     with pytest.raises(UserError, match=sentence):
-        publish_version(database, predictions, shards=2)
+        publish_version(database, predictions, ranges=[(1, 1), (2, 2)])
 
 
 def test_wider_types_of_another_writer_are_taken(shop: Connection, database: str, tmp_path: Path) -> None:

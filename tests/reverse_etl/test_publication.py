@@ -9,18 +9,26 @@ import pyarrow.parquet as pq
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from components.reverse_etl import publication, switch
+from components.reverse_etl.destinations import Destinations, Places
+from components.reverse_etl.postgres import switch
 from components.reverse_etl.publication import kept_versions, publish
+from components.reverse_etl.versions import KeptVersion, Made
 from components.shared.errors import UserError
-from tests.reverse_etl.predicted import marked, overall, publish_version, write_predictions
+from tests.reverse_etl.predicted import marked, overall, publish_version, user_ranges, write_predictions
 from tests.shop import add_game, add_user
 
 
+def kept(database: str) -> list[KeptVersion]:
+    return kept_versions(Places(database))["PostgreSQL"]
+
+
 def tables(connection: Connection) -> set[str]:
+    """The versions' tables, but for the partitions of tables that are there."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT tablename FROM pg_tables WHERE schemaname = 'recsys' "
-            "AND tablename NOT IN ('schema_version', 'publications', 'pipeline_runs')"
+            "SELECT relname FROM pg_class LEFT JOIN pg_inherits ON inhrelid = oid "
+            "WHERE relnamespace = 'recsys'::regnamespace AND relkind IN ('r', 'p') AND inhparent IS NULL "
+            "AND relname NOT IN ('schema_version', 'publications', 'pipeline_runs')"
         )
         return {name for (name,) in cursor.fetchall()}
 
@@ -48,9 +56,9 @@ def test_a_publication_stands_in_the_database_as_the_shards_had_it(
     exact = [0.1, 1e-30]
     rows = [(users[0], games, exact, [None, games[0]]), (users[1], games[:1], [-3.4e38], [games[1]])]
     last = [(users[2], games, [3.0, 2.0], [None, None])]
-    predictions = write_predictions(tmp_path / "p", [rows, [], last], overall(games))
-    made_from = {"model_version": "m", "snapshot_id": "s", "as_of": date(2024, 1, 2)}
-    done = publish(database, str(predictions), version="v1", shards=3, **made_from)
+    predictions = write_predictions(tmp_path / "p", [rows, last, []], overall(games))
+    made = Made("v1", "m", "s", date(2024, 1, 2))
+    done = publish(Places(database), str(predictions), made, user_ranges(predictions))
     assert (done.version, done.users, done.rows, done.switched) == ("v1", 3, 5, True)
     assert done.facts()["rows"] == 5
     assert not predictions.exists()
@@ -68,7 +76,7 @@ def test_a_publication_stands_in_the_database_as_the_shards_had_it(
             "FROM recsys.publications"
         )
         assert cursor.fetchall() == [("m", "s", 3, 5, date(2024, 1, 2), True, True)]
-        cursor.execute("SELECT count(*) FROM pg_indexes WHERE schemaname = 'recsys' AND tablename LIKE 'recommend%v1'")
+        cursor.execute("SELECT count(*) FROM pg_indexes WHERE schemaname = 'recsys' AND tablename LIKE 'part_0_v1'")
         assert cursor.fetchone() == (1,)
 
 
@@ -76,11 +84,11 @@ def test_publishing_a_version_again_changes_nothing(
     shop: Connection, database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish_version(database, marked(tmp_path / "1", shop, 1.0, users=3))
-    before = kept_versions(database)
+    before = kept(database)
     again = publish_version(database, marked(tmp_path / "2", shop, 2.0, users=2))
     assert (again.switched, again.users, again.rows) == (False, 3, 6)
     assert "was published before, nothing is changed" in capsys.readouterr().out
-    assert (kept_versions(database), shown(shop)) == (before, ("v1", 1.0, 3))
+    assert (kept(database), shown(shop)) == (before, ("v1", 1.0, 3))
 
 
 def test_a_corrupt_second_shard_leaves_the_version_that_was_there(
@@ -88,14 +96,15 @@ def test_a_corrupt_second_shard_leaves_the_version_that_was_there(
 ) -> None:
     publish_version(database, marked(tmp_path / "1", shop, 1.0, users=2))
     predictions = marked(tmp_path / "2", shop, 2.0, users=3)
+    ranges = user_ranges(predictions)
     shard = predictions / "recommendations" / "shard-00001.parquet"
     whole = shard.read_bytes()
     shard.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match=r"shard-00001\.parquet cannot be read as predictions"):
-        publish_version(database, predictions, "v2")
+        publish_version(database, predictions, "v2", ranges)
     assert (shown(shop), tables(shop)) == (("v1", 1.0, 2), tables_of("v1"))
     shard.write_bytes(whole)
-    assert publish_version(database, predictions, "v2").switched
+    assert publish_version(database, predictions, "v2", ranges).switched
     assert (shown(shop), tables(shop)) == (("v2", 2.0, 3), tables_of("v1", "v2"))
 
 
@@ -105,11 +114,11 @@ def test_a_run_that_died_before_the_switch_is_started_over(
     publish_version(database, marked(tmp_path / "1", shop, 1.0, users=2))
     dead = marked(tmp_path / "dead", shop, 9.0, users=3)
     with monkeypatch.context() as patch:
-        patch.setattr(publication, "switch", die)
+        patch.setattr(Destinations, "switch", die)
         with pytest.raises(MemoryError):
             publish_version(database, dead, "v2")
     assert (shown(shop), tables(shop)) == (("v1", 1.0, 2), tables_of("v1", "v2"))
-    assert [kept.version for kept in kept_versions(database)] == ["v1"]
+    assert [each.version for each in kept(database)] == ["v1"]
     publish_version(database, marked(tmp_path / "2", shop, 2.0, users=3), "v2")
     assert (shown(shop), tables(shop)) == (("v2", 2.0, 3), tables_of("v1", "v2"))
 
@@ -121,7 +130,7 @@ def test_what_a_dead_run_left_is_dropped_by_another_version_and_other_tables_sta
     with shop.cursor() as cursor:
         cursor.execute("CREATE TABLE recsys.recommendations_of_the_week (game_id int)")
     with monkeypatch.context() as patch:
-        patch.setattr(publication, "switch", die)
+        patch.setattr(Destinations, "switch", die)
         with pytest.raises(MemoryError):
             publish_version(database, marked(tmp_path / "dead", shop, 9.0, users=3), "v2")
     publish_version(database, marked(tmp_path / "3", shop, 3.0, users=3), "v3")
@@ -132,7 +141,7 @@ def test_what_a_dead_run_left_is_dropped_by_another_version_and_other_tables_sta
 def test_the_last_three_versions_are_kept(shop: Connection, database: str, tmp_path: Path) -> None:
     for number in range(1, 6):
         publish_version(database, marked(tmp_path / str(number), shop, number, users=2), f"v{number}")
-    assert [(kept.version, kept.current) for kept in kept_versions(database)] == [
+    assert [(each.version, each.current) for each in kept(database)] == [
         ("v5", True), ("v4", False), ("v3", False),
     ]  # fmt: skip
     assert tables(shop) == tables_of("v3", "v4", "v5")
@@ -162,7 +171,7 @@ def test_two_publishers_at_once_take_turns(
     assert sum(each.switched for each in done) == len(set(versions))
     assert [(each.users, each.rows) for each in done] == [(3, 6), (3, 6)]
     assert tables(shop) == tables_of(*versions)
-    current = [kept.version for kept in kept_versions(database) if kept.current]
+    current = [each.version for each in kept(database) if each.current]
     assert (len(current), shown(shop)) == (1, (current[0], 1.0, 3))
 
 
@@ -175,7 +184,6 @@ def test_a_switch_gives_way_to_an_open_reader_and_says_who_it_is(
     predictions = marked(tmp_path / "2", shop, 2.0, users=3)
     with monkeypatch.context() as patch:
         patch.setattr(switch, "SWITCH_PATIENCE_SECONDS", 0.0)
-        patch.setattr(switch, "LOCK_TIMEOUT_MS", 10)
         with pytest.raises(UserError, match=r"process \d+ \(night report\) has read them and is still open: end it"):
             publish_version(database, predictions, "v2")
     assert shown(shop) == ("v1", 1.0, 2)

@@ -12,6 +12,7 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection as Connection
 
+from components.reverse_etl.destinations import Places
 from components.reverse_etl.publication import rollback
 from tests.reverse_etl.predicted import marked, publish_version
 
@@ -65,7 +66,7 @@ def test_readers_see_whole_versions_only(shop: Connection, database: str, tmp_pa
             if version:
                 publish_version(database, folders[version], version)
             else:
-                version = rollback(database)
+                version = rollback(Places(database))
             while (rows := seen.get(timeout=20)) != whole[version]:
                 assert rows in whole.values()
 

@@ -144,14 +144,6 @@ def test_a_user_who_has_seen_all_their_own_games_gets_popular_ones(shop: Connect
     assert names(shop, player, p_limit=2) == ["Pop", "Rock"]
 
 
-def test_no_game_is_shown_twice_even_where_a_list_repeats_it(shop: Connection, database: str, tmp_path: Path) -> None:
-    games = [add_game(shop, "Once"), add_game(shop, "Other")]
-    user = add_user(shop, "user")
-    rows = [(user, [games[0], games[0]], [2.0, 1.0], [None, None])]
-    publish_version(database, write_predictions(tmp_path / "p", [rows], overall(games)))
-    assert names(shop, user) == ["Once", "Other"]
-
-
 def test_hostile_names_come_back_as_they_are(shop: Connection, database: str, tmp_path: Path) -> None:
     hostile = ['it\'s "quoted"', "back\\slash\\.", "new\nline\n\\.\n", "<script>alert(1)</script>", "{1,NULL}\t%s", ""]
     games = [add_game(shop, name, genres=[name] if name else []) for name in hostile]

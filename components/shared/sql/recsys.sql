@@ -16,7 +16,9 @@ CREATE TABLE recsys.publications (
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     published_at timestamptz,
     made_current_at timestamptz,
-    current boolean NOT NULL DEFAULT false CHECK (NOT current OR published_at IS NOT NULL)
+    first_switch bigint UNIQUE,
+    last_switch bigint UNIQUE,
+    current boolean NOT NULL DEFAULT false CHECK (NOT current OR first_switch IS NOT NULL)
 );
 CREATE UNIQUE INDEX publications_current ON recsys.publications (current) WHERE current;
 
@@ -27,10 +29,13 @@ COMMENT ON COLUMN recsys.publications.snapshot_id IS 'The snapshot of the schema
 COMMENT ON COLUMN recsys.publications.users IS 'Users with recommendations of their own.';
 COMMENT ON COLUMN recsys.publications.rows IS 'Recommended games, summed over those users.';
 COMMENT ON COLUMN recsys.publications.as_of IS 'The day that recent popularity was counted up to.';
-COMMENT ON COLUMN recsys.publications.created_at IS 'When its tables were complete.';
+COMMENT ON COLUMN recsys.publications.created_at IS 'When its publication began.';
 COMMENT ON COLUMN recsys.publications.published_at IS
-    'When it first became current; null while it never was, which lasts only for moments in a publication.';
+    'When it first became current; null while it never was, as during its publication.';
 COMMENT ON COLUMN recsys.publications.made_current_at IS 'When it last became current: a rollback counts.';
+COMMENT ON COLUMN recsys.publications.first_switch IS
+    'The number of the switch that first made it current. Switches are counted, so that no clock orders versions.';
+COMMENT ON COLUMN recsys.publications.last_switch IS 'The number of the switch that last made it current.';
 COMMENT ON COLUMN recsys.publications.current IS 'Whether the views show it: true for one version at most.';
 
 CREATE TABLE recsys.pipeline_runs (
@@ -59,7 +64,7 @@ CREATE VIEW recsys.popular_games AS
 
 COMMENT ON VIEW recsys.recommendations IS
     'The current recommendations, one row a user, but for those who have reviewed every game. Empty at first.';
-COMMENT ON COLUMN recsys.recommendations.game_ids IS 'Games of steam.games, the most relevant first; at least one.';
+COMMENT ON COLUMN recsys.recommendations.game_ids IS 'Games of steam.games, the most relevant first; at least one, and none twice.';
 COMMENT ON COLUMN recsys.recommendations.scores IS
     'The model''s score of each of game_ids, in the same order. Scores compare within one row only.';
 COMMENT ON COLUMN recsys.recommendations.because IS
@@ -128,7 +133,6 @@ BEGIN
         SELECT true AS personal, e.position, e.game_id, e.score, e.because
         FROM own, unnest(own.game_ids, own.scores, own.because)
             WITH ORDINALITY AS e (game_id, score, because, position)
-        WHERE array_position(own.game_ids, e.game_id) = e.position
         UNION ALL
         SELECT false, p.rank, p.game_id, p.score, NULL
         FROM recsys.popular_games AS p

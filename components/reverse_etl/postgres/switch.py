@@ -9,13 +9,14 @@ from contextlib import contextmanager
 import psycopg2
 from psycopg2 import sql
 
-from components.reverse_etl.tables import Tables
+from components.reverse_etl.postgres.tables import Tables
 from components.shared.console import log
 from components.shared.database import Connection, Cursor
 from components.shared.errors import UserError
 
-LOCK_TIMEOUT_MS = 200
-"""How long a switch waits for a transaction that has read the views, and so how long others may wait behind it.
+FIRST_LOCK_TIMEOUT_MS, LAST_LOCK_TIMEOUT_MS = 5, 40
+"""How long a switch waits for the transactions that have read a view, and so how long others may wait behind it: at
+first, and at last, as each try waits twice as long as the one before. There are two views to wait for.
 
 Less than PostgreSQL's deadlock_timeout: where a switch and a reader wait for each other, the switch gives way.
 """
@@ -31,9 +32,11 @@ CREATE OR REPLACE VIEW recsys.recommendations AS
 CREATE OR REPLACE VIEW recsys.popular_games AS
     SELECT genre, rank, game_id, score, {version}::text AS version FROM {popular};
 UPDATE recsys.publications SET current = false WHERE current;
+WITH this (switch) AS (SELECT coalesce(max(last_switch), 0) + 1 FROM recsys.publications)
 UPDATE recsys.publications
-SET current = true, made_current_at = clock_timestamp(), published_at = coalesce(published_at, clock_timestamp())
-WHERE version = {version};
+SET current = true, last_switch = switch, first_switch = coalesce(first_switch, switch),
+    made_current_at = clock_timestamp(), published_at = coalesce(published_at, clock_timestamp())
+FROM this WHERE version = {version};
 """
 
 _READERS = """
@@ -52,13 +55,17 @@ def transaction(connection: Connection) -> Iterator[Cursor]:
         with connection.cursor() as cursor:
             yield cursor
     except BaseException:
-        connection.rollback()
+        if not connection.closed:
+            connection.rollback()
         raise
     connection.commit()
 
 
-def switch(connection: Connection, choose: Callable[[Cursor], str]) -> str:
-    """Make a version current, in a transaction of its own, and return it.
+@contextmanager
+def switching(connection: Connection, choose: Callable[[Cursor], str]) -> Iterator[str]:
+    """Make a version current, in a transaction of its own that ends with the body; an error in the body undoes it.
+
+    Readers wait while the body runs.
 
     Args:
         connection: outside a transaction.
@@ -68,26 +75,14 @@ def switch(connection: Connection, choose: Callable[[Cursor], str]) -> str:
     Raises:
         UserError: transactions that have read the views stayed open for `SWITCH_PATIENCE_SECONDS`.
     """
-    deadline = time.monotonic() + SWITCH_PATIENCE_SECONDS
-    while True:
-        try:
-            with transaction(connection) as cursor:
-                lock_switches(cursor)
-                version = choose(cursor)
-                if version != current_version(cursor):
-                    _repoint(cursor, version)
-                return version
-        except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected):
-            sentence = _who_reads(connection)
-            if time.monotonic() > deadline:
-                raise UserError(f"The views of recsys cannot be changed, {sentence}: end it and try again.") from None
-            log("reverse_etl", f"the switch waits, {sentence}")
-            time.sleep(_PAUSE_SECONDS)
+    version = _repointed(connection, choose)
+    with transaction(connection):
+        yield version
 
 
-def lock_switches(cursor: Cursor) -> None:
-    """Keep other switches away until the end of the transaction, which waits for no lock for long."""
-    cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{LOCK_TIMEOUT_MS}ms"])
+def lock_switches(cursor: Cursor, timeout_ms: int = LAST_LOCK_TIMEOUT_MS) -> None:
+    """Keep other switches away until the end of the transaction, which waits for no lock for longer."""
+    cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{timeout_ms}ms"])
     cursor.execute("SELECT pg_advisory_xact_lock(hashtext('steam-recsys:recsys.switch'))")
 
 
@@ -98,8 +93,34 @@ def current_version(cursor: Cursor) -> str | None:
     return row[0] if row else None
 
 
+def _repointed(connection: Connection, choose: Callable[[Cursor], str]) -> str:
+    """Begin the transaction, with the views repointed to the version that was chosen."""
+    deadline = time.monotonic() + SWITCH_PATIENCE_SECONDS
+    timeout_ms = FIRST_LOCK_TIMEOUT_MS
+    while True:
+        try:
+            with connection.cursor() as cursor:
+                lock_switches(cursor, timeout_ms)
+                version = choose(cursor)
+                if version != current_version(cursor):
+                    _repoint(cursor, version)
+                return version
+        except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected):
+            connection.rollback()
+            sentence = _who_reads(connection)
+            if time.monotonic() > deadline:
+                raise UserError(f"The views of recsys cannot be changed, {sentence}: end it and try again.") from None
+            log("reverse_etl", f"the switch waits, {sentence}")
+            time.sleep(_PAUSE_SECONDS)
+            timeout_ms = min(2 * timeout_ms, LAST_LOCK_TIMEOUT_MS)
+        except BaseException:
+            if not connection.closed:
+                connection.rollback()
+            raise
+
+
 def _repoint(cursor: Cursor, version: str) -> None:
-    tables = Tables.of(version)
+    tables = Tables(version)
     cursor.execute(
         sql.SQL(_REPOINT).format(
             version=sql.Literal(version), recommendations=tables.recommendations, popular=tables.popular

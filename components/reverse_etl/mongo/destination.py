@@ -1,0 +1,187 @@
+"""MongoDB as a destination: a version is a pair of collections, and a pointer document names the one to read.
+
+A reader takes the version from the pointer, `publications.find_one({"_id": "current"})["version"]`, and then reads
+`recommendations_<version>`, a document a user, and `popular_<version>`, a document a genre, whose `_id` is the genre or
+the empty string for the overall list. It keeps to one version for as long as it likes: the last versions are kept.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pymongo
+from pymongo import MongoClient, WriteConcern
+from pymongo.database import Database
+from pymongo.errors import DuplicateKeyError, PyMongoError
+
+from components.reverse_etl.census import FIRST_GAMES, SAMPLED_USERS, Census, Shown
+from components.reverse_etl.loading import Loading, Part
+from components.reverse_etl.mongo.registry import KEY, Registry
+from components.reverse_etl.predictions import Predictions, read_popular
+from components.reverse_etl.shop import known_games, known_users
+from components.reverse_etl.versions import KeptVersion, Made, current
+from components.shared.console import log
+from components.shared.database import connect, resolve_secret
+from components.shared.errors import UserError
+from components.shared.predictions import POPULAR_FILE
+
+DATABASE = "recsys"
+"""The database's name where the URL has none."""
+
+SWITCH_SECONDS = 0.5
+"""How long a switch may take: where PostgreSQL switches too, its readers wait for that."""
+
+_CHUNK_DOCUMENTS = 1000
+_SELECTION_MS = 10_000
+
+_Document = dict[str, Any]
+
+
+@contextmanager
+def open_mongo(reference: str, shop: str) -> Iterator[MongoDestination]:
+    """The database that a reference such as `env:MONGODB_URL` names.
+
+    Args:
+        reference: names the URL, `mongodb://user@host/database`.
+        shop: reference to the URL of the shop's PostgreSQL, which says what users and games there are.
+
+    Raises:
+        UserError: the URL is none, or the database cannot be reached or gives up in the body.
+    """
+    name, url = reference.removeprefix("env:"), resolve_secret(reference)
+    try:
+        with MongoClient[_Document](
+            url, serverSelectionTimeoutMS=_SELECTION_MS, appname="steam-recsys", tz_aware=True
+        ) as client:
+            database = client.get_default_database(DATABASE, write_concern=WriteConcern("majority"))
+            yield MongoDestination(database, shop)
+    except PyMongoError as error:
+        reason = re.sub(r"\s+", " ", str(error)).partition(", Timeout:")[0].strip().rstrip(".")
+        raise UserError(f"The MongoDB in {name} gave up ({reason}): see that it is up, then run again.") from None
+
+
+class MongoDestination:
+    """See `components.reverse_etl.destination.Destination`."""
+
+    name = "MongoDB"
+
+    def __init__(self, database: Database[_Document], shop: str) -> None:
+        self._database = database
+        self._shop = shop
+
+    def kept(self) -> list[KeptVersion]:
+        """See `Destination.kept`."""
+        return sorted(self._registry().kept, key=lambda each: -each.first_switch)
+
+    def shown(self) -> Shown | None:
+        """See `Destination.shown`; the sample are the users whose ids are multiples of a number."""
+        now = current(self.kept())
+        if now is None:
+            return None
+        every = max(1, now.users // SAMPLED_USERS)
+        found = self._recommendations(now.version).find(
+            {"_id": {"$mod": [every, 0]}}, {"game_ids": {"$slice": FIRST_GAMES}}
+        )
+        return Shown(now.version, now.users, now.rows, {each["_id"]: each["game_ids"] for each in found})
+
+    def load(self, made: Made, predictions: Predictions, shown: Shown | None) -> tuple[Census, int]:
+        """See `Destination.load`: the version is registered first, so that a later run finds what a dead one left."""
+        self._change(lambda registry: registry.registered(made))
+        with connect(self._shop, application="steam-recsys publish") as connection, connection.cursor() as cursor:
+            games = known_games(cursor)
+        with predictions.folder.fetched(POPULAR_FILE) as path:
+            self._fill_popular(made.version, read_popular(path, games))
+        loading = Loading(predictions, games, shown.sample if shown else {})
+        collection = self._recommendations(made.version)
+
+        def load(number: int, part: Part) -> int:
+            with connect(self._shop, application="steam-recsys publish") as connection, connection.cursor() as cursor:
+                for shard in part:
+                    known = known_users(cursor, shard.first, shard.last)
+                    for batch in loading.batches(shard, known):
+                        for start in range(0, len(batch), _CHUNK_DOCUMENTS):
+                            collection.insert_many(_documents(batch.slice(start, _CHUNK_DOCUMENTS)), ordered=False)
+            return 0
+
+        census, _ = loading.run(load)
+        self._change(lambda registry: registry.counted(made.version, census.users, census.rows))
+        return census, collection.count_documents({})
+
+    def point_to(self, version: str) -> None:
+        """Make a version current, where it is not already.
+
+        Raises:
+            UserError: it is not there.
+        """
+        with pymongo.timeout(SWITCH_SECONDS):
+            self._change(lambda registry: registry.switched(version, datetime.now(UTC)))
+
+    def drop_unfinished(self) -> None:
+        """See `Destination.drop_unfinished`."""
+        unfinished = [each.made.version for each in self._registry().loading]
+        for version in unfinished:
+            self._drop_collections(version)
+            log("reverse_etl", f"dropped version {version} of MongoDB, which was left unfinished")
+        self._change(lambda registry: registry.without(unfinished))
+
+    def drop(self, versions: Sequence[str]) -> None:
+        """See `Destination.drop`: no reader is asked, as none holds a lock."""
+        self._change(lambda registry: registry.retired(versions))
+        for version in versions:
+            self._drop_collections(version)
+            log("reverse_etl", f"dropped version {version} of MongoDB")
+        self._change(lambda registry: registry.without(versions))
+
+    def _registry(self) -> Registry:
+        return Registry.of(self._database["publications"].find_one({"_id": KEY}))
+
+    def _change(self, change: Callable[[Registry], Registry]) -> None:
+        """Replace the pointer document; again where another changed it in between."""
+        publications = self._database["publications"]
+        while True:
+            before = self._registry()
+            after = change(before)
+            if after == before:
+                return
+            if before.revision:
+                found = publications.replace_one({"_id": KEY, "revision": before.revision}, after.document())
+                if found.matched_count:
+                    return
+            else:
+                try:
+                    publications.insert_one(after.document())
+                    return
+                except DuplicateKeyError:
+                    continue
+
+    def _fill_popular(self, version: str, popular: pa.Table) -> None:
+        lists: dict[str, _Document] = {}
+        for row in popular.sort_by([("genre", "ascending"), ("rank", "ascending")]).to_pylist():
+            genre = row["genre"]
+            empty: _Document = {"_id": genre, "folded": genre.lower(), "game_ids": [], "scores": []}
+            found = lists.setdefault(genre, empty)
+            found["game_ids"].append(row["game_id"])
+            found["scores"].append(row["score"])
+        collection = self._database[f"popular_{version}"]
+        collection.insert_many(lists.values(), ordered=False)
+        collection.create_index("folded")  # for readers to whom case does not matter
+
+    def _recommendations(self, version: str) -> pymongo.collection.Collection[_Document]:
+        return self._database[f"recommendations_{version}"]
+
+    def _drop_collections(self, version: str) -> None:
+        for kind in ("recommendations", "popular"):
+            self._database.drop_collection(f"{kind}_{version}")
+
+
+def _documents(batch: pa.RecordBatch) -> list[_Document]:
+    columns = (batch.column(name).to_pylist() for name in ("user_id", "game_ids", "scores", "because"))
+    return [
+        {"_id": user, "game_ids": games, "scores": scores, "because": because}
+        for user, games, scores, because in zip(*columns, strict=True)
+    ]

@@ -1,0 +1,131 @@
+"""The pointer document: which version a MongoDB database shows, and which it keeps. It is the one thing that switches.
+
+Everything that is known of versions stands in one document, because MongoDB changes a document whole or not at all on
+every kind of server. It is replaced only where its revision is still the one that was read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import date, datetime
+from typing import Any
+
+from components.reverse_etl.versions import KeptVersion, Made
+from components.shared.errors import UserError
+
+KEY = "current"
+"""The document's `_id` in the collection `publications`."""
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The pointer document.
+
+    Attributes:
+        revision: how often it was changed.
+        version: the version that readers see; None before the first publication.
+        kept: those that can be made current.
+        loading: those that never were current, with what they are made from and their size.
+    """
+
+    revision: int = 0
+    version: str | None = None
+    kept: tuple[KeptVersion, ...] = ()
+    loading: tuple[Loading, ...] = ()
+
+    def registered(self, made: Made) -> Registry:
+        """With a version that is to be loaded."""
+        return replace(self, loading=(*self.loading, Loading(made, 0, 0)))
+
+    def counted(self, version: str, users: int, rows: int) -> Registry:
+        """With the size of a version that has been loaded."""
+        loading = [Loading(each.made, users, rows) if each.made.version == version else each for each in self.loading]
+        return replace(self, loading=tuple(loading))
+
+    def switched(self, version: str, now: datetime) -> Registry:
+        """With another version current.
+
+        Raises:
+            UserError: it is neither kept nor loaded.
+        """
+        if version == self.version:
+            return self
+        number = max((each.last_switch for each in self.kept), default=0) + 1
+        kept = [replace(each, current=False) for each in self.kept]
+        for place, each in enumerate(kept):
+            if each.version == version:
+                kept[place] = replace(each, last_switch=number, current=True)
+                return replace(self, version=version, kept=tuple(kept))
+        for loaded in self.loading:
+            if loaded.made.version == version:
+                new = KeptVersion(
+                    **asdict(loaded.made),
+                    users=loaded.users,
+                    rows=loaded.rows,
+                    published_at=now,
+                    first_switch=number,
+                    last_switch=number,
+                    current=True,
+                )
+                rest = tuple(other for other in self.loading if other is not loaded)
+                return replace(self, version=version, kept=(*kept, new), loading=rest)
+        raise UserError(f"The version {version} is not in MongoDB, another publication dropped it: publish again.")
+
+    def retired(self, versions: Collection[str]) -> Registry:
+        """With some kept versions no longer so, and to be dropped as those that never were current are."""
+        old = [each for each in self.kept if each.version in versions and not each.current]
+        loading = [Loading(Made(o.version, o.model_version, o.snapshot_id, o.as_of), o.users, o.rows) for o in old]
+        return replace(
+            self,
+            kept=tuple(each for each in self.kept if each not in old),
+            loading=(*self.loading, *loading),
+        )
+
+    def without(self, versions: Collection[str]) -> Registry:
+        """Without some versions that are not kept."""
+        return replace(self, loading=tuple(each for each in self.loading if each.made.version not in versions))
+
+    def document(self) -> dict[str, Any]:
+        """As it is stored, under the next revision; days as ISO dates, as MongoDB knows only moments."""
+        return {
+            "_id": KEY,
+            "revision": self.revision + 1,
+            "version": self.version,
+            "kept": [{**asdict(each), "as_of": each.as_of.isoformat()} for each in self.kept],
+            "loading": [
+                {**asdict(each.made), "as_of": each.made.as_of.isoformat(), "users": each.users, "rows": each.rows}
+                for each in self.loading
+            ],
+        }
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any] | None) -> Registry:
+        """From what is stored; None where nothing is."""
+        if document is None:
+            return cls()
+        return cls(
+            document["revision"],
+            document["version"],
+            tuple(KeptVersion(**_dated(each)) for each in document["kept"]),
+            tuple(Loading.of(_dated(each)) for each in document["loading"]),
+        )
+
+
+@dataclass(frozen=True)
+class Loading:
+    """A version that never was current: what it is made from, and its size, 0 until it is complete."""
+
+    made: Made
+    users: int
+    rows: int
+
+    @classmethod
+    def of(cls, stored: dict[str, Any]) -> Loading:
+        """From what is stored."""
+        users, rows = stored.pop("users"), stored.pop("rows")
+        return cls(Made(**stored), users, rows)
+
+
+def _dated(stored: Mapping[str, Any]) -> dict[str, Any]:
+    return {**stored, "as_of": date.fromisoformat(stored["as_of"])}

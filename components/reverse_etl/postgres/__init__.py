@@ -1,0 +1,1 @@
+"""PostgreSQL as a destination: tables, COPY, and the views that are switched."""

@@ -1,0 +1,124 @@
+"""PostgreSQL as a destination: a version is a pair of tables, and the views of the schema `recsys` show one pair."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import psycopg2
+from psycopg2 import sql
+
+from components.reverse_etl.census import FIRST_GAMES, SAMPLED_USERS, Census, Shown
+from components.reverse_etl.loading import Loading, Part
+from components.reverse_etl.postgres.switch import lock_switches, switching, transaction
+from components.reverse_etl.postgres.tables import Tables
+from components.reverse_etl.predictions import Predictions, read_popular
+from components.reverse_etl.shop import known_games, known_users
+from components.reverse_etl.versions import Choice, KeptVersion, Made, current
+from components.shared.console import log
+from components.shared.database import Connection, Cursor, connect
+from components.shared.predictions import POPULAR_FILE
+
+_KEPT = """
+SELECT version, model_version, snapshot_id, as_of, users, rows, published_at, first_switch, last_switch, current
+FROM recsys.publications WHERE first_switch IS NOT NULL ORDER BY first_switch DESC
+"""
+
+_REGISTER = """
+INSERT INTO recsys.publications (version, model_version, snapshot_id, as_of, users, rows) VALUES (%s, %s, %s, %s, 0, 0)
+"""
+
+# Pages, not rows: as few are read as there are to be in the sample.
+_SAMPLE = "SELECT user_id, game_ids[1:%s] FROM {} TABLESAMPLE SYSTEM (%s) REPEATABLE (0)"
+
+
+class PostgresDestination:
+    """See `components.reverse_etl.destination.Destination`."""
+
+    name = "PostgreSQL"
+
+    def __init__(self, connection: Connection, reference: str) -> None:
+        """Use a connection, outside a transaction, to the database of that reference, which has the schema recsys."""
+        self._connection = connection
+        self._reference = reference
+
+    def kept(self) -> list[KeptVersion]:
+        """See `Destination.kept`."""
+        with transaction(self._connection) as cursor:
+            return _kept(cursor)
+
+    def shown(self) -> Shown | None:
+        """See `Destination.shown`."""
+        with transaction(self._connection) as cursor:
+            now = current(_kept(cursor))
+            if now is None:
+                return None
+            percent = min(100.0, 100.0 * SAMPLED_USERS / now.users)
+            statement = sql.SQL(_SAMPLE).format(Tables(now.version).recommendations)
+            cursor.execute(statement, [FIRST_GAMES, percent])
+            return Shown(now.version, now.users, now.rows, dict(cursor.fetchall()))
+
+    def load(self, made: Made, predictions: Predictions, shown: Shown | None) -> tuple[Census, int]:
+        """See `Destination.load`: the version is registered first, so that a later run finds what a dead one left."""
+        tables = Tables(made.version)
+        with transaction(self._connection) as cursor:
+            games = known_games(cursor)
+            cursor.execute(_REGISTER, [made.version, made.model_version, made.snapshot_id, made.as_of])
+            with predictions.folder.fetched(POPULAR_FILE) as path:
+                tables.create(cursor, read_popular(path, games))
+        loading = Loading(predictions, games, shown.sample if shown else {})
+
+        def load(number: int, part: Part) -> int:
+            first, end = part[0].first, part[-1].last + 1
+            with connect(self._reference, application="steam-recsys publish") as own, own.cursor() as cursor:
+                tables.create_partition(cursor, number, first, end)
+                users = 0
+                for shard in part:
+                    known = known_users(cursor, shard.first, shard.last)
+                    users += tables.fill_partition(cursor, number, loading.batches(shard, known))
+                tables.attach_partition(cursor, number, first, end)
+            return users
+
+        census, stored = loading.run(load)
+        with transaction(self._connection) as cursor:
+            cursor.execute(
+                "UPDATE recsys.publications SET users = %s, rows = %s WHERE version = %s",
+                [census.users, census.rows, made.version],
+            )
+        return census, stored
+
+    @contextmanager
+    def switching(self, choose: Choice) -> Iterator[str]:
+        """Make a version current when the body ends, unless that raises; readers wait while it runs.
+
+        Raises:
+            UserError: see `components.reverse_etl.postgres.switch.switching`.
+        """
+        with switching(self._connection, lambda cursor: choose(_kept(cursor))) as version:
+            yield version
+
+    def drop_unfinished(self) -> None:
+        """See `Destination.drop_unfinished`."""
+        with transaction(self._connection) as cursor:
+            cursor.execute("DELETE FROM recsys.publications WHERE first_switch IS NULL RETURNING version")
+            for (version,) in cursor.fetchall():
+                Tables(version).drop(cursor)
+                log("reverse_etl", f"dropped version {version}, which was left unfinished")
+
+    def drop(self, versions: Sequence[str]) -> None:
+        """See `Destination.drop`."""
+        for version in versions:
+            try:
+                with transaction(self._connection) as cursor:
+                    lock_switches(cursor)
+                    cursor.execute("DELETE FROM recsys.publications WHERE version = %s AND NOT current", [version])
+                    if cursor.rowcount:
+                        Tables(version).drop(cursor)
+                        log("reverse_etl", f"dropped version {version}")
+            except psycopg2.errors.LockNotAvailable:
+                log("reverse_etl", f"version {version} is still being read: the next publication drops it")
+
+
+def _kept(cursor: Cursor) -> list[KeptVersion]:
+    cursor.execute(_KEPT)
+    return [KeptVersion(*row) for row in cursor.fetchall()]

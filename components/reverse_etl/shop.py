@@ -1,0 +1,37 @@
+"""What the shop's database says of users and games: those that it holds."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from components.shared.database import COPY_BUFFER, Cursor
+
+Longs = npt.NDArray[np.int64]
+
+_HEADER_BYTES, _TRAILER_BYTES = 19, 2
+_ROW = np.dtype([("fields", ">i2"), ("bytes", ">i4"), ("id", ">i8")])
+"""A row of one bigint in COPY's binary format."""
+
+
+def known_games(cursor: Cursor) -> pa.Array:
+    """The ids of all games, int32."""
+    return pa.array(_ids(cursor, "SELECT game_id::bigint FROM steam.games"), pa.int32())
+
+
+def known_users(cursor: Cursor, first: int, last: int) -> Longs:
+    """The ids of the users of a range, both ends included, ascending."""
+    return _ids(
+        cursor,
+        f"SELECT user_id FROM steam.users WHERE user_id BETWEEN {int(first)} AND {int(last)} ORDER BY user_id",  # noqa: S608
+    )
+
+
+def _ids(cursor: Cursor, query: str) -> Longs:
+    content = io.BytesIO()
+    cursor.copy_expert(f"COPY ({query}) TO STDOUT WITH (FORMAT binary)", content, size=COPY_BUFFER)
+    rows = np.frombuffer(content.getbuffer()[_HEADER_BYTES:-_TRAILER_BYTES], dtype=_ROW)
+    return rows["id"].astype(np.int64)
