@@ -1,5 +1,6 @@
 """The shop's call, against a published version."""
 
+import random
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from tests.reverse_etl.predicted import overall, publish_version, write_predicti
 from tests.shop import add_game, add_ranking, add_review, add_user
 
 NOBODY = 10**15
+
+RANDOM = random.Random(0).randbytes(1250).hex()
+"""2,500 characters that cannot be compressed: about as long as a unique name may be."""
 
 
 def ask(connection: Connection, user: int | None, **options: Any) -> list[tuple[Any, ...]]:
@@ -145,14 +149,17 @@ def test_a_user_who_has_seen_all_their_own_games_gets_popular_ones(shop: Connect
 
 
 def test_hostile_names_come_back_as_they_are(shop: Connection, database: str, tmp_path: Path) -> None:
-    hostile = ['it\'s "quoted"', "back\\slash\\.", "new\nline\n\\.\n", "<script>alert(1)</script>", "{1,NULL}\t%s", ""]
+    hostile = [
+        'it\'s "quoted"', "back\\slash\\.", "new\nline\r\n\\.\n", "<script>alert(1)</script>", "{1,NULL}\t%s",
+        "%(x)s $1 :x", "\u202eright to left\u200f", "'; DROP TABLE steam.users; --", "long " * 2000, RANDOM, " ", "",
+    ]  # fmt: skip
     games = [add_game(shop, name, genres=[name] if name else []) for name in hostile]
     user = add_user(shop, hostile[0])
     popular = [(name, 1, game, 1.0) for name, game in zip(hostile, games, strict=True)]
-    rows = [(user, games[:1], [1.0], [games[1]])]
+    rows = [(user, games[::2], [1.0] * len(games[::2]), games[1::2])]
     publish_version(database, write_predictions(tmp_path / "p", [rows], popular))
-    assert [(row[2], row[4]) for row in ask(shop, user, p_limit=1)] == [
-        (hostile[0], f"because you played {hostile[1]}")
+    assert [(row[2], row[4]) for row in ask(shop, user, p_limit=len(rows[0][1]))] == [
+        (name, f"because you played {because}") for name, because in zip(hostile[::2], hostile[1::2], strict=True)
     ]
     for name in hostile[:-1]:
         assert [(row[2], row[4]) for row in ask(shop, NOBODY, p_genre=name)] == [(name, f"popular in {name}")]

@@ -39,6 +39,11 @@ SET current = true, last_switch = switch, first_switch = coalesce(first_switch, 
 FROM this WHERE version = {version};
 """
 
+# Readers wait until the switch is committed, and should not wait for the disk: the switch is durable, and only then
+# reported, when this later change is. A crash in between takes it back as a whole.
+_DO_NOT_WAIT_FOR_THE_DISK = "SET LOCAL synchronous_commit = off"
+_WAIT_FOR_THE_DISK = "UPDATE recsys.publications SET current = current WHERE current"
+
 _READERS = """
 SELECT pid, coalesce(nullif(application_name, ''), 'without a name')
 FROM pg_locks JOIN pg_stat_activity USING (pid)
@@ -76,8 +81,11 @@ def switching(connection: Connection, choose: Callable[[Cursor], str]) -> Iterat
         UserError: transactions that have read the views stayed open for `SWITCH_PATIENCE_SECONDS`.
     """
     version = _repointed(connection, choose)
-    with transaction(connection):
+    with transaction(connection) as cursor:
         yield version
+        cursor.execute(_DO_NOT_WAIT_FOR_THE_DISK)
+    with transaction(connection) as cursor:
+        cursor.execute(_WAIT_FOR_THE_DISK)
 
 
 def lock_switches(cursor: Cursor, timeout_ms: int = LAST_LOCK_TIMEOUT_MS) -> None:

@@ -37,7 +37,7 @@ CREATE TABLE {popular} (
 
 _INDEX_POPULAR = """
 ALTER TABLE {popular} ADD PRIMARY KEY (genre, rank), ADD UNIQUE (genre, game_id);
-CREATE INDEX ON {popular} (lower(genre), genre);
+CREATE INDEX ON {popular} (lower(genre));
 ANALYZE {popular};
 """
 

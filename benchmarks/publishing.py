@@ -1,0 +1,252 @@
+"""Publishing beside a raw COPY and beside upserts, the readers' wait at a switch, and the shop's call, in PostgreSQL.
+
+`python -m benchmarks.publishing` needs ten gigabytes of disk for two million users of fifty games, for as long as it
+runs. The server is durable, as the shop's is. Every figure and its peer come from the same run; of two publications and
+two raw COPYs, which take turns, the faster counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from psycopg2.extras import execute_values
+
+from components.predict.fallback import LENGTH
+from components.reverse_etl.destinations import Places
+from components.reverse_etl.limits import Limits
+from components.reverse_etl.postgres.copy_format import binary_copy
+from components.reverse_etl.predictions import Shard, read_shard
+from components.reverse_etl.publication import publish, rollback
+from components.reverse_etl.versions import Made
+from components.shared.database import COPY_BUFFER, connect, create_schema
+from components.shared.predictions import POPULAR_FILE, shard_name
+from components.shared.schemas import POPULAR, RECOMMENDATIONS
+from demo.postgres import EmbeddedPostgres, programs
+
+GAMES, GENRES = 50_000, 20
+SHARD_USERS = 100_000
+UPSERTED_USERS = 20_000
+SWITCHES, READERS, SECONDS = 20, 8, 10
+DATABASE = "env:DATABASE_URL"
+MUST_RATIO, MUST_FASTER, MUST_WAIT_MS, MUST_ANSWER_MS = 1.3, 10.0, 100.0, 5.0
+
+Rows = list[dict[str, object]]
+
+_SHOP = """
+INSERT INTO steam.users (username) SELECT 'user ' || n FROM generate_series(1, {users}) AS n;
+INSERT INTO steam.games (name, released_on) SELECT 'game ' || n, date '2000-01-01' + n % 9000
+FROM generate_series(1, {games}) AS n;
+INSERT INTO steam.genres (name) SELECT 'genre ' || n FROM generate_series(1, {genres}) AS n;
+INSERT INTO steam.game_genres SELECT n, 1 + (n + k) % {genres}
+FROM generate_series(1, {games}) AS n, unnest('{{0,7}}'::int[]) AS k;
+INSERT INTO steam.game_requirements (game_id, level, ram_gb, requirements)
+SELECT n, 'minimum', 1 << n % 6, '' FROM generate_series(1, {games}) AS n;
+INSERT INTO steam.rankings SELECT n, 'genre ' || 1 + n % {genres}, kind, n FROM generate_series(1, {games}) AS n,
+    unnest('{{Sales,Revenue,Review}}'::text[]) AS kind;
+INSERT INTO steam.reviews (user_id, game_id, recommended)
+SELECT user_id, 1 + user_id * 7 % {games}, true FROM steam.users;
+ANALYZE
+"""
+
+_CALLS = {
+    "recommended_games(user)": "SELECT * FROM recsys.recommended_games(:user);",
+    "recommended_games(user, 'sales', genre, memory)": (
+        "SELECT * FROM recsys.recommended_games(:user, 'sales', 'genre ' || :genre, 8);"
+    ),
+    "recommended_games(visitor, 'newest', genre)": (
+        "SELECT * FROM recsys.recommended_games(NULL, 'newest', 'genre ' || :genre);"
+    ),
+}
+
+
+def write_predictions(folder: Path, users: int, per_user: int, seed: int) -> list[tuple[int, int]]:
+    """Random recommendations for users 1 to `users`, whose scores fall; the range of each shard."""
+    random = np.random.default_rng(seed)
+    (folder / "recommendations").mkdir(parents=True)
+    ranges = [(first, min(first + SHARD_USERS - 1, users)) for first in range(1, users + 1, SHARD_USERS)]
+    step = GAMES // per_user
+    for number, (first, last) in enumerate(ranges):
+        n = last + 1 - first
+        games = random.integers(1, step, (n, per_user)) + random.permutation(per_user) * step
+        scores = -np.sort(-random.random((n, per_user)), axis=1)
+        lists = (games, scores, random.integers(1, GAMES + 1, (n, per_user)))
+        offsets = pa.array(np.arange(n + 1) * per_user, pa.int32())
+        columns = [pa.array(np.arange(first, last + 1), pa.int64())]
+        for values, field in zip(lists, list(RECOMMENDATIONS)[1:], strict=True):
+            columns.append(
+                pa.ListArray.from_arrays(offsets, pa.array(values.ravel(), field.type.value_type, safe=False))
+            )
+        pq.write_table(pa.table(columns, schema=RECOMMENDATIONS), folder / shard_name(number), compression="zstd")
+    genres = ["", *(f"genre {number}" for number in range(1, GENRES + 1))]
+    ranks = np.tile(np.arange(1, LENGTH + 1), len(genres))
+    popular = [np.repeat(genres, LENGTH), ranks, ranks, 1.0 / ranks]
+    table = pa.table([pa.array(column, field.type) for column, field in zip(popular, POPULAR, strict=True)], POPULAR)
+    pq.write_table(table, folder / POPULAR_FILE)
+    return ranges
+
+
+def publish_seconds(folder: Path, version: str, ranges: list[tuple[int, int]]) -> float:
+    """How long the stage takes, from files to the switch: checks, acceptance and the drop of old versions included."""
+    made = Made(version, "m", "s", date(2025, 1, 1))
+    return publish(Places(DATABASE), str(folder), made, ranges, Limits(churn_ceiling=1.0)).seconds
+
+
+def raw_copy_seconds(content: Path) -> float:
+    """How long COPY takes to put a file that is there already, of the same rows, into such a table, and its index."""
+    with connect(DATABASE) as connection, connection.cursor() as cursor:
+        started = time.perf_counter()
+        cursor.execute("CREATE TABLE raw (LIKE recsys.recommendations_v1)")
+        with content.open("rb") as file:
+            cursor.copy_expert("COPY raw FROM STDIN WITH (FREEZE, FORMAT binary)", file, size=COPY_BUFFER)
+        cursor.execute("ALTER TABLE raw ADD PRIMARY KEY (user_id)")
+        connection.commit()
+        seconds = time.perf_counter() - started
+        cursor.execute("DROP TABLE raw")
+    return seconds
+
+
+def upsert_rate(folder: Path, shard: Shard) -> float:
+    """Users a second that upserts put into such a table with its index, over some thousands of users."""
+    batches = read_shard(folder / shard.name, shard)
+    rows = [tuple(row.values()) for batch in batches for row in batch.to_pylist()][:UPSERTED_USERS]
+    with connect(DATABASE) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE upserted (LIKE recsys.recommendations_v1, PRIMARY KEY (user_id))")
+        started = time.perf_counter()
+        execute_values(
+            cursor,
+            "INSERT INTO upserted VALUES %s ON CONFLICT (user_id) DO UPDATE SET (game_ids, scores, because) = "
+            "(excluded.game_ids, excluded.scores, excluded.because)",
+            rows,
+            page_size=1000,
+        )
+        connection.commit()
+        seconds = time.perf_counter() - started
+        cursor.execute("DROP TABLE upserted")
+    return len(rows) / seconds
+
+
+@contextmanager
+def calling(folder: Path, call: str, users: int, clients: int) -> Iterator[list[float]]:
+    """Make a call of random users with pgbench for some seconds, in which the body runs; then each call's milliseconds
+    stand in what was passed on.
+    """
+    script = folder / "call.sql"
+    script.write_text(f"\\set user random(1, {users})\n\\set genre random(1, {GENRES})\n{call}\n")
+    command = [str(programs() / "pgbench"), "-n", "-M", "prepared", "-c", str(clients), "-j", str(min(2, clients))]
+    command += ["-T", str(SECONDS), "-l", "--log-prefix", str(folder / "log"), "-f", str(script)]
+    milliseconds: list[float] = []
+    with subprocess.Popen([*command, os.environ["DATABASE_URL"]], stdout=subprocess.DEVNULL) as bench:
+        yield milliseconds
+    if bench.returncode:
+        raise RuntimeError(f"pgbench failed with exit code {bench.returncode}")
+    for log in folder.glob("log.*"):
+        milliseconds += [int(line.split()[2]) / 1e3 for line in log.read_text().splitlines()]
+        log.unlink()
+
+
+def loading_rows(folder: Path, users: int, per_user: int) -> Rows:
+    """Publications and their peers."""
+    content = folder / "raw.bin"
+    ours, peer = [], []
+    for number in (1, 2):
+        predictions = folder / f"predictions-{number}"
+        ranges = write_predictions(predictions, users, per_user, number)
+        shards = [Shard(shard_name(shard), first, last) for shard, (first, last) in enumerate(ranges)]
+        if number == 2:
+            rate = upsert_rate(predictions, shards[0])
+        with content.open("wb") as file:
+            for chunk in binary_copy(b for shard in shards for b in read_shard(predictions / shard.name, shard)):
+                file.write(chunk)
+        ours.append(publish_seconds(predictions, f"v{number}", ranges))
+        peer.append(raw_copy_seconds(content))
+        content.unlink()
+    what, copied = f"publish {users:,} users × {per_user}", "raw COPY of a file in binary format and its index"
+    upserted = f"execute_values upserts of {UPSERTED_USERS:,} users"
+    return [
+        compared(f"{what}, s", min(ours), min(peer), copied, MUST_RATIO),
+        compared(f"{what}, users/s", users / min(ours), rate, upserted, MUST_FASTER, larger=True),
+    ]
+
+
+def reading_rows(folder: Path, users: int) -> Rows:
+    """The shop's call, and how long its readers wait while versions are switched."""
+    rows = []
+    for name, call in _CALLS.items():
+        with calling(folder, call, users, clients=1) as milliseconds:
+            pass
+        p99 = float(np.percentile(milliseconds, 99))
+        median = float(np.median(milliseconds))
+        rows.append(limited(f"{name} of {users:,} users, p99, ms", p99, median, "its median", MUST_ANSWER_MS))
+    call = next(iter(_CALLS.values()))
+    with calling(folder, call, users, READERS) as quiet:
+        pass
+    with calling(folder, call, users, READERS) as switched:
+        for number in range(SWITCHES):
+            time.sleep(SECONDS / (SWITCHES + 1))
+            rollback(Places(DATABASE), f"v{1 + number % 2}")
+    what = f"longest of {len(switched):,} calls of {READERS} readers over {SWITCHES} switches, ms"
+    rows.append(limited(what, max(switched), max(quiet), f"without switches, {len(quiet):,} calls", MUST_WAIT_MS))
+    return rows
+
+
+def compared(
+    what: str, ours: float, peer: float, peer_name: str, must: float, *, larger: bool = False
+) -> dict[str, object]:
+    """A figure for the record whose ratio to the peer's must not be larger, or not smaller, than a number."""
+    ratio = ours / peer
+    met = ratio >= must if larger else ratio <= must
+    named = {"what": what, "ours": round(ours, 3), "peer": round(peer, 3), "peer_name": peer_name}
+    return {**named, "ratio": round(ratio, 3), "must": must, "met": met}
+
+
+def limited(what: str, ours: float, peer: float, peer_name: str, must: float) -> dict[str, object]:
+    """A figure for the record that must itself be below a number."""
+    return {**compared(what, ours, peer, peer_name, must), "met": ours < must}
+
+
+def rows_of(users: int, per_user: int) -> Rows:
+    """Measure everything on a server of its own, which is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="steam-recsys-publishing-") as scratch:
+        folder = Path(scratch)
+        server = EmbeddedPostgres(folder / "postgres")
+        server.start()
+        try:
+            os.environ["DATABASE_URL"] = server.ensure_database("shop")
+            with connect(DATABASE) as connection, connection.cursor() as cursor:
+                create_schema(connection, "steam")
+                cursor.execute(_SHOP.format(users=users, games=GAMES, genres=GENRES))
+            return [*loading_rows(folder, users, per_user), *reading_rows(folder, users)]
+        finally:
+            server.stop()
+
+
+def main() -> None:
+    """Read the command line, run, print the figures and write them down."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.publishing", description=__doc__)
+    parser.add_argument("--users", type=int, default=2_000_000, help="(%(default)s)")
+    parser.add_argument("--games-per-user", type=int, default=50, help="(%(default)s)")
+    parser.add_argument("--output", type=Path, default=Path("local/benchmarks"), help="for the results (%(default)s)")
+    options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
+    rows = rows_of(options.users, options.games_per_user)
+    (options.output / "publishing.json").write_text(json.dumps(rows, indent=2) + "\n")
+    for row in rows:
+        met = "met" if row["met"] else "NOT met"
+        print(f"{row['what']}: {row['ours']} | {row['peer_name']}: {row['peer']} | ratio {row['ratio']} | "
+              f"must {row['must']}: {met}", flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
