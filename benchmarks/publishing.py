@@ -183,12 +183,14 @@ def loading_rows(folder: Path, users: int, per_user: int) -> Rows:
 def reading_rows(folder: Path, users: int) -> Rows:
     """The shop's call, and how long its readers wait while versions are switched."""
     rows = []
+    with calling(folder, "SELECT 1;", users, clients=1) as nothing:
+        pass
     for name, call in _CALLS.items():
         with calling(folder, call, users, clients=1) as milliseconds:
             pass
-        p99 = float(np.percentile(milliseconds, 99))
-        median = float(np.median(milliseconds))
-        rows.append(limited(f"{name} of {users:,} users, p99, ms", p99, median, "its median", MUST_ANSWER_MS))
+        for percent, must in ((50, None), (99, MUST_ANSWER_MS)):
+            ours, peer = (float(np.percentile(each, percent)) for each in (milliseconds, nothing))
+            rows.append(limited(f"{name} of {users:,} users, p{percent}, ms", ours, peer, "SELECT 1", must))
     call = next(iter(_CALLS.values()))
     with calling(folder, call, users, READERS) as quiet:
         pass
@@ -211,9 +213,9 @@ def compared(
     return {**named, "ratio": round(ratio, 3), "must": must, "met": met}
 
 
-def limited(what: str, ours: float, peer: float, peer_name: str, must: float) -> dict[str, object]:
-    """A figure for the record that must itself be below a number."""
-    return {**compared(what, ours, peer, peer_name, must), "met": ours < must}
+def limited(what: str, ours: float, peer: float, peer_name: str, must: float | None) -> dict[str, object]:
+    """A figure for the record that must itself be below a number, if there is one."""
+    return {**compared(what, ours, peer, peer_name, 0.0), "must": must, "met": must is None or ours < must}
 
 
 def rows_of(users: int, per_user: int) -> Rows:

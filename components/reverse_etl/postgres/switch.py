@@ -26,22 +26,22 @@ SWITCH_PATIENCE_SECONDS = 300.0
 
 _PAUSE_SECONDS = 0.5
 
+# Readers wait from the first locked view to the commit: what can come before does, and the commit does not wait for the
+# disk. The switch is durable, and only then reported, when the later change is.
 _REPOINT = """
-CREATE OR REPLACE VIEW recsys.recommendations AS
-    SELECT user_id, game_ids, scores, because, {version}::text AS version FROM {recommendations};
-CREATE OR REPLACE VIEW recsys.popular_games AS
-    SELECT genre, rank, game_id, score, {version}::text AS version FROM {popular};
+SET LOCAL synchronous_commit = off;
 UPDATE recsys.publications SET current = false WHERE current;
 WITH this (switch) AS (SELECT coalesce(max(last_switch), 0) + 1 FROM recsys.publications)
 UPDATE recsys.publications
 SET current = true, last_switch = switch, first_switch = coalesce(first_switch, switch),
     made_current_at = clock_timestamp(), published_at = coalesce(published_at, clock_timestamp())
 FROM this WHERE version = {version};
+CREATE OR REPLACE VIEW recsys.recommendations AS
+    SELECT user_id, game_ids, scores, because, {version}::text AS version FROM {recommendations};
+CREATE OR REPLACE VIEW recsys.popular_games AS
+    SELECT genre, rank, game_id, score, {version}::text AS version FROM {popular};
 """
 
-# Readers wait until the switch is committed, and should not wait for the disk: the switch is durable, and only then
-# reported, when this later change is. A crash in between takes it back as a whole.
-_DO_NOT_WAIT_FOR_THE_DISK = "SET LOCAL synchronous_commit = off"
 _WAIT_FOR_THE_DISK = "UPDATE recsys.publications SET current = current WHERE current"
 
 _READERS = """
@@ -81,9 +81,8 @@ def switching(connection: Connection, choose: Callable[[Cursor], str]) -> Iterat
         UserError: transactions that have read the views stayed open for `SWITCH_PATIENCE_SECONDS`.
     """
     version = _repointed(connection, choose)
-    with transaction(connection) as cursor:
+    with transaction(connection):
         yield version
-        cursor.execute(_DO_NOT_WAIT_FOR_THE_DISK)
     with transaction(connection) as cursor:
         cursor.execute(_WAIT_FOR_THE_DISK)
 

@@ -128,7 +128,8 @@ BEGIN
     WITH own AS MATERIALIZED (
         SELECT r.game_ids, r.scores, r.because FROM recsys.recommendations AS r WHERE r.user_id = p_user_id
     ), fallback AS MATERIALIZED (
-        SELECT coalesce((SELECT min(p.genre) FROM recsys.popular_games AS p WHERE lower(p.genre) = v_genre), '') AS genre
+        SELECT coalesce(min(l.genre), '') AS genre
+        FROM (SELECT p.genre FROM recsys.popular_games AS p WHERE lower(p.genre) = v_genre AND p.rank = 1 OFFSET 0) AS l
     ), candidates AS (
         SELECT true AS personal, e.position, e.game_id, e.score, e.because
         FROM own, unnest(own.game_ids, own.scores, own.because)
