@@ -17,11 +17,16 @@ from typing import Protocol
 
 from components.reverse_etl.census import Census, Shown
 from components.reverse_etl.postgres.destination import PostgresDestination
-from components.reverse_etl.postgres.switch import current_version, lock_switches, transaction
+from components.reverse_etl.postgres.switch import (
+    SWITCH_PATIENCE_SECONDS,
+    current_version,
+    lock_switches,
+    transaction,
+)
 from components.reverse_etl.predictions import Predictions
 from components.reverse_etl.versions import Choice, KeptVersion, Made, named
 from components.shared.console import log
-from components.shared.database import Connection, connect
+from components.shared.database import Connection, Cursor, connect
 from components.shared.errors import UserError
 
 
@@ -121,8 +126,7 @@ class Destinations:
             UserError: a destination refused it.
         """
         if self._postgres is None:
-            with transaction(self._connection) as cursor:
-                lock_switches(cursor)
+            with self._no_other_switch():
                 version = choose(self.leading.kept())
                 self._point_to(version)
                 return version
@@ -146,8 +150,7 @@ class Destinations:
         """
         if self._postgres is None or self._mongo is None:
             return None
-        with transaction(self._connection) as cursor:
-            lock_switches(cursor)
+        with self._no_other_switch() as cursor:
             ours = current_version(cursor)
             kept = self._mongo.kept()
             theirs = named(kept, ours) if ours else None
@@ -155,6 +158,12 @@ class Destinations:
                 self._mongo.point_to(theirs.version)
                 log("reverse_etl", f"MongoDB is at {ours} again, as PostgreSQL is: a switch of both was cut off")
         return ours
+
+    @contextmanager
+    def _no_other_switch(self) -> Iterator[Cursor]:
+        with transaction(self._connection) as cursor:
+            lock_switches(cursor, round(1000 * SWITCH_PATIENCE_SECONDS))  # no reader waits behind this
+            yield cursor
 
     def _point_to(self, version: str) -> None:
         if self._mongo is not None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from components.reverse_etl.acceptance import Verdict, decide
+from components.reverse_etl.acceptance import decide
 from components.reverse_etl.destinations import Destination, Destinations, Places, open_destinations
 from components.reverse_etl.limits import DEFAULT, Limits
 from components.reverse_etl.postgres.switch import transaction
@@ -92,7 +92,11 @@ def publish(
                 missing = [each for each in destinations.all if named(each.kept(), made.version) is None]
                 if missing:
                     opened = Predictions.open(folder, ranges)
-                    acceptance = _load(destinations, missing, made, opened, limits)
+                    try:
+                        acceptance = _load(missing, made, opened, limits)
+                    except Exception:
+                        _clean_up(connection, destinations)
+                        raise
                 destinations.switch(lambda kept: made.version)
                 for destination in destinations.all:
                     destination.drop(expired(destination.kept()))
@@ -178,30 +182,34 @@ def _is_wanted(destinations: Destinations, version: str) -> bool:
 
 
 def _load(
-    destinations: Destinations,
-    missing: Sequence[Destination],
-    made: Made,
-    predictions: Predictions,
-    limits: Limits,
+    missing: Sequence[Destination], made: Made, predictions: Predictions, limits: Limits
 ) -> dict[str, tuple[str, ...]]:
-    """Make a version ready where it is missing; all rules that it was accepted by."""
-    verdicts: dict[str, Verdict] = {}
-    try:
-        for destination in missing:
-            shown = destination.shown()
-            census, stored = destination.load(made, predictions, shown)
-            verdict = verdicts[destination.name] = decide(census, stored, shown, limits)
-            for reason in verdict.reasons:
-                log("reverse_etl", f"{destination.name}, {reason}")
-            if not verdict.accepted:
-                refusals = "; ".join(rule.finding for rule in verdict.refusals)
-                raise UserError(
-                    f"Version {made.version} is not accepted, {refusals}: extract a new snapshot and predict again, or "
-                    f"set the limit where the change is meant."
-                )
-    except Exception:
+    """Make a version ready where it is missing; all rules that it was accepted by.
+
+    Raises:
+        UserError: the predictions are not as they must be, or a destination refuses the version or gave up.
+    """
+    acceptance = {}
+    for destination in missing:
+        shown = destination.shown()
+        census, stored = destination.load(made, predictions, shown)
+        verdict = decide(census, stored, shown, limits)
+        acceptance[destination.name] = verdict.reasons
+        for reason in verdict.reasons:
+            log("reverse_etl", f"{destination.name}, {reason}")
+        if not verdict.accepted:
+            refusals = "; ".join(rule.finding for rule in verdict.refusals)
+            raise UserError(
+                f"Version {made.version} is not accepted, {refusals}: extract a new snapshot and predict again, or "
+                f"set the limit where the change is meant."
+            )
+    return acceptance
+
+
+def _clean_up(connection: Connection, destinations: Destinations) -> None:
+    """Drop what was not finished, unless the turn is another's already; what is left, the next publication drops."""
+    with suppress(Exception):
+        with transaction(connection) as cursor:
+            cursor.execute("SELECT")
         for destination in destinations.all:
-            with suppress(Exception):  # what cannot be dropped now, the next publication drops
-                destination.drop_unfinished()
-        raise
-    return {name: verdict.reasons for name, verdict in verdicts.items()}
+            destination.drop_unfinished()

@@ -1,5 +1,6 @@
 """Publishing to MongoDB, alone and together with PostgreSQL."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pymongo
@@ -169,6 +170,17 @@ def test_a_mongodb_that_does_not_answer_gets_one_sentence(
         assert "hush" not in str(raised.value)
         assert "\n" not in str(raised.value)
     assert tables(shop) == set()
+
+
+def test_two_publishers_to_both_take_turns(
+    shop: Connection, both: Places, mongo: Mongo, tmp_path: Path, database: str
+) -> None:
+    folders = [marked(tmp_path / str(number), shop, number, users=3) for number in (1, 2)]
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(publish_version, [both] * 2, folders, ["v1", "v2"]))
+    assert all(each.switched for each in done)
+    assert shown(shop) == shown_in_mongo(mongo)
+    assert tables(shop) == collections(mongo) == tables_of("v1", "v2")
 
 
 def test_an_unknown_place_is_refused(shop: Connection, database: str, tmp_path: Path) -> None:
