@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from components.predict.links import Links
 from components.predict.query import HistoryWeights
-from components.predict.retrieval import Entries, ExactIndex
+from components.predict.retrieval import Entries, ExactIndex, Index
 from components.shared.histories import Histories
 from components.shared.interactions import Bools, Floats, Ints, Longs
 
@@ -36,6 +36,7 @@ class Catalogue:
         scale: what the cosine is multiplied by.
         history_weights: how much each game of a history counts.
         offered: bool [N], which games may be recommended; all of them where it is None.
+        index: finds the best of these; exactly where it is None.
     """
 
     history: Floats
@@ -45,6 +46,7 @@ class Catalogue:
     scale: float
     history_weights: HistoryWeights
     offered: Bools | None = None
+    index: Index | None = None
 
     def __len__(self) -> int:
         return len(self.candidates)
@@ -96,12 +98,13 @@ class Catalogue:
         positions = np.full((len(history), k), -1, dtype=np.int32)
         values = np.full((len(history), k), -np.inf, dtype=np.float32)
         because = np.full((len(history), k), -1, dtype=np.int32)
+        index = self.index or self.exact_index
 
         def answer(users: Longs) -> None:
             known, without = history.take(users), excluded.take(users)
             queries = self.queries(known) * np.float32(self.scale)
             taken = Entries(without.owners, without.games, np.zeros(len(without.games), dtype=np.float32))
-            positions[users], values[users] = self._index.search(queries, self.linked(known), taken, k)
+            positions[users], values[users] = index.search(queries, self.linked(known), taken, k)
             because[users] = self._because(known, positions[users])
 
         if k:
@@ -109,7 +112,8 @@ class Catalogue:
         return positions, values, because
 
     @cached_property
-    def _index(self) -> ExactIndex:
+    def exact_index(self) -> ExactIndex:
+        """Finds the best games exactly."""
         offered = np.arange(len(self)) if self.offered is None else np.flatnonzero(self.offered)
         return ExactIndex.of(self.candidates, self.popularity_offset, self.scale, offered)
 

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from components.predict.approximate import with_fitting_search
 from components.predict.catalogue import Catalogue
 from components.predict.plan import Plan
 from components.predict.recommender import Recommender
@@ -34,6 +35,7 @@ from components.shared.storage import Folder, open_folder
 
 RECOMMENDED_GAMES = 50
 BATCH_USERS = 8192
+SAMPLE_USERS = 512
 PROGRESS_USERS = 100_000
 
 
@@ -69,6 +71,7 @@ def predict_shard(store: str, plan: Plan, shard: int) -> Predicted:
     catalogue, game_ids = _catalogue(folder, store, plan.model_version)
     rows = 0
     with folder.fetched(histories_name(shard)) as histories, tempfile.NamedTemporaryFile(suffix=".parquet") as local:
+        catalogue, search = with_fitting_search(catalogue, _sample(histories, game_ids), RECOMMENDED_GAMES)
         with pq.ParquetWriter(local.name, RECOMMENDATIONS, compression="zstd") as writer:
             for batch in _recommend(catalogue, game_ids, histories):
                 writer.write_batch(batch)
@@ -76,7 +79,7 @@ def predict_shard(store: str, plan: Plan, shard: int) -> Predicted:
         digest = hashlib.file_digest(local, "sha256").hexdigest()
         folder.put(Path(local.name), shard_name(shard))
     ShardManifest(
-        plan.version, plan.model_version, plan.snapshot_id, shard, plan.shards[shard], rows, "exact", digest
+        plan.version, plan.model_version, plan.snapshot_id, shard, plan.shards[shard], rows, search, digest
     ).write(folder)
     return Predicted(shard, rows, False)
 
@@ -112,6 +115,13 @@ def _histories(batch: pa.RecordBatch, game_ids: Ints) -> Histories:
         recommended.flatten().to_numpy(zero_copy_only=False),
         hours.flatten().to_numpy(),
     )
+
+
+def _sample(path: Path, game_ids: Ints) -> Histories:
+    """Some users of a file of histories, evenly spread over its first batch."""
+    with pq.ParquetFile(path) as file:
+        histories = _histories(next(file.iter_batches(BATCH_USERS)), game_ids)
+    return histories.take(np.unique(np.linspace(0, len(histories) - 1, SAMPLE_USERS).astype(np.int64)))
 
 
 def _recommend(catalogue: Catalogue, game_ids: Ints, path: Path) -> Iterator[pa.RecordBatch]:

@@ -8,6 +8,7 @@ early, and a user for whom no later chunk can hold anything better is left out o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -44,6 +45,23 @@ class Entries:
     rows: Longs
     games: Ints
     weights: Floats
+
+
+class Index(Protocol):
+    """What finds the best games of a catalogue."""
+
+    def search(self, queries: Floats, linked: Entries, excluded: Entries, k: int) -> tuple[Ints, Floats]:
+        """The k best games for each of B users, best first, equal scores in the order of the catalogue.
+
+        Args:
+            queries: float32 [B, d], to be multiplied with the candidates.
+            linked: what is added to some scores; several entries of a cell are summed.
+            excluded: the cells that must not be found; their weights do not matter.
+            k: how many, at least one.
+
+        Returns:
+            Their positions, int32 [B, k], -1 where a user has fewer, and scores, float32 [B, k], -inf there.
+        """
 
 
 @dataclass(frozen=True)
@@ -83,22 +101,12 @@ class ExactIndex:
         return cls(positions, places, candidates, bounds.astype(np.float32))
 
     def search(self, queries: Floats, linked: Entries, excluded: Entries, k: int) -> tuple[Ints, Floats]:
-        """The k best games for each of B users, best first, equal scores in the order of the catalogue.
-
-        Args:
-            queries: float32 [B, d], to be multiplied with the candidates.
-            linked: what is added to some scores; several entries of a cell are summed.
-            excluded: the cells that must not be found; their weights do not matter.
-            k: how many, at least one.
-
-        Returns:
-            Their positions, int32 [B, k], -1 where a user has fewer, and scores, float32 [B, k], -inf there.
-        """
+        """See `Index.search`."""
         width = min(max(TILE // len(queries) // CHUNK, 1) * CHUNK, WIDEST)
         bounds = np.maximum.reduceat(self.bounds, np.arange(0, len(self.bounds), width // CHUNK))
         links, gaps = self._by_tile(linked, width, len(bounds)), self._by_tile(excluded, width, len(bounds))
         queries = np.column_stack([queries, np.ones(len(queries), dtype=np.float32)])
-        best = _Best(len(queries), k, width)
+        best = Best(len(queries), k, width)
         scratch = np.empty(len(queries) * width, dtype=np.float32)
         for tile, bound in enumerate(bounds):
             games = slice(tile * width, min((tile + 1) * width, len(self.positions)))
@@ -118,6 +126,11 @@ class ExactIndex:
             scores[row_of[rows[here]], columns[here]] = -np.inf
             best.add(users, scores, self.positions[games])
         return best.best()
+
+    def reach(self, scores: Floats) -> float:
+        """How many games the search looks at for users whose k-th best scores these are, on average, at least."""
+        sizes = np.diff(np.arange(0, len(self.positions), CHUNK), append=len(self.positions))
+        return float(((self.bounds >= scores[:, None]) @ sizes).mean())
 
     def _by_tile(self, entries: Entries, width: int, tiles: int) -> _ByTile:
         tile, columns = np.divmod(self.places[entries.games], width)  # -1 where a game may not be found
@@ -141,13 +154,14 @@ class _ByTile:
         return self.rows[mine], self.columns[mine], self.weights[mine]
 
 
-class _Best:
+class Best:
     """The k best of each of B users so far, as keys: in the order of the scores, equal ones in that of the catalogue.
 
     Keys are gathered in a pool; whenever there are enough new ones, all but the k best are dropped.
     """
 
     def __init__(self, users: int, k: int, width: int) -> None:
+        """`width` is how many games of a user are added at a time, at most."""
         self._k = k
         self._pool = np.full((users, 4 * k + width), NOTHING, dtype=np.int64)
         self._filled = np.zeros(users, dtype=np.int64)
@@ -164,10 +178,14 @@ class _Best:
         reaching = self._reaching[: scores.size].reshape(scores.shape)
         np.greater_equal(scores, thresholds[:, None], out=reaching)
         rows, columns = np.divmod(np.flatnonzero(reaching), n_games)
-        counts = np.bincount(rows, minlength=len(users))
-        slots = np.arange(len(rows)) + (self._filled[users] + counts - np.cumsum(counts))[rows]
-        self._pool[users[rows], slots] = _keys(scores[rows, columns], positions[columns])
-        self._filled[users] += counts
+        self.insert(users[rows], scores[rows, columns], positions[columns])
+
+    def insert(self, rows: Longs, scores: Floats, positions: Ints) -> None:
+        """Add single games of users, ordered by user, which are not among those that were added before."""
+        counts = np.bincount(rows, minlength=len(self._filled))
+        slots = np.arange(len(rows)) + (self._filled + counts - np.cumsum(counts))[rows]
+        self._pool[rows, slots] = _keys(scores, positions)
+        self._filled += counts
         if self._filled.max() > 4 * self._k or self._filled.mean() > 2 * self._k:
             self._drop()
 

@@ -1,0 +1,246 @@
+"""`python -m benchmarks.retrieval`: users a second of batch prediction beside exact retrieval's usual libraries.
+
+Ours is the whole answer, `Catalogue.recommend`: queries from histories, cosines, popularity, links, the user's own
+games left out, reasons. The peers get ready queries and return the largest inner products, nothing else. Each engine
+has a process of its own with all cores, and the engines take turns. The weights are random: no engine is helped by
+clusters, but for the comparison with approximate retrieval, which lives on them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+
+from components.predict.approximate import LEAST_RECALL, ApproximateIndex, recall_of
+from components.predict.catalogue import Catalogue, normalised
+from components.predict.links import Links
+from components.predict.query import HistoryWeights
+from components.predict.ranking import top_k
+from components.shared.histories import Histories
+from components.shared.interactions import Floats, Ints
+
+GAMES, DIMENSIONS, LINKS, K = 100_000, 64, 100, 100
+USERS, CHECKED_USERS = 4_096, 256
+BATCH = 1_024
+REPEATS = 5
+MUST, MUST_DIFFERENCE = 2.0, 1e-4
+TASTES, NOISE = 300, 0.8
+APPROXIMATE_SIZES, APPROXIMATE_K = (500_000, 1_000_000), 50
+WEIGHTS = HistoryWeights(disliked=-0.5, hours=0.2, recency=0.5)
+
+Row = dict[str, object]
+
+
+@dataclass(frozen=True)
+class Shop:
+    """How large a catalogue is, whether some games are far more popular than others, and whether games have tastes."""
+
+    games: int
+    skewed: bool
+    tastes: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.games:,} games, {'skewed' if self.skewed else 'even'} popularity"
+
+    def catalogue(self) -> Catalogue:
+        """Random vectors with links."""
+        random = np.random.default_rng(0)
+        n = self.games
+        vectors = [random.standard_normal((n, DIMENSIONS), dtype=np.float32) for _ in range(2)]
+        if self.tastes:
+            centres = random.standard_normal((TASTES, DIMENSIONS), dtype=np.float32)[random.integers(0, TASTES, n)]
+            vectors = [normalised(centres + np.float32(NOISE) * noise) for noise in vectors]
+        linked = np.sort(random.integers(0, n - LINKS + 1, (n, LINKS), dtype=np.int32), axis=1)
+        linked += np.arange(LINKS, dtype=np.int32)
+        weights = random.standard_normal(linked.size, dtype=np.float32) * np.float32(0.1)
+        popularity = 1e6 / random.permutation(np.arange(1.0, n + 1)) if self.skewed else np.ones(n)
+        offsets = np.log((popularity + 1) / (popularity + 1).sum()).astype(np.float32)
+        links = Links(np.arange(n + 1, dtype=np.int64) * LINKS, linked.ravel(), weights)
+        return Catalogue(vectors[0], normalised(vectors[1]), links, offsets, 8.0, WEIGHTS)
+
+    def histories(self, users: int) -> Histories:
+        """Five games a user on average, some with many more; one of ten is not recommended."""
+        random = np.random.default_rng(1)
+        lengths = 2 + np.minimum(random.lognormal(0.6, 1.0, users), 398).astype(np.int64)
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        games = np.concatenate([random.choice(self.games, length, replace=False) for length in lengths])
+        liked, hours = random.random(len(games)) < 0.9, random.lognormal(2, 1, len(games)).astype(np.float32)
+        return Histories(np.arange(users), offsets, games.astype(np.int32), liked, hours)
+
+
+Answer = Callable[[], Ints]
+"""Answers all users: positions, int32 [USERS, K]."""
+
+
+def ours(shop: Shop) -> Answer:
+    """Batch prediction."""
+    catalogue, history = shop.catalogue(), shop.histories(USERS)
+    return lambda: catalogue.recommend(history, K)[0]
+
+
+def brute_force(shop: Shop) -> Answer:
+    """TFRS BruteForce."""
+    import components.train  # noqa: F401 - before TensorFlow
+
+    # isort: split
+    import tensorflow as tf
+    import tensorflow_recommenders as tfrs
+
+    queries, candidates = _plain(shop)
+    layer = tfrs.layers.factorized_top_k.BruteForce(k=K).index(tf.constant(candidates))
+    batches = [tf.constant(queries[start : start + BATCH]) for start in range(0, USERS, BATCH)]
+    return lambda: np.concatenate([layer(batch)[1].numpy() for batch in batches])
+
+
+def faiss_flat(shop: Shop) -> Answer:
+    """FAISS IndexFlatIP."""
+    import faiss
+
+    queries, candidates = _plain(shop)
+    index = faiss.IndexFlatIP(DIMENSIONS)
+    index.add(candidates)
+    return lambda: np.concatenate([index.search(queries[at : at + BATCH], K)[1] for at in range(0, USERS, BATCH)])
+
+
+def implicit_topk(shop: Shop) -> Answer:
+    """What implicit's models recommend by."""
+    from implicit.cpu.topk import topk
+
+    queries, candidates = _plain(shop)
+    return lambda: np.asarray(topk(candidates, queries, K)[0])
+
+
+def _plain(shop: Shop) -> tuple[Floats, Floats]:
+    catalogue = shop.catalogue()
+    return catalogue.queries(shop.histories(USERS)), catalogue.candidates
+
+
+OURS = "ours"
+PEERS = {"TFRS BruteForce": brute_force, "FAISS flat": faiss_flat, "implicit": implicit_topk}
+CONDITIONS = [Shop(GAMES, skewed=False), Shop(GAMES, skewed=True)]
+
+
+def _serve(engine: Callable[[Shop], Answer], shop: Shop, channel: Connection) -> None:
+    """Answer whenever asked to: the seconds that it took."""
+    answer = engine(shop)
+    answer()
+    channel.send("ready")
+    while channel.recv():
+        started = time.perf_counter()
+        answer()
+        channel.send(time.perf_counter() - started)
+
+
+def users_a_second(engines: dict[str, tuple[Callable[[Shop], Answer], Shop]]) -> dict[str, float]:
+    """Each engine's median over repeats that are taken in turns, a process an engine."""
+    context = get_context("spawn")
+    channels: dict[str, Connection] = {}
+    for name, (engine, shop) in engines.items():
+        channels[name], theirs = context.Pipe()
+        context.Process(target=_serve, args=(engine, shop, theirs), daemon=True).start()
+        channels[name].recv()  # ready: one starts after the other, so that none is measured meanwhile
+    seconds: dict[str, list[float]] = {name: [] for name in channels}
+    for _ in range(REPEATS):
+        for name, channel in channels.items():
+            channel.send(True)
+            seconds[name].append(channel.recv())
+    for channel in channels.values():
+        channel.send(False)
+    return {name: USERS / statistics.median(taken) for name, taken in seconds.items()}
+
+
+def exactness(shop: Shop) -> list[Row]:
+    """Ours beside all scores, sorted: the share of the same games at the same places, and the scores' difference."""
+    catalogue, history = shop.catalogue(), shop.histories(CHECKED_USERS)
+    positions, scores, _ = catalogue.recommend(history, K)
+    naive = catalogue.scores(history)
+    naive[history.owners, history.games] = -np.inf
+    expected, values = top_k(naive, K)
+    difference = float(np.abs(values - scores).max())
+    # Two games whose scores differ in the last digit may change places.
+    as_good = np.take_along_axis(naive, positions, axis=1) >= values - MUST_DIFFERENCE
+    same = float(np.mean((positions == expected) | as_good))
+    what = f"top {K} of {shop}"
+    return [
+        row(f"{what}, share of games as in a full sort", same, 1.0, "full sort", None, 1.0, same >= 1.0),
+        row(f"{what}, largest difference of a score", difference, 0.0, "full sort", None, MUST_DIFFERENCE,
+            difference <= MUST_DIFFERENCE),
+    ]  # fmt: skip
+
+
+def approximate(shop: Shop) -> list[Row]:
+    """Approximate retrieval beside exact retrieval, the time of making the index among its users."""
+    catalogue, history = shop.catalogue(), shop.histories(USERS)
+    exact, scores, _ = catalogue.recommend(history, APPROXIMATE_K)
+    started = time.perf_counter()
+    quick = replace(catalogue, index=ApproximateIndex.of(catalogue))
+    making = time.perf_counter() - started
+    found = quick.recommend(history, APPROXIMATE_K)[0]
+    seconds: dict[str, list[float]] = {"exact": [], "approximate": []}
+    for _ in range(REPEATS):
+        for name, each in (("exact", catalogue), ("approximate", quick)):
+            started = time.perf_counter()
+            each.recommend(history, APPROXIMATE_K)
+            seconds[name].append(time.perf_counter() - started)
+    speed = {name: USERS / statistics.median(taken) for name, taken in seconds.items()}
+    what = f"top {APPROXIMATE_K} of {shop}"
+    reach, recall = catalogue.exact_index.reach(scores[:, -1]), recall_of(found, exact)
+    return [
+        row(f"{what}, approximate retrieval, users/s ({making:.0f} s to make the index, exact looks at {reach:,.0f})",
+            round(speed["approximate"]), round(speed["exact"]), "ours, exact",
+            round(speed["approximate"] / speed["exact"], 2), None, True),
+        row(f"{what}, recall of approximate retrieval", round(recall, 4), 1.0, "ours, exact", None, LEAST_RECALL,
+            recall >= LEAST_RECALL),
+    ]  # fmt: skip
+
+
+def row(what: str, ours: float, peer: float, peer_name: str, ratio: float | None, must: float | None, met: bool) -> Row:
+    """A figure for the record."""
+    return {
+        "what": what, "ours": ours, "peer": peer, "peer_name": peer_name, "ratio": ratio, "must": must, "met": met,
+    }  # fmt: skip
+
+
+def rows() -> list[Row]:
+    """Measure everything."""
+    found: list[Row] = []
+    mine = {f"{OURS}, {shop}": (ours, shop) for shop in CONDITIONS}
+    speed = users_a_second({**mine, **{name: (engine, CONDITIONS[0]) for name, engine in PEERS.items()}})
+    for shop in CONDITIONS:
+        own = speed[f"{OURS}, {shop}"]
+        for peer in PEERS:
+            ratio = own / speed[peer]
+            what = f"top {K} of {shop}, users/s"
+            found.append(row(what, round(own), round(speed[peer]), peer, round(ratio, 2), MUST, ratio >= MUST))
+        found += exactness(shop)
+    for size in APPROXIMATE_SIZES:
+        for skewed in (False, True):
+            found += approximate(Shop(size, skewed, tastes=True))
+    return found
+
+
+def main() -> None:
+    """Run, print the table and write it down."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.retrieval", description=__doc__)
+    parser.add_argument("--output", type=Path, default=Path("local/benchmarks"), help="for the rows (%(default)s)")
+    options = parser.parse_args()
+    found = rows()
+    options.output.mkdir(parents=True, exist_ok=True)
+    (options.output / "retrieval.json").write_text(json.dumps(found, indent=2) + "\n")
+    print("| what | ours | peer | ratio | must | met |\n|---|---|---|---|---|---|")
+    for each in found:
+        cells = (each["what"], each["ours"], f"{each['peer_name']}: {each['peer']}", each["ratio"], each["must"])
+        print(f"| {' | '.join('' if cell is None else str(cell) for cell in cells)} | {each['met']} |")
+
+
+if __name__ == "__main__":
+    main()
