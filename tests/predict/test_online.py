@@ -219,7 +219,7 @@ from components.shared.games import Games
 games = Games(np.array([1, 2, 3], dtype=np.int32), [{}] * 3)
 catalogue = Recommender.load(sys.argv[1]).for_catalogue(games, np.ones((3, 3)))
 (best,) = OnlineRecommender(games.ids, catalogue).recommend([1], k=1)
-print(best.game_id, best.because, *sorted({"tensorflow", "scipy", "kfp", "pandas"} & set(sys.modules)))
+print(best.game_id, best.because, *sorted({"tensorflow", "scipy", "kfp"} & set(sys.modules)))
 """
 
 
