@@ -17,10 +17,12 @@ from psycopg2.extensions import connection as Connection
 
 from components.reverse_etl.destinations import Destinations, Places
 from components.reverse_etl.loading import Loading
+from components.reverse_etl.mongo.destination import MongoDestination
 from components.reverse_etl.publication import rollback
 from components.shared.errors import UserError
 from demo.postgres import EmbeddedPostgres
 from tests.reverse_etl.predicted import Row, marked, publish_version, write_predictions
+from tests.reverse_etl.test_mongo import Mongo, shown_in_mongo
 from tests.reverse_etl.test_publication import kept, shown, tables, tables_of
 from tests.shop import add_game
 
@@ -127,6 +129,29 @@ def test_a_database_that_goes_away_fails_the_run_in_a_sentence_and_a_retry_succe
     assert shown(after) == ("v1", 1.0, 5)
     assert publish_version(database, predictions, "v2").switched
     assert (shown(after), tables(after)) == (("v2", 2.0, 5), tables_of("v1", "v2"))
+    after.close()
+
+
+def test_postgresql_crashes_when_mongodb_has_switched_and_both_are_back_at_the_version_before(
+    shop: Connection, server: Server, both: Places, mongo: Mongo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_version(both, marked(tmp_path / "1", shop, 1.0, users=2), "v1")
+    predictions = marked(tmp_path / "2", shop, 2.0, users=2)
+    switch = MongoDestination.point_to
+
+    def switch_and_crash(self: MongoDestination, version: str) -> None:
+        switch(self, version)
+        if version == "v2":
+            server.crash()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MongoDestination, "point_to", switch_and_crash)
+        with pytest.raises(UserError, match=r"The database in DATABASE_URL gave up \(.*\): "):
+            publish_version(both, predictions, "v2")
+    after = look()
+    assert shown(after) == shown_in_mongo(mongo) == ("v1", 1.0, 2)
+    assert publish_version(both, predictions, "v2").switched
+    assert shown(after) == shown_in_mongo(mongo) == ("v2", 2.0, 2)
     after.close()
 
 
