@@ -93,24 +93,21 @@ def _content(census: Census, stored: int) -> Iterator[Rule]:
 
 
 def _against(census: Census, shown: Shown, limits: Limits) -> Iterator[Rule]:
-    enough = shown.users >= limits.churn_users
+    enough, sampled = (users >= limits.churn_users for users in (shown.users, len(shown.sample)))
     floor = limits.user_coverage_floor
     reason = f"{floor:g} × {shown.users:,} of {shown.version}"
-    yield Rule(
-        "users against the version that is shown", census.users, floor * shown.users, reason=reason, enough=enough
-    )
-
-    reason = f"{census.sampled_users:,} of {len(shown.sample):,} users sampled from {shown.version}"
-    kept = census.sampled_users / max(1, len(shown.sample))
-    yield Rule("share of its users who have recommendations again", kept, floor, reason=reason, enough=enough)
+    yield Rule("users against the version that is shown", census.users, floor * shown.users, math.inf, reason, enough)
 
     per_user, before = census.rows / max(1, census.users), shown.rows / max(1, shown.users)
     reason = f"{limits.rows_per_user_floor:g} × {before:.2f} of {shown.version}"
-    yield Rule("games per user", per_user, limits.rows_per_user_floor * before, reason=reason, enough=enough)
+    yield Rule("games per user", per_user, limits.rows_per_user_floor * before, math.inf, reason, enough)
+
+    kept = census.sampled_users / max(1, len(shown.sample))
+    reason = f"{census.sampled_users:,} of {len(shown.sample):,} users sampled from {shown.version}"
+    yield Rule("share of its users who have recommendations again", kept, floor, math.inf, reason, sampled)
 
     reason = f"of the first {FIRST_GAMES} games of {census.sampled_users:,} users of {shown.version}"
-    enough = enough and census.sampled_users > 0
-    yield Rule("churn", census.churn, limits.churn_floor, limits.churn_ceiling, reason, enough)
+    yield Rule("churn", census.churn, limits.churn_floor, limits.churn_ceiling, reason, sampled)
 
 
 def _number(figure: float) -> str:

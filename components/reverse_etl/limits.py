@@ -17,7 +17,7 @@ class Limits:
             a version through that changes nothing, as where nobody has written a review since the last.
         churn_ceiling: the greatest churn. A new model may replace most games of most users. One whose games have been
             mixed up replaces nearly all of them: what is left, ten random games of 290 have in common with ten others.
-        churn_users: users of the shown version below whom it is not evidence enough to compare with.
+        churn_users: users of the shown version, or of the sample of them, below whom they are not evidence enough.
     """
 
     user_coverage_floor: float = 0.9

@@ -83,6 +83,8 @@ def test_a_least_churn_can_be_asked_for() -> None:
 def test_a_version_with_few_users_is_not_evidence_enough_and_the_first_has_nothing_to_be_compared_with() -> None:
     few = Shown("v1", users=99, rows=50_000, sample={})
     assert list(outcomes(census(users=1, rows=1), few).values()).count(NOT_ENOUGH) == 4
+    unsampled = Shown("v1", users=1000, rows=50_000, sample={})
+    assert list(outcomes(census(sampled_users=0), unsampled).values()).count(NOT_ENOUGH) == 2
     assert len(outcomes(census(users=1, rows=1), None)) == 7
     assert decide(census(users=1, rows=1), 1, None, Limits()).accepted
 

@@ -66,7 +66,7 @@ def open_mongo(reference: str, shop: str) -> Iterator[MongoDestination]:
 
 
 class MongoDestination:
-    """See `components.reverse_etl.destination.Destination`."""
+    """See `components.reverse_etl.destinations.Destination`."""
 
     name = "MongoDB"
 

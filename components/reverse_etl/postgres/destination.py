@@ -33,7 +33,7 @@ _SAMPLE = "SELECT user_id, game_ids[1:%s] FROM {} TABLESAMPLE SYSTEM (%s) REPEAT
 
 
 class PostgresDestination:
-    """See `components.reverse_etl.destination.Destination`."""
+    """See `components.reverse_etl.destinations.Destination`."""
 
     name = "PostgreSQL"
 
