@@ -155,13 +155,14 @@ def batches(shop: Shop, size: Size, seed: int) -> Iterator[Reviews]:
 
 
 def _batch(random: np.random.Generator, shop: Shop, cumulative: Floats, users: Ints) -> Reviews:
-    n, own = len(users), users - users[0]
-    favourites = random.integers(0, len(GENRES), (own[-1] + 1, 2))
-    joined = random.integers(0, DAYS, own[-1] + 1)[own]
-    days = joined + (random.random(n) * (DAYS - joined)).astype(np.int64)
-    wanted = favourites[own, (random.random(n) > FAVOURITE_SHARE).astype(np.int64)]
-    games = _unlike(random, cumulative, users, days // PERIOD_DAYS * len(GENRES) + wanted)
-    suits = shop.members[wanted, games]
+    first, n_users = users[0], users[-1] - users[0] + 1
+    favourites = random.integers(0, len(GENRES), (n_users, 2))
+    joined = random.integers(0, DAYS, n_users)[users - first]
+    days = joined + (random.random(len(users)) * (DAYS - joined)).astype(np.int64)
+    wanted = favourites[users - first, (random.random(len(users)) > FAVOURITE_SHARE).astype(np.int64)]
+    games, kept = _unlike(random, cumulative, users, days // PERIOD_DAYS * len(GENRES) + wanted)
+    users, games, days, suits = users[kept], games[kept], days[kept], shop.members[wanted, games][kept]
+    n = len(users)
     hours = random.lognormal(np.where(suits, 2.5, 0.7), 1.5)
     return Reviews(
         users=np.where(random.random(n) < UNKNOWN_AUTHOR, NONE, users),
@@ -175,15 +176,16 @@ def _batch(random: np.random.Generator, shop: Shop, cumulative: Floats, users: I
     )
 
 
-def _unlike(random: np.random.Generator, cumulative: Floats, users: Ints, groups: Ints) -> Ints:
-    """A game for each row, drawn by its group; a user has none twice, but for a few repeats."""
-    games = _drawn(random, cumulative, groups)
+def _unlike(random: np.random.Generator, cumulative: Floats, users: Ints, groups: Ints) -> tuple[Ints, Bools]:
+    """A game for each row, drawn by its group, and the rows to keep; a user has none twice, but for a few repeats."""
+    games, kept = _drawn(random, cumulative, groups), np.ones(len(users), dtype=bool)
     for _ in range(REDRAWS):
         again = _repeats(users, games)
         games[again] = _drawn(random, cumulative, groups[again])
-    forgotten = np.flatnonzero((users[1:] == users[:-1]) & (random.random(len(users) - 1) < REPEATED))
-    games[forgotten + 1] = games[forgotten]
-    return games
+    kept[_repeats(users, games)] = False  # of users who have most of a small catalogue
+    forgotten = np.flatnonzero(kept[:-1] & (users[1:] == users[:-1]) & (random.random(len(users) - 1) < REPEATED))
+    games[forgotten + 1], kept[forgotten + 1] = games[forgotten], True
+    return games, kept
 
 
 def _repeats(users: Ints, games: Ints) -> Ints:

@@ -37,7 +37,7 @@ def copy():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, folder / name)
         (folder / ".venv").symlink_to(ROOT / ".venv")
-        write_synthetic(folder / "my-shop", Size(4_000, 1_500, 60), seed=1)
+        write_synthetic(folder / "my-shop", Size(4_000, 1_250, 60), seed=1)
         yield folder
         subprocess.run(["make", "stop"], cwd=folder, check=True)
 

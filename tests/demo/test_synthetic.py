@@ -91,11 +91,12 @@ def test_lengths_have_the_mean_that_is_asked_for(mean):
     assert shares @ np.arange(1, len(shares) + 1) == pytest.approx(mean)
 
 
-def test_a_user_reviews_a_game_once_but_for_a_few_repeats():
-    (batch,) = drawn(SIZE)
+@pytest.mark.parametrize("size", [SIZE, Size(reviews=4_000, users=1_250, games=60)])
+def test_a_user_reviews_a_game_once_but_for_a_few_repeats(size):
+    (batch,) = drawn(size)
     known = batch.users != NONE
     users, games = batch.users[known], batch.games[known]
-    n_users, n_pairs = len(np.unique(users)), len(np.unique(users * SIZE.games + games))
+    n_users, n_pairs = len(np.unique(users)), len(np.unique(users * size.games + games))
     assert (len(users) - n_pairs) / (len(users) - n_users) == pytest.approx(REPEATED, rel=0.3)
 
 
