@@ -10,7 +10,8 @@ import pytest
 
 from components.shared.errors import UserError
 from components.shared.model_store import champion
-from demo.synthetic import write_synthetic
+from demo.raw_files import write_synthetic
+from demo.synthetic import Size
 from pipelines.local import RunLog, run_locally
 from tests.pipelines.api_server import serving
 from tests.pipelines.golden_copies import GOLDEN
@@ -91,7 +92,7 @@ def test_training_on_too_little_gets_one_sentence(tmp_path, database):
 def test_a_model_that_does_not_beat_the_champion_leaves_it_in_place_and_the_run_succeeds(
     tmp_path, database, connection
 ):
-    write_synthetic(tmp_path / "raw", reviews=4_000, games=60, seed=1)
+    write_synthetic(tmp_path / "raw", Size(reviews=4_000, users=1_700, games=60), seed=1)
     assert submit(tmp_path, "ingestion", raw=str(tmp_path / "raw")).returncode == 0
     assert submit(tmp_path, "training").returncode == 0
     first = champion(str(tmp_path / "local" / "store"))
