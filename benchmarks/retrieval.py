@@ -29,12 +29,12 @@ from components.shared.histories import Histories
 from components.shared.interactions import Floats, Ints
 
 GAMES, DIMENSIONS, LINKS, K = 100_000, 64, 100, 100
-USERS, CHECKED_USERS = 4_096, 256
+USERS, CHECKED_USERS = 2_048, 256
 BATCH = 1_024
 REPEATS = 5
 MUST, MUST_DIFFERENCE = 2.0, 1e-4
 TASTES, NOISE = 300, 0.8
-APPROXIMATE_SIZES, APPROXIMATE_K = (500_000, 1_000_000), 50
+APPROXIMATE_K = 50
 WEIGHTS = HistoryWeights(disliked=-0.5, hours=0.2, recency=0.5)
 
 Row = dict[str, object]
@@ -42,14 +42,18 @@ Row = dict[str, object]
 
 @dataclass(frozen=True)
 class Shop:
-    """How large a catalogue is, whether some games are far more popular than others, and whether games have tastes."""
+    """How large a catalogue is, the model's scale, whether some games are far more popular, and whether games are alike.
+
+    A scale of 2 beside skewed popularity is what training chooses on sparse reviews, 8 on dense ones.
+    """
 
     games: int
+    scale: float
     skewed: bool
     tastes: bool = False
 
     def __str__(self) -> str:
-        return f"{self.games:,} games, {'skewed' if self.skewed else 'even'} popularity"
+        return f"{self.games:,} games, scale {self.scale:g}, {'skewed' if self.skewed else 'even'} popularity"
 
     def catalogue(self) -> Catalogue:
         """Random vectors with links."""
@@ -65,7 +69,7 @@ class Shop:
         popularity = 1e6 / random.permutation(np.arange(1.0, n + 1)) if self.skewed else np.ones(n)
         offsets = np.log((popularity + 1) / (popularity + 1).sum()).astype(np.float32)
         links = Links(np.arange(n + 1, dtype=np.int64) * LINKS, linked.ravel(), weights)
-        return Catalogue(vectors[0], normalised(vectors[1]), links, offsets, 8.0, WEIGHTS)
+        return Catalogue(vectors[0], normalised(vectors[1]), links, offsets, self.scale, WEIGHTS)
 
     def histories(self, users: int) -> Histories:
         """Five games a user on average, some with many more; one of ten is not recommended."""
@@ -126,7 +130,8 @@ def _plain(shop: Shop) -> tuple[Floats, Floats]:
 
 OURS = "ours"
 PEERS = {"TFRS BruteForce": brute_force, "FAISS flat": faiss_flat, "implicit": implicit_topk}
-CONDITIONS = [Shop(GAMES, skewed=False), Shop(GAMES, skewed=True)]
+LARGE = [Shop(n_games, 8, skewed=False, tastes=True) for n_games in (250_000, 500_000, 1_000_000)]
+CONDITIONS = [Shop(GAMES, 8, skewed=False), Shop(GAMES, 2, skewed=True)]
 
 
 def _serve(engine: Callable[[Shop], Answer], shop: Shop, channel: Connection) -> None:
@@ -186,7 +191,7 @@ def approximate(shop: Shop) -> list[Row]:
     making = time.perf_counter() - started
     found = quick.recommend(history, APPROXIMATE_K)[0]
     seconds: dict[str, list[float]] = {"exact": [], "approximate": []}
-    for _ in range(REPEATS):
+    for _ in range(2):
         for name, each in (("exact", catalogue), ("approximate", quick)):
             started = time.perf_counter()
             each.recommend(history, APPROXIMATE_K)
@@ -222,9 +227,8 @@ def rows() -> list[Row]:
             what = f"top {K} of {shop}, users/s"
             found.append(row(what, round(own), round(speed[peer]), peer, round(ratio, 2), MUST, ratio >= MUST))
         found += exactness(shop)
-    for size in APPROXIMATE_SIZES:
-        for skewed in (False, True):
-            found += approximate(Shop(size, skewed, tastes=True))
+    for shop in LARGE:
+        found += approximate(shop)
     return found
 
 

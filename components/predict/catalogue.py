@@ -136,16 +136,20 @@ class Catalogue:
         highest = np.full(positions.shape, -np.inf, dtype=np.float32)
         because = np.full(positions.shape, -1, dtype=np.int32)
         for turn in range(counts.max(initial=0)):
-            users = longest_first[: np.count_nonzero(counts > turn)]
+            n = np.count_nonzero(counts > turn)
+            users = longest_first[:n]
             places = firsts[users] + turn
             mine = reasons[places]
+            games = history.games[mine]
             # Not a product of matrices: BLAS may round equal rows differently, and then not the earliest is named.
-            terms = np.einsum("nd,nkd->nk", self.history[history.games[mine]], candidates[: len(users)])
-            terms = factors[users, None] * terms + linked[places]
+            terms = np.einsum("nd,nkd->nk", self.history[games], candidates[:n])
+            terms *= factors[users, None]
+            terms += linked[places]
             terms *= weights[mine, None]
-            better = terms > highest[users]
-            highest[users] = np.where(better, terms, highest[users])
-            because[users] = np.where(better, history.games[mine, None], because[users])
+            better = terms > highest[:n]
+            np.copyto(highest[:n], terms, where=better)
+            np.copyto(because[:n], games[:, None], where=better)
+        because[longest_first] = because.copy()
         return np.where(positions >= 0, because, np.int32(-1))
 
 

@@ -102,29 +102,32 @@ class ExactIndex:
 
     def search(self, queries: Floats, linked: Entries, excluded: Entries, k: int) -> tuple[Ints, Floats]:
         """See `Index.search`."""
+        if not len(self.positions):
+            return np.full((len(queries), k), -1, np.int32), np.full((len(queries), k), -np.inf, np.float32)
         width = min(max(TILE // len(queries) // CHUNK, 1) * CHUNK, WIDEST)
-        bounds = np.maximum.reduceat(self.bounds, np.arange(0, len(self.bounds), width // CHUNK))
-        links, gaps = self._by_tile(linked, width, len(bounds)), self._by_tile(excluded, width, len(bounds))
+        # A wide first tile gives thresholds that little reaches.
+        starts = np.concatenate([[0], np.arange(min(8 * width, WIDEST), len(self.positions), width)])
+        bounds = np.maximum.reduceat(self.bounds, starts // CHUNK)
+        links, gaps = self._by_tile(linked, starts), self._by_tile(excluded, starts)
         queries = np.column_stack([queries, np.ones(len(queries), dtype=np.float32)])
+        widest = int(np.diff(starts, append=len(self.positions)).max())
         best = Best(len(queries), k, width)
-        scratch = np.empty(len(queries) * width, dtype=np.float32)
-        for tile, bound in enumerate(bounds):
-            games = slice(tile * width, min((tile + 1) * width, len(self.positions)))
-            rows, columns, weights = links.of(tile)
-            raised = np.bincount(rows, np.maximum(weights, 0), len(queries))
+        scratch = np.empty(len(queries) * widest, dtype=np.float32)
+        for tile, (bound, start) in enumerate(zip(bounds, starts, strict=True)):
+            positions = self.positions[start : starts[tile + 1] if tile + 1 < len(starts) else None]
+            raised = np.bincount(links.of(tile)[0], np.maximum(links.of(tile)[2], 0), len(queries))
             users = np.flatnonzero(bound + raised * (1 + ROUNDING) >= best.thresholds)
             if not len(users):
                 continue
-            scores = scratch[: len(users) * (games.stop - games.start)].reshape(len(users), -1)
-            np.matmul(queries[users], self.candidates[games].T, scores)
-            row_of = np.full(len(queries), -1)
-            row_of[users] = np.arange(len(users))
-            here = row_of[rows] >= 0
-            np.add.at(scores.reshape(-1), row_of[rows[here]] * scores.shape[1] + columns[here], weights[here])
-            rows, columns, _ = gaps.of(tile)
-            here = row_of[rows] >= 0
-            scores[row_of[rows[here]], columns[here]] = -np.inf
-            best.add(users, scores, self.positions[games])
+            scores = scratch[: len(users) * len(positions)].reshape(len(users), -1)
+            everyone = len(users) == len(queries)
+            candidates = self.candidates[start : start + len(positions)]
+            np.matmul(queries if everyone else queries[users], candidates.T, scores)
+            rows, columns, weights = links.of(tile, None if everyone else users)
+            np.add.at(scores.reshape(-1), rows * len(positions) + columns, weights)
+            rows, columns, _ = gaps.of(tile, None if everyone else users)
+            scores[rows, columns] = -np.inf
+            best.add(users, scores, positions)
         return best.best()
 
     def reach(self, scores: Floats) -> float:
@@ -132,11 +135,14 @@ class ExactIndex:
         sizes = np.diff(np.arange(0, len(self.positions), CHUNK), append=len(self.positions))
         return float(((self.bounds >= scores[:, None]) @ sizes).mean())
 
-    def _by_tile(self, entries: Entries, width: int, tiles: int) -> _ByTile:
-        tile, columns = np.divmod(self.places[entries.games], width)  # -1 where a game may not be found
-        order = np.argsort(tile.astype(np.min_scalar_type(-tiles)), kind="stable")
-        ends = np.cumsum(np.bincount(tile + 1, minlength=tiles + 1))
-        return _ByTile(entries.rows[order], columns[order], entries.weights[order], ends)
+    def _by_tile(self, entries: Entries, starts: Longs) -> _ByTile:
+        places = self.places[entries.games]
+        tile = np.searchsorted(starts, places, side="right") - 1  # -1 where a game may not be found
+        order = np.argsort(tile.astype(np.min_scalar_type(-len(starts) - 1)), kind="stable")
+        ends = np.cumsum(np.bincount(tile + 1, minlength=len(starts) + 1))
+        tile, places = tile[order], places[order]
+        columns = places - starts[tile]
+        return _ByTile(entries.rows[order], columns, entries.weights[order], ends)
 
 
 @dataclass(frozen=True)
@@ -144,14 +150,19 @@ class _ByTile:
     """Entries in the order of the tiles, tile t's from `ends[t]` to `ends[t + 1]`; columns are those of the tile."""
 
     rows: Longs
-    columns: Ints
+    columns: Longs
     weights: Floats
     ends: Longs
 
-    def of(self, tile: int) -> tuple[Longs, Ints, Floats]:
-        """The rows, columns and weights of a tile."""
+    def of(self, tile: int, users: Longs | None = None) -> tuple[Longs, Longs, Floats]:
+        """The rows, columns and weights of a tile; of some users, ascending, where they are given, by their places."""
         mine = slice(self.ends[tile], self.ends[tile + 1])
-        return self.rows[mine], self.columns[mine], self.weights[mine]
+        rows, columns, weights = self.rows[mine], self.columns[mine], self.weights[mine]
+        if users is None:
+            return rows, columns, weights
+        places = np.minimum(np.searchsorted(users, rows), len(users) - 1)
+        here = users[places] == rows
+        return places[here], columns[here], weights[here]
 
 
 class Best:
@@ -162,8 +173,8 @@ class Best:
 
     def __init__(self, users: int, k: int, width: int) -> None:
         """`width` is how many games of a user are added at a time, at most."""
-        self._k = k
-        self._pool = np.full((users, 4 * k + width), NOTHING, dtype=np.int64)
+        self._k, self._width = k, width
+        self._pool = np.empty((users, 4 * k + width), dtype=np.int64)
         self._filled = np.zeros(users, dtype=np.int64)
         self._reaching = np.empty(users * width, dtype=bool)
         self.thresholds = np.full(users, LOWEST, dtype=np.float32)
@@ -175,10 +186,14 @@ class Best:
         if self._k <= n_games and not self._filled.any():
             thresholds = np.maximum(np.partition(scores, n_games - self._k, axis=1)[:, n_games - self._k], LOWEST)
             self.thresholds[users] = thresholds
-        reaching = self._reaching[: scores.size].reshape(scores.shape)
-        np.greater_equal(scores, thresholds[:, None], out=reaching)
-        rows, columns = np.divmod(np.flatnonzero(reaching), n_games)
-        self.insert(users[rows], scores[rows, columns], positions[columns])
+        for start in range(0, n_games, self._width):
+            part = scores[:, start : start + self._width]
+            reaching = self._reaching[: part.size].reshape(part.shape)
+            np.greater_equal(part, thresholds[:, None], out=reaching)
+            cells = np.flatnonzero(reaching)
+            rows = cells // part.shape[1]
+            columns = cells - rows * part.shape[1]
+            self.insert(users[rows], part[rows, columns], positions[start + columns])
 
     def insert(self, rows: Longs, scores: Floats, positions: Ints) -> None:
         """Add single games of users, ordered by user, which are not among those that were added before."""
@@ -186,7 +201,7 @@ class Best:
         slots = np.arange(len(rows)) + (self._filled + counts - np.cumsum(counts))[rows]
         self._pool[rows, slots] = _keys(scores, positions)
         self._filled += counts
-        if self._filled.max() > 4 * self._k or self._filled.mean() > 2 * self._k:
+        if self._filled.max() > 4 * self._k or self._filled.sum() > 2 * self._k * len(self._filled):
             self._drop()
 
     def best(self) -> tuple[Ints, Floats]:
@@ -197,16 +212,14 @@ class Best:
         return np.where(found, _positions(keys), np.int32(-1)), np.where(found, _scores(keys), np.float32(-np.inf))
 
     def _drop(self) -> None:
-        widest = int(self._filled.max(initial=0))
-        if widest <= self._k:
-            return
+        k, widest = self._k, max(self._k, int(self._filled.max(initial=0)))
         pool = self._pool[:, :widest]
-        pool.partition(widest - self._k, axis=1)
-        pool[:, : self._k] = pool[:, -self._k :].copy()
-        pool[:, self._k :] = NOTHING
-        self._filled = np.minimum(self._filled, self._k)
-        full = self._filled == self._k
-        self.thresholds[full] = _scores(pool[full, : self._k].min(axis=1))
+        np.copyto(pool, NOTHING, where=np.arange(widest) >= self._filled[:, None])
+        pool.partition(widest - k, axis=1)
+        pool[:, :k] = pool[:, widest - k :]
+        self._filled = np.minimum(self._filled, k)
+        full = self._filled == k
+        self.thresholds[full] = _scores(pool[full, :k].min(axis=1))
 
 
 def _keys(scores: Floats, positions: Ints) -> Longs:
