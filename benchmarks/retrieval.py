@@ -42,7 +42,7 @@ Row = dict[str, object]
 
 @dataclass(frozen=True)
 class Shop:
-    """How large a catalogue is, the model's scale, whether some games are far more popular, and whether games are alike.
+    """A catalogue's size, the model's scale, whether some games are far more popular, and whether some are alike.
 
     A scale of 2 beside skewed popularity is what training chooses on sparse reviews, 8 on dense ones.
     """

@@ -1,0 +1,48 @@
+"""The benchmark of retrieval, on catalogues that are small enough for a test."""
+
+import numpy as np
+import pytest
+
+from benchmarks.retrieval import (
+    OURS,
+    K,
+    Shop,
+    approximate,
+    brute_force,
+    exactness,
+    faiss_flat,
+    implicit_topk,
+    ours,
+    users_a_second,
+)
+from components.predict import approximate as module
+from components.predict.ranking import top_k
+
+SMALL = Shop(1_000, 8, skewed=True)
+
+
+def test_ours_is_found_to_be_exact() -> None:
+    rows = exactness(SMALL)
+    assert [row["met"] for row in rows] == [True, True]
+    assert all(row["what"].startswith("top 100 of 1,000 games, scale 8, skewed popularity, ") for row in rows)
+
+
+def test_the_peers_find_the_largest_products() -> None:
+    catalogue, history = SMALL.catalogue(), SMALL.histories(2_048)
+    expected, _ = top_k(catalogue.queries(history) @ catalogue.candidates.T, K)
+    for peer in (brute_force, faiss_flat, implicit_topk):
+        assert np.mean(peer(SMALL)() == expected) > 0.99  # but for what differs in the last digit
+
+
+def test_engines_take_turns_in_processes_of_their_own() -> None:
+    speed = users_a_second({OURS: (ours, SMALL), "FAISS flat": (faiss_flat, SMALL)})
+    assert list(speed) == [OURS, "FAISS flat"]
+    assert all(users > 0 for users in speed.values())
+
+
+def test_approximate_retrieval_is_measured_beside_exact_retrieval(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "POPULAR", 200)
+    speed, recall = approximate(Shop(2_000, 8, skewed=False, tastes=True))
+    assert speed["peer_name"] == recall["peer_name"] == "ours, exact"
+    assert 0 < recall["ours"] <= 1
+    assert recall["met"] == (recall["ours"] >= 0.98)
