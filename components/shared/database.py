@@ -68,8 +68,12 @@ def connect(reference: str, *, application: str = "steam-recsys") -> Iterator[Co
     except psycopg2.errors.InsufficientPrivilege as error:
         message = error.diag.message_primary
         raise UserError(f"The role in {reference.partition(':')[2]} may not do this ({message}): grant it.") from None
-    except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
-        reason = re.sub(r"\s+", " ", str(error)).strip()
+    except psycopg2.Error as error:
+        # To the driver, a connection that drops in the midst of a COPY is neither, and has no words.
+        wordless = "no message from the libpq" in str(error)
+        if not isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) and not wordless:
+            raise
+        reason = "the connection was lost" if wordless else re.sub(r"\s+", " ", str(error)).strip()
         raise UserError(
             f"The database in {reference.partition(':')[2]} gave up ({reason}): see its log, then run again."
         ) from None

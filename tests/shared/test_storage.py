@@ -1,16 +1,17 @@
 """Folders on disk and in a bucket keep the same promises."""
 
-import http.server
-import threading
-from collections import Counter
-from collections.abc import Iterator
+import io
+import resource
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from components.shared.errors import UserError
 from components.shared.storage import Folder, open_folder
+from tests.shared.bucket_proxy import CUT, BucketProxy
 
 
 @pytest.fixture
@@ -41,6 +42,34 @@ def test_a_removed_folder_takes_what_is_in_it_and_nothing_else(folder: Folder) -
     assert folder.names("") == ["runs-2/d"]
     folder.remove("")
     assert folder.names("") == []
+
+
+def test_a_removed_file_takes_nothing_else_along(folder: Folder) -> None:
+    for name in ("runs/a", "runs/ab", "runs/b"):
+        folder.write(name, b"x")
+    folder.remove("runs/a")
+    folder.remove("runs/a")
+    assert folder.names("") == ["runs/ab", "runs/b"]
+
+
+def test_a_list_says_how_large_files_are_and_when_they_were_written(folder: Folder) -> None:
+    before = datetime.now(UTC) - timedelta(seconds=1)
+    folder.write("runs/a", b"1234")
+    folder.write("runs/b", b"")
+    listed = folder.listed("runs")
+    assert {name: file.bytes for name, file in listed.items()} == {"runs/a": 4, "runs/b": 0}
+    assert all(before < file.written_at <= datetime.now(UTC) for file in listed.values())
+
+
+def test_a_file_of_a_bucket_is_read_in_places_and_no_more_of_it(proxy: BucketProxy, bucket_store: str) -> None:
+    folder = open_folder(bucket_store)
+    folder.write("file", b"0123456789")
+    proxy.asked.clear()
+    source = folder.source("file", 10)
+    assert isinstance(source, io.RawIOBase)
+    assert (source.seek(-4, io.SEEK_END), source.read(2), source.read(5), source.read(5)) == (6, b"67", b"89", b"")
+    assert (source.seek(1), source.seek(1, io.SEEK_CUR), source.tell(), source.read()) == (1, 2, 2, b"23456789")
+    assert proxy.asked == {"GET": 3}
 
 
 def test_a_file_and_a_folder_can_be_fetched_to_this_machine(folder: Folder, tmp_path: Path) -> None:
@@ -83,6 +112,19 @@ def test_a_write_that_dies_leaves_what_was_there(tmp_path: Path) -> None:
     assert folder.read("file") == b"old"
 
 
+def test_a_full_disk_gets_one_sentence_and_what_was_there_stays(tmp_path: Path) -> None:
+    folder = open_folder(tmp_path / "store")
+    folder.write("file", b"old")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(UserError, match=f"There is no room left for {tmp_path}/store: make some, then run again"):
+            folder.write("file", bytes(1001))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (folder.names(""), folder.read("file")) == (["file"], b"old")
+
+
 @pytest.mark.parametrize("uri", ["s3://bucket/store", "http://host/store"])
 def test_another_kind_of_uri_is_refused(uri: str) -> None:
     with pytest.raises(UserError, match=f"{uri} is neither a path nor a gs:// URI"):
@@ -94,51 +136,89 @@ def test_a_bucket_that_does_not_exist_gets_one_sentence(gcs: str) -> None:
         open_folder("gs://no-such-bucket/store").write("a", b"")
 
 
-class Flaky(http.server.BaseHTTPRequestHandler):
-    """A storage server that answers each kind of request twice with an error that passes, or always with another."""
-
-    answers: list[int]
-    asked: Counter[str]
-
-    def answer(self) -> None:
-        length = int(self.headers.get("Content-Length") or 0)
-        self.rfile.read(length)
-        self.asked[self.command] += 1
-        status = self.answers[min(self.asked[self.command] - 1, len(self.answers) - 1)]
-        body = b'{"name": "a", "generation": "1"}' if status == 200 else b'{"error": {"message": "no"}}'
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    do_GET = do_POST = answer
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
 @pytest.fixture
-def flaky(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Flaky]]:
-    handler = type("Handler", (Flaky,), {"answers": [200], "asked": Counter()})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server.server_port}")
-    yield handler
-    server.shutdown()
-    server.server_close()
+def proxy(bucket_store: str, gcs: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[BucketProxy]:
+    """What stands between the client and the bucket's server."""
+    with BucketProxy(gcs) as proxy:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
+        monkeypatch.setattr("time.sleep", lambda seconds: None)
+        yield proxy
 
 
-@pytest.mark.parametrize("status", [429, 503])
-def test_an_error_that_passes_is_tried_again(flaky: type[Flaky], status: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
-    flaky.answers = [status, status, 200]
-    open_folder("gs://bucket/store").write("a", b"content")
-    assert flaky.asked["POST"] == 3
+USES: dict[str, Callable[[Folder, Path], object]] = {
+    "read": lambda folder, local: folder.read("file") == b"content",
+    "write": lambda folder, local: folder.write("other", b"x"),
+    "swap": lambda folder, local: folder.swap("file", b"new", b"content"),
+    "put": lambda folder, local: folder.put(local, "other"),
+    "list": lambda folder, local: folder.listed("") and folder.names("") == ["file"],
+    "fetch": lambda folder, local: _fetched(folder) == b"content",
+    "source": lambda folder, local: _in_places(folder) == b"tent",
+    "remove": lambda folder, local: folder.remove("file"),
+}
 
 
-def test_a_refusal_gets_one_sentence_and_is_not_tried_again(flaky: type[Flaky]) -> None:
-    flaky.answers = [403]
-    with pytest.raises(UserError, match="gs://bucket/store may not be used by this account: grant it Storage"):
-        open_folder("gs://bucket/store").write("a", b"content")
-    assert flaky.asked["POST"] == 1
+def _fetched(folder: Folder) -> bytes:
+    with folder.fetched("file") as path:
+        return path.read_bytes()
+
+
+def _in_places(folder: Folder) -> bytes:
+    source = folder.source("file", 7)
+    assert isinstance(source, io.RawIOBase)
+    source.seek(3)
+    return source.read(100)
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES.keys())
+@pytest.mark.parametrize("status", [429, 503, CUT])
+def test_an_error_that_passes_is_tried_again(
+    proxy: BucketProxy, bucket_store: str, tmp_path: Path, use: Callable[[Folder, Path], object], status: int
+) -> None:
+    folder = open_folder(bucket_store)
+    folder.write("file", b"content")
+    (tmp_path / "local").write_bytes(b"x")
+    failures = 2
+    proxy.asked.clear()
+    proxy.fail = lambda request: status if request.number <= failures else None
+    assert use(folder, tmp_path / "local") is not False
+    assert max(proxy.asked.values()) > failures
+
+
+def test_a_swap_whose_answer_is_lost_has_been_made_once(proxy: BucketProxy, bucket_store: str) -> None:
+    folder = open_folder(bucket_store)
+    folder.write("pointer", b"a")
+    proxy.asked.clear()
+    proxy.lose = lambda request: request.method == "POST" and request.number == 1
+    assert folder.swap("pointer", b"b", expected=b"a")
+    assert proxy.asked["POST"] == 2
+    assert folder.read("pointer") == b"b"
+    assert not folder.swap("pointer", b"c", expected=b"a")
+
+
+@pytest.mark.parametrize("failure", [CUT, 503])
+def test_a_large_upload_that_is_cut_in_the_middle_arrives_whole(
+    proxy: BucketProxy, bucket_store: str, tmp_path: Path, failure: int
+) -> None:
+    content = bytes(range(256)) * (12 << 12)  # more than goes up in one request
+    (tmp_path / "weights").write_bytes(content)
+    folder = open_folder(bucket_store)
+    proxy.fail = lambda request: failure if request.method == "PUT" and request.number == 1 else None
+    folder.put(tmp_path / "weights", "weights")
+    assert proxy.asked["PUT"] > 1  # the upload was resumable
+    assert folder.read("weights") == content
+
+
+def test_a_refusal_gets_one_sentence_and_is_not_tried_again(proxy: BucketProxy, bucket_store: str) -> None:
+    proxy.fail = lambda request: 403
+    with pytest.raises(UserError, match=f"{bucket_store} may not be used by this account: grant it Storage"):
+        open_folder(bucket_store).write("a", b"content")
+    assert proxy.asked["POST"] == 1
+
+
+def test_a_bucket_that_does_not_answer_gets_one_sentence(
+    proxy: BucketProxy, bucket_store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("components.shared.bucket.RETRY_SECONDS", 0.1)
+    proxy.fail = lambda request: 503
+    with pytest.raises(UserError, match=f"{bucket_store} cannot be reached .*: try again later"):
+        open_folder(bucket_store).write("a", b"content")
