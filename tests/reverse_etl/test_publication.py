@@ -65,9 +65,9 @@ def test_a_publication_stands_in_the_database_as_the_shards_had_it(
     with shop.cursor() as cursor:
         cursor.execute("SELECT * FROM recsys.recommendations ORDER BY user_id")
         assert cursor.fetchall() == [
-            (users[0], games, exact, [None, games[0]], "v1"),
-            (users[1], games[:1], [-3.4e38], [games[1]], "v1"),
-            (users[2], games, [3.0, 2.0], [None, None], "v1"),
+            (users[0], games, exact, [None, games[0]], "v1", "m"),
+            (users[1], games[:1], [-3.4e38], [games[1]], "v1", "m"),
+            (users[2], games, [3.0, 2.0], [None, None], "v1", "m"),
         ]
         cursor.execute("SELECT genre, rank, game_id, score, version FROM recsys.popular_games ORDER BY rank")
         assert cursor.fetchall() == [("", 1, games[0], 99.0, "v1"), ("", 2, games[1], 98.0, "v1")]

@@ -62,6 +62,18 @@ def player(shop: Connection, database: str, tmp_path: Path) -> int:
     return user
 
 
+def test_a_game_that_is_delisted_after_the_publication_is_shown_no_more(shop: Connection, player: int) -> None:
+    with shop.cursor() as cursor:
+        cursor.execute(
+            "UPDATE steam.games SET delisted_on = current_date + CASE name WHEN 'Ants' THEN 0 ELSE 1 END "
+            "WHERE name IN ('Ants', 'Bees')"
+        )
+    shop.commit()
+    shown = names(shop, player)
+    assert "Ants" not in shown
+    assert "Bees" in shown
+
+
 def test_a_users_own_games_come_first_with_their_reasons_then_popular_ones(shop: Connection, player: int) -> None:
     rows = ask(shop, player)
     assert [(rank, game, reason) for rank, _, game, _, reason in rows] == [

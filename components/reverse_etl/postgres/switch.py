@@ -37,7 +37,8 @@ SET current = true, last_switch = switch, first_switch = coalesce(first_switch, 
     made_current_at = clock_timestamp(), published_at = coalesce(published_at, clock_timestamp())
 FROM this WHERE version = {version};
 CREATE OR REPLACE VIEW recsys.recommendations AS
-    SELECT user_id, game_ids, scores, because, {version}::text AS version FROM {recommendations};
+    SELECT user_id, game_ids, scores, because, {version}::text AS version, {model_version}::text AS model_version
+    FROM {recommendations};
 CREATE OR REPLACE VIEW recsys.popular_games AS
     SELECT genre, rank, game_id, score, {version}::text AS version FROM {popular};
 """
@@ -128,9 +129,15 @@ def _repointed(connection: Connection, choose: Callable[[Cursor], str]) -> str:
 
 def _repoint(cursor: Cursor, version: str) -> None:
     tables = Tables(version)
+    cursor.execute("SELECT model_version FROM recsys.publications WHERE version = %s", [version])
+    row = cursor.fetchone()
+    assert row is not None  # a version is registered before it is filled
     cursor.execute(
         sql.SQL(_REPOINT).format(
-            version=sql.Literal(version), recommendations=tables.recommendations, popular=tables.popular
+            version=sql.Literal(version),
+            model_version=sql.Literal(row[0]),
+            recommendations=tables.recommendations,
+            popular=tables.popular,
         )
     )
 

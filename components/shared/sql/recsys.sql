@@ -55,7 +55,7 @@ COMMENT ON COLUMN recsys.pipeline_runs.stages IS
 -- Empty until the first publication, which repoints both views in one transaction, as every later one does.
 CREATE VIEW recsys.recommendations AS
     SELECT NULL::bigint AS user_id, NULL::integer[] AS game_ids, NULL::real[] AS scores, NULL::integer[] AS because,
-           NULL::text AS version
+           NULL::text AS version, NULL::text AS model_version
     WHERE false;
 CREATE VIEW recsys.popular_games AS
     SELECT NULL::text AS genre, NULL::integer AS rank, NULL::integer AS game_id, NULL::real AS score,
@@ -70,6 +70,7 @@ COMMENT ON COLUMN recsys.recommendations.scores IS
 COMMENT ON COLUMN recsys.recommendations.because IS
     'For each of game_ids, the game of the user''s history that weighed most; null where there is no history.';
 COMMENT ON COLUMN recsys.recommendations.version IS 'The publication, the same in every row.';
+COMMENT ON COLUMN recsys.recommendations.model_version IS 'The model that made it, the same in every row.';
 COMMENT ON VIEW recsys.popular_games IS
     'The current lists of popular games, overall and by genre: for visitors, and where filters leave too few. Empty at first.';
 COMMENT ON COLUMN recsys.popular_games.genre IS 'A genre, or the empty string: the overall list.';
@@ -144,7 +145,7 @@ BEGIN
                row_number() OVER (ORDER BY c.personal DESC, c.position) AS relevance,
                bool_or(c.personal) OVER () AS any_personal
         FROM candidates AS c
-        JOIN steam.games AS g ON g.game_id = c.game_id
+        JOIN steam.games AS g ON g.game_id = c.game_id AND coalesce(g.delisted_on > current_date, true)
         -- OFFSET 0 keeps each of these a lookup a candidate: joined, they would read all games of a genre, or all
         -- reviews of a user who has written thousands.
         WHERE NOT EXISTS (
@@ -208,7 +209,7 @@ rank: from 1. score: the model's, or recent popularity where the reason is popul
 reason: "because you played <game>", "popular now" or "popular in <genre>". Names come as they are in steam.games and
     steam.genres: escape them for where they are shown.
 
-Games that the user has reviewed are left out. Where the filters leave fewer than p_limit of the user's own games,
+Games that the user has reviewed are left out, and games that are no longer sold. Where the filters leave fewer than p_limit of the user's own games,
 popular ones make up the number: those of p_genre where there is a list for it, else those of the overall list that
 pass. Fewer than p_limit rows mean that nothing else passes; none at all before the first publication.
 Raises invalid_parameter_value (22023) for another p_rank_by and for a p_limit below 1.$comment$;
