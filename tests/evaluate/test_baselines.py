@@ -5,7 +5,7 @@ import pytest
 
 from components.evaluate.baselines import Baseline, tuned_baselines
 from components.evaluate.ease import MAX_GAMES
-from components.evaluate.linear_baselines import linear_baselines
+from components.evaluate.linear_baselines import linear_baselines, sampled
 from components.evaluate.protocols import Split, by_time
 from components.shared.histories import Histories
 from components.shared.interactions import Interactions
@@ -90,3 +90,16 @@ def test_settings_are_the_first_ones_where_nothing_can_be_asked(interactions: In
     nothing = Split(interactions, interactions.where(np.zeros(len(interactions), bool)), 107)
     settings = {baseline.name: baseline.settings for baseline in tuned_baselines(interactions, 107, nothing, CATALOGUE)}
     assert settings["EASE"] == "λ = 300"
+
+
+def test_of_many_users_some_are_drawn_and_always_the_same(interactions: Interactions) -> None:
+    histories = Histories.of(interactions, CATALOGUE)
+    drawn = sampled(histories, 50)
+    assert len(set(drawn.users)) == 50
+    assert (np.diff(drawn.users) > 0).all()
+    assert drawn.users.max() > 100
+    for user, start, stop in zip(drawn.users, drawn.offsets, drawn.offsets[1:], strict=False):
+        row = int(np.searchsorted(histories.users, user))
+        assert drawn.games[start:stop].tolist() == histories.games[slice(*histories.offsets[row : row + 2])].tolist()
+    assert (sampled(histories, 50).users == drawn.users).all()
+    assert sampled(histories, USERS) is histories
