@@ -109,7 +109,7 @@ def test_prediction_is_measured_step_by_step() -> None:
 
 @pytest.mark.slow
 def test_the_loop_is_measured_from_raw_files_to_published_recommendations() -> None:
-    measured = loop.run_loop(Size(reviews=4_000, users=1_500, games=60))
+    measured = loop.run_loop(Size(reviews=4_000, users=1_500, games=200))
     assert measured.reviews == pytest.approx(4_000, rel=0.05)
     assert {"ingest", "extract", "train", "evaluate", "plan", "predict", "reverse_etl"} <= set(measured.stages)
     assert sum(measured.stages.values()) < measured.seconds

@@ -85,7 +85,7 @@ def test_a_graph_names_tasks_in_order_with_what_they_wait_for():
         "    Extract a snapshot",
         "    Validate it (after Extract a snapshot)",
         "    Plan the shards (after Extract a snapshot, Validate it)",
-        "    Shards (after Extract a snapshot, Plan the shards; for each of a list)",
+        "    Shards (after Plan the shards; for each of a list)",
         "      Predict a shard",
         "    Publish (after Shards, Plan the shards)",
         "  Record the outcome (after Recommend and publish; whatever happens)",
