@@ -44,7 +44,7 @@ class History:
 
     def base(self, origin: Origin) -> Manifest | None:
         """The newest snapshot, if an extraction of this origin can build on it (see `can_build_on`)."""
-        names = self.folder.names(MANIFESTS)
+        names = [name for name in self.folder.names(MANIFESTS) if is_whole(name)]
         content = self.folder.read(names[-1]) if names else None
         if content is None:
             return None
@@ -59,9 +59,11 @@ class History:
 
     def forget(self) -> int:
         """Remove manifests and parts that are of no use any more; how many parts."""
-        manifests = self.folder.listed(MANIFESTS)
+        listed = self.folder.listed(MANIFESTS)
+        manifests = {name: stored for name, stored in listed.items() if is_whole(name)}
         old = superseded(manifests, datetime.now(UTC))
         parts = self.folder.listed(PARTS)  # before the manifests are read: a part that comes later is not looked at
+        parts |= {name: stored for name, stored in listed.items() if not is_whole(name)}
         contents = [self.folder.read(name) for name in manifests if name not in old]
         needed = {
             f"{PARTS}/{file.path}"
@@ -73,9 +75,16 @@ class History:
         for name in old:
             self.folder.remove(name)
         unneeded = unreferenced(parts, needed, datetime.now(UTC))
+        there = self.folder.listed("") if unneeded else {}
+        unneeded = [name for name in unneeded if there.get(name) == parts[name]]  # not those just written once more
         for name in unneeded:
             self.folder.remove(name)
         return len(unneeded)
+
+
+def is_whole(name: str) -> bool:
+    """Whether a file is not what a writer that was killed, or still writes, has under a temporary name."""
+    return not Path(name).name.startswith(".")
 
 
 def can_build_on(base: Manifest, origin: Origin) -> bool:

@@ -20,6 +20,9 @@ from components.shared.snapshot import File, Manifest, Origin
 CONNECTIONS = 4
 PROGRESS_ROWS = 1_000_000
 
+READ_FIRST_TO_LAST = ["users", *(table for table in TABLES if table != "users")]
+"""The users first: who deletes one must first take the user from the reviews, and may leave their dates as they are."""
+
 
 @dataclass(frozen=True)
 class Extracted:
@@ -73,7 +76,7 @@ def write_snapshot(
         origin = Origin(moment.database, layout(), _iso(moment.at))
         base = history.base(origin)
         parts = _Parts(moment, history, base)
-        files = {table: parts.of(table, connections) for table in TABLES}
+        files = {table: parts.of(table, connections) for table in READ_FIRST_TO_LAST}
         manifest = Manifest(
             moment.database_snapshot,
             _iso(moment.at),
@@ -99,7 +102,7 @@ class _Parts:
     def __init__(self, moment: Moment, history: History, base: Manifest | None) -> None:
         self._moment, self._base, self._folder = moment, base, history.parts
         self._there = self._folder.listed("") if base else {}
-        self._lock, self._rows = threading.Lock(), 0
+        self._lock, self._rows, self._users_lost = threading.Lock(), 0, False
         self.reused = 0
         """Parts so far that the earlier snapshot had already."""
 
@@ -107,6 +110,8 @@ class _Parts:
         """The parts of a table, in the order of the keys."""
         earlier = intact(self._base, table, self._there) if self._base else {}
         known = {file.path for file in earlier.values()}
+        if table == "reviews" and self._users_lost:
+            earlier = {}
         recent = self._recent() if table == "reviews" and earlier else set()
         self._rows = 0
 
@@ -117,7 +122,11 @@ class _Parts:
             self._count(table, file, file.path in known)
             return file
 
-        return self._moment.map(part, occupied(self._moment.cursor, table), connections)
+        files = self._moment.map(part, occupied(self._moment.cursor, table), connections)
+        if table == "users":
+            rows = {file.key_range: file.rows for file in files}
+            self._users_lost = any(rows.get(number, 0) < file.rows for number, file in earlier.items())
+        return files
 
     def _recent(self) -> set[int]:
         """The ranges of the reviews of which a row may have changed, and be dated so, since the earlier snapshot."""

@@ -67,7 +67,8 @@ class _Tried:
         of `tried` candidates (Bonferroni's correction: Dunn 1961, "Multiple Comparisons Among Means").
         """
         errors = NormalDist().inv_cdf(1 - (1 - CONFIDENCE) / 2 / tried)
-        return self.mean - other.mean > errors * standard_error(self.figures - other.figures)
+        enough = len(self.figures) > 1  # one user's gain has no interval
+        return enough and self.mean - other.mean > errors * standard_error(self.figures - other.figures)
 
 
 def choose(corpus: Corpus, quality: Quality, config: Config, trainer: Trainer) -> Choice:

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from components.predict.recommender import log_shares
+from components.shared.console import log
 from components.shared.histories import positions_of
 from components.shared.interactions import Doubles, Floats, Interactions, Ints, Longs
 from components.shared.popularity import DECAY_DAYS, DECAYS, popularity_as_of
@@ -69,6 +70,8 @@ def popularity_weights(interactions: Interactions, periods: Ints, shares: Floats
         hess=partial(_curvature, shares=shares, reviews=reviews),
         method="trust-exact",
     )
+    if not answer.success:
+        log("train", f"the weights of popularity have not converged ({answer.message})")
     weights: Doubles = answer.x
     return weights
 

@@ -147,6 +147,31 @@ def test_a_range_without_recent_dates_is_not_read(filled: Connection, database: 
     assert increment(database, tmp_path).snapshot_id == first.snapshot_id
 
 
+def test_reviews_that_lose_their_author_are_read_again_whatever_their_dates(
+    filled: Connection, database: str, tmp_path: Path
+) -> None:
+    increment(database, tmp_path)
+    execute(filled, "UPDATE steam.reviews SET user_id = NULL WHERE user_id = 3")
+    execute(filled, "DELETE FROM steam.users WHERE user_id = 3")
+    assert increment(database, tmp_path).snapshot_id == whole(database, tmp_path).snapshot_id
+
+
+def test_a_manifest_that_was_never_finished_is_passed_over_and_removed_when_it_is_old(
+    filled: Connection, database: str, tmp_path: Path
+) -> None:
+    first = increment(database, tmp_path)
+    manifests = tmp_path / "store" / "snapshots" / "manifests"
+    remains = [manifests / f".{stamp}-x.json-y" for stamp in ("20000101", "99990101")]
+    for left in remains:
+        left.write_bytes(b"")
+    assert increment(database, tmp_path).snapshot_id == first.snapshot_id
+    assert all(left.exists() for left in remains)
+    long_ago = (datetime.now() - 2 * history.IN_USE).timestamp()
+    os.utime(remains[0], (long_ago, long_ago))
+    assert increment(database, tmp_path).reused == RANGES + 2
+    assert [left.exists() for left in remains] == [False, True]
+
+
 def test_a_change_that_leaves_its_date_alone_is_seen_within_a_week(
     filled: Connection, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
