@@ -107,7 +107,7 @@ class Catalogue:
             positions[users], values[users] = index.search(queries, self.linked(known), taken, k)
             because[users] = self._because(known, positions[users])
 
-        if k:
+        if k and len(history):
             on_all_cores(answer, _blocks(history))
         return positions, values, because
 

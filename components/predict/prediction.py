@@ -24,7 +24,6 @@ from components.shared.interactions import Ints, Longs
 from components.shared.model_store import stored_model
 from components.shared.predictions import (
     CATALOGUE_FILE,
-    SHARDS,
     ShardManifest,
     histories_name,
     predictions_uri,
@@ -41,10 +40,18 @@ PROGRESS_USERS = 100_000
 
 @dataclass(frozen=True)
 class Predicted:
-    """A finished shard: its number, its users with recommendations, and whether an earlier run had finished it."""
+    """A finished shard.
+
+    Attributes:
+        shard: its number.
+        users: its users with recommendations.
+        search: how their games were found, in words.
+        finished_before: whether an earlier run had finished it.
+    """
 
     shard: int
     users: int
+    search: str
     finished_before: bool
 
     def facts(self) -> dict[str, Any]:
@@ -67,7 +74,7 @@ def predict_shard(store: str, plan: Plan, shard: int) -> Predicted:
     folder = open_folder(predictions_uri(store, plan.version))
     if (finished := _finished(folder, plan, shard)) is not None:
         log("predict", f"shard {shard} is finished already")
-        return Predicted(shard, finished.rows, True)
+        return Predicted(shard, finished.rows, finished.search, True)
     catalogue, game_ids = _catalogue(folder, store, plan.model_version)
     rows = 0
     with folder.fetched(histories_name(shard)) as histories, tempfile.NamedTemporaryFile(suffix=".parquet") as local:
@@ -76,22 +83,29 @@ def predict_shard(store: str, plan: Plan, shard: int) -> Predicted:
             for batch in _recommend(catalogue, game_ids, histories):
                 writer.write_batch(batch)
                 rows += batch.num_rows
-        digest = hashlib.file_digest(local, "sha256").hexdigest()
+        digest = _digest(Path(local.name))
         folder.put(Path(local.name), shard_name(shard))
     ShardManifest(
         plan.version, plan.model_version, plan.snapshot_id, shard, plan.shards[shard], rows, search, digest
     ).write(folder)
-    return Predicted(shard, rows, False)
+    return Predicted(shard, rows, search, False)
 
 
 def _finished(folder: Folder, plan: Plan, shard: int) -> ShardManifest | None:
-    """The manifest of a shard that is there and was made as the plan says."""
+    """The manifest of a shard that is there, whole, and was made as the plan says."""
     manifest = ShardManifest.read(folder, shard)
-    if manifest is None or shard_name(shard) not in folder.names(SHARDS):
+    if manifest is None:
         return None
     made = (manifest.version, manifest.model_version, manifest.snapshot_id, manifest.users)
-    planned = (plan.version, plan.model_version, plan.snapshot_id, plan.shards[shard])
-    return manifest if made == planned else None
+    if made != (plan.version, plan.model_version, plan.snapshot_id, plan.shards[shard]):
+        return None
+    with folder.fetched(shard_name(shard)) as path:
+        return manifest if path.exists() and _digest(path) == manifest.sha256 else None
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _catalogue(folder: Folder, store: str, model_version: str) -> tuple[Catalogue, Ints]:
@@ -118,10 +132,15 @@ def _histories(batch: pa.RecordBatch, game_ids: Ints) -> Histories:
 
 
 def _sample(path: Path, game_ids: Ints) -> Histories:
-    """Some users of a file of histories, evenly spread over its first batch."""
+    """Some users of a file of histories, evenly spread over it."""
     with pq.ParquetFile(path) as file:
-        histories = _histories(next(file.iter_batches(BATCH_USERS)), game_ids)
-    return histories.take(np.unique(np.linspace(0, len(histories) - 1, SAMPLE_USERS).astype(np.int64)))
+        chosen = np.unique(np.linspace(0, file.metadata.num_rows - 1, SAMPLE_USERS).astype(np.int64))
+        parts, start = [], 0
+        for batch in file.iter_batches(BATCH_USERS):
+            mine = chosen[(chosen >= start) & (chosen < start + len(batch))] - start
+            parts.append(batch.take(pa.array(mine)))
+            start += len(batch)
+    return _histories(pa.Table.from_batches(parts).combine_chunks().to_batches()[0], game_ids)
 
 
 def _recommend(catalogue: Catalogue, game_ids: Ints, path: Path) -> Iterator[pa.RecordBatch]:

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
+from components.shared.errors import UserError
 from components.shared.interactions import Floats, Ints, Longs
 
 TILE = 1 << 18
@@ -89,7 +90,12 @@ class ExactIndex:
             offsets: float32 [N].
             scale: the length of the queries to come.
             offered: int64 [n], the positions that may be found, ascending.
+
+        Raises:
+            UserError: a vector or an offset is not finite.
         """
+        if not (np.isfinite(candidates).all() and np.isfinite(offsets).all()):
+            raise UserError("The model has vectors of games that are not finite numbers: train it again.")
         positions = offered[np.argsort(-offsets[offered], kind="stable")].astype(np.int32)
         places = np.full(len(candidates), -1, dtype=np.int32)
         places[positions] = np.arange(len(positions), dtype=np.int32)

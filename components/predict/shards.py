@@ -78,7 +78,11 @@ class ReviewsByShard:
 
 
 def histories_table(users: Longs, interactions: Interactions) -> pa.Table:
-    """A shard's histories in the schema HISTORIES; interactions are ordered as `load_interactions` has them."""
+    """A shard's histories in the schema HISTORIES; interactions are ordered as `load_interactions` has them.
+
+    Those of users who are not among the shard's are left out.
+    """
+    interactions = interactions.where(np.isin(interactions.users, users))
     offsets = np.append(np.searchsorted(interactions.users, users), len(interactions))
     columns = (interactions.games, interactions.recommended, interactions.hours)
     return pa.table([pa.array(users), *(_lists(offsets, column) for column in columns)], HISTORIES)

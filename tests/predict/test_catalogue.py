@@ -104,3 +104,8 @@ def test_inputs_are_not_changed(model: Recommender) -> None:
     catalogue_of(model, popularity=popularity).recommend(history, k=3)
     after = inputs
     assert all(np.array_equal(was, now, equal_nan=True) for was, now in zip(before, after, strict=True))
+
+
+def test_nobody_gets_nothing(model: Recommender) -> None:
+    positions, scores, because = catalogue_of(model).recommend(Histories.of_games(), 5)
+    assert positions.shape == scores.shape == because.shape == (0, 5)

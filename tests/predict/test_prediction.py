@@ -110,7 +110,7 @@ def test_what_is_finished_is_left_alone(snapshot, any_store, tmp_path):
     assert predict_shard(any_store, plan, 1).finished_before is False
     before = states()
     assert plan_predictions(snapshot, any_store, 2) == plan
-    assert predict_shard(any_store, plan, 1) == Predicted(1, 1, finished_before=True)
+    assert predict_shard(any_store, plan, 1) == Predicted(1, 1, "exact", finished_before=True)
     assert states() == before
     assert predict_shard(any_store, plan, 0).finished_before is False
     assert {name: state for name, state in states().items() if name in before} == before
@@ -122,6 +122,15 @@ def test_a_shard_without_its_file_or_its_manifest_is_not_finished(snapshot, stor
     plan, _ = predict_all(snapshot, store)
     before = contents_of(store)
     (Path(predictions_uri(store, plan.version)) / gone).unlink()
+    assert predict_shard(store, plan, 0).finished_before is False
+    assert contents_of(store) == before
+
+
+@pytest.mark.parametrize("damaged", [b"", b"PAR1 of another shard"])
+def test_a_shard_whose_file_is_damaged_is_predicted_again(snapshot, store, champion, damaged):
+    plan, _ = predict_all(snapshot, store)
+    before = contents_of(store)
+    (Path(predictions_uri(store, plan.version)) / shard_name(0)).write_bytes(damaged)
     assert predict_shard(store, plan, 0).finished_before is False
     assert contents_of(store) == before
 

@@ -7,6 +7,7 @@ from hypothesis.extra import numpy as hnp
 from components.predict import retrieval as module
 from components.predict.ranking import top_k
 from components.predict.retrieval import Entries, ExactIndex
+from components.shared.errors import UserError
 
 # Few different values, small and exact in float32, so that ties are everywhere and no sum is rounded.
 VALUES = st.sampled_from([-1.0, -0.5, -0.0, 0.0, 0.5, 1.0])
@@ -99,3 +100,12 @@ def test_scores_of_every_size_are_ordered_as_their_keys_are() -> None:
     later = module._keys(np.full(3, 2, np.float32), np.array([0, 1, 2**31 - 1], np.int32))
     assert (np.diff(later) < 0).all()
     assert module._positions(later).tolist() == [0, 1, 2**31 - 1]
+
+
+@pytest.mark.parametrize("place", ["candidate", "offset"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_a_finite_number_is_refused(place: str, value: float) -> None:
+    candidates, offsets = np.ones((3, 2), np.float32), np.zeros(3, np.float32)
+    (candidates[1] if place == "candidate" else offsets)[1] = value
+    with pytest.raises(UserError, match="not finite numbers"):
+        ExactIndex.of(candidates, offsets, 1.0, np.arange(3))

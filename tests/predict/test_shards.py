@@ -62,6 +62,14 @@ def test_a_history_is_in_the_order_of_time_with_verdicts_and_hours(tmp_path):
     ]
 
 
+def test_reviews_of_users_who_are_gone_are_in_nobodys_history(tmp_path):
+    reviews = [(user, game, None) for user, game in [(1, 1), (2, 2), (3, 3)]]
+    snapshot = write_snapshot_of(tmp_path, reviews, users=[1, 3])
+    (users,) = users_by_shard(snapshot, 3)
+    table = histories_table(users, ReviewsByShard(snapshot, [(1, 3)]).interactions(0))
+    assert [row["game_ids"] for row in table.to_pylist()] == [[1], [3]]
+
+
 def test_users_out_of_order_are_refused(tmp_path):
     snapshot = write_snapshot_of(tmp_path, [(1, 1, None)], users=[1, 3, 2])
     with pytest.raises(UserError, match="does not have its users in the order of their ids: extract it again"):
