@@ -71,6 +71,32 @@ def test_versions_in_mongodb_are_kept_rolled_back_to_and_dropped(
         rollback(mongo_only, "v1")
 
 
+def test_a_version_that_was_gone_back_to_in_the_meantime_is_not_dropped(
+    shop: Connection, mongo_only: Places, mongo: Mongo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(1, 4):
+        publish_version(mongo_only, marked(tmp_path / str(number), shop, number, users=2), f"v{number}")
+    drop = MongoDestination.drop
+
+    def after_a_rollback(destination: MongoDestination, versions: list[str]) -> None:
+        destination.point_to("v1")
+        drop(destination, versions)
+
+    monkeypatch.setattr(MongoDestination, "drop", after_a_rollback)
+    publish_version(mongo_only, marked(tmp_path / "4", shop, 4.0, users=2), "v4")
+    assert shown_in_mongo(mongo) == ("v1", 1.0, 2)
+    assert collections(mongo) == tables_of("v1", "v2", "v3", "v4")
+
+
+def test_a_url_that_is_none_gets_one_sentence_without_the_password(
+    shop: Connection, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WRONG_URL", "mongodb://shop:pass/word@127.0.0.1/recsys")
+    with pytest.raises(UserError, match=r"^WRONG_URL is not the URL of a MongoDB: set it to mongodb://") as raised:
+        publish_version(Places(database, "mongodb", "env:WRONG_URL"), marked(tmp_path / "1", shop, 1.0, users=2))
+    assert "word" not in str(raised.value)
+
+
 def test_what_a_dead_run_left_in_mongodb_is_dropped_by_the_next(
     shop: Connection, mongo_only: Places, mongo: Mongo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,8 +63,9 @@ def test_switches_alone_decide_what_is_kept(seed: int) -> None:
 
 
 def test_the_pointer_document_comes_back_as_it_was_stored() -> None:
-    registry = published("v1", "v2", "v1").registered(made("v3")).retired(["v2", "v1"])
-    assert [each.made.version for each in registry.loading] == ["v3", "v2"]
+    registry = published("v1", "v2", "v1").registered(made("v3")).retiring(["v2", "v1"])
+    assert [each.made.version for each in registry.loading] == ["v3"]
+    assert registry.retired == ("v2",)
     assert [each.version for each in registry.kept] == ["v1"]
     stored = registry.document()
     assert Registry.of(stored) == replace(registry, revision=registry.revision + 1)
@@ -82,3 +83,11 @@ def test_the_pointer_moves_only_to_what_is_there_and_only_where_it_is_not_alread
 @pytest.mark.parametrize("version", ["20240101-0a1b2c3d", "v" * 47, "1.0_x"])
 def test_a_name_that_can_be_part_of_a_tables_name_is_taken(version: str) -> None:
     check_name(version)
+
+
+def test_neither_what_is_half_loaded_nor_what_is_being_dropped_can_be_made_current() -> None:
+    registry = published("v1", "v2").registered(made("v3")).retiring(["v1"])
+    for version in ("v1", "v3"):
+        with pytest.raises(UserError, match=f"{version} is not in MongoDB, or not whole: publish it again"):
+            registry.switched(version, NOW)
+    assert registry.counted("v3", 10, 20).switched("v3", NOW).version == "v3"

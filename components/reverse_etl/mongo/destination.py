@@ -17,7 +17,7 @@ import pyarrow as pa
 import pymongo
 from pymongo import MongoClient, WriteConcern
 from pymongo.database import Database
-from pymongo.errors import DuplicateKeyError, PyMongoError
+from pymongo.errors import ConfigurationError, DuplicateKeyError, InvalidURI, PyMongoError
 
 from components.reverse_etl.census import FIRST_GAMES, SAMPLED_USERS, Census, Shown
 from components.reverse_etl.loading import Loading, Part
@@ -55,10 +55,14 @@ def open_mongo(reference: str, shop: str) -> Iterator[MongoDestination]:
     """
     name, url = reference.removeprefix("env:"), resolve_secret(reference)
     try:
-        with MongoClient[_Document](
+        client = MongoClient[_Document](
             url, serverSelectionTimeoutMS=_SELECTION_MS, appname="steam-recsys", tz_aware=True
-        ) as client:
-            database = client.get_default_database(DATABASE, write_concern=WriteConcern("majority"))
+        )
+        database = client.get_default_database(DATABASE, write_concern=WriteConcern("majority"))
+    except (ConfigurationError, InvalidURI, ValueError):  # whose words may hold the password
+        raise UserError(f"{name} is not the URL of a MongoDB: set it to mongodb://user@host/database.") from None
+    try:
+        with client:
             yield MongoDestination(database, shop)
     except PyMongoError as error:
         reason = re.sub(r"\s+", " ", str(error)).partition(", Timeout:")[0].strip().rstrip(".")
@@ -100,12 +104,12 @@ class MongoDestination:
         collection = self._recommendations(made.version)
 
         def load(number: int, part: Part) -> int:
-            with connect(self._shop, application="steam-recsys publish") as connection, connection.cursor() as cursor:
-                for shard in part:
+            for shard in part:
+                with connect(self._shop, application="steam-recsys publish") as own, own.cursor() as cursor:
                     known = known_users(cursor, shard.first, shard.last)
-                    for batch in loading.batches(shard, known):
-                        for start in range(0, len(batch), _CHUNK_DOCUMENTS):
-                            collection.insert_many(_documents(batch.slice(start, _CHUNK_DOCUMENTS)), ordered=False)
+                for batch in loading.batches(shard, known):
+                    for start in range(0, len(batch), _CHUNK_DOCUMENTS):
+                        collection.insert_many(_documents(batch.slice(start, _CHUNK_DOCUMENTS)), ordered=False)
             return 0
 
         census, _ = loading.run(load)
@@ -123,6 +127,7 @@ class MongoDestination:
 
     def drop_unfinished(self) -> None:
         """See `Destination.drop_unfinished`."""
+        self._drop_retired()
         unfinished = [each.made.version for each in self._registry().loading]
         for version in unfinished:
             self._drop_collections(version)
@@ -131,11 +136,15 @@ class MongoDestination:
 
     def drop(self, versions: Sequence[str]) -> None:
         """See `Destination.drop`: no reader is asked, as none holds a lock."""
-        self._change(lambda registry: registry.retired(versions))
-        for version in versions:
+        self._change(lambda registry: registry.retiring(versions))
+        self._drop_retired()
+
+    def _drop_retired(self) -> None:
+        retired = self._registry().retired  # not what was to be: another may have gone back to it in between
+        for version in retired:
             self._drop_collections(version)
             log("reverse_etl", f"dropped version {version} of MongoDB")
-        self._change(lambda registry: registry.without(versions))
+        self._change(lambda registry: registry.without(retired))
 
     def _registry(self) -> Registry:
         return Registry.of(self._database["publications"].find_one({"_id": KEY}))

@@ -27,27 +27,31 @@ class Registry:
         version: the version that readers see; None before the first publication.
         kept: those that can be made current.
         loading: those that never were current, with what they are made from and their size.
+        retired: the names of those that were kept and are being dropped.
     """
 
     revision: int = 0
     version: str | None = None
     kept: tuple[KeptVersion, ...] = ()
-    loading: tuple[Loading, ...] = ()
+    loading: tuple[Unpublished, ...] = ()
+    retired: tuple[str, ...] = ()
 
     def registered(self, made: Made) -> Registry:
         """With a version that is to be loaded."""
-        return replace(self, loading=(*self.loading, Loading(made, 0, 0)))
+        return replace(self, loading=(*self.loading, Unpublished(made, 0, 0)))
 
     def counted(self, version: str, users: int, rows: int) -> Registry:
         """With the size of a version that has been loaded."""
-        loading = [Loading(each.made, users, rows) if each.made.version == version else each for each in self.loading]
-        return replace(self, loading=tuple(loading))
+        counted = (
+            Unpublished(each.made, users, rows) if each.made.version == version else each for each in self.loading
+        )
+        return replace(self, loading=tuple(counted))
 
     def switched(self, version: str, now: datetime) -> Registry:
         """With another version current.
 
         Raises:
-            UserError: it is neither kept nor loaded.
+            UserError: it is neither kept nor loaded to the end.
         """
         if version == self.version:
             return self
@@ -58,7 +62,7 @@ class Registry:
                 kept[place] = replace(each, last_switch=number, current=True)
                 return replace(self, version=version, kept=tuple(kept))
         for loaded in self.loading:
-            if loaded.made.version == version:
+            if loaded.made.version == version and loaded.users:
                 new = KeptVersion(
                     **asdict(loaded.made),
                     users=loaded.users,
@@ -70,21 +74,24 @@ class Registry:
                 )
                 rest = tuple(other for other in self.loading if other is not loaded)
                 return replace(self, version=version, kept=(*kept, new), loading=rest)
-        raise UserError(f"The version {version} is not in MongoDB, another publication dropped it: publish again.")
+        raise UserError(f"The version {version} is not in MongoDB, or not whole: publish it again.")
 
-    def retired(self, versions: Collection[str]) -> Registry:
-        """With some kept versions no longer so, and to be dropped as those that never were current are."""
+    def retiring(self, versions: Collection[str]) -> Registry:
+        """With some kept versions no longer so, but for one that is current by now: they are to be dropped."""
         old = [each for each in self.kept if each.version in versions and not each.current]
-        loading = [Loading(Made(o.version, o.model_version, o.snapshot_id, o.as_of), o.users, o.rows) for o in old]
         return replace(
             self,
             kept=tuple(each for each in self.kept if each not in old),
-            loading=(*self.loading, *loading),
+            retired=(*self.retired, *(each.version for each in old)),
         )
 
     def without(self, versions: Collection[str]) -> Registry:
         """Without some versions that are not kept."""
-        return replace(self, loading=tuple(each for each in self.loading if each.made.version not in versions))
+        return replace(
+            self,
+            loading=tuple(each for each in self.loading if each.made.version not in versions),
+            retired=tuple(version for version in self.retired if version not in versions),
+        )
 
     def document(self) -> dict[str, Any]:
         """As it is stored, under the next revision; days as ISO dates, as MongoDB knows only moments."""
@@ -97,6 +104,7 @@ class Registry:
                 {**asdict(each.made), "as_of": each.made.as_of.isoformat(), "users": each.users, "rows": each.rows}
                 for each in self.loading
             ],
+            "retired": list(self.retired),
         }
 
     @classmethod
@@ -108,12 +116,13 @@ class Registry:
             document["revision"],
             document["version"],
             tuple(KeptVersion(**_dated(each)) for each in document["kept"]),
-            tuple(Loading.of(_dated(each)) for each in document["loading"]),
+            tuple(Unpublished.of(_dated(each)) for each in document["loading"]),
+            tuple(document["retired"]),
         )
 
 
 @dataclass(frozen=True)
-class Loading:
+class Unpublished:
     """A version that never was current: what it is made from, and its size, 0 until it is complete."""
 
     made: Made
@@ -121,7 +130,7 @@ class Loading:
     rows: int
 
     @classmethod
-    def of(cls, stored: dict[str, Any]) -> Loading:
+    def of(cls, stored: dict[str, Any]) -> Unpublished:
         """From what is stored."""
         users, rows = stored.pop("users"), stored.pop("rows")
         return cls(Made(**stored), users, rows)
