@@ -79,17 +79,19 @@ def decide(census: Census, stored: int, shown: Shown | None, limits: Limits) -> 
         shown: the version that the destination shows now; None before the first.
         limits: how far from that it may be.
     """
-    return Verdict((*_content(census, stored), *(_against(census, shown, limits) if shown else ())))
+    return Verdict((*_content(census, stored, limits), *(_against(census, shown, limits) if shown else ())))
 
 
-def _content(census: Census, stored: int) -> Iterator[Rule]:
+def _content(census: Census, stored: int, limits: Limits) -> Iterator[Rule]:
     yield Rule("users with recommendations", census.users, least=1)
     yield Rule(
         "users in the destination, each once", stored, census.users, census.users, f"{census.users:,} in the shards"
     )
     yield Rule("least games of a user", census.least_rows, least=1)
     for defect in census.defects:
-        yield Rule(defect.about, defect.count, most=0, reason=f"{defect.example} for one" if defect.count else "")
+        may_be_gone = defect is census.unknown_users
+        most = census.users - limits.user_coverage_floor * census.users if may_be_gone else 0
+        yield Rule(defect.about, defect.count, most=most, reason=f"{defect.example} for one" if defect.count else "")
 
 
 def _against(census: Census, shown: Shown, limits: Limits) -> Iterator[Rule]:

@@ -30,7 +30,7 @@ class Shown:
 
 @dataclass
 class Defect:
-    """Something that no version may have: in words, how often it was met, and where it was met first."""
+    """Something that a version should not have: in words, how often it was met, and where it was met first."""
 
     about: str
     count: int = 0
@@ -67,7 +67,7 @@ class Census:
 
     @property
     def defects(self) -> tuple[Defect, ...]:
-        """What no version may have."""
+        """What no version may have, but for a few users who have left the shop since the snapshot."""
         return self.not_finite, self.repeated, self.unknown_games, self.unknown_users
 
     @property

@@ -11,7 +11,8 @@ class Limits:
 
     Attributes:
         user_coverage_floor: the share of the shown version's users that must have recommendations again, and the share
-            of their number that the users must come to.
+            of their number that the users must come to; and the share of the version's own users whom the shop must
+            still have, as some leave it between extraction and publication.
         rows_per_user_floor: the share of the shown version's games per user that must be reached.
         churn_floor: the least churn: the mean share of a user's first ten games that are no longer among them. 0 lets
             a version through that changes nothing, as where nobody has written a review since the last.

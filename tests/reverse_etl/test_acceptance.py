@@ -67,12 +67,19 @@ def test_a_destination_that_holds_other_users_than_were_sent_is_refused(stored: 
     assert refusal.about == "users in the destination, each once"
 
 
-@pytest.mark.parametrize("defect", ["not_finite", "repeated", "unknown_games", "unknown_users"])
+@pytest.mark.parametrize("defect", ["not_finite", "repeated", "unknown_games"])
 def test_one_defect_is_enough(defect: str) -> None:
     counted = census()
     getattr(counted, defect).met(1, "user 7 in shard-00000.parquet")
     (refusal,) = decide(counted, 1000, None, Limits()).refusals
     assert refusal.finding.endswith(": 1, at most 0 asked for (user 7 in shard-00000.parquet for one)")
+
+
+@pytest.mark.parametrize(("gone", "outcome"), [(1, ACCEPTED), (100, ACCEPTED), (101, REFUSED)])
+def test_some_users_may_leave_the_shop_before_the_publication(gone: int, outcome: str) -> None:
+    counted = census()
+    counted.unknown_users.met(gone, "user 7 in shard-00000.parquet")
+    assert outcomes(counted, None)["users that steam.users does not hold"] == outcome
 
 
 def test_a_least_churn_can_be_asked_for() -> None:
