@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-PARTS = ("extraction", "prediction", "loop")
+PARTS = ("extraction", "retrieval", "prediction", "publishing", "loop")
 
 
 def main() -> None:
