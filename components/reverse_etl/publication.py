@@ -15,6 +15,7 @@ from typing import Any
 from components.reverse_etl.acceptance import decide
 from components.reverse_etl.destinations import Destination, Destinations, Places, open_destinations
 from components.reverse_etl.limits import DEFAULT, Limits
+from components.reverse_etl.postgres.connections import publishing_connection
 from components.reverse_etl.postgres.switch import transaction
 from components.reverse_etl.predictions import Predictions
 from components.reverse_etl.versions import (
@@ -81,7 +82,7 @@ def publish(
     check_name(made.version)
     folder = open_folder(predictions)
     acceptance: dict[str, tuple[str, ...]] = {}
-    with connect(places.database, application="steam-recsys publish") as connection:
+    with publishing_connection(places.database) as connection:
         _take_turn(connection)
         with open_destinations(places, connection) as destinations:
             destinations.reconcile()
@@ -163,9 +164,7 @@ def _take_turn(connection: Connection) -> None:
     create_schema(connection, "recsys")
     connection.commit()
     with transaction(connection) as cursor:
-        # The lock is held by the session, over all the transactions of this publication, and ends with the connection:
-        # within a minute where this machine is lost.
-        cursor.execute("SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3")
+        # The lock is held by the session, over all the transactions of this publication, and ends with the connection.
         cursor.execute("SELECT pg_try_advisory_lock(hashtext('steam-recsys:recsys.publish'))")
         if cursor.fetchone() == (False,):
             log("reverse_etl", "another publication is under way, waiting for its end")

@@ -1,5 +1,6 @@
 """Publishing versions, one after the other, at the same time, and after runs that died."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from psycopg2.extensions import connection as Connection
 
 from components.reverse_etl.destinations import Destinations, Places
-from components.reverse_etl.postgres import switch
+from components.reverse_etl.postgres import destination, switch
 from components.reverse_etl.publication import kept_versions, publish
 from components.reverse_etl.versions import KeptVersion, Made
 from components.shared.errors import UserError
@@ -121,6 +122,25 @@ def test_a_run_that_died_before_the_switch_is_started_over(
     assert [each.version for each in kept(database)] == ["v1"]
     publish_version(database, marked(tmp_path / "2", shop, 2.0, users=3), "v2")
     assert (shown(shop), tables(shop)) == (("v2", 2.0, 3), tables_of("v1", "v2"))
+
+
+def test_a_lost_publisher_that_still_holds_its_tables_gets_one_sentence(
+    shop: Connection, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Destinations, "switch", die)
+        with pytest.raises(MemoryError):
+            publish_version(database, marked(tmp_path / "1", shop, 1.0, users=2), "v1")
+    predictions = marked(tmp_path / "2", shop, 2.0, users=2)
+    lost = psycopg2.connect(os.environ["DATABASE_URL"])
+    with lost.cursor() as cursor, monkeypatch.context() as patch:
+        cursor.execute("SELECT FROM recsys.recommendations_v1")
+        patch.setattr(destination, "UNFINISHED_LOCK_TIMEOUT", "10ms")
+        with pytest.raises(UserError, match="of a publisher that was lost still holds the tables of its version"):
+            publish_version(database, predictions, "v2")
+    lost.close()
+    assert publish_version(database, predictions, "v2").switched
+    assert tables(shop) == tables_of("v2")
 
 
 def test_what_a_dead_run_left_is_dropped_by_another_version_and_other_tables_stay(

@@ -10,14 +10,19 @@ from psycopg2 import sql
 
 from components.reverse_etl.census import FIRST_GAMES, SAMPLED_USERS, Census, Shown
 from components.reverse_etl.loading import Loading, Part
+from components.reverse_etl.postgres.connections import publishing_connection
 from components.reverse_etl.postgres.switch import lock_switches, switching, transaction
 from components.reverse_etl.postgres.tables import Tables
 from components.reverse_etl.predictions import Predictions, read_popular
 from components.reverse_etl.shop import known_games, known_users
 from components.reverse_etl.versions import Choice, KeptVersion, Made, current
 from components.shared.console import log
-from components.shared.database import Connection, Cursor, connect
+from components.shared.database import Connection, Cursor
+from components.shared.errors import UserError
 from components.shared.predictions import POPULAR_FILE
+
+UNFINISHED_LOCK_TIMEOUT = "2min"
+"""How long what a lost publisher left is waited for: by then the server has ended its sessions."""
 
 _KEPT = """
 SELECT version, model_version, snapshot_id, as_of, users, rows, published_at, first_switch, last_switch, current
@@ -70,7 +75,7 @@ class PostgresDestination:
 
         def load(number: int, part: Part) -> int:
             first, end = part[0].first, part[-1].last + 1
-            with connect(self._reference, application="steam-recsys publish") as own, own.cursor() as cursor:
+            with publishing_connection(self._reference) as own, own.cursor() as cursor:
                 tables.create_partition(cursor, number, first, end)
                 users = 0
                 for shard in part:
@@ -99,11 +104,18 @@ class PostgresDestination:
 
     def drop_unfinished(self) -> None:
         """See `Destination.drop_unfinished`."""
-        with transaction(self._connection) as cursor:
-            cursor.execute("DELETE FROM recsys.publications WHERE first_switch IS NULL RETURNING version")
-            for (version,) in cursor.fetchall():
-                Tables(version).drop(cursor)
-                log("reverse_etl", f"dropped version {version}, which was left unfinished")
+        try:
+            with transaction(self._connection) as cursor:
+                cursor.execute("SELECT set_config('lock_timeout', %s, true)", [UNFINISHED_LOCK_TIMEOUT])
+                cursor.execute("DELETE FROM recsys.publications WHERE first_switch IS NULL RETURNING version")
+                for (version,) in cursor.fetchall():
+                    Tables(version).drop(cursor)
+                    log("reverse_etl", f"dropped version {version}, which was left unfinished")
+        except psycopg2.errors.LockNotAvailable:
+            raise UserError(
+                "A connection of a publisher that was lost still holds the tables of its version: publish again in a "
+                "minute, or end that connection."
+            ) from None
 
     def drop(self, versions: Sequence[str]) -> None:
         """See `Destination.drop`."""
