@@ -19,6 +19,9 @@ USUAL = np.array([float(decay == DECAY_DAYS) for decay in DECAYS])
 WITHOUT_TIME = np.array([float(decay == np.inf) for decay in DECAYS])
 """Where time plays no part all reviews count alike, and a game's share is its probability."""
 
+DIGITS = 4
+"""Of the weights: more is not known, and C libraries differ in the last digit of an exponential."""
+
 PRIOR_REVIEWS = 100.0
 """How many reviews the belief in the usual weights is worth."""
 
@@ -72,7 +75,7 @@ def popularity_weights(interactions: Interactions, periods: Ints, shares: Floats
     )
     if not answer.success:
         log("train", f"the weights of popularity have not converged ({answer.message})")
-    weights: Doubles = answer.x
+    weights: Doubles = np.round(answer.x, DIGITS)
     return weights
 
 
