@@ -38,6 +38,21 @@ def test_a_score_may_differ_by_a_rounding():
     assert compare(ONE, {1: ([7, 8], [0.50001, 0.25]), 2: ([9], [1.0])}).same
 
 
+@pytest.mark.parametrize(
+    ("games", "scores", "same"),
+    [
+        ([8, 7], [0.500004, 0.5], True),
+        ([7, 9], [0.5, 0.499998], True),
+        ([8, 7], [0.5, 0.49], False),
+        ([9, 8], [0.5, 0.499996], False),
+    ],
+)
+def test_games_may_change_places_only_where_rounding_decides(games, scores, same):
+    tie = {1: ([7, 8], [0.5, 0.499996])} if same else {1: ([7, 8], [0.5, 0.49])}
+    assert compare(tie, {1: (games, scores)}).same == same
+    assert compare({1: (games, scores)}, tie).same == same
+
+
 def test_a_database_is_copied_without_what_was_published_and_the_copy_goes(postgres, connection, database):
     url = os.environ["DATABASE_URL"]
     create_schema(connection, "steam")
