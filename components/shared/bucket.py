@@ -22,7 +22,7 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from requests.exceptions import ConnectionError as Unreachable
 
 from components.shared.errors import UserError
-from components.shared.storage import BUCKET, Stored
+from components.shared.storage import BUCKET, Stored, no_room
 
 RETRY_SECONDS = 60.0
 
@@ -82,7 +82,8 @@ class BucketFolder:
                 for blob in self._blobs(name):
                     target = path / blob.name.removeprefix(self._blob(name).name).strip("/")
                     target.parent.mkdir(parents=True, exist_ok=True)
-                    blob.download_to_filename(str(target), retry=self._retry)
+                    with self._in_sentences(missing=f"{self.uri}/{name} changed while it was read: run again."):
+                        blob.download_to_filename(str(target), retry=self._retry)
             yield path
 
     def source(self, name: str, size: int) -> str | io.RawIOBase:
@@ -141,18 +142,23 @@ class BucketFolder:
             ) from None
         except (RetryError, Unreachable, GoogleAPICallError) as error:
             if _full(error):
-                reason = f"There is no room left for {self.uri}: make some, then run again."
-            elif isinstance(error, Forbidden | Unauthorized):
-                reason = f"{self.uri} may not be used by this account: grant it Storage Object User."
-            else:
-                reason = f"{self.uri} cannot be reached ({type(error).__name__}): try again later."
-            raise UserError(reason) from None
+                raise no_room(self.uri) from None
+            if isinstance(error, Forbidden | Unauthorized):
+                raise UserError(f"{self.uri} may not be used by this account: grant it Storage Object User.") from None
+            raise UserError(f"{self.uri} cannot be reached ({_reason(error)}): try again later.") from None
 
 
 def _full(error: Exception) -> bool:
     """Whether a bucket refuses to hold more: it has no room, or a quota is used up."""
     response = getattr(error, "response", None)
     return response is not None and (response.status_code == 507 or "quotaExceeded" in response.text)
+
+
+def _reason(error: Exception) -> str:
+    """The status of the last answer, or what came in place of one."""
+    last = error.cause if isinstance(error, RetryError) else error
+    response = getattr(last, "response", None)
+    return type(last).__name__ if response is None else f"HTTP {response.status_code}"
 
 
 class _Ranges(io.RawIOBase):

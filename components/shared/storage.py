@@ -83,6 +83,11 @@ def open_folder(uri: str | Path) -> Folder:
     return DiskFolder(text)
 
 
+def no_room(uri: str) -> UserError:
+    """What a folder says that can hold no more."""
+    return UserError(f"There is no room left for {uri}: make some, then run again.")
+
+
 class DiskFolder:
     """A folder on disk."""
 
@@ -172,7 +177,7 @@ class DiskFolder:
             yield
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise UserError(f"There is no room left for {self.uri}: make some, then run again.") from None
+                raise no_room(self.uri) from None
             if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
                 raise UserError(
                     f"{self.uri} may not be written to: give this user the right, or name another."

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,7 +24,7 @@ from components.shared.snapshot import Snapshot
 from demo.postgres import EmbeddedPostgres
 from tests.extract.halted import REVIEWS, fill, rankings_locked, wait_until_halted
 from tests.extract.proxies import CuttingProxy
-from tests.shared.bucket_proxy import BucketProxy
+from tests.shared.faults import Announce, Answer, Faults, faulty_proxy
 
 COMMAND = "import sys; from components.extract.snapshot import write_snapshot; write_snapshot(*sys.argv[1:])"
 
@@ -147,11 +148,14 @@ def test_a_bucket_that_fails_in_the_middle(
     status: int, sentence: str,
 ) -> None:  # fmt: skip
     monkeypatch.setattr("components.shared.bucket.RETRY_SECONDS", 0.1)
-    with BucketProxy(os.environ["STORAGE_EMULATOR_HOST"]) as proxy:
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
-        proxy.fail = lambda request: status if request.method == "POST" and request.number > 1 else None
+    faults, part_is_there = Faults(), threading.Event()
+    faults.add("POST", "/upload/", Announce(part_is_there))
+    faults.add("POST", "/upload/", Answer(status), always=True)
+    with faulty_proxy(os.environ["STORAGE_EMULATOR_HOST"], faults) as url:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
         with pytest.raises(UserError, match=sentence):
             write_snapshot(database, tmp_path / "snapshot", bucket_store)
+        assert part_is_there.is_set()
         assert_nothing_to_read(tmp_path / "snapshot", bucket_store)
-        proxy.fail = lambda request: None
+        faults.end()
         assert_succeeds(database, tmp_path / "snapshot", bucket_store)

@@ -77,9 +77,9 @@ class Faults:
         """Let requests fail, one after the other."""
         self._waiting += [(method, text, fault, always) for fault in faults]
 
-    def count(self, method: str) -> int:
-        """How many requests of a method came."""
-        return sum(came == method for came, _ in self.requests)
+    def end(self) -> None:
+        """Let nothing fail any more."""
+        self._waiting.clear()
 
     @property
     def left(self) -> list[tuple[str, str]]:

@@ -2,7 +2,6 @@
 
 import io
 import resource
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 
 from components.shared.errors import UserError
 from components.shared.storage import Folder, open_folder
-from tests.shared.bucket_proxy import CUT, BucketProxy
+from tests.shared.faults import Faults, faulty_proxy
 
 
 @pytest.fixture
@@ -61,15 +60,18 @@ def test_a_list_says_how_large_files_are_and_when_they_were_written(folder: Fold
     assert all(before < file.written_at <= datetime.now(UTC) for file in listed.values())
 
 
-def test_a_file_of_a_bucket_is_read_in_places_and_no_more_of_it(proxy: BucketProxy, bucket_store: str) -> None:
-    folder = open_folder(bucket_store)
-    folder.write("file", b"0123456789")
-    proxy.asked.clear()
-    source = folder.source("file", 10)
-    assert isinstance(source, io.RawIOBase)
-    assert (source.seek(-4, io.SEEK_END), source.read(2), source.read(5), source.read(5)) == (6, b"67", b"89", b"")
-    assert (source.seek(1), source.seek(1, io.SEEK_CUR), source.tell(), source.read()) == (1, 2, 2, b"23456789")
-    assert proxy.asked == {"GET": 3}
+def test_a_file_of_a_bucket_is_read_in_places_and_no_more_of_it(
+    bucket_store: str, gcs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_folder(bucket_store).write("file", b"0123456789")
+    faults = Faults()
+    with faulty_proxy(gcs, faults) as url:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
+        source = open_folder(bucket_store).source("file", 10)
+        assert isinstance(source, io.RawIOBase)
+        assert (source.seek(-4, io.SEEK_END), source.read(2), source.read(5), source.read(5)) == (6, b"67", b"89", b"")
+        assert (source.seek(1), source.seek(1, io.SEEK_CUR), source.tell(), source.read()) == (1, 2, 2, b"23456789")
+    assert [path.endswith("/o/some%2Fstore%2Ffile?alt=media") for _, path in faults.requests].count(True) == 3
 
 
 def test_a_file_and_a_folder_can_be_fetched_to_this_machine(folder: Folder, tmp_path: Path) -> None:
@@ -134,91 +136,3 @@ def test_another_kind_of_uri_is_refused(uri: str) -> None:
 def test_a_bucket_that_does_not_exist_gets_one_sentence(gcs: str) -> None:
     with pytest.raises(UserError, match="The bucket of gs://no-such-bucket/store does not exist: create it"):
         open_folder("gs://no-such-bucket/store").write("a", b"")
-
-
-@pytest.fixture
-def proxy(bucket_store: str, gcs: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[BucketProxy]:
-    """What stands between the client and the bucket's server."""
-    with BucketProxy(gcs) as proxy:
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
-        monkeypatch.setattr("time.sleep", lambda seconds: None)
-        yield proxy
-
-
-USES: dict[str, Callable[[Folder, Path], object]] = {
-    "read": lambda folder, local: folder.read("file") == b"content",
-    "write": lambda folder, local: folder.write("other", b"x"),
-    "swap": lambda folder, local: folder.swap("file", b"new", b"content"),
-    "put": lambda folder, local: folder.put(local, "other"),
-    "list": lambda folder, local: folder.listed("") and folder.names("") == ["file"],
-    "fetch": lambda folder, local: _fetched(folder) == b"content",
-    "source": lambda folder, local: _in_places(folder) == b"tent",
-    "remove": lambda folder, local: folder.remove("file"),
-}
-
-
-def _fetched(folder: Folder) -> bytes:
-    with folder.fetched("file") as path:
-        return path.read_bytes()
-
-
-def _in_places(folder: Folder) -> bytes:
-    source = folder.source("file", 7)
-    assert isinstance(source, io.RawIOBase)
-    source.seek(3)
-    return source.read(100)
-
-
-@pytest.mark.parametrize("use", USES.values(), ids=USES.keys())
-@pytest.mark.parametrize("status", [429, 503, CUT])
-def test_an_error_that_passes_is_tried_again(
-    proxy: BucketProxy, bucket_store: str, tmp_path: Path, use: Callable[[Folder, Path], object], status: int
-) -> None:
-    folder = open_folder(bucket_store)
-    folder.write("file", b"content")
-    (tmp_path / "local").write_bytes(b"x")
-    failures = 2
-    proxy.asked.clear()
-    proxy.fail = lambda request: status if request.number <= failures else None
-    assert use(folder, tmp_path / "local") is not False
-    assert max(proxy.asked.values()) > failures
-
-
-def test_a_swap_whose_answer_is_lost_has_been_made_once(proxy: BucketProxy, bucket_store: str) -> None:
-    folder = open_folder(bucket_store)
-    folder.write("pointer", b"a")
-    proxy.asked.clear()
-    proxy.lose = lambda request: request.method == "POST" and request.number == 1
-    assert folder.swap("pointer", b"b", expected=b"a")
-    assert proxy.asked["POST"] == 2
-    assert folder.read("pointer") == b"b"
-    assert not folder.swap("pointer", b"c", expected=b"a")
-
-
-@pytest.mark.parametrize("failure", [CUT, 503])
-def test_a_large_upload_that_is_cut_in_the_middle_arrives_whole(
-    proxy: BucketProxy, bucket_store: str, tmp_path: Path, failure: int
-) -> None:
-    content = bytes(range(256)) * (12 << 12)  # more than goes up in one request
-    (tmp_path / "weights").write_bytes(content)
-    folder = open_folder(bucket_store)
-    proxy.fail = lambda request: failure if request.method == "PUT" and request.number == 1 else None
-    folder.put(tmp_path / "weights", "weights")
-    assert proxy.asked["PUT"] > 1  # the upload was resumable
-    assert folder.read("weights") == content
-
-
-def test_a_refusal_gets_one_sentence_and_is_not_tried_again(proxy: BucketProxy, bucket_store: str) -> None:
-    proxy.fail = lambda request: 403
-    with pytest.raises(UserError, match=f"{bucket_store} may not be used by this account: grant it Storage"):
-        open_folder(bucket_store).write("a", b"content")
-    assert proxy.asked["POST"] == 1
-
-
-def test_a_bucket_that_does_not_answer_gets_one_sentence(
-    proxy: BucketProxy, bucket_store: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("components.shared.bucket.RETRY_SECONDS", 0.1)
-    proxy.fail = lambda request: 503
-    with pytest.raises(UserError, match=f"{bucket_store} cannot be reached .*: try again later"):
-        open_folder(bucket_store).write("a", b"content")

@@ -1,5 +1,6 @@
 """A bucket over a network that fails: what passes is tried again, what stays ends in one sentence, nothing is torn."""
 
+import io
 import os
 import secrets
 import threading
@@ -46,40 +47,79 @@ def folder(store: str) -> Folder:
     return folder
 
 
-def put(folder: Folder, content: bytes, tmp_path: Path) -> None:
-    (tmp_path / "source").write_bytes(content)
-    folder.put(tmp_path / "source", "a/b")
+def reads(folder: Folder, local: Path) -> None:
+    assert folder.read("a/b") == b"before"
 
 
-@pytest.mark.parametrize("fault", PASSING, ids=str)
-def test_what_passes_is_tried_again_by_every_request(
-    fault: Fault, folder: Folder, faults: Faults, tmp_path: Path
-) -> None:
-    faults.add("POST", "/upload/", fault, fault, fault)
-    folder.write("a/b", b"one")
-    assert folder.read("a/b") == b"one"
-    faults.add("POST", "/upload/", fault)
-    put(folder, b"two", tmp_path)
-    faults.add("GET", "a%2Fb", fault, fault)
-    assert folder.read("a/b") == b"two"
-    faults.add("GET", "/o?", fault)
-    faults.add("GET", "a%2Fb", fault)
+def reads_in_places(folder: Folder, local: Path) -> None:
+    source = folder.source("a/b", 6)
+    assert isinstance(source, io.RawIOBase)
+    source.seek(2)
+    assert source.read(3) == b"for"
+
+
+def lists(folder: Folder, local: Path) -> None:
+    assert {name: file.bytes for name, file in folder.listed("a").items()} == {"a/b": 6}
+
+
+def fetches(folder: Folder, local: Path) -> None:
     with folder.fetched("a") as path:
-        assert (path / "b").read_bytes() == b"two"
-    faults.add("GET", "/o?", fault)
-    assert folder.names("a") == ["a/b"]
-    faults.add("DELETE", "a%2Fb", fault)
+        assert (path / "b").read_bytes() == b"before"
+
+
+def writes(folder: Folder, local: Path) -> None:
+    folder.write("a/b", b"after")
+    assert folder.read("a/b") == b"after"
+
+
+def puts(folder: Folder, local: Path, content: bytes = b"after") -> None:
+    local.write_bytes(content)
+    folder.put(local, "a/b")
+    assert folder.read("a/b") == content
+
+
+def puts_a_large_file(folder: Folder, local: Path) -> None:
+    puts(folder, local, os.urandom(LARGE))
+
+
+def swaps(folder: Folder, local: Path) -> None:
+    assert folder.swap("a/b", b"after", b"before")
+    assert not folder.swap("a/b", b"other", b"before")
+    assert folder.read("a/b") == b"after"
+
+
+def removes(folder: Folder, local: Path) -> None:
     folder.remove("a")
     assert folder.names("") == []
-    assert faults.left == []
 
 
-@pytest.mark.parametrize("fault", PASSING, ids=str)
-def test_a_swap_goes_through_once_whatever_passes(fault: Fault, folder: Folder, faults: Faults) -> None:
-    faults.add("GET", "a%2Fb", fault)
-    faults.add("POST", "/upload/", fault, fault)
-    assert folder.swap("a/b", b"after", b"before")
-    assert folder.read("a/b") == b"after"
+Use = Callable[[Folder, Path], None]
+"""What is done in a folder, with a place on this machine, and what must come of it."""
+
+OBJECT, LIST, UPLOAD = "a%2Fb", "/o?", "/upload/"
+
+READING = [
+    (reads, "GET", OBJECT),
+    (reads_in_places, "GET", OBJECT),
+    (lists, "GET", LIST),
+    (fetches, "GET", LIST),
+    (fetches, "GET", OBJECT),
+    (swaps, "GET", OBJECT),
+    (removes, "GET", LIST),
+]
+UPLOADING = [(writes, "POST", UPLOAD), (puts, "POST", UPLOAD), (swaps, "POST", UPLOAD)]
+SMALL = [*READING, *UPLOADING, (removes, "DELETE", OBJECT)]
+LARGE_UPLOADING = [(puts_a_large_file, "POST", UPLOAD), (puts_a_large_file, "PUT", UPLOAD)]
+"""Uses, and the method and a part of the path of one of their requests."""
+
+
+@pytest.mark.parametrize("fault", [*PASSING, CutRequest(100)], ids=str)
+@pytest.mark.parametrize(("use", "method", "text"), SMALL)
+def test_what_passes_is_tried_again_by_every_request(
+    use: Use, method: str, text: str, fault: Fault, folder: Folder, faults: Faults, tmp_path: Path
+) -> None:
+    faults.add(method, text, fault, fault)
+    use(folder, tmp_path / "local")
     assert faults.left == []
 
 
@@ -89,67 +129,81 @@ def test_a_swap_goes_through_once_whatever_passes(fault: Fault, folder: Folder, 
 def test_a_resumable_upload_that_is_cut_ends_whole(
     fault: Fault, folder: Folder, faults: Faults, tmp_path: Path
 ) -> None:
-    content = os.urandom(LARGE)
-    faults.add("PUT", "/upload/", fault, fault)
-    put(folder, content, tmp_path)
+    faults.add("PUT", UPLOAD, fault, fault)
+    puts_a_large_file(folder, tmp_path / "local")
     assert faults.left == []
-    assert folder.read("a/b") == content
 
 
 def test_a_download_that_is_cut_ends_whole(folder: Folder, faults: Faults) -> None:
     content = os.urandom(LARGE)
     folder.write("a/b", content)
-    faults.add("GET", "a%2Fb", CutAnswer(4 << 20), CutAnswer(1 << 20))
+    faults.add("GET", OBJECT, CutAnswer(4 << 20), CutAnswer(1 << 20))
     assert folder.read("a/b") == content
-    faults.add("GET", "a%2Fb", CutAnswer(4 << 20))
+    faults.add("GET", OBJECT, CutAnswer(4 << 20))
     with folder.fetched("a/b") as path:
         assert path.read_bytes() == content
+    source = folder.source("a/b", LARGE)
+    assert isinstance(source, io.RawIOBase)
+    source.seek(1_000)
+    faults.add("GET", OBJECT, CutAnswer(4 << 20))
+    assert source.read(8 << 20) == content[1_000 : 1_000 + (8 << 20)]
     assert faults.left == []
 
 
-def an_upload(folder: Folder, tmp_path: Path) -> None:
-    folder.write("a/b", b"after")
+STAYING = [(Answer(503), "HTTP 503"), (Answer(429), "HTTP 429"), (Drop(), "ConnectionError")]
 
 
-def a_resumable_upload(folder: Folder, tmp_path: Path) -> None:
-    put(folder, bytes(LARGE), tmp_path)
-
-
-def a_swap(folder: Folder, tmp_path: Path) -> None:
-    folder.swap("a/b", b"after", b"before")
-
-
-@pytest.mark.parametrize("fault", [Answer(503), Answer(429), Drop()], ids=str)
-@pytest.mark.parametrize("act", [an_upload, a_resumable_upload, a_swap])
+@pytest.mark.parametrize(("fault", "reason"), STAYING, ids=str)
+@pytest.mark.parametrize(("use", "method", "text"), [*SMALL, *LARGE_UPLOADING])
 def test_what_stays_ends_in_one_sentence_and_leaves_what_was_there(
-    act: Callable[[Folder, Path], None], fault: Fault, folder: Folder, faults: Faults, tmp_path: Path
-) -> None:
-    for method in ("POST", "PUT"):
-        faults.add(method, "/upload/", fault, always=True)
-    with pytest.raises(UserError, match=rf"^{folder.uri} cannot be reached \(\w+\): try again later\.$"):
-        act(folder, tmp_path)
-    assert len(faults.requests) > 4
+    use: Use, method: str, text: str, fault: Fault, reason: str, folder: Folder, faults: Faults, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("components.shared.bucket.RETRY_SECONDS", 10.0)
+    folder = open_folder(folder.uri)
+    before = len(faults.requests)
+    faults.add(method, text, fault, always=True)
+    with pytest.raises(UserError, match=rf"^{folder.uri} cannot be reached \({reason}\): try again later\.$"):
+        use(folder, tmp_path / "local")
+    assert len(faults.requests) >= before + 3
+    faults.end()
     assert folder.read("a/b") == b"before"
+
+
+@pytest.mark.parametrize(("use", "method", "text"), [*SMALL, *LARGE_UPLOADING])
+def test_a_refusal_gets_one_sentence_and_is_not_tried_again(
+    use: Use, method: str, text: str, folder: Folder, faults: Faults, tmp_path: Path
+) -> None:
+    faults.add(method, text, Answer(403))
+    sentence = f"^{folder.uri} may not be used by this account: grant it Storage Object User.$"
+    with pytest.raises(UserError, match=sentence):
+        use(folder, tmp_path / "local")
+    assert faults.left == []
+    assert folder.read("a/b") == b"before"
+
+
+def test_a_file_that_goes_while_its_folder_is_fetched_is_not_taken_for_a_missing_bucket(
+    folder: Folder, faults: Faults, tmp_path: Path
+) -> None:
+    faults.add("GET", OBJECT, Answer(404))
+    with pytest.raises(UserError, match=f"^{folder.uri}/a changed while it was read: run again.$"):
+        fetches(folder, tmp_path)
 
 
 FULL = [Answer(507), Answer(403, b'{"error": {"code": 403, "errors": [{"reason": "quotaExceeded"}], "message": "no"}}')]
 
 
 @pytest.mark.parametrize("fault", FULL, ids=str)
-@pytest.mark.parametrize(
-    ("act", "method"),
-    [(an_upload, "POST"), (a_resumable_upload, "POST"), (a_resumable_upload, "PUT"), (a_swap, "POST")],
-)
+@pytest.mark.parametrize(("use", "method", "text"), [*UPLOADING, *LARGE_UPLOADING])
 def test_a_bucket_that_is_full_gets_one_sentence_at_once_and_a_retry_succeeds_when_there_is_room(
-    act: Callable[[Folder, Path], None], method: str, fault: Fault, folder: Folder, faults: Faults, tmp_path: Path
+    use: Use, method: str, text: str, fault: Fault, folder: Folder, faults: Faults, tmp_path: Path
 ) -> None:
-    faults.add(method, "/upload/", fault)
+    faults.add(method, text, fault)
     with pytest.raises(UserError, match=f"^There is no room left for {folder.uri}: make some, then run again.$"):
-        act(folder, tmp_path)
+        use(folder, tmp_path / "local")
     assert faults.left == []
     assert folder.read("a/b") == b"before"
-    act(folder, tmp_path)
-    assert folder.read("a/b") != b"before"
+    use(folder, tmp_path / "local")
 
 
 @pytest.fixture
