@@ -92,7 +92,7 @@ benchmark-training: setup ## Measure our training loop beside the TFRS tutorial'
 benchmark-answers: setup ## Measure how long a user waits for an answer over 100,000 games, beside the SavedModel
 	@$(BIN)/python -m benchmarks.answers
 
-benchmark-data: setup ## Measure extraction, prediction, publication and the whole loop at a large shop's size; PART=loop
+benchmark-data: setup ## Measure extraction, retrieval, prediction, publishing and the whole loop at a large shop's size; PART=loop
 	@$(BIN)/python -m benchmarks.data $(if $(PART),--part "$(PART)")
 
 clean: stop ## Remove everything that was installed or made here

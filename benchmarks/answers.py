@@ -5,12 +5,11 @@ The weights are random: what an answer costs depends on their number, not on wha
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 from threadpoolctl import threadpool_limits
 
+from benchmarks.record import Row, at_most, below, part
 from components.predict.catalogue import Catalogue
 from components.predict.links import Links
 from components.predict.online import OnlineRecommender
@@ -184,41 +184,23 @@ def random_queries(game_ids: Ints, n: int, random: np.random.Generator) -> list[
     ]
 
 
-def results(what: str, measured: dict[str, Measured]) -> list[dict[str, object]]:
+def results(what: str, measured: dict[str, Measured]) -> list[Row]:
     """The condition's figures for the record: ours beside each peer, and whether what must be reached is."""
     ours = measured[OURS].figures()
-    found: list[dict[str, object]] = []
-    for peer in (SAVED_MODEL, PLAIN):
-        for name, figure in measured[peer].figures().items():
-            must = MUST_MS if name == "p99" else None
-            found.append(
-                {
-                    "what": f"{what}, {name}, ms",
-                    "ours": round(ours[name], 3),
-                    "peer": round(figure, 3),
-                    "peer_name": peer,
-                    "ratio": round(ours[name] / figure, 4),
-                    "must": must,
-                    "met": must is None or ours[name] < must,
-                }
-            )
+    found = [
+        below(f"{what}, {name}, ms", ours[name], figure, peer, MUST_MS if name == "p99" else None)
+        for peer in (SAVED_MODEL, PLAIN)
+        for name, figure in measured[peer].figures().items()
+    ]
     pairs = zip(measured[OURS].scores, measured[SAVED_MODEL].scores, strict=True)
     difference = max(float(np.abs(mine - theirs).max()) for mine, theirs in pairs)
-    found.append(
-        {
-            "what": f"{what}, largest difference of a score",
-            "ours": difference,
-            "peer": 0.0,
-            "peer_name": SAVED_MODEL,
-            "ratio": None,
-            "must": MUST_DIFFERENCE,
-            "met": difference <= MUST_DIFFERENCE,
-        }
-    )
-    return found
+    return [
+        *found,
+        at_most(f"{what}, largest difference of a score to the {SAVED_MODEL}'s", difference, MUST_DIFFERENCE),
+    ]
 
 
-def rows_of(condition: Condition, n_games: int, n_queries: int) -> list[dict[str, object]]:
+def rows_of(condition: Condition, n_games: int, n_queries: int) -> list[Row]:
     """Measure ours and its peers under one condition."""
     random = np.random.default_rng(0)
     game_ids = np.sort(random.choice(10 * n_games, n_games, replace=False)).astype(np.int32)
@@ -236,24 +218,12 @@ def _on_one_core() -> None:
     tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
-def main() -> None:
-    """Read the command line, run, print the figures and write them down."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.answers", description=__doc__)
-    parser.add_argument("--output", type=Path, default=Path("local/benchmarks"), help="for the results (%(default)s)")
-    options = parser.parse_args()
+def rows() -> Iterator[Row]:
+    """Measure everything, on one core."""
     _on_one_core()
-    options.output.mkdir(parents=True, exist_ok=True)
-    record: list[dict[str, object]] = []
     for condition in CONDITIONS:
-        rows = rows_of(condition, GAMES, QUERIES)
-        record += rows
-        for row in rows:
-            print(f"[benchmark] {row['what']}: {row['ours']}, {row['peer_name']} {row['peer']}", flush=True)
-        (options.output / "answers.json").write_text(json.dumps(record, indent=2) + "\n")
-    for row in record:
-        if row["must"] is not None:
-            print(f"[benchmark] {row['what']}: must {row['must']}: {'met' if row['met'] else 'not met'}")
+        yield from rows_of(condition, GAMES, QUERIES)
 
 
 if __name__ == "__main__":
-    main()
+    part("answers", __doc__, rows)

@@ -1,4 +1,4 @@
-"""`make benchmark-data`: extraction, prediction, publication and the whole loop at the size of a large shop.
+"""`make benchmark-data`: extraction, retrieval, prediction, publishing and the whole loop at the size of a large shop.
 
 Each part is a module with a command line of its own, `python -m benchmarks.loop`, and leaves its rows in a file.
 """
@@ -11,6 +11,8 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from benchmarks.record import write
 
 PARTS = ("extraction", "retrieval", "prediction", "publishing", "loop")
 
@@ -36,7 +38,7 @@ def gather(output: Path) -> None:
     """Put the parts' rows together."""
     files = [output / f"{part}.json" for part in PARTS]
     record = [row for file in files if file.exists() for row in json.loads(file.read_text())]
-    (output / "data.json").write_text(json.dumps(record, indent=2) + "\n")
+    write(output / "data.json", record)
 
 
 if __name__ == "__main__":

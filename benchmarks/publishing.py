@@ -7,8 +7,6 @@ two raw COPYs, which take turns, the faster counts.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import subprocess
 import tempfile
@@ -23,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from psycopg2.extras import execute_values
 
+from benchmarks.record import Row, below, part, times_as_many, times_as_much
 from components.predict.fallback import LENGTH
 from components.reverse_etl.destinations import Places
 from components.reverse_etl.limits import Limits
@@ -35,14 +34,13 @@ from components.shared.predictions import POPULAR_FILE, shard_name
 from components.shared.schemas import POPULAR, RECOMMENDATIONS
 from demo.postgres import EmbeddedPostgres, programs
 
+USERS, GAMES_PER_USER = 2_000_000, 50
 GAMES, GENRES = 50_000, 20
 SHARD_USERS = 100_000
 UPSERTED_USERS = 20_000
 SWITCHES, READERS, SECONDS = 20, 8, 10
 DATABASE = "env:DATABASE_URL"
 MUST_RATIO, MUST_FASTER, MUST_WAIT_MS, MUST_ANSWER_MS = 1.3, 10.0, 100.0, 5.0
-
-Rows = list[dict[str, object]]
 
 _SHOP = """
 INSERT INTO steam.users (username) SELECT 'user ' || n FROM generate_series(1, {users}) AS n;
@@ -156,7 +154,7 @@ def calling(folder: Path, call: str, users: int, clients: int) -> Iterator[list[
         log.unlink()
 
 
-def loading_rows(folder: Path, users: int, per_user: int) -> Rows:
+def loading_rows(folder: Path, users: int, per_user: int) -> list[Row]:
     """Publications and their peers."""
     content = folder / "raw.bin"
     ours, peer = [], []
@@ -175,17 +173,17 @@ def loading_rows(folder: Path, users: int, per_user: int) -> Rows:
     what, copied = f"publish {users:,} users × {per_user}", "raw COPY of a file in binary format and its index"
     upserted = f"execute_values upserts of {UPSERTED_USERS:,} users"
     return [
-        compared(f"{what}, s", min(ours), min(peer), copied, MUST_RATIO),
-        compared(f"{what}, users/s", users / min(ours), rate, upserted, MUST_FASTER, larger=True),
+        times_as_much(f"{what}, s", min(ours), min(peer), copied, MUST_RATIO),
+        times_as_many(f"{what}, users/s", users / min(ours), rate, upserted, MUST_FASTER),
     ]
 
 
-def reading_rows(folder: Path, users: int) -> Rows:
+def reading_rows(folder: Path, users: int) -> list[Row]:
     """The shop's call, and how long its readers wait while versions are switched."""
     with connect(DATABASE) as connection, connection.cursor() as cursor:
         for version in ("v1", "v2"):  # so that the disk is not what is measured: a version just written is in memory
             cursor.execute(f"SELECT count(game_ids) FROM recsys.recommendations_{version}")  # noqa: S608
-    rows = []
+    found = []
     with calling(folder, "SELECT 1;", users, clients=1) as nothing:
         pass
     for name, call in _CALLS.items():
@@ -193,7 +191,7 @@ def reading_rows(folder: Path, users: int) -> Rows:
             pass
         for percent, must in ((50, None), (99, MUST_ANSWER_MS)):
             ours, peer = (float(np.percentile(each, percent)) for each in (milliseconds, nothing))
-            rows.append(limited(f"{name} of {users:,} users, p{percent}, ms", ours, peer, "SELECT 1", must))
+            found.append(below(f"{name} of {users:,} users, p{percent}, ms", ours, peer, "SELECT 1", must))
     call = next(iter(_CALLS.values()))
     with calling(folder, call, users, READERS) as quiet:
         pass
@@ -202,26 +200,11 @@ def reading_rows(folder: Path, users: int) -> Rows:
             time.sleep(SECONDS / (SWITCHES + 1))
             rollback(Places(DATABASE), f"v{1 + number % 2}")
     what = f"longest of {len(switched):,} calls of {READERS} readers over {SWITCHES} switches, ms"
-    rows.append(limited(what, max(switched), max(quiet), f"without switches, {len(quiet):,} calls", MUST_WAIT_MS))
-    return rows
+    found.append(below(what, max(switched), max(quiet), f"without switches, {len(quiet):,} calls", MUST_WAIT_MS))
+    return found
 
 
-def compared(
-    what: str, ours: float, peer: float, peer_name: str, must: float, *, larger: bool = False
-) -> dict[str, object]:
-    """A figure for the record whose ratio to the peer's must not be larger, or not smaller, than a number."""
-    ratio = ours / peer
-    met = ratio >= must if larger else ratio <= must
-    named = {"what": what, "ours": round(ours, 3), "peer": round(peer, 3), "peer_name": peer_name}
-    return {**named, "ratio": round(ratio, 3), "must": must, "met": met}
-
-
-def limited(what: str, ours: float, peer: float, peer_name: str, must: float | None) -> dict[str, object]:
-    """A figure for the record that must itself be below a number, if there is one."""
-    return {**compared(what, ours, peer, peer_name, 0.0), "must": must, "met": must is None or ours < must}
-
-
-def rows_of(users: int, per_user: int) -> Rows:
+def rows(users: int = USERS, per_user: int = GAMES_PER_USER) -> Iterator[Row]:
     """Measure everything on a server of its own, which is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="steam-recsys-publishing-") as scratch:
         folder = Path(scratch)
@@ -232,26 +215,11 @@ def rows_of(users: int, per_user: int) -> Rows:
             with connect(DATABASE) as connection, connection.cursor() as cursor:
                 create_schema(connection, "steam")
                 cursor.execute(_SHOP.format(users=users, games=GAMES, genres=GENRES))
-            return [*loading_rows(folder, users, per_user), *reading_rows(folder, users)]
+            yield from loading_rows(folder, users, per_user)
+            yield from reading_rows(folder, users)
         finally:
             server.stop()
 
 
-def main() -> None:
-    """Read the command line, run, print the figures and write them down."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.publishing", description=__doc__)
-    parser.add_argument("--users", type=int, default=2_000_000, help="(%(default)s)")
-    parser.add_argument("--games-per-user", type=int, default=50, help="(%(default)s)")
-    parser.add_argument("--output", type=Path, default=Path("local/benchmarks"), help="for the results (%(default)s)")
-    options = parser.parse_args()
-    options.output.mkdir(parents=True, exist_ok=True)
-    rows = rows_of(options.users, options.games_per_user)
-    (options.output / "publishing.json").write_text(json.dumps(rows, indent=2) + "\n")
-    for row in rows:
-        met = "met" if row["met"] else "NOT met"
-        print(f"{row['what']}: {row['ours']} | {row['peer_name']}: {row['peer']} | ratio {row['ratio']} | "
-              f"must {row['must']}: {met}", flush=True)  # fmt: skip
-
-
 if __name__ == "__main__":
-    main()
+    part("publishing", __doc__, rows)

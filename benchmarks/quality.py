@@ -6,13 +6,14 @@ Nothing is chosen on a test split: what the model and the baselines choose, they
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import components.train  # noqa: F401 - before TensorFlow
 from benchmarks.datasets import Protocol, protocols
+from benchmarks.record import Row as Record
+from benchmarks.record import show, write
 from benchmarks.tutorial import TutorialRanking
 from components.evaluate.baselines import tuned_baselines
 from components.evaluate.holdout import hold_out
@@ -70,10 +71,10 @@ def rows_of(protocol: Protocol) -> list[Row]:
     ]
 
 
-def results(protocol: str, rows: list[Row]) -> list[dict[str, object]]:
+def results(protocol: str, rows: list[Row]) -> list[Record]:
     """The row's figures for the record: ours beside the best other, and whether what must be reached is."""
     ours = next(row for row in rows if row.ranking == OURS)
-    found: list[dict[str, object]] = []
+    found: list[Record] = []
     for metric in METRICS:
         peer = max((row for row in rows if row.ranking != OURS), key=lambda row: row.figures[metric.name].mean)
         figure, best = ours.figures[metric.name].mean, peer.figures[metric.name].mean
@@ -129,7 +130,7 @@ def main() -> None:
     except UserError as error:
         sys.exit(f"benchmark: {error}")
     options.output.mkdir(parents=True, exist_ok=True)
-    record: list[dict[str, object]] = []
+    record: list[Record] = []
     tables = []
     for protocol in found:
         print(f"[benchmark] {protocol.name}", flush=True)
@@ -137,10 +138,10 @@ def main() -> None:
         record += results(protocol.name, rows)
         tables.append(markdown(protocol.name, rows))
         print(tables[-1], flush=True)
-        (options.output / "quality.json").write_text(json.dumps(record, indent=2) + "\n")
+        write(options.output / "quality.json", record)
         (options.output / "quality.md").write_text("\n".join(tables))
     for line in record:
-        print(f"[benchmark] {line['what']}: {line['ours']}, must {line['must']}: {'met' if line['met'] else 'not met'}")
+        show(line)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,22 @@ Row = dict[str, Any]
 """`what`, `ours`, `peer`, `peer_name`, `ratio`, `must`, `met`."""
 
 
-def part(name: str, description: str | None, rows: Callable[[], list[Row]]) -> None:
-    """Read the command line of a part of a benchmark, measure it, print its rows and write them to `<name>.json`."""
+def part(name: str, description: str | None, rows: Callable[[], Iterable[Row]]) -> None:
+    """Read a benchmark's command line; print its rows and write them to `<name>.json`, each as soon as it comes."""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description)
     parser.add_argument("--output", type=Path, default=Path("local/benchmarks"), help="for the results (%(default)s)")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
-    found = rows()
-    show(found)
-    (options.output / f"{name}.json").write_text(json.dumps(found, indent=2) + "\n")
+    found: list[Row] = []
+    for row in rows():
+        show(row)
+        found.append(row)
+        write(options.output / f"{name}.json", found)
+
+
+def write(path: Path, rows: list[Row]) -> None:
+    """Write rows as JSON."""
+    path.write_text(json.dumps(rows, indent=2) + "\n")
 
 
 def measured(module: str, *arguments: str) -> Any:
@@ -46,7 +53,17 @@ def peak_mb() -> float:
 
 def at_most(what: str, ours: float, must: float | None = None) -> Row:
     """A row without a peer, met where the figure is at most `must`."""
-    return _row(what, ours, None, None, None, must, must is None or ours <= must)
+    return _row(what, ours, must=must, met=must is None or ours <= must)
+
+
+def at_least(what: str, ours: float, must: float | None = None) -> Row:
+    """A row without a peer, met where the figure is at least `must`."""
+    return _row(what, ours, must=must, met=must is None or ours >= must)
+
+
+def below(what: str, ours: float, peer: float, peer_name: str, must: float | None = None) -> Row:
+    """A row beside a peer, met where the figure itself, not its ratio to the peer's, is below `must`."""
+    return _row(what, ours, peer, peer_name, ours / peer, must, must is None or ours < must)
 
 
 def times_as_much(what: str, ours: float, peer: float, peer_name: str, must: float | None = None) -> Row:
@@ -55,32 +72,40 @@ def times_as_much(what: str, ours: float, peer: float, peer_name: str, must: flo
     return _row(what, ours, peer, peer_name, ratio, must, must is None or ratio <= must)
 
 
-def times_faster(what: str, ours: float, peer: float, peer_name: str, must: float | None = None) -> Row:
-    """A row of times whose ratio is the peer's over ours, met where it is more than `must`."""
-    ratio = peer / ours
-    return _row(what, ours, peer, peer_name, ratio, must, must is None or ratio > must)
+def times_as_many(what: str, ours: float, peer: float, peer_name: str, must: float | None = None) -> Row:
+    """A row whose ratio is ours over the peer's, met where it is at least `must`."""
+    ratio = ours / peer
+    return _row(what, ours, peer, peer_name, ratio, must, must is None or ratio >= must)
 
 
-def show(rows: list[Row]) -> None:
-    """Print rows, a line each."""
-    for row in rows:
-        beside = f", {row['peer_name']} {row['peer']}, ratio {row['ratio']}" if row["peer"] is not None else ""
-        must = "" if row["must"] is None else f", must {row['must']}: {'met' if row['met'] else 'not met'}"
-        print(f"[benchmark] {row['what']}: {row['ours']}{beside}{must}", flush=True)
+def times_faster(what: str, ours: float | None, peer: float, peer_name: str, must: float | None = None) -> Row:
+    """A row of times whose ratio is the peer's over ours, met where it is more than `must`; None was never reached."""
+    ratio = None if ours is None else peer / ours
+    return _row(what, ours, peer, peer_name, ratio, must, must is None or (ratio is not None and ratio > must))
+
+
+def show(row: Row) -> None:
+    """Print a row on a line."""
+    beside = f", {row['peer_name']} {row['peer']}, ratio {row['ratio']}" if row["peer"] is not None else ""
+    must = "" if row["must"] is None else f", must {row['must']}: {'met' if row['met'] else 'not met'}"
+    print(f"[benchmark] {row['what']}: {row['ours']}{beside}{must}", flush=True)
 
 
 def _row(
     what: str,
-    ours: float,
-    peer: float | None,
-    peer_name: str | None,
-    ratio: float | None,
-    must: float | None,
-    met: bool,
+    ours: float | None,
+    peer: float | None = None,
+    peer_name: str | None = None,
+    ratio: float | None = None,
+    must: float | None = None,
+    met: bool = True,
 ) -> Row:
     figures = {"what": what, "ours": _rounded(ours), "peer": _rounded(peer), "peer_name": peer_name}
     return {**figures, "ratio": _rounded(ratio), "must": must, "met": met}
 
 
 def _rounded(figure: float | None) -> float | None:
-    return figure if figure is None else round(figure, 4)
+    """To four decimals, and to four digits where less than a tenth would lose them."""
+    if figure is None:
+        return None
+    return round(figure, 4) if abs(figure) >= 0.1 else float(f"{figure:.4g}")

@@ -8,18 +8,16 @@ clusters, but for the comparison with approximate retrieval, which lives on them
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 import numpy as np
 
+from benchmarks.record import Row, at_least, at_most, part, times_as_many
 from components.predict.approximate import LEAST_RECALL, ApproximateIndex, recall_of
 from components.predict.catalogue import Catalogue, normalised
 from components.predict.links import Links
@@ -36,8 +34,6 @@ MUST, MUST_DIFFERENCE = 2.0, 1e-4
 TASTES, NOISE = 300, 0.8
 APPROXIMATE_K = 50
 WEIGHTS = HistoryWeights(disliked=-0.5, hours=0.2, recency=0.5)
-
-Row = dict[str, object]
 
 
 @dataclass(frozen=True)
@@ -128,7 +124,7 @@ def _plain(shop: Shop) -> tuple[Floats, Floats]:
     return catalogue.queries(shop.histories(USERS)), catalogue.candidates
 
 
-OURS = "ours"
+OURS, EXACT = "ours", "ours, exact"
 PEERS = {"TFRS BruteForce": brute_force, "FAISS flat": faiss_flat, "implicit": implicit_topk}
 LARGE = [Shop(n_games, 8, skewed=False, tastes=True) for n_games in (250_000, 500_000, 1_000_000)]
 CONDITIONS = [Shop(GAMES, 8, skewed=False), Shop(GAMES, 2, skewed=True)]
@@ -176,10 +172,9 @@ def exactness(shop: Shop) -> list[Row]:
     same = float(np.mean((positions == expected) | as_good))
     what = f"top {K} of {shop}"
     return [
-        row(f"{what}, share of games as in a full sort", same, 1.0, "full sort", None, 1.0, same >= 1.0),
-        row(f"{what}, largest difference of a score", difference, 0.0, "full sort", None, MUST_DIFFERENCE,
-            difference <= MUST_DIFFERENCE),
-    ]  # fmt: skip
+        at_least(f"{what}, share of games as in a full sort", same, 1.0),
+        at_most(f"{what}, largest difference of a score to a full sort's", difference, MUST_DIFFERENCE),
+    ]
 
 
 def approximate(shop: Shop) -> list[Row]:
@@ -199,52 +194,24 @@ def approximate(shop: Shop) -> list[Row]:
     speed = {name: USERS / statistics.median(taken) for name, taken in seconds.items()}
     what = f"top {APPROXIMATE_K} of {shop}"
     reach, recall = catalogue.exact_index.reach(scores[:, -1]), recall_of(found, exact)
+    made = f"{making:.0f} s to make the index, exact looks at {reach:,.0f}"
     return [
-        row(f"{what}, approximate retrieval, users/s ({making:.0f} s to make the index, exact looks at {reach:,.0f})",
-            round(speed["approximate"]), round(speed["exact"]), "ours, exact",
-            round(speed["approximate"] / speed["exact"], 2), None, True),
-        row(f"{what}, recall of approximate retrieval", round(recall, 4), 1.0, "ours, exact", None, LEAST_RECALL,
-            recall >= LEAST_RECALL),
-    ]  # fmt: skip
+        times_as_many(f"{what}, approximate retrieval, users/s ({made})", speed["approximate"], speed["exact"], EXACT),
+        at_least(f"{what}, recall of approximate retrieval", recall, LEAST_RECALL),
+    ]
 
 
-def row(what: str, ours: float, peer: float, peer_name: str, ratio: float | None, must: float | None, met: bool) -> Row:
-    """A figure for the record."""
-    return {
-        "what": what, "ours": ours, "peer": peer, "peer_name": peer_name, "ratio": ratio, "must": must, "met": met,
-    }  # fmt: skip
-
-
-def rows() -> list[Row]:
+def rows() -> Iterator[Row]:
     """Measure everything."""
-    found: list[Row] = []
     mine = {f"{OURS}, {shop}": (ours, shop) for shop in CONDITIONS}
     speed = users_a_second({**mine, **{name: (engine, CONDITIONS[0]) for name, engine in PEERS.items()}})
     for shop in CONDITIONS:
         own = speed[f"{OURS}, {shop}"]
-        for peer in PEERS:
-            ratio = own / speed[peer]
-            what = f"top {K} of {shop}, users/s"
-            found.append(row(what, round(own), round(speed[peer]), peer, round(ratio, 2), MUST, ratio >= MUST))
-        found += exactness(shop)
+        yield from (times_as_many(f"top {K} of {shop}, users/s", own, speed[peer], peer, MUST) for peer in PEERS)
+        yield from exactness(shop)
     for shop in LARGE:
-        found += approximate(shop)
-    return found
-
-
-def main() -> None:
-    """Run, print the table and write it down."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.retrieval", description=__doc__)
-    parser.add_argument("--output", type=Path, default=Path("local/benchmarks"), help="for the rows (%(default)s)")
-    options = parser.parse_args()
-    found = rows()
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "retrieval.json").write_text(json.dumps(found, indent=2) + "\n")
-    print("| what | ours | peer | ratio | must | met |\n|---|---|---|---|---|---|")
-    for each in found:
-        cells = (each["what"], each["ours"], f"{each['peer_name']}: {each['peer']}", each["ratio"], each["must"])
-        print(f"| {' | '.join('' if cell is None else str(cell) for cell in cells)} | {each['met']} |")
+        yield from approximate(shop)
 
 
 if __name__ == "__main__":
-    main()
+    part("retrieval", __doc__, rows)

@@ -6,13 +6,11 @@ one imports little, as a process begins with the peak of the one that starts it.
 
 from __future__ import annotations
 
-import argparse
-import json
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from benchmarks.record import measured, show
+from benchmarks.record import Row, at_least, at_most, measured, part, times_as_many, times_as_much, times_faster
 from benchmarks.scale import LARGE_SHOP
 
 OURS, TUTORIAL = "ours", "tutorial"
@@ -60,58 +58,38 @@ class Side:
         return next((point.seconds for point in self.points if point.recall >= recall), None)
 
 
-def results(ours: Side, tutorial: Side) -> list[dict[str, object]]:
+def results(ours: Side, tutorial: Side) -> list[Row]:
     """The figures for the record: the time to the tutorial's best recall decides."""
     wanted = tutorial.best.recall
     seconds, theirs = ours.seconds_to(wanted), tutorial.best.seconds
     return [
-        _row(f"seconds to a recall@100 of {wanted:.4f}", seconds, theirs, seconds and theirs / seconds, FASTER),
-        _compared("interactions a second", ours.examples_per_second, tutorial.examples_per_second),
-        _compared("best recall@100", ours.best.recall, wanted),
-        _compared("peak memory, MB", ours.peak_mb, tutorial.peak_mb),
+        times_faster(f"seconds to a recall@100 of {wanted:.4f}", seconds, theirs, PEER, FASTER),
+        times_as_many("interactions a second", ours.examples_per_second, tutorial.examples_per_second, PEER),
+        times_as_many("best recall@100", ours.best.recall, wanted, PEER),
+        times_as_much("peak memory, MB", ours.peak_mb, tutorial.peak_mb, PEER),
+        at_least("recall@100 of popularity", ours.popularity),
     ]
 
 
-def scale_result(peak_mb: float, seconds: float) -> list[dict[str, object]]:
+def scale_result(peak_mb: float, seconds: float) -> list[Row]:
     """The figures of the large shop for the record."""
-    row = {"peer": None, "peer_name": None, "ratio": None}
     return [
-        {"what": f"peak memory of training on {LARGE_SHOP}, MB", "ours": peak_mb, **row, "must": MUST_MB,
-         "met": peak_mb <= MUST_MB},
-        {"what": f"seconds of training on {LARGE_SHOP}", "ours": seconds, **row, "must": None, "met": True},
-    ]  # fmt: skip
+        at_most(f"peak memory of training on {LARGE_SHOP}, MB", peak_mb, MUST_MB),
+        at_most(f"seconds of training on {LARGE_SHOP}", seconds),
+    ]
 
 
-def _row(what: str, ours: float | None, peer: float, ratio: float | None, must: float | None = None) -> dict[str, Any]:
-    met = must is None or (ratio is not None and ratio >= must)
-    ours, ratio = (figure if figure is None else round(figure, 4) for figure in (ours, ratio))
-    return {
-        "what": what, "ours": ours, "peer": round(peer, 4), "peer_name": PEER, "ratio": ratio, "must": must, "met": met,
-    }  # fmt: skip
-
-
-def _compared(what: str, ours: float, peer: float) -> dict[str, Any]:
-    return _row(what, ours, peer, ours / peer)
-
-
-def main() -> None:
-    """Read the command line, run, print the figures and write them down."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__)
-    parser.add_argument("--output", type=Path, default=Path("local/benchmarks"), help="for the results (%(default)s)")
-    options = parser.parse_args()
-    options.output.mkdir(parents=True, exist_ok=True)
+def rows() -> Iterator[Row]:
+    """Measure both sides, then the large shop."""
     sides = []
     for side in (TUTORIAL, OURS):
         print(f"[benchmark] {side}", flush=True)
         sides.append(Side.read(measured("benchmarks.learning_curves", side, *SIZE)))
     tutorial, ours = sides
-    record = results(ours, tutorial)
+    yield from results(ours, tutorial)
     print(f"[benchmark] training on {LARGE_SHOP}", flush=True)
-    record += scale_result(**measured("benchmarks.scale"))
-    (options.output / "training.json").write_text(json.dumps(record, indent=2) + "\n")
-    print(f"[benchmark] recall@100 of popularity: {ours.popularity:.4f}")
-    show(record)
+    yield from scale_result(**measured("benchmarks.scale"))
 
 
 if __name__ == "__main__":
-    main()
+    part("training", __doc__, rows)

@@ -11,7 +11,7 @@ GAMES, QUERIES = 500, 20
 @pytest.mark.parametrize("condition", [Condition(8, False, 0), Condition(2, True, 100)], ids=str)
 def test_ours_and_its_peers_answer_the_same_queries(condition: Condition) -> None:
     rows = rows_of(condition, GAMES, QUERIES)
-    assert {row["peer_name"] for row in rows} == {SAVED_MODEL, PLAIN}
+    assert {row["peer_name"] for row in rows[:-1]} == {SAVED_MODEL, PLAIN}
     assert all(row["what"].startswith(f"500 games, {condition}, ") for row in rows)
     assert all(row["ours"] > 0 and row["peer"] > 0 for row in rows[:-1])
     difference = rows[-1]
@@ -32,4 +32,5 @@ def test_the_bar_is_for_the_99th_percentile() -> None:
     }  # fmt: skip
     assert by_name["all, p50, ms", PLAIN]["must"] is None
     slow = results("all", {**quick, OURS: measured(6, 1.1)})
-    assert {row["what"] for row in slow if not row["met"]} == {"all, p99, ms", "all, largest difference of a score"}
+    unmet = {row["what"] for row in slow if not row["met"]}
+    assert unmet == {"all, p99, ms", f"all, largest difference of a score to the {SAVED_MODEL}'s"}

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg2
@@ -15,7 +16,7 @@ from benchmarks.extraction import Side
 from benchmarks.extraction_sides import ADBC, CONNECTORX, COPY, DATABASE, OURS, PANDAS, QUERIES, SIDES
 from benchmarks.generated import Size as SizeOfGenerated
 from benchmarks.loop import Loop
-from benchmarks.record import Row, at_most, measured, part, times_as_much, times_faster
+from benchmarks.record import Row, at_least, at_most, below, measured, part, times_as_many, times_as_much, times_faster
 from benchmarks.shop import load_shop
 from components.ingest.ingestion import ingest
 from components.shared.snapshot import Snapshot
@@ -125,6 +126,32 @@ def test_rows_say_whether_what_must_be_is() -> None:
     assert not times_faster("time", 2.0, 2.0, "ADBC", 1.0)["met"]
     assert times_faster("time", 2.0, 2.1, "ADBC", 1.0)["met"]
     assert times_faster("time", 2.0, 1.0, "ADBC")["met"]
+    assert not times_faster("time", None, 2.0, "ADBC", 1.0)["met"]
+    assert times_as_many("users/s", 10.0, 1.0, "upserts", 10.0)["met"]
+    assert not times_as_many("users/s", 9.9, 1.0, "upserts", 10.0)["met"]
+    assert at_least("recall", 0.98, 0.98)["met"]
+    assert not at_least("recall", 0.97, 0.98)["met"]
+    assert below("p99", 4.9, 9.8, "SELECT 1", 5.0) == {
+        "what": "p99", "ours": 4.9, "peer": 9.8, "peer_name": "SELECT 1", "ratio": 0.5, "must": 5.0, "met": True,
+    }  # fmt: skip
+    assert not below("p99", 5.0, 9.8, "SELECT 1", 5.0)["met"]
+
+
+def test_a_small_figure_keeps_its_digits() -> None:
+    assert at_most("difference", 0.000_002_345_6)["ours"] == 2.346e-6
+    assert at_most("difference", 0.0)["ours"] == 0.0
+
+
+def test_rows_are_in_the_file_before_the_next_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["benchmark", "--output", str(tmp_path)])
+
+    def rows() -> Iterator[Row]:
+        yield at_most("first", 1.0)
+        assert [row["what"] for row in json.loads((tmp_path / "loop.json").read_text())] == ["first"]
+        yield at_most("second", 2.0)
+
+    part("loop", None, rows)
+    assert len(json.loads((tmp_path / "loop.json").read_text())) == 2
 
 
 def test_what_was_measured_stays_in_the_record_when_another_part_is_measured_anew(

@@ -43,6 +43,6 @@ def test_engines_take_turns_in_processes_of_their_own() -> None:
 def test_approximate_retrieval_is_measured_beside_exact_retrieval(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "POPULAR", 200)
     speed, recall = approximate(Shop(2_000, 8, skewed=False, tastes=True))
-    assert speed["peer_name"] == recall["peer_name"] == "ours, exact"
+    assert speed["peer_name"] == "ours, exact"
     assert 0 < recall["ours"] <= 1
     assert recall["met"] == (recall["ours"] >= 0.98)

@@ -66,13 +66,13 @@ def side(*recalls: float, pace: float) -> Side:
 
 def test_the_time_to_the_tutorials_best_recall_decides() -> None:
     theirs = side(0.2, 0.5, 0.4, pace=10)
-    row, speed, recall, memory = results(side(0.4, 0.6, pace=2), theirs)
+    row, speed, recall, memory, popular = results(side(0.4, 0.6, pace=2), theirs)
     assert row == {
         "what": "seconds to a recall@100 of 0.5000", "ours": 5, "peer": 21, "peer_name": PEER, "ratio": 4.2,
         "must": 3.0, "met": True,
     }  # fmt: skip
     assert (speed["ours"], speed["peer"]) == (500, 100)
-    assert (recall["ours"], recall["peer"], memory["ratio"]) == (0.6, 0.5, 1.0)
+    assert (recall["ours"], recall["peer"], memory["ratio"], popular["ours"]) == (0.6, 0.5, 1.0, 0.1)
     assert not results(side(0.4, 0.6, pace=5), theirs)[0]["met"]
     never = results(side(0.4, 0.4, pace=1), theirs)[0]
     assert (never["ours"], never["ratio"], never["met"]) == (None, None, False)
