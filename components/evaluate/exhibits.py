@@ -12,9 +12,8 @@ import numpy as np
 from components.evaluate.answers import Answers
 from components.evaluate.contest import Contest
 from components.evaluate.examples import Example, examples
-from components.evaluate.ranking import ModelRanking
+from components.evaluate.ranking import BLOCK_SCORES, ModelRanking
 from components.evaluate.slices import genres_of
-from components.predict.catalogue import BLOCK_SCORES
 from components.shared.charts import COLOURS, Series
 from components.shared.histories import Histories
 from components.shared.interactions import Doubles, Floats, Longs

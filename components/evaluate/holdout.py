@@ -127,7 +127,7 @@ def relevant_at(ranked: Ints, relevant: Histories) -> Bools:
 
 
 def _flat(histories: Histories) -> tuple[Longs, Ints]:
-    return np.repeat(np.arange(len(histories)), histories.lengths), histories.games
+    return histories.owners, histories.games
 
 
 def _pairs(rows: npt.NDArray[Any], games: Ints, n_games: int) -> Longs:

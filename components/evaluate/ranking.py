@@ -8,10 +8,13 @@ from typing import Protocol
 
 import numpy as np
 
-from components.predict.catalogue import BLOCK_SCORES, Catalogue
+from components.predict.catalogue import Catalogue
 from components.predict.ranking import top_k
 from components.shared.histories import Histories
 from components.shared.interactions import Floats, Ints
+
+BLOCK_SCORES = 1 << 24
+"""Scores of whole catalogues held at a time, 64 MB of float32."""
 
 
 class Ranker(Protocol):
@@ -47,6 +50,6 @@ def rank_by_scores(scores: Callable[[Histories], Floats], history: Histories, n_
         rows = np.arange(start, min(start + block, len(history)))
         users = history.take(rows)
         found = scores(users)
-        found[np.repeat(np.arange(len(rows)), users.lengths), users.games] = -np.inf
+        found[users.owners, users.games] = -np.inf
         ranked[rows], _ = top_k(found, k)
     return ranked

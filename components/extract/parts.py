@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.extract import binary
 from components.extract.ranges import DIVISIONS
+from components.shared.binary_copy import fits, from_binary
 from components.shared.database import COPY_BUFFER, Cursor
 from components.shared.schemas import TABLES
 from components.shared.snapshot import File
@@ -64,10 +64,10 @@ def write_part(cursor: Cursor, folder: Folder, table: str, key_range: int, known
 def _read(cursor: Cursor, table: str, key_range: int) -> pa.Table:
     query = cursor.mogrify(queries()[table], DIVISIONS[table].bounds(key_range)).decode()
     schema = TABLES[table]
-    if binary.fits(schema):
+    if fits(schema):
         sent = io.BytesIO()
         cursor.copy_expert(f"COPY ({query}) TO STDOUT (FORMAT binary)", sent, size=COPY_BUFFER)
-        return binary.from_binary(sent.getbuffer(), schema)
+        return from_binary(sent.getbuffer(), schema)
     cursor.execute(query)
     found = cursor.fetchall()
     columns = [pa.array([row[place] for row in found], field.type) for place, field in enumerate(schema)]

@@ -1,6 +1,6 @@
 -- What a snapshot holds of each table, in the order and under the names of components/shared/schemas.py, of the keys from
 -- %(first)s to before %(end)s. Of a table that is copied in the binary format, a null travels as the least value of its
--- type, which none of the columns can have (see components/extract/binary.py).
+-- type, which none of the columns can have (see components/shared/binary_copy.py).
 
 -- table: reviews
 SELECT review_id, coalesce(user_id, -9223372036854775808), game_id, recommended, coalesce(hours_played, '-infinity'),

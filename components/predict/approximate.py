@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Any
@@ -105,19 +106,20 @@ def _within(values: Longs, ascending: Longs) -> Bools:
     return np.asarray(ascending[np.minimum(np.searchsorted(ascending, values), len(ascending) - 1)] == values)
 
 
-def with_fitting_search(catalogue: Catalogue, sample: Histories, k: int) -> tuple[Catalogue, str]:
+def with_fitting_search(catalogue: Catalogue, sampled: Callable[[], Histories], k: int) -> tuple[Catalogue, str]:
     """The catalogue with approximate retrieval, if that is faster and finds what exact retrieval finds for a sample.
 
     Args:
         catalogue: with exact retrieval.
-        sample: some of the users to come.
+        sampled: reads some of the users to come, where the catalogue is so large that it is asked for.
         k: how many games are recommended.
 
     Returns:
         The catalogue, and how games are found in it, in words.
     """
-    if len(catalogue.exact_index.positions) < APPROXIMATE_FROM or not len(sample):
+    if len(catalogue.exact_index.positions) < APPROXIMATE_FROM:
         return catalogue, "exact"
+    sample = sampled()
     exact, scores, _ = catalogue.recommend(sample, k)
     if catalogue.exact_index.reach(scores[:, -1]) < APPROXIMATE_FROM:
         return catalogue, "exact"

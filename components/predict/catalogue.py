@@ -17,9 +17,6 @@ from components.predict.retrieval import Entries, ExactIndex, Index
 from components.shared.histories import Histories
 from components.shared.interactions import Bools, Floats, Ints, Longs
 
-BLOCK_SCORES = 1 << 24
-"""Scores of whole catalogues held at a time, 64 MB of float32."""
-
 BLOCK_USERS, BLOCK_GAMES = 512, 8192
 """At most so many users are answered together, with at most so many games in their histories, unless one has more."""
 

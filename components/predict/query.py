@@ -46,7 +46,7 @@ class HistoryWeights:
         if self.recency:
             later = np.repeat(history.offsets[1:], lengths) - 1 - np.arange(len(weights))
             weights *= (1.0 + later) ** -self.recency
-        owners = np.repeat(np.arange(len(history)), lengths)
+        owners = history.owners
         totals = np.bincount(owners, weights=np.abs(weights), minlength=len(history))
         means = totals / np.maximum(lengths, 1)
         weights /= np.where(means > 0, means, 1)[owners]

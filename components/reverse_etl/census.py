@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.reverse_etl.shop import Longs
+from components.shared.interactions import Longs
 
 FIRST_GAMES = 10
 """How many of a user's games churn looks at: those that are seen."""

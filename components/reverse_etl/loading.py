@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from components.reverse_etl.census import Census, count
 from components.reverse_etl.predictions import Predictions, Shard, read_shard
-from components.reverse_etl.shop import Longs
 from components.shared.console import progress
+from components.shared.interactions import Longs
 
 CONNECTIONS = 4
 """Parts that are loaded at the same time, each on a connection of its own."""

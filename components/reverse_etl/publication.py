@@ -133,10 +133,14 @@ def reconcile(places: Places) -> str | None:
     """Bring MongoDB to the version that PostgreSQL shows, after a switch of both that was cut off; that version.
 
     Raises:
-        UserError: nothing was ever published to this database, or a destination gave up.
+        UserError: nothing was ever published to this database, MongoDB does not keep that version, or a destination
+            gave up.
     """
     with _published(places) as destinations:
-        return destinations.reconcile()
+        version = destinations.reconcile()
+        if version and not all(named(destination.kept(), version) for destination in destinations.all):
+            raise UserError(f"MongoDB does not keep {version}, which PostgreSQL shows: publish to both again.")
+        return version
 
 
 def kept_versions(places: Places) -> dict[str, list[KeptVersion]]:

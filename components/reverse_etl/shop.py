@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import io
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from components.shared.binary_copy import from_binary
 from components.shared.database import COPY_BUFFER, Cursor
+from components.shared.interactions import Longs
 
-Longs = npt.NDArray[np.int64]
-
-_HEADER_BYTES, _TRAILER_BYTES = 19, 2
-_ROW = np.dtype([("fields", ">i2"), ("bytes", ">i4"), ("id", ">i8")])
-"""A row of one bigint in COPY's binary format."""
+_IDS = pa.schema([pa.field("id", pa.int64(), nullable=False)])
 
 
 def known_games(cursor: Cursor) -> pa.Array:
@@ -33,5 +29,5 @@ def known_users(cursor: Cursor, first: int, last: int) -> Longs:
 def _ids(cursor: Cursor, query: str) -> Longs:
     content = io.BytesIO()
     cursor.copy_expert(f"COPY ({query}) TO STDOUT WITH (FORMAT binary)", content, size=COPY_BUFFER)
-    rows = np.frombuffer(content.getbuffer()[_HEADER_BYTES:-_TRAILER_BYTES], dtype=_ROW)
-    return rows["id"].astype(np.int64)
+    ids: Longs = from_binary(content.getbuffer(), _IDS)["id"].to_numpy()
+    return ids

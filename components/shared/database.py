@@ -44,7 +44,7 @@ def resolve_secret(reference: str) -> str:
     value = os.environ.get(name)
     if not value:
         raise UserError(
-            f"The environment variable {name} is not set: set it to the database's URL, as postgresql://user@host:port/database."
+            f"The environment variable {name} is not set: set it to the database's URL, postgresql://… or mongodb://…."
         )
     return value
 

@@ -128,7 +128,7 @@ class Corpus:
         owner = np.repeat(np.arange(len(rows)), lengths)
         users = window.take(rows[worker::workers])
         seen = kept[owner % workers == worker]
-        owners = np.repeat(np.arange(len(users.histories)), users.histories.lengths)
+        owners = users.histories.owners
         targets = _targets(users, owners)
         targets["weights"] /= np.float32(len(rows))
         return Batch(

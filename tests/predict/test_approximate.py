@@ -41,7 +41,7 @@ def histories() -> Histories:
 
 def test_what_is_found_is_scored_as_exact_retrieval_scores_it_links_and_reasons_included():
     exact, history = catalogue_of(noise=0.3), histories()
-    chosen, how = with_fitting_search(exact, history, K)
+    chosen, how = with_fitting_search(exact, lambda: history, K)
     assert how.startswith("approximate: recall ")
     assert how.endswith(" of approximate retrieval on a sample of 60 users")
     found, right = chosen.recommend(history, K), exact.recommend(history, K)
@@ -67,7 +67,7 @@ def test_no_game_that_was_reviewed_or_is_not_on_offer_is_found_and_every_linked_
 def test_where_the_recall_is_too_low_games_are_found_exactly_and_the_run_says_so(monkeypatch, capsys):
     monkeypatch.setattr(module, "PROBES", 1)
     exact = catalogue_of(noise=5.0)
-    chosen, how = with_fitting_search(exact, histories(), K)
+    chosen, how = with_fitting_search(exact, histories, K)
     assert chosen is exact
     assert how.startswith("exact: recall 0.")
     assert "is below 0.98: games are found exactly" in capsys.readouterr().out
@@ -75,14 +75,15 @@ def test_where_the_recall_is_too_low_games_are_found_exactly_and_the_run_says_so
 
 def test_where_popularity_lets_exact_retrieval_look_at_few_games_it_stays():
     popular = catalogue_of(noise=0.3, popularity=20)
-    assert with_fitting_search(popular, histories(), K) == (popular, "exact")
+    assert with_fitting_search(popular, histories, K) == (popular, "exact")
 
 
-def test_a_small_catalogue_and_a_shard_without_users_are_answered_exactly(monkeypatch):
+def test_a_small_catalogue_is_answered_exactly_and_its_users_are_not_even_sampled(monkeypatch):
     catalogue = catalogue_of(noise=0.3)
-    assert with_fitting_search(catalogue, histories().take(np.arange(0)), K) == (catalogue, "exact")
+    monkeypatch.setattr(module, "APPROXIMATE_FROM", GAMES + 1)
+    assert with_fitting_search(catalogue, lambda: pytest.fail("they were"), K) == (catalogue, "exact")
     monkeypatch.setattr(module, "APPROXIMATE_FROM", GAMES)
-    assert with_fitting_search(catalogue, histories(), K) == (catalogue, "exact")
+    assert with_fitting_search(catalogue, histories, K) == (catalogue, "exact")
 
 
 def test_recall_is_the_share_of_the_exact_games_that_were_found():

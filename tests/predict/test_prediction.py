@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -51,8 +52,12 @@ def predict_all(snapshot, store, users_per_shard=2):
 
 def files_of(store):
     """Each file of a store's predictions with what tells whether it was written again; those that writing left too."""
-    files = (path for path in (Path(store) / "predictions").rglob("*") if path.is_file())
-    return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
+    found = {}
+    for path in (Path(store) / "predictions").rglob("*"):
+        with suppress(FileNotFoundError):  # a temporary file that has its own name by now
+            if path.is_file():
+                found[path] = path.stat().st_ino, path.stat().st_mtime_ns
+    return found
 
 
 def contents_of(store):

@@ -173,11 +173,12 @@ def test_a_version_that_only_one_of_both_has_is_completed(
     assert len(kept(database)) == 1
 
 
-def test_reconciling_changes_nothing_where_both_agree_or_one_is_alone(
+def test_reconciling_changes_nothing_where_both_agree_and_says_where_one_is_alone(
     shop: Connection, both: Places, database: str, mongo: Mongo, tmp_path: Path
 ) -> None:
     publish_version(database, marked(tmp_path / "1", shop, 1.0, users=2), "v1")
-    assert reconcile(both) == "v1"
+    with pytest.raises(UserError, match="MongoDB does not keep v1, which PostgreSQL shows: publish to both again"):
+        reconcile(both)
     assert shown_in_mongo(mongo) == (None, None, 0)
     publish_version(both, marked(tmp_path / "2", shop, 2.0, users=2), "v2")
     assert reconcile(both) == "v2"

@@ -16,8 +16,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as pv
 
-_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)  # the signature, no flags, no extension
-_TRAILER = b"\xff\xff"
+from components.shared.binary_copy import HEADER, TRAILER
+
 _ELEMENTS = {"game_ids": (23, ">i4"), "scores": (700, ">f4"), "because": (23, ">i4")}
 """Of each column of lists: the OID of its elements' type, the same on every server, and their format."""
 
@@ -26,7 +26,7 @@ _Mask = npt.NDArray[np.bool_]
 
 def binary_copy(batches: Iterable[pa.RecordBatch]) -> Iterator[memoryview]:
     """The binary COPY of batches of RECOMMENDATIONS, in chunks."""
-    return chain([memoryview(_HEADER)], map(_rows, batches), [memoryview(_TRAILER)])
+    return chain([memoryview(HEADER)], map(_rows, batches), [memoryview(TRAILER)])
 
 
 def csv_copy(table: pa.Table) -> bytes:

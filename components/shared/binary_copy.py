@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)  # the signature, no flags, no extension
 TRAILER = b"\xff\xff"
 
 _WIRE = {pa.bool_(): "?", pa.int32(): ">i4", pa.int64(): ">i8", pa.float32(): ">f4"}

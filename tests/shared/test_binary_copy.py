@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg2.extensions import connection as Connection
 
-from components.extract.binary import fits, from_binary
+from components.shared.binary_copy import fits, from_binary
 from components.shared.schemas import TABLES
 
 SCHEMA = pa.schema(
