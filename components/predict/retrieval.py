@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from components.shared.errors import UserError
-from components.shared.interactions import Floats, Ints, Longs
+from components.shared.interactions import Bools, Floats, Ints, Longs
 
 TILE = 1 << 18
 """Scores held at a time, 1 MB of float32: what a core's own cache holds."""
@@ -114,19 +114,20 @@ class ExactIndex:
         # A wide first tile gives thresholds that little reaches.
         starts = np.concatenate([[0], np.arange(min(8 * width, WIDEST), len(self.positions), width)])
         bounds = np.maximum.reduceat(self.bounds, starts // CHUNK)
-        links, gaps = self._by_tile(linked, starts), self._by_tile(excluded, starts)
+        links, gaps = (self._by_tile(entries, starts, width) for entries in (linked, excluded))
         queries = np.column_stack([queries, np.ones(len(queries), dtype=np.float32)])
         widest = int(np.diff(starts, append=len(self.positions)).max())
         best = Best(len(queries), k, width)
         scratch = np.empty(len(queries) * widest, dtype=np.float32)
         for tile, (bound, start) in enumerate(zip(bounds, starts, strict=True)):
             positions = self.positions[start : starts[tile + 1] if tile + 1 < len(starts) else None]
-            raised = np.bincount(links.of(tile)[0], np.maximum(links.of(tile)[2], 0), len(queries))
-            users = np.flatnonzero(bound + raised * (1 + ROUNDING) >= best.thresholds)
+            users = np.arange(len(queries))
+            if not (everyone := bool(bound >= best.thresholds.max())):
+                raised = np.bincount(links.of(tile)[0], np.maximum(links.of(tile)[2], 0), len(queries))
+                users = np.flatnonzero(bound + raised * (1 + ROUNDING) >= best.thresholds)
             if not len(users):
                 continue
             scores = scratch[: len(users) * len(positions)].reshape(len(users), -1)
-            everyone = len(users) == len(queries)
             candidates = self.candidates[start : start + len(positions)]
             np.matmul(queries if everyone else queries[users], candidates.T, scores)
             rows, columns, weights = links.of(tile, None if everyone else users)
@@ -141,9 +142,10 @@ class ExactIndex:
         sizes = np.diff(np.arange(0, len(self.positions), CHUNK), append=len(self.positions))
         return float(((self.bounds >= scores[:, None]) @ sizes).mean())
 
-    def _by_tile(self, entries: Entries, starts: Longs) -> _ByTile:
+    def _by_tile(self, entries: Entries, starts: Longs, width: int) -> _ByTile:
         places = self.places[entries.games]
-        tile = np.searchsorted(starts, places, side="right") - 1  # -1 where a game may not be found
+        tile = np.maximum((places - (starts[1] if len(starts) > 1 else len(self.positions))) // width + 1, 0)
+        tile[places < 0] = -1  # a game that may not be found
         order = np.argsort(tile.astype(np.min_scalar_type(-len(starts) - 1)), kind="stable")
         ends = np.cumsum(np.bincount(tile + 1, minlength=len(starts) + 1))
         tile, places = tile[order], places[order]
@@ -196,7 +198,7 @@ class Best:
             part = scores[:, start : start + self._width]
             reaching = self._reaching[: part.size].reshape(part.shape)
             np.greater_equal(part, thresholds[:, None], out=reaching)
-            cells = np.flatnonzero(reaching)
+            cells = few_true(reaching.reshape(-1))
             rows = cells // part.shape[1]
             columns = cells - rows * part.shape[1]
             self.insert(users[rows], part[rows, columns], positions[start + columns])
@@ -226,6 +228,17 @@ class Best:
         self._filled = np.minimum(self._filled, k)
         full = self._filled == k
         self.thresholds[full] = _scores(pool[full, :k].min(axis=1))
+
+
+def few_true(flags: Bools) -> Longs:
+    """Where flags are true, bool [n] as for `np.flatnonzero`: eight at a time, as hardly any are."""
+    if len(flags) % 8:
+        return np.flatnonzero(flags)
+    words = flags.view(np.uint64)
+    some = np.flatnonzero(words != 0)
+    inside = np.flatnonzero(words[some].view(bool))
+    cells: Longs = some[inside >> 3] * 8 + (inside & 7)
+    return cells
 
 
 def _keys(scores: Floats, positions: Ints) -> Longs:

@@ -92,6 +92,11 @@ def test_of_many_games_the_best_are_found_whether_popularity_decides_or_taste() 
         assert found[1] == pytest.approx(np.array(values), abs=1e-4)
 
 
+@given(flags=hnp.arrays(bool, st.integers(0, 50)))
+def test_the_few_true_flags_are_those_that_are_not_zero(flags: np.ndarray) -> None:
+    assert module.few_true(flags).tolist() == np.flatnonzero(flags).tolist()
+
+
 def test_scores_of_every_size_are_ordered_as_their_keys_are() -> None:
     scores = np.array([-np.inf, -3e38, -1.5, -1e-40, 0.0, 1e-40, 1.5, 3e38], dtype=np.float32)
     keys = module._keys(scores, np.zeros(len(scores), np.int32))
