@@ -27,7 +27,7 @@ from components.shared.histories import Histories
 from components.shared.interactions import Floats, Ints
 
 GAMES, DIMENSIONS, LINKS, K = 100_000, 64, 100, 100
-USERS, CHECKED_USERS = 2_048, 256
+USERS, CHECKED_USERS = 8_192, 256
 BATCH = 1_024
 REPEATS = 5
 MUST, MUST_DIFFERENCE = 2.0, 1e-4

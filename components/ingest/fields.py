@@ -26,6 +26,7 @@ _MONTH_FIRST = re.compile(r"([a-z]+)\.? (\d{1,2})(?:,? (\d{4}))?")
 _DAY_FIRST = re.compile(r"(\d{1,2}) ([a-z]+)\.?(?:,? (\d{4}))?")
 _ISO = re.compile(r"(\d{4})-(\d{2})-(\d{2})")
 _MONTH_AND_YEAR = re.compile(r"([a-z]+)\.?,? (\d{4})")
+_NO_DATE = "date is not a date such as November 5, 2011 or 2011-11-05"
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _TOTAL = re.compile(r"\(?\s*([\d,]+)\s*\)?")
 _SHARE = re.compile(r"\(?\s*(\d{1,3})%\s+of\s+([\d,]+)\s*\)?")
@@ -178,7 +179,7 @@ def _split_date(folded: str) -> tuple[int | None, int, int]:
         return int(match[3]) if match[3] else None, _month(match[2]), int(match[1])
     if match := _ISO.fullmatch(folded):
         return int(match[1]), int(match[2]), int(match[3])
-    raise FieldError("date is not a date")
+    raise FieldError(_NO_DATE)
 
 
 def _month(name: str) -> int:
@@ -188,11 +189,11 @@ def _month(name: str) -> int:
         return _MONTHS.index(name) + 1
     if name == "sept":
         return 9
-    raise FieldError("date is not a date")
+    raise FieldError(_NO_DATE)
 
 
 def _date(year: int, month: int, day: int) -> date:
     try:
         return date(year, month, day)
     except ValueError:
-        raise FieldError("date is not a date") from None
+        raise FieldError(_NO_DATE) from None

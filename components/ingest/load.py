@@ -71,7 +71,9 @@ def copy_into(cursor: Cursor, table: str, rows: Iterable[str]) -> None:
 
 @contextmanager
 def checked_at_once(cursor: Cursor) -> Iterator[None]:
-    """Check references and fill indexes once all rows are there, not row by row: for tables that nobody reads yet.
+    """Check references and fill indexes once all rows are there, not row by row: for a first load of reviews.
+
+    Until then nobody can read the tables that lose an index, as of users where a shop has some already.
 
     That takes a third of the time for a million rows, and grows with them no faster than they do, as an index that is
     filled in no order does once it is larger than the memory.

@@ -128,7 +128,7 @@ class Catalogue:
         counts = np.bincount(owners[reasons], minlength=len(history))
         firsts = np.cumsum(counts) - counts
         longest_first = np.argsort(-counts, kind="stable")
-        candidates = self.candidates[positions[longest_first]]  # of no account where a position is -1
+        candidates = self.candidates.take(positions[longest_first], axis=0)  # of no account where a position is -1
         linked = self.links.between(history.games[reasons], positions, owners[reasons])
         highest = np.full(positions.shape, -np.inf, dtype=np.float32)
         because = np.full(positions.shape, -1, dtype=np.int32)

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from components.predict.abandoned import remove_abandoned
 from components.predict.fallback import fallback_lists
 from components.predict.offer import on_offer
 from components.predict.shards import ReviewsByShard, histories_table, users_by_shard
@@ -80,7 +81,7 @@ def plan_predictions(snapshot: str | Path, store: str, users_per_shard: int) -> 
     reads no more than its own. Memory grows with the catalogue and with the users of a shard, not with all users.
 
     The same champion, snapshot and code make the same version: a run that is started again continues it, and does not
-    write again what is complete.
+    write again what is complete. What other versions left unpublished for two days goes.
 
     Raises:
         UserError: the model store has no champion, or `users_per_shard` is not positive.
@@ -98,6 +99,7 @@ def plan_predictions(snapshot: str | Path, store: str, users_per_shard: int) -> 
         as_of=date_of(as_of).isoformat(),
         shards=[(int(users[0]), int(users[-1])) for users in users_by_shard(opened, users_per_shard)],
     )
+    remove_abandoned(store, plan.version)
     folder = open_folder(predictions_uri(store, plan.version))
     if folder.read(PLAN_FILE) == plan.content():
         log("plan", f"publication {plan.version} is planned already")

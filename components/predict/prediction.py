@@ -79,7 +79,7 @@ def predict_shard(store: str, plan: Plan, shard: int) -> Predicted:
     rows = 0
     with folder.fetched(histories_name(shard)) as histories, tempfile.NamedTemporaryFile(suffix=".parquet") as local:
         catalogue, search = with_fitting_search(catalogue, lambda: _sample(histories, game_ids), RECOMMENDED_GAMES)
-        with pq.ParquetWriter(local.name, RECOMMENDATIONS, compression="zstd") as writer:
+        with pq.ParquetWriter(local.name, RECOMMENDATIONS, compression="zstd", write_page_checksum=True) as writer:
             for batch in _recommend(catalogue, game_ids, histories):
                 writer.write_batch(batch)
                 rows += batch.num_rows

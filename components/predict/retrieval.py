@@ -15,8 +15,8 @@ import numpy as np
 from components.shared.errors import UserError
 from components.shared.interactions import Bools, Floats, Ints, Longs
 
-TILE = 1 << 18
-"""Scores held at a time, 1 MB of float32: what a core's own cache holds."""
+TILE = 1 << 19
+"""Scores held at a time, 2 MB of float32: about what a core's own cache holds."""
 
 CHUNK = 512
 """Games that have a bound in common; a tile is some of these wide, the wider the fewer users there are."""
@@ -111,8 +111,8 @@ class ExactIndex:
         if not len(self.positions):
             return np.full((len(queries), k), -1, np.int32), np.full((len(queries), k), -np.inf, np.float32)
         width = min(max(TILE // len(queries) // CHUNK, 1) * CHUNK, WIDEST)
-        # A wide first tile gives thresholds that little reaches.
-        starts = np.concatenate([[0], np.arange(min(8 * width, WIDEST), len(self.positions), width)])
+        # A wider first tile gives thresholds that less of the second reaches.
+        starts = np.concatenate([[0], np.arange(min(2 * width, WIDEST), len(self.positions), width)])
         bounds = np.maximum.reduceat(self.bounds, starts // CHUNK)
         links, gaps = (self._by_tile(entries, starts, width) for entries in (linked, excluded))
         queries = np.column_stack([queries, np.ones(len(queries), dtype=np.float32)])
@@ -143,14 +143,14 @@ class ExactIndex:
         return float(((self.bounds >= scores[:, None]) @ sizes).mean())
 
     def _by_tile(self, entries: Entries, starts: Longs, width: int) -> _ByTile:
-        places = self.places[entries.games]
-        tile = np.maximum((places - (starts[1] if len(starts) > 1 else len(self.positions))) // width + 1, 0)
+        places = self.places.take(entries.games)
+        first = int(starts[1]) if len(starts) > 1 else len(self.positions)
+        tile = np.maximum((places - first) // width + 1, 0)
         tile[places < 0] = -1  # a game that may not be found
         order = np.argsort(tile.astype(np.min_scalar_type(-len(starts) - 1)), kind="stable")
         ends = np.cumsum(np.bincount(tile + 1, minlength=len(starts) + 1))
-        tile, places = tile[order], places[order]
-        columns = places - starts[tile]
-        return _ByTile(entries.rows[order], columns, entries.weights[order], ends)
+        columns = (places - starts.take(tile)).take(order)
+        return _ByTile(entries.rows.take(order), columns, entries.weights.take(order), ends)
 
 
 @dataclass(frozen=True)
@@ -200,16 +200,17 @@ class Best:
             np.greater_equal(part, thresholds[:, None], out=reaching)
             cells = few_true(reaching.reshape(-1))
             rows = cells // part.shape[1]
-            columns = cells - rows * part.shape[1]
-            self.insert(users[rows], part[rows, columns], positions[start + columns])
+            columns = cells - rows * part.shape[1] + start
+            found = scores.reshape(-1).take(rows * n_games + columns)
+            self.insert(users.take(rows), found, positions.take(columns))
 
     def insert(self, rows: Longs, scores: Floats, positions: Ints) -> None:
         """Add single games of users, ordered by user, which are not among those that were added before."""
         counts = np.bincount(rows, minlength=len(self._filled))
-        slots = np.arange(len(rows)) + (self._filled + counts - np.cumsum(counts))[rows]
+        slots = np.arange(len(rows)) + (self._filled + counts - np.cumsum(counts)).take(rows)
         self._pool[rows, slots] = _keys(scores, positions)
         self._filled += counts
-        if self._filled.max() > 4 * self._k or self._filled.sum() > 2 * self._k * len(self._filled):
+        if self._filled.max() > 4 * self._k or self._filled.sum() > 1.5 * self._k * len(self._filled):
             self._drop()
 
     def best(self) -> tuple[Ints, Floats]:

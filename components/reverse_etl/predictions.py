@@ -72,7 +72,7 @@ def read_shard(path: Path, shard: Shard) -> Iterator[pa.RecordBatch]:
     """
     before = shard.first - 1
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             for batch in file.iter_batches(BATCH_ROWS, columns=RECOMMENDATIONS.names):
                 conformed = _conform(batch, RECOMMENDATIONS, path)
                 _check_lists(conformed, path.name)

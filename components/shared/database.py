@@ -144,7 +144,8 @@ def _check_version(cursor: Cursor, schema: str) -> None:
         found = row[0] if (row := cursor.fetchone()) else None
     if found != wanted:
         described = f"is of version {found}" if found is not None else "was not made by this project"
+        made_by = {"steam": "ingest again", "recsys": "publish again, until when the shop reads nothing"}[schema]
         raise UserError(
             f"The schema {schema} in the database {described}, this code needs version {wanted}: "
-            f"back it up, drop it with DROP SCHEMA {schema} CASCADE, and run again."
+            f"back it up, drop it with DROP SCHEMA {schema} CASCADE, and {made_by}."
         )

@@ -58,7 +58,7 @@ class Folder(Protocol):
         """A file of a known size as what Arrow reads parts of: a path on this machine, or an open file."""
 
     def names(self, name: str) -> list[str]:
-        """All files in a folder and the folders below it, in order."""
+        """All files in a folder and the folders below it, in order; the name itself where it is a file's."""
 
     def listed(self, name: str) -> dict[str, Stored]:
         """The same, with what is known of each."""
@@ -134,7 +134,8 @@ class DiskFolder:
 
     def names(self, name: str) -> list[str]:
         """See `Folder.names`."""
-        files = (path for path in (self._root / name).rglob("*") if path.is_file())
+        root = self._root / name
+        files = [root] if root.is_file() else (path for path in root.rglob("*") if path.is_file())
         return sorted(str(path.relative_to(self._root)) for path in files)
 
     def listed(self, name: str) -> dict[str, Stored]:

@@ -5,6 +5,7 @@ import pytest
 
 from benchmarks.retrieval import (
     OURS,
+    USERS,
     K,
     Shop,
     approximate,
@@ -28,7 +29,7 @@ def test_ours_is_found_to_be_exact() -> None:
 
 
 def test_the_peers_find_the_largest_products() -> None:
-    catalogue, history = SMALL.catalogue(), SMALL.histories(2_048)
+    catalogue, history = SMALL.catalogue(), SMALL.histories(USERS)
     expected, _ = top_k(catalogue.queries(history) @ catalogue.candidates.T, K)
     for peer in (brute_force, faiss_flat, implicit_topk):
         assert np.mean(peer(SMALL)() == expected) > 0.99  # but for what differs in the last digit

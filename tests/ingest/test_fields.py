@@ -40,9 +40,9 @@ def test_a_blank_date_is_no_date_and_no_error():
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("sometime", "date is not a date"),
-        ("February 30, 2011", "date is not a date"),
-        ("Foo 5, 2011", "date is not a date"),
+        ("sometime", "date is not a date such as November 5, 2011 or 2011-11-05"),
+        ("February 30, 2011", "date is not a date such as November 5, 2011 or 2011-11-05"),
+        ("Foo 5, 2011", "date is not a date such as November 5, 2011 or 2011-11-05"),
         ("May 1, 1996", "date is before 1997"),
         ("June 2, 2024", "date is in the future"),
     ],

@@ -118,3 +118,16 @@ def test_wider_types_of_another_writer_are_taken(shop: Connection, database: str
 
 def _rewrite(folder: Path, table: pa.Table) -> None:
     pq.write_table(table, folder / "recommendations" / "shard-00000.parquet")
+
+
+def test_a_shard_that_was_damaged_on_its_way_is_refused(shop: Connection, database: str, tmp_path: Path) -> None:
+    predictions = marked(tmp_path / "1", shop, 1.0, users=200)
+    shard = predictions / "recommendations" / "shard-00001.parquet"
+    table = pq.read_table(shard)
+    pq.write_table(table, shard, compression="zstd", write_page_checksum=True)
+    content = bytearray(shard.read_bytes())
+    column = pq.ParquetFile(shard).metadata.row_group(0).column(0)
+    content[column.data_page_offset + column.total_compressed_size // 2] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(UserError, match=r"shard-00001\.parquet cannot be read as predictions .*: predict again"):
+        publish_version(database, predictions, ranges=[(1, 1), (2, 200)])

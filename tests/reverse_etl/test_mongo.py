@@ -7,7 +7,9 @@ import pymongo
 import pytest
 from psycopg2.extensions import connection as Connection
 
+from components.reverse_etl.census import FIRST_GAMES
 from components.reverse_etl.destinations import Destinations, Places
+from components.reverse_etl.mongo import destination as destination_module
 from components.reverse_etl.mongo.destination import MongoDestination
 from components.reverse_etl.publication import kept_versions, reconcile, rollback
 from components.shared.errors import UserError
@@ -54,6 +56,18 @@ def test_a_publication_stands_in_mongodb_as_the_shards_had_it(
     assert mongo.popular_v1.find_one({"_id": ""})["game_ids"] == games
     assert "folded_1" in mongo.popular_v1.index_information()
     assert tables(shop) == set()
+
+
+def test_some_users_of_the_shown_version_are_sampled_whatever_their_ids_are(
+    shop: Connection, mongo_only: Places, mongo: Mongo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_version(mongo_only, marked(tmp_path / "1", shop, 1.0, users=40), "v1")
+    monkeypatch.setattr(destination_module, "SAMPLED_USERS", 7)
+    sampled = MongoDestination(mongo, mongo_only.database).shown()
+    assert sampled is not None
+    assert len(sampled.sample) == 7
+    games = {user["_id"]: user["game_ids"][:FIRST_GAMES] for user in mongo.recommendations_v1.find()}
+    assert all(games[user] == sample for user, sample in sampled.sample.items())
 
 
 def test_versions_in_mongodb_are_kept_rolled_back_to_and_dropped(

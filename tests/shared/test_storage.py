@@ -30,6 +30,7 @@ def test_names_are_those_of_one_folder_and_below_in_order(folder: Folder) -> Non
         folder.write(name, b"")
     assert folder.names("runs") == ["runs/a/c", "runs/b"]
     assert folder.names("") == ["e", "runs-2/d", "runs/a/c", "runs/b"]
+    assert folder.names("runs/b") == ["runs/b"]
     assert folder.names("nowhere") == []
 
 

@@ -83,13 +83,12 @@ class MongoDestination:
         return sorted(self._registry().kept, key=lambda each: -each.first_switch)
 
     def shown(self) -> Shown | None:
-        """See `Destination.shown`; the sample are the users whose ids are multiples of a number."""
+        """See `Destination.shown`."""
         now = current(self.kept())
         if now is None:
             return None
-        every = max(1, now.users // SAMPLED_USERS)
-        found = self._recommendations(now.version).find(
-            {"_id": {"$mod": [every, 0]}}, {"game_ids": {"$slice": FIRST_GAMES}}
+        found = self._recommendations(now.version).aggregate(
+            [{"$sample": {"size": SAMPLED_USERS}}, {"$project": {"game_ids": {"$slice": ["$game_ids", FIRST_GAMES]}}}]
         )
         return Shown(now.version, now.users, now.rows, {each["_id"]: each["game_ids"] for each in found})
 

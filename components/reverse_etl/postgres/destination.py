@@ -17,7 +17,7 @@ from components.reverse_etl.predictions import Predictions, read_popular
 from components.reverse_etl.shop import known_games, known_users
 from components.reverse_etl.versions import Choice, KeptVersion, Made, current
 from components.shared.console import log
-from components.shared.database import Connection, Cursor
+from components.shared.database import Connection, Cursor, connect
 from components.shared.errors import UserError
 from components.shared.predictions import POPULAR_FILE
 
@@ -79,7 +79,9 @@ class PostgresDestination:
                 tables.create_partition(cursor, number, first, end)
                 users = 0
                 for shard in part:
-                    known = known_users(cursor, shard.first, shard.last)
+                    # On another connection: nothing of the shop's stays locked for as long as a part takes.
+                    with connect(self._reference, application="steam-recsys publish") as shop, shop.cursor() as asking:
+                        known = known_users(asking, shard.first, shard.last)
                     users += tables.fill_partition(cursor, number, loading.batches(shard, known))
                 tables.attach_partition(cursor, number, first, end)
             return users
