@@ -21,6 +21,8 @@ SECRET_NAMES = re.compile(r"PASSWORD|SECRET|TOKEN|CREDENTIAL|_KEY$|(DATABASE|MON
 _PASSWORD_IN_URL = re.compile(r"\w+://[^\s/:@{}\"']+:[^\s/@{}\"']+@")
 _IMAGE_SECONDS = 30
 
+_CONDITION = re.compile(r"inputs\.parameter_values\['pipelinechannel--([^']+)'\] == (\w+)")
+
 
 def check_parameters(target: Target) -> None:
     """Check the target's parameters against the pipelines' own signatures.
@@ -101,7 +103,7 @@ def _notes(task: dict[str, Any], after: list[str]) -> str:
     trigger = task.get("triggerPolicy", {})
     notes = [f"after {', '.join(after)}"] if after else []
     notes += ["whatever happens"] if trigger.get("strategy") == "ALL_UPSTREAM_TASKS_COMPLETED" else []
-    notes += [f"if {trigger['condition']}"] if "condition" in trigger else []
+    notes += ["if " + _CONDITION.sub(r"\1 is \2", trigger["condition"])] if "condition" in trigger else []
     notes += ["for each of a list"] if "parameterIterator" in task else []
     return f" ({'; '.join(notes)})" if notes else ""
 

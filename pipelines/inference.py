@@ -3,20 +3,25 @@
 from kfp import dsl
 from kfp.dsl.graph_component import GraphComponent
 
+from components.evaluate.thresholds import DEFAULT as GATE
 from components.extract.component import extract
+from components.monitor.component import monitor
+from components.monitor.thresholds import DEFAULT as WATCH
 from components.notify.component import record_run
 from components.predict.component import make_plan, predict
 from components.reverse_etl.component import publish
 from components.reverse_etl.limits import DEFAULT as LIMITS
 from components.validate.component import validate
+from pipelines.story import retraining_pipeline
 from pipelines.target import Target
 
-STAGES = ["extract", "validate", "plan", "predict", "reverse_etl"]
+STAGES = ["extract", "validate", "monitor", "plan", "predict", "reverse_etl"]
 """Those that every run has."""
 
 
 def inference_pipeline(target: Target) -> GraphComponent:
     """The pipeline for a target."""
+    retrain_if_needed = retraining_pipeline(target)
 
     @dsl.pipeline(name="inference", display_name="Recommend and publish")
     def inference(
@@ -31,8 +36,23 @@ def inference_pipeline(target: Target) -> GraphComponent:
         churn_floor: float = LIMITS.churn_floor,
         churn_ceiling: float = LIMITS.churn_ceiling,
         churn_users: int = LIMITS.churn_users,
+        quality_floor: float = WATCH.quality_floor,
+        quality_users: int = WATCH.quality_users,
+        drift_ceiling: float = WATCH.drift_ceiling,
+        unknown_ceiling: float = WATCH.unknown_ceiling,
+        drift_reviews: int = WATCH.drift_reviews,
+        age_ceiling: int = WATCH.age_ceiling,
+        growth_ceiling: float = WATCH.growth_ceiling,
+        registry: str = "",
+        seed: int = 0,
+        baseline_errors: float = GATE.baseline_errors,
+        champion_errors: float = GATE.champion_errors,
+        coverage_floor: float = GATE.coverage_floor,
+        slice_floor: float = GATE.slice_floor,
+        slice_users: int = GATE.slice_users,
     ) -> None:
-        """1. Extract a snapshot. 2. Validate it. 3. Plan the shards. 4. Predict each. 5. Publish them all at once.
+        """1. Extract a snapshot. 2. Validate it. 3. See how the champion does. 4. Train again if it must be. 5. Plan
+        the shards. 6. Predict each, with the new champion if there is one. 7. Publish them all at once.
 
         Whatever happens, the run's outcome is recorded.
 
@@ -48,6 +68,15 @@ def inference_pipeline(target: Target) -> GraphComponent:
             churn_floor: least share of a user's first ten games that must have changed since, on average.
             churn_ceiling: greatest such share.
             churn_users: users of the version that is shown below whom nothing is compared with it.
+            quality_floor: share of recent popularity's realised NDCG@10 below which the model is trained again.
+            quality_users: users with new reviews below whom quality decides nothing.
+            drift_ceiling: population stability index above which it is trained again.
+            unknown_ceiling: share of new reviews of games unknown to the model above which it is.
+            drift_reviews: reviews since the training below which drift decides nothing.
+            age_ceiling: days of reviews that the model may lack.
+            growth_ceiling: share of the games on offer, unknown to the model, above which it is trained again.
+            registry, seed, baseline_errors, champion_errors, coverage_floor, slice_floor, slice_users: as the training
+                pipeline has them.
         """
         run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
         outcome = record_run(pipeline="inference", stages=STAGES, database=source, store=store, run=run)
@@ -60,8 +89,39 @@ def inference_pipeline(target: Target) -> GraphComponent:
             validated = validate(snapshot=snapshot, store=store, run=run)
             target.data(validated, "Validate it")
 
+            monitored = monitor(
+                snapshot=snapshot,
+                database=source,
+                publish_to=publish_to,
+                mongodb=mongodb,
+                quality_floor=quality_floor,
+                quality_users=quality_users,
+                drift_ceiling=drift_ceiling,
+                unknown_ceiling=unknown_ceiling,
+                drift_reviews=drift_reviews,
+                age_ceiling=age_ceiling,
+                growth_ceiling=growth_ceiling,
+                store=store,
+                run=run,
+            ).after(validated)
+            target.data(monitored, "See how the champion does")
+
+            retrained = retrain_if_needed(
+                retrain=monitored.outputs["Output"],
+                snapshot=snapshot,
+                store=store,
+                registry=registry,
+                seed=seed,
+                baseline_errors=baseline_errors,
+                champion_errors=champion_errors,
+                coverage_floor=coverage_floor,
+                slice_floor=slice_floor,
+                slice_users=slice_users,
+                run=run,
+            ).set_display_name("Train again if the model must be")
+
             planned = make_plan(snapshot=snapshot, users_per_shard=users_per_shard, store=store, run=run).after(
-                validated
+                retrained
             )
             target.data(planned, "Plan the shards")
             plan = planned.outputs["plan"]

@@ -28,8 +28,8 @@ SETTINGS = Path(__file__).parent / "targets"
 ENVIRONMENT = "STEAM_RECSYS_"
 
 TaskName = Literal[
-    "default", "ingest", "extract", "validate", "train", "evaluate", "refit", "promote", "make-plan", "predict",
-    "publish", "record-run",
+    "default", "ingest", "extract", "validate", "monitor", "train", "evaluate", "refit", "promote", "make-plan",
+    "predict", "publish", "record-run",
 ]  # fmt: skip
 
 

@@ -3,12 +3,11 @@
 from kfp import dsl
 from kfp.dsl.graph_component import GraphComponent
 
-from components.evaluate.component import evaluate, promote
 from components.evaluate.thresholds import DEFAULT
 from components.extract.component import extract
 from components.notify.component import record_run
-from components.train.component import refit, train
 from components.validate.component import validate
+from pipelines.story import champion_pipeline
 from pipelines.target import Target
 
 STAGES = ["extract", "validate", "train", "evaluate"]
@@ -17,6 +16,7 @@ STAGES = ["extract", "validate", "train", "evaluate"]
 
 def training_pipeline(target: Target) -> GraphComponent:
     """The pipeline for a target."""
+    train_champion = champion_pipeline(target)
 
     @dsl.pipeline(name="training", display_name="Train and promote")
     def training(
@@ -59,34 +59,17 @@ def training_pipeline(target: Target) -> GraphComponent:
             validated = validate(snapshot=snapshot, store=store, run=run)
             target.data(validated, "Validate it")
 
-            trained = train(snapshot=snapshot, seed=seed, store=store, run=run).after(validated)
-            target.model(trained, "Train the two towers")
-            model = trained.outputs["model"]
-
-            evaluated = evaluate(
+            train_champion(
                 snapshot=snapshot,
-                model=model,
                 store=store,
-                run=run,
+                registry=registry,
+                seed=seed,
                 baseline_errors=baseline_errors,
                 champion_errors=champion_errors,
                 coverage_floor=coverage_floor,
                 slice_floor=slice_floor,
                 slice_users=slice_users,
-            )
-            target.model(evaluated, "Evaluate")
-
-            with dsl.If(evaluated.outputs["Output"] == True, name="Better"):  # noqa: E712 - KFP overloads ==
-                refitted = refit(snapshot=snapshot, model=model, store=store, run=run)
-                target.model(refitted, "Fit it to all reviews")
-
-                promoted = promote(
-                    model=refitted.outputs["refitted"],
-                    evaluation=evaluated.outputs["evaluation"],
-                    registry=registry,
-                    store=store,
-                    run=run,
-                )
-                target.model(promoted, "Promote")
+                run=run,
+            ).after(validated).set_display_name("Train and promote")
 
     return training

@@ -41,6 +41,12 @@ class Destination(Protocol):
     def shown(self) -> Shown | None:
         """The version that readers see; None before the first publication."""
 
+    def first_games(self, version: str, users: Sequence[int], k: int) -> dict[int, list[int]]:
+        """The k first games of some users in a kept version; those without recommendations in it are left out."""
+
+    def popular_games(self, version: str) -> list[int]:
+        """The overall list of a kept version, the most popular first."""
+
     def load(self, made: Made, predictions: Predictions, shown: Shown | None) -> tuple[Census, int]:
         """Make a version ready for the switch, indexes included, with nobody seeing it.
 

@@ -19,7 +19,7 @@ SECRET_MANAGER = "sm://"
 COPY_BUFFER = 1 << 20
 """Bytes that COPY moves at a time: psycopg2's default of 8 KB is several times slower."""
 
-SCHEMA_VERSIONS = {"steam": 2, "recsys": 2}
+SCHEMA_VERSIONS = {"steam": 2, "recsys": 3}
 """The version of each schema that this code reads and writes."""
 
 __all__ = ["COPY_BUFFER", "Connection", "Cursor", "connect", "create_schema", "require_schema", "resolve_secret"]

@@ -18,7 +18,9 @@ def test_every_target_is_in_order_as_it_comes(target, tmp_path, monkeypatch, cap
 
 def test_a_parameter_of_no_pipeline_or_of_another_type_is_refused(monkeypatch):
     monkeypatch.setenv("STEAM_RECSYS_PARAMETERS__STOER", "gs://bucket/store")
-    with pytest.raises(UserError, match="No pipeline has the parameter stoer of the target vertex: they have baseline"):
+    with pytest.raises(
+        UserError, match="No pipeline has the parameter stoer of the target vertex: they have age_ceiling"
+    ):
         check_parameters(Target.load("vertex"))
     monkeypatch.delenv("STEAM_RECSYS_PARAMETERS__STOER")
     monkeypatch.setenv("STEAM_RECSYS_PARAMETERS__SEED", "many")
@@ -84,7 +86,16 @@ def test_a_graph_names_tasks_in_order_with_what_they_wait_for():
         "  Recommend and publish",
         "    Extract a snapshot",
         "    Validate it (after Extract a snapshot)",
-        "    Plan the shards (after Extract a snapshot, Validate it)",
+        "    See how the champion does (after Extract a snapshot, Validate it)",
+        "    Train again if the model must be (after Extract a snapshot, See how the champion does)",
+        "      Must be trained again (if retrain is true)",
+        "        Train and promote",
+        "          Train the two towers",
+        "          Evaluate (after Train the two towers)",
+        "          Better (after Evaluate, Train the two towers; if evaluate-Output is true)",
+        "            Fit it to all reviews",
+        "            Promote (after Fit it to all reviews)",
+        "    Plan the shards (after Extract a snapshot, Train again if the model must be)",
         "    Shards (after Plan the shards; for each of a list)",
         "      Predict a shard",
         "    Publish (after Shards, Plan the shards)",

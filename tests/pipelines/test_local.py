@@ -61,11 +61,14 @@ def test_ingestion_succeeds_on_the_next_try_and_both_runs_are_recorded(tmp_path,
     assert [state for _, state, _ in runs(connection)] == ["FAILED", "SUCCEEDED"]
 
 
-def test_inference_without_a_champion_says_to_train_first(tmp_path, database, connection):
+def test_inference_without_a_champion_trains_one_and_says_where_there_is_nothing_to_learn_from(
+    tmp_path, database, connection
+):
     write_raw(tmp_path / "raw", [review("Portal", "ann")])
     assert submit(tmp_path, "ingestion", raw=str(tmp_path / "raw")).returncode == 0
     done = submit(tmp_path, "inference")
-    assert_one_sentence(done, "has no champion: run the training pipeline first")
+    assert_one_sentence(done, "begins: ingest reviews of more than one day.")
+    assert "[monitor] train again" in done.stdout
     assert runs(connection)[-1][:2] == ("inference", "FAILED")
 
 

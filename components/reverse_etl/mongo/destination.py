@@ -92,6 +92,16 @@ class MongoDestination:
         )
         return Shown(now.version, now.users, now.rows, {each["_id"]: each["game_ids"] for each in found})
 
+    def first_games(self, version: str, users: Sequence[int], k: int) -> dict[int, list[int]]:
+        """See `Destination.first_games`."""
+        found = self._recommendations(version).find({"_id": {"$in": list(users)}}, {"game_ids": {"$slice": k}})
+        return {each["_id"]: each["game_ids"] for each in found}
+
+    def popular_games(self, version: str) -> list[int]:
+        """See `Destination.popular_games`."""
+        found = self._database[f"popular_{version}"].find_one({"_id": ""})
+        return found["game_ids"] if found else []
+
     def load(self, made: Made, predictions: Predictions, shown: Shown | None) -> tuple[Census, int]:
         """See `Destination.load`: the version is registered first, so that a later run finds what a dead one left."""
         self._change(lambda registry: registry.registered(made))

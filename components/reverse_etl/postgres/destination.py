@@ -36,6 +36,9 @@ INSERT INTO recsys.publications (version, model_version, snapshot_id, as_of, use
 # Pages, not rows: as few are read as there are to be in the sample.
 _SAMPLE = "SELECT user_id, game_ids[1:%s] FROM {} TABLESAMPLE SYSTEM (%s) REPEATABLE (0)"
 
+_FIRST_GAMES = "SELECT user_id, game_ids[1:%s] FROM {} WHERE user_id = ANY (%s)"
+_POPULAR = "SELECT game_id FROM {} WHERE genre = '' ORDER BY rank"
+
 
 class PostgresDestination:
     """See `components.reverse_etl.destinations.Destination`."""
@@ -62,6 +65,19 @@ class PostgresDestination:
             statement = sql.SQL(_SAMPLE).format(Tables(now.version).recommendations)
             cursor.execute(statement, [FIRST_GAMES, percent])
             return Shown(now.version, now.users, now.rows, dict(cursor.fetchall()))
+
+    def first_games(self, version: str, users: Sequence[int], k: int) -> dict[int, list[int]]:
+        """See `Destination.first_games`."""
+        with transaction(self._connection) as cursor:
+            statement = sql.SQL(_FIRST_GAMES).format(Tables(version).recommendations)
+            cursor.execute(statement, [k, list(users)])
+            return dict(cursor.fetchall())
+
+    def popular_games(self, version: str) -> list[int]:
+        """See `Destination.popular_games`."""
+        with transaction(self._connection) as cursor:
+            cursor.execute(sql.SQL(_POPULAR).format(Tables(version).popular))
+            return [game for (game,) in cursor.fetchall()]
 
     def load(self, made: Made, predictions: Predictions, shown: Shown | None) -> tuple[Census, int]:
         """See `Destination.load`: the version is registered first, so that a later run finds what a dead one left."""

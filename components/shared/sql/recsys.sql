@@ -52,6 +52,23 @@ COMMENT ON COLUMN recsys.pipeline_runs.error IS 'Why the run failed; null where 
 COMMENT ON COLUMN recsys.pipeline_runs.stages IS
     'One object a stage: its name, seconds, peak memory in MB, facts, and error where it failed.';
 
+CREATE TABLE recsys.monitoring (
+    run_id text PRIMARY KEY,
+    measured_at timestamptz NOT NULL,
+    as_of date NOT NULL,
+    model_version text,
+    retrain boolean NOT NULL,
+    reasons jsonb NOT NULL DEFAULT '[]',
+    figures jsonb NOT NULL DEFAULT '{}'
+);
+CREATE INDEX ON recsys.monitoring (measured_at);
+COMMENT ON TABLE recsys.monitoring IS
+    'What each inference run found: quality as realised, drift since the training, and whether to train again.';
+COMMENT ON COLUMN recsys.monitoring.as_of IS 'The day after the newest review.';
+COMMENT ON COLUMN recsys.monitoring.model_version IS 'The champion that was looked at; null where there was none.';
+COMMENT ON COLUMN recsys.monitoring.reasons IS 'A sentence for each limit that was exceeded.';
+COMMENT ON COLUMN recsys.monitoring.figures IS 'Numbers by name; null where there was nothing to measure.';
+
 -- Empty until the first publication, which repoints both views in one transaction, as every later one does.
 CREATE VIEW recsys.recommendations AS
     SELECT NULL::bigint AS user_id, NULL::integer[] AS game_ids, NULL::real[] AS scores, NULL::integer[] AS because,

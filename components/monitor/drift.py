@@ -1,0 +1,187 @@
+"""Drift: the reviews since the champion's training beside those before, in memory bounded by the users."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from components.shared.histories import positions_of
+from components.shared.interactions import UNDATED, Bools, Doubles, Ints, Longs, read_reviews
+from components.shared.snapshot import Snapshot
+
+WINDOW_DAYS = 90
+"""The reference: the reviews of the last days that the model learnt from."""
+
+GROUPS = 10
+"""Groups of games, which have about as many of the reference's reviews each; what came since is a group of its own."""
+
+LENGTHS = (1, 2, 3, 5, 10, 20, 50)
+"""The least history length of each class."""
+
+POPULAR = 100
+"""Games that are called popular."""
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How far the reviews since the training are from those before.
+
+    Attributes:
+        reviews: since the training, by known users, with a day.
+        psi_games: population stability index of the reviews over groups of games.
+        psi_genres: the same over genres.
+        psi_history_lengths: of the users who reviewed something, over the length of their histories.
+        unknown_games_share: of these reviews, those of games that the model does not know.
+        new_users_share: of their users, those without a review before.
+        popularity_shift: the share of the most reviewed games that were not among them before.
+    """
+
+    reviews: int
+    psi_games: float
+    psi_genres: float
+    psi_history_lengths: float
+    unknown_games_share: float
+    new_users_share: float
+    popularity_shift: float
+
+
+@dataclass
+class _Period:
+    """What was counted of a period: reviews by game, float64 [N], and who reviewed something, bool [U]."""
+
+    games: Doubles
+    users: Bools
+    reviews: int = 0
+
+    @classmethod
+    def of(cls, n_games: int, n_users: int) -> _Period:
+        return cls(np.zeros(n_games), np.zeros(n_users, dtype=bool))
+
+    def count(self, users: Ints, games: Ints) -> None:
+        np.add.at(self.games, games, 1.0)
+        self.users[users] = True
+        self.reviews += len(games)
+
+
+@dataclass
+class _Counts:
+    """One pass over the reviews: both periods, and each user's reviews up to their ends, int32 [U]."""
+
+    reference: _Period
+    recent: _Period
+    before: Ints
+    until_now: Ints = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.until_now = np.zeros_like(self.before)
+
+    def add(self, users: Ints, games: Ints, days: Ints, trained_until: int) -> None:
+        recent = days > trained_until
+        window = ~recent & (days > trained_until - WINDOW_DAYS)
+        self.recent.count(users[recent], games[recent])
+        self.reference.count(users[window], games[window])
+        np.add.at(self.before, users[~recent], 1)
+        np.add.at(self.until_now, users, 1)
+
+
+def measure_drift(snapshot: Snapshot, known_games: Ints, trained_until: int) -> Drift:
+    """Compare the reviews after a day with those of the days up to it, as the snapshot has both.
+
+    Args:
+        snapshot: reviews without a day or by unknown users are passed over.
+        known_games: the ids of the model's games, int32.
+        trained_until: the last day that the model learnt from, in days since 1970-01-01.
+    """
+    games = snapshot.table("games", ["game_id", "genres"]).sort_by("game_id")
+    game_ids: Ints = games["game_id"].to_numpy()
+    user_ids: Longs = np.sort(snapshot.table("users")["user_id"].to_numpy())
+    counts = _Counts(
+        _Period.of(len(game_ids), len(user_ids)),
+        _Period.of(len(game_ids), len(user_ids)),
+        np.zeros(len(user_ids), dtype=np.int32),
+    )
+    for batch in read_reviews(snapshot, ["user_id", "game_id", "reviewed_on"]):
+        dated = batch["reviewed_on"] != UNDATED
+        users, places = positions_of(batch["user_id"], user_ids), positions_of(batch["game_id"], game_ids)
+        counted = dated & (users >= 0) & (places >= 0)
+        counts.add(users[counted], places[counted], batch["reviewed_on"][counted], trained_until)
+    recent, reference = counts.recent, counts.reference
+    unknown = recent.games[~np.isin(game_ids, known_games)].sum()
+    newcomers = np.count_nonzero(recent.users & (counts.before == 0))
+    groups = _groups(reference.games)
+    before, after = (
+        (
+            np.bincount(groups, period.games, GROUPS + 1).astype(np.float64),
+            _by_genre(games["genres"], period.games),
+            _by_length(lengths[period.users]),
+        )
+        for period, lengths in ((reference, counts.before), (recent, counts.until_now))
+    )
+    psi_games, psi_genres, psi_lengths = (
+        population_stability_index(expected, actual) for expected, actual in zip(before, after, strict=True)
+    )
+    return Drift(
+        reviews=recent.reviews,
+        psi_games=psi_games,
+        psi_genres=psi_genres,
+        psi_history_lengths=psi_lengths,
+        unknown_games_share=float(unknown / max(recent.reviews, 1)),
+        new_users_share=float(newcomers / max(int(np.count_nonzero(recent.users)), 1)),
+        popularity_shift=_popularity_shift(reference.games, recent.games),
+    )
+
+
+def population_stability_index(expected: Doubles, actual: Doubles) -> float:
+    """The sum over classes of (a - e) ln(a / e), of the shares a of `actual` and e of `expected`.
+
+    Half a count is added to each class, so that an empty one has a logarithm. 0 where one of them has no counts at all.
+
+    (Siddiqi 2006, "Credit Risk Scorecards", chapter 8; its distribution without any shift: Yurdakul and Naranjo 2020,
+    "Statistical properties of the population stability index", section 3.)
+
+    Args:
+        expected: counts a class, float64 [C].
+        actual: the same.
+
+    >>> round(population_stability_index(np.array([50.0, 50.0]), np.array([90.0, 10.0])), 2)
+    0.83
+    """
+    if not (expected.sum() and actual.sum()):
+        return 0.0
+    e, a = ((counts + 0.5) / (counts + 0.5).sum() for counts in (expected, actual))
+    return float(((a - e) * np.log(a / e)).sum())
+
+
+def _groups(reviews: Doubles) -> Longs:
+    """The group of each game, int64 [N]: the most reviewed ones come first, those without a review are the last one."""
+    order = np.argsort(-reviews, kind="stable")
+    before = np.cumsum(reviews[order]) - reviews[order]
+    groups = np.empty(len(reviews), dtype=np.int64)
+    groups[order] = np.minimum(GROUPS * before / max(reviews.sum(), 1), GROUPS - 1).astype(np.int64)
+    groups[reviews == 0] = GROUPS
+    return groups
+
+
+def _by_genre(genres: pa.ChunkedArray, games: Doubles) -> Doubles:
+    """Counts a genre of counts a game: a game of several genres counts in each of them by its share."""
+    lists = genres.combine_chunks()
+    lengths = lists.value_lengths().to_numpy()
+    each = np.repeat(games / np.maximum(lengths, 1), lengths)
+    return np.bincount(lists.flatten().dictionary_encode().indices.to_numpy(), each, minlength=1).astype(np.float64)
+
+
+def _by_length(lengths: Ints) -> Doubles:
+    """How many histories there are of each class of length."""
+    classes = np.searchsorted(LENGTHS, lengths, side="right") - 1
+    return np.bincount(classes[classes >= 0], minlength=len(LENGTHS)).astype(np.float64)
+
+
+def _popularity_shift(reference: Doubles, recent: Doubles) -> float:
+    """The share of the games most reviewed of late that were not among as many before."""
+    most = min(POPULAR, int(np.count_nonzero(recent)))
+    if not most:
+        return 0.0
+    now, before = (set(np.argsort(-counts, kind="stable")[:most].tolist()) for counts in (recent, reference))
+    return len(now - before) / most

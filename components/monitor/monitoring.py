@@ -1,0 +1,188 @@
+"""The stage: a run's snapshot and the last versions → figures, and the decision whether to train again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from psycopg2.extras import Json
+
+from components.evaluate.intervals import Interval
+from components.monitor.decision import FIRST, Decision, Measured, decide
+from components.monitor.drift import measure_drift
+from components.monitor.quality import judge, realised
+from components.monitor.report import html_report
+from components.monitor.thresholds import DEFAULT, Thresholds
+from components.predict.offer import on_offer
+from components.predict.recommender import Recommender
+from components.reverse_etl.destinations import Places, open_destinations
+from components.shared.console import log
+from components.shared.database import connect, create_schema
+from components.shared.games import COLUMNS, Games
+from components.shared.interactions import UNDATED, date_of, day_of, read_reviews
+from components.shared.model_store import DESCRIPTION, current_champion, stored_model
+from components.shared.popularity import DECAYS
+from components.shared.snapshot import Manifest, Snapshot
+
+_REMEMBER = """
+INSERT INTO recsys.monitoring (run_id, measured_at, as_of, model_version, retrain, reasons, figures)
+VALUES (%s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (run_id) DO UPDATE SET (measured_at, as_of, model_version, retrain, reasons, figures) =
+    (excluded.measured_at, excluded.as_of, excluded.model_version, excluded.retrain, excluded.reasons, excluded.figures)
+"""
+_EARLIER = """
+SELECT as_of, figures FROM recsys.monitoring WHERE run_id <> %s ORDER BY measured_at DESC LIMIT 180
+"""
+
+
+@dataclass(frozen=True)
+class Monitored:
+    """What a run found.
+
+    Attributes:
+        model_version: the champion; None where there is none.
+        decision: whether to train again, and why.
+        figures: numbers by name; None where there was nothing to measure.
+    """
+
+    model_version: str | None
+    decision: Decision
+    figures: Mapping[str, float | None]
+
+    def facts(self) -> dict[str, Any]:
+        """The same as plain values, for the journal and artifacts."""
+        return {
+            "model_version": self.model_version,
+            "retrain": self.decision.retrain,
+            "reasons": list(self.decision.reasons),
+            "figures": dict(self.figures),
+        }
+
+    def write(self, path: str | Path) -> None:
+        """Write the facts as JSON."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(f"{json.dumps(self.facts(), indent=2)}\n")
+
+
+def monitor(
+    snapshot: str | Path, places: Places, store: str, report: str | Path, run: str, thresholds: Thresholds = DEFAULT
+) -> Monitored:
+    """Measure, decide, and remember both in `recsys.monitoring`; again for the same run replaces what it found.
+
+    Args:
+        snapshot: the run's.
+        places: where recommendations are published.
+        store: with the champion, and what earlier versions were judged to be worth.
+        report: the HTML file to write.
+        run: the run's id.
+        thresholds: the limits.
+
+    Raises:
+        UserError: a destination cannot be reached, or the champion is of another version of this project.
+    """
+    opened = Snapshot.open(snapshot)
+    with connect(places.database, application="steam-recsys monitor") as connection:
+        create_schema(connection, "recsys")
+        connection.commit()
+        with open_destinations(places, connection) as destinations:
+            judge(opened, destinations.leading, store)
+    as_of = _as_of(opened)
+    figures: dict[str, float | None] = dict(_volumes(opened.manifest))
+    champion = current_champion(store)
+    decision = FIRST
+    if champion is not None:
+        measured, of_vectors = _measure(opened, store, champion.version, as_of, thresholds)
+        decision = decide(measured, thresholds)
+        figures |= _figures(measured) | of_vectors
+    monitored = Monitored(champion.version if champion else None, decision, figures)
+    earlier = _remember(places.database, run, opened.manifest, as_of, monitored)
+    Path(report).parent.mkdir(parents=True, exist_ok=True)
+    Path(report).write_text(
+        html_report(monitored.model_version, decision, [*earlier, (as_of, figures)]), encoding="utf-8"
+    )
+    for rule in decision.rules:
+        log("monitor", rule.sentence)
+    log("monitor", f"{'train again' if decision.retrain else 'the model stays'}, as of {as_of.isoformat()}")
+    return monitored
+
+
+def _measure(
+    snapshot: Snapshot, store: str, version: str, as_of: date, thresholds: Thresholds
+) -> tuple[Measured, dict[str, float | None]]:
+    with stored_model(store, version) as folder:
+        model = Recommender.load(folder)
+        trained_until = day_of(date.fromisoformat(json.loads((folder / DESCRIPTION).read_text())["trained_until"]))
+    table = snapshot.table("games", [*COLUMNS, "delisted_on"]).sort_by("game_id")
+    offered = on_offer(table, as_of)
+    games = Games.of(table)
+    known = np.isin(games.ids, model.game_ids)
+    candidates = model.for_catalogue(games, np.zeros((len(DECAYS), len(games)))).candidates
+    without = ~candidates.any(axis=1)
+    n_offered = max(int(np.count_nonzero(offered)), 1)
+    measured = Measured(
+        quality=realised(store, thresholds.quality_floor),
+        drift=measure_drift(snapshot, model.game_ids, trained_until),
+        age_days=max(day_of(as_of) - 1 - trained_until, 0),
+        unknown_games_offered=float(np.count_nonzero(offered & ~known) / n_offered),
+    )
+    return measured, {"games_without_vector_share": float(np.count_nonzero(offered & without) / n_offered)}
+
+
+def _as_of(snapshot: Snapshot) -> date:
+    """The day after the newest review; that of the extraction where none has a day."""
+    newest = max((int(batch["reviewed_on"].max(initial=UNDATED)) for batch in read_reviews(snapshot, ["reviewed_on"])),
+                 default=UNDATED)  # fmt: skip
+    if newest == UNDATED:
+        return datetime.fromisoformat(snapshot.manifest.extracted_at).date()
+    return date_of(newest + 1)
+
+
+def _volumes(manifest: Manifest) -> dict[str, float | None]:
+    """Rows, and the days since the source last changed, by its own clock."""
+    age = None
+    if manifest.watermark:
+        extracted, changed = map(datetime.fromisoformat, (manifest.extracted_at, manifest.watermark[0]))
+        age = round((extracted - changed) / timedelta(days=1), 3)
+    return {**{table: float(manifest.rows(table)) for table in ("reviews", "users", "games")}, "source_age_days": age}
+
+
+def _figures(measured: Measured) -> dict[str, float | None]:
+    quality, drift = measured.quality, asdict(measured.drift)
+    drift["reviews_since_training"] = drift.pop("reviews")
+    return {
+        "judged_users": quality.users,
+        **_interval("ndcg", quality.ndcg),
+        **_interval("popular_ndcg", quality.popular_ndcg),
+        "hit_rate": quality.hit_rate.mean if quality.hit_rate else None,
+        "popular_hit_rate": quality.popular_hit_rate.mean if quality.popular_hit_rate else None,
+        **drift,
+        "model_age_days": measured.age_days,
+        "unknown_games_offered": measured.unknown_games_offered,
+    }
+
+
+def _interval(name: str, interval: Interval | None) -> dict[str, float | None]:
+    if interval is None:
+        return {name: None, f"{name}_lower": None, f"{name}_upper": None}
+    return {name: interval.mean, f"{name}_lower": interval.low, f"{name}_upper": interval.high}
+
+
+def _remember(
+    database: str, run: str, manifest: Manifest, as_of: date, monitored: Monitored
+) -> list[tuple[date, Mapping[str, float | None]]]:
+    """Write a run's row; what earlier runs found, the oldest first."""
+    facts = monitored.facts()
+    with connect(database, application="steam-recsys monitor") as connection, connection.cursor() as cursor:
+        cursor.execute(_EARLIER, [run])
+        earlier = cursor.fetchall()[::-1]
+        cursor.execute(
+            _REMEMBER,
+            [run, manifest.extracted_at, as_of, facts["model_version"], facts["retrain"], Json(facts["reasons"]),
+             Json(facts["figures"])],
+        )  # fmt: skip
+    return earlier

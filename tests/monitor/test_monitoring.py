@@ -1,0 +1,97 @@
+"""The stage on a real PostgreSQL: what it finds, remembers and shows."""
+
+import json
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from psycopg2.extensions import connection as Connection
+
+from components.monitor.monitoring import Monitored, monitor
+from components.monitor.thresholds import Thresholds
+from components.reverse_etl.destinations import Places
+from components.shared.snapshot import Snapshot
+from tests.predict.artifacts import promote_model, write_model
+from tests.snapshots import write_snapshot_of
+
+TRAINED = date(2020, 6, 30)
+UNTIL_THEN = [(user, 1 + user % 3, TRAINED) for user in range(1, 10)]
+
+
+@pytest.fixture
+def champion(tmp_path: Path, store: str) -> None:
+    model = write_model(tmp_path / "model", [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    described = json.loads((model / "model.json").read_text())
+    (model / "model.json").write_text(json.dumps({**described, "trained_until": TRAINED.isoformat()}))
+    promote_model(store, model)
+
+
+def watch(database: str, snapshot: Snapshot, store: str, tmp_path: Path, run: str = "run-1") -> Monitored:
+    report = tmp_path / "reports" / f"{run}.html"
+    return monitor(snapshot.root, Places(database), store, report, run, Thresholds(drift_reviews=2))
+
+
+def rows(connection: Connection) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT run_id, model_version, as_of, retrain, reasons, figures FROM recsys.monitoring ORDER BY 1"
+        )
+        return cursor.fetchall()
+
+
+def test_a_model_that_lacks_nothing_stays_and_the_figures_are_remembered_and_shown(
+    shop: Connection, database: str, store: str, champion: None, tmp_path: Path
+) -> None:
+    snapshot = write_snapshot_of(tmp_path / "shop", UNTIL_THEN, n_games=3)
+    monitored = watch(database, snapshot, store, tmp_path)
+    assert not monitored.decision.retrain
+    ((run, model, as_of, retrain, reasons, figures),) = rows(shop)
+    assert (run, model, as_of, retrain, reasons) == ("run-1", "model-1", date(2020, 7, 1), False, [])
+    assert figures == monitored.figures
+    assert (figures["reviews"], figures["model_age_days"], figures["judged_users"], figures["ndcg"]) == (9, 0, 0, None)
+    page = (tmp_path / "reports" / "run-1.html").read_text()
+    assert "The model stays." in page
+    assert "not enough evidence" in page
+
+
+def test_what_moved_is_named_and_the_run_before_stands_beside_it(
+    shop: Connection, database: str, store: str, champion: None, tmp_path: Path
+) -> None:
+    watch(database, write_snapshot_of(tmp_path / "before", UNTIL_THEN, n_games=3), store, tmp_path)
+    later = [(user, 4, TRAINED + timedelta(days=user)) for user in range(1, 10)]
+    snapshot = write_snapshot_of(tmp_path / "after", [*UNTIL_THEN, *later], n_games=4)
+    for _ in range(2):  # again for the same run replaces what it found
+        monitored = watch(database, snapshot, store, tmp_path, "run-2")
+    assert monitored.decision.retrain
+    assert [reason.split(" is ")[0] for reason in monitored.decision.reasons] == [
+        "The population stability index of the games",
+        "The population stability index of the history lengths",
+        "The share of new reviews that are of games unknown to the model",
+        "The number of days of reviews that the model lacks",
+        "The share of the games on offer that the model does not know",
+    ]
+    assert monitored.figures["model_age_days"] == 9
+    assert monitored.figures["games_without_vector_share"] == 0.25
+    assert [(run, retrain) for run, _, _, retrain, _, _ in rows(shop)] == [("run-1", False), ("run-2", True)]
+    page = (tmp_path / "reports" / "run-2.html").read_text()
+    assert "<td>reviews</td><td>18</td><td>9</td>" in page
+    assert "<svg" in page
+
+
+def test_without_a_champion_one_is_to_be_trained(shop: Connection, database: str, store: str, tmp_path: Path) -> None:
+    monitored = watch(database, write_snapshot_of(tmp_path / "shop", UNTIL_THEN), store, tmp_path)
+    assert monitored.facts()["reasons"] == ["There is no champion yet."]
+    assert monitored.decision.retrain
+    ((_, model, _, retrain, _, figures),) = rows(shop)
+    assert (model, retrain, figures["users"]) == (None, True, 9)
+
+
+def test_reviews_without_days_have_figures_too(
+    shop: Connection, database: str, store: str, champion: None, tmp_path: Path
+) -> None:
+    snapshot = write_snapshot_of(tmp_path / "shop", [(1, 1, None)], n_games=3)
+    monitored = watch(database, snapshot, store, tmp_path)
+    assert monitored.figures["reviews_since_training"] == 0
+    monitored.write(tmp_path / "artifacts" / "monitoring")
+    assert json.loads((tmp_path / "artifacts" / "monitoring").read_text()) == monitored.facts()

@@ -1,0 +1,178 @@
+"""The decision to train again: driven by what happens in a shop, acted on by whole inference runs on KFP's runner."""
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+import psycopg2
+import pytest
+from psycopg2 import sql
+from psycopg2.extensions import connection as Connection
+
+from components.shared.model_store import champion
+from demo.postgres import EmbeddedPostgres
+from demo.raw_files import write_synthetic
+from demo.synthetic import Size
+from pipelines.catalogue import compile_pipelines
+from pipelines.local import run_locally
+from pipelines.target import Target
+
+SIZE = Size(reviews=6_000, users=2_500, games=60)
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass
+class Loop:
+    """A shop with its database, its store, and the pipelines that run on both."""
+
+    root: Path
+    store: Path
+    pipelines: Path
+    database: str
+    connection: Connection
+
+    def run(self, pipeline: str, **parameters: object) -> None:
+        """Run a pipeline."""
+        run_locally(self.pipelines / f"{pipeline}.yaml", {"store": str(self.store), **parameters}, self.root)
+
+    def one(self, query: str, *values: object) -> object:
+        """The first column of a query's only row."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(query, values)
+            ((value,),) = cursor.fetchall()
+            return value
+
+    def do(self, statement: str, *values: object) -> None:
+        """Something that happens in the shop."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(statement, values)
+
+
+@pytest.fixture(scope="module")
+def trained(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
+    """A shop that has been trained on and published to once."""
+    root = tmp_path_factory.mktemp("trained")
+    name = f"trained_{secrets.token_hex(6)}"
+    before = os.environ.get("DATABASE_URL")
+    os.environ["DATABASE_URL"] = postgres.ensure_database(name)
+    compile_pipelines(Target.load("local"), root / "pipelines")
+    connection = psycopg2.connect(os.environ["DATABASE_URL"])
+    connection.autocommit = True
+    loop = Loop(root, root / "store", root / "pipelines", name, connection)
+    write_synthetic(root / "raw", SIZE)
+    loop.run("ingestion", raw=str(root / "raw"))
+    loop.run("training")
+    loop.run("inference")
+    connection.close()
+    yield loop
+    os.environ.pop("DATABASE_URL")
+    if before is not None:
+        os.environ["DATABASE_URL"] = before
+
+
+@pytest.fixture
+def loop(trained: Loop, postgres: EmbeddedPostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loop]:
+    """A copy of that shop."""
+    name = f"loop_{secrets.token_hex(6)}"
+    admin = psycopg2.connect(postgres.url())
+    admin.autocommit = True
+    with admin.cursor() as cursor:
+        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+        cursor.execute(statement.format(sql.Identifier(name), sql.Identifier(trained.database)))
+    admin.close()
+    monkeypatch.setenv("DATABASE_URL", postgres.url(name))
+    shutil.copytree(trained.store, tmp_path / "store")
+    connection = psycopg2.connect(postgres.url(name))
+    connection.autocommit = True
+    yield Loop(tmp_path, tmp_path / "store", trained.pipelines, name, connection)
+    connection.close()
+
+
+def nothing(loop: Loop) -> None:
+    """A day without a review."""
+
+
+def newest(loop: Loop) -> date:
+    day = loop.one("SELECT max(reviewed_on) FROM steam.reviews")
+    assert isinstance(day, date)
+    return day
+
+
+_REVIEWS = """
+INSERT INTO steam.reviews (user_id, game_id, recommended, reviewed_on)
+SELECT user_id, {game}, true, %s FROM steam.users ORDER BY user_id LIMIT %s
+"""
+
+
+def a_late_review(loop: Loop) -> None:
+    """The newest review is eight days younger than those that the model learnt from."""
+    loop.do(_REVIEWS.format(game=1), newest(loop) + timedelta(days=8), 1)
+
+
+def new_games(loop: Loop) -> None:
+    """One game of eight is new, and nobody has reviewed it."""
+    loop.do("INSERT INTO steam.games (name) SELECT 'New ' || n FROM generate_series(1, %s) AS n", SIZE.games // 7)
+
+
+def another_taste(loop: Loop) -> None:
+    """A thousand users review the games that hardly anybody reviewed before."""
+    rare = (
+        "(SELECT (array_agg(game_id ORDER BY n))[1 + user_id %% 3] FROM "
+        "(SELECT game_id, count(*) AS n FROM steam.reviews GROUP BY game_id ORDER BY n LIMIT 3) AS rare)"
+    )
+    loop.do(_REVIEWS.format(game=rare), newest(loop) + timedelta(days=1), 1_200)
+
+
+def what_is_popular(users: int) -> str:
+    """Some users review the most popular games that they have not, which were not recommended to them."""
+    return f"""
+    INSERT INTO steam.reviews (user_id, game_id, recommended, reviewed_on)
+    SELECT user_id, game_id, true, %s FROM (
+        SELECT DISTINCT ON (r.user_id) r.user_id, p.game_id FROM recsys.recommendations AS r
+        JOIN recsys.popular_games AS p ON p.genre = '' AND p.rank <= 10 AND p.game_id <> ALL (r.game_ids[1:10])
+        WHERE NOT EXISTS (SELECT FROM steam.reviews AS v WHERE (v.user_id, v.game_id) = (r.user_id, p.game_id))
+        ORDER BY r.user_id, p.rank
+    ) AS found LIMIT {users}"""
+
+
+def missed(loop: Loop) -> None:
+    """Three hundred users review what they were not recommended."""
+    loop.do(what_is_popular(300), newest(loop) + timedelta(days=1))
+
+
+def missed_by_few(loop: Loop) -> None:
+    """A hundred do, which is no evidence."""
+    loop.do(what_is_popular(100), newest(loop) + timedelta(days=1))
+
+
+@pytest.mark.parametrize(
+    ("happens", "reasons"),
+    [
+        (nothing, []),
+        (missed_by_few, []),
+        (a_late_review, ["The number of days of reviews that the model lacks is 8"]),
+        (new_games, ["The share of the games on offer that the model does not know is"]),
+        (another_taste, ["The population stability index of the games is"]),
+        (missed, ["The most that NDCG@10 may be above 0.9 times recent popularity's is -"]),
+    ],
+    ids=lambda case: case.__name__ if callable(case) else "",
+)
+def test_a_run_trains_again_when_a_limit_is_exceeded_and_only_then(loop: Loop, happens, reasons: list[str]) -> None:
+    before = champion(str(loop.store)).version
+    happens(loop)
+    loop.run("inference", churn_ceiling=1.0)
+    found = loop.one("SELECT reasons FROM recsys.monitoring ORDER BY measured_at DESC LIMIT 1")
+    assert isinstance(found, list)
+    assert bool(found) == bool(reasons)
+    assert all(any(reason.startswith(start) for reason in found) for start in reasons)
+    stages = loop.one("SELECT stages FROM recsys.pipeline_runs ORDER BY finished_at DESC LIMIT 1")
+    assert isinstance(stages, list)
+    assert ("train" in {stage["stage"] for stage in stages}) == bool(reasons)
+    after = champion(str(loop.store)).version
+    assert loop.one("SELECT model_version FROM recsys.publications WHERE current") == after
+    assert reasons or after == before
