@@ -17,7 +17,7 @@ from pipelines.catalogue import PIPELINES
 from pipelines.parameters import read_value
 from pipelines.target import Target
 
-SECRET_NAMES = re.compile(r"PASSWORD|SECRET|TOKEN|CREDENTIAL|_KEY$|(DATABASE|MONGODB)_URL")
+SECRET_NAMES = re.compile(r"PASSWORD|SECRET|TOKEN|CREDENTIAL|_KEY$|(DATABASE|MONGODB|ALERTS)_URL")
 _PASSWORD_IN_URL = re.compile(r"\w+://[^\s/:@{}\"']+:[^\s/@{}\"']+@")
 _IMAGE_SECONDS = 30
 

@@ -50,6 +50,7 @@ def inference_pipeline(target: Target) -> GraphComponent:
         coverage_floor: float = GATE.coverage_floor,
         slice_floor: float = GATE.slice_floor,
         slice_users: int = GATE.slice_users,
+        alerts: str = "",
     ) -> None:
         """1. Extract a snapshot. 2. Validate it. 3. See how the champion does. 4. Train again if it must be. 5. Plan
         the shards. 6. Predict each, with the new champion if there is one. 7. Publish them all at once.
@@ -77,9 +78,18 @@ def inference_pipeline(target: Target) -> GraphComponent:
             growth_ceiling: share of the games on offer, unknown to the model, above which it is trained again.
             registry, seed, baseline_errors, champion_errors, coverage_floor, slice_floor, slice_users: as the training
                 pipeline has them.
+            alerts: reference to the URL of a webhook for what somebody should know; none where it is empty.
         """
         run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
-        outcome = record_run(pipeline="inference", stages=STAGES, database=source, store=store, run=run)
+        outcome = record_run(
+            pipeline="inference",
+            stages=STAGES,
+            database=source,
+            alerts=alerts,
+            page=target.page,
+            store=store,
+            run=run,
+        )
         target.data(outcome, "Record the outcome")
         with dsl.ExitHandler(outcome, name="Recommend and publish"):
             extracted = extract(source=source, replica=replica, store=store, run=run)

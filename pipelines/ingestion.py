@@ -22,6 +22,7 @@ def ingestion_pipeline(target: Target) -> GraphComponent:
         store: str = "local/store",
         year: int = 0,
         max_rejected_share: float = MAX_REJECTED_SHARE,
+        alerts: str = "",
     ) -> None:
         """1. Load the raw files into the schema `steam`. Whatever happens, record the run's outcome.
 
@@ -31,9 +32,18 @@ def ingestion_pipeline(target: Target) -> GraphComponent:
             store: where snapshots, models, predictions and journals are kept.
             year: of dates without one; 0 takes the year of the file's newest dated row.
             max_rejected_share: of a file's rows; where more cannot be read, the run stops.
+            alerts: reference to the URL of a webhook for what somebody should know; none where it is empty.
         """
         run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
-        outcome = record_run(pipeline="ingestion", stages=STAGES, database=database, store=store, run=run)
+        outcome = record_run(
+            pipeline="ingestion",
+            stages=STAGES,
+            database=database,
+            alerts=alerts,
+            page=target.page,
+            store=store,
+            run=run,
+        )
         target.data(outcome, "Record the outcome")
         with dsl.ExitHandler(outcome, name="Ingest"):
             loaded = ingest(

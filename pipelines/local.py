@@ -17,11 +17,11 @@ import docker
 import yaml
 from kfp import components, local
 
-from components.shared.console import STAGE_LINE, show
+from components.shared.console import show, stage_line
 from components.shared.errors import UserError
 
 OUTCOME = re.compile(r"^\[notify\] \w+ run \S+: ([A-Z]+)(?:, (.*))?$")
-PASSED_ON = ("DATABASE_URL", "MONGODB_URL", "STORAGE_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT")
+PASSED_ON = ("DATABASE_URL", "MONGODB_URL", "ALERTS_URL", "STORAGE_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT")
 """The variables of this machine's environment that containers get."""
 
 FAILURE = re.compile(r"^\[([a-z_]+)[^\]]*\] failed: (.*)$")
@@ -123,8 +123,8 @@ class RunLog(io.TextIOBase):
         self._line += text
         while "\n" in self._line:
             line, _, self._line = self._line.partition("\n")
-            if match := STAGE_LINE.match(line):
-                self._show(match[1])
+            if said := stage_line(line):
+                self._show(said)
         return len(text)
 
     def flush(self) -> None:

@@ -18,6 +18,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from components.shared.console import FORMAT_VARIABLE
 from components.shared.errors import UserError
 from components.shared.stage import TIMEOUT_VARIABLE
 from containers.images import LOCAL_REGISTRY, Role, image_name
@@ -115,8 +116,8 @@ class Kubeflow(_Settings):
         namespace: that the runs belong to.
         experiment: that the runs are listed under.
         token_variable: the environment variable of this machine that holds a token for the API, if it asks for one.
-        secret: the Kubernetes secret whose key DATABASE_URL, and MONGODB_URL where it has one, every task has as an
-            environment variable.
+        secret: the Kubernetes secret whose key DATABASE_URL, and MONGODB_URL and ALERTS_URL where it has them, every
+            task has as an environment variable.
         store_claim: the PersistentVolumeClaim that every task has at /store; none for a store in a bucket.
         node_selector: labels of the nodes that tasks run on.
         tolerations: of the nodes' taints.
@@ -143,6 +144,7 @@ class Target(BaseSettings):
         registry: the first part of the images' names.
         python_image: an image for every task, where no containers are started.
         parallelism: shards that are predicted at the same time.
+        log_format: text, or json: a line is an object with time, severity, stage, run, version and message.
         parameters: of the pipelines, for those that are submitted and scheduled.
         schedules: a cron expression in UTC for each pipeline that is to be scheduled.
         tasks: what the tasks get, by name; `default` is for all of them.
@@ -156,6 +158,7 @@ class Target(BaseSettings):
     registry: str = LOCAL_REGISTRY
     python_image: str | None = None
     parallelism: int = Field(default=2, ge=1)
+    log_format: Literal["text", "json"] = "text"
     parameters: dict[str, str | int | float] = {}
     schedules: dict[Literal["training", "inference"], str] = {}
     tasks: dict[TaskName, TaskSettings] = {}
@@ -208,6 +211,16 @@ class Target(BaseSettings):
         """The image of a role's tasks."""
         return self.python_image or image_name(self.registry, role)
 
+    @property
+    def page(self) -> str:
+        """Where a run is to be watched, with a placeholder for the run; empty where there is no such page."""
+        if self.name == "kubeflow":
+            return f"{self.kubeflow.host}/#/runs/details/{dsl.PIPELINE_JOB_ID_PLACEHOLDER}"
+        if self.name == "vertex" and self.vertex.project and self.vertex.region:
+            where = f"locations/{self.vertex.region}/pipelines/runs/{dsl.PIPELINE_JOB_NAME_PLACEHOLDER}"
+            return f"https://console.cloud.google.com/vertex-ai/{where}?project={self.vertex.project}"
+        return ""
+
     def settings_of(self, task: str) -> TaskSettings:
         """What a task gets: its own settings over the default ones."""
         by_name: Mapping[str, TaskSettings] = {str(name): settings for name, settings in self.tasks.items()}
@@ -237,6 +250,8 @@ class Target(BaseSettings):
             task.set_retry(
                 num_retries=settings.retries, backoff_duration=settings.backoff, backoff_factor=settings.factor
             )
+        if self.log_format != "text":
+            task.set_env_variable(FORMAT_VARIABLE, self.log_format)
         if settings.timeout_minutes:
             task.set_env_variable(TIMEOUT_VARIABLE, f"{settings.timeout_minutes:g}")
         if self.name == "kubeflow":
@@ -246,7 +261,8 @@ class Target(BaseSettings):
     def _fit_kubernetes(self, task: dsl.PipelineTask) -> None:
         settings = self.kubeflow
         kubernetes.use_secret_as_env(task, settings.secret, {"DATABASE_URL": "DATABASE_URL"})
-        kubernetes.use_secret_as_env(task, settings.secret, {"MONGODB_URL": "MONGODB_URL"}, optional=True)
+        for optional in ("MONGODB_URL", "ALERTS_URL"):
+            kubernetes.use_secret_as_env(task, settings.secret, {optional: optional}, optional=True)
         if settings.store_claim:
             kubernetes.mount_pvc(task, settings.store_claim, "/store")
         for key, value in settings.node_selector.items():

@@ -30,6 +30,7 @@ def training_pipeline(target: Target) -> GraphComponent:
         coverage_floor: float = DEFAULT.coverage_floor,
         slice_floor: float = DEFAULT.slice_floor,
         slice_users: int = DEFAULT.slice_users,
+        alerts: str = "",
     ) -> None:
         """1. Extract a snapshot. 2. Validate it. 3. Train. 4. Evaluate against baselines and champion. 5. If it is
         better, fit it to all reviews. 6. Promote it.
@@ -47,9 +48,18 @@ def training_pipeline(target: Target) -> GraphComponent:
             coverage_floor: the share of popularity's coverage of the catalogue that the model must reach.
             slice_floor: the share of a baseline's NDCG@10 that the model must reach on every slice.
             slice_users: users below whom a slice decides nothing.
+            alerts: reference to the URL of a webhook for what somebody should know; none where it is empty.
         """
         run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
-        outcome = record_run(pipeline="training", stages=STAGES, database=source, store=store, run=run)
+        outcome = record_run(
+            pipeline="training",
+            stages=STAGES,
+            database=source,
+            alerts=alerts,
+            page=target.page,
+            store=store,
+            run=run,
+        )
         target.data(outcome, "Record the outcome")
         with dsl.ExitHandler(outcome, name="Train and promote"):
             extracted = extract(source=source, replica=replica, store=store, run=run)

@@ -9,7 +9,7 @@ from components.evaluate.registry import open_registry
 from components.evaluate.results import Evaluation
 from components.shared.console import log
 from components.shared.errors import UserError
-from components.shared.model_store import model_version
+from components.shared.model_store import EVALUATION, champion, model_version, stored_model
 
 
 def promote(store: str, model: str | Path, evaluation: str | Path, registry: str = "") -> str:
@@ -39,3 +39,27 @@ def promote(store: str, model: str | Path, evaluation: str | Path, registry: str
     before = models.make_champion(evaluated.version, evaluated.champion, metrics)
     log("promote", f"champion {evaluated.version}, before it {before or 'none'}")
     return evaluated.version
+
+
+def roll_back(store: str, version: str | None = None, registry: str = "") -> str:
+    """Make an earlier model the champion again; what is published changes with the next inference run.
+
+    Args:
+        store: the model store.
+        version: the model; None takes the champion before the present one.
+        registry: as for `promote`.
+
+    Returns:
+        The version that is the champion now.
+
+    Raises:
+        UserError: there is no champion before, the store lacks the model, or another run moves the pointer meanwhile.
+    """
+    now = champion(store)
+    wanted = version or now.previous
+    if wanted is None:
+        raise UserError(f"There is no champion before {now.version} in {store}: name a model with --version.")
+    with stored_model(store, wanted) as folder:
+        metrics = Evaluation.read(folder / EVALUATION).means(CHALLENGER)
+    open_registry(store, registry).make_champion(wanted, now.version, metrics)
+    return wanted

@@ -11,13 +11,15 @@ def record_run(
     pipeline: str,
     stages: list,  # type: ignore[type-arg]  # KFP's own type for a list
     database: str,
+    alerts: str,
+    page: str,
     store: str,
     run: str,
 ) -> str:
-    """A run's outcome → PostgreSQL, failed runs too. Returns its state."""
-    from components.notify.outcome import record_outcome
+    """A run's outcome → PostgreSQL, failed runs too, and an alert where there is need of one. Returns its state."""
+    from components.notify.conclusion import conclude
     from components.shared.stage import stage
 
     with stage("notify", store, run):
-        outcome = record_outcome(database, store, run, pipeline, stages, status.state, status.error_message)
+        outcome = conclude(database, store, run, pipeline, stages, status.state, status.error_message, alerts, page)
     return outcome.state

@@ -10,7 +10,19 @@ from psycopg2.extras import Json
 
 from components.shared.console import log
 from components.shared.database import connect, create_schema
-from components.shared.stage import StageRecord, read_journal
+from components.shared.stage import StageRecord
+
+SUCCEEDED = "SUCCEEDED"
+
+_PREVIOUS = """
+SELECT state FROM recsys.pipeline_runs WHERE pipeline = %s AND run_id <> %s ORDER BY finished_at DESC LIMIT 1
+"""
+_RECORD = """
+INSERT INTO recsys.pipeline_runs (run_id, pipeline, state, error, started_at, finished_at, stages)
+VALUES (%s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (run_id) DO UPDATE SET (state, error, finished_at, stages) =
+    (excluded.state, excluded.error, excluded.finished_at, excluded.stages)
+"""
 
 
 @dataclass(frozen=True)
@@ -32,7 +44,7 @@ def decide_outcome(
     failed = [stage for stage in stages if stage.error]
     if failed:
         return Outcome("FAILED", f"{failed[0].stage}: {failed[0].error}")
-    if state == "SUCCEEDED":
+    if state == SUCCEEDED:
         missing = [name for name in expected if name not in {stage.stage for stage in stages}]
         if missing:
             return Outcome("FAILED", f"{missing[0]}: It left nothing in the journal: see the platform's log.")
@@ -41,42 +53,31 @@ def decide_outcome(
 
 
 def record_outcome(
-    database: str, store: str, run: str, pipeline: str, expected: Sequence[str], state: str, error: str | None
-) -> Outcome:
+    database: str, run: str, pipeline: str, outcome: Outcome, stages: Sequence[StageRecord]
+) -> str | None:
     """Write a run's outcome, with its stages' durations and memory; again for the same run replaces it.
 
     Args:
         database: a reference such as `env:DATABASE_URL`.
-        store: where the run's journal is.
         run: the run's id.
         pipeline: the pipeline's name.
-        expected: the stages that every run of the pipeline has.
-        state: what the platform calls the run's state.
-        error: what the platform says went wrong, if anything.
+        outcome: how it ended.
+        stages: what its stages left in the journal.
+
+    Returns:
+        The state of the pipeline's run before this one, None for the first.
 
     Raises:
         UserError: the database cannot be reached, or has the schema `recsys` in another version.
     """
-    stages = read_journal(store, run)
-    outcome = decide_outcome(state, error, stages, expected)
     finished = datetime.now(UTC)
     started = datetime.fromisoformat(stages[0].started_at) if stages else finished
     with connect(database, application="steam-recsys notify") as connection:
         create_schema(connection, "recsys")
         with connection.cursor() as cursor:
-            cursor.execute(
-                "INSERT INTO recsys.pipeline_runs (run_id, pipeline, state, error, started_at, finished_at, stages) "
-                "VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (run_id) DO UPDATE SET (state, error, finished_at, "
-                "stages) = (excluded.state, excluded.error, excluded.finished_at, excluded.stages)",
-                [
-                    run,
-                    pipeline,
-                    outcome.state,
-                    outcome.error,
-                    started,
-                    finished,
-                    Json(list(map(asdict, stages))),
-                ],
-            )
+            cursor.execute(_PREVIOUS, [pipeline, run])
+            previous = cursor.fetchone()
+            content = Json(list(map(asdict, stages)))
+            cursor.execute(_RECORD, [run, pipeline, outcome.state, outcome.error, started, finished, content])
     log("notify", f"{pipeline} run {run}: {outcome.state}{f', {outcome.error}' if outcome.error else ''}")
-    return outcome
+    return previous[0] if previous else None

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from components.shared.console import log
+from components.shared.console import log, log_error, say_in_each_line
 from components.shared.errors import UserError
 from components.shared.storage import open_folder
 
@@ -51,17 +51,18 @@ def stage(name: str, store: str, run: str, part: str = "") -> Iterator[StageReco
     record = StageRecord(name, datetime.now(UTC).isoformat(), part)
     started = time.perf_counter()
     title = f"{name} {part}".rstrip()
+    say_in_each_line(run)
     log(title, "started")
     watch = _time_out(record, title, store, run)
     try:
         yield record
     except UserError as error:
         record.error = str(error)
-        log(title, f"failed: {error}")
+        log_error(title, str(error))
         raise SystemExit(1) from None
     except Exception as error:
         record.error = f"{type(error).__name__}: {error}"
-        log(title, f"failed: {record.error}")
+        log_error(title, record.error)
         raise
     finally:
         watch.cancel()
@@ -86,7 +87,7 @@ def _time_out(record: StageRecord, title: str, store: str, run: str) -> threadin
     def give_up() -> None:
         record.seconds = round(minutes * 60, 3)
         record.error = f"It took longer than {minutes:g} minutes: give it more resources, or raise timeout_minutes."
-        log(title, f"failed: {record.error}")
+        log_error(title, record.error)
         try:
             _write(record, store, run)
         finally:
@@ -103,7 +104,7 @@ def _write(record: StageRecord, store: str, run: str) -> None:
     try:
         open_folder(store).write(f"runs/{run}/{name}.json", f"{json.dumps(asdict(record), indent=2)}\n".encode())
     except UserError as error:
-        log(record.stage, f"failed: {error}")
+        log_error(record.stage, str(error))
         raise SystemExit(1) from None
 
 

@@ -12,10 +12,8 @@ from hypothesis import strategies as st
 from kfp import dsl
 
 from components.evaluate.baselines import StaticRanking
-from components.evaluate.comparison import Comparison
 from components.evaluate.component import evaluate
 from components.evaluate.evaluation import METRICS, evaluate_model
-from components.evaluate.gate import decide
 from components.evaluate.holdout import hold_out
 from components.evaluate.metrics import measure
 from components.evaluate.promotion import promote
@@ -23,7 +21,7 @@ from components.evaluate.results import Evaluation
 from components.evaluate.thresholds import Thresholds
 from components.shared.errors import UserError
 from components.shared.interactions import Interactions
-from components.shared.model_store import EVALUATION, champion, current_champion, stored_model
+from components.shared.model_store import champion
 from components.shared.popularity import popularity
 from tests.snapshots import Review, write_snapshot_of
 
@@ -207,61 +205,3 @@ def test_popularity_scores_what_a_naive_evaluation_gives(reviews: dict[tuple[int
     if expected:
         by_popularity = StaticRanking(popularity(past, catalogue).astype(np.float32))
         assert measure(by_popularity, held_out, METRICS)["ndcg_at_10"].mean() == pytest.approx(np.mean(expected))
-
-
-def evaluation(*, version: str = "new", promoted: bool = True, compared_with: str | None = None) -> Evaluation:
-    figures = {"challenger": {"ndcg_at_10": np.array([0.3 if promoted else 0.1])}}
-    overall = Comparison.of({**figures, "popularity": {"ndcg_at_10": np.array([0.2])}})
-    coverage = {"challenger": 0.5, "popularity": 0.5}
-    return Evaluation(
-        version=version,
-        champion=compared_with,
-        snapshot_id="snapshot",
-        cutoff="2020-01-11",
-        left_out=0,
-        overall=overall,
-        catalogue={name: {"coverage_at_20": share} for name, share in coverage.items()},
-        slices=(),
-        settings={},
-        thresholds=Thresholds(),
-        verdict=decide(overall, coverage, {}, Thresholds()),
-    )
-
-
-def test_a_model_that_failed_the_gate_is_not_promoted(tmp_path: Path, store: str) -> None:
-    model = write_model(tmp_path / "model", cutoff=day(10))
-    evaluation(promoted=False).write(tmp_path / "evaluation.json")
-    with pytest.raises(UserError, match="did not pass the gate and stays out of"):
-        promote(store, model, tmp_path / "evaluation.json")
-    assert current_champion(store) is None
-
-
-def test_a_promotion_can_be_repeated(tmp_path: Path, store: str) -> None:
-    model = write_model(tmp_path / "model", cutoff=day(10))
-    evaluation().write(tmp_path / "evaluation.json")
-    assert [promote(store, model, tmp_path / "evaluation.json") for _ in range(2)] == ["new", "new"]
-    assert champion(store).version == "new"
-
-
-def test_a_champion_keeps_its_evaluation(tmp_path: Path, store: str) -> None:
-    evaluation().write(tmp_path / "evaluation.json")
-    promote(store, write_model(tmp_path / "model", cutoff=day(10)), tmp_path / "evaluation.json")
-    with stored_model(store, "new") as folder:
-        assert Evaluation.read(folder / EVALUATION) == evaluation()
-
-
-def test_an_evaluation_of_another_model_does_not_promote(tmp_path: Path, store: str) -> None:
-    model = write_model(tmp_path / "model", cutoff=day(10))
-    evaluation(version="other").write(tmp_path / "evaluation.json")
-    with pytest.raises(UserError, match="is about model other, not new"):
-        promote(store, model, tmp_path / "evaluation.json")
-
-
-def test_of_two_models_compared_with_the_same_champion_the_second_loses(tmp_path: Path, store: str) -> None:
-    for version in ("first", "second"):
-        write_model(tmp_path / version, cutoff=day(10), version=version)
-        evaluation(version=version).write(tmp_path / f"{version}.json")
-    promote(store, tmp_path / "first", tmp_path / "first.json")
-    with pytest.raises(UserError, match="another run promoted at the same time"):
-        promote(store, tmp_path / "second", tmp_path / "second.json")
-    assert champion(store).version == "first"

@@ -1,6 +1,7 @@
 import pytest
 
-from components.notify.outcome import Outcome, decide_outcome, record_outcome
+from components.notify.conclusion import conclude
+from components.notify.outcome import Outcome, decide_outcome
 from components.shared.errors import UserError
 from components.shared.stage import StageRecord, stage
 
@@ -35,7 +36,7 @@ def test_a_failed_run_is_recorded_with_its_stages(database, connection, store):
     with pytest.raises(SystemExit), stage("validate", store, "run-1"):
         raise UserError("The tap is dry: open it.")
     for _ in range(2):  # a retried exit handler replaces its record
-        record_outcome(database, store, "run-1", "training", ["extract", "validate"], "FAILED", "Task failed.")
+        conclude(database, store, "run-1", "training", ["extract", "validate"], "FAILED", "Task failed.")
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT pipeline, state, error, jsonb_path_query_array(stages, '$[*].stage'), finished_at > started_at "

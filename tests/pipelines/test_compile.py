@@ -41,7 +41,7 @@ def test_an_unknown_parameter_is_refused_with_those_there_are():
     assert sentence == (
         "compile.py: The pipeline training has no parameter sed: it takes source (String), replica (String), "
         "store (String), registry (String), seed (Integer), baseline_errors (Float), champion_errors (Float), "
-        "coverage_floor (Float), slice_floor (Float), slice_users (Integer)."
+        "coverage_floor (Float), slice_floor (Float), slice_users (Integer), alerts (String)."
     )
 
 

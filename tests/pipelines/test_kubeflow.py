@@ -173,6 +173,6 @@ def test_kubeflows_yaml_carries_secret_and_volume_of_every_task_and_vertexs_no_p
     for executor in executors.values():
         assert {secret["secretName"] for secret in executor["secretAsEnv"]} == {"steam-recsys"}
         keys = {each["envVar"]: secret["optional"] for secret in executor["secretAsEnv"] for each in secret["keyToEnv"]}
-        assert keys == {"DATABASE_URL": False, "MONGODB_URL": True}
+        assert keys == {"DATABASE_URL": False, "MONGODB_URL": True, "ALERTS_URL": True}
         assert [mount["mountPath"] for mount in executor["pvcMount"]] == ["/store"]
     assert len(list(yaml.safe_load_all((GOLDEN / "vertex" / f"{name}.yaml").read_text()))) == 1

@@ -1,6 +1,8 @@
 import io
+import json
 
-from components.shared.console import STAGE_LINE, log, progress, show
+from components.shared.code import code_version
+from components.shared.console import FORMAT_VARIABLE, log, log_error, progress, say_in_each_line, show, stage_line
 
 
 class Terminal(io.StringIO):
@@ -29,6 +31,26 @@ def test_progress_never_wraps_on_a_terminal(monkeypatch):
 
 
 def test_a_stages_line_is_told_from_what_others_print():
-    assert STAGE_LINE.match("    [predict 00001] done")[1] == "[predict 00001] done"
-    assert not STAGE_LINE.match("[KFP Executor 2026-01-01 00:00:00,000 INFO]: noise")
-    assert not STAGE_LINE.match("noise [train] noise")
+    assert stage_line("    [predict 00001] done") == "[predict 00001] done"
+    for noise in ("[KFP Executor 2026 INFO]: noise", "noise [train] noise", '{"a": 1}', '{"time": "stage": '):
+        assert stage_line(noise) is None
+
+
+def test_in_json_each_line_names_run_stage_and_version_and_reads_as_the_text_does(capsys, monkeypatch):
+    monkeypatch.setenv(FORMAT_VARIABLE, "json")
+    say_in_each_line("run-1")
+    log("train", 'a "quoted" é\nline')
+    progress("predict 00001", "half")
+    log_error("train", "No memory.")
+    lines = capsys.readouterr().out.splitlines()
+    said = [json.loads(line) for line in lines]
+    assert {(each["run"], each["version"]) for each in said} == {("run-1", code_version())}
+    assert [(each["severity"], each["stage"], each["message"]) for each in said] == [
+        ("INFO", "train", 'a "quoted" é\nline'),
+        ("DEBUG", "predict 00001", "… half"),
+        ("ERROR", "train", "failed: No memory."),
+    ]
+    assert [stage_line(f"    {line}") for line in lines[1:]] == [
+        "[predict 00001] … half",
+        "[train] failed: No memory.",
+    ]

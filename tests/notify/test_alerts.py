@@ -1,0 +1,150 @@
+"""Alerts, posted over HTTP to a server that answers as it is told."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from components.notify import alerts as module
+from components.notify.alerts import Alert, alert_of, post
+from components.notify.conclusion import conclude
+from components.notify.outcome import Outcome
+from components.shared.errors import UserError
+from components.shared.stage import StageRecord, stage
+
+TIME = "2020-01-01T00:00:00+00:00"
+GOOD = Outcome("SUCCEEDED", None)
+
+
+class Webhook(ThreadingHTTPServer):
+    """A webhook that gives its answers in turn, the last one from then on."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.answers = [200]
+        self.bodies: list[dict[str, Any]] = []
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Webhook
+
+    def do_POST(self) -> None:
+        self.server.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        answers = self.server.answers
+        self.send_response(answers.pop(0) if len(answers) > 1 else answers[0])
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
+    monkeypatch.setattr(module, "BACKOFF_SECONDS", 0)
+    with Webhook() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        monkeypatch.setenv("ALERTS_URL", f"http://127.0.0.1:{server.server_port}/services/SECRET")
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_a_run_that_goes_well_says_nothing() -> None:
+    stages = [StageRecord("monitor", TIME, facts={"retrain": False, "reasons": []})]
+    for previous in (None, "SUCCEEDED"):
+        assert alert_of("inference", "r", GOOD, stages, previous, "") is None
+
+
+def test_a_failure_a_recovery_and_a_training_are_said_with_their_reasons() -> None:
+    failed = alert_of("inference", "r", Outcome("FAILED", "validate: The tap is dry."), [], "SUCCEEDED", "http://p")
+    assert failed == Alert("inference run r: FAILED", ("validate: The tap is dry.",), "http://p")
+    assert alert_of("inference", "r", Outcome("CANCELLED", None), [], None, "") == Alert("inference run r: CANCELLED")
+    assert alert_of("inference", "r", GOOD, [], "FAILED", "") == Alert("inference run r: it succeeded again")
+    monitored = StageRecord("monitor", TIME, facts={"retrain": True, "reasons": ["It is old."]})
+    refused, promoted = (
+        alert_of("inference", "r", GOOD, [monitored, StageRecord(last, TIME)], None, "")
+        for last in ("train", "promote")
+    )
+    assert refused == Alert(
+        "inference run r: a model was trained, and what came out did not pass the gate", ("It is old.",)
+    )
+    assert promoted == Alert("inference run r: a model was trained, and the new one serves", ("It is old.",))
+
+
+def test_what_is_posted_is_what_slack_understands_and_markup_is_text(webhook: Webhook) -> None:
+    post("env:ALERTS_URL", Alert("<!channel> & co", ("a <b|c>", "é"), "http://page?a=1&b=2"))
+    assert webhook.bodies == [
+        {
+            "text": "&lt;!channel&gt; &amp; co",
+            "blocks": [
+                {"type": "section", "text": {"type": "mrkdwn", "text": "*&lt;!channel&gt; &amp; co*"}},
+                {"type": "section", "text": {"type": "mrkdwn", "text": "• a &lt;b|c&gt;"}},
+                {"type": "section", "text": {"type": "mrkdwn", "text": "• é"}},
+                {"type": "section", "text": {"type": "mrkdwn", "text": "<http://page?a=1&amp;b=2|The run>"}},
+            ],
+        }
+    ]
+
+
+def test_an_alert_of_any_length_fits(webhook: Webhook) -> None:
+    post("env:ALERTS_URL", Alert("t", tuple("&" * 10_000 for _ in range(50))))
+    (body,) = webhook.bodies
+    assert all(len(block["text"]["text"]) <= 3_000 for block in body["blocks"])
+
+
+@pytest.mark.parametrize("answers", [[503, 200], [429, 500, 200]])
+def test_a_webhook_that_is_busy_is_asked_again(webhook: Webhook, answers: list[int], capsys: Any) -> None:
+    webhook.answers = list(answers)
+    post("env:ALERTS_URL", Alert("late"))
+    assert len(webhook.bodies) == len(answers)
+    assert capsys.readouterr().out == "[notify] alert: late\n"
+
+
+@pytest.mark.parametrize("answer", [404, 503])
+def test_a_webhook_that_refuses_fails_nothing_and_its_url_stays_secret(
+    webhook: Webhook, answer: int, capsys: Any
+) -> None:
+    webhook.answers = [answer]
+    post("env:ALERTS_URL", Alert("lost"))
+    said = capsys.readouterr().out
+    assert said.startswith("[notify] the alert did not arrive: ")
+    assert "SECRET" not in said
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/SECRET", "nonsense SECRET", ""])
+def test_a_webhook_that_is_not_there_fails_nothing(
+    webhook: Webhook, url: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setenv("ALERTS_URL", url)
+    post("env:ALERTS_URL", Alert("lost"))
+    said = capsys.readouterr().out
+    assert said.startswith("[notify] the alert did not arrive: ")
+    assert "SECRET" not in said
+
+
+def test_the_exit_handler_posts_a_failure_and_then_the_recovery(
+    webhook: Webhook, database: str, connection: Any, store: str
+) -> None:
+    with pytest.raises(SystemExit), stage("extract", store, "run-1"):
+        raise UserError("The tap is dry: open it.")
+    conclude(database, store, "run-1", "inference", [], "FAILED", None, "env:ALERTS_URL", "http://page")
+    for run in ("run-2", "run-3"):
+        conclude(database, store, run, "inference", [], "SUCCEEDED", None, "env:ALERTS_URL", "http://page")
+    assert [body["text"] for body in webhook.bodies] == [
+        "inference run run-1: FAILED",
+        "inference run run-2: it succeeded again",
+    ]
+    assert "extract: The tap is dry: open it." in webhook.bodies[0]["blocks"][1]["text"]["text"]
+
+
+def test_an_outcome_that_cannot_be_recorded_is_posted_all_the_same(
+    webhook: Webhook, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_DATABASE", "postgresql://nobody@127.0.0.1:1/none")
+    with pytest.raises(UserError, match="cannot be reached"):
+        conclude("env:NO_DATABASE", store, "r", "inference", [], "SUCCEEDED", None, "env:ALERTS_URL")
+    assert [body["text"] for body in webhook.bodies] == ["inference run r: SUCCEEDED, and that could not be recorded"]
