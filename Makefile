@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed-$(shell cat requirements/dev.txt requirements/uv
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-docker test lint user psql stop images push scan kind-up kind-demo kind-down golden lock benchmark-quality benchmark-training benchmark-answers benchmark-data clean
+.PHONY: help setup demo demo-docker test lint user psql stop images push scan kind-up kind-demo kind-down golden lock benchmark-quality benchmark-training benchmark-answers benchmark-data benchmark-replay clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -91,6 +91,9 @@ benchmark-training: setup ## Measure our training loop beside the TFRS tutorial'
 
 benchmark-answers: setup ## Measure how long a user waits for an answer over 100,000 games, beside the SavedModel
 	@$(BIN)/python -m benchmarks.answers
+
+benchmark-replay: setup ## Replay a year of real reviews month by month: quality, drift, and the decision to train again
+	@$(BIN)/python -m benchmarks.replay $(if $(DATA),--data "$(DATA)")
 
 benchmark-data: setup ## Measure extraction, retrieval, prediction, publishing and the whole loop at a large shop's size; PART=loop
 	@$(BIN)/python -m benchmarks.data $(if $(PART),--part "$(PART)")

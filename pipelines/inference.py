@@ -75,7 +75,7 @@ def inference_pipeline(target: Target) -> GraphComponent:
             unknown_ceiling: share of new reviews of games unknown to the model above which it is.
             drift_reviews: reviews since the training below which drift decides nothing.
             age_ceiling: days of reviews that the model may lack.
-            growth_ceiling: share of the games on offer, unknown to the model, above which it is trained again.
+            growth_ceiling: share of the games that have come since the training above which it is trained again.
             registry, seed, baseline_errors, champion_errors, coverage_floor, slice_floor, slice_users: as the training
                 pipeline has them.
             alerts: reference to the URL of a webhook for what somebody should know; none where it is empty.

@@ -20,13 +20,13 @@ class Measured:
         quality: realised by the last versions.
         drift: of the reviews since the training.
         age_days: days of reviews that the model did not learn from.
-        unknown_games_offered: the share of the games on offer that the model does not know.
+        catalogue_growth: the share of the games that have come to the catalogue since the training.
     """
 
     quality: Quality
     drift: Drift
     age_days: int
-    unknown_games_offered: float
+    catalogue_growth: float
 
 
 @dataclass(frozen=True)
@@ -115,5 +115,5 @@ def _drift(drift: Drift, thresholds: Thresholds) -> Iterator[Rule]:
 
 def _age(measured: Measured, thresholds: Thresholds) -> Iterator[Rule]:
     yield Rule("The number of days of reviews that the model lacks", measured.age_days, thresholds.age_ceiling)
-    about = "The share of the games on offer that the model does not know"
-    yield Rule(about, measured.unknown_games_offered, thresholds.growth_ceiling)
+    about = "The share of the catalogue's games that have come since the training"
+    yield Rule(about, measured.catalogue_growth, thresholds.growth_ceiling)

@@ -15,7 +15,8 @@ WINDOW_DAYS = 90
 """The reference: the reviews of the last days that the model learnt from."""
 
 GROUPS = 10
-"""Groups of games, which have about as many of the reference's reviews each; what came since is a group of its own."""
+"""Groups of games, which have about as many of the reference's reviews each. Games without any are in the last one: of
+them the share of reviews of unknown games tells, and a class that was empty makes the index as large as one likes."""
 
 LENGTHS = (1, 2, 3, 5, 10, 20, 50)
 """The least history length of each class."""
@@ -113,7 +114,7 @@ def measure_drift(snapshot: Snapshot, known_games: Ints, trained_until: int) -> 
     groups = _groups(reference.games)
     before, after = (
         (
-            np.bincount(groups, period.games, GROUPS + 1).astype(np.float64),
+            np.bincount(groups, period.games, GROUPS).astype(np.float64),
             _by_genre(games["genres"], period.games),
             _by_length(lengths[period.users]),
         )
@@ -155,12 +156,11 @@ def population_stability_index(expected: Doubles, actual: Doubles) -> float:
 
 
 def _groups(reviews: Doubles) -> Longs:
-    """The group of each game, int64 [N]: the most reviewed ones come first, those without a review are the last one."""
+    """The group of each game, int64 [N], the most reviewed ones first."""
     order = np.argsort(-reviews, kind="stable")
     before = np.cumsum(reviews[order]) - reviews[order]
     groups = np.empty(len(reviews), dtype=np.int64)
     groups[order] = np.minimum(GROUPS * before / max(reviews.sum(), 1), GROUPS - 1).astype(np.int64)
-    groups[reviews == 0] = GROUPS
     return groups
 
 

@@ -116,21 +116,21 @@ def _measure(
 ) -> tuple[Measured, dict[str, float | None]]:
     with stored_model(store, version) as folder:
         model = Recommender.load(folder)
-        trained_until = day_of(date.fromisoformat(json.loads((folder / DESCRIPTION).read_text())["trained_until"]))
+        described = json.loads((folder / DESCRIPTION).read_text())
+    trained_until = day_of(date.fromisoformat(described["trained_until"]))
     table = snapshot.table("games", [*COLUMNS, "delisted_on"]).sort_by("game_id")
     offered = on_offer(table, as_of)
     games = Games.of(table)
-    known = np.isin(games.ids, model.game_ids)
     candidates = model.for_catalogue(games, np.zeros((len(DECAYS), len(games)))).candidates
     without = ~candidates.any(axis=1)
-    n_offered = max(int(np.count_nonzero(offered)), 1)
     measured = Measured(
         quality=realised(store, thresholds.quality_floor),
         drift=measure_drift(snapshot, model.game_ids, trained_until),
         age_days=max(day_of(as_of) - 1 - trained_until, 0),
-        unknown_games_offered=float(np.count_nonzero(offered & ~known) / n_offered),
+        catalogue_growth=max(1 - described["catalogue_games"] / max(len(games), 1), 0.0),
     )
-    return measured, {"games_without_vector_share": float(np.count_nonzero(offered & without) / n_offered)}
+    unplaced = int(np.count_nonzero(offered & without)) / max(int(np.count_nonzero(offered)), 1)
+    return measured, {"games_without_vector_share": unplaced}
 
 
 def _as_of(snapshot: Snapshot) -> date:
@@ -162,7 +162,7 @@ def _figures(measured: Measured) -> dict[str, float | None]:
         "popular_hit_rate": quality.popular_hit_rate.mean if quality.popular_hit_rate else None,
         **drift,
         "model_age_days": measured.age_days,
-        "unknown_games_offered": measured.unknown_games_offered,
+        "catalogue_growth": measured.catalogue_growth,
     }
 
 

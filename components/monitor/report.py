@@ -29,7 +29,7 @@ _TITLES = {
     "unknown_games_share": "share of new reviews of unknown games",
     "new_users_share": "share of reviewing users who are new",
     "popularity_shift": "share of the most reviewed games that were not before",
-    "unknown_games_offered": "share of the games on offer that the model does not know",
+    "catalogue_growth": "share of the catalogue's games that have come since the training",
     "games_without_vector_share": "share of the games on offer of which nothing at all is known",
 }
 _WITH_INTERVAL = ("ndcg", "popular_ndcg")

@@ -18,7 +18,7 @@ class Thresholds:
         unknown_ceiling: the highest share of the reviews since the training that are of games unknown to the model.
         drift_reviews: reviews since the training below which drift decides nothing.
         age_ceiling: days of reviews that the model may lack.
-        growth_ceiling: the highest share of the games on offer that the model does not know.
+        growth_ceiling: the highest share of the catalogue's games that have come since the training.
     """
 
     quality_floor: float = 0.9

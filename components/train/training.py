@@ -103,6 +103,7 @@ def train_model(
         "snapshot_id": opened.manifest.snapshot_id,
         "cutoff": date_of(cutoff).isoformat(),
         "held_out_share": held_out_share,
+        "catalogue_games": len(games),
         "seed": seed,
         "warm_start": warm.version if warm else None,
         "new_rows": _new_rows(learned.recommender, warm.model) if warm else None,

@@ -10,7 +10,7 @@ from components.monitor.thresholds import DEFAULT
 
 GOOD = Quality(500, *[Interval(0.2, 0.18, 0.22)] * 4, above_floor=Interval(0.02, 0.01, 0.03))
 CALM = Drift(5_000, 0.01, 0.01, 0.01, 0.01, 0.3, 0.1)
-FINE = Measured(GOOD, CALM, age_days=3, unknown_games_offered=0.05)
+FINE = Measured(GOOD, CALM, age_days=3, catalogue_growth=0.05)
 
 
 def exceeded(measured: Measured) -> list[str]:
@@ -33,7 +33,7 @@ def test_a_model_within_all_limits_stays() -> None:
         (replace(FINE, drift=replace(CALM, psi_history_lengths=0.26)), "index of the history lengths"),
         (replace(FINE, drift=replace(CALM, unknown_games_share=0.11)), "games unknown to the model"),
         (replace(FINE, age_days=8), "days of reviews that the model lacks"),
-        (replace(FINE, unknown_games_offered=0.11), "games on offer that the model does not know"),
+        (replace(FINE, catalogue_growth=0.11), "games that have come since the training"),
         (replace(FINE, drift=replace(CALM, psi_games=float("nan"))), "index of the games"),
     ],
 )  # fmt: skip
@@ -47,7 +47,7 @@ def test_each_limit_alone_asks_for_a_training(measured: Measured, about: str) ->
     [
         replace(FINE, quality=replace(GOOD, above_floor=Interval(-0.02, -0.05, 0.001))),
         replace(FINE, drift=replace(CALM, psi_games=0.25, unknown_games_share=0.1)),
-        replace(FINE, age_days=7, unknown_games_offered=0.1),
+        replace(FINE, age_days=7, catalogue_growth=0.1),
     ],
 )
 def test_what_reaches_a_limit_or_may_be_chance_asks_for_none(measured: Measured) -> None:

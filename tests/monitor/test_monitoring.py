@@ -23,7 +23,9 @@ UNTIL_THEN = [(user, 1 + user % 3, TRAINED) for user in range(1, 10)]
 def champion(tmp_path: Path, store: str) -> None:
     model = write_model(tmp_path / "model", [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
     described = json.loads((model / "model.json").read_text())
-    (model / "model.json").write_text(json.dumps({**described, "trained_until": TRAINED.isoformat()}))
+    (model / "model.json").write_text(
+        json.dumps({**described, "trained_until": TRAINED.isoformat(), "catalogue_games": 3})
+    )
     promote_model(store, model)
 
 
@@ -69,7 +71,7 @@ def test_what_moved_is_named_and_the_run_before_stands_beside_it(
         "The population stability index of the history lengths",
         "The share of new reviews that are of games unknown to the model",
         "The number of days of reviews that the model lacks",
-        "The share of the games on offer that the model does not know",
+        "The share of the catalogue's games that have come since the training",
     ]
     assert monitored.figures["model_age_days"] == 9
     assert monitored.figures["games_without_vector_share"] == 0.25

@@ -156,7 +156,7 @@ def missed_by_few(loop: Loop) -> None:
         (nothing, []),
         (missed_by_few, []),
         (a_late_review, ["The number of days of reviews that the model lacks is 8"]),
-        (new_games, ["The share of the games on offer that the model does not know is"]),
+        (new_games, ["The share of the catalogue's games that have come since the training is"]),
         (another_taste, ["The population stability index of the games is"]),
         (missed, ["The most that NDCG@10 may be above 0.9 times recent popularity's is -"]),
     ],

@@ -1,0 +1,177 @@
+"""`make benchmark-replay`: the monitoring's decision, month by month, on a year of real reviews.
+
+The shop has the reviews up to a month; a run watches, trains where it must, predicts and publishes, by the functions of
+the pipelines' stages; then the reviews of the month arrive, by which the next run judges what was published. All users
+are there from the start, games from their release or their first review on. The model may be a quarter old, so that
+something else than its age can decide.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from datetime import date
+from pathlib import Path
+
+import components.train  # noqa: F401 - before TensorFlow
+from components.evaluate.evaluation import evaluate_model
+from components.evaluate.promotion import promote
+from components.extract.snapshot import write_snapshot
+from components.ingest.ingestion import ingest
+from components.monitor.monitoring import Monitored, monitor
+from components.monitor.thresholds import DEFAULT
+from components.predict.plan import plan_predictions
+from components.predict.prediction import predict_shard
+from components.reverse_etl.destinations import Places
+from components.reverse_etl.publication import publish
+from components.reverse_etl.versions import Made
+from components.shared.database import connect
+from components.shared.errors import UserError
+from components.shared.predictions import predictions_uri
+from components.train.refit import refit_model
+from components.train.training import train_model
+from demo.postgres import EmbeddedPostgres
+
+DATA = Path("../shared/data/steam-ucsd")
+MONTHS = 12
+THRESHOLDS = replace(DEFAULT, age_ceiling=92)
+DATABASE = "env:DATABASE_URL"
+
+_HOLD_BACK = """
+UPDATE steam.games SET released_on = first FROM
+    (SELECT game_id, min(reviewed_on) AS first FROM steam.reviews GROUP BY game_id) AS reviewed
+WHERE reviewed.game_id = games.game_id AND (released_on IS NULL OR released_on > first);
+CREATE TABLE held_back AS SELECT * FROM steam.reviews WHERE reviewed_on >= %(start)s;
+DELETE FROM steam.reviews WHERE reviewed_on >= %(start)s;
+"""
+_ARRIVE = """
+INSERT INTO steam.reviews OVERRIDING SYSTEM VALUE SELECT * FROM held_back WHERE reviewed_on < %(end)s;
+DELETE FROM held_back WHERE reviewed_on < %(end)s;
+UPDATE steam.reviews SET updated_at = clock_timestamp() WHERE reviewed_on >= %(start)s
+"""
+
+
+@dataclass(frozen=True)
+class Month:
+    """What was found when a month's reviews had arrived, and what came of it."""
+
+    month: str
+    users: int
+    ndcg: tuple[float, float, float] | None
+    popular_ndcg: float | None
+    psi_games: float
+    psi_genres: float
+    psi_history_lengths: float
+    unknown_games_share: float
+    reasons: tuple[str, ...]
+    promoted: bool
+
+
+def replay(data: Path, months: int) -> Iterator[Month]:
+    """Go through the last months of the reviews of a folder of raw files; one is trained on before the first."""
+    with tempfile.TemporaryDirectory(prefix="steam-recsys-replay-") as scratch:
+        server = EmbeddedPostgres(Path(scratch) / "postgres", durable=False)
+        server.start()
+        try:
+            os.environ["DATABASE_URL"] = server.ensure_database("shop")
+            yield from _replay(data, months, Path(scratch))
+        finally:
+            server.stop()
+
+
+def _replay(data: Path, months: int, scratch: Path) -> Iterator[Month]:
+    ingest(str(data), DATABASE)
+    with connect(DATABASE) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT max(reviewed_on) FROM steam.reviews")
+        ((newest,),) = cursor.fetchall()
+        first = _months_later(newest.replace(day=1), 1 - months)
+        cursor.execute(_HOLD_BACK, {"start": first})
+    _run(scratch, "before")
+    for number in range(months):
+        start, end = _months_later(first, number), _months_later(first, number + 1)
+        with connect(DATABASE) as connection, connection.cursor() as cursor:
+            cursor.execute(_ARRIVE, {"start": start, "end": end})
+        found, promoted = _run(scratch, f"{start:%Y-%m}")
+        figures = {name: value or 0.0 for name, value in found.figures.items()}
+        judged = found.figures["ndcg"] is not None
+        yield Month(
+            f"{start:%Y-%m}",
+            int(figures["judged_users"]),
+            (figures["ndcg"], figures["ndcg_lower"], figures["ndcg_upper"]) if judged else None,
+            found.figures["popular_ndcg"],
+            figures["psi_games"],
+            figures["psi_genres"],
+            figures["psi_history_lengths"],
+            figures["unknown_games_share"],
+            found.decision.reasons,
+            promoted,
+        )
+
+
+def _run(scratch: Path, name: str) -> tuple[Monitored, bool]:
+    """What an inference run does; what it found, and whether there is a new champion."""
+    folder, store, places = scratch / name, str(scratch / "store"), Places(DATABASE)
+    snapshot, promoted = folder / "snapshot", False
+    write_snapshot(DATABASE, snapshot, store)
+    found = monitor(snapshot, places, store, folder / "monitoring.html", name, THRESHOLDS)
+    if found.decision.retrain:
+        train_model(snapshot, folder / "model", store)
+        evaluated = evaluate_model(snapshot, folder / "model", store)
+        if promoted := evaluated.verdict.promote:
+            evaluated.write(folder / "evaluation")
+            refit_model(snapshot, folder / "model", folder / "refitted", store)
+            promote(store, folder / "refitted", folder / "evaluation")
+    plan = plan_predictions(snapshot, store, users_per_shard=100_000)
+    for shard in range(len(plan.shards)):
+        predict_shard(store, plan, shard)
+    made = Made(plan.version, plan.model_version, plan.snapshot_id, date.fromisoformat(plan.as_of))
+    publish(places, predictions_uri(store, plan.version), made, plan.shards)
+    return found, promoted
+
+
+def _months_later(first: date, months: int) -> date:
+    return date(first.year + (first.month - 1 + months) // 12, (first.month - 1 + months) % 12 + 1, 1)
+
+
+def row(month: Month) -> str:
+    """A line of the table in Markdown."""
+    ndcg = "–" if month.ndcg is None else "{:.4f} ({:.4f} to {:.4f})".format(*month.ndcg)
+    popular = "–" if month.popular_ndcg is None else f"{month.popular_ndcg:.4f}"
+    drift = f"{month.psi_games:.2f} / {month.psi_genres:.2f} / {month.psi_history_lengths:.2f}"
+    ending = "trained, promoted" if month.promoted else "trained, the champion stays"
+    decision = f"{ending}: {' '.join(month.reasons)}" if month.reasons else "stays"
+    cells = (month.month, month.users, ndcg, popular, drift, f"{month.unknown_games_share:.3f}", decision)
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+HEADER = """
+| month | users | NDCG@10, realised | recent popularity's | PSI of games / genres / lengths | unknown games | decision |
+|---|---|---|---|---|---|---|"""
+
+
+def main() -> None:
+    """Read the command line, replay, and print the table; its rows are written down too."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.replay", description=__doc__)
+    parser.add_argument("--data", type=Path, default=DATA, help="a folder of raw files (%(default)s)")
+    parser.add_argument("--months", type=int, default=MONTHS, help="(%(default)s)")
+    parser.add_argument("--output", type=Path, default=Path("local/benchmarks"), help="for the results (%(default)s)")
+    options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
+    found = []
+    try:
+        for month in replay(options.data, options.months):
+            found.append(month)
+            print(f"[benchmark] {row(month)}", flush=True)
+            (options.output / "replay.json").write_text(json.dumps([asdict(each) for each in found], indent=2) + "\n")
+    except UserError as error:
+        sys.exit(f"benchmarks.replay: {error}")
+    print("\n".join([HEADER, *map(row, found)]))
+
+
+if __name__ == "__main__":
+    main()
