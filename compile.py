@@ -9,11 +9,22 @@ from typing import Any
 
 from components.shared.errors import UserError
 from pipelines.catalogue import PIPELINES, compile_pipelines
-from pipelines.check import check_no_secrets, check_parameters, graph, image_states, parameters_for
+from pipelines.check import (
+    check_no_secrets,
+    check_parameters,
+    check_reachable,
+    graph,
+    image_states,
+    parameters_for,
+    unset,
+)
 from pipelines.local import run_locally
 from pipelines.parameters import read_parameters
 from pipelines.platform import Platform
 from pipelines.target import TARGETS, Target
+
+INTERRUPTED = 130
+"""The exit code of what was ended with Ctrl-C, as shells have it: 128 and the signal's number."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -23,6 +34,9 @@ def main(arguments: list[str] | None = None) -> None:
         _act(options)
     except UserError as error:
         sys.exit(f"compile.py: {error}")
+    except KeyboardInterrupt:
+        print("compile.py: interrupted; started again, it goes on from what is finished", file=sys.stderr)
+        sys.exit(INTERRUPTED)
 
 
 def _act(options: argparse.Namespace) -> None:
@@ -39,9 +53,11 @@ def _act(options: argparse.Namespace) -> None:
         check(target, compiled)
     if options.schedule:
         cron = _cron(options, target)
+        check_reachable(target, parameters)
         url = platform_of(target).schedule(options.output / f"{name}.yaml", parameters, cron)
         print(f"compile.py: scheduled, {url}")
     elif options.submit:
+        check_reachable(target, parameters)
         submit(target, options.output / f"{name}.yaml", parameters, options.wait)
     elif not options.check:
         for path in compiled:
@@ -62,7 +78,10 @@ def check(target: Target, compiled: list[Path]) -> None:
         print(f"image {image}: {state}")
         if state == "is missing":
             raise UserError(f"{image} is not in its registry: run make push REGISTRY={target.registry}.")
-    print(f"compile.py: the target {target.name} is in order")
+    if missing := unset(target):
+        print(f"compile.py: the target {target.name} is in order; to run there, set {', '.join(missing)} too")
+    else:
+        print(f"compile.py: the target {target.name} is in order")
 
 
 def submit(target: Target, pipeline: Path, parameters: dict[str, Any], wait: bool) -> None:

@@ -42,6 +42,9 @@ def main() -> None:
                 print("demo: the database is stopped" if place.postgres.stop() else "demo: no database was running")
     except UserError as error:
         sys.exit(f"demo: {error}")
+    except KeyboardInterrupt:
+        print("demo: interrupted; started again, it goes on from what is finished", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ class Place:
         return self.root / "summary.json"
 
     def database_url(self, data: Path | None) -> str:
-        """The URL of the database to use, written to `database-url` as well.
+        """The URL of the database to use.
 
         It is DATABASE_URL where that names a server of the user's own; otherwise one of the embedded server's, one for
         each folder of data, so that two shops never mix.
@@ -52,13 +52,17 @@ class Place:
             self.postgres.start()
             url = self.postgres.ensure_database(_named(data) if data else "synthetic")
         _parts(url)
+        return url
+
+    def remember(self, url: str) -> None:
+        """Make a database and its store those to look at, in `database-url` and `store-path`: a run has succeeded."""
         path = self.root / "database-url"
         path.touch(mode=0o600)
         path.write_text(url + "\n")
-        return url
+        (self.root / "store-path").write_text(f"{self.store(url)}\n")
 
     def known_database_url(self) -> str:
-        """The URL of the last run's database; its embedded server is started where it is not running.
+        """The URL of the last successful run's database; its embedded server is started where it is not running.
 
         Raises:
             UserError: there was no run yet.
@@ -74,7 +78,7 @@ class Place:
         return url
 
     def store(self, url: str) -> Path:
-        """The store that goes with a database, written to `store-path` as well: models speak of one database's ids.
+        """The store that goes with a database: models speak of one database's ids.
 
         Raises:
             UserError: the URL is none.
@@ -84,9 +88,7 @@ class Place:
         if not self.postgres.owns(url):  # whose port changes from start to start
             server = f"{parts.get('host')}:{parts.get('port')}/{name}"
             name = f"{_identifier(name)}_{_digest(server)}"
-        path = (self.root / "store" / name).resolve()
-        (self.root / "store-path").write_text(f"{path}\n")
-        return path
+        return (self.root / "store" / name).resolve()
 
     def open_psql(self) -> None:
         """Become a psql, the machine's own or the embedded server's, on the last run's database."""

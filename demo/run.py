@@ -47,6 +47,7 @@ def run_demo(place: Place, data: Path | None) -> None:
     ):
         print(f"\n[demo] pipeline {name}", flush=True)
         run_locally(place.build / f"{name}.yaml", {**common, **parameters}, place.root)
+    place.remember(url)
     summary = write_summary(place.summary, url, str(store))
     title = "SYNTHETIC DATA" if data is None else str(data)
     show_metrics(summary, title)

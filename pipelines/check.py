@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import yaml
 from components.shared.errors import UserError
 from pipelines.catalogue import PIPELINES
 from pipelines.parameters import read_value
-from pipelines.target import Target
+from pipelines.target import ENVIRONMENT, Target
 
 SECRET_NAMES = re.compile(r"PASSWORD|SECRET|TOKEN|CREDENTIAL|_KEY$|(DATABASE|MONGODB|ALERTS)_URL")
 _PASSWORD_IN_URL = re.compile(r"\w+://[^\s/:@{}\"']+:[^\s/@{}\"']+@")
@@ -43,6 +43,34 @@ def parameters_for(target: Target, name: str) -> dict[str, Any]:
     """The target's parameters that a pipeline takes."""
     inputs = PIPELINES[name](target).component_spec.inputs or {}
     return {key: value for key, value in target.parameters.items() if key in inputs}
+
+
+def check_reachable(target: Target, parameters: Mapping[str, Any]) -> None:
+    """Check that the store is one that the target's tasks can reach.
+
+    Args:
+        target: where a run is to be started.
+        parameters: the run's.
+
+    Raises:
+        UserError: it is a folder of this machine, and the tasks run elsewhere.
+    """
+    store = str(parameters.get("store", ""))
+    reached = {"vertex": store.startswith("gs://"), "kubeflow": store.startswith(("gs://", "/"))}
+    if not reached.get(target.name, True):
+        raise UserError(
+            f"The tasks of the target {target.name} cannot reach the store {store or 'local/store'}: set "
+            f"{ENVIRONMENT}PARAMETERS__STORE=gs://BUCKET/store, or add --param store=gs://BUCKET/store."
+        )
+
+
+def unset(target: Target) -> list[str]:
+    """The variables of the settings that a run on Vertex AI cannot do without, of those that have no value yet."""
+    if target.name != "vertex":
+        return []
+    needed = {f"VERTEX__{key.upper()}": getattr(target.vertex, key) for key in ("project", "region", "staging_bucket")}
+    needed |= {f"PARAMETERS__{key.upper()}": target.parameters.get(key) for key in ("source", "store")}
+    return [f"{ENVIRONMENT}{name}" for name, value in needed.items() if not value]
 
 
 def check_no_secrets(compiled: list[Path]) -> None:

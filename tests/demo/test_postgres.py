@@ -54,6 +54,8 @@ def test_each_database_of_the_users_own_has_a_store_of_its_own(tmp_path, monkeyp
     monkeypatch.setenv("DATABASE_URL", "postgresql://ann:hush@db:5432/Shop-1?sslmode=require")
     place = Place(tmp_path / "local")
     url = place.database_url(None)
+    assert not (tmp_path / "local" / "database-url").exists()
+    place.remember(url)
     assert url == "postgresql://ann:hush@db:5432/Shop-1?sslmode=require"
     assert stat.S_IMODE((tmp_path / "local" / "database-url").stat().st_mode) == 0o600
     stores = [
@@ -69,7 +71,7 @@ def test_each_database_of_the_users_own_has_a_store_of_its_own(tmp_path, monkeyp
     assert len(set(stores)) == 4
     assert stores[0] == stores[1]
     assert "hush" not in str(stores)
-    assert (tmp_path / "local" / "store-path").read_text() == f"{stores[-1]}\n"
+    assert (tmp_path / "local" / "store-path").read_text() == f"{stores[0]}\n"
 
 
 def test_folders_of_one_name_have_databases_of_their_own_on_the_embedded_server(tmp_path, monkeypatch):
@@ -81,6 +83,7 @@ def test_folders_of_one_name_have_databases_of_their_own_on_the_embedded_server(
         assert place.store(first).name == first.rpartition("/")[2]
         monkeypatch.setenv("DATABASE_URL", first)  # as after `export DATABASE_URL=$(cat local/database-url)`
         assert place.database_url(tmp_path / "b" / "Shop") == second
+        place.remember(second)
         assert place.known_database_url() == second
     finally:
         place.postgres.stop()

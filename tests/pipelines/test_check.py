@@ -101,3 +101,29 @@ def test_a_graph_names_tasks_in_order_with_what_they_wait_for():
         "    Publish (after Shards, Plan the shards)",
         "  Record the outcome (after Recommend and publish; whatever happens)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("target", "store", "reached"),
+    [
+        ("local", "local/store", True), ("docker", "", True), ("vertex", "gs://b/s", True), ("vertex", "", False),
+        ("vertex", "/s", False), ("kubeflow", "/s", True), ("kubeflow", "gs://b/s", True), ("kubeflow", "s", False),
+    ],
+)  # fmt: skip
+def test_a_store_of_this_machine_is_refused_where_the_tasks_run_elsewhere(target, store, reached):
+    if reached:
+        check.check_reachable(Target.load(target), {"store": store})
+    else:
+        with pytest.raises(
+            UserError, match=f"of the target {target} cannot reach the store .*: set STEAM_RECSYS_PARAM"
+        ):
+            check.check_reachable(Target.load(target), {"store": store})
+
+
+def test_what_a_run_on_vertex_ai_still_needs_is_named(monkeypatch):
+    needed = check.unset(Target.load("vertex"))
+    assert needed[0] == "STEAM_RECSYS_VERTEX__PROJECT"
+    for name in needed:
+        monkeypatch.setenv(name, "gs://x")
+    assert check.unset(Target.load("vertex")) == []
+    assert check.unset(Target.load("local")) == []
