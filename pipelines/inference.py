@@ -43,6 +43,7 @@ def inference_pipeline(target: Target) -> GraphComponent:
         drift_reviews: int = WATCH.drift_reviews,
         age_ceiling: int = WATCH.age_ceiling,
         growth_ceiling: float = WATCH.growth_ceiling,
+        rest_days: int = WATCH.rest_days,
         registry: str = "",
         seed: int = 0,
         baseline_errors: float = GATE.baseline_errors,
@@ -76,6 +77,7 @@ def inference_pipeline(target: Target) -> GraphComponent:
             drift_reviews: reviews since the training below which drift decides nothing.
             age_ceiling: days of reviews that the model may lack.
             growth_ceiling: share of the games that have come since the training above which it is trained again.
+            rest_days: days of reviews to wait after a training before the next.
             registry, seed, baseline_errors, champion_errors, coverage_floor, slice_floor, slice_users: as the training
                 pipeline has them.
             alerts: reference to the URL of a webhook for what somebody should know; none where it is empty.
@@ -111,6 +113,7 @@ def inference_pipeline(target: Target) -> GraphComponent:
                 drift_reviews=drift_reviews,
                 age_ceiling=age_ceiling,
                 growth_ceiling=growth_ceiling,
+                rest_days=rest_days,
                 store=store,
                 run=run,
             ).after(validated)

@@ -18,6 +18,7 @@ def monitor(
     drift_reviews: int,
     age_ceiling: int,
     growth_ceiling: float,
+    rest_days: int,
     store: str,
     run: str,
     metrics: dsl.Output[dsl.Metrics],
@@ -31,7 +32,14 @@ def monitor(
     from components.shared.stage import stage
 
     thresholds = Thresholds(
-        quality_floor, quality_users, drift_ceiling, unknown_ceiling, drift_reviews, age_ceiling, growth_ceiling
+        quality_floor,
+        quality_users,
+        drift_ceiling,
+        unknown_ceiling,
+        drift_reviews,
+        age_ceiling,
+        growth_ceiling,
+        rest_days,
     )
     with stage("monitor", store, run) as record:
         places = Places(database, publish_to, mongodb)

@@ -21,12 +21,14 @@ class Measured:
         drift: of the reviews since the training.
         age_days: days of reviews that the model did not learn from.
         catalogue_growth: the share of the games that have come to the catalogue since the training.
+        days_since_training: days of reviews since the last run that trained, whether its model passed the gate or not.
     """
 
     quality: Quality
     drift: Drift
     age_days: int
     catalogue_growth: float
+    days_since_training: int | None = None
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,11 @@ class Rule:
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether to train again, and all rules that it follows from."""
+    """Whether to train again, all rules that it follows from, and whether it is too early after a training."""
 
     retrain: bool
     rules: tuple[Rule, ...] = ()
+    resting: bool = False
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -86,10 +89,14 @@ FIRST = Decision(retrain=True)
 def decide(measured: Measured, thresholds: Thresholds) -> Decision:
     """Train again if any limit is exceeded: of quality, of drift, of the model's age, or of the catalogue's growth.
 
-    Few users or few reviews are no evidence: a limit of theirs then decides nothing.
+    Few users or few reviews are no evidence: a limit of theirs then decides nothing. Nor is any training asked for
+    within some days of the last.
     """
     rules = (*_quality(measured.quality, thresholds), *_drift(measured.drift, thresholds), *_age(measured, thresholds))
-    return Decision(any(rule.outcome == EXCEEDED for rule in rules), rules)
+    exceeded = any(rule.outcome == EXCEEDED for rule in rules)
+    since = measured.days_since_training
+    resting = exceeded and since is not None and since < thresholds.rest_days
+    return Decision(exceeded and not resting, rules, resting)
 
 
 def _quality(quality: Quality, thresholds: Thresholds) -> Iterator[Rule]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from components.evaluate.intervals import Interval
 from components.monitor.decision import FIRST, Decision, Measured, decide
 from components.monitor.drift import measure_drift
 from components.monitor.quality import judge, realised
-from components.monitor.report import html_report
+from components.monitor.report import html_report, verdict
 from components.monitor.thresholds import DEFAULT, Thresholds
 from components.predict.offer import on_offer
 from components.predict.recommender import Recommender
@@ -34,6 +34,10 @@ INSERT INTO recsys.monitoring (run_id, measured_at, as_of, model_version, retrai
 VALUES (%s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (run_id) DO UPDATE SET (measured_at, as_of, model_version, retrain, reasons, figures) =
     (excluded.measured_at, excluded.as_of, excluded.model_version, excluded.retrain, excluded.reasons, excluded.figures)
+"""
+_LAST_TRAINING = """
+SELECT max(as_of) FROM recsys.monitoring JOIN recsys.pipeline_runs USING (run_id)
+WHERE monitoring.retrain AND pipeline_runs.state = 'SUCCEEDED' AND run_id <> %s
 """
 _EARLIER = """
 SELECT as_of, figures FROM recsys.monitoring WHERE run_id <> %s ORDER BY measured_at DESC LIMIT 180
@@ -89,6 +93,10 @@ def monitor(
     with connect(places.database, application="steam-recsys monitor") as connection:
         create_schema(connection, "recsys")
         connection.commit()
+        with connection.cursor() as cursor:
+            cursor.execute(_LAST_TRAINING, [run])
+            ((last_training,),) = cursor.fetchall()
+        connection.commit()
         with open_destinations(places, connection) as destinations:
             judge(opened, destinations.leading, store)
     as_of = _as_of(opened)
@@ -97,7 +105,8 @@ def monitor(
     decision = FIRST
     if champion is not None:
         measured, of_vectors = _measure(opened, store, champion.version, as_of, thresholds)
-        decision = decide(measured, thresholds)
+        since = (as_of - last_training).days if last_training else None
+        decision = decide(replace(measured, days_since_training=since), thresholds)
         figures |= _figures(measured) | of_vectors
     monitored = Monitored(champion.version if champion else None, decision, figures)
     earlier = _remember(places.database, run, opened.manifest, as_of, monitored)
@@ -107,7 +116,7 @@ def monitor(
     )
     for rule in decision.rules:
         log("monitor", rule.sentence)
-    log("monitor", f"{'train again' if decision.retrain else 'the model stays'}, as of {as_of.isoformat()}")
+    log("monitor", f"{verdict(decision)} As of {as_of.isoformat()}.")
     return monitored
 
 

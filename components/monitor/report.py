@@ -52,17 +52,23 @@ def html_report(model_version: str | None, decision: Decision, runs: Sequence[tu
         decision: whether to train again.
         runs: the figures of runs and their days, this one's last.
     """
-    verdict = "The model is trained again." if decision.retrain else "The model stays."
     rules = [(rule.outcome, rule.about, rule.figure, rule.limit, rule.evidence) for rule in decision.rules]
     figures, previous = runs[-1][1], runs[-2][1] if len(runs) > 1 else {}
     rows = [(title, _text(figures, name), _text(previous, name)) for name, title in _TITLES.items()]
     return page(
         f"Monitoring of {model_version or 'a shop without a model'}",
-        paragraph(" ".join([verdict, *decision.reasons])),
+        paragraph(" ".join([verdict(decision), *decision.reasons])),
         section("Limits", table("How each came out", ("outcome", "figure", "is", "limit", "evidence"), rules)),
         section("Figures", table("This run and the one before", ("figure", "now", "before"), rows)),
         section("Over time", *_charts(runs)) if len(runs) > 1 else "",
     )
+
+
+def verdict(decision: Decision) -> str:
+    """The decision in a sentence."""
+    if decision.resting:
+        return "The model stays, as one was trained a few days ago."
+    return "The model is trained again." if decision.retrain else "The model stays."
 
 
 def _charts(runs: Sequence[tuple[date, Figures]]) -> list[str]:

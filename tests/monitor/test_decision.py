@@ -16,6 +16,7 @@ FINE = Measured(GOOD, CALM, age_days=3, catalogue_growth=0.05)
 def exceeded(measured: Measured) -> list[str]:
     decision = decide(measured, DEFAULT)
     assert decision.retrain == bool(decision.reasons)
+    assert not decision.resting
     assert list(decision.reasons) == [rule.sentence for rule in decision.rules if rule.outcome == EXCEEDED]
     return [rule.about for rule in decision.rules if rule.outcome == EXCEEDED]
 
@@ -61,6 +62,14 @@ def test_few_users_and_few_reviews_decide_nothing() -> None:
     assert [rule.outcome for rule in decision.rules[:5]] == [NOT_ENOUGH] * 5
     assert not decision.retrain
     assert not decide(replace(FINE, quality=Quality(0)), DEFAULT).retrain
+
+
+@pytest.mark.parametrize(("since", "retrain"), [(0, False), (2, False), (3, True), (None, True)])
+def test_nothing_is_trained_within_some_days_of_a_training(since: int | None, retrain: bool) -> None:
+    decision = decide(replace(FINE, age_days=8, days_since_training=since), DEFAULT)
+    assert (decision.retrain, decision.resting) == (retrain, not retrain)
+    assert len(decision.reasons) == 1
+    assert not decide(replace(FINE, days_since_training=since), DEFAULT).resting
 
 
 def test_sentences_have_the_numbers() -> None:

@@ -10,6 +10,7 @@ from psycopg2.extensions import connection as Connection
 
 from components.monitor.monitoring import Monitored, monitor
 from components.monitor.thresholds import Thresholds
+from components.notify.conclusion import conclude
 from components.reverse_etl.destinations import Places
 from components.shared.snapshot import Snapshot
 from tests.predict.artifacts import promote_model, write_model
@@ -79,6 +80,21 @@ def test_what_moved_is_named_and_the_run_before_stands_beside_it(
     page = (tmp_path / "reports" / "run-2.html").read_text()
     assert "<td>reviews</td><td>18</td><td>9</td>" in page
     assert "<svg" in page
+
+
+def test_after_a_run_that_trained_and_ended_well_the_next_waits(
+    shop: Connection, database: str, store: str, champion: None, tmp_path: Path
+) -> None:
+    old = [(user, 1, TRAINED + timedelta(days=9)) for user in range(1, 3)]
+    snapshot = write_snapshot_of(tmp_path / "shop", [*UNTIL_THEN, *old], n_games=3)
+    assert watch(database, snapshot, store, tmp_path, "run-1").decision.retrain
+    assert watch(database, snapshot, store, tmp_path, "run-2").decision.retrain  # nobody knows how the first one ended
+    conclude(database, store, "run-2", "inference", [], "SUCCEEDED", None)
+    waiting = watch(database, snapshot, store, tmp_path, "run-3")
+    assert not waiting.decision.retrain
+    assert waiting.decision.resting
+    assert "one was trained a few days ago" in (tmp_path / "reports" / "run-3.html").read_text()
+    assert watch(database, snapshot, store, tmp_path, "run-2").decision.retrain  # the same run decides the same again
 
 
 def test_without_a_champion_one_is_to_be_trained(shop: Connection, database: str, store: str, tmp_path: Path) -> None:

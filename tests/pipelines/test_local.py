@@ -68,7 +68,7 @@ def test_inference_without_a_champion_trains_one_and_says_where_there_is_nothing
     assert submit(tmp_path, "ingestion", raw=str(tmp_path / "raw")).returncode == 0
     done = submit(tmp_path, "inference")
     assert_one_sentence(done, "begins: ingest reviews of more than one day.")
-    assert "[monitor] train again" in done.stdout
+    assert "[monitor] The model is trained again." in done.stdout
     assert runs(connection)[-1][:2] == ("inference", "FAILED")
 
 
