@@ -46,7 +46,8 @@ def show_user(url: str, user: str, rank_by: str = "relevance", genre: str | None
         raise UserError("The demo's database cannot be reached: run make demo again.") from None
     try:
         with connection.cursor() as cursor:
-            _show(cursor, f"User {user}", _find_user(cursor, user), rank_by, genre)
+            order = "" if rank_by == "relevance" else f", by {rank_by}"
+            _show(cursor, f"User {user}{order}", _find_user(cursor, user), rank_by, genre)
     except psycopg2.errors.InvalidParameterValue as error:
         raise UserError(str(error.diag.message_primary)) from None
     except (psycopg2.errors.UndefinedTable, psycopg2.errors.InvalidSchemaName):

@@ -45,10 +45,12 @@ def run_locally(
     started = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
     path = root / "logs" / f"{pipeline.stem}-{started}.log"
     path.parent.mkdir(parents=True, exist_ok=True)
-    artifacts = root / "artifacts"
+    artifacts, workspace = root / "artifacts", root / "workspace"
+    workspace.mkdir(exist_ok=True)
     local.init(
         _docker(pipeline, artifacts) if containers else local.SubprocessRunner(use_venv=False),
         pipeline_root=str(artifacts),
+        workspace_root=str(workspace),  # a new folder of the machine's temporary ones for each run, otherwise
     )
     run = components.load_component_from_file(str(pipeline))
     with path.open("w", encoding="utf-8") as file, _this_python():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
@@ -85,16 +86,25 @@ def read_rows(folder: Path, raw: RawFile) -> Iterator[RawRow]:
             pick = itemgetter(*_positions(path, raw, header))
             yield from _rows(path, reader, lines, len(header), pick)
         except UnicodeDecodeError:
+            if _first_bytes(path, 2) in (BOM_UTF16_LE, BOM_UTF16_BE):
+                raise UserError(f"{path} is UTF-16: convert it with iconv -f UTF-16 -t UTF-8.") from None
             raise UserError(
                 f"{path} is not UTF-8 (near line {reader.line_num + 1}): convert it, for example with "
                 f"iconv -f WINDOWS-1252 -t UTF-8."
             ) from None
 
 
+def _first_bytes(path: Path, n: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(n)
+
+
 def _positions(path: Path, raw: RawFile, header: list[str]) -> list[int]:
     names = [name.strip() for name in header]
     missing = [column for column in raw.columns if column not in names]
     if missing:
+        if len(header) == 1 and ";" in header[0]:
+            raise UserError(f"{path} has semicolons between its columns: write it with commas.")
         raise UserError(f"{path} lacks the column {', '.join(missing)}: its header must name {', '.join(raw.columns)}.")
     return [names.index(column) for column in raw.columns]
 

@@ -1,8 +1,8 @@
 """Realised quality: what users reviewed since a version was made, beside what it had recommended to them.
 
 A version is judged by the reviews from the day that it counts popularity up to, to before that of the next version: of
-these it knew nothing, and in those days it was what users saw. Its figures are kept in the store, as a version itself
-is only kept for a few days: `<store>/monitoring/<version>.parquet`.
+these it knew nothing, and in those days it was what users saw, unless somebody rolled back. Its figures are kept in the
+store, as a version itself is only kept for a few days: `<store>/monitoring/<version>.parquet`.
 """
 
 from __future__ import annotations
@@ -82,10 +82,12 @@ def judge(snapshot: Snapshot, destination: Destination, store: str) -> None:
     reviews = _reviews_of_active_users(snapshot, min(day_of(version.as_of) for version in kept))
     game_ids: Ints = np.sort(snapshot.table("games", ["game_id"])["game_id"].to_numpy())
     for version, following in zip_longest(kept, kept[1:]):
-        if following is None or version.as_of < following.as_of:
-            end = day_of(following.as_of) if following else NEVER
-            parts = _judged(version, end, reviews, game_ids, destination)
-            folder.write(f"{version.version}.parquet", _parquet(pa.Table.from_batches(parts, JUDGED)))
+        name = f"{version.version}.parquet"
+        if following and following.as_of <= version.as_of:  # made again for the same days, which count once
+            folder.remove(name)
+            continue
+        parts = _judged(version, day_of(following.as_of) if following else NEVER, reviews, game_ids, destination)
+        folder.write(name, _parquet(pa.Table.from_batches(parts, JUDGED)))
     for name, judged in _judgements(folder).items():
         if len(judged) and judged["as_of"][0].as_py() <= kept[-1].as_of - timedelta(days=DAYS):
             folder.remove(name)

@@ -111,7 +111,11 @@ def _refined(best: _Tried, candidates: Iterable[_Tried], kind: str) -> _Tried:
     every = [best, *candidates]
     found = max(every, key=lambda tried: tried.mean)
     kept = found if found is not best and found.clearly_above(best, len(every) - 1) else best
-    what = "nothing" if found is best else f"{found.mean:.4f} at best, {'taken' if kept is found else 'left out'}"
+    what = (
+        "nothing"
+        if found is best
+        else f"{found.mean:.4f} at best, {'taken' if kept is found else 'left out, as it may be chance'}"
+    )
     progress("train", f"{kind}: {what}, without {best.mean:.4f}")
     return kept
 

@@ -99,6 +99,8 @@ def test_a_missing_folder_file_or_column_is_named(tmp_path, database):
         (b"", "is empty"),
         ("review,hours_played,helpful,funny,recommendation,date,game_name,username\nJos\xe9,,,,,,,".encode("latin-1"),
          "is not UTF-8"),
+        ("review,hours_played,helpful".encode("utf-16"), "is UTF-16: convert it with iconv -f UTF-16 -t UTF-8"),
+        (b"review;hours_played;helpful;funny;recommendation;date;game_name\n", "has semicolons between its columns"),
         (b'review,hours_played,helpful,funny,recommendation,date,game_name,username\n"open,,,,,,,\n,,,,,,,',
          "has a quote that opens near line 2 and never closes"),
     ],

@@ -104,6 +104,17 @@ def test_a_review_that_does_not_recommend_its_game_and_a_user_without_recommenda
     assert realised(store, 0.9).users == 0
 
 
+def test_a_version_that_is_made_again_for_the_same_days_takes_the_place_of_the_first(
+    stocked: Connection, database: str, store: str, tmp_path: Path
+) -> None:
+    snapshot = snapshot_of(tmp_path / "shop", [(1, 3, date(2020, 1, 10))])
+    publish_lists(tmp_path, database, "v1", date(2020, 1, 10), {1: [2, 3]}, [1])
+    assert len(judged(database, snapshot, store)["v1"]) == 1
+    publish_lists(tmp_path, database, "v2", date(2020, 1, 10), {1: [3, 2]}, [1])
+    assert [row["ndcg"] for row in judged(database, snapshot, store)["v2"]] == [1.0]
+    assert realised(store, 0.9).users == 1
+
+
 def test_what_is_found_outlives_the_version_for_four_weeks_and_is_put_together(
     stocked: Connection, database: str, store: str, tmp_path: Path
 ) -> None:
