@@ -119,6 +119,14 @@ def test_every_room_that_an_images_stages_import_is_in_it(role: str) -> None:
     assert imported <= rooms
 
 
+@pytest.mark.parametrize(
+    "door", sorted((ROOT / "components").glob("*/component.py")), ids=lambda door: door.parent.name
+)
+def test_every_stage_is_in_the_image_that_its_component_names(door: Path) -> None:
+    for role in re.findall(r"import (\w+)_IMAGE", door.read_text()):
+        assert f"COPY components/{door.parent.name} " in DOCKERFILES[role.lower()]
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_images_are_built_in_stages_from_hashed_requirements_and_run_without_root(role: str) -> None:
     packages, final = DOCKERFILES[role].split("\nFROM ")[1:]

@@ -1,6 +1,8 @@
 """The stage on a real PostgreSQL: what it finds, remembers and shows."""
 
 import json
+import subprocess
+import sys
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -113,3 +115,9 @@ def test_reviews_without_days_have_figures_too(
     assert monitored.figures["reviews_since_training"] == 0
     monitored.write(tmp_path / "artifacts" / "monitoring")
     assert json.loads((tmp_path / "artifacts" / "monitoring").read_text()) == monitored.facts()
+
+
+def test_it_needs_nothing_that_only_the_model_image_has() -> None:
+    look = "import sys, components.monitor.monitoring; print({'implicit', 'scipy', 'tensorflow'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
