@@ -100,7 +100,7 @@ def decide(measured: Measured, thresholds: Thresholds) -> Decision:
 
 
 def _quality(quality: Quality, thresholds: Thresholds) -> Iterator[Rule]:
-    about = f"The most that NDCG@10 may be above {thresholds.quality_floor:g} times recent popularity's"
+    about = f"NDCG@10 less {thresholds.quality_floor:g} times recent popularity's, at its interval's upper end,"
     enough = quality.above_floor is not None and quality.users >= thresholds.quality_users
     evidence = f"{quality.users:,} of at least {thresholds.quality_users:,} users with new reviews"
     figure = quality.above_floor.high if quality.above_floor else 0.0

@@ -158,7 +158,7 @@ def missed_by_few(loop: Loop) -> None:
         (a_late_review, ["The number of days of reviews that the model lacks is 8"]),
         (new_games, ["The share of the catalogue's games that have come since the training is"]),
         (another_taste, ["The population stability index of the games is"]),
-        (missed, ["The most that NDCG@10 may be above 0.9 times recent popularity's is -"]),
+        (missed, ["NDCG@10 less 0.9 times recent popularity's, at its interval's upper end, is -"]),
     ],
     ids=lambda case: case.__name__ if callable(case) else "",
 )
