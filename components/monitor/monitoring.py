@@ -23,6 +23,7 @@ from components.predict.recommender import Recommender
 from components.reverse_etl.destinations import Places, open_destinations
 from components.shared.console import log
 from components.shared.database import connect, create_schema
+from components.shared.errors import UserError
 from components.shared.games import COLUMNS, Games
 from components.shared.interactions import UNDATED, date_of, day_of, read_reviews
 from components.shared.model_store import DESCRIPTION, current_champion, stored_model
@@ -126,7 +127,13 @@ def _measure(
     with stored_model(store, version) as folder:
         model = Recommender.load(folder)
         described = json.loads((folder / DESCRIPTION).read_text())
-    trained_until = day_of(date.fromisoformat(described["trained_until"]))
+    try:
+        trained_until, games_then = day_of(date.fromisoformat(described["trained_until"])), described["catalogue_games"]
+    except KeyError as error:
+        raise UserError(
+            f"The champion {version} in {store} is of another version of this project ({error.args[0]}): train again, "
+            f"in a store without it."
+        ) from None
     table = snapshot.table("games", [*COLUMNS, "delisted_on"]).sort_by("game_id")
     offered = on_offer(table, as_of)
     games = Games.of(table)
@@ -136,7 +143,7 @@ def _measure(
         quality=realised(store, thresholds.quality_floor),
         drift=measure_drift(snapshot, model.game_ids, trained_until),
         age_days=max(day_of(as_of) - 1 - trained_until, 0),
-        catalogue_growth=max(1 - described["catalogue_games"] / max(len(games), 1), 0.0),
+        catalogue_growth=max(1 - games_then / max(len(games), 1), 0.0),
     )
     unplaced = int(np.count_nonzero(offered & without)) / max(int(np.count_nonzero(offered)), 1)
     return measured, {"games_without_vector_share": unplaced}

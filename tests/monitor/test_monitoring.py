@@ -14,6 +14,7 @@ from components.monitor.monitoring import Monitored, monitor
 from components.monitor.thresholds import Thresholds
 from components.notify.conclusion import conclude
 from components.reverse_etl.destinations import Places
+from components.shared.errors import UserError
 from components.shared.snapshot import Snapshot
 from tests.predict.artifacts import promote_model, write_model
 from tests.snapshots import write_snapshot_of
@@ -115,6 +116,14 @@ def test_reviews_without_days_have_figures_too(
     assert monitored.figures["reviews_since_training"] == 0
     monitored.write(tmp_path / "artifacts" / "monitoring")
     assert json.loads((tmp_path / "artifacts" / "monitoring").read_text()) == monitored.facts()
+
+
+def test_a_champion_of_another_version_of_the_project_is_told_from_a_bug(
+    shop: Connection, database: str, store: str, tmp_path: Path
+) -> None:
+    promote_model(store, write_model(tmp_path / "model", [[1.0, 0.0]]))
+    with pytest.raises(UserError, match=r"is of another version of this project \(trained_until\): train again"):
+        watch(database, write_snapshot_of(tmp_path / "shop", UNTIL_THEN), store, tmp_path)
 
 
 def test_it_needs_nothing_that_only_the_model_image_has() -> None:
