@@ -29,7 +29,7 @@ def tables(connection: Connection) -> set[str]:
         cursor.execute(
             "SELECT relname FROM pg_class LEFT JOIN pg_inherits ON inhrelid = oid "
             "WHERE relnamespace = 'recsys'::regnamespace AND relkind IN ('r', 'p') AND inhparent IS NULL "
-            "AND relname NOT IN ('schema_version', 'publications', 'pipeline_runs')"
+            "AND relname NOT IN ('schema_version', 'publications', 'pipeline_runs', 'monitoring')"
         )
         return {name for (name,) in cursor.fetchall()}
 
