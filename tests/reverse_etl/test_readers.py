@@ -13,6 +13,7 @@ import pytest
 from psycopg2.extensions import connection as Connection
 
 from components.reverse_etl.destinations import Places
+from components.reverse_etl.postgres.tables import Tables
 from components.reverse_etl.publication import rollback
 from tests.reverse_etl.predicted import marked, publish_version
 
@@ -99,6 +100,26 @@ def test_a_snapshot_older_than_a_publication_sees_it_whole(
             assert cursor.fetchall() == [(["v2"], 3, [2.0], ["v2"])]
     finally:
         reader.close()
+
+
+@pytest.mark.parametrize("step", ["create", "fill_partition"])
+def test_the_shops_tables_can_be_altered_while_a_version_is_loaded(
+    shop: Connection, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    predictions = marked(tmp_path / "1", shop, 1.0, users=1)  # one part is loaded at a time
+    taken, locked = getattr(Tables, step), []
+
+    def lock_first(tables: Tables, cursor: Any, *arguments: Any) -> Any:
+        other = psycopg2.connect(os.environ["DATABASE_URL"])
+        with other, other.cursor() as own:
+            own.execute("LOCK TABLE steam.users, steam.games IN ACCESS EXCLUSIVE MODE NOWAIT")
+        other.close()
+        locked.append(step)
+        return taken(tables, cursor, *arguments)
+
+    monkeypatch.setattr(Tables, step, lock_first)
+    publish_version(database, predictions, ranges=[(1, 1)])
+    assert locked == [step]
 
 
 def test_a_cached_plan_follows_the_switch(shop: Connection, database: str, tmp_path: Path) -> None:

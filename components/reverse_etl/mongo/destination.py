@@ -26,7 +26,7 @@ from components.reverse_etl.predictions import Predictions, read_popular
 from components.reverse_etl.shop import known_games, known_users
 from components.reverse_etl.versions import KeptVersion, Made, current
 from components.shared.console import log
-from components.shared.database import connect, resolve_secret
+from components.shared.database import resolve_secret
 from components.shared.errors import UserError
 from components.shared.predictions import POPULAR_FILE
 
@@ -105,8 +105,7 @@ class MongoDestination:
     def load(self, made: Made, predictions: Predictions, shown: Shown | None) -> tuple[Census, int]:
         """See `Destination.load`: the version is registered first, so that a later run finds what a dead one left."""
         self._change(lambda registry: registry.registered(made))
-        with connect(self._shop, application="steam-recsys publish") as connection, connection.cursor() as cursor:
-            games = known_games(cursor)
+        games = known_games(self._shop)
         with predictions.folder.fetched(POPULAR_FILE) as path:
             self._fill_popular(made.version, read_popular(path, games))
         loading = Loading(predictions, games, shown.sample if shown else {})
@@ -114,8 +113,7 @@ class MongoDestination:
 
         def load(number: int, part: Part) -> int:
             for shard in part:
-                with connect(self._shop, application="steam-recsys publish") as own, own.cursor() as cursor:
-                    known = known_users(cursor, shard.first, shard.last)
+                known = known_users(self._shop, shard.first, shard.last)
                 for batch in loading.batches(shard, known):
                     for start in range(0, len(batch), _CHUNK_DOCUMENTS):
                         collection.insert_many(_documents(batch.slice(start, _CHUNK_DOCUMENTS)), ordered=False)

@@ -17,7 +17,7 @@ from components.reverse_etl.predictions import Predictions, read_popular
 from components.reverse_etl.shop import known_games, known_users
 from components.reverse_etl.versions import Choice, KeptVersion, Made, current
 from components.shared.console import log
-from components.shared.database import Connection, Cursor, connect
+from components.shared.database import Connection, Cursor
 from components.shared.errors import UserError
 from components.shared.predictions import POPULAR_FILE
 
@@ -81,9 +81,8 @@ class PostgresDestination:
 
     def load(self, made: Made, predictions: Predictions, shown: Shown | None) -> tuple[Census, int]:
         """See `Destination.load`: the version is registered first, so that a later run finds what a dead one left."""
-        tables = Tables(made.version)
+        tables, games = Tables(made.version), known_games(self._reference)
         with transaction(self._connection) as cursor:
-            games = known_games(cursor)
             cursor.execute(_REGISTER, [made.version, made.model_version, made.snapshot_id, made.as_of])
             with predictions.folder.fetched(POPULAR_FILE) as path:
                 tables.create(cursor, read_popular(path, games))
@@ -95,9 +94,7 @@ class PostgresDestination:
                 tables.create_partition(cursor, number, first, end)
                 users = 0
                 for shard in part:
-                    # On another connection: nothing of the shop's stays locked for as long as a part takes.
-                    with connect(self._reference, application="steam-recsys publish") as shop, shop.cursor() as asking:
-                        known = known_users(asking, shard.first, shard.last)
+                    known = known_users(self._reference, shard.first, shard.last)
                     users += tables.fill_partition(cursor, number, loading.batches(shard, known))
                 tables.attach_partition(cursor, number, first, end)
             return users
