@@ -30,8 +30,9 @@ from components.reverse_etl.predictions import Shard, read_shard
 from components.reverse_etl.publication import publish, rollback
 from components.reverse_etl.versions import Made
 from components.shared.database import COPY_BUFFER, connect, create_schema
-from components.shared.predictions import POPULAR_FILE, shard_name
+from components.shared.predictions import POPULAR_FILE, ShardManifest, sha256_of, shard_name
 from components.shared.schemas import POPULAR, RECOMMENDATIONS
+from components.shared.storage import open_folder
 from demo.postgres import EmbeddedPostgres, programs
 
 USERS, GAMES_PER_USER = 2_000_000, 50
@@ -86,7 +87,10 @@ def write_predictions(folder: Path, users: int, per_user: int, seed: int) -> lis
             columns.append(
                 pa.ListArray.from_arrays(offsets, pa.array(values.ravel(), field.type.value_type, safe=False))
             )
-        pq.write_table(pa.table(columns, schema=RECOMMENDATIONS), folder / shard_name(number), compression="zstd")
+        path = folder / shard_name(number)
+        pq.write_table(pa.table(columns, schema=RECOMMENDATIONS), path, compression="zstd")
+        manifest = ShardManifest("v", "m", "s", number, (first, last), n, "exact", sha256_of(path))
+        manifest.write(open_folder(folder))
     genres = ["", *(f"genre {number}" for number in range(1, GENRES + 1))]
     ranks = np.tile(np.arange(1, LENGTH + 1), len(genres))
     popular = [np.repeat(genres, LENGTH), ranks, ranks, 1.0 / ranks]
@@ -175,7 +179,7 @@ def loading_rows(folder: Path, users: int, per_user: int) -> list[Row]:
     for number in (1, 2):
         predictions = folder / f"predictions-{number}"
         ranges = write_predictions(predictions, users, per_user, number)
-        shards = [Shard(shard_name(shard), first, last) for shard, (first, last) in enumerate(ranges)]
+        shards = [Shard(number, first, last) for number, (first, last) in enumerate(ranges)]
         if number == 2:
             rate = upsert_rate(predictions, shards[0])
         with content.open("wb") as file:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -27,6 +26,7 @@ from components.shared.predictions import (
     ShardManifest,
     histories_name,
     predictions_uri,
+    sha256_of,
     shard_name,
 )
 from components.shared.schemas import RECOMMENDATIONS
@@ -79,11 +79,11 @@ def predict_shard(store: str, plan: Plan, shard: int) -> Predicted:
     rows = 0
     with folder.fetched(histories_name(shard)) as histories, tempfile.NamedTemporaryFile(suffix=".parquet") as local:
         catalogue, search = with_fitting_search(catalogue, lambda: _sample(histories, game_ids), RECOMMENDED_GAMES)
-        with pq.ParquetWriter(local.name, RECOMMENDATIONS, compression="zstd", write_page_checksum=True) as writer:
+        with pq.ParquetWriter(local.name, RECOMMENDATIONS, compression="zstd") as writer:
             for batch in _recommend(catalogue, game_ids, histories):
                 writer.write_batch(batch)
                 rows += batch.num_rows
-        digest = _digest(Path(local.name))
+        digest = sha256_of(Path(local.name))
         folder.put(Path(local.name), shard_name(shard))
     ShardManifest(
         plan.version, plan.model_version, plan.snapshot_id, shard, plan.shards[shard], rows, search, digest
@@ -100,12 +100,7 @@ def _finished(folder: Folder, plan: Plan, shard: int) -> ShardManifest | None:
     if made != (plan.version, plan.model_version, plan.snapshot_id, plan.shards[shard]):
         return None
     with folder.fetched(shard_name(shard)) as path:
-        return manifest if path.exists() and _digest(path) == manifest.sha256 else None
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return manifest if manifest.describes(path) else None
 
 
 def _catalogue(folder: Folder, store: str, model_version: str) -> tuple[Catalogue, Ints]:

@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 import pyarrow as pa
 
 from components.reverse_etl.census import Census, count
-from components.reverse_etl.predictions import Predictions, Shard, read_shard
+from components.reverse_etl.predictions import Predictions, Shard, check_whole, read_shard
 from components.shared.console import progress
 from components.shared.interactions import Longs
 
@@ -71,10 +71,12 @@ class Loading:
             known: the ids of the shop's users in its range, ascending.
 
         Raises:
-            UserError: the shard is not as it must be.
+            UserError: the shard is damaged, or not as it must be.
         """
         census = Census()
-        with self._predictions.folder.fetched(shard.name) as path:
+        folder = self._predictions.folder
+        with folder.fetched(shard.name) as path:
+            check_whole(folder, shard, path)
             for batch in read_shard(path, shard):
                 if self._stop.is_set():
                     raise Stopped

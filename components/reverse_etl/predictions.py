@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from components.shared.errors import UserError
-from components.shared.predictions import POPULAR_FILE, shard_name
+from components.shared.predictions import POPULAR_FILE, ShardManifest, shard_name
 from components.shared.schemas import POPULAR, RECOMMENDATIONS
 from components.shared.storage import Folder
 
@@ -26,11 +26,16 @@ _AGAIN = "predict again"
 
 @dataclass(frozen=True)
 class Shard:
-    """A shard's file, and the range of users that it is for, both ends included."""
+    """A shard: its number, and the range of users that it is for, both ends included."""
 
-    name: str
+    number: int
     first: int
     last: int
+
+    @property
+    def name(self) -> str:
+        """Its file's, in the folder of predictions."""
+        return shard_name(self.number)
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class Predictions:
         Raises:
             UserError: a shard or the fallback lists are missing, or no range is given.
         """
-        shards = [Shard(shard_name(number), first, last) for number, (first, last) in enumerate(ranges)]
+        shards = [Shard(number, first, last) for number, (first, last) in enumerate(ranges)]
         if not shards:
             raise UserError(f"No shards are planned for {folder.uri}, the shop has no users: ingest some and {_AGAIN}.")
         there = set(folder.names(""))
@@ -64,6 +69,24 @@ class Predictions:
         return [self.shards[start:end] for start, end in pairwise(bounds)]
 
 
+def check_whole(folder: Folder, shard: Shard, path: Path) -> None:
+    """Check that a file is, byte for byte, the shard that was predicted.
+
+    Args:
+        folder: of the predictions, with the shard's manifest.
+        shard: the shard.
+        path: its file, fetched to this machine.
+
+    Raises:
+        UserError: it is not, or has no manifest.
+    """
+    manifest = ShardManifest.read(folder, shard.number)
+    if manifest is None:
+        raise UserError(f"{folder.uri}/{shard.name} has no manifest, so it is not finished: {_AGAIN}.")
+    if not manifest.describes(path):
+        raise UserError(f"{folder.uri}/{shard.name} is damaged, it has not the checksum of its manifest: {_AGAIN}.")
+
+
 def read_shard(path: Path, shard: Shard) -> Iterator[pa.RecordBatch]:
     """A shard's rows in the schema RECOMMENDATIONS, in batches: each user once, in ascending order, in its range.
 
@@ -72,7 +95,7 @@ def read_shard(path: Path, shard: Shard) -> Iterator[pa.RecordBatch]:
     """
     before = shard.first - 1
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(BATCH_ROWS, columns=RECOMMENDATIONS.names):
                 conformed = _conform(batch, RECOMMENDATIONS, path)
                 _check_lists(conformed, path.name)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from components.shared.storage import Folder
 
@@ -59,6 +61,10 @@ class ShardManifest:
     search: str
     sha256: str
 
+    def describes(self, path: Path) -> bool:
+        """Whether a file is the shard's, byte for byte."""
+        return path.exists() and sha256_of(path) == self.sha256
+
     def write(self, folder: Folder) -> None:
         """Write it to a folder of predictions."""
         folder.write(_manifest_name(self.shard), f"{json.dumps(asdict(self), indent=2)}\n".encode())
@@ -72,6 +78,12 @@ class ShardManifest:
         described = json.loads(content)
         first, last = described.pop("users")
         return cls(**described, users=(first, last))
+
+
+def sha256_of(path: Path) -> str:
+    """The checksum of a shard's file, as its manifest has it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _manifest_name(number: int) -> str:

@@ -13,7 +13,9 @@ from components.reverse_etl.destinations import Places
 from components.reverse_etl.limits import DEFAULT, Limits
 from components.reverse_etl.publication import Publication, publish
 from components.reverse_etl.versions import Made
+from components.shared.predictions import ShardManifest, sha256_of
 from components.shared.schemas import POPULAR, RECOMMENDATIONS
+from components.shared.storage import open_folder
 from tests.shop import add_game, add_user
 
 Row = tuple[int, Sequence[int], Sequence[float], Sequence[int | None]]
@@ -29,7 +31,15 @@ def write_predictions(root: Path, shards: Sequence[Sequence[Row]], popular: Sequ
     for number, rows in enumerate(shards):
         _write(root / "recommendations" / f"shard-{number:05d}.parquet", rows, RECOMMENDATIONS)
     _write(root / "popular.parquet", popular, POPULAR)
+    write_manifests(root)
     return root
+
+
+def write_manifests(root: Path) -> None:
+    """Say of each shard that there is that it is finished as it is."""
+    for number, path in enumerate(sorted((root / "recommendations").iterdir())):
+        manifest = ShardManifest("v1", "m1", "s1", number, (0, 0), 0, "", sha256_of(path))
+        manifest.write(open_folder(root))
 
 
 def overall(games: Sequence[int]) -> list[Popular]:

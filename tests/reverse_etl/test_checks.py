@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,8 +10,17 @@ import pyarrow.parquet as pq
 import pytest
 from psycopg2.extensions import connection as Connection
 
+from components.reverse_etl.destinations import Places
 from components.shared.errors import UserError
-from tests.reverse_etl.predicted import Popular, Row, marked, overall, publish_version, write_predictions
+from tests.reverse_etl.predicted import (
+    Popular,
+    Row,
+    marked,
+    overall,
+    publish_version,
+    write_manifests,
+    write_predictions,
+)
 from tests.reverse_etl.test_publication import shown, tables, tables_of
 from tests.shop import add_game, add_user
 
@@ -116,18 +126,33 @@ def test_wider_types_of_another_writer_are_taken(shop: Connection, database: str
     assert publish_version(database, predictions).users == 1
 
 
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda folder: _flip_a_bit(folder / "recommendations" / "shard-00001.parquet"), "is damaged, it has not the"),
+        (lambda folder: (folder / "manifests" / "shard-00001.json").unlink(), "has no manifest, so it is not finished"),
+    ],
+)
+def test_a_shard_that_is_not_what_was_predicted_is_refused(
+    shop: Connection, both: Places, tmp_path: Path, spoil: Callable[[Path], object], sentence: str
+) -> None:
+    predictions = marked(tmp_path / "1", shop, 1.0, users=200)
+    spoil(predictions)
+    for places in (both, replace(both, publish_to="mongodb")):
+        with pytest.raises(UserError, match=rf"{predictions}/recommendations/shard-00001\.parquet {sentence}"):
+            publish_version(places, predictions, ranges=[(1, 1), (2, 200)])
+    assert tables(shop) == set()
+
+
+def _flip_a_bit(path: Path) -> None:
+    """Of a number in the file, which can be read as before."""
+    content, before = bytearray(path.read_bytes()), pq.read_table(path)
+    content[24] ^= 1
+    path.write_bytes(content)
+    assert pq.read_table(path).num_rows == before.num_rows
+    assert not pq.read_table(path).equals(before)
+
+
 def _rewrite(folder: Path, table: pa.Table) -> None:
     pq.write_table(table, folder / "recommendations" / "shard-00000.parquet")
-
-
-def test_a_shard_that_was_damaged_on_its_way_is_refused(shop: Connection, database: str, tmp_path: Path) -> None:
-    predictions = marked(tmp_path / "1", shop, 1.0, users=200)
-    shard = predictions / "recommendations" / "shard-00001.parquet"
-    table = pq.read_table(shard)
-    pq.write_table(table, shard, compression="zstd", write_page_checksum=True)
-    content = bytearray(shard.read_bytes())
-    column = pq.ParquetFile(shard).metadata.row_group(0).column(0)
-    content[column.data_page_offset + column.total_compressed_size // 2] ^= 1
-    shard.write_bytes(content)
-    with pytest.raises(UserError, match=r"shard-00001\.parquet cannot be read as predictions .*: predict again"):
-        publish_version(database, predictions, ranges=[(1, 1), (2, 200)])
+    write_manifests(folder)

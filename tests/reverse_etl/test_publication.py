@@ -101,7 +101,7 @@ def test_a_corrupt_second_shard_leaves_the_version_that_was_there(
     shard = predictions / "recommendations" / "shard-00001.parquet"
     whole = shard.read_bytes()
     shard.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match=r"shard-00001\.parquet cannot be read as predictions"):
+    with pytest.raises(UserError, match=r"shard-00001\.parquet is damaged, it has not the checksum"):
         publish_version(database, predictions, "v2", ranges)
     assert (shown(shop), tables(shop)) == (("v1", 1.0, 2), tables_of("v1"))
     shard.write_bytes(whole)
