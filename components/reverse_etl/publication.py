@@ -28,7 +28,7 @@ from components.reverse_etl.versions import (
     rollback_target,
 )
 from components.shared.console import log
-from components.shared.database import Connection, connect, create_schema, require_schema
+from components.shared.database import Connection, connect, create_schema, replace_functions, require_schema
 from components.shared.errors import UserError
 from components.shared.storage import open_folder
 
@@ -163,9 +163,10 @@ def _published(places: Places) -> Iterator[Destinations]:
 
 
 def _take_turn(connection: Connection) -> None:
-    """Create the schema where it is missing, and wait until no other publication is under way."""
+    """Create the schema where it is missing, renew its functions, and wait until no other publication is under way."""
     require_schema(connection, "steam")
     create_schema(connection, "recsys")
+    replace_functions(connection, "recsys")
     connection.commit()
     with transaction(connection) as cursor:
         # The lock is held by the session, over all the transactions of this publication, and ends with the connection.

@@ -22,7 +22,23 @@ COPY_BUFFER = 1 << 20
 SCHEMA_VERSIONS = {"steam": 2, "recsys": 3}
 """The version of each schema that this code reads and writes."""
 
-__all__ = ["COPY_BUFFER", "Connection", "Cursor", "connect", "create_schema", "require_schema", "resolve_secret"]
+__all__ = [
+    "COPY_BUFFER",
+    "Connection",
+    "Cursor",
+    "connect",
+    "create_schema",
+    "replace_functions",
+    "require_schema",
+    "resolve_secret",
+]
+
+_FUNCTIONS = "CREATE OR REPLACE FUNCTION"
+"""What the functions begin with, which are the end of a schema's text."""
+
+_FUNCTIONS_OF = """
+SELECT proname, oid::regprocedure::text, xmin::text FROM pg_proc WHERE pronamespace = %s::regnamespace
+"""
 
 
 def resolve_secret(reference: str) -> str:
@@ -105,16 +121,41 @@ def create_schema(connection: Connection, schema: str) -> None:
         UserError: the schema exists in another version.
     """
     with connection.cursor() as cursor:
-        # Two runs that start together must not both create it.
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [f"steam-recsys:{schema}"])
+        _lock(cursor, schema)
         if _schema_exists(cursor, schema):
             _check_version(cursor, schema)
             return
-        cursor.execute((Path(__file__).parent / "sql" / f"{schema}.sql").read_text())
+        cursor.execute(_text(schema))
         cursor.execute(
             f"INSERT INTO {schema}.schema_version (version) VALUES (%s)",  # noqa: S608 - a name from SCHEMA_VERSIONS
             [SCHEMA_VERSIONS[schema]],
         )
+
+
+def replace_functions(connection: Connection, schema: str) -> None:
+    """Bring the functions of a schema that is there to the text of this code; its tables and views stay.
+
+    Calls go on meanwhile, as the old functions answer until the commit. Rights on a function, and what depends on it,
+    stay where its arguments and its result do; else it is dropped, so that a call still means one function.
+
+    Raises:
+        UserError: something of the user's own depends on a function that must be dropped.
+    """
+    text = _text(schema)
+    functions = text[text.index(_FUNCTIONS) :]
+    with connection.cursor() as cursor:
+        _lock(cursor, schema)
+        before = _functions(cursor, schema)
+        cursor.execute("SAVEPOINT functions")
+        try:
+            cursor.execute(functions)
+        except psycopg2.errors.InvalidFunctionDefinition:  # a result that is another now
+            cursor.execute("ROLLBACK TO functions")
+            _drop(cursor, before)
+            cursor.execute(functions)
+        after = _functions(cursor, schema)
+        names = {name for name, _, _ in after - before}
+        _drop(cursor, {each for each in before & after if each[0] in names})
 
 
 def require_schema(connection: Connection, schema: str) -> None:
@@ -128,6 +169,30 @@ def require_schema(connection: Connection, schema: str) -> None:
             remedy = {"steam": "run the ingestion pipeline first", "recsys": "run the inference pipeline first"}[schema]
             raise UserError(f"The database has no schema {schema}: {remedy}.")
         _check_version(cursor, schema)
+
+
+def _text(schema: str) -> str:
+    return (Path(__file__).parent / "sql" / f"{schema}.sql").read_text()
+
+
+def _lock(cursor: Cursor, schema: str) -> None:
+    """Two runs that start together must not both change a schema."""
+    cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [f"steam-recsys:{schema}"])
+
+
+def _functions(cursor: Cursor, schema: str) -> set[tuple[str, str, str]]:
+    """A schema's functions: name, signature, and what is another once it has been replaced."""
+    cursor.execute(_FUNCTIONS_OF, [schema])
+    return set(cursor.fetchall())
+
+
+def _drop(cursor: Cursor, functions: set[tuple[str, str, str]]) -> None:
+    for _, signature, _ in functions:
+        try:
+            cursor.execute(f"DROP FUNCTION {signature}")  # as the server itself wrote and quoted it
+        except psycopg2.errors.DependentObjectsStillExist as error:
+            what = (error.diag.message_detail or "").partition("\n")[0].rstrip(".")
+            raise UserError(f"{signature} takes or returns something else now ({what}): drop that first.") from None
 
 
 def _schema_exists(cursor: Cursor, schema: str) -> bool:
@@ -144,8 +209,12 @@ def _check_version(cursor: Cursor, schema: str) -> None:
         found = row[0] if (row := cursor.fetchone()) else None
     if found != wanted:
         described = f"is of version {found}" if found is not None else "was not made by this project"
-        made_by = {"steam": "ingest again", "recsys": "publish again, until when the shop reads nothing"}[schema]
+        remedy = {
+            "steam": "and ingest again, which gives users and games new ids, so publish again too",
+            "recsys": "and run inference again; the kept versions, the records of runs and the rights are lost, and "
+            "the shop reads nothing until the run ends",
+        }[schema]
         raise UserError(
             f"The schema {schema} in the database {described}, this code needs version {wanted}: "
-            f"back it up, drop it with DROP SCHEMA {schema} CASCADE, and {made_by}."
+            f"back it up, drop it with DROP SCHEMA {schema} CASCADE, {remedy}."
         )

@@ -95,7 +95,8 @@ COMMENT ON COLUMN recsys.popular_games.rank IS 'From 1, the most popular, within
 COMMENT ON COLUMN recsys.popular_games.score IS 'Recent popularity; not comparable with recommendations.scores.';
 COMMENT ON COLUMN recsys.popular_games.version IS 'The publication, the same in every row.';
 
-CREATE FUNCTION recsys.recommended_games(
+-- From here on: what each publication brings to this text again.
+CREATE OR REPLACE FUNCTION recsys.recommended_games(
     p_user_id bigint,
     p_rank_by text DEFAULT 'relevance',
     p_genre text DEFAULT NULL,
