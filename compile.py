@@ -10,9 +10,10 @@ from typing import Any
 from components.shared.errors import UserError
 from pipelines.catalogue import PIPELINES, compile_pipelines
 from pipelines.check import (
+    FOUND,
     check_no_secrets,
     check_parameters,
-    check_reachable,
+    check_run,
     graph,
     image_states,
     parameters_for,
@@ -53,11 +54,11 @@ def _act(options: argparse.Namespace) -> None:
         check(target, compiled)
     if options.schedule:
         cron = _cron(options, target)
-        check_reachable(target, parameters)
+        check_run(target, name, parameters)
         url = platform_of(target).schedule(options.output / f"{name}.yaml", parameters, cron)
         print(f"compile.py: scheduled, {url}")
     elif options.submit:
-        check_reachable(target, parameters)
+        check_run(target, name, parameters)
         submit(target, options.output / f"{name}.yaml", parameters, options.wait)
     elif not options.check:
         for path in compiled:
@@ -74,12 +75,16 @@ def check(target: Target, compiled: list[Path]) -> None:
     check_no_secrets(compiled)
     for path in compiled:
         print("\n".join(graph(path)))
-    for image, state in image_states(target):
+    states = list(image_states(target))
+    for image, state in states:
         print(f"image {image}: {state}")
         if state == "is missing":
             raise UserError(f"{image} is not in its registry: run make push REGISTRY={target.registry}.")
-    if missing := unset(target):
-        print(f"compile.py: the target {target.name} is in order; to run there, set {', '.join(missing)} too")
+    needed = [f"set {', '.join(missing)}"] if (missing := unset(target)) else []
+    if not target.python_image and any(state not in FOUND for _, state in states):
+        needed.append("see that its images are there")
+    if needed:
+        print(f"compile.py: nothing is wrong with the target {target.name}; before a run, {' and '.join(needed)}")
     else:
         print(f"compile.py: the target {target.name} is in order")
 

@@ -12,7 +12,10 @@ from typing import Any
 
 import yaml
 
+from components.reverse_etl.destinations import PLACES
+from components.shared.database import resolve_secret
 from components.shared.errors import UserError
+from containers.images import LOCAL_REGISTRY
 from pipelines.catalogue import PIPELINES
 from pipelines.parameters import read_value
 from pipelines.target import ENVIRONMENT, Target
@@ -20,6 +23,12 @@ from pipelines.target import ENVIRONMENT, Target
 SECRET_NAMES = re.compile(r"PASSWORD|SECRET|TOKEN|CREDENTIAL|_KEY$|(DATABASE|MONGODB|ALERTS)_URL")
 _PASSWORD_IN_URL = re.compile(r"\w+://[^\s/:@{}\"']+:[^\s/@{}\"']+@")
 _IMAGE_SECONDS = 30
+
+DATABASES = ("source", "replica", "database", "mongodb")
+"""The parameters that name a secret with a database's URL."""
+
+FOUND = ON_THIS_MACHINE, IN_ITS_REGISTRY = "is on this machine", "is in its registry"
+"""What is said of an image that the tasks will get."""
 
 _CONDITION = re.compile(r"inputs\.parameter_values\['pipelinechannel--([^']+)'\] == (\w+)")
 
@@ -45,21 +54,46 @@ def parameters_for(target: Target, name: str) -> dict[str, Any]:
     return {key: value for key, value in target.parameters.items() if key in inputs}
 
 
-def check_reachable(target: Target, parameters: Mapping[str, Any]) -> None:
-    """Check that the store is one that the target's tasks can reach.
+def check_run(target: Target, name: str, parameters: Mapping[str, Any]) -> None:
+    """Check what a run would stop at after hours: values, and what its tasks can reach.
 
     Args:
-        target: where a run is to be started.
-        parameters: the run's.
+        target: where the run is to be started.
+        name: the pipeline's.
+        parameters: the run's, over the pipeline's defaults.
 
     Raises:
-        UserError: it is a folder of this machine, and the tasks run elsewhere.
+        UserError: a value is out of its range, a secret is not where the tasks look for it, or the store is a folder of
+            this machine and the tasks run elsewhere.
     """
-    store = str(parameters.get("store", ""))
+    inputs = PIPELINES[name](target).component_spec.inputs or {}
+    values = {key: spec.default for key, spec in inputs.items() if spec.optional} | dict(parameters)
+    if values.get("users_per_shard", 1) < 1:
+        raise UserError(f"The parameter users_per_shard is {values['users_per_shard']}: it must be 1 or more.")
+    if (places := values.get("publish_to", PLACES[0])) not in PLACES:
+        raise UserError(f"The parameter publish_to is {places!r}: it must be one of {', '.join(PLACES)}.")
+    unused = set() if places != PLACES[0] else {"mongodb"}
+    for key in DATABASES:
+        if key not in unused and (reference := str(values.get(key) or "")).startswith("env:"):
+            _check_variable(target, key, reference)
+    _check_store(target, str(values["store"]))
+
+
+def _check_variable(target: Target, key: str, reference: str) -> None:
+    if target.name in ("local", "docker"):
+        resolve_secret(reference)
+    elif target.name == "vertex":
+        raise UserError(
+            f"The tasks of the target vertex have no environment variable {reference.removeprefix('env:')}: name a "
+            f"secret, --param {key}=sm://projects/P/secrets/S/versions/latest."
+        )
+
+
+def _check_store(target: Target, store: str) -> None:
     reached = {"vertex": store.startswith("gs://"), "kubeflow": store.startswith(("gs://", "/"))}
     if not reached.get(target.name, True):
         raise UserError(
-            f"The tasks of the target {target.name} cannot reach the store {store or 'local/store'}: set "
+            f"The tasks of the target {target.name} cannot reach the store {store}: set "
             f"{ENVIRONMENT}PARAMETERS__STORE=gs://BUCKET/store, or add --param store=gs://BUCKET/store."
         )
 
@@ -68,7 +102,8 @@ def unset(target: Target) -> list[str]:
     """The variables of the settings that a run on Vertex AI cannot do without, of those that have no value yet."""
     if target.name != "vertex":
         return []
-    needed = {f"VERTEX__{key.upper()}": getattr(target.vertex, key) for key in ("project", "region", "staging_bucket")}
+    needed: dict[str, Any] = {"REGISTRY": target.registry if target.registry != LOCAL_REGISTRY else None}
+    needed |= {f"VERTEX__{key.upper()}": getattr(target.vertex, key) for key in ("project", "region", "staging_bucket")}
     needed |= {f"PARAMETERS__{key.upper()}": target.parameters.get(key) for key in ("source", "store")}
     return [f"{ENVIRONMENT}{name}" for name, value in needed.items() if not value]
 
@@ -90,18 +125,22 @@ def check_no_secrets(compiled: list[Path]) -> None:
 
 
 def image_states(target: Target) -> Iterator[tuple[str, str]]:
-    """Each image of a target, and whether it is there: on this machine, in its registry, or nobody answers."""
+    """Each image of a target, and whether it is there: on this machine, in its registry, or nobody answers.
+
+    This machine counts only where the tasks get their images from it.
+    """
+    from_here = target.name in ("local", "docker") or target.registry == LOCAL_REGISTRY
     for image in sorted({target.image("data"), target.image("model")}):
         if target.python_image or shutil.which("docker") is None:
             yield image, "not looked for"
-        elif _asked("docker", "image", "inspect", image) == "":
-            yield image, "is on this machine"
+        elif from_here and _asked("docker", "image", "inspect", image) == "":
+            yield image, ON_THIS_MACHINE
         else:
             answer = _asked("docker", "manifest", "inspect", image)
             missing = re.search(r"no such manifest|manifest unknown|not found", answer)
             yield (
                 image,
-                "is in its registry" if not answer else "is missing" if missing else "its registry does not say",
+                IN_ITS_REGISTRY if not answer else "is missing" if missing else "its registry does not say",
             )
 
 

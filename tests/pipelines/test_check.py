@@ -3,17 +3,47 @@ import pytest
 import compile as command
 from components.shared.errors import UserError
 from pipelines import check
-from pipelines.catalogue import compile_pipelines
+from pipelines.catalogue import PIPELINES, compile_pipelines
 from pipelines.check import check_no_secrets, check_parameters, graph, image_states, parameters_for
-from pipelines.target import TARGETS, Target
+from pipelines.target import Target
 from tests.pipelines.golden_copies import GOLDEN
 
 
-@pytest.mark.parametrize("target", TARGETS)
-def test_every_target_is_in_order_as_it_comes(target, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("target", "needed"),
+    [
+        ("local", ""),
+        ("docker", "see that its images are there"),
+        ("kubeflow", "see that its images are there"),
+        (
+            "vertex",
+            "set STEAM_RECSYS_REGISTRY, STEAM_RECSYS_VERTEX__PROJECT, STEAM_RECSYS_VERTEX__REGION, "
+            "STEAM_RECSYS_VERTEX__STAGING_BUCKET, STEAM_RECSYS_PARAMETERS__SOURCE, STEAM_RECSYS_PARAMETERS__STORE and "
+            "see that its images are there",
+        ),
+    ],
+)
+def test_nothing_is_wrong_with_a_target_as_it_comes_and_what_a_run_needs_beside_is_said(
+    target, needed, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setenv("PATH", "")  # no docker, so images are not looked for
     command.main(["--target", target, "--output", str(tmp_path), "--check"])
-    assert f"compile.py: the target {target} is in order" in capsys.readouterr().out
+    said = capsys.readouterr().out.splitlines()[-1]
+    if needed:
+        assert said == f"compile.py: nothing is wrong with the target {target}; before a run, {needed}"
+    else:
+        assert said == f"compile.py: the target {target} is in order"
+
+
+def test_a_target_with_settings_and_images_is_in_order(tmp_path, monkeypatch, capsys):
+    for name in check.unset(Target.load("vertex")):
+        monkeypatch.setenv(name, "gs://x")
+    monkeypatch.setattr(check.shutil, "which", lambda name: "/usr/bin/docker")
+    monkeypatch.setattr(check, "_asked", lambda *command: "")
+    command.main(["--target", "vertex", "--output", str(tmp_path), "--check"])
+    said = capsys.readouterr().out.splitlines()
+    assert [line.partition(": ")[2] for line in said if line.startswith("image ")] == ["is in its registry"] * 2
+    assert said[-1] == "compile.py: the target vertex is in order"
 
 
 def test_a_parameter_of_no_pipeline_or_of_another_type_is_refused(monkeypatch):
@@ -106,24 +136,46 @@ def test_a_graph_names_tasks_in_order_with_what_they_wait_for():
 @pytest.mark.parametrize(
     ("target", "store", "reached"),
     [
-        ("local", "local/store", True), ("docker", "", True), ("vertex", "gs://b/s", True), ("vertex", "", False),
+        ("local", "local/store", True), ("docker", "x", True), ("vertex", "gs://b/s", True), ("vertex", "x", False),
         ("vertex", "/s", False), ("kubeflow", "/s", True), ("kubeflow", "gs://b/s", True), ("kubeflow", "s", False),
     ],
 )  # fmt: skip
-def test_a_store_of_this_machine_is_refused_where_the_tasks_run_elsewhere(target, store, reached):
+def test_a_store_of_this_machine_is_refused_where_the_tasks_run_elsewhere(target, store, reached, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "postgresql://db/shop")
+    values = {"store": store, "source": "sm://projects/p/secrets/s/versions/1"}
     if reached:
-        check.check_reachable(Target.load(target), {"store": store})
+        check.check_run(Target.load(target), "training", values)
     else:
-        with pytest.raises(
-            UserError, match=f"of the target {target} cannot reach the store .*: set STEAM_RECSYS_PARAM"
-        ):
-            check.check_reachable(Target.load(target), {"store": store})
+        with pytest.raises(UserError, match=f"of the target {target} cannot reach the store {store}: set STEAM_RECSYS"):
+            check.check_run(Target.load(target), "training", values)
 
 
-def test_what_a_run_on_vertex_ai_still_needs_is_named(monkeypatch):
-    needed = check.unset(Target.load("vertex"))
-    assert needed[0] == "STEAM_RECSYS_VERTEX__PROJECT"
-    for name in needed:
-        monkeypatch.setenv(name, "gs://x")
-    assert check.unset(Target.load("vertex")) == []
-    assert check.unset(Target.load("local")) == []
+def test_without_a_store_the_pipelines_own_is_looked_at():
+    with pytest.raises(UserError, match="of the target vertex cannot reach the store local/store"):
+        check.check_run(Target.load("vertex"), "training", {"source": "sm://projects/p/secrets/s/versions/1"})
+
+
+@pytest.mark.parametrize(
+    ("target", "values", "sentence"),
+    [
+        ("kubeflow", {"users_per_shard": 0}, "The parameter users_per_shard is 0: it must be 1 or more"),
+        ("kubeflow", {"publish_to": "oracle"}, "publish_to is 'oracle': it must be one of postgresql, mongodb, both"),
+        ("local", {"publish_to": "mongodb"}, "The environment variable MONGODB_URL is not set: set it"),
+        ("docker", {"publish_to": "both", "mongodb": "env:OTHER"}, "The environment variable OTHER is not set: set it"),
+        ("local", {"source": "env:OTHER"}, "The environment variable OTHER is not set: set it"),
+        ("vertex", {"store": "gs://b/s"}, "vertex have no environment variable DATABASE_URL: .* --param source=sm://"),
+        ("vertex", {"store": "gs://b/s", "source": "sm://x", "publish_to": "both"}, "no environment variable MONGODB"),
+    ],
+)
+def test_what_a_run_would_stop_at_after_hours_is_refused_before_it_starts(target, values, sentence, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "postgresql://db/shop")
+    monkeypatch.delenv("MONGODB_URL", raising=False)
+    with pytest.raises(UserError, match=sentence):
+        check.check_run(Target.load(target), "inference", {"store": "/store", **values})
+
+
+def test_what_is_not_published_to_mongodb_needs_no_url_of_it(monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "postgresql://db/shop")
+    monkeypatch.delenv("MONGODB_URL", raising=False)
+    for name in PIPELINES:
+        check.check_run(Target.load("local"), name, {})

@@ -82,6 +82,9 @@ def test_a_pipeline_without_a_schedule_in_the_settings_needs_one():
     assert sentence == "compile.py: The target vertex has no schedule for ingestion: add --cron."
 
 
+SOURCE = "sm://projects/P/secrets/S/versions/latest"
+
+
 class Recorder:
     """A platform that remembers what it was asked."""
 
@@ -111,13 +114,14 @@ def recorder(monkeypatch):
 
 def test_parameters_come_from_the_settings_and_over_them_from_the_command_line(recorder, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("STEAM_RECSYS_PARAMETERS__STORE", "gs://bucket/store")
+    monkeypatch.setenv("STEAM_RECSYS_PARAMETERS__SOURCE", SOURCE)
     output = ["--output", str(tmp_path)]
     command.main(["--target", "vertex", *output, "--submit", "training", "--param", "seed=3"])
     command.main(["--target", "vertex", *output, "--schedule", "training", "--param", "store=gs://other/store"])
     command.main(["--target", "vertex", "--unschedule", "training"])
     assert recorder.asked == [
-        ("submit", "training.yaml", {"store": "gs://bucket/store", "seed": 3}),
-        ("schedule", "training.yaml", {"store": "gs://other/store"}, "0 3 * * 1"),
+        ("submit", "training.yaml", {"source": SOURCE, "store": "gs://bucket/store", "seed": 3}),
+        ("schedule", "training.yaml", {"source": SOURCE, "store": "gs://other/store"}, "0 3 * * 1"),
         ("unschedule", "training"),
     ]
     assert "submitted, https://example.org/run" in capsys.readouterr().out
