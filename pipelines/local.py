@@ -7,6 +7,7 @@ import io
 import os
 import re
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 from datetime import datetime
@@ -19,6 +20,7 @@ from kfp import components, local
 
 from components.shared.console import show, stage_line
 from components.shared.errors import UserError
+from components.shared.stage import READER_VARIABLE
 
 OUTCOME = re.compile(r"^\[notify\] \w+ run \S+: ([A-Z]+)(?:, (.*))?$")
 PASSED_ON = ("DATABASE_URL", "MONGODB_URL", "ALERTS_URL", "STORAGE_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT")
@@ -53,7 +55,7 @@ def run_locally(
         workspace_root=str(workspace),  # a new folder of the machine's temporary ones for each run, otherwise
     )
     run = components.load_component_from_file(str(pipeline))
-    with path.open("w", encoding="utf-8") as file, _this_python():
+    with path.open("w", encoding="utf-8") as file, _this_python(), _leaving_nothing():
         log = RunLog(file, sys.stdout)
         try:
             with contextlib.redirect_stdout(log), warnings.catch_warnings():
@@ -98,13 +100,37 @@ def _this_python() -> Iterator[None]:
     KFP puts `sys.executable` in place of each `python3` in a task's shell command and arguments, unquoted: a path with
     a space, or with `python3` in it, would break the command or what the task is told.
     """
-    executable, path = sys.executable, os.environ["PATH"]
+    executable = sys.executable
     sys.executable = "python3"
-    os.environ["PATH"] = f"{Path(executable).parent}{os.pathsep}{path}"
+    try:
+        with _environment(PATH=f"{Path(executable).parent}{os.pathsep}{os.environ['PATH']}"):
+            yield
+    finally:
+        sys.executable = executable
+
+
+@contextlib.contextmanager
+def _leaving_nothing() -> Iterator[None]:
+    """Let tasks end with this process, and put what is temporary where it goes with the run: KFP itself keeps it."""
+    with (
+        tempfile.TemporaryDirectory(prefix="steam-recsys-run-") as folder,
+        _environment(TMPDIR=folder, **{READER_VARIABLE: "1"}),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:
-        sys.executable, os.environ["PATH"] = executable, path
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 class RunLog(io.TextIOBase):

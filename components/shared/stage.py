@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import select
 import sys
 import threading
 import time
@@ -24,6 +25,9 @@ from components.shared.storage import open_folder
 
 TIMEOUT_VARIABLE = "STAGE_TIMEOUT_MINUTES"
 """How long a stage may take; as long as it likes where this is not set."""
+
+READER_VARIABLE = "STAGE_ENDS_WITH_READER"
+"""Set where a stage ends when nobody reads any more what it says: its run on this machine was killed."""
 
 
 @dataclass
@@ -54,6 +58,8 @@ def stage(name: str, store: str, run: str, part: str = "") -> Iterator[StageReco
     say_in_each_line(run)
     log(title, "started")
     watch = _time_out(record, title, store, run)
+    if os.environ.get(READER_VARIABLE):
+        threading.Thread(target=_end_with_reader, daemon=True).start()
     try:
         yield record
     except UserError as error:
@@ -97,6 +103,14 @@ def _time_out(record: StageRecord, title: str, store: str, run: str) -> threadin
     watch.daemon = True
     watch.start()
     return watch
+
+
+def _end_with_reader() -> None:
+    """Wait until the reader of this process' output is gone, which may never be, and end it then."""
+    output = select.poll()
+    output.register(1, 0)  # that a pipe's other end is closed is told unasked
+    output.poll()
+    os._exit(1)
 
 
 def _write(record: StageRecord, store: str, run: str) -> None:

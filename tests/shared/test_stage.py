@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from components.shared.errors import UserError
-from components.shared.stage import read_journal, stage
+from components.shared.stage import READER_VARIABLE, read_journal, stage
 
 
 @pytest.fixture
@@ -75,3 +75,16 @@ def test_a_stage_that_hangs_is_ended_with_one_sentence_which_is_kept(tmp_path):
     assert "[extract] failed: It took longer than 0.005 minutes: give it more resources" in done.stdout
     (left,) = read_journal(str(tmp_path), "run-1")
     assert "longer than 0.005 minutes" in left.error
+
+
+def test_a_stage_of_a_run_that_was_killed_ends_however_long_it_says_nothing(store):
+    script = (
+        "import time\nfrom components.shared.stage import stage\n"
+        f"with stage('extract', {store!r}, 'run-1'):\n    time.sleep(600)\n"
+    )
+    environment = {**os.environ, READER_VARIABLE: "1"}
+    with subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, text=True) as task:
+        assert task.stdout is not None
+        assert task.stdout.readline() == "[extract] started\n"
+        task.stdout.close()
+        assert task.wait(timeout=60) == 1

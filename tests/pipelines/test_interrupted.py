@@ -1,0 +1,69 @@
+"""Runs on this machine that are ended half-way: they leave no process, no stack trace and no folder behind."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from tests.pipelines.test_local import ROOT
+from tests.raw_files import review, write_raw
+
+
+@pytest.fixture
+def started(tmp_path: Path, database: str) -> Iterator[subprocess.Popen[str]]:
+    """A run in a process group of its own, whose task waits in the database for another load to end."""
+    raw = write_raw(tmp_path / "raw", [review("Portal", "ann")])
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    command = [sys.executable, str(ROOT / "compile.py"), "--target", "local", "--submit", "ingestion"]
+    other = psycopg2.connect(os.environ["DATABASE_URL"])
+    with other.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtext('steam-recsys:ingest'))")
+        with subprocess.Popen(
+            [*command, "--param", f"raw={raw}"],
+            cwd=tmp_path,
+            env={**os.environ, "TMPDIR": str(temporary)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as run:
+            assert run.stdout is not None
+            while run.stdout.readline() != "[ingest] started\n":
+                assert run.poll() is None
+            yield run
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(run.pid, signal.SIGKILL)
+    other.close()
+
+
+def wait_for_the_last_process_of(group: int) -> None:
+    deadline = time.monotonic() + 60
+    with contextlib.suppress(ProcessLookupError):
+        while True:
+            os.killpg(group, 0)
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def test_ctrl_c_ends_a_run_with_a_sentence_and_nothing_is_left(started: subprocess.Popen[str], tmp_path: Path) -> None:
+    os.killpg(started.pid, signal.SIGINT)
+    _, said = started.communicate(timeout=60)
+    assert started.returncode == 130
+    assert said == "compile.py: interrupted; started again, it goes on from what is finished\n"
+    wait_for_the_last_process_of(started.pid)
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_run_that_is_killed_takes_its_task_along(started: subprocess.Popen[str], how: signal.Signals) -> None:
+    started.send_signal(how)
+    started.wait(timeout=60)
+    wait_for_the_last_process_of(started.pid)
