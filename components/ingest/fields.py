@@ -36,7 +36,11 @@ _WHITE_SPACE = re.compile(r"\s+")
 
 
 class FieldError(ValueError):
-    """A field that cannot be read; the message is the reason that is kept with the rejected row."""
+    """A field that cannot be read: the reason that is kept with the rejected row, and what the field holds."""
+
+    def __init__(self, reason: str, value: str = "") -> None:
+        super().__init__(reason)
+        self.value = value
 
 
 @dataclass(frozen=True)
@@ -69,12 +73,12 @@ def parse_decimal(text: str, field: str) -> float | None:
     if not plain:
         return None
     if not _NUMBER.fullmatch(plain):
-        raise FieldError(f"{field} is not a number")
+        raise FieldError(f"{field} is not a number", text)
     if plain.startswith("-"):
-        raise FieldError(f"{field} is negative")
+        raise FieldError(f"{field} is negative", text)
     number = float(plain)
     if number > MAX_NUMBER:
-        raise FieldError(f"{field} is too large")
+        raise FieldError(f"{field} is too large", text)
     return number
 
 
@@ -84,7 +88,7 @@ def parse_count(text: str, field: str) -> int | None:
         return int(text)
     number = parse_decimal(text, field)
     if number is not None and not number.is_integer():
-        raise FieldError(f"{field} is not a whole number")
+        raise FieldError(f"{field} is not a whole number", text)
     return None if number is None else int(number)
 
 
@@ -103,7 +107,7 @@ def parse_recommendation(text: str) -> bool:
         return False
     folded = parse_name(text).lower()
     if folded not in ("recommended", "not recommended"):
-        raise FieldError("recommendation is neither Recommended nor Not Recommended")
+        raise FieldError("recommendation is neither Recommended nor Not Recommended", text)
     return folded == "recommended"
 
 
@@ -113,7 +117,13 @@ def parse_review_day(text: str, newest: date) -> ReviewDay:
     Raises:
         FieldError: it is none of these, lies before 1997, or lies after `newest`.
     """
-    folded = parse_name(text).lower()
+    try:
+        return _review_day(parse_name(text).lower(), newest)
+    except FieldError as error:
+        raise FieldError(str(error), text) from None
+
+
+def _review_day(folded: str, newest: date) -> ReviewDay:
     if not folded:
         return ReviewDay(None)
     year, month, day = _split_date(folded)
@@ -153,10 +163,10 @@ def parse_list(text: str, field: str) -> list[str]:
         values = ast.literal_eval(literal)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         if not _QUOTED_LIST.fullmatch(literal):
-            raise FieldError(f"{field} is not a list") from None
+            raise FieldError(f"{field} is not a list", text) from None
         values = _BETWEEN_QUOTES.split(literal[2:-2])
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise FieldError(f"{field} is not a list of texts")
+        raise FieldError(f"{field} is not a list of texts", text)
     return [check_name(name, field) for name in dict.fromkeys(map(parse_name, values)) if name]
 
 
@@ -169,7 +179,7 @@ def parse_review_counts(text: str) -> ReviewCounts:
         return ReviewCounts(total=int(match[1].replace(",", "")))
     if match := _SHARE.fullmatch(plain):
         return ReviewCounts(None, int(match[1]) / 100, int(match[2].replace(",", "")))
-    raise FieldError("number_of_reviews_from_purchased_people is neither a total nor a share of a total")
+    raise FieldError("number_of_reviews_from_purchased_people is neither a total nor a share of a total", text)
 
 
 def _split_date(folded: str) -> tuple[int | None, int, int]:

@@ -53,7 +53,8 @@ def ingest(
         raw: a folder in the raw layout, on disk or `gs://…`, or `hf://OWNER/NAME/FOLDER`, a data set on Hugging Face.
         database: a reference such as `env:DATABASE_URL`.
         year: of dates without one; None takes the year of the file's newest dated row.
-        max_rejected_share: the run stops, and nothing is changed, where more of a file's rows cannot be read.
+        max_rejected_share: the run stops, and loads nothing, where more of a file's rows cannot be read. Those are in
+            `steam.rejected_rows` then, to be looked at.
 
     Raises:
         UserError: the raw files or the database are not as they must be.
@@ -66,8 +67,13 @@ def ingest(
             create_staging(cursor)
             rejects = [_stage(cursor, folder, raw_file, newest) for raw_file in (GAMES, REVIEWS, RANKINGS)]
             for rejected in rejects:
-                check_rejected_share(rejected, max_rejected_share)
                 replace_rejects(cursor, rejected)
+            try:
+                for rejected in rejects:
+                    check_rejected_share(rejected, max_rejected_share)
+            except UserError:
+                connection.commit()  # nothing but the rejected rows: what was staged goes
+                raise
             changes = merge(cursor, year, newest)
             cursor.execute("ANALYZE steam.reviews, steam.users, steam.games")
     done = Ingested({r.file: r.rows for r in rejects}, _reasons(rejects), changes["inserted"], changes["updated"])
@@ -107,11 +113,10 @@ def check_rejected_share(rejects: Rejects, max_share: float) -> None:
     rejected = len(rejects.rejected)
     if rejected <= max_share * rejects.rows:
         return
-    reasons = "; ".join(f"{reason}: {count:,}" for reason, count in list(rejects.by_reason().items())[:3])
-    line = rejects.rejected[0][0]
+    reasons = "; ".join(rejects.sentences()[:3])
     raise UserError(
         f"{rejects.file} has {rejected:,} of {rejects.rows:,} rows that cannot be read, more than the "
-        f"{max_share:.1%} allowed ({reasons}; the first on line {line}): mend the file or allow a larger share."
+        f"{max_share:.1%} allowed ({reasons}): look at steam.rejected_rows, then mend the file or allow a larger share."
     )
 
 
@@ -121,8 +126,8 @@ def _stage(cursor: Cursor, folder: Path, raw_file: RawFile, newest: date) -> Rej
     rows = _with_progress(read_rows(folder, raw_file), raw_file.name)
     copy_into(cursor, table, staged_rows(rows, converter(newest), rejects))
     log("ingest", f"{raw_file.name}: {rejects.rows:,} rows read, {len(rejects.rejected):,} put aside")
-    for reason, count in rejects.by_reason().items():
-        log("ingest", f"{raw_file.name}: put aside because {reason}: {count:,}")
+    for sentence in rejects.sentences():
+        log("ingest", f"{raw_file.name}: put aside because {sentence}")
     return rejects
 
 

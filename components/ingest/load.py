@@ -120,7 +120,7 @@ def merge(cursor: Cursor, year: int | None, newest: date) -> dict[str, int]:
 
 
 def replace_rejects(cursor: Cursor, rejects: Rejects) -> None:
-    """Put a file's rejected rows into `steam.rejected_rows`, in place of those of its last load."""
+    """Put a file's rejected rows into `steam.rejected_rows`, in place of those of the last load."""
     cursor.execute("DELETE FROM steam.rejected_rows WHERE file = %s", [rejects.file])
     copy_into(cursor, "steam.rejected_rows", rejects.copy_rows())
 

@@ -31,6 +31,25 @@ _NULL = "\\N"
 
 MAX_RANK = 1_000_000_000
 
+SHOWN_CHARACTERS = 60
+"""Of a value that cannot be read."""
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A row that was put aside: its line, why, the value that cannot be read where there is one, and the whole row."""
+
+    line: int
+    reason: str
+    value: str
+    content: str
+
+    @property
+    def shown_value(self) -> str:
+        """The value, as what follows a line's number."""
+        value = self.value if len(self.value) <= SHOWN_CHARACTERS else f"{self.value[:SHOWN_CHARACTERS]}…"
+        return f": {value!r}" if value else ""
+
 
 @dataclass
 class Rejects:
@@ -38,17 +57,24 @@ class Rejects:
 
     file: str
     rows: int = 0
-    rejected: list[tuple[int, str, str]] = field(default_factory=list)
-    """Line, reason, content."""
+    rejected: list[Rejected] = field(default_factory=list)
 
     def by_reason(self) -> dict[str, int]:
         """The number of rejected rows a reason, most frequent first."""
-        return dict(Counter(reason for _, reason, _ in self.rejected).most_common())
+        return dict(Counter(row.reason for row in self.rejected).most_common())
+
+    def sentences(self) -> list[str]:
+        """What is wrong, a reason each, with how many rows there are of it and the first of them."""
+        first = {row.reason: row for row in reversed(self.rejected)}
+        return [
+            f"{reason}: {count:,}, the first on line {first[reason].line}{first[reason].shown_value}"
+            for reason, count in self.by_reason().items()
+        ]
 
     def copy_rows(self) -> Iterator[str]:
         """The rejected rows for `steam.rejected_rows`, in COPY's text format."""
-        for line, reason, content in self.rejected:
-            yield copy_row(self.file, line, reason, content)
+        for row in self.rejected:
+            yield copy_row(self.file, row.line, row.reason, row.content)
 
 
 def staged_rows(rows: Iterable[RawRow], convert: Callable[[RawRow], str], rejects: Rejects) -> Iterator[str]:
@@ -60,7 +86,7 @@ def staged_rows(rows: Iterable[RawRow], convert: Callable[[RawRow], str], reject
                 raise FieldError(row.problem)
             yield convert(row)
         except FieldError as error:
-            rejects.rejected.append((row.line, str(error), row.text))
+            rejects.rejected.append(Rejected(row.line, str(error), error.value, row.text))
 
 
 def copy_row(*values: object) -> str:
@@ -144,10 +170,10 @@ def ranking_converter() -> Callable[[RawRow], str]:
         game, genre = _required_name(game_text, "game_name"), _required_name(genre_text, "genre")
         rank_type = parse_name(type_text).capitalize()
         if rank_type not in ("Sales", "Revenue", "Review"):
-            raise FieldError("rank_type is none of Sales, Revenue, Review")
+            raise FieldError("rank_type is none of Sales, Revenue, Review", type_text)
         rank = parse_count(rank_text, "rank")
         if not rank or rank > MAX_RANK:
-            raise FieldError(f"rank is not a number from 1 to {MAX_RANK:,}")
+            raise FieldError(f"rank is not a number from 1 to {MAX_RANK:,}", rank_text)
         if (game, genre, rank_type) in seen:
             raise FieldError("the game has a place in this ranking already")
         seen.add((game, genre, rank_type))

@@ -8,6 +8,7 @@ import pytest
 
 from components.ingest.ingestion import ingest
 from components.ingest.raw import GAMES, RANKINGS, REVIEWS
+from components.ingest.staging import Rejected
 from components.shared.errors import UserError
 from tests.ingest.test_ingestion import rows
 from tests.raw_files import game, ranking, review, write_raw
@@ -74,11 +75,33 @@ def test_what_cannot_be_read_is_put_aside_with_file_line_and_reason(tmp_path, da
     assert rows(connection, "SELECT content FROM steam.rejected_rows WHERE line = 16") == [("too,few\r\n",)]
 
 
-def test_too_many_rejects_stop_the_run_and_leave_nothing(tmp_path, database, connection):
-    raw = write_raw(tmp_path / "raw", [review("Portal", "ann"), review("", "bob")])
-    with pytest.raises(UserError, match=r"1 of 2 rows that cannot be read, more than the 1\.0% allowed"):
+def test_too_many_rejects_stop_the_run_which_says_what_they_hold_and_leaves_nothing_but_them(
+    tmp_path, database, connection
+):
+    rejected = [review("Portal", "bob", "yesterday"), review("Portal", "cid", "x" * 99), review("", "dan")]
+    raw = write_raw(tmp_path / "raw", [review("Portal", "ann"), *rejected], [game("Portal")])
+    with pytest.raises(UserError, match=r"3 of 4 rows that cannot be read, more than the 1\.0% allowed") as refused:
         ingest(raw, database)
-    assert rows(connection, "SELECT to_regnamespace('steam')") == [(None,)]
+    assert (
+        "(date is not a date such as November 5, 2011 or 2011-11-05: 2, the first on line 3: 'yesterday'; "
+        "game_name is blank: 1, the first on line 5): look at steam.rejected_rows, then mend" in str(refused.value)
+    )
+    assert [line for (line,) in rows(connection, "SELECT line FROM steam.rejected_rows ORDER BY line")] == [3, 4, 5]
+    for table in ("users", "games", "reviews", "genres"):
+        assert rows(connection, f"SELECT count(*) FROM steam.{table}") == [(0,)]
+
+
+def test_rows_that_were_put_aside_go_when_the_file_is_mended(tmp_path, database, connection):
+    raw = write_raw(tmp_path / "raw", [review("Portal", "ann", "yesterday")])
+    with pytest.raises(UserError, match="1 of 1 rows"):
+        ingest(raw, database)
+    assert ingest(write_raw(tmp_path / "raw", [review("Portal", "ann")]), database).inserted == 1
+    assert rows(connection, "SELECT count(*) FROM steam.rejected_rows") == [(0,)]
+
+
+def test_of_a_long_value_the_beginning_is_shown():
+    assert Rejected(3, "genres is not a list", "y" * 61, "…").shown_value == f": '{'y' * 60}…'"
+    assert Rejected(3, "game_name is blank", "", ",,,").shown_value == ""
 
 
 def test_a_missing_folder_file_or_column_is_named(tmp_path, database):
