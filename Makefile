@@ -45,11 +45,12 @@ lint: setup ## Check style and types
 	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/python -m mypy
 
+# The environment has a USER of its own: who is logged in here.
 user: setup ## Show a user's recommendations: USER=name or id, RANK_BY=newest, GENRE=Action
-	@$(BIN)/python -m demo --place $(LOCAL) user "$(USER)" $(if $(RANK_BY),--rank-by "$(RANK_BY)") $(if $(GENRE),--genre "$(GENRE)")
+	@$(BIN)/python -m demo --place $(LOCAL) user "$(if $(findstring command,$(origin USER)),$(USER))" $(if $(RANK_BY),--rank-by "$(RANK_BY)") $(if $(GENRE),--genre "$(GENRE)")
 
-psql: setup ## Open the demo's database
-	@$(BIN)/python -m demo --place $(LOCAL) psql
+psql: setup ## Open the database of the last demo that succeeded, or of DATA=folder
+	@$(BIN)/python -m demo --place $(LOCAL) psql $(if $(DATA),--data "$(DATA)")
 
 stop: ## Stop the demo's database
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m demo --place $(LOCAL) stop; fi

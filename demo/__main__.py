@@ -24,7 +24,8 @@ def main() -> None:
     user.add_argument("user", help="a name or an id")
     user.add_argument("--rank-by", default="relevance", help="relevance, sales, revenue, reviews or newest")
     user.add_argument("--genre", help="only games of a genre")
-    commands.add_parser("psql", help="open the demo's database")
+    psql = commands.add_parser("psql", help="open the demo's database")
+    psql.add_argument("--data", type=Path, help="a folder in the raw layout (that of the last run that succeeded)")
     commands.add_parser("stop", help="stop the demo's database")
     options = parser.parse_args()
     place = Place(options.place)
@@ -37,7 +38,7 @@ def main() -> None:
             case "user":
                 show_user(place.known_database_url(), options.user, options.rank_by, options.genre)
             case "psql":
-                place.open_psql()
+                place.open_psql(place.database_url(options.data) if options.data else place.known_database_url())
             case "stop":
                 print("demo: the database is stopped" if place.postgres.stop() else "demo: no database was running")
     except UserError as error:

@@ -90,9 +90,9 @@ class Place:
             name = f"{_identifier(name)}_{_digest(server)}"
         return (self.root / "store" / name).resolve()
 
-    def open_psql(self) -> None:
-        """Become a psql, the machine's own or the embedded server's, on the last run's database."""
-        parts = _parts(self.known_database_url())
+    def open_psql(self, url: str) -> None:
+        """Become a psql, the machine's own or the embedded server's, on a database."""
+        parts = _parts(url)
         if password := parts.pop("password", None):
             os.environ["PGPASSWORD"] = password  # other users of the machine can read a process's arguments
         psql = shutil.which("psql") or str(programs() / "psql")

@@ -14,6 +14,30 @@ from components.shared.errors import UserError
 SHOWN_HISTORY = 5
 SHOWN_GAMES = 5
 
+_RANKED_BY = {
+    "newest": ("Released", None),
+    "sales": ("Place by sales", "Sales"),
+    "revenue": ("Place by revenue", "Revenue"),
+    "reviews": ("Place by reviews", "Review"),
+}
+"""What an order is by: a heading, and the rank_type of steam.rankings."""
+
+# Beside the function's answer what it has ordered it by, as it does: the day of release, and the place in the genre's
+# ranking where there is one, else the best place.
+_GAMES = """
+SELECT r.rank, r.game, coalesce(CASE WHEN %(rank_type)s IS NULL THEN coalesce(g.released_on::text, g.release_text)
+                                     ELSE place.best::text END, 'unknown'), r.score, r.reason
+FROM recsys.recommended_games(%(user)s, %(rank_by)s, %(genre)s, p_limit => %(games)s) AS r
+JOIN steam.games AS g USING (game_id)
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN EXISTS (SELECT FROM steam.rankings AS other
+                             WHERE other.rank_type = %(rank_type)s AND lower(other.genre) = lower(%(genre)s))
+                THEN min(rank) FILTER (WHERE lower(genre) = lower(%(genre)s)) ELSE min(rank) END AS best
+    FROM steam.rankings WHERE game_id = r.game_id AND rank_type = %(rank_type)s
+) AS place
+ORDER BY r.rank
+"""
+
 Cursor = psycopg2.extensions.cursor
 
 
@@ -30,6 +54,7 @@ def show_recommendations(url: str, title: str) -> None:
                 ("A user whom the shop has never seen", None),
             ):
                 _show(cursor, f"{description} ({title})", user_id)
+        _explain_scores()
     finally:
         connection.close()
 
@@ -38,8 +63,10 @@ def show_user(url: str, user: str, rank_by: str = "relevance", genre: str | None
     """Print one user's recommendations.
 
     Raises:
-        UserError: there is no such user, no publication yet, or no such order.
+        UserError: none is named, there is no such user, no publication yet, or no such order.
     """
+    if not user:
+        raise UserError("Name a user: make user USER=1, an id or a name from the table steam.users.")
     try:
         connection = psycopg2.connect(url)
     except psycopg2.OperationalError:
@@ -48,6 +75,7 @@ def show_user(url: str, user: str, rank_by: str = "relevance", genre: str | None
         with connection.cursor() as cursor:
             order = "" if rank_by == "relevance" else f", by {rank_by}"
             _show(cursor, f"User {user}{order}", _find_user(cursor, user), rank_by, genre)
+        _explain_scores()
     except psycopg2.errors.InvalidParameterValue as error:
         raise UserError(str(error.diag.message_primary)) from None
     except (psycopg2.errors.UndefinedTable, psycopg2.errors.InvalidSchemaName):
@@ -81,19 +109,24 @@ def _user_with_reviews(cursor: Cursor, order: Literal["ASC", "DESC"]) -> tuple[i
 def _show(
     cursor: Cursor, title: str, user_id: int | None, rank_by: str = "relevance", genre: str | None = None
 ) -> None:
-    cursor.execute(
-        "SELECT rank, game, score, reason FROM recsys.recommended_games(%s, %s, %s, p_limit => %s)",
-        [user_id, rank_by, genre, SHOWN_GAMES],
-    )
+    heading, rank_type = _RANKED_BY.get(rank_by, ("", None))
+    asked = {"user": user_id, "rank_by": rank_by, "genre": genre, "games": SHOWN_GAMES, "rank_type": rank_type}
+    cursor.execute(_GAMES, asked)
     rows = cursor.fetchall()
+    ranked_by = [(heading, "right")] if heading else []
     table = Table()
-    for heading, justify in (("", "right"), ("Game", "left"), ("Score", "right"), ("Why", "left")):
-        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
-    for rank, game, score, reason in rows:
-        table.add_row(str(rank), escape(game), f"{score:.2f}", escape(reason))
+    for column, justify in [("", "right"), ("Game", "left"), *ranked_by, ("Score", "right"), ("Why", "left")]:
+        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    for rank, game, figure, score, reason in rows:
+        figures = [escape(figure)] if heading else []
+        table.add_row(str(rank), escape(game), *figures, f"{score:.2f}", escape(reason))
     console = Console()
     console.print(f"\n[bold]{escape(title)}[/bold]{_history(cursor, user_id)}", soft_wrap=True)
     console.print(table if rows else "No game passes.")
+
+
+def _explain_scores() -> None:
+    print("Score: the model's, for this user's games beside each other; of a popular game, its reviews of late.")
 
 
 def _history(cursor: Cursor, user_id: int | None) -> str:

@@ -1,0 +1,75 @@
+"""What `make user` prints, and what it asks for."""
+
+import os
+import subprocess
+from datetime import date
+from pathlib import Path
+
+import pytest
+from psycopg2.extensions import connection as Connection
+
+from components.shared.errors import UserError
+from demo.recommendations import show_user
+from tests.reverse_etl.predicted import overall, publish_version, write_predictions
+from tests.shop import add_game, add_ranking, add_user
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def published(shop: Connection, database: str, tmp_path: Path) -> str:
+    """The URL of a database with recommendations of three games for the user ann."""
+    games = [add_game(shop, "Alpha", released_on=date(2021, 5, 1)), add_game(shop, "[Beta]"), add_game(shop, "Gamma")]
+    for place, game in enumerate(reversed(games[:2]), start=4):
+        add_ranking(shop, game, "Action", "Sales", place)
+        add_ranking(shop, game, "Puzzle", "Sales", place - 3)
+    ann = add_user(shop, "ann")
+    publish_version(
+        database, write_predictions(tmp_path, [[(ann, games, [3.0, 2.0, 1.0], [None] * 3)]], overall(games))
+    )
+    return os.environ["DATABASE_URL"]
+
+
+def shown(printed: str) -> list[list[str]]:
+    """The table's cells."""
+    rows = [line.replace("┃", "│").strip("│ ").split("│") for line in printed.splitlines() if line[:1] in "│┃" and line]
+    return [[cell.strip() for cell in row] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("rank_by", "genre", "heading", "games"),
+    [
+        ("newest", None, "Released", [("Alpha", "2021-05-01"), ("[Beta]", "unknown"), ("Gamma", "unknown")]),
+        ("sales", None, "Place by sales", [("[Beta]", "1"), ("Alpha", "2"), ("Gamma", "unknown")]),
+        ("sales", "action", "Place by sales", [("[Beta]", "4"), ("Alpha", "5")]),
+        ("revenue", None, "Place by revenue", [("Alpha", "unknown"), ("[Beta]", "unknown"), ("Gamma", "unknown")]),
+    ],
+)
+def test_an_order_is_shown_with_what_it_is_by(
+    rank_by: str, genre: str | None, heading: str, games: list[tuple[str, str]], published: str, capsys
+) -> None:
+    show_user(published, "ann", rank_by, genre)
+    printed = capsys.readouterr().out
+    head, *rows = shown(printed)
+    assert head == ["Game", heading, "Score", "Why"]
+    assert [tuple(row[1:3]) for row in rows] == games
+    assert printed.splitlines()[-1].startswith("Score: the model's")
+
+
+def test_the_order_by_relevance_has_the_score_alone(published: str, capsys) -> None:
+    show_user(published, "ann")
+    rows = shown(capsys.readouterr().out)[1:]
+    assert [row[1:3] for row in rows] == [["Alpha", "3.00"], ["[Beta]", "2.00"], ["Gamma", "1.00"]]
+
+
+def test_a_user_must_be_named_and_who_is_logged_in_is_none() -> None:
+    def recipe(*arguments: str) -> str:
+        command = ["make", "--dry-run", "--no-print-directory", "user", *arguments]
+        environment = {**os.environ, "USER": "somebody"}
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()[-1].partition(" user ")[2].strip()
+
+    assert recipe() == '""'
+    assert recipe("USER=7") == '"7"'
+    with pytest.raises(UserError, match="Name a user: make user USER=1"):
+        show_user("postgresql://127.0.0.1:1/shop", "")
