@@ -37,7 +37,8 @@ def promote(store: str, model: str | Path, evaluation: str | Path, registry: str
     metrics = evaluated.means(CHALLENGER)
     models.add(model, evaluation, metrics)
     before = models.make_champion(evaluated.version, evaluated.champion, metrics)
-    log("promote", f"champion {evaluated.version}, before it {before or 'none'}")
+    what = "as it was already" if evaluated.is_champion else f"before it {before or 'none'}"
+    log("promote", f"champion {evaluated.version}, {what}")
     return evaluated.version
 
 

@@ -49,6 +49,22 @@ def test_a_promotion_can_be_repeated(tmp_path: Path, store: str) -> None:
     assert champion(store).version == "new"
 
 
+def test_who_was_champion_before_is_said_and_a_model_that_was_it_already_follows_nobody(
+    tmp_path: Path, store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = []
+    models = {name: write_model(tmp_path / name, cutoff=day(10), version=name) for name in ("one", "new")}
+    for version, before in (("one", None), ("new", "one"), ("new", "new")):
+        evaluation(version=version, compared_with=before).write(tmp_path / "evaluation.json")
+        promote(store, models[version], tmp_path / "evaluation.json")
+        said.append(capsys.readouterr().out.splitlines()[-1])
+    assert said == [
+        "[promote] champion one, before it none",
+        "[promote] champion new, before it one",
+        "[promote] champion new, as it was already",
+    ]
+
+
 def test_a_champion_keeps_its_evaluation(tmp_path: Path, store: str) -> None:
     evaluation().write(tmp_path / "evaluation.json")
     promote(store, write_model(tmp_path / "model", cutoff=day(10)), tmp_path / "evaluation.json")
