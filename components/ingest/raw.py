@@ -19,6 +19,10 @@ FIELD_LIMIT = 1 << 20
 """Characters: no field of a real file comes near it, a quote that never closes does."""
 
 
+_UTF16 = "is UTF-16: convert it with iconv -f UTF-16 -t UTF-8."
+_OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs"}
+
+
 @dataclass(frozen=True)
 class RawFile:
     """One file of the raw layout: its name and the columns that are read, in this order, whatever the file's."""
@@ -86,25 +90,32 @@ def read_rows(folder: Path, raw: RawFile) -> Iterator[RawRow]:
             pick = itemgetter(*_positions(path, raw, header))
             yield from _rows(path, reader, lines, len(header), pick)
         except UnicodeDecodeError:
-            if _first_bytes(path, 2) in (BOM_UTF16_LE, BOM_UTF16_BE):
-                raise UserError(f"{path} is UTF-16: convert it with iconv -f UTF-16 -t UTF-8.") from None
-            raise UserError(
-                f"{path} is not UTF-8 (near line {reader.line_num + 1}): convert it, for example with "
-                f"iconv -f WINDOWS-1252 -t UTF-8."
-            ) from None
+            raise _undecodable(path) from None
 
 
-def _first_bytes(path: Path, n: int) -> bytes:
+def _undecodable(path: Path) -> UserError:
     with path.open("rb") as file:
-        return file.read(n)
+        for number, line in enumerate(file, start=1):
+            if number == 1 and line.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+                return UserError(f"{path} {_UTF16}")
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                break
+    return UserError(
+        f"{path} is not UTF-8 on line {number}: convert it, for example with iconv -f WINDOWS-1252 -t UTF-8."
+    )
 
 
 def _positions(path: Path, raw: RawFile, header: list[str]) -> list[int]:
     names = [name.strip() for name in header]
     missing = [column for column in raw.columns if column not in names]
     if missing:
-        if len(header) == 1 and ";" in header[0]:
-            raise UserError(f"{path} has semicolons between its columns: write it with commas.")
+        if "\0" in "".join(header):
+            raise UserError(f"{path} {_UTF16}")
+        for separator, separators in _OTHER_SEPARATORS.items():
+            if len(header) == 1 and separator in header[0]:
+                raise UserError(f"{path} has {separators} between its columns: write it with commas.")
         raise UserError(f"{path} lacks the column {', '.join(missing)}: its header must name {', '.join(raw.columns)}.")
     return [names.index(column) for column in raw.columns]
 

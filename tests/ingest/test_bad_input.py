@@ -123,6 +123,8 @@ def test_a_missing_folder_file_or_column_is_named(tmp_path, database):
         ("review,hours_played,helpful,funny,recommendation,date,game_name,username\nJos\xe9,,,,,,,".encode("latin-1"),
          "is not UTF-8"),
         ("review,hours_played,helpful".encode("utf-16"), "is UTF-16: convert it with iconv -f UTF-16 -t UTF-8"),
+        ("review,hours_played,helpful\n".encode("utf-16-le"), "is UTF-16: convert it with iconv -f UTF-16 -t UTF-8"),
+        (b"review\thours_played\thelpful\tfunny\trecommendation\tdate\tgame_name\n", "has tabs between its columns"),
         (b"review;hours_played;helpful;funny;recommendation;date;game_name\n", "has semicolons between its columns"),
         (b'review,hours_played,helpful,funny,recommendation,date,game_name,username\n"open,,,,,,,\n,,,,,,,',
          "has a quote that opens near line 2 and never closes"),
@@ -133,6 +135,14 @@ def test_a_file_that_cannot_be_read_gets_one_sentence(content, sentence, tmp_pat
     path = tmp_path / "raw" / REVIEWS.name
     path.write_bytes(content)
     with pytest.raises(UserError, match=rf"^{path} {sentence}"):
+        ingest(raw, database)
+
+
+def test_the_line_that_is_not_utf_8_is_named_exactly(tmp_path, database):
+    raw = write_raw(tmp_path / "raw", [review(f"Game {n}", "ann") for n in range(3_000)])
+    with (tmp_path / "raw" / REVIEWS.name).open("ab") as file:
+        file.write("Jos\xe9,,,,,,,\n".encode("latin-1"))
+    with pytest.raises(UserError, match="is not UTF-8 on line 3002: convert it"):
         ingest(raw, database)
 
 
