@@ -29,7 +29,7 @@ def started(tmp_path: Path, database: str) -> Iterator[subprocess.Popen[str]]:
         with subprocess.Popen(
             [*command, "--param", f"raw={raw}"],
             cwd=tmp_path,
-            env={**os.environ, "TMPDIR": str(temporary)},
+            env={**os.environ, "TMPDIR": str(temporary), "PYTHONPATH": str(ROOT)},  # its tasks run this code too
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
