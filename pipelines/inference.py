@@ -89,6 +89,7 @@ def inference_pipeline(target: Target) -> GraphComponent:
             database=source,
             alerts=alerts,
             page=target.page,
+            job=target.job,
             store=store,
             run=run,
         )

@@ -41,6 +41,7 @@ def ingestion_pipeline(target: Target) -> GraphComponent:
             database=database,
             alerts=alerts,
             page=target.page,
+            job=target.job,
             store=store,
             run=run,
         )

@@ -18,6 +18,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from components.notify.alerts import JOB
 from components.shared.console import FORMAT_VARIABLE
 from components.shared.errors import UserError
 from components.shared.stage import TIMEOUT_VARIABLE
@@ -213,13 +214,18 @@ class Target(BaseSettings):
 
     @property
     def page(self) -> str:
-        """Where a run is to be watched, with a placeholder for the run; empty where there is no such page."""
+        """Where a run is to be watched, with `JOB` where its `job` goes; empty where there is no such page."""
         if self.name == "kubeflow":
-            return f"{self.kubeflow.host}/#/runs/details/{dsl.PIPELINE_JOB_ID_PLACEHOLDER}"
+            return f"{self.kubeflow.host}/#/runs/details/{JOB}"
         if self.name == "vertex" and self.vertex.project and self.vertex.region:
-            where = f"locations/{self.vertex.region}/pipelines/runs/{dsl.PIPELINE_JOB_NAME_PLACEHOLDER}"
+            where = f"locations/{self.vertex.region}/pipelines/runs/{JOB}"
             return f"https://console.cloud.google.com/vertex-ai/{where}?project={self.vertex.project}"
         return ""
+
+    @property
+    def job(self) -> str:
+        """What the page calls a run, as a placeholder to be passed by itself: within a text Kubeflow fills in none."""
+        return str(dsl.PIPELINE_JOB_NAME_PLACEHOLDER if self.name == "vertex" else dsl.PIPELINE_JOB_ID_PLACEHOLDER)
 
     def settings_of(self, task: str) -> TaskSettings:
         """What a task gets: its own settings over the default ones."""

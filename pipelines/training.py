@@ -57,6 +57,7 @@ def training_pipeline(target: Target) -> GraphComponent:
             database=source,
             alerts=alerts,
             page=target.page,
+            job=target.job,
             store=store,
             run=run,
         )

@@ -13,6 +13,7 @@ def record_run(
     database: str,
     alerts: str,
     page: str,
+    job: str,
     store: str,
     run: str,
 ) -> str:
@@ -21,5 +22,6 @@ def record_run(
     from components.shared.stage import stage
 
     with stage("notify", store, run):
-        outcome = conclude(database, store, run, pipeline, stages, status.state, status.error_message, alerts, page)
+        ended = status.state, status.error_message
+        outcome = conclude(database, store, run, pipeline, stages, *ended, alerts, page, job)
     return outcome.state

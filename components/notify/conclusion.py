@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from components.notify.alerts import Alert, alert_of, post
+from components.notify.alerts import JOB, Alert, alert_of, post
 from components.notify.outcome import Outcome, decide_outcome, record_outcome
 from components.shared.errors import UserError
 from components.shared.stage import read_journal
@@ -20,6 +20,7 @@ def conclude(
     error: str | None,
     alerts: str = "",
     page: str = "",
+    job: str = "",
 ) -> Outcome:
     """Decide how a run ended, record it, and post what somebody should know; the same run again replaces the record.
 
@@ -32,21 +33,24 @@ def conclude(
         state: what the platform calls the run's state.
         error: what the platform says went wrong, if anything.
         alerts: reference to a webhook's URL; nothing is posted where it is empty.
-        page: the run's page.
+        page: the run's page, with `components.notify.alerts.JOB` for the run.
+        job: what the page calls the run.
 
     Raises:
-        UserError: the outcome could not be recorded, which is posted too.
+        UserError: the journal could not be read or the outcome not be recorded, which is posted too.
     """
-    stages = read_journal(store, run)
-    outcome = decide_outcome(state, error, stages, expected)
+    outcome, link = Outcome(state, error), page.replace(JOB, job)
     try:
+        stages = read_journal(store, run)
+        outcome = decide_outcome(state, error, stages, expected)
         previous = record_outcome(database, run, pipeline, outcome, stages)
-        alert = alert_of(pipeline, run, outcome, stages, previous, page)
-    except UserError as failure:
-        reasons = tuple(filter(None, (outcome.error, str(failure))))
+    except Exception as failure:
         if alerts:
-            post(alerts, Alert(f"{pipeline} run {run}: {outcome.state}, and that could not be recorded", reasons, page))
+            why = str(failure) if isinstance(failure, UserError) else f"{type(failure).__name__}: see the task's log."
+            title = f"{pipeline} run {run}: {outcome.state}, and that could not be recorded"
+            post(alerts, Alert(title, (*filter(None, [outcome.error]), why), link))
         raise
+    alert = alert_of(pipeline, run, outcome, stages, previous, link)
     if alerts and alert:
         post(alerts, alert)
     return outcome

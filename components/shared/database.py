@@ -54,13 +54,14 @@ def resolve_secret(reference: str) -> str:
     kind, _, name = reference.partition(":")
     if kind != "env" or not name:
         raise UserError(
-            "A database is named as env:NAME, after the environment variable that holds its URL, or as "
+            "A database or a webhook is named as env:NAME, after the environment variable that holds its URL, or as "
             "sm://projects/P/secrets/S/versions/V, after a secret of Secret Manager."
         )
     value = os.environ.get(name)
     if not value:
         raise UserError(
-            f"The environment variable {name} is not set: set it to the database's URL, postgresql://… or mongodb://…."
+            f"The environment variable {name} is not set: set it to the URL, postgresql://… or mongodb://… of a "
+            f"database, https://… of a webhook."
         )
     return value
 

@@ -1,5 +1,7 @@
 """The compiled YAML of each target, as it was reviewed. `make golden` writes it anew."""
 
+import re
+
 import pytest
 import yaml
 from google.protobuf import json_format
@@ -33,6 +35,15 @@ def test_every_golden_copy_is_the_pipeline_spec_that_platforms_parse(target, nam
     assert len(documents) == (2 if target == "kubeflow" else 1)
     for document in documents[1:]:
         json_format.ParseDict(document, pipeline_spec_pb2.PlatformSpec())
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", PIPELINES)
+def test_a_placeholder_is_all_of_its_value_as_kubeflow_fills_in_no_other(target, name):
+    constants = re.findall(r"constant: (.*)", (GOLDEN / target / f"{name}.yaml").read_text())
+    with_placeholder = {constant for constant in constants if "{{" in constant}
+    assert with_placeholder
+    assert all(re.fullmatch(r"'\{\{\$\.[a-z_]+\}\}'", constant) for constant in with_placeholder)
 
 
 @pytest.mark.parametrize("name", PIPELINES)

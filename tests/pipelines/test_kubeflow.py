@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
+from components.notify.alerts import JOB
 from components.shared.errors import UserError
 from pipelines.kubeflow import KubeflowPipelines
 from pipelines.target import Target
@@ -83,7 +84,7 @@ def test_a_submission_uploads_the_pipeline_once_and_runs_that_version(
     pipelines: KubeflowPipelines, api: Api, kubeflow: Kubeflow
 ) -> None:
     submitted = pipelines.submit(PIPELINE, PARAMETERS)
-    assert submitted.url == f"{api.url}/#/runs/details/r-1"
+    assert submitted.url == f"{api.url}/#/runs/details/r-1" == Target.load("kubeflow").page.replace(JOB, "r-1")
     (run,) = api.asked("POST", "/runs")
     assert run.body["experiment_id"] == "e-1"
     assert run.body["pipeline_version_reference"] == {"pipeline_id": "p-1", "pipeline_version_id": "v-0"}

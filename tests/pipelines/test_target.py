@@ -1,8 +1,11 @@
 import pytest
+import yaml
 
+from components.shared.console import FORMAT_VARIABLE
 from components.shared.errors import UserError
 from containers.images import content_tag
 from pipelines import target as targets
+from pipelines.catalogue import compile_pipelines
 from pipelines.target import Target
 
 
@@ -30,6 +33,17 @@ def test_the_environment_goes_over_the_file(monkeypatch):
     assert target.registry == "europe-docker.pkg.dev/p/r"
     assert (target.vertex.project, target.vertex.failure_policy) == ("my-project", "fast")
     assert target.parameters == {"store": "gs://bucket/store"}
+
+
+@pytest.mark.parametrize("name", ["kubeflow", "local", "vertex"])
+def test_the_format_of_the_log_reaches_every_task(name, tmp_path, monkeypatch):
+    for log_format, expected in (("text", None), ("json", "json")):
+        monkeypatch.setenv("STEAM_RECSYS_LOG_FORMAT", log_format)
+        for path in compile_pipelines(Target.load(name), tmp_path):
+            executors = next(yaml.safe_load_all(path.read_text()))["deploymentSpec"]["executors"].values()
+            set_on = [each["container"].get("env", []) for each in executors]
+            found = [{pair["name"]: pair["value"] for pair in pairs}.get(FORMAT_VARIABLE) for pairs in set_on]
+            assert found == [expected] * len(found)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from google.cloud import aiplatform
 from google.cloud.aiplatform import initializer
 from google.cloud.aiplatform.utils import gcs_utils
 
+from components.notify.alerts import JOB
 from components.shared.errors import UserError
 from pipelines import platform
 from pipelines.target import Target
@@ -83,7 +84,7 @@ def test_a_submission_carries_the_whole_pipeline_its_parameters_and_the_settings
     pipelines: VertexPipelines, api: Api
 ) -> None:
     submitted = pipelines.submit(PIPELINE, PARAMETERS)
-    assert submitted.url.startswith("https://console.cloud.google.com/vertex-ai/locations/europe-west1/pipelines/runs/")
+    assert submitted.url == Target.load("vertex").page.replace(JOB, "run-1")  # which is what alerts name
     (request,) = api.asked("POST", "/pipelineJobs")
     assert request.path == f"/v1/{LOCATION}/pipelineJobs"
     body = request.body
