@@ -1,9 +1,11 @@
 """The version of the code that made something."""
 
 import hashlib
+from functools import cache
 from pathlib import Path
 
 
+@cache
 def code_version() -> str:
     """Twelve hexadecimal digits that name the content of the `components` package, in a checkout and in an image."""
     root = Path(__file__).parents[1]

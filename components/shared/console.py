@@ -18,12 +18,12 @@ FORMAT_VARIABLE = "STAGE_LOG_FORMAT"
 _STAGE_LINE = re.compile(r"^\s*(\[[a-z_]+(?: [^\]]*)?\] .*)$")
 _PROGRESS = re.compile(r"^\[[^\]]*\] … ")
 _CLEAR = "\r\x1b[2K"
-_IN_EACH_LINE: dict[str, str] = {}
+_RUN: dict[str, str] = {}
 
 
 def say_in_each_line(run: str) -> None:
-    """Have each line in JSON name the run from now on, and the version of the code: a process works for one run."""
-    _IN_EACH_LINE.update(run=run, version=code_version())
+    """Have each line in JSON name the run from now on, whichever thread says it: a process works for one run."""
+    _RUN["run"] = run
 
 
 def log(name: str, message: str) -> None:
@@ -46,7 +46,7 @@ def _say(name: str, message: str, severity: str) -> None:
         show(sys.stdout, f"[{name}] {message}")
         return
     now = datetime.now(UTC).isoformat()
-    line = {"time": now, "severity": severity, "stage": name, **_IN_EACH_LINE, "message": message}
+    line = {"time": now, "severity": severity, **_RUN, "stage": name, "version": code_version(), "message": message}
     show(sys.stdout, json.dumps(line, ensure_ascii=False))
 
 

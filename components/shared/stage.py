@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import select
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from components.shared.console import log, log_error, say_in_each_line
@@ -91,7 +93,7 @@ def _time_out(record: StageRecord, title: str, store: str, run: str) -> threadin
     minutes = float(os.environ.get(TIMEOUT_VARIABLE, "inf"))
 
     def give_up() -> None:
-        record.seconds = round(minutes * 60, 3)
+        record.seconds, record.peak_memory_mb = round(minutes * 60, 3), _peak_memory_mb()
         record.error = f"It took longer than {minutes:g} minutes: give it more resources, or raise timeout_minutes."
         log_error(title, record.error)
         try:
@@ -123,6 +125,10 @@ def _write(record: StageRecord, store: str, run: str) -> None:
 
 
 def _peak_memory_mb() -> float:
+    """This program's own peak: on Linux, getrusage may count that of the program which started it as well."""
+    with suppress(OSError):
+        if own := re.search(r"^VmHWM:\s*(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE):
+            return round(int(own[1]) / 1024, 1)
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if sys.platform == "darwin":  # counts bytes
         kilobytes //= 1024

@@ -1,3 +1,5 @@
+from contextlib import suppress
+
 import pytest
 
 from components.notify.conclusion import conclude
@@ -28,6 +30,37 @@ def test_a_failed_stage_makes_a_failed_run_whatever_the_platform_reports():
 def test_a_stage_that_left_nothing_makes_a_failed_run_whatever_the_platform_reports():
     outcome = decide_outcome("SUCCEEDED", None, [StageRecord("extract", TIME)], ["extract", "validate", "train"])
     assert outcome == Outcome("FAILED", "validate: It left nothing in the journal: see the platform's log.")
+
+
+def test_a_run_that_failed_half_way_keeps_what_each_shard_took_and_why_one_failed(database, connection, store):
+    with stage("plan", store, "run-1"):
+        pass
+    for shard in ("00000", "00001", "00002"):
+        with suppress(SystemExit), stage("predict", store, "run-1", part=shard) as record:
+            record.facts["users"] = 7
+            if shard == "00001":
+                raise UserError("The tap is dry: open it.")
+    conclude(database, store, "run-1", "inference", ["plan", "predict", "reverse_etl"], "FAILED", "Task failed.")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT stage->>'stage', stage->>'part', stage->>'error', (stage->'facts'->>'users')::int, "
+            "(stage->>'seconds')::float >= 0, (stage->>'peak_memory_mb')::float > 1 "
+            "FROM recsys.pipeline_runs, jsonb_array_elements(stages) AS stage WHERE run_id = 'run-1'"
+        )
+        assert cursor.fetchall() == [
+            ("plan", "", None, None, True, True),
+            ("predict", "00000", None, 7, True, True),
+            ("predict", "00001", "The tap is dry: open it.", 7, True, True),
+            ("predict", "00002", None, 7, True, True),
+        ]
+
+
+def test_a_shard_that_succeeds_when_it_is_tried_again_fails_no_run(database, connection, store):
+    with pytest.raises(SystemExit), stage("predict", store, "run-1", part="00000"):
+        raise UserError("The tap is dry: open it.")
+    with stage("predict", store, "run-1", part="00000"):
+        pass
+    assert conclude(database, store, "run-1", "inference", ["predict"], "SUCCEEDED", None).state == "SUCCEEDED"
 
 
 def test_a_failed_run_is_recorded_with_its_stages(database, connection, store):

@@ -1,6 +1,7 @@
 """Whole runs on KFP's local runner, through the command line, where something is wrong from the start."""
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from components.shared.code import code_version
 from components.shared.errors import UserError
 from components.shared.model_store import champion
 from demo.raw_files import write_synthetic
@@ -59,6 +61,28 @@ def test_ingestion_succeeds_on_the_next_try_and_both_runs_are_recorded(tmp_path,
     assert "[ingest] 1 reviews are new" in done.stdout
     assert "executor_input" not in done.stdout
     assert [state for _, state, _ in runs(connection)] == ["FAILED", "SUCCEEDED"]
+
+
+def test_a_run_that_logs_in_json_shows_text_and_keeps_objects_that_name_run_stage_and_version(
+    tmp_path, database, connection, monkeypatch
+):
+    monkeypatch.setenv("STEAM_RECSYS_LOG_FORMAT", "json")
+    raw = write_raw(tmp_path / "raw", [review("", "ann")])
+    done = submit(tmp_path, "ingestion", raw=raw)
+    assert_one_sentence(done, "1 of 1 rows that cannot be read")
+    assert "[ingest] failed: " in done.stdout
+    (log,) = (tmp_path / "local" / "logs").glob("*.log")
+    lines = [line.strip() for line in log.read_text().splitlines() if line.lstrip().startswith('{"time"')]
+    said = [json.loads(line) for line in lines]
+    assert {each["stage"] for each in said} == {"ingest", "notify"}
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT run_id FROM recsys.pipeline_runs")
+        assert cursor.fetchall() == [(run,) for run in {each["run"] for each in said}]
+    assert {each["version"] for each in said} == {code_version()}
+    ((_, _, error),) = runs(connection)
+    assert [f"ingest: {each['message']}" for each in said if each["severity"] == "ERROR"] == [
+        error.replace("ingest: ", "ingest: failed: ", 1)
+    ]
 
 
 def test_inference_without_a_champion_trains_one_and_says_where_there_is_nothing_to_learn_from(

@@ -1,5 +1,6 @@
 import io
 import json
+import threading
 
 from components.shared.code import code_version
 from components.shared.console import FORMAT_VARIABLE, log, log_error, progress, say_in_each_line, show, stage_line
@@ -38,10 +39,14 @@ def test_a_stages_line_is_told_from_what_others_print():
 
 def test_in_json_each_line_names_run_stage_and_version_and_reads_as_the_text_does(capsys, monkeypatch):
     monkeypatch.setenv(FORMAT_VARIABLE, "json")
+    log("reverse_etl", "before any run")
+    assert json.loads(capsys.readouterr().out)["version"] == code_version()
     say_in_each_line("run-1")
     log("train", 'a "quoted" é\nline')
     progress("predict 00001", "half")
-    log_error("train", "No memory.")
+    other = threading.Thread(target=log_error, args=("train", "No memory."))
+    other.start()
+    other.join()
     lines = capsys.readouterr().out.splitlines()
     said = [json.loads(line) for line in lines]
     assert {(each["run"], each["version"]) for each in said} == {("run-1", code_version())}
