@@ -12,19 +12,22 @@ def main() -> None:
     """Read the command line, and show the champion or go back to an earlier one."""
     parser = argparse.ArgumentParser(prog="python -m components.evaluate", description="The champion.")
     commands = parser.add_subparsers(dest="command", required=True)
-    shown = commands.add_parser("champion", help="show the champion and the one before it")
+    showing = commands.add_parser("champion", help="show the champion and the one before it")
     back = commands.add_parser("rollback", help="make an earlier model the champion again")
-    for command in (shown, back):
+    for command in (showing, back):
         command.add_argument("--store", required=True, help="the store with the models, a folder or gs://…")
     back.add_argument("--version", help="the model (the champion before the present one)")
+    back.add_argument("--expected", help="only where this is the champion now")
     back.add_argument("--registry", default="", help="where champions are registered too, vertex://PROJECT/LOCATION")
     arguments = parser.parse_args()
     try:
         if arguments.command == "rollback":
-            print(f"{roll_back(arguments.store, arguments.version, arguments.registry)} is the champion.")
+            now = roll_back(arguments.store, arguments.version, arguments.registry, arguments.expected)
+            print(f"{now} is the champion.")
         else:
-            now = champion(arguments.store)
-            print(f"{now.version} is the champion since {now.promoted_at}, before it {now.previous or 'none'} was.")
+            shown = champion(arguments.store)
+            before = shown.previous or "none"
+            print(f"{shown.version} is the champion since {shown.promoted_at}, before it {before} was.")
     except UserError as error:
         sys.exit(f"components.evaluate: {error}")
 

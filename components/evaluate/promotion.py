@@ -10,6 +10,7 @@ from components.evaluate.results import Evaluation
 from components.shared.console import log
 from components.shared.errors import UserError
 from components.shared.model_store import EVALUATION, champion, model_version, stored_model
+from components.shared.storage import open_folder
 
 
 def promote(store: str, model: str | Path, evaluation: str | Path, registry: str = "") -> str:
@@ -42,25 +43,41 @@ def promote(store: str, model: str | Path, evaluation: str | Path, registry: str
     return evaluated.version
 
 
-def roll_back(store: str, version: str | None = None, registry: str = "") -> str:
+def roll_back(store: str, version: str | None = None, registry: str = "", expected: str | None = None) -> str:
     """Make an earlier model the champion again; what is published changes with the next inference run.
+
+    Each time goes one further back, to the champion that the present one has beaten: never to a model that was rolled
+    back from.
 
     Args:
         store: the model store.
         version: the model; None takes the champion before the present one.
         registry: as for `promote`.
+        expected: the champion that is to go; whichever it is where this is None.
 
     Returns:
         The version that is the champion now.
 
     Raises:
-        UserError: there is no champion before, the store lacks the model, or another run moves the pointer meanwhile.
+        UserError: the champion is not the expected one, there is none before it, the store lacks the model, or another
+            run moves the pointer meanwhile.
     """
-    now = champion(store)
-    wanted = version or now.previous
+    now = champion(store).version
+    if expected not in (None, now):
+        raise UserError(f"The champion of the model store {store} is {now}, not {expected}: it stays.")
+    wanted = version or _beaten_by(store, now)
     if wanted is None:
-        raise UserError(f"There is no champion before {now.version} in {store}: name a model with --version.")
+        raise UserError(f"There is no champion before {now} in {store}: name a model with --version.")
+    models = open_registry(store, registry)
     with stored_model(store, wanted) as folder:
-        metrics = Evaluation.read(folder / EVALUATION).means(CHALLENGER)
-    open_registry(store, registry).make_champion(wanted, now.version, metrics)
+        evaluation = folder / EVALUATION
+        metrics = Evaluation.read(evaluation).means(CHALLENGER)
+        models.add(folder, evaluation, metrics)  # which a registry that came later may lack
+    models.make_champion(wanted, now, metrics)
     return wanted
+
+
+def _beaten_by(store: str, version: str) -> str | None:
+    """The champion that a model was compared with; None where there was none."""
+    with open_folder(store).fetched(f"models/{version}/{EVALUATION}") as evaluation:
+        return Evaluation.read(evaluation).champion

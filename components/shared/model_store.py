@@ -136,7 +136,7 @@ def move_champion(
         if found != expected:
             raise UserError(
                 f"The champion of the model store {store} is {found or 'not there'}, no longer {expected or 'none'}, "
-                f"since another run promoted at the same time: run the training pipeline again."
+                f"since another run promoted at the same time: look at it, then run again."
             )
         pointer = Champion(version, datetime.now(UTC).isoformat(timespec="seconds"), expected, dict(metrics or {}))
         if folder.swap(POINTER, f"{json.dumps(asdict(pointer), indent=2)}\n".encode(), content):

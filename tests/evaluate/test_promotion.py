@@ -1,5 +1,7 @@
+import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -105,13 +107,44 @@ def command(*arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def test_a_rollback_goes_to_the_champion_before_with_its_metrics_and_back_again(tmp_path: Path, store: str) -> None:
+def test_a_rollback_goes_one_champion_back_each_time_until_there_is_none(tmp_path: Path, any_store: str) -> None:
+    promote_all(any_store, tmp_path, "one", "two", "three")
+    assert roll_back(any_store) == "two"
+    assert (champion(any_store).version, champion(any_store).previous) == ("two", "three")
+    assert champion(any_store).metrics["ndcg_at_10"] == 0.3
+    assert roll_back(any_store) == "one"
+    with pytest.raises(UserError, match=r"There is no champion before one in .*: name a model with --version"):
+        roll_back(any_store)
+    assert roll_back(any_store, "three") == "three"
+
+
+def test_after_a_rollback_and_a_promotion_the_way_back_is_to_the_model_rolled_back_to(
+    tmp_path: Path, store: str
+) -> None:
+    promote_all(store, tmp_path, "one", "two")
+    roll_back(store)
+    write_model(tmp_path / "three", cutoff=day(10), version="three")
+    evaluation(version="three", compared_with="one").write(tmp_path / "three.json")
+    promote(store, tmp_path / "three", tmp_path / "three.json")
+    assert roll_back(store) == "one"
+
+
+def test_a_rollback_of_a_champion_that_has_gone_already_changes_nothing(tmp_path: Path, store: str) -> None:
     promote_all(store, tmp_path, "one", "two", "three")
-    assert roll_back(store) == "two"
-    assert (champion(store).version, champion(store).previous) == ("two", "three")
-    assert champion(store).metrics["ndcg_at_10"] == 0.3
-    assert roll_back(store) == "three"
-    assert roll_back(store, "one") == "one"
+    assert command("rollback", "--store", store, "--expected", "three") == (0, "two is the champion.\n")
+    sentence = f"components.evaluate: The champion of the model store {store} is two, not three: it stays.\n"
+    assert command("rollback", "--store", store, "--expected", "three") == (1, sentence)
+    assert champion(store).version == "two"
+
+
+def test_several_rollbacks_at_once_go_back_by_one(tmp_path: Path, store: str) -> None:
+    promote_all(store, tmp_path, "one", "two", "three", "four")
+    with ThreadPoolExecutor(4) as pool:
+        tries = [pool.submit(roll_back, store, expected="four") for _ in range(4)]
+    refused = [each.exception() for each in tries if each.exception()]
+    assert all(re.search(r"is three, not four: it stays\.", str(error)) for error in refused)
+    assert len(refused) < 4
+    assert champion(store).version == "three"
 
 
 def test_what_there_is_no_way_back_to_is_said_in_one_sentence(tmp_path: Path, store: str) -> None:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from components.evaluate.promotion import roll_back
 from components.evaluate.registry import open_registry
 from components.shared.errors import UserError
 from components.shared.model_store import champion
+from tests.evaluate.test_promotion import promote_all
 from tests.pipelines.api_server import Answer, Api, Request, serving
 
 MODEL = "projects/p/locations/l/models/steam-recsys"
@@ -120,6 +122,17 @@ def test_a_registration_that_was_cut_short_is_completed_by_the_next(
     models.add(folder, folder / "evaluation.json", METRICS)
     assert registry.evaluations["1"]["metrics"] == METRICS
     assert len(registry.versions) == 1
+
+
+def test_a_registry_learns_of_a_champion_from_before_it(
+    tmp_path: Path, api: Api, registry: Registry, bucket_store: str
+) -> None:
+    promote_all(bucket_store, tmp_path, "one", "two")
+    assert roll_back(bucket_store, registry="vertex://p/l") == "one"
+    assert champion(bucket_store).version == "one"
+    assert [(each["versionDescription"], each["versionAliases"]) for each in registry.versions] == [
+        ("one", ["champion"])
+    ]
 
 
 def test_a_refusal_gets_one_sentence(api: Api, bucket_store: str, tmp_path: Path) -> None:

@@ -232,7 +232,7 @@ def test_of_two_promoters_that_read_the_same_champion_the_second_to_write_is_ref
     winner = champion(two_models).version
     assert refused == sorted(
         [None, f"The champion of the model store {two_models} is {winner}, no longer none, since another run promoted "
-               f"at the same time: run the training pipeline again."], key=str
+               f"at the same time: look at it, then run again."], key=str
     )  # fmt: skip
 
 
