@@ -3,6 +3,7 @@
 import os
 import secrets
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,9 +13,11 @@ from google.cloud import storage
 from hypothesis import settings
 
 import components.train  # noqa: F401 - before any test imports TensorFlow
+from components.notify import alerts
 from components.shared.database import create_schema
 from demo.bucket import bucket_server
 from demo.postgres import EmbeddedPostgres
+from tests.webhook import Webhook
 
 settings.register_profile("whatever the machine", deadline=None)  # no test passes or fails by the clock
 settings.load_profile("whatever the machine")
@@ -57,6 +60,19 @@ def shop(connection: psycopg2.extensions.connection) -> psycopg2.extensions.conn
 def store(tmp_path: Path) -> str:
     """A new, empty store for models, predictions and journals."""
     return str(tmp_path / "store")
+
+
+@pytest.fixture
+def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
+    """A webhook, which `env:ALERTS_URL` names, and which is asked again at once."""
+    monkeypatch.setattr(alerts, "BACKOFF_SECONDS", 0)
+    with Webhook() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        monkeypatch.setenv("ALERTS_URL", f"http://127.0.0.1:{server.server_port}/services/SECRET")
+        yield server
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture(scope="session")

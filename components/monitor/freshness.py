@@ -10,6 +10,9 @@ from components.shared.database import connect, require_schema
 MAX_AGE_HOURS = 26.0
 """A day, and two hours for the run itself."""
 
+PATIENCE = "30s"
+"""How long the database is waited for once it has taken the connection."""
+
 _NEWEST = """
 SELECT clock_timestamp() - max(finished_at) FROM recsys.pipeline_runs
 WHERE pipeline = 'inference' AND state = 'SUCCEEDED'
@@ -35,13 +38,13 @@ def check_freshness(database: str, max_age_hours: float = MAX_AGE_HOURS) -> Fres
         max_age_hours: hours since its end up to which recommendations are fresh.
 
     Raises:
-        UserError: the database cannot be reached, or nothing was ever run on it.
+        UserError: the database cannot be reached or does not answer, or nothing was ever run on it.
     """
-    with connect(database, application="steam-recsys freshness") as connection:
+    with connect(database, application="steam-recsys freshness") as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('statement_timeout', %s, true)", [PATIENCE])
         require_schema(connection, "recsys")
-        with connection.cursor() as cursor:
-            cursor.execute(_NEWEST)
-            row = cursor.fetchone()
+        cursor.execute(_NEWEST)
+        row = cursor.fetchone()
     return decide_freshness(row[0] if row else None, max_age_hours)
 
 

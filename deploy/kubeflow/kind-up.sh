@@ -40,8 +40,9 @@ DATABASE_URL=postgresql://steam:$password@steam-recsys-postgres:5432/shop
 EOF
 fi
 
-say "starting PostgreSQL and the store"
-kubectl apply --kustomize deploy/kubeflow/base >/dev/null
+say "starting PostgreSQL, the store and the daily look at what is fresh"
+data_image=$(.venv/bin/python -m containers tags | sed -n 's/^data //p')
+kubectl kustomize deploy/kubeflow/base | sed "s|image: steam-recsys-data$|image: $data_image|" | kubectl apply --filename=- >/dev/null
 
 .venv/bin/python -m containers tags | while read -r role image; do
   say "loading the image of the $role stages, $image"

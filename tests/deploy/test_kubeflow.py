@@ -9,8 +9,11 @@ from pathlib import Path
 import kubernetes_validate
 import pytest
 import yaml
+from psycopg2.extensions import connection as Connection
 
 import compile as command
+from components.monitor.freshness import MAX_AGE_HOURS
+from components.shared.database import create_schema
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy" / "kubeflow"
@@ -27,11 +30,15 @@ UNITS = {"Mi": 2**20, "Gi": 2**30}
 
 
 def pods() -> list[dict]:
-    return [
-        document["spec"] if document["kind"] == "Pod" else document["spec"]["template"]["spec"]
-        for document in MANIFESTS
-        if document["kind"] in ("Pod", "StatefulSet", "Deployment", "Job")
-    ]
+    """The specification of every pod, that of a CronJob's jobs too."""
+    specs = [document["spec"].get("jobTemplate", document)["spec"] for document in MANIFESTS]
+    pods = [spec["template"]["spec"] if "template" in spec else spec for spec in specs]
+    return [pod for pod in pods if "containers" in pod]
+
+
+def freshness() -> dict:
+    (job,) = (document for document in MANIFESTS if document["kind"] == "CronJob")
+    return job["spec"]
 
 
 @pytest.mark.parametrize(
@@ -51,9 +58,10 @@ def test_the_kustomization_builds_with_namespace_labels_and_pinned_images() -> N
         assert document["metadata"]["namespace"] == "kubeflow"
         assert document["metadata"]["labels"]["app.kubernetes.io/part-of"] == "steam-recsys"
         kubernetes_validate.validate(document, KUBERNETES_VERSION, strict=True)
+    assert len(re.findall(r"image: steam-recsys-data$", built.stdout, re.MULTILINE)) == 1  # which kind-up.sh replaces
     images = re.findall(r"image: (\S+)", built.stdout)
     assert images
-    assert all(re.fullmatch(r"postgres:\d+\.\d+-bookworm", image) for image in images)
+    assert all(re.fullmatch(r"postgres:\d+\.\d+-bookworm|steam-recsys-data", image) for image in images)
 
 
 def test_every_container_runs_without_root_and_within_limits() -> None:
@@ -81,6 +89,34 @@ def test_names_of_secret_and_claim_are_those_of_the_settings() -> None:
     script = (DEPLOY / "kind-up.sh").read_text()
     assert f"create secret generic {settings.secret} " in script
     assert "DATABASE_URL=" in script
+    (container,) = freshness()["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    assert {variable["valueFrom"]["secretKeyRef"]["name"] for variable in container["env"]} == {settings.secret}
+
+
+def test_the_daily_look_runs_as_it_stands_and_its_exit_code_is_the_answer(connection: Connection) -> None:
+    create_schema(connection, "recsys")
+    (container,) = freshness()["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    look = [sys.executable, *container["command"][1:]]
+    stale = subprocess.run(look, cwd=ROOT, capture_output=True, text=True)
+    assert (stale.returncode, stale.stderr) == (
+        1,
+        "No inference run has succeeded yet: run the inference pipeline.\n",
+    )
+    connection.cursor().execute(
+        "INSERT INTO recsys.pipeline_runs (run_id, pipeline, state, finished_at) "
+        "VALUES ('r', 'inference', 'SUCCEEDED', now())"
+    )
+    assert subprocess.run(look, cwd=ROOT, capture_output=True).returncode == 0
+
+
+def test_the_daily_look_comes_when_a_run_that_was_missed_can_be_told_and_one_that_was_not_has_ended() -> None:
+    look, inference = (
+        int(cron.split()[1]) + int(cron.split()[0]) / 60
+        for cron in (freshness()["schedule"], command.Target.load("kubeflow").schedules["inference"])
+    )
+    longest_run = 2.0
+    assert inference + longest_run <= look
+    assert inference + longest_run <= look + 24 - MAX_AGE_HOURS
 
 
 def test_no_secret_stands_in_any_file() -> None:

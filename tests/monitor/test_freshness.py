@@ -6,8 +6,11 @@ from datetime import timedelta
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from components.monitor.freshness import decide_freshness
+from components.monitor import freshness as module
+from components.monitor.freshness import check_freshness, decide_freshness
 from components.shared.database import create_schema
+from components.shared.errors import UserError
+from tests.webhook import Webhook
 
 
 def freshness(*arguments: str) -> tuple[int, str]:
@@ -58,3 +61,37 @@ def test_a_database_that_does_not_say_is_neither_fresh_nor_stale(
     assert "cannot be reached" in sentence
     assert "[notify] the alert did not arrive" in sentence
     assert "Traceback" not in sentence
+
+
+def test_a_database_that_does_not_answer_is_not_waited_for(
+    published: Connection, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE", "50ms")
+    published.autocommit = False
+    published.cursor().execute("LOCK TABLE recsys.pipeline_runs")
+    with pytest.raises(UserError, match=r"The database in DATABASE_URL gave up \(canceling statement due to statement"):
+        check_freshness(database)
+    published.rollback()
+
+
+def test_a_check_that_fails_itself_is_not_taken_for_what_is_stale(published: Connection) -> None:
+    published.cursor().execute("ALTER TABLE recsys.pipeline_runs DROP COLUMN finished_at")
+    code, said = freshness()
+    assert code == 2
+    assert said.endswith("The check itself failed (UndefinedColumn): see what it says above.\n")
+
+
+@pytest.mark.parametrize("hours", ["nan", "inf", "0", "-1", "a day"])
+def test_a_limit_that_is_no_number_of_hours_says_nothing_of_freshness(hours: str) -> None:
+    code, said = freshness("--max-age-hours", hours)
+    assert code == 2
+    assert said.endswith(f"argument --max-age-hours: {hours} is no number of hours above 0\n")
+
+
+def test_what_is_not_fresh_is_posted_and_what_is_fresh_is_not(published: Connection, webhook: Webhook) -> None:
+    assert freshness("--alerts", "env:ALERTS_URL")[0] == 1
+    ended(published, "a", "inference", "SUCCEEDED", 1)
+    assert freshness("--alerts", "env:ALERTS_URL")[0] == 0
+    ((title, reason),) = [[block["text"]["text"] for block in body["blocks"]] for body in webhook.bodies]
+    assert title == "*Recommendations may be stale*"
+    assert reason == "• No inference run has succeeded yet: run the inference pipeline."

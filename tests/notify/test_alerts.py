@@ -1,9 +1,5 @@
 """Alerts, posted over HTTP to a server that answers as it is told."""
 
-import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -15,46 +11,10 @@ from components.notify.conclusion import conclude
 from components.notify.outcome import Outcome
 from components.shared.errors import UserError
 from components.shared.stage import StageRecord, stage
+from tests.webhook import Webhook
 
 TIME = "2020-01-01T00:00:00+00:00"
 GOOD = Outcome("SUCCEEDED", None)
-
-
-class Webhook(ThreadingHTTPServer):
-    """A webhook that gives its answers in turn, the last one from then on."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.answers = [200]
-        self.headers: dict[str, str] = {}
-        self.bodies: list[dict[str, Any]] = []
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Webhook
-
-    def do_POST(self) -> None:
-        self.server.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        answers = self.server.answers
-        self.send_response(answers.pop(0) if len(answers) > 1 else answers[0])
-        for name, value in self.server.headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
-    monkeypatch.setattr(module, "BACKOFF_SECONDS", 0)
-    with Webhook() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        monkeypatch.setenv("ALERTS_URL", f"http://127.0.0.1:{server.server_port}/services/SECRET")
-        yield server
-        server.shutdown()
-        thread.join()
 
 
 def test_a_run_that_goes_well_says_nothing() -> None:
