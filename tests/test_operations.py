@@ -1,20 +1,161 @@
-"""What docs/operations.md tells to ask a database, asked."""
+"""What docs/operations.md says and tells to do: every command is run, every alert and every reason is explained."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+import psycopg2
+import pytest
+from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
+from components.evaluate.intervals import Interval
+from components.monitor.decision import FIRST, Measured, decide
+from components.monitor.drift import Drift
+from components.monitor.quality import Quality
+from components.monitor.thresholds import DEFAULT
+from components.notify.alerts import alert_of
+from components.notify.outcome import Outcome
 from components.shared.database import create_schema
+from components.shared.model_store import champion
+from components.shared.stage import StageRecord
+from demo.postgres import EmbeddedPostgres
+from demo.raw_files import write_synthetic
+from demo.synthetic import Size
+from tests.evaluate.test_promotion import promote_all
+from tests.pipelines.test_local import submit
+from tests.reverse_etl.predicted import marked, publish_version
 
-PAGE = Path(__file__).parents[1] / "docs" / "operations.md"
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "operations.md").read_text()
+BLOCKS = re.findall(r"```\n(.*?)```", PAGE, re.DOTALL)
+QUERIES = [block for block in BLOCKS if block.startswith("SELECT")]
+REPLAYS = [block for block in BLOCKS if "compile.py" in block]
+COMMANDS = [block for block in BLOCKS if block not in (*QUERIES, *REPLAYS)]
+
+
+def run(block: str, folder: Path, **environment: str) -> str:
+    """Run commands of the page as they stand, with this Python and this checkout; what they print."""
+    commands = block.replace(".venv/bin/python", "python").replace(" compile.py", f" '{ROOT / 'compile.py'}'")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", commands],
+        cwd=folder,
+        env={**os.environ, "PATH": path, **environment},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, f"{block}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done.stdout
 
 
 def test_every_query_of_the_page_can_be_asked(connection: Connection) -> None:
     create_schema(connection, "recsys")
-    queries = re.findall(r"```\n(SELECT .*?)```", PAGE.read_text(), re.DOTALL)
-    assert len(queries) == 2
+    assert len(QUERIES) == 2
     with connection.cursor() as cursor:
-        for query in queries:
+        for query in QUERIES:
             cursor.execute(query)
             assert cursor.fetchall() == []
+
+
+def test_every_command_of_the_page_works_in_its_order(
+    shop: Connection, database: str, store: str, tmp_path: Path
+) -> None:
+    for number in (1, 2):
+        publish_version(database, marked(tmp_path / str(number), shop, number, users=2), f"v{number}")
+    promote_all(store, tmp_path / "models", "one", "two")
+    shop.cursor().execute(
+        "INSERT INTO recsys.pipeline_runs (run_id, pipeline, state, finished_at) "
+        "VALUES ('r', 'inference', 'SUCCEEDED', now())"
+    )
+    printed = [run(block.replace("MODEL", champion(store).version), tmp_path, STORE=store) for block in COMMANDS]
+    freshness, publications, champions = printed
+    assert freshness.startswith("The last inference run succeeded 0.0 hours ago.")
+    assert publications.endswith("v1 is current.\n")
+    assert champions.endswith("one is the champion.\n")
+
+
+@pytest.mark.slow
+def test_a_day_that_is_replayed_makes_the_same_version_whatever_has_happened_since(
+    database: str, postgres: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    write_synthetic(tmp_path / "raw", Size(reviews=4_000, users=1_700, games=60), seed=1)
+    for pipeline, parameters in (("ingestion", {"raw": str(tmp_path / "raw")}), ("training", {})):
+        assert submit(tmp_path, pipeline, **parameters).returncode == 0
+    backup = _copied(postgres, os.environ["DATABASE_URL"])
+    assert submit(tmp_path, "inference").returncode == 0
+    published = _published(os.environ["DATABASE_URL"])
+    with psycopg2.connect(os.environ["DATABASE_URL"]) as later, later.cursor() as cursor:
+        cursor.execute("UPDATE steam.reviews SET recommended = NOT recommended, updated_at = now()")
+    later.close()
+    (block,) = REPLAYS
+    listed = run(block, tmp_path, STORE=str(tmp_path / "local" / "store"), BACKUP_URL=backup)
+    assert _published(backup) == published
+    assert published[0][0] in listed
+    assert _published(os.environ["DATABASE_URL"]) == published
+
+
+def _copied(postgres: EmbeddedPostgres, url: str) -> str:
+    """The URL of a copy of a database that nobody is connected to."""
+    name = url.partition("?")[0].rpartition("/")[2]
+    admin = psycopg2.connect(postgres.url())
+    admin.autocommit = True
+    with admin.cursor() as cursor:
+        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+        cursor.execute(statement.format(sql.Identifier(f"{name}_backup"), sql.Identifier(name)))
+    admin.close()
+    return postgres.url(f"{name}_backup")
+
+
+def _published(url: str) -> list[tuple]:
+    """Every recommendation that a database shows, with the version."""
+    connection = psycopg2.connect(url)
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT version, user_id, game_ids, scores, because FROM recsys.recommendations ORDER BY user_id"
+        )
+        found = cursor.fetchall()
+    connection.close()
+    assert found
+    return found
+
+
+def test_every_alert_is_explained() -> None:
+    good, failed, monitored = Outcome("SUCCEEDED", None), Outcome("FAILED", "x"), {"retrain": True, "reasons": ["x"]}
+    trained, promoted = StageRecord("monitor", "", facts=monitored), StageRecord("promote", "")
+    alerts = [
+        alert_of("inference", "R", failed, [], None, ""),
+        alert_of("inference", "R", Outcome("CANCELLED", "x"), [], None, ""),
+        alert_of("inference", "R", good, [], "FAILED", ""),
+        alert_of("inference", "R", good, [trained], None, ""),
+        alert_of("inference", "R", good, [trained, promoted], None, ""),
+    ]
+    for alert in alerts:
+        assert alert is not None
+        assert f"| `{alert.title.replace('inference run R:', '…')}`" in PAGE
+    sources = [(ROOT / "components" / name).read_text() for name in ("notify/conclusion.py", "monitor/__main__.py")]
+    for title, source in zip(("and that could not be recorded", "Recommendations may be stale"), sources, strict=True):
+        assert title in PAGE
+        assert title in source
+
+
+def test_every_reason_to_train_again_is_explained() -> None:
+    nothing = Quality(0, *[Interval(0.0, 0.0, 0.0)] * 4, above_floor=None)
+    rules = decide(Measured(nothing, Drift(0, 0, 0, 0, 0, 0, 0), 0, 0.0), DEFAULT).rules
+    assert len(rules) == 7
+    for about in (*FIRST.reasons, *(rule.about for rule in rules)):
+        words = about.partition(",")[0].rstrip(".")
+        index = words.partition(" of the ")
+        if words.startswith("The population stability index"):
+            assert f"| {index[0]}" in PAGE
+            assert f"of the {index[2]}" in PAGE
+        else:
+            assert f"| {words} |" in PAGE
+
+
+def test_every_limit_that_is_named_is_a_parameter_of_inference() -> None:
+    inputs = (ROOT / "docs" / "targets.md").read_text()
+    for name in re.findall(r"`([a-z]+_(?:ceiling|users|reviews|days))\b", PAGE):
+        assert f"| `{name}` |" in inputs
