@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,20 @@ def test_a_missing_folder_fails_the_run_and_is_recorded(tmp_path, database, conn
     ((pipeline, state, error),) = runs(connection)
     assert (pipeline, state) == ("ingestion", "FAILED")
     assert "nowhere does not exist" in error
+
+
+def test_a_run_that_fails_posts_why_and_one_that_succeeds_again_posts_that(tmp_path, database, webhook):
+    for rows in ([review("", "ann")], [review("Portal", "ann")], [review("Portal", "ann")]):
+        submit(tmp_path, "ingestion", raw=write_raw(tmp_path / "raw", rows), alerts="env:ALERTS_URL")
+    texts = [[block["text"]["text"] for block in body["blocks"]] for body in webhook.bodies]
+    assert [len(each) for each in texts] == [2, 1]
+    (failed, why), (again,) = texts
+    assert re.fullmatch(r"\*ingestion run \S+: FAILED\*", failed)
+    assert why.startswith("• ingest: ")
+    assert re.fullmatch(r"\*ingestion run \S+: it succeeded again\*", again)
+    logs = "".join(log.read_text() for log in (tmp_path / "local" / "logs").glob("*.log"))
+    assert "[notify] alert: ingestion run" in logs
+    assert "SECRET" not in logs
 
 
 def test_ingestion_succeeds_on_the_next_try_and_both_runs_are_recorded(tmp_path, database, connection):

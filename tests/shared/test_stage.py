@@ -22,6 +22,15 @@ def test_a_stage_leaves_its_time_memory_and_facts_in_the_journal(store):
     assert left.peak_memory_mb > 1
 
 
+def test_a_stages_peak_memory_is_its_own_and_not_that_of_the_program_that_started_it(tmp_path):
+    stage_in = "from components.shared.stage import stage\nwith stage('extract', {store!r}, 'run-1'): pass\n"
+    stage_in = stage_in.format(store=str(tmp_path))
+    large = f"import subprocess, sys\nheld = b'x' * 400_000_000\nsubprocess.run([sys.executable, '-c', {stage_in!r}])\n"
+    subprocess.run([sys.executable, "-c", large], check=True)
+    (left,) = read_journal(str(tmp_path), "run-1")
+    assert 1 < left.peak_memory_mb < 300
+
+
 def test_a_user_error_ends_the_process_with_one_sentence_and_is_kept(store, capsys):
     with pytest.raises(SystemExit) as ended, stage("extract", store, "run-1"):
         raise UserError("The tap is dry: open it.")
@@ -74,9 +83,9 @@ def test_a_stage_that_hangs_is_ended_with_one_sentence_which_is_kept(tmp_path):
     assert done.returncode == 1
     assert "[extract] failed: It took longer than 0.005 minutes: give it more resources" in done.stdout
     (left,) = read_journal(str(tmp_path), "run-1")
-    assert "longer than 0.005 minutes" in left.error
     assert left.seconds == 0.3
     assert left.peak_memory_mb > 1
+    assert "longer than 0.005 minutes" in left.error
 
 
 def test_a_stage_of_a_run_that_was_killed_ends_however_long_it_says_nothing(store):
