@@ -95,7 +95,7 @@ def test_publishing_a_version_again_changes_nothing(
 def test_a_publication_renews_the_function_that_the_shop_calls(shop: Connection, database: str, tmp_path: Path) -> None:
     publish_version(database, marked(tmp_path / "1", shop, 1.0, users=1))
     with shop.cursor() as cursor:
-        cursor.execute("DROP FUNCTION recsys.recommended_games(bigint, text, text, numeric, integer)")
+        cursor.execute("DROP FUNCTION recsys.recommended_games")
         publish_version(database, marked(tmp_path / "2", shop, 2.0, users=2), "v2")
         cursor.execute("SELECT max(score) FROM recsys.recommended_games(2)")
         assert cursor.fetchone() == (2.0,)

@@ -6,9 +6,10 @@ from psycopg2.extensions import connection as Connection
 from components.shared.database import connect, create_schema, replace_functions
 from components.shared.errors import UserError
 
-ARGUMENTS = "bigint, text, text, numeric, integer"
+ARGUMENTS = "bigint, text, text, numeric, integer, integer, integer, numeric, text"
 NAMED = """p_user_id bigint, p_rank_by text DEFAULT 'relevance', p_genre text DEFAULT NULL,
-    p_max_ram_gb numeric DEFAULT NULL, p_limit integer DEFAULT 10"""
+    p_max_ram_gb numeric DEFAULT NULL, p_limit integer DEFAULT 10, p_released_from integer DEFAULT NULL,
+    p_released_to integer DEFAULT NULL, p_max_storage_gb numeric DEFAULT NULL, p_os text DEFAULT NULL"""
 RESULT = "rank integer, game_id integer, game text, score real, reason text"
 OTHER_RESULT = "game_id integer, game text"
 

@@ -96,12 +96,31 @@ COMMENT ON COLUMN recsys.popular_games.score IS 'Recent popularity; not comparab
 COMMENT ON COLUMN recsys.popular_games.version IS 'The publication, the same in every row.';
 
 -- From here on: what each publication brings to this text again.
+
+-- A single expression, so that PostgreSQL writes it into the query that calls it.
+CREATE OR REPLACE FUNCTION recsys.systems_of(p_os text) RETURNS text[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $function$
+SELECT array_remove(ARRAY[
+    CASE WHEN p_os ~* '\mwin|\mvista|\mxp\M' THEN 'windows' END,
+    CASE WHEN p_os ~* '\mmac|\mos ?x' THEN 'mac' END,
+    CASE WHEN p_os ~* 'linux|ubuntu|steam ?os|debian|fedora' THEN 'linux' END
+], NULL)
+$function$;
+
+COMMENT ON FUNCTION recsys.systems_of(text) IS
+    'Which of windows, mac and linux a game''s requirement, such as "Windows® 7 64-bit", speaks of; empty where of none.';
+
 CREATE OR REPLACE FUNCTION recsys.recommended_games(
     p_user_id bigint,
     p_rank_by text DEFAULT 'relevance',
     p_genre text DEFAULT NULL,
     p_max_ram_gb numeric DEFAULT NULL,
-    p_limit integer DEFAULT 10
+    p_limit integer DEFAULT 10,
+    p_released_from integer DEFAULT NULL,
+    p_released_to integer DEFAULT NULL,
+    p_max_storage_gb numeric DEFAULT NULL,
+    p_os text DEFAULT NULL
 )
 RETURNS TABLE (rank integer, game_id integer, game text, score real, reason text)
 LANGUAGE plpgsql STABLE
@@ -114,6 +133,8 @@ DECLARE
     v_tags integer[];
     v_rank_type text := CASE p_rank_by WHEN 'sales' THEN 'Sales' WHEN 'revenue' THEN 'Revenue' WHEN 'reviews' THEN 'Review' END;
     v_genre_is_ranked boolean := false;
+    v_os text := lower(nullif(p_os, ''));
+    v_machine boolean := num_nonnulls(p_max_ram_gb, p_max_storage_gb, v_os) > 0;
 BEGIN
     IF p_rank_by IS NULL OR p_rank_by NOT IN ('relevance', 'sales', 'revenue', 'reviews', 'newest') THEN
         RAISE EXCEPTION 'p_rank_by is %: it must be relevance, sales, revenue, reviews or newest.',
@@ -121,6 +142,10 @@ BEGIN
     END IF;
     IF p_limit IS NULL OR p_limit < 1 THEN
         RAISE EXCEPTION 'p_limit is %: it must be 1 or more.', coalesce(p_limit::text, 'null')
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF v_os NOT IN ('windows', 'mac', 'linux') THEN
+        RAISE EXCEPTION 'p_os is %: it must be windows, mac or linux.', quote_literal(p_os)
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
 
@@ -174,11 +199,16 @@ BEGIN
                           WHERE t.game_id = c.game_id AND t.genre_id = ANY (v_tags) OFFSET 0)
                OR EXISTS (SELECT FROM steam.rankings AS k
                           WHERE k.game_id = c.game_id AND lower(k.genre) = v_genre OFFSET 0))
-          -- Compared as real, the column's type: 0.7 GB asked for is the 0.7 GB of the table.
-          AND (p_max_ram_gb IS NULL
+          AND coalesce(extract(year FROM g.released_on) >= p_released_from, true)
+          AND coalesce(extract(year FROM g.released_on) <= p_released_to, true)
+          -- Compared as real, the columns' type: 0.7 GB asked for is the 0.7 GB of the table.
+          AND (NOT v_machine
                OR NOT EXISTS (SELECT FROM steam.game_requirements AS q
                               WHERE q.game_id = c.game_id AND q.level = 'minimum'
-                                AND q.ram_gb > p_max_ram_gb::real OFFSET 0))
+                                AND (q.ram_gb > p_max_ram_gb::real
+                                     OR q.storage_gb > p_max_storage_gb::real
+                                     OR (v_os <> ALL (recsys.systems_of(q.os)) AND recsys.systems_of(q.os) <> '{}'))
+                              OFFSET 0))
     ), shown AS (
         SELECT row_number() OVER (
                    ORDER BY best.rank NULLS LAST,
@@ -211,7 +241,8 @@ BEGIN
 END
 $function$;
 
-COMMENT ON FUNCTION recsys.recommended_games(bigint, text, text, numeric, integer) IS
+COMMENT ON FUNCTION
+    recsys.recommended_games(bigint, text, text, numeric, integer, integer, integer, numeric, text) IS
 $comment$The games to show a user, ready to show: SELECT * FROM recsys.recommended_games(42).
 
 p_user_id: any number, or null for a visitor. A user without recommendations gets the popular games.
@@ -219,9 +250,12 @@ p_rank_by: how the user's games are ordered: relevance, sales, revenue, reviews 
     game's place in steam.rankings: in p_genre's ranking where p_genre has one, else its best place in any genre.
     Games without a place, or without a day of release, come last; equals in order of relevance.
 p_genre: only games with this genre as a tag (steam.genres) or ranked in it (steam.rankings); case does not matter.
-p_max_ram_gb: no game whose minimum requirement is known to be more memory than this, in GB. A game whose requirement
-    is not known passes.
+p_max_ram_gb: no game whose minimum requirement is known to be more memory than this, in GB.
 p_limit: how many games at most, from 1.
+p_released_from, p_released_to: no game that is known to have come out before the one year, or after the other.
+p_max_storage_gb: no game whose minimum requirement is known to be more storage than this, in GB.
+p_os: windows, mac or linux; no game that is known to run on others only. Case does not matter.
+    What is not known of a game passes: memory, storage, systems and the day of release.
 
 rank: from 1. score: the model's, or recent popularity where the reason is popularity: for looking at, not for sorting.
 reason: "because you played <game>", "popular now" or "popular in <genre>". Names come as they are in steam.games and
@@ -230,4 +264,4 @@ reason: "because you played <game>", "popular now" or "popular in <genre>". Name
 Games that the user has reviewed are left out, and games that are no longer sold. Where the filters leave fewer than p_limit of the user's own games,
 popular ones make up the number: those of p_genre where there is a list for it, else those of the overall list that
 pass. Fewer than p_limit rows mean that nothing else passes; none at all before the first publication.
-Raises invalid_parameter_value (22023) for another p_rank_by and for a p_limit below 1.$comment$;
+Raises invalid_parameter_value (22023) for another p_rank_by or p_os and for a p_limit below 1.$comment$;

@@ -1,0 +1,134 @@
+-- What the explorer asks the database, a prepared statement each; every value of a request is one of $1, $2, ….
+
+-- query: recommendations
+-- The version stands in the views' own rows, and a view that is read cannot be repointed before the statement ends: an
+-- answer and the version that it is said to be of belong together.
+SELECT shown.version, r.rank, r.game_id, r.game, r.score, r.reason
+FROM (SELECT coalesce((SELECT version FROM recsys.popular_games LIMIT 1),
+                      (SELECT version FROM recsys.recommendations LIMIT 1)) AS version) AS shown
+LEFT JOIN LATERAL recsys.recommended_games(
+    p_user_id => $1, p_rank_by => $2, p_genre => $3, p_max_ram_gb => $4::float8::numeric, p_limit => $5,
+    p_released_from => $6, p_released_to => $7, p_max_storage_gb => $8::float8::numeric, p_os => $9) AS r ON true
+ORDER BY r.rank
+
+-- query: user
+SELECT user_id, username, (SELECT count(*) FROM steam.reviews AS v WHERE v.user_id = u.user_id) AS reviews
+FROM steam.users AS u WHERE user_id = $1
+
+-- query: find_users
+SELECT user_id, username, (SELECT count(*) FROM steam.reviews AS v WHERE v.user_id = named.user_id) AS reviews
+FROM (
+    SELECT user_id, username, min(place) AS place
+    FROM (
+        (SELECT user_id, username, 0 AS place FROM steam.users WHERE user_id = $1::bigint)
+        UNION ALL
+        (SELECT user_id, username, 1 FROM steam.users WHERE username = $2)
+        UNION ALL
+        (SELECT user_id, username, 2 FROM steam.users WHERE starts_with(username, $2) ORDER BY username LIMIT $3)
+    ) AS found
+    GROUP BY user_id, username ORDER BY min(place), username LIMIT $3
+) AS named
+ORDER BY place, username
+
+-- query: many reviews
+-- A sample of the reviews' pages, about 100,000 rows at most: who has many in it has many in all.
+SELECT user_id, username, (SELECT count(*) FROM steam.reviews AS v WHERE v.user_id = u.user_id) AS reviews
+FROM (
+    SELECT user_id
+    FROM steam.reviews TABLESAMPLE SYSTEM (
+        (SELECT least(100, 1e7 / greatest(reltuples, 1)) FROM pg_class WHERE oid = 'steam.reviews'::regclass))
+    WHERE user_id IS NOT NULL GROUP BY user_id ORDER BY count(*) DESC, user_id LIMIT 20
+) AS many
+JOIN steam.users AS u USING (user_id)
+ORDER BY random() LIMIT 1
+
+-- query: one review
+SELECT user_id, username, 1::bigint AS reviews
+FROM (
+    SELECT user_id
+    FROM steam.reviews TABLESAMPLE SYSTEM (
+        (SELECT least(100, 1e7 / greatest(reltuples, 1)) FROM pg_class WHERE oid = 'steam.reviews'::regclass))
+    WHERE user_id IS NOT NULL GROUP BY user_id HAVING count(*) = 1 ORDER BY random() LIMIT 1000
+) AS few
+JOIN steam.users AS u USING (user_id)
+WHERE (SELECT count(*) FROM steam.reviews AS v WHERE v.user_id = u.user_id) = 1
+LIMIT 1
+
+-- query: new
+SELECT user_id, username, 0::bigint AS reviews
+FROM (SELECT user_id, username FROM steam.users ORDER BY user_id DESC LIMIT 10000) AS newest
+WHERE NOT EXISTS (SELECT FROM steam.reviews AS v WHERE v.user_id = newest.user_id OFFSET 0)
+LIMIT 1
+
+-- query: history
+SELECT game_id, name, recommended, hours_played, reviewed_on
+FROM steam.reviews JOIN steam.games USING (game_id)
+WHERE user_id = $1
+ORDER BY reviewed_on DESC NULLS LAST, review_id DESC
+LIMIT $2
+
+-- query: find_games
+SELECT game_id, name FROM steam.games
+WHERE strpos(lower(name), lower($1)) > 0
+ORDER BY lower(name) <> lower($1), strpos(lower(name), lower($1)) > 1, reviews_total DESC NULLS LAST, name
+LIMIT $2
+
+-- query: named_games
+SELECT game_id, name
+FROM unnest($1::integer[]) WITH ORDINALITY AS asked (game_id, place) JOIN steam.games USING (game_id)
+ORDER BY place
+
+-- query: game
+SELECT game_id, name, short_description, released_on, delisted_on, rating, positive_share, link,
+    coalesce(reviews_total, 0) AS reviews,
+    ARRAY(SELECT genres.name FROM steam.game_genres JOIN steam.genres USING (genre_id)
+          WHERE game_genres.game_id = games.game_id ORDER BY 1) AS genres,
+    ARRAY(SELECT developers.name FROM steam.game_developers JOIN steam.developers USING (developer_id)
+          WHERE game_developers.game_id = games.game_id ORDER BY 1) AS developers,
+    ARRAY(SELECT publishers.name FROM steam.game_publishers JOIN steam.publishers USING (publisher_id)
+          WHERE game_publishers.game_id = games.game_id ORDER BY 1) AS publishers
+FROM steam.games WHERE game_id = $1
+
+-- query: requirements
+SELECT level, os, processor, graphics, directx, ram_gb, storage_gb
+FROM steam.game_requirements WHERE game_id = $1 ORDER BY level
+
+-- query: genres
+SELECT name FROM steam.genres UNION SELECT genre FROM steam.rankings ORDER BY 1
+
+-- query: publication
+SELECT version, model_version, snapshot_id, users, rows, as_of, published_at, made_current_at, current
+FROM recsys.publications WHERE current
+
+-- query: publications
+SELECT version, model_version, snapshot_id, users, rows, as_of, published_at, made_current_at, current
+FROM recsys.publications WHERE first_switch IS NOT NULL ORDER BY first_switch DESC LIMIT 20
+
+-- query: runs
+SELECT run_id, pipeline, state, error, started_at, finished_at, stages
+FROM recsys.pipeline_runs ORDER BY finished_at DESC NULLS LAST LIMIT 20
+
+-- query: is monitored
+SELECT to_regclass('recsys.monitoring') IS NOT NULL
+
+-- query: monitoring
+SELECT measured_at, run_id, model_version, retrain, reasons, figures
+FROM recsys.monitoring ORDER BY measured_at DESC LIMIT 60
+
+-- query: counts
+-- Beyond a million rows, PostgreSQL's own estimate: a count would take seconds.
+SELECT (SELECT CASE WHEN reltuples > 1e6 THEN reltuples::bigint ELSE (SELECT count(*) FROM steam.users) END
+        FROM pg_class WHERE oid = 'steam.users'::regclass) AS users,
+       (SELECT CASE WHEN reltuples > 1e6 THEN reltuples::bigint ELSE (SELECT count(*) FROM steam.reviews) END
+        FROM pg_class WHERE oid = 'steam.reviews'::regclass) AS reviews,
+       (SELECT count(*) FROM steam.games) AS games,
+       (SELECT count(*) FROM steam.games WHERE coalesce(delisted_on > current_date, true)) AS games_on_sale
+
+-- query: audience
+-- A view cannot be sampled: the users whose rows are looked at are of a sample of the shop's pages of users.
+WITH lists AS MATERIALIZED (
+    SELECT game_ids FROM steam.users TABLESAMPLE SYSTEM ($1) REPEATABLE (0) JOIN recsys.recommendations USING (user_id)
+)
+SELECT game_id, count(*) AS users, avg(rank)::float8 AS mean_rank, (SELECT count(*) FROM lists) AS sampled
+FROM lists, unnest(game_ids) WITH ORDINALITY AS listed (game_id, rank)
+GROUP BY game_id

@@ -1,0 +1,19 @@
+-- The role recsys_reader: what the explorer may do, which is to read. Run it as the owner of the schemas once the first
+-- publication has made the schema recsys, and again when that schema was made anew; then let a user of your own in:
+--     CREATE USER explorer PASSWORD '…' IN ROLE recsys_reader;
+
+DO $$
+BEGIN
+    CREATE ROLE recsys_reader NOLOGIN;
+EXCEPTION
+    WHEN duplicate_object OR unique_violation THEN NULL;  -- another database of the server has it already
+END
+$$;
+
+GRANT USAGE ON SCHEMA steam, recsys TO recsys_reader;
+GRANT SELECT ON
+    steam.users, steam.games, steam.game_requirements, steam.genres, steam.game_genres, steam.developers,
+    steam.game_developers, steam.publishers, steam.game_publishers, steam.reviews, steam.rankings
+TO recsys_reader;
+GRANT SELECT ON ALL TABLES IN SCHEMA recsys TO recsys_reader;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA recsys TO recsys_reader;
