@@ -14,6 +14,8 @@ def add_game(
     released_on: date | None = None,
     delisted_on: date | None = None,
     ram_gb: float | None = None,
+    storage_gb: float | None = None,
+    os: str | None = None,
 ) -> int:
     """Add a game; its id."""
     with connection.cursor() as cursor:
@@ -27,10 +29,11 @@ def add_game(
             cursor.execute(
                 "INSERT INTO steam.game_genres SELECT %s, genre_id FROM steam.genres WHERE name = %s", [game_id, genre]
             )
-        if ram_gb is not None:
+        if (ram_gb, storage_gb, os) != (None, None, None):
             cursor.execute(
-                "INSERT INTO steam.game_requirements VALUES (%s, 'minimum', NULL, NULL, %s, NULL, NULL, NULL, '')",
-                [game_id, ram_gb],
+                "INSERT INTO steam.game_requirements (game_id, level, ram_gb, storage_gb, os, requirements) "
+                "VALUES (%s, 'minimum', %s, %s, %s, '')",
+                [game_id, ram_gb, storage_gb, os],
             )
     return game_id
 

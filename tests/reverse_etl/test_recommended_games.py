@@ -140,6 +140,69 @@ def test_games_known_to_need_more_memory_are_left_out_and_unknown_ones_pass(shop
     assert names(shop, player, p_max_ram_gb=0.7) == ["Bees", "Dogs", "Rock"]
 
 
+def test_games_known_to_have_come_out_in_other_years_are_left_out_and_undated_ones_pass(
+    shop: Connection, player: int
+) -> None:
+    assert names(shop, player, p_released_from=2020) == ["Bees", "Cats", "Dogs", "Pop", "Jazz"]
+    assert names(shop, player, p_released_to=2019) == ["Ants", "Cats", "Rock", "Jazz"]
+    assert names(shop, player, p_released_from=2019, p_released_to=2020) == ["Ants", "Cats", "Dogs", "Jazz"]
+    assert names(shop, player, p_released_from=2024) == ["Cats", "Jazz"]
+    for year in (-(2**31), 2**31 - 1):
+        assert set(names(shop, player, p_released_from=year)) | set(names(shop, player, p_released_to=year)) >= {"Cats"}
+
+
+def test_games_known_to_need_more_of_a_machine_are_left_out_and_unknown_ones_pass(
+    shop: Connection, database: str, tmp_path: Path
+) -> None:
+    facts = [
+        ("Small", 1, 2, "Windows 7 64-bit"),
+        ("Large", 32, 90, "Windows® 10"),
+        ("Open", 1, 0.5, "Ubuntu 20.04, SteamOS"),
+        ("Apple", 2, None, "Mac OS X 10.9"),
+        ("Broad", None, 3, "WINDOWS XP / OSX / Linux"),
+        ("Vague", None, None, "64-bit"),
+        ("Silent", None, None, None),
+    ]
+    games = [add_game(shop, name, ram_gb=ram, storage_gb=storage, os=os) for name, ram, storage, os in facts]
+    rows = [(add_user(shop, "player"), games[:1], [1.0], [None])]
+    publish_version(database, write_predictions(tmp_path / "p", [rows], overall(games)))
+    assert names(shop, None, p_max_storage_gb=2) == ["Small", "Open", "Apple", "Vague", "Silent"]
+    assert names(shop, None, p_max_storage_gb=0.5) == ["Open", "Apple", "Vague", "Silent"]
+    assert names(shop, None, p_os="windows") == ["Small", "Large", "Broad", "Vague", "Silent"]
+    assert names(shop, None, p_os="Mac") == ["Apple", "Broad", "Vague", "Silent"]
+    assert names(shop, None, p_os="LINUX") == ["Open", "Broad", "Vague", "Silent"]
+    assert names(shop, None, p_os="") == [name for name, *_ in facts]
+    assert names(shop, None, p_os="windows", p_max_ram_gb=8, p_max_storage_gb=50) == [
+        "Small",
+        "Broad",
+        "Vague",
+        "Silent",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("os", "systems"),
+    [
+        ("Windows® 7 (32/64-bit)/Vista/XP", ["windows"]),
+        ("Win7 or later", ["windows"]),
+        ("XP SP3", ["windows"]),
+        ("macOS 10.12 (Darwin)", ["mac"]),
+        ("OS X 10.7", ["mac"]),
+        ("Linux Mint", ["linux"]),
+        ("Steam OS or Windows 10, Mac", ["windows", "mac", "linux"]),
+        ("10", []),
+        ("Darwin; Experience", []),
+        ("", []),
+        (None, []),
+    ],
+)
+def test_systems_are_recognised_by_their_names(shop: Connection, os: str | None, systems: list[str]) -> None:
+    create_schema(shop, "recsys")
+    with shop.cursor() as cursor:
+        cursor.execute("SELECT recsys.systems_of(%s)", [os])
+        assert cursor.fetchone() == (systems,)
+
+
 @pytest.mark.parametrize("user", [NOBODY, None])
 def test_a_user_whom_the_shop_has_never_seen_gets_the_popular_games(
     shop: Connection, player: int, user: int | None
@@ -181,6 +244,12 @@ def test_hostile_names_come_back_as_they_are(shop: Connection, database: str, tm
 def test_another_order_is_refused_by_name(shop: Connection, player: int, rank_by: str | None) -> None:
     with pytest.raises(psycopg2.errors.InvalidParameterValue, match="relevance, sales, revenue, reviews or newest"):
         ask(shop, player, p_rank_by=rank_by)
+
+
+@pytest.mark.parametrize("os", ["dos", "windows ", "%", "'; DROP TABLE steam.users --"])
+def test_another_system_is_refused_by_name(shop: Connection, player: int, os: str) -> None:
+    with pytest.raises(psycopg2.errors.InvalidParameterValue, match="p_os is .*: it must be windows, mac or linux"):
+        ask(shop, player, p_os=os)
 
 
 @pytest.mark.parametrize("limit", [0, -1, None])
