@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed-$(shell cat requirements/dev.txt requirements/uv
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-docker test lint user psql stop images push scan kind-up kind-demo kind-down golden lock benchmark-quality benchmark-training benchmark-answers benchmark-data benchmark-replay clean
+.PHONY: help setup demo demo-docker test lint user explore psql stop images push scan kind-up kind-demo kind-down golden lock benchmark-quality benchmark-training benchmark-answers benchmark-data benchmark-replay clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-19s %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ lint: setup ## Check style and types
 # The environment has a USER of its own: who is logged in here.
 user: setup ## Show a user's recommendations: USER=name or id, RANK_BY=newest, GENRE=Action
 	@$(BIN)/python -m demo --place $(LOCAL) user "$(if $(findstring command,$(origin USER)),$(USER))" $(if $(RANK_BY),--rank-by "$(RANK_BY)") $(if $(GENRE),--genre "$(GENRE)")
+
+explore: setup ## Look at the demo's recommendations in a browser, until Ctrl-C; EXPLORER_PORT=8600
+	@exec $(BIN)/python -m demo --place $(LOCAL) explore
 
 psql: setup ## Open the database of the last demo that succeeded, or of DATA=folder
 	@$(BIN)/python -m demo --place $(LOCAL) psql $(if $(DATA),--data "$(DATA)")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from components.shared.errors import UserError
 from demo.containers import run_demo_in_containers
+from demo.explore import explore
 from demo.place import Place
 from demo.recommendations import show_user
 from demo.run import run_demo
@@ -24,6 +25,7 @@ def main() -> None:
     user.add_argument("user", help="a name or an id")
     user.add_argument("--rank-by", default="relevance", help="relevance, sales, revenue, reviews or newest")
     user.add_argument("--genre", help="only games of a genre")
+    commands.add_parser("explore", help="look at the demo's recommendations in a browser")
     psql = commands.add_parser("psql", help="open the demo's database")
     psql.add_argument("--data", type=Path, help="a folder in the raw layout (that of the last run that succeeded)")
     commands.add_parser("stop", help="stop the demo's database")
@@ -37,6 +39,8 @@ def main() -> None:
                 run_demo_in_containers(place, options.data)
             case "user":
                 show_user(place.known_database_url(), options.user, options.rank_by, options.genre)
+            case "explore":
+                explore(place)
             case "psql":
                 place.open_psql(place.database_url(options.data) if options.data else place.known_database_url())
             case "stop":

@@ -59,6 +59,7 @@ def _show_next(place: Place) -> None:
     print("\nNext:")
     for command, purpose in (
         ("make user USER=1", "a user's recommendations, by id or by name"),
+        ("make explore", "the same and more in a browser, and as a JSON API"),
         ("make psql", "the database; try SELECT * FROM recsys.recommended_games(1, 'newest');"),
         (f"cat {place.summary}", "what happened, as JSON"),
         ("make stop", "stop the database"),

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
+from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
+from threadpoolctl import threadpool_limits
 
-from explorer import api, health, operate, pages
+from explorer import api, health, operate, pages, reference
+from explorer.counters import Counters
 from explorer.live import Live
 from explorer.problems import Problem
 from explorer.security import Guard
@@ -19,50 +24,69 @@ from explorer.settings import Settings
 from explorer.shop import Shop
 
 FOLDER = Path(__file__).parent
+SPOKEN_TO_BY_PROGRAMS = ("/api/", "/healthz", "/readyz", "/metrics")
+
+
+def from_environment() -> FastAPI:
+    """The application of a worker: its answers have one thread each, so that workers do not wait for each other."""
+    threadpool_limits(1, "blas")
+    return create_app(Settings.load())
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The application, with `shop`, `live` and `settings` in its state."""
+    """The application, with `settings`, `shop`, `live` and `counters` in its state."""
+    own = tempfile.TemporaryDirectory(prefix="steam-recsys-explorer-")
+    cache = settings.cache or Path(own.name)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await app.state.shop.open()
+        following = asyncio.create_task(app.state.live.follow())
         try:
             yield
         finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
             await app.state.shop.close()
+            own.cleanup()
 
     app = FastAPI(
-        title="Steam RecSys", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json", lifespan=lifespan
+        title="Steam RecSys",
+        description=api.DESCRIPTION,
+        openapi_url="/api/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
     )
-    app.state.settings = settings
-    app.state.shop = Shop(settings)
-    app.state.live = Live(settings, app.state.shop)
-    for router in (api.router, health.router, operate.router, pages.router):
+    for router in (api.router, health.router, operate.router, reference.router, pages.router):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
+    app.state.settings = settings
+    app.state.shop = Shop(settings)
+    app.state.live = Live(settings, app.state.shop, cache)
+    app.state.counters = Counters(cache, [route.path for route in app.routes if isinstance(route, APIRoute)])
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http_exception)
-    app.add_middleware(Guard)
+    app.add_middleware(Guard, settings=settings, counters=app.state.counters, show=shown)
     return app
 
 
-async def _problem(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Problem)
-    return _shown(request, error)
-
-
-async def _http_exception(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    sentence = {404: "There is no such page.", 405: "This page is not asked in this way."}.get(
-        error.status_code, f"{error.detail}."
-    )
-    return _shown(request, Problem(error.status_code, sentence, dict(error.headers or {})))
-
-
-def _shown(request: Request, problem: Problem) -> Response:
-    if request.url.path.startswith(("/api/", "/healthz", "/readyz", "/metrics")):
+def shown(request: Request, problem: Problem) -> Response:
+    """What went wrong, as JSON to a program, as a page to people."""
+    if request.url.path.startswith(SPOKEN_TO_BY_PROGRAMS):
         return api.problem_response(problem)
     response = pages.error_page(request, problem.status, problem.sentence)
     response.headers.update(problem.headers)
     return response
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    return shown(request, error)
+
+
+async def _http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    sentences = {404: "There is no such page.", 405: "This address is not asked in this way."}
+    sentence = sentences.get(error.status_code, f"{error.detail}.")
+    return shown(request, Problem(error.status_code, sentence, dict(error.headers or {})))

@@ -1,24 +1,60 @@
-"""The model of the current publication, as arrays: answers to a history of this second, without TensorFlow."""
+"""The model of the current publication, for answers to a history of this second, without TensorFlow."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TypeVar
 
+from components.predict.catalogue import cores
+from explorer.arrays import Arrays
+from explorer.model import Model
+from explorer.prepare import arrays_folder
 from explorer.problems import Problem
 from explorer.settings import Settings
 from explorer.shop import Shop
-from explorer.views import Filters, Recommended, Similar
+from explorer.views import Filters, LiveAnswer, Publication, SimilarGames
+
+LOG = logging.getLogger("explorer")
+LOOK_SECONDS = 2.0
+"""How often the worker looks whether another publication is current."""
+
+AGAIN_SECONDS = 30.0
+"""How long it waits after arrays that could not be made."""
+
+MOST_WAITING = 64
+"""Answers that are waited for at a time: more would only be late."""
+
+Answered = TypeVar("Answered")
 
 
 class Live:
-    """Answers from the current publication's model, which is read again in the background when another is current.
+    """Answers from the current publication's model, which is read in the background when another is current.
 
-    Its methods raise `Problem` (503) while no model has been read.
+    Its answers raise `Problem` (503) where there is no model store, while no model has been read, and when too many
+    wait for theirs.
     """
 
-    def __init__(self, settings: Settings, shop: Shop) -> None:
+    def __init__(self, settings: Settings, shop: Shop, cache: Path) -> None:
+        """`cache` is a folder that the workers of this machine share."""
         self._settings = settings
         self._shop = shop
+        self._cache = cache
+        self._model: Model | None = None
+        self._threads = ThreadPoolExecutor(cores(), thread_name_prefix="answers")
+        self._waiting = 0
+
+    @property
+    def model(self) -> Model | None:
+        """The model that answers; None where none has been read yet."""
+        return self._model
 
     async def recommend(
         self,
@@ -27,10 +63,73 @@ class Live:
         *,
         recommended: Sequence[bool] | None = None,
         hours: Sequence[float | None] | None = None,
-    ) -> list[Recommended]:
-        """The best games for a history of game ids, the newest last; see `OnlineRecommender.recommend`."""
-        raise Problem(503, "No model has been read yet: try again in a moment.")
+    ) -> LiveAnswer:
+        """The best games for a history of game ids, the newest last; see `Model.recommend`."""
+        model = self._ready()
+        games = await self._answer(
+            lambda: model.recommend(history, filters, _today(), recommended=recommended, hours=hours)
+        )
+        return LiveAnswer(model.version, model.model_version, filters, games)
 
-    async def similar(self, game_id: int, k: int) -> list[Similar]:
-        """The k games whose vectors are nearest to a game's, by the cosine; none where nothing is known of it."""
-        raise Problem(503, "No model has been read yet: try again in a moment.")
+    async def similar(self, game_id: int, k: int) -> SimilarGames:
+        """The k games that are nearest to a game; none where nothing is known of it."""
+        model = self._ready()
+        games = await self._answer(lambda: model.similar(game_id, k, _today()))
+        return SimilarGames(model.version, model.model_version, game_id, games)
+
+    async def follow(self) -> None:
+        """Keep to the current publication until cancelled."""
+        if self._settings.store is None:
+            return
+        while True:
+            pause = LOOK_SECONDS
+            try:
+                publication = await self._shop.publication()
+                if publication and (self._model is None or self._model.version != publication.version):
+                    self._model = await self._read(self._settings.store, publication)
+                    LOG.info("answers come from publication %s now", publication.version)
+            except Problem as problem:
+                LOG.warning("the model of the current publication is not read: %s", problem.sentence)
+                pause = AGAIN_SECONDS
+            except Exception:
+                LOG.exception("the model of the current publication is not read")
+                pause = AGAIN_SECONDS
+            await asyncio.sleep(pause)
+
+    async def _read(self, store: str, publication: Publication) -> Model:
+        made = (publication.version, publication.model_version, publication.as_of.isoformat())
+        process = subprocess.Popen(
+            [sys.executable, "-m", "explorer.prepare", str(self._cache), store, *made],
+            env={**os.environ, "EXPLORER_DATABASE_URL": self._settings.database_url.get_secret_value()},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            _, said = await asyncio.to_thread(process.communicate)
+        except asyncio.CancelledError:
+            process.terminate()
+            raise
+        if process.returncode:
+            lines = said.strip().splitlines()
+            raise Problem(503, lines[-1] if lines else f"Its process ended with {process.returncode}.")
+        return await asyncio.to_thread(lambda: Model(Arrays.read(arrays_folder(self._cache, publication.version))))
+
+    def _ready(self) -> Model:
+        if self._settings.store is None:
+            raise Problem(503, "There is no model store here: set EXPLORER_STORE.")
+        if self._model is None:
+            raise Problem(503, "The model of the current publication is still being read: try again in a moment.")
+        return self._model
+
+    async def _answer(self, work: Callable[[], Answered]) -> Answered:
+        if self._waiting >= MOST_WAITING:
+            raise Problem(503, "Too many are waiting for an answer: try again in a moment.")
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        finally:
+            self._waiting -= 1
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()

@@ -108,6 +108,11 @@ FROM recsys.publications WHERE first_switch IS NOT NULL ORDER BY first_switch DE
 SELECT run_id, pipeline, state, error, started_at, finished_at, stages
 FROM recsys.pipeline_runs ORDER BY finished_at DESC NULLS LAST LIMIT 20
 
+-- query: last runs
+-- Of each pipeline and way to end, the last.
+SELECT DISTINCT ON (pipeline, state) run_id, pipeline, state, error, started_at, finished_at, stages
+FROM recsys.pipeline_runs ORDER BY pipeline, state, finished_at DESC NULLS LAST
+
 -- query: is monitored
 SELECT to_regclass('recsys.monitoring') IS NOT NULL
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Literal
@@ -21,6 +23,7 @@ from explorer.settings import Settings
 from explorer.views import (
     Answer,
     Audience,
+    Counts,
     Filters,
     Game,
     Monitored,
@@ -38,6 +41,7 @@ LOG = logging.getLogger("explorer")
 APPLICATION = "steam-recsys explorer"
 CONNECT_SECONDS = 5.0
 AUDIENCE_SECONDS = 30.0
+COUNT_SECONDS = 60.0
 LARGEST_ID = 2**63 - 1
 
 
@@ -53,6 +57,8 @@ class Shop:
         self._pool: Any = None
         self._audiences: Audiences | None = None
         self._counting = asyncio.Lock()
+        self._counts = Counts(0, 0, 0, 0)
+        self._counted_at = -math.inf
 
     async def open(self) -> None:
         """Make the pool; no connection yet, so that the explorer starts where the database is still down."""
@@ -145,17 +151,28 @@ class Shop:
         """The state of the whole."""
         publications = await self._fetch("publications")
         runs = await self._fetch("runs")
-        counts = await self._fetchrow("counts")
+        counts = await self.counts()
         audiences = await self._current_audiences()
         return Overview(
             publications=[Publication(*row) for row in publications],
             runs=[Run(*row) for row in runs],
-            users=counts["users"],
-            games=counts["games"],
-            reviews=counts["reviews"],
-            coverage=audiences.coverage(counts["games_on_sale"]) if audiences else None,
+            users=counts.users,
+            games=counts.games,
+            reviews=counts.reviews,
+            coverage=audiences.coverage(counts.games_on_sale) if audiences else None,
             monitoring=await self.monitoring(),
         )
+
+    async def counts(self) -> Counts:
+        """Rows of the shop's tables; counted once a minute at most."""
+        if time.monotonic() - self._counted_at > COUNT_SECONDS:
+            self._counts = Counts(*await self._fetchrow("counts"))
+            self._counted_at = time.monotonic()
+        return self._counts
+
+    async def last_runs(self) -> list[Run]:
+        """Of each pipeline and each state that its runs ended in, the last."""
+        return [Run(*row) for row in await self._fetch("last runs")]
 
     async def monitoring(self) -> list[Monitored]:
         """The last measurements, the newest first; none where none was ever made."""

@@ -90,6 +90,16 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class LiveAnswer:
+    """What the model of a publication recommends to a history."""
+
+    version: str
+    model_version: str
+    filters: Filters
+    games: list[Recommended]
+
+
+@dataclass(frozen=True)
 class NamedGame:
     """A game by its name."""
 
@@ -139,6 +149,16 @@ class Similar:
 
 
 @dataclass(frozen=True)
+class SimilarGames:
+    """Games like a game, the likest first, as the model of a publication places them."""
+
+    version: str
+    model_version: str
+    game_id: int
+    games: list[Similar]
+
+
+@dataclass(frozen=True)
 class Audience:
     """Who has a game among their recommendations, estimated from a sample of the users.
 
@@ -153,6 +173,16 @@ class Audience:
     share: float
     mean_rank: float | None
     sampled_users: int
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Rows of the shop's tables; users and reviews are estimated by PostgreSQL where there are more than a million."""
+
+    users: int
+    reviews: int
+    games: int
+    games_on_sale: int
 
 
 @dataclass(frozen=True)
@@ -187,7 +217,7 @@ class Overview:
     Attributes:
         publications: that are kept.
         runs: the last ones.
-        users, games, reviews: rows of the shop's tables, estimated by PostgreSQL where there are more than a million.
+        users, games, reviews: see `Counts`.
         coverage: the share of the games on sale that somebody of a sample of the users has recommended, None before
             the first publication.
         monitoring: the last measurements.

@@ -18,7 +18,7 @@ from components.predict.query import MOST_HOURS
 from components.predict.recommender import Recommender
 from components.shared.errors import UserError
 from components.shared.histories import Histories
-from components.shared.interactions import Ints
+from components.shared.interactions import Bools, Ints
 
 ITEMS = "items.npz"
 """The file of a model's folder with the vectors and the popularity of the games of its vocabulary."""
@@ -72,6 +72,7 @@ class OnlineRecommender:
         recommended: Sequence[bool] | None = None,
         hours: Sequence[float | None] | None = None,
         exclude: Iterable[int] = (),
+        among: Bools | None = None,
     ) -> list[Recommendation]:
         """The k best games for a user, best first; equal scores in the order of the catalogue.
 
@@ -84,6 +85,7 @@ class OnlineRecommender:
             recommended: whether the user recommends each of them; all of them where left out.
             hours: how long the user has played each, None where unknown, as is what cannot be a number of hours.
             exclude: games that must not be recommended besides the history's, which never are.
+            among: bool [N], the positions of the catalogue that may be recommended; all on offer where left out.
 
         Returns:
             To an empty history, the games that are popular now, without a reason.
@@ -98,6 +100,8 @@ class OnlineRecommender:
         )
         excluded = [self._position_of[game_id] for game_id in exclude if game_id in self._position_of]
         without = Histories.of_games([*known.games.tolist(), *excluded])
+        if among is not None:
+            without = _with(without, np.flatnonzero(~among).astype(np.int32))
         k = max(0, min(k, len(self._game_ids)))
         answers = (column[0].tolist() for column in self._catalogue.recommend(known, k, excluded=without))
         return [
@@ -121,3 +125,10 @@ class OnlineRecommender:
         known_hours = np.array([played for _, played in latest.values()], dtype=np.float32)
         offsets = np.array([0, len(latest)], dtype=np.int64)
         return Histories(np.zeros(1, np.int64), offsets, np.array([*latest], dtype=np.int32), verdicts, known_hours)
+
+
+def _with(history: Histories, games: Ints) -> Histories:
+    """One user's history and further games."""
+    games = np.concatenate([history.games, games])
+    offsets = np.array([0, len(games)], dtype=np.int64)
+    return Histories(history.users, offsets, games, np.ones(len(games), bool), np.full(len(games), np.nan, np.float32))

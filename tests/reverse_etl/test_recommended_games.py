@@ -248,7 +248,7 @@ def test_another_order_is_refused_by_name(shop: Connection, player: int, rank_by
 
 @pytest.mark.parametrize("os", ["dos", "windows ", "%", "'; DROP TABLE steam.users --"])
 def test_another_system_is_refused_by_name(shop: Connection, player: int, os: str) -> None:
-    with pytest.raises(psycopg2.errors.InvalidParameterValue, match="p_os is .*: it must be windows, mac or linux"):
+    with pytest.raises(psycopg2.errors.InvalidParameterValue, match=r"p_os is .*: it must be windows, mac or linux"):
         ask(shop, player, p_os=os)
 
 

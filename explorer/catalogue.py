@@ -1,0 +1,144 @@
+"""What the shop's database knows of its games now: what a model needs to place them, and what filters and orders ask.
+
+The model's side of it is read as an extraction reads it, and popularity is counted as a plan counts it, so that a
+history gets the answer that the night's prediction would have given it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+from psycopg2 import sql
+
+from components.extract.parts import queries
+from components.predict.offer import on_offer
+from components.shared.database import Cursor
+from components.shared.histories import positions_of
+from components.shared.interactions import EPOCH, UNDATED, Bools, Doubles, Floats, Ints, day_of
+from components.shared.popularity import DECAYS
+from components.shared.schemas import GAMES
+from explorer.views import System
+
+SYSTEMS: tuple[System, ...] = ("windows", "mac", "linux")
+EVERY_ID = {"first": -(2**31), "end": 2**31}
+NEVER = np.iinfo(np.int32).max
+"""The day on which a game is delisted that is on sale."""
+
+_POPULARITY = """
+SELECT game_id, {sums}
+FROM (
+    SELECT DISTINCT ON (user_id, game_id) game_id, recommended, reviewed_on
+    FROM steam.reviews WHERE user_id IS NOT NULL
+    ORDER BY user_id, game_id, reviewed_on DESC NULLS LAST, review_id DESC
+) AS latest
+WHERE recommended AND reviewed_on < %(as_of)s
+GROUP BY game_id
+"""
+
+# Without the bound, PostgreSQL takes the weight of a review from the century before for an error.
+_SUM = "sum(exp(greatest((reviewed_on - %(as_of)s::date) / {decay}::float8, -700)))"
+
+_SYSTEMS = "SELECT game_id, recsys.systems_of(os) FROM steam.game_requirements WHERE level = 'minimum'"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is asked of N games besides the model, by position.
+
+    Attributes:
+        names: of the games.
+        released: int32 [N], days since 1970-01-01, `UNDATED` where not known.
+        released_year: int32 [N], `UNDATED` where not known.
+        delisted: int32 [N], the first day without it, `NEVER` where it is on sale.
+        ram_gb, storage_gb: float32 [N], the least that it runs with, NaN where not known.
+        systems: uint8 [N], a bit for each of `SYSTEMS` that it is known to run on; 0 where nothing is known.
+        genres: the positions of each genre's games, tagged or ranked, by the genre in small letters.
+        ranks: positions and places by ranking, (genre in small letters, type); the genre "" is the best place anywhere.
+    """
+
+    names: list[str]
+    released: Ints
+    released_year: Ints
+    delisted: Ints
+    ram_gb: Floats
+    storage_gb: Floats
+    systems: np.typing.NDArray[np.uint8]
+    genres: Mapping[str, Ints]
+    ranks: Mapping[tuple[str, str], tuple[Ints, Ints]]
+
+
+def read_games(cursor: Cursor) -> pa.Table:
+    """All games in the schema GAMES, ordered by id."""
+    cursor.execute(queries()["games"], EVERY_ID)
+    rows = cursor.fetchall()
+    columns = zip(*rows, strict=True) if rows else ([] for _ in GAMES)
+    return pa.table([pa.array(column, field.type) for column, field in zip(columns, GAMES, strict=True)], schema=GAMES)
+
+
+def read_popularity(cursor: Cursor, game_ids: Ints, as_of: date) -> Doubles:
+    """Recent popularity under each of the `DECAYS` as of a day, float64 [D, N]; see `popularity_as_of`."""
+    sums = sql.SQL(", ").join(sql.SQL(_SUM).format(decay=sql.Literal(decay)) for decay in DECAYS)
+    cursor.execute(sql.SQL(_POPULARITY).format(sums=sums), {"as_of": as_of})
+    counts = np.zeros((len(DECAYS), len(game_ids)))
+    rows = np.array(cursor.fetchall(), dtype=np.float64).reshape(-1, 1 + len(DECAYS))
+    counts[:, positions_of(rows[:, 0].astype(np.int32), game_ids)] = rows[:, 1:].T
+    return counts
+
+
+def offered(games: pa.Table, as_of: date) -> Bools:
+    """The games that the publication of a day could recommend, bool [N]."""
+    return on_offer(games, None if as_of == EPOCH else as_of)
+
+
+def read_facts(cursor: Cursor, games: pa.Table) -> Facts:
+    """The facts of games that `read_games` returned."""
+    game_ids = games["game_id"].to_numpy()
+    released = games["released_on"].to_pylist()
+    cursor.execute(_SYSTEMS)
+    systems = np.zeros(len(games), dtype=np.uint8)
+    for game_id, names in cursor.fetchall():
+        systems[np.searchsorted(game_ids, game_id)] = sum(1 << SYSTEMS.index(name) for name in names)
+    cursor.execute(queries()["rankings"], EVERY_ID)
+    genres, ranks = _by_genre(games["genres"].to_pylist(), cursor.fetchall(), game_ids)
+    return Facts(
+        names=games["name"].to_pylist(),
+        released=_numbers(UNDATED if day is None else day_of(day) for day in released),
+        released_year=_numbers(UNDATED if day is None else day.year for day in released),
+        delisted=_numbers(NEVER if day is None else day_of(day) for day in games["delisted_on"].to_pylist()),
+        ram_gb=games["ram_gb"].to_numpy(),
+        storage_gb=games["storage_gb"].to_numpy(),
+        systems=systems,
+        genres=genres,
+        ranks=ranks,
+    )
+
+
+def _by_genre(
+    tags: list[list[str]], rankings: list[tuple[int, str, str, int]], game_ids: Ints
+) -> tuple[dict[str, Ints], dict[tuple[str, str], tuple[Ints, Ints]]]:
+    members: dict[str, set[int]] = defaultdict(set)
+    places: dict[tuple[str, str], dict[int, int]] = defaultdict(dict)
+    for position, names in enumerate(tags):
+        for name in names:
+            members[name.lower()].add(position)
+    ranked = positions_of(np.array([row[0] for row in rankings], dtype=np.int32), game_ids).tolist()
+    for position, (_, name, rank_type, rank) in zip(ranked, rankings, strict=True):
+        genre = name.lower()
+        members[genre].add(position)
+        for ranking in ((genre, rank_type), ("", rank_type)):
+            places[ranking][position] = min(rank, places[ranking].get(position, rank))
+    genres = {genre: _numbers(sorted(positions)) for genre, positions in members.items()}
+    ranks = {
+        ranking: (_numbers(sorted(found)), _numbers(found[position] for position in sorted(found)))
+        for ranking, found in places.items()
+    }
+    return genres, ranks
+
+
+def _numbers(values: Iterable[int]) -> Ints:
+    return np.fromiter(values, dtype=np.int32)
