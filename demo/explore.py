@@ -64,7 +64,8 @@ def reader_url(url: str, password: str) -> str:
     finally:
         connection.close()
     parts = {**parse_dsn(url), "user": ROLE, "password": password}
-    return f"postgresql:///?{urlencode(parts, quote_via=quote)}"
+    database = parts.pop("dbname", "")
+    return f"postgresql:///{quote(database, safe='')}?{urlencode(parts, quote_via=quote)}"
 
 
 def _secret(path: Path) -> str:

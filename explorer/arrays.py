@@ -5,6 +5,7 @@ Its folder has an array a file, and `arrays.json`, which goes last.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -95,6 +96,11 @@ class Arrays:
         return cls(
             described["version"], described["model_version"], arrays["game_ids"], catalogue, arrays["offered"], facts
         )
+
+
+def arrays_folder(cache: Path, version: str) -> Path:
+    """Where a publication's arrays are, whatever its name."""
+    return cache / hashlib.sha256(version.encode()).hexdigest()[:16]
 
 
 def _prefixed(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:

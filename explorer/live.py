@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from components.predict.catalogue import cores
-from explorer.arrays import Arrays
+from explorer.arrays import Arrays, arrays_folder
 from explorer.model import Model
-from explorer.prepare import arrays_folder
 from explorer.problems import Problem
 from explorer.settings import Settings
 from explorer.shop import Shop
@@ -27,7 +26,7 @@ LOOK_SECONDS = 2.0
 """How often the worker looks whether another publication is current."""
 
 AGAIN_SECONDS = 30.0
-"""How long it waits after arrays that could not be made."""
+"""How long it waits after arrays that could not be made, before it tries again."""
 
 MOST_WAITING = 64
 """Answers that are waited for at a time: more would only be late."""
@@ -81,19 +80,21 @@ class Live:
         """Keep to the current publication until cancelled."""
         if self._settings.store is None:
             return
+        complaint = None
         while True:
             pause = LOOK_SECONDS
             try:
                 publication = await self._shop.publication()
                 if publication and (self._model is None or self._model.version != publication.version):
+                    pause = AGAIN_SECONDS
                     self._model = await self._read(self._settings.store, publication)
                     LOG.info("answers come from publication %s now", publication.version)
-            except Problem as problem:
-                LOG.warning("the model of the current publication is not read: %s", problem.sentence)
-                pause = AGAIN_SECONDS
-            except Exception:
-                LOG.exception("the model of the current publication is not read")
-                pause = AGAIN_SECONDS
+                pause, complaint = LOOK_SECONDS, None
+            except Exception as error:
+                said = error.sentence if isinstance(error, Problem) else f"{type(error).__name__}: {error}"
+                if said != complaint:  # once, not every few seconds
+                    LOG.warning("the model of the current publication is not read: %s", said)
+                complaint = said
             await asyncio.sleep(pause)
 
     async def _read(self, store: str, publication: Publication) -> Model:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import fcntl
-import hashlib
 import os
 import shutil
 import sys
@@ -20,16 +19,11 @@ from components.shared.database import connect
 from components.shared.errors import UserError
 from components.shared.games import Games
 from components.shared.model_store import stored_model
-from explorer.arrays import Arrays
+from explorer.arrays import Arrays, arrays_folder
 from explorer.catalogue import offered, read_facts, read_games, read_popularity
 
 PATIENCE = "10min"
 """How long the database may take to count popularity."""
-
-
-def arrays_folder(cache: Path, version: str) -> Path:
-    """Where a publication's arrays are, whatever its name."""
-    return cache / hashlib.sha256(version.encode()).hexdigest()[:16]
 
 
 def prepare(cache: Path, database: str, store: str, version: str, model_version: str, as_of: date) -> None:

@@ -1,0 +1,261 @@
+"""Answers from the current publication's model: the same as the night's, at once."""
+
+import io
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.predict.plan import plan_predictions
+from components.predict.prediction import RECOMMENDED_GAMES
+from components.shared.predictions import CATALOGUE_FILE, predictions_uri
+from components.shared.storage import open_folder
+from explorer.arrays import Arrays, arrays_folder
+from explorer.catalogue import offered, read_games, read_popularity
+from explorer.model import RANKED, Model
+from explorer.prepare import prepare
+from explorer.views import Filters
+from tests.explorer.conftest import Explored, serving
+from tests.explorer.nights import GAMES, GENRES, promote_random_model, run_night
+
+TODAY = date(2024, 6, 1)
+LATEST = """
+SELECT game_id, recommended, hours_played
+FROM (SELECT DISTINCT ON (game_id) * FROM steam.reviews WHERE user_id = %s
+      ORDER BY game_id, reviewed_on DESC NULLS LAST, review_id DESC) AS latest
+ORDER BY reviewed_on NULLS FIRST, review_id
+"""
+
+
+@pytest.fixture(scope="module")
+def model(explored: Explored, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    cache = tmp_path_factory.mktemp("cache")
+    return Model(Arrays.read(prepared(explored, cache)))
+
+
+def prepared(explored: Explored, cache: Path) -> Path:
+    """The folder with the arrays of the shop's publication."""
+    plan = explored.plan
+    as_of = date.fromisoformat(plan.as_of)
+    prepare(cache, "env:EXPLORED_URL", explored.store, plan.version, plan.model_version, as_of)
+    return arrays_folder(cache, plan.version)
+
+
+@contextmanager
+def cursor_of(explored: Explored) -> Iterator[Any]:
+    with explored.connection() as connection, connection.cursor() as cursor:
+        yield cursor
+
+
+def test_a_posted_history_gets_what_the_night_recommended_to_its_user(explored: Explored, client: httpx.Client) -> None:
+    with cursor_of(explored) as cursor:
+        cursor.execute("SELECT user_id, game_ids, scores, because FROM recsys.recommendations ORDER BY user_id")
+        rows = cursor.fetchall()
+        cursor.execute("SELECT game_id, name FROM steam.games")
+        names = dict(cursor.fetchall())
+        cursor.execute("SELECT game_id FROM steam.games WHERE delisted_on <= current_date")
+        gone = {game for (game,) in cursor.fetchall()}
+        for user, game_ids, scores, because in rows:
+            cursor.execute(LATEST, [user])
+            history = [
+                {"game_id": game, "recommended": verdict, "hours": hours} for game, verdict, hours in cursor.fetchall()
+            ]
+            answer = client.post("/api/recommend", json={"history": history, "limit": 20}).json()
+            expected = [row for row in zip(game_ids, scores, because, strict=True) if row[0] not in gone][:20]
+            assert [game["game_id"] for game in answer["games"]] == [game for game, _, _ in expected]
+            assert [game["score"] for game in answer["games"]] == pytest.approx(
+                [score for _, score, _ in expected], abs=1e-5
+            )
+            assert [game["reason"] for game in answer["games"]] == [
+                f"because you played {names[reason]}" if reason else "popular now" for _, _, reason in expected
+            ]
+            assert answer["version"] == explored.plan.version
+    assert len(rows) > 20
+
+
+def test_games_and_popularity_are_those_of_the_plan(explored: Explored, tmp_path: Path) -> None:
+    plan = plan_predictions(explored.folder / "snapshot-model-1", explored.store, 10)
+    content = open_folder(predictions_uri(explored.store, plan.version)).read(CATALOGUE_FILE)
+    catalogue = pq.read_table(io.BytesIO(content))
+    with cursor_of(explored) as cursor:
+        games = read_games(cursor)
+        as_of = date.fromisoformat(plan.as_of)
+        popularity = read_popularity(cursor, games["game_id"].to_numpy(), as_of)
+    assert games.equals(games.select(games.column_names))
+    for column in set(catalogue.column_names) & set(games.column_names):
+        assert games[column].equals(catalogue[column])
+    assert offered(games, as_of).tolist() == catalogue["on_offer"].to_pylist()
+    planned = np.array(catalogue["popularity"].to_pylist()).T
+    np.testing.assert_allclose(popularity, planned, rtol=1e-9, atol=1e-290)
+    assert (planned > 0).any()
+
+
+def test_where_no_review_has_a_day_all_that_is_sold_is_on_offer(explored: Explored) -> None:
+    with cursor_of(explored) as cursor:
+        games = read_games(cursor)
+    on_offer = offered(games, date(1970, 1, 1))
+    assert on_offer.tolist() == [day is None for day in games["delisted_on"].to_pylist()]
+
+
+def test_as_many_games_are_put_into_another_order_as_a_publication_holds() -> None:
+    assert RANKED == RECOMMENDED_GAMES
+
+
+def naive(explored: Explored, cursor: Any, history: list[int], filters: Filters, relevant: list[int]) -> list[int]:
+    """What a query over the shop's tables says of the games in order of relevance."""
+    cursor.execute(
+        """
+        SELECT g.game_id, g.released_on,
+               (SELECT min(k.rank) FROM steam.rankings AS k WHERE k.game_id = g.game_id AND k.rank_type = %(type)s
+                AND (lower(k.genre) = %(genre)s OR NOT EXISTS (
+                    SELECT FROM steam.rankings AS o WHERE o.rank_type = %(type)s AND lower(o.genre) = %(genre)s)))
+        FROM steam.games AS g LEFT JOIN steam.game_requirements AS q ON q.game_id = g.game_id AND q.level = 'minimum'
+        WHERE (g.released_on IS NULL OR extract(year FROM g.released_on) BETWEEN %(from)s AND %(to)s)
+          AND (q.ram_gb IS NULL OR q.ram_gb <= %(ram)s) AND (q.storage_gb IS NULL OR q.storage_gb <= %(storage)s)
+          AND (%(os)s::text IS NULL OR coalesce(recsys.systems_of(q.os), '{}') = '{}'
+               OR %(os)s = ANY (recsys.systems_of(q.os)))
+          AND (%(genre)s IS NULL OR EXISTS (SELECT FROM steam.game_genres JOIN steam.genres AS t USING (genre_id)
+                                            WHERE game_id = g.game_id AND lower(t.name) = %(genre)s)
+               OR EXISTS (SELECT FROM steam.rankings AS k WHERE k.game_id = g.game_id AND lower(k.genre) = %(genre)s))
+          AND coalesce(g.delisted_on > %(today)s, true)
+        """,
+        {
+            "type": {"sales": "Sales", "revenue": "Revenue", "reviews": "Review"}.get(filters.rank_by, ""),
+            "genre": filters.genre and filters.genre.lower(),
+            "from": filters.released_from or -10_000,
+            "to": filters.released_to or 10_000,
+            "ram": filters.max_ram_gb if filters.max_ram_gb is not None else 1e9,
+            "storage": filters.max_storage_gb if filters.max_storage_gb is not None else 1e9,
+            "os": filters.os,
+            "today": TODAY,
+        },
+    )
+    passing = {game: (released, rank) for game, released, rank in cursor.fetchall()}
+    best = [game for game in relevant if game in passing and game not in history][: max(filters.limit, RANKED)]
+    if filters.rank_by == "newest":
+        best.sort(key=lambda game: passing[game][0] or date.min, reverse=True)
+    elif filters.rank_by != "relevance":
+        best.sort(key=lambda game: passing[game][1] or 10**9)
+    return best[: filters.limit]
+
+
+@given(st.data())
+def test_filters_and_orders_are_those_of_a_query_over_the_shops_tables(
+    explored: Explored, model: Model, data: st.DataObject
+) -> None:
+    history = data.draw(st.lists(st.integers(1, GAMES), max_size=3))
+    some = st.none()
+    filters = Filters(
+        rank_by=data.draw(st.sampled_from(["relevance", "sales", "revenue", "reviews", "newest"])),
+        genre=data.draw(some | st.sampled_from([*GENRES, "aCTION", "role-playing", "no such genre"])),
+        released_from=data.draw(some | st.integers(2016, 2025)),
+        released_to=data.draw(some | st.integers(2016, 2025)),
+        max_ram_gb=data.draw(some | st.sampled_from([0.0, 1.0, 3.5, 16.0])),
+        max_storage_gb=data.draw(some | st.sampled_from([0.5, 10.0, 60.0])),
+        os=data.draw(some | st.sampled_from(["windows", "mac", "linux"])),
+        limit=data.draw(st.integers(1, 60)),
+    )
+    relevant = [game.game_id for game in model.recommend(history, Filters(limit=GAMES), TODAY)]
+    with cursor_of(explored) as cursor:
+        expected = naive(explored, cursor, history, filters, relevant)
+    shown = model.recommend(history, filters, TODAY)
+    assert [game.game_id for game in shown] == expected
+    assert [game.rank for game in shown] == list(range(1, len(expected) + 1))
+
+
+def test_similar_games_are_the_nearest_by_the_cosine_of_a_loop(explored: Explored, model: Model) -> None:
+    arrays = model._arrays
+    vectors = arrays.catalogue.candidates
+    passing = model.passing(Filters(), TODAY)
+    for position in (0, 40, GAMES - 1):
+        game_id = int(arrays.game_ids[position])
+        cosines = {
+            int(arrays.game_ids[other]): float(vectors[position] @ vectors[other])
+            for other in range(GAMES)
+            if other != position and passing[other]
+        }
+        shown = model.similar(game_id, 5, TODAY)
+        assert [game.game_id for game in shown] == sorted(cosines, key=lambda game: -cosines[game])[: len(shown)]
+        assert [game.score for game in shown] == pytest.approx([cosines[game.game_id] for game in shown], abs=1e-6)
+        assert len(shown) == (5 if vectors[position].any() else 0)
+    assert model.similar(10**9, 5, TODAY) == []
+    assert len(model.similar(1, 10**6, TODAY)) == np.count_nonzero(passing) - passing[0]
+
+
+def test_a_game_is_left_out_from_the_day_on_which_it_is_delisted(explored: Explored, model: Model) -> None:
+    facts, offered_games = model._arrays.facts, model._arrays.offered
+    position = next(at for at in range(GAMES) if offered_games[at] and facts.delisted[at] < 10**6)
+    day = date(1970, 1, 1) + timedelta(int(facts.delisted[position]))
+    shown = [
+        {game.game_id for game in model.recommend([], Filters(limit=GAMES), today)}
+        for today in (day - timedelta(1), day, day + timedelta(1))
+    ]
+    assert [int(model._arrays.game_ids[position]) in games for games in shown] == [True, False, False]
+
+
+def test_arrays_are_made_once_and_those_of_others_are_removed(explored: Explored, tmp_path: Path) -> None:
+    (tmp_path / "of another publication").mkdir()
+    (tmp_path / "unfinished").mkdir()
+    folder = prepared(explored, tmp_path)
+    made = (folder / "arrays.json").stat().st_mtime_ns
+    assert [path for path in tmp_path.iterdir() if path.is_dir()] == [folder]
+    assert prepared(explored, tmp_path) == folder
+    assert (folder / "arrays.json").stat().st_mtime_ns == made
+
+
+def test_whoever_has_mapped_arrays_keeps_them_when_they_are_removed(explored: Explored, tmp_path: Path) -> None:
+    folder = prepared(explored, tmp_path)
+    model = Model(Arrays.read(folder))
+    before = model.recommend([1, 2], Filters(), TODAY)
+    for path in folder.iterdir():
+        path.unlink()
+    assert model.recommend([1, 2], Filters(), TODAY) == before
+
+
+def test_another_publication_is_answered_from_as_soon_as_it_is_current(changing: Explored) -> None:
+    with serving(changing.settings()) as served:
+        served.wait_for_model(changing.plan.version)
+        first = served.client.post("/api/recommend", json={"history": [1]}).json()
+        promote_random_model(changing.store, changing.folder / "model-2", "model-2", seed=1)
+        plan = run_night("env:EXPLORER_OPERATOR_DATABASE_URL", changing.store, changing.folder)
+        served.wait_for_model(plan.version)
+        second = served.client.post("/api/recommend", json={"history": [1]}).json()
+    assert [first["model_version"], second["model_version"]] == ["model-1", "model-2"]
+    assert [first["version"], second["version"]] == [changing.plan.version, plan.version]
+    assert first["games"] != second["games"]
+
+
+def test_without_a_store_or_its_model_everything_else_still_answers(explored: Explored, tmp_path: Path) -> None:
+    with serving(explored.settings(store=None)) as served:
+        answer = served.client.post("/api/recommend", json={"history": []})
+        assert answer.status_code == 503
+        assert answer.json() == {"error": "There is no model store here: set EXPLORER_STORE."}
+        assert served.client.get("/readyz").status_code == 200
+    with serving(explored.settings(store=str(tmp_path))) as served:
+        answer = served.client.post("/api/recommend", json={"history": []})
+        assert answer.status_code == 503
+        assert "still being read" in answer.json()["error"]
+        assert served.client.get("/readyz").status_code == 503
+        assert served.client.get("/api/users/1/recommendations").status_code == 200
+
+
+def test_nothing_of_the_explorer_imports_tensorflow_or_kfp() -> None:
+    code = (
+        "import sys, pkgutil, importlib, explorer\n"
+        "for found in pkgutil.iter_modules(explorer.__path__):\n"
+        "    if found.name != '__main__': importlib.import_module(f'explorer.{found.name}')\n"
+        "import components.reverse_etl.publication\n"
+        "print(*sorted({'tensorflow', 'keras', 'kfp', 'scipy', 'faiss'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"
