@@ -109,6 +109,20 @@ def test_one_user_a_batch_and_a_loop_over_the_games_give_the_same_answer(shop: S
         assert at_once == answer
 
 
+@given(shops(), st.data())
+def test_games_that_are_not_among_those_asked_for_count_as_excluded(shop: Shop, data: st.DataObject) -> None:
+    n_games = len(shop.game_ids)
+    history = data.draw(st.lists(st.tuples(st.sampled_from([*shop.game_ids, UNKNOWN]), st.booleans()), max_size=8))
+    among = np.array(data.draw(st.lists(st.booleans(), min_size=n_games, max_size=n_games)))
+    exclude = data.draw(st.lists(st.sampled_from(shop.game_ids), max_size=4))
+    others = [game for game, asked in zip(shop.game_ids, among, strict=True) if not asked]
+    k = data.draw(st.integers(0, n_games + 3))
+    online = OnlineRecommender(np.array(shop.game_ids, dtype=np.int32), shop.catalogue)
+    games, verdicts = [game for game, _ in history], [verdict for _, verdict in history]
+    answer = online.recommend(games, k, recommended=verdicts, exclude=exclude, among=among)
+    assert answer == naive(shop, history, k, [*exclude, *others])
+
+
 def batch(shop: Shop, users: list[list[tuple[int, bool]]], k: int, excluded: list[list[int]]) -> list[list]:
     """What `Catalogue.recommend` answers to all users at once."""
     distinct = []

@@ -1,0 +1,245 @@
+"""What is read of the shop's tables."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from datetime import date
+from typing import TypeVar
+
+import psycopg2
+import pytest
+from psycopg2.extensions import connection as Connection
+
+from components.shared.database import create_schema
+from demo.explore import reader_url
+from demo.postgres import EmbeddedPostgres
+from explorer.problems import Problem
+from explorer.settings import Settings
+from explorer.shop import Shop
+from explorer.views import Audience, Filters, Requirement
+from tests.explorer.conftest import PASSWORD, Explored
+from tests.explorer.nights import GAMES, USERS
+from tests.shop import add_game, add_ranking, add_review, add_user
+
+Read = TypeVar("Read")
+
+
+def read(settings: Settings, reading: Callable[[Shop], Awaitable[Read]]) -> Read:
+    """What a shop of its own reads."""
+
+    async def run() -> Read:
+        shop = Shop(settings)
+        await shop.open()
+        try:
+            return await reading(shop)
+        finally:
+            await shop.close()
+
+    return asyncio.run(run())
+
+
+@pytest.fixture
+def small(shop: Connection, database: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Connection, Settings]:
+    """A shop without a user or a game, and nothing published; and the settings that it is read with."""
+    create_schema(shop, "recsys")
+    url = shop.info.dsn_parameters
+    own = f"postgresql://{url['user']}:{shop.info.password}@{url['host']}:{url['port']}/{url['dbname']}"
+    return shop, Settings(database_url=reader_url(own, PASSWORD))
+
+
+def test_recommendations_are_the_rows_of_the_shops_own_call(explored: Explored) -> None:
+    wanted = [
+        Filters(),
+        Filters(limit=3, rank_by="sales", genre="action"),
+        Filters(rank_by="newest", released_from=2018, released_to=2023, max_ram_gb=4, max_storage_gb=10.5, os="linux"),
+    ]
+    with explored.connection() as connection, connection.cursor() as cursor:
+        for user_id in (1, 5, USERS, 10**15, -1):
+            for filters in wanted:
+                cursor.execute(
+                    "SELECT * FROM recsys.recommended_games(%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                    [
+                        user_id, filters.rank_by, filters.genre, filters.max_ram_gb, filters.limit,
+                        filters.released_from, filters.released_to, filters.max_storage_gb, filters.os,
+                    ],
+                )  # fmt: skip
+                answer = read(explored.settings(), lambda shop, u=user_id, f=filters: shop.recommendations(u, f))
+                rows = [(game.rank, game.game_id, game.game, game.score, game.reason) for game in answer.games]
+                assert rows == [(*row[:3], pytest.approx(row[3]), row[4]) for row in cursor.fetchall()]
+                assert answer.version == explored.plan.version
+                assert (answer.user_id, answer.filters) == (user_id, filters)
+
+
+def test_filters_that_nothing_passes_leave_an_empty_answer_of_a_publication(explored: Explored) -> None:
+    answer = read(explored.settings(), lambda shop: shop.recommendations(1, Filters(genre="no such genre")))
+    assert (answer.version, answer.games) == (explored.plan.version, [])
+
+
+def test_users_are_found_by_id_then_by_name_then_by_its_beginning(small: tuple[Connection, Settings]) -> None:
+    shop, settings = small
+    ids = {name: add_user(shop, name) for name in ("1", "10", "1000", "2", "Ann", "Anna", "ann", "%", "_x", "A%")}
+    game = add_game(shop, "Halo")
+    for _ in range(3):
+        add_review(shop, ids["Anna"], game)
+
+    def names(text: str, limit: int = 10) -> list[str]:
+        return [user.username for user in read(settings, lambda shop: shop.find_users(text, limit))]
+
+    assert names("1") == ["1", "10", "1000"]  # the user with the id 1 is called so, too
+    assert names("2") == ["10", "2"]
+    assert names("Ann") == ["Ann", "Anna"]
+    assert names("Ann", limit=1) == ["Ann"]
+    assert names("%") == ["%"]
+    assert names("_") == ["_x"]
+    assert names("nobody") == []
+    assert names("9" * 30) == []
+    assert names("٣") == []
+    assert read(settings, lambda shop: shop.find_users("Anna", 1))[0].reviews == 3
+    assert read(settings, lambda shop: shop.user(ids["Ann"])).reviews == 0
+    assert read(settings, lambda shop: shop.user(10**15)) is None
+
+
+def test_someone_of_each_kind_is_found_where_there_is_one(small: tuple[Connection, Settings]) -> None:
+    shop, settings = small
+    for kind in ("many reviews", "one review", "new"):
+        assert read(settings, lambda shop, kind=kind: shop.someone(kind)) is None
+    games = [add_game(shop, f"Game {number}") for number in range(30)]
+    users = {name: add_user(shop, name) for name in ("many", "one", "none")}
+    for game in games:
+        add_review(shop, users["many"], game)
+        add_review(shop, None, game)
+    add_review(shop, users["one"], games[0])
+    with shop.cursor() as cursor:
+        cursor.execute("ANALYZE")
+    found = {kind: read(settings, lambda shop, kind=kind: shop.someone(kind)) for kind in ("one review", "new")}
+    assert {kind: (user.username, user.reviews) for kind, user in found.items()} == {
+        "one review": ("one", 1),
+        "new": ("none", 0),
+    }
+    assert read(settings, lambda shop: shop.someone("many reviews")).username in ("many", "one")
+
+
+def test_a_history_is_the_newest_reviews_first_and_undated_ones_last(small: tuple[Connection, Settings]) -> None:
+    shop, settings = small
+    user = add_user(shop, "player")
+    for name, day, hours in (("Old", date(2020, 1, 1), None), ("Undated", None, 1.5), ("New", date(2021, 1, 1), 2.0)):
+        add_review(shop, user, add_game(shop, name), reviewed_on=day, hours_played=hours, recommended=name != "Old")
+    history = read(settings, lambda shop: shop.history(user, 10))
+    assert [(row.name, row.recommended, row.hours_played, row.reviewed_on) for row in history] == [
+        ("New", True, 2.0, date(2021, 1, 1)),
+        ("Old", False, None, date(2020, 1, 1)),
+        ("Undated", True, 1.5, None),
+    ]
+    assert len(read(settings, lambda shop: shop.history(user, 2))) == 2
+
+
+def test_games_are_found_by_any_part_of_their_names(small: tuple[Connection, Settings]) -> None:
+    shop, settings = small
+    for name in ("Portal 2", "Portal", "Super portal", "100% Orange", "A_B", "AxB"):
+        add_game(shop, name)
+
+    def names(text: str) -> list[str]:
+        return [game.name for game in read(settings, lambda shop: shop.games(text, 10))]
+
+    assert names("PORTAL") == ["Portal", "Portal 2", "Super portal"]
+    assert names("%") == ["100% Orange"]
+    assert names("A_B") == ["A_B"]
+    assert names("'; DROP TABLE steam.games; --") == []
+    assert read(settings, lambda shop: shop.named([2, 10**9, 1, 2])) == read(
+        settings, lambda shop: shop.named([2, 1, 2])
+    )
+
+
+def test_a_game_has_all_that_is_known_of_it(small: tuple[Connection, Settings]) -> None:
+    shop, settings = small
+    game_id = add_game(
+        shop, "Halo", genres=["RPG", "Action"], released_on=date(2020, 2, 29), ram_gb=4, storage_gb=0.5, os="Windows 10"
+    )
+    add_ranking(shop, game_id, "Role-Playing", "Sales", 1)
+    bare = add_game(shop, "Bare")
+    game = read(settings, lambda shop: shop.game(game_id))
+    assert (game.name, game.genres, game.released_on) == ("Halo", ["Action", "RPG"], date(2020, 2, 29))
+    assert game.requirements == [Requirement("minimum", "Windows 10", None, None, None, 4.0, 0.5)]
+    assert read(settings, lambda shop: shop.game(bare)).requirements == []
+    assert read(settings, lambda shop: shop.game(10**9)) is None
+    assert read(settings, lambda shop: shop.genres()) == ["Action", "RPG", "Role-Playing"]
+
+
+def test_the_audience_of_a_game_is_who_has_it_and_where(explored: Explored) -> None:
+    with explored.connection() as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT game_id, count(*), avg(rank)::float8 FROM recsys.recommendations, "
+            "unnest(game_ids) WITH ORDINALITY AS listed (game_id, rank) GROUP BY game_id"
+        )
+        counted = {game: (users, rank) for game, users, rank in cursor.fetchall()}
+        cursor.execute("SELECT count(*) FROM steam.games WHERE coalesce(delisted_on > current_date, true)")
+        (on_sale,) = cursor.fetchone()
+
+    async def audiences(shop: Shop) -> list[Audience]:
+        return [await shop.audience(game) for game in range(1, GAMES + 2)]
+
+    for game_id, audience in enumerate(read(explored.settings(), audiences), start=1):
+        users, rank = counted.get(game_id, (0, None))
+        assert audience == Audience(users, pytest.approx(users / USERS), rank and pytest.approx(rank), USERS)
+    overview = read(explored.settings(), lambda shop: shop.overview())
+    assert overview.coverage == pytest.approx(min(1, len(counted) / on_sale))
+    assert (overview.users, overview.games) == (USERS, GAMES)
+    assert [publication.version for publication in overview.publications] == [explored.plan.version]
+
+
+def test_before_the_first_publication_there_is_none_and_no_error(small: tuple[Connection, Settings]) -> None:
+    _, settings = small
+    assert read(settings, lambda shop: shop.publication()) is None
+    assert read(settings, lambda shop: shop.recommendations(1, Filters())).version is None
+    assert read(settings, lambda shop: shop.audience(1)) == Audience(0, 0.0, None, 0)
+    overview = read(settings, lambda shop: shop.overview())
+    assert (overview.publications, overview.runs, overview.coverage) == ([], [], None)
+
+
+def test_without_the_schema_or_the_database_there_is_one_sentence(postgres: EmbeddedPostgres) -> None:
+    for url, sentence in (
+        (postgres.url(), "Nothing has been published yet"),
+        ("postgresql://nobody@127.0.0.1:1/nothing", "The database cannot be reached"),
+        (re.sub(":[^:]*@", ":wrong@", postgres.url()), "The database cannot be reached"),
+        (f"{postgres.url()}_missing", "The database cannot be reached"),
+    ):
+        with pytest.raises(Problem, match=sentence) as caught:
+            read(Settings(database_url=url), lambda shop: shop.publication())
+        assert caught.value.status == 503
+
+
+def test_a_query_that_takes_too_long_is_ended_by_the_database(explored: Explored) -> None:
+    async def wait(shop: Shop) -> None:
+        async with shop.connection() as connection:
+            await connection.fetch("SELECT pg_sleep(60)")
+
+    with pytest.raises(Problem, match="took too long") as caught:
+        read(explored.settings(query_seconds=0.2), wait)
+    assert caught.value.status == 503
+
+
+def test_the_role_can_read_what_is_shown_and_nothing_else_and_change_nothing(explored: Explored) -> None:
+    connection = psycopg2.connect(explored.reader_url)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM recsys.recommendations")
+        for statement in (
+            "INSERT INTO steam.users (username) VALUES ('x')",
+            "UPDATE recsys.publications SET current = false",
+            "DELETE FROM steam.reviews",
+            "CREATE TABLE recsys.mine (n int)",
+            "SELECT * FROM steam.rejected_rows",
+            "DROP VIEW recsys.recommendations",
+        ):
+            with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+                cursor.execute(statement)
+    connection.close()
+
+
+def test_a_connection_of_the_explorer_cannot_write_whoever_it_is(explored: Explored) -> None:
+    async def write(shop: Shop) -> None:
+        async with shop.connection() as connection:
+            await connection.execute("DELETE FROM steam.reviews")
+
+    with pytest.raises(Exception, match="read-only transaction"):
+        read(explored.settings(database_url=explored.url), write)
