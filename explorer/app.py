@@ -27,6 +27,14 @@ FOLDER = Path(__file__).parent
 SPOKEN_TO_BY_PROGRAMS = ("/api/", "/healthz", "/readyz", "/metrics")
 
 
+ROUTERS = (api.router, health.router, operate.router, reference.router, pages.router)
+
+
+def routes() -> list[APIRoute]:
+    """What the application answers to, but for static files and the API's description."""
+    return [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
+
+
 def from_environment() -> FastAPI:
     """The application of a worker: its answers have one thread each, so that workers do not wait for each other."""
     threadpool_limits(1, "blas")
@@ -58,13 +66,13 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
     )
-    for router in (api.router, health.router, operate.router, reference.router, pages.router):
+    for router in ROUTERS:
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
     app.state.settings = settings
     app.state.shop = Shop(settings)
     app.state.live = Live(settings, app.state.shop, cache)
-    app.state.counters = Counters(cache, [route.path for route in app.routes if isinstance(route, APIRoute)])
+    app.state.counters = Counters(cache, [route.path for route in routes()])
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_middleware(Guard, settings=settings, counters=app.state.counters, show=shown)

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import signal
 import socket
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
 
 from components.shared.errors import UserError
 
@@ -52,8 +55,9 @@ def listen(host: str, port: int, workers: int) -> list[socket.socket]:
             socket.create_server((host, port), family=family, backlog=2048, reuse_port=True) for _ in range(workers)
         ]
     except OSError as error:
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
         raise UserError(
-            f"The explorer cannot listen on {host}, port {port} ({error.strerror}): set EXPLORER_HOST or EXPLORER_PORT."
+            f"The explorer cannot listen on {host}, port {port} ({reason}): set EXPLORER_HOST or EXPLORER_PORT."
         ) from None
 
 
@@ -93,9 +97,15 @@ def _start(listener: socket.socket, trusted_proxies: str) -> BaseProcess:
 
 
 def _work(listener: socket.socket, trusted_proxies: str) -> None:
-    config = uvicorn.Config(
-        APPLICATION,
-        factory=True,
+    with suppress(KeyboardInterrupt):  # Ctrl-C reaches workers too, and is raised again when they have finished
+        uvicorn.Server(configured(APPLICATION, trusted_proxies)).run(sockets=[listener])
+
+
+def configured(application: FastAPI | str, trusted_proxies: str) -> uvicorn.Config:
+    """How uvicorn serves the application, or that which a function of that name makes."""
+    return uvicorn.Config(
+        application,
+        factory=isinstance(application, str),
         access_log=False,
         log_config=LOGGING,
         server_header=False,
@@ -103,4 +113,3 @@ def _work(listener: socket.socket, trusted_proxies: str) -> None:
         forwarded_allow_ips=trusted_proxies,
         timeout_graceful_shutdown=10,
     )
-    uvicorn.Server(config).run(sockets=[listener])

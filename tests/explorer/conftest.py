@@ -23,6 +23,7 @@ from demo.explore import reader_url
 from demo.postgres import EmbeddedPostgres
 from explorer.app import create_app
 from explorer.settings import Settings
+from explorer.workers import configured, listen
 from tests.explorer.nights import fill_shop, promote_random_model, run_night
 
 PASSWORD = "only for reading"
@@ -95,13 +96,15 @@ def explored_shop(postgres: EmbeddedPostgres, variable: str) -> Iterator[Explore
 def serving(settings: Settings) -> Iterator[Served]:
     """The explorer on a free port of this machine."""
     app = create_app(settings)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", access_log=False, server_header=False))
-    thread = threading.Thread(target=server.run)
+    (listener,) = listen("127.0.0.1", 0, 1)
+    config = configured(app, settings.trusted_proxies)
+    config.log_config = None  # what is logged is left to pytest
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
     try:
         wait_until(lambda: server.started or not thread.is_alive())
-        port = server.servers[0].sockets[0].getsockname()[1]
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=30) as client:
             yield Served(client, app)
     finally:
         server.should_exit = True

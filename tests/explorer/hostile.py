@@ -1,0 +1,28 @@
+"""Texts that have done harm elsewhere: as names of users and games, and as parameters."""
+
+PAYLOADS = [
+    "<script>alert(1)</script>",
+    "</title><script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' onmouseover='alert(1)",
+    "javascript:alert(1)",
+    "{{7*7}}{% include '/etc/passwd' %}",
+    "${7*7}<%= 7*7 %>#{7*7}",
+    "'; DROP TABLE steam.users; --",
+    "' OR '1'='1",
+    "1) OR (SELECT pg_sleep(60)) IS NULL --",
+    "\\'; SELECT pg_read_file('/etc/passwd'); --",
+    "%s %(x)s $1 :x {0} {name}",
+    "%27%20OR%201=1--",
+    "../../../etc/passwd",
+    "line\r\nSet-Cookie: stolen=1",
+    "\u202eright to left\u200f",
+    "&lt;b&gt;&amp;",
+    "<svg/onload=alert(1)>",
+    "ＳＥＬＥＣＴ ＊ －－",
+    "\ufeff\u0085\u2028",
+    "NaN",
+    "-1e999",
+    "null",
+    "[]",
+]

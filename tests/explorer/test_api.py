@@ -1,0 +1,198 @@
+"""The JSON API, asked over HTTP."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.explorer.conftest import Explored, Served, serving
+from tests.explorer.nights import GAMES, USERS, promote_random_model, run_night
+from tests.shop import add_review
+
+
+def get(client: httpx.Client, path: str, **query: Any) -> Any:
+    answer = client.get(path, params=query)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "application/json"
+    return answer.json()
+
+
+def refused(answer: httpx.Response, status: int = 400) -> str:
+    assert answer.status_code == status, answer.text
+    assert list(answer.json()) == ["error"]
+    sentence = answer.json()["error"]
+    assert sentence.endswith(".")
+    assert "\n" not in sentence
+    return sentence
+
+
+def test_recommendations_are_ready_to_show_and_name_their_publication(explored: Explored, client: httpx.Client) -> None:
+    answer = get(client, "/api/users/1/recommendations", rank_by="newest", limit=3, max_ram_gb=8, genre="")
+    assert answer["version"] == explored.plan.version
+    assert answer["user_id"] == 1
+    assert answer["filters"] == {
+        "rank_by": "newest", "genre": None, "released_from": None, "released_to": None, "max_ram_gb": 8.0,
+        "max_storage_gb": None, "os": None, "limit": 3,
+    }  # fmt: skip
+    assert [game["rank"] for game in answer["games"]] == [1, 2, 3]
+    assert set(answer["games"][0]) == {"rank", "game_id", "game", "score", "reason"}
+
+
+def test_a_user_whom_the_shop_has_never_seen_gets_popular_games(client: httpx.Client) -> None:
+    for user in (10**15, -1, 2**63 - 1, -(2**63)):
+        games = get(client, f"/api/users/{user}/recommendations")["games"]
+        assert {game["reason"] for game in games} == {"popular now"}
+        assert len(games) == 10
+
+
+def test_users_and_games_are_found_and_shown(client: httpx.Client) -> None:
+    assert get(client, "/api/users", q="user 1", limit=2)["users"][0]["username"] == "user 1"
+    user = get(client, "/api/users/1")
+    assert user["user"]["user_id"] == 1
+    assert len(user["history"]) == user["user"]["reviews"] > 0
+    assert get(client, "/api/games", q="game 7")["games"][0] == {"game_id": 7, "name": "Game 7"}
+    game = get(client, "/api/games/7")
+    assert game["game"]["name"] == "Game 7"
+    assert 0 <= game["audience"]["share"] <= 1
+    similar = get(client, "/api/games/7/similar", limit=4)
+    assert similar["game_id"] == 7
+    assert len({found["game_id"] for found in similar["games"]} - {7}) == 4
+
+
+def test_what_is_not_there_is_not_found_in_one_sentence(client: httpx.Client) -> None:
+    for path in (
+        f"/api/users/{USERS + 1}",
+        "/api/users/-5",
+        f"/api/games/{GAMES + 1}",
+        f"/api/games/{GAMES + 1}/similar",
+    ):
+        assert "There is no such" in refused(client.get(path), 404)
+    assert refused(client.get("/api/nothing"), 404)
+    assert refused(client.put("/api/users/1"), 405)
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        "9223372036854775808", "-9223372036854775809", "9" * 400, "1.5", "1e3", "NaN", "٣", "0x1", " 1", "+1", "--1",
+        "-", "true", "1_0",
+    ],
+)  # fmt: skip
+def test_ids_that_are_none_are_refused(client: httpx.Client, number: str) -> None:
+    for path in (f"/api/users/{number}/recommendations", f"/api/users/{number}", f"/api/games/{number}"):
+        assert "must be a whole number from -" in refused(client.get(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("limit", ["0", "-1", "101", "1e1", "99999999999999999999", "NaN", "ten"]),
+        ("rank_by", ["price", "Relevance", "relevance;", "null"]),
+        ("os", ["dos", "Windows", "%"]),
+        ("max_ram_gb", ["nan", "inf", "-inf", "-1", "1e400", "1e7", "much", "0x1p3"]),
+        ("max_storage_gb", ["nan", "Infinity", "-0.1", "1e999"]),
+        ("released_from", ["-1", "10000", "2020.5", "99999999999", "then"]),
+        ("released_to", ["-1", "10000", "2020.0"]),
+        ("genre", ["x" * 201, "nul\0", "\0"]),
+    ],
+)
+def test_filters_that_are_none_are_refused_by_name(client: httpx.Client, name: str, values: list[str]) -> None:
+    for value in values:
+        assert refused(client.get("/api/users/1/recommendations", params={name: value})).startswith(f"{name} must be")
+        body = {"history": [], name: value}
+        assert refused(client.post("/api/recommend", json=body)).startswith(f"{name} must be")
+
+
+def test_a_misspelt_parameter_does_not_pass_for_none(client: httpx.Client) -> None:
+    sentence = refused(client.get("/api/users/1/recommendations", params={"max_ram": 8}))
+    assert "max_ram_gb" in sentence
+    assert "<b>" not in refused(client.get("/api/users", params={"<b>": 8}))
+    assert refused(client.post("/api/recommend", json={"history": [], "max_ram": 8}))
+    assert refused(client.post("/api/recommend", json={"history": [{"game_id": 1, "hour": 8}]}))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"{", b"[]", b"null", b"\xff", b'{"history": [NaN]}', b'{"history": {}}', b'{"history": "1,2"}',
+        b'{"history": [1.5]}', b'{"history": [true]}', b'{"history": [null]}', b'{"history": [[1]]}',
+        b'{"history": [99999999999]}', b'{"history": [{}]}', b'{"history": [{"game_id": 1, "recommended": 1}]}',
+        b'{"history": [{"game_id": 1, "hours": -1}]}', b'{"history": [{"game_id": 1, "hours": 1e300}]}',
+        b'{"history": [{"game_id": 1, "hours": "a"}]}', b'{"history": [], "limit": true}',
+        b'{"history": [], "limit": 1.0}',
+        b'{"history": [], "genre": 5}', b'{"history": [], "genre": "\\ud800"}', b'{"history": [], "os": []}',
+        b'{"history": [], "max_ram_gb": {}}', b'{"history": [], "max_ram_gb": true}',
+        b'{"history": [' + b"1," * 1000 + b"1]}",
+    ],
+)  # fmt: skip
+def test_bodies_that_are_not_as_they_must_be_are_refused(client: httpx.Client, body: bytes) -> None:
+    refused(client.post("/api/recommend", content=body, headers={"content-type": "application/json"}))
+
+
+def test_a_history_is_ids_or_objects_and_unknown_games_are_passed_over(client: httpx.Client) -> None:
+    def games(history: list[Any], **filters: Any) -> list[int]:
+        answer = client.post("/api/recommend", json={"history": history, **filters})
+        assert answer.status_code == 200, answer.text
+        return [game["game_id"] for game in answer.json()["games"]]
+
+    assert games([1, 2]) == games([{"game_id": 1}, {"game_id": 2, "recommended": True, "hours": None}])
+    assert games([1, 2]) == games([10**9, 1, -5, 2])
+    assert games([1, 2]) != games([1, {"game_id": 2, "recommended": False}])
+    assert len(games([1, 2], limit=100)) > 50
+    assert not {1, 2} & set(games([1, 2], limit=100))
+
+
+def test_an_answer_that_is_known_already_is_not_sent_again(client: httpx.Client, explored: Explored) -> None:
+    first = client.get("/api/users/1/recommendations")
+    etag = first.headers["etag"]
+    assert etag.startswith(f'"{explored.plan.version}-')
+    assert client.get("/api/users/1/recommendations", headers={"if-none-match": "*, nothing"}).status_code == 200
+    for known in (etag, f'"other", W/{etag}', f"W/{etag}"):
+        again = client.get("/api/users/1/recommendations", headers={"if-none-match": known})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
+    other = client.get("/api/users/2/recommendations", headers={"if-none-match": etag})
+    assert other.status_code == 200
+    assert other.headers["etag"] != etag
+
+
+def test_the_etag_changes_with_the_publication_and_with_what_the_user_reviews(changing: Explored) -> None:
+    with serving(changing.settings()) as served:
+        path = "/api/users/1/recommendations"
+        first = served.client.get(path)
+        with changing.connection() as connection:
+            add_review(connection, 1, first.json()["games"][0]["game_id"])
+        reviewed = served.client.get(path, headers={"if-none-match": first.headers["etag"]})
+        assert reviewed.status_code == 200
+        promote_random_model(changing.store, changing.folder / "model-2", "model-2", seed=1)
+        plan = run_night("env:EXPLORER_OPERATOR_DATABASE_URL", changing.store, changing.folder)
+        published = served.client.get(path, headers={"if-none-match": reviewed.headers["etag"]})
+        assert published.status_code == 200
+        assert published.json()["version"] == plan.version
+        assert published.headers["etag"].startswith(f'"{plan.version}-')
+
+
+def test_before_the_first_publication_there_is_one_sentence(postgres: Any, explored: Explored) -> None:
+    with serving(explored.settings(database_url=postgres.url())) as served:
+        for path in ("/api/users/1/recommendations", "/api/users?q=a", "/api/games/1", "/readyz"):
+            answer = served.client.get(path)
+            assert answer.status_code == 503
+            assert answer.json() == {"error": "Nothing has been published yet: run the inference pipeline first."}
+        assert served.client.get("/healthz").text == "ok\n"
+
+
+def test_the_description_has_every_operation_and_the_page_shows_it(served: Served) -> None:
+    described = served.client.get("/api/openapi.json").json()
+    assert set(described["paths"]) == {
+        "/api/users/{user_id}/recommendations", "/api/recommend", "/api/games/{game_id}/similar", "/api/users",
+        "/api/users/{user_id}", "/api/games", "/api/games/{game_id}", "/api/rollback",
+    }  # fmt: skip
+    page = served.client.get("/api")
+    assert page.status_code == 200
+    for path, methods in described["paths"].items():
+        for method, operation in methods.items():
+            assert f"{method.upper()} {path}" in page.text
+            assert operation["summary"] in page.text
+            for parameter in operation.get("parameters", []):
+                assert parameter["name"] in page.text
+    assert "<script" not in page.text
+    assert " style=" not in page.text

@@ -1,0 +1,41 @@
+"""The API asked for whatever its OpenAPI description allows, and for what it does not allow."""
+
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from tests.explorer.conftest import Served
+
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", list(GenerationMode))
+def test_whatever_is_asked_the_answer_is_one_of_those_that_are_described(served: Served, mode: GenerationMode) -> None:
+    described = schemathesis.openapi.from_url(str(served.client.base_url.join("/api/openapi.json")))
+    operations = [found.ok() for found in described.get_all_operations()]
+    assert len(operations) == len(served.app.openapi()["paths"])
+    for operation in operations:
+        asked = 0
+
+        @settings(max_examples=40, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+        @given(operation.as_strategy(generation_mode=mode))
+        def ask(case: Any) -> None:
+            nonlocal asked
+            asked += 1
+            answer = case.call()
+            case.validate_response(answer, checks=CHECKS)
+            if answer.status_code >= 400:
+                assert set(answer.json()) == {"error"}
+
+        ask()
+        assert asked

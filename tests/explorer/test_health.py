@@ -1,0 +1,135 @@
+"""Probes and Prometheus' figures."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from psycopg2.extras import Json
+
+from explorer.counters import SECONDS, Counters
+from explorer.exposition import Exposition
+from tests.explorer.conftest import Explored, serving
+from tests.explorer.nights import GAMES, USERS
+
+SAMPLE = re.compile(r'([a-z_]+)((?:\{[a-z]+="(?:[^"\\\n]|\\.)*"(?:,[a-z]+="(?:[^"\\\n]|\\.)*")*\})?) (\S+)')
+
+
+def samples(text: str) -> dict[str, float]:
+    """The samples of a text by name and labels; each metric has one HELP and one TYPE, before its samples."""
+    found, described = {}, []
+    for line in text.splitlines():
+        if line.startswith("# HELP "):
+            described.append(line.split()[2])
+            continue
+        if line.startswith("# TYPE "):
+            assert line.split()[2] == described[-1]
+            continue
+        name, labels, value = SAMPLE.fullmatch(line).groups()
+        assert name.startswith(described[-1])
+        assert name + labels not in found
+        found[name + labels] = float(value)
+    assert len(described) == len(set(described))
+    return found
+
+
+def test_it_is_alive_without_a_database_and_ready_with_one(client: httpx.Client, explored: Explored) -> None:
+    assert client.get("/healthz").text == "ok\n"
+    assert client.get("/readyz").text == "ready\n"
+    with serving(explored.settings(database_url="postgresql://nobody@127.0.0.1:1/nothing")) as served:
+        assert served.client.get("/healthz").status_code == 200
+        assert served.client.get("/readyz").status_code == 503
+        found = samples(served.client.get("/metrics").text)
+        assert found["steam_recsys_database_up"] == 0
+        assert found['steam_recsys_http_requests_total{route="/readyz",status="5xx"}'] == 1
+
+
+def test_the_publication_the_runs_and_the_tables_are_measured(changing: Explored) -> None:
+    now = datetime.now(UTC)
+    stages = [
+        {"stage": "predict", "part": "0", "seconds": 2.0, "peak_memory_mb": 100.0},
+        {"stage": "predict", "part": "1", "seconds": 3.5, "peak_memory_mb": 300.0},
+        {"stage": "extract", "part": "", "seconds": 1.0, "peak_memory_mb": 50.0},
+    ]
+    with changing.connection() as connection, connection.cursor() as cursor:
+        for run, state, hours in (("a", "SUCCEEDED", 30), ("b", "SUCCEEDED", 6), ("c", "FAILED", 2)):
+            cursor.execute(
+                "INSERT INTO recsys.pipeline_runs (run_id, pipeline, state, started_at, finished_at, stages) "
+                "VALUES (%s, 'inference', %s, %s, %s, %s)",
+                [run, state, now - timedelta(hours=hours, minutes=5), now - timedelta(hours=hours), Json(stages)],
+            )
+    with serving(changing.settings()) as served:
+        served.wait_for_model(changing.plan.version)
+        answer = served.client.get("/metrics")
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    found = samples(answer.text)
+    plan = changing.plan
+    info = f'version="{plan.version}",model="{plan.model_version}",snapshot="{plan.snapshot_id}"'
+    assert found[f"steam_recsys_publication_info{{{info}}}"] == 1
+    assert found[f'steam_recsys_live_model_info{{version="{plan.version}",model="model-1"}}'] == 1
+    assert found["steam_recsys_publication_users"] == USERS
+    assert found['steam_recsys_rows{table="games"}'] == GAMES
+    assert found["steam_recsys_publication_published_age_seconds"] >= 0
+    succeeded = 'pipeline="inference",state="SUCCEEDED"'
+    assert 6 * 3600 <= found[f"steam_recsys_run_age_seconds{{{succeeded}}}"] < 30 * 3600
+    assert found[f"steam_recsys_run_duration_seconds{{{succeeded}}}"] == pytest.approx(300)
+    assert found['steam_recsys_run_age_seconds{pipeline="inference",state="FAILED"}'] >= 2 * 3600
+    assert found[f'steam_recsys_stage_seconds{{stage="predict",{succeeded}}}'] == 5.5
+    assert found[f'steam_recsys_stage_peak_memory_megabytes{{stage="predict",{succeeded}}}'] == 300
+
+
+def test_requests_are_counted_by_route_and_status_and_timed(explored: Explored) -> None:
+    with serving(explored.settings()) as served:
+        for path in ("/api/users/1", "/api/users/2", "/api/users/x", "/api/games/1/similar?limit=0", "/nowhere/at/all"):
+            served.client.get(path)
+        served.client.post("/api/recommend", content=b"{")
+        found = samples(served.client.get("/metrics").text)
+    requests = {name: value for name, value in found.items() if "http_requests_total" in name}
+    assert requests == {
+        'steam_recsys_http_requests_total{route="/api/users/{user_id}",status="2xx"}': 2,
+        'steam_recsys_http_requests_total{route="/api/users/{user_id}",status="4xx"}': 1,
+        'steam_recsys_http_requests_total{route="/api/games/{game_id}/similar",status="4xx"}': 1,
+        'steam_recsys_http_requests_total{route="/api/recommend",status="4xx"}': 1,
+        'steam_recsys_http_requests_total{route="other",status="4xx"}': 1,
+    }
+    name = 'steam_recsys_http_request_duration_seconds_{}{{route="/api/users/{{user_id}}"}}'
+    assert found[name.format("count")] == 3
+    assert found[name.format("sum")] > 0
+    last = 'steam_recsys_http_request_duration_seconds_bucket{route="/api/users/{user_id}",le="+Inf"}'
+    assert found[last] == 3
+
+
+def test_all_workers_are_added_up_those_that_are_gone_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for worker in (1, 2, 3):
+        monkeypatch.setattr("os.getpid", lambda worker=worker: worker)
+        counters = Counters(tmp_path, ["/a", "/b"])
+        counters.add("/a", 200, 0.003)
+        counters.add("/b", 503, 9.0)
+        counters.add(None, 404, SECONDS[0])
+        counters.add("/of/another/version", 200, 0.003)
+    monkeypatch.setattr("os.getpid", lambda: 1)
+    (tmp_path / "requests-ffffffff-9").write_bytes(b"of a program with other routes")
+    sums = {
+        route: (statuses, buckets, seconds)
+        for route, statuses, buckets, seconds in Counters(tmp_path, ["/a", "/b"]).sums()
+    }
+    assert set(sums) == {"/a", "/b", "other"}
+    assert sums["/a"][0].tolist() == [0, 0, 3, 0, 0, 0]
+    assert sums["/b"][0].tolist() == [0, 0, 0, 0, 0, 3]
+    assert np.flatnonzero(sums["/b"][1]).tolist() == [len(SECONDS)]
+    assert np.flatnonzero(sums["other"][1]).tolist() == [0, 2]
+    assert sums["/a"][2] == pytest.approx(0.009)
+
+
+def test_labels_and_numbers_of_every_kind_are_written_as_prometheus_reads_them() -> None:
+    text = Exposition("p")
+    text.add("rows", float("nan"), table='a"b\\c\nd')
+    text.add("rows", 12345678901, table="b")
+    text.histogram("http_request_duration_seconds", np.ones(len(SECONDS) + 1), 2.5, route="/")
+    found = samples(text.content())
+    assert found['p_rows{table="b"}'] == 12345678901
+    assert found['p_http_request_duration_seconds_bucket{route="/",le="0.001"}'] == 1
+    assert found['p_http_request_duration_seconds_bucket{route="/",le="+Inf"}'] == len(SECONDS) + 1
+    assert r'p_rows{table="a\"b\\c\nd"} nan' in text.content()

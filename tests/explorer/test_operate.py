@@ -1,0 +1,165 @@
+"""Rolling back: with the operator's token, from the explorer's own page or a program, and by nobody else."""
+
+import threading
+from collections.abc import Iterator
+
+import httpx
+import psycopg2
+import pytest
+
+from explorer import operate
+from explorer.security import Rates
+from tests.explorer.conftest import TOKEN, Explored, Served, serving
+from tests.explorer.nights import promote_random_model, run_night
+
+
+@pytest.fixture(autouse=True)
+def _nobody_has_tried_a_token_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operate, "_rates", Rates(per_second=0.1, burst=5))
+
+
+@pytest.fixture
+def two_nights(changing: Explored) -> tuple[Explored, str]:
+    """A shop after two nights, and the version of the second."""
+    promote_random_model(changing.store, changing.folder / "model-2", "model-2", seed=1)
+    return changing, run_night("env:EXPLORER_OPERATOR_DATABASE_URL", changing.store, changing.folder).version
+
+
+@pytest.fixture
+def operated(two_nights: tuple[Explored, str]) -> Iterator[Served]:
+    """Its explorer, where an operator may roll back."""
+    explored, _ = two_nights
+    settings = {"operator_token": TOKEN, "operator_database_url": explored.url, "requests_per_second": 1e6}
+    with serving(explored.settings(**settings)) as served:
+        yield served
+
+
+def roll_back(client: httpx.Client, token: str = TOKEN, **further: object) -> httpx.Response:
+    return client.post(
+        "/api/rollback", headers={"authorization": f"Bearer {token}", **further.pop("headers", {})}, **further
+    )
+
+
+def version(client: httpx.Client) -> str:
+    return client.get("/api/users/1/recommendations").json()["version"]
+
+
+def test_an_operator_goes_back_to_the_publication_before_and_to_a_named_one(
+    two_nights: tuple[Explored, str], operated: Served
+) -> None:
+    explored, second = two_nights
+    assert version(operated.client) == second
+    answer = roll_back(operated.client)
+    assert (answer.status_code, answer.json()) == (200, {"version": explored.plan.version})
+    assert version(operated.client) == explored.plan.version
+    operated.wait_for_model(explored.plan.version)
+    assert roll_back(operated.client, json={"version": second}).json() == {"version": second}
+    assert version(operated.client) == second
+
+
+def test_a_version_that_is_not_kept_is_refused_in_one_sentence(operated: Served) -> None:
+    answer = roll_back(operated.client, json={"version": "'; DROP TABLE recsys.publications --"})
+    assert answer.status_code == 409
+    assert "is not kept: choose one of" in answer.json()["error"]
+    for body in (b"[]", b"{", b'{"version": 5}', b'{"version": "nul\\u0000"}'):
+        assert roll_back(operated.client, content=body).status_code == 400
+
+
+def test_a_form_of_the_explorers_own_page_does_the_same_and_shows_the_overview(
+    two_nights: tuple[Explored, str], operated: Served
+) -> None:
+    explored, _ = two_nights
+    own = {"origin": str(operated.client.base_url).rstrip("/"), "sec-fetch-site": "same-origin"}
+    answer = operated.client.post("/rollback", data={"token": TOKEN, "version": ""}, headers=own)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/overview")
+    assert version(operated.client) == explored.plan.version
+
+
+@pytest.mark.parametrize("token", ["", "wrong", TOKEN[:-1], TOKEN + "x", TOKEN.upper(), "tökén"])
+def test_no_other_token_will_do(two_nights: tuple[Explored, str], operated: Served, token: str) -> None:
+    _, second = two_nights
+    headers = {"authorization": f"Bearer {token}".strip().encode()}
+    assert operated.client.post("/api/rollback", headers=headers).status_code == 403
+    assert operated.client.post("/rollback", data={"token": token}).status_code == 403
+    assert version(operated.client) == second
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "https://elsewhere.example"},
+        {"origin": "null"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+    ],
+)
+def test_a_page_of_another_site_cannot_roll_back_even_with_the_token(
+    two_nights: tuple[Explored, str], operated: Served, headers: dict[str, str]
+) -> None:
+    assert roll_back(operated.client, headers=headers).status_code == 403
+    assert operated.client.post("/rollback", data={"token": TOKEN}, headers=headers).status_code == 403
+    assert version(operated.client) == two_nights[1]
+
+
+def test_tokens_cannot_be_tried_one_after_the_other(operated: Served) -> None:
+    statuses = [roll_back(operated.client, f"guess {number}").status_code for number in range(8)]
+    assert statuses[:5] == [403] * 5
+    assert 429 in statuses[5:]
+
+
+@pytest.mark.parametrize("missing", ["operator_token", "operator_database_url"])
+def test_where_it_is_not_configured_nobody_can(explored: Explored, missing: str) -> None:
+    settings = {"operator_token": TOKEN, "operator_database_url": explored.url, missing: None}
+    with serving(explored.settings(**settings)) as served:
+        answer = roll_back(served.client)
+        assert answer.status_code == 404
+        assert "Nobody can roll back here" in answer.json()["error"]
+        assert roll_back(served.client, "None").status_code == 404
+
+
+def test_nobody_sees_an_error_while_a_publication_is_rolled_back_and_forth(
+    two_nights: tuple[Explored, str], operated: Served
+) -> None:
+    explored, second = two_nights
+    stop, seen, failed = threading.Event(), set(), []
+
+    def ask() -> None:
+        with httpx.Client(base_url=operated.client.base_url, timeout=30) as client:
+            while not stop.is_set():
+                for user in range(1, 8):
+                    answer = client.get(f"/api/users/{user}/recommendations")
+                    if answer.status_code != 200 or not answer.json()["games"]:
+                        failed.append(answer.text)
+                    else:
+                        seen.add(answer.json()["version"])
+
+    readers = [threading.Thread(target=ask) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    for wanted in (explored.plan.version, second, explored.plan.version):
+        assert roll_back(operated.client, json={"version": wanted}).status_code == 200
+    stop.set()
+    for reader in readers:
+        reader.join()
+    assert failed == []
+    assert seen == {explored.plan.version, second}
+
+
+def test_the_answer_of_one_version_is_never_said_to_be_of_another(
+    two_nights: tuple[Explored, str], operated: Served
+) -> None:
+    explored, second = two_nights
+    connection = psycopg2.connect(explored.url)
+    with connection, connection.cursor() as cursor:
+        lists = {}
+        for each in (explored.plan.version, second):
+            cursor.execute(f'SELECT game_ids[1:1] FROM recsys."recommendations_{each}" WHERE user_id = 1')
+            lists[each] = cursor.fetchone()[0][0]
+    connection.close()
+    for wanted in (explored.plan.version, second) * 2:
+        roll_back(operated.client, json={"version": wanted})
+        answer = operated.client.get("/api/users/1/recommendations").json()
+        assert answer["version"] == wanted
+        assert answer["games"][0]["game_id"] == lists[wanted] or lists[wanted] not in [
+            game["game_id"] for game in answer["games"]
+        ]

@@ -1,0 +1,236 @@
+"""What every answer keeps to, and what hostile input does: nothing."""
+
+import re
+import secrets
+from collections.abc import Iterator
+
+import httpx
+import psycopg2
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from demo.explore import reader_url
+from demo.postgres import EmbeddedPostgres
+from explorer.app import routes
+from explorer.security import CONTENT_SECURITY_POLICY, MOST_CLIENTS, Rates, client_of
+from explorer.settings import Settings
+from tests.explorer.conftest import PASSWORD, TOKEN, Explored, Served, serving
+from tests.explorer.hostile import PAYLOADS
+from tests.reverse_etl.predicted import overall, publish_version, write_predictions
+from tests.shop import add_game, add_review, add_user
+
+PATHS = [
+    "/",
+    "/api",
+    "/api/openapi.json",
+    "/api/users/1",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/nothing",
+    "/api/nothing",
+]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_every_answer_has_the_headers(client: httpx.Client, path: str) -> None:
+    headers = client.get(path).headers
+    assert headers["content-security-policy"] == CONTENT_SECURITY_POLICY
+    assert "unsafe" not in CONTENT_SECURITY_POLICY
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["x-frame-options"] == "DENY"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["cross-origin-opener-policy"] == headers["cross-origin-resource-policy"] == "same-origin"
+    assert "server" not in headers
+    assert "access-control-allow-origin" not in headers
+
+
+def test_an_error_of_ours_says_nothing_of_it_and_has_the_headers_too(
+    explored: Explored, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving(explored.settings()) as served:
+
+        async def broken(*arguments: object) -> None:
+            raise RuntimeError("the secret of the broken part")
+
+        served.app.state.shop.user = served.app.state.shop.find_users = broken
+        answer = served.client.get("/api/users/1")
+        page = served.client.get("/nothing/at/all")
+    assert answer.status_code == 500
+    assert answer.json() == {"error": "Something went wrong here: the explorer's log says what."}
+    assert answer.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
+    assert "the secret of the broken part" in caplog.text  # the log is for those who can mend it
+    assert page.status_code == 404
+
+
+def test_a_body_that_is_too_large_is_refused_before_it_has_arrived(client: httpx.Client) -> None:
+    sent = 0
+
+    def chunks() -> Iterator[bytes]:
+        nonlocal sent
+        for _ in range(1_000):
+            sent += 1 << 16
+            yield b" " * (1 << 16)
+
+    for content in (b" " * ((1 << 16) + 1), chunks()):
+        try:
+            answer = client.post("/api/recommend", content=content)
+        except (httpx.WriteError, httpx.RemoteProtocolError):
+            continue  # the server had hung up already
+        assert answer.status_code == 413
+        assert answer.json() == {"error": "The body is larger than 65536 bytes: send less."}
+    assert sent < 1_000 << 16 or answer.status_code == 413
+
+
+def test_whoever_asks_too_often_waits_and_others_do_not(explored: Explored) -> None:
+    with serving(explored.settings(requests_per_second=1.0, trusted_proxies="127.0.0.1")) as served:
+        statuses = [served.client.get("/nothing").status_code for _ in range(6)]
+        assert statuses[:2] == [404, 404]
+        assert 429 in statuses
+        refused = next(answer for answer in iter(lambda: served.client.get("/api/users/1"), None) if answer.is_error)
+        assert refused.json() == {"error": "You ask too often: wait a second, then ask again."}
+        assert refused.headers["retry-after"] == "1"
+        assert [served.client.get(path).status_code for path in ("/healthz", "/readyz") for _ in range(9)].count(
+            429
+        ) == 0
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.floats(0, 2)), max_size=60))
+def test_no_client_is_allowed_more_than_its_rate(asked: list[tuple[str, float]]) -> None:
+    rates, now = Rates(per_second=2, burst=3), 0.0
+    allowed: dict[str, list[float]] = {"a": [], "b": []}
+    for client, pause in asked:
+        now += pause
+        if rates.allows(client, now):
+            allowed[client].append(now)
+    for times in allowed.values():
+        for start in range(len(times)):
+            for end in range(start, len(times)):
+                assert end - start + 1 <= 3 + 2 * (times[end] - times[start]) + 1e-6
+
+
+def test_the_rates_of_no_more_clients_are_remembered_than_there_is_room_for() -> None:
+    rates = Rates(per_second=0.001, burst=1)
+    for number in range(2 * MOST_CLIENTS):
+        assert rates.allows(f"client {number}", 0.0)
+        assert rates.allows("a regular", number * 2000.0)
+    assert len(rates._clients) == MOST_CLIENTS
+
+
+def test_the_addresses_of_one_ipv6_network_are_one_client() -> None:
+    def client(host: str | None) -> str:
+        return client_of({"type": "http", "client": host and (host, 1)})
+
+    assert client("2001:db8:1:2::1") == client("2001:db8:1:2:ffff::9") != client("2001:db8:1:3::1")
+    assert client("192.0.2.1") != client("192.0.2.2")
+    assert client("fe80::1%eth0") == client("fe80::2")
+    assert client(None) == ""
+
+
+def test_the_client_is_the_address_that_connects_whatever_a_header_says(explored: Explored) -> None:
+    with serving(explored.settings(requests_per_second=1.0)) as served:
+        statuses = [
+            served.client.get("/nothing", headers={"x-forwarded-for": f"192.0.2.{number}"}).status_code
+            for number in range(8)
+        ]
+    assert 429 in statuses
+
+
+@pytest.fixture(scope="module")
+def hostile(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, str]]:
+    """The explorer of a shop all of whose users, games and genres have hostile names; and the URL of its database."""
+    url = postgres.ensure_database(f"hostile_{secrets.token_hex(6)}")
+    connection = psycopg2.connect(url)
+    connection.autocommit = True
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOSTILE_URL", url)
+        from components.shared.database import create_schema
+
+        create_schema(connection, "steam")
+        games = [add_game(connection, name, genres=[name]) for name in PAYLOADS]
+        users = [add_user(connection, name) for name in PAYLOADS]
+        rows = [(user, [game for game in games if game != own], [1.0] * (len(games) - 1), [own] * (len(games) - 1))
+                for user, own in zip(users, games, strict=True)]  # fmt: skip
+        for user, game in zip(users, games, strict=True):
+            add_review(connection, user, game)
+        folder = write_predictions(tmp_path_factory.mktemp("hostile") / "p", [rows], overall(games))
+        publish_version("env:HOSTILE_URL", folder)
+    connection.close()
+    settings = Settings(database_url=reader_url(url, PASSWORD), requests_per_second=1e6)
+    with serving(settings) as served:
+        yield served, url
+
+
+def rows_of(url: str) -> list[int]:
+    """How many rows the tables have that an injected statement would have changed."""
+    connection = psycopg2.connect(url)
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT (SELECT count(*) FROM steam.users), (SELECT count(*) FROM steam.games), "
+            "(SELECT count(*) FROM steam.reviews), (SELECT count(*) FROM pg_class), (SELECT count(*) FROM pg_roles)"
+        )
+        rows = list(cursor.fetchone())
+    connection.close()
+    return rows
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_hostile_names_come_back_as_they_are_and_are_found_as_they_are(
+    hostile: tuple[Served, str], payload: str
+) -> None:
+    served, url = hostile
+    before = rows_of(url)
+    number = PAYLOADS.index(payload) + 1
+    found = served.client.get("/api/users", params={"q": payload, "limit": 100}).json()["users"]
+    assert [user["username"] for user in found if user["user_id"] == number] == [payload]
+    games = served.client.get("/api/games", params={"q": payload, "limit": 100}).json()["games"]
+    assert {"game_id": number, "name": payload} in games
+    answer = served.client.get(f"/api/users/{number}/recommendations", params={"genre": payload, "limit": 100})
+    assert {game["game"] for game in answer.json()["games"]} <= {payload}
+    answer = served.client.get(f"/api/users/{number}/recommendations", params={"limit": 100})
+    assert {game["reason"] for game in answer.json()["games"]} == {f"because you played {payload}"}
+    assert {game["game"] for game in answer.json()["games"]} == {*PAYLOADS} - {payload}
+    assert answer.headers["content-type"] == "application/json"
+    assert rows_of(url) == before
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_hostile_parameters_change_no_query_and_are_never_repeated_as_markup(
+    hostile: tuple[Served, str], payload: str
+) -> None:
+    served, url = hostile
+    before = rows_of(url)
+    for path in ("/api/users", "/api/games", "/api/users/1/recommendations", "/users", "/games", "/nothing", "/try"):
+        for name in ("q", "genre", "rank_by", "limit", "os", "max_ram_gb", "released_from", "games", payload):
+            answer = served.client.get(path, params={name: payload})
+            assert answer.status_code < 500
+            if answer.headers["content-type"].startswith("text/html"):
+                assert not re.search(r"<script>alert|<img src=x|<svg/onload|onmouseover='alert", answer.text)
+                assert "49" not in re.findall(r"value=\"(\d+)", answer.text)
+    path = "/api/users/" + httpx.QueryParams({"": payload}).__str__()[1:].replace("+", "%20")
+    assert 400 <= served.client.get(path).status_code < 500
+    assert rows_of(url) == before
+
+
+def test_secrets_never_stand_in_answers_logs_or_what_settings_show(
+    explored: Explored, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    wrong = f"postgresql://explorer:{PASSWORD.replace(' ', '-')}@127.0.0.1:1/nothing"
+    settings = Settings(database_url=wrong, operator_database_url=wrong, operator_token=TOKEN, store=explored.store)
+    shown = [repr(settings), str(settings)]
+    with serving(settings) as served:
+        for path in (*PATHS, "/api/users/1/recommendations"):
+            answer = served.client.get(path, headers={"authorization": f"Bearer {TOKEN}"})
+            shown += [answer.text, str(answer.headers)]
+        answer = served.client.post("/api/rollback", headers={"authorization": f"Bearer {TOKEN}"})
+        shown += [answer.text, str(answer.headers)]
+    printed = capfd.readouterr()
+    for text in (*shown, caplog.text, printed.out, printed.err):
+        assert TOKEN not in text
+        assert PASSWORD.replace(" ", "-") not in text
+
+
+def test_the_rollback_is_all_that_is_not_for_reading() -> None:
+    not_got = {(method, route.path) for route in routes() for method in route.methods - {"GET"}}
+    assert not_got == {("POST", "/api/recommend"), ("POST", "/api/rollback"), ("POST", "/rollback")}

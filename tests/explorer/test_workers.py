@@ -1,0 +1,155 @@
+"""The explorer as a program: it starts, says where, survives its workers, and stops when it is told to."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from components.shared.errors import UserError
+from explorer.settings import Settings
+from explorer.workers import listen
+from tests.explorer.conftest import Explored, wait_until
+
+ROOT = Path(__file__).parents[2]
+
+
+@contextmanager
+def started(explored: Explored, log: Path, **further: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The program and its URL; stopped in the end if it still runs."""
+    environment = {
+        **os.environ, "EXPLORER_DATABASE_URL": explored.reader_url, "EXPLORER_STORE": explored.store,
+        "EXPLORER_PORT": "0", **further,
+    }  # fmt: skip
+    command = [sys.executable, "-m", "explorer"]
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True
+        )
+    try:
+        yield process, re.fullmatch(r"explorer: (http://127\.0\.0\.1:\d+)\n", process.stdout.readline())[1]
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.wait(30)
+        process.stdout.close()
+
+
+def workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    return [child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())]
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_says_where_it_is_and_stops_when_told_leaving_nothing(
+    explored: Explored, tmp_path: Path, number: signal.Signals
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    with started(explored, tmp_path / "log", TMPDIR=str(temporary)) as (process, url):
+        wait_until(lambda: answers(url))
+        assert httpx.get(f"{url}/api/users/1/recommendations").json()["version"] == explored.plan.version
+        children = psutil.Process(process.pid).children(recursive=True)
+        os.killpg(process.pid, number)  # as a terminal does with Ctrl-C
+        assert process.wait(30) == 0
+    assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+    assert list(temporary.iterdir()) == []
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_a_worker_that_is_killed_is_replaced(explored: Explored, tmp_path: Path) -> None:
+    with started(explored, tmp_path / "log", EXPLORER_WORKERS="1") as (process, url):
+        wait_until(lambda: answers(url))
+        (worker,) = [
+            each for each in psutil.Process(process.pid).children() if "spawn_main" in " ".join(each.cmdline())
+        ]
+        worker.kill()
+        wait_until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
+        wait_until(lambda: answers(url))
+        assert process.poll() is None
+    assert "a worker ended with -9" in (tmp_path / "log").read_text()
+
+
+def test_connections_are_spread_over_the_workers(explored: Explored, tmp_path: Path) -> None:
+    with started(explored, tmp_path / "log") as (process, url):
+        wait_until(lambda: answers(url))
+        port = int(url.rpartition(":")[2])
+        connections = [socket.create_connection(("127.0.0.1", port)) for _ in range(60)]
+        for connection in connections:
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n")
+            assert connection.recv(1 << 12).startswith(b"HTTP/1.1 200")
+        held = [
+            sum(
+                found.laddr.port == port and found.status == psutil.CONN_ESTABLISHED
+                for found in worker.net_connections()
+            )
+            for worker in psutil.Process(process.pid).children()
+            if "spawn_main" in " ".join(worker.cmdline())
+        ]
+        for connection in connections:
+            connection.close()
+    assert len(held) == 2
+    assert min(held) > 5  # less likely than 1 in 10^9 by chance
+
+
+def test_a_port_that_is_taken_gets_one_sentence() -> None:
+    (first,) = listen("127.0.0.1", 0, 1)
+    with first, pytest.raises(UserError, match=r"cannot listen on 127.0.0.1, port \d+ \(Address already in use\): set"):
+        listen("127.0.0.1", first.getsockname()[1], 2)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        ("EXPLORER_DATABASE_URL", None, "EXPLORER_DATABASE_URL is not as it must be (Field required)"),
+        (
+            "EXPLORER_DATABASE_URL",
+            "mysql://me:hidden@host/db",
+            "it is no URL like postgresql://user@host:port/database",
+        ),
+        ("EXPLORER_OPERATOR_TOKEN", "hidden", "EXPLORER_OPERATOR_TOKEN is not as it must be"),
+        ("EXPLORER_WORKERS", "many", "EXPLORER_WORKERS is not as it must be"),
+        ("EXPLORER_PORT", "65536", "EXPLORER_PORT is not as it must be"),
+        (
+            "EXPLORER_DATABASE",
+            "hidden",
+            "There is no setting EXPLORER_DATABASE: the settings are EXPLORER_",
+        ),
+    ],
+)
+def test_settings_that_are_wrong_get_one_sentence_without_their_values(
+    variable: str, value: str | None, sentence: str
+) -> None:
+    environment = {**os.environ, "EXPLORER_DATABASE_URL": "postgresql://me@127.0.0.1:1/nothing", "EXPLORER_PORT": "0"}
+    environment.pop(variable, None)
+    if value is not None:
+        environment[variable] = value
+    done = subprocess.run([sys.executable, "-m", "explorer"], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("explorer: ")
+    assert done.stderr.count("\n") == 1
+    assert sentence in done.stderr
+    assert "hidden" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_settings_that_are_empty_count_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXPLORER_DATABASE_URL", "postgresql://me@here/db")
+    monkeypatch.setenv("EXPLORER_STORE", "")
+    monkeypatch.setenv("EXPLORER_OPERATOR_TOKEN", "")
+    settings = Settings.load()
+    assert (settings.store, settings.operator_token) == (None, None)
