@@ -79,11 +79,12 @@ def _path(name: str, schema: Schema, sentence: str) -> Schema:
 USER_ID = _path("user_id", _whole(-LARGEST_ID - 1, LARGEST_ID, format="int64"), "The user's id.")
 GAME_ID = _path("game_id", _whole(-LARGEST_GAME_ID - 1, LARGEST_GAME_ID, format="int32"), "The game's id.")
 LIMIT = _query("limit", _whole(1, 100, default=10), "How many at most.")
-QUESTION = _query("q", {"type": "string", "maxLength": LONGEST_TEXT}, "What to look for.")
+TEXT: Schema = {"type": "string", "maxLength": LONGEST_TEXT, "pattern": r"^[^\x00]*$"}
+QUESTION = _query("q", TEXT, "What to look for.")
 
 FILTERS = (
     _query("rank_by", {"type": "string", "enum": list(get_args(RankBy)), "default": "relevance"}, "The order."),
-    _query("genre", {"type": "string", "maxLength": LONGEST_TEXT}, "Only games of it; case does not matter."),
+    _query("genre", TEXT, "Only games of it; case does not matter."),
     _query("released_from", _whole(0, LARGEST_YEAR), "Not known to be older than this year."),
     _query("released_to", _whole(0, LARGEST_YEAR), "Not known to be newer than this year."),
     _query("max_ram_gb", {"type": "number", "minimum": 0, "maximum": LARGEST_GB}, "Not known to need more memory."),

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any, Final, cast, get_args
 
+from starlette.datastructures import QueryParams
+
 from components.predict.query import MOST_HOURS as MOST_HOURS
 from explorer.problems import Problem
 from explorer.views import Filters, RankBy, System
@@ -30,7 +32,9 @@ Query = Mapping[str, Any]
 
 
 def only(query: Query, known: Iterable[str]) -> Query:
-    """The same parameters, none of which is one that nobody reads: a misspelt filter must not pass for none."""
+    """The same parameters, none of which is given twice, or is one that nobody reads: a misspelt filter is none."""
+    if isinstance(query, QueryParams) and len(query.multi_items()) > len(query):
+        raise Problem(400, "There is a parameter that is given twice: give each of them once.")
     for name in query:
         if name not in known:
             names = ", ".join(known) or "none"
@@ -111,6 +115,8 @@ def _number(query: Query, name: str, largest: float) -> float | None:
 
 def _whole(name: str, value: Any, low: int, high: int) -> int:
     if isinstance(value, str) and len(value) <= 20 and value.isascii() and value.removeprefix("-").isdecimal():
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():  # which JSON cannot tell from a whole number
         value = int(value)
     if type(value) is not int or not low <= value <= high:
         raise Problem(400, f"{name} must be a whole number from {low} to {high}.")

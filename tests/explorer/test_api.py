@@ -103,6 +103,10 @@ def test_filters_that_are_none_are_refused_by_name(client: httpx.Client, name: s
         assert refused(client.post("/api/recommend", json=body)).startswith(f"{name} must be")
 
 
+def test_a_parameter_is_given_once(client: httpx.Client) -> None:
+    assert "given twice" in refused(client.get("/api/users/1/recommendations?limit=1&limit=2"))
+
+
 def test_a_misspelt_parameter_does_not_pass_for_none(client: httpx.Client) -> None:
     sentence = refused(client.get("/api/users/1/recommendations", params={"max_ram": 8}))
     assert "max_ram_gb" in sentence
@@ -119,7 +123,7 @@ def test_a_misspelt_parameter_does_not_pass_for_none(client: httpx.Client) -> No
         b'{"history": [99999999999]}', b'{"history": [{}]}', b'{"history": [{"game_id": 1, "recommended": 1}]}',
         b'{"history": [{"game_id": 1, "hours": -1}]}', b'{"history": [{"game_id": 1, "hours": 1e300}]}',
         b'{"history": [{"game_id": 1, "hours": "a"}]}', b'{"history": [], "limit": true}',
-        b'{"history": [], "limit": 1.0}',
+        b'{"history": [], "limit": 1.5}',
         b'{"history": [], "genre": 5}', b'{"history": [], "genre": "\\ud800"}', b'{"history": [], "os": []}',
         b'{"history": [], "max_ram_gb": {}}', b'{"history": [], "max_ram_gb": true}',
         b'{"history": [' + b"1," * 1000 + b"1]}",
@@ -136,7 +140,7 @@ def test_a_history_is_ids_or_objects_and_unknown_games_are_passed_over(client: h
         return [game["game_id"] for game in answer.json()["games"]]
 
     assert games([1, 2]) == games([{"game_id": 1}, {"game_id": 2, "recommended": True, "hours": None}])
-    assert games([1, 2]) == games([10**9, 1, -5, 2])
+    assert games([1, 2]) == games([10**9, 1.0, -5, 2])
     assert games([1, 2]) != games([1, {"game_id": 2, "recommended": False}])
     assert len(games([1, 2], limit=100)) > 50
     assert not {1, 2} & set(games([1, 2], limit=100))

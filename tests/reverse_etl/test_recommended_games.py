@@ -138,6 +138,10 @@ def test_a_genre_with_a_fallback_list_fills_up_from_it(shop: Connection, player:
 def test_games_known_to_need_more_memory_are_left_out_and_unknown_ones_pass(shop: Connection, player: int) -> None:
     assert names(shop, player, p_max_ram_gb=8) == ["Ants", "Bees", "Dogs", "Pop", "Rock"]
     assert names(shop, player, p_max_ram_gb=0.7) == ["Bees", "Dogs", "Rock"]
+    for least in ("0", "1e-300", "-1e300", "-Infinity"):
+        assert names(shop, player, p_max_ram_gb=least) == ["Dogs", "Rock"]
+    for most in ("1e300", "Infinity", "NaN"):
+        assert names(shop, player, p_max_ram_gb=most) == names(shop, player)
 
 
 def test_games_known_to_have_come_out_in_other_years_are_left_out_and_undated_ones_pass(

@@ -134,7 +134,10 @@ DECLARE
     v_rank_type text := CASE p_rank_by WHEN 'sales' THEN 'Sales' WHEN 'revenue' THEN 'Revenue' WHEN 'reviews' THEN 'Review' END;
     v_genre_is_ranked boolean := false;
     v_os text := lower(nullif(p_os, ''));
-    v_machine boolean := num_nonnulls(p_max_ram_gb, p_max_storage_gb, v_os) > 0;
+    -- As real, the columns' type: 0.7 GB asked for is the 0.7 GB of the table. No number is too large or small for it.
+    v_ram_gb real := CASE WHEN p_max_ram_gb IS NOT NULL THEN round(greatest(least(p_max_ram_gb, 1e9), 0), 6) END;
+    v_storage_gb real :=
+        CASE WHEN p_max_storage_gb IS NOT NULL THEN round(greatest(least(p_max_storage_gb, 1e9), 0), 6) END;
 BEGIN
     IF p_rank_by IS NULL OR p_rank_by NOT IN ('relevance', 'sales', 'revenue', 'reviews', 'newest') THEN
         RAISE EXCEPTION 'p_rank_by is %: it must be relevance, sales, revenue, reviews or newest.',
@@ -201,12 +204,11 @@ BEGIN
                           WHERE k.game_id = c.game_id AND lower(k.genre) = v_genre OFFSET 0))
           AND coalesce(extract(year FROM g.released_on) >= p_released_from, true)
           AND coalesce(extract(year FROM g.released_on) <= p_released_to, true)
-          -- Compared as real, the columns' type: 0.7 GB asked for is the 0.7 GB of the table.
-          AND (NOT v_machine
+          AND (num_nulls(v_ram_gb, v_storage_gb, v_os) = 3
                OR NOT EXISTS (SELECT FROM steam.game_requirements AS q
                               WHERE q.game_id = c.game_id AND q.level = 'minimum'
-                                AND (q.ram_gb > p_max_ram_gb::real
-                                     OR q.storage_gb > p_max_storage_gb::real
+                                AND (q.ram_gb > v_ram_gb
+                                     OR q.storage_gb > v_storage_gb
                                      OR (v_os <> ALL (recsys.systems_of(q.os)) AND recsys.systems_of(q.os) <> '{}'))
                               OFFSET 0))
     ), shown AS (
