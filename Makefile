@@ -81,9 +81,9 @@ golden: setup ## Write the golden copies of the compiled pipelines anew, to be r
 
 lock: setup ## Resolve the requirements anew, with hashes
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --custom-compile-command "make lock" \
-	  pyproject.toml --extra model --extra submit --extra benchmark --extra dev --output-file requirements/dev.txt
-	@for image in data model model-cuda; do \
-	  case $$image in data) extras= ;; model) extras="--extra model" ;; model-cuda) extras="--extra model --extra cuda" ;; esac; \
+	  pyproject.toml --extra model --extra submit --extra explorer --extra benchmark --extra dev --output-file requirements/dev.txt
+	@for image in data model model-cuda explorer; do \
+	  case $$image in data) extras= ;; explorer) extras="--extra explorer" ;; model) extras="--extra model" ;; model-cuda) extras="--extra model --extra cuda" ;; esac; \
 	  $(BIN)/uv pip compile --quiet --universal --generate-hashes --custom-compile-command "make lock" \
 	    pyproject.toml $$extras --constraint requirements/dev.txt --output-file requirements/$$image.txt; done
 
