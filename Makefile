@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed-$(shell cat requirements/dev.txt requirements/uv
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-docker test lint user explore psql stop images push scan kind-up kind-demo kind-down golden lock benchmark-quality benchmark-training benchmark-answers benchmark-data benchmark-replay clean
+.PHONY: help setup demo demo-docker test lint user explore psql stop images push scan audit licences kind-up kind-demo kind-down golden lock benchmark-quality benchmark-training benchmark-answers benchmark-data benchmark-replay clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-19s %s\n", $$1, $$2}'
@@ -67,6 +67,12 @@ push: setup ## Build the images and push them to REGISTRY=name
 scan: setup ## Build the images and look for known vulnerabilities in them
 	@$(BIN)/python -m containers scan $(if $(REGISTRY),--registry "$(REGISTRY)") $(BUILD)
 
+audit: setup ## Look for known vulnerabilities in the locked requirements of the images
+	@$(BIN)/python -m containers audit
+
+licences: setup ## Write docs/licences.md anew, the licences of what the images install
+	@$(BIN)/python -m containers licences
+
 kind-up: images ## Create a kind cluster with Kubeflow Pipelines, PostgreSQL and the images
 	@deploy/kubeflow/kind-up.sh
 
@@ -83,7 +89,7 @@ lock: setup ## Resolve the requirements anew, with hashes
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --custom-compile-command "make lock" \
 	  pyproject.toml --extra model --extra submit --extra explorer --extra benchmark --extra dev --output-file requirements/dev.txt
 	@for image in data model model-cuda explorer; do \
-	  case $$image in data) extras= ;; explorer) extras="--extra explorer" ;; model) extras="--extra model" ;; model-cuda) extras="--extra model --extra cuda" ;; esac; \
+	  case $$image in data) extras= ;; model-cuda) extras="--extra model --extra cuda" ;; *) extras="--extra $$image" ;; esac; \
 	  $(BIN)/uv pip compile --quiet --universal --generate-hashes --custom-compile-command "make lock" \
 	    pyproject.toml $$extras --constraint requirements/dev.txt --output-file requirements/$$image.txt; done
 

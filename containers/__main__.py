@@ -1,22 +1,43 @@
-"""`python -m containers`: build, scan and push the images, or print their names, as `make images` and others do."""
+"""`python -m containers`: build, scan and push the images, audit what they are made from, list its licences, or
+print the images' names."""
 
 import argparse
 import sys
 
 from components.shared.errors import UserError
-from containers.images import LOCAL_REGISTRY, ROLES, build, image_name, push, pushed_before, scan, size_mb, tagged
+from containers.audit import NOT_ASKED, NotAskedError, audit
+from containers.images import (
+    LOCAL_REGISTRY,
+    ROLES,
+    ROOT,
+    build,
+    image_name,
+    push,
+    pushed_before,
+    requirements,
+    scan,
+    size_mb,
+    tagged,
+)
 
 
 def main() -> None:
     """Read the command line and act."""
     parser = argparse.ArgumentParser(prog="python -m containers", description="The stages' images.")
-    parser.add_argument("command", choices=("build", "push", "scan", "tags"))
+    parser.add_argument("command", choices=("build", "push", "scan", "audit", "licences", "tags"))
     parser.add_argument("--registry", default=LOCAL_REGISTRY, help="the first part of the images' names (%(default)s)")
     options, build_options = parser.parse_known_args()
-    if build_options and options.command == "tags":
+    if build_options and options.command in ("tags", "audit", "licences"):
         parser.error(f"unrecognized arguments: {' '.join(build_options)}")
     try:
+        if options.command == "licences":
+            write_licences()
+            return
         for role in ROLES:
+            if options.command == "audit":
+                locked = ROOT / "requirements" / f"{requirements(role)}.txt"
+                print(f"[images] {role}: {audit(locked)} packages without known vulnerabilities", flush=True)
+                continue
             if options.command == "tags":
                 print(role, image_name(options.registry, role))
                 continue
@@ -29,8 +50,18 @@ def main() -> None:
                 scan(name)
             if options.command == "push":
                 print(f"[images] pushed as {push(name)}", flush=True)
+    except NotAskedError as error:
+        print(f"containers: {error}", file=sys.stderr)
+        sys.exit(NOT_ASKED)
     except UserError as error:
         sys.exit(f"containers: {error}")
+
+
+def write_licences() -> None:
+    """Write the page of licences anew."""
+    from containers.licences import PAGE, page  # needs more than Python alone, with which the images are built
+
+    PAGE.write_text(page())
 
 
 if __name__ == "__main__":

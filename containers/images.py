@@ -17,8 +17,8 @@ from typing import Literal
 
 from components.shared.errors import UserError
 
-Role = Literal["data", "model"]
-ROLES: tuple[Role, ...] = ("data", "model")
+Role = Literal["data", "model", "explorer"]
+ROLES: tuple[Role, ...] = ("data", "model", "explorer")
 
 LOCAL_REGISTRY = "localhost/steam-recsys"
 """The first part of the names of images that stay on this machine."""

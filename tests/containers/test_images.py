@@ -13,6 +13,7 @@ from components.shared.errors import UserError
 from containers import images
 from containers.__main__ import main as command
 from containers.images import LOCAL_REGISTRY, ROLES, ROOT, build, content_tag, image_name, tagged
+from explorer.settings import Settings
 
 DOCKERFILES = {role: (ROOT / "containers" / role / "Dockerfile").read_text() for role in ROLES}
 
@@ -20,7 +21,7 @@ DOCKERFILES = {role: (ROOT / "containers" / role / "Dockerfile").read_text() for
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A copy of what images are made from."""
-    for name in ("components", "containers", "requirements"):
+    for name in ("components", "containers", "explorer", "requirements"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path
 
@@ -110,10 +111,13 @@ def test_a_scan_looks_at_each_image_and_fails_in_one_sentence(docker: Path, monk
 @pytest.mark.parametrize("role", ROLES)
 def test_every_room_that_an_images_stages_import_is_in_it(role: str) -> None:
     rooms = set(re.findall(r"^COPY components/(\w+) ", DOCKERFILES[role], re.MULTILINE))
+    copied = [
+        ROOT / source for source in re.findall(r"^COPY (components/\w+|explorer) ", DOCKERFILES[role], re.MULTILINE)
+    ]
     imported = {
         name
-        for room in rooms
-        for path in (ROOT / "components" / room).rglob("*.py")
+        for folder in copied
+        for path in (ROOT / folder).rglob("*.py")
         for name in re.findall(r"from components\.(\w+)", path.read_text())
     }
     assert imported <= rooms
@@ -127,6 +131,13 @@ def test_every_stage_is_in_the_image_that_its_component_names(door: Path) -> Non
         assert f"COPY components/{door.parent.name} " in DOCKERFILES[role.lower()]
 
 
+def test_the_explorers_image_runs_the_explorer_for_whoever_reaches_it() -> None:
+    final = DOCKERFILES["explorer"].split("\nFROM ")[2]
+    assert 'CMD ["python3", "-m", "explorer"]' in final
+    assert "EXPLORER_HOST=0.0.0.0" in final
+    assert f"EXPOSE {Settings.model_fields['port'].default}" in final
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_images_are_built_in_stages_from_hashed_requirements_and_run_without_root(role: str) -> None:
     packages, final = DOCKERFILES[role].split("\nFROM ")[1:]
@@ -138,8 +149,9 @@ def test_images_are_built_in_stages_from_hashed_requirements_and_run_without_roo
     assert DOCKERFILES[role].count("FROM ${PYTHON_IMAGE}") == 2
 
 
-def test_the_data_image_has_no_tensorflow() -> None:
-    locked = (ROOT / "requirements" / "data.txt").read_text()
+@pytest.mark.parametrize("role", ["data", "explorer"])
+def test_the_other_images_have_no_tensorflow(role: str) -> None:
+    locked = (ROOT / "requirements" / f"{role}.txt").read_text()
     assert not re.search(r"^(tensorflow|tf-keras|keras)", locked, re.MULTILINE)
 
 
