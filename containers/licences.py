@@ -65,5 +65,5 @@ def licence(name: str) -> str:
     classified = [
         each.removeprefix(_CLASSIFIER) for each in metadata.get_all("Classifier") or [] if each.startswith(_CLASSIFIER)
     ]
-    text = (metadata["License"] if "License" in metadata else "").strip().partition("\n")[0]
+    text = (metadata.get_all("License") or [""])[0].strip().partition("\n")[0]
     return ", ".join(classified) or (text if 0 < len(text) <= _LONGEST else "not stated: see its project")
