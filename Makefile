@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed-$(shell cat requirements/dev.txt requirements/uv
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-docker test lint user explore psql stop images push scan audit licences kind-up kind-demo kind-down golden lock benchmark-quality benchmark-training benchmark-answers benchmark-data benchmark-replay clean
+.PHONY: help setup demo demo-docker test lint user explore psql stop images push scan audit licences kind-up kind-demo kind-down golden lock benchmark-quality benchmark-training benchmark-answers benchmark-data benchmark-replay benchmark-explorer clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-19s %s\n", $$1, $$2}'
@@ -107,6 +107,9 @@ benchmark-replay: setup ## Replay a year of real reviews month by month: quality
 
 benchmark-data: setup ## Measure extraction, retrieval, prediction, publishing and the whole loop at a large shop's size; PART=loop
 	@$(BIN)/python -m benchmarks.data $(if $(PART),--part "$(PART)")
+
+benchmark-explorer: setup ## Measure the explorer under load at two million users; needs wrk
+	@$(BIN)/python -m benchmarks.explorer
 
 clean: stop ## Remove everything that was installed or made here
 	@rm -rf $(VENV) $(LOCAL) build

@@ -1,0 +1,23 @@
+"""The benchmark of the explorer, small: what it measures and what it says of it."""
+
+import shutil
+
+import pytest
+
+from benchmarks import explorer, publishing
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk asks")
+def test_everything_is_asked_and_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explorer, "SECONDS", 1)
+    monkeypatch.setattr(publishing, "GAMES", 500)
+    monkeypatch.setattr(publishing, "SHARD_USERS", 300)
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    rows = list(explorer.rows(users=1000, per_user=10, games=600))
+    assert [row["must"] for row in rows] == [
+        1000.0, None, 50.0, 0, None, None, None, 0, 0, None, None, None, 25.0, 0, None, None, 25.0, 0,
+    ]  # fmt: skip
+    failed = [row for row in rows if "failed" in row["what"]]
+    assert [row["ours"] for row in failed] == [0] * 5
+    assert all(row["ours"] > 0 for row in rows if row not in failed)
