@@ -75,6 +75,7 @@ class Shop:
                 "jit": "off",  # takes longer than these queries do
             },
             init=_read_json,
+            reset=_leave_as_it_is,
         )
 
     async def close(self) -> None:
@@ -227,6 +228,10 @@ class Shop:
                 asyncpg.AdminShutdownError) as error:  # fmt: skip
             LOG.warning("the database cannot be reached: %s: %s", type(error).__name__, error)
             raise Problem(503, "The database cannot be reached: try again in a moment.") from None
+
+
+async def _leave_as_it_is(connection: Any) -> None:
+    """Nothing in a session is ever changed: to ask the database to undo it would cost as much as an answer."""
 
 
 async def _read_json(connection: Any) -> None:

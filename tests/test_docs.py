@@ -3,6 +3,9 @@
 import re
 from pathlib import Path
 
+from pydantic_core import PydanticUndefined
+
+from explorer.settings import Settings
 from pipelines.target import Kubeflow, Target, TaskSettings, Vertex
 
 ROOT = Path(__file__).parents[1]
@@ -17,6 +20,22 @@ def test_every_setting_is_documented():
         for key in settings.model_fields:
             named = f"`{key}`" in TARGETS or f"`[{key}]`" in TARGETS or f"`[{key}." in TARGETS
             assert named or key == "name", f"{settings.__name__}.{key}"
+
+
+def test_every_setting_of_the_explorer_is_documented_with_its_default():
+    page = (ROOT / "docs" / "explorer.md").read_text()
+    rows = [line.split("|")[1:3] for line in page.splitlines() if line.startswith("| `EXPLORER_")]
+    documented = {
+        name: default
+        for names, defaults in rows
+        for name, default in zip(
+            re.findall(r"`EXPLORER_(\w+)`", names), [*re.findall(r"`(\S+)`", defaults), None, None], strict=False
+        )
+    }
+    assert set(documented) == {name.upper() for name in Settings.model_fields}
+    for name, field in Settings.model_fields.items():
+        if field.default not in (PydanticUndefined, None, ""):
+            assert type(field.default)(documented[name.upper()]) == field.default, name
 
 
 def test_every_test_that_a_page_names_is_there():

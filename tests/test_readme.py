@@ -5,10 +5,12 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import subprocess
 import tempfile
 from pathlib import Path
 
+import httpx
 import psycopg2
 import pytest
 
@@ -76,6 +78,34 @@ def assert_loop_is_whole(copy: Path) -> None:
     connection.close()
 
 
+def look_at_it(copy: Path) -> None:
+    """Start the explorer, ask it at the address that it prints, and end it as Ctrl-C does."""
+    environment = {key: value for key, value in os.environ.items() if key not in ("DATABASE_URL", "MAKEFLAGS")}
+    process = subprocess.Popen(
+        ["make", "explore"],
+        cwd=copy,
+        env={**environment, "EXPLORER_PORT": "0"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        printed = iter(process.stdout)
+        url = next(line for line in printed if line.startswith("explorer: ")).removeprefix("explorer: ").strip()
+        answer = httpx.get(f"{url}/api/users/1/recommendations", timeout=60)
+        assert answer.status_code == 200
+        assert len(answer.json()["games"]) == 10
+        assert httpx.get(f"{url}/api").status_code == 200
+        os.killpg(process.pid, signal.SIGINT)
+        rest = "".join(printed)
+        assert "Traceback" not in rest, rest
+    finally:
+        process.wait(30)
+    with pytest.raises(httpx.TransportError):
+        httpx.get(f"{url}/healthz")
+
+
 @pytest.mark.slow
 def test_every_command_of_the_readme_works_in_its_order(copy, postgres):
     url = postgres.ensure_database(f"shop_{secrets.token_hex(4)}")
@@ -85,6 +115,9 @@ def test_every_command_of_the_readme_works_in_its_order(copy, postgres):
             continue
         if block in ("make test\n", "make images\nmake demo-docker\n"):
             continue  # the one is what runs this, the other needs a container engine: .ci/run runs both
+        if block == "make explore\n":
+            look_at_it(copy)
+            continue
         printed = run(copy, block.replace(OWN_DATABASE, url))
         if "make demo" in block:
             assert_loop_is_whole(copy)

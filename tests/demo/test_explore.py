@@ -1,0 +1,41 @@
+"""The role that the explorer reads a demo's database by."""
+
+import os
+
+import psycopg2
+import pytest
+from psycopg2.extensions import connection as Connection
+
+from components.shared.database import create_schema
+from components.shared.errors import UserError
+from demo.explore import reader_url
+from demo.postgres import EmbeddedPostgres
+
+
+def test_the_role_is_made_once_and_has_the_password_that_was_given_last(shop: Connection, database: str) -> None:
+    create_schema(shop, "recsys")
+    for password in ("first & ?", "it's \\ % + /@: ü"):
+        url = reader_url(os.environ["DATABASE_URL"], password)
+        connection = psycopg2.connect(url)
+        with connection, connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM recsys.recommendations")
+            assert cursor.fetchone() == (0,)
+        connection.close()
+
+
+def test_before_anything_was_published_there_is_one_sentence(shop: Connection, database: str) -> None:
+    with pytest.raises(UserError, match="The demo's last run published nothing: run make demo again"):
+        reader_url(os.environ["DATABASE_URL"], "password")
+
+
+def test_whoever_may_make_no_roles_is_told_what_to_do(
+    shop: Connection, database: str, postgres: EmbeddedPostgres
+) -> None:
+    create_schema(shop, "recsys")
+    with shop.cursor() as cursor:
+        cursor.execute("SELECT FROM pg_roles WHERE rolname = 'demo_owner'")
+        if cursor.rowcount == 0:
+            cursor.execute("CREATE USER demo_owner PASSWORD 'owner'")
+    server = os.environ["DATABASE_URL"].partition("@")[2]
+    with pytest.raises(UserError, match=r"let its owner run explorer/reader\.sql, and set EXPLORER_DATABASE_URL"):
+        reader_url(f"postgresql://demo_owner:owner@{server}", "password")
