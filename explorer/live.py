@@ -13,7 +13,6 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from components.predict.catalogue import cores
 from explorer.arrays import Arrays, arrays_folder
 from explorer.model import Model
 from explorer.problems import Problem
@@ -47,7 +46,8 @@ class Live:
         self._shop = shop
         self._cache = cache
         self._model: Model | None = None
-        self._threads = ThreadPoolExecutor(cores(), thread_name_prefix="answers")
+        # One after the other: two at a time would each take twice as long, and there is a worker a core.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="answers")
         self._waiting = 0
 
     @property
@@ -127,7 +127,7 @@ class Live:
             raise Problem(503, "Too many are waiting for an answer: try again in a moment.")
         self._waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
         finally:
             self._waiting -= 1
 

@@ -74,7 +74,9 @@ class ApproximateIndex:
         )
         return cls(popular, lists, others, candidates, catalogue.scale)
 
-    def search(self, queries: Floats, linked: Entries, excluded: Entries, k: int) -> tuple[Ints, Floats]:
+    def search(
+        self, queries: Floats, linked: Entries, excluded: Entries, k: int, among: Bools | None = None
+    ) -> tuple[Ints, Floats]:
         """See `Index.search`."""
         import faiss
 
@@ -88,11 +90,13 @@ class ApproximateIndex:
         cells = np.sort(np.concatenate([found, links_to]))  # np.unique takes ten times as long
         cells = cells[np.diff(cells, prepend=-1) > 0]
         cells = cells[~_within(cells, np.sort(excluded.rows * n_games + excluded.games))]
+        if among is not None:
+            cells = cells[among[cells % n_games]]
         rows, games = np.divmod(cells, n_games)
         scores = np.einsum("nd,nd->n", np.column_stack([queries, ones])[rows], self.candidates[games])
         there = _within(links_to, cells)
         np.add.at(scores, np.searchsorted(cells, links_to[there]), linked.weights[links[there]])
-        positions, values = self.popular.search(queries, linked, excluded, k)
+        positions, values = self.popular.search(queries, linked, excluded, k, among)
         best = Best(len(queries), k, max(k, int(np.bincount(rows, minlength=1).max())))
         best.insert(rows, scores, games.astype(np.int32))
         best.insert(np.nonzero(positions >= 0)[0], values[positions >= 0], positions[positions >= 0])

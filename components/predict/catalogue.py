@@ -75,7 +75,9 @@ class Catalogue:
         weights = self.links.weights[places] * self.history_weights.of(history)[source]
         return Entries(history.owners[source], self.links.games[places], weights)
 
-    def recommend(self, history: Histories, k: int, *, excluded: Histories | None = None) -> tuple[Ints, Floats, Ints]:
+    def recommend(
+        self, history: Histories, k: int, *, excluded: Histories | None = None, among: Bools | None = None
+    ) -> tuple[Ints, Floats, Ints]:
         """The k best games for each of B users, best first; equal scores in the order of the catalogue.
 
         Many users are answered a block at a time, by as many threads as there are cores.
@@ -84,6 +86,7 @@ class Catalogue:
             history: of the users, as positions in the catalogue.
             k: how many to recommend.
             excluded: games that must not be recommended to the same users; the history's where left out.
+            among: bool [N], the games on offer that may be recommended to any of them; all where left out.
 
         Returns:
             The games as positions, int32 [B, k], -1 where fewer than k are left; their scores, float32 [B, k], -inf
@@ -101,7 +104,7 @@ class Catalogue:
             known, without = history.take(users), excluded.take(users)
             queries = self.queries(known) * np.float32(self.scale)
             taken = Entries(without.owners, without.games, np.zeros(len(without.games), dtype=np.float32))
-            positions[users], values[users] = index.search(queries, self.linked(known), taken, k)
+            positions[users], values[users] = index.search(queries, self.linked(known), taken, k, among)
             because[users] = self._because(known, positions[users])
 
         if k and len(history):

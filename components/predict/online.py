@@ -100,10 +100,8 @@ class OnlineRecommender:
         )
         excluded = [self._position_of[game_id] for game_id in exclude if game_id in self._position_of]
         without = Histories.of_games([*known.games.tolist(), *excluded])
-        if among is not None:
-            without = _with(without, np.flatnonzero(~among).astype(np.int32))
         k = max(0, min(k, len(self._game_ids)))
-        answers = (column[0].tolist() for column in self._catalogue.recommend(known, k, excluded=without))
+        answers = (column[0].tolist() for column in self._catalogue.recommend(known, k, excluded=without, among=among))
         return [
             Recommendation(self._game_ids[position], score, None if reason < 0 else self._game_ids[reason])
             for position, score, reason in zip(*answers, strict=True)
@@ -125,10 +123,3 @@ class OnlineRecommender:
         known_hours = np.array([played for _, played in latest.values()], dtype=np.float32)
         offsets = np.array([0, len(latest)], dtype=np.int64)
         return Histories(np.zeros(1, np.int64), offsets, np.array([*latest], dtype=np.int32), verdicts, known_hours)
-
-
-def _with(history: Histories, games: Ints) -> Histories:
-    """One user's history and further games."""
-    games = np.concatenate([history.games, games])
-    offsets = np.array([0, len(games)], dtype=np.int64)
-    return Histories(history.users, offsets, games, np.ones(len(games), bool), np.full(len(games), np.nan, np.float32))

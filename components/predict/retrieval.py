@@ -51,7 +51,9 @@ class Entries:
 class Index(Protocol):
     """What finds the best games of a catalogue."""
 
-    def search(self, queries: Floats, linked: Entries, excluded: Entries, k: int) -> tuple[Ints, Floats]:
+    def search(
+        self, queries: Floats, linked: Entries, excluded: Entries, k: int, among: Bools | None = None
+    ) -> tuple[Ints, Floats]:
         """The k best games for each of B users, best first, equal scores in the order of the catalogue.
 
         Args:
@@ -59,6 +61,7 @@ class Index(Protocol):
             linked: what is added to some scores; several entries of a cell are summed.
             excluded: the cells that must not be found; their weights do not matter.
             k: how many, at least one.
+            among: bool [N], the positions that may be found for any user; all of the index where left out.
 
         Returns:
             Their positions, int32 [B, k], -1 where a user has fewer, and scores, float32 [B, k], -inf there.
@@ -106,7 +109,9 @@ class ExactIndex:
         bounds = np.maximum.reduceat(highest, np.arange(0, len(highest), CHUNK)) if len(highest) else highest
         return cls(positions, places, candidates, bounds.astype(np.float32))
 
-    def search(self, queries: Floats, linked: Entries, excluded: Entries, k: int) -> tuple[Ints, Floats]:
+    def search(
+        self, queries: Floats, linked: Entries, excluded: Entries, k: int, among: Bools | None = None
+    ) -> tuple[Ints, Floats]:
         """See `Index.search`."""
         if not len(self.positions):
             return np.full((len(queries), k), -1, np.int32), np.full((len(queries), k), -np.inf, np.float32)
@@ -134,6 +139,8 @@ class ExactIndex:
             np.add.at(scores.reshape(-1), rows * len(positions) + columns, weights)
             rows, columns, _ = gaps.of(tile, None if everyone else users)
             scores[rows, columns] = -np.inf
+            if among is not None:
+                scores[:, ~among[positions]] = -np.inf
             best.add(users, scores, positions)
         return best.best()
 

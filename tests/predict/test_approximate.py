@@ -64,6 +64,15 @@ def test_no_game_that_was_reviewed_or_is_not_on_offer_is_found_and_every_linked_
         assert linked & set(exact[user].tolist()) <= set(games.tolist())
 
 
+def test_among_half_of_the_games_those_of_exact_retrieval_are_found_and_no_others():
+    catalogue, history = catalogue_of(noise=0.3), histories()
+    among = np.random.default_rng(2).random(GAMES) < 0.5
+    found, _, _ = replace(catalogue, index=ApproximateIndex.of(catalogue)).recommend(history, K, among=among)
+    exact, _, _ = catalogue.recommend(history, K, among=among)
+    assert (among & catalogue.offered)[found].all()
+    assert recall_of(found, exact) >= 0.95
+
+
 def test_where_the_recall_is_too_low_games_are_found_exactly_and_the_run_says_so(monkeypatch, capsys):
     monkeypatch.setattr(module, "PROBES", 1)
     exact = catalogue_of(noise=5.0)

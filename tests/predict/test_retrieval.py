@@ -59,8 +59,10 @@ def naive(
 
 
 @settings(max_examples=150, deadline=None)
-@given(searches(), st.integers(1, 40), st.sampled_from([1, 4, 64]), st.sampled_from([1, 16, 1 << 18]))
-def test_the_best_are_those_that_a_sort_of_all_scores_finds(search: Search, k: int, chunk: int, tile: int) -> None:
+@given(searches(), st.integers(1, 40), st.sampled_from([1, 4, 64]), st.sampled_from([1, 16, 1 << 18]), st.data())
+def test_the_best_are_those_that_a_sort_of_all_scores_finds(
+    search: Search, k: int, chunk: int, tile: int, data: st.DataObject
+) -> None:
     queries, candidates, offsets, offered, linked, excluded = search
     longest = float(np.linalg.norm(queries, axis=1).max())
     with pytest.MonkeyPatch.context() as patched:
@@ -69,7 +71,11 @@ def test_the_best_are_those_that_a_sort_of_all_scores_finds(search: Search, k: i
         patched.setattr(module, "WIDEST", 8 * chunk)
         index = ExactIndex.of(candidates, offsets, longest, np.flatnonzero(offered))
         positions, scores = index.search(queries, linked, excluded, k)
+        among = data.draw(hnp.arrays(bool, len(candidates)))
+        positions_among, scores_among = index.search(queries, linked, excluded, k, among)
     assert (positions.tolist(), scores.tolist()) == naive(*search, k)
+    fewer = naive(queries, candidates, offsets, offered & among, linked, excluded, k)
+    assert (positions_among.tolist(), scores_among.tolist()) == fewer
 
 
 def test_of_many_games_the_best_are_found_whether_popularity_decides_or_taste() -> None:
