@@ -26,6 +26,9 @@ WIDEST = 64 * CHUNK
 ROUNDING = 1e-5
 """More than float32 loses, in parts of the amounts that are added, on the way to a score."""
 
+FEW = 1 / 4
+"""Where fewer of the games may be found, copying theirs out is faster than scoring all."""
+
 LOWEST = np.finfo(np.float32).min
 NOTHING = np.iinfo(np.int64).min
 """A key below that of every score."""
@@ -113,6 +116,8 @@ class ExactIndex:
         self, queries: Floats, linked: Entries, excluded: Entries, k: int, among: Bools | None = None
     ) -> tuple[Ints, Floats]:
         """See `Index.search`."""
+        if among is not None and np.count_nonzero(among) < FEW * len(self.positions):
+            return self.narrowed(among).search(queries, linked, excluded, k)
         if not len(self.positions):
             return np.full((len(queries), k), -1, np.int32), np.full((len(queries), k), -np.inf, np.float32)
         width = min(max(TILE // len(queries) // CHUNK, 1) * CHUNK, WIDEST)
@@ -143,6 +148,16 @@ class ExactIndex:
                 scores[:, ~among[positions]] = -np.inf
             best.add(users, scores, positions)
         return best.best()
+
+    def narrowed(self, among: Bools) -> ExactIndex:
+        """The index of those of its games that are among some, bool [N]."""
+        kept = np.flatnonzero(among[self.positions])
+        positions = self.positions[kept]
+        places = np.full_like(self.places, -1)
+        places[positions] = np.arange(len(kept), dtype=np.int32)
+        highest = self.bounds[kept // CHUNK]
+        bounds = np.maximum.reduceat(highest, np.arange(0, len(kept), CHUNK)) if len(kept) else highest
+        return ExactIndex(positions, places, self.candidates[kept], bounds)
 
     def reach(self, scores: Floats) -> float:
         """How many games the search looks at for users whose k-th best scores these are, on average, at least."""
