@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     port: int = Field(default=8600, ge=0, le=65535)
     trusted_proxies: str = ""
     workers: int = Field(default=2, ge=1)
-    pool_size: int = Field(default=8, ge=1)
+    pool_size: int = Field(default=4, ge=1)
     query_seconds: float = Field(default=2.0, gt=0)
     largest_limit: int = Field(default=100, ge=1)
     body_bytes: int = Field(default=1 << 16, ge=1)
