@@ -15,7 +15,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from threadpoolctl import threadpool_limits
 
-from explorer import api, health, operate, pages, reference
+from explorer import api, health, operate, overview, pages, reference, try_it
 from explorer.counters import Counters
 from explorer.live import Live
 from explorer.problems import Problem
@@ -27,7 +27,7 @@ FOLDER = Path(__file__).parent
 SPOKEN_TO_BY_PROGRAMS = ("/api/", "/healthz", "/readyz", "/metrics")
 
 
-ROUTERS = (api.router, health.router, operate.router, reference.router, pages.router)
+ROUTERS = (api.router, health.router, operate.router, reference.router, pages.router, try_it.router, overview.router)
 
 
 def routes() -> list[APIRoute]:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from fastapi.templating import Jinja2Templates
+
+from explorer.rendering import render
 
 router = APIRouter(include_in_schema=False)
-
-TEMPLATES = Jinja2Templates(Path(__file__).parent / "templates")
 
 
 @dataclass(frozen=True)
@@ -42,8 +40,8 @@ class Operation:
 async def reference(request: Request) -> Response:
     """All operations."""
     described = request.app.openapi()
-    context = {"description": described["info"]["description"], "operations": list(operations(described))}
-    return TEMPLATES.TemplateResponse(request, "api.html", context)
+    about = described["info"]["description"]
+    return render(request, "api.html", description=about, operations=list(operations(described)))
 
 
 def operations(described: dict[str, Any]) -> Iterator[Operation]:

@@ -39,11 +39,12 @@ class Bar:
 
 @dataclass(frozen=True)
 class Series:
-    """Points (x, y) under one name; each may have a name of its own."""
+    """Points (x, y) under one name; each may have a name of its own, and on a line an interval of its y."""
 
     name: str
     points: Sequence[tuple[float, float]]
     names: Sequence[str] = ()
+    intervals: Sequence[tuple[float, float]] = ()
 
 
 @dataclass(frozen=True)
@@ -83,12 +84,16 @@ def bar_chart(
 
 
 def line_chart(title: str, x: Axis, y: Axis, series: Sequence[Series]) -> str:
-    """A line through the points of each series, in their order."""
+    """A line through the points of each series, in their order; those that have names are dots on it."""
     plot = _Plot.of(x, y, series)
     lines = []
     for number, one in enumerate(series):
-        path = "L".join(f"{left:.1f} {top:.1f}" for left, top, _ in plot.places(one))
+        places = plot.places(one)
+        path = "L".join(f"{left:.1f} {top:.1f}" for left, top, _ in places)
         lines.append(f'<path class="line {_colour(number)}" d="M{path}"/>' if path else "")
+        whiskers = "".join(f"M{left:.1f} {low:.1f}V{high:.1f}" for left, low, high in plot.intervals(one))
+        lines.append(f'<path class="line faint {_colour(number)}" d="{whiskers}"/>' if whiskers else "")
+        lines.append(_dots(number, places) if one.names else "")
     return plot.svg(title, lines)
 
 
@@ -106,12 +111,10 @@ def scatter_chart(title: str, x: Axis, y: Axis, series: Sequence[Series], writte
     drawn: list[str] = []
     named: dict[str, tuple[float, float]] = {}
     for number, one in enumerate(series):
-        dots = []
-        for left, top, name in plot.places(one):
-            told = f"><title>{escape(name)}</title></circle>" if name else "/>"
-            dots.append(f'<circle cx="{left:.1f}" cy="{top:.1f}" r="{_DOT:g}"{told}')
+        places = plot.places(one)
+        drawn.append(_dots(number, places))
+        for left, top, name in places:
             named.setdefault(name, (left, top))
-        drawn.append(f'<g class="dots {_colour(number)}">{"".join(dots)}</g>')
     labels = _labels([(name, *named[name]) for name in written if name in named])
     return plot.svg(title, [*drawn, *labels])
 
@@ -162,8 +165,10 @@ class _Plot:
     def of(cls, x: Axis, y: Axis, series: Sequence[Series]) -> _Plot:
         legend, top = _legend([one.name for one in series])
         points = [point for one in series for point in one.points if _drawn(*point)]
+        heights = [point[1] for point in points]
+        heights += [end for one in series for interval in one.intervals if _drawn(*interval) for end in interval]
         along = _Scale.over((point[0] for point in points), _LEFT + 6, WIDTH - _RIGHT - 6)
-        up = _Scale.over((point[1] for point in points), top + HEIGHT - 6, top + 6)
+        up = _Scale.over(heights, top + HEIGHT - 6, top + 6)
         return cls(x, y, along, up, legend, top)
 
     def places(self, series: Series) -> list[tuple[float, float, str]]:
@@ -173,6 +178,14 @@ class _Plot:
             (self.x_scale.at(x), self.y_scale.at(y), name)
             for (x, y), name in zip(series.points, names, strict=True)
             if _drawn(x, y)
+        ]
+
+    def intervals(self, series: Series) -> list[tuple[float, float, float]]:
+        """Where the intervals are drawn: how far along, and both ends."""
+        return [
+            (self.x_scale.at(x), self.y_scale.at(low), self.y_scale.at(high))
+            for (x, y), (low, high) in zip(series.points, series.intervals, strict=False)
+            if low < high and _drawn(x, y, low, high)
         ]
 
     def svg(self, title: str, drawn: Sequence[str]) -> str:
@@ -215,6 +228,14 @@ def _bar(number: int, bar: Bar, scale: _Scale, y: float) -> str:
         f'height="{_BAR:g}"/><path class="whisker" d="M{low:.1f} {y + _BAR / 2:g}H{high:.1f}"/>'
         + _text(max(end, high) + 5, y + _BAR, f"{bar.value:.4f}", "small")
     )
+
+
+def _dots(number: int, places: Sequence[tuple[float, float, str]]) -> str:
+    dots = []
+    for left, top, name in places:
+        told = f"><title>{escape(name)}</title></circle>" if name else "/>"
+        dots.append(f'<circle cx="{left:.1f}" cy="{top:.1f}" r="{_DOT:g}"{told}')
+    return f'<g class="dots {_colour(number)}">{"".join(dots)}</g>'
 
 
 def _labels(wanted: Sequence[tuple[str, float, float]]) -> list[str]:
