@@ -60,9 +60,7 @@ class FilterForm:
     @property
     def chosen(self) -> list[Chosen]:
         """What keeps games out."""
-        return [
-            Chosen(text, self._address(replace(self.filters, **{name: None}))) for name, text in _words(self.filters)
-        ]
+        return [Chosen(text, self._address(without)) for text, without in _words(self.filters)]
 
     @property
     def hidden(self) -> dict[str, str]:
@@ -107,19 +105,20 @@ def _differing(filters: Filters) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value != getattr(usual, name)}
 
 
-def _words(filters: Filters) -> Iterator[tuple[str, str]]:
+def _words(filters: Filters) -> Iterator[tuple[str, Filters]]:
+    """What each filter keeps in, and the filters without it."""
     if filters.genre:
-        yield "genre", filters.genre
+        yield filters.genre, replace(filters, genre=None)
     if filters.released_from is not None:
-        yield "released_from", f"from {filters.released_from}"
+        yield f"from {filters.released_from}", replace(filters, released_from=None)
     if filters.released_to is not None:
-        yield "released_to", f"until {filters.released_to}"
+        yield f"until {filters.released_to}", replace(filters, released_to=None)
     if filters.max_ram_gb is not None:
-        yield "max_ram_gb", f"runs with {plain(filters.max_ram_gb)} GB of RAM"
+        yield f"runs with {plain(filters.max_ram_gb)} GB of RAM", replace(filters, max_ram_gb=None)
     if filters.max_storage_gb is not None:
-        yield "max_storage_gb", f"fits in {plain(filters.max_storage_gb)} GB of storage"
+        yield f"fits in {plain(filters.max_storage_gb)} GB", replace(filters, max_storage_gb=None)
     if filters.os is not None:
-        yield "os", f"runs on {SYSTEMS[filters.os]}"
+        yield f"runs on {SYSTEMS[filters.os]}", replace(filters, os=None)
 
 
 def _text(value: object) -> str:

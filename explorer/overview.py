@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -48,10 +48,11 @@ def chart(title: str, lines: Mapping[str, str], monitoring: Sequence[Monitored])
 
 
 def _series(label: str, name: str, monitoring: Sequence[Monitored]) -> Series:
+    first = monitoring[-1].measured_at
     measured = [(each, value) for each in reversed(monitoring) if (value := each.figures.get(name)) is not None]
     return Series(
         label,
-        [(each.measured_at.timestamp(), value) for each, value in measured],
+        [((each.measured_at - first).total_seconds(), value) for each, value in measured],
         [f"{label}, {day(each.measured_at)}: {value:.4f}" for each, value in measured],
         [(_bound(each, f"{name}_lower", value), _bound(each, f"{name}_upper", value)) for each, value in measured],
     )
@@ -67,8 +68,9 @@ def _times(monitoring: Sequence[Monitored]) -> Axis:
     last, first = monitoring[0].measured_at, monitoring[-1].measured_at
     form = "%d %b %Y" if last - first > timedelta(days=4) else "%d %b, %H:%M"
     span = (last - first).total_seconds()
-    places = [first.timestamp() + share * span for share in (TICKS if span else TICKS[:1])]
-    return Axis("measured at, UTC", [(place, f"{datetime.fromtimestamp(place, UTC):{form}}") for place in places])
+    places = [timedelta(seconds=share * span) for share in (TICKS if span else TICKS[:1])]
+    ticks = [(place.total_seconds(), f"{(first + place).astimezone(UTC):{form}}") for place in places]
+    return Axis("measured at, UTC", ticks)
 
 
 def _seconds(run: Run) -> float | None:

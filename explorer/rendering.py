@@ -12,6 +12,7 @@ from fastapi import Request
 from fastapi.responses import Response
 from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 FOLDER = Path(__file__).parent
 UNKNOWN = "–"
@@ -54,7 +55,7 @@ def percent(share: float) -> str:
 
 def decimals(number: float | None, digits: int = 4) -> str:
     """A number with so many decimals."""
-    return UNKNOWN if number is None else f"{number:.{digits}f}"
+    return UNKNOWN if number is None else f"{number:.{digits}f}".replace("-", "−")
 
 
 def day(value: date | None) -> str:
@@ -87,6 +88,12 @@ def visible(name: str) -> str:
     return name if any(letter.isprintable() and not letter.isspace() for letter in name) else "(no visible name)"
 
 
+def code(text: str) -> Markup:
+    """A text of our own, with code where it has backticks."""
+    parts = text.split("`")
+    return Markup("").join(Markup("<code>{}</code>").format(part) if at % 2 else part for at, part in enumerate(parts))
+
+
 @cache
 def asset(name: str) -> str:
     """The address of a static file, which changes with its content, so that no browser shows an old one."""
@@ -102,7 +109,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (thousands, percent, decimals, day, moment, duration, plain, visible)
+    filters = (thousands, percent, decimals, day, moment, duration, plain, visible, code)
     environment.filters.update({filter.__name__: filter for filter in filters})
     environment.globals["asset"] = asset
     return environment

@@ -1,25 +1,33 @@
-"""How long the bar of a score is."""
+"""How long the bar of a score is: in percent, by game id. It compares a game with the best of the same kind."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from explorer.views import Recommended
 
-LEAST = 4.0
+LEAST = 2.0
 """Percent: a bar that can be seen."""
 
 
 def strengths(games: Sequence[Recommended]) -> dict[int, float]:
-    """The length of each game's bar in percent, by game id.
+    """The bars of published games.
 
-    Scores compare among a user's own games, and among popular ones, but not between the two: each kind has bars of its
-    own, from its lowest to its highest score where some are below zero, else from zero on.
+    Those that make up what a user's own lack are scored by recent popularity, which is a sum and never below zero: they
+    compare by the quotient, and not at all with the model's.
     """
-    lengths: dict[int, float] = {}
-    for personal in (True, False):
-        kind = [game for game in games if game.reason.startswith("because ") == personal]
-        low = min([0.0, *(game.score for game in kind)])
-        span = max([0.0, *(game.score for game in kind)]) - low or 1.0
-        lengths.update({game.game_id: max(LEAST, 100 * (game.score - low) / span) for game in kind})
-    return lengths
+    own = [game for game in games if game.reason.startswith("because ") or game.score < 0]
+    popular = [game for game in games if game not in own]
+    most = max((game.score for game in popular), default=0.0) or 1.0
+    return {**odds(own), **{game.game_id: _visible(100 * game.score / most) for game in popular}}
+
+
+def odds(games: Sequence[Recommended]) -> dict[int, float]:
+    """The bars of games with a model's scores, which are logarithms of odds: they compare by exp of the difference."""
+    best = max((game.score for game in games), default=0.0)
+    return {game.game_id: _visible(100 * math.exp(game.score - best)) for game in games}
+
+
+def _visible(length: float) -> float:
+    return min(100.0, max(LEAST, length))

@@ -18,11 +18,11 @@ from explorer.parameters import filters_of, game_id_of, text_of
 from explorer.problems import Problem
 from explorer.rendering import render
 from explorer.shop import Shop
-from explorer.strengths import strengths
+from explorer.strengths import odds
 from explorer.views import Filters, NamedGame, Recommended
 
 PATH = "/try"
-FOUND = 10
+FOUND = 6
 """Games that one search shows, at most."""
 
 LONGEST = 100
@@ -71,7 +71,7 @@ async def try_it(request: Request) -> Response:
         unknown=len(asked) - len(history),
         found=found,
         games=games,
-        strengths=strengths(games),
+        strengths=odds(games),
         problem=problem,
         loading=request.app.state.settings.store is not None and request.app.state.live.model is None,
         longest=LONGEST,
