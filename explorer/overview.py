@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -32,6 +32,7 @@ async def overview(request: Request) -> Response:
         request,
         "overview.html",
         overview=seen,
+        judged=[each for each in seen.monitoring if each.figures.get("ndcg") is not None],
         quality=chart("NDCG@10 as realised", QUALITY, seen.monitoring),
         drift=chart("Population stability index", DRIFT, seen.monitoring),
         seconds={run.run_id: _seconds(run) for run in seen.runs},
@@ -40,9 +41,11 @@ async def overview(request: Request) -> Response:
 
 
 def chart(title: str, lines: Mapping[str, str], monitoring: Sequence[Monitored]) -> Markup | None:
-    """Figures over time with their intervals, as SVG whose texts are escaped; None where there are no figures."""
+    """Figures over time with their intervals, as SVG whose texts are escaped; None where none was measured twice."""
+    if not monitoring:
+        return None
     series = [_series(label, name, monitoring) for label, name in lines.items()]
-    if not any(one.points for one in series):
+    if all(len(one.points) < 2 for one in series):
         return None
     return Markup(line_chart(title, _times(monitoring), Axis(title), series))
 
@@ -64,13 +67,17 @@ def _bound(measured: Monitored, name: str, value: float) -> float:
 
 
 def _times(monitoring: Sequence[Monitored]) -> Axis:
-    """The axis of time, with days on it, or with times of day where all is of a few days."""
+    """The axis of time, with days on it, where all is of a few days with times."""
     last, first = monitoring[0].measured_at, monitoring[-1].measured_at
-    form = "%d %b %Y" if last - first > timedelta(days=4) else "%d %b, %H:%M"
-    span = (last - first).total_seconds()
-    places = [timedelta(seconds=share * span) for share in (TICKS if span else TICKS[:1])]
-    ticks = [(place.total_seconds(), f"{(first + place).astimezone(UTC):{form}}") for place in places]
-    return Axis("measured at, UTC", ticks)
+    in_words = day if last - first > timedelta(days=4) else _day_and_time
+    after = [share * (last - first) for share in TICKS]
+    return Axis(
+        "measured at, UTC", [(each.total_seconds(), in_words((first + each).astimezone(UTC))) for each in after]
+    )
+
+
+def _day_and_time(value: datetime) -> str:
+    return f"{value.day} {value:%b, %H:%M}"
 
 
 def _seconds(run: Run) -> float | None:

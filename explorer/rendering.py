@@ -42,9 +42,9 @@ def error_page(request: Request, status: int, sentence: str) -> Response:
     return render(request, "error.html", status, title=TITLES.get(status, TITLES[400]), sentence=sentence, again=again)
 
 
-def thousands(number: float) -> str:
+def thousands(number: float | None) -> str:
     """A whole number, with commas."""
-    return f"{number:,.0f}"
+    return UNKNOWN if number is None else f"{number:,.0f}"
 
 
 def percent(share: float) -> str:

@@ -14,6 +14,7 @@ function tryIt() {
   const [place, results, found, own, list] = ["try", "results", "found", "history", "recommended"].map(one);
   const search = document.querySelector("form.search");
   const text = search.elements.q;
+  const longest = Number(place.dataset.longest);
   let games = [...own.children].map((row) => gameOf(row, row.dataset.game));
   let asked = 0;
   let typing;
@@ -111,9 +112,10 @@ function tryIt() {
     one("problem").hidden = !answer.error;
     one("sentence").textContent = answer.error ?? "";
     one("nothing-passes").hidden = Boolean(answer.error) || best.length > 0;
-    one("said").textContent = `${what} ${answer.error ?? `${best.length} games are recommended now.`}`.trim();
     relink();
-    if (answer.status === 503 && "loading" in place.dataset) setTimeout(recommend, 2000);
+    if (answer.status === 503 && "loading" in place.dataset) return setTimeout(recommend, 2000);
+    delete place.dataset.loading;
+    one("said").textContent = `${what} ${answer.error ?? `${best.length} games are recommended now.`}`.trim();
   }
 
   async function look() {
@@ -146,6 +148,7 @@ function tryIt() {
   document.addEventListener("click", (event) => {
     const link = event.target.closest("[data-add], [data-remove]");
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    if (link.dataset.add && games.length >= longest) return; // the page that it leads to says why not
     event.preventDefault();
     if (link.hasAttribute("aria-disabled")) return;
     const game = gameOf(link, link.dataset.add ?? link.dataset.remove);

@@ -72,6 +72,24 @@ def test_points_lie_where_their_numbers_are() -> None:
     assert top < bottom
 
 
+def test_intervals_stand_at_their_points_and_within_the_frame() -> None:
+    svg = line_chart("Title", X, Y, [Series("one", POINTS, intervals=[(0.0, 4.0), (2.0, 2.0), (1.0, 3.0)])])
+    line = re.findall(r'class="line series-0" d="M([^"]+)"', svg)[0]
+    places = [tuple(map(float, place.split())) for place in line.split("L")]
+    whiskers = re.findall(r"M([\d.]+) ([\d.]+)V([\d.]+)", svg.partition('class="line faint series-0"')[2])
+    (first, bottom, top), (third, low, high) = (tuple(map(float, whisker)) for whisker in whiskers)  # none of no length
+    assert (first, third) == (places[0][0], places[2][0])
+    assert low - high == pytest.approx((bottom - top) / 2, abs=0.2)
+    assert 0 < top < places[0][1] < bottom < HEIGHT + 8
+    assert not Page(svg).all("circle")
+
+
+def test_points_of_a_line_that_have_names_are_dots_that_tell_them() -> None:
+    svg = line_chart("Title", X, Y, [Series("one", POINTS, ["a", "b", "c"])])
+    assert len(Page(svg).all("circle")) == 3
+    assert {"a", "b", "c"} <= set(texts(svg))
+
+
 def test_ticks_are_round_numbers_or_those_that_are_given() -> None:
     svg = line_chart("Title", X, Axis("up", [(1.0, "low"), (3.0, "high")]), [Series("one", POINTS)])
     assert {"0.0", "0.5", "1.0", "1.5", "2.0", "low", "high"} <= set(texts(svg))

@@ -1,0 +1,77 @@
+"""Texts that have done harm elsewhere, on every page that shows them."""
+
+import html
+from collections.abc import Iterator
+
+import pytest
+
+from demo.postgres import EmbeddedPostgres
+from explorer.rendering import asset
+from tests.explorer.conftest import Served, explored_shop, serving
+from tests.explorer.hostile import PAYLOADS
+from tests.explorer.shown import Page, page
+
+OURS = {
+    *("html", "head", "meta", "title", "link", "script", "body", "header", "nav", "main", "section", "div", "template"),
+    *("h1", "h2", "h3", "p", "a", "span", "strong", "small", "code", "bdi", "time", "ul", "ol", "li", "dl", "dt", "dd"),
+    *("form", "label", "input", "select", "option", "button", "details", "summary", "svg", "path", "rect"),
+    *("table", "caption", "thead", "tbody", "tr", "th", "td"),
+}
+"""The elements that pages are made of; no image, and no SVG's events."""
+
+
+@pytest.fixture(scope="module")
+def hostile(postgres: EmbeddedPostgres) -> Iterator[Served]:
+    """The explorer of a shop whose texts have turned hostile after its night."""
+    with explored_shop(postgres, "HOSTILE_PAGES_URL") as explored:
+        with explored.connection() as connection, connection.cursor() as cursor:
+            for number, payload in enumerate(PAYLOADS, start=1):
+                cursor.execute("UPDATE steam.users SET username = %s WHERE user_id = %s", [payload, number])
+                cursor.execute(
+                    "UPDATE steam.games SET name = %s, short_description = %s, rating = %s WHERE game_id = %s",
+                    [payload] * 3 + [number],
+                )
+                cursor.execute("INSERT INTO steam.developers (name) VALUES (%s)", [payload])
+            cursor.execute("INSERT INTO steam.game_developers SELECT developer_id, developer_id FROM steam.developers")
+            text = PAYLOADS[1]
+            cursor.execute(
+                "INSERT INTO recsys.pipeline_runs (run_id, pipeline, state, error, finished_at) "
+                "VALUES (%s, %s, %s, %s, now())",
+                [text] * 4,
+            )
+            cursor.execute(
+                "INSERT INTO recsys.monitoring (run_id, measured_at, as_of, model_version, retrain, reasons) "
+                "VALUES (%s, now(), current_date, %s, true, jsonb_build_array(%s::text))",
+                [text] * 3,
+            )
+        with serving(explored.settings(requests_per_second=1e6)) as served:
+            served.wait_for_model(explored.plan.version)
+            yield served
+
+
+@pytest.mark.parametrize("number", range(1, len(PAYLOADS) + 1))
+def test_hostile_texts_are_shown_as_texts_wherever_they_stand(hostile: Served, number: int) -> None:
+    payload = PAYLOADS[number - 1]
+    paths = (f"/users/{number}", f"/games/{number}", f"/try?games={number}", "/overview")
+    queries = [("/users", {"q": payload}), ("/games", {"q": payload}), ("/try", {"q": payload, "genre": payload})]
+    answers = [hostile.client.get(path) for path in paths]
+    answers += [hostile.client.get(path, params=query) for path, query in queries]
+    for answer in answers:
+        shown = Page(answer)
+        assert {tag for tag, _ in shown.elements} <= OURS
+        assert len(shown.all("title")) == 1
+        assert {script.get("src") for script in shown.all("script")} <= {asset("explorer.js")}
+        assert not [name for _, each in shown.elements for name in each if name.startswith("on")]
+        assert not [
+            each for _, each in shown.elements if (each.get("href") or "").startswith(("javascript", "data:text"))
+        ]
+    visible = html.escape(payload).replace("&#x27;", "&#39;").replace("&quot;", "&#34;")
+    if any(letter.isprintable() and not letter.isspace() for letter in payload):
+        assert visible in answers[0].text
+        assert visible in answers[1].text
+
+
+def test_a_name_of_nothing_that_can_be_seen_is_a_link_that_can(hostile: Served) -> None:
+    number = PAYLOADS.index("\ufeff\u0085\u2028") + 1
+    assert "(no visible name)" in page(hostile.client, f"/users/{number}").text
+    assert "(no visible name)" in page(hostile.client, f"/try?games={number}").text

@@ -1,0 +1,135 @@
+"""The overview: what is published, measured and run, and rolling back where that is possible."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+
+from explorer.overview import DRIFT, QUALITY, chart
+from explorer.views import Monitored
+from tests.explorer.conftest import TOKEN, Explored, serving
+from tests.explorer.shown import Page
+
+NIGHT = datetime(2024, 3, 5, 4, 30, tzinfo=UTC)
+
+
+def overview(client: httpx.Client) -> Page:
+    return Page(client.get("/overview"))
+
+
+def measured(night: int, retrain: bool = False, **figures: float | None) -> Monitored:
+    return Monitored(NIGHT + timedelta(days=night), f"run {night}", "model-1", retrain, [], figures)
+
+
+def remember(explored: Explored, *measurements: Monitored) -> None:
+    """Write measurements into the database."""
+    with explored.connection() as connection, connection.cursor() as cursor:
+        for each in measurements:
+            cursor.execute(
+                "INSERT INTO recsys.monitoring (run_id, measured_at, as_of, model_version, retrain, reasons, figures) "
+                "VALUES (%s, %s, %s, %s, %s, %s, %s)",
+                [each.run_id, each.measured_at, each.measured_at, each.model_version, each.retrain,
+                 json.dumps(each.reasons), json.dumps(each.figures)],
+            )  # fmt: skip
+
+
+def test_publications_counts_and_coverage_are_shown(explored: Explored, client: httpx.Client) -> None:
+    shown = overview(client)
+    assert explored.plan.version in shown.texts
+    assert "current" in shown.texts
+    assert "of the games on sale are recommended to somebody" in shown.text
+    headings = ["Publications", "Coverage", "Quality", "Drift", "Runs"]
+    assert [text for text in shown.texts if text in headings] == headings
+
+
+def test_before_the_first_measurement_and_the_first_run_it_says_so(explored: Explored, client: httpx.Client) -> None:
+    shown = overview(client)
+    assert shown.text.count("Nothing has been measured yet") == 2
+    assert "No pipeline has run yet." in shown.text
+    assert not shown.all("figure")
+
+
+def test_quality_and_drift_are_charts_with_a_title_and_tables(changing: Explored) -> None:
+    figures = {"ndcg": 0.12, "ndcg_lower": 0.11, "ndcg_upper": 0.13, "popular_ndcg": 0.1, "judged_users": 1234}
+    drift = {"psi_games": 0.2, "psi_genres": 0.1, "psi_history_lengths": 0.05}
+    last = Monitored(NIGHT + timedelta(days=9), "last", "model-1", True, ["The games drifted."], {**figures, **drift})
+    remember(changing, measured(1, **figures, **drift), measured(2, ndcg=None), last)
+    with serving(changing.settings()) as served:
+        shown = overview(served.client)
+    assert len(shown.all("figure")) == len(shown.all("figcaption")) == len(shown.all("svg", role="img")) == 2
+    for text in ("0.1200 (0.1100 to 0.1300)", "1,234", "0.0500", "14 Mar 2024, 04:30 UTC", "The games drifted."):
+        assert text in shown.text
+    assert "the model was to be trained again" in shown.text
+    regions = shown.all("div", role="region")
+    assert len(regions) == 3
+    assert all(region["tabindex"] == "0" and region["aria-labelledby"] for region in regions)
+
+
+def test_one_measurement_is_a_table_and_no_chart(changing: Explored) -> None:
+    remember(changing, measured(1, ndcg=None, judged_users=0, psi_games=0.25))
+    with serving(changing.settings()) as served:
+        shown = overview(served.client)
+    assert not shown.all("figure")
+    assert "There is not enough evidence yet" in shown.text
+    assert "0.2500" in shown.text
+    assert "the model stayed." in shown.text
+
+
+def test_runs_have_their_states_durations_and_stages(changing: Explored) -> None:
+    stages = [{"stage": "train", "seconds": 75.0, "peak_memory_mb": 812.4}, {"stage": "evaluate", "error": "no memory"}]
+    with changing.connection() as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO recsys.pipeline_runs (run_id, pipeline, state, error, started_at, finished_at, stages) VALUES "
+            "('run-1', 'training', 'FAILED', 'There is no memory left.', %s, %s, %s), "
+            "('run-2', 'inference', 'SUCCEEDED', NULL, NULL, %s, '[]')",
+            [NIGHT, NIGHT + timedelta(hours=1, minutes=2), json.dumps(stages), NIGHT],
+        )
+    with serving(changing.settings()) as served:
+        shown = overview(served.client)
+    for text in (
+        "training failed",
+        "took 1 h 2 min",
+        "There is no memory left.",
+        "train 1 min 812 MB",
+        "inference succ",
+    ):
+        assert text in shown.text
+    assert "evaluate – – MB" not in shown.text
+
+
+@pytest.mark.parametrize("missing", [None, "operator_token", "operator_database_url"])
+def test_the_form_for_rolling_back_is_there_where_somebody_can(explored: Explored, missing: str | None) -> None:
+    settings = {"operator_token": TOKEN, "operator_database_url": explored.url, missing or "": None}
+    settings.pop("", None)
+    with serving(explored.settings(**settings)) as served:
+        answer = served.client.get("/overview")
+    shown = Page(answer)
+    forms = shown.all("form", action="/rollback", method="post")
+    if missing:
+        assert forms == []
+        return
+    assert len(forms) == 1
+    assert shown.all("input", name="token")[0]["type"] == "password"
+    assert shown.all("select", name="version")
+    assert TOKEN not in answer.text
+    # Without it a browser says that the form comes from nowhere, and it is refused.
+    assert shown.all("meta", name="referrer", content="same-origin")
+
+
+def test_a_chart_shows_what_was_measured_in_its_order_and_leaves_out_what_was_not() -> None:
+    monitoring = [measured(3, ndcg=0.3), measured(2, ndcg=None), measured(1, ndcg=0.1, popular_ndcg=0.2)]
+    drawn = chart("NDCG", QUALITY, monitoring)
+    assert drawn is not None
+    assert drawn.index("recommendations, 6 Mar 2024: 0.1000") < drawn.index("recommendations, 8 Mar 2024: 0.3000")
+    assert "recent popularity, 6 Mar 2024: 0.2000" in drawn
+    assert "7 Mar 2024:" not in drawn
+    assert chart("drift", DRIFT, monitoring) is None
+    assert chart("drift", DRIFT, []) is None
+
+
+def test_a_chart_of_one_day_tells_the_times() -> None:
+    monitoring = [Monitored(NIGHT + timedelta(hours=h), str(h), "m", False, [], {"psi_games": 0.1}) for h in (10, 0)]
+    drawn = chart("drift", DRIFT, monitoring)
+    assert drawn is not None
+    assert ">5 Mar, 09:30<" in drawn

@@ -1,0 +1,218 @@
+"""The pages, asked over HTTP: what they show, what their forms and links lead to, and that hostile texts stay texts."""
+
+import re
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+
+from explorer.app import FOLDER
+from explorer.rendering import asset
+from explorer.settings import Settings
+from tests.explorer.conftest import Explored, serving
+from tests.explorer.nights import USERS
+from tests.explorer.shown import Page, page
+
+PATHS = (
+    "/",
+    "/users",
+    "/users?q=user",
+    "/users/1",
+    "/games",
+    "/games?q=game",
+    "/games/7",
+    "/try",
+    "/try?games=1,2&q=7",
+    "/overview",
+    "/api",
+    "/nothing",
+    "/users/1?rank_by=fame",
+)
+
+
+def recommended(client: httpx.Client, path: str, **query: object) -> list[str]:
+    games = client.get(f"/api{path}/recommendations", params=query).json()["games"]
+    return [f"/games/{game['game_id']}" for game in games]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_every_page_has_one_heading_the_navigation_and_nothing_inline(client: httpx.Client, path: str) -> None:
+    answer = client.get(path)
+    shown = Page(answer, answer.status_code)
+    assert len(shown.all("h1")) == len(shown.all("main")) == len(shown.all("nav", aria_label="Main")) == 1
+    assert {"/users", "/try", "/games", "/overview", "/api"} <= set(shown.links("/"))
+    assert shown.links("#content") == ["#content"]
+    assert shown.all("html", lang="en")
+    assert not shown.all("style")
+    assert [script for script in shown.all("script") if "src" not in script] == []
+    assert [name for tag, each in shown.elements for name in each if name == "style" or name.startswith("on")] == []
+    ids = [each["id"] for _, each in shown.elements if "id" in each]
+    assert len(ids) == len(set(ids))
+
+
+def test_static_files_are_there_under_an_address_that_changes_with_them(client: httpx.Client) -> None:
+    for name, kind in (("explorer.css", "text/css"), ("explorer.js", "javascript")):
+        answer = client.get(asset(name))
+        assert kind in answer.headers["content-type"]
+        assert answer.content == (FOLDER / "static" / name).read_bytes()
+        assert re.fullmatch(rf"/static/{re.escape(name)}\?[0-9a-f]{{12}}", asset(name))
+
+
+def test_users_are_found_by_name_and_by_id(client: httpx.Client) -> None:
+    assert page(client, "/users", q="user 1").links("/users/")[0] == "/users/1"
+    assert page(client, "/users", q="7").links("/users/") == ["/users/7"]
+    shown = page(client, "/users", q="nobody of this name")
+    assert "No user is called nobody of this name" in shown.text
+    assert shown.fields()["q"] == "nobody of this name"
+    assert "/someone/new" in shown.links("/")
+
+
+@pytest.mark.parametrize(("kind", "least", "most"), [("many-reviews", 2, 10**6), ("one-review", 1, 1), ("new", 0, 0)])
+def test_someone_of_a_kind_is_a_link_away(client: httpx.Client, kind: str, least: int, most: int) -> None:
+    assert f"/someone/{kind}" in page(client, "/").links("/")
+    answer = client.get(f"/someone/{kind}")
+    assert answer.status_code == 303
+    assert answer.headers["cache-control"] == "no-store"
+    user = client.get(f"/api{answer.headers['location']}").json()["user"]
+    assert least <= user["reviews"] <= most
+
+
+def test_where_nobody_is_new_an_empty_history_is_shown(changing: Explored) -> None:
+    with changing.connection() as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO steam.reviews (user_id, game_id, recommended) SELECT user_id, 1, true FROM steam.users"
+        )
+    with serving(changing.settings()) as served:
+        assert served.client.get("/someone/new").headers["location"] == "/try"
+
+
+def test_the_history_stands_beside_what_is_recommended_and_why(client: httpx.Client) -> None:
+    shown = page(client, "/users/1")
+    assert "user 1" in shown.text
+    assert [link for link in shown.links("/games/") if link in recommended(client, "/users/1")][:10] == recommended(
+        client, "/users/1"
+    )
+    history = client.get("/api/users/1").json()["history"]
+    for reviewed in history:
+        assert f"/games/{reviewed['game_id']}" in shown.links("/games/")
+    assert shown.text.count("Liked") == sum(reviewed["recommended"] for reviewed in history)
+    for game in client.get("/api/users/1/recommendations").json()["games"]:
+        assert game["reason"] in shown.text
+
+
+def test_filters_stand_in_the_form_as_the_address_has_them(client: httpx.Client) -> None:
+    query = {"rank_by": "newest", "genre": "Indie", "released_from": "2018", "released_to": "2024", "max_ram_gb": "4.5",
+             "max_storage_gb": "100", "os": "linux", "limit": "3"}  # fmt: skip
+    shown = page(client, "/users/2", **query)
+    assert shown.fields() == query
+    assert shown.links("/games/")[:1] == recommended(client, "/users/2", **query)[:1]
+    again = page(client, "/users/2", **shown.fields())
+    assert again.texts == shown.texts
+
+
+def test_each_filter_is_taken_away_by_a_link(client: httpx.Client) -> None:
+    query = {"genre": "Indie", "released_from": "2018", "max_ram_gb": "4", "rank_by": "newest"}
+    links = [link for link in page(client, "/users/2", **query).links("/users/2?") if "limit" not in link]
+    left = [{name: values[0] for name, values in parse_qs(urlsplit(link).query).items()} for link in links]
+    for name in ("genre", "released_from", "max_ram_gb"):
+        assert {key: value for key, value in query.items() if key != name} in left
+
+
+def test_a_genre_is_chosen_whatever_its_case_and_an_unknown_one_stays(client: httpx.Client) -> None:
+    assert page(client, "/users/1", genre="indie").fields()["genre"] == "Indie"
+    assert page(client, "/users/1", genre="No such").fields()["genre"] == "No such"
+
+
+def test_filters_that_nothing_passes_say_so_and_how_to_loosen_them(client: httpx.Client) -> None:
+    for path in ("/users/1", "/try"):
+        shown = page(client, path, genre="No such genre", rank_by="newest")
+        assert "No game passes these filters. Loosen them" in shown.text
+        assert f"{path}?rank_by=newest" in shown.links(path)
+
+
+def test_more_games_are_a_link_away_up_to_the_largest_limit(client: httpx.Client) -> None:
+    path = "/users/1?rank_by=newest"
+    limits = []
+    while more := [link for link in page(client, path).links("/users/1?") if "limit=" in link]:
+        path = more[0]
+        limits.append(int(parse_qs(urlsplit(path).query)["limit"][0]))
+        assert "rank_by=newest" in path
+    assert limits[:2] == [20, 40]
+    assert limits[-1] <= 100
+
+
+def test_a_user_without_reviews_gets_what_is_popular(client: httpx.Client) -> None:
+    shown = page(client, f"/users/{USERS}")
+    assert "No reviews yet" in shown.text
+    assert "popular now" in shown.text
+
+
+def test_a_users_numbers_are_rounded_and_their_bars_are_in_proportion(client: httpx.Client) -> None:
+    lengths = [float(bar["width"] or 0) for bar in page(client, "/users/1").all("rect") if "data-length" in bar]
+    assert max(lengths) == 100
+    assert lengths == sorted(lengths, reverse=True)
+    assert min(lengths) >= 2
+    assert not re.search(r"\d\.\d{3}", page(client, "/users/1").text)
+
+
+def test_a_game_has_its_facts_its_like_and_its_audience(client: httpx.Client) -> None:
+    path = recommended(client, "/users/1")[0]
+    shown = page(client, path)
+    similar = client.get(f"/api{path}/similar?limit=12").json()["games"]
+    assert shown.links("/games/") == [f"/games/{game['game_id']}" for game in similar]
+    known = client.get(f"/api{path}").json()
+    assert f"{100 * known['audience']['share']:.1f} %" in shown.text
+    assert all(genre in shown.text for genre in known["game"]["genres"])
+    assert path.replace("/games/", "/try?games=") in shown.links("/try")
+
+
+@pytest.mark.parametrize(
+    ("link", "href"),
+    [
+        ("https://shop.example/7", ["https://shop.example/7"]),
+        ("HTTP://shop.example/7", ["HTTP://shop.example/7"]),
+        ("javascript:alert(1)", []),
+        (" javascript:alert(1)//http://", []),
+        ("data:text/html,<script>alert(1)</script>", []),
+        ("//elsewhere.example", []),
+        (None, []),
+    ],
+)
+def test_a_games_link_is_followed_to_the_web_only(changing: Explored, link: str | None, href: list[str]) -> None:
+    with changing.connection() as connection, connection.cursor() as cursor:
+        cursor.execute("UPDATE steam.games SET link = %s WHERE game_id = 7", [link])
+    with serving(changing.settings()) as served:
+        hrefs = [each.get("href") or "" for each in page(served.client, "/games/7").all("a")]
+    assert [each for each in hrefs if not each.startswith(("/", "#"))] == href
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "sentence"),
+    [
+        ("/nothing", 404, "There is no such page."),
+        ("/users/999999", 404, "There is no such user"),
+        ("/games/999999", 404, "There is no such game"),
+        ("/someone/else", 404, "There is no such kind of users"),
+        ("/users/somebody", 400, "The user's id must be a whole number"),
+        ("/users/1?rank_by=fame", 400, "rank_by must be one of relevance"),
+        ("/users/1?limit=101", 400, "limit must be a whole number from 1 to 100"),
+        ("/try?games=one", 400, "The game's id must be a whole number"),
+        (f"/try?games={','.join(map(str, range(101)))}", 400, "games must be at most 100 ids"),
+        (f"/games?q={'x' * 201}", 400, "q must be a text of at most 200 characters"),
+    ],
+)
+def test_what_cannot_be_shown_is_said_in_one_sentence(
+    client: httpx.Client, path: str, status: int, sentence: str
+) -> None:
+    shown = page(client, path, status)
+    assert sentence in shown.text
+    assert "/" in shown.links("/")
+    assert "Try again" not in shown.text
+
+
+def test_without_the_database_pages_say_so_and_offer_another_try() -> None:
+    with serving(Settings(database_url="postgresql://nobody@127.0.0.1:1/nothing")) as served:
+        for path in ("/", "/users/1", "/games/1", "/try", "/overview"):
+            shown = page(served.client, path, 503)
+            assert "The database cannot be reached: try again in a moment." in shown.text
+            assert "Try again" in shown.text
