@@ -18,6 +18,9 @@ QUALITY = {"recommendations": "ndcg", "recent popularity": "popular_ndcg"}
 DRIFT = {"games": "psi_games", "genres": "psi_genres", "history lengths": "psi_history_lengths"}
 """The lines of a chart, and the figures that they show."""
 
+ROWS = 10
+"""Measurements that a table shows, the last ones; charts show all."""
+
 TICKS = (0.1, 0.5, 0.9)
 """Where along a chart its times are written."""
 
@@ -36,6 +39,7 @@ async def overview(request: Request) -> Response:
         quality=chart("NDCG@10 as realised", QUALITY, seen.monitoring),
         drift=chart("Population stability index", DRIFT, seen.monitoring),
         seconds={run.run_id: _seconds(run) for run in seen.runs},
+        rows=ROWS,
         can_roll_back=can_roll_back(request.app.state.settings),
     )
 

@@ -8,6 +8,11 @@ document.addEventListener("formdata", ({ formData }) => {
   for (const [name, value] of [...formData]) if (value === "") formData.delete(name);
 });
 
+// Whoever comes back to a page sees its form as its address has it, not as it was left.
+addEventListener("pageshow", ({ persisted }) => {
+  if (persisted) document.querySelector("form.filters")?.reset();
+});
+
 // A history that is built by clicking games: the address holds it, and the API answers to it.
 function tryIt() {
   const one = (name) => document.querySelector(`[data-${name}]`);
