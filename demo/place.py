@@ -77,6 +77,12 @@ class Place:
             path.write_text(url + "\n")
         return url
 
+    def shows(self, data: Path) -> bool:
+        """Whether the last successful run was of a folder of data, on the embedded server."""
+        path = self.root / "database-url"
+        url = path.read_text().strip() if path.exists() else ""
+        return self.postgres.owns(url) and _parts(url).get("dbname") == _named(data)
+
     def store(self, url: str) -> Path:
         """The store that goes with a database: models speak of one database's ids.
 

@@ -83,8 +83,10 @@ def test_folders_of_one_name_have_databases_of_their_own_on_the_embedded_server(
         assert place.store(first).name == first.rpartition("/")[2]
         monkeypatch.setenv("DATABASE_URL", first)  # as after `export DATABASE_URL=$(cat local/database-url)`
         assert place.database_url(tmp_path / "b" / "Shop") == second
+        assert not place.shows(tmp_path / "b" / "Shop")
         place.remember(second)
         assert place.known_database_url() == second
+        assert [place.shows(tmp_path / parent / "Shop") for parent in "ab"] == [False, True]
     finally:
         place.postgres.stop()
     reopened = place.known_database_url()
