@@ -1,0 +1,97 @@
+"""Small shops that are visited: after two nights, and with nothing but hostile texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+
+from psycopg2.extensions import cursor as Cursor
+from psycopg2.extras import Json
+
+from demo.postgres import EmbeddedPostgres
+from tests.explorer.browser.sites import Site
+from tests.explorer.conftest import TOKEN, explored_shop, serving
+from tests.explorer.hostile import PAYLOADS
+from tests.explorer.nights import promote_random_model, run_night
+
+SCRIPT = "<script>alert(1)</script>"
+
+MEASURED = [
+    {"ndcg": 0.21, "popular_ndcg": 0.19, "judged_users": 640, "psi_games": 0.0},
+    {"ndcg": None, "popular_ndcg": None, "judged_users": 0, "psi_games": 0.0},
+    {"ndcg": 0.2, "popular_ndcg": 0.18, "judged_users": 810, "psi_games": 0.07},
+    {"ndcg": 0.16, "popular_ndcg": 0.17, "judged_users": 702, "psi_games": 0.22},
+]
+"""Figures of four months, the oldest first; of one month there was not enough evidence."""
+
+
+@contextmanager
+def two_nights(postgres: EmbeddedPostgres) -> Iterator[Site]:
+    """The explorer of a shop after two nights, where an operator may roll back."""
+    variable = "EXPLORER_OPERATOR_DATABASE_URL"
+    with explored_shop(postgres, variable) as explored:
+        promote_random_model(explored.store, explored.folder / "model-2", "model-2", seed=1)
+        version = run_night(f"env:{variable}", explored.store, explored.folder).version
+        with explored.connection() as connection, connection.cursor() as cursor:
+            for month, figures in enumerate(MEASURED, start=1):
+                _measure(cursor, month, figures)
+        settings = {"operator_token": TOKEN, "operator_database_url": explored.url, "requests_per_second": 1e6}
+        with serving(explored.settings(**settings)) as served:
+            served.wait_for_model(version)
+            yield Site(str(served.client.base_url), explored.url)
+
+
+@contextmanager
+def hostile_texts(postgres: EmbeddedPostgres) -> Iterator[Site]:
+    """The explorer of a shop whose night was a good one, and all of whose texts have turned hostile since."""
+    with explored_shop(postgres, "HOSTILE_NIGHT_URL") as explored:
+        with explored.connection() as connection, connection.cursor() as cursor:
+            for number, payload in enumerate(PAYLOADS, start=1):
+                _disguise(cursor, number, payload)
+            cursor.execute(
+                "INSERT INTO recsys.pipeline_runs (run_id, pipeline, state, error, started_at, finished_at) "
+                "VALUES (%s, %s, %s, %s, now(), now())",
+                [SCRIPT] * 4,
+            )
+            cursor.execute(
+                "INSERT INTO recsys.monitoring (run_id, measured_at, as_of, model_version, retrain, reasons) "
+                "VALUES (%s, now(), current_date, %s, true, jsonb_build_array(%s::text))",
+                [SCRIPT] * 3,
+            )
+        with serving(explored.settings(requests_per_second=1e6)) as served:
+            served.wait_for_model(explored.plan.version)
+            yield Site(str(served.client.base_url), explored.url)
+
+
+def _measure(cursor: Cursor, month: int, figures: dict[str, float | None]) -> None:
+    """Write down what a night of a month measured, with intervals; the last one decided to train again."""
+    bounds = {f"{name}_{side}": value and value + by
+              for name, value in figures.items() if name.endswith("ndcg")
+              for side, by in (("lower", -0.02), ("upper", 0.02))}  # fmt: skip
+    drift = {"psi_genres": 0.01 * month, "psi_history_lengths": 0.02 * month}
+    reasons = ["drift of games is 0.22, at most 0.2 is asked for"] if month == len(MEASURED) else []
+    cursor.execute(
+        "INSERT INTO recsys.monitoring (run_id, measured_at, as_of, model_version, retrain, reasons, figures) "
+        "VALUES (%s, %s, %s, 'model-1', %s, %s, %s)",
+        [f"run-{month}", date(2024, month, 1), date(2024, month, 1), bool(reasons), Json(reasons),
+         Json({**figures, **bounds, **drift})],
+    )  # fmt: skip
+
+
+def _disguise(cursor: Cursor, number: int, payload: str) -> None:
+    """Give the user and the game of a number a text in every place that has room for one."""
+    cursor.execute("UPDATE steam.users SET username = %s WHERE user_id = %s", [payload, number])
+    cursor.execute(
+        "UPDATE steam.games SET name = %s, short_description = %s, rating = %s, link = %s WHERE game_id = %s",
+        [payload, payload, payload, "javascript:alert(1)", number],
+    )
+    for table, key in (("genres", "genre_id"), ("developers", "developer_id"), ("publishers", "publisher_id")):
+        cursor.execute(f"INSERT INTO steam.{table} (name) VALUES (%s) RETURNING {key}", [payload])
+        (made,) = cursor.fetchone()
+        cursor.execute(f"INSERT INTO steam.game_{table} (game_id, {key}) VALUES (%s, %s)", [number, made])
+    cursor.execute(
+        "INSERT INTO steam.game_requirements (game_id, level, os, processor, graphics, directx, requirements) "
+        "VALUES (%s, 'recommended', %s, %s, %s, %s, '')",
+        [number, *[payload] * 4],
+    )

@@ -1,0 +1,127 @@
+"""The overview: versions, coverage, quality, drift and runs, and rolling back with the operator's token alone."""
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from explorer import operate
+from explorer.security import Rates
+from tests.explorer.browser.conftest import Visit
+from tests.explorer.browser.reading import expect_recommended
+from tests.explorer.browser.sites import Site
+from tests.explorer.conftest import TOKEN
+
+
+@pytest.fixture(autouse=True)
+def _nobody_has_tried_a_token_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operate, "_rates", Rates(per_second=0.1, burst=5))
+
+
+def current(site: Site) -> str:
+    """The version that is current."""
+    return site.rows("SELECT version FROM recsys.publications WHERE current")[0][0]
+
+
+def roll_back(page: Page, token: str, version: str = "") -> None:
+    """Fill the form in and send it; without a version it is the one before."""
+    page.goto("/overview")
+    form = page.get_by_role("form", name="Roll back")
+    page.locator("summary", has_text="Roll back").click()
+    field = form.get_by_label("Operator's token")
+    expect(field).to_have_attribute("type", "password")
+    field.fill(token)
+    form.get_by_label("Version").select_option(version)
+    form.get_by_role("button", name="Roll back").click()
+
+
+def test_the_overview_shows_publications_runs_and_what_was_measured(demo: Site, visit: Visit) -> None:
+    page = visit(demo)
+    page.goto("/overview")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
+    publications = page.get_by_role("region", name="Publications", exact=True)
+    for version, model in demo.rows("SELECT version, model_version FROM recsys.publications"):
+        expect(publications).to_contain_text(version)
+        expect(publications).to_contain_text(model)
+    runs = page.get_by_role("region", name="Runs", exact=True)
+    for pipeline, run_id in demo.rows("SELECT pipeline, run_id FROM recsys.pipeline_runs LIMIT 20"):
+        expect(runs).to_contain_text(pipeline)
+        expect(runs).to_contain_text(run_id)
+    for name in ("Coverage", "Quality", "Drift"):
+        expect(page.get_by_role("region", name=name, exact=True)).not_to_be_empty()
+    users, games, reviews = demo.rows(
+        "SELECT (SELECT count(*) FROM steam.users), (SELECT count(*) FROM steam.games), "
+        "(SELECT count(*) FROM steam.reviews)"
+    )[0]
+    for number in (users, games, reviews):
+        expect(page.get_by_role("main")).to_contain_text(f"{number:,}")
+
+
+@pytest.mark.parametrize(
+    ("region", "names"),
+    [("Quality", ["ndcg", "popular_ndcg"]), ("Drift", ["psi_games", "psi_genres", "psi_history_lengths"])],
+)
+def test_charts_have_a_dot_for_each_figure_and_a_name_for_those_who_do_not_see_them(
+    nights: Site, visit: Visit, region: str, names: list[str]
+) -> None:
+    page = visit(nights)
+    page.goto("/overview")
+    chart = page.get_by_role("region", name=region, exact=True).get_by_role("img")
+    expect(chart).to_have_accessible_name(re.compile("NDCG|stability"))
+    figures = [
+        f"{row[0][name]:.4f}"
+        for name in names
+        for row in nights.rows("SELECT figures FROM recsys.monitoring ORDER BY measured_at")
+        if row[0][name] is not None
+    ]
+    dots = chart.locator("circle")
+    expect(dots).to_have_count(len(figures))
+    assert [name.rpartition(" ")[2] for name in dots.locator("title").all_text_contents()] == figures
+
+
+def test_a_decision_to_train_again_stands_there_with_its_reason(nights: Site, visit: Visit) -> None:
+    page = visit(nights)
+    page.goto("/overview")
+    drift = page.get_by_role("region", name="Drift", exact=True)
+    expect(drift.get_by_role("row").filter(has_text="drift of games is 0.22")).to_have_count(1)
+
+
+@pytest.mark.parametrize("token", ["wrong token of somebody", TOKEN.upper()])
+def test_a_wrong_token_is_refused_and_nothing_changes(nights: Site, visit: Visit, token: str) -> None:
+    before = current(nights)
+    page = visit(nights, 403)
+    roll_back(page, token)
+    expect(page.get_by_role("main")).to_contain_text("This is not the operator's token")
+    assert token not in page.content()
+    assert token not in page.url
+    assert current(nights) == before
+
+
+def test_the_operator_goes_back_a_publication_and_forward_again(nights: Site, visit: Visit) -> None:
+    before = current(nights)
+    ((other,),) = nights.rows("SELECT version FROM recsys.publications WHERE NOT current")
+    page, reader = visit(nights), visit(nights)
+    reader.goto("/users/1")
+    rows = nights.recommended(1)
+    expect_recommended(reader, rows)
+    roll_back(page, TOKEN)
+    expect(page).to_have_url(f"{nights.url}/overview")
+    expect(
+        page.get_by_role("region", name="Publications", exact=True).get_by_role("row").filter(has_text=other)
+    ).to_contain_text(re.compile("current", re.IGNORECASE))
+    assert current(nights) == other
+    reader.reload()
+    assert nights.recommended(1) != rows
+    expect_recommended(reader, nights.recommended(1))
+    roll_back(page, TOKEN, before)
+    expect(page).to_have_url(f"{nights.url}/overview")
+    reader.reload()
+    expect_recommended(reader, rows)
+    assert current(nights) == before
+
+
+def test_where_nobody_can_roll_back_there_is_no_form(hostile: Site, visit: Visit) -> None:
+    page = visit(hostile)
+    page.goto("/overview")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
+    expect(page.get_by_role("button", name="Roll back")).to_have_count(0)

@@ -1,0 +1,144 @@
+"""What pages show while there is nothing to show: loading, empty, not found, and without the database."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+from playwright.sync_api import expect
+
+from components.shared.database import create_schema
+from demo.postgres import EmbeddedPostgres
+from explorer import live
+from explorer.settings import Settings
+from tests.explorer.browser.accessibility import expect_accessible
+from tests.explorer.browser.conftest import Visit
+from tests.explorer.browser.reading import recommended
+from tests.explorer.browser.sites import Site
+from tests.explorer.conftest import Explored, Served, explored_shop, serving
+from tests.explorer.nights import fill_shop
+
+
+@pytest.fixture(scope="module")
+def loading(explored: Explored, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """An explorer whose model is not there yet."""
+    settings = explored.settings(store=str(tmp_path_factory.mktemp("empty")), requests_per_second=1e6)
+    with serving(settings) as served:
+        yield Site(str(served.client.base_url), explored.url)
+
+
+@pytest.fixture(scope="module")
+def unpublished(postgres: EmbeddedPostgres) -> Iterator[Site]:
+    """The explorer of a shop before its first night."""
+    url = postgres.ensure_database("before_the_first_night")
+    connection = psycopg2.connect(url)
+    connection.autocommit = True
+    create_schema(connection, "steam")
+    fill_shop(connection)
+    connection.close()
+    with serving(Settings(database_url=url, requests_per_second=1e6)) as served:
+        yield Site(str(served.client.base_url), url)
+
+
+def test_before_the_first_measurement_the_overview_says_so(served: Served, explored: Explored, visit: Visit) -> None:
+    page = visit(Site(str(served.client.base_url), explored.url))
+    page.goto("/overview")
+    for name in ("Quality", "Drift"):
+        region = page.get_by_role("region", name=name, exact=True)
+        expect(region).to_contain_text("Nothing has been measured yet")
+        expect(region.get_by_role("img")).to_have_count(0)
+    expect(page.get_by_role("region", name="Runs", exact=True)).to_contain_text("No pipeline has run yet")
+    expect_accessible(page)
+
+
+@pytest.mark.parametrize("path", ["/try?games=1,2", "/games/1"])
+def test_while_the_model_is_being_read_the_rest_is_there(loading: Site, visit: Visit, path: str) -> None:
+    page = visit(loading, 503)
+    page.goto(path)
+    expect(page.get_by_role("main")).to_contain_text("The model of the current publication is still being read")
+    expect(page.get_by_role("main")).to_contain_text("Game 1")
+    expect_accessible(page)
+
+
+def test_what_is_tried_appears_by_itself_once_the_model_is_read(
+    explored: Explored, visit: Visit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "AGAIN_SECONDS", 0.1)
+    with serving(explored.settings(store=str(tmp_path / "store"))) as served:
+        page = visit(Site(str(served.client.base_url), explored.url), 503)
+        page.goto("/try?games=1,2")
+        page.evaluate("window.same = true")
+        expect(page.get_by_role("main")).to_contain_text("still being read")
+        expect(recommended(page)).to_have_count(0)
+        shutil.copytree(explored.store, tmp_path / "store")
+        expect(recommended(page)).to_have_count(10)
+        expect(page.get_by_text("still being read").locator("visible=true")).to_have_count(0)
+        assert page.evaluate("window.same") is True
+
+
+@pytest.mark.parametrize("path", ["/", "/overview", "/users/1", "/try", "/games/1"])
+def test_before_the_first_night_every_page_says_so(unpublished: Site, visit: Visit, path: str) -> None:
+    page = visit(unpublished, 503)
+    page.goto(path)
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    expect(page.get_by_role("main")).to_contain_text(
+        re.compile("Nothing has been published yet|There is no model store here")
+    )
+    expect_accessible(page)
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "sentence"),
+    [
+        ("/nothing", 404, "There is no such page."),
+        ("/users/999999", 404, "There is no such user"),
+        ("/games/999999", 404, "There is no such game"),
+        ("/users/somebody", 400, "must be a whole number"),
+        ("/users/1?rank_by=fame", 400, "rank_by must be one of"),
+        ("/users/1?released_from=long+ago", 400, "released_from must be a whole number"),
+        ("/try?games=one,two", 400, "must be"),
+        (f"/users?q={'x' * 300}", 400, "at most 200 characters"),
+    ],
+)
+def test_what_cannot_be_shown_is_said_in_a_sentence_with_a_way_on(
+    nights: Site, visit: Visit, path: str, status: int, sentence: str
+) -> None:
+    page = visit(nights, status)
+    answer = page.goto(path)
+    assert answer.status == status
+    expect(page.get_by_role("main")).to_contain_text(sentence)
+    expect(page.get_by_role("main").get_by_role("link").first).to_be_visible()
+    expect_accessible(page)
+
+
+def test_a_user_without_reviews_has_an_empty_history(nights: Site, visit: Visit) -> None:
+    page = visit(nights)
+    page.goto("/users/30")
+    expect(page.get_by_role("region", name="Reviewed", exact=True)).to_contain_text("No reviews yet")
+    expect_accessible(page)
+
+
+def test_without_the_database_pages_say_so_and_come_back_with_it(postgres: EmbeddedPostgres, visit: Visit) -> None:
+    with explored_shop(postgres, "GONE_URL") as explored, serving(explored.settings()) as served:
+        name = explored.url.rpartition("/")[2]
+        page = visit(Site(str(served.client.base_url), explored.url), 503)
+        page.goto("/users/1")
+        shown = page.get_by_role("main").inner_text()
+        administrator = psycopg2.connect(postgres.url())
+        administrator.autocommit = True
+        with administrator.cursor() as cursor:
+            for before, after in ((name, f"{name}_gone"), (f"{name}_gone", name)):
+                cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [before])
+                cursor.execute(f"ALTER DATABASE {before} RENAME TO {after}")
+                if before == name:
+                    for path in ("/", "/users/1", "/games/1", "/try", "/overview"):
+                        assert page.goto(path).status == 503
+                        expect(page.get_by_role("main")).to_contain_text("The database cannot be reached")
+                        expect_accessible(page)
+                    page.goto("/users/1")
+        administrator.close()
+        page.get_by_role("main").get_by_role("link", name="Try again").click()
+        expect(page.get_by_role("list", name="Recommended games", exact=True)).to_be_visible()
+        assert page.get_by_role("main").inner_text() == shown

@@ -1,0 +1,132 @@
+"""Building a history by clicking games: recommendations change at once, with JavaScript, and without it by links."""
+
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+from playwright.sync_api import Locator, Page, Route, expect
+
+from tests.explorer.browser.conftest import Visit
+from tests.explorer.browser.reading import Row, expect_recommended, most_reviewed_games, recommended
+from tests.explorer.browser.sites import Site
+
+
+def answered(site: Site, history: list[int]) -> list[Row]:
+    """What the API answers to a history."""
+    answer = httpx.post(f"{site.url}/api/recommend", json={"history": history}, timeout=60)
+    assert answer.status_code == 200
+    return [(game["game_id"], game["game"], game["reason"]) for game in answer.json()["games"]]
+
+
+def history_of(page: Page) -> list[int]:
+    """The games in the page's address."""
+    games = parse_qs(urlsplit(page.url).query).get("games", [""])[0]
+    return [int(game_id) for game_id in games.split(",") if game_id]
+
+
+def look_for(page: Page, name: str) -> None:
+    """Search for a game."""
+    page.get_by_role("searchbox", name="Game").fill(name)
+    page.get_by_role("button", name="Search").click()
+
+
+def entry(page: Page, label: str, what: str, name: str) -> Locator:
+    """What adds or removes a game, in a list."""
+    return page.get_by_role("list", name=label, exact=True).get_by_role("link", name=f"{what} {name}", exact=True)
+
+
+@pytest.mark.parametrize("script", [True, False], ids=["with JavaScript", "without JavaScript"])
+def test_recommendations_change_with_each_game_as_the_api_answers(demo: Site, visit: Visit, script: bool) -> None:
+    page = visit(demo, java_script_enabled=script)
+    page.goto("/try")
+    expect_recommended(page, answered(demo, []))
+    chosen: list[int] = []
+    for game_id, name in most_reviewed_games(demo, 3):
+        look_for(page, name)
+        entry(page, "Games found", "Add", name).click()
+        chosen.append(game_id)
+        expect(entry(page, "Your history", "Remove", name)).to_be_visible()
+        expect_recommended(page, answered(demo, chosen))
+        assert history_of(page) == chosen
+    (game_id, name) = most_reviewed_games(demo, 3)[1]
+    entry(page, "Your history", "Remove", name).click()
+    chosen.remove(game_id)
+    expect(entry(page, "Your history", "Remove", name)).to_have_count(0)
+    expect_recommended(page, answered(demo, chosen))
+    assert history_of(page) == chosen
+
+
+def test_with_javascript_no_page_is_loaded_for_it(demo: Site, visit: Visit) -> None:
+    page = visit(demo)
+    page.goto("/try")
+    page.evaluate("window.same = true")
+    games = most_reviewed_games(demo, 2)
+    for _, name in games:
+        look_for(page, name)
+        entry(page, "Games found", "Add", name).click()
+        expect(entry(page, "Your history", "Remove", name)).to_be_visible()
+    expect_recommended(page, answered(demo, [game_id for game_id, _ in games]))
+    assert page.evaluate("window.same") is True
+    entry(page, "Your history", "Remove", games[0][1]).click()
+    expect_recommended(page, answered(demo, [games[1][0]]))
+    assert page.evaluate("window.same") is True
+
+
+def test_the_address_shows_everybody_the_same_history(demo: Site, visit: Visit) -> None:
+    page = visit(demo)
+    page.goto("/try")
+    games = most_reviewed_games(demo, 2)
+    for _, name in games:
+        look_for(page, name)
+        entry(page, "Games found", "Add", name).click()
+        expect(entry(page, "Your history", "Remove", name)).to_be_visible()
+    rows = answered(demo, [game_id for game_id, _ in games])
+    expect_recommended(page, rows)
+    for script in (True, False):
+        friend = visit(demo, java_script_enabled=script)
+        friend.goto(page.url)
+        for _, name in games:
+            expect(entry(friend, "Your history", "Remove", name)).to_be_visible()
+        expect_recommended(friend, rows)
+    page.reload()
+    expect_recommended(page, rows)
+
+
+def test_a_recommended_game_is_never_one_of_the_history(demo: Site, visit: Visit) -> None:
+    ids = [game_id for game_id, _ in most_reviewed_games(demo, 12)]
+    page = visit(demo)
+    page.goto(f"/try?games={','.join(map(str, ids))}")
+    expect(recommended(page)).to_have_count(10)
+    links = recommended(page).locator("a[href^='/games/']").evaluate_all("links => links.map(link => link.pathname)")
+    assert not {f"/games/{game_id}" for game_id in ids} & set(links)
+
+
+def test_a_game_that_there_is_not_is_said_and_the_others_stay(demo: Site, visit: Visit) -> None:
+    page = visit(demo)
+    (game_id, name), *_ = most_reviewed_games(demo, 1)
+    page.goto(f"/try?games={game_id},2000000000")
+    expect(entry(page, "Your history", "Remove", name)).to_be_visible()
+    expect_recommended(page, answered(demo, [game_id]))
+
+
+def test_an_answer_that_comes_late_does_not_replace_a_newer_one(demo: Site, visit: Visit) -> None:
+    first, second, third = most_reviewed_games(demo, 3)
+    page = visit(demo)
+    page.goto(f"/try?games={first[0]},{second[0]},{third[0]}")
+    held: list[Route] = []
+
+    def hold_the_first(route: Route) -> None:
+        held.append(route)
+        if len(held) > 1:
+            route.continue_()
+
+    page.route("**/api/recommend", hold_the_first)
+    entry(page, "Your history", "Remove", first[1]).click()
+    entry(page, "Your history", "Remove", second[1]).click()
+    rows = answered(demo, [third[0]])
+    expect_recommended(page, rows)
+    with page.expect_response("**/api/recommend"):
+        held[0].continue_()
+    page.evaluate("() => new Promise(done => setTimeout(done))")  # what the answer sets off has happened then
+    expect_recommended(page, rows)
+    assert history_of(page) == [third[0]]

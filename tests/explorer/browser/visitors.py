@@ -1,0 +1,90 @@
+"""Visitors of the explorer: a headless Chromium, and what must not happen on any page."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, sync_playwright
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = (
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-lcd-text",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+)
+SECONDS = 30
+"""How long a page may take to show what is waited for: it is never too early to look again."""
+
+DESKTOP = {"width": 1280, "height": 800}
+PHONE = {"width": 375, "height": 667}
+
+REPORT = "addEventListener('securitypolicyviolation', e => console.error(`${e.violatedDirective}: ${e.blockedURI}`))"
+
+
+def chromium() -> str | None:
+    """The path of a Chromium; None where the machine has none."""
+    return next(filter(None, map(shutil.which, PROGRAMS)), None)
+
+
+@contextmanager
+def browsing(program: str) -> Iterator[Browser]:
+    """A browser without a window; as root it cannot have its sandbox."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=program, args=FLAGS, chromium_sandbox=os.geteuid() != 0, timeout=60_000
+        )
+        yield browser
+        browser.close()
+
+
+class Visitor:
+    """Somebody with a browser of their own, at one site.
+
+    Attributes:
+        page: what they look at.
+        complaints: what went wrong on the way: errors and warnings in the console, exceptions, violations of the
+            content security policy, dialogs, and requests to anybody else.
+    """
+
+    def __init__(self, browser: Browser, site: str, refused: Sequence[int] = (), **options: Any) -> None:
+        """`refused` are the statuses of pages that are to be refused; `options` are those of `new_context`."""
+        self.complaints: list[str] = []
+        self._site = urlsplit(site).netloc
+        self._expected = tuple(f"the server responded with a status of {status} " for status in refused)
+        plain = {"viewport": DESKTOP, "locale": "en-GB", "timezone_id": "UTC", "color_scheme": "light"}
+        self._context = browser.new_context(base_url=site, **{**plain, **options})
+        self._context.set_default_timeout(1000 * SECONDS)
+        self._context.add_init_script(REPORT)
+        self._context.on("console", self._hear)
+        self._context.on("weberror", lambda error: self.complaints.append(f"exception: {error.error}"))
+        self._context.on("dialog", self._dismiss)
+        self._context.on("request", self._watch)
+        self.page: Page = self._context.new_page()
+
+    def leave(self) -> None:
+        """Close the browser's windows."""
+        self._context.close()
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        expected = any(text in message.text for text in self._expected)
+        if message.type in ("error", "warning") and not expected:
+            self.complaints.append(f"console: {message.text} ({message.page and message.page.url})")
+
+    def _dismiss(self, dialog: Dialog) -> None:
+        self.complaints.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def _watch(self, request: Request) -> None:
+        where = urlsplit(request.url)
+        if where.netloc != self._site and where.scheme != "data":
+            self.complaints.append(f"request: {request.url}")
