@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed-$(shell cat requirements/dev.txt requirements/uv
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-docker test lint user explore psql stop images push scan audit licences kind-up kind-demo kind-down golden lock benchmark-quality benchmark-training benchmark-answers benchmark-data benchmark-replay benchmark-explorer clean
+.PHONY: help setup demo demo-docker test lint user explore psql stop images push scan audit licences kind-up kind-demo kind-down golden screenshots lock benchmark-quality benchmark-training benchmark-answers benchmark-data benchmark-replay benchmark-explorer clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-19s %s\n", $$1, $$2}'
@@ -84,6 +84,9 @@ kind-down: ## Remove the kind cluster
 
 golden: setup ## Write the golden copies of the compiled pipelines anew, to be reviewed as a diff
 	@$(BIN)/python -m tests.pipelines.golden_copies
+
+screenshots: setup ## Take the pictures of docs/explorer.md anew, of the demo on real data
+	@SCREENSHOTS=docs/screenshots $(BIN)/python -m pytest tests/explorer/browser/test_screenshots.py
 
 lock: setup ## Resolve the requirements anew, with hashes
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --custom-compile-command "make lock" \
