@@ -143,7 +143,7 @@ def test_every_alert_is_explained() -> None:
 
 def test_every_reason_to_train_again_is_explained() -> None:
     nothing = Quality(0, *[Interval(0.0, 0.0, 0.0)] * 4, above_floor=None)
-    rules = decide(Measured(nothing, Drift(0, 0, 0, 0, 0, 0, 0), 0, 0.0), DEFAULT).rules
+    rules = decide(Measured(nothing, Drift(0, 0, 0, 0, 0, 0, 0, 0), 0, 0.0), DEFAULT).rules
     assert len(rules) == 7
     for about in (*FIRST.reasons, *(rule.about for rule in rules)):
         words = about.partition(",")[0].rstrip(".")

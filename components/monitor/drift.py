@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from components.shared.histories import positions_of
-from components.shared.interactions import UNDATED, Bools, Doubles, Ints, Longs, read_reviews
+from components.shared.interactions import UNDATED, Bools, Doubles, Floats, Ints, Longs, read_reviews
 from components.shared.snapshot import Snapshot
 
 WINDOW_DAYS = 90
@@ -37,6 +37,8 @@ class Drift:
         unknown_games_share: of these reviews, those of games that the model does not know.
         new_users_share: of their users, those without a review before.
         popularity_shift: the share of the most reviewed games that were not among them before.
+        vector_norm_change: the mean length of the vectors of the reviewed games, as parts of a history, against that
+            before, less one; what the model knows little of has a short vector.
     """
 
     reviews: int
@@ -46,6 +48,7 @@ class Drift:
     unknown_games_share: float
     new_users_share: float
     popularity_shift: float
+    vector_norm_change: float
 
 
 @dataclass
@@ -87,12 +90,14 @@ class _Counts:
         np.add.at(self.until_now, users, 1)
 
 
-def measure_drift(snapshot: Snapshot, known_games: Ints, trained_until: int) -> Drift:
+def measure_drift(snapshot: Snapshot, known_games: Ints, vector_norms: Floats, trained_until: int) -> Drift:
     """Compare the reviews after a day with those of the days up to it, as the snapshot has both.
 
     Args:
         snapshot: reviews without a day or by unknown users are passed over.
         known_games: the ids of the model's games, int32.
+        vector_norms: float32 [N], the length of the vector that each of the snapshot's games is part of a history with,
+            in the order of their ids.
         trained_until: the last day that the model learnt from, in days since 1970-01-01.
     """
     games = snapshot.table("games", ["game_id", "genres"]).sort_by("game_id")
@@ -131,6 +136,7 @@ def measure_drift(snapshot: Snapshot, known_games: Ints, trained_until: int) -> 
         unknown_games_share=float(unknown / max(recent.reviews, 1)),
         new_users_share=float(newcomers / max(int(np.count_nonzero(recent.users)), 1)),
         popularity_shift=_popularity_shift(reference.games, recent.games),
+        vector_norm_change=_change_of_mean(vector_norms, reference.games, recent.games),
     )
 
 
@@ -185,3 +191,11 @@ def _popularity_shift(reference: Doubles, recent: Doubles) -> float:
         return 0.0
     now, before = (set(np.argsort(-counts, kind="stable")[:most].tolist()) for counts in (recent, reference))
     return len(now - before) / most
+
+
+def _change_of_mean(values: Floats, reference: Doubles, recent: Doubles) -> float:
+    """By which share the mean has grown, of values that are counted so often; 0 where there is nothing to compare."""
+    if not (recent.any() and values @ reference):
+        return 0.0
+    before, after = (float(values @ counts / counts.sum()) for counts in (reference, recent))
+    return after / before - 1

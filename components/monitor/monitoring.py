@@ -137,11 +137,12 @@ def _measure(
     table = snapshot.table("games", [*COLUMNS, "delisted_on"]).sort_by("game_id")
     offered = on_offer(table, as_of)
     games = Games.of(table)
-    candidates = model.for_catalogue(games, np.zeros((len(DECAYS), len(games)))).candidates
-    without = ~candidates.any(axis=1)
+    catalogue = model.for_catalogue(games, np.zeros((len(DECAYS), len(games))))
+    norms = np.linalg.norm(catalogue.history, axis=1)
+    without = ~catalogue.candidates.any(axis=1)
     measured = Measured(
         quality=realised(store, thresholds.quality_floor),
-        drift=measure_drift(snapshot, model.game_ids, trained_until),
+        drift=measure_drift(snapshot, model.game_ids, norms, trained_until),
         age_days=max(day_of(as_of) - 1 - trained_until, 0),
         catalogue_growth=max(1 - games_then / max(len(games), 1), 0.0),
     )

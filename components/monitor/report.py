@@ -29,6 +29,7 @@ _TITLES = {
     "unknown_games_share": "share of new reviews of unknown games",
     "new_users_share": "share of reviewing users who are new",
     "popularity_shift": "share of the most reviewed games that were not before",
+    "vector_norm_change": "change of the mean length of the reviewed games' vectors",
     "catalogue_growth": "share of the catalogue's games that have come since the training",
     "games_without_vector_share": "share of the games on offer of which nothing at all is known",
 }

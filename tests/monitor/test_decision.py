@@ -9,7 +9,7 @@ from components.monitor.quality import Quality
 from components.monitor.thresholds import DEFAULT
 
 GOOD = Quality(500, *[Interval(0.2, 0.18, 0.22)] * 4, above_floor=Interval(0.02, 0.01, 0.03))
-CALM = Drift(5_000, 0.01, 0.01, 0.01, 0.01, 0.3, 0.1)
+CALM = Drift(5_000, 0.01, 0.01, 0.01, 0.01, 0.3, 0.1, -0.1)
 FINE = Measured(GOOD, CALM, age_days=3, catalogue_growth=0.05)
 
 
@@ -57,7 +57,7 @@ def test_what_reaches_a_limit_or_may_be_chance_asks_for_none(measured: Measured)
 
 def test_few_users_and_few_reviews_decide_nothing() -> None:
     bad = Interval(-0.02, -0.03, -0.01)
-    few = Measured(Quality(199, bad, bad, bad, bad, bad), Drift(999, 9, 9, 9, 1, 1, 1), 0, 0.0)
+    few = Measured(Quality(199, bad, bad, bad, bad, bad), Drift(999, 9, 9, 9, 1, 1, 1, 1), 0, 0.0)
     decision = decide(few, DEFAULT)
     assert [rule.outcome for rule in decision.rules[:5]] == [NOT_ENOUGH] * 5
     assert not decision.retrain

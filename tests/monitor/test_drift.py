@@ -13,12 +13,14 @@ from components.shared.interactions import day_of
 from tests.snapshots import Review, write_snapshot_of
 
 TRAINED = date(2020, 6, 30)
+NORMS = np.array([1.0, 2.0, 3.0, 0.0], dtype=np.float32)
 counts = hnp.arrays(np.float64, 5, elements=st.integers(0, 1000).map(float))
 
 
 def drift_of(root: Path, reviews: list[Review], known: int = 4, **shop: object) -> Drift:
     snapshot = write_snapshot_of(root, reviews, n_games=4, **shop)
-    return measure_drift(snapshot, np.arange(1, known + 1, dtype=np.int32), day_of(TRAINED))
+    known_games = np.arange(1, known + 1, dtype=np.int32)
+    return measure_drift(snapshot, known_games, NORMS, day_of(TRAINED))
 
 
 def days(first: date, n: int) -> list[date]:
@@ -45,7 +47,7 @@ def test_a_shop_that_goes_on_as_before_does_not_drift(tmp_path: Path) -> None:
     before = [(user, 1 + user % 4, day) for user, day in enumerate(days(date(2020, 6, 1), 30), start=1)]
     after = [(user + 100, game, day + timedelta(days=30)) for user, game, day in before]
     found = drift_of(tmp_path, [*before, *after], genres={1: ["A"], 2: ["B"], 3: ["A", "B"], 4: []})
-    assert found == Drift(30, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+    assert found == Drift(30, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0)
 
 
 def test_other_games_genres_and_lengths_of_history_are_drift(tmp_path: Path) -> None:
@@ -57,6 +59,7 @@ def test_other_games_genres_and_lengths_of_history_are_drift(tmp_path: Path) -> 
     assert found.unknown_games_share == 0.5
     assert found.new_users_share == 0
     assert found.popularity_shift == 0.5  # of games 2 and 3, game 1 took a place of two before
+    assert found.vector_norm_change == pytest.approx(1.5)  # games 2 and 3 have 2.5 on average, game 1 has 1
 
 
 def test_users_without_a_review_before_are_new_and_old_reviews_are_no_reference(tmp_path: Path) -> None:
@@ -67,9 +70,16 @@ def test_users_without_a_review_before_are_new_and_old_reviews_are_no_reference(
     assert found.psi_games == 0
 
 
+def test_reviews_of_games_without_a_vector_shorten_the_mean_and_without_any_nothing_is_compared(tmp_path: Path) -> None:
+    before = [(1, 2, TRAINED), (2, 2, TRAINED)]
+    half = drift_of(tmp_path / "half", [*before, (3, 2, date(2020, 7, 1)), (3, 4, date(2020, 7, 2))])
+    assert half.vector_norm_change == pytest.approx(-0.5)
+    assert drift_of(tmp_path / "none", [(1, 4, TRAINED), (1, 1, date(2020, 7, 1))]).vector_norm_change == 0
+
+
 def test_reviews_without_a_day_or_an_author_and_a_shop_without_new_ones_have_figures(tmp_path: Path) -> None:
-    assert drift_of(tmp_path / "a", [(None, 1, date(2020, 7, 1)), (1, 2, None)]) == Drift(0, 0, 0, 0, 0, 0, 0)
-    assert drift_of(tmp_path / "b", [(1, 1, TRAINED)]) == Drift(0, 0, 0, 0, 0, 0, 0)
+    assert drift_of(tmp_path / "a", [(None, 1, date(2020, 7, 1)), (1, 2, None)]) == Drift(0, 0, 0, 0, 0, 0, 0, 0)
+    assert drift_of(tmp_path / "b", [(1, 1, TRAINED)]) == Drift(0, 0, 0, 0, 0, 0, 0, 0)
 
 
 @given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 4), st.integers(-200, 20)), max_size=40))

@@ -79,6 +79,7 @@ def test_what_moved_is_named_and_the_run_before_stands_beside_it(
     ]
     assert monitored.figures["model_age_days"] == 9
     assert monitored.figures["games_without_vector_share"] == 0.25
+    assert monitored.figures["vector_norm_change"] == -1  # all new reviews are of the game that is unknown
     assert [(run, retrain) for run, _, _, retrain, _, _ in rows(shop)] == [("run-1", False), ("run-2", True)]
     page = (tmp_path / "reports" / "run-2.html").read_text()
     assert "<td>reviews</td><td>18</td><td>9</td>" in page
