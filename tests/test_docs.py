@@ -44,6 +44,12 @@ def test_every_test_that_a_page_names_is_there():
     assert named <= TESTS
 
 
+def test_every_file_that_a_page_leads_to_is_there():
+    for page in [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for link in re.findall(r"]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+            assert link.startswith("https://") or (page.parent / link).exists(), f"{page.name}: {link}"
+
+
 def test_every_make_target_that_a_page_names_is_there():
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     pages = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *(ROOT / "docs").glob("*.md")]
