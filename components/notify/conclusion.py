@@ -41,7 +41,8 @@ def conclude(
     """
     outcome, link = Outcome(state, error), page.replace(JOB, job)
     try:
-        stages = read_journal(store, run)
+        # Without its own: an attempt before this one may have failed, and says nothing of how the run ended.
+        stages = [record for record in read_journal(store, run) if record.stage != "notify"]
         outcome = decide_outcome(state, error, stages, expected)
         previous = record_outcome(database, run, pipeline, outcome, stages)
     except Exception as failure:
