@@ -6,7 +6,9 @@ for. What is posted never fails a run, nor holds it up for longer than a few min
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,11 +109,23 @@ def _status_of_post(url: str, payload: dict[str, Any]) -> int:
         backoff_max=LONGEST_PAUSE_SECONDS,
         retry_after_max=LONGEST_PAUSE_SECONDS,
     )
-    with requests.Session() as session:
+    with _unlogged(), requests.Session() as session:
         for scheme in ("http://", "https://"):
             session.mount(scheme, HTTPAdapter(max_retries=retry))
         with session.post(url, json=payload, timeout=TIMEOUT_SECONDS, allow_redirects=False, stream=True) as answer:
             return int(answer.status_code)
+
+
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """Keep the HTTP client from logging its retries, with the URL that it retries."""
+    logger = logging.getLogger("urllib3")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _section(text: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Alerts, posted over HTTP to a server that answers as it is told."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -96,14 +97,16 @@ def test_a_webhook_that_sends_elsewhere_is_not_followed(webhook: Webhook, capsys
 
 @pytest.mark.parametrize("answer", [404, 503])
 def test_a_webhook_that_refuses_fails_nothing_and_its_url_stays_secret(
-    webhook: Webhook, answer: int, capsys: Any
+    webhook: Webhook, answer: int, capsys: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.DEBUG)
     webhook.answers = [answer]
     post("env:ALERTS_URL", Alert("lost"))
     said = capsys.readouterr().out
     assert said == (
         f"[notify] the alert did not arrive: the webhook answered with status {answer}: see that its URL is right\n"
     )
+    assert "SECRET" not in caplog.text
     assert len(webhook.bodies) == (1 if answer == 404 else 1 + module.RETRIES)
 
 
@@ -121,13 +124,14 @@ def test_a_webhook_that_refuses_fails_nothing_and_its_url_stays_secret(
     ],
 )
 def test_a_webhook_that_is_not_there_fails_nothing(
-    webhook: Webhook, url: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    webhook: Webhook, url: str, monkeypatch: pytest.MonkeyPatch, capsys: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.DEBUG)
     monkeypatch.setenv("ALERTS_URL", url)
     post("env:ALERTS_URL", Alert("lost"))
     said = capsys.readouterr().out
     assert said.startswith("[notify] the alert did not arrive: ")
-    assert "SECRET" not in said
+    assert "SECRET" not in said + caplog.text
 
 
 def test_a_reference_that_names_nothing_fails_nothing_and_is_no_secret_that_is_shown(capsys: Any) -> None:
