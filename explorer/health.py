@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
@@ -76,7 +76,8 @@ def _publication(text: Exposition, publication: Publication, now: datetime) -> N
     text.add("publication_info", 1, **names)
     text.add("publication_users", publication.users)
     text.add("publication_rows", publication.rows)
-    text.add("publication_data_age_days", (now.date() - publication.as_of).days)
+    newest = publication.as_of - timedelta(days=1)  # the last day that it counts popularity up to
+    text.add("publication_data_age_days", (now.date() - newest).days)
     for name, moment in (("published", publication.published_at), ("made_current", publication.made_current_at)):
         if moment is not None:
             text.add(f"publication_{name}_age_seconds", (now - moment).total_seconds())

@@ -60,6 +60,13 @@ def test_the_publication_the_runs_and_the_tables_are_measured(changing: Explored
                 "VALUES (%s, 'inference', %s, %s, %s, %s)",
                 [run, state, now - timedelta(hours=hours, minutes=5), now - timedelta(hours=hours), Json(stages)],
             )
+        cursor.execute(
+            "INSERT INTO recsys.monitoring (run_id, measured_at, as_of, retrain, figures) VALUES "
+            "('a', %s, '2020-01-01', false, '{}'), ('b', %s, '2020-01-02', true, %s)",
+            [now - timedelta(hours=30), now - timedelta(hours=6), Json({"ndcg": 0.25, "psi_games": None})],
+        )
+        cursor.execute("SELECT max(reviewed_on) FROM steam.reviews")
+        ((newest,),) = cursor.fetchall()
     with serving(changing.settings()) as served:
         served.wait_for_model(changing.plan.version)
         answer = served.client.get("/metrics")
@@ -71,6 +78,13 @@ def test_the_publication_the_runs_and_the_tables_are_measured(changing: Explored
     assert found[f'steam_recsys_live_model_info{{version="{plan.version}",model="model-1"}}'] == 1
     assert found["steam_recsys_publication_users"] == USERS
     assert found['steam_recsys_rows{table="games"}'] == GAMES
+    days = (now.date() - newest).days
+    assert found["steam_recsys_publication_data_age_days"] in (days, days + 1)  # midnight may have passed
+    assert found["steam_recsys_retrain"] == 1
+    assert 6 * 3600 <= found["steam_recsys_monitoring_age_seconds"] < 30 * 3600
+    assert {name: value for name, value in found.items() if "_monitoring{" in name} == {
+        'steam_recsys_monitoring{figure="ndcg"}': 0.25
+    }
     assert found["steam_recsys_publication_published_age_seconds"] >= 0
     succeeded = 'pipeline="inference",state="SUCCEEDED"'
     assert 6 * 3600 <= found[f"steam_recsys_run_age_seconds{{{succeeded}}}"] < 30 * 3600
