@@ -21,7 +21,8 @@ class Measured:
         drift: of the reviews since the training.
         age_days: days of reviews that the model did not learn from.
         catalogue_growth: the share of the games that have come to the catalogue since the training.
-        days_since_training: days of reviews since the last run that trained, whether its model passed the gate or not.
+        days_since_training: days of reviews since the last inference run that trained, whether its model passed
+            the gate or not; negative where reviews of later days have been taken back since.
     """
 
     quality: Quality
@@ -95,7 +96,7 @@ def decide(measured: Measured, thresholds: Thresholds) -> Decision:
     rules = (*_quality(measured.quality, thresholds), *_drift(measured.drift, thresholds), *_age(measured, thresholds))
     exceeded = any(rule.outcome == EXCEEDED for rule in rules)
     since = measured.days_since_training
-    resting = exceeded and since is not None and since < thresholds.rest_days
+    resting = exceeded and since is not None and 0 <= since < thresholds.rest_days
     return Decision(exceeded and not resting, rules, resting)
 
 

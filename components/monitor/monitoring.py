@@ -37,7 +37,7 @@ ON CONFLICT (run_id) DO UPDATE SET (measured_at, as_of, model_version, retrain, 
     (excluded.measured_at, excluded.as_of, excluded.model_version, excluded.retrain, excluded.reasons, excluded.figures)
 """
 _LAST_TRAINING = """
-SELECT max(as_of) FROM recsys.monitoring JOIN recsys.pipeline_runs USING (run_id)
+SELECT (array_agg(as_of ORDER BY measured_at DESC))[1] FROM recsys.monitoring JOIN recsys.pipeline_runs USING (run_id)
 WHERE monitoring.retrain AND pipeline_runs.state = 'SUCCEEDED' AND run_id <> %s
 """
 _EARLIER = """

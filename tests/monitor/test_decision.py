@@ -64,7 +64,7 @@ def test_few_users_and_few_reviews_decide_nothing() -> None:
     assert not decide(replace(FINE, quality=Quality(0)), DEFAULT).retrain
 
 
-@pytest.mark.parametrize(("since", "retrain"), [(0, False), (2, False), (3, True), (None, True)])
+@pytest.mark.parametrize(("since", "retrain"), [(0, False), (2, False), (3, True), (None, True), (-30, True)])
 def test_nothing_is_trained_within_some_days_of_a_training(since: int | None, retrain: bool) -> None:
     decision = decide(replace(FINE, age_days=8, days_since_training=since), DEFAULT)
     assert (decision.retrain, decision.resting) == (retrain, not retrain)

@@ -101,6 +101,20 @@ def test_after_a_run_that_trained_and_ended_well_the_next_waits(
     assert watch(database, snapshot, store, tmp_path, "run-2").decision.retrain  # the same run decides the same again
 
 
+def test_a_training_on_a_day_that_was_a_mistake_keeps_nothing_waiting(
+    shop: Connection, database: str, store: str, champion: None, tmp_path: Path
+) -> None:
+    late = [(1, 1, TRAINED + timedelta(days=9)), (2, 1, TRAINED + timedelta(days=9))]
+    mistaken = write_snapshot_of(tmp_path / "mistaken", [*UNTIL_THEN, *late, (3, 1, date(2099, 1, 1))], n_games=3)
+    assert watch(database, mistaken, store, tmp_path, "run-1").decision.retrain
+    conclude(database, store, "run-1", "inference", [], "SUCCEEDED", None)
+    shop.cursor().execute("UPDATE recsys.monitoring SET measured_at = measured_at - interval '1 day'")
+    corrected = write_snapshot_of(tmp_path / "corrected", [*UNTIL_THEN, *late], n_games=3)
+    assert watch(database, corrected, store, tmp_path, "run-2").decision.retrain
+    conclude(database, store, "run-2", "inference", [], "SUCCEEDED", None)
+    assert watch(database, corrected, store, tmp_path, "run-3").decision.resting
+
+
 def test_without_a_champion_one_is_to_be_trained(shop: Connection, database: str, store: str, tmp_path: Path) -> None:
     monitored = watch(database, write_snapshot_of(tmp_path / "shop", UNTIL_THEN), store, tmp_path)
     assert monitored.facts()["reasons"] == ["There is no champion yet."]
