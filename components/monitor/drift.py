@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from components.shared.histories import positions_of
-from components.shared.interactions import UNDATED, Bools, Doubles, Floats, Ints, Longs, read_reviews
+from components.shared.interactions import UNDATED, Doubles, Floats, Ints, Longs, read_reviews
 from components.shared.snapshot import Snapshot
 
 WINDOW_DAYS = 90
@@ -33,7 +33,8 @@ class Drift:
         reviews: since the training, by known users, with a day.
         psi_games: population stability index of the reviews over groups of games.
         psi_genres: the same over genres.
-        psi_history_lengths: of the users who reviewed something, over the length of their histories.
+        psi_history_lengths: the same over the lengths of their users' histories. Users themselves would drift without
+            any change: in few days, those who review often are the greater part of them.
         unknown_games_share: of these reviews, those of games that the model does not know.
         new_users_share: of their users, those without a review before.
         popularity_shift: the share of the most reviewed games that were not among them before.
@@ -53,19 +54,19 @@ class Drift:
 
 @dataclass
 class _Period:
-    """What was counted of a period: reviews by game, float64 [N], and who reviewed something, bool [U]."""
+    """What was counted of a period: reviews by game, float64 [N], and by user, int32 [U]."""
 
     games: Doubles
-    users: Bools
+    users: Ints
     reviews: int = 0
 
     @classmethod
     def of(cls, n_games: int, n_users: int) -> _Period:
-        return cls(np.zeros(n_games), np.zeros(n_users, dtype=bool))
+        return cls(np.zeros(n_games), np.zeros(n_users, dtype=np.int32))
 
     def count(self, users: Ints, games: Ints) -> None:
         np.add.at(self.games, games, 1.0)
-        self.users[users] = True
+        np.add.at(self.users, users, 1)
         self.reviews += len(games)
 
 
@@ -115,13 +116,13 @@ def measure_drift(snapshot: Snapshot, known_games: Ints, vector_norms: Floats, t
         counts.add(users[counted], places[counted], batch["reviewed_on"][counted], trained_until)
     recent, reference = counts.recent, counts.reference
     unknown = recent.games[~np.isin(game_ids, known_games)].sum()
-    newcomers = np.count_nonzero(recent.users & (counts.before == 0))
+    newcomers = np.count_nonzero((recent.users > 0) & (counts.before == 0))
     groups = _groups(reference.games)
     before, after = (
         (
             np.bincount(groups, period.games, GROUPS).astype(np.float64),
             _by_genre(games["genres"], period.games),
-            _by_length(lengths[period.users]),
+            _by_length(lengths, period.users),
         )
         for period, lengths in ((reference, counts.before), (recent, counts.until_now))
     )
@@ -178,10 +179,11 @@ def _by_genre(genres: pa.ChunkedArray, games: Doubles) -> Doubles:
     return np.bincount(lists.flatten().dictionary_encode().indices.to_numpy(), each, minlength=1).astype(np.float64)
 
 
-def _by_length(lengths: Ints) -> Doubles:
-    """How many histories there are of each class of length."""
+def _by_length(lengths: Ints, reviews: Ints) -> Doubles:
+    """Counts a class of length of the reviews of each user."""
     classes = np.searchsorted(LENGTHS, lengths, side="right") - 1
-    return np.bincount(classes[classes >= 0], minlength=len(LENGTHS)).astype(np.float64)
+    counted = classes >= 0
+    return np.bincount(classes[counted], reviews[counted], minlength=len(LENGTHS)).astype(np.float64)
 
 
 def _popularity_shift(reference: Doubles, recent: Doubles) -> float:

@@ -1,4 +1,3 @@
-from collections import Counter
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -62,6 +61,12 @@ def test_other_games_genres_and_lengths_of_history_are_drift(tmp_path: Path) -> 
     assert found.vector_norm_change == pytest.approx(1.5)  # games 2 and 3 have 2.5 on average, game 1 has 1
 
 
+def test_a_few_days_have_the_history_lengths_of_ninety(tmp_path: Path) -> None:
+    often = [(user, 1, day) for day in days(date(2020, 1, 1), 192) for user in range(1, 21)]
+    once = [(100 + number, 1, day) for number, day in enumerate(days(date(2020, 1, 1), 192))]
+    assert drift_of(tmp_path, [*often, *once]).psi_history_lengths < 0.05  # ten days of July beside ninety before
+
+
 def test_users_without_a_review_before_are_new_and_old_reviews_are_no_reference(tmp_path: Path) -> None:
     long_ago = [(1, 4, date(2019, 1, 1))] * 9
     window = [(1, 1, date(2020, 6, 1)), (1, 1, TRAINED)]
@@ -94,4 +99,3 @@ def test_shares_are_those_that_a_plain_count_finds(
     assert found.reviews == len(recent)
     assert found.unknown_games_share == pytest.approx(sum(game > 2 for _, game in recent) / max(1, len(recent)))
     assert found.new_users_share == pytest.approx(len(users - earlier) / max(1, len(users)))
-    assert Counter(recent).total() == found.reviews
