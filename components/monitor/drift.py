@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -15,8 +15,10 @@ WINDOW_DAYS = 90
 """The reference: the reviews of the last days that the model learnt from."""
 
 GROUPS = 10
-"""Groups of games, which have about as many of the reference's reviews each. Games without any are in the last one: of
-them the share of reviews of unknown games tells, and a class that was empty makes the index as large as one likes."""
+"""Groups of games, which have about as many reviews each of every other user of the reference. The remaining users are
+compared with: had they made the groups, the games that they happened to review would have fewer reviews in any other
+period. Games without any are in the last one: of them the share of reviews of unknown games tells, and a class that was
+empty makes the index as large as one likes."""
 
 LENGTHS = (1, 2, 3, 5, 10, 20, 50)
 """The least history length of each class."""
@@ -72,21 +74,29 @@ class _Period:
 
 @dataclass
 class _Counts:
-    """One pass over the reviews: both periods, and each user's reviews up to their ends, int32 [U]."""
+    """One pass over the reviews: both periods, each user's reviews up to their ends, int32 [U], and the reference's
+    reviews by game of every other user, float64 [N].
+    """
 
     reference: _Period
     recent: _Period
     before: Ints
-    until_now: Ints = field(init=False)
+    until_now: Ints
+    every_other: Doubles
 
-    def __post_init__(self) -> None:
-        self.until_now = np.zeros_like(self.before)
+    @classmethod
+    def of(cls, n_games: int, n_users: int) -> _Counts:
+        before, until_now = np.zeros((2, n_users), dtype=np.int32)
+        return cls(
+            _Period.of(n_games, n_users), _Period.of(n_games, n_users), before, until_now, np.zeros(n_games)
+        )  # fmt: skip
 
     def add(self, users: Ints, games: Ints, days: Ints, trained_until: int) -> None:
         recent = days > trained_until
         window = ~recent & (days > trained_until - WINDOW_DAYS)
         self.recent.count(users[recent], games[recent])
         self.reference.count(users[window], games[window])
+        np.add.at(self.every_other, games[window & (users % 2 == 1)], 1.0)
         np.add.at(self.before, users[~recent], 1)
         np.add.at(self.until_now, users, 1)
 
@@ -104,11 +114,7 @@ def measure_drift(snapshot: Snapshot, known_games: Ints, vector_norms: Floats, t
     games = snapshot.table("games", ["game_id", "genres"]).sort_by("game_id")
     game_ids: Ints = games["game_id"].to_numpy()
     user_ids: Longs = np.sort(snapshot.table("users")["user_id"].to_numpy())
-    counts = _Counts(
-        _Period.of(len(game_ids), len(user_ids)),
-        _Period.of(len(game_ids), len(user_ids)),
-        np.zeros(len(user_ids), dtype=np.int32),
-    )
+    counts = _Counts.of(len(game_ids), len(user_ids))
     for batch in read_reviews(snapshot, ["user_id", "game_id", "reviewed_on"]):
         dated = batch["reviewed_on"] != UNDATED
         users, places = positions_of(batch["user_id"], user_ids), positions_of(batch["game_id"], game_ids)
@@ -117,17 +123,14 @@ def measure_drift(snapshot: Snapshot, known_games: Ints, vector_norms: Floats, t
     recent, reference = counts.recent, counts.reference
     unknown = recent.games[~np.isin(game_ids, known_games)].sum()
     newcomers = np.count_nonzero((recent.users > 0) & (counts.before == 0))
-    groups = _groups(reference.games)
-    before, after = (
-        (
-            np.bincount(groups, period.games, GROUPS).astype(np.float64),
-            _by_genre(games["genres"], period.games),
-            _by_length(lengths, period.users),
-        )
-        for period, lengths in ((reference, counts.before), (recent, counts.until_now))
-    )
+    groups, others = _groups(counts.every_other), reference.games - counts.every_other
     psi_games, psi_genres, psi_lengths = (
-        population_stability_index(expected, actual) for expected, actual in zip(before, after, strict=True)
+        population_stability_index(before, after)
+        for before, after in (
+            (_by_group(groups, others), _by_group(groups, recent.games)),
+            (_by_genre(games["genres"], reference.games), _by_genre(games["genres"], recent.games)),
+            (_by_length(counts.before, reference.users), _by_length(counts.until_now, recent.users)),
+        )
     )
     return Drift(
         reviews=recent.reviews,
@@ -169,6 +172,11 @@ def _groups(reviews: Doubles) -> Longs:
     groups = np.empty(len(reviews), dtype=np.int64)
     groups[order] = np.minimum(GROUPS * before / max(reviews.sum(), 1), GROUPS - 1).astype(np.int64)
     return groups
+
+
+def _by_group(groups: Longs, games: Doubles) -> Doubles:
+    """Counts a group of counts a game."""
+    return np.bincount(groups, games, GROUPS).astype(np.float64)
 
 
 def _by_genre(genres: pa.ChunkedArray, games: Doubles) -> Doubles:
