@@ -37,13 +37,11 @@ DAYS = 28
 USERS_AT_A_TIME = 10_000
 NEVER = np.iinfo(np.int32).max
 
+FIGURES = ("ndcg", "hit_rate", "popular_ndcg", "popular_hit_rate")
 JUDGED = pa.schema(
     [
         pa.field("user_id", pa.int64(), nullable=False),
-        pa.field("ndcg", pa.float64(), nullable=False),
-        pa.field("hit_rate", pa.float64(), nullable=False),
-        pa.field("popular_ndcg", pa.float64(), nullable=False),
-        pa.field("popular_hit_rate", pa.float64(), nullable=False),
+        *(pa.field(name, pa.float64(), nullable=False) for name in FIGURES),
         pa.field("as_of", pa.date32(), nullable=False),
     ]
 )
@@ -53,7 +51,7 @@ what was popular when it was."""
 
 @dataclass(frozen=True)
 class Quality:
-    """Means over the users of the last versions, each user of each version counted.
+    """Means over the users of the last versions, of each user's mean over these: what a user does is no evidence twice.
 
     Attributes:
         users: how many there were to judge by.
@@ -104,9 +102,12 @@ def realised(store: str, share: float, seed: int = 0) -> Quality:
     judged = pa.concat_tables([JUDGED.empty_table(), *_judgements(_folder(store)).values()])
     if not len(judged):
         return Quality(0)
-    figures = {name: judged[name].to_numpy() for name in JUDGED.names if name not in ("user_id", "as_of")}
+    of_users = (
+        judged.group_by("user_id", use_threads=False).aggregate([(name, "mean") for name in FIGURES]).sort_by("user_id")
+    )
+    figures = {name: of_users[f"{name}_mean"].to_numpy() for name in FIGURES}
     figures["above_floor"] = figures["ndcg"] - share * figures["popular_ndcg"]
-    return Quality(len(judged), **intervals(figures, seed))
+    return Quality(len(of_users), **intervals(figures, seed))
 
 
 def _reviews_of_active_users(snapshot: Snapshot, start: int) -> Interactions:

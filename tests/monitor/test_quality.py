@@ -5,6 +5,7 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from psycopg2.extensions import connection as Connection
@@ -46,6 +47,10 @@ def judged(database: str, snapshot: Snapshot, store: str) -> dict[str, list[dict
         judge(snapshot, destinations.leading, store)
     folder = Path(store) / "monitoring"
     return {path.stem: pq.read_table(path).to_pylist() for path in sorted(folder.glob("*"))}
+
+
+def _rows(store: str) -> list[dict[str, float]]:
+    return pa.concat_tables(map(pq.read_table, sorted((Path(store) / "monitoring").glob("*")))).to_pylist()
 
 
 def snapshot_of(root: Path, reviews: list[Review], **more: object) -> Snapshot:
@@ -126,8 +131,10 @@ def test_what_is_found_outlives_the_version_for_four_weeks_and_is_put_together(
         judged(database, snapshot_of(tmp_path / f"shop {number}", reviews), store)
     assert sorted(path.stem for path in (Path(store) / "monitoring").glob("*")) == ["v2", "v3", "v4"]
     quality = realised(store, 0.9)
-    assert quality.users == 3
+    assert quality.users == 1  # the same one thrice
     assert quality.ndcg is not None
+    assert quality.ndcg.mean == pytest.approx(np.mean([row["ndcg"] for row in _rows(store)]))
+    assert 0 < quality.ndcg.mean < 1
     assert quality.above_floor is not None
     assert quality.popular_ndcg is not None
     assert quality.above_floor.mean == pytest.approx(quality.ndcg.mean - 0.9 * quality.popular_ndcg.mean)
