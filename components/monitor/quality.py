@@ -85,9 +85,13 @@ def judge(snapshot: Snapshot, destination: Destination, store: str) -> None:
             folder.remove(name)
             continue
         parts = _judged(version, day_of(following.as_of) if following else NEVER, reviews, game_ids, destination)
-        folder.write(name, _parquet(pa.Table.from_batches(parts, JUDGED)))
+        judged = pa.Table.from_batches(parts, JUDGED)
+        if len(judged):
+            folder.write(name, _parquet(judged))
+        else:
+            folder.remove(name)
     for name, judged in _judgements(folder).items():
-        if len(judged) and judged["as_of"][0].as_py() <= kept[-1].as_of - timedelta(days=DAYS):
+        if judged["as_of"][0].as_py() <= kept[-1].as_of - timedelta(days=DAYS):
             folder.remove(name)
 
 
