@@ -1,8 +1,9 @@
 """Realised quality: what users reviewed since a version was made, beside what it had recommended to them.
 
 A version is judged by the reviews from the day that it counts popularity up to, to before that of the next version: of
-these it knew nothing, and in those days it was what users saw, unless somebody rolled back. Its figures are kept in the
-store, as a version itself is only kept for a few days: `<store>/monitoring/<version>.parquet`.
+these it knew nothing. Reviews have a day and no time, so days count whole: where versions are made in the midst of a
+day, users saw the next one already for the rest of the last day that this one is judged by. Nor does a rollback count.
+Its figures are kept in the store, `<store>/monitoring/<version>.parquet`, as it itself is only kept for a few days.
 """
 
 from __future__ import annotations

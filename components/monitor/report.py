@@ -33,7 +33,7 @@ _TITLES = {
     "catalogue_growth": "share of the catalogue's games that have come since the training",
     "games_without_vector_share": "share of the games on offer of which nothing at all is known",
 }
-_WITH_INTERVAL = ("ndcg", "popular_ndcg")
+_WITH_INTERVAL = ("ndcg", "popular_ndcg", "hit_rate", "popular_hit_rate")
 
 _CHARTS = {
     "Realised NDCG@10": {"recommendations": "ndcg", "recent popularity": "popular_ndcg"},

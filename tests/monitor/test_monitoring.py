@@ -16,7 +16,9 @@ from components.notify.conclusion import conclude
 from components.reverse_etl.destinations import Places
 from components.shared.errors import UserError
 from components.shared.snapshot import Snapshot
+from tests.monitor.test_quality import publish_lists
 from tests.predict.artifacts import promote_model, write_model
+from tests.shop import add_game, add_user
 from tests.snapshots import write_snapshot_of
 
 TRAINED = date(2020, 6, 30)
@@ -59,6 +61,31 @@ def test_a_model_that_lacks_nothing_stays_and_the_figures_are_remembered_and_sho
     page = (tmp_path / "reports" / "run-1.html").read_text()
     assert "The model stays." in page
     assert "not enough evidence" in page
+
+
+def test_what_users_took_up_is_remembered_with_intervals_and_shown(
+    shop: Connection, database: str, store: str, champion: None, tmp_path: Path
+) -> None:
+    for number in range(1, 10):
+        add_user(shop, f"user {number}")
+    for number in range(1, 4):
+        add_game(shop, f"Game {number}")
+    tomorrow = TRAINED + timedelta(days=1)
+    publish_lists(tmp_path, database, "v1", tomorrow, {user: [1 + (user + 1) % 3] for user in range(1, 10)}, [3])
+    hits = [(user, 1 + (user + 1) % 3, tomorrow) for user in range(1, 6)]
+    misses = [(user, 1 + (user + 2) % 3, tomorrow) for user in range(6, 10)]
+    snapshot = write_snapshot_of(tmp_path / "shop", [*UNTIL_THEN, *hits, *misses], n_games=3)
+    figures = watch(database, snapshot, store, tmp_path).figures
+    assert (figures["judged_users"], figures["ndcg"], figures["hit_rate"]) == (9, 5 / 9, 5 / 9)
+    for name in ("ndcg", "hit_rate", "popular_ndcg", "popular_hit_rate"):
+        low, value, high = (figures[f"{name}{end}"] for end in ("_lower", "", "_upper"))
+        assert low is not None
+        assert value is not None
+        assert high is not None
+        assert 0 <= low < value < high <= 1
+    page = (tmp_path / "reports" / "run-1.html").read_text()
+    interval = f"0.5556 ({figures['hit_rate_lower']:.4f} to {figures['hit_rate_upper']:.4f})"
+    assert f"<td>realised hit rate@10</td><td>{interval}</td><td>–</td>" in page
 
 
 def test_what_moved_is_named_and_the_run_before_stands_beside_it(
