@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from components.reverse_etl.destinations import PLACES
-from components.shared.database import resolve_secret
+from components.shared.database import SECRET_MANAGER, resolve_secret
 from components.shared.errors import UserError
 from containers.images import LOCAL_REGISTRY
 from pipelines.catalogue import PIPELINES
@@ -24,8 +24,8 @@ SECRET_NAMES = re.compile(r"PASSWORD|SECRET|TOKEN|CREDENTIAL|_KEY$|(DATABASE|MON
 _PASSWORD_IN_URL = re.compile(r"\w+://[^\s/:@{}\"']+:[^\s/@{}\"']+@")
 _IMAGE_SECONDS = 30
 
-DATABASES = ("source", "replica", "database", "mongodb")
-"""The parameters that name a secret with a database's URL."""
+SECRETS = ("source", "replica", "database", "mongodb", "alerts")
+"""The parameters that name a secret with the URL of a database or a webhook."""
 
 FOUND = ON_THIS_MACHINE, IN_ITS_REGISTRY = "is on this machine", "is in its registry"
 """What is said of an image that the tasks will get."""
@@ -63,8 +63,8 @@ def check_run(target: Target, name: str, parameters: Mapping[str, Any]) -> None:
         parameters: the run's, over the pipeline's defaults.
 
     Raises:
-        UserError: a value is out of its range, a secret is not where the tasks look for it, or the store is a folder of
-            this machine and the tasks run elsewhere.
+        UserError: a value is out of its range, a secret is not named or not where the tasks look for it, or the store
+            is a folder of this machine and the tasks run elsewhere.
     """
     inputs = PIPELINES[name](target).component_spec.inputs or {}
     values = {key: spec.default for key, spec in inputs.items() if spec.optional} | dict(parameters)
@@ -73,13 +73,20 @@ def check_run(target: Target, name: str, parameters: Mapping[str, Any]) -> None:
     if (places := values.get("publish_to", PLACES[0])) not in PLACES:
         raise UserError(f"The parameter publish_to is {places!r}: it must be one of {', '.join(PLACES)}.")
     unused = set() if places != PLACES[0] else {"mongodb"}
-    for key in DATABASES:
-        if key not in unused and (reference := str(values.get(key) or "")).startswith("env:"):
-            _check_variable(target, key, reference)
+    for key in SECRETS:
+        if key not in unused and (reference := str(values.get(key) or "")):
+            _check_secret(target, key, reference)
     _check_store(target, str(values["store"]))
 
 
-def _check_variable(target: Target, key: str, reference: str) -> None:
+def _check_secret(target: Target, key: str, reference: str) -> None:
+    if reference.startswith(SECRET_MANAGER):
+        return
+    if not reference.startswith("env:"):  # it may be the URL itself, which the platform would show to everybody
+        raise UserError(
+            f"The parameter {key} names no secret: give env:NAME or sm://projects/P/secrets/S/versions/latest, and put "
+            f"the URL into that variable or secret."
+        )
     if target.name in ("local", "docker"):
         resolve_secret(reference)
     elif target.name == "vertex":

@@ -165,6 +165,8 @@ def test_without_a_store_the_pipelines_own_is_looked_at():
         ("local", {"source": "env:OTHER"}, "The environment variable OTHER is not set: set it"),
         ("vertex", {"store": "gs://b/s"}, "vertex have no environment variable DATABASE_URL: .* --param source=sm://"),
         ("vertex", {"store": "gs://b/s", "source": "sm://x", "publish_to": "both"}, "no environment variable MONGODB"),
+        ("vertex", {"store": "gs://b/s", "source": "sm://x", "alerts": "env:HOOK"}, "no environment variable HOOK"),
+        ("local", {"alerts": "env:OTHER"}, "The environment variable OTHER is not set: set it"),
     ],
 )
 def test_what_a_run_would_stop_at_after_hours_is_refused_before_it_starts(target, values, sentence, monkeypatch):
@@ -172,6 +174,16 @@ def test_what_a_run_would_stop_at_after_hours_is_refused_before_it_starts(target
     monkeypatch.delenv("MONGODB_URL", raising=False)
     with pytest.raises(UserError, match=sentence):
         check.check_run(Target.load(target), "inference", {"store": "/store", **values})
+
+
+@pytest.mark.parametrize("target", ["local", "docker", "kubeflow", "vertex"])
+@pytest.mark.parametrize("key", ["source", "replica", "mongodb", "alerts"])
+def test_a_url_in_place_of_a_secrets_name_is_refused_and_not_repeated(target, key, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "postgresql://db/shop")
+    values = {"store": "gs://b/s", "publish_to": "both", "source": "sm://x", "mongodb": "sm://x"}
+    with pytest.raises(UserError, match=f"The parameter {key} names no secret: give env:NAME or sm://") as refused:
+        check.check_run(Target.load(target), "inference", values | {key: "https://ann:hunter2@example.org/hook"})
+    assert "hunter2" not in str(refused.value)
 
 
 def test_what_is_not_published_to_mongodb_needs_no_url_of_it(monkeypatch):
