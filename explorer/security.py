@@ -129,11 +129,14 @@ def client_of(scope: Scope) -> str:
 def _limited(receive: Receive, most: int) -> Receive:
     """A body that is refused where it is too large or too slow."""
     received, whole = 0, False
+    deadline: float | None = None
 
     async def receive_limited() -> Message:
-        nonlocal received, whole
+        nonlocal received, whole, deadline
+        if deadline is None:
+            deadline = asyncio.get_running_loop().time() + BODY_SECONDS
         try:
-            async with asyncio.timeout(None if whole else BODY_SECONDS):
+            async with asyncio.timeout_at(None if whole else deadline):
                 message = await receive()
         except TimeoutError:
             raise Problem(408, f"The body has not arrived within {BODY_SECONDS:.0f} s: send it again.") from None

@@ -2,7 +2,9 @@
 
 import re
 import secrets
+import socket
 from collections.abc import Iterator
+from contextlib import suppress
 
 import httpx
 import psycopg2
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 from demo.explore import reader_url
 from demo.postgres import EmbeddedPostgres
+from explorer import security
 from explorer.app import routes
 from explorer.security import CONTENT_SECURITY_POLICY, MOST_CLIENTS, Rates, client_of
 from explorer.settings import Settings
@@ -81,6 +84,24 @@ def test_a_body_that_is_too_large_is_refused_before_it_has_arrived(client: httpx
         assert answer.status_code == 413
         assert answer.json() == {"error": "The body is larger than 65536 bytes: send less."}
     assert sent < 1_000 << 16 or answer.status_code == 413
+
+
+def test_a_body_that_trickles_in_is_refused_however_often_something_of_it_arrives(
+    explored: Explored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(security, "BODY_SECONDS", 0.5)
+    with serving(explored.settings(store=None)) as served:
+        url = served.client.base_url
+        with socket.create_connection((url.host, url.port)) as connection:
+            connection.sendall(b"POST /api/recommend HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n\r\n")
+            connection.settimeout(0.05)
+            answer = b""
+            for _ in range(100):
+                connection.sendall(b" ")
+                with suppress(TimeoutError):
+                    answer = connection.recv(1 << 12)
+                    break
+    assert answer.startswith(b"HTTP/1.1 408 ")
 
 
 def test_whoever_asks_too_often_waits_and_others_do_not(explored: Explored) -> None:
