@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from ipaddress import IPv6Address, ip_network
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -99,6 +99,8 @@ class Guard:
                 if scope["path"] not in PROBES and not self._rates.allows(client_of(scope), started):
                     raise Problem(429, "You ask too often: wait a second, then ask again.", {"Retry-After": "1"})
                 await self._app(scope, _limited(receive, self._body_bytes), send_guarded)
+            except ClientDisconnect:
+                pass  # nobody is left to answer
             except Exception as error:
                 if status:
                     raise  # it is too late for another answer

@@ -18,7 +18,7 @@ from explorer import security
 from explorer.app import routes
 from explorer.security import CONTENT_SECURITY_POLICY, MOST_CLIENTS, Rates, client_of
 from explorer.settings import Settings
-from tests.explorer.conftest import PASSWORD, TOKEN, Explored, Served, serving
+from tests.explorer.conftest import PASSWORD, TOKEN, Explored, Served, serving, wait_until
 from tests.explorer.hostile import PAYLOADS
 from tests.reverse_etl.predicted import overall, publish_version, write_predictions
 from tests.shop import add_game, add_review, add_user
@@ -102,6 +102,16 @@ def test_a_body_that_trickles_in_is_refused_however_often_something_of_it_arrive
                     answer = connection.recv(1 << 12)
                     break
     assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_client_that_hangs_up_is_no_error_of_ours(explored: Explored, caplog: pytest.LogCaptureFixture) -> None:
+    with serving(explored.settings(store=None)) as served:
+        url = served.client.base_url
+        with socket.create_connection((url.host, url.port)) as connection:
+            connection.sendall(b"POST /api/recommend HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n\r\n{")
+        counted = 'http_requests_total{route="/api/recommend",status="0xx"} 1.0'
+        wait_until(lambda: counted in served.client.get("/metrics").text)
+    assert caplog.text == ""
 
 
 def test_whoever_asks_too_often_waits_and_others_do_not(explored: Explored) -> None:
