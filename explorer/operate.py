@@ -11,7 +11,7 @@ import hmac
 import logging
 import time
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 import orjson
 from fastapi import APIRouter, Depends, Request
@@ -64,10 +64,10 @@ def can_roll_back(settings: Settings) -> bool:
 def _authorise(request: Request, token: str) -> None:
     settings: Settings = request.app.state.settings
     if not can_roll_back(settings) or settings.operator_token is None:
-        raise Problem(404, "Nobody can roll back here: see EXPLORER_OPERATOR_TOKEN in the README.")
+        raise Problem(404, "Nobody can roll back here: see EXPLORER_OPERATOR_TOKEN in docs/explorer.md.")
     origin = request.headers.get("origin")
     if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none") or (
-        origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+        origin is not None and origin.partition("://")[2] != request.headers.get("host")
     ):
         raise Problem(403, "This request comes from another site: roll back from the explorer's own page.")
     if not _rates.allows(client_of(request.scope), time.monotonic()):

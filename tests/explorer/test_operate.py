@@ -89,6 +89,7 @@ def test_no_other_token_will_do(two_nights: tuple[Explored, str], operated: Serv
     [
         {"origin": "https://elsewhere.example"},
         {"origin": "null"},
+        {"origin": "http://["},
         {"sec-fetch-site": "cross-site"},
         {"sec-fetch-site": "same-site"},
     ],
