@@ -40,6 +40,9 @@ HEADERS = [
 BODY_SECONDS = 10.0
 """How long a request's body may take to arrive."""
 
+HANG_UP = {"Connection": "close"}
+"""After an answer to a body that was not read to its end: else the rest of it would have to be."""
+
 MOST_CLIENTS = 10_000
 """Clients whose rates are remembered: those that asked last."""
 
@@ -141,11 +144,13 @@ def _limited(receive: Receive, most: int) -> Receive:
             async with asyncio.timeout_at(None if whole else deadline):
                 message = await receive()
         except TimeoutError:
-            raise Problem(408, f"The body has not arrived within {BODY_SECONDS:.0f} s: send it again.") from None
+            raise Problem(
+                408, f"The body has not arrived within {BODY_SECONDS:.0f} s: send it again.", HANG_UP
+            ) from None
         received += len(message.get("body", b""))
         whole = not message.get("more_body", False)
         if received > most:
-            raise Problem(413, f"The body is larger than {most} bytes: send less.")
+            raise Problem(413, f"The body is larger than {most} bytes: send less.", HANG_UP)
         return message
 
     return receive_limited
