@@ -80,7 +80,7 @@ class Guard:
         self._counters = counters
         self._show = show
         self._body_bytes = settings.body_bytes
-        self._rates = Rates(settings.requests_per_second, 2 * settings.requests_per_second)
+        self._rates = Rates(settings.requests_per_second, max(1.0, 2 * settings.requests_per_second))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""

@@ -119,12 +119,24 @@ def test_whoever_asks_too_often_waits_and_others_do_not(explored: Explored) -> N
         statuses = [served.client.get("/nothing").status_code for _ in range(6)]
         assert statuses[:2] == [404, 404]
         assert 429 in statuses
+        other = {"x-forwarded-for": "198.51.100.9, 192.0.2.1"}  # what the proxy itself adds is the last of them
+        assert [served.client.get("/nothing", headers=other).status_code for _ in range(2)] == [404, 404]
+        forged = [
+            served.client.get("/nothing", headers={"x-forwarded-for": f"198.51.100.{number}, 192.0.2.1"}).status_code
+            for number in range(6)
+        ]
+        assert 429 in forged
         refused = next(answer for answer in iter(lambda: served.client.get("/api/users/1"), None) if answer.is_error)
         assert refused.json() == {"error": "You ask too often: wait a second, then ask again."}
         assert refused.headers["retry-after"] == "1"
         assert [served.client.get(path).status_code for path in ("/healthz", "/readyz") for _ in range(9)].count(
             429
         ) == 0
+
+
+def test_the_least_rate_lets_everybody_ask_once(explored: Explored) -> None:
+    with serving(explored.settings(store=None, requests_per_second=0.01)) as served:
+        assert [served.client.get("/api").status_code for _ in range(2)] == [200, 429]
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.floats(0, 2)), max_size=60))
