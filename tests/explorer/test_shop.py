@@ -155,14 +155,15 @@ def test_a_game_has_all_that_is_known_of_it(small: tuple[Connection, Settings]) 
     game_id = add_game(
         shop, "Halo", genres=["RPG", "Action"], released_on=date(2020, 2, 29), ram_gb=4, storage_gb=0.5, os="Windows 10"
     )
-    add_ranking(shop, game_id, "Role-Playing", "Sales", 1)
+    for genre in ("Role-Playing", "Action", "Indie"):
+        add_ranking(shop, game_id, genre, "Sales", 1)
     bare = add_game(shop, "Bare")
     game = read(settings, lambda shop: shop.game(game_id))
     assert (game.name, game.genres, game.released_on) == ("Halo", ["Action", "RPG"], date(2020, 2, 29))
     assert game.requirements == [Requirement("minimum", "Windows 10", None, None, None, 4.0, 0.5)]
     assert read(settings, lambda shop: shop.game(bare)).requirements == []
     assert read(settings, lambda shop: shop.game(10**9)) is None
-    assert read(settings, lambda shop: shop.genres()) == ["Action", "RPG", "Role-Playing"]
+    assert read(settings, lambda shop: shop.genres()) == ["Action", "Indie", "RPG", "Role-Playing"]
 
 
 def test_the_audience_of_a_game_is_who_has_it_and_where(explored: Explored) -> None:
