@@ -1,4 +1,4 @@
-"""`python -m explorer.prepare`: make a publication's arrays, in a process of its own, for all workers of a machine.
+"""`python -m explorer.prepare`: make a publication's arrays, in a process of its own, for all workers of an explorer.
 
 It is told the publication, the folder that the workers share, and finds the database and the store where they do.
 """
@@ -32,7 +32,7 @@ def prepare(cache: Path, database: str, store: str, version: str, model_version:
     Processes that are asked for the same take turns, and the later ones find it done.
 
     Args:
-        cache: the folder that the workers share.
+        cache: the folder that the workers share; whatever folders else are in it are removed.
         database: a reference such as `env:EXPLORER_DATABASE_URL`.
         store: the model store.
         version: the publication.

@@ -20,7 +20,8 @@ class Settings(BaseSettings):
     Attributes:
         database_url: of the shop's database, by a role that may only read.
         store: the model store, a path or gs://bucket/store; without it nothing is recommended to posted histories.
-        cache: a folder for the model's arrays, which workers share; a temporary one where it is not set.
+        cache: where a folder is made for the model's arrays, which workers share, as long as the explorer runs; that of
+            temporary files where it is not set.
         operator_token: what whoever rolls back must show; nobody can where it is not set.
         operator_database_url: of the same database, by the role that publishes; only for rolling back.
         publish_to: where versions are published, all of which a rollback switches.

@@ -106,6 +106,14 @@ def test_connections_are_spread_over_the_workers(explored: Explored, tmp_path: P
     assert min(held) > 5  # less likely than 1 in 10^9 by chance
 
 
+def test_what_else_is_in_the_folder_for_the_arrays_is_left_alone(explored: Explored, tmp_path: Path) -> None:
+    (tmp_path / "cache" / "of somebody else").mkdir(parents=True)
+    with started(explored, tmp_path / "log", EXPLORER_CACHE=str(tmp_path / "cache")) as (_, url):
+        wait_until(lambda: answers(url))
+        assert len(list((tmp_path / "cache").iterdir())) == 2
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["of somebody else"]
+
+
 def test_a_port_that_is_taken_gets_one_sentence() -> None:
     (first,) = listen("127.0.0.1", 0, 1)
     with first, pytest.raises(UserError, match=r"cannot listen on 127.0.0.1, port \d+ \(Address already in use\): set"):
@@ -124,6 +132,11 @@ def test_a_port_that_is_taken_gets_one_sentence() -> None:
         ("EXPLORER_OPERATOR_TOKEN", "hidden", "EXPLORER_OPERATOR_TOKEN is not as it must be"),
         ("EXPLORER_WORKERS", "many", "EXPLORER_WORKERS is not as it must be"),
         ("EXPLORER_PORT", "65536", "EXPLORER_PORT is not as it must be"),
+        (
+            "EXPLORER_CACHE",
+            "/dev/null/no",
+            "No folder can be made in /dev/null/no (Not a directory): set EXPLORER_CACHE.",
+        ),
         (
             "EXPLORER_DATABASE",
             "hidden",
