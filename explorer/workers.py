@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -97,8 +98,18 @@ def _start(listener: socket.socket, trusted_proxies: str) -> BaseProcess:
 
 
 def _work(listener: socket.socket, trusted_proxies: str) -> None:
+    server = uvicorn.Server(configured(APPLICATION, trusted_proxies))
+    threading.Thread(target=_stop_when_alone, args=(server,), daemon=True).start()
     with suppress(KeyboardInterrupt):  # Ctrl-C reaches workers too, and is raised again when they have finished
-        uvicorn.Server(configured(APPLICATION, trusted_proxies)).run(sockets=[listener])
+        server.run(sockets=[listener])
+
+
+def _stop_when_alone(server: uvicorn.Server) -> None:
+    """A worker whose parent was killed would keep the port, with nobody to stop it or to replace it."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    server.should_exit = True
 
 
 def configured(application: FastAPI | str, trusted_proxies: str) -> uvicorn.Config:

@@ -74,14 +74,24 @@ def test_it_says_where_it_is_and_stops_when_told_leaving_nothing(
 def test_a_worker_that_is_killed_is_replaced(explored: Explored, tmp_path: Path) -> None:
     with started(explored, tmp_path / "log", EXPLORER_WORKERS="1") as (process, url):
         wait_until(lambda: answers(url))
-        (worker,) = [
-            each for each in psutil.Process(process.pid).children() if "spawn_main" in " ".join(each.cmdline())
-        ]
+        (worker,) = workers(process)
         worker.kill()
         wait_until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
         wait_until(lambda: answers(url))
         assert process.poll() is None
     assert "a worker ended with -9" in (tmp_path / "log").read_text()
+
+
+def test_workers_whose_parent_is_killed_end(explored: Explored, tmp_path: Path) -> None:
+    with started(explored, tmp_path / "log") as (process, url):
+        wait_until(lambda: answers(url))
+        children = workers(process)
+        assert len(children) == 2
+        process.kill()
+        _, alive = psutil.wait_procs(children, timeout=30)
+        for child in alive:
+            child.kill()
+    assert alive == []
 
 
 def test_connections_are_spread_over_the_workers(explored: Explored, tmp_path: Path) -> None:
@@ -97,8 +107,7 @@ def test_connections_are_spread_over_the_workers(explored: Explored, tmp_path: P
                 found.laddr.port == port and found.status == psutil.CONN_ESTABLISHED
                 for found in worker.net_connections()
             )
-            for worker in psutil.Process(process.pid).children()
-            if "spawn_main" in " ".join(worker.cmdline())
+            for worker in workers(process)
         ]
         for connection in connections:
             connection.close()
