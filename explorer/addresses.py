@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 from urllib.parse import urlencode
 
-from explorer.rendering import plain
+from explorer.rendering import exact
 from explorer.views import Filters
 
 ORDERS = {
@@ -114,12 +114,12 @@ def _words(filters: Filters) -> Iterator[tuple[str, Filters]]:
     if filters.released_to is not None:
         yield f"until {filters.released_to}", replace(filters, released_to=None)
     if filters.max_ram_gb is not None:
-        yield f"runs with {plain(filters.max_ram_gb)} GB of RAM", replace(filters, max_ram_gb=None)
+        yield f"runs with {exact(filters.max_ram_gb)} GB of RAM", replace(filters, max_ram_gb=None)
     if filters.max_storage_gb is not None:
-        yield f"fits in {plain(filters.max_storage_gb)} GB", replace(filters, max_storage_gb=None)
+        yield f"fits in {exact(filters.max_storage_gb)} GB", replace(filters, max_storage_gb=None)
     if filters.os is not None:
         yield f"runs on {SYSTEMS[filters.os]}", replace(filters, os=None)
 
 
 def _text(value: object) -> str:
-    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
+    return exact(value) if isinstance(value, float) else str(value)

@@ -83,6 +83,11 @@ def plain(number: float) -> str:
     return f"{number:,.1f}".removesuffix(".0")
 
 
+def exact(number: float) -> str:
+    """A number of GB as addresses and forms have it, so that nothing is lost on the way: 4, 0.25."""
+    return repr(number).removesuffix(".0")
+
+
 def visible(name: str) -> str:
     """A name, or where there is nothing in it to be seen, that."""
     return name if any(letter.isprintable() and not letter.isspace() for letter in name) else "(no visible name)"
@@ -109,7 +114,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (thousands, percent, decimals, day, moment, duration, plain, visible, code)
+    filters = (thousands, percent, decimals, day, moment, duration, plain, exact, visible, code)
     environment.filters.update({filter.__name__: filter for filter in filters})
     environment.globals["asset"] = asset
     return environment
