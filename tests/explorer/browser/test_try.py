@@ -109,6 +109,19 @@ def test_a_game_that_there_is_not_is_said_and_the_others_stay(demo: Site, visit:
     expect_recommended(page, answered(demo, [game_id]))
 
 
+def test_where_the_api_fails_another_try_keeps_what_was_clicked(nights: Site, visit: Visit) -> None:
+    page = visit(nights, 503)
+    page.goto("/try?games=1")
+    answer = {"status": 503, "json": {"error": "The database cannot be reached: try again in a moment."}}
+    page.route("**/api/recommend", lambda route: route.fulfill(**answer))
+    look_for(page, "Game 7")
+    entry(page, "Games found", "Add", "Game 7").click()
+    expect(page.get_by_role("main")).to_contain_text("The database cannot be reached")
+    page.get_by_role("link", name="Try again").click()
+    expect(recommended(page)).to_have_count(10)
+    assert history_of(page) == [1, 7]
+
+
 def test_an_answer_that_comes_late_does_not_replace_a_newer_one(demo: Site, visit: Visit) -> None:
     first, second, third = most_reviewed_games(demo, 3)
     page = visit(demo)
