@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +13,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from components.shared.errors import UserError
 
 PREFIX = "EXPLORER_"
+
+_HOST = r"(\[[^\]/?#]*\]|[^:,@/?#\[\]]*)(:\d*)?"
+_POSTGRESQL = re.compile(rf"postgres(ql)?://([^/?#]*@)?{_HOST}(,{_HOST})*([/?].*)?")
+"""Stricter than the driver, which takes a part of a password with a / or a # in it for a port, and says it."""
 
 
 class Settings(BaseSettings):
@@ -58,8 +63,11 @@ class Settings(BaseSettings):
     @field_validator("database_url", "operator_database_url")
     @classmethod
     def _is_of_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not value.get_secret_value().startswith(("postgresql://", "postgres://")):
-            raise ValueError("it is no URL like postgresql://user@host:port/database")
+        if value is not None and not _POSTGRESQL.fullmatch(value.get_secret_value()):
+            raise ValueError(
+                "it is no URL like postgresql://user:password@host:port/database; in a name or a password %2F stands "
+                "for /, %23 for #, %3F for ?"
+            )
         return value
 
     @classmethod

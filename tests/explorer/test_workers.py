@@ -136,7 +136,14 @@ def test_a_port_that_is_taken_gets_one_sentence() -> None:
         (
             "EXPLORER_DATABASE_URL",
             "mysql://me:hidden@host/db",
-            "it is no URL like postgresql://user@host:port/database",
+            "it is no URL like postgresql://user:password@host:port/database",
+        ),
+        ("EXPLORER_DATABASE_URL", "postgresql://me:hidden/word@host/db", "it is no URL like postgresql://"),
+        ("EXPLORER_DATABASE_URL", "postgresql://me:hidden#word@host/db", "it is no URL like postgresql://"),
+        (
+            "EXPLORER_OPERATOR_DATABASE_URL",
+            "postgresql://me:hidden?word@host/db",
+            "%2F stands for /",
         ),
         ("EXPLORER_OPERATOR_TOKEN", "hidden", "EXPLORER_OPERATOR_TOKEN is not as it must be"),
         ("EXPLORER_WORKERS", "many", "EXPLORER_WORKERS is not as it must be"),
@@ -167,6 +174,19 @@ def test_settings_that_are_wrong_get_one_sentence_without_their_values(
     assert sentence in done.stderr
     assert "hidden" not in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql:///shop?host=/var/run/postgresql&user=me",
+        "postgres://me:p%2Fw@[::1]:5432/shop",
+        "postgresql://me:a@b@first:5432,second:5433/shop?target_session_attrs=any",
+        "postgresql://here",
+    ],
+)
+def test_every_kind_of_url_of_a_database_is_taken(url: str) -> None:
+    assert Settings(database_url=url).database_url.get_secret_value() == url
 
 
 def test_settings_that_are_empty_count_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
