@@ -216,6 +216,11 @@ class Shop:
             raise Problem(503, "The database took too long to answer: try again, or ask for less.") from None
         except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError, asyncpg.UndefinedFunctionError):
             raise Problem(503, "Nothing has been published yet: run the inference pipeline first.") from None
+        except asyncpg.UndefinedColumnError as error:
+            LOG.warning("the database's schemas are not those of this explorer: %s", error)
+            raise Problem(503, "The published tables are of another version: run the pipelines of this one.") from None
+        except asyncpg.TransactionRollbackError:  # a deadlock, or on a replica a conflict with what it is sent
+            raise Problem(503, "The database gave up on this: try again.") from None
         except asyncpg.InsufficientPrivilegeError as error:
             raise Problem(
                 503, f"The explorer's role may not read this ({error}): grant it as the README says."
@@ -224,8 +229,8 @@ class Shop:
             raise Problem(400, "The database does not take a value of this request: correct it.") from None
         except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError,
                 asyncpg.CannotConnectNowError, asyncpg.InvalidAuthorizationSpecificationError,
-                asyncpg.InvalidCatalogNameError, asyncpg.TooManyConnectionsError,
-                asyncpg.AdminShutdownError) as error:  # fmt: skip
+                asyncpg.InvalidCatalogNameError, asyncpg.TooManyConnectionsError, asyncpg.AdminShutdownError,
+                asyncpg.UndefinedObjectError) as error:  # fmt: skip  # the last: a parameter of libpq's in the URL
             LOG.warning("the database cannot be reached: %s: %s", type(error).__name__, error)
             raise Problem(503, "The database cannot be reached: try again in a moment.") from None
 

@@ -203,10 +203,29 @@ def test_without_the_schema_or_the_database_there_is_one_sentence(postgres: Embe
         ("postgresql://nobody@127.0.0.1:1/nothing", "The database cannot be reached"),
         (re.sub(":[^:]*@", ":wrong@", postgres.url()), "The database cannot be reached"),
         (f"{postgres.url()}_missing", "The database cannot be reached"),
+        (f"{postgres.url()}?connect_timeout=10", "The database cannot be reached"),
     ):
         with pytest.raises(Problem, match=sentence) as caught:
             read(Settings(database_url=url), lambda shop: shop.publication())
         assert caught.value.status == 503
+
+
+@pytest.mark.parametrize(
+    ("raised", "sentence"),
+    [
+        ("deadlock_detected", "The database gave up on this"),
+        ("serialization_failure", "The database gave up on this"),
+        ("undefined_column", "The published tables are of another version"),
+    ],
+)
+def test_what_the_database_gives_up_on_gets_one_sentence(explored: Explored, raised: str, sentence: str) -> None:
+    async def fail(shop: Shop) -> None:
+        async with shop.connection() as connection:
+            await connection.execute(f"DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{raised}'; END $$")
+
+    with pytest.raises(Problem, match=sentence) as caught:
+        read(explored.settings(), fail)
+    assert caught.value.status == 503
 
 
 def test_a_query_that_takes_too_long_is_ended_by_the_database(explored: Explored) -> None:
