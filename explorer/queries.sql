@@ -80,7 +80,7 @@ ORDER BY place
 
 -- query: game
 SELECT game_id, name, short_description, released_on, delisted_on, rating, positive_share, link,
-    coalesce(reviews_total, 0) AS reviews,
+    reviews_total AS reviews,
     ARRAY(SELECT genres.name FROM steam.game_genres JOIN steam.genres USING (genre_id)
           WHERE game_genres.game_id = games.game_id ORDER BY 1) AS genres,
     ARRAY(SELECT developers.name FROM steam.game_developers JOIN steam.developers USING (developer_id)

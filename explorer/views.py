@@ -122,7 +122,7 @@ class Requirement:
 
 @dataclass(frozen=True)
 class Game:
-    """What the shop knows of a game; `reviews` counts those in the database."""
+    """What the shop knows of a game; `reviews` is how many its catalogue counts, None where it does not say."""
 
     game_id: int
     name: str
@@ -133,7 +133,7 @@ class Game:
     developers: list[str]
     publishers: list[str]
     rating: str | None
-    reviews: int
+    reviews: int | None
     positive_share: float | None
     requirements: list[Requirement]
     link: str | None
@@ -200,11 +200,16 @@ class Run:
 
 @dataclass(frozen=True)
 class Monitored:
-    """What an inference run measured and decided; see the table `recsys.monitoring`. None is what was not measured."""
+    """What an inference run measured and decided; see the table `recsys.monitoring`.
+
+    Attributes:
+        model_version: the champion that was looked at, None where there was none.
+        figures: by name, None where there was nothing to measure.
+    """
 
     measured_at: datetime
     run_id: str
-    model_version: str
+    model_version: str | None
     retrain: bool
     reasons: list[str]
     figures: dict[str, float | None]
