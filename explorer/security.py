@@ -126,9 +126,10 @@ def client_of(scope: Scope) -> str:
     if ":" not in host:
         return str(host)
     try:
-        return str(ip_network((IPv6Address(host.partition("%")[0]), 64), strict=False))
+        address = IPv6Address(host.partition("%")[0])
     except ValueError:
         return str(host)
+    return str(address.ipv4_mapped or ip_network((address, 64), strict=False))
 
 
 def _limited(receive: Receive, most: int) -> Receive:

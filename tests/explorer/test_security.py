@@ -168,6 +168,7 @@ def test_the_addresses_of_one_ipv6_network_are_one_client() -> None:
     assert client("2001:db8:1:2::1") == client("2001:db8:1:2:ffff::9") != client("2001:db8:1:3::1")
     assert client("192.0.2.1") != client("192.0.2.2")
     assert client("fe80::1%eth0") == client("fe80::2")
+    assert client("::ffff:192.0.2.1") == client("192.0.2.1")  # as proxies write it that listen for both
     assert client(None) == ""
 
 
