@@ -47,8 +47,9 @@ class Counters:
 
     def sums(self) -> Iterator[tuple[str, Doubles, Doubles, float]]:
         """Of each route that was asked for: requests by first digit of the status, by bucket, and seconds in all."""
-        files = self._folder.glob(f"{self._files}*")
-        totals = np.sum([np.fromfile(file).reshape(self._shape) for file in files], axis=0)
+        found = [np.fromfile(file) for file in self._folder.glob(f"{self._files}*")]
+        whole = [counts.reshape(self._shape) for counts in found if counts.size == self._mine.size]
+        totals = np.sum(whole, axis=0)  # of a worker that is just starting the file is still empty
         for route, counts in zip(self._routes, totals, strict=True):
             if counts.any():
                 yield route, counts[:CLASSES], counts[CLASSES:-1], float(counts[-1])

@@ -125,6 +125,7 @@ def test_all_workers_are_added_up_those_that_are_gone_too(tmp_path: Path, monkey
         counters.add("/of/another/version", 200, 0.003)
     monkeypatch.setattr("os.getpid", lambda: 1)
     (tmp_path / "requests-ffffffff-9").write_bytes(b"of a program with other routes")
+    (tmp_path / f"{counters._files}9").touch()  # of a worker that has just begun
     sums = {
         route: (statuses, buckets, seconds)
         for route, statuses, buckets, seconds in Counters(tmp_path, ["/a", "/b"]).sums()
