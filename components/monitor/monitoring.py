@@ -25,7 +25,7 @@ from components.shared.console import log
 from components.shared.database import connect, create_schema
 from components.shared.errors import UserError
 from components.shared.games import COLUMNS, Games
-from components.shared.interactions import UNDATED, date_of, day_of, read_reviews
+from components.shared.interactions import UNDATED, date_of, day_of, newest_day
 from components.shared.model_store import DESCRIPTION, current_champion, stored_model
 from components.shared.popularity import DECAYS
 from components.shared.snapshot import Manifest, Snapshot
@@ -152,8 +152,7 @@ def _measure(
 
 def _as_of(snapshot: Snapshot) -> date:
     """The day after the newest review; that of the extraction where none has a day."""
-    newest = max((int(batch["reviewed_on"].max(initial=UNDATED)) for batch in read_reviews(snapshot, ["reviewed_on"])),
-                 default=UNDATED)  # fmt: skip
+    newest = newest_day(snapshot)
     if newest == UNDATED:
         return datetime.fromisoformat(snapshot.manifest.extracted_at).date()
     return date_of(newest + 1)

@@ -22,7 +22,7 @@ from components.shared.code import code_version
 from components.shared.console import log
 from components.shared.errors import UserError
 from components.shared.games import COLUMNS
-from components.shared.interactions import UNDATED, Doubles, Ints, date_of, read_reviews
+from components.shared.interactions import UNDATED, Doubles, Ints, date_of, newest_day
 from components.shared.model_store import champion
 from components.shared.popularity import DECAY_DAYS, DECAYS, popularity, popularity_as_of
 from components.shared.predictions import CATALOGUE_FILE, PLAN_FILE, POPULAR_FILE, histories_name, predictions_uri
@@ -90,7 +90,7 @@ def plan_predictions(snapshot: str | Path, store: str, users_per_shard: int) -> 
         raise UserError(f"users_per_shard is {users_per_shard}: give a number from 1.")
     opened = Snapshot.open(snapshot)
     model_version = champion(store).version
-    newest = _newest_day(opened)
+    newest = newest_day(opened)
     as_of = 0 if newest == UNDATED else newest + 1
     plan = Plan(
         version=_version(as_of, model_version, opened.manifest.snapshot_id, users_per_shard),
@@ -116,12 +116,6 @@ def plan_predictions(snapshot: str | Path, store: str, users_per_shard: int) -> 
     folder.write(PLAN_FILE, plan.content())
     log("plan", f"publication {plan.version}: model {model_version}, {len(plan.shards)} shards of users")
     return plan
-
-
-def _newest_day(snapshot: Snapshot) -> int:
-    """The day of the newest review by a known user, `UNDATED` where none has a day."""
-    days = (int(batch["reviewed_on"].max(initial=UNDATED)) for batch in read_reviews(snapshot, ["reviewed_on"]))
-    return max(days, default=UNDATED)
 
 
 def _write_histories(

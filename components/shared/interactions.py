@@ -120,6 +120,12 @@ def read_reviews(
         yield {name: _plain(batch[name]) for name in batch.schema.names}
 
 
+def newest_day(snapshot: Snapshot) -> int:
+    """The day of the newest review by a known user, `UNDATED` where none has a day."""
+    days = (int(batch["reviewed_on"].max(initial=UNDATED)) for batch in read_reviews(snapshot, ["reviewed_on"]))
+    return max(days, default=UNDATED)
+
+
 def _plain(column: pa.Array) -> npt.NDArray[Any]:
     if pa.types.is_date32(column.type):
         column = pc.fill_null(column.cast(pa.int32()), UNDATED)
