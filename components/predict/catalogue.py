@@ -12,6 +12,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from components.predict.links import Links
+from components.predict.popularity_order import PopularityOrder
 from components.predict.query import HistoryWeights
 from components.predict.retrieval import Entries, ExactIndex, Index
 from components.shared.histories import Histories
@@ -90,8 +91,9 @@ class Catalogue:
 
         Returns:
             The games as positions, int32 [B, k], -1 where fewer than k are left; their scores, float32 [B, k], -inf
-            there; and the position of the history's game that contributed most to each, int32 [B, k], the earliest of
-            equals, -1 where there is no recommendation or no history. A game that the user does not recommend is a
+            there; and their reasons, int32 [B, k]: the position of the history's game that contributed most, the
+            earliest of equals. -1 where there is no recommendation, and where the history is no reason for it: the game
+            stands no higher than it would if popularity alone decided. A game that the user does not recommend is a
             reason only where there is no other.
         """
         excluded = history if excluded is None else excluded
@@ -105,7 +107,8 @@ class Catalogue:
             queries = self.queries(known) * np.float32(self.scale)
             taken = Entries(without.owners, without.games, np.zeros(len(without.games), dtype=np.float32))
             positions[users], values[users] = index.search(queries, self.linked(known), taken, k, among)
-            because[users] = self._because(known, positions[users])
+            outdone = self.popularity_order.outdone(positions[users], without, among)
+            because[users] = np.where(outdone, self._because(known, positions[users]), np.int32(-1))
 
         if k and len(history):
             on_all_cores(answer, _blocks(history))
@@ -117,8 +120,13 @@ class Catalogue:
         offered = np.arange(len(self)) if self.offered is None else np.flatnonzero(self.offered)
         return ExactIndex.of(self.candidates, self.popularity_offset, self.scale, offered)
 
+    @cached_property
+    def popularity_order(self) -> PopularityOrder:
+        """The games on offer, the most popular first."""
+        return PopularityOrder.of(self.popularity_offset, self.offered)
+
     def _because(self, history: Histories, positions: Ints) -> Ints:
-        """The reasons, as `recommend` returns them.
+        """What contributed most, as `recommend` names it; -1 where there is no history.
 
         The cosine is a sum over the history's games, divided by one length, and the links are a sum: the largest term
         contributed most. All users' first games are looked at, then all second ones, and so on.

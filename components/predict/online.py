@@ -26,7 +26,10 @@ ITEMS = "items.npz"
 
 @dataclass(frozen=True)
 class Recommendation:
-    """A game, its score, and the game of the history that contributed most to it, None where there is no history."""
+    """A game, its score, and the game of the history that contributed most to it.
+
+    None where popularity alone would put the game as high, as for an empty history.
+    """
 
     game_id: int
     score: float

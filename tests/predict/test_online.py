@@ -90,7 +90,14 @@ def naive(shop: Shop, history: list[tuple[int, bool]], k: int, exclude: list[int
         reasons = [place for place in range(len(rows)) if signs[place] > 0] or list(range(len(rows)))
         because = order[max(reasons, key=lambda place: terms[place])] if rows else None
         answers.append(Recommendation(game, float(score), because))
-    return sorted(answers, key=lambda answer: -answer.score)[:k]  # stable: equal scores stay in the catalogue's order
+    popularity = {game: catalogue.popularity_offset[target] for target, game in enumerate(shop.game_ids)}
+    best = sorted(answers, key=lambda answer: -answer.score)[:k]  # stable: equal scores stay in the catalogue's order
+    return [
+        answer
+        if sum(popularity[other.game_id] >= popularity[answer.game_id] for other in answers) > rank
+        else replace(answer, because=None)
+        for rank, answer in enumerate(best, start=1)
+    ]
 
 
 @settings(max_examples=300, deadline=None)

@@ -85,7 +85,7 @@ COMMENT ON COLUMN recsys.recommendations.game_ids IS 'Games of steam.games, the 
 COMMENT ON COLUMN recsys.recommendations.scores IS
     'The model''s score of each of game_ids, in the same order. Scores compare within one row only.';
 COMMENT ON COLUMN recsys.recommendations.because IS
-    'For each of game_ids, the game of the user''s history that weighed most; null where there is no history.';
+    'For each of game_ids, the game of the user''s history that weighed most; null where popularity alone would put it as high.';
 COMMENT ON COLUMN recsys.recommendations.version IS 'The publication, the same in every row.';
 COMMENT ON COLUMN recsys.recommendations.model_version IS 'The model that made it, the same in every row.';
 COMMENT ON VIEW recsys.popular_games IS
@@ -259,9 +259,11 @@ p_max_storage_gb: no game whose minimum requirement is known to be more storage 
 p_os: windows, mac or linux; no game that is known to run on others only. Case does not matter.
     What is not known of a game passes: memory, storage, systems and the day of release.
 
-rank: from 1. score: the model's, or recent popularity where the reason is popularity: for looking at, not for sorting.
-reason: "because you played <game>", "popular now" or "popular in <genre>". Names come as they are in steam.games and
-    steam.genres: escape them for where they are shown.
+rank: from 1. score: the model's, or of the popular games that make up the number recent popularity: for looking at, not
+    for sorting.
+reason: "because you played <game>" where the user's history put the game higher than popularity alone would, else
+    "popular now" or "popular in <genre>". Names come as they are in steam.games and steam.genres: escape them for where
+    they are shown.
 
 Games that the user has reviewed are left out, and games that are no longer sold. Where the filters leave fewer than p_limit of the user's own games,
 popular ones make up the number: those of p_genre where there is a list for it, else those of the overall list that
