@@ -74,10 +74,13 @@ class _Tried:
 def choose(corpus: Corpus, quality: Quality, config: Config, trainer: Trainer) -> Choice:
     """Choose the scale, the links and the history's weights by the metric that the gate decides on.
 
+    Where histories tell nothing clear, as popularity alone ranks as well as the least capacity does, more than that is
+    taken only where it is clearly better; elsewhere the capacity that ranks best is. Links and weights are taken only
+    where they are clearly better.
+
     The scale is the capacity: on dense data much of it pays, on sparse data little. It is doubled for as long as that
     brings a better ranking; then one half-way to the next is tried, unless the least was best. With the capacity
-    bounded so, the number of steps needs no choice: more of them change little once the rate has come down. More than
-    the least capacity, links and weights are taken only where they are clearly better.
+    bounded so, the number of steps needs no choice: more of them change little once the rate has come down.
 
     Raises:
         UserError: the loss is not finite.
@@ -99,11 +102,22 @@ def choose(corpus: Corpus, quality: Quality, config: Config, trainer: Trainer) -
         found.append(tried(2 * found[-1].config.scale))
     if (highest := max(found, key=lambda tried: tried.mean)).config.scale > config.scale:
         found.append(tried(1.5 * highest.config.scale))
-    best = _refined(found[0], found[1:], "scale")
+        highest = max(found, key=lambda tried: tried.mean)
+    best = highest if _is_personal(found[0], quality) else _refined(found[0], found[1:], "scale")
     best = _refined(best, _with_links(best, corpus, quality), "links")
     for kind, values in (("recency", RECENCIES), ("hours", HOURS), ("disliked", DISLIKED)):
         best = _refined(best, _with_weights(best, kind, values, quality), kind)
     return Choice(best.config, best.mean, tuple(trials))
+
+
+def _is_personal(least: _Tried, quality: Quality) -> bool:
+    """Whether the model of the least capacity is clearly better than its popularity alone."""
+    popularity = replace(least.recommender, scale=0.0)
+    alone = _Tried(replace(least.config, scale=0.0), popularity, quality(popularity))
+    personal = least.clearly_above(alone, 1)
+    what = "histories tell more" if personal else "histories tell nothing clear"
+    progress("train", f"popularity alone: validation NDCG@10 {alone.mean:.4f}, {what}")
+    return personal
 
 
 def _refined(best: _Tried, candidates: Iterable[_Tried], kind: str) -> _Tried:
