@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+import secrets
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import date
 from typing import TypeVar
 
@@ -14,6 +15,7 @@ from components.shared.database import create_schema
 from demo.explore import reader_url
 from demo.postgres import EmbeddedPostgres
 from explorer.problems import Problem
+from explorer.queries import QUERIES
 from explorer.settings import Settings
 from explorer.shop import Shop
 from explorer.views import Audience, Filters, Requirement
@@ -97,6 +99,33 @@ def test_users_are_found_by_id_then_by_name_then_by_its_beginning(small: tuple[C
     assert read(settings, lambda shop: shop.find_users("Anna", 1))[0].reviews == 3
     assert read(settings, lambda shop: shop.user(ids["Ann"])).reviews == 0
     assert read(settings, lambda shop: shop.user(10**15)) is None
+
+
+@pytest.fixture
+def collated(postgres: EmbeddedPostgres) -> Iterator[Connection]:
+    """A database with another order of texts than that of their bytes, as most shops' have; the schema steam in it."""
+    name = f"collated_{secrets.token_hex(6)}"
+    connection = psycopg2.connect(postgres.url())
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name} TEMPLATE template0 LOCALE_PROVIDER libc LOCALE 'C.UTF-8'")
+    connection.close()
+    connection = psycopg2.connect(postgres.url(name))
+    connection.autocommit = True
+    create_schema(connection, "steam")
+    yield connection
+    connection.close()
+
+
+def test_users_are_found_with_an_index_whatever_the_order_of_texts(collated: Connection) -> None:
+    with collated.cursor() as cursor:
+        cursor.execute("INSERT INTO steam.users (username) SELECT 'user ' || n FROM generate_series(1, 20000) AS n")
+        cursor.execute("ANALYZE steam.users")
+        cursor.execute(f"PREPARE find (bigint, text, bigint) AS {QUERIES['find_users']}")
+        cursor.execute("EXPLAIN EXECUTE find (5, 'user 77', 10)")
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+    assert "Seq Scan on users" not in plan
+    assert "Index Cond: ((username >= 'user 77'::text) AND (username < 'user 78'::text))" in plan
 
 
 def test_someone_of_each_kind_is_found_where_there_is_one(small: tuple[Connection, Settings]) -> None:
