@@ -10,6 +10,7 @@ from explorer.counters import SECONDS
 
 HELP = {
     "database_up": "Whether the shop's database answers.",
+    "figures_missing": "Whether figures could not be read, though the database answers.",
     "publication_info": "The current publication, its model and its snapshot.",
     "publication_users": "Users with recommendations of their own in the current publication.",
     "publication_rows": "Recommended games in the current publication, summed over users.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from fastapi import APIRouter, Request
@@ -10,7 +11,7 @@ from fastapi.responses import PlainTextResponse, Response
 from explorer.exposition import Exposition
 from explorer.problems import Problem
 from explorer.shop import Shop
-from explorer.views import Publication, Run
+from explorer.views import Run
 
 router = APIRouter(include_in_schema=False)
 
@@ -37,12 +38,14 @@ async def metrics(request: Request) -> Response:
     """Figures in Prometheus' text format; those of requests are there without the database too."""
     state = request.app.state
     text = Exposition("steam_recsys")
-    try:
-        await _of_database(text, state.shop)
-        text.add("database_up", 1)
-    except Problem:
-        text = Exposition("steam_recsys")
-        text.add("database_up", 0)
+    reachable = await state.shop.reachable()
+    text.add("database_up", reachable)
+    for name, add in FIGURES.items() if reachable else ():
+        try:
+            await add(text, state.shop, datetime.now(UTC))
+            text.add("figures_missing", 0, of=name)
+        except Problem:
+            text.add("figures_missing", 1, of=name)
     if state.live.model is not None:
         text.add("live_model_info", 1, version=state.live.model.version, model=state.live.model.model_version)
     for route, statuses, buckets, seconds in state.counters.sums():
@@ -53,25 +56,10 @@ async def metrics(request: Request) -> Response:
     return Response(text.content(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-async def _of_database(text: Exposition, shop: Shop) -> None:
-    now = datetime.now(UTC)
+async def _publication(text: Exposition, shop: Shop, now: datetime) -> None:
     publication = await shop.publication()
-    if publication is not None:
-        _publication(text, publication, now)
-    for run in await shop.last_runs():
-        _run(text, run, now)
-    counts = await shop.counts()
-    for table in ("users", "games", "reviews"):
-        text.add("rows", getattr(counts, table), table=table)
-    for measured in (await shop.monitoring())[:1]:
-        text.add("monitoring_age_seconds", (now - measured.measured_at).total_seconds())
-        text.add("retrain", measured.retrain)
-        for name, figure in measured.figures.items():
-            if figure is not None:
-                text.add("monitoring", figure, figure=name)
-
-
-def _publication(text: Exposition, publication: Publication, now: datetime) -> None:
+    if publication is None:
+        return
     names = {"version": publication.version, "model": publication.model_version, "snapshot": publication.snapshot_id}
     text.add("publication_info", 1, **names)
     text.add("publication_users", publication.users)
@@ -81,6 +69,11 @@ def _publication(text: Exposition, publication: Publication, now: datetime) -> N
     for name, moment in (("published", publication.published_at), ("made_current", publication.made_current_at)):
         if moment is not None:
             text.add(f"publication_{name}_age_seconds", (now - moment).total_seconds())
+
+
+async def _runs(text: Exposition, shop: Shop, now: datetime) -> None:
+    for run in await shop.last_runs():
+        _run(text, run, now)
 
 
 def _run(text: Exposition, run: Run, now: datetime) -> None:
@@ -95,3 +88,27 @@ def _run(text: Exposition, run: Run, now: datetime) -> None:
         text.add("stage_seconds", sum(record["seconds"] for record in records), stage=stage, **labels)
         peak = max(record["peak_memory_mb"] for record in records)
         text.add("stage_peak_memory_megabytes", peak, stage=stage, **labels)
+
+
+async def _rows(text: Exposition, shop: Shop, now: datetime) -> None:
+    counts = await shop.counts()
+    for table in ("users", "games", "reviews"):
+        text.add("rows", getattr(counts, table), table=table)
+
+
+async def _monitoring(text: Exposition, shop: Shop, now: datetime) -> None:
+    for measured in (await shop.monitoring())[:1]:
+        text.add("monitoring_age_seconds", (now - measured.measured_at).total_seconds())
+        text.add("retrain", measured.retrain)
+        for name, figure in measured.figures.items():
+            if figure is not None:
+                text.add("monitoring", figure, figure=name)
+
+
+FIGURES: Mapping[str, Callable[[Exposition, Shop, datetime], Awaitable[None]]] = {
+    "publication": _publication,
+    "runs": _runs,
+    "rows": _rows,
+    "monitoring": _monitoring,
+}
+"""What is read of the database, each by itself: one that cannot be read takes no other with it."""

@@ -56,8 +56,9 @@ class Shop:
         self._settings = settings
         self._pool: Any = None
         self._audiences: Audiences | None = None
-        self._counting = asyncio.Lock()
+        self._counting_audiences = asyncio.Lock()
         self._counts = Counts(0, 0, 0, 0)
+        self._counting = asyncio.Lock()
         self._counted_at = -math.inf
 
     async def open(self) -> None:
@@ -81,6 +82,15 @@ class Shop:
     async def close(self) -> None:
         """Close all connections."""
         await self._pool.close()
+
+    async def reachable(self) -> bool:
+        """Whether the database answers, whatever it lets us read."""
+        try:
+            async with self.connection() as connection:
+                await connection.fetchval("SELECT 1")
+        except Problem:
+            return False
+        return True
 
     async def recommendations(self, user_id: int, filters: Filters) -> Answer:
         """What `recsys.recommended_games` says, and of which publication that is."""
@@ -166,10 +176,11 @@ class Shop:
 
     async def counts(self) -> Counts:
         """Rows of the shop's tables; counted once a minute at most."""
-        if time.monotonic() - self._counted_at > COUNT_SECONDS:
-            self._counts = Counts(*await self._fetchrow("counts"))
-            self._counted_at = time.monotonic()
-        return self._counts
+        async with self._counting:
+            if time.monotonic() - self._counted_at > COUNT_SECONDS:
+                self._counts = Counts(*await self._fetchrow("counts"))
+                self._counted_at = time.monotonic()
+            return self._counts
 
     async def last_runs(self) -> list[Run]:
         """Of each pipeline and each state that its runs ended in, the last."""
@@ -186,7 +197,7 @@ class Shop:
         publication = await self.publication()
         if publication is None:
             return None
-        async with self._counting:
+        async with self._counting_audiences:
             if self._audiences is None or self._audiences.version != publication.version:
                 async with self.connection() as connection, connection.transaction(readonly=True):
                     await connection.execute(f"SET LOCAL statement_timeout = {round(1000 * AUDIENCE_SECONDS)}")

@@ -43,6 +43,7 @@ def test_it_is_alive_without_a_database_and_ready_with_one(client: httpx.Client,
         assert served.client.get("/readyz").status_code == 503
         found = samples(served.client.get("/metrics").text)
         assert found["steam_recsys_database_up"] == 0
+        assert not [name for name in found if name.startswith(("steam_recsys_rows", "steam_recsys_figures"))]
         assert found['steam_recsys_http_requests_total{route="/readyz",status="5xx"}'] == 1
 
 
@@ -92,6 +93,22 @@ def test_the_publication_the_runs_and_the_tables_are_measured(changing: Explored
     assert found['steam_recsys_run_age_seconds{pipeline="inference",state="FAILED"}'] >= 2 * 3600
     assert found[f'steam_recsys_stage_seconds{{stage="predict",{succeeded}}}'] == 5.5
     assert found[f'steam_recsys_stage_peak_memory_megabytes{{stage="predict",{succeeded}}}'] == 300
+
+
+def test_figures_that_cannot_be_read_take_no_others_with_them(changing: Explored) -> None:
+    with changing.connection() as connection, connection.cursor() as cursor:
+        cursor.execute("REVOKE SELECT ON recsys.pipeline_runs FROM recsys_reader")
+    with serving(changing.settings()) as served:
+        found = samples(served.client.get("/metrics").text)
+    assert found["steam_recsys_database_up"] == 1
+    assert found["steam_recsys_publication_users"] == USERS
+    assert found['steam_recsys_rows{table="games"}'] == GAMES
+    assert {name: value for name, value in found.items() if "_figures_missing{" in name} == {
+        'steam_recsys_figures_missing{of="publication"}': 0,
+        'steam_recsys_figures_missing{of="runs"}': 1,
+        'steam_recsys_figures_missing{of="rows"}': 0,
+        'steam_recsys_figures_missing{of="monitoring"}': 0,
+    }
 
 
 def test_requests_are_counted_by_route_and_status_and_timed(explored: Explored) -> None:

@@ -218,6 +218,22 @@ def test_the_audience_of_a_game_is_who_has_it_and_where(explored: Explored) -> N
     assert [publication.version for publication in overview.publications] == [explored.plan.version]
 
 
+def test_rows_are_counted_once_however_many_ask_at_once(explored: Explored, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    fetch = Shop._fetch
+
+    async def noted(shop: Shop, query: str, *arguments: object) -> list[object]:
+        asked.append(query)
+        return await fetch(shop, query, *arguments)
+
+    async def count(shop: Shop) -> set[int]:
+        return {counts.users for counts in await asyncio.gather(*(shop.counts() for _ in range(10)))}
+
+    monkeypatch.setattr(Shop, "_fetch", noted)
+    assert read(explored.settings(), count) == {USERS}
+    assert asked == ["counts"]
+
+
 def test_before_the_first_publication_there_is_none_and_no_error(small: tuple[Connection, Settings]) -> None:
     _, settings = small
     assert read(settings, lambda shop: shop.publication()) is None
