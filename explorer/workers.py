@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from types import FrameType
@@ -93,15 +93,20 @@ def run(sockets: Sequence[socket.socket], trusted_proxies: str) -> None:
 
 def _start(listener: socket.socket, trusted_proxies: str) -> BaseProcess:
     worker = multiprocessing.get_context("spawn").Process(target=_work, args=(listener, trusted_proxies), daemon=True)
-    worker.start()
+    # Ctrl-C reaches workers and what they start too, even before they could take it: it is the parent that ends them.
+    resource_tracker.ensure_running()  # else it is started with the first worker, and lets the signal through again
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        worker.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     return worker
 
 
 def _work(listener: socket.socket, trusted_proxies: str) -> None:
     server = uvicorn.Server(configured(APPLICATION, trusted_proxies))
     threading.Thread(target=_stop_when_alone, args=(server,), daemon=True).start()
-    with suppress(KeyboardInterrupt):  # Ctrl-C reaches workers too, and is raised again when they have finished
-        server.run(sockets=[listener])
+    server.run(sockets=[listener])
 
 
 def _stop_when_alone(server: uvicorn.Server) -> None:

@@ -71,6 +71,17 @@ def test_it_says_where_it_is_and_stops_when_told_leaving_nothing(
     assert "Traceback" not in (tmp_path / "log").read_text()
 
 
+def test_ctrl_c_while_workers_still_start_ends_them_without_a_traceback(explored: Explored, tmp_path: Path) -> None:
+    with started(explored, tmp_path / "log") as (process, _):
+        wait_until(lambda: len(workers(process)) == 2)
+        children = workers(process)
+        wait_until(lambda: all(child.cpu_times().user > 0.3 for child in children))  # in the midst of their imports
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(30) == 0
+    assert psutil.wait_procs(children, timeout=30)[1] == []
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
 def test_a_worker_that_is_killed_is_replaced(explored: Explored, tmp_path: Path) -> None:
     with started(explored, tmp_path / "log", EXPLORER_WORKERS="1") as (process, url):
         wait_until(lambda: answers(url))
