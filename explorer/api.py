@@ -159,15 +159,19 @@ async def game(request: Request) -> Response:
 
 
 def answered(request: Request, content: Any, version: str = "") -> Response:
-    """JSON with an ETag of the publication and of what it says; only the ETag where the client has that already."""
+    """JSON with an ETag of the publication and of what it says; to a GET that knows it already, only the ETag."""
     body = orjson.dumps(content)
     digest = hashlib.blake2b(body, digest_size=8).hexdigest()
     etag = f'"{version}-{digest}"' if version else f'"{digest}"'
     headers = {"etag": etag, "cache-control": "private, no-cache"}
-    known = request.headers.get("if-none-match")
-    if known and etag in (tag.strip().removeprefix("W/") for tag in known.split(",")):
+    if request.method == "GET" and _is_known(etag, ",".join(request.headers.getlist("if-none-match"))):
         return Response(status_code=304, headers=headers)
     return Response(body, media_type="application/json", headers=headers)
+
+
+def _is_known(etag: str, known: str) -> bool:
+    """Whether an If-None-Match names an answer; a star names whatever there is (RFC 9110, 13.1.2)."""
+    return known.strip() == "*" or etag in (tag.strip().removeprefix("W/") for tag in known.split(","))
 
 
 def problem_response(problem: Problem) -> Response:

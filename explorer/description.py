@@ -41,10 +41,8 @@ def operation(answer: type, *parameters: Schema, body: Schema | None = None) -> 
     responses: dict[int, Schema] = {
         status: {"model": Error, "description": sentence} for status, sentence in failures.items()
     }
-    return {
-        "responses": {200: {"model": answer}, 304: {"description": "As before"}, **responses},
-        "openapi_extra": described,
-    }
+    known: dict[int, Schema] = {} if body else {304: {"description": "As before"}}
+    return {"responses": {200: {"model": answer}, **known, **responses}, "openapi_extra": described}
 
 
 def rollback() -> dict[str, Any]:

@@ -151,12 +151,22 @@ def test_an_answer_that_is_known_already_is_not_sent_again(client: httpx.Client,
     etag = first.headers["etag"]
     assert etag.startswith(f'"{explored.plan.version}-')
     assert client.get("/api/users/1/recommendations", headers={"if-none-match": "*, nothing"}).status_code == 200
-    for known in (etag, f'"other", W/{etag}', f"W/{etag}"):
+    for known in (etag, f'"other", W/{etag}', f"W/{etag}", "*"):
         again = client.get("/api/users/1/recommendations", headers={"if-none-match": known})
         assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
+    two_lines = [("if-none-match", '"other"'), ("if-none-match", etag)]
+    assert client.get("/api/users/1/recommendations", headers=two_lines).status_code == 304
+    assert client.get(f"/api/users/{USERS + 1}", headers={"if-none-match": "*"}).status_code == 404
     other = client.get("/api/users/2/recommendations", headers={"if-none-match": etag})
     assert other.status_code == 200
     assert other.headers["etag"] != etag
+
+
+def test_what_is_posted_is_always_answered(client: httpx.Client) -> None:
+    first = client.post("/api/recommend", json={"history": [1]})
+    for known in (first.headers["etag"], "*"):
+        again = client.post("/api/recommend", json={"history": [1]}, headers={"if-none-match": known})
+        assert (again.status_code, again.json(), again.headers["etag"]) == (200, first.json(), first.headers["etag"])
 
 
 def test_the_etag_changes_with_the_publication_and_with_what_the_user_reviews(changing: Explored) -> None:
