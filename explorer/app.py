@@ -64,6 +64,7 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_url="/api/openapi.json",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # to an absolute address, of a host that whoever asks may choose
         lifespan=lifespan,
     )
     for router in ROUTERS:
@@ -97,4 +98,7 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     sentences = {404: "There is no such page.", 405: "This address is not asked in this way."}
     sentence = sentences.get(error.status_code, f"{error.detail}.")
-    return shown(request, Problem(error.status_code, sentence, dict(error.headers or {})))
+    headers = dict(error.headers or {})
+    if headers.get("Allow") == "GET":
+        headers["Allow"] = "GET, HEAD"  # see `Guard`
+    return shown(request, Problem(error.status_code, sentence, headers))

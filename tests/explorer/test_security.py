@@ -49,6 +49,30 @@ def test_every_answer_has_the_headers(client: httpx.Client, path: str) -> None:
     assert "access-control-allow-origin" not in headers
 
 
+@pytest.mark.parametrize("path", [*PATHS, "/static/explorer.css", "/api/users/1/recommendations", "/api/users/x"])
+def test_head_gets_what_get_gets_without_its_body(client: httpx.Client, path: str) -> None:
+    got, head = client.get(path), client.head(path)
+    assert (head.status_code, head.content) == (got.status_code, b"")
+    moving = {"date", "content-length"} if path in ("/", "/metrics") else {"date"}
+    assert {name: value for name, value in head.headers.items() if name not in moving} == {
+        name: value for name, value in got.headers.items() if name not in moving
+    }
+
+
+def test_only_what_can_be_got_has_a_head(client: httpx.Client) -> None:
+    for path, allowed in (("/api/recommend", "POST"), ("/rollback", "POST")):
+        answer = client.head(path)
+        assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+    assert client.put("/api/users/1").headers["allow"] == "GET, HEAD"
+
+
+def test_nobody_is_led_to_an_address_of_the_host_that_a_request_names(client: httpx.Client) -> None:
+    for path in ("/users/1/", "/overview/", "/api/users/1/", "/static"):
+        answer = client.get(path, headers={"host": "elsewhere.example"})
+        assert answer.status_code == 404
+        assert "elsewhere.example" not in answer.text + str(answer.headers)
+
+
 def test_an_error_of_ours_says_nothing_of_it_and_has_the_headers_too(
     explored: Explored, caplog: pytest.LogCaptureFixture
 ) -> None:
