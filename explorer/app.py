@@ -42,7 +42,7 @@ def from_environment() -> FastAPI:
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The application, with `settings`, `shop`, `live` and `counters` in its state."""
+    """The application, with `settings`, `shop`, `live`, `token_rates` and `counters` in its state."""
     own = tempfile.TemporaryDirectory(prefix="steam-recsys-explorer-")
     cache = settings.cache or Path(own.name)
 
@@ -73,6 +73,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.shop = Shop(settings)
     app.state.live = Live(settings, app.state.shop, cache)
+    app.state.token_rates = operate.token_rates()
     app.state.counters = Counters(cache, [route.path for route in routes()])
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http_exception)

@@ -29,8 +29,10 @@ LOG = logging.getLogger("explorer")
 
 router = APIRouter(tags=["operate"])
 
-_rates = Rates(per_second=0.1, burst=5)
-"""How often a client may try a token."""
+
+def token_rates() -> Rates:
+    """How often a client may try a token."""
+    return Rates(per_second=0.1, burst=5)
 
 
 @router.post(
@@ -70,7 +72,7 @@ def _authorise(request: Request, token: str) -> None:
         origin is not None and origin.partition("://")[2] != request.headers.get("host")
     ):
         raise Problem(403, "This request comes from another site: roll back from the explorer's own page.")
-    if not _rates.allows(client_of(request.scope), time.monotonic()):
+    if not request.app.state.token_rates.allows(client_of(request.scope), time.monotonic()):
         raise Problem(429, "Too many tokens were tried: wait a minute, then try again.", {"Retry-After": "60"})
     if not hmac.compare_digest(token.encode(), settings.operator_token.get_secret_value().encode()):
         LOG.warning("a rollback was asked for with a wrong token")

@@ -7,15 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from explorer import operate
 from explorer.security import Rates
 from tests.explorer.conftest import TOKEN, Explored, Served, serving
 from tests.explorer.nights import promote_random_model, run_night
-
-
-@pytest.fixture(autouse=True)
-def _nobody_has_tried_a_token_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operate, "_rates", Rates(per_second=0.1, burst=5))
 
 
 @pytest.fixture
@@ -119,9 +113,9 @@ def test_where_it_is_not_configured_nobody_can(explored: Explored, missing: str)
 
 
 def test_while_versions_are_switched_nobody_sees_an_error_or_a_version_with_the_games_of_another(
-    two_nights: tuple[Explored, str], operated: Served, monkeypatch: pytest.MonkeyPatch
+    two_nights: tuple[Explored, str], operated: Served
 ) -> None:
-    monkeypatch.setattr(operate, "_rates", Rates(per_second=0.1, burst=100))
+    operated.app.state.token_rates = Rates(per_second=0.1, burst=100)
     explored, second = two_nights
     users = range(1, 8)
 

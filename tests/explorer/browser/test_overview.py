@@ -5,17 +5,10 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from explorer import operate
-from explorer.security import Rates
 from tests.explorer.browser.conftest import Visit
 from tests.explorer.browser.reading import expect_recommended
 from tests.explorer.browser.sites import Site
 from tests.explorer.conftest import TOKEN
-
-
-@pytest.fixture(autouse=True)
-def _nobody_has_tried_a_token_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operate, "_rates", Rates(per_second=0.1, burst=5))
 
 
 def current(site: Site) -> str:
