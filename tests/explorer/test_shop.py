@@ -12,7 +12,7 @@ import pytest
 from psycopg2.extensions import connection as Connection
 
 from components.shared.database import create_schema
-from demo.explore import reader_url
+from demo.explore import READER, reader_url
 from demo.postgres import EmbeddedPostgres
 from explorer.problems import Problem
 from explorer.queries import QUERIES
@@ -295,11 +295,23 @@ def test_the_role_can_read_what_is_shown_and_nothing_else_and_change_nothing(exp
             "DELETE FROM steam.reviews",
             "CREATE TABLE recsys.mine (n int)",
             "SELECT * FROM steam.rejected_rows",
+            "SELECT review FROM steam.reviews",
             "DROP VIEW recsys.recommendations",
         ):
             with pytest.raises(psycopg2.errors.InsufficientPrivilege):
                 cursor.execute(statement)
     connection.close()
+
+
+def test_a_role_that_could_read_the_texts_of_reviews_cannot_any_more(small: tuple[Connection, Settings]) -> None:
+    shop, _ = small
+    allowed = "SELECT has_column_privilege('recsys_reader', 'steam.reviews', 'review', 'SELECT')"
+    with shop.cursor() as cursor:
+        cursor.execute(f"GRANT SELECT ON steam.reviews TO recsys_reader; {allowed}")
+        assert cursor.fetchone() == (True,)
+        cursor.execute(READER.read_text())
+        cursor.execute(allowed)
+        assert cursor.fetchone() == (False,)
 
 
 def test_a_connection_of_the_explorer_cannot_write_whoever_it_is(explored: Explored) -> None:
