@@ -40,6 +40,9 @@ from explorer.views import (
 LOG = logging.getLogger("explorer")
 APPLICATION = "steam-recsys explorer"
 CONNECT_SECONDS = 5.0
+BACK_SECONDS = 5.0
+"""How long nothing must have failed before the database counts as back: one that is overrun fails now and then."""
+
 AUDIENCE_SECONDS = 30.0
 COUNT_SECONDS = 60.0
 LARGEST_ID = 2**63 - 1
@@ -60,6 +63,7 @@ class Shop:
         self._counts = Counts(0, 0, 0, 0)
         self._counting = asyncio.Lock()
         self._counted_at = -math.inf
+        self._failed_at: float | None = None
 
     async def open(self) -> None:
         """Make the pool; no connection yet, so that the explorer starts where the database is still down."""
@@ -223,6 +227,7 @@ class Shop:
         try:
             async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
                 yield connection
+            self._note_answer()
         except asyncpg.QueryCanceledError:
             raise Problem(503, "The database took too long to answer: try again, or ask for less.") from None
         except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError, asyncpg.UndefinedFunctionError):
@@ -242,8 +247,19 @@ class Shop:
                 asyncpg.CannotConnectNowError, asyncpg.InvalidAuthorizationSpecificationError,
                 asyncpg.InvalidCatalogNameError, asyncpg.TooManyConnectionsError, asyncpg.AdminShutdownError,
                 asyncpg.UndefinedObjectError) as error:  # fmt: skip  # the last: a parameter of libpq's in the URL
-            LOG.warning("the database cannot be reached: %s: %s", type(error).__name__, error)
+            self._note_failure(error)
             raise Problem(503, "The database cannot be reached: try again in a moment.") from None
+
+    def _note_failure(self, error: Exception) -> None:
+        """Say that the database cannot be reached, once until it is back."""
+        if self._failed_at is None:
+            LOG.warning("the database cannot be reached: %s: %s", type(error).__name__, error)
+        self._failed_at = time.monotonic()
+
+    def _note_answer(self) -> None:
+        if self._failed_at is not None and time.monotonic() - self._failed_at >= BACK_SECONDS:
+            self._failed_at = None
+            LOG.info("the database answers again")
 
 
 async def _leave_as_it_is(connection: Any) -> None:

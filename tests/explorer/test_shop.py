@@ -256,6 +256,30 @@ def test_without_the_schema_or_the_database_there_is_one_sentence(postgres: Embe
         assert caught.value.status == 503
 
 
+def test_that_the_database_is_away_and_that_it_is_back_is_said_once(
+    postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("explorer.shop.BACK_SECONDS", 0.0)
+    name = f"away_{secrets.token_hex(6)}"
+    server = psycopg2.connect(postgres.url())
+    server.autocommit = True
+
+    async def come_and_go(shop: Shop) -> list[bool]:
+        reached = []
+        with server.cursor() as cursor:
+            for change in (f"CREATE DATABASE {name}", f"DROP DATABASE {name} WITH (FORCE)"):
+                reached += [await shop.reachable() for _ in range(3)]
+                cursor.execute(change)
+            return [*reached, *[await shop.reachable() for _ in range(3)]]
+
+    with caplog.at_level("INFO", "explorer"):
+        reached = read(Settings(database_url=postgres.url(name)), come_and_go)
+    server.close()
+    assert reached == [False] * 3 + [True] * 3 + [False] * 3
+    said = [record.getMessage().partition(":")[0] for record in caplog.records]
+    assert said == ["the database cannot be reached", "the database answers again", "the database cannot be reached"]
+
+
 @pytest.mark.parametrize(
     ("raised", "sentence"),
     [
