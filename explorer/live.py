@@ -27,6 +27,9 @@ LOOK_SECONDS = 2.0
 AGAIN_SECONDS = 30.0
 """How long it waits after arrays that could not be made, before it tries again."""
 
+MAKE_SECONDS = 600.0
+"""How long the making of arrays may take, and the wait for another worker that makes the same."""
+
 MOST_WAITING = 64
 """Answers that are waited for at a time: more would only be late."""
 
@@ -80,7 +83,7 @@ class Live:
         """Keep to the current publication until cancelled."""
         if self._settings.store is None:
             return
-        complaint = None
+        complaint, overtaken = None, False
         while True:
             pause = LOOK_SECONDS
             try:
@@ -89,8 +92,11 @@ class Live:
                     pause = AGAIN_SECONDS
                     self._model = await self._read(self._settings.store, publication)
                     LOG.info("answers come from publication %s now", publication.version)
-                pause, complaint = LOOK_SECONDS, None
+                pause, complaint, overtaken = LOOK_SECONDS, None, False
             except Exception as error:
+                if isinstance(error, FileNotFoundError) and not overtaken:
+                    overtaken = True  # by a worker that has removed these arrays for those of the next publication
+                    continue
                 said = error.sentence if isinstance(error, Problem) else f"{type(error).__name__}: {error}"
                 if said != complaint:  # once, not every few seconds
                     LOG.warning("the model of the current publication is not read: %s", said)
@@ -106,10 +112,12 @@ class Live:
             text=True,
         )
         try:
-            _, said = await asyncio.to_thread(process.communicate)
-        except asyncio.CancelledError:
-            process.terminate()
-            raise
+            async with asyncio.timeout(MAKE_SECONDS):
+                _, said = await asyncio.to_thread(process.communicate)
+        except TimeoutError:
+            raise Problem(503, f"Its arrays were not made within {MAKE_SECONDS:.0f} s.") from None
+        finally:
+            process.terminate()  # where it has not ended by itself
         if process.returncode:
             lines = said.strip().splitlines()
             raise Problem(503, lines[-1] if lines else f"Its process ended with {process.returncode}.")

@@ -1,6 +1,8 @@
 """Answers from the current publication's model: the same as the night's, at once."""
 
+import fcntl
 import io
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -20,12 +23,13 @@ from components.predict.plan import plan_predictions
 from components.predict.prediction import RECOMMENDED_GAMES
 from components.shared.predictions import CATALOGUE_FILE, predictions_uri
 from components.shared.storage import open_folder
+from explorer import live
 from explorer.arrays import Arrays, arrays_folder
 from explorer.catalogue import offered, read_games, read_popularity
 from explorer.model import RANKED, Model
 from explorer.prepare import prepare
 from explorer.views import Filters
-from tests.explorer.conftest import Explored, serving
+from tests.explorer.conftest import Explored, serving, wait_until
 from tests.explorer.nights import GAMES, GENRES, promote_random_model, run_night
 
 TODAY = date(2024, 6, 1)
@@ -237,6 +241,42 @@ def test_another_publication_is_answered_from_as_soon_as_it_is_current(changing:
     assert [first["model_version"], second["model_version"]] == ["model-1", "model-2"]
     assert [first["version"], second["version"]] == [changing.plan.version, plan.version]
     assert first["games"] != second["games"]
+
+
+def test_arrays_that_are_not_made_in_time_are_made_again(
+    explored: Explored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(live, "MAKE_SECONDS", 0.5)
+    monkeypatch.setattr(live, "AGAIN_SECONDS", 0.1)
+    with (tmp_path / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # whoever makes arrays waits for this
+        with serving(explored.settings(cache=tmp_path)) as served:
+            wait_until(lambda: "Its arrays were not made within 0 s." in caplog.text)
+            monkeypatch.setattr(live, "MAKE_SECONDS", 60.0)
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            served.wait_for_model(explored.plan.version)
+    making = [child for child in psutil.Process().children() if "explorer.prepare" in child.cmdline()]
+    assert psutil.wait_procs(making, timeout=30)[1] == []
+
+
+def test_arrays_that_another_worker_has_removed_for_the_next_ones_are_made_again_at_once(
+    explored: Explored, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(live, "AGAIN_SECONDS", 3600.0)
+    removed = []
+    read = Arrays.read
+
+    def overtaken(folder: Path) -> Arrays:
+        if not removed:
+            removed.append(folder)
+            shutil.rmtree(folder)
+        return read(folder)
+
+    monkeypatch.setattr(Arrays, "read", overtaken)
+    with serving(explored.settings()) as served:
+        served.wait_for_model(explored.plan.version)
+    assert len(removed) == 1
+    assert "is not read" not in caplog.text
 
 
 def test_without_a_store_or_its_model_everything_else_still_answers(explored: Explored, tmp_path: Path) -> None:
