@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -42,7 +43,7 @@ def from_environment() -> FastAPI:
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The application, with `settings`, `shop`, `live`, `token_rates` and `counters` in its state."""
+    """The application, with `settings`, `shop`, `live`, `token_rates`, `counters` and `ready_until` in its state."""
     own = tempfile.TemporaryDirectory(prefix="steam-recsys-explorer-")
     cache = settings.cache or Path(own.name)
 
@@ -75,6 +76,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.live = Live(settings, app.state.shop, cache)
     app.state.token_rates = operate.token_rates()
     app.state.counters = Counters(cache, [route.path for route in routes()])
+    app.state.ready_until = -math.inf
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_middleware(Guard, settings=settings, counters=app.state.counters, show=shown)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -12,6 +13,9 @@ from explorer.exposition import Exposition
 from explorer.problems import Problem
 from explorer.shop import Shop
 from explorer.views import Run
+
+READY_SECONDS = 1.0
+"""How long it counts as ready without another look: nobody's rate is limited here, and a look costs a query."""
 
 router = APIRouter(include_in_schema=False)
 
@@ -26,10 +30,12 @@ async def healthz() -> Response:
 async def readyz(request: Request) -> Response:
     """There is a publication to show, and its model, or an earlier one, where there is a store."""
     state = request.app.state
-    if await state.shop.publication() is None:
-        raise Problem(503, "Nothing has been published yet: run the inference pipeline first.")
-    if state.settings.store is not None and state.live.model is None:
-        raise Problem(503, "The model of the current publication is still being read: wait a moment.")
+    if time.monotonic() >= state.ready_until:
+        if await state.shop.publication() is None:
+            raise Problem(503, "Nothing has been published yet: run the inference pipeline first.")
+        if state.settings.store is not None and state.live.model is None:
+            raise Problem(503, "The model of the current publication is still being read: wait a moment.")
+        state.ready_until = time.monotonic() + READY_SECONDS
     return PlainTextResponse("ready\n")
 
 

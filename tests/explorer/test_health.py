@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from psycopg2.extras import Json
 
+from explorer import health
 from explorer.counters import SECONDS, Counters
 from explorer.exposition import Exposition
+from explorer.views import Publication
 from tests.explorer.conftest import Explored, serving
 from tests.explorer.nights import GAMES, USERS
 
@@ -45,6 +47,25 @@ def test_it_is_alive_without_a_database_and_ready_with_one(client: httpx.Client,
         assert found["steam_recsys_database_up"] == 0
         assert not [name for name in found if name.startswith(("steam_recsys_rows", "steam_recsys_figures"))]
         assert found['steam_recsys_http_requests_total{route="/readyz",status="5xx"}'] == 1
+
+
+@pytest.mark.parametrize(("seconds", "looks"), [(3600.0, 2), (0.0, 10)])
+def test_that_it_is_ready_is_remembered_for_a_moment_and_that_it_is_not_never(
+    explored: Explored, monkeypatch: pytest.MonkeyPatch, seconds: float, looks: int
+) -> None:
+    monkeypatch.setattr(health, "READY_SECONDS", seconds)
+    with serving(explored.settings(store=None)) as served:
+        shop, looked = served.app.state.shop, []
+        publication = shop.publication
+
+        async def noted() -> Publication | None:
+            looked.append(1)
+            return await publication() if len(looked) > 1 else None
+
+        shop.publication = noted
+        statuses = [served.client.get("/readyz").status_code for _ in range(10)]
+    assert statuses == [503] + [200] * 9
+    assert len(looked) == looks
 
 
 def test_the_publication_the_runs_and_the_tables_are_measured(changing: Explored) -> None:
