@@ -16,7 +16,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from threadpoolctl import threadpool_limits
 
-from explorer import api, health, operate, overview, pages, reference, try_it
+from explorer import api, description, health, operate, overview, pages, reference, try_it
 from explorer.counters import Counters
 from explorer.live import Live
 from explorer.problems import Problem
@@ -70,6 +70,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     for router in ROUTERS:
         app.include_router(router)
+    app.openapi_schema = description.limited(app.openapi(), settings.largest_limit)
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
     app.state.settings = settings
     app.state.shop = Shop(settings)

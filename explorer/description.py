@@ -26,6 +26,10 @@ class Error:
     error: str
 
 
+BODIES = {408: "The body has not arrived in time", 413: "The body is too large"}
+"""Why a body is not read to its end."""
+
+
 def operation(answer: type, *parameters: Schema, body: Schema | None = None) -> dict[str, Any]:
     """The arguments of a route that answers with a dataclass."""
     described: dict[str, Any] = {"parameters": list(parameters)}
@@ -34,7 +38,7 @@ def operation(answer: type, *parameters: Schema, body: Schema | None = None) -> 
     failures = {
         400: "A parameter is not as it must be",
         404: "It is not there",
-        413: "The body is too large",
+        **(BODIES if body else {}),
         429: "Too many requests",
         503: "The database or the model cannot answer now",
     }
@@ -53,6 +57,7 @@ def rollback() -> dict[str, Any]:
         400: "The body is not as it must be",
         403: "Not the operator's token, or from another site",
         404: "Nobody can roll back here",
+        **BODIES,
         409: "There is no such publication, or it cannot be switched to",
         429: "Too many tokens were tried",
     }
@@ -60,6 +65,19 @@ def rollback() -> dict[str, Any]:
         "responses": {status: {"model": Error, "description": sentence} for status, sentence in failures.items()},
         "openapi_extra": described,
     }
+
+
+def limited(described: Schema, largest: int) -> Schema:
+    """The description of an API where one request may ask for so many rows; it is changed."""
+    for methods in described["paths"].values():
+        for operation in methods.values():
+            for parameter in operation.get("parameters", []):
+                if parameter["name"] == "limit":
+                    parameter["schema"]["maximum"] = largest
+            for content in operation.get("requestBody", {}).get("content", {}).values():
+                if "limit" in content["schema"]["properties"]:
+                    content["schema"]["properties"]["limit"]["maximum"] = largest
+    return described
 
 
 def _whole(low: int, high: int, **further: Any) -> Schema:
@@ -76,6 +94,7 @@ def _path(name: str, schema: Schema, sentence: str) -> Schema:
 
 USER_ID = _path("user_id", _whole(-LARGEST_ID - 1, LARGEST_ID, format="int64"), "The user's id.")
 GAME_ID = _path("game_id", _whole(-LARGEST_GAME_ID - 1, LARGEST_GAME_ID, format="int32"), "The game's id.")
+# The most that may be asked for is the installation's: see `limited`.
 LIMIT = _query("limit", _whole(1, 100, default=10), "How many at most.")
 TEXT: Schema = {"type": "string", "maxLength": LONGEST_TEXT, "pattern": r"^[^\x00]*$"}
 QUESTION = _query("q", TEXT, "What to look for.")

@@ -210,3 +210,33 @@ def test_the_description_has_every_operation_and_the_page_shows_it(served: Serve
                 assert parameter["name"] in page.text
     assert "<script" not in page.text
     assert " style=" not in page.text
+
+
+def test_the_description_names_the_largest_limit_of_the_installation(explored: Explored, served: Served) -> None:
+    def largest(served: Served) -> list[int]:
+        found = []
+        for methods in served.client.get("/api/openapi.json").json()["paths"].values():
+            for operation in methods.values():
+                body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+                found += [
+                    each["schema"]["maximum"] for each in operation.get("parameters", []) if each["name"] == "limit"
+                ]
+                found += [
+                    schema["maximum"]
+                    for name, schema in body.get("schema", {}).get("properties", {}).items()
+                    if name == "limit"
+                ]
+        return found
+
+    with serving(explored.settings(store=None, largest_limit=250)) as other:
+        assert largest(other) == [250] * 5
+        assert other.client.get("/api/users", params={"q": "user", "limit": 250}).status_code == 200
+        assert "from 1 to 250" in other.client.get("/api").text
+    assert largest(served) == [100] * 5
+
+
+def test_what_a_body_can_be_refused_for_is_described_where_there_is_one(served: Served) -> None:
+    for methods in served.app.openapi()["paths"].values():
+        for operation in methods.values():
+            refused = {"408", "413"} & set(operation["responses"])
+            assert refused == ({"408", "413"} if "requestBody" in operation else set())
