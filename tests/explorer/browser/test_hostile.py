@@ -25,9 +25,9 @@ PATHS = (
 
 
 def expect_harmless(page: Page, site: Site) -> None:
-    """No element and no link came of a text, and nobody was led away; dialogs and requests are the visitor's to see."""
+    """No element, link or cookie came of a text, nobody was led away; dialogs and requests are the visitor's to see."""
     assert page.url.startswith(f"{site.url}/")
-    assert page.evaluate("typeof window.stolen") == "undefined"
+    assert page.context.cookies() == []
     assert page.locator("script:not([src]), img[src='x'], [onmouseover], [onload], [onerror]").count() == 0
     assert page.locator("a[href^='javascript:' i], form[action^='javascript:' i]").count() == 0
 
