@@ -38,6 +38,7 @@ from demo.postgres import EmbeddedPostgres
 
 USERS, GAMES_PER_USER = 2_000_000, 50
 LIVE_GAMES, LONGEST_HISTORY = 100_000, 50
+READY_SECONDS = 60
 SECONDS, CONNECTIONS, LIVE_CONNECTIONS = 20, 16, 4
 MUST_RATE, MUST_MS, MUST_LIVE_MS = 1000.0, 50.0, 25.0
 DATABASE = "env:DATABASE_URL"
@@ -125,9 +126,12 @@ def exploring(database: str, store: Path) -> Iterator[str]:
         try:
             assert process.stdout is not None
             url = process.stdout.readline().strip().removeprefix("explorer: ")
+            deadline = time.monotonic() + READY_SECONDS
             while not _ready(url):
                 if process.poll() is not None:
                     raise RuntimeError(f"The explorer ended with {process.returncode}.")
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"The explorer was not ready within {READY_SECONDS} s.")
                 time.sleep(0.2)
             yield url
         finally:
