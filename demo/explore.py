@@ -71,6 +71,8 @@ def reader_url(url: str, password: str) -> str:
 def _secret(path: Path) -> str:
     """A secret of this demo's own, which is made where it is not there yet."""
     if not path.exists():
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_urlsafe(24))
+        temporary = path.with_name(f".{path.name}")  # whoever is killed leaves no empty secret behind
+        temporary.touch(mode=0o600)
+        temporary.write_text(secrets.token_urlsafe(24))
+        temporary.replace(path)
     return path.read_text()

@@ -1,6 +1,7 @@
 """The role that the explorer reads a demo's database by."""
 
 import os
+from pathlib import Path
 
 import psycopg2
 import pytest
@@ -8,7 +9,7 @@ from psycopg2.extensions import connection as Connection
 
 from components.shared.database import create_schema
 from components.shared.errors import UserError
-from demo.explore import reader_url
+from demo.explore import _secret, reader_url
 from demo.postgres import EmbeddedPostgres
 
 
@@ -39,3 +40,20 @@ def test_whoever_may_make_no_roles_is_told_what_to_do(
     server = os.environ["DATABASE_URL"].partition("@")[2]
     with pytest.raises(UserError, match=r"let its owner run explorer/reader\.sql, and set EXPLORER_DATABASE_URL"):
         reader_url(f"postgresql://demo_owner:owner@{server}", "password")
+
+
+def test_a_secret_is_whole_or_not_there_and_its_owners_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "operator-token"
+
+    def killed(size: int) -> str:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("secrets.token_urlsafe", killed)
+        with pytest.raises(KeyboardInterrupt):
+            _secret(path)
+    assert not path.exists()
+    secret = _secret(path)
+    assert len(secret) == 32
+    assert _secret(path) == path.read_text() == secret
+    assert [(found.name, found.stat().st_mode & 0o777) for found in tmp_path.iterdir()] == [("operator-token", 0o600)]
