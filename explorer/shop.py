@@ -246,7 +246,7 @@ class Shop:
         except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError,
                 asyncpg.CannotConnectNowError, asyncpg.InvalidAuthorizationSpecificationError,
                 asyncpg.InvalidCatalogNameError, asyncpg.TooManyConnectionsError, asyncpg.AdminShutdownError,
-                asyncpg.UndefinedObjectError) as error:  # fmt: skip  # the last: a parameter of libpq's in the URL
+                asyncpg.UndefinedObjectError) as error:  # fmt: skip  # the last: a parameter in the URL's options
             self._note_failure(error)
             raise Problem(503, "The database cannot be reached: try again in a moment.") from None
 

@@ -249,7 +249,7 @@ def test_without_the_schema_or_the_database_there_is_one_sentence(postgres: Embe
         ("postgresql://nobody@127.0.0.1:1/nothing", "The database cannot be reached"),
         (re.sub(":[^:]*@", ":wrong@", postgres.url()), "The database cannot be reached"),
         (f"{postgres.url()}_missing", "The database cannot be reached"),
-        (f"{postgres.url()}?connect_timeout=10", "The database cannot be reached"),
+        (f"{postgres.url()}?options=-cnothing%3D1", "The database cannot be reached"),
     ):
         with pytest.raises(Problem, match=sentence) as caught:
             read(Settings(database_url=url), lambda shop: shop.publication())

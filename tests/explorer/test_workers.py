@@ -156,6 +156,12 @@ def test_a_port_that_is_taken_gets_one_sentence() -> None:
             "postgresql://me:hidden?word@host/db",
             "%2F stands for /",
         ),
+        (
+            "EXPLORER_DATABASE_URL",
+            "postgresql://me:hidden@host/db?sslmode=require&connect_timeout=10",
+            "(Value error, connect_timeout is not among the parameters that it may have: host, port, dbname, user,",
+        ),
+        ("EXPLORER_DATABASE_URL", "postgresql://me:1?hidden=word@host/db", "%2F stands for /"),
         ("EXPLORER_OPERATOR_TOKEN", "hidden", "EXPLORER_OPERATOR_TOKEN is not as it must be"),
         ("EXPLORER_WORKERS", "many", "EXPLORER_WORKERS is not as it must be"),
         ("EXPLORER_PORT", "65536", "EXPLORER_PORT is not as it must be"),
@@ -194,6 +200,7 @@ def test_settings_that_are_wrong_get_one_sentence_without_their_values(
         "postgres://me:p%2Fw@[::1]:5432/shop",
         "postgresql://me:a@b@first:5432,second:5433/shop?target_session_attrs=any",
         "postgresql://here",
+        "postgresql://here/shop?user=me@company&sslmode=verify-full&sslrootcert=/etc/ca.pem&options=-csearch_path%3Da",
     ],
 )
 def test_every_kind_of_url_of_a_database_is_taken(url: str) -> None:
