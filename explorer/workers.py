@@ -22,6 +22,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from components.shared.errors import UserError
+from explorer.connections import Connection
 
 LOG = logging.getLogger("explorer")
 APPLICATION = "explorer.app:from_environment"
@@ -122,6 +123,7 @@ def configured(application: FastAPI | str, trusted_proxies: str) -> uvicorn.Conf
     return uvicorn.Config(
         application,
         factory=isinstance(application, str),
+        http=Connection,
         access_log=False,
         log_config=LOGGING,
         server_header=False,

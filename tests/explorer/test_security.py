@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from demo.explore import reader_url
 from demo.postgres import EmbeddedPostgres
-from explorer import security
+from explorer import connections, security
 from explorer.app import routes
 from explorer.security import CONTENT_SECURITY_POLICY, MOST_CLIENTS, Rates, client_of
 from explorer.settings import Settings
@@ -126,6 +126,53 @@ def test_a_body_that_trickles_in_is_refused_however_often_something_of_it_arrive
                     answer = connection.recv(1 << 12)
                     break
     assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+def drip(connection: socket.socket, drop: bytes, times: int = 200) -> bytes:
+    """Send a byte every twentieth of a second until an answer has come or the connection is closed; the answer."""
+    connection.settimeout(0.05)
+    for _ in range(times):
+        try:
+            connection.sendall(drop)
+            return connection.recv(1 << 12)
+        except TimeoutError:
+            continue
+        except ConnectionError:
+            return b""
+    raise AssertionError("the connection is still open")
+
+
+@pytest.mark.parametrize(
+    ("begin", "drop"),
+    [
+        (b"", b""),
+        (b"", b"\r\n"),
+        (b"GET /healthz HTTP/1.1\r\nHost: ", b"x"),
+        (b"GET /healthz HTTP/1.1\r\nHost: here\r\nContent-Length: 9999\r\n\r\n", b"x"),  # is answered at once
+    ],
+)
+def test_a_connection_on_which_no_request_arrives_is_closed(
+    explored: Explored, monkeypatch: pytest.MonkeyPatch, begin: bytes, drop: bytes
+) -> None:
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.5)
+    with serving(explored.settings(store=None)) as served:
+        url = served.client.base_url
+        with socket.create_connection((url.host, url.port), timeout=30) as connection:
+            connection.sendall(begin)
+            if begin.endswith(b"\r\n\r\n"):
+                assert connection.recv(1 << 12).startswith(b"HTTP/1.1 200 ")
+            assert drip(connection, drop) == b""
+
+
+def test_a_request_whose_head_was_in_time_may_go_on_for_longer(
+    explored: Explored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.2)
+    with serving(explored.settings(store=None)) as served:
+        url = served.client.base_url
+        with socket.create_connection((url.host, url.port)) as connection:
+            connection.sendall(b"POST /api/recommend HTTP/1.1\r\nHost: here\r\nContent-Length: 20\r\n\r\n")
+            assert drip(connection, b" ").startswith(b"HTTP/1.1 400 ")
 
 
 def test_a_client_that_hangs_up_is_no_error_of_ours(explored: Explored, caplog: pytest.LogCaptureFixture) -> None:
