@@ -54,6 +54,14 @@ class Place:
         _parts(url)
         return url
 
+    def load(self, url: str, raw: Path) -> Path | None:
+        """Note that a database is loaded from a folder; the other one that it was loaded from last, if any."""
+        note = self.store(url) / "loaded-from"
+        before = Path(note.read_text().removesuffix("\n")) if note.exists() else None
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(f"{raw.resolve()}\n")
+        return before if before != raw.resolve() else None
+
     def remember(self, url: str) -> None:
         """Make a database and its store those to look at, in `database-url` and `store-path`: a run has succeeded."""
         path = self.root / "database-url"

@@ -37,6 +37,8 @@ def run_demo(place: Place, data: Path | None) -> None:
     check_folder(raw)  # before a database is started for it
     url = place.database_url(data)
     store = place.store(url)
+    if not place.postgres.owns(url) and (before := place.load(url, raw)):
+        print(f"[demo] the database in DATABASE_URL was last loaded from {before}: {raw} is added to it", flush=True)
     os.environ["DATABASE_URL"] = url  # the stages resolve env:DATABASE_URL
     compile_pipelines(Target.load("local"), place.build)
     common = {"store": str(store)}
