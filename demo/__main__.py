@@ -42,7 +42,7 @@ def main() -> None:
             case "explore":
                 explore(place)
             case "psql":
-                place.open_psql(place.database_url(options.data) if options.data else place.known_database_url())
+                place.open_psql(place.known_database_url(options.data))
             case "stop":
                 print("demo: the database is stopped" if place.postgres.stop() else "demo: no database was running")
     except UserError as error:

