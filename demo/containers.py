@@ -16,9 +16,7 @@ from psycopg2.extensions import make_dsn, parse_dsn
 from components.shared.errors import UserError
 from demo.bucket import bucket_server
 from demo.place import Place
-from demo.run import inference_parameters, run_demo
-from pipelines.catalogue import compile_pipelines
-from pipelines.local import run_locally
+from demo.run import inference_parameters, run_demo, run_pipeline
 from pipelines.target import Target
 
 BUCKET = "steam-recsys"
@@ -86,11 +84,10 @@ def run_demo_in_containers(place: Place, data: Path | None) -> None:
     url = place.known_database_url()
     with _copied(url) as copy, _bucket() as bucket:
         os.environ["DATABASE_URL"] = copy  # the stages resolve env:DATABASE_URL
-        compile_pipelines(Target.load("docker"), place.build / "docker")
+        target = Target.load("docker")
         for name, parameters in (("training", {}), ("inference", inference_parameters(data))):
             print(f"\n[demo] pipeline {name}, in containers", flush=True)
-            pipeline = place.build / "docker" / f"{name}.yaml"
-            run_locally(pipeline, {"store": f"{bucket}/store", **parameters}, place.root, containers=True)
+            run_pipeline(place, target, name, {"store": f"{bucket}/store", **parameters}, containers=True)
         compared = compare(_recommendations(url), _recommendations(copy))
     print(
         f"\n[demo] processes and containers beside each other: {compared.users:,} users, {compared.differing:,} with "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from components.ingest.raw import check_folder
@@ -10,14 +11,30 @@ from demo.place import Place
 from demo.raw_files import write_synthetic
 from demo.recommendations import show_recommendations
 from demo.summary import show_metrics, write_summary
-from pipelines.catalogue import compile_pipelines
+from pipelines.catalogue import PIPELINES, compile_pipelines
+from pipelines.check import parameters_for
 from pipelines.local import run_locally
+from pipelines.parameters import read_parameters
 from pipelines.target import Target
 
 
 def inference_parameters(data: Path | None) -> dict[str, int]:
     """What the inference pipeline is run with: shards so small that the few synthetic users make several of them."""
     return {} if data else {"users_per_shard": 10_000}
+
+
+def run_pipeline(
+    place: Place, target: Target, name: str, parameters: Mapping[str, object], *, containers: bool = False
+) -> None:
+    """Compile a pipeline and run it with these parameters, and with the target's own under them.
+
+    Raises:
+        UserError: a stage failed, or a parameter of the target's is of another type.
+    """
+    given = {**parameters_for(target, name), **parameters}
+    values = read_parameters(PIPELINES[name](target), [f"{key}={value}" for key, value in given.items()])
+    compile_pipelines(target, place.build / target.name)
+    run_locally(place.build / target.name / f"{name}.yaml", values, place.root, containers=containers)
 
 
 def run_demo(place: Place, data: Path | None) -> None:
@@ -40,15 +57,14 @@ def run_demo(place: Place, data: Path | None) -> None:
     if not place.postgres.owns(url) and (before := place.load(url, raw)):
         print(f"[demo] the database in DATABASE_URL was last loaded from {before}: {raw} is added to it", flush=True)
     os.environ["DATABASE_URL"] = url  # the stages resolve env:DATABASE_URL
-    compile_pipelines(Target.load("local"), place.build)
-    common = {"store": str(store)}
+    target = Target.load("local")
     for name, parameters in (
-        ("ingestion", {"raw": str(raw.resolve())}),
+        ("ingestion", {"raw": raw.resolve()}),
         ("training", {}),
         ("inference", inference_parameters(data)),
     ):
         print(f"\n[demo] pipeline {name}", flush=True)
-        run_locally(place.build / f"{name}.yaml", {**common, **parameters}, place.root)
+        run_pipeline(place, target, name, {"store": store, **parameters})
     place.remember(url)
     summary = write_summary(place.summary, url, str(store))
     title = "SYNTHETIC DATA" if data is None else str(data)

@@ -1,5 +1,6 @@
 """The README's commands, in its order, in a fresh copy of the project that shares only the installed environment."""
 
+import csv
 import json
 import os
 import re
@@ -14,11 +15,14 @@ import httpx
 import psycopg2
 import pytest
 
+from components.ingest.ingestion import ingest
 from demo.raw_files import write_synthetic
 from demo.synthetic import Size
 
 ROOT = Path(__file__).parents[1]
-BLOCKS = re.findall(r"```(sh|python)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+PAGE = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```(sh|python)\n(.*?)```", PAGE, re.DOTALL)
+RAW_FILES = re.findall(r"\n`(\w+\.csv)` has (.*?)```csv\n(.*?)```", PAGE, re.DOTALL)
 OWN_DATABASE = "postgresql://user:password@host:5432/shop"
 
 
@@ -104,6 +108,46 @@ def look_at_it(copy: Path) -> None:
         process.wait(30)
     with pytest.raises(httpx.TransportError):
         httpx.get(f"{url}/healthz")
+
+
+def write_examples(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    for name, _, rows in RAW_FILES:
+        (folder / name).write_text(rows)
+
+
+def test_the_rows_of_the_page_load_and_every_value_of_them_is_read(tmp_path, database, connection):
+    write_examples(tmp_path)
+    loaded = ingest(str(tmp_path), database)
+    assert (sorted(loaded.rows.items()), loaded.rejected) == ([(name, 1) for name in sorted(loaded.rows)], {})
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT username, recommended, hours_played, reviewed_on::text, helpful, name, released_on::text, "
+            "positive_share_of, english_reviews, ram_gb, storage_gb, genre, rank "
+            "FROM steam.reviews JOIN steam.users USING (user_id) "
+            "JOIN steam.games USING (game_id) JOIN steam.game_requirements USING (game_id) "
+            "JOIN steam.rankings USING (game_id)"
+        )
+        assert cursor.fetchall() == [
+            ("ann", True, 1204.5, "2011-11-05", 12, "Amber Labyrinth", "2011-11-05", 12345, 6789, 8, 20, "Puzzle", 1)
+        ]
+        cursor.execute("SELECT array_agg(name ORDER BY name) FROM steam.genres")
+        assert cursor.fetchone() == (["Indie", "Puzzle"],)
+
+
+def test_what_the_page_says_a_row_needs_is_what_it_needs(tmp_path, database):
+    for name, about, rows in RAW_FILES:
+        header, row = csv.reader(rows.splitlines())
+        refused = set()
+        for column in header:
+            write_examples(tmp_path)
+            with (tmp_path / name).open("w", newline="") as file:
+                csv.writer(file).writerows(
+                    [header, ["" if each == column else text for each, text in zip(header, row, strict=True)]]
+                )
+            if ingest(str(tmp_path), database, max_rejected_share=1).rejected:
+                refused.add(column)
+        assert refused == set(re.findall(r"`(\w+)`", re.search(r"Needed (?:is|are) (.*?)\.", about, re.DOTALL)[1]))
 
 
 @pytest.mark.slow

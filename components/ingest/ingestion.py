@@ -116,7 +116,8 @@ def check_rejected_share(rejects: Rejects, max_share: float) -> None:
     reasons = "; ".join(rejects.sentences()[:3])
     raise UserError(
         f"{rejects.file} has {rejected:,} of {rejects.rows:,} rows that cannot be read, more than the "
-        f"{max_share:.1%} allowed ({reasons}): look at steam.rejected_rows, then mend the file or allow a larger share."
+        f"{max_share:.1%} allowed ({reasons}): look at steam.rejected_rows, then mend the file, or allow more with "
+        f"--param max_rejected_share=0.05, or with STEAM_RECSYS_PARAMETERS__MAX_REJECTED_SHARE=0.05 before the command."
     )
 
 

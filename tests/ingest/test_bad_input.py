@@ -84,7 +84,8 @@ def test_too_many_rejects_stop_the_run_which_says_what_they_hold_and_leaves_noth
         ingest(raw, database)
     assert (
         "(date is not a date such as November 5, 2011 or 2011-11-05: 2, the first on line 3: 'yesterday'; "
-        "game_name is blank: 1, the first on line 5): look at steam.rejected_rows, then mend" in str(refused.value)
+        "game_name is blank: 1, the first on line 5): look at steam.rejected_rows, then mend the file, "
+        "or allow more with --param max_rejected_share=0.05, or with STEAM_RECSYS_PARAMETERS__" in str(refused.value)
     )
     assert [line for (line,) in rows(connection, "SELECT line FROM steam.rejected_rows ORDER BY line")] == [3, 4, 5]
     for table in ("users", "games", "reviews", "genres"):
