@@ -66,7 +66,7 @@ def run_demo(place: Place, data: Path | None) -> None:
         print(f"\n[demo] pipeline {name}", flush=True)
         run_pipeline(place, target, name, {"store": store, **parameters})
     place.remember(url)
-    summary = write_summary(place.summary, url, str(store))
+    summary = write_summary(place.summary, url, str(store), raw)
     title = "SYNTHETIC DATA" if data is None else str(data)
     show_metrics(summary, title)
     show_recommendations(url, title)

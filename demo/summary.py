@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +13,25 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from components.evaluate.comparison import CHALLENGER, CHAMPION
+from components.evaluate.comparison import CHALLENGER, CHAMPION, Comparison
+from components.evaluate.gate import FAILED, METRIC
 from components.evaluate.results import Evaluation
 from components.shared.model_store import EVALUATION, champion, stored_model
 
+BETTER, LEVEL, WORSE = "better", "level", "worse"
 PIPELINES = ("ingestion", "training", "inference")
 
 
-def write_summary(path: Path, url: str, store: str) -> dict[str, Any]:
+def write_summary(path: Path, url: str, store: str, raw: Path) -> dict[str, Any]:
     """Gather what the last run of each pipeline left in the database and the store; write it and return it."""
     connection = psycopg2.connect(url)
     try:
         with connection.cursor() as cursor:
-            seconds, memory = _stages(cursor)
+            records = _stages(cursor)
+            seconds, memory = _spent(records)
             summary = {
-                "data": _data(cursor),
+                "data": {"folder": str(raw.resolve()), **_data(cursor)},
+                "gate": _gate(records),
                 "model": _model(store),
                 "publication": _publication(cursor),
                 "seconds": seconds,
@@ -52,12 +57,44 @@ def show_metrics(summary: dict[str, Any], title: str) -> None:
     measured_on = f"Model {model['version']} on the newest tenth of the reviews ({title})"
     console.print(f"\n[bold]{escape(measured_on)}[/bold]", soft_wrap=True)
     console.print(table)
+    for sentence in _how_it_came_out(summary):
+        console.print(escape(sentence), soft_wrap=True)
     console.print(
         f"{data['reviews']:,} reviews of {data['games']:,} games by {data['users']:,} known users, "
         f"{rejected:,} rows put aside; {summary['publication']['users']:,} users have recommendations. "
         f"The stages took {sum(summary['seconds'].values()):.0f} s.",
         soft_wrap=True,
     )
+
+
+def _how_it_came_out(summary: dict[str, Any]) -> Iterator[str]:
+    """Whether the model that was trained passed the gate, and how the one that serves does beside the best baseline."""
+    gate, model = summary["gate"], summary["model"]
+    if gate["passed"]:
+        yield f"Model {gate['model']} passed the gate."
+    else:
+        yield f"Model {gate['model']} did not pass the gate, {model['version']} goes on serving: {gate['failed'][0]}"
+    beside = model["beside_best_baseline"]
+    outcome = f"{beside['outcome']} {'with' if beside['outcome'] == LEVEL else 'than'}"
+    yield (
+        f"By NDCG@10 the model is {outcome} the best baseline, {beside['baseline'].replace('_', ' ')}: user by user "
+        f"{beside['difference']:+.4f}, 95 % interval {beside['low']:+.4f} to {beside['high']:+.4f}."
+    )
+
+
+def beside_best_baseline(overall: Comparison) -> dict[str, Any]:
+    """The challenger beside the baseline with the highest NDCG@10, by the interval of their paired difference."""
+    baseline = overall.best_baseline(METRIC.name)
+    difference = overall.differences[baseline][METRIC.name]
+    outcome = BETTER if difference.low > 0 else WORSE if difference.high < 0 else LEVEL
+    return {
+        "baseline": _key(baseline), "outcome": outcome,
+        "difference": difference.mean, "low": difference.low, "high": difference.high,
+    }  # fmt: skip
+
+
+def _key(ranking: str) -> str:
+    return ranking.replace(" ", "_")
 
 
 def _data(cursor: psycopg2.extensions.cursor) -> dict[str, Any]:
@@ -74,11 +111,19 @@ def _model(store: str) -> dict[str, Any]:
     with stored_model(store, champion(store).version) as folder:
         evaluation = Evaluation.read(folder / EVALUATION)
     means = {
-        ranking.replace(" ", "_"): {name: figures[name].mean for name in ("recall_at_20", "ndcg_at_10")}
+        _key(ranking): {name: figures[name].mean for name in ("recall_at_20", "ndcg_at_10")}
         for ranking, figures in evaluation.figures.items()
         if ranking != CHAMPION
     }
-    return {"version": evaluation.version, **means.pop(CHALLENGER), "baselines": means}
+    beside = beside_best_baseline(evaluation.overall)
+    return {"version": evaluation.version, **means.pop(CHALLENGER), "baselines": means, "beside_best_baseline": beside}
+
+
+def _gate(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What the gate said of the model that was trained last, and the rules that it failed."""
+    facts = [record["facts"] for record in records if record["stage"] == "evaluate"][-1]
+    failed = [reason for reason in facts["reasons"] if reason.endswith(f": {FAILED}.")]
+    return {"model": facts["version"], "passed": facts["promote"], "failed": failed}
 
 
 def _publication(cursor: psycopg2.extensions.cursor) -> dict[str, Any]:
@@ -88,15 +133,20 @@ def _publication(cursor: psycopg2.extensions.cursor) -> dict[str, Any]:
     return {"version": row[0], "users": row[1], "rows": row[2]}
 
 
-def _stages(cursor: psycopg2.extensions.cursor) -> tuple[dict[str, float], dict[str, float]]:
-    """Seconds and peak memory a stage, over the last run of each pipeline: the sum and the maximum of its tasks."""
+def _stages(cursor: psycopg2.extensions.cursor) -> list[dict[str, Any]]:
+    """What each stage left in the journal of the last run of each pipeline, in their order."""
     cursor.execute(
         "SELECT DISTINCT ON (pipeline) pipeline, stages FROM recsys.pipeline_runs ORDER BY pipeline, finished_at DESC"
     )
     runs = dict(cursor.fetchall())
+    return [record for pipeline in PIPELINES for record in runs[pipeline]]
+
+
+def _spent(records: Sequence[dict[str, Any]]) -> tuple[dict[str, float], dict[str, float]]:
+    """Seconds and peak memory a stage: the sum and the maximum of its tasks."""
     seconds: dict[str, float] = defaultdict(float)
     memory: dict[str, float] = defaultdict(float)
-    for record in (record for pipeline in PIPELINES for record in runs[pipeline]):
+    for record in records:
         seconds[record["stage"]] = round(seconds[record["stage"]] + record["seconds"], 3)
         memory[record["stage"]] = max(memory[record["stage"]], record["peak_memory_mb"])
     return dict(seconds), dict(memory)

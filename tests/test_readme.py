@@ -60,8 +60,10 @@ def run(copy: Path, block: str) -> str:
 def assert_loop_is_whole(copy: Path) -> None:
     """The summary tells the truth about the database: every known user has unseen games, nothing was lost."""
     summary = json.loads((copy / "local" / "summary.json").read_text())
-    assert list(summary) == ["data", "model", "publication", "seconds", "peak_memory_mb"]
-    assert set(summary["model"]) == {"version", "recall_at_20", "ndcg_at_10", "baselines"}
+    assert list(summary) == ["data", "gate", "model", "publication", "seconds", "peak_memory_mb"]
+    assert summary["data"]["folder"] in (str(copy / "local" / "synthetic"), str(copy / "my-shop"))
+    assert summary["gate"] == {"model": summary["model"]["version"], "passed": True, "failed": []}
+    assert set(summary["model"]) == {"version", "recall_at_20", "ndcg_at_10", "baselines", "beside_best_baseline"}
     assert summary["model"]["ndcg_at_10"] >= summary["model"]["baselines"]["popularity"]["ndcg_at_10"]
     stages = {"ingest", "extract", "validate", "train", "evaluate", "plan", "predict", "reverse_etl"}
     assert stages <= set(summary["seconds"])
@@ -166,6 +168,9 @@ def test_every_command_of_the_readme_works_in_its_order(copy, postgres):
         if "make demo" in block:
             assert_loop_is_whole(copy)
             assert ("SYNTHETIC DATA" in printed) == (block == "make demo\n")
+            assert re.search(
+                r"\nModel \S+ passed the gate\.\nBy NDCG@10 the model is (better than|level with) the best", printed
+            )
             assert "A user whom the shop has never seen" in printed
 
 
