@@ -37,6 +37,16 @@ class Place:
         """What the last run did, as JSON."""
         return self.root / "summary.json"
 
+    def keep_pages(self) -> list[Path]:
+        """Copy the newest pages of the evaluation and the monitoring to where a browser opens them; where that is."""
+        kept = []
+        for task, name in (("evaluate", "evaluation"), ("monitor", "monitoring")):
+            reports = (self.root / "artifacts").glob(f"**/{task}/report")
+            page = self.root / f"{name}.html"
+            shutil.copyfile(max(reports, key=lambda report: report.stat().st_mtime), page)
+            kept.append(page)
+        return kept
+
     def database_url(self, data: Path | None) -> str:
         """The URL of the database to use.
 

@@ -70,16 +70,20 @@ def run_demo(place: Place, data: Path | None) -> None:
     title = "SYNTHETIC DATA" if data is None else str(data)
     show_metrics(summary, title)
     show_recommendations(url, title)
-    _show_next(place)
+    _show_next(place, *place.keep_pages())
 
 
-def _show_next(place: Place) -> None:
-    print("\nNext:")
-    for command, purpose in (
+def _show_next(place: Place, evaluation: Path, monitoring: Path) -> None:
+    lines = (
         ("make user USER=1", "a user's recommendations, by id or by name"),
         ("make explore", "the same and more in a browser, and as a JSON API"),
+        (str(evaluation), "a page: the gate's rules, the model beside its rivals, slices and charts"),
+        (str(monitoring), "a page: what would have the model trained again"),
         ("make psql", "the database; try SELECT * FROM recsys.recommended_games(1, 'newest');"),
         (f"cat {place.summary}", "what happened, as JSON"),
         ("make stop", "stop the database"),
-    ):
-        print(f"  {command:<28}{purpose}")
+    )
+    width = max(len(what) for what, _ in lines)
+    print("\nNext:")
+    for what, purpose in lines:
+        print(f"  {what:<{width}}  {purpose}")

@@ -172,6 +172,12 @@ def test_every_command_of_the_readme_works_in_its_order(copy, postgres):
                 r"\nModel \S+ passed the gate\.\nBy NDCG@10 the model is (better than|level with) the best", printed
             )
             assert "A user whom the shop has never seen" in printed
+            for page, title in (
+                ("local/evaluation.html", "is promoted</title>"),
+                ("local/monitoring.html", "</title>"),
+            ):
+                assert f"\n  {page} " in printed
+                assert title in (copy / page).read_text()
 
 
 @pytest.mark.slow

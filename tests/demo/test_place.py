@@ -1,5 +1,6 @@
 """The demo's folder: which database and which store are whose, and what it refuses."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -88,3 +89,15 @@ def test_to_look_at_a_folder_that_had_no_demo_is_refused_and_makes_nothing(demo_
         assert place.root.exists() == demo_before
     finally:
         place.postgres.stop()
+
+
+def test_the_newest_pages_are_kept_where_a_browser_opens_them(tmp_path):
+    place = Place(tmp_path / "local")
+    for day, task in enumerate(("training-1/evaluate", "inference-2/retrain/evaluate", "inference-2/monitor")):
+        report = place.root / "artifacts" / task / "report"
+        report.parent.mkdir(parents=True)
+        report.write_text(task)
+        os.utime(report, (day, day))
+    pages = place.keep_pages()
+    assert pages == [place.root / "evaluation.html", place.root / "monitoring.html"]
+    assert [page.read_text() for page in pages] == ["inference-2/retrain/evaluate", "inference-2/monitor"]
