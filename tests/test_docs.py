@@ -61,3 +61,9 @@ def test_every_make_target_that_a_page_names_is_there():
 def test_every_settings_file_says_what_it_is_for():
     for path in (ROOT / "pipelines" / "targets").glob("*.toml"):
         assert path.read_text().startswith("# "), path.name
+
+
+def test_a_command_names_the_environments_python():
+    for name in ("README.md", "docs/operations.md", "docs/targets.md", "docs/kubeflow.md", "docs/vertex.md"):
+        named = re.findall(r"(\S*)python -m components", (ROOT / name).read_text())
+        assert {each.strip("`") for each in named} <= {".venv/bin/"}, name
