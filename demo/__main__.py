@@ -34,9 +34,11 @@ def main() -> None:
     try:
         match options.command:
             case "run":
-                run_demo(place, options.data)
+                with place.taken():
+                    run_demo(place, options.data)
             case "containers":
-                run_demo_in_containers(place, options.data)
+                with place.taken():
+                    run_demo_in_containers(place, options.data)
             case "user":
                 show_user(place.known_database_url(), options.user, options.rank_by, options.genre)
             case "explore":

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import psycopg2
@@ -36,6 +40,27 @@ class Place:
     def summary(self) -> Path:
         """What the last run did, as JSON."""
         return self.root / "summary.json"
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Keep the place to this process for as long as the body lasts; what a process that dies had taken is free.
+
+        Raises:
+            UserError: another demo is at work here.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / "lock").open("a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.seek(0)
+                raise UserError(
+                    f"{lock.read() or 'Another demo'} is at work in {self.root}: wait for its end."
+                ) from None
+            lock.truncate(0)
+            lock.write(f"The demo of process {os.getpid()}, since {datetime.now():%H:%M:%S},")
+            lock.flush()
+            yield
 
     def keep_pages(self) -> list[Path]:
         """Copy the newest pages of the evaluation and the monitoring to where a browser opens them; where that is."""

@@ -2,12 +2,16 @@
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from components.shared.errors import UserError
 from demo.place import Place
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_each_database_of_the_users_own_has_a_store_of_its_own(tmp_path, monkeypatch):
@@ -101,3 +105,18 @@ def test_the_newest_pages_are_kept_where_a_browser_opens_them(tmp_path):
     pages = place.keep_pages()
     assert pages == [place.root / "evaluation.html", place.root / "monitoring.html"]
     assert [page.read_text() for page in pages] == ["inference-2/retrain/evaluate", "inference-2/monitor"]
+
+
+def test_a_second_demo_is_told_who_is_at_work_and_a_killed_one_leaves_the_place_free(tmp_path):
+    take = "import sys; from pathlib import Path; from demo.place import Place\nwith Place(Path(sys.argv[1])).taken(): "
+    command = [sys.executable, "-c", f"{take}print(flush=True), sys.stdin.read()", str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
+        first.stdout.readline()
+        sentence = (
+            rf"^The demo of process {first.pid}, since [0-9:]{{8}}, is at work in {tmp_path}: wait for its end\.$"
+        )
+        with pytest.raises(UserError, match=sentence), Place(tmp_path).taken():
+            pass
+        first.kill()
+    with Place(tmp_path).taken(), pytest.raises(UserError, match=rf"process {os.getpid()}"), Place(tmp_path).taken():
+        pass
