@@ -8,6 +8,9 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed-$(shell cat requirements/dev.txt requirements/uv.txt pyproject.toml | cksum | cut -d' ' -f1)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
+# What the command line names, as DATA=folder, is in the recipes' environment: they take it from there, as "$$DATA", so that
+# no shell reads it as a part of a command.
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-docker test lint user explore psql stop images push scan audit licences kind-up kind-demo kind-down golden screenshots lock benchmark-quality benchmark-training benchmark-answers benchmark-data benchmark-replay benchmark-explorer clean
 
@@ -31,10 +34,10 @@ $(INSTALLED):
 	@touch $@
 
 demo: setup ## Run the whole loop: on synthetic reviews, or on DATA=folder in the raw layout
-	@$(BIN)/python -m demo --place $(LOCAL) run $(if $(DATA),--data "$(DATA)")
+	@$(BIN)/python -m demo --place $(LOCAL) run $(if $(DATA),--data "$$DATA")
 
 demo-docker: images ## Run the demo, then again with each task in a container of its image, and compare
-	@$(BIN)/python -m demo --place $(LOCAL) containers $(if $(DATA),--data "$(DATA)")
+	@$(BIN)/python -m demo --place $(LOCAL) containers $(if $(DATA),--data "$$DATA")
 
 test: setup ## Check style and types, and run every test
 	@$(MAKE) --no-print-directory lint
@@ -45,27 +48,27 @@ lint: setup ## Check style and types
 	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/python -m mypy
 
-# The environment has a USER of its own: who is logged in here.
+# The environment has a USER of its own: who is logged in here, unless the command line names one.
 user: setup ## Show a user's recommendations: USER=name or id, RANK_BY=newest, GENRE=Action
-	@$(BIN)/python -m demo --place $(LOCAL) user "$(if $(findstring command,$(origin USER)),$(USER))" $(if $(RANK_BY),--rank-by "$(RANK_BY)") $(if $(GENRE),--genre "$(GENRE)")
+	@$(BIN)/python -m demo --place $(LOCAL) user "$(if $(findstring command,$(origin USER)),$$USER)" $(if $(RANK_BY),--rank-by "$$RANK_BY") $(if $(GENRE),--genre "$$GENRE")
 
 explore: setup ## Look at the demo's recommendations in a browser, until Ctrl-C; EXPLORER_PORT=8600
 	@exec $(BIN)/python -m demo --place $(LOCAL) explore
 
 psql: setup ## Open the database of the last demo that succeeded, or of DATA=folder
-	@$(BIN)/python -m demo --place $(LOCAL) psql $(if $(DATA),--data "$(DATA)")
+	@$(BIN)/python -m demo --place $(LOCAL) psql $(if $(DATA),--data "$$DATA")
 
 stop: ## Stop the demo's database
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m demo --place $(LOCAL) stop; fi
 
 images: setup ## Build the stages' images; REGISTRY=name, CUDA=1, BUILD="options of docker build"
-	@$(BIN)/python -m containers build $(if $(REGISTRY),--registry "$(REGISTRY)") $(BUILD)
+	@$(BIN)/python -m containers build $(if $(REGISTRY),--registry "$$REGISTRY") $(BUILD)
 
 push: setup ## Build the images and push them to REGISTRY=name
-	@$(BIN)/python -m containers push $(if $(REGISTRY),--registry "$(REGISTRY)") $(BUILD)
+	@$(BIN)/python -m containers push $(if $(REGISTRY),--registry "$$REGISTRY") $(BUILD)
 
 scan: setup ## Build the images and look for known vulnerabilities in them
-	@$(BIN)/python -m containers scan $(if $(REGISTRY),--registry "$(REGISTRY)") $(BUILD)
+	@$(BIN)/python -m containers scan $(if $(REGISTRY),--registry "$$REGISTRY") $(BUILD)
 
 audit: setup ## Look for known vulnerabilities in the locked requirements of the images
 	@$(BIN)/python -m containers audit
@@ -97,7 +100,7 @@ lock: setup ## Resolve the requirements anew, with hashes
 	    pyproject.toml $$extras --constraint requirements/dev.txt --output-file requirements/$$image.txt; done
 
 benchmark-quality: setup ## Measure the model beside its baselines on public data in DATA=folder
-	@$(BIN)/python -m benchmarks.quality $(if $(DATA),--data "$(DATA)")
+	@$(BIN)/python -m benchmarks.quality $(if $(DATA),--data "$$DATA")
 
 benchmark-training: setup ## Measure our training loop beside the TFRS tutorial's, and its memory at 10 million interactions
 	@$(BIN)/python -m benchmarks.training
@@ -106,10 +109,10 @@ benchmark-answers: setup ## Measure how long a user waits for an answer over 100
 	@$(BIN)/python -m benchmarks.answers
 
 benchmark-replay: setup ## Replay a year of real reviews month by month: quality, drift, and the decision to train again
-	@$(BIN)/python -m benchmarks.replay $(if $(DATA),--data "$(DATA)")
+	@$(BIN)/python -m benchmarks.replay $(if $(DATA),--data "$$DATA")
 
 benchmark-data: setup ## Measure extraction, retrieval, prediction, publishing and the whole loop at a large shop's size; PART=loop
-	@$(BIN)/python -m benchmarks.data $(if $(PART),--part "$(PART)")
+	@$(BIN)/python -m benchmarks.data $(if $(PART),--part "$$PART")
 
 benchmark-explorer: setup ## Measure the explorer under load at two million users; needs wrk
 	@$(BIN)/python -m benchmarks.explorer

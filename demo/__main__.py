@@ -1,6 +1,7 @@
 """`python -m demo`: the whole loop on this machine, and a look at what came of it. The Makefile has the commands."""
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -40,6 +41,7 @@ def main() -> None:
                 with place.taken():
                     run_demo_in_containers(place, options.data)
             case "user":
+                signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as of other programs: whoever reads may have enough
                 show_user(place.known_database_url(), options.user, options.rank_by, options.genre)
             case "explore":
                 explore(place)

@@ -1,7 +1,9 @@
 """What `make user` prints, and what it asks for."""
 
 import os
+import signal
 import subprocess
+import sys
 from datetime import date
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 from psycopg2.extensions import connection as Connection
 
 from components.shared.errors import UserError
+from demo.place import Place
 from demo.recommendations import show_user
 from tests.reverse_etl.predicted import overall, publish_version, write_predictions
 from tests.shop import add_game, add_ranking, add_user
@@ -62,14 +65,41 @@ def test_the_order_by_relevance_has_the_score_alone(published: str, capsys) -> N
     assert [row[1:3] for row in rows] == [["Alpha", "3.00"], ["[Beta]", "2.00"], ["Gamma", "1.00"]]
 
 
-def test_a_user_must_be_named_and_who_is_logged_in_is_none() -> None:
-    def recipe(*arguments: str) -> str:
-        command = ["make", "--dry-run", "--no-print-directory", "user", *arguments]
-        environment = {**os.environ, "USER": "somebody"}
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
-        return done.stdout.splitlines()[-1].partition(" user ")[2].strip()
+def arguments(tmp_path: Path, *command: str) -> list[str]:
+    """What a command of make gives to `python`."""
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nprintf '%s\\0' \"$@\"\n")
+    python.chmod(0o700)
+    # As if everything were installed, of which the target is a file that is there.
+    make = ["make", "--no-print-directory", *command, f"BIN={tmp_path}", "INSTALLED=Makefile"]
+    environment = {**os.environ, "USER": "somebody"}
+    done = subprocess.run(make, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.split("\0")[4:-1]
 
-    assert recipe() == '""'
-    assert recipe("USER=7") == '"7"'
+
+def test_a_user_must_be_named_and_who_is_logged_in_is_none(tmp_path: Path) -> None:
+    assert arguments(tmp_path, "user") == ["user", ""]
+    assert arguments(tmp_path, "user", "USER=7") == ["user", "7"]
     with pytest.raises(UserError, match="Name a user: make user USER=1"):
         show_user("postgresql://127.0.0.1:1/shop", "")
+
+
+def test_no_shell_reads_what_make_is_given(tmp_path: Path) -> None:
+    odd = """a "b" `touch oops` '; touch oops"""
+    assert arguments(tmp_path, "user", f"USER={odd}", f"RANK_BY={odd}", f"GENRE={odd}") == [
+        "user", odd, "--rank-by", odd, "--genre", odd,
+    ]  # fmt: skip
+    assert arguments(tmp_path, "psql", f"DATA={odd}") == ["psql", "--data", odd]
+    assert not (ROOT / "oops").exists()
+
+
+def test_who_reads_no_further_ends_it_without_a_stack_trace(published: str, tmp_path: Path) -> None:
+    place = Place(tmp_path / "local")
+    place.root.mkdir(parents=True)
+    place.remember(published)
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "demo", "--place", str(place.root), "user", "ann"]
+    done = subprocess.run(command, cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (-signal.SIGPIPE, b"")
