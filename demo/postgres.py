@@ -49,7 +49,7 @@ class EmbeddedPostgres:
         if not self.exists():
             self._initialise()
         if not self.running():
-            options = f"-c listen_addresses=127.0.0.1 -p {_free_port()} -c unix_socket_directories='' {MEMORY}"
+            options = f"-c listen_addresses=127.0.0.1 -p {self._port()} -c unix_socket_directories='' {MEMORY}"
             if not self.durable:
                 options += " -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
             self._run("pg_ctl", "-D", self.data, "-w", "-l", self.data / "server.log", "-o", options, "start")
@@ -96,6 +96,13 @@ class EmbeddedPostgres:
                 yield cursor
         finally:
             connection.close()
+
+    def _port(self) -> int:
+        """The port of the last start where it is free, so that URLs stay good over a stop; else a free one."""
+        kept = self.folder / "port"
+        port = _free_port(int(kept.read_text() or 0) if kept.exists() else 0)
+        kept.write_text(f"{port}\n")
+        return port
 
     def _initialise(self) -> None:
         shutil.rmtree(self.data, ignore_errors=True)  # a cluster that was not finished
@@ -156,7 +163,12 @@ def _has_database(cursor: psycopg2.extensions.cursor, database: str) -> bool:
     return bool(cursor.rowcount)
 
 
-def _free_port() -> int:
+def _free_port(wanted: int) -> int:
+    """A port that is free on loopback: the wanted one if it is; any where that is 0."""
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does, for one that it just left
+        try:
+            listener.bind(("127.0.0.1", wanted))
+        except OSError:
+            listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

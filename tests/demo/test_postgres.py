@@ -1,3 +1,4 @@
+import socket
 import stat
 
 import psycopg2
@@ -31,6 +32,18 @@ def test_it_starts_once_keeps_its_data_and_stops(server):
         cursor.execute("SELECT count(*) FROM kept")
         assert cursor.fetchone() == (0,)
     connection.close()
+
+
+def test_it_takes_its_port_again_where_that_is_free(server):
+    server.start()
+    url = server.url()
+    assert server.stop()
+    server.start()
+    assert server.url() == url
+    assert server.stop()
+    with socket.create_server(("127.0.0.1", int(url.rpartition(":")[2].partition("/")[0]))):
+        server.start()
+        assert server.url() != url
 
 
 def test_it_listens_on_loopback_only_and_asks_for_the_password(server):
