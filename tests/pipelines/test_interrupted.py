@@ -60,6 +60,10 @@ def test_ctrl_c_ends_a_run_with_a_sentence_and_nothing_is_left(started: subproce
     assert said == "compile.py: interrupted; started again, it goes on from what is finished\n"
     wait_for_the_last_process_of(started.pid)
     assert list((tmp_path / "temporary").iterdir()) == []
+    with psycopg2.connect(os.environ["DATABASE_URL"]) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT to_regclass('recsys.pipeline_runs')")
+        assert cursor.fetchone() == (None,)  # as the README says of a run that is interrupted
+    connection.close()
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
