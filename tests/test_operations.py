@@ -58,6 +58,7 @@ def test_every_query_of_the_page_can_be_asked(connection: Connection) -> None:
         for query in QUERIES:
             cursor.execute(query)
             assert cursor.fetchall() == []
+            assert "?column?" not in [column.name for column in cursor.description]
 
 
 def test_every_command_of_the_page_works_in_its_order(

@@ -41,8 +41,11 @@ class Rule:
     @property
     def finding(self) -> str:
         """The figure beside what is asked for."""
-        bounds = [f"at least {_number(self.least)}"] if self.least else []
-        bounds += [f"at most {_number(self.most)}"] if self.most < math.inf else []
+        least, most = self.least, self.most
+        if isinstance(self.figure, int):  # a count: the whole numbers that are let through
+            least, most = math.ceil(least), most if most == math.inf else math.floor(most)
+        bounds = [f"at least {_number(least)}"] if least else []
+        bounds += [f"at most {_number(most)}"] if most < math.inf else []
         asked = f", {' and '.join(bounds)} asked for" if self.enough else ""
         reason = f" ({self.reason})" if self.reason else ""
         return f"{self.about}: {_number(self.figure)}{asked}{reason}"

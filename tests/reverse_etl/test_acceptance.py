@@ -61,6 +61,14 @@ def test_each_rule_accepts_what_is_just_inside_of_it(counted: Census) -> None:
     assert decide(counted, counted.users, SHOWN, Limits()).accepted
 
 
+def test_what_is_asked_of_a_count_is_a_count_and_of_a_share_a_share() -> None:
+    said = decide(census(users=1007), 1007, Shown("v1", 1003, 50_000, SHOWN.sample), Limits()).reasons
+    assert "users that steam.users does not hold: 0, at most 100 asked for: accepted" in said
+    about = "users against the version that is shown"
+    assert f"{about}: 1,007, at least 903 asked for (0.9 × 1,003 of v1): accepted" in said
+    assert any(reason.startswith("games per user: 49.6524, at least 44.8654 asked for") for reason in said)
+
+
 @pytest.mark.parametrize("stored", [999, 1001])
 def test_a_destination_that_holds_other_users_than_were_sent_is_refused(stored: int) -> None:
     (refusal,) = decide(census(), stored, SHOWN, Limits()).refusals
