@@ -17,20 +17,22 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-19s %s\n", $$1, $$2}'
 
+NOT_INSTALLED := { echo "make: not everything could be installed, see above: where the package index cannot be reached or lacks a package, name another with PIP_INDEX_URL=URL before the command." >&2; exit 1; }
+
 setup: $(INSTALLED) ## Make the virtual environment from the locked requirements
 
 $(INSTALLED):
 	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "make: Python 3.11, 3.12 or 3.13 is needed, this is %d.%d: name one with make PYTHON=python3.11." % sys.version_info[:2])'
 	@if [ -L $(VENV) ]; then echo "make: $(VENV) leads to another checkout's environment: run make setup there." >&2; exit 1; fi
-	@echo "make: installing the locked requirements into $(VENV)"
+	@echo "make: installing the locked requirements into $(VENV): TensorFlow, PostgreSQL and the tools, which take 3 GB and some minutes"
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/uv.txt
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/uv.txt || $(NOT_INSTALLED)
 	@# uv does not read pip's settings: it is told of the index that they name.
 	@index=$$($(BIN)/python -m pip config get global.index-url 2>/dev/null || true); \
 	  export UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$index}}"; \
 	  if [ -z "$$UV_DEFAULT_INDEX" ]; then unset UV_DEFAULT_INDEX; fi; \
 	  $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt && \
-	  $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	  $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable . || $(NOT_INSTALLED)
 	@touch $@
 
 demo: setup ## Run the whole loop: on synthetic reviews, or on DATA=folder in the raw layout
