@@ -51,11 +51,11 @@ lint: setup ## Check style and types
 	@$(BIN)/python -m mypy
 
 # The environment has a USER of its own: who is logged in here, unless the command line names one.
-user: setup ## Show a user's recommendations: USER=name or id, RANK_BY=newest, GENRE=Action
-	@$(BIN)/python -m demo --place $(LOCAL) user "$(if $(findstring command,$(origin USER)),$$USER)" $(if $(RANK_BY),--rank-by "$$RANK_BY") $(if $(GENRE),--genre "$$GENRE")
+user: setup ## Show a user's recommendations: USER=name or id, RANK_BY=newest, GENRE=Action, DATA=folder
+	@$(BIN)/python -m demo --place $(LOCAL) user "$(if $(findstring command,$(origin USER)),$$USER)" $(if $(RANK_BY),--rank-by "$$RANK_BY") $(if $(GENRE),--genre "$$GENRE") $(if $(DATA),--data "$$DATA")
 
-explore: setup ## Look at the demo's recommendations in a browser, until Ctrl-C; EXPLORER_PORT=8600
-	@exec $(BIN)/python -m demo --place $(LOCAL) explore
+explore: setup ## Look at the demo's recommendations in a browser, until Ctrl-C; EXPLORER_PORT=8600, DATA=folder
+	@exec $(BIN)/python -m demo --place $(LOCAL) explore $(if $(DATA),--data "$$DATA")
 
 psql: setup ## Open the database of the last demo that succeeded, or of DATA=folder
 	@$(BIN)/python -m demo --place $(LOCAL) psql $(if $(DATA),--data "$$DATA")

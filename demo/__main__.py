@@ -26,9 +26,12 @@ def main() -> None:
     user.add_argument("user", help="a name or an id")
     user.add_argument("--rank-by", default="relevance", help="relevance, sales, revenue, reviews or newest")
     user.add_argument("--genre", help="only games of a genre")
-    commands.add_parser("explore", help="look at the demo's recommendations in a browser")
+    explorer = commands.add_parser("explore", help="look at the demo's recommendations in a browser")
     psql = commands.add_parser("psql", help="open the demo's database")
-    psql.add_argument("--data", type=Path, help="a folder in the raw layout (that of the last run that succeeded)")
+    for command in (user, explorer, psql):
+        command.add_argument(
+            "--data", type=Path, help="a folder in the raw layout (that of the last run that succeeded)"
+        )
     commands.add_parser("stop", help="stop the demo's database")
     options = parser.parse_args()
     place = Place(options.place)
@@ -42,9 +45,9 @@ def main() -> None:
                     run_demo_in_containers(place, options.data)
             case "user":
                 signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as of other programs: whoever reads may have enough
-                show_user(place.known_database_url(), options.user, options.rank_by, options.genre)
+                show_user(place.known_database_url(options.data), options.user, options.rank_by, options.genre)
             case "explore":
-                explore(place)
+                explore(place, options.data)
             case "psql":
                 place.open_psql(place.known_database_url(options.data))
             case "stop":

@@ -1,4 +1,4 @@
-"""The explorer on the last demo's database, by a role that may only read."""
+"""The explorer on a demo's database, by a role that may only read."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ READER = Path(__file__).parents[1] / "explorer" / "reader.sql"
 ROLE = "steam_recsys_explorer"
 
 
-def explore(place: Place) -> None:
-    """Become the explorer, whose settings in the environment count where there are any.
+def explore(place: Place, data: Path | None) -> None:
+    """Become the explorer of the last demo, or of that of a folder; its settings in the environment count first.
 
     Raises:
-        UserError: there was no demo yet, or its database does not let a role be made.
+        UserError: there was no such demo yet, or its database does not let a role be made.
     """
-    url = place.known_database_url()
+    url = place.known_database_url(data)
     token = _secret(place.root / "operator-token")
     settings = {
-        "EXPLORER_STORE": (place.root / "store-path").read_text().strip(),
+        "EXPLORER_STORE": str(place.store(url)),
         "EXPLORER_OPERATOR_DATABASE_URL": url,
         "EXPLORER_OPERATOR_TOKEN": token,
         **os.environ,

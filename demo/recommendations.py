@@ -13,6 +13,7 @@ from components.shared.errors import UserError
 
 SHOWN_HISTORY = 5
 SHOWN_GAMES = 5
+SHOWN_GENRES = 20
 
 _RANKED_BY = {
     "newest": ("Released", None),
@@ -36,6 +37,14 @@ CROSS JOIN LATERAL (
     FROM steam.rankings WHERE game_id = r.game_id AND rank_type = %(rank_type)s
 ) AS place
 ORDER BY r.rank
+"""
+
+# Genres that games have or are ranked in, those of most games first, and whether one is the genre that is asked for.
+_GENRES = """
+SELECT name, lower(name) = lower(%s) FROM (
+    SELECT name, count(*) AS games FROM steam.genres JOIN steam.game_genres USING (genre_id) GROUP BY name
+    UNION ALL SELECT genre, count(DISTINCT game_id) FROM steam.rankings GROUP BY genre
+) AS named GROUP BY name ORDER BY max(games) DESC, name
 """
 
 Cursor = psycopg2.extensions.cursor
@@ -63,7 +72,7 @@ def show_user(url: str, user: str, rank_by: str = "relevance", genre: str | None
     """Print one user's recommendations.
 
     Raises:
-        UserError: none is named, there is no such user, no publication yet, or no such order.
+        UserError: none is named, there is no such user, no publication yet, or no such order or genre.
     """
     if not user:
         raise UserError("Name a user: make user USER=1, an id or a name from the table steam.users.")
@@ -95,6 +104,15 @@ def _find_user(cursor: Cursor, user: str) -> int:
     return int(row[0])
 
 
+def _check_genre(cursor: Cursor, genre: str) -> None:
+    cursor.execute(_GENRES, [genre])
+    found = cursor.fetchall()
+    if not any(is_it for _, is_it in found):
+        shown = [name for name, _ in found[:SHOWN_GENRES]]
+        more = f" and {len(found) - len(shown):,} more" if len(found) > len(shown) else ""
+        raise UserError(f"There is no genre {genre}: there are {', '.join(shown) or 'none'}{more}.")
+
+
 def _user_with_reviews(cursor: Cursor, order: Literal["ASC", "DESC"]) -> tuple[int, int]:
     """The first user by the number of reviews, and that number."""
     cursor.execute(
@@ -113,6 +131,8 @@ def _show(
     asked = {"user": user_id, "rank_by": rank_by, "genre": genre, "games": SHOWN_GAMES, "rank_type": rank_type}
     cursor.execute(_GAMES, asked)
     rows = cursor.fetchall()
+    if genre and not rows:
+        _check_genre(cursor, genre)
     ranked_by = [(heading, "right")] if heading else []
     table = Table()
     for column, justify in [("", "right"), ("Game", "left"), *ranked_by, ("Score", "right"), ("Why", "left")]:

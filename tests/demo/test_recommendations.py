@@ -59,6 +59,15 @@ def test_an_order_is_shown_with_what_it_is_by(
     assert printed.splitlines()[-1].startswith("Score: the model's")
 
 
+def test_a_genre_that_there_is_not_is_told_those_that_there_are(published: str, shop: Connection) -> None:
+    with pytest.raises(UserError, match=r"^There is no genre Nonsense: there are Action, Puzzle\.$"):
+        show_user(published, "ann", genre="Nonsense")
+    for number in range(30):
+        add_game(shop, f"Game {number}", genres=["Puzzle", f"Tag {number:02}"])
+    with pytest.raises(UserError, match=r": there are Puzzle, Action, Tag 00, Tag 01, .*, Tag 17 and 12 more\.$"):
+        show_user(published, "ann", genre="Nonsense")
+
+
 def test_the_order_by_relevance_has_the_score_alone(published: str, capsys) -> None:
     show_user(published, "ann")
     rows = shown(capsys.readouterr().out)[1:]
@@ -89,7 +98,8 @@ def test_no_shell_reads_what_make_is_given(tmp_path: Path) -> None:
     assert arguments(tmp_path, "user", f"USER={odd}", f"RANK_BY={odd}", f"GENRE={odd}") == [
         "user", odd, "--rank-by", odd, "--genre", odd,
     ]  # fmt: skip
-    assert arguments(tmp_path, "psql", f"DATA={odd}") == ["psql", "--data", odd]
+    for command in ("user", "explore", "psql"):
+        assert arguments(tmp_path, command, f"DATA={odd}")[-2:] == ["--data", odd]
     assert not (ROOT / "oops").exists()
 
 
