@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -159,12 +160,21 @@ class Place:
         return (self.root / "store" / name).resolve()
 
     def open_psql(self, url: str) -> None:
-        """Become a psql, the machine's own or the embedded server's, on a database."""
+        """Become a psql on a database."""
         parts = _parts(url)
         if password := parts.pop("password", None):
             os.environ["PGPASSWORD"] = password  # other users of the machine can read a process's arguments
-        psql = shutil.which("psql") or str(programs() / "psql")
+        psql = self.psql(url)
         os.execv(psql, [psql, make_dsn(**parts)])
+
+    def psql(self, url: str) -> str:
+        """The psql for a database: the machine's own, which edits lines; the embedded server's where that is newer."""
+        installed = shutil.which("psql")
+        if installed and not self.postgres.owns(url):
+            return installed
+        embedded = str(programs() / "psql")
+        # An older one asks the server for columns that it no longer has.
+        return installed if installed and _version(installed) >= _version(embedded) else embedded
 
 
 def _parts(url: str) -> dict[str, str]:
@@ -172,6 +182,13 @@ def _parts(url: str) -> dict[str, str]:
         return dict(parse_dsn(url))
     except psycopg2.ProgrammingError:
         raise UserError("DATABASE_URL is not a PostgreSQL URL: set it to postgresql://user@host:port/name.") from None
+
+
+def _version(psql: str) -> int:
+    """The major version of a psql; 0 where it says none."""
+    said = subprocess.run([psql, "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"\(PostgreSQL\) (\d+)", said)
+    return int(found[1]) if found else 0
 
 
 def _named(data: Path) -> str:

@@ -10,6 +10,7 @@ import pytest
 
 from components.shared.errors import UserError
 from demo.place import Place
+from demo.postgres import programs
 
 ROOT = Path(__file__).parents[2]
 
@@ -120,3 +121,18 @@ def test_a_second_demo_is_told_who_is_at_work_and_a_killed_one_leaves_the_place_
         first.kill()
     with Place(tmp_path).taken(), pytest.raises(UserError, match=rf"process {os.getpid()}"), Place(tmp_path).taken():
         pass
+
+
+@pytest.mark.parametrize(("version", "embedded"), [("15.18 (Debian 15.18-0+deb12u1)", True), ("99beta1", False)])
+def test_a_psql_that_is_older_than_the_embedded_server_is_not_taken_for_it(version, embedded, tmp_path, monkeypatch):
+    installed = tmp_path / "psql"
+    installed.write_text(f"#!/bin/sh\necho 'psql (PostgreSQL) {version}'\n")
+    installed.chmod(0o700)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    place = Place(tmp_path / "local")
+    place.postgres.data.mkdir(parents=True)
+    (place.postgres.data / "PG_VERSION").write_text("18\n")
+    (place.postgres.folder / "password").write_text("ours")
+    assert place.psql("postgresql://ann:theirs@db/shop") == str(installed)
+    expected = str(programs() / "psql") if embedded else str(installed)
+    assert place.psql("postgresql://steam:ours@127.0.0.1:1/shop") == expected
