@@ -17,6 +17,7 @@ from components.shared.errors import UserError
 from demo.bucket import bucket_server
 from demo.place import Place
 from demo.run import inference_parameters, run_demo, run_pipeline
+from pipelines.catalogue import compile_pipelines
 from pipelines.target import Target
 
 BUCKET = "steam-recsys"
@@ -85,6 +86,7 @@ def run_demo_in_containers(place: Place, data: Path | None) -> None:
     with _copied(url) as copy, _bucket() as bucket:
         os.environ["DATABASE_URL"] = copy  # the stages resolve env:DATABASE_URL
         target = Target.load("docker")
+        compile_pipelines(target, place.build / target.name)
         for name, parameters in (("training", {}), ("inference", inference_parameters(data))):
             print(f"\n[demo] pipeline {name}, in containers", flush=True)
             run_pipeline(place, target, name, {"store": f"{bucket}/store", **parameters}, containers=True)

@@ -12,10 +12,13 @@ from demo.raw_files import write_synthetic
 from demo.recommendations import show_recommendations
 from demo.summary import show_metrics, write_summary
 from pipelines.catalogue import PIPELINES, compile_pipelines
-from pipelines.check import parameters_for
+from pipelines.check import SECRETS, parameters_for
 from pipelines.local import run_locally
 from pipelines.parameters import read_parameters
 from pipelines.target import Target
+
+ELSEWHERE = (*SECRETS, "publish_to", "raw", "registry", "store")
+"""The parameters that name things elsewhere, which a demo leaves alone: the environment may have them for others."""
 
 
 def inference_parameters(data: Path | None) -> dict[str, int]:
@@ -26,14 +29,14 @@ def inference_parameters(data: Path | None) -> dict[str, int]:
 def run_pipeline(
     place: Place, target: Target, name: str, parameters: Mapping[str, object], *, containers: bool = False
 ) -> None:
-    """Compile a pipeline and run it with these parameters, and with the target's own under them.
+    """Run a compiled pipeline with these parameters, and with the target's own limits and numbers under them.
 
     Raises:
         UserError: a stage failed, or a parameter of the target's is of another type.
     """
-    given = {**parameters_for(target, name), **parameters}
-    values = read_parameters(PIPELINES[name](target), [f"{key}={value}" for key, value in given.items()])
-    compile_pipelines(target, place.build / target.name)
+    own = {key: value for key, value in parameters_for(target, name).items() if key not in ELSEWHERE}
+    given = [f"{key}={value}" for key, value in {**own, **parameters}.items()]
+    values = read_parameters(PIPELINES[name](target), given)
     run_locally(place.build / target.name / f"{name}.yaml", values, place.root, containers=containers)
 
 
@@ -58,6 +61,7 @@ def run_demo(place: Place, data: Path | None) -> None:
         print(f"[demo] the database in DATABASE_URL was last loaded from {before}: {raw} is added to it", flush=True)
     os.environ["DATABASE_URL"] = url  # the stages resolve env:DATABASE_URL
     target = Target.load("local")
+    compile_pipelines(target, place.build / target.name)
     for name, parameters in (
         ("ingestion", {"raw": raw.resolve()}),
         ("training", {}),
