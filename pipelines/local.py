@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import io
 import os
@@ -55,7 +56,7 @@ def run_locally(
         workspace_root=str(workspace),  # a new folder of the machine's temporary ones for each run, otherwise
     )
     run = components.load_component_from_file(str(pipeline))
-    with path.open("w", encoding="utf-8") as file, _this_python(), _leaving_nothing():
+    with path.open("w", encoding="utf-8") as file, _this_python(), _leaving_nothing(), _own_print():
         log = RunLog(file, sys.stdout)
         try:
             with contextlib.redirect_stdout(log), warnings.catch_warnings():
@@ -117,6 +118,16 @@ def _leaving_nothing() -> Iterator[None]:
         _environment(TMPDIR=folder, **{READER_VARIABLE: "1"}),
     ):
         yield
+
+
+@contextlib.contextmanager
+def _own_print() -> Iterator[None]:
+    """Put `print` back: KFP replaces it to indent what a task says, and of two tasks at once one may leave it so."""
+    own = builtins.print
+    try:
+        yield
+    finally:
+        builtins.print = own
 
 
 @contextlib.contextmanager
