@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from markupsafe import Markup
 
 from components.shared.charts import Axis, Series, line_chart
+from explorer.evaluated import evaluated, trained_until
 from explorer.operate import can_roll_back
 from explorer.rendering import day, render
 from explorer.views import Monitored, Run
@@ -35,9 +36,12 @@ async def overview(request: Request) -> Response:
         request,
         "overview.html",
         overview=seen,
+        model=evaluated(seen.training) if seen.training else None,
+        trained_until=trained_until(seen.current.model_version, seen.monitoring) if seen.current else None,
         judged=[each for each in seen.monitoring if each.figures.get("ndcg") is not None],
         quality=chart("NDCG@10 as realised", QUALITY, seen.monitoring),
         drift=chart("Population stability index", DRIFT, seen.monitoring),
+        evaluated={run.run_id: evaluated(run) for run in seen.runs},
         seconds={run.run_id: _seconds(run) for run in seen.runs},
         rows=ROWS,
         can_roll_back=can_roll_back(request.app.state.settings),

@@ -115,6 +115,14 @@ FROM recsys.publications WHERE first_switch IS NOT NULL ORDER BY first_switch DE
 SELECT run_id, pipeline, state, error, started_at, finished_at, stages
 FROM recsys.pipeline_runs ORDER BY finished_at DESC NULLS LAST LIMIT 20
 
+-- query: training
+-- The last run that evaluated a model.
+SELECT run_id, pipeline, state, error, started_at, finished_at, stages
+FROM recsys.pipeline_runs
+WHERE stages @> jsonb_build_array(
+    jsonb_build_object('stage', 'evaluate', 'facts', jsonb_build_object('version', $1::text)))
+ORDER BY finished_at DESC NULLS LAST LIMIT 1
+
 -- query: last runs
 -- Of each pipeline and way to end, the last.
 SELECT DISTINCT ON (pipeline, state) run_id, pipeline, state, error, started_at, finished_at, stages
@@ -124,7 +132,7 @@ FROM recsys.pipeline_runs ORDER BY pipeline, state, finished_at DESC NULLS LAST
 SELECT to_regclass('recsys.monitoring') IS NOT NULL
 
 -- query: monitoring
-SELECT measured_at, run_id, model_version, retrain, reasons, figures
+SELECT measured_at, as_of, run_id, model_version, retrain, reasons, figures
 FROM recsys.monitoring ORDER BY measured_at DESC LIMIT 60
 
 -- query: counts

@@ -164,12 +164,16 @@ class Shop:
 
     async def overview(self) -> Overview:
         """The state of the whole."""
+        current = await self.publication()
+        training = await self._fetchrow("training", current.model_version) if current else None
         publications = await self._fetch("publications")
         runs = await self._fetch("runs")
         counts = await self.counts()
         audiences = await self._current_audiences()
         return Overview(
             publications=[Publication(*row) for row in publications],
+            current=current,
+            training=Run(*training) if training else None,
             runs=[Run(*row) for row in runs],
             users=counts.users,
             games=counts.games,

@@ -203,11 +203,13 @@ class Monitored:
     """What an inference run measured and decided; see the table `recsys.monitoring`.
 
     Attributes:
+        as_of: the day after the newest review.
         model_version: the champion that was looked at, None where there was none.
         figures: by name, None where there was nothing to measure.
     """
 
     measured_at: datetime
+    as_of: date
     run_id: str
     model_version: str | None
     retrain: bool
@@ -221,6 +223,8 @@ class Overview:
 
     Attributes:
         publications: that are kept.
+        current: the one that is shown, None before the first.
+        training: the run that evaluated its model last, None where none is remembered.
         runs: the last ones.
         users, games, reviews: see `Counts`.
         coverage: the share of the games on sale that somebody of a sample of the users has recommended, None before
@@ -229,6 +233,8 @@ class Overview:
     """
 
     publications: list[Publication]
+    current: Publication | None
+    training: Run | None
     runs: list[Run]
     users: int
     games: int

@@ -1,6 +1,7 @@
 """The overview: what is published, measured and run, and rolling back where that is possible."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -10,6 +11,7 @@ from explorer.overview import DRIFT, QUALITY, chart
 from explorer.views import Monitored
 from tests.explorer.conftest import TOKEN, Explored, serving
 from tests.explorer.shown import Page
+from tests.explorer.trainings import remember_run, stages_of
 
 NIGHT = datetime(2024, 3, 5, 4, 30, tzinfo=UTC)
 
@@ -19,7 +21,8 @@ def overview(client: httpx.Client) -> Page:
 
 
 def measured(night: int, retrain: bool = False, **figures: float | None) -> Monitored:
-    return Monitored(NIGHT + timedelta(days=night), f"run {night}", "model-1", retrain, [], figures)
+    moment = NIGHT + timedelta(days=night)
+    return Monitored(moment, moment.date(), f"run {night}", "model-1", retrain, [], figures)
 
 
 def remember(explored: Explored, *measurements: Monitored) -> None:
@@ -29,7 +32,7 @@ def remember(explored: Explored, *measurements: Monitored) -> None:
             cursor.execute(
                 "INSERT INTO recsys.monitoring (run_id, measured_at, as_of, model_version, retrain, reasons, figures) "
                 "VALUES (%s, %s, %s, %s, %s, %s, %s)",
-                [each.run_id, each.measured_at, each.measured_at, each.model_version, each.retrain,
+                [each.run_id, each.measured_at, each.as_of, each.model_version, each.retrain,
                  json.dumps(each.reasons), json.dumps(each.figures)],
             )  # fmt: skip
 
@@ -39,7 +42,7 @@ def test_publications_counts_and_coverage_are_shown(explored: Explored, client: 
     assert explored.plan.version in shown.texts
     assert "current" in shown.texts
     assert "of the games on sale are recommended to somebody" in shown.text
-    headings = ["Publications", "Coverage", "Quality", "Drift", "Runs"]
+    headings = ["Publications", "Coverage", "The model", "Quality as realised", "Drift", "Runs"]
     assert [text for text in shown.texts if text in headings] == headings
 
 
@@ -50,10 +53,44 @@ def test_before_the_first_measurement_and_the_first_run_it_says_so(explored: Exp
     assert not shown.all("figure")
 
 
+def test_the_model_that_serves_stands_beside_the_baselines_of_its_evaluation(changing: Explored) -> None:
+    with changing.connection() as connection:
+        remember_run(connection, "first", NIGHT, stages_of("model-1", NIGHT))
+        remember_run(connection, "other", NIGHT + timedelta(days=1), stages_of("model-2", NIGHT))
+    remember(changing, measured(1, model_age_days=3))
+    with serving(changing.settings()) as served:
+        shown = overview(served.client)
+    for text in (
+        "Version model-1 Trained 5 Mar 2024, 04:31 UTC Learnt from reviews until 2 Mar 2024 Gate passed",
+        "Ranking NDCG@10 Recall@20 the model 0.2033 0.3723 recent popularity 0.2036 0.3682",
+        "the champion of that time 0.1999 0.3701 popularity 0.1819",
+        "Reviews of 1,676 users from 5 Oct 2015 on",
+    ):
+        assert text in shown.text
+
+
+def test_where_no_run_evaluated_the_model_that_serves_it_says_so(client: httpx.Client) -> None:
+    shown = overview(client)
+    assert "Version model-1 Learnt from – No run is remembered that evaluated this model." in shown.text
+
+
+def test_a_training_says_whether_its_model_passed_the_gate(changing: Explored) -> None:
+    with changing.connection() as connection:
+        remember_run(connection, "first", NIGHT, stages_of("model-1", NIGHT))
+        later = NIGHT + timedelta(days=1)
+        remember_run(connection, "second", later, stages_of("model-2", later, passed=False), "inference")
+    with serving(changing.settings()) as served:
+        shown = overview(served.client)
+    assert "Model model-1 passed the gate." in shown.text
+    sentence = "Model model-2 did not pass the gate, so the champion stayed as it was. NDCG@10 of all users is 0.2033"
+    assert sentence in shown.text
+    assert "3 of at least 100 users" not in shown.text
+
+
 def test_quality_and_drift_are_charts_with_a_title_and_tables(changing: Explored) -> None:
     figures = {"ndcg": 0.12, "ndcg_lower": 0.11, "ndcg_upper": 0.13, "popular_ndcg": 0.1, "judged_users": 1234}
     drift = {"psi_games": 0.2, "psi_genres": 0.1, "psi_history_lengths": 0.05}
-    last = Monitored(NIGHT + timedelta(days=9), "last", "model-1", True, ["The games drifted."], {**figures, **drift})
+    last = replace(measured(9, True, **figures, **drift), reasons=["The games drifted."])
     remember(changing, measured(1, **figures, **drift), measured(2, ndcg=None), last)
     with serving(changing.settings()) as served:
         shown = overview(served.client)
@@ -129,7 +166,7 @@ def test_a_chart_shows_what_was_measured_in_its_order_and_leaves_out_what_was_no
 
 
 def test_a_chart_of_one_day_tells_the_times() -> None:
-    monitoring = [Monitored(NIGHT + timedelta(hours=h), str(h), "m", False, [], {"psi_games": 0.1}) for h in (10, 0)]
+    monitoring = [replace(measured(0, psi_games=0.1), measured_at=NIGHT + timedelta(hours=h)) for h in (10, 0)]
     drawn = chart("drift", DRIFT, monitoring)
     assert drawn is not None
     assert ">5 Mar, 09:30<" in drawn

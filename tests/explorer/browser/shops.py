@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date
+from datetime import UTC, date, datetime
 
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import Json
@@ -14,6 +14,9 @@ from tests.explorer.browser.sites import Site
 from tests.explorer.conftest import TOKEN, explored_shop, serving
 from tests.explorer.hostile import PAYLOADS
 from tests.explorer.nights import promote_random_model, run_night
+from tests.explorer.trainings import remember_run, stages_of
+
+TRAINED = datetime(2024, 3, 31, 22, tzinfo=UTC)
 
 SCRIPT = "<script>alert(1)</script>"
 
@@ -34,6 +37,9 @@ def two_nights(postgres: EmbeddedPostgres) -> Iterator[Site]:
         promote_random_model(explored.store, explored.folder / "model-2", "model-2", seed=1)
         version = run_night(f"env:{variable}", explored.store, explored.folder).version
         with explored.connection() as connection, connection.cursor() as cursor:
+            for number, passed in ((2, True), (3, False)):
+                stages = stages_of(f"model-{number}", TRAINED, passed)
+                remember_run(connection, f"training-{number}", TRAINED, stages)
             for month, figures in enumerate(MEASURED, start=1):
                 _measure(cursor, month, figures)
         settings = {"operator_token": TOKEN, "operator_database_url": explored.url, "requests_per_second": 1e6}

@@ -45,7 +45,7 @@ def unpublished(postgres: EmbeddedPostgres) -> Iterator[Site]:
 def test_before_the_first_measurement_the_overview_says_so(served: Served, explored: Explored, visit: Visit) -> None:
     page = visit(Site(str(served.client.base_url), explored.url))
     page.goto("/overview")
-    for name in ("Quality", "Drift"):
+    for name in ("Quality as realised", "Drift"):
         region = page.get_by_role("region", name=name, exact=True)
         expect(region).to_contain_text("Nothing has been measured yet")
         expect(region.get_by_role("img")).to_have_count(0)
