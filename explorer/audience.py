@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from explorer.queries import QUERIES
-from explorer.views import Audience, Publication
+from explorer.views import Audience, Coverage, Publication
 
 SAMPLED_USERS = 20_000
 """About how many users are looked at, where there are so many: a share of 1 % is then known within 0.14 %."""
@@ -44,6 +44,6 @@ class Audiences:
         share = users / self.sampled if self.sampled else 0.0
         return Audience(round(share * self.users), share, mean_rank, self.sampled)
 
-    def coverage(self, on_sale: int) -> float:
-        """The share of so many games that somebody of the sample has recommended, at most 1."""
-        return min(1.0, len(self.games) / on_sale) if on_sale else 0.0
+    def coverage(self, on_sale: int) -> Coverage:
+        """How many of so many games somebody of the sample has recommended."""
+        return Coverage(min(1.0, len(self.games) / on_sale) if on_sale else 0.0, self.sampled)

@@ -32,6 +32,7 @@ router = APIRouter(include_in_schema=False)
 async def overview(request: Request) -> Response:
     """The state of the whole."""
     seen = await request.app.state.shop.overview()
+    compared = [each for each in seen.monitoring if each.drift_is_known]
     return render(
         request,
         "overview.html",
@@ -40,7 +41,8 @@ async def overview(request: Request) -> Response:
         trained_until=trained_until(seen.current.model_version, seen.monitoring) if seen.current else None,
         judged=[each for each in seen.monitoring if each.figures.get("ndcg") is not None],
         quality=chart("NDCG@10 as realised", QUALITY, seen.monitoring),
-        drift=chart("Population stability index", DRIFT, seen.monitoring),
+        compared=compared,
+        drift=chart("Population stability index", DRIFT, compared),
         evaluated={run.run_id: evaluated(run) for run in seen.runs},
         seconds={run.run_id: _seconds(run) for run in seen.runs},
         rows=ROWS,

@@ -176,6 +176,19 @@ class Audience:
 
 
 @dataclass(frozen=True)
+class Coverage:
+    """How much of the catalogue is recommended to a sample of the users.
+
+    Attributes:
+        share: of the games on sale that are in a list, from 0 to 1.
+        sampled_users: how many users' lists were looked at, each with all of its games.
+    """
+
+    share: float
+    sampled_users: int
+
+
+@dataclass(frozen=True)
 class Counts:
     """Rows of the shop's tables; users and reviews are estimated by PostgreSQL where there are more than a million."""
 
@@ -216,6 +229,11 @@ class Monitored:
     reasons: list[str]
     figures: dict[str, float | None]
 
+    @property
+    def drift_is_known(self) -> bool:
+        """Whether there were reviews since the training to compare: of none, every index is 0."""
+        return self.figures.get("reviews_since_training") != 0
+
 
 @dataclass(frozen=True)
 class Overview:
@@ -227,8 +245,7 @@ class Overview:
         training: the run that evaluated its model last, None where none is remembered.
         runs: the last ones.
         users, games, reviews: see `Counts`.
-        coverage: the share of the games on sale that somebody of a sample of the users has recommended, None before
-            the first publication.
+        coverage: None before the first publication.
         monitoring: the last measurements.
     """
 
@@ -239,5 +256,5 @@ class Overview:
     users: int
     games: int
     reviews: int
-    coverage: float | None
+    coverage: Coverage | None
     monitoring: list[Monitored]

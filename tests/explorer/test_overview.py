@@ -10,6 +10,7 @@ import pytest
 from explorer.overview import DRIFT, QUALITY, chart
 from explorer.views import Monitored
 from tests.explorer.conftest import TOKEN, Explored, serving
+from tests.explorer.nights import USERS
 from tests.explorer.shown import Page
 from tests.explorer.trainings import remember_run, stages_of
 
@@ -88,14 +89,22 @@ def test_a_training_says_whether_its_model_passed_the_gate(changing: Explored) -
 
 
 def test_quality_and_drift_are_charts_with_a_title_and_tables(changing: Explored) -> None:
-    figures = {"ndcg": 0.12, "ndcg_lower": 0.11, "ndcg_upper": 0.13, "popular_ndcg": 0.1, "judged_users": 1234}
+    figures = {"ndcg": 0.12, "ndcg_lower": 0.11, "ndcg_upper": 0.13, "popular_ndcg": 0.1, "judged_users": 1234,
+               "hit_rate": 0.3, "hit_rate_lower": 0.28, "hit_rate_upper": 0.32}  # fmt: skip
     drift = {"psi_games": 0.2, "psi_genres": 0.1, "psi_history_lengths": 0.05}
     last = replace(measured(9, True, **figures, **drift), reasons=["The games drifted."])
     remember(changing, measured(1, **figures, **drift), measured(2, ndcg=None), last)
     with serving(changing.settings()) as served:
         shown = overview(served.client)
     assert len(shown.all("figure")) == len(shown.all("figcaption")) == len(shown.all("svg", role="img")) == 2
-    for text in ("0.1200 (0.1100 to 0.1300)", "1,234", "0.0500", "14 Mar 2024, 04:30 UTC", "The games drifted."):
+    for text in (
+        "0.1200 (0.1100 to 0.1300)",
+        "0.3000 (0.2800 to 0.3200)",
+        "1,234",
+        "0.0500",
+        "14 Mar 2024, 04:30 UTC",
+        "The games drifted.",
+    ):
         assert text in shown.text
     assert "train again The games drifted." in shown.text
     regions = shown.all("div", role="region")
@@ -111,6 +120,32 @@ def test_one_measurement_is_a_table_and_no_chart(changing: Explored) -> None:
     assert "There is not enough evidence yet" in shown.text
     assert "0.2500" in shown.text
     assert "keep" in shown.text
+
+
+def test_drift_of_no_reviews_is_not_shown_as_none(changing: Explored) -> None:
+    nothing = {"reviews_since_training": 0, "psi_games": 0.0, "psi_genres": 0.0, "psi_history_lengths": 0.0}
+    remember(changing, measured(1, **nothing), measured(2, **nothing))
+    with serving(changing.settings()) as served:
+        shown = overview(served.client)
+        assert not shown.all("figure")
+        assert "There is not enough evidence yet: no reviews that came after the model's training." in shown.text
+        assert shown.text.count("0 not enough evidence – – –") == 2
+        known = {"reviews_since_training": 7, "psi_games": 0.3, "psi_genres": 0.0}
+        remember(changing, measured(3, **known), measured(4, **known))
+        shown = overview(served.client)
+    assert "no reviews that came after the model's training" not in shown.text
+    assert shown.text.count("7 0.3000 0.0000 –") == 2
+    assert len(shown.all("figure")) == 1
+    assert "6 Mar 2024:" not in shown.text
+    assert "8 Mar 2024: 0.3000" in shown.text
+
+
+def test_coverage_says_of_how_many_games_and_users_it_is(explored: Explored, client: httpx.Client) -> None:
+    with explored.connection() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT round(avg(cardinality(game_ids))) FROM recsys.recommendations")
+        ((games,),) = cursor.fetchall()
+    sentence = f"Counted over all that is published for a sample of {USERS} users, about {games} games each."
+    assert sentence in overview(client).text
 
 
 def test_runs_have_their_states_durations_and_stages(changing: Explored) -> None:

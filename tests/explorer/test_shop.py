@@ -213,7 +213,9 @@ def test_the_audience_of_a_game_is_who_has_it_and_where(explored: Explored) -> N
         users, rank = counted.get(game_id, (0, None))
         assert audience == Audience(users, pytest.approx(users / USERS), rank and pytest.approx(rank), USERS)
     overview = read(explored.settings(), lambda shop: shop.overview())
-    assert overview.coverage == pytest.approx(min(1, len(counted) / on_sale))
+    assert overview.coverage is not None
+    assert overview.coverage.share == pytest.approx(min(1, len(counted) / on_sale))
+    assert overview.coverage.sampled_users == USERS
     assert (overview.users, overview.games) == (USERS, GAMES)
     assert [publication.version for publication in overview.publications] == [explored.plan.version]
 
