@@ -106,7 +106,7 @@ def _differing(filters: Filters) -> dict[str, Any]:
 
 
 def _words(filters: Filters) -> Iterator[tuple[str, Filters]]:
-    """What each filter keeps in, and the filters without it."""
+    """Each filter by its value alone, as what is not known of a game passes, and the filters without it."""
     if filters.genre:
         yield filters.genre, replace(filters, genre=None)
     if filters.released_from is not None:
@@ -114,11 +114,11 @@ def _words(filters: Filters) -> Iterator[tuple[str, Filters]]:
     if filters.released_to is not None:
         yield f"until {filters.released_to}", replace(filters, released_to=None)
     if filters.max_ram_gb is not None:
-        yield f"runs with {exact(filters.max_ram_gb)} GB of RAM", replace(filters, max_ram_gb=None)
+        yield f"{exact(filters.max_ram_gb)} GB of RAM", replace(filters, max_ram_gb=None)
     if filters.max_storage_gb is not None:
-        yield f"fits in {exact(filters.max_storage_gb)} GB", replace(filters, max_storage_gb=None)
+        yield f"{exact(filters.max_storage_gb)} GB of storage", replace(filters, max_storage_gb=None)
     if filters.os is not None:
-        yield f"runs on {SYSTEMS[filters.os]}", replace(filters, os=None)
+        yield SYSTEMS[filters.os], replace(filters, os=None)
 
 
 def _text(value: object) -> str:

@@ -118,6 +118,18 @@ def test_each_filter_is_taken_away_by_a_link(client: httpx.Client) -> None:
         assert {key: value for key, value in query.items() if key != name} in left
 
 
+def test_filters_are_named_by_their_values_and_what_passes_unknown_is_said(client: httpx.Client) -> None:
+    query = {"genre": "Indie", "released_from": "2012", "released_to": "2015", "max_ram_gb": "8",
+             "max_storage_gb": "16.5", "os": "linux"}  # fmt: skip
+    for path in ("/users/2", "/try"):
+        shown = page(client, path, **query)
+        for name in ("Indie", "from 2012", "until 2015", "8 GB of RAM", "16.5 GB of storage", "Linux"):
+            assert f"{name} : take this filter away" in shown.text
+        for claim in ("runs", "fits"):
+            assert claim not in shown.text
+        assert shown.text.count("of a game is not known, that lets it pass.") == 1
+
+
 def test_a_genre_is_chosen_whatever_its_case_and_an_unknown_one_stays(client: httpx.Client) -> None:
     assert page(client, "/users/1", genre="indie").fields()["genre"] == "Indie"
     assert page(client, "/users/1", genre="No such").fields()["genre"] == "No such"
