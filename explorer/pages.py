@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Literal
 
 from fastapi import APIRouter, Request
@@ -17,13 +18,16 @@ from explorer.rendering import error_page as error_page
 from explorer.rendering import render
 from explorer.shop import Shop
 from explorer.strengths import strengths
-from explorer.views import Similar
+from explorer.views import Recommended, Reviewed, Similar
 
 FOUND = 50
 """Users or games that one search shows, at most."""
 
 SIMILAR = 12
 """Similar games on a game's page."""
+
+BECAUSE = "because you played "
+"""How a reason begins that names a game of the history."""
 
 SOMEONE: dict[str, Literal["many reviews", "one review", "new"]] = {
     "many-reviews": "many reviews",
@@ -77,8 +81,7 @@ async def user(request: Request) -> Response:
         request,
         "user.html",
         user=found,
-        history=history,
-        because=Counter(game.reason.removeprefix("because you played ") for game in answer.games),
+        history=with_what_they_led_to(history, answer.games),
         version=answer.version,
         games=answer.games,
         strengths=strengths(answer.games),
@@ -105,6 +108,12 @@ async def game(request: Request) -> Response:
     link = found.link if (found.link or "").lower().startswith(("http://", "https://")) else None
     audience = await shop.audience(found.game_id)
     return render(request, "game.html", game=found, link=link, similar=similar, problem=problem, audience=audience)
+
+
+def with_what_they_led_to(history: Sequence[Reviewed], games: Sequence[Recommended]) -> list[tuple[Reviewed, int]]:
+    """Each review with how many games are recommended because of its game: told at a game's newest review only."""
+    named = Counter(game.reason.removeprefix(BECAUSE) for game in games if game.reason.startswith(BECAUSE))
+    return [(reviewed, named.pop(reviewed.name, 0)) for reviewed in history]
 
 
 async def _similar(live: Live, game_id: int) -> tuple[list[Similar], str | None]:

@@ -7,8 +7,10 @@ import httpx
 import pytest
 
 from explorer.app import FOLDER
+from explorer.pages import with_what_they_led_to
 from explorer.rendering import asset
 from explorer.settings import Settings
+from explorer.views import Recommended, Reviewed
 from tests.explorer.conftest import Explored, serving
 from tests.explorer.nights import USERS
 from tests.explorer.shown import Page, page
@@ -98,6 +100,24 @@ def test_the_history_stands_beside_what_is_recommended_and_why(client: httpx.Cli
     assert shown.text.count("Liked") == sum(reviewed["recommended"] for reviewed in history)
     for game in client.get("/api/users/1/recommendations").json()["games"]:
         assert game["reason"] in shown.text
+
+
+def test_what_a_game_led_to_is_told_once_and_only_where_a_reason_names_it() -> None:
+    names = {1: "Portal", 2: "popular now", 3: "Portal 2"}
+    history = [Reviewed(number, names[number], True, None, None) for number in (1, 2, 3, 1, 2)]
+    reasons = ["because you played Portal", "popular now", "because you played Portal", "popular now"]
+    games = [Recommended(rank, 9, "Half-Life", 1.0, reason) for rank, reason in enumerate(reasons, start=1)]
+    assert [led_to for _, led_to in with_what_they_led_to(history, games)] == [2, 0, 0, 0, 0]
+    games.append(Recommended(5, 9, "Half-Life", 1.0, "because you played popular now"))
+    assert [led_to for _, led_to in with_what_they_led_to(history, games)] == [2, 1, 0, 0, 0]
+
+
+def test_what_games_led_to_adds_up_to_what_is_recommended_because_of_one(client: httpx.Client) -> None:
+    for user in range(1, USERS - 2):
+        games = client.get(f"/api/users/{user}/recommendations").json()["games"]
+        because = sum(game["reason"].startswith("because") for game in games)
+        told = re.findall(r"led to (\d+) of these", page(client, f"/users/{user}").text)
+        assert sum(map(int, told)) == because
 
 
 def test_filters_stand_in_the_form_as_the_address_has_them(client: httpx.Client) -> None:
