@@ -187,6 +187,16 @@ def test_a_users_numbers_are_rounded_and_their_bars_are_in_proportion(client: ht
     assert not re.search(r"\d\.\d{3}", page(client, "/users/1").text)
 
 
+def test_a_list_says_what_its_bars_and_numbers_are(client: httpx.Client) -> None:
+    for path, number in (
+        ("/users/1", "log-odds, of a popular game its recent popularity;"),
+        ("/try?games=1", "log-odds;"),
+    ):
+        sentence = f"Bars compare the games of this list. The number is the model's {number} numbers compare within"
+        assert sentence in page(client, path).text
+    assert "Bars compare" not in page(client, "/users/1", genre="No such genre").text
+
+
 def test_a_game_has_its_facts_its_like_and_its_audience(client: httpx.Client) -> None:
     path = recommended(client, "/users/1")[0]
     shown = page(client, path)
