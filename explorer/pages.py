@@ -10,11 +10,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
 from explorer.addresses import FilterForm
-from explorer.api import NO_GAME, NO_USER
 from explorer.live import Live
 from explorer.parameters import filters_of, game_id_of, text_of, user_id_of
 from explorer.problems import Problem
-from explorer.rendering import error_page as error_page
+from explorer.refused import error_page as error_page
 from explorer.rendering import render
 from explorer.shop import Shop
 from explorer.strengths import strengths
@@ -74,7 +73,7 @@ async def user(request: Request) -> Response:
     filters = filters_of(request.query_params, largest)
     found = await shop.user(user_id_of(request.path_params["user_id"]))
     if found is None:
-        raise Problem(404, NO_USER)
+        raise Problem(404, "There is no such user: look for one by name.")
     history = await shop.history(found.user_id, largest)
     answer = await shop.recommendations(found.user_id, filters)
     return render(
@@ -103,7 +102,7 @@ async def game(request: Request) -> Response:
     shop: Shop = request.app.state.shop
     found = await shop.game(game_id_of(request.path_params["game_id"]))
     if found is None:
-        raise Problem(404, NO_GAME)
+        raise Problem(404, "There is no such game: look for one by name.")
     similar, problem = await _similar(request.app.state.live, found.game_id)
     link = found.link if (found.link or "").lower().startswith(("http://", "https://")) else None
     audience = await shop.audience(found.game_id)

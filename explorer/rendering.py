@@ -17,29 +17,11 @@ from markupsafe import Markup
 FOLDER = Path(__file__).parent
 UNKNOWN = "–"
 
-TITLES = {
-    400: "That cannot be answered",
-    403: "Not allowed",
-    404: "Not found",
-    409: "Not possible now",
-    429: "Too fast",
-    500: "Something went wrong",
-    503: "Not available now",
-}
-AGAIN = (429, 500, 503)
-"""Statuses of requests that may succeed when they are made again."""
-
 
 def render(request: Request, template: str, status: int = 200, **context: Any) -> Response:
     """A page; every value in it is escaped."""
     headers = {"cache-control": "private, no-cache"}
     return _TEMPLATES.TemplateResponse(request, template, context, status_code=status, headers=headers)
-
-
-def error_page(request: Request, status: int, sentence: str) -> Response:
-    """A page that says what went wrong."""
-    again = status in AGAIN and request.method == "GET"
-    return render(request, "error.html", status, title=TITLES.get(status, TITLES[400]), sentence=sentence, again=again)
 
 
 def thousands(number: float | None) -> str:

@@ -86,10 +86,14 @@ def games_of(query: QueryParams) -> list[int]:
     Raises:
         Problem: they are no ids with commas between them, or too many (400).
     """
+    sentence = f"games must be at most {LONGEST} ids of games with commas between them."
     texts = [text.strip() for text in query.get("games", "").split(",") if text.strip()]
     if len(texts) > LONGEST:
-        raise Problem(400, f"games must be at most {LONGEST} ids of games with commas between them.")
-    return list(dict.fromkeys(map(game_id_of, texts)))
+        raise Problem(400, sentence)
+    try:
+        return list(dict.fromkeys(map(game_id_of, texts)))
+    except Problem:
+        raise Problem(400, sentence) from None
 
 
 def written(games: list[int]) -> str:

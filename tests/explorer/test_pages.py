@@ -238,7 +238,7 @@ def test_a_games_link_is_followed_to_the_web_only(changing: Explored, link: str 
         ("/users/somebody", 400, "The user's id must be a whole number"),
         ("/users/1?rank_by=fame", 400, "rank_by must be one of relevance"),
         ("/users/1?limit=101", 400, "limit must be a whole number from 1 to 100"),
-        ("/try?games=one", 400, "The game's id must be a whole number"),
+        ("/try?games=one", 400, "games must be at most 100 ids"),
         (f"/try?games={','.join(map(str, range(101)))}", 400, "games must be at most 100 ids"),
         (f"/games?q={'x' * 201}", 400, "q must be a text of at most 200 characters"),
     ],
@@ -250,6 +250,30 @@ def test_what_cannot_be_shown_is_said_in_one_sentence(
     assert sentence in shown.text
     assert "/" in shown.links("/")
     assert "Try again" not in shown.text
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "way"),
+    [
+        ("/users/999999", 404, "/users"),
+        ("/users/somebody", 400, "/users"),
+        ("/someone/else", 404, "/users"),
+        ("/games/999999", 404, "/games"),
+        ("/games/one?q=1", 400, "/games"),
+        ("/users/1?rank_by=fame&genre=Indie&limit=20", 400, "/users/1?genre=Indie&limit=20"),
+        ("/users/1?limit=0", 400, "/users/1"),
+        ("/try?games=3,7&released_to=soon", 400, "/try?games=3,7"),
+        ("/try?games=3,one&os=linux", 400, "/try?os=linux"),
+        (f"/games?q={'x' * 201}", 400, "/games"),
+    ],
+)
+def test_what_cannot_be_shown_leads_on_to_what_was_meant(
+    client: httpx.Client, path: str, status: int, way: str
+) -> None:
+    shown = page(client, path, status)
+    assert "/api/" not in shown.text
+    assert way in [link["href"] for link in shown.all("a", **{"class": "button second"})]
+    assert client.get(way).status_code == 200
 
 
 def test_without_the_database_pages_say_so_and_offer_another_try() -> None:
