@@ -10,7 +10,7 @@ import orjson
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from explorer import description
+from explorer import description, examples
 from explorer.parameters import (
     FILTERS,
     filters_of,
@@ -68,7 +68,7 @@ class GameAudience:
 @router.get(
     "/users/{user_id}/recommendations",
     summary="What to show a user",
-    **description.operation(Answer, description.USER_ID, *description.FILTERS),
+    **description.operation(Answer, description.USER_ID, *description.FILTERS, answered=examples.RECOMMENDATIONS),
 )
 async def recommendations(request: Request) -> Response:
     """The rows of `recsys.recommended_games`: a user without recommendations, known or not, gets the popular games."""
@@ -83,7 +83,9 @@ async def recommendations(request: Request) -> Response:
 @router.post(
     "/recommend",
     summary="What to show to a history of this second",
-    **description.operation(LiveAnswer, body=description.HISTORY),
+    **description.operation(
+        LiveAnswer, body=description.HISTORY, asked=examples.HISTORY, answered=examples.RECOMMENDED
+    ),
 )
 async def recommend(request: Request) -> Response:
     """The current publication's model answers at once; no user need be known, and nothing is kept."""
