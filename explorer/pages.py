@@ -76,6 +76,8 @@ async def user(request: Request) -> Response:
         raise Problem(404, "There is no such user: look for one by name.")
     history = await shop.history(found.user_id, largest)
     answer = await shop.recommendations(found.user_id, filters)
+    newest = filters.rank_by == "newest"
+    released = await shop.released([game.game_id for game in answer.games]) if newest else None
     return render(
         request,
         "user.html",
@@ -84,6 +86,7 @@ async def user(request: Request) -> Response:
         version=answer.version,
         games=answer.games,
         strengths=strengths(answer.games),
+        released=released,
         form=FilterForm(f"/users/{found.user_id}", filters, await shop.genres(), {}, largest),
     )
 

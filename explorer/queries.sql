@@ -78,6 +78,9 @@ SELECT game_id, name
 FROM unnest($1::integer[]) WITH ORDINALITY AS asked (game_id, place) JOIN steam.games USING (game_id)
 ORDER BY place
 
+-- query: released
+SELECT game_id, released_on FROM steam.games WHERE game_id = ANY ($1::integer[])
+
 -- query: game
 SELECT game_id, name, short_description, released_on, delisted_on, rating, positive_share, link,
     reviews_total AS reviews,

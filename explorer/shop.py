@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import date
 from typing import Any, Literal
 
 import asyncpg
@@ -147,6 +148,10 @@ class Shop:
     async def named(self, game_ids: list[int]) -> list[NamedGame]:
         """Those of the games that there are, in the order given."""
         return [NamedGame(*row) for row in await self._fetch("named_games", game_ids)]
+
+    async def released(self, game_ids: list[int]) -> dict[int, date | None]:
+        """The games' days of release, by id; None where it is not known."""
+        return dict(await self._fetch("released", game_ids))
 
     async def genres(self) -> list[str]:
         """All genres, those of the games and those of the rankings, in the order of the alphabet."""

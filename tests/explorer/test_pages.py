@@ -8,7 +8,7 @@ import pytest
 
 from explorer.app import FOLDER
 from explorer.pages import with_what_they_led_to
-from explorer.rendering import asset
+from explorer.rendering import asset, day
 from explorer.settings import Settings
 from explorer.views import Recommended, Reviewed
 from tests.explorer.conftest import Explored, serving
@@ -185,6 +185,18 @@ def test_a_users_numbers_are_rounded_and_their_bars_are_in_proportion(client: ht
     assert lengths == sorted(lengths, reverse=True)
     assert min(lengths) >= 2
     assert not re.search(r"\d\.\d{3}", page(client, "/users/1").text)
+
+
+def test_in_the_order_of_release_each_game_tells_its_day(explored: Explored, client: httpx.Client) -> None:
+    path = "/users/1?rank_by=newest&limit=100"
+    games = client.get(f"/api{path.replace('?', '/recommendations?')}").json()["games"]
+    with explored.connection() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT game_id, released_on FROM steam.games")
+        released = dict(cursor.fetchall())
+    days = re.findall(r"Released (–|\d+ \w+ \d+)", page(client, path).text)
+    assert days == [day(released[game["game_id"]]) for game in games]
+    assert days[0] != days[-1] == "–"
+    assert not re.search(r"Released (–|\d)", page(client, "/users/1").text)
 
 
 def test_a_list_says_what_its_bars_and_numbers_are(client: httpx.Client) -> None:
