@@ -61,7 +61,7 @@ async def try_it(request: Request) -> Response:
     asked = games_of(request.query_params)
     history = await shop.named(asked) if asked else []
     trial = Trial([game.game_id for game in history], text, filters)
-    found: list[NamedGame] = await shop.games(text, FOUND) if text else []
+    found: list[NamedGame] = await shop.games(text, FOUND + 1) if text else []
     games, problem = await _recommended(request.app.state.live, trial)
     return render(
         request,
@@ -69,7 +69,9 @@ async def try_it(request: Request) -> Response:
         trial=trial,
         history=history,
         unknown=len(asked) - len(history),
-        found=found,
+        found=found[:FOUND],
+        all_found=address("/games", {"q": text}) if len(found) > FOUND else None,
+        most=FOUND,
         games=games,
         strengths=odds(games),
         problem=problem,

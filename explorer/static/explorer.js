@@ -19,7 +19,7 @@ function tryIt() {
   const [place, results, found, own, list] = ["try", "results", "found", "history", "recommended"].map(one);
   const search = document.querySelector("form.search");
   const text = search.elements.q;
-  const longest = Number(place.dataset.longest);
+  const [longest, most] = [Number(place.dataset.longest), Number(place.dataset.most)];
   let games = [...own.children].map((row) => gameOf(row, row.dataset.game));
   let asked = 0;
   let typing;
@@ -125,12 +125,16 @@ function tryIt() {
 
   async function look() {
     const wanted = text.value.trim();
-    const answer = wanted ? await ask(`/api/games?limit=6&q=${encodeURIComponent(wanted)}`) : { games: [] };
+    const answer = wanted ? await ask(`/api/games?limit=${most + 1}&q=${encodeURIComponent(wanted)}`) : { games: [] };
     if (wanted !== text.value.trim()) return;
-    fill(found, (answer.games ?? []).map((game) => row("found", game)));
+    const all = answer.games ?? [];
+    fill(found, all.slice(0, most).map((game) => row("found", game)));
+    one("more").hidden = all.length <= most;
+    one("all-found").href = `/games?${new URLSearchParams({ q: wanted })}`;
     one("nothing-found").hidden = !wanted || found.children.length > 0;
     one("nothing-found").textContent = answer.error ?? one("nothing-found").dataset.nothingFound;
-    one("said").textContent = wanted ? answer.error ?? `${found.children.length} games are found.` : "";
+    const count = all.length > most ? `More than ${most}` : all.length;
+    one("said").textContent = wanted ? answer.error ?? `${count} games are found.` : "";
     relink();
   }
 

@@ -33,6 +33,17 @@ def test_searching_and_filtering_keep_the_history(client: httpx.Client) -> None:
     assert all("games=3,7" in href and "q=game+8" in href for href in kept)
 
 
+def test_a_search_that_finds_more_than_it_shows_leads_to_all(client: httpx.Client) -> None:
+    shown = page(client, "/try", q="game 1")  # 1 and 10 to 19
+    assert "The first 6: all that have this in their name" in shown.text
+    assert shown.links("/games?") == ["/games?q=game+1"]
+    assert "hidden" not in next(each for each in shown.all("p") if "data-more" in each)
+    assert len(page(client, "/games", q="game 1").links("/games/")) == 11
+    few = page(client, "/try", q="game 17")
+    assert few.links("/games?") == []
+    assert "hidden" in next(each for each in few.all("p") if "data-more" in each)
+
+
 def test_games_of_an_address_that_there_are_not_are_left_out_and_said(client: httpx.Client) -> None:
     shown = page(client, "/try", games="3,999999,3")
     assert [row["data-game"] for row in shown.all("li") if row.get("data-game")] == ["3"]

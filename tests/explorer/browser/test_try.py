@@ -72,6 +72,21 @@ def test_with_javascript_no_page_is_loaded_for_it(demo: Site, visit: Visit) -> N
     assert page.evaluate("window.same") is True
 
 
+def test_while_one_types_more_than_is_shown_leads_to_all_of_it(demo: Site, visit: Visit) -> None:
+    page = visit(demo)
+    page.goto("/try")
+    more = page.get_by_role("link", name="all that have this in their name")
+    expect(more).to_have_count(0)
+    page.get_by_role("searchbox", name="Game").fill("the r")
+    expect(more).to_be_visible()
+    expect(page.get_by_role("list", name="Games found", exact=True).get_by_role("listitem")).to_have_count(6)
+    page.get_by_role("searchbox", name="Game").fill("no game has this in its name")
+    expect(more).to_have_count(0)
+    page.get_by_role("searchbox", name="Game").fill("the r")
+    more.click()
+    expect(page).to_have_url(f"{demo.url}/games?q=the+r")
+
+
 def test_the_address_shows_everybody_the_same_history(demo: Site, visit: Visit) -> None:
     page = visit(demo)
     page.goto("/try")
