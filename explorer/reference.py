@@ -111,7 +111,9 @@ def _parameter(name: str, schema: dict[str, Any], meaning: str) -> Parameter:
     values = kind if isinstance(kind, str) else " or ".join(kind)
     if "enum" in schema:
         values = f"one of {', '.join(schema['enum'])}"
-    if "minimum" in schema:
+    if "format" in schema:  # in JSON, its bounds may be beyond what a float can tell
+        values += f" of {schema['format'].removeprefix('int')} bits"
+    elif "minimum" in schema:
         values += f" from {schema['minimum']:.0f} to {schema['maximum']:.0f}"
     if "maxItems" in schema:
         values += f" of at most {schema['maxItems']}"

@@ -58,7 +58,8 @@ def test_examples_stand_in_the_description_for_programs(client: httpx.Client) ->
 def test_every_field_of_what_is_posted_says_what_it_means(client: httpx.Client) -> None:
     shown = page(client, "/api")
     for text in (
-        "history[].game_id The game's id. integer",
+        "user_id The user's id. integer of 64 bits",
+        "history[].game_id The game's id. integer of 32 bits",
         "history[].recommended Whether the user recommends the game. boolean; true where left out",
         "history[].hours How long the user has played it, null where that is not known. number or null from 0",
         "array of at most 1000",
