@@ -45,7 +45,7 @@ SHOTS = [
     Shot("try", "try-search", 860),
     Shot("games", "games-found", 600),
     Shot("game", "game", 820),
-    Shot("overview", "overview", 1400),
+    Shot("overview", "overview", 1376),
     Shot("api", "api", 760),
     Shot("user-dark", "user-filtered", 800, {"color_scheme": "dark"}),
     Shot("try-phone", "try-history", 1100, {"viewport": PHONE, "is_mobile": True, "has_touch": True}),
