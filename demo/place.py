@@ -65,13 +65,14 @@ class Place:
 
     def keep_pages(self) -> list[Path]:
         """Copy the newest pages of the evaluation and the monitoring to where a browser opens them; where that is."""
-        kept = []
-        for task, name in (("evaluate", "evaluation"), ("monitor", "monitoring")):
-            reports = (self.root / "artifacts").glob(f"**/{task}/report")
-            page = self.root / f"{name}.html"
-            shutil.copyfile(max(reports, key=lambda report: report.stat().st_mtime), page)
-            kept.append(page)
-        return kept
+        return [self.keep_page(task, name) for task, name in (("evaluate", "evaluation"), ("monitor", "monitoring"))]
+
+    def keep_page(self, task: str, name: str) -> Path:
+        """Copy the newest page of a task to where a browser opens it; where that is."""
+        reports = (self.root / "artifacts").glob(f"**/{task}/report")
+        page = self.root / f"{name}.html"
+        shutil.copyfile(max(reports, key=lambda report: report.stat().st_mtime), page)
+        return page
 
     def database_url(self, data: Path | None) -> str:
         """The URL of the database to use.

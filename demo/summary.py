@@ -43,6 +43,16 @@ def write_summary(path: Path, url: str, store: str, raw: Path) -> dict[str, Any]
     return summary
 
 
+def gate_outcome(url: str) -> dict[str, Any]:
+    """What the gate said of the `model` that was trained last: whether it `passed`, and the rules that it `failed`."""
+    connection = psycopg2.connect(url)
+    try:
+        with connection.cursor() as cursor:
+            return _gate(_stages(cursor))
+    finally:
+        connection.close()
+
+
 def show_metrics(summary: dict[str, Any], title: str) -> None:
     """Print the model's metrics beside the baselines', and what the run did in numbers."""
     model = summary["model"]
@@ -120,7 +130,7 @@ def _model(store: str) -> dict[str, Any]:
 
 
 def _gate(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What the gate said of the model that was trained last, and the rules that it failed."""
+    """See `gate_outcome`."""
     facts = [record["facts"] for record in records if record["stage"] == "evaluate"][-1]
     failed = [reason for reason in facts["reasons"] if reason.endswith(f": {FAILED}.")]
     return {"model": facts["version"], "passed": facts["promote"], "failed": failed}
@@ -139,7 +149,7 @@ def _stages(cursor: psycopg2.extensions.cursor) -> list[dict[str, Any]]:
         "SELECT DISTINCT ON (pipeline) pipeline, stages FROM recsys.pipeline_runs ORDER BY pipeline, finished_at DESC"
     )
     runs = dict(cursor.fetchall())
-    return [record for pipeline in PIPELINES for record in runs[pipeline]]
+    return [record for pipeline in PIPELINES for record in runs.get(pipeline, ())]
 
 
 def _spent(records: Sequence[dict[str, Any]]) -> tuple[dict[str, float], dict[str, float]]:

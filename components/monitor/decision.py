@@ -22,7 +22,7 @@ class Measured:
         age_days: days of reviews that the model did not learn from.
         catalogue_growth: the share of the games that have come to the catalogue since the training.
         days_since_training: days of reviews since the last inference run that trained, whether its model passed
-            the gate or not; negative where reviews of later days have been taken back since.
+            the gate or not, or that failed on the way; negative where reviews of later days have been taken back since.
     """
 
     quality: Quality

@@ -38,7 +38,7 @@ ON CONFLICT (run_id) DO UPDATE SET (measured_at, as_of, model_version, retrain, 
 """
 _LAST_TRAINING = """
 SELECT (array_agg(as_of ORDER BY measured_at DESC))[1] FROM recsys.monitoring JOIN recsys.pipeline_runs USING (run_id)
-WHERE monitoring.retrain AND pipeline_runs.state = 'SUCCEEDED' AND run_id <> %s
+WHERE monitoring.retrain AND pipeline_runs.state IN ('SUCCEEDED', 'FAILED') AND run_id <> %s
 """
 _EARLIER = """
 SELECT as_of, figures FROM recsys.monitoring WHERE run_id <> %s ORDER BY measured_at DESC LIMIT 180

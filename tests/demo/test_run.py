@@ -1,10 +1,12 @@
-"""How the demo runs a pipeline."""
+"""How the demo runs its pipelines."""
 
 import pytest
 
 from components.shared.errors import UserError
 from demo.place import Place
-from demo.run import run_pipeline
+from demo.raw_files import write_synthetic
+from demo.run import run_demo, run_pipeline
+from demo.synthetic import Size
 from pipelines.catalogue import compile_pipelines
 from pipelines.target import Target
 from tests.raw_files import review, write_raw
@@ -25,3 +27,15 @@ def test_the_environment_sets_limits_of_a_demo_but_never_leads_it_elsewhere(
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM steam.reviews")
         assert cursor.fetchone() == (1,)
+
+
+def test_where_the_first_model_does_not_pass_the_gate_a_demo_ends_with_the_rule_and_the_page(
+    tmp_path, database, monkeypatch
+):
+    write_synthetic(tmp_path / "raw", Size(2_000, 600, 40), seed=1)
+    monkeypatch.setenv("STEAM_RECSYS_PARAMETERS__COVERAGE_FLOOR", "100")
+    place = Place(tmp_path / "local")
+    with pytest.raises(UserError, match=r"did not pass the gate.*The share of the catalogue.*BASELINE_ERRORS=6"):
+        run_demo(place, tmp_path / "raw")
+    assert "The share of the catalogue" in (place.root / "evaluation.html").read_text()
+    assert not list((place.root / "artifacts").glob("inference-*"))

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from psycopg2.extensions import connection as Connection
@@ -113,14 +113,15 @@ def test_what_moved_is_named_and_the_run_before_stands_beside_it(
     assert "<svg" in page
 
 
-def test_after_a_run_that_trained_and_ended_well_the_next_waits(
-    shop: Connection, database: str, store: str, champion: None, tmp_path: Path
+@pytest.mark.parametrize("state", ["SUCCEEDED", "FAILED"])
+def test_after_a_run_that_trained_or_failed_to_the_next_waits(
+    shop: Connection, database: str, store: str, champion: None, tmp_path: Path, state: Literal["SUCCEEDED", "FAILED"]
 ) -> None:
     old = [(user, 1, TRAINED + timedelta(days=9)) for user in range(1, 3)]
     snapshot = write_snapshot_of(tmp_path / "shop", [*UNTIL_THEN, *old], n_games=3)
     assert watch(database, snapshot, store, tmp_path, "run-1").decision.retrain
     assert watch(database, snapshot, store, tmp_path, "run-2").decision.retrain  # nobody knows how the first one ended
-    conclude(database, store, "run-2", "inference", [], "SUCCEEDED", None)
+    conclude(database, store, "run-2", "inference", [], state, None)
     waiting = watch(database, snapshot, store, tmp_path, "run-3")
     assert not waiting.decision.retrain
     assert waiting.decision.resting
