@@ -146,7 +146,7 @@ def _show(
 
 
 def _explain_scores() -> None:
-    print("Score: the model's, for this user's games beside each other; of a popular game, its reviews of late.")
+    print("Score: the model's log-odds, of games that fill a list up their reviews of late; to compare within a list.")
 
 
 def _history(cursor: Cursor, user_id: int | None) -> str:

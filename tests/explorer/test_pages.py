@@ -201,7 +201,7 @@ def test_in_the_order_of_release_each_game_tells_its_day(explored: Explored, cli
 
 def test_a_list_says_what_its_bars_and_numbers_are(client: httpx.Client) -> None:
     for path, number in (
-        ("/users/1", "log-odds, of a popular game its recent popularity;"),
+        ("/users/1", "log-odds, of popular games that fill the list up their recent popularity;"),
         ("/try?games=1", "log-odds;"),
     ):
         sentence = f"Bars compare the games of this list. The number is the model's {number} numbers compare within"
