@@ -30,6 +30,7 @@ class Model:
         self.model_version = arrays.model_version
         self._arrays = arrays
         self._online = OnlineRecommender(arrays.game_ids, arrays.catalogue)
+        self._online.recommend([], 1)  # what is made once is made here, where nobody waits for an answer
 
     def recommend(
         self,

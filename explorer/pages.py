@@ -85,7 +85,7 @@ async def user(request: Request) -> Response:
         history=with_what_they_led_to(history, answer.games),
         version=answer.version,
         games=answer.games,
-        strengths=strengths(answer.games),
+        strengths=strengths(answer.games, await shop.own_games(found.user_id)),
         released=released,
         form=FilterForm(f"/users/{found.user_id}", filters, await shop.genres(), {}, largest),
     )

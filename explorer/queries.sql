@@ -11,6 +11,9 @@ LEFT JOIN LATERAL recsys.recommended_games(
     p_released_from => $6, p_released_to => $7, p_max_storage_gb => $8::float8::numeric, p_os => $9) AS r ON true
 ORDER BY r.rank
 
+-- query: own games
+SELECT game_ids FROM recsys.recommendations WHERE user_id = $1
+
 -- query: user
 SELECT user_id, username, (SELECT count(*) FROM steam.reviews AS v WHERE v.user_id = u.user_id) AS reviews
 FROM steam.users AS u WHERE user_id = $1

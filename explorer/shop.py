@@ -114,6 +114,11 @@ class Shop:
         version = rows[0][0] if rows else None
         return Answer(user_id, filters, version, [Recommended(*row[1:]) for row in rows if row[1] is not None])
 
+    async def own_games(self, user_id: int) -> frozenset[int]:
+        """The games that the model recommends to a user; others fill a list up."""
+        row = await self._fetchrow("own games", user_id)
+        return frozenset() if row is None else frozenset(row[0])
+
     async def find_users(self, text: str, limit: int) -> list[User]:
         """Users by id, by name, and by the beginning of the name, in this order."""
         number = int(text) if text.isascii() and text.isdecimal() and int(text) <= LARGEST_ID else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from explorer.views import Recommended
 
@@ -11,16 +11,16 @@ LEAST = 2.0
 """Percent: a bar that can be seen."""
 
 
-def strengths(games: Sequence[Recommended]) -> dict[int, float]:
-    """The bars of published games.
+def strengths(games: Sequence[Recommended], own: Container[int]) -> dict[int, float]:
+    """The bars of published games, of which some are a user's own.
 
-    Those that make up what a user's own lack are scored by recent popularity, which is a sum and never below zero: they
-    compare by the quotient, and not at all with the model's.
+    The others, which make up what these lack, are scored by recent popularity, which is a sum and never below zero:
+    they compare by the quotient, and not at all with the model's.
     """
-    own = [game for game in games if game.reason.startswith("because ") or game.score < 0]
-    popular = [game for game in games if game not in own]
+    personal = [game for game in games if game.game_id in own]
+    popular = [game for game in games if game.game_id not in own]
     most = max((game.score for game in popular), default=0.0) or 1.0
-    return {**odds(own), **{game.game_id: _visible(100 * game.score / most) for game in popular}}
+    return {**odds(personal), **{game.game_id: _visible(100 * game.score / most) for game in popular}}
 
 
 def odds(games: Sequence[Recommended]) -> dict[int, float]:

@@ -146,7 +146,7 @@ class Target(BaseSettings):
         python_image: an image for every task, where no containers are started.
         parallelism: shards that are predicted at the same time.
         log_format: text, or json: a line is an object with time, severity, stage, run, version and message.
-        parameters: of the pipelines, for those that are submitted and scheduled.
+        parameters: of the pipelines that are submitted and scheduled; a demo takes limits and numbers from them.
         schedules: a cron expression in UTC for each pipeline that is to be scheduled.
         tasks: what the tasks get, by name; `default` is for all of them.
         vertex: for the target vertex.

@@ -92,7 +92,7 @@ def judge(snapshot: Snapshot, destination: Destination, store: str) -> None:
         else:
             folder.remove(name)
     for name, judged in _judgements(folder).items():
-        if judged["as_of"][0].as_py() <= kept[-1].as_of - timedelta(days=DAYS):
+        if not len(judged) or judged["as_of"][0].as_py() <= kept[-1].as_of - timedelta(days=DAYS):
             folder.remove(name)
 
 

@@ -68,7 +68,7 @@ def html_report(model_version: str | None, decision: Decision, runs: Sequence[tu
 def verdict(decision: Decision) -> str:
     """The decision in a sentence."""
     if decision.resting:
-        return "The model stays, as one was trained a few days ago."
+        return "The model stays, as a training was tried a few days ago."
     return "The model is trained again." if decision.retrain else "The model stays."
 
 
@@ -93,5 +93,5 @@ def _text(figures: Figures, name: str) -> str:
     text = f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4f}"
     if name in _WITH_INTERVAL:
         low, high = figures.get(f"{name}_lower"), figures.get(f"{name}_upper")
-        return f"{text} ({low:.4f} to {high:.4f})"
+        return text if low is None or high is None else f"{text} ({low:.4f} to {high:.4f})"
     return text

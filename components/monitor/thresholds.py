@@ -19,8 +19,8 @@ class Thresholds:
         drift_reviews: reviews since the training below which drift decides nothing.
         age_ceiling: days of reviews that the model may lack.
         growth_ceiling: the highest share of the catalogue's games that have come since the training.
-        rest_days: days of reviews to wait after a training, whatever is exceeded: what did not pass the gate would not
-            do so the day after.
+        rest_days: days of reviews to wait after a training, whatever is exceeded: what did not pass the gate, or
+            failed, would most likely do so again the day after.
     """
 
     quality_floor: float = 0.9

@@ -100,14 +100,14 @@ class Catalogue:
         positions = np.full((len(history), k), -1, dtype=np.int32)
         values = np.full((len(history), k), -np.inf, dtype=np.float32)
         because = np.full((len(history), k), -1, dtype=np.int32)
-        index = self.index or self.exact_index
+        index, order = self.index or self.exact_index, self.popularity_order  # made once, before the threads
 
         def answer(users: Longs) -> None:
             known, without = history.take(users), excluded.take(users)
             queries = self.queries(known) * np.float32(self.scale)
             taken = Entries(without.owners, without.games, np.zeros(len(without.games), dtype=np.float32))
             positions[users], values[users] = index.search(queries, self.linked(known), taken, k, among)
-            outdone = self.popularity_order.outdone(positions[users], without, among)
+            outdone = order.outdone(positions[users], without, among)
             because[users] = np.where(outdone, self._because(known, positions[users]), np.int32(-1))
 
         if k and len(history):

@@ -28,7 +28,7 @@ LARGEST_SCALE = 32.0
 """Far from where exp(1.5 * scale) no longer fits a float32, and above what any data set has chosen."""
 
 CONFIDENCE = 0.95
-"""That what is taken beyond the simplest is better, and not so by chance."""
+"""That what counts as clearly better is so, and not by chance."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class _Tried:
         return float(self.figures.mean())
 
     def clearly_above(self, other: _Tried, tried: int) -> bool:
-        """Whether the interval of the gain is above zero: of models that are level the simpler is taken.
+        """Whether the interval of the gain is above zero.
 
         The best of many is often so by chance, on sparse reviews above all: of a period's most popular games two are
         nearly level, and whatever turns them round moves the metric of everybody. So the interval is that of the best
@@ -104,6 +104,7 @@ def choose(corpus: Corpus, quality: Quality, config: Config, trainer: Trainer) -
         found.append(tried(1.5 * highest.config.scale))
         highest = max(found, key=lambda tried: tried.mean)
     best = highest if _is_personal(found[0], quality) else _refined(found[0], found[1:], "scale")
+    progress("train", f"scale {best.config.scale:g} is taken")
     best = _refined(best, _with_links(best, corpus, quality), "links")
     for kind, values in (("recency", RECENCIES), ("hours", HOURS), ("disliked", DISLIKED)):
         best = _refined(best, _with_weights(best, kind, values, quality), kind)

@@ -125,7 +125,7 @@ def test_after_a_run_that_trained_or_failed_to_the_next_waits(
     waiting = watch(database, snapshot, store, tmp_path, "run-3")
     assert not waiting.decision.retrain
     assert waiting.decision.resting
-    assert "one was trained a few days ago" in (tmp_path / "reports" / "run-3.html").read_text()
+    assert "a training was tried a few days ago" in (tmp_path / "reports" / "run-3.html").read_text()
     assert watch(database, snapshot, store, tmp_path, "run-2").decision.retrain  # the same run decides the same again
 
 

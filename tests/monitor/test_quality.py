@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from components.monitor.quality import judge, realised
+from components.monitor.quality import JUDGED, judge, realised
 from components.reverse_etl.destinations import Places, open_destinations
 from components.reverse_etl.limits import Limits
 from components.reverse_etl.publication import publish
@@ -107,6 +107,17 @@ def test_a_review_that_does_not_recommend_its_game_and_a_user_without_recommenda
     snapshot = snapshot_of(tmp_path / "shop", reviews, not_recommended={(1, 2)})
     assert judged(database, snapshot, store) == {}
     assert realised(store, 0.9).users == 0
+
+
+def test_a_file_without_rows_of_a_version_that_is_gone_is_removed(
+    stocked: Connection, database: str, store: str, tmp_path: Path
+) -> None:
+    folder = Path(store) / "monitoring"
+    folder.mkdir(parents=True)
+    pq.write_table(JUDGED.empty_table(), folder / "v0.parquet")
+    publish_lists(tmp_path, database, "v1", date(2020, 1, 10), {1: [2, 3]}, [1])
+    assert list(judged(database, snapshot_of(tmp_path / "shop", [(1, 3, date(2020, 1, 10))]), store)) == ["v1"]
+    assert not (folder / "v0.parquet").exists()
 
 
 def test_a_version_that_is_made_again_for_the_same_days_takes_the_place_of_the_first(
