@@ -260,7 +260,10 @@ class Shop:
         except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError,
                 asyncpg.CannotConnectNowError, asyncpg.InvalidAuthorizationSpecificationError,
                 asyncpg.InvalidCatalogNameError, asyncpg.TooManyConnectionsError, asyncpg.AdminShutdownError,
-                asyncpg.UndefinedObjectError) as error:  # fmt: skip  # the last: a parameter in the URL's options
+                asyncpg.ObjectNotInPrerequisiteStateError,  # a database that takes no connections
+                asyncpg.UndefinedObjectError,  # a parameter in the URL's options
+                asyncpg.InternalClientError,  # a connection that ends in the moment in which it is asked
+               ) as error:  # fmt: skip
             self._note_failure(error)
             raise Problem(503, "The database cannot be reached: try again in a moment.") from None
 

@@ -130,8 +130,12 @@ def test_without_the_database_pages_say_so_and_come_back_with_it(postgres: Embed
         administrator.autocommit = True
         with administrator.cursor() as cursor:
             for before, after in ((name, f"{name}_gone"), (f"{name}_gone", name)):
-                cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [before])
+                cursor.execute(f"ALTER DATABASE {before} ALLOW_CONNECTIONS false")  # nobody comes back meanwhile
+                cursor.execute(
+                    "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = %s", [before]
+                )
                 cursor.execute(f"ALTER DATABASE {before} RENAME TO {after}")
+                cursor.execute(f"ALTER DATABASE {after} ALLOW_CONNECTIONS true")
                 if before == name:
                     for path in ("/", "/users/1", "/games/1", "/try", "/overview"):
                         assert page.goto(path).status == 503
