@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from components.evaluate.comparison import CHALLENGER, CHAMPION, Comparison
-from components.evaluate.gate import FAILED, METRIC
+from components.evaluate.gate import METRIC
 from components.evaluate.results import Evaluation
 from components.shared.model_store import EVALUATION, champion, stored_model
 
@@ -132,8 +132,7 @@ def _model(store: str) -> dict[str, Any]:
 def _gate(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """See `gate_outcome`."""
     facts = [record["facts"] for record in records if record["stage"] == "evaluate"][-1]
-    failed = [reason for reason in facts["reasons"] if reason.endswith(f": {FAILED}.")]
-    return {"model": facts["version"], "passed": facts["promote"], "failed": failed}
+    return {"model": facts["version"], "passed": facts["promote"], "failed": facts["failures"]}
 
 
 def _publication(cursor: psycopg2.extensions.cursor) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
 from urllib.parse import urlencode
 
 from explorer.rendering import exact
@@ -65,7 +64,7 @@ class FilterForm:
     @property
     def hidden(self) -> dict[str, str]:
         """What the form sends besides its fields."""
-        limit = _differing(self.filters).get("limit")
+        limit = parameters_of(self.filters).get("limit")
         return {name: str(value) for name, value in {**self.kept, "limit": limit}.items() if value not in (None, "")}
 
     @property
@@ -85,7 +84,7 @@ class FilterForm:
         return self._address(Filters(rank_by=self.filters.rank_by, limit=self.filters.limit))
 
     def _address(self, filters: Filters) -> str:
-        return address(self.path, {**self.kept, **_differing(filters)})
+        return address(self.path, {**self.kept, **parameters_of(filters)})
 
 
 def address(path: str, parameters: Parameters) -> str:
@@ -95,11 +94,7 @@ def address(path: str, parameters: Parameters) -> str:
 
 
 def parameters_of(filters: Filters) -> dict[str, object]:
-    """What an address has to say of filters."""
-    return _differing(filters)
-
-
-def _differing(filters: Filters) -> dict[str, Any]:
+    """What an address has to say of filters: what is not as usual."""
     usual = Filters()
     values = {field.name: getattr(filters, field.name) for field in fields(filters)}
     return {name: value for name, value in values.items() if value != getattr(usual, name)}

@@ -20,6 +20,7 @@ from explorer import api, description, health, operate, overview, pages, referen
 from explorer.counters import Counters
 from explorer.live import Live
 from explorer.problems import Problem
+from explorer.refused import error_page
 from explorer.security import Guard
 from explorer.settings import Settings
 from explorer.shop import Shop
@@ -88,7 +89,7 @@ def shown(request: Request, problem: Problem) -> Response:
     """What went wrong, as JSON to a program, as a page to people."""
     if request.url.path.startswith(SPOKEN_TO_BY_PROGRAMS):
         return api.problem_response(problem)
-    response = pages.error_page(request, problem.status, problem.sentence)
+    response = error_page(request, problem.status, problem.sentence)
     response.headers.update(problem.headers)
     return response
 

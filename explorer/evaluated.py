@@ -15,9 +15,6 @@ OWN = "the model"
 CALLED = {"champion": "the champion of that time"}
 """Names of rankings on the page, where they are others."""
 
-FAILED = ": failed."
-"""How the sentence of a rule of the gate ends that the model failed."""
-
 
 @dataclass(frozen=True)
 class Ranking:
@@ -65,7 +62,7 @@ def evaluated(run: Run) -> Evaluated | None:
             cutoff=date.fromisoformat(facts["cutoff"]),
             users=facts["users"],
             passed=facts["promote"],
-            failures=[reason for reason in facts["reasons"] if reason.endswith(FAILED)],
+            failures=facts["failures"],
             own=own,
             rivals=sorted(_rivals(facts), key=lambda ranking: -ranking.ndcg),
         )

@@ -13,7 +13,7 @@ from components.shared.histories import positions_of
 from components.shared.interactions import UNDATED, Bools, Ints, day_of
 from explorer.arrays import Arrays
 from explorer.catalogue import SYSTEMS
-from explorer.views import Filters, Recommended, Similar
+from explorer.views import BECAUSE, Filters, Recommended, Similar
 
 RANKED = 50
 """How many of the most relevant games are put into another order: as many as a publication holds of a user."""
@@ -113,4 +113,4 @@ class Model:
         return self._arrays.facts.names[int(np.searchsorted(self._arrays.game_ids, game_id))]
 
     def _reason(self, because: int | None) -> str:
-        return "popular now" if because is None else f"because you played {self._name(because)}"
+        return "popular now" if because is None else f"{BECAUSE}{self._name(because)}"

@@ -13,20 +13,16 @@ from explorer.addresses import FilterForm
 from explorer.live import Live
 from explorer.parameters import filters_of, game_id_of, text_of, user_id_of
 from explorer.problems import Problem
-from explorer.refused import error_page as error_page
 from explorer.rendering import render
 from explorer.shop import Shop
 from explorer.strengths import strengths
-from explorer.views import Recommended, Reviewed, Similar
+from explorer.views import BECAUSE, Recommended, Reviewed, Similar
 
 FOUND = 50
 """Users or games that one search shows, at most."""
 
 SIMILAR = 12
 """Similar games on a game's page."""
-
-BECAUSE = "because you played "
-"""How a reason begins that names a game of the history."""
 
 SOMEONE: dict[str, Literal["many reviews", "one review", "new"]] = {
     "many-reviews": "many reviews",

@@ -9,6 +9,9 @@ from typing import Any, Literal
 RankBy = Literal["relevance", "sales", "revenue", "reviews", "newest"]
 System = Literal["windows", "mac", "linux"]
 
+BECAUSE = "because you played "
+"""How a reason begins that names a game of the history."""
+
 
 @dataclass(frozen=True)
 class Filters:

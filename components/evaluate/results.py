@@ -85,7 +85,8 @@ class Evaluation:
         """The same as plain values, for the journal and artifacts."""
         return {
             "version": self.version, "champion": self.champion, "cutoff": self.cutoff, "users": self.users,
-            "promote": self.verdict.promote, "reasons": list(self.verdict.reasons), **self.metrics,
+            "promote": self.verdict.promote, "reasons": list(self.verdict.reasons),
+            "failures": [rule.sentence for rule in self.verdict.failures], **self.metrics,
         }  # fmt: skip
 
     def write(self, path: str | Path) -> None:

@@ -55,6 +55,7 @@ def test_facts_name_every_rule(evaluation: Evaluation) -> None:
     assert json.loads(json.dumps(facts)) == facts
     assert facts["promote"] is False
     assert facts["reasons"] == list(evaluation.verdict.reasons)
+    assert facts["failures"] == [rule.sentence for rule in evaluation.verdict.failures]
 
 
 @pytest.mark.parametrize("content", ["{}", '{"version": "old", "verdict": {}, "figures": {}}'])
