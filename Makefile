@@ -49,6 +49,7 @@ lint: setup ## Check style and types
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/python -m mypy
+	@output=$$($(BIN)/lint-imports --no-logo) || { echo "$$output"; exit 1; }
 
 # The environment has a USER of its own: who is logged in here, unless the command line names one.
 user: setup ## Show a user's recommendations: USER=name or id, RANK_BY=newest, GENRE=Action, DATA=folder

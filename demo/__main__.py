@@ -5,12 +5,12 @@ import signal
 import sys
 from pathlib import Path
 
-from components.shared.errors import UserError
 from demo.containers import run_demo_in_containers
 from demo.explore import explore
-from demo.place import Place
 from demo.recommendations import show_user
 from demo.run import run_demo
+from demo.workspace import Workspace
+from steam_recsys.errors import UserError
 
 
 def main() -> None:
@@ -34,7 +34,7 @@ def main() -> None:
         )
     commands.add_parser("stop", help="stop the demo's database")
     options = parser.parse_args()
-    place = Place(options.place)
+    place = Workspace(options.place)
     try:
         match options.command:
             case "run":

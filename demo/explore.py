@@ -12,14 +12,14 @@ import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import parse_dsn
 
-from components.shared.errors import UserError
-from demo.place import Place
+from demo.workspace import Workspace
+from steam_recsys.errors import UserError
 
 READER = Path(__file__).parents[1] / "explorer" / "reader.sql"
 ROLE = "steam_recsys_explorer"
 
 
-def explore(place: Place, data: Path | None) -> None:
+def explore(place: Workspace, data: Path | None) -> None:
     """Become the explorer of the last demo, or of that of a folder; its settings in the environment count first.
 
     Raises:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from components.shared.errors import UserError
+from steam_recsys.errors import UserError
 
 SHOWN_HISTORY = 5
 SHOWN_GAMES = 5
@@ -17,9 +17,9 @@ SHOWN_GENRES = 20
 
 _RANKED_BY = {
     "newest": ("Released", None),
-    "sales": ("Place by sales", "Sales"),
-    "revenue": ("Place by revenue", "Revenue"),
-    "reviews": ("Place by reviews", "Review"),
+    "sales": ("Workspace by sales", "Sales"),
+    "revenue": ("Workspace by revenue", "Revenue"),
+    "reviews": ("Workspace by reviews", "Review"),
 }
 """What an order is by: a heading, and the rank_type of steam.rankings."""
 

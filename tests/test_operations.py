@@ -11,22 +11,22 @@ import pytest
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
-from components.evaluate.intervals import Interval
 from components.monitor.decision import FIRST, Measured, decide
 from components.monitor.drift import Drift
 from components.monitor.quality import Quality
 from components.monitor.thresholds import DEFAULT
 from components.notify.alerts import alert_of
 from components.notify.outcome import Outcome
-from components.shared.database import create_schema
-from components.shared.model_store import champion
-from components.shared.stage import StageRecord
 from demo.postgres import EmbeddedPostgres
 from demo.raw_files import write_synthetic
 from demo.synthetic import Size
-from tests.evaluate.test_promotion import promote_all
+from steam_recsys.database.connection import create_schema
+from steam_recsys.evaluation.intervals import Interval
+from steam_recsys.stage import StageRecord
+from steam_recsys.storage.model_store import champion
+from tests.components.evaluate.test_promotion import promote_all
+from tests.components.reverse_etl.predicted import marked, publish_version
 from tests.pipelines.test_local import submit
-from tests.reverse_etl.predicted import marked, publish_version
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "operations.md").read_text()

@@ -4,8 +4,8 @@ import argparse
 import sys
 
 from components.evaluate.promotion import roll_back
-from components.shared.errors import UserError
-from components.shared.model_store import champion
+from steam_recsys.errors import UserError
+from steam_recsys.storage.model_store import champion
 
 
 def main() -> None:

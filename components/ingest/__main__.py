@@ -5,7 +5,7 @@ import sys
 
 from components.ingest.huggingface import STEAM_REVIEWS
 from components.ingest.ingestion import MAX_REJECTED_SHARE, ingest
-from components.shared.errors import UserError
+from steam_recsys.errors import UserError
 
 
 def main() -> None:

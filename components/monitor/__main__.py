@@ -7,7 +7,7 @@ import traceback
 
 from components.monitor.freshness import MAX_AGE_HOURS, check_freshness
 from components.notify.alerts import Alert, post
-from components.shared.errors import UserError
+from steam_recsys.errors import UserError
 
 FRESH, STALE, UNKNOWN = 0, 1, 2
 

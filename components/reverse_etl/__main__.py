@@ -3,9 +3,9 @@
 import argparse
 import sys
 
-from components.reverse_etl.destinations import PLACES, Places
-from components.reverse_etl.publication import kept_versions, reconcile, rollback
-from components.shared.errors import UserError
+from steam_recsys.errors import UserError
+from steam_recsys.publications.destinations import PUBLISH_TO, DestinationConfig
+from steam_recsys.publications.rollback import kept_versions, reconcile, rollback
 
 
 def main() -> None:
@@ -21,11 +21,11 @@ def main() -> None:
         command.add_argument("--mongodb", default="env:MONGODB_URL", help="reference to its URL (%(default)s)")
     for command in (back, listing):
         command.add_argument(
-            "--publish-to", default="postgresql", choices=PLACES, help="where versions are published (%(default)s)"
+            "--publish-to", default="postgresql", choices=PUBLISH_TO, help="where versions are published (%(default)s)"
         )
     again.set_defaults(publish_to="both")
     arguments = parser.parse_args()
-    places = Places(arguments.database, arguments.publish_to, arguments.mongodb)
+    places = DestinationConfig(arguments.database, arguments.publish_to, arguments.mongodb)
     try:
         if arguments.command == "rollback":
             print(f"{rollback(places, arguments.version)} is current.")
@@ -37,7 +37,7 @@ def main() -> None:
         sys.exit(f"components.reverse_etl: {error}")
 
 
-def _print_versions(places: Places) -> None:
+def _print_versions(places: DestinationConfig) -> None:
     rows = [("", "version", "model", "snapshot", "users", "rows", "as of", "published", "in")]
     for destination, versions in kept_versions(places).items():
         for kept in versions:

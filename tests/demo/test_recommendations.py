@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from components.shared.errors import UserError
-from demo.place import Place
 from demo.recommendations import show_user
-from tests.reverse_etl.predicted import overall, publish_version, write_predictions
+from demo.workspace import Workspace
+from steam_recsys.errors import UserError
+from tests.components.reverse_etl.predicted import overall, publish_version, write_predictions
 from tests.shop import add_game, add_ranking, add_user
 
 ROOT = Path(__file__).parents[2]
@@ -43,9 +43,9 @@ def shown(printed: str) -> list[list[str]]:
     ("rank_by", "genre", "heading", "games"),
     [
         ("newest", None, "Released", [("Alpha", "2021-05-01"), ("[Beta]", "unknown"), ("Gamma", "unknown")]),
-        ("sales", None, "Place by sales", [("[Beta]", "1"), ("Alpha", "2"), ("Gamma", "unknown")]),
-        ("sales", "action", "Place by sales", [("[Beta]", "4"), ("Alpha", "5")]),
-        ("revenue", None, "Place by revenue", [("Alpha", "unknown"), ("[Beta]", "unknown"), ("Gamma", "unknown")]),
+        ("sales", None, "Workspace by sales", [("[Beta]", "1"), ("Alpha", "2"), ("Gamma", "unknown")]),
+        ("sales", "action", "Workspace by sales", [("[Beta]", "4"), ("Alpha", "5")]),
+        ("revenue", None, "Workspace by revenue", [("Alpha", "unknown"), ("[Beta]", "unknown"), ("Gamma", "unknown")]),
     ],
 )
 def test_an_order_is_shown_with_what_it_is_by(
@@ -104,7 +104,7 @@ def test_no_shell_reads_what_make_is_given(tmp_path: Path) -> None:
 
 
 def test_who_reads_no_further_ends_it_without_a_stack_trace(published: str, tmp_path: Path) -> None:
-    place = Place(tmp_path / "local")
+    place = Workspace(tmp_path / "local")
     place.root.mkdir(parents=True)
     place.remember(published)
     reader, writer = os.pipe()

@@ -11,7 +11,6 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from components.shared.database import create_schema
 from demo.explore import READER, reader_url
 from demo.postgres import EmbeddedPostgres
 from explorer.problems import Problem
@@ -19,6 +18,7 @@ from explorer.queries import QUERIES
 from explorer.settings import Settings
 from explorer.shop import Shop
 from explorer.views import Audience, Filters, Requirement
+from steam_recsys.database.connection import create_schema
 from tests.explorer.conftest import PASSWORD, Explored
 from tests.explorer.nights import GAMES, USERS
 from tests.shop import add_game, add_ranking, add_review, add_user
