@@ -36,10 +36,10 @@ $(INSTALLED):
 	@touch $@
 
 demo: setup ## Run the whole loop: on synthetic reviews, or on DATA=folder in the raw layout
-	@$(BIN)/python -m demo --place $(LOCAL) run $(if $(DATA),--data "$$DATA")
+	@$(BIN)/python -m demo --workspace $(LOCAL) run $(if $(DATA),--data "$$DATA")
 
 demo-docker: images ## Run the demo, then again with each task in a container of its image, and compare
-	@$(BIN)/python -m demo --place $(LOCAL) containers $(if $(DATA),--data "$$DATA")
+	@$(BIN)/python -m demo --workspace $(LOCAL) containers $(if $(DATA),--data "$$DATA")
 
 test: setup ## Check style and types, and run every test
 	@$(MAKE) --no-print-directory lint
@@ -53,16 +53,16 @@ lint: setup ## Check style and types
 
 # The environment has a USER of its own: who is logged in here, unless the command line names one.
 user: setup ## Show a user's recommendations: USER=name or id, RANK_BY=newest, GENRE=Action, DATA=folder
-	@$(BIN)/python -m demo --place $(LOCAL) user "$(if $(findstring command,$(origin USER)),$$USER)" $(if $(RANK_BY),--rank-by "$$RANK_BY") $(if $(GENRE),--genre "$$GENRE") $(if $(DATA),--data "$$DATA")
+	@$(BIN)/python -m demo --workspace $(LOCAL) user "$(if $(findstring command,$(origin USER)),$$USER)" $(if $(RANK_BY),--rank-by "$$RANK_BY") $(if $(GENRE),--genre "$$GENRE") $(if $(DATA),--data "$$DATA")
 
 explore: setup ## Look at the demo's recommendations in a browser, until Ctrl-C; EXPLORER_PORT=8600, DATA=folder
-	@exec $(BIN)/python -m demo --place $(LOCAL) explore $(if $(DATA),--data "$$DATA")
+	@exec $(BIN)/python -m demo --workspace $(LOCAL) explore $(if $(DATA),--data "$$DATA")
 
 psql: setup ## Open the database of the last demo that succeeded, or of DATA=folder
-	@$(BIN)/python -m demo --place $(LOCAL) psql $(if $(DATA),--data "$$DATA")
+	@$(BIN)/python -m demo --workspace $(LOCAL) psql $(if $(DATA),--data "$$DATA")
 
 stop: ## Stop the demo's database
-	@if [ -x $(BIN)/python ]; then $(BIN)/python -m demo --place $(LOCAL) stop; fi
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m demo --workspace $(LOCAL) stop; fi
 
 images: setup ## Build the stages' images; REGISTRY=name, CUDA=1, BUILD="options of docker build"
 	@$(BIN)/python -m containers build $(if $(REGISTRY),--registry "$$REGISTRY") $(BUILD)
@@ -115,7 +115,7 @@ benchmark-replay: setup ## Replay a year of real reviews month by month: quality
 	@$(BIN)/python -m benchmarks.replay $(if $(DATA),--data "$$DATA")
 
 benchmark-data: setup ## Measure extraction, retrieval, prediction, publishing and the whole loop at a large shop's size; PART=loop
-	@$(BIN)/python -m benchmarks.data $(if $(PART),--part "$$PART")
+	@$(BIN)/python -m benchmarks.record $(if $(PART),--part "$$PART")
 
 benchmark-explorer: setup ## Measure the explorer under load at two million users; needs wrk
 	@$(BIN)/python -m benchmarks.explorer

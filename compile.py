@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipelines.catalogue import PIPELINES, compile_pipelines
 from pipelines.check import (
     FOUND,
     check_no_secrets,
@@ -18,8 +17,8 @@ from pipelines.check import (
     parameters_for,
     unset,
 )
+from pipelines.compilation import PIPELINES, compile_pipelines, read_parameters
 from pipelines.local import run_locally
-from pipelines.parameters import read_parameters
 from pipelines.platform import Platform
 from pipelines.target import TARGETS, Target
 from steam_recsys.errors import UserError

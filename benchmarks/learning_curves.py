@@ -1,56 +1,66 @@
-"""Recall by training time of our loop and of the tutorial's, on the same reviews, each in a process of its own.
+"""Recall by training time: our training loop, and that of TensorFlow Recommenders' basic-retrieval tutorial.
 
-python -m benchmarks.learning_curves ours curve.json --interactions 2000000 --users 200000 --games 20000
+The tutorial's model knows ids only, as strings, and takes its negatives from the batch.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import resource
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from typing import Any
 
 import components.train  # noqa: F401 - before TensorFlow
 
 # isort: split
 import numpy as np
 import tensorflow as tf
+import tensorflow_recommenders as tfrs
 
 from benchmarks.generated import Size, generate
-from benchmarks.training import OURS, TUTORIAL, Point
-from benchmarks.tutorial import BATCH, TutorialModel, pairs
+from benchmarks.training import OURS, SEED, Point
 from components.train.checkpoints import Arrays, Checkpoints
 from components.train.model import Config
 from components.train.trainer import Trainer
 from components.train.training_data import TrainingData
 from components.train.tuning import recommender
 from components.train.workers import workers
-from steam_recsys.arrays import Int32Array
+from steam_recsys.arrays import Float32Array, Int32Array, Int64Array
 from steam_recsys.data.games import Games
+from steam_recsys.data.histories import Histories
 from steam_recsys.data.interactions import Interactions
 from steam_recsys.data.popularity import popularity_as_of
 from steam_recsys.evaluation.baselines import StaticRanker
 from steam_recsys.evaluation.holdout import HeldOut, hold_out
 from steam_recsys.evaluation.metrics import Recall, measure
-from steam_recsys.evaluation.rankers import ModelRanker, Ranker
+from steam_recsys.evaluation.rankers import ModelRanker, Ranker, rank_by_scores
 from steam_recsys.evaluation.splits import latest_of_each_user
 from steam_recsys.model.item_item import ItemItemWeights
 from steam_recsys.model.two_tower import Towers
 from steam_recsys.storage.folder import Folder, open_folder
 
-SEED = 0
 SCALE = 4.0
 METRIC = Recall(100)
 EVALUATED = 5_000
 STEPS_BETWEEN = 64
-SHUFFLED = 100_000
+
+TUTORIAL_DIMENSIONS = 32
+TUTORIAL_RATE = 0.1
+TUTORIAL_EPOCHS = 3
+TUTORIAL_BATCH = 8192
+TUTORIAL_SHUFFLED = 100_000
 """The tutorial's shuffle buffer, which holds all of its ratings; here the pairs are shuffled beforehand."""
 
 PATIENCE = 2
 """Epochs without a better recall after which the tutorial's loop stops."""
+
+
+def measure_side(side: str, size: Size) -> dict[str, Any]:
+    """Train one side on generated reviews and return its curve as plain values."""
+    task = Task.generate(size, SEED)
+    curve = ours(task, Config(scale=SCALE)) if side == OURS else tutorial(task)
+    return curve.record() | {"popularity": popularity(task)}
 
 
 @dataclass(frozen=True)
@@ -125,7 +135,7 @@ def tutorial(task: Task) -> Curve:
     tf.keras.utils.set_random_seed(SEED)
     curve, past = Curve(task), task.past
     shuffled = pairs(past.where(np.random.default_rng(SEED).permutation(len(past))))
-    cached = shuffled.shuffle(SHUFFLED, seed=SEED).batch(BATCH).cache()
+    cached = shuffled.shuffle(TUTORIAL_SHUFFLED, seed=SEED).batch(TUTORIAL_BATCH).cache()
     model = TutorialModel(np.unique(past.users), task.game_ids, Config().dimensions)
     curve.begin()
     while not curve.points or curve.points.index(curve.best) >= len(curve.points) - PATIENCE:
@@ -187,18 +197,55 @@ def popularity(task: Task) -> float:
     return task.recall(StaticRanker(counts.astype(np.float32)))
 
 
-def main() -> None:
-    """Run one side and write its curve down."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.learning_curves", description=__doc__)
-    parser.add_argument("side", choices=[OURS, TUTORIAL])
-    parser.add_argument("output", type=Path)
-    for name in Size.__dataclass_fields__:
-        parser.add_argument(f"--{name}", type=int, required=True)
-    options = parser.parse_args()
-    task = Task.generate(Size(options.interactions, options.users, options.games), SEED)
-    curve = ours(task, Config(scale=SCALE)) if options.side == OURS else tutorial(task)
-    options.output.write_text(json.dumps(curve.record() | {"popularity": popularity(task)}) + "\n")
+class TutorialModel(tfrs.Model):
+    """An embedding a user and an embedding a game, their product, a softmax over the batch."""
+
+    def __init__(self, users: Int64Array, games: Int32Array, dimensions: int = TUTORIAL_DIMENSIONS) -> None:
+        """The ids of users and games."""
+        super().__init__()
+        self.users, self.games = _embedding(users, dimensions), _embedding(games, dimensions)
+        self.task = tfrs.tasks.Retrieval()
+        self.compile(optimizer=tf.keras.optimizers.Adagrad(TUTORIAL_RATE))
+
+    def compute_loss(self, inputs: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
+        """The loss of a batch of pairs, `users` and `games`, both string [B]."""
+        return self.task(self.users(inputs["users"]), self.games(inputs["games"]), compute_metrics=False)
+
+    def ranking(self, game_ids: Int32Array) -> TutorialRanker:
+        """Its order of a catalogue as it is now."""
+        return TutorialRanker(self, self.games(game_ids.astype(str)).numpy())
 
 
-if __name__ == "__main__":
-    main()
+@dataclass(frozen=True)
+class TutorialRanker:
+    """A trained model's order of a catalogue, for users that it knows; `games` are the catalogue's vectors."""
+
+    model: TutorialModel
+    games: Float32Array
+
+    @classmethod
+    def trained_on(cls, past: Interactions, game_ids: Int32Array, seed: int) -> TutorialRanker:
+        """Train on the past; `game_ids` is int32 [N], ascending."""
+        tf.keras.utils.set_random_seed(seed)
+        model = TutorialModel(np.unique(past.users), game_ids)
+        model.fit(pairs(past).shuffle(len(past), seed=seed).batch(TUTORIAL_BATCH), epochs=TUTORIAL_EPOCHS, verbose=0)
+        return model.ranking(game_ids)
+
+    def rank(self, history: Histories, k: int) -> Int32Array:
+        """The k best games, as `Ranker.rank`."""
+        return rank_by_scores(self._scores, history, len(self.games), k)
+
+    def _scores(self, users: Histories) -> Float32Array:
+        found: Float32Array = self.model.users(users.users.astype(str)).numpy() @ self.games.T
+        return found
+
+
+def pairs(interactions: Interactions) -> tf.data.Dataset:
+    """Users and games as the tutorial has them."""
+    rows = {"users": interactions.users.astype(str), "games": interactions.games.astype(str)}
+    return tf.data.Dataset.from_tensor_slices(rows)
+
+
+def _embedding(ids: Int64Array | Int32Array, dimensions: int) -> tf.keras.Sequential:
+    lookup = tf.keras.layers.StringLookup(vocabulary=ids.astype(str), mask_token=None)
+    return tf.keras.Sequential([lookup, tf.keras.layers.Embedding(len(ids) + 1, dimensions)])

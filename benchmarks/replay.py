@@ -19,6 +19,7 @@ from datetime import date
 from pathlib import Path
 
 import components.train  # noqa: F401 - before TensorFlow
+from benchmarks.record import OUTPUT
 from components.evaluate.evaluation import evaluate_model
 from components.evaluate.promotion import promote
 from components.extract.extraction import write_snapshot
@@ -37,7 +38,6 @@ from steam_recsys.errors import UserError
 from steam_recsys.publications.destinations import DestinationConfig
 from steam_recsys.publications.versions import VersionInfo
 
-DATA = Path("../shared/data/steam-ucsd")
 MONTHS = 12
 THRESHOLDS = replace(DEFAULT, age_ceiling=92)
 DATABASE = "env:DATABASE_URL"
@@ -157,10 +157,15 @@ HEADER = """
 def main() -> None:
     """Read the command line, replay, and print the table; its rows are written down too."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.replay", description=__doc__)
-    parser.add_argument("--data", type=Path, default=DATA, help="a folder of raw files (%(default)s)")
-    parser.add_argument("--months", type=int, default=MONTHS, help="(%(default)s)")
-    parser.add_argument("--output", type=Path, default=Path("local/benchmarks"), help="for the results (%(default)s)")
+    parser.add_argument("--data", type=Path, help="folder in the raw layout")
+    parser.add_argument("--months", type=int, default=MONTHS, help="months to replay (%(default)s)")
+    parser.add_argument("--output", type=Path, default=OUTPUT, help="folder for the results (%(default)s)")
     options = parser.parse_args()
+    if options.data is None:
+        sys.exit(
+            "benchmarks.replay: This benchmark needs reviews with dates: add DATA=folder, a folder in the raw layout, "
+            "such as steam-ucsd (UCSD's Steam reviews of Australian users)."
+        )
     options.output.mkdir(parents=True, exist_ok=True)
     found = []
     try:

@@ -1,4 +1,4 @@
-"""Recommendations as tables, read as a shop's page would read them: through `recsys.recommended_games`."""
+"""Print recommendations as tables, read through `recsys.recommended_games` as a shop's page reads them."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ SHOWN_GENRES = 20
 
 _RANKED_BY = {
     "newest": ("Released", None),
-    "sales": ("Workspace by sales", "Sales"),
-    "revenue": ("Workspace by revenue", "Revenue"),
-    "reviews": ("Workspace by reviews", "Review"),
+    "sales": ("Rank by sales", "Sales"),
+    "revenue": ("Rank by revenue", "Revenue"),
+    "reviews": ("Rank by reviews", "Review"),
 }
-"""What an order is by: a heading, and the rank_type of steam.rankings."""
+"""The heading of each order's column, and its rank_type in steam.rankings."""
 
-# Beside the function's answer what it has ordered it by, as it does: the day of release, and the place in the genre's
-# ranking where there is one, else the best place.
+# The function's answer with the value that it orders by: the release date, or the rank in the genre's ranking if there
+# is one, else the best rank.
 _GAMES = """
 SELECT r.rank, r.game, coalesce(CASE WHEN %(rank_type)s IS NULL THEN coalesce(g.released_on::text, g.release_text)
-                                     ELSE place.best::text END, 'unknown'), r.score, r.reason
+                                     ELSE ranking.best::text END, 'unknown'), r.score, r.reason
 FROM recsys.recommended_games(%(user)s, %(rank_by)s, %(genre)s, p_limit => %(games)s) AS r
 JOIN steam.games AS g USING (game_id)
 CROSS JOIN LATERAL (
@@ -35,11 +35,11 @@ CROSS JOIN LATERAL (
                              WHERE other.rank_type = %(rank_type)s AND lower(other.genre) = lower(%(genre)s))
                 THEN min(rank) FILTER (WHERE lower(genre) = lower(%(genre)s)) ELSE min(rank) END AS best
     FROM steam.rankings WHERE game_id = r.game_id AND rank_type = %(rank_type)s
-) AS place
+) AS ranking
 ORDER BY r.rank
 """
 
-# Genres that games have or are ranked in, those of most games first, and whether one is the genre that is asked for.
+# Genres of games and rankings, those of most games first, and whether each is the requested genre.
 _GENRES = """
 SELECT name, lower(name) = lower(%s) FROM (
     SELECT name, count(*) AS games FROM steam.genres JOIN steam.game_genres USING (genre_id) GROUP BY name
@@ -51,7 +51,7 @@ Cursor = psycopg2.extensions.cursor
 
 
 def show_recommendations(url: str, title: str) -> None:
-    """Print what a heavy user, a user with one review and a user whom the shop has never seen are recommended."""
+    """Print the recommendations of a heavy user, of a user with one review and of a new user."""
     connection = psycopg2.connect(url)
     try:
         with connection.cursor() as cursor:
@@ -60,7 +60,7 @@ def show_recommendations(url: str, title: str) -> None:
             for description, user_id in (
                 ("A user with many reviews", heavy),
                 (f"A user with {'one review' if reviews == 1 else 'few reviews'}", light),
-                ("A user whom the shop has never seen", None),
+                ("A new user", None),
             ):
                 _show(cursor, f"{description} ({title})", user_id)
         _explain_scores()
@@ -72,7 +72,7 @@ def show_user(url: str, user: str, rank_by: str = "relevance", genre: str | None
     """Print one user's recommendations.
 
     Raises:
-        UserError: none is named, there is no such user, no publication yet, or no such order or genre.
+        UserError: No user is named, nothing is published yet, or the user, order or genre does not exist.
     """
     if not user:
         raise UserError("Name a user: make user USER=1, an id or a name from the table steam.users.")
@@ -110,11 +110,11 @@ def _check_genre(cursor: Cursor, genre: str) -> None:
     if not any(is_it for _, is_it in found):
         shown = [name for name, _ in found[:SHOWN_GENRES]]
         more = f" and {len(found) - len(shown):,} more" if len(found) > len(shown) else ""
-        raise UserError(f"There is no genre {genre}: there are {', '.join(shown) or 'none'}{more}.")
+        raise UserError(f"There is no genre {genre}: the genres are {', '.join(shown) or 'none'}{more}.")
 
 
 def _user_with_reviews(cursor: Cursor, order: Literal["ASC", "DESC"]) -> tuple[int, int]:
-    """The first user by the number of reviews, and that number."""
+    """Return the first user by number of reviews, and that number."""
     cursor.execute(
         "SELECT user_id, count(*) FROM steam.reviews WHERE user_id IS NOT NULL "  # noqa: S608 - order is one of two words
         f"GROUP BY user_id ORDER BY count(*) {order}, user_id LIMIT 1"
@@ -128,8 +128,8 @@ def _show(
     cursor: Cursor, title: str, user_id: int | None, rank_by: str = "relevance", genre: str | None = None
 ) -> None:
     heading, rank_type = _RANKED_BY.get(rank_by, ("", None))
-    asked = {"user": user_id, "rank_by": rank_by, "genre": genre, "games": SHOWN_GAMES, "rank_type": rank_type}
-    cursor.execute(_GAMES, asked)
+    arguments = {"user": user_id, "rank_by": rank_by, "genre": genre, "games": SHOWN_GAMES, "rank_type": rank_type}
+    cursor.execute(_GAMES, arguments)
     rows = cursor.fetchall()
     if genre and not rows:
         _check_genre(cursor, genre)
@@ -142,11 +142,11 @@ def _show(
         table.add_row(str(rank), escape(game), *figures, f"{score:.2f}", escape(reason))
     console = Console()
     console.print(f"\n[bold]{escape(title)}[/bold]{_history(cursor, user_id)}", soft_wrap=True)
-    console.print(table if rows else "No game passes.")
+    console.print(table if rows else "No game matches.")
 
 
 def _explain_scores() -> None:
-    print("Score: the model's log-odds, of games that fill a list up their reviews of late; to compare within a list.")
+    print("Score: the model's log-odds, or recent reviews for games that fill up a list; compare within one list.")
 
 
 def _history(cursor: Cursor, user_id: int | None) -> str:

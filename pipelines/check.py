@@ -13,8 +13,7 @@ from typing import Any
 import yaml
 
 from containers.images import LOCAL_REGISTRY
-from pipelines.catalogue import PIPELINES
-from pipelines.parameters import read_value
+from pipelines.compilation import PIPELINES, read_value
 from pipelines.target import ENVIRONMENT, Target
 from steam_recsys.database.connection import SECRET_MANAGER, resolve_secret
 from steam_recsys.errors import UserError

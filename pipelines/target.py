@@ -233,17 +233,16 @@ class Target(BaseSettings):
         layers = [by_name[name].model_dump(exclude_unset=True) for name in ("default", task) if name in by_name]
         return TaskSettings(**{key: value for layer in layers for key, value in layer.items()})
 
-    def data(self, task: dsl.PipelineTask, title: str) -> dsl.PipelineTask:
-        """Fit a task that moves or checks data into this target."""
-        return self._fit(task, "data", title)
+    def configure(self, task: dsl.PipelineTask, role: Role, display_name: str) -> dsl.PipelineTask:
+        """Give a task its image, display name, resources and retries on this target.
 
-    def model(self, task: dsl.PipelineTask, title: str) -> dsl.PipelineTask:
-        """Fit a task that needs TensorFlow or a model registry's client into this target."""
-        return self._fit(task, "model", title)
-
-    def _fit(self, task: dsl.PipelineTask, role: Role, title: str) -> dsl.PipelineTask:
+        Args:
+            task: The task of one component.
+            role: Image that the task runs in: `model` has TensorFlow and the client of the model registry.
+            display_name: Name of the task on the platform's pages.
+        """
         settings = self.settings_of(task.component_spec.name)
-        task.set_display_name(title)
+        task.set_display_name(display_name)
         task.set_container_image(self.image(role))
         task.set_caching_options(settings.caching)
         if settings.cpu:
@@ -261,10 +260,10 @@ class Target(BaseSettings):
         if settings.timeout_minutes:
             task.set_env_variable(TIMEOUT_VARIABLE, f"{settings.timeout_minutes:g}")
         if self.name == "kubeflow":
-            self._fit_kubernetes(task)
+            self._configure_kubernetes(task)
         return task
 
-    def _fit_kubernetes(self, task: dsl.PipelineTask) -> None:
+    def _configure_kubernetes(self, task: dsl.PipelineTask) -> None:
         settings = self.kubeflow
         kubernetes.use_secret_as_env(task, settings.secret, {"DATABASE_URL": "DATABASE_URL"})
         for optional in ("MONGODB_URL", "ALERTS_URL"):

@@ -16,8 +16,7 @@ import psycopg2
 import pytest
 
 from components.ingest.ingestion import ingest
-from demo.raw_files import write_synthetic
-from demo.synthetic import Size
+from demo.synthetic import Size, write_synthetic
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "README.md").read_text()
@@ -173,7 +172,7 @@ def test_every_command_of_the_readme_works_in_its_order(copy, postgres):
             assert re.search(
                 r"\nModel \S+ passed the gate\.\nBy NDCG@10 the model is (better than|level with) the best", printed
             )
-            assert "A user whom the shop has never seen" in printed
+            assert "A new user" in printed
             for page, title in (
                 ("local/evaluation.html", "is promoted</title>"),
                 ("local/monitoring.html", "</title>"),

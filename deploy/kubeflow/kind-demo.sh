@@ -24,7 +24,7 @@ fi
 kubectl config use-context "kind-$CLUSTER" >/dev/null
 
 say "copying synthetic reviews into the store"
-.venv/bin/python -c "from pathlib import Path; from demo.raw_files import write_synthetic; write_synthetic(Path('local/synthetic'))"
+.venv/bin/python -c "from pathlib import Path; from demo.synthetic import write_synthetic; write_synthetic(Path('local/synthetic'))"
 kubectl --namespace kubeflow exec steam-recsys-store -- mkdir -p /store/raw
 for file in local/synthetic/*.csv; do
   kubectl --namespace kubeflow cp "$file" "steam-recsys-store:/store/raw/$(basename "$file")"

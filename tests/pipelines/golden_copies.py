@@ -3,7 +3,7 @@
 from pathlib import Path
 from unittest import mock
 
-from pipelines.catalogue import compile_pipelines
+from pipelines.compilation import compile_pipelines
 from pipelines.target import TARGETS, Target
 
 GOLDEN = Path(__file__).parent / "golden"

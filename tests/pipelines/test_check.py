@@ -2,8 +2,8 @@ import pytest
 
 import compile as command
 from pipelines import check
-from pipelines.catalogue import PIPELINES, compile_pipelines
 from pipelines.check import check_no_secrets, check_parameters, graph, image_states, parameters_for
+from pipelines.compilation import PIPELINES, compile_pipelines
 from pipelines.target import Target
 from steam_recsys.errors import UserError
 from tests.pipelines.golden_copies import GOLDEN

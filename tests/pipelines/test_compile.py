@@ -1,8 +1,7 @@
 import pytest
 
 import compile as command
-from pipelines.catalogue import PIPELINES
-from pipelines.parameters import read_parameters
+from pipelines.compilation import PIPELINES, read_parameters
 from pipelines.platform import Submitted
 from pipelines.target import Target
 from steam_recsys.errors import UserError

@@ -8,7 +8,7 @@ from google.protobuf import json_format
 from kfp import components
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from pipelines.catalogue import PIPELINES, compile_pipelines
+from pipelines.compilation import PIPELINES, compile_pipelines
 from pipelines.target import TARGETS, Target
 from tests.pipelines.golden_copies import GOLDEN, compile_golden
 

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.raw_files import write_synthetic
-from demo.synthetic import Size
+from demo.synthetic import Size, write_synthetic
 from pipelines.local import RunLog, run_locally
 from steam_recsys.code_version import code_version
 from steam_recsys.errors import UserError

@@ -14,9 +14,8 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
 from demo.postgres import EmbeddedPostgres
-from demo.raw_files import write_synthetic
-from demo.synthetic import Size
-from pipelines.catalogue import compile_pipelines
+from demo.synthetic import Size, write_synthetic
+from pipelines.compilation import compile_pipelines
 from pipelines.local import run_locally
 from pipelines.target import Target
 from steam_recsys.storage.model_store import champion

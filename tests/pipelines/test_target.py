@@ -3,7 +3,7 @@ import yaml
 
 from containers.images import content_tag
 from pipelines import target as targets
-from pipelines.catalogue import compile_pipelines
+from pipelines.compilation import compile_pipelines
 from pipelines.target import Target
 from steam_recsys.errors import UserError
 from steam_recsys.logging import FORMAT_VARIABLE
