@@ -53,7 +53,7 @@ def test_games_may_swap_ranks_only_if_rounding_decides(games, scores, same):
     assert compare({1: (games, scores)}, tie).same == same
 
 
-def test_a_database_is_database_copy_without_what_was_published_and_the_copy_goes(postgres, connection, database):
+def test_a_database_is_copied_without_publications_and_the_copy_is_dropped(postgres, connection, database):
     url = os.environ["DATABASE_URL"]
     create_schema(connection, "steam")
     create_schema(connection, "recsys")

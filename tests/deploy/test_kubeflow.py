@@ -76,7 +76,9 @@ def test_every_container_runs_without_root_and_within_limits() -> None:
 
 def test_the_requests_fit_a_laptop_of_16_gb_with_kubeflow_and_the_largest_task() -> None:
     settings = command.Target.load("kubeflow")
-    largest = max(int(settings.settings_of(task).memory.removesuffix("G")) for task in ("default", "train", "predict"))
+    largest = max(
+        int(settings.task_settings(task).memory.removesuffix("G")) for task in ("default", "train", "predict")
+    )
     texts = [container["resources"]["requests"]["memory"] for pod in pods() for container in pod["containers"]]
     own = sum(int(text[:-2]) * UNITS[text[-2:]] for text in texts) / 1e9
     assert own + settings.parallelism * largest + MEMORY_OF_KFP_GB < 16
