@@ -17,7 +17,7 @@ from components.monitor.drift import measure_drift
 from components.monitor.quality import judge, realised
 from components.monitor.report import html_report, verdict
 from components.monitor.thresholds import DEFAULT, Thresholds
-from steam_recsys.data.games import COLUMNS, Games
+from steam_recsys.data.games import GAME_COLUMNS, Games
 from steam_recsys.data.interactions import UNDATED, date_of, day_of, newest_day
 from steam_recsys.data.popularity import DECAYS
 from steam_recsys.data.snapshot import Manifest, Snapshot
@@ -139,7 +139,7 @@ def _measure(
             f"The champion {version} in {store} is of another version of this project ({error.args[0]}): train again, "
             f"in a store without it."
         ) from None
-    table = snapshot.table("games", [*COLUMNS, "delisted_on"]).sort_by("game_id")
+    table = snapshot.table("games", [*GAME_COLUMNS, "delisted_on"]).sort_by("game_id")
     offered = on_offer(table, as_of)
     games = Games.from_table(table)
     catalogue = model.for_catalogue(games, np.zeros((len(DECAYS), len(games))))
