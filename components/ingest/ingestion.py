@@ -109,7 +109,7 @@ def check_rejected_share(rejected: RejectedRows, max_share: float) -> None:
     Raises:
         UserError: More than `max_share` (0 to 1) of the rows were rejected.
     """
-    count = len(rejected.rejected)
+    count = len(rejected.rows)
     if count <= max_share * rejected.rows_read:
         return
     reasons = "; ".join(rejected.messages()[:3])
@@ -125,7 +125,7 @@ def _stage(cursor: Cursor, folder: Path, raw_file: RawFile, newest: date) -> Rej
     rejected = RejectedRows(raw_file.name)
     rows = _with_progress(read_rows(folder, raw_file), raw_file.name)
     copy_into(cursor, table, staged_rows(rows, converter(newest), rejected))
-    log("ingest", f"{raw_file.name}: {rejected.rows_read:,} rows read, {len(rejected.rejected):,} rejected")
+    log("ingest", f"{raw_file.name}: {rejected.rows_read:,} rows read, {len(rejected.rows):,} rejected")
     for message in rejected.messages():
         log("ingest", f"{raw_file.name}: rejected because {message}")
     return rejected

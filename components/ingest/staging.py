@@ -38,12 +38,12 @@ MAX_SHOWN_CHARACTERS = 60
 
 @dataclass(frozen=True)
 class RejectedRow:
-    """A rejected row.
+    """A row that cannot be loaded.
 
     Attributes:
         line: Line on which the row starts.
         reason: Why the row was rejected.
-        value: The value that cannot be read; empty if the reason is not a value.
+        value: The value that cannot be read; empty if the reason does not concern one value.
         content: The whole row.
     """
 
@@ -66,20 +66,20 @@ class RejectedRows:
     Attributes:
         file: Name of the file.
         rows_read: Number of rows read, including the rejected ones.
-        rejected: The rejected rows.
+        rows: The rejected rows.
     """
 
     file: str
     rows_read: int = 0
-    rejected: list[RejectedRow] = field(default_factory=list)
+    rows: list[RejectedRow] = field(default_factory=list)
 
     def by_reason(self) -> dict[str, int]:
         """Return the number of rejected rows per reason, the most frequent first."""
-        return dict(Counter(row.reason for row in self.rejected).most_common())
+        return dict(Counter(row.reason for row in self.rows).most_common())
 
     def messages(self) -> list[str]:
         """Return one message per reason, with the number of rows and the first of them."""
-        first = {row.reason: row for row in reversed(self.rejected)}
+        first = {row.reason: row for row in reversed(self.rows)}
         return [
             f"{reason}: {count:,}, the first on line {first[reason].line}{first[reason].shown_value}"
             for reason, count in self.by_reason().items()
@@ -87,7 +87,7 @@ class RejectedRows:
 
     def copy_rows(self) -> Iterator[str]:
         """Yield the rows for `steam.rejected_rows`, in COPY's text format."""
-        for row in self.rejected:
+        for row in self.rows:
             yield copy_row(self.file, row.line, row.reason, row.content)
 
 
@@ -100,7 +100,7 @@ def staged_rows(rows: Iterable[RawRow], convert: Callable[[RawRow], str], reject
                 raise FieldError(row.problem)
             yield convert(row)
         except FieldError as error:
-            rejected.rejected.append(RejectedRow(row.line, str(error), error.value, row.text))
+            rejected.rows.append(RejectedRow(row.line, str(error), error.value, row.text))
 
 
 def copy_row(*values: object) -> str:
@@ -189,7 +189,7 @@ def ranking_converter() -> Callable[[RawRow], str]:
         if not rank or rank > MAX_RANK:
             raise FieldError(f"rank is not a number from 1 to {MAX_RANK:,}", rank_text)
         if (game, genre, rank_type) in seen:
-            raise FieldError("the game has a place in this ranking already")
+            raise FieldError("the game has a rank in this ranking already")
         seen.add((game, genre, rank_type))
         return copy_row(row.line, game, genre, rank_type, rank)
 

@@ -99,5 +99,5 @@ def positions_of(ids: npt.NDArray[Any], ascending: npt.NDArray[Any]) -> Int32Arr
     """
     if not len(ascending):
         return np.full(len(ids), -1, dtype=np.int32)
-    found = np.minimum(np.searchsorted(ascending, ids), len(ascending) - 1)
-    return np.where(ascending[found] == ids, found, -1).astype(np.int32)
+    index = np.minimum(np.searchsorted(ascending, ids), len(ascending) - 1)
+    return np.where(ascending[index] == ids, index, -1).astype(np.int32)
