@@ -8,9 +8,9 @@ import pytest
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
-from components.extract import source
+from components.extract import database_snapshot
+from components.extract.database_snapshot import open_database_snapshot
 from components.extract.extraction import write_snapshot
-from components.extract.source import moment_of
 from demo.postgres import EmbeddedPostgres
 from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.errors import UserError
@@ -18,9 +18,7 @@ from tests.components.extract.halted import REVIEWS, fill, rankings_locked, wait
 from tests.shop import add_review, add_user
 
 
-def test_every_connection_sees_the_same_moment_and_there_are_no_more_than_allowed(
-    shop: Connection, database: str
-) -> None:
+def test_all_connections_see_the_same_snapshot_and_their_number_is_limited(shop: Connection, database: str) -> None:
     together = threading.Barrier(3)
 
     def look(cursor: Cursor, task: int) -> tuple[int, int, int]:
@@ -33,32 +31,32 @@ def test_every_connection_sees_the_same_moment_and_there_are_no_more_than_allowe
                        "AND datname = current_database()", ["steam-recsys extract"])  # fmt: skip
         return users, *cursor.fetchone()
 
-    with moment_of(database) as moment:
-        seen = moment.map(look, range(20), 3)
+    with open_database_snapshot(database) as snapshot:
+        seen = snapshot.map(look, range(20), 3)
     assert {users for users, _, _ in seen} == {0}
     assert max(connections for _, connections, _ in seen) == 1 + 3
     assert len({backend for _, _, backend in seen}) == 3
 
 
-def test_results_come_in_the_order_of_the_tasks_and_none_of_no_tasks(shop: Connection, database: str) -> None:
-    with moment_of(database) as moment:
-        assert moment.map(lambda cursor, task: task * 2, range(9), 4) == list(range(0, 18, 2))
-        assert moment.map(lambda cursor, task: task, [], 4) == []
+def test_results_have_the_order_of_the_tasks(shop: Connection, database: str) -> None:
+    with open_database_snapshot(database) as snapshot:
+        assert snapshot.map(lambda cursor, task: task * 2, range(9), 4) == list(range(0, 18, 2))
+        assert snapshot.map(lambda cursor, task: task, [], 4) == []
 
 
-def test_after_a_failure_no_further_task_is_begun(shop: Connection, database: str) -> None:
-    begun = []
+def test_no_further_task_starts_after_a_failure(shop: Connection, database: str) -> None:
+    started = []
 
     def fail(cursor: Cursor, task: int) -> None:
-        begun.append(task)
-        raise UserError("One sentence.")
+        started.append(task)
+        raise UserError("Invalid task.")
 
-    with moment_of(database) as moment, pytest.raises(UserError, match="One sentence"):
-        moment.map(fail, range(50), 2)
-    assert len(begun) <= 2
+    with open_database_snapshot(database) as snapshot, pytest.raises(UserError, match="Invalid task"):
+        snapshot.map(fail, range(50), 2)
+    assert len(started) <= 2
 
 
-def test_a_writer_waits_for_nothing_and_is_not_seen(
+def test_writers_are_not_blocked_and_their_changes_are_not_seen(
     shop: Connection, database: str, store: str, tmp_path: Path
 ) -> None:
     fill(shop)
@@ -76,25 +74,29 @@ def test_a_writer_waits_for_nothing_and_is_not_seen(
     assert write_snapshot(database, tmp_path / "snapshot", store).rows["users"] == 101
 
 
-def test_a_change_of_the_schema_is_not_waited_for_without_end(
+def test_a_locked_table_is_an_error_after_a_timeout(
     shop: Connection, database: str, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source, "_LIMITS", source._LIMITS.replace(source.LOCK_TIMEOUT, "1ms"))
+    monkeypatch.setattr(
+        database_snapshot, "_LIMITS", database_snapshot._LIMITS.replace(database_snapshot.LOCK_TIMEOUT, "1ms")
+    )
     with rankings_locked(), pytest.raises(UserError, match=r"gave up \(canceling statement due to lock timeout"):
         write_snapshot(database, tmp_path / "snapshot", store)
 
 
-def test_a_statement_that_takes_too_long_is_given_up(
+def test_a_slow_statement_is_an_error_after_a_timeout(
     shop: Connection, database: str, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source, "_LIMITS", source._LIMITS.replace(source.STATEMENT_TIMEOUT, "1ms"))
+    monkeypatch.setattr(
+        database_snapshot, "_LIMITS", database_snapshot._LIMITS.replace(database_snapshot.STATEMENT_TIMEOUT, "1ms")
+    )
     with rankings_locked(), pytest.raises(UserError, match=r"gave up \(canceling statement due to statement timeout"):
         write_snapshot(database, tmp_path / "snapshot", store)
 
 
 @pytest.fixture
 def standby(postgres: EmbeddedPostgres, shop: Connection, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of the test's database on a hot standby of the session's server."""
+    """The URL of the test's database on a hot standby of the server."""
     fill(shop)
     server = EmbeddedPostgres(tmp_path_factory.mktemp("standby"), durable=False)
     password = server.folder / "password"
@@ -110,7 +112,7 @@ def standby(postgres: EmbeddedPostgres, shop: Connection, tmp_path_factory: pyte
 
 
 @pytest.mark.slow
-def test_a_hot_standby_is_read_like_the_primary(
+def test_a_hot_standby_gives_the_same_snapshot_as_the_primary(
     standby: str, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     primary = write_snapshot(database, tmp_path / "snapshot", tmp_path / "store")
@@ -120,4 +122,4 @@ def test_a_hot_standby_is_read_like_the_primary(
     identities = [Snapshot.open(tmp_path / name).manifest.origin for name in ("snapshot", "replica")]
     assert identities[0] is not None
     assert identities[1] is not None
-    assert identities[0].database == identities[1].database  # each can build on the other's snapshots
+    assert identities[0].database == identities[1].database  # each can reuse the other's snapshots

@@ -1,4 +1,4 @@
-"""The real client of Hugging Face against a local server, in a process of its own: it reads its settings on import."""
+"""The real client of Hugging Face talks to a local server, in a subprocess because it reads its settings on import."""
 
 import json
 import os
@@ -18,7 +18,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @pytest.fixture
 def hub(tmp_path) -> Iterator[str]:
-    """A hub that holds the data set of `STEAM_REVIEWS` with one review; its URL."""
+    """The URL of a hub that has the data set `STEAM_REVIEWS` with one review."""
     folder = tmp_path / "hub"
     write_raw(folder, [review("Portal", "ann")])
 
@@ -63,7 +63,7 @@ def ingest_from(endpoint: str, home: object, database: str) -> subprocess.Comple
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_the_public_set_is_fetched_and_loaded(hub, tmp_path, database, connection):
+def test_the_public_data_set_is_downloaded_and_loaded(hub, tmp_path, database, connection):
     done = ingest_from(hub, tmp_path / "home", database)
     assert done.returncode == 0, done.stderr
     with connection.cursor() as cursor:
@@ -71,7 +71,7 @@ def test_the_public_set_is_fetched_and_loaded(hub, tmp_path, database, connectio
         assert cursor.fetchall() == [("ann",)]
 
 
-def test_without_a_network_it_says_so_in_one_line(tmp_path, database):
+def test_a_missing_network_is_reported_in_one_line(tmp_path, database):
     done = ingest_from("http://127.0.0.1:1", tmp_path / "home", database)
     assert done.returncode == 1
     assert done.stderr == (

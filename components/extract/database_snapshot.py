@@ -1,8 +1,8 @@
-"""One moment of a database, read over several connections at once.
+"""One snapshot of a database, read over several connections at the same time.
 
-The first connection exports its snapshot (`pg_export_snapshot`), the others take it over, so that all of them see the
-same rows whatever is written meanwhile. This works on a hot standby as well. A reader takes no lock that a writer of
-rows waits for; it gives up on a lock that a change of the schema holds, and on a statement that takes too long.
+The first connection exports its snapshot (`pg_export_snapshot`) and the others import it, so all of them see the same
+rows, whatever is written meanwhile. A hot standby works too. Readers never block writers. They give up after a time
+limit if a schema change holds a lock, or if a statement takes too long.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from steam_recsys.database.connection import Connection, Cursor, connect, requir
 
 LOCK_TIMEOUT = "1min"
 STATEMENT_TIMEOUT = "10min"
-"""What each statement may take; the longest reads one part, or counts what changed since the last extraction."""
+"""Time limit of a statement. The longest ones read one part, or find what changed since the last extraction."""
 
 _LIMITS = f"""
 SET LOCAL lock_timeout = '{LOCK_TIMEOUT}';
@@ -28,8 +28,8 @@ SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}';
 SET LOCAL idle_in_transaction_session_timeout = 0;
 """
 
-# The timeline changes where a backup is restored or a standby takes over: what was read before may be there no more.
-_MOMENT = """
+# The timeline changes when a backup is restored or a standby is promoted: rows that were read before may be gone.
+_EXPORT_SNAPSHOT = """
 SELECT pg_export_snapshot(), pg_current_snapshot()::text, now(),
     (SELECT format('%s/%s', system_identifier, timeline_id) FROM pg_control_system(), pg_control_checkpoint())
     || (SELECT format('/%s', oid) FROM pg_database WHERE datname = current_database())
@@ -40,32 +40,40 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Moment:
-    """A moment of a database, which can be read for as long as its context lasts.
+class DatabaseSnapshot:
+    """A snapshot of a database, readable until its context ends.
 
     Attributes:
-        source: the reference to the database.
-        exported: the name of the snapshot that other connections take over.
-        database_snapshot: `pg_current_snapshot()`.
-        at: the moment by the database's clock.
-        database: the identity of the server, of its history and of the database.
-        cursor: of the connection that exported the snapshot.
+        source: Reference to the database's URL.
+        exported_name: Name under which other connections import the snapshot.
+        current_snapshot: `pg_current_snapshot()`.
+        taken_at: Time by the database's clock.
+        database: Identity of the server, its timeline and the database.
+        cursor: Cursor of the connection that exported the snapshot.
     """
 
     source: str
-    exported: str
-    database_snapshot: str
-    at: datetime
+    exported_name: str
+    current_snapshot: str
+    taken_at: datetime
     database: str
     cursor: Cursor
 
     def map(self, work: Callable[[Cursor, Task], Result], tasks: Sequence[Task], connections: int) -> list[Result]:
-        """Do work for each task on one of several connections that see this moment; the results in the tasks' order.
+        """Run a function for each task on several connections that see this snapshot.
 
-        After a failure no further task is begun.
+        After a failure, no further task starts.
+
+        Args:
+            work: Function of a cursor and a task.
+            tasks: The tasks.
+            connections: Number of connections.
+
+        Returns:
+            The results in the order of the tasks.
 
         Raises:
-            UserError: a connection cannot be opened, or breaks.
+            UserError: A connection cannot be opened, or is lost.
         """
         waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
         for number in range(len(tasks)):
@@ -73,7 +81,7 @@ class Moment:
         results: dict[int, Result] = {}
         stopped = threading.Event()
 
-        def work_off() -> None:
+        def run_tasks() -> None:
             with self._connected() as cursor:
                 while not stopped.is_set():
                     try:
@@ -83,7 +91,7 @@ class Moment:
                     results[number] = work(cursor, tasks[number])
 
         with ThreadPoolExecutor(max(1, connections), thread_name_prefix="extract") as pool:
-            workers = [pool.submit(work_off) for _ in range(min(connections, len(tasks)))]
+            workers = [pool.submit(run_tasks) for _ in range(min(connections, len(tasks)))]
             try:
                 for worker in as_completed(workers):
                     worker.result()
@@ -94,24 +102,27 @@ class Moment:
     @contextmanager
     def _connected(self) -> Iterator[Cursor]:
         with _transaction(self.source) as connection, connection.cursor() as cursor:
-            cursor.execute("SET TRANSACTION SNAPSHOT %s", [self.exported])
+            cursor.execute("SET TRANSACTION SNAPSHOT %s", [self.exported_name])
             yield cursor
 
 
 @contextmanager
-def moment_of(source: str) -> Iterator[Moment]:
-    """The present moment of a database, from a reference such as `env:DATABASE_URL`.
+def open_database_snapshot(source: str) -> Iterator[DatabaseSnapshot]:
+    """Take a snapshot of a database.
+
+    Args:
+        source: Reference to the database's URL, such as `env:DATABASE_URL`.
 
     Raises:
-        UserError: the database cannot be reached, or has no schema `steam` of this version.
+        UserError: The database cannot be reached, or has no schema `steam` of this version.
     """
     with _transaction(source) as connection, connection.cursor() as cursor:
-        cursor.execute(_MOMENT)
+        cursor.execute(_EXPORT_SNAPSHOT)
         row = cursor.fetchone()
         assert row is not None
-        exported, database_snapshot, at, database = row
+        exported_name, current_snapshot, taken_at, database = row
         require_schema(connection, "steam")
-        yield Moment(source, exported, database_snapshot, at, database, cursor)
+        yield DatabaseSnapshot(source, exported_name, current_snapshot, taken_at, database, cursor)
 
 
 @contextmanager

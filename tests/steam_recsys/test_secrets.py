@@ -1,12 +1,13 @@
-"""The real client of Secret Manager against a server on loopback."""
+"""References to secrets; the real client of Secret Manager talks to a server on loopback."""
 
 import base64
 import os
 
 import pytest
 
-from steam_recsys.database.connection import connect, resolve_secret
+from steam_recsys.database.connection import connect
 from steam_recsys.errors import UserError
+from steam_recsys.secrets import resolve_secret
 from tests.pipelines.api_server import Answer, Api, Request, serving
 
 SECRETS = {"projects/p/secrets/database-url/versions/latest": "postgresql://ann:hush@db/shop\n"}
@@ -26,11 +27,20 @@ def api(monkeypatch: pytest.MonkeyPatch):
         yield api
 
 
-def test_a_secret_is_resolved_by_its_name(api: Api) -> None:
+def test_secrets_are_named_and_never_passed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOT_SET", raising=False)
+    with pytest.raises(UserError, match="NOT_SET is not set"):
+        resolve_secret("env:NOT_SET")
+    with pytest.raises(UserError, match="named as env:NAME") as error:
+        resolve_secret("postgresql://ann:hush@db/shop")
+    assert "hush" not in str(error.value)
+
+
+def test_a_secret_of_secret_manager_is_resolved(api: Api) -> None:
     assert resolve_secret("sm://projects/p/secrets/database-url/versions/latest") == "postgresql://ann:hush@db/shop"
 
 
-def test_a_database_can_be_named_by_a_secret(api: Api, monkeypatch: pytest.MonkeyPatch, database: str) -> None:
+def test_a_database_url_can_be_a_secret(api: Api, monkeypatch: pytest.MonkeyPatch, database: str) -> None:
     name = "projects/p/secrets/own/versions/1"
     monkeypatch.setitem(SECRETS, name, os.environ["DATABASE_URL"])
     with connect(f"sm://{name}") as connection, connection.cursor() as cursor:
@@ -38,7 +48,7 @@ def test_a_database_can_be_named_by_a_secret(api: Api, monkeypatch: pytest.Monke
         assert cursor.fetchone() == (1,)
 
 
-def test_a_database_that_cannot_be_reached_is_called_by_its_secret(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_database_is_named_by_its_secret(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     name = "projects/p/secrets/own/versions/1"
     monkeypatch.setitem(SECRETS, name, "postgresql://ann:hush@127.0.0.1:1/shop")
     with (
@@ -49,18 +59,18 @@ def test_a_database_that_cannot_be_reached_is_called_by_its_secret(api: Api, mon
     assert "hush" not in str(refused.value)
 
 
-def test_a_secret_that_is_not_there_gets_one_sentence(api: Api) -> None:
+def test_a_missing_secret_is_reported(api: Api) -> None:
     with pytest.raises(UserError, match="The secret sm://projects/p/secrets/x/versions/1 does not exist: create it"):
         resolve_secret("sm://projects/p/secrets/x/versions/1")
 
 
-def test_a_secret_that_may_not_be_read_gets_one_sentence(api: Api) -> None:
+def test_an_unreadable_secret_is_reported(api: Api) -> None:
     api.failures["GET"] = [403]
     with pytest.raises(UserError, match=r"This account may not read sm://.*: grant it Secret Manager Secret Accessor"):
         resolve_secret("sm://projects/p/secrets/database-url/versions/latest")
 
 
-def test_a_name_of_another_form_is_refused_before_anybody_is_asked(api: Api) -> None:
-    with pytest.raises(UserError, match="sm://database-url names no secret: write it as sm://projects/P/secrets"):
+def test_an_invalid_name_is_rejected_without_a_request(api: Api) -> None:
+    with pytest.raises(UserError, match="sm://database-url is not a secret: write it as sm://projects/P/secrets"):
         resolve_secret("sm://database-url")
     assert api.requests == []

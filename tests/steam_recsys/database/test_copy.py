@@ -1,4 +1,4 @@
-"""The reader of COPY's binary format against the server that writes it."""
+"""The reader of COPY's binary format, on the output of a real server."""
 
 import io
 from datetime import UTC, date, datetime
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from psycopg2.extensions import connection as Connection
 
 from steam_recsys.data.schemas import TABLES
-from steam_recsys.database.binary_copy import fits, from_binary
+from steam_recsys.database.copy import has_fixed_width, read_binary_copy
 
 SCHEMA = pa.schema(
     [
@@ -35,7 +35,7 @@ ROW = st.tuples(
 )
 
 
-def sent(connection: Connection, select: str, *values: object) -> bytes:
+def copy_binary(connection: Connection, select: str, *values: object) -> bytes:
     content = io.BytesIO()
     with connection.cursor() as cursor:
         cursor.copy_expert(f"COPY ({cursor.mogrify(select, values).decode()}) TO STDOUT (FORMAT binary)", content)
@@ -44,7 +44,7 @@ def sent(connection: Connection, select: str, *values: object) -> bytes:
 
 @settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(ROW, max_size=20))
-def test_whatever_the_server_sends_is_read_as_it_was(connection: Connection, rows: list[tuple]) -> None:
+def test_rows_survive_the_binary_format(connection: Connection, rows: list[tuple]) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             "CREATE TEMP TABLE IF NOT EXISTS rows "
@@ -53,18 +53,18 @@ def test_whatever_the_server_sends_is_read_as_it_was(connection: Connection, row
         )
         for row in rows:
             cursor.execute("INSERT INTO rows VALUES (%s, %s, %s, %s, %s, %s, %s)", row)
-    content = sent(
+    content = copy_binary(
         connection,
         "SELECT id, number, flag, coalesce(long, -9223372036854775808), coalesce(real, '-infinity'), "
         "coalesce(day, '-infinity'), time FROM rows",
     )
-    table = from_binary(content, SCHEMA)
+    table = read_binary_copy(content, SCHEMA)
     assert table.schema.equals(SCHEMA)
     assert [tuple(row.values()) for row in table.to_pylist()] == rows
 
 
-def test_only_columns_of_a_fixed_width_fit() -> None:
-    assert [table for table, schema in TABLES.items() if fits(schema)] == ["reviews", "users"]
+def test_reviews_and_users_have_a_fixed_width() -> None:
+    assert [table for table, schema in TABLES.items() if has_fixed_width(schema)] == ["reviews", "users"]
 
 
 @pytest.mark.parametrize(
@@ -76,15 +76,15 @@ def test_only_columns_of_a_fixed_width_fit() -> None:
         "SELECT 1::bigint",
     ],
 )
-def test_another_layout_is_no_row(connection: Connection, select: str) -> None:
+def test_another_layout_is_rejected(connection: Connection, select: str) -> None:
     schema = pa.schema([pa.field(name, pa.int64(), nullable=False) for name in ("a", "b")])
     with pytest.raises(ValueError, match=r"COPY's binary format|another width"):
-        from_binary(sent(connection, select), schema)
+        read_binary_copy(copy_binary(connection, select), schema)
 
 
-def test_what_is_cut_short_is_no_row(connection: Connection) -> None:
+def test_truncated_content_is_rejected(connection: Connection) -> None:
     schema = pa.schema([pa.field("day", pa.date32(), nullable=False)])
-    content = sent(connection, "SELECT date '2020-02-29'")
-    assert from_binary(content, schema)["day"].to_pylist() == [date(2020, 2, 29)]
+    content = copy_binary(connection, "SELECT date '2020-02-29'")
+    assert read_binary_copy(content, schema)["day"].to_pylist() == [date(2020, 2, 29)]
     with pytest.raises(ValueError, match="COPY's binary format"):
-        from_binary(content[:-1], schema)
+        read_binary_copy(content[:-1], schema)
