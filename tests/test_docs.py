@@ -131,6 +131,13 @@ def test_the_site_builds_strictly_has_every_page_and_loads_nothing_from_other_ho
         assert not [each for each in loaded.addresses if "//" in each], path.name
 
 
+def test_code_in_lists_is_indented_so_that_the_site_keeps_it_in_the_list():
+    for page in PAGES:
+        assert all(len(indent) % 4 == 0 for indent in re.findall(r"^( *)```", page.read_text(), re.MULTILINE)), (
+            page.name
+        )
+
+
 def test_the_settings_of_github_and_of_pre_commit_are_yaml():
     paths = [*(ROOT / ".github").rglob("*.yml"), *(ROOT / ".github").rglob("*.yaml"), ROOT / ".pre-commit-config.yaml"]
     assert len(paths) == 6
