@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from components.shared.errors import UserError
 from pipelines.catalogue import PIPELINES, compile_pipelines
 from pipelines.check import (
     FOUND,
@@ -23,6 +22,7 @@ from pipelines.local import run_locally
 from pipelines.parameters import read_parameters
 from pipelines.platform import Platform
 from pipelines.target import TARGETS, Target
+from steam_recsys.errors import UserError
 
 INTERRUPTED = 130
 """The exit code of what was ended with Ctrl-C, as shells have it: 128 and the signal's number."""

@@ -21,15 +21,15 @@ import tensorflow as tf
 from threadpoolctl import threadpool_limits
 
 from benchmarks.record import Row, at_most, below, part
-from components.predict.catalogue import Catalogue
-from components.predict.links import Links
-from components.predict.online import OnlineRecommender
-from components.predict.query import HistoryWeights
-from components.predict.recommender import Recommender, Towers
-from components.shared.games import Games
-from components.shared.interactions import Doubles, Floats, Ints
-from components.train.popularity_bias import USUAL
+from components.train.popularity_prior import USUAL
 from components.train.serving import RECOMMENDED_GAMES, ServingModel
+from steam_recsys.arrays import Float32Array, Float64Array, Int32Array
+from steam_recsys.data.games import Games
+from steam_recsys.model.history_weights import HistoryWeights
+from steam_recsys.model.item_item import ItemItemWeights
+from steam_recsys.model.online import OnlineRecommender
+from steam_recsys.model.scorer import Scorer
+from steam_recsys.model.two_tower import Towers, TwoTowerArrays
 
 GAMES, DIMENSIONS, LINKS = 100_000, 64, 100
 QUERIES, LONGEST_HISTORY = 5_000, 50
@@ -63,7 +63,7 @@ class Query:
     hours: list[float]
 
 
-Answer = Callable[[Query], Floats]
+Answer = Callable[[Query], Float32Array]
 """From a user to the best games' scores, best first, float32 [k]; the ids are found as well."""
 
 
@@ -71,8 +71,8 @@ Answer = Callable[[Query], Floats]
 class Measured:
     """One way of answering: milliseconds of each query by the clock, float64 [n], and the answers' scores."""
 
-    milliseconds: Doubles
-    scores: list[Floats]
+    milliseconds: Float64Array
+    scores: list[Float32Array]
 
     @classmethod
     def of(cls, answer: Answer, queries: list[Query]) -> Measured:
@@ -95,30 +95,32 @@ class Measured:
         }
 
 
-def written_model(folder: Path, game_ids: Ints, condition: Condition, random: np.random.Generator) -> Recommender:
+def written_model(
+    folder: Path, game_ids: Int32Array, condition: Condition, random: np.random.Generator
+) -> TwoTowerArrays:
     """A model with random weights, written as training writes it and loaded as serving loads it."""
     n_games = len(game_ids)
     games = [random.standard_normal((n_games, DIMENSIONS)).astype(np.float32) for _ in range(2)]
     none = np.zeros((0, DIMENSIONS), dtype=np.float32)
     n_links = min(condition.links, n_games)
     linked = np.sort(random.integers(0, n_games - n_links + 1, (n_games, n_links)), axis=1) + np.arange(n_links)
-    links = Links(
+    links = ItemItemWeights(
         np.arange(n_games + 1, dtype=np.int64) * n_links,
         linked.ravel().astype(np.int32),
         random.normal(0, 0.1, linked.size).astype(np.float32),
     )
     weights = HistoryWeights(disliked=-0.5, hours=0.2, recency=0.5)
     towers = Towers(games[0], none, games[1], none)
-    model = Recommender("benchmark", game_ids, (), towers, links, USUAL, condition.scale, 1.0, weights)
+    model = TwoTowerArrays("benchmark", game_ids, (), towers, links, USUAL, condition.scale, 1.0, weights)
     np.savez(folder / "arrays.npz", allow_pickle=False, **model.arrays())
     (folder / "vocabulary.json").write_text(json.dumps({"games": game_ids.tolist(), "attributes": []}))
     constants = {name: getattr(model, name) for name in ("scale", "popularity_smoothing")}
     described = {"version": model.version, "config": {**constants, "history_weights": asdict(weights)}}
     (folder / "model.json").write_text(json.dumps(described))
-    return Recommender.load(folder)
+    return TwoTowerArrays.load(folder)
 
 
-def answers(folder: Path, game_ids: Ints, condition: Condition, random: np.random.Generator) -> dict[str, Answer]:
+def answers(folder: Path, game_ids: Int32Array, condition: Condition, random: np.random.Generator) -> dict[str, Answer]:
     """Ours and its peers over the same catalogue."""
     n_games = len(game_ids)
     popularity = 1e6 / random.permutation(np.arange(1.0, n_games + 1)) if condition.skewed else np.ones(n_games)
@@ -126,7 +128,7 @@ def answers(folder: Path, game_ids: Ints, condition: Condition, random: np.rando
     catalogue = model.for_catalogue(Games(game_ids, [{}] * n_games), np.tile(popularity, (len(USUAL), 1)))
     online = OnlineRecommender(game_ids, catalogue)
 
-    def ours(query: Query) -> Floats:
+    def ours(query: Query) -> Float32Array:
         found = online.recommend(query.history, RECOMMENDED_GAMES, recommended=query.recommended, hours=query.hours)
         return np.array([game.score for game in found], dtype=np.float32)
 
@@ -137,12 +139,12 @@ def answers(folder: Path, game_ids: Ints, condition: Condition, random: np.rando
     }
 
 
-def _saved_model(folder: Path, game_ids: Ints, catalogue: Catalogue) -> Answer:
+def _saved_model(folder: Path, game_ids: Int32Array, catalogue: Scorer) -> Answer:
     ServingModel(game_ids, catalogue).save(folder)
     loaded = tf.saved_model.load(str(folder))
     offset = tf.constant(catalogue.popularity_offset)
 
-    def answer(query: Query) -> Floats:
+    def answer(query: Query) -> Float32Array:
         found = loaded.signatures["with_popularity"](
             history=tf.constant([query.history]),
             recommended=tf.constant([query.recommended]),
@@ -150,17 +152,17 @@ def _saved_model(folder: Path, game_ids: Ints, catalogue: Catalogue) -> Answer:
             popularity_offset=offset,
         )
         found["game_ids"].numpy()
-        scores: Floats = found["scores"].numpy()[0]
+        scores: Float32Array = found["scores"].numpy()[0]
         return scores
 
     return answer
 
 
-def _plain(game_ids: Ints, catalogue: Catalogue) -> Answer:
-    def answer(query: Query) -> Floats:
+def _plain(game_ids: Int32Array, catalogue: Scorer) -> Answer:
+    def answer(query: Query) -> Float32Array:
         rows = np.searchsorted(game_ids, query.history)
         user = catalogue.history[rows].sum(axis=0)
-        scores: Floats = catalogue.candidates @ (np.float32(catalogue.scale) * user / np.linalg.norm(user))
+        scores: Float32Array = catalogue.candidates @ (np.float32(catalogue.scale) * user / np.linalg.norm(user))
         scores += catalogue.popularity_offset
         scores[rows] = -np.inf
         best = np.argpartition(-scores, RECOMMENDED_GAMES)[:RECOMMENDED_GAMES]
@@ -171,7 +173,7 @@ def _plain(game_ids: Ints, catalogue: Catalogue) -> Answer:
     return answer
 
 
-def random_queries(game_ids: Ints, n: int, random: np.random.Generator) -> list[Query]:
+def random_queries(game_ids: Int32Array, n: int, random: np.random.Generator) -> list[Query]:
     """Users with 1 to 50 games."""
     lengths = random.integers(1, LONGEST_HISTORY + 1, n).tolist()
     return [

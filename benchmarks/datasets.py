@@ -15,14 +15,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.evaluate.protocols import Split, at_random, by_time, last_out, latest_of_each_user
-from components.extract.snapshot import write_snapshot
+from components.extract.extraction import write_snapshot
 from components.ingest.ingestion import ingest
-from components.shared.errors import UserError
-from components.shared.games import COLUMNS, Games
-from components.shared.interactions import UNDATED, Interactions, cutoff_day, day_of
-from components.shared.snapshot import Snapshot
 from demo.postgres import EmbeddedPostgres
+from steam_recsys.data.games import COLUMNS, Games
+from steam_recsys.data.interactions import UNDATED, Interactions, cutoff_day, day_of
+from steam_recsys.data.snapshot import Snapshot
+from steam_recsys.errors import UserError
+from steam_recsys.evaluation.splits import Split, at_random, by_time, last_out, latest_of_each_user
 
 DATABASE = "BENCHMARK_DATABASE_URL"
 SEED = 42
@@ -114,7 +114,7 @@ def _reviews(folder: Path) -> tuple[Interactions, Games]:
             snapshot = Path(root) / "snapshot"
             write_snapshot(f"env:{DATABASE}", snapshot, Path(root) / "store")
             opened = Snapshot.open(snapshot)
-            return _first_reviews(opened), Games.of(opened.table("games", COLUMNS))
+            return _first_reviews(opened), Games.from_table(opened.table("games", COLUMNS))
         finally:
             os.environ.pop(DATABASE, None)
             server.stop()

@@ -26,15 +26,16 @@ import numpy as np
 
 from benchmarks import publishing
 from benchmarks.record import Row, at_least, at_most, part
-from components.reverse_etl.destinations import Places
 from components.reverse_etl.limits import Limits
-from components.reverse_etl.publication import publish, rollback
-from components.reverse_etl.versions import Made
-from components.shared.database import connect, create_schema
-from components.shared.errors import UserError
-from components.shared.model_store import add_model
+from components.reverse_etl.publication import publish
 from demo.explore import reader_url
 from demo.postgres import EmbeddedPostgres
+from steam_recsys.database.connection import connect, create_schema
+from steam_recsys.errors import UserError
+from steam_recsys.publications.destinations import DestinationConfig
+from steam_recsys.publications.rollback import rollback
+from steam_recsys.publications.versions import VersionInfo
+from steam_recsys.storage.model_store import add_model
 
 USERS, GAMES_PER_USER = 2_000_000, 50
 LIVE_GAMES, LONGEST_HISTORY = 100_000, 50
@@ -157,8 +158,8 @@ def published_rows(url: str, folder: Path, users: int, per_user: int) -> Iterato
     ranges = publishing.write_predictions(predictions, users, per_user, 2)
     with loaded(url, folder, _RECOMMENDATIONS.format(query="", users=users)) as found:
         publishing.publish_seconds(predictions, "v2", ranges)
-        rollback(Places(DATABASE))
-        rollback(Places(DATABASE), "v2")
+        rollback(DestinationConfig(DATABASE))
+        rollback(DestinationConfig(DATABASE), "v2")
     requests = sum(each.requests for each in found)
     during = "during a publication and two rollbacks"
     yield at_most(f"failed of {requests:,} recommendations {during}", sum(each.failed for each in found), 0)
@@ -207,8 +208,8 @@ def _shop(server: EmbeddedPostgres, folder: Path, users: int, per_user: int, gam
     written_model(model, game_ids, Condition(8, False, 100), np.random.default_rng(0))
     add_model(str(folder / "store"), model)
     ranges = publishing.write_predictions(folder / "predictions", users, per_user, 1)
-    made = Made("v1", "benchmark", "s", date(2025, 1, 1))
-    publish(Places(DATABASE), str(folder / "predictions"), made, ranges, Limits(churn_ceiling=1.0))
+    made = VersionInfo("v1", "benchmark", "s", date(2025, 1, 1))
+    publish(DestinationConfig(DATABASE), str(folder / "predictions"), made, ranges, Limits(churn_ceiling=1.0))
     return reader_url(url, PASSWORD), folder / "store"
 
 

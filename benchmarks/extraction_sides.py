@@ -29,7 +29,7 @@ KEYS = {"reviews": "review_id", "users": "user_id"}
 
 def ours(folder: Path) -> None:
     """Our stage: the whole snapshot, in the order of ids, with its checksums."""
-    from components.extract.snapshot import write_snapshot
+    from components.extract.extraction import write_snapshot
 
     write_snapshot(f"env:{DATABASE}", folder / "snapshot", folder / "store")
 
@@ -81,7 +81,7 @@ def pandas(folder: Path) -> None:
 
 
 SIDES: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
-    OURS: (ours, ("components.extract.snapshot",)),
+    OURS: (ours, ("components.extract.extraction",)),
     COPY: (copy, ("psycopg2",)),
     CONNECTORX: (connectorx, ("connectorx", "pyarrow.parquet")),
     ADBC: (adbc, ("adbc_driver_postgresql.dbapi", "pyarrow.parquet")),

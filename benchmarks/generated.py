@@ -16,9 +16,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.shared.interactions import Bools, Interactions, Ints, day_of
-from components.shared.schemas import TABLES
-from components.shared.snapshot import File, Manifest, Snapshot
+from steam_recsys.arrays import BoolArray, Int32Array
+from steam_recsys.data.interactions import Interactions, day_of
+from steam_recsys.data.schemas import TABLES
+from steam_recsys.data.snapshot import File, Manifest, Snapshot
 
 TASTES = 64
 FAVOURITE_SHARE = 0.75
@@ -49,7 +50,7 @@ class Size:
     games: int
 
 
-def tastes_of(size: Size, seed: int) -> Ints:
+def tastes_of(size: Size, seed: int) -> Int32Array:
     """The two tastes, which may be one, that each game suits: int32 [games, 2]."""
     return np.random.default_rng([seed, 0]).integers(0, TASTES, (size.games, 2), dtype=np.int32)
 
@@ -80,7 +81,7 @@ def generate(size: Size, seed: int) -> Interactions:
     )
 
 
-def _chosen(random: np.random.Generator, size: Size, users: Ints, tastes: Ints) -> Ints:
+def _chosen(random: np.random.Generator, size: Size, users: Int32Array, tastes: Int32Array) -> Int32Array:
     """A game for each of the users, int32."""
     popularity = random.permutation(1.0 / np.arange(1, size.games + 1) ** ZIPF)
     wanted = random.integers(0, TASTES, (size.users, 2))[
@@ -109,7 +110,7 @@ def write_generated(root: Path, size: Size, seed: int) -> Snapshot:
     return Snapshot.open(root)
 
 
-def _reviews(interactions: Interactions, liked: Bools) -> pa.Table:
+def _reviews(interactions: Interactions, liked: BoolArray) -> pa.Table:
     n = len(interactions)
     columns: dict[str, npt.NDArray[np.generic]] = {
         "review_id": np.arange(1, n + 1),
@@ -125,7 +126,7 @@ def _reviews(interactions: Interactions, liked: Bools) -> pa.Table:
     return pa.table({name: pa.array(column) for name, column in columns.items()}).cast(TABLES["reviews"])
 
 
-def _games(size: Size, tastes: Ints) -> pa.Table:
+def _games(size: Size, tastes: Int32Array) -> pa.Table:
     ids = np.arange(1, size.games + 1)
     studios = [[f"Studio {game // GAMES_A_STUDIO}"] for game in range(size.games)]
     nothing = [None] * size.games
@@ -146,5 +147,5 @@ def _write(root: Path, table: str, rows: pa.Table) -> list[File]:
         path = folder / f"part-{number:05}.parquet"
         part = rows.slice(start, ROWS_A_FILE)
         pq.write_table(part, path, compression="zstd")
-        files.append(File.of(root, path, len(part)))
+        files.append(File.describe(root, path, len(part)))
     return files

@@ -22,23 +22,24 @@ import tensorflow as tf
 from benchmarks.generated import Size, generate
 from benchmarks.training import OURS, TUTORIAL, Point
 from benchmarks.tutorial import BATCH, TutorialModel, pairs
-from components.evaluate.baselines import StaticRanking
-from components.evaluate.holdout import HeldOut, hold_out
-from components.evaluate.metrics import Recall, measure
-from components.evaluate.protocols import latest_of_each_user
-from components.evaluate.ranking import ModelRanking, Ranker
-from components.predict.links import Links
-from components.predict.recommender import Towers
-from components.shared.games import Games
-from components.shared.interactions import Interactions, Ints
-from components.shared.popularity import popularity_as_of
-from components.shared.storage import Folder, open_folder
 from components.train.checkpoints import Arrays, Checkpoints
-from components.train.choosing import recommender
-from components.train.corpus import Corpus
-from components.train.fitting import Trainer
 from components.train.model import Config
+from components.train.trainer import Trainer
+from components.train.training_data import TrainingData
+from components.train.tuning import recommender
 from components.train.workers import workers
+from steam_recsys.arrays import Int32Array
+from steam_recsys.data.games import Games
+from steam_recsys.data.interactions import Interactions
+from steam_recsys.data.popularity import popularity_as_of
+from steam_recsys.evaluation.baselines import StaticRanker
+from steam_recsys.evaluation.holdout import HeldOut, hold_out
+from steam_recsys.evaluation.metrics import Recall, measure
+from steam_recsys.evaluation.rankers import ModelRanker, Ranker
+from steam_recsys.evaluation.splits import latest_of_each_user
+from steam_recsys.model.item_item import ItemItemWeights
+from steam_recsys.model.two_tower import Towers
+from steam_recsys.storage.folder import Folder, open_folder
 
 SEED = 0
 SCALE = 4.0
@@ -58,10 +59,10 @@ class Task:
 
     past: Interactions
     held_out: HeldOut
-    game_ids: Ints
+    game_ids: Int32Array
 
     @classmethod
-    def of(cls, size: Size, seed: int) -> Task:
+    def generate(cls, size: Size, seed: int) -> Task:
         """Generated reviews."""
         interactions = generate(size, seed)
         last = latest_of_each_user(interactions)
@@ -139,7 +140,7 @@ class Meter(Checkpoints):
 
     folder: Folder = field(default_factory=lambda: open_folder("nowhere"))
     curve: Curve = field(kw_only=True)
-    corpus: Corpus = field(kw_only=True)
+    corpus: TrainingData = field(kw_only=True)
     config: Config = field(kw_only=True)
     steps: int = 0
 
@@ -157,11 +158,11 @@ class Meter(Checkpoints):
         task = self.curve.task
         share = len(arrays["losses"]) / self.corpus.steps_per_epoch(self.config)
 
-        def ranking() -> ModelRanking:
+        def ranking() -> ModelRanker:
             towers = Towers(*(arrays[f"variable_{number}"] for number in range(4)))
-            model = recommender(self.corpus, towers, Links.none(len(self.corpus.games)), self.config)
+            model = recommender(self.corpus, towers, ItemItemWeights.none(len(self.corpus.games)), self.config)
             popularity = popularity_as_of(task.past, task.game_ids, int(task.past.days.max()) + 1)
-            return ModelRanking(model.for_catalogue(task.games, popularity))
+            return ModelRanker(model.for_catalogue(task.games, popularity))
 
         self.curve.measure(round(share * len(task.past)), ranking)
 
@@ -173,7 +174,7 @@ def ours(task: Task, config: Config) -> Curve:
     """
     tf.config.experimental.enable_op_determinism()
     curve = Curve(task)
-    corpus = Corpus.of(task.past, task.games, config, SEED)
+    corpus = TrainingData.from_interactions(task.past, task.games, config, SEED)
     curve.begin()
     meter = Meter(curve=curve, corpus=corpus, config=config)
     Trainer(SEED, workers(), meter).fit("benchmark", corpus, config, corpus.steps(config))
@@ -183,7 +184,7 @@ def ours(task: Task, config: Config) -> Curve:
 def popularity(task: Task) -> float:
     """The recall of everybody's favourites."""
     counts = np.bincount(task.past.games, minlength=len(task.game_ids) + 1)[1:]
-    return task.recall(StaticRanking(counts.astype(np.float32)))
+    return task.recall(StaticRanker(counts.astype(np.float32)))
 
 
 def main() -> None:
@@ -194,7 +195,7 @@ def main() -> None:
     for name in Size.__dataclass_fields__:
         parser.add_argument(f"--{name}", type=int, required=True)
     options = parser.parse_args()
-    task = Task.of(Size(options.interactions, options.users, options.games), SEED)
+    task = Task.generate(Size(options.interactions, options.users, options.games), SEED)
     curve = ours(task, Config(scale=SCALE)) if options.side == OURS else tutorial(task)
     options.output.write_text(json.dumps(curve.record() | {"popularity": popularity(task)}) + "\n")
 

@@ -23,7 +23,7 @@ def prepare(root: Path, size: Size, users_per_shard: int, number: int) -> int:
 
     from benchmarks.answers import Condition, written_model
     from benchmarks.generated import write_generated
-    from components.shared.model_store import add_model, move_champion
+    from steam_recsys.storage.model_store import add_model, move_champion
 
     write_generated(root / "snapshot", size, SEED)
     game_ids = np.arange(1, size.games + 1, dtype=np.int32)
@@ -47,8 +47,8 @@ def plan(root: Path, size: Size, users_per_shard: int, number: int) -> int:
 
 def shard(root: Path, size: Size, users_per_shard: int, number: int) -> int:
     """Predict one shard; the number of its users."""
-    from components.predict.plan import Plan
     from components.predict.prediction import predict_shard
+    from steam_recsys.data.predictions import Plan
 
     return predict_shard(str(root / "store"), Plan.read(root / "plan.json"), number).users
 

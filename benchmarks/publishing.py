@@ -23,17 +23,18 @@ from psycopg2.extras import execute_values
 
 from benchmarks.record import Row, below, part, times_as_many, times_as_much
 from components.predict.fallback import LENGTH
-from components.reverse_etl.destinations import Places
 from components.reverse_etl.limits import Limits
-from components.reverse_etl.postgres.copy_format import binary_copy
-from components.reverse_etl.predictions import Shard, read_shard
-from components.reverse_etl.publication import publish, rollback
-from components.reverse_etl.versions import Made
-from components.shared.database import COPY_BUFFER, connect, create_schema
-from components.shared.predictions import POPULAR_FILE, ShardManifest, sha256_of, shard_name
-from components.shared.schemas import POPULAR, RECOMMENDATIONS
-from components.shared.storage import open_folder
+from components.reverse_etl.publication import publish
 from demo.postgres import EmbeddedPostgres, programs
+from steam_recsys.data.predictions import POPULAR_FILE, ShardManifest, sha256_of, shard_name
+from steam_recsys.data.schemas import POPULAR, RECOMMENDATIONS
+from steam_recsys.database.connection import COPY_BUFFER, connect, create_schema
+from steam_recsys.publications.destinations import DestinationConfig
+from steam_recsys.publications.postgres.copy_format import binary_copy
+from steam_recsys.publications.predictions import Shard, read_shard
+from steam_recsys.publications.rollback import rollback
+from steam_recsys.publications.versions import VersionInfo
+from steam_recsys.storage.folder import open_folder
 
 USERS, GAMES_PER_USER = 2_000_000, 50
 GAMES, GENRES = 50_000, 20
@@ -101,8 +102,8 @@ def write_predictions(folder: Path, users: int, per_user: int, seed: int) -> lis
 
 def publish_seconds(folder: Path, version: str, ranges: list[tuple[int, int]]) -> float:
     """How long the stage takes, from files to the switch: checks, acceptance and the drop of old versions included."""
-    made = Made(version, "m", "s", date(2025, 1, 1))
-    return publish(Places(DATABASE), str(folder), made, ranges, Limits(churn_ceiling=1.0)).seconds
+    made = VersionInfo(version, "m", "s", date(2025, 1, 1))
+    return publish(DestinationConfig(DATABASE), str(folder), made, ranges, Limits(churn_ceiling=1.0)).seconds
 
 
 def raw_copy_seconds(content: Path) -> float:
@@ -217,7 +218,7 @@ def reading_rows(folder: Path, users: int) -> list[Row]:
     with calling(folder, call, users, READERS) as switched:
         for number in range(SWITCHES):
             time.sleep(SECONDS / (SWITCHES + 1))
-            rollback(Places(DATABASE), f"v{1 + number % 2}")
+            rollback(DestinationConfig(DATABASE), f"v{1 + number % 2}")
     what = f"longest of {len(switched):,} calls of {READERS} readers over {SWITCHES} switches, ms"
     found.append(below(what, max(switched), max(quiet), f"without switches, {len(quiet):,} calls", MUST_WAIT_MS))
     return found

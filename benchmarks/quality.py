@@ -14,19 +14,19 @@ import components.train  # noqa: F401 - before TensorFlow
 from benchmarks.datasets import Protocol, protocols
 from benchmarks.record import Row as Record
 from benchmarks.record import show, write
-from benchmarks.tutorial import TutorialRanking
-from components.evaluate.baselines import tuned_baselines
-from components.evaluate.holdout import hold_out
-from components.evaluate.intervals import Interval, intervals
-from components.evaluate.metrics import NDCG, Recall, measure
-from components.evaluate.ranking import ModelRanking, Ranker
-from components.shared.errors import UserError
-from components.shared.interactions import Doubles
-from components.shared.popularity import popularity_as_of
-from components.train.fitting import Trainer
+from benchmarks.tutorial import TutorialRanker
 from components.train.learning import learn
 from components.train.model import Config
+from components.train.trainer import Trainer
 from components.train.workers import workers
+from steam_recsys.arrays import Float64Array
+from steam_recsys.data.popularity import popularity_as_of
+from steam_recsys.errors import UserError
+from steam_recsys.evaluation.baselines import tuned_baselines
+from steam_recsys.evaluation.holdout import hold_out
+from steam_recsys.evaluation.intervals import Interval, intervals
+from steam_recsys.evaluation.metrics import NDCG, Recall, measure
+from steam_recsys.evaluation.rankers import ModelRanker, Ranker
 
 METRICS = (NDCG(10), Recall(20))
 OURS = "ours"
@@ -59,8 +59,8 @@ def rows_of(protocol: Protocol) -> list[Row]:
     learned, _ = learn(past, protocol.validation, games, Config(), Trainer(SEED, workers()), "benchmark")
     catalogue = learned.recommender.for_catalogue(games, popularity_as_of(past, games.ids, as_of))
     rankers: dict[str, tuple[str, Ranker]] = {
-        OURS: (_chosen(learned.config), ModelRanking(catalogue)),
-        "TFRS tutorial": ("", TutorialRanking.trained_on(past, games.ids, SEED)),
+        OURS: (_chosen(learned.config), ModelRanker(catalogue)),
+        "TFRS tutorial": ("", TutorialRanker.trained_on(past, games.ids, SEED)),
     }
     for baseline in tuned_baselines(past, as_of, protocol.validation, games.ids):
         rankers[baseline.name] = baseline.settings, baseline.ranker
@@ -109,7 +109,7 @@ def markdown(protocol: str, rows: list[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _differences(ours: dict[str, Doubles], others: dict[str, Doubles]) -> dict[str, Doubles]:
+def _differences(ours: dict[str, Float64Array], others: dict[str, Float64Array]) -> dict[str, Float64Array]:
     return {name: ours[name] - others[name] for name in ours}
 
 

@@ -21,21 +21,21 @@ from pathlib import Path
 import components.train  # noqa: F401 - before TensorFlow
 from components.evaluate.evaluation import evaluate_model
 from components.evaluate.promotion import promote
-from components.extract.snapshot import write_snapshot
+from components.extract.extraction import write_snapshot
 from components.ingest.ingestion import ingest
 from components.monitor.monitoring import Monitored, monitor
 from components.monitor.thresholds import DEFAULT
 from components.predict.plan import plan_predictions
 from components.predict.prediction import predict_shard
-from components.reverse_etl.destinations import Places
 from components.reverse_etl.publication import publish
-from components.reverse_etl.versions import Made
-from components.shared.database import connect
-from components.shared.errors import UserError
-from components.shared.predictions import predictions_uri
 from components.train.refit import refit_model
 from components.train.training import train_model
 from demo.postgres import EmbeddedPostgres
+from steam_recsys.data.predictions import predictions_uri
+from steam_recsys.database.connection import connect
+from steam_recsys.errors import UserError
+from steam_recsys.publications.destinations import DestinationConfig
+from steam_recsys.publications.versions import VersionInfo
 
 DATA = Path("../shared/data/steam-ucsd")
 MONTHS = 12
@@ -115,7 +115,7 @@ def _replay(data: Path, months: int, scratch: Path) -> Iterator[Month]:
 
 def _run(scratch: Path, name: str) -> tuple[Monitored, bool]:
     """What an inference run does; what it found, and whether there is a new champion."""
-    folder, store, places = scratch / name, str(scratch / "store"), Places(DATABASE)
+    folder, store, places = scratch / name, str(scratch / "store"), DestinationConfig(DATABASE)
     snapshot, promoted = folder / "snapshot", False
     write_snapshot(DATABASE, snapshot, store)
     found = monitor(snapshot, places, store, folder / "monitoring.html", name, THRESHOLDS)
@@ -129,7 +129,7 @@ def _run(scratch: Path, name: str) -> tuple[Monitored, bool]:
     plan = plan_predictions(snapshot, store, users_per_shard=100_000)
     for shard in range(len(plan.shards)):
         predict_shard(store, plan, shard)
-    made = Made(plan.version, plan.model_version, plan.snapshot_id, date.fromisoformat(plan.as_of))
+    made = VersionInfo(plan.version, plan.model_version, plan.snapshot_id, date.fromisoformat(plan.as_of))
     publish(places, predictions_uri(store, plan.version), made, plan.shards)
     return found, promoted
 

@@ -1,6 +1,6 @@
 """`python -m benchmarks.retrieval`: users a second of batch prediction beside exact retrieval's usual libraries.
 
-Ours is the whole answer, `Catalogue.recommend`: queries from histories, cosines, popularity, links, the user's own
+Ours is the whole answer, `Scorer.recommend`: queries from histories, cosines, popularity, links, the user's own
 games left out, reasons. The peers get ready queries and return the largest inner products, nothing else. Each engine
 has a process of its own with all cores, and the engines take turns. The weights are random: no engine is helped by
 clusters, but for the comparison with approximate retrieval, which lives on them.
@@ -18,13 +18,13 @@ from multiprocessing.connection import Connection
 import numpy as np
 
 from benchmarks.record import Row, at_least, at_most, part, times_as_many
-from components.predict.approximate import LEAST_RECALL, ApproximateIndex, recall_of
-from components.predict.catalogue import Catalogue, normalised
-from components.predict.links import Links
-from components.predict.query import HistoryWeights
-from components.predict.ranking import top_k
-from components.shared.histories import Histories
-from components.shared.interactions import Floats, Ints
+from steam_recsys.arrays import Float32Array, Int32Array
+from steam_recsys.data.histories import Histories
+from steam_recsys.model.approximate import LEAST_RECALL, ApproximateIndex, recall_of
+from steam_recsys.model.history_weights import HistoryWeights
+from steam_recsys.model.item_item import ItemItemWeights
+from steam_recsys.model.scorer import Scorer, normalised
+from steam_recsys.model.top_k import top_k
 
 GAMES, DIMENSIONS, LINKS, K = 100_000, 64, 100, 100
 USERS, CHECKED_USERS = 8_192, 256
@@ -51,7 +51,7 @@ class Shop:
     def __str__(self) -> str:
         return f"{self.games:,} games, scale {self.scale:g}, {'skewed' if self.skewed else 'even'} popularity"
 
-    def catalogue(self) -> Catalogue:
+    def catalogue(self) -> Scorer:
         """Random vectors with links."""
         random = np.random.default_rng(0)
         n = self.games
@@ -64,8 +64,8 @@ class Shop:
         weights = random.standard_normal(linked.size, dtype=np.float32) * np.float32(0.1)
         popularity = 1e6 / random.permutation(np.arange(1.0, n + 1)) if self.skewed else np.ones(n)
         offsets = np.log((popularity + 1) / (popularity + 1).sum()).astype(np.float32)
-        links = Links(np.arange(n + 1, dtype=np.int64) * LINKS, linked.ravel(), weights)
-        return Catalogue(vectors[0], normalised(vectors[1]), links, offsets, self.scale, WEIGHTS)
+        links = ItemItemWeights(np.arange(n + 1, dtype=np.int64) * LINKS, linked.ravel(), weights)
+        return Scorer(vectors[0], normalised(vectors[1]), links, offsets, self.scale, WEIGHTS)
 
     def histories(self, users: int) -> Histories:
         """Five games a user on average, some with many more; one of ten is not recommended."""
@@ -77,7 +77,7 @@ class Shop:
         return Histories(np.arange(users), offsets, games.astype(np.int32), liked, hours)
 
 
-Answer = Callable[[], Ints]
+Answer = Callable[[], Int32Array]
 """Answers all users: positions, int32 [USERS, K]."""
 
 
@@ -119,7 +119,7 @@ def implicit_topk(shop: Shop) -> Answer:
     return lambda: np.asarray(topk(candidates, queries, K)[0])
 
 
-def _plain(shop: Shop) -> tuple[Floats, Floats]:
+def _plain(shop: Shop) -> tuple[Float32Array, Float32Array]:
     catalogue = shop.catalogue()
     return catalogue.queries(shop.histories(USERS)), catalogue.candidates
 
@@ -182,7 +182,7 @@ def approximate(shop: Shop) -> list[Row]:
     catalogue, history = shop.catalogue(), shop.histories(USERS)
     exact, scores, _ = catalogue.recommend(history, APPROXIMATE_K)
     started = time.perf_counter()
-    quick = replace(catalogue, index=ApproximateIndex.of(catalogue))
+    quick = replace(catalogue, index=ApproximateIndex.from_scorer(catalogue))
     making = time.perf_counter() - started
     found = quick.recommend(history, APPROXIMATE_K)[0]
     seconds: dict[str, list[float]] = {"exact": [], "approximate": []}

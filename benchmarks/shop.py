@@ -19,10 +19,10 @@ import pyarrow.csv as pa_csv
 from psycopg2 import sql
 
 from components.ingest.load import checked_at_once
-from components.shared.copying import copy_from_chunks
-from components.shared.database import Cursor, connect, create_schema
 from demo.raw_files import user_names, write_synthetic
 from demo.synthetic import FIRST_DAY, NONE, Reviews, Shop, Size, batches
+from steam_recsys.database.connection import Cursor, connect, create_schema
+from steam_recsys.database.copying import copy_from_chunks
 
 ROWS_A_CHUNK = 50_000
 DAY_SECONDS = 86_400
@@ -48,7 +48,7 @@ def load_shop(database: str, size: Size, seed: int = 0) -> int:
     A user's and a game's id is their number plus one. A review was changed last at some second of its day. As after a
     night of a shop's life, there is nothing left for readers to tidy up.
     """
-    shop = Shop.of(size, seed)
+    shop = Shop.generate(size, seed)
     with connect(database, application="steam-recsys benchmark") as connection:
         create_schema(connection, "steam")
         with connection.cursor() as cursor, checked_at_once(cursor):

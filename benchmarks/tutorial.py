@@ -8,9 +8,10 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from components.evaluate.ranking import rank_by_scores
-from components.shared.histories import Histories
-from components.shared.interactions import Floats, Interactions, Ints, Longs
+from steam_recsys.arrays import Float32Array, Int32Array, Int64Array
+from steam_recsys.data.histories import Histories
+from steam_recsys.data.interactions import Interactions
+from steam_recsys.evaluation.rankers import rank_by_scores
 
 DIMENSIONS = 32
 RATE = 0.1
@@ -21,7 +22,7 @@ BATCH = 8192
 class TutorialModel(tfrs.Model):
     """An embedding a user and an embedding a game, their product, a softmax over the batch."""
 
-    def __init__(self, users: Longs, games: Ints, dimensions: int = DIMENSIONS) -> None:
+    def __init__(self, users: Int64Array, games: Int32Array, dimensions: int = DIMENSIONS) -> None:
         """The ids of users and games."""
         super().__init__()
         self.users, self.games = _embedding(users, dimensions), _embedding(games, dimensions)
@@ -32,32 +33,32 @@ class TutorialModel(tfrs.Model):
         """The loss of a batch of pairs, `users` and `games`, both string [B]."""
         return self.task(self.users(inputs["users"]), self.games(inputs["games"]), compute_metrics=False)
 
-    def ranking(self, game_ids: Ints) -> TutorialRanking:
+    def ranking(self, game_ids: Int32Array) -> TutorialRanker:
         """Its order of a catalogue as it is now."""
-        return TutorialRanking(self, self.games(game_ids.astype(str)).numpy())
+        return TutorialRanker(self, self.games(game_ids.astype(str)).numpy())
 
 
 @dataclass(frozen=True)
-class TutorialRanking:
+class TutorialRanker:
     """A trained model's order of a catalogue, for users that it knows; `games` are the catalogue's vectors."""
 
     model: TutorialModel
-    games: Floats
+    games: Float32Array
 
     @classmethod
-    def trained_on(cls, past: Interactions, game_ids: Ints, seed: int) -> TutorialRanking:
+    def trained_on(cls, past: Interactions, game_ids: Int32Array, seed: int) -> TutorialRanker:
         """Train on the past; `game_ids` is int32 [N], ascending."""
         tf.keras.utils.set_random_seed(seed)
         model = TutorialModel(np.unique(past.users), game_ids)
         model.fit(pairs(past).shuffle(len(past), seed=seed).batch(BATCH), epochs=EPOCHS, verbose=0)
         return model.ranking(game_ids)
 
-    def rank(self, history: Histories, k: int) -> Ints:
+    def rank(self, history: Histories, k: int) -> Int32Array:
         """The k best games, as `Ranker.rank`."""
         return rank_by_scores(self._scores, history, len(self.games), k)
 
-    def _scores(self, users: Histories) -> Floats:
-        found: Floats = self.model.users(users.users.astype(str)).numpy() @ self.games.T
+    def _scores(self, users: Histories) -> Float32Array:
+        found: Float32Array = self.model.users(users.users.astype(str)).numpy() @ self.games.T
         return found
 
 
@@ -67,6 +68,6 @@ def pairs(interactions: Interactions) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices(rows)
 
 
-def _embedding(ids: Longs | Ints, dimensions: int) -> tf.keras.Sequential:
+def _embedding(ids: Int64Array | Int32Array, dimensions: int) -> tf.keras.Sequential:
     lookup = tf.keras.layers.StringLookup(vocabulary=ids.astype(str), mask_token=None)
     return tf.keras.Sequential([lookup, tf.keras.layers.Embedding(len(ids) + 1, dimensions)])

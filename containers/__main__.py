@@ -4,7 +4,6 @@ print the images' names."""
 import argparse
 import sys
 
-from components.shared.errors import UserError
 from containers.audit import NOT_ASKED, NotAskedError, audit
 from containers.images import (
     LOCAL_REGISTRY,
@@ -19,6 +18,7 @@ from containers.images import (
     size_mb,
     tagged,
 )
+from steam_recsys.errors import UserError
 
 
 def main() -> None:

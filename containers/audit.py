@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from components.shared.errors import UserError
+from steam_recsys.errors import UserError
 
 NOT_ASKED = 75
 """How the command ends where the database cannot be reached: sysexits.h calls it a temporary failure."""

@@ -15,7 +15,7 @@ import subprocess
 from pathlib import Path
 from typing import Literal
 
-from components.shared.errors import UserError
+from steam_recsys.errors import UserError
 
 Role = Literal["data", "model", "explorer"]
 ROLES: tuple[Role, ...] = ("data", "model", "explorer")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from components.shared.errors import UserError
 from containers.images import ROLES, ROOT, Role
+from steam_recsys.errors import UserError
 
 PAGE = ROOT / "docs" / "licences.md"
 IMAGE = {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix", "platform_machine": "x86_64",

@@ -13,12 +13,12 @@ from google.cloud import storage
 from psycopg2 import sql
 from psycopg2.extensions import make_dsn, parse_dsn
 
-from components.shared.errors import UserError
 from demo.bucket import bucket_server
-from demo.place import Place
 from demo.run import inference_parameters, run_demo, run_pipeline
+from demo.workspace import Workspace
 from pipelines.catalogue import compile_pipelines
 from pipelines.target import Target
+from steam_recsys.errors import UserError
 
 BUCKET = "steam-recsys"
 LARGEST_DIFFERENCE = 1e-4
@@ -72,7 +72,7 @@ def same_games(one: Row, other: Row) -> bool:
     )
 
 
-def run_demo_in_containers(place: Place, data: Path | None) -> None:
+def run_demo_in_containers(place: Workspace, data: Path | None) -> None:
     """Run the plain demo, then training and inference in containers on a copy of its database, and compare.
 
     The containers reach PostgreSQL over TCP, and keep snapshots, models, predictions and journals in a bucket of a

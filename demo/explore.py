@@ -12,14 +12,14 @@ import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import parse_dsn
 
-from components.shared.errors import UserError
-from demo.place import Place
+from demo.workspace import Workspace
+from steam_recsys.errors import UserError
 
 READER = Path(__file__).parents[1] / "explorer" / "reader.sql"
 ROLE = "steam_recsys_explorer"
 
 
-def explore(place: Place, data: Path | None) -> None:
+def explore(place: Workspace, data: Path | None) -> None:
     """Become the explorer of the last demo, or of that of a folder; its settings in the environment count first.
 
     Raises:
@@ -36,7 +36,7 @@ def explore(place: Place, data: Path | None) -> None:
     if "EXPLORER_DATABASE_URL" not in os.environ:
         settings["EXPLORER_DATABASE_URL"] = reader_url(url, _secret(place.root / "explorer-password"))
     print(f"demo: the operator's token, for rolling back, is in {place.root / 'operator-token'}", flush=True)
-    os.execve(sys.executable, [sys.executable, "-m", "explorer"], settings)
+    os.execve(sys.executable, [sys.executable, "-m", "commands", "explore"], settings)
 
 
 def reader_url(url: str, password: str) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 import psycopg2
 from psycopg2 import sql
 
-from components.shared.errors import UserError
+from steam_recsys.errors import UserError
 
 USER = "steam"
 SYSTEM_USER = "embedded_postgres"

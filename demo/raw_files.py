@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
-from components.ingest.raw import GAMES, RANKINGS, REVIEWS, RawFile
-from demo.synthetic import DAYS, DEMO, FIRST_DAY, GENRES, MOST_HOURS, NONE, Ints, Reviews, Shop, Size, batches
+from components.ingest.raw_files import GAMES, RANKINGS, REVIEWS, RawFile
+from demo.synthetic import DAYS, DEMO, FIRST_DAY, GENRES, MOST_HOURS, NONE, Int32Array, Reviews, Shop, Size, batches
 
 RANKED = 40
 BLANK, MONTH_FIRST, DAY_FIRST = 0, 1, DAYS + 2
@@ -28,7 +28,7 @@ def write_synthetic(folder: Path, size: Size = DEMO, seed: int = 0) -> int:
         seed: equal seeds write equal bytes.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    shop, counts = Shop.of(size, seed), np.zeros(size.games, dtype=np.int64)
+    shop, counts = Shop.generate(size, seed), np.zeros(size.games, dtype=np.int64)
     random = np.random.default_rng([seed, 2])
 
     def counted() -> Iterator[Reviews]:
@@ -42,7 +42,7 @@ def write_synthetic(folder: Path, size: Size = DEMO, seed: int = 0) -> int:
     return int(counts.sum())
 
 
-def user_names(users: Ints) -> pa.Array:
+def user_names(users: Int32Array) -> pa.Array:
     """Names of users by their numbers; none of the one that is not known."""
     numbers = pc.utf8_lpad(pa.array(np.maximum(users, 0)).cast(pa.string()), 8, "0")
     names = pc.binary_join_element_wise("synthetic_user_", numbers, "")
@@ -74,7 +74,7 @@ def _dates() -> list[str]:
     return ["", *month_first, *(f"{day.day} {day:%B}, {day.year}" for day in calendar)]
 
 
-def _game_columns(random: np.random.Generator, shop: Shop, counts: Ints) -> list[pa.Array]:
+def _game_columns(random: np.random.Generator, shop: Shop, counts: Int32Array) -> list[pa.Array]:
     rows = []
     for game, name in enumerate(shop.names):
         released = FIRST_DAY + timedelta(days=int(shop.released[game]))
@@ -92,10 +92,10 @@ def _game_columns(random: np.random.Generator, shop: Shop, counts: Ints) -> list
     return [pa.array(column) for column in zip(*rows, strict=True)]
 
 
-def _ranking_columns(random: np.random.Generator, shop: Shop, counts: Ints) -> list[pa.Array]:
+def _ranking_columns(random: np.random.Generator, shop: Shop, counts: Int32Array) -> list[pa.Array]:
     price = random.integers(5, 60, len(shop.names))
     sales = counts * 30 + random.integers(0, 99, len(counts))
-    figures: dict[str, Ints] = {"Sales": sales, "Revenue": sales * price, "Review": counts}
+    figures: dict[str, Int32Array] = {"Sales": sales, "Revenue": sales * price, "Review": counts}
     rows = []
     for genre_number, genre in enumerate(GENRES):
         members = [game for game, genres in enumerate(shop.genres) if genre_number in genres]

@@ -6,18 +6,18 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from components.ingest.raw import check_folder
-from components.shared.errors import UserError
-from components.shared.model_store import current_champion
-from demo.place import Place
+from components.ingest.raw_files import check_folder
 from demo.raw_files import write_synthetic
-from demo.recommendations import show_recommendations
+from demo.recommendations import show_typical_users
 from demo.summary import gate_outcome, show_metrics, write_summary
+from demo.workspace import Workspace
 from pipelines.catalogue import PIPELINES, compile_pipelines
 from pipelines.check import SECRETS, check_parameters, parameters_for
 from pipelines.local import run_locally
 from pipelines.parameters import read_parameters
 from pipelines.target import Target
+from steam_recsys.errors import UserError
+from steam_recsys.storage.model_store import current_champion
 
 ELSEWHERE = (*SECRETS, "publish_to", "raw", "registry", "store")
 """The parameters that name things elsewhere, which a demo leaves alone: the environment may have them for others."""
@@ -29,7 +29,7 @@ def inference_parameters(data: Path | None) -> dict[str, int]:
 
 
 def run_pipeline(
-    place: Place, target: Target, name: str, parameters: Mapping[str, object], *, containers: bool = False
+    place: Workspace, target: Target, name: str, parameters: Mapping[str, object], *, containers: bool = False
 ) -> None:
     """Run a compiled pipeline with these parameters, and with the target's own limits and numbers under them.
 
@@ -42,7 +42,7 @@ def run_pipeline(
     run_locally(place.build / target.name / f"{name}.yaml", values, place.root, containers=containers)
 
 
-def run_demo(place: Place, data: Path | None) -> None:
+def run_demo(place: Workspace, data: Path | None) -> None:
     """Run the whole loop and show it.
 
     Args:
@@ -79,11 +79,11 @@ def run_demo(place: Place, data: Path | None) -> None:
     summary = write_summary(place.summary, url, str(store), raw)
     title = "SYNTHETIC DATA" if data is None else str(data)
     show_metrics(summary, title)
-    show_recommendations(url, title)
+    show_typical_users(url, title)
     _show_next(place, *place.keep_pages())
 
 
-def _refusal(place: Place, url: str) -> str:
+def _refusal(place: Workspace, url: str) -> str:
     """Why nothing is published: inference would only make the same model of the same reviews again."""
     gate = gate_outcome(url)
     return (
@@ -94,7 +94,7 @@ def _refusal(place: Place, url: str) -> str:
     )
 
 
-def _show_next(place: Place, evaluation: Path, monitoring: Path) -> None:
+def _show_next(place: Workspace, evaluation: Path, monitoring: Path) -> None:
     lines = (
         ("make user USER=1", "a user's recommendations, by id or by name"),
         ("make explore", "the same and more in a browser, and as a JSON API"),

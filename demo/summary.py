@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from components.evaluate.comparison import CHALLENGER, CHAMPION, Comparison
-from components.evaluate.gate import METRIC
 from components.evaluate.results import Evaluation
-from components.shared.model_store import EVALUATION, champion, stored_model
+from steam_recsys.evaluation.comparison import CHALLENGER, CHAMPION, Comparison
+from steam_recsys.evaluation.metrics import METRIC
+from steam_recsys.storage.model_store import EVALUATION, champion, stored_model
 
 BETTER, LEVEL, WORSE = "better", "level", "worse"
 PIPELINES = ("ingestion", "training", "inference")

@@ -48,9 +48,9 @@ FITTING_ROUNDS, REDRAWS = 30, 4
 NONE = -1
 """For the author that is not known and the day that is not."""
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
+Float32Array = npt.NDArray[np.float64]
+Int32Array = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,11 @@ class Shop:
 
     names: list[str]
     genres: list[list[int]]
-    released: Ints
-    shares: Floats
+    released: Int32Array
+    shares: Float32Array
 
     @classmethod
-    def of(cls, size: Size, seed: int) -> Shop:
+    def generate(cls, size: Size, seed: int) -> Shop:
         """The shop of a seed."""
         random, games = np.random.default_rng([seed, 0]), size.games
         names = [
@@ -95,7 +95,7 @@ class Shop:
         return cls(names, genres, released, random.permutation(popularity(games)))
 
     @property
-    def members(self) -> Bools:
+    def members(self) -> BoolArray:
         """Which games belong to which genre, bool [genres, N]."""
         members = np.zeros((len(GENRES), len(self.names)), dtype=bool)
         for game, genres in enumerate(self.genres):
@@ -110,20 +110,20 @@ class Reviews:
     `days` count from `FIRST_DAY`, `tenths` are tenths of hours; an unknown user or day is `NONE`.
     """
 
-    users: Ints
-    games: Ints
-    days: Ints
-    recommended: Bools
-    tenths: Ints
-    written: Bools
-    helpful: Ints
-    funny: Ints
+    users: Int32Array
+    games: Int32Array
+    days: Int32Array
+    recommended: BoolArray
+    tenths: Int32Array
+    written: BoolArray
+    helpful: Int32Array
+    funny: Int32Array
 
     def __len__(self) -> int:
         return len(self.users)
 
 
-def popularity(games: int) -> Floats:
+def popularity(games: int) -> Float32Array:
     """Shares of the reviews, the least popular game first: the quantiles of a lognormal distribution, float64 [N]."""
     spread = np.interp(np.log(games), np.log(list(SPREADS)), list(SPREADS.values()))
     quantiles = [NormalDist().inv_cdf((rank + 0.5) / games) for rank in range(games)]
@@ -131,7 +131,7 @@ def popularity(games: int) -> Floats:
     return np.asarray(shares / shares.sum())
 
 
-def length_shares(mean: float) -> Floats:
+def length_shares(mean: float) -> Float32Array:
     """Shares of the users with 1, 2, … reviews, which have this mean, float64 [LONGEST]."""
     lengths = np.arange(1.0, LONGEST + 1)
     low, high = -5.0, 10.0
@@ -154,7 +154,7 @@ def batches(shop: Shop, size: Size, seed: int) -> Iterator[Reviews]:
         yield _batch(random, shop, cumulative, start + np.repeat(np.arange(n_users), n_reviews))
 
 
-def _batch(random: np.random.Generator, shop: Shop, cumulative: Floats, users: Ints) -> Reviews:
+def _batch(random: np.random.Generator, shop: Shop, cumulative: Float32Array, users: Int32Array) -> Reviews:
     first, n_users = users[0], users[-1] - users[0] + 1
     favourites = random.integers(0, len(GENRES), (n_users, 2))
     joined = random.integers(0, DAYS, n_users)[users - first]
@@ -176,7 +176,9 @@ def _batch(random: np.random.Generator, shop: Shop, cumulative: Floats, users: I
     )
 
 
-def _unlike(random: np.random.Generator, cumulative: Floats, users: Ints, groups: Ints) -> tuple[Ints, Bools]:
+def _unlike(
+    random: np.random.Generator, cumulative: Float32Array, users: Int32Array, groups: Int32Array
+) -> tuple[Int32Array, BoolArray]:
     """A game for each row, drawn by its group, and the rows to keep; a user has none twice, but for a few repeats."""
     games, kept = _drawn(random, cumulative, groups), np.ones(len(users), dtype=bool)
     for _ in range(REDRAWS):
@@ -188,22 +190,22 @@ def _unlike(random: np.random.Generator, cumulative: Floats, users: Ints, groups
     return games, kept
 
 
-def _repeats(users: Ints, games: Ints) -> Ints:
+def _repeats(users: Int32Array, games: Int32Array) -> Int32Array:
     """The rows that repeat an earlier one."""
     keys = (users - users[0]) * (games.max() + 1) + games
     order = np.argsort(keys, kind="stable")
-    again: Ints = order[1:][keys[order[1:]] == keys[order[:-1]]]
+    again: Int32Array = order[1:][keys[order[1:]] == keys[order[:-1]]]
     return again
 
 
-def _drawn(random: np.random.Generator, cumulative: Floats, groups: Ints) -> Ints:
+def _drawn(random: np.random.Generator, cumulative: Float32Array, groups: Int32Array) -> Int32Array:
     n_games = cumulative.shape[1]
     places = np.searchsorted(cumulative.ravel(), groups + random.random(len(groups)), side="right")
-    games: Ints = np.clip(places - groups * n_games, 0, n_games - 1)
+    games: Int32Array = np.clip(places - groups * n_games, 0, n_games - 1)
     return games
 
 
-def _chances(shop: Shop) -> Floats:
+def _chances(shop: Shop) -> Float32Array:
     """The chance of each game in each group, a period and a wanted genre: cumulative, plus the group's number.
 
     By popularity, age and affinity, and so that over all groups each game has its share: float64 [groups, N].
@@ -222,7 +224,7 @@ def _chances(shop: Shop) -> Floats:
     return np.asarray(cumulative / cumulative[:, -1:] + np.arange(len(cumulative))[:, None])
 
 
-def _period_shares() -> Floats:
+def _period_shares() -> Float32Array:
     """Shares of the reviews that are written in each period, where users join on any day and write on any day after."""
     days = np.cumsum(1.0 / np.arange(DAYS, 0, -1)) / DAYS
     shares = days.reshape(PERIODS, PERIOD_DAYS).sum(axis=1)

@@ -6,9 +6,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from components.shared.errors import UserError
 from explorer.settings import Settings
 from explorer.workers import LOGGING, listen, run
+from steam_recsys.errors import UserError
 
 
 def main() -> None:

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from components.predict.catalogue import Catalogue
-from components.predict.links import Links
-from components.predict.query import HistoryWeights
-from components.predict.retrieval import ExactIndex
-from components.shared.interactions import Bools, Ints
 from explorer.catalogue import Facts
+from steam_recsys.arrays import BoolArray, Int32Array
+from steam_recsys.model.history_weights import HistoryWeights
+from steam_recsys.model.item_item import ItemItemWeights
+from steam_recsys.model.retrieval import ExactIndex
+from steam_recsys.model.scorer import Scorer
 
 DESCRIPTION = "arrays.json"
 _CATALOGUE = ("history", "candidates", "popularity_offset")
@@ -44,9 +44,9 @@ class Arrays:
 
     version: str
     model_version: str
-    game_ids: Ints
-    catalogue: Catalogue
-    offered: Bools
+    game_ids: Int32Array
+    catalogue: Scorer
+    offered: BoolArray
     facts: Facts
 
     def write(self, folder: Path) -> None:
@@ -80,9 +80,9 @@ class Arrays:
         """Map what `write` wrote into memory."""
         described = json.loads((folder / DESCRIPTION).read_text())
         arrays = {path.stem: _mapped(path) for path in folder.glob("*.npy")}
-        catalogue = Catalogue(
+        catalogue = Scorer(
             **{name: arrays[name] for name in _CATALOGUE},
-            links=Links(**_prefixed("link_", arrays)),
+            links=ItemItemWeights(**_prefixed("link_", arrays)),
             scale=described["scale"],
             history_weights=HistoryWeights(**described["history_weights"]),
             index=ExactIndex(**_prefixed("index_", arrays)),

@@ -15,14 +15,15 @@ import numpy as np
 import pyarrow as pa
 from psycopg2 import sql
 
-from components.extract.parts import queries
-from components.predict.offer import on_offer
-from components.shared.database import Cursor
-from components.shared.histories import positions_of
-from components.shared.interactions import EPOCH, UNDATED, Bools, Doubles, Floats, Ints, day_of
-from components.shared.popularity import DECAYS
-from components.shared.schemas import GAMES
 from explorer.views import System
+from steam_recsys.arrays import BoolArray, Float32Array, Float64Array, Int32Array
+from steam_recsys.data.histories import positions_of
+from steam_recsys.data.interactions import EPOCH, UNDATED, day_of
+from steam_recsys.data.popularity import DECAYS
+from steam_recsys.data.schemas import GAMES
+from steam_recsys.database.connection import Cursor
+from steam_recsys.database.queries import snapshot_queries
+from steam_recsys.model.availability import on_offer
 
 SYSTEMS: tuple[System, ...] = ("windows", "mac", "linux")
 EVERY_ID = {"first": -(2**31), "end": 2**31}
@@ -62,25 +63,25 @@ class Facts:
     """
 
     names: list[str]
-    released: Ints
-    released_year: Ints
-    delisted: Ints
-    ram_gb: Floats
-    storage_gb: Floats
+    released: Int32Array
+    released_year: Int32Array
+    delisted: Int32Array
+    ram_gb: Float32Array
+    storage_gb: Float32Array
     systems: np.typing.NDArray[np.uint8]
-    genres: Mapping[str, Ints]
-    ranks: Mapping[tuple[str, str], tuple[Ints, Ints]]
+    genres: Mapping[str, Int32Array]
+    ranks: Mapping[tuple[str, str], tuple[Int32Array, Int32Array]]
 
 
 def read_games(cursor: Cursor) -> pa.Table:
     """All games in the schema GAMES, ordered by id."""
-    cursor.execute(queries()["games"], EVERY_ID)
+    cursor.execute(snapshot_queries()["games"], EVERY_ID)
     rows = cursor.fetchall()
     columns = zip(*rows, strict=True) if rows else ([] for _ in GAMES)
     return pa.table([pa.array(column, field.type) for column, field in zip(columns, GAMES, strict=True)], schema=GAMES)
 
 
-def read_popularity(cursor: Cursor, game_ids: Ints, as_of: date) -> Doubles:
+def read_popularity(cursor: Cursor, game_ids: Int32Array, as_of: date) -> Float64Array:
     """Recent popularity under each of the `DECAYS` as of a day, float64 [D, N]; see `popularity_as_of`."""
     sums = sql.SQL(", ").join(sql.SQL(_SUM).format(decay=sql.Literal(decay)) for decay in DECAYS)
     cursor.execute(sql.SQL(_POPULARITY).format(sums=sums), {"as_of": as_of})
@@ -90,7 +91,7 @@ def read_popularity(cursor: Cursor, game_ids: Ints, as_of: date) -> Doubles:
     return counts
 
 
-def offered(games: pa.Table, as_of: date) -> Bools:
+def offered(games: pa.Table, as_of: date) -> BoolArray:
     """The games that the publication of a day could recommend, bool [N]."""
     return on_offer(games, None if as_of == EPOCH else as_of)
 
@@ -103,7 +104,7 @@ def read_facts(cursor: Cursor, games: pa.Table) -> Facts:
     systems = np.zeros(len(games), dtype=np.uint8)
     for game_id, names in cursor.fetchall():
         systems[np.searchsorted(game_ids, game_id)] = sum(1 << SYSTEMS.index(name) for name in names)
-    cursor.execute(queries()["rankings"], EVERY_ID)
+    cursor.execute(snapshot_queries()["rankings"], EVERY_ID)
     genres, ranks = _by_genre(games["genres"].to_pylist(), cursor.fetchall(), game_ids)
     return Facts(
         names=games["name"].to_pylist(),
@@ -119,8 +120,8 @@ def read_facts(cursor: Cursor, games: pa.Table) -> Facts:
 
 
 def _by_genre(
-    tags: list[list[str]], rankings: list[tuple[int, str, str, int]], game_ids: Ints
-) -> tuple[dict[str, Ints], dict[tuple[str, str], tuple[Ints, Ints]]]:
+    tags: list[list[str]], rankings: list[tuple[int, str, str, int]], game_ids: Int32Array
+) -> tuple[dict[str, Int32Array], dict[tuple[str, str], tuple[Int32Array, Int32Array]]]:
     members: dict[str, set[int]] = defaultdict(set)
     places: dict[tuple[str, str], dict[int, int]] = defaultdict(dict)
     for position, names in enumerate(tags):
@@ -140,5 +141,5 @@ def _by_genre(
     return genres, ranks
 
 
-def _numbers(values: Iterable[int]) -> Ints:
+def _numbers(values: Iterable[int]) -> Int32Array:
     return np.fromiter(values, dtype=np.int32)

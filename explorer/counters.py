@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from components.shared.interactions import Doubles
+from steam_recsys.arrays import Float64Array
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 """The upper ends of the buckets of durations; there is one more without an end."""
@@ -45,7 +45,7 @@ class Counters:
         counts[CLASSES + int(np.searchsorted(SECONDS, seconds))] += 1
         counts[-1] += seconds
 
-    def sums(self) -> Iterator[tuple[str, Doubles, Doubles, float]]:
+    def sums(self) -> Iterator[tuple[str, Float64Array, Float64Array, float]]:
         """Of each route that was asked for: requests by first digit of the status, by bucket, and seconds in all."""
         found = [np.fromfile(file) for file in self._folder.glob(f"{self._files}*")]
         whole = [counts.reshape(self._shape) for counts in found if counts.size == self._mine.size]

@@ -7,13 +7,14 @@ from datetime import date
 
 import numpy as np
 
-from components.predict.online import OnlineRecommender
-from components.predict.ranking import top_k
-from components.shared.histories import positions_of
-from components.shared.interactions import UNDATED, Bools, Ints, day_of
 from explorer.arrays import Arrays
 from explorer.catalogue import SYSTEMS
 from explorer.views import BECAUSE, Filters, Recommended, Similar
+from steam_recsys.arrays import BoolArray, Int32Array
+from steam_recsys.data.histories import positions_of
+from steam_recsys.data.interactions import UNDATED, day_of
+from steam_recsys.model.online import OnlineRecommender
+from steam_recsys.model.top_k import top_k
 
 RANKED = 50
 """How many of the most relevant games are put into another order: as many as a publication holds of a user."""
@@ -73,7 +74,7 @@ class Model:
             if near >= 0
         ]
 
-    def passing(self, filters: Filters, today: date) -> Bools:
+    def passing(self, filters: Filters, today: date) -> BoolArray:
         """The games on offer that pass, bool [N]: what is not known of a game passes."""
         facts = self._arrays.facts
         among = self._arrays.offered & (facts.delisted > day_of(today))
@@ -94,7 +95,7 @@ class Model:
             among &= (facts.systems == 0) | (facts.systems & (1 << SYSTEMS.index(filters.os)) != 0)
         return among
 
-    def _order(self, positions: Ints, filters: Filters) -> np.typing.NDArray[np.int64]:
+    def _order(self, positions: Int32Array, filters: Filters) -> np.typing.NDArray[np.int64]:
         """The rows of the most relevant games in the order that is asked for, equals in order of relevance."""
         facts = self._arrays.facts
         if filters.rank_by == "relevance":

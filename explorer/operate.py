@@ -18,12 +18,12 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import RedirectResponse, Response
 from fastapi.security import HTTPBearer
 
-from components.shared.errors import UserError
 from explorer import description
 from explorer.api import answered
 from explorer.problems import Problem
 from explorer.security import Rates, client_of
 from explorer.settings import Settings
+from steam_recsys.errors import UserError
 
 LOG = logging.getLogger("explorer")
 
@@ -80,10 +80,10 @@ def _authorise(request: Request, token: str) -> None:
 
 
 async def _roll_back(settings: Settings, version: str | None) -> str:
-    from components.reverse_etl.destinations import Places
-    from components.reverse_etl.publication import rollback  # what publishes is not needed by whoever only reads
+    from steam_recsys.publications.destinations import DestinationConfig
+    from steam_recsys.publications.rollback import rollback  # what publishes is not needed by whoever only reads
 
-    places = Places("env:EXPLORER_OPERATOR_DATABASE_URL", settings.publish_to, "env:EXPLORER_MONGODB_URL")
+    places = DestinationConfig("env:EXPLORER_OPERATOR_DATABASE_URL", settings.publish_to, "env:EXPLORER_MONGODB_URL")
     try:
         current = await asyncio.to_thread(rollback, places, version)
     except UserError as error:

@@ -9,11 +9,11 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from markupsafe import Markup
 
-from components.shared.charts import Axis, Series, line_chart
 from explorer.evaluated import evaluated, trained_until
 from explorer.operate import can_roll_back
 from explorer.rendering import day, render
 from explorer.views import Monitored, Run
+from steam_recsys.reporting.charts import Axis, Series, line_chart
 
 QUALITY = {"recommendations": "ndcg", "recent popularity": "popular_ndcg"}
 DRIFT = {"games": "psi_games", "genres": "psi_genres", "history lengths": "psi_history_lengths"}

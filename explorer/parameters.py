@@ -13,9 +13,9 @@ from typing import Any, Final, cast, get_args
 
 from starlette.datastructures import QueryParams
 
-from components.predict.query import MOST_HOURS as MOST_HOURS
 from explorer.problems import Problem
 from explorer.views import Filters, RankBy, System
+from steam_recsys.model.history_weights import MOST_HOURS as MOST_HOURS
 
 LONGEST_TEXT = 200
 LONGEST_HISTORY = 1000

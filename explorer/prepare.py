@@ -14,13 +14,13 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
-from components.predict.recommender import Recommender
-from components.shared.database import connect
-from components.shared.errors import UserError
-from components.shared.games import Games
-from components.shared.model_store import stored_model
 from explorer.arrays import Arrays, arrays_folder
 from explorer.catalogue import offered, read_facts, read_games, read_popularity
+from steam_recsys.data.games import Games
+from steam_recsys.database.connection import connect
+from steam_recsys.errors import UserError
+from steam_recsys.model.two_tower import TwoTowerArrays
+from steam_recsys.storage.model_store import stored_model
 
 PATIENCE = "10min"
 """How long the database may take to count popularity."""
@@ -64,9 +64,9 @@ def _arrays(database: str, store: str, version: str, model_version: str, as_of: 
             facts = read_facts(cursor, games)
             popularity = read_popularity(cursor, games["game_id"].to_numpy(), as_of)
     with stored_model(store, model_version) as model:
-        recommender = Recommender.load(model)
+        recommender = TwoTowerArrays.load(model)
     on_offer = offered(games, as_of)
-    catalogue = recommender.for_catalogue(Games.of(games), popularity).offering(on_offer)
+    catalogue = recommender.for_catalogue(Games.from_table(games), popularity).offering(on_offer)
     indexed = replace(catalogue, index=catalogue.exact_index)
     return Arrays(version, model_version, games["game_id"].to_numpy(), indexed, on_offer, facts)
 

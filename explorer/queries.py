@@ -3,11 +3,6 @@
 from pathlib import Path
 from typing import Final
 
+from steam_recsys.database.queries import read_queries
 
-def _read() -> dict[str, str]:
-    script = (Path(__file__).parent / "queries.sql").read_text()
-    sections = (section.partition("\n") for section in script.split("-- query: ")[1:])
-    return {name: statement.strip() for name, _, statement in sections}
-
-
-QUERIES: Final = _read()
+QUERIES: Final = read_queries(Path(__file__).parent / "queries.sql")

@@ -1,6 +1,6 @@
 -- What the explorer asks the database, a prepared statement each; every value of a request is one of $1, $2, ….
 
--- query: recommendations
+-- name: recommendations
 -- The version stands in the views' own rows, and a view that is read cannot be repointed before the statement ends: an
 -- answer and the version that it is said to be of belong together.
 SELECT shown.version, r.rank, r.game_id, r.game, r.score, r.reason
@@ -11,14 +11,14 @@ LEFT JOIN LATERAL recsys.recommended_games(
     p_released_from => $6, p_released_to => $7, p_max_storage_gb => $8::float8::numeric, p_os => $9) AS r ON true
 ORDER BY r.rank
 
--- query: own games
+-- name: own games
 SELECT game_ids FROM recsys.recommendations WHERE user_id = $1
 
--- query: user
+-- name: user
 SELECT user_id, username, (SELECT count(*) FROM steam.reviews AS v WHERE v.user_id = u.user_id) AS reviews
 FROM steam.users AS u WHERE user_id = $1
 
--- query: find_users
+-- name: find_users
 SELECT user_id, username, (SELECT count(*) FROM steam.reviews AS v WHERE v.user_id = named.user_id) AS reviews
 FROM (
     SELECT user_id, username, min(place) AS place
@@ -33,7 +33,7 @@ FROM (
 ) AS named
 ORDER BY place, username
 
--- query: many reviews
+-- name: many reviews
 -- A sample of the reviews' pages, about 100,000 rows at most: who has many in it has many in all.
 SELECT user_id, username, (SELECT count(*) FROM steam.reviews AS v WHERE v.user_id = u.user_id) AS reviews
 FROM (
@@ -45,7 +45,7 @@ FROM (
 JOIN steam.users AS u USING (user_id)
 ORDER BY random() LIMIT 1
 
--- query: one review
+-- name: one review
 SELECT user_id, username, 1::bigint AS reviews
 FROM (
     SELECT user_id
@@ -57,34 +57,34 @@ JOIN steam.users AS u USING (user_id)
 WHERE (SELECT count(*) FROM steam.reviews AS v WHERE v.user_id = u.user_id) = 1
 LIMIT 1
 
--- query: new
+-- name: new
 SELECT user_id, username, 0::bigint AS reviews
 FROM (SELECT user_id, username FROM steam.users ORDER BY user_id DESC LIMIT 10000) AS newest
 WHERE NOT EXISTS (SELECT FROM steam.reviews AS v WHERE v.user_id = newest.user_id OFFSET 0)
 LIMIT 1
 
--- query: history
+-- name: history
 SELECT game_id, name, recommended, hours_played, reviewed_on
 FROM steam.reviews JOIN steam.games USING (game_id)
 WHERE user_id = $1
 ORDER BY reviewed_on DESC NULLS LAST, review_id DESC
 LIMIT $2
 
--- query: find_games
+-- name: find_games
 SELECT game_id, name FROM steam.games
 WHERE strpos(lower(name), lower($1)) > 0
 ORDER BY lower(name) <> lower($1), strpos(lower(name), lower($1)) > 1, reviews_total DESC NULLS LAST, name
 LIMIT $2
 
--- query: named_games
+-- name: named_games
 SELECT game_id, name
 FROM unnest($1::integer[]) WITH ORDINALITY AS asked (game_id, place) JOIN steam.games USING (game_id)
 ORDER BY place
 
--- query: released
+-- name: released
 SELECT game_id, released_on FROM steam.games WHERE game_id = ANY ($1::integer[])
 
--- query: game
+-- name: game
 SELECT game_id, name, short_description, released_on, delisted_on, rating, positive_share, link,
     reviews_total AS reviews,
     ARRAY(SELECT genres.name FROM steam.game_genres JOIN steam.genres USING (genre_id)
@@ -95,11 +95,11 @@ SELECT game_id, name, short_description, released_on, delisted_on, rating, posit
           WHERE game_publishers.game_id = games.game_id ORDER BY 1) AS publishers
 FROM steam.games WHERE game_id = $1
 
--- query: requirements
+-- name: requirements
 SELECT level, os, processor, graphics, directx, ram_gb, storage_gb
 FROM steam.game_requirements WHERE game_id = $1 ORDER BY level
 
--- query: genres
+-- name: genres
 -- Hops from genre to genre along the primary key of the rankings: every page with filters asks this.
 WITH RECURSIVE ranked (genre) AS (
     SELECT min(genre) FROM steam.rankings
@@ -109,19 +109,19 @@ WITH RECURSIVE ranked (genre) AS (
 )
 SELECT name FROM steam.genres UNION SELECT genre FROM ranked WHERE genre IS NOT NULL ORDER BY 1
 
--- query: publication
+-- name: publication
 SELECT version, model_version, snapshot_id, users, rows, as_of, published_at, made_current_at, current
 FROM recsys.publications WHERE current
 
--- query: publications
+-- name: publications
 SELECT version, model_version, snapshot_id, users, rows, as_of, published_at, made_current_at, current
 FROM recsys.publications WHERE first_switch IS NOT NULL ORDER BY first_switch DESC LIMIT 20
 
--- query: runs
+-- name: runs
 SELECT run_id, pipeline, state, error, started_at, finished_at, stages
 FROM recsys.pipeline_runs ORDER BY finished_at DESC NULLS LAST LIMIT 20
 
--- query: training
+-- name: training
 -- The last run that evaluated a model.
 SELECT run_id, pipeline, state, error, started_at, finished_at, stages
 FROM recsys.pipeline_runs
@@ -129,19 +129,19 @@ WHERE stages @> jsonb_build_array(
     jsonb_build_object('stage', 'evaluate', 'facts', jsonb_build_object('version', $1::text)))
 ORDER BY finished_at DESC NULLS LAST LIMIT 1
 
--- query: last runs
+-- name: last runs
 -- Of each pipeline and way to end, the last.
 SELECT DISTINCT ON (pipeline, state) run_id, pipeline, state, error, started_at, finished_at, stages
 FROM recsys.pipeline_runs ORDER BY pipeline, state, finished_at DESC NULLS LAST
 
--- query: is monitored
+-- name: is monitored
 SELECT to_regclass('recsys.monitoring') IS NOT NULL
 
--- query: monitoring
+-- name: monitoring
 SELECT measured_at, as_of, run_id, model_version, retrain, reasons, figures
 FROM recsys.monitoring ORDER BY measured_at DESC LIMIT 60
 
--- query: counts
+-- name: counts
 -- Beyond a million rows, PostgreSQL's own estimate: a count would take seconds.
 SELECT (SELECT CASE WHEN reltuples > 1e6 THEN reltuples::bigint ELSE (SELECT count(*) FROM steam.users) END
         FROM pg_class WHERE oid = 'steam.users'::regclass) AS users,
@@ -150,7 +150,7 @@ SELECT (SELECT CASE WHEN reltuples > 1e6 THEN reltuples::bigint ELSE (SELECT cou
        (SELECT count(*) FROM steam.games) AS games,
        (SELECT count(*) FROM steam.games WHERE coalesce(delisted_on > current_date, true)) AS games_on_sale
 
--- query: audience
+-- name: audience
 -- A view cannot be sampled: the users whose rows are looked at are of a sample of the shop's pages of users.
 WITH lists AS MATERIALIZED (
     SELECT game_ids FROM steam.users TABLESAMPLE SYSTEM ($1) REPEATABLE (0) JOIN recsys.recommendations USING (user_id)

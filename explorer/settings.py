@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from components.shared.errors import UserError
+from steam_recsys.errors import UserError
 
 PREFIX = "EXPLORER_"
 

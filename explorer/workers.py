@@ -21,8 +21,8 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
-from components.shared.errors import UserError
 from explorer.connections import Connection
+from steam_recsys.errors import UserError
 
 LOG = logging.getLogger("explorer")
 APPLICATION = "explorer.app:from_environment"

@@ -8,11 +8,11 @@ from pathlib import Path
 from kfp import compiler
 from kfp.dsl.graph_component import GraphComponent
 
-from components.shared.errors import UserError
 from pipelines.inference import inference_pipeline
 from pipelines.ingestion import ingestion_pipeline
 from pipelines.target import Target
 from pipelines.training import training_pipeline
+from steam_recsys.errors import UserError
 
 PIPELINES: dict[str, Callable[[Target], GraphComponent]] = {
     "ingestion": ingestion_pipeline,

@@ -12,13 +12,13 @@ from typing import Any
 
 import yaml
 
-from components.reverse_etl.destinations import PLACES
-from components.shared.database import SECRET_MANAGER, resolve_secret
-from components.shared.errors import UserError
 from containers.images import LOCAL_REGISTRY
 from pipelines.catalogue import PIPELINES
 from pipelines.parameters import read_value
 from pipelines.target import ENVIRONMENT, Target
+from steam_recsys.database.connection import SECRET_MANAGER, resolve_secret
+from steam_recsys.errors import UserError
+from steam_recsys.publications.destinations import PUBLISH_TO
 
 SECRET_NAMES = re.compile(r"PASSWORD|SECRET|TOKEN|CREDENTIAL|_KEY$|(DATABASE|MONGODB|ALERTS)_URL")
 _PASSWORD_IN_URL = re.compile(r"\w+://[^\s/:@{}\"']+:[^\s/@{}\"']+@")
@@ -70,9 +70,9 @@ def check_run(target: Target, name: str, parameters: Mapping[str, Any]) -> None:
     values = {key: spec.default for key, spec in inputs.items() if spec.optional} | dict(parameters)
     if values.get("users_per_shard", 1) < 1:
         raise UserError(f"The parameter users_per_shard is {values['users_per_shard']}: it must be 1 or more.")
-    if (places := values.get("publish_to", PLACES[0])) not in PLACES:
-        raise UserError(f"The parameter publish_to is {places!r}: it must be one of {', '.join(PLACES)}.")
-    unused = set() if places != PLACES[0] else {"mongodb"}
+    if (places := values.get("publish_to", PUBLISH_TO[0])) not in PUBLISH_TO:
+        raise UserError(f"The parameter publish_to is {places!r}: it must be one of {', '.join(PUBLISH_TO)}.")
+    unused = set() if places != PUBLISH_TO[0] else {"mongodb"}
     for key in SECRETS:
         if key not in unused and (reference := str(values.get(key) or "")):
             _check_secret(target, key, reference)

@@ -19,9 +19,9 @@ import docker
 import yaml
 from kfp import components, local
 
-from components.shared.console import show, stage_line
-from components.shared.errors import UserError
-from components.shared.stage import READER_VARIABLE
+from steam_recsys.errors import UserError
+from steam_recsys.logging import show, stage_line
+from steam_recsys.stage import READER_VARIABLE
 
 OUTCOME = re.compile(r"^\[notify\] \w+ run \S+: ([A-Z]+)(?:, (.*))?$")
 PASSED_ON = ("DATABASE_URL", "MONGODB_URL", "ALERTS_URL", "STORAGE_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT")

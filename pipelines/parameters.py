@@ -8,7 +8,7 @@ from typing import Any
 
 from kfp.dsl.graph_component import GraphComponent
 
-from components.shared.errors import UserError
+from steam_recsys.errors import UserError
 
 
 def read_parameters(pipeline: GraphComponent, assignments: Iterable[str]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from google.api_core.retry import Retry
 
-from components.shared.errors import UserError
+from steam_recsys.errors import UserError
 
 RETRY_SECONDS = 60.0
 

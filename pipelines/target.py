@@ -19,10 +19,10 @@ from pydantic_settings import (
 )
 
 from components.notify.alerts import JOB
-from components.shared.console import FORMAT_VARIABLE
-from components.shared.errors import UserError
-from components.shared.stage import TIMEOUT_VARIABLE
 from containers.images import LOCAL_REGISTRY, Role, image_name
+from steam_recsys.errors import UserError
+from steam_recsys.logging import FORMAT_VARIABLE
+from steam_recsys.stage import TIMEOUT_VARIABLE
 
 TargetName = Literal["local", "docker", "kubeflow", "vertex"]
 TARGETS: tuple[TargetName, ...] = get_args(TargetName)

@@ -13,9 +13,9 @@ from google.api_core.exceptions import GoogleAPICallError
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import aiplatform
 
-from components.shared.errors import UserError
 from pipelines.platform import Submitted, in_sentences, retried
 from pipelines.target import ENVIRONMENT, Target
+from steam_recsys.errors import UserError
 
 _PREFIX = "PIPELINE_STATE_"
 

@@ -14,9 +14,9 @@ from hypothesis import settings
 
 import components.train  # noqa: F401 - before any test imports TensorFlow
 from components.notify import alerts
-from components.shared.database import create_schema
 from demo.bucket import bucket_server
 from demo.postgres import EmbeddedPostgres
+from steam_recsys.database.connection import create_schema
 from tests.webhook import Webhook
 
 settings.register_profile("whatever the machine", deadline=None)  # no test passes or fails by the clock

@@ -4,7 +4,7 @@ import csv
 from collections.abc import Iterable
 from pathlib import Path
 
-from components.ingest.raw import GAMES, RANKINGS, REVIEWS, RawFile
+from components.ingest.raw_files import GAMES, RANKINGS, REVIEWS, RawFile
 
 
 def review(game: str, username: str, date: str = "November 5, 2011", **fields: str) -> dict[str, str]:

@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.shared.schemas import TABLES
-from components.shared.snapshot import File, Manifest, Snapshot
+from steam_recsys.data.schemas import TABLES
+from steam_recsys.data.snapshot import File, Manifest, Snapshot
 
 Review = tuple[int | None, int, date | None]
 """User, game, day."""
@@ -57,6 +57,6 @@ def write_snapshot_of(
         path = root / table / "part-00000.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.Table.from_pylist(listed, schema=TABLES[table]), path)
-        files[table] = [File.of(root, path, len(listed))]
+        files[table] = [File.describe(root, path, len(listed))]
     Manifest("1:1:", "2025-01-01T00:00:00+00:00", None, files).write(root)
     return Snapshot.open(root)

@@ -11,11 +11,11 @@ USED = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
     "import components, pipelines; "
     "from importlib.resources import files; "
-    "from components.shared import database; from components.extract.parts import queries; "
+    "from steam_recsys.database.queries import snapshot_queries; "
     "from components.ingest import load; from pipelines.target import Target; "
     "assert components.__file__.startswith(sys.argv[1]), components.__file__; "
-    "assert files('components.shared').joinpath('sql/steam.sql').read_text(); "
-    "assert load._sql('merge.sql'); assert queries(); "
+    "assert files('steam_recsys.database').joinpath('sql/steam.sql').read_text(); "
+    "assert load._sql('merge.sql'); assert snapshot_queries(); "
     "print(Target.load('vertex').schedules['training'])"
 )
 

@@ -93,7 +93,10 @@ def test_every_settings_file_says_what_it_is_for():
 
 def test_a_command_names_the_environments_python():
     for page in PAGES:
-        named = re.findall(r"(\S*)python -m (?:components|containers|pytest)", page.read_text())
+        commands = (
+            r"(\S*)(?:python -m (?:components|containers|pytest)|recsys (?:ingest|publications|models|freshness))"
+        )
+        named = re.findall(commands, page.read_text())
         assert all(re.fullmatch(r"(`|\w+=\$\()?\.venv/bin/", each) for each in named), page.name
 
 

@@ -11,22 +11,22 @@ import pytest
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
-from components.evaluate.intervals import Interval
 from components.monitor.decision import FIRST, Measured, decide
 from components.monitor.drift import Drift
 from components.monitor.quality import Quality
 from components.monitor.thresholds import DEFAULT
 from components.notify.alerts import alert_of
 from components.notify.outcome import Outcome
-from components.shared.database import create_schema
-from components.shared.model_store import champion
-from components.shared.stage import StageRecord
 from demo.postgres import EmbeddedPostgres
 from demo.raw_files import write_synthetic
 from demo.synthetic import Size
-from tests.evaluate.test_promotion import promote_all
+from steam_recsys.database.connection import create_schema
+from steam_recsys.evaluation.intervals import Interval
+from steam_recsys.stage import StageRecord
+from steam_recsys.storage.model_store import champion
+from tests.components.evaluate.test_promotion import promote_all
+from tests.components.reverse_etl.predicted import marked, publish_version
 from tests.pipelines.test_local import submit
-from tests.reverse_etl.predicted import marked, publish_version
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "operations.md").read_text()
@@ -38,7 +38,8 @@ COMMANDS = [block for block in BLOCKS if block not in (*QUERIES, *REPLAYS)]
 
 def run(block: str, folder: Path, **environment: str) -> str:
     """Run commands of the page as they stand, with this Python and this checkout; what they print."""
-    commands = block.replace(".venv/bin/python", "python").replace(" compile.py", f" '{ROOT / 'compile.py'}'")
+    commands = block.replace(".venv/bin/recsys", "python -m commands").replace(".venv/bin/python", "python")
+    commands = commands.replace(" compile.py", f" '{ROOT / 'compile.py'}'")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", commands],
@@ -136,7 +137,7 @@ def test_every_alert_is_explained() -> None:
     for alert in alerts:
         assert alert is not None
         assert f"| `{alert.title.replace('inference run R:', '…')}`" in PAGE
-    sources = [(ROOT / "components" / name).read_text() for name in ("notify/conclusion.py", "monitor/__main__.py")]
+    sources = [(ROOT / name).read_text() for name in ("components/notify/conclusion.py", "commands/freshness.py")]
     for title, source in zip(("and that could not be recorded", "Recommendations may be stale"), sources, strict=True):
         assert title in PAGE
         assert title in source

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.shared.images import MODEL_IMAGE
+from components.images import MODEL_IMAGE
 
 
 @dsl.component(base_image=MODEL_IMAGE, install_kfp_package=False)
@@ -23,7 +23,7 @@ def evaluate(
     """The challenger against baselines and champion on held-out time. Returns whether it is to be promoted."""
     from components.evaluate.evaluation import evaluate_model
     from components.evaluate.thresholds import Thresholds
-    from components.shared.stage import stage
+    from steam_recsys.stage import stage
 
     thresholds = Thresholds(baseline_errors, champion_errors, coverage_floor, slice_floor, slice_users)
     with stage("evaluate", store, run) as record:
@@ -41,7 +41,7 @@ def promote(
 ) -> str:
     """The challenger → champion. Returns its version."""
     from components.evaluate.promotion import promote as make_champion
-    from components.shared.stage import stage
+    from steam_recsys.stage import stage
 
     with stage("promote", store, run):
         return make_champion(store, model.path, evaluation.path, registry)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from components.evaluate.answers import Answers
-from components.evaluate.catalogue_metrics import Coverage, Gini, Novelty
-from components.evaluate.comparison import Comparison
-from components.evaluate.contest import Contest
-from components.evaluate.exhibits import Exhibits
-from components.evaluate.gate import METRIC, NOT_ENOUGH, decide
-from components.evaluate.metrics import MRR, HitRate, Metric, Recall
+from components.evaluate.diagnostics import Diagnostics
+from components.evaluate.gate import NOT_ENOUGH, decide
+from components.evaluate.rankings import Rankings
 from components.evaluate.report import html_report
 from components.evaluate.results import Evaluation
+from components.evaluate.setup import EvaluationSetup
 from components.evaluate.slices import slices
 from components.evaluate.thresholds import DEFAULT, Thresholds
-from components.shared.console import log
-from components.shared.popularity import popularity
+from steam_recsys.data.popularity import popularity
+from steam_recsys.evaluation.beyond_accuracy import Coverage, Gini, Novelty
+from steam_recsys.evaluation.comparison import Comparison
+from steam_recsys.evaluation.metrics import METRIC, MRR, HitRate, Metric, Recall
+from steam_recsys.logging import log
 
 METRICS: tuple[Metric, ...] = (METRIC, Recall(20), MRR(10), HitRate(10))
 NOVELTY, COVERAGE, GINI = Novelty(20), Coverage(20), Gini(20)
@@ -47,17 +47,17 @@ def evaluate_model(
     Raises:
         UserError: the folder holds no model, or no user can be asked.
     """
-    contest = Contest.of(snapshot, model, store)
-    answers = Answers.of(contest.held_out, contest.rankers, K)
+    contest = EvaluationSetup.load(snapshot, model, store)
+    answers = Rankings.from_rankers(contest.held_out, contest.rankers, K)
     evaluated = _evaluated(contest, answers, thresholds)
     _tell(evaluated)
     if report is not None:
         Path(report).parent.mkdir(parents=True, exist_ok=True)
-        Path(report).write_text(html_report(evaluated, Exhibits.of(contest, answers)), encoding="utf-8")
+        Path(report).write_text(html_report(evaluated, Diagnostics.from_setup(contest, answers)), encoding="utf-8")
     return evaluated
 
 
-def _evaluated(contest: Contest, answers: Answers, thresholds: Thresholds) -> Evaluation:
+def _evaluated(contest: EvaluationSetup, answers: Rankings, thresholds: Thresholds) -> Evaluation:
     overall, catalogue = _overall(contest, answers), _catalogue(contest, answers)
     parts = slices(contest, answers, overall.best_baseline(METRIC.name))
     coverage = {ranking: figures[COVERAGE.name] for ranking, figures in catalogue.items()}
@@ -77,15 +77,15 @@ def _evaluated(contest: Contest, answers: Answers, thresholds: Thresholds) -> Ev
     )
 
 
-def _overall(contest: Contest, answers: Answers) -> Comparison:
+def _overall(contest: EvaluationSetup, answers: Rankings) -> Comparison:
     known = popularity(contest.past, contest.games.ids)
     measured = answers.measured(METRICS)
     for name, ranked in answers.ranked.items():
         measured[name][NOVELTY.name] = NOVELTY.per_user(ranked, known)
-    return Comparison.of(measured)
+    return Comparison.from_figures(measured)
 
 
-def _catalogue(contest: Contest, answers: Answers) -> dict[str, dict[str, float]]:
+def _catalogue(contest: EvaluationSetup, answers: Rankings) -> dict[str, dict[str, float]]:
     return {
         name: {metric.name: metric.of(ranked, len(contest.games)) for metric in (COVERAGE, GINI)}
         for name, ranked in answers.ranked.items()

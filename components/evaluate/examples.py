@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.evaluate.contest import Contest
-from components.evaluate.holdout import HeldOut
+from components.evaluate.setup import EvaluationSetup
 from components.evaluate.slices import NO_REVIEW, by_length
+from steam_recsys.evaluation.holdout import HeldOut
 
 USERS = 10
 RECOMMENDED = 10
@@ -37,7 +37,7 @@ class Example:
     taken_up: tuple[str, ...]
 
 
-def examples(contest: Contest) -> tuple[Example, ...]:
+def examples(contest: EvaluationSetup) -> tuple[Example, ...]:
     """Ten users, in turn one of each length of history, the longest first, as far as there are such; by a seed."""
     held_out = contest.held_out
     groups = [(NO_REVIEW, contest.future.newcomers)]
@@ -52,7 +52,7 @@ def examples(contest: Contest) -> tuple[Example, ...]:
     return tuple(_example(contest, *groups[number], row) for number, _, row in chosen)
 
 
-def _example(contest: Contest, group: str, held_out: HeldOut, row: int) -> Example:
+def _example(contest: EvaluationSetup, group: str, held_out: HeldOut, row: int) -> Example:
     one = held_out.take(np.array([row]))
     ranked = contest.challenger.rank(one.history, RECOMMENDED)[0]
     newest = np.arange(len(one.history.games))[::-1][:HISTORY]

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from components.evaluate.comparison import CHALLENGER, CHAMPION, POPULARITY, Comparison
-from components.evaluate.metrics import NDCG
 from components.evaluate.thresholds import Thresholds
-
-METRIC = NDCG(10)
-"""The metric that decides."""
+from steam_recsys.evaluation.comparison import CHALLENGER, CHAMPION, POPULARITY, Comparison
+from steam_recsys.evaluation.metrics import METRIC
 
 PASSED, FAILED, NOT_ENOUGH = "passed", "failed", "not enough evidence"
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from components.evaluate.comparison import CHALLENGER
-from components.evaluate.registry import open_registry
+from components.evaluate.model_registry import open_registry
 from components.evaluate.results import Evaluation
-from components.shared.console import log
-from components.shared.errors import UserError
-from components.shared.model_store import EVALUATION, champion, model_version, stored_model
-from components.shared.storage import open_folder
+from steam_recsys.errors import UserError
+from steam_recsys.evaluation.comparison import CHALLENGER
+from steam_recsys.logging import log
+from steam_recsys.storage.folder import open_folder
+from steam_recsys.storage.model_store import EVALUATION, champion, model_version, stored_model
 
 
 def promote(store: str, model: str | Path, evaluation: str | Path, registry: str = "") -> str:

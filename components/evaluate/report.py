@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from components.evaluate.comparison import CHALLENGER, CHAMPION, POPULARITY, Comparison
+from components.evaluate.diagnostics import Diagnostics
 from components.evaluate.examples import Example
-from components.evaluate.exhibits import Exhibits
-from components.evaluate.gate import FAILED, METRIC, NOT_ENOUGH, PASSED
-from components.evaluate.intervals import Interval
+from components.evaluate.gate import FAILED, NOT_ENOUGH, PASSED
 from components.evaluate.results import Evaluation
 from components.evaluate.slices import GENRE, METRICS, Slice
-from components.shared.charts import Axis, Bar, Series, bar_chart, line_chart, scatter_chart
-from components.shared.html import Detailed, beside, card, figure, listing, page, paragraph, section, table
+from steam_recsys.evaluation.comparison import CHALLENGER, CHAMPION, POPULARITY, Comparison
+from steam_recsys.evaluation.intervals import Interval
+from steam_recsys.evaluation.metrics import METRIC
+from steam_recsys.reporting.charts import Axis, Bar, Series, bar_chart, line_chart, scatter_chart
+from steam_recsys.reporting.html import Cell, beside, card, figure, listing, page, paragraph, section, table
 
 RECALL = METRICS[1]
 BASELINE = "a baseline"
@@ -26,7 +27,7 @@ EVERY_POWER = [(math.log10(1 + 10**power), f"{10**power:,}") for power in range(
 REVIEWS = Axis("reviews that recommend the game, on a logarithmic scale", [(0.0, "0"), *EVERY_POWER])
 
 
-def html_report(evaluation: Evaluation, exhibits: Exhibits) -> str:
+def html_report(evaluation: Evaluation, exhibits: Diagnostics) -> str:
     """The report; the same evaluation and exhibits make the same page."""
     outcome = "is promoted" if evaluation.verdict.promote else "is not promoted"
     return page(
@@ -60,7 +61,7 @@ def _gate(evaluation: Evaluation) -> str:
     rules = [
         (
             MARKS[rule.outcome],
-            Detailed(rule.about, rule.reason, number=False),
+            Cell(rule.about, rule.reason, number=False),
             rule.figure,
             rule.asked if rule.enough else "",
         )
@@ -150,7 +151,7 @@ def _bars_of_slices(title: str, slices: Sequence[Slice]) -> str:
     return figure(title, bar_chart(title, title_of(RECALL.name), roles, rows))
 
 
-def _model(exhibits: Exhibits) -> list[str]:
+def _model(exhibits: Diagnostics) -> list[str]:
     lines = "Learning curves: the mean loss of each stretch of a fit"
     favour = f"{POPULARITY.capitalize()} against score: a dot a game"
     games = (
@@ -200,5 +201,5 @@ def _bar(interval: Interval) -> Bar:
     return Bar(interval.mean, interval.low, interval.high)
 
 
-def _cell(interval: Interval, sign: str = "") -> Detailed:
-    return Detailed(f"{interval.mean:{sign}.4f}", f"{interval.low:{sign}.4f} to {interval.high:{sign}.4f}")
+def _cell(interval: Interval, sign: str = "") -> Cell:
+    return Cell(f"{interval.mean:{sign}.4f}", f"{interval.low:{sign}.4f} to {interval.high:{sign}.4f}")

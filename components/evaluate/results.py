@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from components.evaluate.comparison import CHALLENGER, Comparison, Figures
 from components.evaluate.gate import Rule, Verdict
 from components.evaluate.slices import Slice
 from components.evaluate.thresholds import Thresholds
-from components.shared.errors import UserError
+from steam_recsys.errors import UserError
+from steam_recsys.evaluation.comparison import CHALLENGER, Comparison, Figures
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from components.evaluate.answers import Answers
-from components.evaluate.comparison import CHALLENGER, CHAMPION, Comparison
-from components.evaluate.contest import Contest
-from components.evaluate.gate import METRIC
-from components.evaluate.holdout import HeldOut
-from components.evaluate.metrics import Metric, Recall
-from components.shared.games import Attributes, Games
-from components.shared.histories import positions_of
-from components.shared.interactions import Bools, Interactions, Longs
+from components.evaluate.rankings import Rankings
+from components.evaluate.setup import EvaluationSetup
+from steam_recsys.arrays import BoolArray, Int64Array
+from steam_recsys.data.games import Attributes, Games
+from steam_recsys.data.histories import positions_of
+from steam_recsys.data.interactions import Interactions
+from steam_recsys.evaluation.comparison import CHALLENGER, CHAMPION, Comparison
+from steam_recsys.evaluation.holdout import HeldOut
+from steam_recsys.evaluation.metrics import METRIC, Metric, Recall
 
 METRICS: tuple[Metric, ...] = (METRIC, Recall(20))
 K = max(metric.k for metric in METRICS)
@@ -62,7 +62,7 @@ class Slice:
         return cls(content["kind"], content["name"], Comparison.read(content["comparison"]))
 
 
-def slices(contest: Contest, answers: Answers, best: str) -> tuple[Slice, ...]:
+def slices(contest: EvaluationSetup, answers: Rankings, best: str) -> tuple[Slice, ...]:
     """Every slice, those without users too.
 
     Users without a history are asked for apart, and so are games that nobody had reviewed before the cutoff: neither
@@ -82,34 +82,34 @@ def slices(contest: Contest, answers: Answers, best: str) -> tuple[Slice, ...]:
     return tuple(Slice(kind, name, _compared(part, rivals[kind])) for kind, name, part in _parts(contest, answers))
 
 
-def _parts(contest: Contest, answers: Answers) -> Iterator[tuple[str, str, Answers]]:
-    yield HISTORY, NO_REVIEW, Answers.of(contest.future.newcomers, contest.rankers, K)
+def _parts(contest: EvaluationSetup, answers: Rankings) -> Iterator[tuple[str, str, Rankings]]:
+    yield HISTORY, NO_REVIEW, Rankings.from_rankers(contest.future.newcomers, contest.rankers, K)
     for name, rows in by_length(answers.held_out).items():
         yield HISTORY, name, answers.take(rows)
     new = first_reviewed(contest.past, contest.games) >= contest.day - NEW_DAYS
     yield NEW_GAMES, f"first reviewed in the {NEW_DAYS} days before", answers.only(new)
-    yield NEW_GAMES, "not reviewed before", Answers.of(contest.future.unreviewed, contest.rankers, K)
+    yield NEW_GAMES, "not reviewed before", Rankings.from_rankers(contest.future.unreviewed, contest.rankers, K)
     for genre, members in largest_genres(answers, contest.games).items():
         yield GENRE, genre, answers.only(members)
 
 
-def _compared(answers: Answers, rival: str | None) -> Comparison:
+def _compared(answers: Rankings, rival: str | None) -> Comparison:
     """The challenger beside a baseline, None for the best one here, and the champion, if there is one."""
     measured = answers.measured(METRICS)
     if not len(answers.held_out):
-        return Comparison.of({CHALLENGER: {}})
+        return Comparison.from_figures({CHALLENGER: {}})
     baselines = {name: by_metric for name, by_metric in measured.items() if name not in (CHALLENGER, CHAMPION)}
     rival = rival or max(baselines, key=lambda name: baselines[name][METRIC.name].mean())
-    return Comparison.of({name: measured[name] for name in (CHALLENGER, rival, CHAMPION) if name in measured})
+    return Comparison.from_figures({name: measured[name] for name in (CHALLENGER, rival, CHAMPION) if name in measured})
 
 
-def by_length(held_out: HeldOut) -> dict[str, Longs]:
+def by_length(held_out: HeldOut) -> dict[str, Int64Array]:
     """The rows of the users with each of `LENGTHS`, int64."""
     lengths = held_out.history.lengths
     return {name: np.flatnonzero((lengths >= fewest) & (lengths <= most)) for name, (fewest, most) in LENGTHS.items()}
 
 
-def first_reviewed(past: Interactions, games: Games) -> Longs:
+def first_reviewed(past: Interactions, games: Games) -> Int64Array:
     """The day of each game's first review, int64 [N], in days since 1970-01-01; the lowest number where there is none.
 
     A review that its author replaced before the cutoff is not among the past's.
@@ -120,7 +120,7 @@ def first_reviewed(past: Interactions, games: Games) -> Longs:
     return np.where(first == np.iinfo(np.int64).max, np.iinfo(np.int64).min, first)
 
 
-def largest_genres(answers: Answers, games: Games) -> dict[str, Bools]:
+def largest_genres(answers: Rankings, games: Games) -> dict[str, BoolArray]:
     """The genres that are most often taken up, the first ones by name of equals: which games are of each, bool [N].
 
     A game of several genres is of each of them.

@@ -2,14 +2,14 @@
 
 from kfp import dsl
 
-from components.shared.images import DATA_IMAGE
+from components.images import DATA_IMAGE
 
 
 @dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
 def extract(source: str, replica: str, store: str, run: str, snapshot: dsl.Output[dsl.Dataset]) -> int:
     """Operational PostgreSQL, or a replica of it → Parquet snapshot. Returns the number of reviews."""
-    from components.extract.snapshot import write_snapshot
-    from components.shared.stage import stage
+    from components.extract.extraction import write_snapshot
+    from steam_recsys.stage import stage
 
     with stage("extract", store, run) as record:
         written = write_snapshot(replica or source, snapshot.path, store)

@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Container
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.extract.ranges import DIVISIONS
-from components.shared.binary_copy import fits, from_binary
-from components.shared.database import COPY_BUFFER, Cursor
-from components.shared.schemas import TABLES
-from components.shared.snapshot import File
-from components.shared.storage import Folder
+from steam_recsys.data.schemas import TABLES
+from steam_recsys.data.snapshot import File
+from steam_recsys.database.binary_copy import fits, from_binary
+from steam_recsys.database.connection import COPY_BUFFER, Cursor
+from steam_recsys.database.queries import snapshot_queries
+from steam_recsys.storage.folder import Folder
 
 DELTA = ("review_id", "user_id", "updated_at")
 """Integer columns in which few values repeat: as differences they take half the time and the room of a dictionary."""
@@ -25,17 +25,10 @@ LEVEL = 1
 """Of zstd: a higher one takes longer and saves 1 %."""
 
 
-def queries() -> dict[str, str]:
-    """The query of each table, with the bounds of a range as parameters."""
-    script = (Path(__file__).parent / "queries.sql").read_text()
-    sections = (section.partition("\n") for section in script.split("-- table: ")[1:])
-    return {table: query.strip() for table, _, query in sections}
-
-
 def layout() -> str:
     """A digest of all that decides which bytes the rows of a range become."""
     schemas = {table: TABLES[table].to_string() for table in sorted(TABLES)}
-    decides = (pa.__version__, schemas, sorted(queries().items()), sorted(DIVISIONS.items()), DELTA, LEVEL)
+    decides = (pa.__version__, schemas, sorted(snapshot_queries().items()), sorted(DIVISIONS.items()), DELTA, LEVEL)
     return hashlib.sha256(repr(decides).encode()).hexdigest()[:12]
 
 
@@ -62,7 +55,7 @@ def write_part(cursor: Cursor, folder: Folder, table: str, key_range: int, known
 
 
 def _read(cursor: Cursor, table: str, key_range: int) -> pa.Table:
-    query = cursor.mogrify(queries()[table], DIVISIONS[table].bounds(key_range)).decode()
+    query = cursor.mogrify(snapshot_queries()[table], DIVISIONS[table].bounds(key_range)).decode()
     schema = TABLES[table]
     if fits(schema):
         sent = io.BytesIO()

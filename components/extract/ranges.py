@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 
 from psycopg2 import sql
 
-from components.shared.database import Cursor
-from components.shared.snapshot import DATES_MODULUS, File
+from steam_recsys.data.snapshot import DATES_MODULUS, File
+from steam_recsys.database.connection import Cursor
 
 LOOK_BACK = timedelta(days=1)
 """How long before an extraction a change may be dated that it did not see: longer than any transaction takes between

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
-from components.shared.database import Connection, Cursor, connect, require_schema
+from steam_recsys.database.connection import Connection, Cursor, connect, require_schema
 
 LOCK_TIMEOUT = "1min"
 STATEMENT_TIMEOUT = "10min"

@@ -2,14 +2,14 @@
 
 from kfp import dsl
 
-from components.shared.images import DATA_IMAGE
+from components.images import DATA_IMAGE
 
 
 @dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
 def ingest(raw: str, database: str, year: int, max_rejected_share: float, store: str, run: str) -> int:
     """Raw CSV → PostgreSQL. Returns the number of new and changed reviews."""
     from components.ingest.ingestion import ingest as load
-    from components.shared.stage import stage
+    from steam_recsys.stage import stage
 
     with stage("ingest", store, run) as record:
         loaded = load(raw, database, year=year or None, max_rejected_share=max_rejected_share)

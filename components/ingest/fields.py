@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 
-from components.shared.schemas import EARLIEST_REVIEW
+from steam_recsys.data.schemas import EARLIEST_REVIEW
 
 MAX_NAME_BYTES = 2_000
 """In UTF-8: what an index of PostgreSQL holds."""

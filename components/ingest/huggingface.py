@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from components.ingest.raw import RAW_FILES
-from components.shared.console import log
-from components.shared.errors import UserError
+from components.ingest.raw_files import RAW_FILES
+from steam_recsys.errors import UserError
+from steam_recsys.logging import log
 
 PREFIX = "hf://"
 STEAM_REVIEWS = "hf://HangenYuu/Steam_Games_Review/raw"

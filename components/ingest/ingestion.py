@@ -11,13 +11,13 @@ from typing import Any
 
 from components.ingest.huggingface import download, is_huggingface
 from components.ingest.load import copy_into, create_staging, merge, replace_rejects
-from components.ingest.raw import GAMES, RANKINGS, REVIEWS, RawFile, RawRow, check_folder, read_rows
+from components.ingest.raw_files import GAMES, RANKINGS, REVIEWS, RawFile, RawRow, check_folder, read_rows
 from components.ingest.staging import Rejects, game_converter, ranking_converter, review_converter, staged_rows
-from components.shared.console import log, progress
-from components.shared.database import Cursor, connect, create_schema
-from components.shared.errors import UserError
-from components.shared.schemas import EARLIEST_REVIEW
-from components.shared.storage import open_folder
+from steam_recsys.data.schemas import EARLIEST_REVIEW
+from steam_recsys.database.connection import Cursor, connect, create_schema
+from steam_recsys.errors import UserError
+from steam_recsys.logging import log, progress
+from steam_recsys.storage.folder import open_folder
 
 MAX_REJECTED_SHARE = 0.01
 PROGRESS_ROWS = 250_000

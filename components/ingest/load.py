@@ -10,9 +10,9 @@ from pathlib import Path
 from psycopg2 import sql
 
 from components.ingest.staging import Rejects, copy_chunks
-from components.shared.console import progress
-from components.shared.copying import copy_from_chunks
-from components.shared.database import Cursor
+from steam_recsys.database.connection import Cursor
+from steam_recsys.database.copying import copy_from_chunks
+from steam_recsys.logging import progress
 
 FILE_TABLES = ("staged_games", "staged_reviews", "staged_rankings")
 

@@ -21,9 +21,9 @@ from components.ingest.fields import (
     parse_review_counts,
     parse_review_day,
 )
-from components.ingest.raw import RawRow
+from components.ingest.raw_files import RawRow
 from components.ingest.requirements import Requirements, parse_requirements
-from components.shared.database import COPY_BUFFER
+from steam_recsys.database.connection import COPY_BUFFER
 
 # COPY's text format (PostgreSQL manual, COPY, "Text Format"); PostgreSQL stores no NUL, so it is dropped.
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": None})

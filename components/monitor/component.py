@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.shared.images import DATA_IMAGE
+from components.images import DATA_IMAGE
 
 
 @dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
@@ -28,8 +28,8 @@ def monitor(
     """Drift, age and realised quality → recsys.monitoring. Returns whether the model must be trained again."""
     from components.monitor.monitoring import monitor as measure_and_decide
     from components.monitor.thresholds import Thresholds
-    from components.reverse_etl.destinations import Places
-    from components.shared.stage import stage
+    from steam_recsys.publications.destinations import DestinationConfig
+    from steam_recsys.stage import stage
 
     thresholds = Thresholds(
         quality_floor,
@@ -42,7 +42,7 @@ def monitor(
         rest_days,
     )
     with stage("monitor", store, run) as record:
-        places = Places(database, publish_to, mongodb)
+        places = DestinationConfig(database, publish_to, mongodb)
         monitored = measure_and_decide(snapshot.path, places, store, report.path, run, thresholds)
         monitored.write(monitoring.path)
         record.facts.update(monitored.facts())

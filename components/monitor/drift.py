@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from components.shared.histories import positions_of
-from components.shared.interactions import UNDATED, Doubles, Floats, Ints, Longs, read_reviews
-from components.shared.snapshot import Snapshot
+from steam_recsys.arrays import Float32Array, Float64Array, Int32Array, Int64Array
+from steam_recsys.data.histories import positions_of
+from steam_recsys.data.interactions import UNDATED, read_reviews
+from steam_recsys.data.snapshot import Snapshot
 
 WINDOW_DAYS = 90
 """The reference: the reviews of the last days that the model learnt from."""
@@ -58,15 +59,15 @@ class Drift:
 class _Period:
     """What was counted of a period: reviews by game, float64 [N], and by user, int32 [U]."""
 
-    games: Doubles
-    users: Ints
+    games: Float64Array
+    users: Int32Array
     reviews: int = 0
 
     @classmethod
     def of(cls, n_games: int, n_users: int) -> _Period:
         return cls(np.zeros(n_games), np.zeros(n_users, dtype=np.int32))
 
-    def count(self, users: Ints, games: Ints) -> None:
+    def count(self, users: Int32Array, games: Int32Array) -> None:
         np.add.at(self.games, games, 1.0)
         np.add.at(self.users, users, 1)
         self.reviews += len(games)
@@ -80,9 +81,9 @@ class _Counts:
 
     reference: _Period
     recent: _Period
-    before: Ints
-    until_now: Ints
-    every_other: Doubles
+    before: Int32Array
+    until_now: Int32Array
+    every_other: Float64Array
 
     @classmethod
     def of(cls, n_games: int, n_users: int) -> _Counts:
@@ -91,7 +92,7 @@ class _Counts:
             _Period.of(n_games, n_users), _Period.of(n_games, n_users), before, until_now, np.zeros(n_games)
         )  # fmt: skip
 
-    def add(self, users: Ints, games: Ints, days: Ints, trained_until: int) -> None:
+    def add(self, users: Int32Array, games: Int32Array, days: Int32Array, trained_until: int) -> None:
         recent = days > trained_until
         window = ~recent & (days > trained_until - WINDOW_DAYS)
         self.recent.count(users[recent], games[recent])
@@ -101,7 +102,7 @@ class _Counts:
         np.add.at(self.until_now, users, 1)
 
 
-def measure_drift(snapshot: Snapshot, known_games: Ints, vector_norms: Floats, trained_until: int) -> Drift:
+def measure_drift(snapshot: Snapshot, known_games: Int32Array, vector_norms: Float32Array, trained_until: int) -> Drift:
     """Compare the reviews after a day with those of the days up to it, as the snapshot has both.
 
     Args:
@@ -112,8 +113,8 @@ def measure_drift(snapshot: Snapshot, known_games: Ints, vector_norms: Floats, t
         trained_until: the last day that the model learnt from, in days since 1970-01-01.
     """
     games = snapshot.table("games", ["game_id", "genres"]).sort_by("game_id")
-    game_ids: Ints = games["game_id"].to_numpy()
-    user_ids: Longs = np.sort(snapshot.table("users")["user_id"].to_numpy())
+    game_ids: Int32Array = games["game_id"].to_numpy()
+    user_ids: Int64Array = np.sort(snapshot.table("users")["user_id"].to_numpy())
     counts = _Counts.of(len(game_ids), len(user_ids))
     for batch in read_reviews(snapshot, ["user_id", "game_id", "reviewed_on"]):
         dated = batch["reviewed_on"] != UNDATED
@@ -144,7 +145,7 @@ def measure_drift(snapshot: Snapshot, known_games: Ints, vector_norms: Floats, t
     )
 
 
-def population_stability_index(expected: Doubles, actual: Doubles) -> float:
+def population_stability_index(expected: Float64Array, actual: Float64Array) -> float:
     """The sum over classes of (a - e) ln(a / e), of the shares a of `actual` and e of `expected`.
 
     Half a count is added to each class, so that an empty one has a logarithm. 0 where one of them has no counts at all.
@@ -165,7 +166,7 @@ def population_stability_index(expected: Doubles, actual: Doubles) -> float:
     return float(((a - e) * np.log(a / e)).sum())
 
 
-def _groups(reviews: Doubles) -> Longs:
+def _groups(reviews: Float64Array) -> Int64Array:
     """The group of each game, int64 [N], the most reviewed ones first."""
     order = np.argsort(-reviews, kind="stable")
     before = np.cumsum(reviews[order]) - reviews[order]
@@ -174,12 +175,12 @@ def _groups(reviews: Doubles) -> Longs:
     return groups
 
 
-def _by_group(groups: Longs, games: Doubles) -> Doubles:
+def _by_group(groups: Int64Array, games: Float64Array) -> Float64Array:
     """Counts a group of counts a game."""
     return np.bincount(groups, games, GROUPS).astype(np.float64)
 
 
-def _by_genre(genres: pa.ChunkedArray, games: Doubles) -> Doubles:
+def _by_genre(genres: pa.ChunkedArray, games: Float64Array) -> Float64Array:
     """Counts a genre of counts a game: a game of several genres counts in each of them by its share."""
     lists = genres.combine_chunks()
     lengths = lists.value_lengths().to_numpy()
@@ -187,14 +188,14 @@ def _by_genre(genres: pa.ChunkedArray, games: Doubles) -> Doubles:
     return np.bincount(lists.flatten().dictionary_encode().indices.to_numpy(), each, minlength=1).astype(np.float64)
 
 
-def _by_length(lengths: Ints, reviews: Ints) -> Doubles:
+def _by_length(lengths: Int32Array, reviews: Int32Array) -> Float64Array:
     """Counts a class of length of the reviews of each user."""
     classes = np.searchsorted(LENGTHS, lengths, side="right") - 1
     counted = classes >= 0
     return np.bincount(classes[counted], reviews[counted], minlength=len(LENGTHS)).astype(np.float64)
 
 
-def _popularity_shift(reference: Doubles, recent: Doubles) -> float:
+def _popularity_shift(reference: Float64Array, recent: Float64Array) -> float:
     """The share of the games most reviewed of late that were not among as many before."""
     most = min(POPULAR, int(np.count_nonzero(recent)))
     if not most:
@@ -203,7 +204,7 @@ def _popularity_shift(reference: Doubles, recent: Doubles) -> float:
     return len(now - before) / most
 
 
-def _change_of_mean(values: Floats, reference: Doubles, recent: Doubles) -> float:
+def _change_of_mean(values: Float32Array, reference: Float64Array, recent: Float64Array) -> float:
     """By which share the mean has grown, of values that are counted so often; 0 where there is nothing to compare."""
     if not (recent.any() and values @ reference):
         return 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from components.shared.database import connect, require_schema
+from steam_recsys.database.connection import connect, require_schema
 
 MAX_AGE_HOURS = 26.0
 """A day, and two hours for the run itself."""

@@ -12,23 +12,23 @@ from typing import Any
 import numpy as np
 from psycopg2.extras import Json
 
-from components.evaluate.intervals import Interval
 from components.monitor.decision import FIRST, Decision, Measured, decide
 from components.monitor.drift import measure_drift
 from components.monitor.quality import judge, realised
 from components.monitor.report import html_report, verdict
 from components.monitor.thresholds import DEFAULT, Thresholds
-from components.predict.offer import on_offer
-from components.predict.recommender import Recommender
-from components.reverse_etl.destinations import Places, open_destinations
-from components.shared.console import log
-from components.shared.database import connect, create_schema
-from components.shared.errors import UserError
-from components.shared.games import COLUMNS, Games
-from components.shared.interactions import UNDATED, date_of, day_of, newest_day
-from components.shared.model_store import DESCRIPTION, current_champion, stored_model
-from components.shared.popularity import DECAYS
-from components.shared.snapshot import Manifest, Snapshot
+from steam_recsys.data.games import COLUMNS, Games
+from steam_recsys.data.interactions import UNDATED, date_of, day_of, newest_day
+from steam_recsys.data.popularity import DECAYS
+from steam_recsys.data.snapshot import Manifest, Snapshot
+from steam_recsys.database.connection import connect, create_schema
+from steam_recsys.errors import UserError
+from steam_recsys.evaluation.intervals import Interval
+from steam_recsys.logging import log
+from steam_recsys.model.availability import on_offer
+from steam_recsys.model.two_tower import TwoTowerArrays
+from steam_recsys.publications.destinations import DestinationConfig, open_destinations
+from steam_recsys.storage.model_store import DESCRIPTION, current_champion, stored_model
 
 _REMEMBER = """
 INSERT INTO recsys.monitoring (run_id, measured_at, as_of, model_version, retrain, reasons, figures)
@@ -75,7 +75,12 @@ class Monitored:
 
 
 def monitor(
-    snapshot: str | Path, places: Places, store: str, report: str | Path, run: str, thresholds: Thresholds = DEFAULT
+    snapshot: str | Path,
+    places: DestinationConfig,
+    store: str,
+    report: str | Path,
+    run: str,
+    thresholds: Thresholds = DEFAULT,
 ) -> Monitored:
     """Measure, decide, and remember both in `recsys.monitoring`; again for the same run replaces what it found.
 
@@ -125,7 +130,7 @@ def _measure(
     snapshot: Snapshot, store: str, version: str, as_of: date, thresholds: Thresholds
 ) -> tuple[Measured, dict[str, float | None]]:
     with stored_model(store, version) as folder:
-        model = Recommender.load(folder)
+        model = TwoTowerArrays.load(folder)
         described = json.loads((folder / DESCRIPTION).read_text())
     try:
         trained_until, games_then = day_of(date.fromisoformat(described["trained_until"])), described["catalogue_games"]
@@ -136,7 +141,7 @@ def _measure(
         ) from None
     table = snapshot.table("games", [*COLUMNS, "delisted_on"]).sort_by("game_id")
     offered = on_offer(table, as_of)
-    games = Games.of(table)
+    games = Games.from_table(table)
     catalogue = model.for_catalogue(games, np.zeros((len(DECAYS), len(games))))
     norms = np.linalg.norm(catalogue.history, axis=1)
     without = ~catalogue.candidates.any(axis=1)

@@ -20,15 +20,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.evaluate.holdout import Future
-from components.evaluate.intervals import Interval, intervals
-from components.evaluate.metrics import NDCG, HitRate, measure_ranked
-from components.reverse_etl.destinations import Destination
-from components.reverse_etl.versions import KeptVersion
-from components.shared.histories import Histories, positions_of
-from components.shared.interactions import COLUMNS, Interactions, Ints, Longs, day_of, read_reviews
-from components.shared.snapshot import Snapshot
-from components.shared.storage import Folder, open_folder
+from steam_recsys.arrays import Int32Array, Int64Array
+from steam_recsys.data.histories import Histories, positions_of
+from steam_recsys.data.interactions import COLUMNS, Interactions, day_of, read_reviews
+from steam_recsys.data.snapshot import Snapshot
+from steam_recsys.evaluation.holdout import Future
+from steam_recsys.evaluation.intervals import Interval, intervals
+from steam_recsys.evaluation.metrics import NDCG, HitRate, measure_ranked
+from steam_recsys.publications.destinations import Destination
+from steam_recsys.publications.versions import KeptVersion
+from steam_recsys.storage.folder import Folder, open_folder
 
 K = 10
 METRICS = (NDCG(K), HitRate(K))
@@ -79,7 +80,7 @@ def judge(snapshot: Snapshot, destination: Destination, store: str) -> None:
     if not kept:
         return
     reviews = _reviews_of_active_users(snapshot, min(day_of(version.as_of) for version in kept))
-    game_ids: Ints = np.sort(snapshot.table("games", ["game_id"])["game_id"].to_numpy())
+    game_ids: Int32Array = np.sort(snapshot.table("games", ["game_id"])["game_id"].to_numpy())
     for version, following in zip_longest(kept, kept[1:]):
         name = f"{version.version}.parquet"
         if following and following.as_of <= version.as_of:  # made again for the same days, which count once
@@ -132,14 +133,14 @@ def _reviews_of_active_users(snapshot: Snapshot, start: int) -> Interactions:
 
 
 def _judged(
-    version: KeptVersion, end: int, reviews: Interactions, game_ids: Ints, destination: Destination
+    version: KeptVersion, end: int, reviews: Interactions, game_ids: Int32Array, destination: Destination
 ) -> Iterator[pa.RecordBatch]:
     """A version by the reviews of the days from its own to before `end`, some of the users at a time."""
     start = day_of(version.as_of)
     asked = reviews.where(reviews.recommended & (reviews.days >= start) & (reviews.days < end))
     asked = asked.where(_first_of_each_pair(asked))
-    future = Future.of(reviews.where(reviews.days < start), asked, game_ids)
-    relevant = Histories.of(future.interactions, game_ids)
+    future = Future.from_interactions(reviews.where(reviews.days < start), asked, game_ids)
+    relevant = Histories.from_interactions(future.interactions, game_ids)
     popular = positions_of(np.array(destination.popular_games(version.version), dtype=np.int32), game_ids)
     for first in range(0, len(relevant), USERS_AT_A_TIME):
         some = relevant.take(np.arange(first, min(first + USERS_AT_A_TIME, len(relevant))))
@@ -155,7 +156,7 @@ def _judged(
         yield pa.RecordBatch.from_arrays([*map(pa.array, columns), day], schema=JUDGED)
 
 
-def _first_of_each_pair(reviews: Interactions) -> Longs:
+def _first_of_each_pair(reviews: Interactions) -> Int64Array:
     """Where each user's first review of each game stands."""
     order = np.lexsort((reviews.games, reviews.users))
     users, games = reviews.users[order], reviews.games[order]
@@ -163,7 +164,7 @@ def _first_of_each_pair(reviews: Interactions) -> Longs:
     return np.delete(order, 1 + np.flatnonzero(again))
 
 
-def _unseen(popular: Ints, rows: Ints, history: Histories) -> Ints:
+def _unseen(popular: Int32Array, rows: Int32Array, history: Histories) -> Int32Array:
     """The first `K` of the popular games, int32 [L] positions, that are in nobody's own history: int32 [B, K].
 
     `rows` is int32 [B], each user's row of the histories, -1 without one.

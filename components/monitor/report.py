@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 
 from components.monitor.decision import Decision
-from components.shared.charts import Axis, Series, line_chart
-from components.shared.html import figure, page, paragraph, section, table
+from steam_recsys.reporting.charts import Axis, Series, line_chart
+from steam_recsys.reporting.html import figure, page, paragraph, section, table
 
 Figures = Mapping[str, float | None]
 

@@ -18,10 +18,10 @@ from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
 from components.notify.outcome import SUCCEEDED, Outcome
-from components.shared.console import log
-from components.shared.database import resolve_secret
-from components.shared.errors import UserError
-from components.shared.stage import StageRecord
+from steam_recsys.database.connection import resolve_secret
+from steam_recsys.errors import UserError
+from steam_recsys.logging import log
+from steam_recsys.stage import StageRecord
 
 JOB = "{job}"
 """What stands in a page's URL for the run's name there."""

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.shared.images import DATA_IMAGE
+from components.images import DATA_IMAGE
 
 
 @dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
@@ -19,7 +19,7 @@ def record_run(
 ) -> str:
     """A run's outcome → PostgreSQL, failed runs too, and an alert where there is need of one. Returns its state."""
     from components.notify.conclusion import conclude
-    from components.shared.stage import stage
+    from steam_recsys.stage import stage
 
     with stage("notify", store, run):
         ended = status.state, status.error_message

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from components.notify.alerts import JOB, Alert, alert_of, post
 from components.notify.outcome import Outcome, decide_outcome, record_outcome
-from components.shared.errors import UserError
-from components.shared.stage import read_journal
+from steam_recsys.errors import UserError
+from steam_recsys.stage import read_journal
 
 
 def conclude(

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 
 from psycopg2.extras import Json
 
-from components.shared.console import log
-from components.shared.database import connect, create_schema
-from components.shared.stage import StageRecord
+from steam_recsys.database.connection import connect, create_schema
+from steam_recsys.logging import log
+from steam_recsys.stage import StageRecord
 
 SUCCEEDED = "SUCCEEDED"
 

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.shared.images import DATA_IMAGE
+from components.images import DATA_IMAGE
 
 
 @dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
@@ -11,7 +11,7 @@ def make_plan(
 ) -> list:  # type: ignore[type-arg]  # KFP's own type for a list
     """What the publication will hold. Returns the numbers of its shards."""
     from components.predict.plan import plan_predictions
-    from components.shared.stage import stage
+    from steam_recsys.stage import stage
 
     with stage("plan", store, run) as record:
         planned = plan_predictions(snapshot.path, store, users_per_shard)
@@ -23,9 +23,9 @@ def make_plan(
 @dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
 def predict(plan: dsl.Input[dsl.Artifact], shard: int, store: str, run: str) -> int:
     """One shard of users → their recommendations. Returns the number of users."""
-    from components.predict.plan import Plan
     from components.predict.prediction import predict_shard
-    from components.shared.stage import stage
+    from steam_recsys.data.predictions import Plan
+    from steam_recsys.stage import stage
 
     with stage("predict", store, run, part=f"{shard:05}") as record:
         predicted = predict_shard(store, Plan.read(plan.path), shard)

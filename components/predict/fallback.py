@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from components.shared.schemas import POPULAR
+from steam_recsys.data.schemas import POPULAR
 
 LENGTH = 100
 """Games a list: enough to fill an answer after what the user has seen is left out."""

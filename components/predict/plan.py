@@ -4,74 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import tempfile
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.predict.abandoned import remove_abandoned
 from components.predict.fallback import fallback_lists
-from components.predict.offer import on_offer
 from components.predict.shards import ReviewsByShard, histories_table, users_by_shard
-from components.shared.code import code_version
-from components.shared.console import log
-from components.shared.errors import UserError
-from components.shared.games import COLUMNS
-from components.shared.interactions import UNDATED, Doubles, Ints, date_of, newest_day
-from components.shared.model_store import champion
-from components.shared.popularity import DECAY_DAYS, DECAYS, popularity, popularity_as_of
-from components.shared.predictions import CATALOGUE_FILE, PLAN_FILE, POPULAR_FILE, histories_name, predictions_uri
-from components.shared.snapshot import Snapshot
-from components.shared.storage import Folder, open_folder
+from components.predict.stale_predictions import remove_stale_predictions
+from steam_recsys.arrays import Float64Array, Int32Array
+from steam_recsys.code_version import code_version
+from steam_recsys.data.games import COLUMNS
+from steam_recsys.data.interactions import UNDATED, date_of, newest_day
+from steam_recsys.data.popularity import DECAY_DAYS, DECAYS, popularity, popularity_as_of
+from steam_recsys.data.predictions import CATALOGUE_FILE, PLAN_FILE, POPULAR_FILE, Plan, histories_name, predictions_uri
+from steam_recsys.data.snapshot import Snapshot
+from steam_recsys.errors import UserError
+from steam_recsys.logging import log
+from steam_recsys.model.availability import on_offer
+from steam_recsys.storage.folder import Folder, open_folder
+from steam_recsys.storage.model_store import champion
 
 ROW_GROUP_USERS = 8192
 """Users that a shard reads, and answers, at a time."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A publication to be: the champion and the snapshot that it is made from, and its shards.
-
-    `as_of` is the ISO date of the day after the newest review, `shards` the first and last user id of each shard.
-    """
-
-    version: str
-    model_version: str
-    snapshot_id: str
-    as_of: str
-    shards: list[tuple[int, int]]
-
-    def facts(self) -> dict[str, Any]:
-        """The same as plain values, for the journal and artifacts."""
-        return {**asdict(self), "shards": len(self.shards)}
-
-    def write(self, path: str | Path) -> None:
-        """Write the plan as JSON."""
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_bytes(self.content())
-
-    def content(self) -> bytes:
-        """The plan as JSON."""
-        return f"{json.dumps(asdict(self), indent=2)}\n".encode()
-
-    @classmethod
-    def read(cls, path: str | Path) -> Plan:
-        """Read what `write` wrote.
-
-        Raises:
-            UserError: there is no plan.
-        """
-        try:
-            content = json.loads(Path(path).read_text())
-        except FileNotFoundError:
-            raise UserError(f"{path} holds no plan: run the inference pipeline.") from None
-        shards = [(first, last) for first, last in content.pop("shards")]
-        return cls(**content, shards=shards)
 
 
 def plan_predictions(snapshot: str | Path, store: str, users_per_shard: int) -> Plan:
@@ -99,7 +56,7 @@ def plan_predictions(snapshot: str | Path, store: str, users_per_shard: int) -> 
         as_of=date_of(as_of).isoformat(),
         shards=[(int(users[0]), int(users[-1])) for users in users_by_shard(opened, users_per_shard)],
     )
-    remove_abandoned(store, plan.version)
+    remove_stale_predictions(store, plan.version)
     folder = open_folder(predictions_uri(store, plan.version))
     if folder.read(PLAN_FILE) == plan.content():
         log("plan", f"publication {plan.version} is planned already")
@@ -119,8 +76,13 @@ def plan_predictions(snapshot: str | Path, store: str, users_per_shard: int) -> 
 
 
 def _write_histories(
-    snapshot: Snapshot, folder: Folder, shards: list[tuple[int, int]], users_per_shard: int, game_ids: Ints, as_of: int
-) -> tuple[Doubles, Doubles]:
+    snapshot: Snapshot,
+    folder: Folder,
+    shards: list[tuple[int, int]],
+    users_per_shard: int,
+    game_ids: Int32Array,
+    as_of: int,
+) -> tuple[Float64Array, Float64Array]:
     """Write each shard's histories; the games' popularity by decay and without any look at time, over all shards."""
     decayed, total = np.zeros((len(DECAYS), len(game_ids))), np.zeros(len(game_ids))
     reviews = ReviewsByShard(snapshot, shards)

@@ -12,25 +12,25 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.predict.approximate import with_fitting_search
-from components.predict.catalogue import Catalogue
-from components.predict.plan import Plan
-from components.predict.recommender import Recommender
-from components.shared.console import log, progress
-from components.shared.games import Games
-from components.shared.histories import Histories, positions_of
-from components.shared.interactions import Ints, Longs
-from components.shared.model_store import stored_model
-from components.shared.predictions import (
+from steam_recsys.arrays import Int32Array, Int64Array
+from steam_recsys.data.games import Games
+from steam_recsys.data.histories import Histories, positions_of
+from steam_recsys.data.predictions import (
     CATALOGUE_FILE,
+    Plan,
     ShardManifest,
     histories_name,
     predictions_uri,
     sha256_of,
     shard_name,
 )
-from components.shared.schemas import RECOMMENDATIONS
-from components.shared.storage import Folder, open_folder
+from steam_recsys.data.schemas import RECOMMENDATIONS
+from steam_recsys.logging import log, progress
+from steam_recsys.model.approximate import with_fitting_search
+from steam_recsys.model.scorer import Scorer
+from steam_recsys.model.two_tower import TwoTowerArrays
+from steam_recsys.storage.folder import Folder, open_folder
+from steam_recsys.storage.model_store import stored_model
 
 RECOMMENDED_GAMES = 50
 BATCH_USERS = 8192
@@ -103,17 +103,17 @@ def _finished(folder: Folder, plan: Plan, shard: int) -> ShardManifest | None:
         return manifest if manifest.describes(path) else None
 
 
-def _catalogue(folder: Folder, store: str, model_version: str) -> tuple[Catalogue, Ints]:
+def _catalogue(folder: Folder, store: str, model_version: str) -> tuple[Scorer, Int32Array]:
     """The plan's catalogue, and the id of each of its positions."""
     with folder.fetched(CATALOGUE_FILE) as path, stored_model(store, model_version) as model:
         games = pq.read_table(path)
-        recommender = Recommender.load(model)
+        recommender = TwoTowerArrays.load(model)
     popularity = games["popularity"].combine_chunks().flatten().to_numpy().reshape(len(games), -1).T
-    catalogue = recommender.for_catalogue(Games.of(games), popularity)
+    catalogue = recommender.for_catalogue(Games.from_table(games), popularity)
     return catalogue.offering(np.asarray(games["on_offer"])), games["game_id"].to_numpy().astype(np.int32)
 
 
-def _histories(batch: pa.RecordBatch, game_ids: Ints) -> Histories:
+def _histories(batch: pa.RecordBatch, game_ids: Int32Array) -> Histories:
     """A batch in the schema HISTORIES."""
     games, recommended, hours = (batch[name] for name in ("game_ids", "recommended", "hours"))
     offsets = np.concatenate([[0], np.cumsum(games.value_lengths().to_numpy())]).astype(np.int64)
@@ -126,7 +126,7 @@ def _histories(batch: pa.RecordBatch, game_ids: Ints) -> Histories:
     )
 
 
-def _sample(path: Path, game_ids: Ints) -> Histories:
+def _sample(path: Path, game_ids: Int32Array) -> Histories:
     """Some users of a file of histories, evenly spread over it."""
     with pq.ParquetFile(path) as file:
         chosen = np.unique(np.linspace(0, file.metadata.num_rows - 1, SAMPLE_USERS).astype(np.int64))
@@ -138,7 +138,7 @@ def _sample(path: Path, game_ids: Ints) -> Histories:
     return _histories(pa.Table.from_batches(parts).combine_chunks().to_batches()[0], game_ids)
 
 
-def _recommend(catalogue: Catalogue, game_ids: Ints, path: Path) -> Iterator[pa.RecordBatch]:
+def _recommend(catalogue: Scorer, game_ids: Int32Array, path: Path) -> Iterator[pa.RecordBatch]:
     """Answers to a file of histories, a batch at a time."""
     users = 0
     with pq.ParquetFile(path) as file:
@@ -149,7 +149,7 @@ def _recommend(catalogue: Catalogue, game_ids: Ints, path: Path) -> Iterator[pa.
             users += len(batch)
 
 
-def _answers(catalogue: Catalogue, game_ids: Ints, history: Histories) -> pa.RecordBatch:
+def _answers(catalogue: Scorer, game_ids: Int32Array, history: Histories) -> pa.RecordBatch:
     recommended, scores, because = catalogue.recommend(history, RECOMMENDED_GAMES)
     found = recommended >= 0
     lengths = found.sum(axis=1)
@@ -165,6 +165,6 @@ def _answers(catalogue: Catalogue, game_ids: Ints, history: Histories) -> pa.Rec
     return pa.RecordBatch.from_arrays(columns, schema=RECOMMENDATIONS)
 
 
-def _lists(values: pa.Array, lengths: Longs) -> pa.ListArray:
+def _lists(values: pa.Array, lengths: Int64Array) -> pa.ListArray:
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)

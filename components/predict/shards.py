@@ -10,17 +10,18 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from components.shared.console import progress
-from components.shared.errors import UserError
-from components.shared.interactions import COLUMNS, Interactions, Longs, latest_of_each_pair, read_reviews
-from components.shared.schemas import HISTORIES
-from components.shared.snapshot import Snapshot
+from steam_recsys.arrays import Int64Array
+from steam_recsys.data.interactions import COLUMNS, Interactions, latest_of_each_pair, read_reviews
+from steam_recsys.data.schemas import HISTORIES
+from steam_recsys.data.snapshot import Snapshot
+from steam_recsys.errors import UserError
+from steam_recsys.logging import progress
 
 RECORD = np.dtype(list(COLUMNS.items()))
 PROGRESS_REVIEWS = 10_000_000
 
 
-def users_by_shard(snapshot: Snapshot, users_per_shard: int) -> Iterator[Longs]:
+def users_by_shard(snapshot: Snapshot, users_per_shard: int) -> Iterator[Int64Array]:
     """The user ids of each shard, int64, ascending.
 
     Raises:
@@ -48,7 +49,7 @@ class ReviewsByShard:
     def __init__(self, snapshot: Snapshot, shards: Sequence[tuple[int, int]]) -> None:
         """Read the snapshot's reviews once; `shards` has the first and last user id of each shard, ascending."""
         self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - it stays open
-        self._ends: list[Longs] = []
+        self._ends: list[Int64Array] = []
         lasts = np.array([last for _, last in shards], dtype=np.int64)
         read = 0
         for batch in read_reviews(snapshot, COLUMNS):
@@ -77,7 +78,7 @@ class ReviewsByShard:
         return latest_of_each_pair(Interactions(*columns), reviews)
 
 
-def histories_table(users: Longs, interactions: Interactions) -> pa.Table:
+def histories_table(users: Int64Array, interactions: Interactions) -> pa.Table:
     """A shard's histories in the schema HISTORIES; interactions are ordered as `load_interactions` has them.
 
     Those of users who are not among the shard's are left out.
@@ -88,5 +89,5 @@ def histories_table(users: Longs, interactions: Interactions) -> pa.Table:
     return pa.table([pa.array(users), *(_lists(offsets, column) for column in columns)], HISTORIES)
 
 
-def _lists(offsets: Longs, values: npt.NDArray[np.generic]) -> pa.Array:
+def _lists(offsets: Int64Array, values: npt.NDArray[np.generic]) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values))

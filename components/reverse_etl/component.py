@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.shared.images import DATA_IMAGE
+from components.images import DATA_IMAGE
 
 
 @dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
@@ -22,20 +22,19 @@ def publish(
     """Shards of recommendations → a version in PostgreSQL, MongoDB or both, made current at once. Returns its users."""
     from datetime import date
 
-    from components.predict.plan import Plan
-    from components.reverse_etl.destinations import Places
     from components.reverse_etl.limits import Limits
     from components.reverse_etl.publication import publish as publish_version
-    from components.reverse_etl.versions import Made
-    from components.shared.predictions import predictions_uri
-    from components.shared.stage import stage
+    from steam_recsys.data.predictions import Plan, predictions_uri
+    from steam_recsys.publications.destinations import DestinationConfig
+    from steam_recsys.publications.versions import VersionInfo
+    from steam_recsys.stage import stage
 
     with stage("reverse_etl", store, run) as record:
         planned = Plan.read(plan.path)
         published = publish_version(
-            Places(database, publish_to, mongodb),
+            DestinationConfig(database, publish_to, mongodb),
             predictions_uri(store, planned.version),
-            Made(planned.version, planned.model_version, planned.snapshot_id, date.fromisoformat(planned.as_of)),
+            VersionInfo(planned.version, planned.model_version, planned.snapshot_id, date.fromisoformat(planned.as_of)),
             planned.shards,
             Limits(user_coverage_floor, rows_per_user_floor, churn_floor, churn_ceiling, churn_users),
         )

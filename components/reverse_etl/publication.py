@@ -1,4 +1,4 @@
-"""The stage: predictions → a version, made current when it is complete and accepted; and the way back.
+"""The stage: predictions → a version, made current when it is complete and accepted.
 
 A version is made ready with nobody seeing it, and becomes current in a short switch. Whatever happens before that
 leaves the readers with the version that they had, and what a dead run left is dropped by the next.
@@ -7,30 +7,28 @@ leaves the readers with the version that they had, and what a dead run left is d
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from components.reverse_etl.acceptance import decide
-from components.reverse_etl.destinations import Destination, Destinations, Places, open_destinations
 from components.reverse_etl.limits import DEFAULT, Limits
-from components.reverse_etl.postgres.connections import publishing_connection
-from components.reverse_etl.postgres.switch import transaction
-from components.reverse_etl.predictions import Predictions
-from components.reverse_etl.versions import (
-    KeptVersion,
-    Made,
+from steam_recsys.database.connection import Connection, create_schema, replace_functions, require_schema
+from steam_recsys.errors import UserError
+from steam_recsys.logging import log
+from steam_recsys.publications.destinations import Destination, DestinationConfig, Destinations, open_destinations
+from steam_recsys.publications.postgres.connections import publishing_connection
+from steam_recsys.publications.postgres.switch import transaction
+from steam_recsys.publications.predictions import Predictions
+from steam_recsys.publications.versions import (
+    VersionInfo,
     check_name,
     current,
     expired,
     named,
-    rollback_target,
 )
-from components.shared.console import log
-from components.shared.database import Connection, connect, create_schema, replace_functions, require_schema
-from components.shared.errors import UserError
-from components.shared.storage import open_folder
+from steam_recsys.storage.folder import open_folder
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,11 @@ class Publication:
 
 
 def publish(
-    places: Places, predictions: str, made: Made, ranges: Sequence[tuple[int, int]], limits: Limits = DEFAULT
+    places: DestinationConfig,
+    predictions: str,
+    made: VersionInfo,
+    ranges: Sequence[tuple[int, int]],
+    limits: Limits = DEFAULT,
 ) -> Publication:
     """Publish predictions as a version, make it current, and remove the predictions.
 
@@ -111,57 +113,6 @@ def publish(
     return done
 
 
-def rollback(places: Places, version: str | None = None) -> str:
-    """Make a kept version current again, everywhere or nowhere.
-
-    Args:
-        places: where it is kept.
-        version: None takes the one that was current last among those published before the current one.
-
-    Returns:
-        The version that is current now.
-
-    Raises:
-        UserError: the version is not kept, there is none to go back to, or a destination cannot switch.
-    """
-    with _published(places) as destinations:
-        destinations.reconcile()
-        return destinations.switch(lambda kept: rollback_target(kept, version))
-
-
-def reconcile(places: Places) -> str | None:
-    """Bring MongoDB to the version that PostgreSQL shows, after a switch of both that was cut off; that version.
-
-    Raises:
-        UserError: nothing was ever published to this database, MongoDB does not keep that version, or a destination
-            gave up.
-    """
-    with _published(places) as destinations:
-        version = destinations.reconcile()
-        if version and not all(named(destination.kept(), version) for destination in destinations.all):
-            raise UserError(f"MongoDB does not keep {version}, which PostgreSQL shows: publish to both again.")
-        return version
-
-
-def kept_versions(places: Places) -> dict[str, list[KeptVersion]]:
-    """The versions that are kept, the newest publication first, by destination.
-
-    Raises:
-        UserError: nothing was ever published to this database, or a destination gave up.
-    """
-    with _published(places) as destinations:
-        return {destination.name: destination.kept() for destination in destinations.all}
-
-
-@contextmanager
-def _published(places: Places) -> Iterator[Destinations]:
-    with connect(places.database, application="steam-recsys versions") as connection:
-        require_schema(connection, "recsys")
-        connection.commit()
-        with open_destinations(places, connection) as destinations:
-            yield destinations
-
-
 def _take_turn(connection: Connection) -> None:
     """Create the schema where it is missing, renew its functions, and wait until no other publication is under way."""
     require_schema(connection, "steam")
@@ -186,7 +137,7 @@ def _is_wanted(destinations: Destinations, version: str) -> bool:
 
 
 def _load(
-    missing: Sequence[Destination], made: Made, predictions: Predictions, limits: Limits
+    missing: Sequence[Destination], made: VersionInfo, predictions: Predictions, limits: Limits
 ) -> dict[str, tuple[str, ...]]:
     """Make a version ready where it is missing; all rules that it was accepted by.
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from components.predict.online import ITEMS
-from components.shared.interactions import Interactions
-from components.shared.model_store import DESCRIPTION, EVALUATED
-from components.shared.popularity import popularity_as_of
 from components.train.learning import Learned
 from components.train.serving import ServingModel
+from steam_recsys.data.interactions import Interactions
+from steam_recsys.data.popularity import popularity_as_of
+from steam_recsys.model.online import ITEMS
+from steam_recsys.storage.model_store import DESCRIPTION, EVALUATED
 
 SAVED_MODEL = "saved_model"
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from components.shared.console import log
-from components.shared.storage import Folder, open_folder
+from steam_recsys.logging import log
+from steam_recsys.storage.folder import Folder, open_folder
 
 EVERY_SECONDS = 60.0
 
@@ -34,7 +34,7 @@ class Checkpoints:
     _written: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def of(cls, store: str, version: str) -> Checkpoints:
+    def for_version(cls, store: str, version: str) -> Checkpoints:
         """Those of the training of a version of the model."""
         return cls(open_folder(f"{store.rstrip('/')}/checkpoints/{version}"))
 

@@ -2,14 +2,14 @@
 
 from kfp import dsl
 
-from components.shared.images import MODEL_IMAGE
+from components.images import MODEL_IMAGE
 
 
 @dsl.component(base_image=MODEL_IMAGE, install_kfp_package=False)
 def train(snapshot: dsl.Input[dsl.Dataset], seed: int, store: str, run: str, model: dsl.Output[dsl.Model]) -> str:
     """Snapshot → two-tower model. Returns the model's version."""
-    from components.shared.stage import stage
     from components.train.training import train_model
+    from steam_recsys.stage import stage
 
     with stage("train", store, run) as record:
         trained = train_model(snapshot.path, model.path, store, seed=seed)
@@ -27,8 +27,8 @@ def refit(
     refitted: dsl.Output[dsl.Model],
 ) -> str:
     """The model that passed the gate → the same, fitted to all reviews. Returns its version."""
-    from components.shared.stage import stage
     from components.train.refit import refit_model
+    from steam_recsys.stage import stage
 
     with stage("refit", store, run):
         return refit_model(snapshot.path, model.path, refitted.path, store)

@@ -6,29 +6,29 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.evaluate.gate import METRIC
-from components.evaluate.holdout import HeldOut, hold_out
-from components.evaluate.metrics import measure
-from components.evaluate.protocols import Split
-from components.evaluate.ranking import ModelRanking
-from components.predict.recommender import Recommender
-from components.shared.console import log
-from components.shared.games import Games
-from components.shared.interactions import Doubles, Interactions
-from components.shared.popularity import popularity_as_of
-from components.train.choosing import Choice, choose, links_of, recommender
-from components.train.corpus import Corpus
-from components.train.fitting import Trainer
 from components.train.model import Config
+from components.train.trainer import Trainer
+from components.train.training_data import TrainingData
+from components.train.tuning import Choice, choose, links_of, recommender
 from components.train.warm_start import warm_towers
+from steam_recsys.arrays import Float64Array
+from steam_recsys.data.games import Games
+from steam_recsys.data.interactions import Interactions
+from steam_recsys.data.popularity import popularity_as_of
+from steam_recsys.evaluation.holdout import HeldOut, hold_out
+from steam_recsys.evaluation.metrics import METRIC, measure
+from steam_recsys.evaluation.rankers import ModelRanker
+from steam_recsys.evaluation.splits import Split
+from steam_recsys.logging import log
+from steam_recsys.model.two_tower import TwoTowerArrays
 
 
 @dataclass(frozen=True)
 class Learned:
     """A model, what it was made from, and the steps and the learning curve of its last fit."""
 
-    recommender: Recommender
-    corpus: Corpus
+    recommender: TwoTowerArrays
+    corpus: TrainingData
     config: Config
     steps: int
     losses: tuple[float, ...]
@@ -41,7 +41,7 @@ def learn(
     config: Config,
     trainer: Trainer,
     version: str,
-    champion: Recommender | None = None,
+    champion: TwoTowerArrays | None = None,
 ) -> tuple[Learned, Choice]:
     """Choose on the validation rows, then train afresh, with the same seed, on the whole past.
 
@@ -61,11 +61,13 @@ def learn(
     held_out = _some_of(hold_out(validation.past, validation.future, games.ids), config.choice_users, trainer.seed)
     recent = popularity_as_of(validation.past, games.ids, validation.as_of)
 
-    def quality(model: Recommender) -> Doubles:
-        return measure(ModelRanking(model.for_catalogue(games, recent)), held_out, (METRIC,))[METRIC.name]
+    def quality(model: TwoTowerArrays) -> Float64Array:
+        return measure(ModelRanker(model.for_catalogue(games, recent)), held_out, (METRIC,))[METRIC.name]
 
     log("train", f"choosing on the new games of {len(held_out):,} users")
-    choice = choose(Corpus.of(validation.past, games, config, trainer.seed), quality, config, trainer)
+    choice = choose(
+        TrainingData.from_interactions(validation.past, games, config, trainer.seed), quality, config, trainer
+    )
     log("train", f"chosen: {_words(choice.config)}, NDCG@10 {choice.ndcg_at_10:.4f}")
     learned = fit_all(past, games, choice.config, trainer, "final", version, start=champion)
     return learned, choice
@@ -79,7 +81,7 @@ def fit_all(
     name: str,
     version: str,
     *,
-    start: Recommender | None = None,
+    start: TwoTowerArrays | None = None,
     steps: int | None = None,
 ) -> Learned:
     """Fit towers and links to all of some interactions, under a configuration that was chosen.
@@ -97,7 +99,7 @@ def fit_all(
     Raises:
         UserError: the loss is not finite.
     """
-    corpus = Corpus.of(interactions, games, config, trainer.seed)
+    corpus = TrainingData.from_interactions(interactions, games, config, trainer.seed)
     steps = steps or corpus.steps(config)
     first = warm_towers(corpus, config, start, trainer.seed) if start else None
     fitted = trainer.fit(name, corpus, config, steps, first)

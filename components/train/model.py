@@ -9,9 +9,9 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from components.predict.query import HistoryWeights
-from components.predict.recommender import AttributeTable, Towers
-from components.shared.interactions import Floats
+from steam_recsys.arrays import Float32Array
+from steam_recsys.model.history_weights import HistoryWeights
+from steam_recsys.model.two_tower import AttributeTable, Towers
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ class TwoTowerModel(tfrs.Model):
         self,
         attributes: AttributeTable,
         n_attributes: int,
-        popularity_offsets: Floats,
+        popularity_offsets: Float32Array,
         config: Config,
         *,
         sampled: bool,

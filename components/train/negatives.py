@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from components.shared.interactions import Floats, Ints, Longs
+from steam_recsys.arrays import Float32Array, Int32Array, Int64Array
 
 UNIFORM_SHARE = 0.5
 
@@ -27,11 +27,11 @@ class Negatives:
         hits: int64 [H, 2], rows and columns at which a row's own target was drawn, which counts as a target only.
     """
 
-    games: Ints
-    corrections: Floats
-    hits: Longs
+    games: Int32Array
+    corrections: Float32Array
+    hits: Int64Array
 
-    def without(self, targets: Ints, target_lengths: Longs) -> Negatives:
+    def without(self, targets: Int32Array, target_lengths: Int64Array) -> Negatives:
         """The same, with the hits of a batch's targets."""
         columns = np.minimum(np.searchsorted(self.games, targets), len(self.games) - 1)
         found = self.games[columns] == targets
@@ -52,7 +52,7 @@ class NegativeSampler:
     draws: int
 
     @classmethod
-    def of(cls, popularity: npt.NDArray[np.float64], draws: int) -> NegativeSampler:
+    def from_popularity(cls, popularity: npt.NDArray[np.float64], draws: int) -> NegativeSampler:
         """By the numbers of users who recommend each of the games, float64 [V]."""
         shares = (1 - UNIFORM_SHARE) * popularity / max(popularity.sum(), 1) + UNIFORM_SHARE / len(popularity)
         return cls(np.cumsum(shares), draws)

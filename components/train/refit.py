@@ -11,17 +11,17 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from components.predict.recommender import Recommender
-from components.shared.games import COLUMNS, Games
-from components.shared.interactions import date_of, load_interactions
-from components.shared.model_store import DESCRIPTION, model_version
-from components.shared.snapshot import Snapshot
 from components.train.artifact import write_model
 from components.train.checkpoints import Checkpoints
-from components.train.fitting import Trainer
 from components.train.learning import fit_all
 from components.train.model import Config
+from components.train.trainer import Trainer
 from components.train.workers import workers
+from steam_recsys.data.games import COLUMNS, Games
+from steam_recsys.data.interactions import date_of, load_interactions
+from steam_recsys.data.snapshot import Snapshot
+from steam_recsys.model.two_tower import TwoTowerArrays
+from steam_recsys.storage.model_store import DESCRIPTION, model_version
 
 
 def refit_model(snapshot: str | Path, model: str | Path, refitted: str | Path, store: str) -> str:
@@ -43,14 +43,14 @@ def refit_model(snapshot: str | Path, model: str | Path, refitted: str | Path, s
     """
     tf.config.experimental.enable_op_determinism()
     crew, version = workers(), model_version(model)
-    opened, evaluated = Snapshot.open(snapshot), Recommender.load(model)
+    opened, evaluated = Snapshot.open(snapshot), TwoTowerArrays.load(model)
     described = json.loads((Path(model) / DESCRIPTION).read_text())
     config = Config.read(described["config"])
     interactions = load_interactions(opened)
     interactions = interactions.where(interactions.dated)
-    trainer = Trainer(described["seed"], crew, Checkpoints.of(store, version))
+    trainer = Trainer(described["seed"], crew, Checkpoints.for_version(store, version))
     learned = fit_all(
-        interactions, Games.of(opened.table("games", COLUMNS)), config, trainer, "refit", version,
+        interactions, Games.from_table(opened.table("games", COLUMNS)), config, trainer, "refit", version,
         start=evaluated, steps=described["steps"],
     )  # fmt: skip
     crew.meet()

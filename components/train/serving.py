@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from components.predict.catalogue import Catalogue
-from components.predict.query import MOST_HOURS, USUAL_HOURS
-from components.shared.interactions import Ints
 from components.train.model import pooled
+from steam_recsys.arrays import Int32Array
+from steam_recsys.model.history_weights import MOST_HOURS, USUAL_HOURS
+from steam_recsys.model.scorer import Scorer
 
 RECOMMENDED_GAMES = 100
 HISTORY = [
@@ -31,7 +31,7 @@ class ServingModel(tf.Module):
       popularity, in the order of `vocabulary.json`.
     """
 
-    def __init__(self, game_ids: Ints, catalogue: Catalogue) -> None:
+    def __init__(self, game_ids: Int32Array, catalogue: Scorer) -> None:
         """`game_ids` is the vocabulary, ascending, and `catalogue` the vocabulary as a catalogue."""
         super().__init__(name="two_towers")
         self.k = min(RECOMMENDED_GAMES, len(game_ids))

@@ -12,22 +12,22 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from components.evaluate.holdout import hold_out
-from components.evaluate.protocols import Split, snapshot_by_time
-from components.predict.recommender import Recommender
-from components.shared.code import code_version
-from components.shared.console import log
-from components.shared.errors import UserError
-from components.shared.games import COLUMNS, Games
-from components.shared.interactions import Interactions, cutoff_day, date_of, day_of, load_interactions
-from components.shared.model_store import DESCRIPTION, current_champion, evaluated_part, stored_model
-from components.shared.snapshot import Snapshot
 from components.train.artifact import write_model
 from components.train.checkpoints import Checkpoints
-from components.train.fitting import Trainer
 from components.train.learning import learn
 from components.train.model import Config
+from components.train.trainer import Trainer
 from components.train.workers import workers
+from steam_recsys.code_version import code_version
+from steam_recsys.data.games import COLUMNS, Games
+from steam_recsys.data.interactions import Interactions, cutoff_day, date_of, day_of, load_interactions
+from steam_recsys.data.snapshot import Snapshot
+from steam_recsys.errors import UserError
+from steam_recsys.evaluation.holdout import hold_out
+from steam_recsys.evaluation.splits import Split, snapshot_by_time
+from steam_recsys.logging import log
+from steam_recsys.model.two_tower import TwoTowerArrays
+from steam_recsys.storage.model_store import DESCRIPTION, current_champion, evaluated_part, stored_model
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class WarmStart:
     """The champion whose weights a training starts from: its version and the model that was evaluated."""
 
     version: str
-    model: Recommender
+    model: TwoTowerArrays
 
 
 def train_model(
@@ -80,10 +80,10 @@ def train_model(
     crew = workers()
     opened, config = Snapshot.open(snapshot), Config()
     interactions, cutoff, past = _before_the_cutoff(opened, held_out_share)
-    games = Games.of(opened.table("games", COLUMNS))
+    games = Games.from_table(opened.table("games", COLUMNS))
     warm = _warm_start(store, opened.manifest.snapshot_id, cutoff)
     version = _version(interactions, opened, config, seed, held_out_share, warm)
-    trainer = Trainer(seed, crew, Checkpoints.of(store, version))
+    trainer = Trainer(seed, crew, Checkpoints.for_version(store, version))
     validation = _validation(opened, past, games, held_out_share)
     learned, choice = learn(past, validation, games, config, trainer, version, warm.model if warm else None)
     facts = TrainedModel(
@@ -131,12 +131,12 @@ def _warm_start(store: str, snapshot_id: str, cutoff: int) -> WarmStart | None:
             if described["snapshot_id"] != snapshot_id:
                 if day_of(date.fromisoformat(described["cutoff"])) > cutoff:
                     return None
-                return WarmStart(version, Recommender.load(evaluated_part(folder)))
+                return WarmStart(version, TwoTowerArrays.load(evaluated_part(folder)))
             version = described.get("warm_start")
     return None
 
 
-def _new_rows(model: Recommender, champion: Recommender) -> dict[str, list[Any]]:
+def _new_rows(model: TwoTowerArrays, champion: TwoTowerArrays) -> dict[str, list[Any]]:
     """The games and attributes that the champion did not know, and whose weights therefore started by chance."""
     return {
         "games": np.setdiff1d(model.game_ids, champion.game_ids).tolist(),

@@ -17,8 +17,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.shared.histories import Histories, positions_of
-from components.shared.interactions import Interactions, Ints, Longs
+from steam_recsys.arrays import Int32Array, Int64Array
+from steam_recsys.data.histories import Histories, positions_of
+from steam_recsys.data.interactions import Interactions
 
 WINDOW_INTERACTIONS = 1 << 22
 """How many a window holds; nine bytes each."""
@@ -45,9 +46,9 @@ class Examples:
     """
 
     histories: Histories
-    periods: Ints
+    periods: Int32Array
 
-    def take(self, rows: Longs) -> Examples:
+    def take(self, rows: Int64Array) -> Examples:
         """Those in some rows."""
         kept = self.histories
         lengths = kept.offsets[rows + 1] - kept.offsets[rows]
@@ -74,7 +75,7 @@ class TrainingSet:
     windows: int
 
     @classmethod
-    def write(cls, interactions: Interactions, periods: Ints, game_ids: Ints) -> TrainingSet:
+    def write(cls, interactions: Interactions, periods: Int32Array, game_ids: Int32Array) -> TrainingSet:
         """Write down the users who recommend something.
 
         Args:
@@ -110,7 +111,7 @@ class TrainingSet:
         dealt = dealing.permutation(self.groups).reshape(self.windows, -1)
         return self.read(np.sort(dealt[number]))
 
-    def read(self, groups: Longs | None = None) -> Examples:
+    def read(self, groups: Int64Array | None = None) -> Examples:
         """The users in some of the row groups; all of them, at once, where none are named."""
         reader = pq.ParquetFile(self.file)
         table = reader.read() if groups is None else reader.read_row_groups(groups.tolist())
@@ -121,5 +122,5 @@ class TrainingSet:
         return Examples(Histories(table["user_id"].to_numpy(), offsets, games, recommended, hours), periods)
 
 
-def _lists(offsets: Longs, values: npt.NDArray[np.generic]) -> pa.Array:
+def _lists(offsets: Int64Array, values: npt.NDArray[np.generic]) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values))

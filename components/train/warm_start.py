@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from components.predict.recommender import Recommender, Towers
-from components.shared.console import log
-from components.shared.histories import positions_of
-from components.shared.interactions import Floats, Ints
-from components.train.corpus import Corpus
 from components.train.model import Config
+from components.train.training_data import TrainingData
+from steam_recsys.arrays import Float32Array, Int32Array
+from steam_recsys.data.histories import positions_of
+from steam_recsys.logging import log
+from steam_recsys.model.two_tower import Towers, TwoTowerArrays
 
 
-def warm_towers(corpus: Corpus, config: Config, champion: Recommender, seed: int) -> Towers | None:
+def warm_towers(corpus: TrainingData, config: Config, champion: TwoTowerArrays, seed: int) -> Towers | None:
     """The towers to start from, of the corpus' rows: the champion's where it has them, new ones for the rest.
 
     None where the champion's vectors are of another width.
@@ -41,7 +41,7 @@ def warm_towers(corpus: Corpus, config: Config, champion: Recommender, seed: int
     return towers
 
 
-def _rows(table: Floats, rows: Ints, size: float, random: np.random.Generator) -> Floats:
-    fresh: Floats = (random.standard_normal((len(rows), table.shape[1])) * size).astype(np.float32)
+def _rows(table: Float32Array, rows: Int32Array, size: float, random: np.random.Generator) -> Float32Array:
+    fresh: Float32Array = (random.standard_normal((len(rows), table.shape[1])) * size).astype(np.float32)
     fresh[rows >= 0] = table[rows[rows >= 0]]
     return fresh

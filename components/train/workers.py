@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from components.shared.errors import UserError
+from steam_recsys.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pandera.errors import SchemaErrors
 
-from components.shared.schemas import EARLIEST_REVIEW, TABLES
 from components.validate.findings import Finding, describe
+from steam_recsys.data.schemas import EARLIEST_REVIEW, TABLES
 
 UNIQUE = {"reviews": "review_id", "users": "user_id", "games": "game_id"}
 EXAMPLES = 5

@@ -8,12 +8,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from components.shared.console import log
-from components.shared.errors import UserError
-from components.shared.html import page, paragraph, table
-from components.shared.schemas import TABLES
-from components.shared.snapshot import Manifest, Snapshot
-from components.shared.storage import open_folder
 from components.validate.checks import (
     LAST_GOOD_RUN,
     check_blanks,
@@ -27,6 +21,12 @@ from components.validate.checks import (
 )
 from components.validate.contract import check_columns, check_schema
 from components.validate.findings import Finding, errors
+from steam_recsys.data.schemas import TABLES
+from steam_recsys.data.snapshot import Manifest, Snapshot
+from steam_recsys.errors import UserError
+from steam_recsys.logging import log
+from steam_recsys.reporting.html import page, paragraph, table
+from steam_recsys.storage.folder import open_folder
 
 
 @dataclass(frozen=True)

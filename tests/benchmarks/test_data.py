@@ -19,9 +19,9 @@ from benchmarks.loop import Loop
 from benchmarks.record import Row, at_least, at_most, below, measured, part, times_as_many, times_as_much, times_faster
 from benchmarks.shop import load_shop
 from components.ingest.ingestion import ingest
-from components.shared.snapshot import Snapshot
 from demo.raw_files import write_synthetic
 from demo.synthetic import Size
+from steam_recsys.data.snapshot import Snapshot
 
 SMALL = Size(reviews=3_000, users=1_300, games=60)
 

@@ -6,12 +6,12 @@ import pytest
 
 from benchmarks.datasets import Protocol, protocols
 from benchmarks.quality import Row, markdown, results
-from components.evaluate.baselines import StaticRanking
-from components.evaluate.holdout import hold_out
-from components.evaluate.intervals import Interval
-from components.evaluate.metrics import NDCG, Recall, measure
-from components.shared.errors import UserError
-from components.shared.popularity import popularity, recent_popularity
+from steam_recsys.data.popularity import popularity, recent_popularity
+from steam_recsys.errors import UserError
+from steam_recsys.evaluation.baselines import StaticRanker
+from steam_recsys.evaluation.holdout import hold_out
+from steam_recsys.evaluation.intervals import Interval
+from steam_recsys.evaluation.metrics import NDCG, Recall, measure
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 
@@ -41,7 +41,7 @@ def test_popularity_scores_what_it_is_known_to_score(
     held_out = hold_out(past, protocol.test.future, game_ids)
     as_of = protocol.test.as_of
     weights = popularity(past, game_ids) if as_of is None else recent_popularity(past, game_ids, as_of)
-    measured = measure(StaticRanking(weights.astype("float32")), held_out, (NDCG(10), Recall(20)))
+    measured = measure(StaticRanker(weights.astype("float32")), held_out, (NDCG(10), Recall(20)))
     assert len(held_out) == users
     assert measured["ndcg_at_10"].mean() == pytest.approx(ndcg, abs=6e-4)
     assert measured["recall_at_20"].mean() == pytest.approx(recall, abs=6e-4)

@@ -16,8 +16,8 @@ from benchmarks.retrieval import (
     ours,
     users_a_second,
 )
-from components.predict import approximate as module
-from components.predict.ranking import top_k
+from steam_recsys.model import approximate as module
+from steam_recsys.model.top_k import top_k
 
 SMALL = Shop(1_000, 8, skewed=True)
 

@@ -11,8 +11,8 @@ from benchmarks.learning_curves import Task, ours, popularity, tutorial
 from benchmarks.record import measured
 from benchmarks.scale import train_on
 from benchmarks.training import PEER, Point, Side, results, scale_result
-from components.shared.interactions import load_interactions
 from components.train.model import Config
+from steam_recsys.data.interactions import load_interactions
 
 SMALL = Size(interactions=6_000, users=600, games=200)
 SPARSE = Size(interactions=20_000, users=2_000, games=5_000)
@@ -20,7 +20,7 @@ SPARSE = Size(interactions=20_000, users=2_000, games=5_000)
 
 @pytest.fixture(scope="module")
 def task() -> Task:
-    return Task.of(SMALL, 0)
+    return Task.generate(SMALL, 0)
 
 
 def test_a_seed_makes_the_same_reviews_as_many_as_asked_for_and_each_pair_once() -> None:

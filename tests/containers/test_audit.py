@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from components.shared.errors import UserError
 from containers.audit import NotAskedError, audit
+from steam_recsys.errors import UserError
 
 HASH = "--hash=sha256:" + "0" * 64
 VULNERABILITY = {

@@ -4,9 +4,9 @@ import sys
 
 import pytest
 
-from components.shared.errors import UserError
 from containers.images import ROLES, ROOT
 from containers.licences import PAGE, licence, packages, page
+from steam_recsys.errors import UserError
 
 
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11) or sys.platform != "linux", reason="lists what the images install")

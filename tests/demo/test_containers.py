@@ -3,9 +3,9 @@ import os
 import psycopg2
 import pytest
 
-from components.shared.database import create_schema
-from components.shared.errors import UserError
 from demo.containers import Comparison, _copied, compare
+from steam_recsys.database.connection import create_schema
+from steam_recsys.errors import UserError
 
 ONE = {1: ([7, 8], [0.5, 0.25]), 2: ([9], [1.0])}
 

@@ -7,10 +7,10 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from components.shared.database import create_schema
-from components.shared.errors import UserError
 from demo.explore import _secret, reader_url
 from demo.postgres import EmbeddedPostgres
+from steam_recsys.database.connection import create_schema
+from steam_recsys.errors import UserError
 
 
 def test_the_role_is_made_once_and_has_the_password_that_was_given_last(shop: Connection, database: str) -> None:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from components.evaluate.comparison import Comparison
 from demo.summary import beside_best_baseline, show_metrics
+from steam_recsys.evaluation.comparison import Comparison
 
 USERS = 200
 NOISE = np.random.default_rng(0).normal(0, 0.01, USERS)
@@ -13,7 +13,7 @@ NOISE = np.random.default_rng(0).normal(0, 0.01, USERS)
 def comparison(gain: float) -> Comparison:
     """A challenger that gains so much on the best of two baselines, give or take."""
     figures = {"challenger": 0.3 + gain + NOISE, "recent popularity": np.full(USERS, 0.3), "EASE": np.full(USERS, 0.2)}
-    return Comparison.of({name: {"ndcg_at_10": figure} for name, figure in figures.items()})
+    return Comparison.from_figures({name: {"ndcg_at_10": figure} for name, figure in figures.items()})
 
 
 @pytest.mark.parametrize(("gain", "outcome"), [(0.1, "better"), (0.0, "level"), (-0.01, "worse"), (0.001, "level")])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from components.ingest.ingestion import ingest
-from components.ingest.raw import RAW_FILES, REVIEWS
+from components.ingest.raw_files import RAW_FILES, REVIEWS
 from demo.raw_files import write_synthetic
 from demo.synthetic import NONE, REPEATED, Shop, Size, batches, length_shares
 
@@ -52,7 +52,7 @@ def test_histories_and_popularity_are_as_skewed_as_in_a_real_shop(folder):
 
 @cache
 def drawn(size):
-    return list(batches(Shop.of(size, 0), size, 0))
+    return list(batches(Shop.generate(size, 0), size, 0))
 
 
 def test_there_are_as_many_reviews_and_users_as_asked_for():

@@ -13,7 +13,7 @@ from psycopg2.extensions import connection as Connection
 
 import compile as command
 from components.monitor.freshness import MAX_AGE_HOURS
-from components.shared.database import create_schema
+from steam_recsys.database.connection import create_schema
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy" / "kubeflow"

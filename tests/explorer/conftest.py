@@ -17,13 +17,13 @@ import uvicorn
 from fastapi import FastAPI
 from psycopg2.extensions import connection as Connection
 
-from components.predict.plan import Plan
-from components.shared.database import create_schema
 from demo.explore import reader_url
 from demo.postgres import EmbeddedPostgres
 from explorer.app import create_app
 from explorer.settings import Settings
 from explorer.workers import configured, listen
+from steam_recsys.data.predictions import Plan
+from steam_recsys.database.connection import create_schema
 from tests.explorer.nights import fill_shop, promote_random_model, run_night
 
 PASSWORD = "only for reading"

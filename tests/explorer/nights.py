@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 from psycopg2.extensions import connection as Connection
 
-from components.extract.snapshot import write_snapshot
-from components.predict.links import Links
-from components.predict.plan import Plan, plan_predictions
+from components.extract.extraction import write_snapshot
+from components.predict.plan import plan_predictions
 from components.predict.prediction import predict_shard
-from components.predict.query import HistoryWeights
-from components.reverse_etl.destinations import Places
 from components.reverse_etl.limits import Limits
 from components.reverse_etl.publication import publish
-from components.reverse_etl.versions import Made
-from components.shared.model_store import add_model, champion, current_champion, move_champion
-from components.shared.popularity import DECAYS
-from components.shared.predictions import predictions_uri
+from steam_recsys.data.popularity import DECAYS
+from steam_recsys.data.predictions import Plan, predictions_uri
+from steam_recsys.model.history_weights import HistoryWeights
+from steam_recsys.model.item_item import ItemItemWeights
+from steam_recsys.publications.destinations import DestinationConfig
+from steam_recsys.publications.versions import VersionInfo
+from steam_recsys.storage.model_store import add_model, champion, current_champion, move_champion
 from tests.shop import add_game, add_ranking, add_review, add_user
 
 GENRES = ("Action", "Indie", "RPG", "Strategy")
@@ -67,7 +67,7 @@ def write_random_model(root: Path, version: str, seed: int) -> Path:
     numbers = np.random.default_rng(seed)
     known = GAMES - 5
     names = [f"genre {name}" for name in GENRES]
-    links = Links.strongest(numbers.standard_normal((known, known)).astype(np.float32), 5)
+    links = ItemItemWeights.strongest(numbers.standard_normal((known, known)).astype(np.float32), 5)
     arrays = {
         "history_games": numbers.standard_normal((known, DIMENSIONS)),
         "candidate_games": numbers.standard_normal((known, DIMENSIONS)),
@@ -101,6 +101,8 @@ def run_night(database: str, store: str, folder: Path) -> Plan:
     plan = plan_predictions(folder / f"snapshot-{champion(store).version}", store, 10)
     for shard in range(len(plan.shards)):
         predict_shard(store, plan, shard)
-    made = Made(plan.version, plan.model_version, plan.snapshot_id, date.fromisoformat(plan.as_of))
-    publish(Places(database), predictions_uri(store, plan.version), made, plan.shards, Limits(churn_ceiling=1.0))
+    made = VersionInfo(plan.version, plan.model_version, plan.snapshot_id, date.fromisoformat(plan.as_of))
+    publish(
+        DestinationConfig(database), predictions_uri(store, plan.version), made, plan.shards, Limits(churn_ceiling=1.0)
+    )
     return plan

@@ -21,14 +21,14 @@ from hypothesis import strategies as st
 
 from components.predict.plan import plan_predictions
 from components.predict.prediction import RECOMMENDED_GAMES
-from components.shared.predictions import CATALOGUE_FILE, predictions_uri
-from components.shared.storage import open_folder
 from explorer import live
 from explorer.arrays import Arrays, arrays_folder
 from explorer.catalogue import offered, read_games, read_popularity
 from explorer.model import RANKED, Model
 from explorer.prepare import prepare
 from explorer.views import Filters
+from steam_recsys.data.predictions import CATALOGUE_FILE, predictions_uri
+from steam_recsys.storage.folder import open_folder
 from tests.explorer.conftest import Explored, serving, wait_until
 from tests.explorer.nights import GAMES, GENRES, promote_random_model, run_night
 

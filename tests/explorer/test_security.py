@@ -18,9 +18,9 @@ from explorer import connections, security
 from explorer.app import routes
 from explorer.security import CONTENT_SECURITY_POLICY, MOST_CLIENTS, Rates, client_of
 from explorer.settings import Settings
+from tests.components.reverse_etl.predicted import overall, publish_version, write_predictions
 from tests.explorer.conftest import PASSWORD, TOKEN, Explored, Served, serving, wait_until
 from tests.explorer.hostile import PAYLOADS
-from tests.reverse_etl.predicted import overall, publish_version, write_predictions
 from tests.shop import add_game, add_review, add_user
 
 PATHS = [
@@ -260,7 +260,7 @@ def hostile(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
     connection.autocommit = True
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOSTILE_URL", url)
-        from components.shared.database import create_schema
+        from steam_recsys.database.connection import create_schema
 
         create_schema(connection, "steam")
         games = [add_game(connection, name, genres=[name]) for name in PAYLOADS]

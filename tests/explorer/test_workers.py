@@ -14,9 +14,9 @@ import httpx
 import psutil
 import pytest
 
-from components.shared.errors import UserError
 from explorer.settings import Settings
 from explorer.workers import listen
+from steam_recsys.errors import UserError
 from tests.explorer.conftest import Explored, wait_until
 
 ROOT = Path(__file__).parents[2]

@@ -7,11 +7,11 @@ from typing import Any
 from psycopg2.extensions import connection as Connection
 from psycopg2.extras import Json
 
-from components.evaluate.comparison import Comparison
 from components.evaluate.gate import Rule, Verdict
-from components.evaluate.intervals import Interval
 from components.evaluate.results import Evaluation
 from components.evaluate.thresholds import DEFAULT
+from steam_recsys.evaluation.comparison import Comparison
+from steam_recsys.evaluation.intervals import Interval
 
 FIGURES = {
     "challenger": (0.2033, 0.3723),

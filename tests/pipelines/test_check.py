@@ -1,11 +1,11 @@
 import pytest
 
 import compile as command
-from components.shared.errors import UserError
 from pipelines import check
 from pipelines.catalogue import PIPELINES, compile_pipelines
 from pipelines.check import check_no_secrets, check_parameters, graph, image_states, parameters_for
 from pipelines.target import Target
+from steam_recsys.errors import UserError
 from tests.pipelines.golden_copies import GOLDEN
 
 

@@ -1,11 +1,11 @@
 import pytest
 
 import compile as command
-from components.shared.errors import UserError
 from pipelines.catalogue import PIPELINES
 from pipelines.parameters import read_parameters
 from pipelines.platform import Submitted
 from pipelines.target import Target
+from steam_recsys.errors import UserError
 
 
 def refused(*arguments: str) -> str:

@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 from components.notify.alerts import JOB
-from components.shared.errors import UserError
 from pipelines.kubeflow import KubeflowPipelines
 from pipelines.target import Target
+from steam_recsys.errors import UserError
 from tests.pipelines.api_server import Answer, Api, Request, serving
 from tests.pipelines.golden_copies import GOLDEN
 

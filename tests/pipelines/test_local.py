@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from components.shared.code import code_version
-from components.shared.errors import UserError
-from components.shared.model_store import champion
 from demo.raw_files import write_synthetic
 from demo.synthetic import Size
 from pipelines.local import RunLog, run_locally
+from steam_recsys.code_version import code_version
+from steam_recsys.errors import UserError
+from steam_recsys.storage.model_store import champion
 from tests.pipelines.api_server import serving
 from tests.pipelines.golden_copies import GOLDEN
 from tests.raw_files import review, write_raw

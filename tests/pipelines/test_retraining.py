@@ -13,13 +13,13 @@ import pytest
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
-from components.shared.model_store import champion
 from demo.postgres import EmbeddedPostgres
 from demo.raw_files import write_synthetic
 from demo.synthetic import Size
 from pipelines.catalogue import compile_pipelines
 from pipelines.local import run_locally
 from pipelines.target import Target
+from steam_recsys.storage.model_store import champion
 
 SIZE = Size(reviews=6_000, users=2_500, games=60)
 LENIENT = {"baseline_errors": 1e9, "champion_errors": 1e9, "coverage_floor": 0.0, "slice_floor": 0.0}

@@ -1,12 +1,12 @@
 import pytest
 import yaml
 
-from components.shared.console import FORMAT_VARIABLE
-from components.shared.errors import UserError
 from containers.images import content_tag
 from pipelines import target as targets
 from pipelines.catalogue import compile_pipelines
 from pipelines.target import Target
+from steam_recsys.errors import UserError
+from steam_recsys.logging import FORMAT_VARIABLE
 
 
 @pytest.mark.parametrize("name", ["docker", "kubeflow", "vertex"])

@@ -12,10 +12,10 @@ from google.cloud.aiplatform import initializer
 from google.cloud.aiplatform.utils import gcs_utils
 
 from components.notify.alerts import JOB
-from components.shared.errors import UserError
 from pipelines import platform
 from pipelines.target import Target
 from pipelines.vertex import VertexPipelines
+from steam_recsys.errors import UserError
 from tests.pipelines.api_server import Answer, Api, Request, serving
 from tests.pipelines.golden_copies import GOLDEN
 

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import psycopg2
 
-from demo.place import Place
+from demo.workspace import Workspace
 from tests.explorer.conftest import wait_until
 
 ROOT = Path(__file__).parents[3]
@@ -53,14 +53,14 @@ def demo_site() -> Iterator[Site]:
     demo is run first, in a folder of its own, which takes minutes.
     """
     data = REAL_DATA if REAL_DATA.is_dir() else None
-    place = Place(ROOT / "local")
+    place = Workspace(ROOT / "local")
     if data and place.shows(data):
         with _explorer(place) as site:
             yield site
         return
     # Not in pytest's own folder: another session may close that to the database's system user.
     with tempfile.TemporaryDirectory(prefix="steam-recsys-demo-") as folder:
-        place = Place(Path(folder))
+        place = Workspace(Path(folder))
         try:
             subprocess.run(
                 _demo(place, "run", *(["--data", str(data)] if data else [])), cwd=ROOT, env=_environment(), check=True
@@ -72,7 +72,7 @@ def demo_site() -> Iterator[Site]:
 
 
 @contextmanager
-def _explorer(place: Place) -> Iterator[Site]:
+def _explorer(place: Workspace) -> Iterator[Site]:
     """As `make explore` starts it, on a free port; the database goes on or rests as it did before."""
     ran = place.postgres.running()
     settings = {"EXPLORER_PORT": "0", "EXPLORER_WORKERS": "1", "EXPLORER_REQUESTS_PER_SECOND": "1e6"}
@@ -92,7 +92,7 @@ def _explorer(place: Place) -> Iterator[Site]:
             place.postgres.stop()
 
 
-def _demo(place: Place, *arguments: str) -> list[str]:
+def _demo(place: Workspace, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "demo", "--place", str(place.root), *arguments]
 
 

@@ -9,10 +9,10 @@ import psycopg2
 import pytest
 from playwright.sync_api import expect
 
-from components.shared.database import create_schema
 from demo.postgres import EmbeddedPostgres
 from explorer import live
 from explorer.settings import Settings
+from steam_recsys.database.connection import create_schema
 from tests.explorer.browser.accessibility import expect_accessible
 from tests.explorer.browser.conftest import Visit
 from tests.explorer.browser.reading import recommended

@@ -1,0 +1,1 @@
+"""The library that the stages, the explorer and notebooks share."""

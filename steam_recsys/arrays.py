@@ -1,0 +1,30 @@
+"""Names for the types of NumPy arrays, and what is computed from arrays in several places."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+BoolArray = npt.NDArray[np.bool_]
+Float32Array = npt.NDArray[np.float32]
+Float64Array = npt.NDArray[np.float64]
+Int32Array = npt.NDArray[np.int32]
+Int64Array = npt.NDArray[np.int64]
+
+
+def offsets_from_lengths(lengths: npt.NDArray[np.integer]) -> Int64Array:
+    """Return where each of n runs begins in a flat array, and where the last one ends.
+
+    Args:
+        lengths: Integer array of shape [n].
+
+    Returns:
+        int64 array of shape [n + 1], beginning with 0.
+
+    Example:
+        >>> offsets_from_lengths(np.array([2, 0, 3])).tolist()
+        [0, 2, 2, 5]
+    """
+    offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets

@@ -1,0 +1,1 @@
+"""PostgreSQL: connections, COPY, and the SQL of both schemas."""

@@ -1,0 +1,31 @@
+-- What a snapshot holds of each table, in the order and under the names of steam_recsys/data/schemas.py, of the keys from
+-- %(first)s to before %(end)s. Of a table that is copied in the binary format, a null travels as the least value of its
+-- type, which none of the columns can have (see steam_recsys/database/binary_copy.py).
+
+-- name: reviews
+SELECT review_id, coalesce(user_id, -9223372036854775808), game_id, recommended, coalesce(hours_played, '-infinity'),
+    helpful, funny, coalesce(nullif(reviewed_on, 'infinity'), '-infinity'), updated_at
+FROM steam.reviews
+WHERE review_id >= %(first)s AND review_id < %(end)s
+ORDER BY review_id
+
+-- name: users
+SELECT user_id FROM steam.users WHERE user_id >= %(first)s AND user_id < %(end)s ORDER BY user_id
+
+-- name: games
+SELECT games.game_id, name, released_on, delisted_on,
+    ARRAY(SELECT genres.name FROM steam.game_genres JOIN steam.genres USING (genre_id)
+          WHERE game_genres.game_id = games.game_id ORDER BY genre_id) AS genres,
+    ARRAY(SELECT developers.name FROM steam.game_developers JOIN steam.developers USING (developer_id)
+          WHERE game_developers.game_id = games.game_id ORDER BY developer_id) AS developers,
+    ARRAY(SELECT publishers.name FROM steam.game_publishers JOIN steam.publishers USING (publisher_id)
+          WHERE game_publishers.game_id = games.game_id ORDER BY publisher_id) AS publishers,
+    ram_gb, storage_gb, os, coalesce(short_description, long_description) AS description
+FROM steam.games LEFT JOIN steam.game_requirements ON game_requirements.game_id = games.game_id AND level = 'minimum'
+WHERE games.game_id >= %(first)s AND games.game_id < %(end)s
+ORDER BY games.game_id
+
+-- name: rankings
+SELECT game_id, genre, rank_type, rank FROM steam.rankings
+WHERE game_id >= %(first)s AND game_id < %(end)s
+ORDER BY game_id, genre, rank_type

@@ -1,0 +1,1 @@
+"""Splits, metrics, rankers, baselines and intervals."""

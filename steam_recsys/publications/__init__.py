@@ -1,0 +1,1 @@
+"""Published versions in PostgreSQL and MongoDB: load, switch, roll back."""

@@ -1,0 +1,207 @@
+import json
+import math
+from collections import Counter
+from dataclasses import asdict
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kfp import dsl
+
+from components.evaluate.component import evaluate
+from components.evaluate.evaluation import METRICS, evaluate_model
+from components.evaluate.promotion import promote
+from components.evaluate.results import Evaluation
+from components.evaluate.thresholds import Thresholds
+from steam_recsys.data.interactions import Interactions
+from steam_recsys.data.popularity import popularity
+from steam_recsys.errors import UserError
+from steam_recsys.evaluation.baselines import StaticRanker
+from steam_recsys.evaluation.holdout import hold_out
+from steam_recsys.evaluation.metrics import measure
+from steam_recsys.storage.model_store import champion
+from tests.snapshots import Review, write_snapshot_of
+
+BASELINES = {"popularity", "recent popularity", "tuned recent popularity", "item-kNN", "iALS", "EASE"}
+FIRST = date(2020, 1, 1)
+DAY_ZERO = (FIRST - date(1970, 1, 1)).days
+GAMES = 6
+
+
+def write_model(folder: Path, *, cutoff: date, version: str = "new", towards: int = 1) -> Path:
+    """A model by hand that puts one game first for everybody with a history."""
+    folder.mkdir(parents=True)
+    candidates = -np.ones((GAMES, 1), dtype=np.float32)
+    candidates[towards - 1] = 1
+    none = np.zeros((0, 1), dtype=np.float32)
+    np.savez(
+        folder / "arrays.npz",
+        history_games=np.ones((GAMES, 1), dtype=np.float32), history_attributes=none,
+        candidate_games=candidates, candidate_attributes=none,
+        link_offsets=np.zeros(GAMES + 1, np.int64), link_games=np.zeros(0, np.int32),
+        link_weights=np.zeros(0, np.float32), popularity_weights=np.array([0.0, 1.0, 0.0]),
+    )  # fmt: skip
+    (folder / "vocabulary.json").write_text(json.dumps({"games": list(range(1, GAMES + 1)), "attributes": []}))
+    config = {"scale": 100.0, "popularity_smoothing": 1.0, "history_weights": {}}
+    model = {"version": version, "cutoff": cutoff.isoformat(), "held_out_share": 0.1, "config": config}
+    (folder / "model.json").write_text(json.dumps(model))
+    return folder
+
+
+def day(number: int) -> date:
+    return FIRST + timedelta(days=number)
+
+
+REVIEWS: list[Review] = [
+    (1, 1, day(0)), (2, 1, day(0)), (3, 1, day(1)), (4, 2, day(2)), (5, 3, day(2)), (5, 1, None),
+    # From day 10 on: two new games of old users; a known game, a new user, a game that nobody knew, no date.
+    (4, 3, day(10)), (5, 2, day(11)), (1, 1, day(11)), (9, 1, day(11)), (2, 6, day(11)), (3, 2, None),
+]  # fmt: skip
+
+
+@pytest.fixture
+def snapshot(tmp_path: Path) -> Path:
+    return write_snapshot_of(tmp_path / "snapshot", REVIEWS, n_games=GAMES).root
+
+
+def test_only_known_users_new_games_are_asked_for(snapshot: Path, tmp_path: Path, store: str) -> None:
+    evaluated = evaluate_model(snapshot, write_model(tmp_path / "model", cutoff=day(10)), store)
+    assert (evaluated.users, evaluated.left_out) == (2, 2)
+
+
+def test_a_model_is_scored_beside_the_baselines(snapshot: Path, tmp_path: Path, store: str) -> None:
+    evaluated = evaluate_model(snapshot, write_model(tmp_path / "model", cutoff=day(10), towards=3), store)
+    # Game 3 comes first for user 4, who took it up, and is excluded for user 5, for whom 1 and then 2 follow.
+    assert evaluated.figures["challenger"]["ndcg_at_10"].mean == pytest.approx((1 + 1 / math.log2(3)) / 2)
+    # By popularity game 1, undated for user 5 and so not yet in the history, comes first and the right one second.
+    assert evaluated.figures["popularity"]["ndcg_at_10"].mean == pytest.approx(1 / math.log2(3))
+    assert evaluated.figures["recent popularity"]["recall_at_20"].mean == 1
+    assert set(evaluated.figures) == {"challenger", *BASELINES}
+    assert set(evaluated.settings) == BASELINES
+    assert evaluated.settings["recent popularity"] == "120 days of decay"
+
+
+def test_the_champion_is_scored_on_the_same_rows(snapshot: Path, tmp_path: Path, store: str) -> None:
+    good = write_model(tmp_path / "good", cutoff=day(10), towards=3, version="good")
+    evaluate_model(snapshot, good, store).write(tmp_path / "evaluation.json")
+    assert promote(store, good, tmp_path / "evaluation.json") == "good"
+    worse = evaluate_model(snapshot, write_model(tmp_path / "bad", cutoff=day(10), towards=6), store)
+    assert worse.champion == "good"
+    assert worse.figures["champion"]["ndcg_at_10"].mean > worse.figures["challenger"]["ndcg_at_10"].mean
+    assert worse.overall.differences["champion"]["ndcg_at_10"].high < 0
+    assert "champion" in worse.slices[1].comparison.figures
+    assert not worse.verdict.promote
+
+
+def test_a_model_that_is_level_with_the_champion_is_refused_in_a_sentence(
+    snapshot: Path, tmp_path: Path, store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reigning = write_model(tmp_path / "old", cutoff=day(10), towards=3, version="old")
+    evaluate_model(snapshot, reigning, store).write(tmp_path / "evaluation.json")
+    assert "[evaluate] model old passes the gate\n" in capsys.readouterr().out
+    promote(store, reigning, tmp_path / "evaluation.json")
+    level = evaluate_model(snapshot, write_model(tmp_path / "new", cutoff=day(10), towards=3), store)
+    assert [rule.above for rule in level.verdict.failures] == [True]
+    assert "[evaluate] model new does not pass the gate: the champion stays old\n" in capsys.readouterr().out
+    strict = Thresholds(coverage_floor=7.0)
+    evaluate_model(snapshot, tmp_path / "new", f"{store}/empty", thresholds=strict)
+    assert "[evaluate] model new does not pass the gate: there is no champion yet\n" in capsys.readouterr().out
+
+
+def test_a_training_that_is_repeated_passes_again_and_leaves_the_pointer_where_it_is(
+    snapshot: Path, tmp_path: Path, store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = write_model(tmp_path / "model", cutoff=day(10), towards=3)
+    pointers = []
+    for _ in range(2):
+        evaluated = evaluate_model(snapshot, model, store)
+        assert evaluated.verdict.promote
+        evaluated.write(tmp_path / "evaluation.json")
+        assert promote(store, model, tmp_path / "evaluation.json") == "new"
+        pointers.append(champion(store))
+    assert pointers[0] == pointers[1]
+    assert evaluated.is_champion
+    assert set(evaluated.figures) == {"challenger", *BASELINES}
+    assert "[evaluate] model new passes the gate: it is the champion already\n" in capsys.readouterr().out
+
+
+def test_thresholds_decide_and_are_kept(snapshot: Path, tmp_path: Path, store: str) -> None:
+    model, strict = write_model(tmp_path / "model", cutoff=day(10), towards=3), Thresholds(coverage_floor=7.0)
+    evaluated = evaluate_model(snapshot, model, store, thresholds=strict)
+    assert evaluated.thresholds == strict
+    assert [rule.about for rule in evaluated.verdict.failures] == ["The share of the catalogue that is recommended"]
+
+
+def test_newcomers_and_unreviewed_games_are_slices_and_no_part_of_the_headline(
+    snapshot: Path, tmp_path: Path, store: str
+) -> None:
+    evaluated = evaluate_model(snapshot, write_model(tmp_path / "model", cutoff=day(10)), store)
+    users = {part.name: part.comparison.users for part in evaluated.slices}
+    assert users["no review"] == users["not reviewed before"] == 1
+    assert users["1 review"] == evaluated.users == 2
+
+
+def test_every_ranking_has_every_metric_and_a_difference_to_the_challenger(
+    snapshot: Path, tmp_path: Path, store: str
+) -> None:
+    evaluated = evaluate_model(snapshot, write_model(tmp_path / "model", cutoff=day(10)), store)
+    metrics = {"ndcg_at_10", "recall_at_20", "mrr_at_10", "hit_rate_at_10", "novelty_at_20"}
+    assert {frozenset(figures) for figures in evaluated.figures.values()} == {frozenset(metrics)}
+    assert {frozenset(figures) for figures in evaluated.overall.differences.values()} == {frozenset(metrics)}
+    assert set(evaluated.catalogue) == set(evaluated.figures) == {"challenger", *BASELINES}
+    assert evaluated.metrics["coverage_at_20"] == 1  # six games, twenty places
+    assert {"gini_at_20", "mrr_at_10", "recent_popularity_novelty_at_20"} <= set(evaluated.metrics)
+
+
+def test_the_component_logs_every_mean_and_leaves_evaluation_and_report(
+    snapshot: Path, tmp_path: Path, store: str
+) -> None:
+    model = write_model(tmp_path / "model", cutoff=day(10), towards=3)
+    names = {"metrics": dsl.Metrics, "report": dsl.HTML, "evaluation": dsl.Artifact}
+    outputs = {name: kind(name=name, uri=str(tmp_path / f"{name}.out")) for name, kind in names.items()}
+    promoted = evaluate.python_func(
+        snapshot=dsl.Dataset(uri=str(snapshot)), model=dsl.Model(uri=str(model)), store=store, run="run",
+        **asdict(Thresholds()), **outputs,
+    )  # fmt: skip
+    kept = Evaluation.read(tmp_path / "evaluation.out")
+    assert promoted == kept.verdict.promote is True
+    assert outputs["metrics"].metadata == kept.metrics
+    assert "Model new is promoted" in (tmp_path / "report.out").read_text()
+
+
+def test_a_snapshot_in_which_nobody_can_be_asked_is_reported(tmp_path: Path, store: str) -> None:
+    snapshot = write_snapshot_of(tmp_path / "snapshot", [(1, 1, day(0)), (2, 2, day(1))], n_games=GAMES)
+    with pytest.raises(UserError, match="nothing can be evaluated: ingest more reviews"):
+        evaluate_model(snapshot.root, write_model(tmp_path / "model", cutoff=day(1)), store)
+
+
+pairs = st.dictionaries(st.tuples(st.integers(0, 7), st.integers(0, GAMES - 1)), st.integers(0, 19), min_size=4)
+
+
+@settings(max_examples=50)
+@given(pairs, st.integers(1, 19))
+def test_popularity_scores_what_a_naive_evaluation_gives(reviews: dict[tuple[int, int], int], cutoff: int) -> None:
+    rows = Interactions(
+        np.array([user for user, _ in reviews], dtype=np.int64), np.array([game for _, game in reviews], np.int32),
+        np.array(list(reviews.values()), np.int32), np.ones(len(reviews), bool), np.zeros(len(reviews), np.float32),
+    )  # fmt: skip
+    past, future = rows.where(rows.days < cutoff), rows.where(rows.days >= cutoff)
+    catalogue = np.arange(GAMES, dtype=np.int32)
+    held_out = hold_out(past, future, catalogue)
+    counts = Counter(game for (_, game), when in reviews.items() if when < cutoff)
+    expected = []
+    for user in range(8):
+        seen = {game for (owner, game), when in reviews.items() if owner == user and when < cutoff}
+        new = {game for (owner, game), when in reviews.items() if owner == user and when >= cutoff} & set(counts)
+        if not seen or not new:
+            continue
+        order = sorted(set(range(GAMES)) - seen, key=lambda game: (-counts[game], game))
+        gain = sum(1 / math.log2(place + 2) for place, game in enumerate(order) if game in new)
+        expected.append(gain / sum(1 / math.log2(place + 2) for place in range(len(new))))
+    assert len(held_out) == len(expected)
+    if expected:
+        by_popularity = StaticRanker(popularity(past, catalogue).astype(np.float32))
+        assert measure(by_popularity, held_out, METRICS)["ndcg_at_10"].mean() == pytest.approx(np.mean(expected))

@@ -1,0 +1,148 @@
+import math
+from collections import Counter
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from components.evaluate.rankings import Rankings
+from components.evaluate.setup import EvaluationSetup
+from components.evaluate.slices import Slice, first_reviewed, largest_genres, slices
+from steam_recsys.data.histories import Histories
+from steam_recsys.evaluation.baselines import StaticRanker
+from tests.components.evaluate.setups import DAY, Row, contest, interactions
+
+GAMES = 9
+GENRES = {0: ["Action"], 1: ["Action", "Puzzle"], 2: ["Puzzle"], 3: ["RPG"], 5: ["RPG"], 8: ["Action"]}
+BACKWARDS = StaticRanker(np.arange(GAMES, dtype=np.float32))
+
+NEWEST_FIRST = StaticRanker(np.array([0, 1, 2, 4, 3, 0, 0, 0, 0], np.float32))
+
+
+def sliced(asked: EvaluationSetup, best: str = "popularity") -> dict[str, Slice]:
+    found = slices(asked, Rankings.from_rankers(asked.held_out, asked.rankers, 20), best)
+    return {part.name: part for part in found}
+
+
+def naive_slices(past: list[Row], future: list[Row]) -> dict[str, dict[int, set[int]]]:
+    """By the slice's name: each user's games that count."""
+    histories: dict[int, set[int]] = {}
+    for user, game, _ in past:
+        histories.setdefault(user, set()).add(game)
+    known = {game for _, game, _ in past}
+    found: dict[str, dict[int, set[int]]] = {}
+    for user, game, _ in future:
+        history = histories.get(user, set())
+        if game in history:
+            continue
+        names = []
+        if not history and game in known:
+            names = ["no review"]
+        elif history and game not in known:
+            names = ["not reviewed before"]
+        elif history:
+            length = len(history)
+            names = ["1 review" if length == 1 else "2 to 4 reviews" if length <= 4 else "5 reviews or more"]
+            names += GENRES.get(game, [])
+            if min(day for _, reviewed, day in past if reviewed == game) >= -90:
+                names.append("first reviewed in the 90 days before")
+        for name in names:
+            found.setdefault(name, {}).setdefault(user, set()).add(game)
+    return found
+
+
+def naive_ndcg(asked: EvaluationSetup, ranking: str, user: int, relevant: set[int], past: list[Row]) -> float:
+    history = [game for owner, game, _ in sorted(past, key=lambda row: (row[2], row[1])) if owner == user]
+    ranked = asked.rankers[ranking].rank(Histories.from_games(history), GAMES)[0].tolist()
+    gain = sum(1 / math.log2(place + 2) for place, game in enumerate(ranked[:10]) if game in relevant)
+    return gain / sum(1 / math.log2(place + 2) for place in range(len(relevant)))
+
+
+def rows(days: st.SearchStrategy[int]) -> st.SearchStrategy[list[Row]]:
+    pairs = st.tuples(st.integers(0, 7), st.integers(0, GAMES - 1))
+    return st.dictionaries(pairs, days, max_size=30).map(
+        lambda found: [(user, game, day) for (user, game), day in sorted(found.items())]
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows(st.integers(-200, -1)), rows(st.integers(0, 30)))
+def test_slices_are_what_a_naive_reading_of_their_definitions_gives(past: list[Row], future: list[Row]) -> None:
+    future = [row for row in future if row[:2] not in {taken[:2] for taken in past}]
+    asked = contest(interactions(past), interactions(future), GAMES, genres=GENRES, rankers={"backwards": BACKWARDS})
+    expected = naive_slices(past, future)
+    for name, part in sliced(asked).items():
+        by_user = expected.get(name, {})
+        assert part.comparison.users == len(by_user), name
+        for ranking, figures in part.comparison.figures.items():
+            naive = [naive_ndcg(asked, ranking, user, games, past) for user, games in by_user.items()]
+            assert figures["ndcg_at_10"].mean == pytest.approx(np.mean(naive), abs=1e-6), (name, ranking)
+
+
+PAST = [
+    *[(user, 0, -100) for user in range(1, 6)], (1, 1, -95), (2, 1, -95), (5, 2, -10), (5, 3, -10), (5, 4, -10),
+    (5, 1, -95),
+]  # fmt: skip
+FUTURE = [(1, 3, 0), (2, 3, 0), (3, 1, 0), (4, 1, 0), (5, 5, 1), (8, 0, 2), (9, 0, 2)]
+
+
+@pytest.fixture
+def asked() -> EvaluationSetup:
+    return contest(
+        interactions(PAST), interactions(FUTURE), GAMES, genres=GENRES,
+        rankers={"newest first": NEWEST_FIRST, "champion": StaticRanker(np.ones(GAMES, np.float32))},
+    )  # fmt: skip
+
+
+def users(parts: Mapping[str, Slice]) -> dict[str, int]:
+    return {name: part.comparison.users for name, part in parts.items()}
+
+
+def test_users_and_games_fall_into_their_slices_and_empty_slices_stay(asked: EvaluationSetup) -> None:
+    assert users(sliced(asked)) == {
+        "no review": 2, "1 review": 2, "2 to 4 reviews": 2, "5 reviews or more": 0,
+        "first reviewed in the 90 days before": 2, "not reviewed before": 1, "Puzzle": 2, "Action": 2, "RPG": 2,
+    }  # fmt: skip
+
+
+def test_the_rival_of_users_is_the_baseline_that_is_best_for_them_and_of_games_the_best_on_the_whole(
+    asked: EvaluationSetup,
+) -> None:
+    parts = sliced(asked, best="popularity")
+    # The new game 3 comes first for one, after the game 2 that is as popular for the other.
+    assert set(parts["2 to 4 reviews"].comparison.differences) == {"newest first", "champion"}
+    assert set(parts["1 review"].comparison.differences) == {"popularity", "champion"}
+    assert set(parts["RPG"].comparison.differences) == {"popularity", "champion"}
+
+
+def test_users_without_a_history_get_the_cold_answer(asked: EvaluationSetup) -> None:
+    cold = sliced(asked)["no review"].comparison
+    challenger = asked.challenger.rank(Histories.from_games([]), 20)[0].tolist()
+    assert cold.figures["challenger"]["ndcg_at_10"].mean == pytest.approx(1 / math.log2(challenger.index(0) + 2))
+    assert set(cold.differences) == {"popularity", "champion"}
+
+
+def test_slices_have_titles_in_words(asked: EvaluationSetup) -> None:
+    parts = sliced(asked)
+    assert [parts[name].title for name in ("1 review", "not reviewed before", "RPG")] == [
+        "users with 1 review", "games not reviewed before", "games of the genre RPG",
+    ]  # fmt: skip
+
+
+def test_a_catalogue_without_genres_has_no_slices_of_them() -> None:
+    parts = sliced(contest(interactions(PAST), interactions(FUTURE), GAMES))
+    assert {part.kind for part in parts.values()} == {"history", "new games"}
+
+
+def test_the_largest_genres_are_those_most_often_taken_up(asked: EvaluationSetup) -> None:
+    answers = Rankings.from_rankers(asked.held_out, asked.rankers, 20)
+    taken = Counter(genre for game in asked.held_out.relevant.games.tolist() for genre in GENRES.get(game, []))
+    assert list(largest_genres(answers, asked.games)) == sorted(taken, key=lambda genre: (-taken[genre], genre))
+
+
+def test_a_games_first_review_is_its_earliest_and_of_a_game_without_there_is_none(asked: EvaluationSetup) -> None:
+    first = first_reviewed(asked.past, asked.games)
+    assert first[:5].tolist() == [DAY - 100, DAY - 95, DAY - 10, DAY - 10, DAY - 10]
+    assert (first[5:] == np.iinfo(np.int64).min).all()

@@ -1,0 +1,161 @@
+"""What goes wrong during an extraction ends in a sentence and leaves nothing half-done; the next one succeeds."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psycopg2
+import pytest
+from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import make_dsn, parse_dsn
+
+from components.extract.extraction import write_snapshot
+from components.extract.snapshot_history import History
+from demo.postgres import EmbeddedPostgres
+from steam_recsys.data.snapshot import Snapshot
+from steam_recsys.database.connection import create_schema
+from steam_recsys.errors import UserError
+from tests.components.extract.halted import REVIEWS, fill, rankings_locked, wait_until_halted
+from tests.components.extract.proxies import CuttingProxy
+from tests.steam_recsys.storage.faults import Announce, Answer, Faults, faulty_proxy
+
+COMMAND = "import sys; from components.extract.extraction import write_snapshot; write_snapshot(*sys.argv[1:])"
+
+
+@pytest.fixture
+def filled(shop: Connection) -> Connection:
+    fill(shop)
+    return shop
+
+
+def assert_nothing_to_read(snapshot: Path, store: str) -> None:
+    with pytest.raises(UserError, match="holds no complete snapshot"):
+        Snapshot.open(snapshot)
+    assert History.from_store(store).folder.names("manifests") == []
+
+
+def assert_succeeds(database: str, snapshot: Path, store: str) -> None:
+    """The next extraction comes to the same as one without a past."""
+    written = write_snapshot(database, snapshot, store)
+    assert written.rows["reviews"] == 2 * REVIEWS
+    assert written.snapshot_id == write_snapshot(database, snapshot, f"{store}-fresh").snapshot_id
+    Snapshot.open(snapshot).verify()
+
+
+def test_a_backend_that_is_terminated(filled: Connection, database: str, store: str, tmp_path: Path) -> None:
+    with ThreadPoolExecutor() as pool:
+        with rankings_locked() as watcher:
+            extraction = pool.submit(write_snapshot, database, tmp_path / "snapshot", store)
+            backend = wait_until_halted(watcher)
+            with watcher.cursor() as cursor:
+                cursor.execute("SELECT pg_terminate_backend(%s)", [backend])
+        with pytest.raises(
+            UserError, match=r"The database in DATABASE_URL gave up \(.*\): see its log, then run again"
+        ):
+            extraction.result()
+    assert_nothing_to_read(tmp_path / "snapshot", store)
+    assert_succeeds(database, tmp_path / "snapshot", store)
+
+
+@pytest.mark.parametrize("megabytes", [0, 1, 5])
+def test_connections_that_drop_in_the_middle_of_a_copy(
+    filled: Connection, database: str, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, megabytes: int
+) -> None:
+    url = parse_dsn(os.environ["DATABASE_URL"])
+    with CuttingProxy(int(url["port"]), after=100_000 + megabytes * 1_000_000) as proxy:
+        monkeypatch.setenv("PROXIED_URL", make_dsn(**{**url, "port": proxy.port}))
+        with pytest.raises(UserError, match=r"The database in PROXIED_URL gave up \("):
+            write_snapshot("env:PROXIED_URL", tmp_path / "snapshot", store)
+        assert proxy.cut
+    assert_nothing_to_read(tmp_path / "snapshot", store)
+    assert_succeeds(database, tmp_path / "snapshot", store)
+
+
+@pytest.fixture
+def own_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedPostgres]:
+    """A server that a test may restart, with a filled shop."""
+    with tempfile.TemporaryDirectory(prefix="steam-recsys-postgres-") as folder:
+        server = EmbeddedPostgres(Path(folder), durable=False)
+        server.start()
+        monkeypatch.setenv("DATABASE_URL", server.ensure_database("shop"))
+        with psycopg2.connect(os.environ["DATABASE_URL"]) as connection:
+            create_schema(connection, "steam")
+            fill(connection)
+        yield server
+        server.stop()
+
+
+def test_a_database_that_restarts(
+    own_server: EmbeddedPostgres, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ThreadPoolExecutor() as pool, rankings_locked() as watcher:
+        extraction = pool.submit(write_snapshot, "env:DATABASE_URL", tmp_path / "snapshot", store)
+        wait_until_halted(watcher)
+        own_server.stop()
+        with pytest.raises(UserError, match="The database in DATABASE_URL gave up"):
+            extraction.result()
+    with pytest.raises(UserError, match="The database in DATABASE_URL cannot be reached"):
+        write_snapshot("env:DATABASE_URL", tmp_path / "snapshot", store)
+    assert_nothing_to_read(tmp_path / "snapshot", store)
+    own_server.start()
+    monkeypatch.setenv("DATABASE_URL", own_server.url("shop"))
+    assert_succeeds("env:DATABASE_URL", tmp_path / "snapshot", store)
+
+
+def test_a_process_that_is_killed(filled: Connection, database: str, store: str, tmp_path: Path) -> None:
+    with rankings_locked() as watcher:
+        process = subprocess.Popen([sys.executable, "-c", COMMAND, database, str(tmp_path / "snapshot"), store])
+        wait_until_halted(watcher)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    left = History.from_store(store).parts.names("")
+    assert len([name for name in left if name.startswith("reviews/")]) == 2
+    assert_nothing_to_read(tmp_path / "snapshot", store)
+    assert_succeeds(database, tmp_path / "snapshot", store)
+    assert [name for name in History.from_store(store).parts.names("") if name not in left] == []
+
+
+def test_a_disk_that_is_full(filled: Connection, database: str, store: str, tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        with pytest.raises(UserError, match=f"There is no room left for {store}/snapshots/parts: make some, then run"):
+            write_snapshot(database, tmp_path / "snapshot", store)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert_nothing_to_read(tmp_path / "snapshot", store)
+    assert [name for name in History.from_store(store).parts.names("") if "reviews/" in name] == []  # no remains either
+    assert_succeeds(database, tmp_path / "snapshot", store)
+
+
+@pytest.mark.parametrize(
+    ("status", "sentence"),
+    [
+        (403, "may not be used by this account: grant it Storage Object User"),
+        (404, "The bucket of .* does not exist: create it or correct the URI"),
+        (503, "cannot be reached .*: try again later"),
+    ],
+)
+def test_a_bucket_that_fails_in_the_middle(
+    filled: Connection, database: str, bucket_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    status: int, sentence: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("steam_recsys.storage.bucket.RETRY_SECONDS", 0.1)
+    faults, part_is_there = Faults(), threading.Event()
+    faults.add("POST", "/upload/", Announce(part_is_there))
+    faults.add("POST", "/upload/", Answer(status), always=True)
+    with faulty_proxy(os.environ["STORAGE_EMULATOR_HOST"], faults) as url:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
+        with pytest.raises(UserError, match=sentence):
+            write_snapshot(database, tmp_path / "snapshot", bucket_store)
+        assert part_is_there.is_set()
+        assert_nothing_to_read(tmp_path / "snapshot", bucket_store)
+        faults.end()
+        assert_succeeds(database, tmp_path / "snapshot", bucket_store)

@@ -1,0 +1,162 @@
+"""What cannot be loaded: rows that are put aside, and what stops a load in one sentence."""
+
+import os
+import re
+import secrets
+
+import pytest
+
+from components.ingest.ingestion import ingest
+from components.ingest.raw_files import GAMES, RANKINGS, REVIEWS
+from components.ingest.staging import Rejected
+from steam_recsys.errors import UserError
+from tests.components.ingest.test_ingestion import rows
+from tests.raw_files import game, ranking, review, write_raw
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"helpful": "9" * 20}, {"hours_played": "9" * 400}, {"hours_played": "1" + "0" * 60}, {"username": "é" * 3_000},
+        {"game_name": "x" * 10_000},
+    ],
+)  # fmt: skip
+def test_a_value_that_the_database_could_not_hold_is_put_aside(fields, tmp_path, database, connection):
+    raw = write_raw(tmp_path / "raw", [review("Portal", "ann"), {**review("Portal", "bob"), **fields}])
+    ingest(raw, database, max_rejected_share=1)
+    assert rows(connection, "SELECT username FROM steam.users") == [("ann",)]
+    assert rows(connection, "SELECT line FROM steam.rejected_rows") == [(3,)]
+
+
+@pytest.mark.parametrize(("year", "share"), [(10_000_000, 0.1), (1900, 0.1), (None, -1.0), (None, float("nan"))])
+def test_parameters_out_of_range_are_refused(year, share, tmp_path, database):
+    with pytest.raises(UserError, match=r"year is|max_rejected_share is"):
+        ingest(write_raw(tmp_path / "raw"), database, year=year, max_rejected_share=share)
+
+
+def test_a_role_that_may_not_create_a_schema_gets_one_sentence(tmp_path, database, connection, monkeypatch):
+    role = f"reader_{secrets.token_hex(4)}"
+    rows(connection, f"CREATE ROLE {role} LOGIN PASSWORD 'p'; SELECT 1")
+    url = re.sub("//[^@]*@", f"//{role}:p@", os.environ["DATABASE_URL"])
+    monkeypatch.setenv("DATABASE_URL", url)
+    with pytest.raises(UserError, match=r"The role in DATABASE_URL may not do this \(permission denied for database"):
+        ingest(write_raw(tmp_path / "raw"), database)
+
+
+def test_what_cannot_be_read_is_put_aside_with_file_line_and_reason(tmp_path, database, connection):
+    good = [review(f"Game {n}", f"user {n}") for n in range(10)]
+    bad = [
+        review("", "ann"),
+        review("Portal", "ann", hours_played="many"),
+        review("Portal", "ann", "yesterday"),
+        review("Portal", "ann", recommendation=""),
+    ]
+    raw = write_raw(
+        tmp_path / "raw",
+        good + bad,
+        [game("Portal"), game("Portal"), game("Broken", genres="Action")],
+        [ranking("Portal", rank="first"), ranking("Portal", rank_type="Fame")],
+    )
+    with (tmp_path / "raw" / REVIEWS.name).open("a") as file:
+        file.write("too,few\r\n")
+    loaded = ingest(raw, database, max_rejected_share=1)
+    assert loaded.rows == {GAMES.name: 3, REVIEWS.name: 15, RANKINGS.name: 2}
+    assert rows(connection, "SELECT file, line, reason FROM steam.rejected_rows ORDER BY file, line") == [
+        (GAMES.name, 3, "the game has a row already"),
+        (GAMES.name, 4, "genres is not a list"),
+        (RANKINGS.name, 2, "rank is not a number"),
+        (RANKINGS.name, 3, "rank_type is none of Sales, Revenue, Review"),
+        (REVIEWS.name, 12, "game_name is blank"),
+        (REVIEWS.name, 13, "hours_played is not a number"),
+        (REVIEWS.name, 14, "date is not a date such as November 5, 2011 or 2011-11-05"),
+        (REVIEWS.name, 15, "recommendation is neither Recommended nor Not Recommended"),
+        (REVIEWS.name, 16, "the row has 2 fields, the header 8"),
+    ]
+    assert rows(connection, "SELECT content FROM steam.rejected_rows WHERE line = 16") == [("too,few\r\n",)]
+
+
+def test_too_many_rejects_stop_the_run_which_says_what_they_hold_and_leaves_nothing_but_them(
+    tmp_path, database, connection
+):
+    rejected = [review("Portal", "bob", "yesterday"), review("Portal", "cid", "x" * 99), review("", "dan")]
+    raw = write_raw(tmp_path / "raw", [review("Portal", "ann"), *rejected], [game("Portal")])
+    with pytest.raises(UserError, match=r"3 of 4 rows that cannot be read, more than the 1\.0% allowed") as refused:
+        ingest(raw, database)
+    assert (
+        "(date is not a date such as November 5, 2011 or 2011-11-05: 2, the first on line 3: 'yesterday'; "
+        "game_name is blank: 1, the first on line 5): look at steam.rejected_rows, then mend the file, "
+        "or allow more with --param max_rejected_share=0.05, or with STEAM_RECSYS_PARAMETERS__" in str(refused.value)
+    )
+    assert [line for (line,) in rows(connection, "SELECT line FROM steam.rejected_rows ORDER BY line")] == [3, 4, 5]
+    for table in ("users", "games", "reviews", "genres"):
+        assert rows(connection, f"SELECT count(*) FROM steam.{table}") == [(0,)]
+
+
+def test_rows_that_were_put_aside_go_when_the_file_is_mended(tmp_path, database, connection):
+    raw = write_raw(tmp_path / "raw", [review("Portal", "ann", "yesterday")])
+    with pytest.raises(UserError, match="1 of 1 rows"):
+        ingest(raw, database)
+    assert ingest(write_raw(tmp_path / "raw", [review("Portal", "ann")]), database).inserted == 1
+    assert rows(connection, "SELECT count(*) FROM steam.rejected_rows") == [(0,)]
+
+
+def test_of_a_long_value_the_beginning_is_shown():
+    assert Rejected(3, "genres is not a list", "y" * 61, "…").shown_value == f": '{'y' * 60}…'"
+    assert Rejected(3, "game_name is blank", "", ",,,").shown_value == ""
+
+
+def test_a_missing_folder_file_or_column_is_named(tmp_path, database):
+    with pytest.raises(UserError, match="nowhere does not exist"):
+        ingest(str(tmp_path / "nowhere"), database)
+    raw = write_raw(tmp_path / "raw")
+    (tmp_path / "raw" / RANKINGS.name).unlink()
+    with pytest.raises(UserError, match=r"games_ranking.csv is missing"):
+        ingest(raw, database)
+    (tmp_path / "raw" / RANKINGS.name).write_text("game_name,genre\n")
+    with pytest.raises(UserError, match=r"games_ranking.csv lacks the column rank_type, rank"):
+        ingest(raw, database)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "is empty"),
+        ("review,hours_played,helpful,funny,recommendation,date,game_name,username\nJos\xe9,,,,,,,".encode("latin-1"),
+         "is not UTF-8"),
+        ("review,hours_played,helpful".encode("utf-16"), "is UTF-16: convert it with iconv -f UTF-16 -t UTF-8"),
+        ("review,hours_played,helpful\n".encode("utf-16-le"), "is UTF-16: convert it with iconv -f UTF-16 -t UTF-8"),
+        (b"review\thours_played\thelpful\tfunny\trecommendation\tdate\tgame_name\n", "has tabs between its columns"),
+        (b"review;hours_played;helpful;funny;recommendation;date;game_name\n", "has semicolons between its columns"),
+        (b'review,hours_played,helpful,funny,recommendation,date,game_name,username\n"open,,,,,,,\n,,,,,,,',
+         "has a quote that opens near line 2 and never closes"),
+    ],
+)  # fmt: skip
+def test_a_file_that_cannot_be_read_gets_one_sentence(content, sentence, tmp_path, database):
+    raw = write_raw(tmp_path / "raw")
+    path = tmp_path / "raw" / REVIEWS.name
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"^{path} {sentence}"):
+        ingest(raw, database)
+
+
+def test_the_line_that_is_not_utf_8_is_named_exactly(tmp_path, database):
+    raw = write_raw(tmp_path / "raw", [review(f"Game {n}", "ann") for n in range(3_000)])
+    with (tmp_path / "raw" / REVIEWS.name).open("ab") as file:
+        file.write("Jos\xe9,,,,,,,\n".encode("latin-1"))
+    with pytest.raises(UserError, match="is not UTF-8 on line 3002: convert it"):
+        ingest(raw, database)
+
+
+def test_a_schema_of_another_version_is_refused(tmp_path, database, connection):
+    raw = write_raw(tmp_path / "raw", [review("Portal", "ann")])
+    ingest(raw, database)
+    rows(connection, "UPDATE steam.schema_version SET version = 0 RETURNING version")
+    with pytest.raises(UserError, match="The schema steam in the database is of version 0, this code needs version 2"):
+        ingest(raw, database)
+
+
+def test_a_schema_that_somebody_else_made_is_refused(tmp_path, database, connection):
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE SCHEMA steam")
+    with pytest.raises(UserError, match="was not made by this project"):
+        ingest(write_raw(tmp_path / "raw"), database)

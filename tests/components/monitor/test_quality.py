@@ -1,0 +1,161 @@
+"""Versions that were published to a real PostgreSQL, judged by the reviews that came afterwards."""
+
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from psycopg2.extensions import connection as Connection
+
+from components.monitor.quality import JUDGED, judge, realised
+from components.reverse_etl.limits import Limits
+from components.reverse_etl.publication import publish
+from steam_recsys.data.snapshot import Snapshot
+from steam_recsys.publications.destinations import DestinationConfig, open_destinations
+from steam_recsys.publications.versions import VersionInfo
+from tests.components.reverse_etl.predicted import Popular, Row, user_ranges, write_predictions
+from tests.shop import add_game, add_user
+from tests.snapshots import Review, write_snapshot_of
+
+GAMES, USERS = 6, 3
+DISCOUNTS = 1 / np.log2(np.arange(2, 12))
+
+
+@pytest.fixture
+def stocked(shop: Connection) -> Connection:
+    """A shop with games 1 to 6 and users 1 to 3."""
+    assert [add_game(shop, f"Game {number}") for number in range(1, GAMES + 1)] == list(range(1, GAMES + 1))
+    assert [add_user(shop, f"user {number}") for number in range(1, USERS + 1)] == list(range(1, USERS + 1))
+    return shop
+
+
+def publish_lists(
+    root: Path, database: str, version: str, as_of: date, lists: dict[int, list[int]], popular: Sequence[int]
+) -> None:
+    rows: list[Row] = [(user, games, [0.0] * len(games), [None] * len(games)) for user, games in lists.items()]
+    overall: list[Popular] = [("", rank, game, 1.0 / rank) for rank, game in enumerate(popular, start=1)]
+    folder = write_predictions(root / version, [rows], overall)
+    limits = Limits(user_coverage_floor=0, rows_per_user_floor=0)
+    publish(
+        DestinationConfig(database), str(folder), VersionInfo(version, "m", "s", as_of), user_ranges(folder), limits
+    )
+
+
+def judged(database: str, snapshot: Snapshot, store: str) -> dict[str, list[dict[str, object]]]:
+    with open_destinations(DestinationConfig(database)) as destinations:
+        judge(snapshot, destinations.leading, store)
+    folder = Path(store) / "monitoring"
+    return {path.stem: pq.read_table(path).to_pylist() for path in sorted(folder.glob("*"))}
+
+
+def _rows(store: str) -> list[dict[str, float]]:
+    return pa.concat_tables(map(pq.read_table, sorted((Path(store) / "monitoring").glob("*")))).to_pylist()
+
+
+def snapshot_of(root: Path, reviews: list[Review], **more: object) -> Snapshot:
+    return write_snapshot_of(root, reviews, n_games=GAMES, users=range(1, USERS + 1), **more)
+
+
+def test_each_version_is_judged_by_the_reviews_of_its_own_days(
+    stocked: Connection, database: str, store: str, tmp_path: Path
+) -> None:
+    publish_lists(tmp_path, database, "v1", date(2020, 1, 10), {1: [2, 3], 2: [4, 5], 3: [6, 1]}, [1, 2])
+    publish_lists(tmp_path, database, "v2", date(2020, 1, 20), {1: [5, 6], 2: [1, 2], 3: [2, 3]}, [3, 4])
+    snapshot = snapshot_of(
+        tmp_path / "shop",
+        [
+            (1, 1, date(2020, 1, 1)),  # before: seen, so that popularity shows user 1 game 2 first
+            (1, 3, date(2020, 1, 10)),  # second in v1
+            (1, 1, date(2020, 1, 11)),  # reviewed again: nothing new
+            (2, 6, date(2020, 1, 19)),  # in nobody's list
+            (3, 3, date(2020, 1, 20)),  # second in v2, first of what is popular
+            (3, 3, date(2020, 1, 21)),  # once more, which counts once
+        ],
+    )
+    found = judged(database, snapshot, store)
+    second = float(DISCOUNTS[1])
+    assert found == {
+        "v1": [
+            {"user_id": 1, "ndcg": pytest.approx(second), "hit_rate": 1.0, "popular_ndcg": 0.0, "popular_hit_rate": 0.0,
+             "as_of": date(2020, 1, 10)},
+            {"user_id": 2, "ndcg": 0.0, "hit_rate": 0.0, "popular_ndcg": 0.0, "popular_hit_rate": 0.0,
+             "as_of": date(2020, 1, 10)},
+        ],
+        "v2": [
+            {"user_id": 3, "ndcg": pytest.approx(second), "hit_rate": 1.0, "popular_ndcg": 1.0, "popular_hit_rate": 1.0,
+             "as_of": date(2020, 1, 20)},
+        ],
+    }  # fmt: skip
+    assert judged(database, snapshot, store) == found
+
+
+def test_popularity_leaves_out_what_the_user_has_seen(
+    stocked: Connection, database: str, store: str, tmp_path: Path
+) -> None:
+    publish_lists(tmp_path, database, "v1", date(2020, 1, 10), {1: [6]}, [1, 2, 3])
+    reviews: list[Review] = [(1, 1, date(2020, 1, 1)), (1, 3, None), (1, 2, date(2020, 1, 11))]
+    (row,) = judged(database, snapshot_of(tmp_path / "shop", reviews), store)["v1"]
+    assert (row["ndcg"], row["popular_ndcg"]) == (0.0, 1.0)
+
+
+def test_a_review_that_does_not_recommend_its_game_and_a_user_without_recommendations_say_nothing(
+    stocked: Connection, database: str, store: str, tmp_path: Path
+) -> None:
+    publish_lists(tmp_path, database, "v1", date(2020, 1, 10), {1: [2]}, [1])
+    reviews: list[Review] = [(1, 2, date(2020, 1, 11)), (2, 2, date(2020, 1, 11)), (None, 2, date(2020, 1, 11))]
+    snapshot = snapshot_of(tmp_path / "shop", reviews, not_recommended={(1, 2)})
+    assert judged(database, snapshot, store) == {}
+    assert realised(store, 0.9).users == 0
+
+
+def test_a_file_without_rows_of_a_version_that_is_gone_is_removed(
+    stocked: Connection, database: str, store: str, tmp_path: Path
+) -> None:
+    folder = Path(store) / "monitoring"
+    folder.mkdir(parents=True)
+    pq.write_table(JUDGED.empty_table(), folder / "v0.parquet")
+    publish_lists(tmp_path, database, "v1", date(2020, 1, 10), {1: [2, 3]}, [1])
+    assert list(judged(database, snapshot_of(tmp_path / "shop", [(1, 3, date(2020, 1, 10))]), store)) == ["v1"]
+    assert not (folder / "v0.parquet").exists()
+
+
+def test_a_version_that_is_made_again_for_the_same_days_takes_the_place_of_the_first(
+    stocked: Connection, database: str, store: str, tmp_path: Path
+) -> None:
+    snapshot = snapshot_of(tmp_path / "shop", [(1, 3, date(2020, 1, 10))])
+    publish_lists(tmp_path, database, "v1", date(2020, 1, 10), {1: [2, 3]}, [1])
+    assert len(judged(database, snapshot, store)["v1"]) == 1
+    publish_lists(tmp_path, database, "v2", date(2020, 1, 10), {1: [3, 2]}, [1])
+    assert [row["ndcg"] for row in judged(database, snapshot, store)["v2"]] == [1.0]
+    assert realised(store, 0.9).users == 1
+
+
+def test_what_is_found_outlives_the_version_for_four_weeks_and_is_put_together(
+    stocked: Connection, database: str, store: str, tmp_path: Path
+) -> None:
+    reviews: list[Review] = []
+    for number in range(5):
+        day = date(2020, 1, 1 + 7 * number) if number < 4 else date(2020, 2, 5)
+        publish_lists(tmp_path, database, f"v{number}", day, {1: [2, number % 2 + 3], 2: [1]}, [1, 5])
+        reviews.append((1, number + 1, day))
+        judged(database, snapshot_of(tmp_path / f"shop {number}", reviews), store)
+    assert sorted(path.stem for path in (Path(store) / "monitoring").glob("*")) == ["v2", "v3", "v4"]
+    quality = realised(store, 0.9)
+    assert quality.users == 1  # the same one thrice
+    assert quality.ndcg is not None
+    assert quality.ndcg.mean == pytest.approx(np.mean([row["ndcg"] for row in _rows(store)]))
+    assert 0 < quality.ndcg.mean < 1
+    assert quality.above_floor is not None
+    assert quality.popular_ndcg is not None
+    assert quality.above_floor.mean == pytest.approx(quality.ndcg.mean - 0.9 * quality.popular_ndcg.mean)
+
+
+def test_a_shop_that_was_never_published_to_has_nothing_to_judge(
+    stocked: Connection, database: str, store: str, tmp_path: Path
+) -> None:
+    publish_lists(tmp_path, database, "v1", date(2020, 1, 10), {1: [2]}, [1])
+    assert judged(database, snapshot_of(tmp_path / "shop", [(1, 2, date(2020, 1, 2))]), store) == {}
+    assert realised(f"{store}-of-another", 0.9).users == 0

@@ -1,0 +1,187 @@
+"""Alerts, posted over HTTP to a server that answers as it is told."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.notify import alerts as module
+from components.notify.alerts import JOB, Alert, alert_of, post
+from components.notify.conclusion import conclude
+from components.notify.outcome import Outcome
+from steam_recsys.errors import UserError
+from steam_recsys.stage import StageRecord, stage
+from tests.webhook import Webhook
+
+TIME = "2020-01-01T00:00:00+00:00"
+GOOD = Outcome("SUCCEEDED", None)
+
+
+def test_a_run_that_goes_well_says_nothing() -> None:
+    stages = [StageRecord("monitor", TIME, facts={"retrain": False, "reasons": []})]
+    for previous in (None, "SUCCEEDED"):
+        assert alert_of("inference", "r", GOOD, stages, previous, "") is None
+
+
+def test_a_failure_a_recovery_and_a_training_are_said_with_their_reasons() -> None:
+    failed = alert_of("inference", "r", Outcome("FAILED", "validate: The tap is dry."), [], "SUCCEEDED", "http://p")
+    assert failed == Alert("inference run r: FAILED", ("validate: The tap is dry.",), "http://p")
+    assert alert_of("inference", "r", Outcome("CANCELLED", None), [], None, "") == Alert("inference run r: CANCELLED")
+    assert alert_of("inference", "r", GOOD, [], "FAILED", "") == Alert("inference run r: it succeeded again")
+    monitored = StageRecord("monitor", TIME, facts={"retrain": True, "reasons": ["It is old."]})
+    refused, promoted = (
+        alert_of("inference", "r", GOOD, [monitored, StageRecord(last, TIME)], None, "")
+        for last in ("train", "promote")
+    )
+    assert refused == Alert(
+        "inference run r: a model was trained, and what came out did not pass the gate", ("It is old.",)
+    )
+    assert promoted == Alert("inference run r: a model was trained, and the new one serves", ("It is old.",))
+
+
+def test_a_run_that_fails_after_it_was_to_train_says_why_it_was_to_train_too() -> None:
+    monitored = StageRecord("monitor", TIME, facts={"retrain": True, "reasons": ["It is old."]})
+    resting = StageRecord("monitor", TIME, facts={"retrain": False, "reasons": ["It is old."]})
+    failed = Outcome("FAILED", "train: No memory.")
+    for stage_record, reasons in ((monitored, ("train: No memory.", "It is old.")), (resting, ("train: No memory.",))):
+        alert = alert_of("inference", "r", failed, [stage_record], "SUCCEEDED", "")
+        assert alert is not None
+        assert alert.reasons == reasons
+
+
+def test_what_is_posted_is_what_slack_understands_and_markup_is_text(webhook: Webhook) -> None:
+    post("env:ALERTS_URL", Alert("<!channel> & co", ("a <b|c>", "é"), "http://page?a=1&b=2"))
+    assert webhook.bodies == [
+        {
+            "text": "&lt;!channel&gt; &amp; co",
+            "blocks": [
+                {"type": "section", "text": {"type": "mrkdwn", "text": "*&lt;!channel&gt; &amp; co*"}},
+                {"type": "section", "text": {"type": "mrkdwn", "text": "• a &lt;b|c&gt;"}},
+                {"type": "section", "text": {"type": "mrkdwn", "text": "• é"}},
+                {"type": "section", "text": {"type": "mrkdwn", "text": "<http://page?a=1&amp;b=2|The run>"}},
+            ],
+        }
+    ]
+
+
+def test_an_alert_of_any_length_fits(webhook: Webhook) -> None:
+    post("env:ALERTS_URL", Alert("t", tuple("&" * 10_000 for _ in range(50))))
+    (body,) = webhook.bodies
+    assert all(len(block["text"]["text"]) <= 3_000 for block in body["blocks"])
+
+
+@pytest.mark.parametrize("answers", [[503, 200], [429, 500, 200]])
+def test_a_webhook_that_is_busy_is_asked_again(webhook: Webhook, answers: list[int], capsys: Any) -> None:
+    webhook.answers = list(answers)
+    post("env:ALERTS_URL", Alert("late"))
+    assert len(webhook.bodies) == len(answers)
+    assert capsys.readouterr().out == "[notify] alert: late\n"
+
+
+def test_a_webhook_that_asks_for_a_long_pause_gets_a_short_one(
+    webhook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LONGEST_PAUSE_SECONDS", 0)
+    webhook.answers, webhook.headers = [429, 200], {"Retry-After": "86400"}
+    post("env:ALERTS_URL", Alert("late"))
+    assert len(webhook.bodies) == 2
+
+
+def test_a_webhook_that_sends_elsewhere_is_not_followed(webhook: Webhook, capsys: Any) -> None:
+    webhook.answers, webhook.headers = [307], {"Location": f"http://127.0.0.1:{webhook.server_port}/elsewhere"}
+    post("env:ALERTS_URL", Alert("lost"))
+    assert len(webhook.bodies) == 1
+    assert "the alert did not arrive: the webhook answered with status 307" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("answer", [404, 503])
+def test_a_webhook_that_refuses_fails_nothing_and_its_url_stays_secret(
+    webhook: Webhook, answer: int, capsys: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    webhook.answers = [answer]
+    post("env:ALERTS_URL", Alert("lost"))
+    said = capsys.readouterr().out
+    assert said == (
+        f"[notify] the alert did not arrive: the webhook answered with status {answer}: see that its URL is right\n"
+    )
+    assert "SECRET" not in caplog.text
+    assert len(webhook.bodies) == (1 if answer == 404 else 1 + module.RETRIES)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:1/SECRET",
+        "http://127.0.0.1:99999/SECRET",
+        "http://[::1/SECRET",
+        "http:///SECRET",
+        "http://127.0.0.1:1/\r\nSECRET: é",
+        "ftp://127.0.0.1/SECRET",
+        "nonsense SECRET",
+        "",
+    ],
+)
+def test_a_webhook_that_is_not_there_fails_nothing(
+    webhook: Webhook, url: str, monkeypatch: pytest.MonkeyPatch, capsys: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("ALERTS_URL", url)
+    post("env:ALERTS_URL", Alert("lost"))
+    said = capsys.readouterr().out
+    assert said.startswith("[notify] the alert did not arrive: ")
+    assert "SECRET" not in said + caplog.text
+
+
+def test_a_reference_that_names_nothing_fails_nothing_and_is_no_secret_that_is_shown(capsys: Any) -> None:
+    for reference in ("https://hooks.example.org/SECRET", "env:NOT_SET"):
+        post(reference, Alert("lost"))
+    wrong, missing = capsys.readouterr().out.splitlines()
+    assert "A database or a webhook is named as env:NAME" in wrong
+    assert "SECRET" not in wrong
+    assert "NOT_SET is not set: set it to the URL" in missing
+
+
+def test_the_exit_handler_posts_a_failure_and_then_the_recovery(
+    webhook: Webhook, database: str, connection: Any, store: str
+) -> None:
+    with pytest.raises(SystemExit), stage("extract", store, "run-1"):
+        raise UserError("The tap is dry: open it.")
+    page = f"http://page/{JOB}?of=us"
+    conclude(database, store, "run-1", "inference", [], "FAILED", None, "env:ALERTS_URL", page, "job-1")
+    for run in ("run-2", "run-3"):
+        conclude(database, store, run, "inference", [], "SUCCEEDED", None, "env:ALERTS_URL", "http://page")
+    assert [body["text"] for body in webhook.bodies] == [
+        "inference run run-1: FAILED",
+        "inference run run-2: it succeeded again",
+    ]
+    _, reason, link = (block["text"]["text"] for block in webhook.bodies[0]["blocks"])
+    assert reason == "• extract: The tap is dry: open it."
+    assert link == "<http://page/job-1?of=us|The run>"
+
+
+def test_an_outcome_that_cannot_be_recorded_is_posted_all_the_same(
+    webhook: Webhook, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_DATABASE", "postgresql://nobody@127.0.0.1:1/none")
+    with pytest.raises(UserError, match="cannot be reached"):
+        conclude("env:NO_DATABASE", store, "r", "inference", [], "SUCCEEDED", None, "env:ALERTS_URL")
+    assert [body["text"] for body in webhook.bodies] == ["inference run r: SUCCEEDED, and that could not be recorded"]
+
+
+def test_a_journal_that_cannot_be_read_is_posted_with_what_the_platform_says(
+    webhook: Webhook, database: str, store: str
+) -> None:
+    with pytest.raises(UserError, match="neither a path"):
+        conclude(database, "s3://elsewhere", "r", "training", [], "FAILED", "Task failed.", "env:ALERTS_URL")
+    journal = Path(store) / "runs" / "r"
+    journal.mkdir(parents=True)
+    (journal / "train.json").write_text("{")
+    with pytest.raises(ValueError, match="Expecting"):
+        conclude(database, store, "r", "training", [], "FAILED", "Task failed.", "env:ALERTS_URL")
+    for body, why in zip(webhook.bodies, ("s3://elsewhere is neither", "JSONDecodeError: see the task's"), strict=True):
+        assert body["text"] == "training run r: FAILED, and that could not be recorded"
+        platform, reason = (block["text"]["text"] for block in body["blocks"][1:])
+        assert platform == "• Task failed."
+        assert reason.startswith(f"• {why}")

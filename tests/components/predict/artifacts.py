@@ -1,0 +1,32 @@
+"""A model's artifact made by hand, for the tests of what comes after training."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from steam_recsys.storage.model_store import add_model, move_champion
+
+
+def write_model(root: Path, vectors: Sequence[Sequence[float]], version: str = "model-1") -> Path:
+    """A model of games 1, 2, … whose history and candidate vectors are those given, without attributes."""
+    root.mkdir(parents=True)
+    table = np.array(vectors, dtype=np.float32)
+    none = np.zeros((0, table.shape[1]), dtype=np.float32)
+    np.savez(
+        root / "arrays.npz",
+        history_games=table, candidate_games=table, history_attributes=none, candidate_attributes=none,
+        link_offsets=np.zeros(len(table) + 1, np.int64), link_games=np.zeros(0, np.int32),
+        link_weights=np.zeros(0, np.float32), popularity_weights=np.array([0.0, 0.1, 0.0]),
+    )  # fmt: skip
+    (root / "vocabulary.json").write_text(json.dumps({"games": list(range(1, len(table) + 1)), "attributes": []}))
+    config = {"scale": 4.0, "popularity_smoothing": 1.0, "history_weights": {}}
+    (root / "model.json").write_text(json.dumps({"version": version, "config": config}))
+    return root
+
+
+def promote_model(store: str, model: Path, version: str = "model-1") -> None:
+    """Make a model the first champion of a store."""
+    add_model(store, model)
+    move_champion(store, version, expected=None)

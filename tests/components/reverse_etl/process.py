@@ -1,0 +1,48 @@
+"""Publications in processes of their own, for tests that kill them: started in moments, from a server that has loaded
+what they need.
+"""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+from steam_recsys.publications.destinations import DestinationConfig
+from steam_recsys.publications.mongo.destination import MongoDestination
+from tests.components.reverse_etl.predicted import publish_version
+
+Ranges = list[tuple[int, int]]
+
+_SERVER = multiprocessing.get_context("forkserver")
+_SERVER.set_forkserver_preload([__name__])
+
+
+def start_publication(
+    places: DestinationConfig, predictions: Path, version: str, ranges: Ranges, *, dies_between_both: bool = False
+) -> ForkServerProcess:
+    """Start to publish a version; the process kills itself where asked, when MongoDB has switched, PostgreSQL not."""
+    urls = {name: os.environ[name] for name in ("DATABASE_URL", "MONGODB_URL") if name in os.environ}
+    target: Callable[..., None] = _publish_and_die if dies_between_both else _publish
+    process = _SERVER.Process(target=target, args=(urls, places, predictions, version, ranges))
+    process.start()
+    return process
+
+
+def _publish(urls: dict[str, str], places: DestinationConfig, predictions: Path, version: str, ranges: Ranges) -> None:
+    os.environ.update(urls)
+    publish_version(places, predictions, version, ranges)
+
+
+def _publish_and_die(
+    urls: dict[str, str], places: DestinationConfig, predictions: Path, version: str, ranges: Ranges
+) -> None:
+    switch = MongoDestination.point_to
+
+    def switch_and_die(self: MongoDestination, version: str) -> None:
+        switch(self, version)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    MongoDestination.point_to = switch_and_die
+    _publish(urls, places, predictions, version, ranges)

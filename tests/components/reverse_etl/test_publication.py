@@ -1,0 +1,258 @@
+"""Publishing versions, one after the other, at the same time, and after runs that died."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from pathlib import Path
+
+import psycopg2
+import pyarrow.parquet as pq
+import pytest
+from psycopg2.extensions import connection as Connection
+
+from components.reverse_etl.publication import publish
+from steam_recsys.errors import UserError
+from steam_recsys.publications.destinations import DestinationConfig, Destinations
+from steam_recsys.publications.postgres import destination, switch
+from steam_recsys.publications.rollback import kept_versions
+from steam_recsys.publications.versions import KeptVersion, VersionInfo
+from tests.components.reverse_etl.predicted import marked, overall, publish_version, user_ranges, write_predictions
+from tests.shop import add_game, add_user
+
+
+def kept(database: str) -> list[KeptVersion]:
+    return kept_versions(DestinationConfig(database))["PostgreSQL"]
+
+
+def tables(connection: Connection) -> set[str]:
+    """The versions' tables, but for the partitions of tables that are there."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT relname FROM pg_class LEFT JOIN pg_inherits ON inhrelid = oid "
+            "WHERE relnamespace = 'recsys'::regnamespace AND relkind IN ('r', 'p') AND inhparent IS NULL "
+            "AND relname NOT IN ('schema_version', 'publications', 'pipeline_runs', 'monitoring')"
+        )
+        return {name for (name,) in cursor.fetchall()}
+
+
+def tables_of(*versions: str) -> set[str]:
+    return {f"{table}_{version}" for table in ("recommendations", "popular") for version in versions}
+
+
+def shown(connection: Connection) -> tuple[str | None, float | None, int]:
+    """The version, the mark and the number of users that a reader sees."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT min(version), max(scores[1]), count(*)::int FROM recsys.recommendations")
+        return cursor.fetchone()
+
+
+def die(*_: object) -> None:
+    raise MemoryError
+
+
+def test_a_publication_stands_in_the_database_as_the_shards_had_it(
+    shop: Connection, database: str, tmp_path: Path
+) -> None:
+    games = [add_game(shop, name) for name in ("A", "B")]
+    users = [add_user(shop, name) for name in ("u", "v", "w")]
+    exact = [0.1, 1e-30]
+    rows = [(users[0], games, exact, [None, games[0]]), (users[1], games[:1], [-3.4e38], [games[1]])]
+    last = [(users[2], games, [3.0, 2.0], [None, None])]
+    predictions = write_predictions(tmp_path / "p", [rows, last, []], overall(games))
+    made = VersionInfo("v1", "m", "s", date(2024, 1, 2))
+    done = publish(DestinationConfig(database), str(predictions), made, user_ranges(predictions))
+    assert (done.version, done.users, done.rows, done.switched) == ("v1", 3, 5, True)
+    assert done.facts()["rows"] == 5
+    assert not predictions.exists()
+    with shop.cursor() as cursor:
+        cursor.execute("SELECT * FROM recsys.recommendations ORDER BY user_id")
+        assert cursor.fetchall() == [
+            (users[0], games, exact, [None, games[0]], "v1", "m"),
+            (users[1], games[:1], [-3.4e38], [games[1]], "v1", "m"),
+            (users[2], games, [3.0, 2.0], [None, None], "v1", "m"),
+        ]
+        cursor.execute("SELECT genre, rank, game_id, score, version FROM recsys.popular_games ORDER BY rank")
+        assert cursor.fetchall() == [("", 1, games[0], 99.0, "v1"), ("", 2, games[1], 98.0, "v1")]
+        cursor.execute(
+            "SELECT model_version, snapshot_id, users, rows, as_of, current, published_at >= created_at "
+            "FROM recsys.publications"
+        )
+        assert cursor.fetchall() == [("m", "s", 3, 5, date(2024, 1, 2), True, True)]
+        cursor.execute("SELECT count(*) FROM pg_indexes WHERE schemaname = 'recsys' AND tablename LIKE 'part_0_v1'")
+        assert cursor.fetchone() == (1,)
+
+
+def test_publishing_a_version_again_changes_nothing(
+    shop: Connection, database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish_version(database, marked(tmp_path / "1", shop, 1.0, users=3))
+    before = kept(database)
+    again = publish_version(database, marked(tmp_path / "2", shop, 2.0, users=2))
+    assert (again.switched, again.users, again.rows) == (False, 3, 6)
+    assert "was published before, nothing is changed" in capsys.readouterr().out
+    assert (kept(database), shown(shop)) == (before, ("v1", 1.0, 3))
+
+
+def test_a_publication_renews_the_function_that_the_shop_calls(shop: Connection, database: str, tmp_path: Path) -> None:
+    publish_version(database, marked(tmp_path / "1", shop, 1.0, users=1))
+    with shop.cursor() as cursor:
+        cursor.execute("DROP FUNCTION recsys.recommended_games")
+        publish_version(database, marked(tmp_path / "2", shop, 2.0, users=2), "v2")
+        cursor.execute("SELECT max(score) FROM recsys.recommended_games(2)")
+        assert cursor.fetchone() == (2.0,)
+
+
+def test_a_corrupt_second_shard_leaves_the_version_that_was_there(
+    shop: Connection, database: str, tmp_path: Path
+) -> None:
+    publish_version(database, marked(tmp_path / "1", shop, 1.0, users=2))
+    predictions = marked(tmp_path / "2", shop, 2.0, users=3)
+    ranges = user_ranges(predictions)
+    shard = predictions / "recommendations" / "shard-00001.parquet"
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r"shard-00001\.parquet is damaged, it has not the checksum"):
+        publish_version(database, predictions, "v2", ranges)
+    assert (shown(shop), tables(shop)) == (("v1", 1.0, 2), tables_of("v1"))
+    shard.write_bytes(whole)
+    assert publish_version(database, predictions, "v2", ranges).switched
+    assert (shown(shop), tables(shop)) == (("v2", 2.0, 3), tables_of("v1", "v2"))
+
+
+def test_a_run_that_died_before_the_switch_is_started_over(
+    shop: Connection, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_version(database, marked(tmp_path / "1", shop, 1.0, users=2))
+    dead = marked(tmp_path / "dead", shop, 9.0, users=3)
+    with monkeypatch.context() as patch:
+        patch.setattr(Destinations, "switch", die)
+        with pytest.raises(MemoryError):
+            publish_version(database, dead, "v2")
+    assert (shown(shop), tables(shop)) == (("v1", 1.0, 2), tables_of("v1", "v2"))
+    assert [each.version for each in kept(database)] == ["v1"]
+    publish_version(database, marked(tmp_path / "2", shop, 2.0, users=3), "v2")
+    assert (shown(shop), tables(shop)) == (("v2", 2.0, 3), tables_of("v1", "v2"))
+
+
+def test_a_lost_publisher_that_still_holds_its_tables_gets_one_sentence(
+    shop: Connection, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Destinations, "switch", die)
+        with pytest.raises(MemoryError):
+            publish_version(database, marked(tmp_path / "1", shop, 1.0, users=2), "v1")
+    predictions = marked(tmp_path / "2", shop, 2.0, users=2)
+    lost = psycopg2.connect(os.environ["DATABASE_URL"])
+    with lost.cursor() as cursor, monkeypatch.context() as patch:
+        cursor.execute("SELECT FROM recsys.recommendations_v1")
+        patch.setattr(destination, "UNFINISHED_LOCK_TIMEOUT", "10ms")
+        with pytest.raises(UserError, match="of a publisher that was lost still holds the tables of its version"):
+            publish_version(database, predictions, "v2")
+    lost.close()
+    assert publish_version(database, predictions, "v2").switched
+    assert tables(shop) == tables_of("v2")
+
+
+def test_what_a_dead_run_left_is_dropped_by_another_version_and_other_tables_stay(
+    shop: Connection, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_version(database, marked(tmp_path / "1", shop, 1.0, users=2))
+    with shop.cursor() as cursor:
+        cursor.execute("CREATE TABLE recsys.recommendations_of_the_week (game_id int)")
+    with monkeypatch.context() as patch:
+        patch.setattr(Destinations, "switch", die)
+        with pytest.raises(MemoryError):
+            publish_version(database, marked(tmp_path / "dead", shop, 9.0, users=3), "v2")
+    publish_version(database, marked(tmp_path / "3", shop, 3.0, users=3), "v3")
+    left = tables(shop)
+    assert (shown(shop), left) == (("v3", 3.0, 3), tables_of("v1", "v3") | {"recommendations_of_the_week"})
+
+
+def test_the_last_three_versions_are_kept(shop: Connection, database: str, tmp_path: Path) -> None:
+    for number in range(1, 6):
+        publish_version(database, marked(tmp_path / str(number), shop, number, users=2), f"v{number}")
+    assert [(each.version, each.current) for each in kept(database)] == [
+        ("v5", True), ("v4", False), ("v3", False),
+    ]  # fmt: skip
+    assert tables(shop) == tables_of("v3", "v4", "v5")
+
+
+def test_an_old_version_that_is_being_read_is_dropped_by_a_later_publication(
+    shop: Connection, database: str, postgres_url: str, tmp_path: Path
+) -> None:
+    for number in range(1, 4):
+        publish_version(database, marked(tmp_path / str(number), shop, number, users=2), f"v{number}")
+    reader = psycopg2.connect(postgres_url)
+    reader.cursor().execute("SELECT FROM recsys.recommendations_v1")
+    assert publish_version(database, marked(tmp_path / "4", shop, 4, users=2), "v4").switched
+    assert tables(shop) == tables_of("v1", "v2", "v3", "v4")
+    reader.close()
+    publish_version(database, marked(tmp_path / "5", shop, 5, users=2), "v5")
+    assert tables(shop) == tables_of("v3", "v4", "v5")
+
+
+@pytest.mark.parametrize("versions", [("v1", "v1"), ("v1", "v2")])
+def test_two_publishers_at_once_take_turns(
+    shop: Connection, database: str, tmp_path: Path, versions: tuple[str, str]
+) -> None:
+    folders = [marked(tmp_path / str(number), shop, 1.0, users=3) for number in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(publish_version, [database] * 2, folders, versions))
+    assert sum(each.switched for each in done) == len(set(versions))
+    assert [(each.users, each.rows) for each in done] == [(3, 6), (3, 6)]
+    assert tables(shop) == tables_of(*versions)
+    current = [each.version for each in kept(database) if each.current]
+    assert (len(current), shown(shop)) == (1, (current[0], 1.0, 3))
+
+
+def test_a_switch_gives_way_to_an_open_reader_and_says_who_it_is(
+    shop: Connection, database: str, postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_version(database, marked(tmp_path / "1", shop, 1.0, users=2))
+    reader = psycopg2.connect(postgres_url, application_name="night report")
+    reader.cursor().execute("SELECT count(*) FROM recsys.recommendations")
+    predictions = marked(tmp_path / "2", shop, 2.0, users=3)
+    with monkeypatch.context() as patch:
+        patch.setattr(switch, "SWITCH_PATIENCE_SECONDS", 0.0)
+        with pytest.raises(UserError, match=r"process \d+ \(night report\) has read them and is still open: end it"):
+            publish_version(database, predictions, "v2")
+    assert shown(shop) == ("v1", 1.0, 2)
+    reader.close()
+    assert publish_version(database, predictions, "v2").switched
+    assert (shown(shop), tables(shop)) == (("v2", 2.0, 3), tables_of("v1", "v2"))
+
+
+@pytest.mark.parametrize("version", ["", "a b", "../v1", 'v"; DROP', "games", "v" * 48, "-v", "v\n"])
+def test_a_version_that_cannot_name_a_table_is_refused(database: str, tmp_path: Path, version: str) -> None:
+    with pytest.raises(UserError, match="cannot name a table"):
+        publish_version(database, tmp_path, version)
+
+
+def test_the_longest_version_has_its_own_tables(shop: Connection, database: str, tmp_path: Path) -> None:
+    versions = ["2024-01-01T00.00.00_" + "x" * 26 + end for end in "ab"]
+    for number, version in enumerate(versions):
+        publish_version(database, marked(tmp_path / str(number), shop, number, users=2), version)
+    assert tables(shop) == tables_of(*versions)
+
+
+def test_a_database_without_the_shops_data_is_refused(database: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no schema steam: run the ingestion pipeline first"):
+        publish_version(database, tmp_path)
+
+
+def test_a_shard_survives_a_round_trip_in_many_batches(
+    shop: Connection, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("steam_recsys.publications.predictions.BATCH_ROWS", 3)
+    games = [add_game(shop, f"Game {number}") for number in range(5)]
+    users = [add_user(shop, f"user {number}") for number in range(20)]
+    rows = [
+        (user, games[: 1 + user % 5], [user + n / 7 for n in range(1 + user % 5)], [None, *games][: 1 + user % 5])
+        for user in users
+    ]
+    predictions = write_predictions(tmp_path / "p", [rows], overall(games))
+    stored = pq.read_table(predictions / "recommendations").to_pylist()
+    publish_version(database, predictions)
+    with shop.cursor() as cursor:
+        cursor.execute("SELECT user_id, game_ids, scores::float8[], because FROM recsys.recommendations ORDER BY 1")
+        assert cursor.fetchall() == [tuple(row.values()) for row in stored]

@@ -1,0 +1,75 @@
+"""A shop whose right answers are known: even users take up even games, odd users odd ones."""
+
+from collections.abc import Container, Sequence
+from datetime import date, timedelta
+
+import numpy as np
+
+from components.train.model import Config
+from components.train.training_data import TrainingData
+from components.train.tuning import recommender
+from steam_recsys.data.games import Games
+from steam_recsys.data.histories import Histories
+from steam_recsys.data.interactions import UNDATED, Interactions
+from steam_recsys.model.item_item import ItemItemWeights
+from steam_recsys.model.two_tower import Towers, TwoTowerArrays
+from tests.snapshots import Review
+
+USERS, GAMES = 120, 24
+GENRES = {game: [["Even", "Odd"][game % 2], "Indie"] for game in range(1, GAMES + 1)}
+IDS = np.arange(1, GAMES + 1, dtype=np.int32)
+
+
+def day(number: int) -> date:
+    return date(2020, 1, 1) + timedelta(days=number)
+
+
+def checkerboard() -> list[Review]:
+    """In an order and at times of the users' own."""
+    random = np.random.default_rng(0)
+    reviews: list[Review] = []
+    for user in range(1, USERS + 1):
+        games = [game for game in range(1, GAMES + 1) if game % 2 == user % 2]
+        taken = random.permutation(games)[:7]
+        reviews += [(user, int(game), day(int(random.integers(0, 100)))) for game in taken]
+    return reviews
+
+
+def interactions(reviews: Sequence[Review], not_recommended: Container[tuple[int, int]] = ()) -> Interactions:
+    """Reviews as a stage reads them from a snapshot; `not_recommended` holds pairs of a user and a game."""
+    days = [UNDATED if when is None else (when - date(1970, 1, 1)).days for _, _, when in reviews]
+    rows = sorted((user, when, game) for (user, game, _), when in zip(reviews, days, strict=True))
+    users, when, games = (np.array(column) for column in zip(*rows, strict=True))
+    return Interactions(
+        users.astype(np.int64), games.astype(np.int32), when.astype(np.int32),
+        np.array([(user, game) not in not_recommended for user, _, game in rows]),
+        np.full(len(rows), np.nan, np.float32),
+    )  # fmt: skip
+
+
+def catalogue(ids: np.ndarray = IDS, genres: dict[int, list[str]] = GENRES) -> Games:
+    return Games(ids, [{f"genre {name}": 0.5 for name in genres.get(game, [])} for game in ids.tolist()])
+
+
+def corpus(config: Config, reviews: Sequence[Review] | None = None, seed: int = 0) -> TrainingData:
+    """Of the whole checkerboard, or some of its reviews."""
+    return TrainingData.from_interactions(
+        interactions(checkerboard() if reviews is None else reviews), catalogue(), config, seed
+    )
+
+
+def histories(*games: list[int]) -> Histories:
+    """Histories of game ids as positions in the catalogue of all games."""
+    return Histories.from_games(*([game - 1 for game in history] for history in games))
+
+
+def model_of(corpus: TrainingData, towers: Towers, config: Config) -> TwoTowerArrays:
+    """Without links."""
+    return recommender(corpus, towers, ItemItemWeights.none(len(corpus.games)), config, "v")
+
+
+def share_of_own_colour(model: TwoTowerArrays) -> float:
+    """Of the nine best games for a history of three, while as many of the colour are left; all games are as popular."""
+    everything = model.for_catalogue(catalogue(), np.ones((3, GAMES)))
+    positions, _, _ = everything.recommend(histories([2, 4, 6], [1, 3, 5]), k=9)
+    return float(((positions + 1) % 2 == [[0], [1]]).mean())

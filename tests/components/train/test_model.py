@@ -1,0 +1,211 @@
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from components.train.model import Config, TwoTowerModel, pooled
+from components.train.negatives import Negatives
+from components.train.trainer import Trainer, inputs_of
+from components.train.training_data import Batch, TrainingData
+from components.train.workers import Workers
+from steam_recsys.data.interactions import Interactions
+from steam_recsys.model.history_weights import HistoryWeights
+from tests.components.train.checkerboard import GAMES, catalogue, corpus, interactions, model_of, share_of_own_colour
+
+CONFIG = Config(dimensions=8, scale=3.0, period_days=10, learning_rate=0.05)
+SAMPLED = replace(CONFIG, full_softmax_games=0, negatives=16)
+ALONE = Workers(tf.distribute.get_strategy(), 0, 1)
+
+
+def model(data: TrainingData, *, sampled: bool = False, config: Config = CONFIG) -> TwoTowerModel:
+    tf.keras.utils.set_random_seed(0)
+    return TwoTowerModel(data.attributes, len(data.attribute_names), data.popularity_offsets, config, sampled=sampled)
+
+
+def batch_of(data: TrainingData, config: Config = CONFIG, step: int = 0) -> Batch:
+    return next(data.batches(config, step, step + 1))
+
+
+def naive_loss(data: TrainingData, batch: Batch, two_towers: TwoTowerModel) -> float:
+    """The mean over users of -log p of their targets over the root of their number, one target after the other."""
+    towers, known = two_towers.towers(), batch.known_ids
+    shares = np.zeros((len(data.games), len(data.attribute_names)))
+    for game in range(len(data.games)):
+        for place in range(data.attributes.offsets[game], data.attributes.offsets[game + 1]):
+            shares[game, data.attributes.rows[place]] += data.attributes.weights[place]
+    histories = towers.history_games * known[:, None] + shares @ towers.history_attributes
+    candidates = towers.candidate_games * known[:, None] + shares @ towers.candidate_attributes
+    candidates /= np.linalg.norm(candidates, axis=1)[:, None]
+    starts, ends = np.cumsum(batch.history_lengths) - batch.history_lengths, np.cumsum(batch.history_lengths)
+    row_ends = np.cumsum(batch.target_lengths)
+    targets_of = np.bincount(batch.row_users, weights=batch.target_lengths, minlength=len(batch.history_lengths))
+    loss = 0.0
+    for row, (user, period) in enumerate(zip(batch.row_users, batch.row_periods, strict=True)):
+        query = histories[batch.history[starts[user] : ends[user]]].sum(axis=0)
+        query = query / (np.linalg.norm(query) or 1)
+        logits = CONFIG.scale * candidates @ query + data.popularity_offsets[period]
+        for target in batch.targets[row_ends[row] - batch.target_lengths[row] : row_ends[row]]:
+            p = np.exp(logits[target]) / np.exp(logits).sum()
+            loss -= np.log(p) / np.sqrt(targets_of[user]) / len(batch.history_lengths)
+    return loss
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 40), st.floats(0, 1), st.floats(0, 1))
+def test_the_loss_is_what_a_naive_softmax_over_the_catalogue_gives(step: int, dropout: float, hidden: float) -> None:
+    config = replace(CONFIG, history_dropout=dropout, id_dropout=hidden)
+    data = corpus(config)
+    batch, two_towers = batch_of(data, config, step), model(data)
+    found = float(two_towers.compute_loss(inputs_of(batch)))
+    assert found == pytest.approx(naive_loss(data, batch, two_towers), rel=1e-4)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 40))
+def test_with_every_game_drawn_the_sampled_loss_and_its_gradients_are_those_of_the_whole_catalogue(step: int) -> None:
+    data = corpus(CONFIG)
+    batch = batch_of(data, step=step)
+    every = Negatives(np.arange(GAMES, dtype=np.int32), np.zeros(GAMES, np.float32), np.zeros((0, 2), np.int64))
+    drawn = replace(batch, negatives=every.without(batch.targets, batch.target_lengths))
+    losses, gradients = [], []
+    for two_towers, seen in ((model(data), batch), (model(data, sampled=True), drawn)):
+        with tf.GradientTape() as tape:
+            losses.append(two_towers.compute_loss(inputs_of(seen)))
+        gradients.append([tf.convert_to_tensor(part).numpy() for part in tape.gradient(losses[-1], two_towers.tables)])
+    assert float(losses[1]) == pytest.approx(float(losses[0]), rel=1e-5)
+    for full, sampled in zip(*gradients, strict=True):
+        assert sampled == pytest.approx(full, abs=1e-5)
+
+
+def test_a_target_that_was_drawn_too_is_not_counted_twice() -> None:
+    data = corpus(SAMPLED)
+    batch, two_towers = batch_of(data, SAMPLED), model(data, sampled=True)
+    assert batch.negatives
+    assert len(batch.negatives.hits)
+    twice = replace(batch, negatives=replace(batch.negatives, hits=np.zeros((0, 2), np.int64)))
+    assert float(two_towers.compute_loss(inputs_of(twice))) > float(two_towers.compute_loss(inputs_of(batch)))
+
+
+def test_the_mean_sampled_loss_comes_near_that_over_the_catalogue_with_the_number_of_draws() -> None:
+    """From below: the logarithm of a mean is more than the mean of the logarithms."""
+    data = corpus(SAMPLED)
+    batch = batch_of(data, SAMPLED)
+    full = float(model(data).compute_loss(inputs_of(replace(batch, negatives=None))))
+    two_towers, random = model(data, sampled=True), np.random.default_rng(0)
+    gaps = []
+    for draws in (8, 64, 512):
+        assert data.sampler
+        sampler = replace(data.sampler, draws=draws)
+        losses = []
+        for _ in range(60):
+            negatives = sampler.draw(random).without(batch.targets, batch.target_lengths)
+            losses.append(float(two_towers.compute_loss(inputs_of(replace(batch, negatives=negatives)))))
+        gaps.append(abs(np.mean(losses) - full) / full)
+    assert gaps[0] > gaps[1] > gaps[2]
+    assert gaps[2] < 2e-3
+
+
+def test_the_size_of_the_catalogue_chooses_between_the_whole_and_a_sample() -> None:
+    for largest, sampled in ((GAMES, False), (GAMES - 1, True)):
+        config = replace(CONFIG, full_softmax_games=largest)
+        data = corpus(config)
+        assert (data.sampler is not None) is sampled
+        assert (batch_of(data, config).negatives is not None) is sampled
+
+
+def test_trained_on_samples_the_model_recommends_what_the_one_trained_on_the_catalogue_does() -> None:
+    shares, losses = [], []
+    for config in (CONFIG, SAMPLED):
+        data = corpus(config)
+        fitted = Trainer(0, ALONE).fit("final", data, config, 120)
+        shares.append(share_of_own_colour(model_of(data, fitted.towers, config)))
+        trained = model(corpus(CONFIG))
+        for table, array in zip(trained.tables, vars(fitted.towers).values(), strict=True):
+            table.assign(array)
+        losses.append(float(trained.compute_loss(inputs_of(batch_of(corpus(CONFIG))))))
+    assert shares == [1, 1]
+    assert losses[1] == pytest.approx(losses[0], rel=0.03)
+
+
+@pytest.mark.parametrize("config", [CONFIG, SAMPLED], ids=["full softmax", "sampled"])
+def test_a_step_that_sees_no_history_at_all_trains_all_the_same(config: Config) -> None:
+    dropped = replace(config, history_dropout=1.0)
+    data = corpus(dropped)
+    batch, two_towers = batch_of(data, dropped), model(data, sampled=data.sampler is not None)
+    assert not len(batch.history)
+    assert len(batch.targets)
+    inputs = inputs_of(batch)
+    with tf.GradientTape() as tape:
+        queries = two_towers.query_tower(inputs)
+        loss = two_towers.compute_loss(inputs)
+    assert not queries.numpy().any()
+    assert np.isfinite(loss)
+    for gradient in tape.gradient(loss, two_towers.tables):
+        assert gradient is None or np.isfinite(tf.convert_to_tensor(gradient)).all()
+    fitted = Trainer(0, ALONE).fit("final", data, dropped, 3)
+    assert all(np.isfinite(table).all() for table in vars(fitted.towers).values())
+
+
+def rows(days: Sequence[int], recommended: Sequence[bool] | None = None) -> Interactions:
+    """One user's reviews of the games 1, 2, … on some days."""
+    n_games = len(days)
+    return Interactions(
+        np.ones(n_games, np.int64), np.arange(1, n_games + 1, dtype=np.int32), np.array(days, np.int32),
+        np.ones(n_games, bool) if recommended is None else np.array(recommended), np.full(n_games, np.nan, np.float32),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("config", [CONFIG, SAMPLED], ids=["full softmax", "sampled"])
+def test_users_of_one_review_are_learnt_from(config: Config) -> None:
+    everyone = interactions([(user, 1 + user % GAMES, None) for user in range(1, 60)])
+    data = TrainingData.from_interactions(everyone, catalogue(), config, 0)
+    fitted = Trainer(0, ALONE).fit("final", data, config, 5)
+    assert np.isfinite(fitted.losses).all()
+
+
+@pytest.mark.parametrize("config", [CONFIG, SAMPLED], ids=["full softmax", "sampled"])
+def test_a_worker_for_whom_a_step_has_no_user_adds_nothing(config: Config) -> None:
+    data = TrainingData.from_interactions(rows([1, 2, 3]), catalogue(), config, 0)
+    one, other = (next(data.batches(config, 0, 1, worker, 2)) for worker in range(2))
+    assert (len(one.history_lengths), len(other.history_lengths)) == (1, 0)
+    two_towers = model(data, sampled=data.sampler is not None, config=config)
+    with tf.GradientTape() as tape:
+        loss = two_towers.compute_loss(inputs_of(other))
+    assert float(loss) == 0
+    for gradient in tape.gradient(loss, two_towers.tables):
+        assert gradient is None or not tf.convert_to_tensor(gradient).numpy().any()
+
+
+def test_a_game_that_a_step_sees_as_a_new_one_is_its_attributes() -> None:
+    data = corpus(CONFIG)
+    tower = model(data).candidate_tower
+    known = np.ones(GAMES, np.float32)
+    known[[3, 8]] = 0
+    seen, all_known = tower(tf.constant(known)).numpy(), tower(tf.ones(GAMES)).numpy()
+    vectors = tower.items.attributes.numpy()
+    names = list(data.attribute_names)
+    for game, genre in ((3, "Even"), (8, "Odd")):  # rows, of the games 4 and 9
+        expected = 0.5 * (vectors[names.index(f"genre {genre}")] + vectors[names.index("genre Indie")])
+        assert seen[game] == pytest.approx(expected / np.linalg.norm(expected), abs=1e-5)
+        assert seen[game] != pytest.approx(all_known[game], abs=1e-3)
+    others = known == 1
+    assert np.array_equal(seen[others], all_known[others])
+
+
+def test_a_history_is_pooled_by_its_weights_to_length_one_and_an_empty_one_to_nothing() -> None:
+    vectors = tf.constant([[3.0, 0.0], [0.0, 4.0], [1.0, 1.0]])
+    history = tf.ragged.constant([[0, 1], [], [2]], dtype=tf.int32)
+    assert pooled(vectors, history).numpy() == pytest.approx(
+        np.array([[0.6, 0.8], [0, 0], [0.5**0.5, 0.5**0.5]]), abs=1e-6
+    )
+    weighted = pooled(vectors, history, tf.constant([4.0, 0.0, -1.0]))
+    assert weighted.numpy() == pytest.approx(np.array([[1, 0], [0, 0], [-(0.5**0.5), -(0.5**0.5)]]), abs=1e-6)
+
+
+def test_a_configuration_is_read_back_from_plain_values() -> None:
+    config = Config(scale=7.0, history_weights=HistoryWeights(disliked=-0.5, hours=0.2, recency=1.0))
+    assert Config.read(asdict(config)) == config

@@ -1,0 +1,135 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from components.train.popularity_prior import PRIOR_REVIEWS, USUAL, WITHOUT_TIME, popularity_weights, shares_by_period
+from steam_recsys.data.interactions import UNDATED, Interactions
+from steam_recsys.data.popularity import DECAYS
+from steam_recsys.model.two_tower import log_shares
+
+GAMES, PERIOD_DAYS, SMOOTHING = 6, 10, 1.0
+
+Row = tuple[int, int, int]
+"""User, game, day."""
+
+ROWS = st.lists(st.tuples(st.integers(1, 8), st.integers(1, GAMES), st.integers(100, 160)), min_size=2)
+
+
+def interactions(rows: list[Row]) -> Interactions:
+    users, games, days = (np.array(column) for column in zip(*sorted(rows), strict=True))
+    return Interactions(
+        users.astype(np.int64), games.astype(np.int32), days.astype(np.int32),
+        np.ones(len(rows), bool), np.zeros(len(rows), np.float32),
+    )  # fmt: skip
+
+
+def catalogue(games: int = GAMES) -> np.ndarray:
+    return np.arange(1, games + 1, dtype=np.int32)
+
+
+def shares_of(rows: list[Row], games: int = GAMES) -> tuple[np.ndarray, np.ndarray]:
+    return shares_by_period(interactions(rows), catalogue(games), PERIOD_DAYS, SMOOTHING)
+
+
+def weights_of(rows: list[Row], games: int = GAMES) -> np.ndarray:
+    return popularity_weights(interactions(rows), *shares_of(rows, games), catalogue(games))
+
+
+@settings(max_examples=60)
+@given(ROWS)
+def test_each_example_sees_the_popularity_of_before_its_own_period(rows: list[Row]) -> None:
+    """Counted naively, review by review."""
+    periods, shares = shares_of(rows)
+    first = min(day for _, _, day in rows)
+    for (_, _, day), period in zip(sorted(rows), periods, strict=True):
+        as_of = first + (day - first) // PERIOD_DAYS * PERIOD_DAYS
+        assert as_of <= day
+        for place, decay in enumerate(DECAYS):
+            counts = np.zeros(GAMES)
+            for _, game, earlier in rows:
+                if earlier < as_of:
+                    counts[game - 1] += np.exp(-(as_of - earlier) / decay)
+            assert shares[place, period] == pytest.approx(log_shares(counts, SMOOTHING), abs=1e-5)
+
+
+@settings(max_examples=60)
+@given(ROWS, st.integers(100, 160))
+def test_a_leak_that_is_planted_from_a_day_on_does_not_reach_the_examples_before_it(rows: list[Row], day: int) -> None:
+    planted = rows + [(user, 1 + user % GAMES, day) for user in range(100, 400)]
+    first = min(when for _, _, when in rows)
+    if day < first:
+        return  # it would move the beginning of the first period
+    (_, before), (_, after) = shares_of(rows), shares_of(planted)
+    untouched = min((day - first) // PERIOD_DAYS + 1, before.shape[1])
+    assert after[:, :untouched] == pytest.approx(before[:, :untouched], abs=1e-5)
+
+
+def test_the_test_for_leaks_catches_one() -> None:
+    """With the popularity of all times, as it would be without periods, the plant shows."""
+    rows = [(1, 1, 100), (2, 2, 130)]
+    planted = rows + [(user, 2, 131) for user in range(100, 400)]
+    before, after = (shares_of([(user, game, UNDATED) for user, game, _ in found])[1] for found in (rows, planted))
+    assert before[:, 0] != pytest.approx(after[:, 0], abs=1e-5)
+
+
+def test_reviews_that_follow_what_is_popular_of_late_give_the_shortest_decay_the_most_weight() -> None:
+    """Every period has a favourite of its own, which is that of the period before in turn."""
+    random = np.random.default_rng(0)
+    rows = [
+        (user, 1 + int((period + late) // 2 + random.integers(0, 2)) % 40, 10 * period + late)
+        for period in range(60)
+        for late in (0, 1)
+        for user in range(40)
+    ]
+    weights = weights_of(rows, 40)
+    assert weights[0] > 0.5 > weights[2]
+
+
+def test_reviews_that_follow_all_that_were_written_give_the_number_of_reviews_the_most_weight() -> None:
+    random = np.random.default_rng(0)
+    popularity = 1 / np.arange(1, 41)
+    rows = [
+        (user, 1 + int(game), 60 * period)
+        for period in range(60)
+        for user, game in enumerate(random.choice(40, 200, p=popularity / popularity.sum()))
+    ]
+    weights = weights_of(rows, 40)
+    assert np.argmax(weights) == 2
+    assert weights.sum() == pytest.approx(1, abs=0.1)
+
+
+@given(ROWS, st.integers(0, 2), st.sampled_from([-0.02, 0.02]))
+def test_no_other_weights_are_likelier(rows: list[Row], place: int, change: float) -> None:
+    """The likelihood, with the prior, computed naively."""
+    periods, shares = shares_of(rows)
+
+    def loss(weights: np.ndarray) -> float:
+        total = PRIOR_REVIEWS * ((weights - USUAL) ** 2).sum() / 2
+        for (_, game, _), period in zip(sorted(rows), periods, strict=True):
+            scores = weights @ shares[:, period].astype(np.float64)
+            total += np.log(np.exp(scores).sum()) - scores[game - 1]
+        return float(total)
+
+    weights = weights_of(rows)
+    other = weights.copy()
+    other[place] += change
+    assert loss(weights) < loss(other)
+
+
+def test_what_nobody_recommends_and_what_has_no_date_weighs_nothing() -> None:
+    rows = interactions([(user, 1 + user % GAMES, 100 + user) for user in range(60)])
+    liked = replace(rows, recommended=rows.games != 3)
+    periods, shares = shares_by_period(liked, catalogue(), PERIOD_DAYS, SMOOTHING)
+    found = popularity_weights(liked, periods, shares, catalogue())
+    kept = liked.recommended
+    alone = popularity_weights(liked.where(kept), periods[kept], shares, catalogue())
+    assert found == pytest.approx(alone)
+    timeless = replace(rows, days=np.full(len(rows), UNDATED, np.int32))
+    assert popularity_weights(timeless, periods, shares, catalogue()) is WITHOUT_TIME
+
+
+def test_one_game_alone_leaves_the_usual_weights() -> None:
+    assert weights_of([(1, 1, 100), (2, 1, 150)], 1) == pytest.approx(USUAL)

@@ -1,0 +1,75 @@
+from datetime import date
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pytest
+
+from steam_recsys.data.snapshot import Manifest, Snapshot
+from steam_recsys.errors import UserError
+from steam_recsys.storage.folder import open_folder
+from tests.snapshots import write_snapshot_of
+
+REVIEWS = [(user, 1 + user % 3, date(2020, 1, 1)) for user in range(1, 200)]
+
+
+@pytest.fixture
+def snapshot(tmp_path: Path) -> Snapshot:
+    return write_snapshot_of(tmp_path / "snapshot", REVIEWS)
+
+
+@pytest.fixture
+def in_bucket(snapshot: Snapshot, bucket_store: str, tmp_path: Path) -> Snapshot:
+    """The same with its files in a bucket."""
+    folder = open_folder(bucket_store)
+    for file in (file for files in snapshot.manifest.files.values() for file in files):
+        folder.put(snapshot.root / file.path, file.path)
+    manifest = snapshot.manifest
+    Manifest(manifest.database_snapshot, manifest.extracted_at, manifest.watermark, manifest.files, bucket_store).write(
+        tmp_path / "manifest"
+    )
+    return Snapshot.open(tmp_path / "manifest")
+
+
+def test_tables_are_read_from_a_bucket_as_from_disk(snapshot: Snapshot, in_bucket: Snapshot) -> None:
+    for table in snapshot.manifest.files:
+        assert in_bucket.table(table).equals(snapshot.table(table))
+    some = ds.field("user_id") > 150
+    expected = snapshot.dataset("reviews").to_table(columns=["user_id"], filter=some)
+    assert in_bucket.dataset("reviews").to_table(columns=["user_id"], filter=some).equals(expected)
+    batches = in_bucket.dataset("reviews").to_batches(columns=["game_id"], batch_readahead=1, fragment_readahead=1)
+    assert sum(pc.sum(batch["game_id"]).as_py() for batch in batches) == sum(game for _, game, _ in REVIEWS)
+    in_bucket.verify()
+
+
+def test_a_manifest_survives_its_file(snapshot: Snapshot) -> None:
+    assert Manifest.from_json(snapshot.manifest.to_json()) == snapshot.manifest
+
+
+def test_a_file_that_is_missing_or_cut_short_is_found_when_the_snapshot_is_opened(
+    snapshot: Snapshot, in_bucket: Snapshot
+) -> None:
+    for opened in (snapshot, in_bucket):
+        path = opened.manifest.files["users"][0].path
+        opened.folder.write(path, b"PAR1")
+        with pytest.raises(UserError, match=f"lacks {opened.folder.uri}/{path}: extract it again"):
+            Snapshot.open(opened.root)
+        opened.folder.remove(path)
+        with pytest.raises(UserError, match=f"lacks {opened.folder.uri}/{path}: extract it again"):
+            Snapshot.open(opened.root)
+
+
+def test_a_file_that_goes_while_it_is_read_gets_a_sentence(in_bucket: Snapshot) -> None:
+    path = in_bucket.manifest.files["users"][0].path
+    in_bucket.folder.remove(path)
+    with pytest.raises(UserError, match=f"{path} is missing: make it again"):
+        in_bucket.table("users")
+
+
+def test_a_damaged_file_is_found_by_its_checksum(snapshot: Snapshot) -> None:
+    path = snapshot.root / snapshot.manifest.files["reviews"][0].path
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=f"{path} is not what was written there: delete it and extract"):
+        Snapshot.open(snapshot.root).verify()

@@ -1,0 +1,95 @@
+"""Functions of a schema that is there are brought to this code's text, and nothing else changes."""
+
+import pytest
+from psycopg2.extensions import connection as Connection
+
+from steam_recsys.database.connection import connect, create_schema, replace_functions
+from steam_recsys.errors import UserError
+
+ARGUMENTS = "bigint, text, text, numeric, integer, integer, integer, numeric, text"
+NAMED = """p_user_id bigint, p_rank_by text DEFAULT 'relevance', p_genre text DEFAULT NULL,
+    p_max_ram_gb numeric DEFAULT NULL, p_limit integer DEFAULT 10, p_released_from integer DEFAULT NULL,
+    p_released_to integer DEFAULT NULL, p_max_storage_gb numeric DEFAULT NULL, p_os text DEFAULT NULL"""
+RESULT = "rank integer, game_id integer, game text, score real, reason text"
+OTHER_RESULT = "game_id integer, game text"
+
+
+def functions(connection: Connection) -> list[tuple[str, str, str]]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT oid::regprocedure::text, prosrc, pg_get_function_result(oid) FROM pg_proc "
+            "WHERE pronamespace = 'recsys'::regnamespace ORDER BY 1"
+        )
+        return cursor.fetchall()
+
+
+def renew(database: str) -> None:
+    with connect(database) as inside:
+        replace_functions(inside, "recsys")
+
+
+@pytest.fixture
+def fresh(shop: Connection) -> list[tuple[str, str, str]]:
+    """The schema's functions as they are made."""
+    create_schema(shop, "recsys")
+    return functions(shop)
+
+
+def make_older(connection: Connection, arguments: str, result: str) -> None:
+    """A function of another version in place of, or beside, that of this one."""
+    columns = ", ".join(f"NULL::{column.split()[1]}" for column in result.split(", "))
+    with connection.cursor() as cursor:
+        if arguments == NAMED:
+            cursor.execute(f"DROP FUNCTION recsys.recommended_games({ARGUMENTS})")
+        cursor.execute(
+            f"CREATE FUNCTION recsys.recommended_games({arguments}) RETURNS TABLE ({result}) LANGUAGE sql "
+            f"AS 'SELECT {columns}'"
+        )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "result"), [(NAMED, RESULT), (NAMED, OTHER_RESULT), ("p_user_id bigint", RESULT)]
+)
+def test_a_function_of_another_text_result_or_arguments_becomes_the_one_of_this_code(
+    arguments: str, result: str, fresh: list[tuple[str, str, str]], shop: Connection, database: str
+) -> None:
+    make_older(shop, arguments, result)
+    assert functions(shop) != fresh
+    renew(database)
+    assert functions(shop) == fresh
+    with shop.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM recsys.recommended_games(1)")
+        assert cursor.fetchone() == (0,)
+
+
+def test_rights_on_a_function_and_what_depends_on_it_stay(
+    fresh: list[tuple[str, str, str]], shop: Connection, database: str
+) -> None:
+    make_older(shop, NAMED, RESULT)
+    with shop.cursor() as cursor:
+        cursor.execute(f"REVOKE ALL ON FUNCTION recsys.recommended_games({ARGUMENTS}) FROM PUBLIC")
+        cursor.execute("CREATE VIEW of_visitors AS SELECT game FROM recsys.recommended_games(NULL)")
+        cursor.execute("CREATE FUNCTION recsys.of_the_shops_own() RETURNS integer LANGUAGE sql AS 'SELECT 7'")
+        rights = "SELECT proacl::text FROM pg_proc WHERE proname = 'recommended_games'"
+        cursor.execute(rights)
+        before = cursor.fetchall()
+        renew(database)
+        cursor.execute(rights)
+        assert cursor.fetchall() == before
+        cursor.execute("SELECT recsys.of_the_shops_own(), (SELECT count(*) FROM of_visitors)")
+        assert cursor.fetchall() == [(7, 0)]
+    assert fresh[0] in functions(shop)
+
+
+def test_a_view_that_a_new_result_would_break_is_named_and_nothing_changes(
+    fresh: list[tuple[str, str, str]], shop: Connection, database: str
+) -> None:
+    make_older(shop, NAMED, OTHER_RESULT)
+    with shop.cursor() as cursor:
+        cursor.execute("CREATE VIEW of_visitors AS SELECT game FROM recsys.recommended_games(NULL)")
+    before = functions(shop)
+    with pytest.raises(
+        UserError, match=r"takes or returns something else now \(view of_visitors depends on .*\): drop"
+    ):
+        renew(database)
+    assert functions(shop) == before

@@ -1,0 +1,280 @@
+"""The shop's call, against a published version."""
+
+import random
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+from psycopg2.extensions import connection as Connection
+
+from steam_recsys.database.connection import create_schema
+from tests.components.reverse_etl.predicted import overall, publish_version, write_predictions
+from tests.shop import add_game, add_ranking, add_review, add_user
+
+NOBODY = 10**15
+
+RANDOM = random.Random(0).randbytes(1250).hex()
+"""2,500 characters that cannot be compressed: about as long as a unique name may be."""
+
+
+def ask(connection: Connection, user: int | None, **options: Any) -> list[tuple[Any, ...]]:
+    arguments = "".join(f", {name} => %({name})s" for name in options)
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT * FROM recsys.recommended_games(%(user)s{arguments})", {"user": user, **options})
+        return cursor.fetchall()
+
+
+def names(connection: Connection, user: int | None, **options: Any) -> list[str]:
+    return [row[2] for row in ask(connection, user, **options)]
+
+
+@pytest.fixture
+def player(shop: Connection, database: str, tmp_path: Path) -> int:
+    """A user who played Halo, with four games of their own; four others are popular."""
+    games = {
+        name: add_game(shop, name, genres=genres, released_on=released_on, ram_gb=ram_gb)
+        for name, genres, released_on, ram_gb in [
+            ("Halo", ["Action"], None, None),
+            ("Ants", ["Action", "Indie"], date(2019, 1, 1), 4),
+            ("Bees", ["Indie"], date(2021, 1, 1), 0.7),
+            ("Cats", ["Casual"], None, 16),
+            ("Dogs", [], date(2020, 1, 1), None),
+            ("Pop", ["Action"], date(2023, 1, 1), 8),
+            ("Rock", ["Indie"], date(2010, 1, 1), None),
+            ("Jazz", ["Casual"], None, 32),
+        ]
+    }
+    for name, genre, rank_type, rank in [
+        ("Dogs", "Role-Playing", "Sales", 7), ("Ants", "Role-Playing", "Sales", 9), ("Bees", "Strategy", "Sales", 1),
+        ("Ants", "Strategy", "Sales", 5), ("Cats", "Strategy", "Revenue", 1), ("Ants", "Strategy", "Revenue", 2),
+        ("Bees", "Strategy", "Review", 3), ("Cats", "Strategy", "Review", 2),
+    ]:  # fmt: skip
+        add_ranking(shop, games[name], genre, rank_type, rank)
+    user = add_user(shop, "player")
+    add_review(shop, user, games["Halo"])
+    own = [games[name] for name in ("Ants", "Bees", "Cats", "Dogs")]
+    popular = overall([games[name] for name in ("Halo", "Pop", "Ants", "Rock", "Jazz")])
+    popular += [("Indie", 1, games["Rock"], 5.0), ("Indie", 2, games["Ants"], 4.0)]
+    rows = [(user, own, [0.9, 0.8, 0.7, 0.6], [games["Halo"], games["Halo"], None, games["Halo"]])]
+    publish_version(database, write_predictions(tmp_path / "predictions", [rows], popular))
+    return user
+
+
+def test_a_game_that_is_delisted_after_the_publication_is_shown_no_more(shop: Connection, player: int) -> None:
+    with shop.cursor() as cursor:
+        cursor.execute(
+            "UPDATE steam.games SET delisted_on = current_date + CASE name WHEN 'Ants' THEN 0 ELSE 1 END "
+            "WHERE name IN ('Ants', 'Bees')"
+        )
+    shop.commit()
+    shown = names(shop, player)
+    assert "Ants" not in shown
+    assert "Bees" in shown
+
+
+def test_a_users_own_games_come_first_with_their_reasons_then_popular_ones(shop: Connection, player: int) -> None:
+    rows = ask(shop, player)
+    assert [(rank, game, reason) for rank, _, game, _, reason in rows] == [
+        (1, "Ants", "because you played Halo"),
+        (2, "Bees", "because you played Halo"),
+        (3, "Cats", "popular now"),
+        (4, "Dogs", "because you played Halo"),
+        (5, "Pop", "popular now"),
+        (6, "Rock", "popular now"),
+        (7, "Jazz", "popular now"),
+    ]
+    assert [row[3] for row in rows[:2]] == [pytest.approx(0.9), pytest.approx(0.8)]
+
+
+def test_popular_games_fill_up_to_the_limit_and_no_further(shop: Connection, player: int) -> None:
+    assert names(shop, player, p_limit=2) == ["Ants", "Bees"]
+    assert names(shop, player, p_limit=5) == ["Ants", "Bees", "Cats", "Dogs", "Pop"]
+    assert names(shop, player, p_limit=5, p_rank_by="newest") == ["Pop", "Bees", "Dogs", "Ants", "Cats"]
+
+
+@pytest.mark.parametrize(
+    ("rank_by", "expected"),
+    [
+        ("relevance", ["Ants", "Bees", "Cats", "Dogs"]),
+        ("sales", ["Bees", "Ants", "Dogs", "Cats"]),
+        ("revenue", ["Cats", "Ants", "Bees", "Dogs"]),
+        ("reviews", ["Cats", "Bees", "Ants", "Dogs"]),
+        ("newest", ["Bees", "Dogs", "Ants", "Cats"]),
+    ],
+)
+def test_games_are_ranked_as_asked_and_those_without_a_place_come_last(
+    shop: Connection, player: int, rank_by: str, expected: list[str]
+) -> None:
+    assert names(shop, player, p_rank_by=rank_by, p_limit=4) == expected
+    assert [row[0] for row in ask(shop, player, p_rank_by=rank_by, p_limit=4)] == [1, 2, 3, 4]
+
+
+def test_a_genre_that_has_a_ranking_ranks_its_games_by_it(shop: Connection, player: int) -> None:
+    # Over all genres Ants is at 5 and Dogs at 7; among the role-playing games Dogs is ahead.
+    assert names(shop, player, p_rank_by="sales", p_genre="role-playing") == ["Dogs", "Ants"]
+
+
+def test_a_genre_without_a_ranking_of_that_type_ranks_by_the_best_place_anywhere(shop: Connection, player: int) -> None:
+    assert names(shop, player, p_rank_by="sales", p_genre="INDIE") == ["Bees", "Ants", "Rock"]
+    assert names(shop, player, p_rank_by="revenue", p_genre="Role-Playing") == ["Ants", "Dogs"]
+
+
+def test_a_genre_is_a_tag_or_a_ranking_and_its_case_does_not_matter(shop: Connection, player: int) -> None:
+    assert names(shop, player, p_genre="aCtIoN") == ["Ants", "Pop"]
+    assert names(shop, player, p_genre="strategy") == ["Ants", "Bees", "Cats"]
+    assert names(shop, player, p_genre="") == names(shop, player)
+    assert names(shop, player, p_genre="no such genre") == []
+
+
+def test_a_genre_with_a_fallback_list_fills_up_from_it(shop: Connection, player: int) -> None:
+    assert [(row[2], row[4]) for row in ask(shop, NOBODY, p_genre="indie")] == [
+        ("Rock", "popular in Indie"),
+        ("Ants", "popular in Indie"),
+    ]
+
+
+def test_games_known_to_need_more_memory_are_left_out_and_unknown_ones_pass(shop: Connection, player: int) -> None:
+    assert names(shop, player, p_max_ram_gb=8) == ["Ants", "Bees", "Dogs", "Pop", "Rock"]
+    assert names(shop, player, p_max_ram_gb=0.7) == ["Bees", "Dogs", "Rock"]
+    for least in ("0", "1e-300", "-1e300", "-Infinity"):
+        assert names(shop, player, p_max_ram_gb=least) == ["Dogs", "Rock"]
+    for most in ("1e300", "Infinity", "NaN"):
+        assert names(shop, player, p_max_ram_gb=most) == names(shop, player)
+
+
+def test_games_known_to_have_come_out_in_other_years_are_left_out_and_undated_ones_pass(
+    shop: Connection, player: int
+) -> None:
+    assert names(shop, player, p_released_from=2020) == ["Bees", "Cats", "Dogs", "Pop", "Jazz"]
+    assert names(shop, player, p_released_to=2019) == ["Ants", "Cats", "Rock", "Jazz"]
+    assert names(shop, player, p_released_from=2019, p_released_to=2020) == ["Ants", "Cats", "Dogs", "Jazz"]
+    assert names(shop, player, p_released_from=2024) == ["Cats", "Jazz"]
+    for year in (-(2**31), 2**31 - 1):
+        assert set(names(shop, player, p_released_from=year)) | set(names(shop, player, p_released_to=year)) >= {"Cats"}
+
+
+def test_games_known_to_need_more_of_a_machine_are_left_out_and_unknown_ones_pass(
+    shop: Connection, database: str, tmp_path: Path
+) -> None:
+    facts = [
+        ("Small", 1, 2, "Windows 7 64-bit"),
+        ("Large", 32, 90, "Windows® 10"),
+        ("Open", 1, 0.5, "Ubuntu 20.04, SteamOS"),
+        ("Apple", 2, None, "Mac OS X 10.9"),
+        ("Broad", None, 3, "WINDOWS XP / OSX / Linux"),
+        ("Vague", None, None, "64-bit"),
+        ("Silent", None, None, None),
+    ]
+    games = [add_game(shop, name, ram_gb=ram, storage_gb=storage, os=os) for name, ram, storage, os in facts]
+    rows = [(add_user(shop, "player"), games[:1], [1.0], [None])]
+    publish_version(database, write_predictions(tmp_path / "p", [rows], overall(games)))
+    assert names(shop, None, p_max_storage_gb=2) == ["Small", "Open", "Apple", "Vague", "Silent"]
+    assert names(shop, None, p_max_storage_gb=0.5) == ["Open", "Apple", "Vague", "Silent"]
+    assert names(shop, None, p_os="windows") == ["Small", "Large", "Broad", "Vague", "Silent"]
+    assert names(shop, None, p_os="Mac") == ["Apple", "Broad", "Vague", "Silent"]
+    assert names(shop, None, p_os="LINUX") == ["Open", "Broad", "Vague", "Silent"]
+    assert names(shop, None, p_os="") == [name for name, *_ in facts]
+    assert names(shop, None, p_os="windows", p_max_ram_gb=8, p_max_storage_gb=50) == [
+        "Small",
+        "Broad",
+        "Vague",
+        "Silent",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("os", "systems"),
+    [
+        ("Windows® 7 (32/64-bit)/Vista/XP", ["windows"]),
+        ("Win7 or later", ["windows"]),
+        ("XP SP3", ["windows"]),
+        ("macOS 10.12 (Darwin)", ["mac"]),
+        ("OS X 10.7", ["mac"]),
+        ("Linux Mint", ["linux"]),
+        ("Steam OS or Windows 10, Mac", ["windows", "mac", "linux"]),
+        ("10", []),
+        ("Darwin; Experience", []),
+        ("", []),
+        (None, []),
+    ],
+)
+def test_systems_are_recognised_by_their_names(shop: Connection, os: str | None, systems: list[str]) -> None:
+    create_schema(shop, "recsys")
+    with shop.cursor() as cursor:
+        cursor.execute("SELECT recsys.systems_of(%s)", [os])
+        assert cursor.fetchone() == (systems,)
+
+
+@pytest.mark.parametrize("user", [NOBODY, None])
+def test_a_user_whom_the_shop_has_never_seen_gets_the_popular_games(
+    shop: Connection, player: int, user: int | None
+) -> None:
+    assert names(shop, user) == ["Halo", "Pop", "Ants", "Rock", "Jazz"]
+    assert names(shop, user, p_rank_by="newest", p_limit=2) == ["Pop", "Ants"]
+
+
+def test_games_reviewed_after_the_publication_are_not_shown(shop: Connection, player: int) -> None:
+    for row in ask(shop, player, p_limit=1) + ask(shop, NOBODY, p_limit=2):
+        add_review(shop, player, row[1])
+    assert names(shop, player) == ["Bees", "Cats", "Dogs", "Rock", "Jazz"]
+
+
+def test_a_user_who_has_seen_all_their_own_games_gets_popular_ones(shop: Connection, player: int) -> None:
+    for row in ask(shop, player, p_limit=4):
+        add_review(shop, player, row[1])
+    assert names(shop, player, p_limit=2) == ["Pop", "Rock"]
+
+
+def test_hostile_names_come_back_as_they_are(shop: Connection, database: str, tmp_path: Path) -> None:
+    hostile = [
+        'it\'s "quoted"', "back\\slash\\.", "new\nline\r\n\\.\n", "<script>alert(1)</script>", "{1,NULL}\t%s",
+        "%(x)s $1 :x", "\u202eright to left\u200f", "'; DROP TABLE steam.users; --", "long " * 2000, RANDOM, " ", "",
+    ]  # fmt: skip
+    games = [add_game(shop, name, genres=[name] if name else []) for name in hostile]
+    user = add_user(shop, hostile[0])
+    popular = [(name, 1, game, 1.0) for name, game in zip(hostile, games, strict=True)]
+    rows = [(user, games[::2], [1.0] * len(games[::2]), games[1::2])]
+    publish_version(database, write_predictions(tmp_path / "p", [rows], popular))
+    assert [(row[2], row[4]) for row in ask(shop, user, p_limit=len(rows[0][1]))] == [
+        (name, f"because you played {because}") for name, because in zip(hostile[::2], hostile[1::2], strict=True)
+    ]
+    for name in hostile[:-1]:
+        assert [(row[2], row[4]) for row in ask(shop, NOBODY, p_genre=name)] == [(name, f"popular in {name}")]
+
+
+@pytest.mark.parametrize("rank_by", ["price", "Sales", "", None, "'; DROP TABLE steam.users --"])
+def test_another_order_is_refused_by_name(shop: Connection, player: int, rank_by: str | None) -> None:
+    with pytest.raises(psycopg2.errors.InvalidParameterValue, match="relevance, sales, revenue, reviews or newest"):
+        ask(shop, player, p_rank_by=rank_by)
+
+
+@pytest.mark.parametrize("os", ["dos", "windows ", "%", "'; DROP TABLE steam.users --"])
+def test_another_system_is_refused_by_name(shop: Connection, player: int, os: str) -> None:
+    with pytest.raises(psycopg2.errors.InvalidParameterValue, match=r"p_os is .*: it must be windows, mac or linux"):
+        ask(shop, player, p_os=os)
+
+
+@pytest.mark.parametrize("limit", [0, -1, None])
+def test_a_limit_below_one_is_refused(shop: Connection, player: int, limit: int | None) -> None:
+    with pytest.raises(psycopg2.errors.InvalidParameterValue, match=r"p_limit is .*: it must be 1 or more"):
+        ask(shop, player, p_limit=limit)
+
+
+def test_before_the_first_publication_the_answer_is_empty(shop: Connection) -> None:
+    create_schema(shop, "recsys")
+    assert ask(shop, 1) == []
+    assert ask(shop, 1, p_genre="Action", p_rank_by="sales", p_max_ram_gb=4) == []
+
+
+def test_every_public_relation_and_function_is_described(shop: Connection) -> None:
+    create_schema(shop, "recsys")
+    with shop.cursor() as cursor:
+        cursor.execute(
+            "SELECT relname FROM pg_class WHERE relnamespace = 'recsys'::regnamespace AND relkind IN ('r', 'v') "
+            "AND relname <> 'schema_version' AND obj_description(oid, 'pg_class') IS NULL UNION ALL "
+            "SELECT proname FROM pg_proc WHERE pronamespace = 'recsys'::regnamespace "
+            "AND obj_description(oid, 'pg_proc') IS NULL"
+        )
+        assert cursor.fetchall() == []

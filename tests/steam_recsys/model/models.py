@@ -1,0 +1,29 @@
+"""An untrained model and its catalogue, for the tests of what is answered from them."""
+
+import numpy as np
+
+from steam_recsys.data.games import Games
+from steam_recsys.model.item_item import ItemItemWeights
+from steam_recsys.model.scorer import Scorer
+from steam_recsys.model.two_tower import Towers, TwoTowerArrays
+
+GAMES, GENRES, DIMENSIONS = 40, ("Action", "Puzzle", "Racing"), 8
+
+
+def random_model() -> TwoTowerArrays:
+    """Of the games 10, 20, … 400, with three links from each."""
+    random = np.random.default_rng(0)
+    games = [random.standard_normal((GAMES, DIMENSIONS)).astype(np.float32) for _ in range(2)]
+    genres = [random.standard_normal((len(GENRES), DIMENSIONS)).astype(np.float32) for _ in range(2)]
+    towers = Towers(games[0], genres[0], games[1], genres[1])
+    links = ItemItemWeights.strongest(random.standard_normal((GAMES, GAMES)).astype(np.float32), 3)
+    return TwoTowerArrays(
+        "v", np.arange(10, 10 * GAMES + 1, 10, dtype=np.int32), GENRES, towers, links, np.ones(1), 4.0, 1.0
+    )
+
+
+def catalogue_of(model: TwoTowerArrays, *, popularity: np.ndarray | None = None) -> Scorer:
+    """The model's own games, each of one genre."""
+    genres = [{GENRES[game % 3]: 1.0} for game in range(GAMES)]
+    counts = np.ones(GAMES) if popularity is None else popularity
+    return model.for_catalogue(Games(model.game_ids, genres), counts[None])

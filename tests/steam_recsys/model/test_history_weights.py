@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steam_recsys.data.histories import Histories
+from steam_recsys.model.history_weights import UNIFORM, HistoryWeights
+
+REVIEW = st.tuples(st.booleans(), st.one_of(st.just(float("nan")), st.floats(0, 5_000, width=32)))
+USERS = st.lists(st.lists(REVIEW, max_size=6), max_size=5)
+WEIGHTS = st.builds(
+    HistoryWeights,
+    disliked=st.sampled_from([1.0, 0.5, 0.0, -0.5]),
+    hours=st.sampled_from([0.0, 0.1, 0.4]),
+    recency=st.sampled_from([0.0, 0.25, 2.0]),
+)
+
+
+def histories(users: list[list[tuple[bool, float]]]) -> Histories:
+    """Of games that do not matter."""
+    reviews = [review for user in users for review in user]
+    offsets = np.cumsum([0, *(len(user) for user in users)]).astype(np.int64)
+    return Histories(
+        np.arange(len(users)), offsets, np.zeros(len(reviews), np.int32),
+        np.array([recommended for recommended, _ in reviews], bool),
+        np.array([hours for _, hours in reviews], np.float32),
+    )  # fmt: skip
+
+
+def naive(user: list[tuple[bool, float]], weights: HistoryWeights) -> list[float]:
+    found = []
+    for place, (recommended, hours) in enumerate(user):
+        later = len(user) - 1 - place
+        weight = 1.0 if recommended else weights.disliked
+        if not np.isnan(hours):
+            weight *= ((1 + hours) / 21) ** weights.hours
+        found.append(weight / (1 + later) ** weights.recency)
+    mean = sum(abs(weight) for weight in found) / len(found)
+    return [weight / mean if mean else 0.0 for weight in found]
+
+
+@given(USERS, WEIGHTS)
+def test_weights_are_those_of_the_formula_review_by_review(
+    users: list[list[tuple[bool, float]]], weights: HistoryWeights
+) -> None:
+    history = histories(users)
+    before = [array.copy() for array in vars(history).values()]
+    found = weights.of(history)
+    assert found.dtype == np.float32
+    expected = [weight for user in users if user for weight in naive(user, weights)]
+    assert found == pytest.approx(np.array(expected, np.float32), rel=1e-4, abs=1e-6)
+    for was, now in zip(before, vars(history).values(), strict=True):
+        assert np.array_equal(was, now, equal_nan=was.dtype == np.float32)
+
+
+@given(USERS)
+def test_all_games_count_alike_where_nothing_was_chosen(users: list[list[tuple[bool, float]]]) -> None:
+    assert (UNIFORM.of(histories(users)) == 1).all()
+
+
+def test_the_latest_review_and_the_most_played_game_count_most() -> None:
+    weights = HistoryWeights(recency=1.0).of(histories([[(True, 1.0)] * 3, [(True, 1.0)]]))
+    assert weights[3] == 1
+    assert weights[:3] == pytest.approx(np.array([1 / 3, 1 / 2, 1]) * 18 / 11)
+    assert (
+        np.diff(HistoryWeights(hours=0.2).of(histories([[(True, 0.0), (True, float("nan")), (True, 90.0)]]))) > 0
+    ).all()
+
+
+@pytest.mark.parametrize(("disliked", "expected"), [(1.0, [1, 1]), (0.0, [2, 0]), (-0.5, [4 / 3, -2 / 3])])
+def test_a_review_that_does_not_recommend_counts_as_was_chosen(disliked: float, expected: list[float]) -> None:
+    found = HistoryWeights(disliked=disliked).of(histories([[(True, 1.0), (False, 1.0)]]))
+    assert found == pytest.approx(np.array(expected))
+
+
+@pytest.mark.parametrize(("disliked", "expected"), [(0.5, 1), (0.0, 0), (-0.5, -1)])
+def test_a_user_who_recommends_nothing_is_asked_for_by_the_opposite_or_not_at_all(
+    disliked: float, expected: float
+) -> None:
+    """And nothing is divided by zero."""
+    found = HistoryWeights(disliked=disliked, hours=0.2, recency=1.0).of(histories([[(False, 20.0)]]))
+    assert found.tolist() == [expected]
+
+
+@pytest.mark.parametrize("hours", [-1.0, -50.0, 1e9, float("inf"), float("-inf")])
+def test_what_cannot_be_hours_counts_as_unknown(hours: float) -> None:
+    weights = HistoryWeights(hours=0.4)
+    impossible, unknown = (weights.of(histories([[(True, 5.0), (True, of)]])) for of in (hours, float("nan")))
+    assert np.array_equal(impossible, unknown)

@@ -1,0 +1,126 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from steam_recsys.errors import UserError
+from steam_recsys.model import retrieval as module
+from steam_recsys.model.retrieval import ExactIndex, SparseScores
+from steam_recsys.model.top_k import top_k
+
+# Few different values, small and exact in float32, so that ties are everywhere and no sum is rounded.
+VALUES = st.sampled_from([-1.0, -0.5, -0.0, 0.0, 0.5, 1.0])
+
+
+Search = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, SparseScores, SparseScores]
+"""Queries, candidates, offsets, what is on offer, links and what is excluded."""
+
+
+@st.composite
+def entries(draw: st.DrawFn, users: int, games: int) -> SparseScores:
+    cells = draw(st.lists(st.tuples(st.integers(0, users - 1), st.integers(0, games - 1), VALUES), max_size=30))
+    rows, columns, weights = zip(*cells, strict=True) if cells else ((), (), ())
+    return SparseScores(np.array(rows, np.int64), np.array(columns, np.int32), np.array(weights, np.float32))
+
+
+@st.composite
+def searches(draw: st.DrawFn) -> Search:
+    users, games, width = draw(st.integers(1, 5)), draw(st.integers(0, 70)), draw(st.integers(1, 3))
+    queries, candidates = (
+        draw(hnp.arrays(np.float32, (n, width), elements=VALUES.map(np.float32))) for n in (users, games)
+    )
+    offsets = draw(hnp.arrays(np.float32, games, elements=st.sampled_from([-4.0, -2.0, 0.0]).map(np.float32)))
+    some = entries(users, games) if games else st.just(nothing())
+    offered = draw(hnp.arrays(bool, games, elements=st.sampled_from([True, True, False])))
+    return queries, candidates, offsets, offered, draw(some), draw(some)
+
+
+def nothing() -> SparseScores:
+    return SparseScores(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
+
+
+def naive(
+    queries: np.ndarray,
+    candidates: np.ndarray,
+    offsets: np.ndarray,
+    offered: np.ndarray,
+    linked: SparseScores,
+    excluded: SparseScores,
+    k: int,
+) -> tuple[list[list[int]], list[list[float]]]:
+    scores = queries @ candidates.T + offsets
+    for row, game, weight in zip(linked.rows, linked.games, linked.weights, strict=True):
+        scores[row, game] += weight
+    scores[excluded.rows, excluded.games] = -np.inf
+    scores[:, ~offered] = -np.inf
+    positions, values = top_k(scores, k)
+    return positions.tolist(), values.tolist()
+
+
+@settings(max_examples=150, deadline=None)
+@given(searches(), st.integers(1, 40), st.sampled_from([1, 4, 64]), st.sampled_from([1, 16, 1 << 18]), st.data())
+def test_the_best_are_those_that_a_sort_of_all_scores_finds(
+    search: Search, k: int, chunk: int, tile: int, data: st.DataObject
+) -> None:
+    queries, candidates, offsets, offered, linked, excluded = search
+    longest = float(np.linalg.norm(queries, axis=1).max())
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(module, "CHUNK", chunk)
+        patched.setattr(module, "TILE", tile)
+        patched.setattr(module, "WIDEST", 8 * chunk)
+        index = ExactIndex.from_candidates(candidates, offsets, longest, np.flatnonzero(offered))
+        positions, scores = index.search(queries, linked, excluded, k)
+        among = data.draw(hnp.arrays(bool, len(candidates)))
+        positions_among, scores_among = index.search(queries, linked, excluded, k, among)
+    assert (positions.tolist(), scores.tolist()) == naive(*search, k)
+    fewer = naive(queries, candidates, offsets, offered & among, linked, excluded, k)
+    assert (positions_among.tolist(), scores_among.tolist()) == fewer
+
+
+def test_of_many_games_the_best_are_found_whether_popularity_decides_or_taste() -> None:
+    random = np.random.default_rng(0)
+    queries = random.standard_normal((40, 16)).astype(np.float32)
+    queries /= np.linalg.norm(queries, axis=1)[:, None]
+    candidates = random.standard_normal((20_000, 16)).astype(np.float32)
+    candidates /= np.linalg.norm(candidates, axis=1)[:, None]
+    offsets = np.log(1 / random.permutation(np.arange(1.0, 20_001))).astype(np.float32)
+    linked = SparseScores(
+        random.integers(0, 40, 4_000), random.integers(0, 20_000, 4_000).astype(np.int32),
+        random.normal(0, 4, 4_000).astype(np.float32),
+    )  # fmt: skip
+    excluded = SparseScores(
+        np.arange(40), np.argmax(queries @ candidates.T, axis=1).astype(np.int32), np.zeros(40, "f4")
+    )
+    for scale in (0.5, 30.0):
+        scaled = queries * np.float32(scale)
+        found = ExactIndex.from_candidates(candidates, offsets, scale, np.arange(20_000)).search(
+            scaled, linked, excluded, 100
+        )
+        positions, values = naive(scaled, candidates, offsets, np.ones(20_000, bool), linked, excluded, 100)
+        assert np.mean(found[0] == np.array(positions)) > 0.999  # but for what differs in the last digit
+        assert found[1] == pytest.approx(np.array(values), abs=1e-4)
+
+
+@given(flags=hnp.arrays(bool, st.integers(0, 50)))
+def test_the_few_true_flags_are_those_that_are_not_zero(flags: np.ndarray) -> None:
+    assert module.few_true(flags).tolist() == np.flatnonzero(flags).tolist()
+
+
+def test_scores_of_every_size_are_ordered_as_their_keys_are() -> None:
+    scores = np.array([-np.inf, -3e38, -1.5, -1e-40, 0.0, 1e-40, 1.5, 3e38], dtype=np.float32)
+    keys = module._keys(scores, np.zeros(len(scores), np.int32))
+    assert (np.diff(keys) > 0).all()
+    assert module._scores(keys).tolist() == scores.tolist()
+    later = module._keys(np.full(3, 2, np.float32), np.array([0, 1, 2**31 - 1], np.int32))
+    assert (np.diff(later) < 0).all()
+    assert module._positions(later).tolist() == [0, 1, 2**31 - 1]
+
+
+@pytest.mark.parametrize("place", ["candidate", "offset"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_a_finite_number_is_refused(place: str, value: float) -> None:
+    candidates, offsets = np.ones((3, 2), np.float32), np.zeros(3, np.float32)
+    (candidates[1] if place == "candidate" else offsets)[1] = value
+    with pytest.raises(UserError, match="not finite numbers"):
+        ExactIndex.from_candidates(candidates, offsets, 1.0, np.arange(3))

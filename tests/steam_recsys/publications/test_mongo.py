@@ -1,0 +1,233 @@
+"""Publishing to MongoDB, alone and together with PostgreSQL."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pymongo
+import pytest
+from psycopg2.extensions import connection as Connection
+
+from steam_recsys.errors import UserError
+from steam_recsys.publications.destinations import DestinationConfig, Destinations
+from steam_recsys.publications.mongo import destination as destination_module
+from steam_recsys.publications.mongo.destination import MongoDestination
+from steam_recsys.publications.rollback import kept_versions, reconcile, rollback
+from steam_recsys.publications.version_stats import FIRST_GAMES
+from tests.components.reverse_etl.predicted import marked, overall, publish_version, write_predictions
+from tests.components.reverse_etl.test_publication import die, kept, shown, tables, tables_of
+from tests.shop import add_game, add_user
+
+Mongo = pymongo.database.Database
+
+
+def shown_in_mongo(mongo: Mongo) -> tuple[str | None, float | None, int]:
+    """The version, the mark and the number of users that a reader of MongoDB sees."""
+    pointer = mongo.publications.find_one({"_id": "current"})
+    if pointer is None or pointer["version"] is None:
+        return None, None, 0
+    rows = list(mongo[f"recommendations_{pointer['version']}"].find())
+    return pointer["version"], max(row["scores"][0] for row in rows), len(rows)
+
+
+def collections(mongo: Mongo) -> set[str]:
+    return set(mongo.list_collection_names()) - {"publications"}
+
+
+@pytest.fixture
+def mongo_only(database: str, mongodb: str) -> DestinationConfig:
+    return DestinationConfig(database, "mongodb", mongodb)
+
+
+def test_a_publication_stands_in_mongodb_as_the_shards_had_it(
+    shop: Connection, mongo_only: DestinationConfig, mongo: Mongo, tmp_path: Path
+) -> None:
+    hostile = 'it\'s $where "quoted".\\\n\u202e<b>'
+    games = [add_game(shop, name) for name in ("A", "B")]
+    users = [add_user(shop, name) for name in ("u", "v")]
+    shards = [[(users[0], games, [0.5, 0.25], [None, games[0]])], [(users[1], games[:1], [-1.5], [games[1]])]]
+    popular = [*overall(games), (hostile, 1, games[1], 3.0)]
+    done = publish_version(mongo_only, write_predictions(tmp_path / "p", shards, popular))
+    assert (done.users, done.rows, done.switched, list(done.acceptance)) == (2, 3, True, ["MongoDB"])
+    assert list(mongo.recommendations_v1.find().sort("_id")) == [
+        {"_id": users[0], "game_ids": games, "scores": [0.5, 0.25], "because": [None, games[0]]},
+        {"_id": users[1], "game_ids": games[:1], "scores": [-1.5], "because": [games[1]]},
+    ]
+    assert mongo.popular_v1.find_one({"folded": hostile.lower()})["game_ids"] == [games[1]]
+    assert mongo.popular_v1.find_one({"_id": ""})["game_ids"] == games
+    assert "folded_1" in mongo.popular_v1.index_information()
+    assert tables(shop) == set()
+
+
+def test_some_users_of_the_shown_version_are_sampled_whatever_their_ids_are(
+    shop: Connection, mongo_only: DestinationConfig, mongo: Mongo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_version(mongo_only, marked(tmp_path / "1", shop, 1.0, users=40), "v1")
+    monkeypatch.setattr(destination_module, "SAMPLED_USERS", 7)
+    sampled = MongoDestination(mongo, mongo_only.database).shown()
+    assert sampled is not None
+    assert len(sampled.sample) == 7
+    games = {user["_id"]: user["game_ids"][:FIRST_GAMES] for user in mongo.recommendations_v1.find()}
+    assert all(games[user] == sample for user, sample in sampled.sample.items())
+
+
+def test_versions_in_mongodb_are_kept_rolled_back_to_and_dropped(
+    shop: Connection, mongo_only: DestinationConfig, mongo: Mongo, tmp_path: Path
+) -> None:
+    for number in range(1, 5):
+        publish_version(mongo_only, marked(tmp_path / str(number), shop, number, users=2), f"v{number}")
+    assert collections(mongo) == tables_of("v2", "v3", "v4")
+    assert rollback(mongo_only) == "v3"
+    assert shown_in_mongo(mongo) == ("v3", 3.0, 2)
+    assert not publish_version(mongo_only, tmp_path / "4", "v4", [(1, 2)]).switched
+    versions = kept_versions(mongo_only)["MongoDB"]
+    assert [(each.version, each.current) for each in versions] == [("v4", False), ("v3", True), ("v2", False)]
+    with pytest.raises(UserError, match=r"v1 is not kept: choose one of v4, v3, v2\."):
+        rollback(mongo_only, "v1")
+
+
+def test_a_version_that_was_gone_back_to_in_the_meantime_is_not_dropped(
+    shop: Connection, mongo_only: DestinationConfig, mongo: Mongo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(1, 4):
+        publish_version(mongo_only, marked(tmp_path / str(number), shop, number, users=2), f"v{number}")
+    drop = MongoDestination.drop
+
+    def after_a_rollback(destination: MongoDestination, versions: list[str]) -> None:
+        destination.point_to("v1")
+        drop(destination, versions)
+
+    monkeypatch.setattr(MongoDestination, "drop", after_a_rollback)
+    publish_version(mongo_only, marked(tmp_path / "4", shop, 4.0, users=2), "v4")
+    assert shown_in_mongo(mongo) == ("v1", 1.0, 2)
+    assert collections(mongo) == tables_of("v1", "v2", "v3", "v4")
+
+
+def test_a_url_that_is_none_gets_one_sentence_without_the_password(
+    shop: Connection, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WRONG_URL", "mongodb://shop:pass/word@127.0.0.1/recsys")
+    with pytest.raises(UserError, match=r"^WRONG_URL is not the URL of a MongoDB: set it to mongodb://") as raised:
+        publish_version(
+            DestinationConfig(database, "mongodb", "env:WRONG_URL"), marked(tmp_path / "1", shop, 1.0, users=2)
+        )
+    assert "word" not in str(raised.value)
+
+
+def test_what_a_dead_run_left_in_mongodb_is_dropped_by_the_next(
+    shop: Connection, mongo_only: DestinationConfig, mongo: Mongo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_version(mongo_only, marked(tmp_path / "1", shop, 1.0, users=2), "v1")
+    with monkeypatch.context() as patch:
+        patch.setattr(Destinations, "switch", die)
+        with pytest.raises(MemoryError):
+            publish_version(mongo_only, marked(tmp_path / "2", shop, 2.0, users=2), "v2")
+    assert (shown_in_mongo(mongo), collections(mongo)) == (("v1", 1.0, 2), tables_of("v1", "v2"))
+    publish_version(mongo_only, marked(tmp_path / "3", shop, 3.0, users=2), "v3")
+    assert (shown_in_mongo(mongo), collections(mongo)) == (("v3", 3.0, 2), tables_of("v1", "v3"))
+
+
+def test_mongodb_refuses_what_postgresql_refuses(
+    shop: Connection, both: DestinationConfig, mongo_only: DestinationConfig, mongo: Mongo, tmp_path: Path
+) -> None:
+    publish_version(both, marked(tmp_path / "1", shop, 1.0, users=2), "v1")
+    wrong = write_predictions(tmp_path / "wrong", [[(1, [1], [float("nan")], [None])]], overall([1]))
+    for places in (both, mongo_only):
+        with pytest.raises(UserError, match="Version v2 is not accepted, scores that are null or not finite: 1"):
+            publish_version(places, wrong, "v2")
+    assert (shown(shop), shown_in_mongo(mongo)) == (("v1", 1.0, 2), ("v1", 1.0, 2))
+    assert (tables(shop), collections(mongo)) == (tables_of("v1"), tables_of("v1"))
+
+
+def test_both_switch_and_roll_back_together(
+    shop: Connection, both: DestinationConfig, mongo: Mongo, tmp_path: Path
+) -> None:
+    for number in (1, 2):
+        done = publish_version(both, marked(tmp_path / str(number), shop, number, users=2), f"v{number}")
+        assert list(done.acceptance) == ["PostgreSQL", "MongoDB"]
+    assert shown(shop) == shown_in_mongo(mongo) == ("v2", 2.0, 2)
+    assert rollback(both) == "v1"
+    assert shown(shop) == shown_in_mongo(mongo) == ("v1", 1.0, 2)
+
+
+def test_neither_switches_where_mongodb_fails_in_the_switch(
+    shop: Connection, both: DestinationConfig, mongo: Mongo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_version(both, marked(tmp_path / "1", shop, 1.0, users=2), "v1")
+    predictions = marked(tmp_path / "2", shop, 2.0, users=2)
+    switch = MongoDestination.point_to
+
+    def fail_afterwards(self: MongoDestination, version: str) -> None:
+        switch(self, version)
+        if version == "v2":
+            raise pymongo.errors.AutoReconnect("the answer was lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MongoDestination, "point_to", fail_afterwards)
+        with pytest.raises(UserError, match=r"The MongoDB in MONGODB_URL gave up \(the answer was lost\)"):
+            publish_version(both, predictions, "v2")
+    assert shown(shop) == shown_in_mongo(mongo) == ("v1", 1.0, 2)
+    publish_version(both, predictions, "v2")
+    assert shown(shop) == shown_in_mongo(mongo) == ("v2", 2.0, 2)
+
+
+def test_neither_rolls_back_to_a_version_that_mongodb_does_not_keep(
+    shop: Connection, both: DestinationConfig, database: str, mongo: Mongo, tmp_path: Path
+) -> None:
+    publish_version(database, marked(tmp_path / "1", shop, 1.0, users=2), "v1")
+    publish_version(both, marked(tmp_path / "2", shop, 2.0, users=2), "v2")
+    with pytest.raises(UserError, match="The version v1 is not in MongoDB"):
+        rollback(both)
+    assert shown(shop) == shown_in_mongo(mongo) == ("v2", 2.0, 2)
+
+
+def test_a_version_that_only_one_of_both_has_is_completed(
+    shop: Connection, both: DestinationConfig, database: str, mongo: Mongo, tmp_path: Path
+) -> None:
+    predictions = marked(tmp_path / "1", shop, 1.0, users=2)
+    publish_version(database, predictions, "v1")
+    marked(tmp_path / "1", shop, 1.0, users=2)
+    assert list(publish_version(both, predictions, "v1").acceptance) == ["MongoDB"]
+    assert shown(shop) == shown_in_mongo(mongo) == ("v1", 1.0, 2)
+    assert len(kept(database)) == 1
+
+
+def test_reconciling_changes_nothing_where_both_agree_and_says_where_one_is_alone(
+    shop: Connection, both: DestinationConfig, database: str, mongo: Mongo, tmp_path: Path
+) -> None:
+    publish_version(database, marked(tmp_path / "1", shop, 1.0, users=2), "v1")
+    with pytest.raises(UserError, match="MongoDB does not keep v1, which PostgreSQL shows: publish to both again"):
+        reconcile(both)
+    assert shown_in_mongo(mongo) == (None, None, 0)
+    publish_version(both, marked(tmp_path / "2", shop, 2.0, users=2), "v2")
+    assert reconcile(both) == "v2"
+    assert shown_in_mongo(mongo) == ("v2", 2.0, 2)
+
+
+def test_a_mongodb_that_does_not_answer_gets_one_sentence(
+    shop: Connection, both: DestinationConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictions = marked(tmp_path / "1", shop, 1.0, users=2)
+    monkeypatch.setattr("steam_recsys.publications.mongo.destination._SELECTION_MS", 100)
+    for url in ("mongodb://ann:hush@127.0.0.1:1/shop", "nonsense"):
+        monkeypatch.setenv("MONGODB_URL", url)
+        with pytest.raises(UserError, match=r"The MongoDB in MONGODB_URL gave up \(.*\): see") as raised:
+            publish_version(both, predictions)
+        assert "hush" not in str(raised.value)
+        assert "\n" not in str(raised.value)
+    assert tables(shop) == set()
+
+
+def test_two_publishers_to_both_take_turns(
+    shop: Connection, both: DestinationConfig, mongo: Mongo, tmp_path: Path, database: str
+) -> None:
+    folders = [marked(tmp_path / str(number), shop, number, users=3) for number in (1, 2)]
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(publish_version, [both] * 2, folders, ["v1", "v2"]))
+    assert all(each.switched for each in done)
+    assert shown(shop) == shown_in_mongo(mongo)
+    assert tables(shop) == collections(mongo) == tables_of("v1", "v2")
+
+
+def test_an_unknown_place_is_refused(shop: Connection, database: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="publish_to is 'oracle': choose one of postgresql, mongodb, both"):
+        publish_version(DestinationConfig(database, "oracle"), marked(tmp_path / "1", shop, 1.0, users=2))

@@ -1,0 +1,25 @@
+"""What a destination tells of a version that it keeps."""
+
+from pathlib import Path
+
+from psycopg2.extensions import connection as Connection
+
+from steam_recsys.publications.destinations import DestinationConfig, open_destinations
+from tests.components.reverse_etl.predicted import publish_version, write_predictions
+from tests.shop import add_game, add_user
+
+
+def test_the_first_games_of_some_users_and_what_is_popular_are_the_same_everywhere(
+    shop: Connection, both: DestinationConfig, tmp_path: Path
+) -> None:
+    games = [add_game(shop, name) for name in "ABC"]
+    users = [add_user(shop, name) for name in "uv"]
+    rows = [(user, games, [3.0, 2.0, 1.0], [None] * 3) for user in users]
+    popular = [("", 1, games[2], 2.0), ("", 2, games[0], 1.0), ("Puzzle", 1, games[1], 1.0)]
+    publish_version(both, write_predictions(tmp_path / "p", [rows], popular))
+    with open_destinations(both) as destinations:
+        assert [each.name for each in destinations.all] == ["PostgreSQL", "MongoDB"]
+        for destination in destinations.all:
+            assert destination.first_games("v1", [users[1], 99], 2) == {users[1]: games[:2]}
+            assert destination.first_games("v1", [], 2) == {}
+            assert destination.popular_games("v1") == [games[2], games[0]]

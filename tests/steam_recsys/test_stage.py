@@ -1,0 +1,101 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from steam_recsys.errors import UserError
+from steam_recsys.stage import READER_VARIABLE, read_journal, stage
+
+
+@pytest.fixture
+def store(any_store):
+    return any_store
+
+
+def test_a_stage_leaves_its_time_memory_and_facts_in_the_journal(store):
+    with stage("extract", store, "run-1") as record:
+        record.facts["rows"] = 3
+    (left,) = read_journal(store, "run-1")
+    assert (left.stage, left.facts, left.error) == ("extract", {"rows": 3}, None)
+    assert left.seconds >= 0
+    assert left.peak_memory_mb > 1
+
+
+def test_a_stages_peak_memory_is_its_own_and_not_that_of_the_program_that_started_it(tmp_path):
+    stage_in = "from steam_recsys.stage import stage\nwith stage('extract', {store!r}, 'run-1'): pass\n"
+    stage_in = stage_in.format(store=str(tmp_path))
+    large = f"import subprocess, sys\nheld = b'x' * 400_000_000\nsubprocess.run([sys.executable, '-c', {stage_in!r}])\n"
+    subprocess.run([sys.executable, "-c", large], check=True)
+    (left,) = read_journal(str(tmp_path), "run-1")
+    assert 1 < left.peak_memory_mb < 300
+
+
+def test_a_user_error_ends_the_process_with_one_sentence_and_is_kept(store, capsys):
+    with pytest.raises(SystemExit) as ended, stage("extract", store, "run-1"):
+        raise UserError("The tap is dry: open it.")
+    assert ended.value.code == 1
+    assert "[extract] failed: The tap is dry: open it." in capsys.readouterr().out
+    assert read_journal(store, "run-1")[0].error == "The tap is dry: open it."
+
+
+def test_a_bug_goes_on_with_its_trace_and_is_kept_too(store):
+    with pytest.raises(ZeroDivisionError), stage("extract", store, "run-1"):
+        raise ZeroDivisionError("by zero")
+    assert read_journal(store, "run-1")[0].error == "ZeroDivisionError: by zero"
+
+
+def test_parts_of_a_stage_have_records_of_their_own_and_come_in_order(store):
+    for part in ("00000", "00001"):
+        with stage("predict", store, "run-1", part=part):
+            pass
+    assert [(record.stage, record.part) for record in read_journal(store, "run-1")] == [
+        ("predict", "00000"),
+        ("predict", "00001"),
+    ]
+
+
+def test_a_run_without_stages_has_an_empty_journal(store):
+    assert read_journal(store, "never") == []
+
+
+def test_a_journal_that_cannot_be_written_ends_the_process_with_one_sentence(capsys):
+    with pytest.raises(SystemExit), stage("extract", "s3://elsewhere", "run-1"):
+        pass
+    assert "[extract] failed: s3://elsewhere is neither a path nor a gs:// URI" in capsys.readouterr().out
+
+
+def hanging(store):
+    script = (
+        "import time\nfrom steam_recsys.stage import stage\n"
+        f"with stage('extract', {store!r}, 'run-1'):\n    time.sleep(60)\n"
+    )
+    environment = {**os.environ, "STAGE_TIMEOUT_MINUTES": "0.005"}
+    return subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=30)
+
+
+def test_a_stage_that_hangs_is_ended_although_its_store_cannot_be_written():
+    assert hanging("s3://elsewhere").returncode == 1
+
+
+def test_a_stage_that_hangs_is_ended_with_one_sentence_which_is_kept(tmp_path):
+    done = hanging(str(tmp_path))
+    assert done.returncode == 1
+    assert "[extract] failed: It took longer than 0.005 minutes: give it more resources" in done.stdout
+    (left,) = read_journal(str(tmp_path), "run-1")
+    assert left.seconds == 0.3
+    assert left.peak_memory_mb > 1
+    assert "longer than 0.005 minutes" in left.error
+
+
+def test_a_stage_of_a_run_that_was_killed_ends_however_long_it_says_nothing(store):
+    script = (
+        "import time\nfrom steam_recsys.stage import stage\n"
+        f"with stage('extract', {store!r}, 'run-1'):\n    time.sleep(600)\n"
+    )
+    environment = {**os.environ, READER_VARIABLE: "1"}
+    with subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, text=True) as task:
+        assert task.stdout is not None
+        assert task.stdout.readline() == "[extract] started\n"
+        task.stdout.close()
+        assert task.wait(timeout=60) == 1
