@@ -116,6 +116,21 @@ def look_at_it(copy: Path) -> None:
         httpx.get(f"{url}/healthz")
 
 
+def assert_an_unknown_user_or_order_is_reported_in_one_sentence(copy: Path) -> None:
+    """`make user` after a demo names what is wrong, without a traceback."""
+    for arguments, sentence in (
+        (["USER=nobody"], "demo: There is no user nobody: give a name or an id from the table steam.users.\n"),
+        (
+            ["USER=1", "RANK_BY=fame"],
+            "demo: p_rank_by is 'fame': it must be relevance, sales, revenue, reviews or newest.\n",
+        ),
+    ):
+        done = subprocess.run(["make", "-s", "user", *arguments], cwd=copy, capture_output=True, text=True)
+        assert done.returncode != 0
+        assert done.stderr.startswith(sentence)
+        assert "Traceback" not in done.stderr
+
+
 def sentences(text: str) -> set[str]:
     """The lines of a demo's output without its tables, numbers and model versions."""
     lines = (line.strip() for line in text.splitlines() if not re.match(r"[┏┃┡│└├]|…$", line))
@@ -200,21 +215,7 @@ def test_every_command_of_readme_and_docs_works_in_order(copy, postgres):
             ):
                 assert f"\n  {page} " in printed
                 assert title in (copy / page).read_text()
-
-
-@pytest.mark.slow
-def test_an_unknown_user_or_order_is_reported_in_one_sentence(copy):
-    for arguments, sentence in (
-        (["USER=nobody"], "demo: There is no user nobody: give a name or an id from the table steam.users.\n"),
-        (
-            ["USER=1", "RANK_BY=fame"],
-            "demo: p_rank_by is 'fame': it must be relevance, sales, revenue, reviews or newest.\n",
-        ),
-    ):
-        done = subprocess.run(["make", "-s", "user", *arguments], cwd=copy, capture_output=True, text=True)
-        assert done.returncode != 0
-        assert done.stderr.startswith(sentence)
-        assert "Traceback" not in done.stderr
+    assert_an_unknown_user_or_order_is_reported_in_one_sentence(copy)
 
 
 @pytest.mark.slow
