@@ -14,13 +14,12 @@ from hypothesis import strategies as st
 
 from demo.explore import reader_url
 from demo.postgres import EmbeddedPostgres
-from explorer import connections, security
-from explorer.app import routes
-from explorer.security import CONTENT_SECURITY_POLICY, MOST_CLIENTS, Rates, client_of
+from explorer import middleware, server
+from explorer.middleware import CONTENT_SECURITY_POLICY, MOST_CLIENTS, RateLimiter, client_of
 from explorer.settings import Settings
 from tests.components.reverse_etl.predicted import overall, publish_version, write_predictions
-from tests.explorer.conftest import PASSWORD, TOKEN, Explored, Served, serving, wait_until
-from tests.explorer.hostile import PAYLOADS
+from tests.explorer.conftest import PASSWORD, TOKEN, PublishedShop, RunningExplorer, routes, serving, wait_until
+from tests.explorer.payloads import PAYLOADS
 from tests.shop import add_game, add_review, add_user
 
 PATHS = [
@@ -74,18 +73,19 @@ def test_nobody_is_led_to_an_address_of_the_host_that_a_request_names(client: ht
 
 
 def test_an_error_of_ours_says_nothing_of_it_and_has_the_headers_too(
-    explored: Explored, caplog: pytest.LogCaptureFixture
+    published_shop: PublishedShop, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with serving(explored.settings()) as served:
+    with serving(published_shop.settings()) as served:
 
         async def broken(*arguments: object) -> None:
             raise RuntimeError("the secret of the broken part")
 
-        served.app.state.shop.user = served.app.state.shop.find_users = broken
+        served.app.state.repository.user = served.app.state.repository.find_users = broken
         answer = served.client.get("/api/users/1")
         page = served.client.get("/nothing/at/all")
     assert answer.status_code == 500
-    assert answer.json() == {"error": "Something went wrong here: the explorer's log says what."}
+    assert answer.json()["detail"] == "Something went wrong: see the explorer's log."
+    assert answer.headers["content-type"] == "application/problem+json"
     assert answer.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
     assert "the secret of the broken part" in caplog.text  # the log is for those who can mend it
     assert page.status_code == 404
@@ -106,15 +106,15 @@ def test_a_body_that_is_too_large_is_refused_before_it_has_arrived(client: httpx
         except (httpx.WriteError, httpx.RemoteProtocolError):
             continue  # the server had hung up already
         assert answer.status_code == 413
-        assert answer.json() == {"error": "The body is larger than 65536 bytes: send less."}
+        assert answer.json()["detail"] == "The body is larger than 65536 bytes: send less."
     assert sent < 1_000 << 16
 
 
 def test_a_body_that_trickles_in_is_refused_however_often_something_of_it_arrives(
-    explored: Explored, monkeypatch: pytest.MonkeyPatch
+    published_shop: PublishedShop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(security, "BODY_SECONDS", 0.5)
-    with serving(explored.settings(store=None)) as served:
+    monkeypatch.setattr(middleware, "BODY_SECONDS", 0.5)
+    with serving(published_shop.settings(store=None)) as served:
         url = served.client.base_url
         with socket.create_connection((url.host, url.port)) as connection:
             connection.sendall(b"POST /api/recommend HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n\r\n")
@@ -152,10 +152,10 @@ def drip(connection: socket.socket, drop: bytes, times: int = 200) -> bytes:
     ],
 )
 def test_a_connection_on_which_no_request_arrives_is_closed(
-    explored: Explored, monkeypatch: pytest.MonkeyPatch, begin: bytes, drop: bytes
+    published_shop: PublishedShop, monkeypatch: pytest.MonkeyPatch, begin: bytes, drop: bytes
 ) -> None:
-    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.5)
-    with serving(explored.settings(store=None)) as served:
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.5)
+    with serving(published_shop.settings(store=None)) as served:
         url = served.client.base_url
         with socket.create_connection((url.host, url.port), timeout=30) as connection:
             connection.sendall(begin)
@@ -165,18 +165,20 @@ def test_a_connection_on_which_no_request_arrives_is_closed(
 
 
 def test_a_request_whose_head_was_in_time_may_go_on_for_longer(
-    explored: Explored, monkeypatch: pytest.MonkeyPatch
+    published_shop: PublishedShop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.2)
-    with serving(explored.settings(store=None)) as served:
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.2)
+    with serving(published_shop.settings(store=None)) as served:
         url = served.client.base_url
         with socket.create_connection((url.host, url.port)) as connection:
             connection.sendall(b"POST /api/recommend HTTP/1.1\r\nHost: here\r\nContent-Length: 20\r\n\r\n")
             assert drip(connection, b" ").startswith(b"HTTP/1.1 400 ")
 
 
-def test_a_client_that_hangs_up_is_no_error_of_ours(explored: Explored, caplog: pytest.LogCaptureFixture) -> None:
-    with serving(explored.settings(store=None)) as served:
+def test_a_client_that_hangs_up_is_no_error_of_ours(
+    published_shop: PublishedShop, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving(published_shop.settings(store=None)) as served:
         url = served.client.base_url
         with socket.create_connection((url.host, url.port)) as connection:
             connection.sendall(b"POST /api/recommend HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n\r\n{")
@@ -185,8 +187,8 @@ def test_a_client_that_hangs_up_is_no_error_of_ours(explored: Explored, caplog: 
     assert caplog.text == ""
 
 
-def test_whoever_asks_too_often_waits_and_others_do_not(explored: Explored) -> None:
-    with serving(explored.settings(requests_per_second=1.0, trusted_proxies="127.0.0.1")) as served:
+def test_whoever_asks_too_often_waits_and_others_do_not(published_shop: PublishedShop) -> None:
+    with serving(published_shop.settings(requests_per_second=1.0, trusted_proxies="127.0.0.1")) as served:
         statuses = [served.client.get("/nothing").status_code for _ in range(6)]
         assert statuses[:2] == [404, 404]
         assert 429 in statuses
@@ -198,21 +200,21 @@ def test_whoever_asks_too_often_waits_and_others_do_not(explored: Explored) -> N
         ]
         assert 429 in forged
         refused = next(answer for answer in iter(lambda: served.client.get("/api/users/1"), None) if answer.is_error)
-        assert refused.json() == {"error": "You ask too often: wait a second, then ask again."}
+        assert refused.json()["detail"] == "Too many requests. Try again in one second."
         assert refused.headers["retry-after"] == "1"
         assert [served.client.get(path).status_code for path in ("/healthz", "/readyz") for _ in range(9)].count(
             429
         ) == 0
 
 
-def test_the_least_rate_lets_everybody_ask_once(explored: Explored) -> None:
-    with serving(explored.settings(store=None, requests_per_second=0.01)) as served:
+def test_the_least_rate_lets_everybody_ask_once(published_shop: PublishedShop) -> None:
+    with serving(published_shop.settings(store=None, requests_per_second=0.01)) as served:
         assert [served.client.get("/api").status_code for _ in range(2)] == [200, 429]
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.floats(0, 2)), max_size=60))
 def test_no_client_is_allowed_more_than_its_rate(asked: list[tuple[str, float]]) -> None:
-    rates, now = Rates(per_second=2, burst=3), 0.0
+    rates, now = RateLimiter(per_second=2, burst=3), 0.0
     allowed: dict[str, list[float]] = {"a": [], "b": []}
     for client, pause in asked:
         now += pause
@@ -225,7 +227,7 @@ def test_no_client_is_allowed_more_than_its_rate(asked: list[tuple[str, float]])
 
 
 def test_the_rates_of_no_more_clients_are_remembered_than_there_is_room_for() -> None:
-    rates = Rates(per_second=0.001, burst=1)
+    rates = RateLimiter(per_second=0.001, burst=1)
     for number in range(2 * MOST_CLIENTS):
         assert rates.allows(f"client {number}", 0.0)
         assert rates.allows("a regular", number * 2000.0)
@@ -243,8 +245,8 @@ def test_the_addresses_of_one_ipv6_network_are_one_client() -> None:
     assert client(None) == ""
 
 
-def test_the_client_is_the_address_that_connects_whatever_a_header_says(explored: Explored) -> None:
-    with serving(explored.settings(requests_per_second=1.0)) as served:
+def test_the_client_is_the_address_that_connects_whatever_a_header_says(published_shop: PublishedShop) -> None:
+    with serving(published_shop.settings(requests_per_second=1.0)) as served:
         statuses = [
             served.client.get("/nothing", headers={"x-forwarded-for": f"192.0.2.{number}"}).status_code
             for number in range(8)
@@ -253,7 +255,9 @@ def test_the_client_is_the_address_that_connects_whatever_a_header_says(explored
 
 
 @pytest.fixture(scope="module")
-def hostile(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, str]]:
+def hostile(
+    postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[RunningExplorer, str]]:
     """The explorer of a shop all of whose users, games and genres have hostile names; and the URL of its database."""
     url = postgres.ensure_database(f"hostile_{secrets.token_hex(6)}")
     connection = psycopg2.connect(url)
@@ -292,7 +296,7 @@ def rows_of(url: str) -> list[int]:
 
 @pytest.mark.parametrize("payload", PAYLOADS)
 def test_hostile_names_come_back_as_they_are_and_are_found_as_they_are(
-    hostile: tuple[Served, str], payload: str
+    hostile: tuple[RunningExplorer, str], payload: str
 ) -> None:
     served, url = hostile
     before = rows_of(url)
@@ -312,7 +316,7 @@ def test_hostile_names_come_back_as_they_are_and_are_found_as_they_are(
 
 @pytest.mark.parametrize("payload", PAYLOADS)
 def test_hostile_parameters_change_no_query_and_are_never_repeated_as_markup(
-    hostile: tuple[Served, str], payload: str
+    hostile: tuple[RunningExplorer, str], payload: str
 ) -> None:
     served, url = hostile
     before = rows_of(url)
@@ -329,10 +333,12 @@ def test_hostile_parameters_change_no_query_and_are_never_repeated_as_markup(
 
 
 def test_secrets_never_stand_in_answers_logs_or_what_settings_show(
-    explored: Explored, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    published_shop: PublishedShop, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     wrong = f"postgresql://explorer:{PASSWORD.replace(' ', '-')}@127.0.0.1:1/nothing"
-    settings = Settings(database_url=wrong, operator_database_url=wrong, operator_token=TOKEN, store=explored.store)
+    settings = Settings(
+        database_url=wrong, operator_database_url=wrong, operator_token=TOKEN, store=published_shop.store
+    )
     shown = [repr(settings), str(settings)]
     with serving(settings) as served:
         for path in (*PATHS, "/api/users/1/recommendations"):

@@ -9,33 +9,33 @@ from typing import TypeVar
 
 import psycopg2
 import pytest
+from fastapi import HTTPException
 from psycopg2.extensions import connection as Connection
 
 from demo.explore import READER, reader_url
 from demo.postgres import EmbeddedPostgres
-from explorer.problems import Problem
-from explorer.queries import QUERIES
+from explorer.filters import Filters
+from explorer.repository import QUERIES, Repository
+from explorer.schemas import Reach, Requirement
 from explorer.settings import Settings
-from explorer.shop import Shop
-from explorer.views import Audience, Filters, Requirement
 from steam_recsys.database.connection import create_schema
-from tests.explorer.conftest import PASSWORD, Explored
-from tests.explorer.nights import GAMES, USERS
+from tests.explorer.conftest import PASSWORD, PublishedShop
+from tests.explorer.publishing_runs import GAMES, USERS
 from tests.shop import add_game, add_ranking, add_review, add_user
 
 Read = TypeVar("Read")
 
 
-def read(settings: Settings, reading: Callable[[Shop], Awaitable[Read]]) -> Read:
+def read(settings: Settings, reading: Callable[[Repository], Awaitable[Read]]) -> Read:
     """What a shop of its own reads."""
 
     async def run() -> Read:
-        shop = Shop(settings)
-        await shop.open()
+        repository = Repository(settings)
+        await repository.open()
         try:
-            return await reading(shop)
+            return await reading(repository)
         finally:
-            await shop.close()
+            await repository.close()
 
     return asyncio.run(run())
 
@@ -49,13 +49,13 @@ def small(shop: Connection, database: str, monkeypatch: pytest.MonkeyPatch) -> t
     return shop, Settings(database_url=reader_url(own, PASSWORD))
 
 
-def test_recommendations_are_the_rows_of_the_shops_own_call(explored: Explored) -> None:
+def test_recommendations_are_the_rows_of_the_shops_own_call(published_shop: PublishedShop) -> None:
     wanted = [
         Filters(),
         Filters(limit=3, rank_by="sales", genre="action"),
         Filters(rank_by="newest", released_from=2018, released_to=2023, max_ram_gb=4, max_storage_gb=10.5, os="linux"),
     ]
-    with explored.connection() as connection, connection.cursor() as cursor:
+    with published_shop.connection() as connection, connection.cursor() as cursor:
         for user_id in (1, 5, USERS, 10**15, -1):
             for filters in wanted:
                 cursor.execute(
@@ -65,16 +65,20 @@ def test_recommendations_are_the_rows_of_the_shops_own_call(explored: Explored) 
                         filters.released_from, filters.released_to, filters.max_storage_gb, filters.os,
                     ],
                 )  # fmt: skip
-                answer = read(explored.settings(), lambda shop, u=user_id, f=filters: shop.recommendations(u, f))
+                answer = read(
+                    published_shop.settings(), lambda repository, u=user_id, f=filters: repository.recommendations(u, f)
+                )
                 rows = [(game.rank, game.game_id, game.game, game.score, game.reason) for game in answer.games]
                 assert rows == [(*row[:3], pytest.approx(row[3]), row[4]) for row in cursor.fetchall()]
-                assert answer.version == explored.plan.version
+                assert answer.version == published_shop.plan.version
                 assert (answer.user_id, answer.filters) == (user_id, filters)
 
 
-def test_filters_that_nothing_passes_leave_an_empty_answer_of_a_publication(explored: Explored) -> None:
-    answer = read(explored.settings(), lambda shop: shop.recommendations(1, Filters(genre="no such genre")))
-    assert (answer.version, answer.games) == (explored.plan.version, [])
+def test_filters_that_nothing_passes_leave_an_empty_answer_of_a_publication(published_shop: PublishedShop) -> None:
+    answer = read(
+        published_shop.settings(), lambda repository: repository.recommendations(1, Filters(genre="no such genre"))
+    )
+    assert (answer.version, answer.games) == (published_shop.plan.version, [])
 
 
 def test_users_are_found_by_id_then_by_name_then_by_its_beginning(small: tuple[Connection, Settings]) -> None:
@@ -85,7 +89,7 @@ def test_users_are_found_by_id_then_by_name_then_by_its_beginning(small: tuple[C
         add_review(shop, ids["Anna"], game)
 
     def names(text: str, limit: int = 10) -> list[str]:
-        return [user.username for user in read(settings, lambda shop: shop.find_users(text, limit))]
+        return [user.username for user in read(settings, lambda repository: repository.find_users(text, limit))]
 
     assert names("1") == ["1", "10", "1000"]  # the user with the id 1 is called so, too
     assert names("2") == ["10", "2"]
@@ -96,9 +100,9 @@ def test_users_are_found_by_id_then_by_name_then_by_its_beginning(small: tuple[C
     assert names("nobody") == []
     assert names("9" * 30) == []
     assert names("٣") == []
-    assert read(settings, lambda shop: shop.find_users("Anna", 1))[0].reviews == 3
-    assert read(settings, lambda shop: shop.user(ids["Ann"])).reviews == 0
-    assert read(settings, lambda shop: shop.user(10**15)) is None
+    assert read(settings, lambda repository: repository.find_users("Anna", 1))[0].reviews == 3
+    assert read(settings, lambda repository: repository.user(ids["Ann"])).reviews == 0
+    assert read(settings, lambda repository: repository.user(10**15)) is None
 
 
 @pytest.fixture
@@ -130,8 +134,8 @@ def test_users_are_found_with_an_index_whatever_the_order_of_texts(collated: Con
 
 def test_someone_of_each_kind_is_found_where_there_is_one(small: tuple[Connection, Settings]) -> None:
     shop, settings = small
-    for kind in ("many reviews", "one review", "new"):
-        assert read(settings, lambda shop, kind=kind: shop.someone(kind)) is None
+    for kind in ("many-reviews", "one-review", "new"):
+        assert read(settings, lambda repository, kind=kind: repository.random_user(kind)) is None
     games = [add_game(shop, f"Game {number}") for number in range(30)]
     users = {name: add_user(shop, name) for name in ("many", "one", "none")}
     for game in games:
@@ -140,12 +144,15 @@ def test_someone_of_each_kind_is_found_where_there_is_one(small: tuple[Connectio
     add_review(shop, users["one"], games[0])
     with shop.cursor() as cursor:
         cursor.execute("ANALYZE")
-    found = {kind: read(settings, lambda shop, kind=kind: shop.someone(kind)) for kind in ("one review", "new")}
+    found = {
+        kind: read(settings, lambda repository, kind=kind: repository.random_user(kind))
+        for kind in ("one-review", "new")
+    }
     assert {kind: (user.username, user.reviews) for kind, user in found.items()} == {
-        "one review": ("one", 1),
+        "one-review": ("one", 1),
         "new": ("none", 0),
     }
-    assert read(settings, lambda shop: shop.someone("many reviews")).username in ("many", "one")
+    assert read(settings, lambda repository: repository.random_user("many-reviews")).username in ("many", "one")
 
 
 def test_a_history_is_the_newest_reviews_first_and_undated_ones_last(small: tuple[Connection, Settings]) -> None:
@@ -153,13 +160,13 @@ def test_a_history_is_the_newest_reviews_first_and_undated_ones_last(small: tupl
     user = add_user(shop, "player")
     for name, day, hours in (("Old", date(2020, 1, 1), None), ("Undated", None, 1.5), ("New", date(2021, 1, 1), 2.0)):
         add_review(shop, user, add_game(shop, name), reviewed_on=day, hours_played=hours, recommended=name != "Old")
-    history = read(settings, lambda shop: shop.history(user, 10))
+    history = read(settings, lambda repository: repository.history(user, 10))
     assert [(row.name, row.recommended, row.hours_played, row.reviewed_on) for row in history] == [
         ("New", True, 2.0, date(2021, 1, 1)),
         ("Old", False, None, date(2020, 1, 1)),
         ("Undated", True, 1.5, None),
     ]
-    assert len(read(settings, lambda shop: shop.history(user, 2))) == 2
+    assert len(read(settings, lambda repository: repository.history(user, 2))) == 2
 
 
 def test_games_are_found_by_any_part_of_their_names(small: tuple[Connection, Settings]) -> None:
@@ -168,14 +175,14 @@ def test_games_are_found_by_any_part_of_their_names(small: tuple[Connection, Set
         add_game(shop, name)
 
     def names(text: str) -> list[str]:
-        return [game.name for game in read(settings, lambda shop: shop.games(text, 10))]
+        return [game.name for game in read(settings, lambda repository: repository.find_games(text, 10))]
 
     assert names("PORTAL") == ["Portal", "Portal 2", "Super portal"]
     assert names("%") == ["100% Orange"]
     assert names("A_B") == ["A_B"]
     assert names("'; DROP TABLE steam.games; --") == []
-    assert read(settings, lambda shop: shop.named([2, 10**9, 1, 2])) == read(
-        settings, lambda shop: shop.named([2, 1, 2])
+    assert read(settings, lambda repository: repository.game_names([2, 10**9, 1, 2])) == read(
+        settings, lambda repository: repository.game_names([2, 1, 2])
     )
 
 
@@ -187,17 +194,17 @@ def test_a_game_has_all_that_is_known_of_it(small: tuple[Connection, Settings]) 
     for genre in ("Role-Playing", "Action", "Indie"):
         add_ranking(shop, game_id, genre, "Sales", 1)
     bare = add_game(shop, "Bare")
-    game = read(settings, lambda shop: shop.game(game_id))
+    game = read(settings, lambda repository: repository.game(game_id))
     assert (game.name, game.genres, game.released_on) == ("Halo", ["Action", "RPG"], date(2020, 2, 29))
     assert game.requirements == [Requirement("minimum", "Windows 10", None, None, None, 4.0, 0.5)]
-    shown = read(settings, lambda shop: shop.game(bare))
+    shown = read(settings, lambda repository: repository.game(bare))
     assert (shown.requirements, shown.reviews) == ([], None)
-    assert read(settings, lambda shop: shop.game(10**9)) is None
-    assert read(settings, lambda shop: shop.genres()) == ["Action", "Indie", "RPG", "Role-Playing"]
+    assert read(settings, lambda repository: repository.game(10**9)) is None
+    assert read(settings, lambda repository: repository.genres()) == ["Action", "Indie", "RPG", "Role-Playing"]
 
 
-def test_the_audience_of_a_game_is_who_has_it_and_where(explored: Explored) -> None:
-    with explored.connection() as connection, connection.cursor() as cursor:
+def test_the_audience_of_a_game_is_who_has_it_and_where(published_shop: PublishedShop) -> None:
+    with published_shop.connection() as connection, connection.cursor() as cursor:
         cursor.execute(
             "SELECT game_id, count(*), avg(rank)::float8 FROM recsys.recommendations, "
             "unnest(game_ids) WITH ORDINALITY AS listed (game_id, rank) GROUP BY game_id"
@@ -206,44 +213,46 @@ def test_the_audience_of_a_game_is_who_has_it_and_where(explored: Explored) -> N
         cursor.execute("SELECT count(*) FROM steam.games WHERE coalesce(delisted_on > current_date, true)")
         (on_sale,) = cursor.fetchone()
 
-    async def audiences(shop: Shop) -> list[Audience]:
-        return [await shop.audience(game) for game in range(1, GAMES + 2)]
+    async def audiences(repository: Repository) -> list[Reach]:
+        return [await repository.reach(game) for game in range(1, GAMES + 2)]
 
-    for game_id, audience in enumerate(read(explored.settings(), audiences), start=1):
+    for game_id, audience in enumerate(read(published_shop.settings(), audiences), start=1):
         users, rank = counted.get(game_id, (0, None))
-        assert audience == Audience(users, pytest.approx(users / USERS), rank and pytest.approx(rank), USERS)
-    overview = read(explored.settings(), lambda shop: shop.overview())
+        assert audience == Reach(users, pytest.approx(users / USERS), rank and pytest.approx(rank), USERS)
+    overview = read(published_shop.settings(), lambda repository: repository.overview())
     assert overview.coverage is not None
     assert overview.coverage.share == pytest.approx(min(1, len(counted) / on_sale))
     assert overview.coverage.sampled_users == USERS
     assert (overview.users, overview.games) == (USERS, GAMES)
-    assert [publication.version for publication in overview.publications] == [explored.plan.version]
+    assert [publication.version for publication in overview.publications] == [published_shop.plan.version]
 
 
-def test_rows_are_counted_once_however_many_ask_at_once(explored: Explored, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_are_counted_once_however_many_ask_at_once(
+    published_shop: PublishedShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = []
 
-    async def count(shop: Shop) -> set[int]:
-        fetch = shop._fetch
+    async def count(repository: Repository) -> set[int]:
+        fetch = repository._fetch
 
         async def noted(query: str, *arguments: object) -> list[object]:
             asked.append(query)
             return await fetch(query, *arguments)
 
-        # Of this shop alone: an explorer that another test has started looks for publications now and then.
-        monkeypatch.setattr(shop, "_fetch", noted)
-        return {counts.users for counts in await asyncio.gather(*(shop.counts() for _ in range(10)))}
+        # Of this repository alone: an explorer that another test has started looks for publications now and then.
+        monkeypatch.setattr(repository, "_fetch", noted)
+        return {counts.users for counts in await asyncio.gather(*(repository.counts() for _ in range(10)))}
 
-    assert read(explored.settings(), count) == {USERS}
+    assert read(published_shop.settings(), count) == {USERS}
     assert asked == ["counts"]
 
 
 def test_before_the_first_publication_there_is_none_and_no_error(small: tuple[Connection, Settings]) -> None:
     _, settings = small
-    assert read(settings, lambda shop: shop.publication()) is None
-    assert read(settings, lambda shop: shop.recommendations(1, Filters())).version is None
-    assert read(settings, lambda shop: shop.audience(1)) == Audience(0, 0.0, None, 0)
-    overview = read(settings, lambda shop: shop.overview())
+    assert read(settings, lambda repository: repository.publication()) is None
+    assert read(settings, lambda repository: repository.recommendations(1, Filters())).version is None
+    assert read(settings, lambda repository: repository.reach(1)) == Reach(0, 0.0, None, 0)
+    overview = read(settings, lambda repository: repository.overview())
     assert (overview.publications, overview.runs, overview.coverage) == ([], [], None)
 
 
@@ -255,65 +264,67 @@ def test_without_the_schema_or_the_database_there_is_one_sentence(postgres: Embe
         (f"{postgres.url()}_missing", "The database cannot be reached"),
         (f"{postgres.url()}?options=-cnothing%3D1", "The database cannot be reached"),
     ):
-        with pytest.raises(Problem, match=sentence) as caught:
-            read(Settings(database_url=url), lambda shop: shop.publication())
-        assert caught.value.status == 503
+        with pytest.raises(HTTPException, match=sentence) as caught:
+            read(Settings(database_url=url), lambda repository: repository.publication())
+        assert caught.value.status_code == 503
 
 
 def test_that_the_database_is_away_and_that_it_is_back_is_said_once(
     postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("explorer.shop.BACK_SECONDS", 0.0)
+    monkeypatch.setattr("explorer.repository.RECOVERY_SECONDS", 0.0)
     name = f"away_{secrets.token_hex(6)}"
     server = psycopg2.connect(postgres.url())
     server.autocommit = True
 
-    async def come_and_go(shop: Shop) -> list[bool]:
+    async def come_and_go(repository: Repository) -> list[bool]:
         reached = []
         with server.cursor() as cursor:
             for change in (f"CREATE DATABASE {name}", f"DROP DATABASE {name} WITH (FORCE)"):
-                reached += [await shop.reachable() for _ in range(3)]
+                reached += [await repository.reachable() for _ in range(3)]
                 cursor.execute(change)
-            return [*reached, *[await shop.reachable() for _ in range(3)]]
+            return [*reached, *[await repository.reachable() for _ in range(3)]]
 
     with caplog.at_level("INFO", "explorer"):
         reached = read(Settings(database_url=postgres.url(name)), come_and_go)
     server.close()
     assert reached == [False] * 3 + [True] * 3 + [False] * 3
     said = [record.getMessage().partition(":")[0] for record in caplog.records]
-    assert said == ["the database cannot be reached", "the database answers again", "the database cannot be reached"]
+    assert said == ["The database cannot be reached", "The database answers again.", "The database cannot be reached"]
 
 
 @pytest.mark.parametrize(
     ("raised", "sentence"),
     [
-        ("deadlock_detected", "The database gave up on this"),
-        ("serialization_failure", "The database gave up on this"),
+        ("deadlock_detected", "The database cancelled the query"),
+        ("serialization_failure", "The database cancelled the query"),
         ("undefined_column", "The published tables are of another version"),
     ],
 )
-def test_what_the_database_gives_up_on_gets_one_sentence(explored: Explored, raised: str, sentence: str) -> None:
-    async def fail(shop: Shop) -> None:
-        async with shop.connection() as connection:
+def test_what_the_database_gives_up_on_gets_one_sentence(
+    published_shop: PublishedShop, raised: str, sentence: str
+) -> None:
+    async def fail(repository: Repository) -> None:
+        async with repository.connection() as connection:
             await connection.execute(f"DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{raised}'; END $$")
 
-    with pytest.raises(Problem, match=sentence) as caught:
-        read(explored.settings(), fail)
-    assert caught.value.status == 503
+    with pytest.raises(HTTPException, match=sentence) as caught:
+        read(published_shop.settings(), fail)
+    assert caught.value.status_code == 503
 
 
-def test_a_query_that_takes_too_long_is_ended_by_the_database(explored: Explored) -> None:
-    async def wait(shop: Shop) -> None:
-        async with shop.connection() as connection:
+def test_a_query_that_takes_too_long_is_ended_by_the_database(published_shop: PublishedShop) -> None:
+    async def wait(repository: Repository) -> None:
+        async with repository.connection() as connection:
             await connection.fetch("SELECT pg_sleep(60)")
 
-    with pytest.raises(Problem, match="took too long") as caught:
-        read(explored.settings(query_seconds=0.2), wait)
-    assert caught.value.status == 503
+    with pytest.raises(HTTPException, match="took too long") as caught:
+        read(published_shop.settings(query_seconds=0.2), wait)
+    assert caught.value.status_code == 503
 
 
-def test_the_role_can_read_what_is_shown_and_nothing_else_and_change_nothing(explored: Explored) -> None:
-    connection = psycopg2.connect(explored.reader_url)
+def test_the_role_can_read_what_is_shown_and_nothing_else_and_change_nothing(published_shop: PublishedShop) -> None:
+    connection = psycopg2.connect(published_shop.reader_url)
     connection.autocommit = True
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM recsys.recommendations")
@@ -342,10 +353,10 @@ def test_a_role_that_could_read_the_texts_of_reviews_cannot_any_more(small: tupl
         assert cursor.fetchone() == (False,)
 
 
-def test_a_connection_of_the_explorer_cannot_write_whoever_it_is(explored: Explored) -> None:
-    async def write(shop: Shop) -> None:
-        async with shop.connection() as connection:
+def test_a_connection_of_the_explorer_cannot_write_whoever_it_is(published_shop: PublishedShop) -> None:
+    async def write(repository: Repository) -> None:
+        async with repository.connection() as connection:
             await connection.execute("DELETE FROM steam.reviews")
 
     with pytest.raises(Exception, match="read-only transaction"):
-        read(explored.settings(database_url=explored.url), write)
+        read(published_shop.settings(database_url=published_shop.url), write)

@@ -21,16 +21,15 @@ from hypothesis import strategies as st
 
 from components.predict.plan import plan_predictions
 from components.predict.prediction import RECOMMENDED_GAMES
-from explorer import live
-from explorer.arrays import Arrays, arrays_folder
-from explorer.catalogue import offered, read_games, read_popularity
-from explorer.model import RANKED, Model
-from explorer.prepare import prepare
-from explorer.views import Filters
+from explorer import live_model
+from explorer.catalogue import available_games, read_games, read_popularity
+from explorer.filters import Filters
+from explorer.live_model import REORDERED, PublicationModel
+from explorer.model_cache import CachedModel, cache_model, model_folder
 from steam_recsys.data.predictions import CATALOGUE_FILE, predictions_uri
 from steam_recsys.storage.folder import open_folder
-from tests.explorer.conftest import Explored, serving, wait_until
-from tests.explorer.nights import GAMES, GENRES, promote_random_model, run_night
+from tests.explorer.conftest import PublishedShop, serving, wait_until
+from tests.explorer.publishing_runs import GAMES, GENRES, promote_random_model, run_inference
 
 TODAY = date(2024, 6, 1)
 POPULAR = "popular now"
@@ -43,27 +42,29 @@ ORDER BY reviewed_on NULLS FIRST, review_id
 
 
 @pytest.fixture(scope="module")
-def model(explored: Explored, tmp_path_factory: pytest.TempPathFactory) -> Model:
+def model(published_shop: PublishedShop, tmp_path_factory: pytest.TempPathFactory) -> PublicationModel:
     cache = tmp_path_factory.mktemp("cache")
-    return Model(Arrays.read(prepared(explored, cache)))
+    return PublicationModel(CachedModel.load(prepared(published_shop, cache)))
 
 
-def prepared(explored: Explored, cache: Path) -> Path:
+def prepared(published_shop: PublishedShop, cache: Path) -> Path:
     """The folder with the arrays of the shop's publication."""
-    plan = explored.plan
+    plan = published_shop.plan
     as_of = date.fromisoformat(plan.as_of)
-    prepare(cache, "env:EXPLORED_URL", explored.store, plan.version, plan.model_version, as_of)
-    return arrays_folder(cache, plan.version)
+    cache_model(cache, "env:PUBLISHED_SHOP_URL", published_shop.store, plan.version, plan.model_version, as_of)
+    return model_folder(cache, plan.version)
 
 
 @contextmanager
-def cursor_of(explored: Explored) -> Iterator[Any]:
-    with explored.connection() as connection, connection.cursor() as cursor:
+def cursor_of(published_shop: PublishedShop) -> Iterator[Any]:
+    with published_shop.connection() as connection, connection.cursor() as cursor:
         yield cursor
 
 
-def test_a_posted_history_gets_what_the_night_recommended_to_its_user(explored: Explored, client: httpx.Client) -> None:
-    with cursor_of(explored) as cursor:
+def test_a_posted_history_gets_what_the_night_recommended_to_its_user(
+    published_shop: PublishedShop, client: httpx.Client
+) -> None:
+    with cursor_of(published_shop) as cursor:
         cursor.execute("SELECT user_id, game_ids, scores, because FROM recsys.recommendations ORDER BY user_id")
         rows = cursor.fetchall()
         cursor.execute("SELECT game_id, name FROM steam.games")
@@ -84,7 +85,7 @@ def test_a_posted_history_gets_what_the_night_recommended_to_its_user(explored: 
             )
             for game, (_, _, reason) in zip(answer["games"], expected, strict=True):
                 reasons.append((game["reason"], f"because you played {names[reason]}" if reason else POPULAR))
-            assert answer["version"] == explored.plan.version
+            assert answer["version"] == published_shop.plan.version
     assert len(rows) > 20
     # A game that is gone since may have been what popularity alone would have put higher.
     assert all(now == then for now, then in reasons if POPULAR not in (now, then))
@@ -92,34 +93,36 @@ def test_a_posted_history_gets_what_the_night_recommended_to_its_user(explored: 
     assert 0.2 < sum(now == POPULAR for now, _ in reasons) / len(reasons) < 0.8
 
 
-def test_games_and_popularity_are_those_of_the_plan(explored: Explored, tmp_path: Path) -> None:
-    plan = plan_predictions(explored.folder / "snapshot-model-1", explored.store, 10)
-    content = open_folder(predictions_uri(explored.store, plan.version)).read(CATALOGUE_FILE)
+def test_games_and_popularity_are_those_of_the_plan(published_shop: PublishedShop, tmp_path: Path) -> None:
+    plan = plan_predictions(published_shop.folder / "snapshot-model-1", published_shop.store, 10)
+    content = open_folder(predictions_uri(published_shop.store, plan.version)).read(CATALOGUE_FILE)
     catalogue = pq.read_table(io.BytesIO(content))
-    with cursor_of(explored) as cursor:
+    with cursor_of(published_shop) as cursor:
         games = read_games(cursor)
         as_of = date.fromisoformat(plan.as_of)
         popularity = read_popularity(cursor, games["game_id"].to_numpy(), as_of)
     for column in set(catalogue.column_names) & set(games.column_names):
         assert games[column].equals(catalogue[column])
-    assert offered(games, as_of).tolist() == catalogue["on_offer"].to_pylist()
+    assert available_games(games, as_of).tolist() == catalogue["on_offer"].to_pylist()
     planned = np.array(catalogue["popularity"].to_pylist()).T
     np.testing.assert_allclose(popularity, planned, rtol=1e-9, atol=1e-290)
     assert (planned > 0).any()
 
 
-def test_where_no_review_has_a_day_all_that_is_sold_is_on_offer(explored: Explored) -> None:
-    with cursor_of(explored) as cursor:
+def test_where_no_review_has_a_day_all_that_is_sold_is_on_offer(published_shop: PublishedShop) -> None:
+    with cursor_of(published_shop) as cursor:
         games = read_games(cursor)
-    on_offer = offered(games, date(1970, 1, 1))
+    on_offer = available_games(games, date(1970, 1, 1))
     assert on_offer.tolist() == [day is None for day in games["delisted_on"].to_pylist()]
 
 
 def test_as_many_games_are_put_into_another_order_as_a_publication_holds() -> None:
-    assert RANKED == RECOMMENDED_GAMES
+    assert REORDERED == RECOMMENDED_GAMES
 
 
-def naive(explored: Explored, cursor: Any, history: list[int], filters: Filters, relevant: list[int]) -> list[int]:
+def naive(
+    published_shop: PublishedShop, cursor: Any, history: list[int], filters: Filters, relevant: list[int]
+) -> list[int]:
     """What a query over the shop's tables says of the games in order of relevance."""
     cursor.execute(
         """
@@ -149,7 +152,7 @@ def naive(explored: Explored, cursor: Any, history: list[int], filters: Filters,
         },
     )
     passing = {game: (released, rank) for game, released, rank in cursor.fetchall()}
-    best = [game for game in relevant if game in passing and game not in history][: max(filters.limit, RANKED)]
+    best = [game for game in relevant if game in passing and game not in history][: max(filters.limit, REORDERED)]
     if filters.rank_by == "newest":
         best.sort(key=lambda game: passing[game][0] or date.min, reverse=True)
     elif filters.rank_by != "relevance":
@@ -159,7 +162,7 @@ def naive(explored: Explored, cursor: Any, history: list[int], filters: Filters,
 
 @given(st.data())
 def test_filters_and_orders_are_those_of_a_query_over_the_shops_tables(
-    explored: Explored, model: Model, data: st.DataObject
+    published_shop: PublishedShop, model: PublicationModel, data: st.DataObject
 ) -> None:
     history = data.draw(st.lists(st.integers(1, GAMES), max_size=3))
     some = st.none()
@@ -174,16 +177,18 @@ def test_filters_and_orders_are_those_of_a_query_over_the_shops_tables(
         limit=data.draw(st.integers(1, 60)),
     )
     relevant = [game.game_id for game in model.recommend(history, Filters(limit=GAMES), TODAY)]
-    with cursor_of(explored) as cursor:
-        expected = naive(explored, cursor, history, filters, relevant)
+    with cursor_of(published_shop) as cursor:
+        expected = naive(published_shop, cursor, history, filters, relevant)
     shown = model.recommend(history, filters, TODAY)
     assert [game.game_id for game in shown] == expected
     assert [game.rank for game in shown] == list(range(1, len(expected) + 1))
 
 
-def test_similar_games_are_the_nearest_by_the_cosine_of_a_loop(explored: Explored, model: Model) -> None:
-    arrays = model._arrays
-    vectors = arrays.catalogue.candidates
+def test_similar_games_are_the_nearest_by_the_cosine_of_a_loop(
+    published_shop: PublishedShop, model: PublicationModel
+) -> None:
+    arrays = model._cached
+    vectors = arrays.scorer.candidates
     passing = model.passing(Filters(), TODAY)
     for position in (0, 40, GAMES - 1):
         game_id = int(arrays.game_ids[position])
@@ -200,42 +205,46 @@ def test_similar_games_are_the_nearest_by_the_cosine_of_a_loop(explored: Explore
     assert len(model.similar(1, 10**6, TODAY)) == np.count_nonzero(passing) - passing[0]
 
 
-def test_a_game_is_left_out_from_the_day_on_which_it_is_delisted(explored: Explored, model: Model) -> None:
-    facts, offered_games = model._arrays.facts, model._arrays.offered
-    position = next(at for at in range(GAMES) if offered_games[at] and facts.delisted[at] < 10**6)
+def test_a_game_is_left_out_from_the_day_on_which_it_is_delisted(
+    published_shop: PublishedShop, model: PublicationModel
+) -> None:
+    facts, available = model._cached.facts, model._cached.available
+    position = next(at for at in range(GAMES) if available[at] and facts.delisted[at] < 10**6)
     day = date(1970, 1, 1) + timedelta(int(facts.delisted[position]))
     shown = [
         {game.game_id for game in model.recommend([], Filters(limit=GAMES), today)}
         for today in (day - timedelta(1), day, day + timedelta(1))
     ]
-    assert [int(model._arrays.game_ids[position]) in games for games in shown] == [True, False, False]
+    assert [int(model._cached.game_ids[position]) in games for games in shown] == [True, False, False]
 
 
-def test_arrays_are_made_once_and_those_of_others_are_removed(explored: Explored, tmp_path: Path) -> None:
+def test_arrays_are_made_once_and_those_of_others_are_removed(published_shop: PublishedShop, tmp_path: Path) -> None:
     (tmp_path / "of another publication").mkdir()
     (tmp_path / "unfinished").mkdir()
-    folder = prepared(explored, tmp_path)
-    made = (folder / "arrays.json").stat().st_mtime_ns
+    folder = prepared(published_shop, tmp_path)
+    made = (folder / "model.json").stat().st_mtime_ns
     assert [path for path in tmp_path.iterdir() if path.is_dir()] == [folder]
-    assert prepared(explored, tmp_path) == folder
-    assert (folder / "arrays.json").stat().st_mtime_ns == made
+    assert prepared(published_shop, tmp_path) == folder
+    assert (folder / "model.json").stat().st_mtime_ns == made
 
 
-def test_whoever_has_mapped_arrays_keeps_them_when_they_are_removed(explored: Explored, tmp_path: Path) -> None:
-    folder = prepared(explored, tmp_path)
-    model = Model(Arrays.read(folder))
+def test_whoever_has_mapped_arrays_keeps_them_when_they_are_removed(
+    published_shop: PublishedShop, tmp_path: Path
+) -> None:
+    folder = prepared(published_shop, tmp_path)
+    model = PublicationModel(CachedModel.load(folder))
     before = model.recommend([1, 2], Filters(), TODAY)
     for path in folder.iterdir():
         path.unlink()
     assert model.recommend([1, 2], Filters(), TODAY) == before
 
 
-def test_another_publication_is_answered_from_as_soon_as_it_is_current(changing: Explored) -> None:
+def test_another_publication_is_answered_from_as_soon_as_it_is_current(changing: PublishedShop) -> None:
     with serving(changing.settings()) as served:
         served.wait_for_model(changing.plan.version)
         first = served.client.post("/api/recommend", json={"history": [1]}).json()
         promote_random_model(changing.store, changing.folder / "model-2", "model-2", seed=1)
-        plan = run_night("env:EXPLORER_OPERATOR_DATABASE_URL", changing.store, changing.folder)
+        plan = run_inference("env:EXPLORER_OPERATOR_DATABASE_URL", changing.store, changing.folder)
         served.wait_for_model(plan.version)
         second = served.client.post("/api/recommend", json={"history": [1]}).json()
     assert [first["model_version"], second["model_version"]] == ["model-1", "model-2"]
@@ -244,51 +253,53 @@ def test_another_publication_is_answered_from_as_soon_as_it_is_current(changing:
 
 
 def test_arrays_that_are_not_made_in_time_are_made_again(
-    explored: Explored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    published_shop: PublishedShop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(live, "MAKE_SECONDS", 0.5)
-    monkeypatch.setattr(live, "AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr(live_model, "CACHE_SECONDS", 0.5)
+    monkeypatch.setattr(live_model, "RETRY_SECONDS", 0.1)
     with (tmp_path / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # whoever makes arrays waits for this
-        with serving(explored.settings(cache=tmp_path)) as served:
-            wait_until(lambda: "Its arrays were not made within 0 s." in caplog.text)
-            monkeypatch.setattr(live, "MAKE_SECONDS", 60.0)
+        with serving(published_shop.settings(cache=tmp_path)) as served:
+            wait_until(lambda: "It was not cached within 0 s." in caplog.text)
+            monkeypatch.setattr(live_model, "CACHE_SECONDS", 60.0)
             fcntl.flock(lock, fcntl.LOCK_UN)
-            served.wait_for_model(explored.plan.version)
-    making = [child for child in psutil.Process().children() if "explorer.prepare" in child.cmdline()]
+            served.wait_for_model(published_shop.plan.version)
+    making = [child for child in psutil.Process().children() if "explorer.model_cache" in child.cmdline()]
     assert psutil.wait_procs(making, timeout=30)[1] == []
 
 
 def test_arrays_that_another_worker_has_removed_for_the_next_ones_are_made_again_at_once(
-    explored: Explored, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    published_shop: PublishedShop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(live, "AGAIN_SECONDS", 3600.0)
+    monkeypatch.setattr(live_model, "RETRY_SECONDS", 3600.0)
     removed = []
-    read = Arrays.read
+    load = CachedModel.load
 
-    def overtaken(folder: Path) -> Arrays:
+    def overtaken(folder: Path) -> CachedModel:
         if not removed:
             removed.append(folder)
             shutil.rmtree(folder)
-        return read(folder)
+        return load(folder)
 
-    monkeypatch.setattr(Arrays, "read", overtaken)
-    with serving(explored.settings()) as served:
-        served.wait_for_model(explored.plan.version)
+    monkeypatch.setattr(CachedModel, "load", overtaken)
+    with serving(published_shop.settings()) as served:
+        served.wait_for_model(published_shop.plan.version)
     assert len(removed) == 1
-    assert "is not read" not in caplog.text
+    assert "is not loaded" not in caplog.text
 
 
-def test_without_a_store_or_its_model_everything_else_still_answers(explored: Explored, tmp_path: Path) -> None:
-    with serving(explored.settings(store=None)) as served:
+def test_without_a_store_or_its_model_everything_else_still_answers(
+    published_shop: PublishedShop, tmp_path: Path
+) -> None:
+    with serving(published_shop.settings(store=None)) as served:
         answer = served.client.post("/api/recommend", json={"history": []})
         assert answer.status_code == 503
-        assert answer.json() == {"error": "There is no model store here: set EXPLORER_STORE."}
+        assert answer.json()["detail"] == "There is no model store: set EXPLORER_STORE."
         assert served.client.get("/readyz").status_code == 200
-    with serving(explored.settings(store=str(tmp_path))) as served:
+    with serving(published_shop.settings(store=str(tmp_path))) as served:
         answer = served.client.post("/api/recommend", json={"history": []})
         assert answer.status_code == 503
-        assert "still being read" in answer.json()["error"]
+        assert "still loading" in answer.json()["detail"]
         assert served.client.get("/readyz").status_code == 503
         assert served.client.get("/api/users/1/recommendations").status_code == 200
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import httpx
 
-from explorer import examples
-from tests.explorer.shown import Page, page
+from explorer.schemas import HISTORY_EXAMPLE, LIVE_EXAMPLE, RECOMMENDATIONS_EXAMPLE
+from tests.explorer.parsed_page import Page, page
 
 
 def shape(content: Any) -> Any:
@@ -33,7 +33,7 @@ def test_examples_are_requests_that_are_answered_in_the_shape_that_is_shown(clie
     shown = page(client, "/api")
     lines = [text for text in shown.texts if text.startswith("curl ")]
     answers = [json.loads(text) for text in shown.texts if text.startswith("{\n")]
-    assert answers == [examples.RECOMMENDATIONS, examples.RECOMMENDED]
+    assert answers == [RECOMMENDATIONS_EXAMPLE, LIVE_EXAMPLE]
     assert len(lines) == len(answers)
     for line, answer in zip(lines, answers, strict=True):
         assert str(client.base_url) in line
@@ -44,15 +44,17 @@ def test_examples_are_requests_that_are_answered_in_the_shape_that_is_shown(clie
 
 
 def test_examples_stand_in_the_description_for_programs(client: httpx.Client) -> None:
-    paths = client.get("/api/openapi.json").json()["paths"]
+    openapi = client.get("/api/openapi.json").json()
+    paths, schemas = openapi["paths"], openapi["components"]["schemas"]
     for operation, answer in (
-        (paths["/api/users/{user_id}/recommendations"]["get"], examples.RECOMMENDATIONS),
-        (paths["/api/recommend"]["post"], examples.RECOMMENDED),
+        (paths["/api/users/{user_id}/recommendations"]["get"], RECOMMENDATIONS_EXAMPLE),
+        (paths["/api/recommend"]["post"], LIVE_EXAMPLE),
     ):
         content = operation["responses"]["200"]["content"]["application/json"]
         assert content["example"] == answer
         assert "$ref" in content["schema"]
-    assert paths["/api/recommend"]["post"]["requestBody"]["content"]["application/json"]["example"] == examples.HISTORY
+    body = paths["/api/recommend"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert schemas[body["$ref"].rpartition("/")[2]]["examples"] == [HISTORY_EXAMPLE]
 
 
 def test_every_field_of_what_is_posted_says_what_it_means(client: httpx.Client) -> None:
@@ -60,10 +62,10 @@ def test_every_field_of_what_is_posted_says_what_it_means(client: httpx.Client) 
     for text in (
         "user_id The user's id. integer of 64 bits",
         "history[].game_id The game's id. integer of 32 bits",
-        "history[].recommended Whether the user recommends the game. boolean; true where left out",
-        "history[].hours How long the user has played it, null where that is not known. number or null from 0",
+        "history[].recommended Whether the user recommends the game. boolean; default true",
+        "history[].hours How long the user has played it; null if unknown. number or null from 0",
         "array of at most 1000",
-        "version A publication that is kept; the one before the current where it is left out.",
+        "version A kept publication; by default the one before the current one. string or null",
     ):
         assert text in shown.text
     assert "query string" not in shown.text

@@ -1,4 +1,4 @@
-"""How pages are made: the templates, and the way in which they write numbers, times and names."""
+"""The templates, and the filters with which they format numbers, times and names."""
 
 from __future__ import annotations
 
@@ -19,39 +19,39 @@ UNKNOWN = "–"
 
 
 def render(request: Request, template: str, status: int = 200, **context: Any) -> Response:
-    """A page; every value in it is escaped."""
+    """Render a page; every value in it is escaped."""
     headers = {"cache-control": "private, no-cache"}
     return _TEMPLATES.TemplateResponse(request, template, context, status_code=status, headers=headers)
 
 
 def thousands(number: float | None) -> str:
-    """A whole number, with commas."""
+    """Format a whole number with commas: 1,234."""
     return UNKNOWN if number is None else f"{number:,.0f}"
 
 
 def percent(share: float) -> str:
-    """A share from 0 to 1; what is there is never shown as nothing."""
+    """Format a share from 0 to 1; a positive share never shows as zero."""
     text = f"{100 * share:.1f}"
     return "< 0.1 %" if share > 0 and text == "0.0" else f"{text} %"
 
 
 def decimals(number: float | None, digits: int = 4) -> str:
-    """A number with so many decimals."""
+    """Format a number with a fixed number of decimals."""
     return UNKNOWN if number is None else f"{number:.{digits}f}".replace("-", "−")
 
 
 def day(value: date | None) -> str:
-    """A day, as 5 Mar 2024."""
+    """Format a day: 5 Mar 2024."""
     return UNKNOWN if value is None else f"{value.day} {value:%b} {value.year}"
 
 
 def moment(value: datetime | None) -> str:
-    """A time to the minute, in UTC."""
+    """Format a time to the minute, in UTC."""
     return UNKNOWN if value is None else f"{day(value.astimezone(UTC))}, {value.astimezone(UTC):%H:%M} UTC"
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds, or where there are many, minutes or hours and minutes."""
+    """Format a duration in seconds, minutes, or hours and minutes."""
     if seconds is None:
         return UNKNOWN
     if seconds < 60:
@@ -61,29 +61,31 @@ def duration(seconds: float | None) -> str:
 
 
 def plain(number: float) -> str:
-    """A number without needless decimals: 4, 0.5."""
+    """Format a number without needless decimals: 4, 0.5."""
     return f"{number:,.1f}".removesuffix(".0")
 
 
 def exact(number: float) -> str:
-    """A number of GB as addresses and forms have it, so that nothing is lost on the way: 4, 0.25."""
+    """Format a number of GB for addresses and forms, without loss: 4, 0.25."""
     return repr(number).removesuffix(".0")
 
 
 def visible(name: str) -> str:
-    """A name, or where there is nothing in it to be seen, that."""
+    """Return a name, or a placeholder if no character of it is visible."""
     return name if any(letter.isprintable() and not letter.isspace() for letter in name) else "(no visible name)"
 
 
 def code(text: str) -> Markup:
-    """A text of our own, with code where it has backticks."""
+    """Mark the parts of a trusted text that are in backticks as code."""
     parts = text.split("`")
-    return Markup("").join(Markup("<code>{}</code>").format(part) if at % 2 else part for at, part in enumerate(parts))
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if index % 2 else part for index, part in enumerate(parts)
+    )
 
 
 @cache
 def asset(name: str) -> str:
-    """The address of a static file, which changes with its content, so that no browser shows an old one."""
+    """Return a static file's address, which changes with its content, so that browsers load the new one."""
     digest = hashlib.blake2b((FOLDER / "static" / name).read_bytes(), digest_size=6).hexdigest()
     return f"/static/{name}?{digest}"
 

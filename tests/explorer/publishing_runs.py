@@ -95,7 +95,7 @@ def promote_random_model(store: str, root: Path, version: str = "model-1", seed:
     move_champion(store, version, expected=before.version if before else None)
 
 
-def run_night(database: str, store: str, folder: Path) -> Plan:
+def run_inference(database: str, store: str, folder: Path) -> Plan:
     """Extract, plan, predict and publish with the store's champion."""
     write_snapshot(database, folder / f"snapshot-{champion(store).version}", store)
     plan = plan_predictions(folder / f"snapshot-{champion(store).version}", store, 10)
