@@ -22,14 +22,14 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from psycopg2 import sql
 
-from components.ingest.load import checked_at_once
+from components.ingest.load import deferred_constraints
 from demo import synthetic
 from steam_recsys.arrays import BoolArray, Int32Array
 from steam_recsys.data.interactions import Interactions, day_of
 from steam_recsys.data.schemas import TABLES
-from steam_recsys.data.snapshot import File, Manifest, Snapshot
+from steam_recsys.data.snapshot import DataFile, Manifest, Snapshot
 from steam_recsys.database.connection import Cursor, connect, create_schema
-from steam_recsys.database.copying import copy_from_chunks
+from steam_recsys.database.copy import copy_from_chunks
 
 TASTES = 64
 FAVOURITE_SHARE = 0.75
@@ -126,7 +126,7 @@ def write_generated(root: Path, size: Size, seed: int) -> Snapshot:
     """Write generated interactions as a snapshot, ordered by day; one review in ten does not recommend its game."""
     interactions = generate(size, seed)
     random = np.random.default_rng([seed, 2])
-    by_day = interactions.where(np.argsort(interactions.days, kind="stable"))
+    by_day = interactions.take(np.argsort(interactions.days, kind="stable"))
     files = {
         "reviews": _write(root, "reviews", _reviews(by_day, random.random(len(by_day)) < LIKED)),
         "users": _write(root, "users", pa.table({"user_id": np.unique(interactions.users)}, TABLES["users"])),
@@ -166,7 +166,7 @@ def _games(size: Size, tastes: Int32Array) -> pa.Table:
     return pa.table([pa.array(column, field.type) for column, field in zip(columns, fields, strict=True)], fields)
 
 
-def _write(root: Path, table: str, rows: pa.Table) -> list[File]:
+def _write(root: Path, table: str, rows: pa.Table) -> list[DataFile]:
     folder = root / table
     folder.mkdir(parents=True, exist_ok=True)
     files = []
@@ -174,7 +174,7 @@ def _write(root: Path, table: str, rows: pa.Table) -> list[File]:
         path = folder / f"part-{number:05}.parquet"
         part = rows.slice(start, ROWS_PER_FILE)
         pq.write_table(part, path, compression="zstd")
-        files.append(File.describe(root, path, len(part)))
+        files.append(DataFile.from_path(root, path, len(part)))
     return files
 
 
@@ -187,7 +187,7 @@ def load_shop(database: str, size: synthetic.Size, seed: int = 0) -> int:
     shop = synthetic.Shop.generate(size, seed)
     with connect(database, application="steam-recsys benchmark") as connection:
         create_schema(connection, "steam")
-        with connection.cursor() as cursor, checked_at_once(cursor):
+        with connection.cursor() as cursor, deferred_constraints(cursor):
             _copy(cursor, "games", [pa.table({"game_id": np.arange(1, size.games + 1), "name": shop.names})])
             _copy(cursor, "users", _user_tables(size))
             batches = synthetic.batches(shop, size, seed)

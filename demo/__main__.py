@@ -1,14 +1,11 @@
 """Run the whole loop on this machine and look at its results. The Makefile has the commands."""
 
 import argparse
-import signal
+import os
 import sys
 from pathlib import Path
 
-from demo.containers import run_demo_in_containers
-from demo.explore import explore
-from demo.recommendations import show_user
-from demo.run import run_demo
+from commands.__main__ import main as recsys
 from demo.workspace import Workspace
 from steam_recsys.errors import UserError
 
@@ -22,7 +19,7 @@ def main() -> None:
     containers = commands.add_parser("containers", help="run the demo, run it again in containers, and compare")
     for command in (run, containers):
         command.add_argument("--data", type=Path, help="folder in the raw layout (default: synthetic reviews)")
-    user = commands.add_parser("user", help="show a user's recommendations")
+    user = commands.add_parser("user", help="show a user's recommendations, like recsys user")
     user.add_argument("user", help="name or id")
     user.add_argument("--rank-by", default="relevance", help="relevance, sales, revenue, reviews or newest")
     user.add_argument("--genre", help="only games of this genre")
@@ -38,15 +35,22 @@ def main() -> None:
     try:
         match options.command:
             case "run":
+                from demo.run import run_demo  # slow to import
+
                 with workspace.lock():
                     run_demo(workspace, options.data)
             case "containers":
+                from demo.containers import run_demo_in_containers
+
                 with workspace.lock():
                     run_demo_in_containers(workspace, options.data)
             case "user":
-                signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # like other programs: the reader may stop early
-                show_user(workspace.known_database_url(options.data), options.user, options.rank_by, options.genre)
+                os.environ["DATABASE_URL"] = workspace.known_database_url(options.data)
+                genre = [f"--genre={options.genre}"] if options.genre else []
+                recsys(["user", f"--rank-by={options.rank_by}", *genre, "--", options.user])
             case "explore":
+                from demo.explore import explore
+
                 explore(workspace, options.data)
             case "psql":
                 workspace.open_psql(workspace.known_database_url(options.data))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from components.ingest.raw_files import check_folder
-from demo.recommendations import show_recommendations
+from demo.recommendations import show_typical_users
 from demo.summary import gate_outcome, show_metrics, write_summary
 from demo.synthetic import write_synthetic
 from demo.workspace import Workspace
@@ -84,7 +84,7 @@ def run_demo(workspace: Workspace, data: Path | None) -> None:
     summary = write_summary(workspace.summary, url, str(store), raw)
     title = "SYNTHETIC DATA" if data is None else str(data)
     show_metrics(summary, title)
-    show_recommendations(url, title)
+    show_typical_users(url, title)
     _show_next_commands(workspace, *workspace.keep_pages())
 
 

@@ -1,0 +1,53 @@
+"""The arguments that make passes to the demo, and the demo to `recsys`."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from demo.workspace import Workspace
+from tests.commands.test_user import published
+
+__all__ = ["published"]
+
+ROOT = Path(__file__).parents[2]
+
+
+def arguments(tmp_path: Path, *command: str) -> list[str]:
+    """Return the arguments that a make target passes to `python`."""
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nprintf '%s\\0' \"$@\"\n")
+    python.chmod(0o700)
+    # INSTALLED names an existing file, so make skips the installation.
+    make = ["make", "--no-print-directory", *command, f"BIN={tmp_path}", "INSTALLED=Makefile"]
+    environment = {**os.environ, "USER": "login"}
+    done = subprocess.run(make, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.split("\0")[4:-1]
+
+
+def test_the_login_name_is_not_taken_for_the_user(tmp_path: Path) -> None:
+    assert arguments(tmp_path, "user") == ["user", ""]
+    assert arguments(tmp_path, "user", "USER=7") == ["user", "7"]
+
+
+def test_no_shell_interprets_makes_arguments(tmp_path: Path) -> None:
+    odd = """a "b" `touch oops` '; touch oops"""
+    assert arguments(tmp_path, "user", f"USER={odd}", f"RANK_BY={odd}", f"GENRE={odd}") == [
+        "user", odd, "--rank-by", odd, "--genre", odd,
+    ]  # fmt: skip
+    for command in ("user", "explore", "psql"):
+        assert arguments(tmp_path, command, f"DATA={odd}")[-2:] == ["--data", odd]
+    assert not (ROOT / "oops").exists()
+
+
+def test_a_closed_pipe_ends_the_command_without_a_stack_trace(published: str, tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "local")
+    workspace.root.mkdir(parents=True)
+    workspace.record_success(os.environ["DATABASE_URL"])
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "demo", "--workspace", str(workspace.root), "user", "ann"]
+    done = subprocess.run(command, cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (-signal.SIGPIPE, b"")
