@@ -65,7 +65,7 @@ def measure_side(side: str, size: Size) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Task:
-    """Interactions to learn from, and the last ones of some users, to be found among all games but their own."""
+    """Training interactions, and the last interactions of some users to find among all games except their own."""
 
     past: Interactions
     held_out: HeldOut
@@ -73,7 +73,7 @@ class Task:
 
     @classmethod
     def generate(cls, size: Size, seed: int) -> Task:
-        """Generated reviews."""
+        """Generate the task."""
         interactions = generate(size, seed)
         last = latest_of_each_user(interactions)
         past, game_ids = interactions.take(~last), np.arange(1, size.games + 1, dtype=np.int32)
@@ -83,22 +83,22 @@ class Task:
 
     @property
     def games(self) -> Games:
-        """The catalogue; nothing is known of a game but its id, as in the tutorial."""
+        """The catalogue, without attributes, as in the tutorial."""
         return Games(self.game_ids, [{}] * len(self.game_ids))
 
     def recall(self, ranker: Ranker) -> float:
-        """The mean over users."""
+        """Return the mean recall over users."""
         return float(measure(ranker, self.held_out, (METRIC,))[METRIC.name].mean())
 
 
 @dataclass
 class Curve:
-    """A training's points; the clock stands still while recall is measured.
+    """Records a training's learning curve; the clock stops while recall is measured.
 
     Attributes:
-        task: that it is measured by.
-        points: so far.
-        first_step: seconds until the loop begins.
+        task: Task to measure recall on.
+        points: Points so far.
+        first_step: Seconds until the loop began.
     """
 
     task: Task
@@ -108,7 +108,7 @@ class Curve:
     _measuring: float = 0.0
 
     def begin(self) -> None:
-        """What comes now is the loop."""
+        """Record that the loop begins."""
         self.first_step = time.perf_counter() - self._started
 
     def measure(self, interactions: int, ranker: Callable[[], Ranker]) -> None:
@@ -121,17 +121,17 @@ class Curve:
 
     @property
     def best(self) -> Point:
-        """The first of those with the highest recall."""
+        """The first point with the highest recall."""
         return max(self.points, key=lambda point: point.recall)
 
     def record(self) -> dict[str, object]:
-        """The same as plain values, with the peak of the process' memory so far."""
+        """Return the curve as plain values, with the process's peak memory so far."""
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         return {"points": [asdict(point) for point in self.points], "first_step": self.first_step, "peak_mb": peak}
 
 
 def tutorial(task: Task) -> Curve:
-    """The tutorial's loop, until its recall has not risen for some epochs; without its metrics, which are slow."""
+    """Run the tutorial's loop until recall has not risen for some epochs; without its metrics, which are slow."""
     tf.keras.utils.set_random_seed(SEED)
     curve, past = Curve(task), task.past
     shuffled = pairs(past.take(np.random.default_rng(SEED).permutation(len(past))))
@@ -146,7 +146,7 @@ def tutorial(task: Task) -> Curve:
 
 @dataclass
 class Meter(Checkpoints):
-    """In the place of checkpoints: where a checkpoint of our loop would be written, its recall is measured."""
+    """Takes the place of the checkpoints, and measures recall when our loop would write one."""
 
     folder: Folder = field(default_factory=lambda: open_folder("nowhere"))
     curve: Curve = field(kw_only=True)
@@ -155,16 +155,16 @@ class Meter(Checkpoints):
     steps: int = 0
 
     def read(self, name: str) -> Arrays:
-        """None yet."""
+        """Return no checkpoint, so that training starts at the beginning."""
         return {}
 
     def due(self) -> bool:
-        """After every so many steps."""
+        """Return whether `STEPS_BETWEEN` steps have passed."""
         self.steps += 1
         return self.steps % STEPS_BETWEEN == 0
 
     def write(self, name: str, arrays: Arrays) -> None:
-        """Measure."""
+        """Measure recall with the loop's current variables."""
         task = self.curve.task
         share = len(arrays["losses"]) / self.corpus.steps_per_epoch(self.config)
 
@@ -178,9 +178,9 @@ class Meter(Checkpoints):
 
 
 def ours(task: Task, config: Config) -> Curve:
-    """A fit by the code that the training stage runs, with the default configuration but for the scale.
+    """Fit with the training stage's code and its default configuration, except for the scale.
 
-    The stage chooses the scale on validation rows first; that is not part of this, as no search is of the tutorial's.
+    The stage tunes the scale on validation rows first. That is left out here, because the tutorial tunes nothing.
     """
     tf.config.experimental.enable_op_determinism()
     curve = Curve(task)
@@ -192,47 +192,53 @@ def ours(task: Task, config: Config) -> Curve:
 
 
 def popularity(task: Task) -> float:
-    """The recall of everybody's favourites."""
+    """Return the recall of the most popular games."""
     counts = np.bincount(task.past.games, minlength=len(task.game_ids) + 1)[1:]
     return task.recall(StaticRanker(counts.astype(np.float32)))
 
 
 class TutorialModel(tfrs.Model):
-    """An embedding a user and an embedding a game, their product, a softmax over the batch."""
+    """One embedding per user and per game, their inner product, and a softmax over the batch."""
 
     def __init__(self, users: Int64Array, games: Int32Array, dimensions: int = TUTORIAL_DIMENSIONS) -> None:
-        """The ids of users and games."""
+        """Build the model.
+
+        Args:
+            users: User ids, int64 [U].
+            games: Game ids, int32 [N].
+            dimensions: Length of the embeddings.
+        """
         super().__init__()
         self.users, self.games = _embedding(users, dimensions), _embedding(games, dimensions)
         self.task = tfrs.tasks.Retrieval()
         self.compile(optimizer=tf.keras.optimizers.Adagrad(TUTORIAL_RATE))
 
     def compute_loss(self, inputs: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
-        """The loss of a batch of pairs, `users` and `games`, both string [B]."""
+        """Return the loss of a batch with `users` and `games`, both string [B]."""
         return self.task(self.users(inputs["users"]), self.games(inputs["games"]), compute_metrics=False)
 
     def ranking(self, game_ids: Int32Array) -> TutorialRanker:
-        """Its order of a catalogue as it is now."""
+        """Return a ranker of a catalogue with the current variables."""
         return TutorialRanker(self, self.games(game_ids.astype(str)).numpy())
 
 
 @dataclass(frozen=True)
 class TutorialRanker:
-    """A trained model's order of a catalogue, for users that it knows; `games` are the catalogue's vectors."""
+    """Ranks a catalogue for the users that a trained model knows; `games` are the catalogue's vectors."""
 
     model: TutorialModel
     games: Float32Array
 
     @classmethod
-    def trained_on(cls, past: Interactions, game_ids: Int32Array, seed: int) -> TutorialRanker:
-        """Train on the past; `game_ids` is int32 [N], ascending."""
+    def fit(cls, past: Interactions, game_ids: Int32Array, seed: int) -> TutorialRanker:
+        """Train on past interactions; `game_ids` is int32 [N], ascending."""
         tf.keras.utils.set_random_seed(seed)
         model = TutorialModel(np.unique(past.users), game_ids)
         model.fit(pairs(past).shuffle(len(past), seed=seed).batch(TUTORIAL_BATCH), epochs=TUTORIAL_EPOCHS, verbose=0)
         return model.ranking(game_ids)
 
     def rank(self, history: Histories, k: int) -> Int32Array:
-        """The k best games, as `Ranker.rank`."""
+        """Rank the k best games, as `Ranker.rank` does."""
         return rank_by_scores(self._scores, history, len(self.games), k)
 
     def _scores(self, users: Histories) -> Float32Array:
@@ -241,7 +247,7 @@ class TutorialRanker:
 
 
 def pairs(interactions: Interactions) -> tf.data.Dataset:
-    """Users and games as the tutorial has them."""
+    """Return users and games as texts, as in the tutorial."""
     rows = {"users": interactions.users.astype(str), "games": interactions.games.astype(str)}
     return tf.data.Dataset.from_tensor_slices(rows)
 

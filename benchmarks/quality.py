@@ -108,7 +108,7 @@ def measure_protocol(protocol: Protocol) -> list[Row]:
     catalogue = learned.recommender.for_catalogue(games, popularity_as_of(past, games.ids, as_of))
     rankers: dict[str, tuple[str, Ranker]] = {
         OURS: (_settings(learned.config), ModelRanker(catalogue)),
-        "TFRS tutorial": ("", TutorialRanker.trained_on(past, games.ids, SEED)),
+        "TFRS tutorial": ("", TutorialRanker.fit(past, games.ids, SEED)),
     }
     for baseline in tuned_baselines(past, as_of, protocol.validation, games.ids):
         rankers[baseline.name] = baseline.settings, baseline.ranker
