@@ -8,8 +8,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed-$(shell cat requirements/dev.txt requirements/uv.txt pyproject.toml | cksum | cut -d' ' -f1)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-# One process per core, up to the number for which there is memory: each of them imports TensorFlow.
-PYTEST = $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=8 --dist=worksteal
+# One process per core, at most eight: each imports TensorFlow and needs the memory for it.
+PARALLEL := --numprocesses=logical --maxprocesses=8 --dist=worksteal
 
 # Recipes read variables of the command line, such as DATA=folder, from the environment, as "$$DATA", so that no shell
 # interprets them.
@@ -45,10 +45,10 @@ demo-docker: images ## Run the demo, run it again with each task in a container,
 	@$(BIN)/python -m demo --workspace $(LOCAL) containers $(if $(DATA),--data "$$DATA")
 
 test: lint ## Check style and types, and run the fast tests
-	@$(PYTEST) -m "not slow"
+	@$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
 
-test-all: lint ## Check style and types, and run every test
-	@$(PYTEST)
+test-all: test ## Check style and types, and run every test
+	@$(BIN)/python -m pytest -m slow
 
 lint: setup ## Check style and types
 	@$(BIN)/ruff check --quiet .

@@ -24,6 +24,9 @@ USER = "steam"
 SYSTEM_USER = "embedded_postgres"
 """Account that runs the server when this process is root, because PostgreSQL refuses to run as root."""
 
+USER_EXISTS = 9
+"""The exit code of useradd for a user that exists."""
+
 MEMORY = "-c shared_buffers=512MB -c max_wal_size=4GB"
 """Enough for a million reviews and their indexes; PostgreSQL's defaults are smaller."""
 
@@ -126,7 +129,9 @@ class EmbeddedPostgres:
         try:
             owner = pwd.getpwnam(SYSTEM_USER)
         except KeyError:
-            subprocess.run(["useradd", "--system", "--no-create-home", SYSTEM_USER], check=True)
+            made = subprocess.run(["useradd", "--system", "--no-create-home", SYSTEM_USER], check=False)
+            if made.returncode != USER_EXISTS:  # another process may have been quicker
+                made.check_returncode()
             owner = pwd.getpwnam(SYSTEM_USER)
         for path in (self.folder, self.data, password):
             os.chown(path, owner.pw_uid, owner.pw_gid)

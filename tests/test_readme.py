@@ -110,7 +110,7 @@ def look_at_it(copy: Path) -> None:
         rest = "".join(printed)
         assert "Traceback" not in rest, rest
     finally:
-        process.wait(30)
+        process.wait(300)
     with pytest.raises(httpx.TransportError):
         httpx.get(f"{url}/healthz")
 

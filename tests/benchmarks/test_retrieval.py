@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from benchmarks import retrieval
 from benchmarks.retrieval import (
     OURS,
     USERS,
@@ -43,6 +44,7 @@ def test_engines_take_turns_in_separate_processes() -> None:
 
 def test_approximate_retrieval_is_compared_with_exact_retrieval(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "POPULAR", 200)
+    monkeypatch.setattr(retrieval, "USERS", 512)
     speed, recall = approximate(Shop(2_000, 8, skewed=False, tastes=True))
     assert speed["peer_name"] == "ours, exact"
     assert 0 < recall["ours"] <= 1

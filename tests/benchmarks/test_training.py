@@ -96,7 +96,8 @@ def test_the_large_shop_must_fit_into_four_gigabytes() -> None:
     assert not large_shop_result(4_097.0, 1.0)[0]["met"]
 
 
-def test_training_on_a_generated_snapshot_is_measured(tmp_path: Path) -> None:
+def test_training_on_a_generated_snapshot_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("components.train.training.Config", lambda: Config(min_steps=1))
     measured = train_on(replace(SMALL, interactions=3_000, games=80), tmp_path)
     assert measured["peak_mb"] > 100
     assert measured["seconds"] > 0

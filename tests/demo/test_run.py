@@ -26,6 +26,7 @@ def test_the_environment_sets_thresholds_of_a_demo_but_not_its_data(tmp_path, da
         assert cursor.fetchone() == (1,)
 
 
+@pytest.mark.slow
 def test_a_demo_whose_first_model_fails_the_gate_names_the_rule_and_the_page(tmp_path, database, monkeypatch):
     write_synthetic(tmp_path / "raw", Size(2_000, 600, 40), seed=1)
     monkeypatch.setenv("STEAM_RECSYS_PARAMETERS__COVERAGE_FLOOR", "100")

@@ -1,5 +1,6 @@
 """Complete runs on KFP's local runner through the command line, most of them with an error."""
 
+import contextlib
 import io
 import json
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import compile as command
 from demo.synthetic import Size, write_synthetic
 from pipelines.local import RunLog, run_locally
 from steam_recsys import code_version
@@ -23,10 +25,27 @@ ROOT = Path(__file__).parents[2]
 
 
 def submit(folder: Path, pipeline: str, **parameters: str) -> subprocess.CompletedProcess[str]:
-    """Submit a pipeline to the local runner, which writes into a folder."""
+    """Submit a pipeline to the local runner in this process, which has imported KFP; output goes to a folder."""
+    arguments, code, output, errors = _arguments(pipeline, parameters), 0, io.StringIO(), io.StringIO()
+    streams = contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors)
+    with contextlib.chdir(folder), streams[0], streams[1]:
+        try:
+            command.main(arguments)
+        except SystemExit as ended:
+            code = 1
+            print(ended.code, file=sys.stderr)
+    return subprocess.CompletedProcess(arguments, code, output.getvalue(), errors.getvalue())
+
+
+def submit_in_a_process(folder: Path, pipeline: str, **parameters: str) -> subprocess.CompletedProcess[str]:
+    """Submit a pipeline by a command line of its own."""
+    arguments = [sys.executable, str(ROOT / "compile.py"), *_arguments(pipeline, parameters)]
+    return subprocess.run(arguments, cwd=folder, env={**os.environ}, capture_output=True, text=True, check=False)
+
+
+def _arguments(pipeline: str, parameters: dict[str, str]) -> list[str]:
     assignments = [part for key, value in parameters.items() for part in ("--param", f"{key}={value}")]
-    command = [sys.executable, str(ROOT / "compile.py"), "--target", "local", "--submit", pipeline, *assignments]
-    return subprocess.run(command, cwd=folder, env={**os.environ}, capture_output=True, text=True, check=False)
+    return ["--target", "local", "--submit", pipeline, *assignments]
 
 
 def runs(connection) -> list[tuple]:
@@ -45,7 +64,7 @@ def assert_one_message(done: subprocess.CompletedProcess[str], message: str) -> 
 
 
 def test_a_missing_folder_fails_the_run_and_is_recorded(tmp_path, database, connection):
-    done = submit(tmp_path, "ingestion", raw=str(tmp_path / "nowhere"))
+    done = submit_in_a_process(tmp_path, "ingestion", raw=str(tmp_path / "nowhere"))
     assert_one_message(done, "nowhere does not exist: give one that holds the raw layout's three CSV files.")
     ((pipeline, state, error),) = runs(connection)
     assert (pipeline, state) == ("ingestion", "FAILED")
@@ -70,7 +89,7 @@ def test_ingestion_succeeds_after_a_failure_and_both_runs_are_recorded(tmp_path,
     raw = write_raw(tmp_path / "raw", [review("", "ann")])
     assert_one_message(submit(tmp_path, "ingestion", raw=raw), "1 of 1 rows that cannot be read")
     write_raw(tmp_path / "raw", [review("Portal", "ann")])
-    done = submit(tmp_path, "ingestion", raw=raw)
+    done = submit_in_a_process(tmp_path, "ingestion", raw=raw)
     assert done.returncode == 0, done.stderr
     assert "[ingest] 1 reviews are new" in done.stdout
     assert "executor_input" not in done.stdout

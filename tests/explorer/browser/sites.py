@@ -87,7 +87,7 @@ def _explorer(place: Workspace) -> Iterator[Site]:
         yield site
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(300)
         if not ran:
             place.postgres.stop()
 
