@@ -3,33 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import Literal
-from urllib.parse import parse_qsl
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from steam_recsys.database.url import asyncpg_arguments, connection_parameters
 from steam_recsys.errors import UserError
 
 PREFIX = "EXPLORER_"
-
-_HOST = r"(\[[^\]/?#]*\]|[^:,@/?#\[\]]*)(:\d*)?"
-_POSTGRESQL = re.compile(rf"postgres(ql)?://([^/?#]*@)?{_HOST}(,{_HOST})*([/?].*)?")
-"""Stricter than the driver, which takes a part of a password with a / or a # in it for a port, and says it."""
-
-_NO_URL = (
-    "it is no URL like postgresql://user:password@host:port/database; in a name or a password %2F stands for /, %23 "
-    "for #, %3F for ?"
-)
-
-_PARAMETERS = (
-    *("host", "port", "dbname", "user", "password", "passfile", "service", "options", "application_name"),
-    *("client_encoding", "target_session_attrs", "krbsrvname", "gsslib", "sslmode", "sslnegotiation", "sslcert"),
-    *("sslkey", "sslpassword", "sslrootcert", "sslcrl", "ssl_min_protocol_version", "ssl_max_protocol_version"),
-)
-"""What may stand behind the ? of the URL: what both drivers take that the explorer reads the database with."""
 
 
 class Settings(BaseSettings):
@@ -73,22 +56,17 @@ class Settings(BaseSettings):
     body_bytes: int = Field(default=1 << 16, ge=1)
     requests_per_second: float = Field(default=100.0, gt=0)
 
-    @field_validator("database_url", "operator_database_url")
-    @classmethod
-    def _is_of_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not _POSTGRESQL.fullmatch(value.get_secret_value()):
-            raise ValueError(_NO_URL)
-        return value
-
     @field_validator("database_url")
     @classmethod
-    def _is_understood_by_both_drivers(cls, value: SecretStr) -> SecretStr:
-        query = value.get_secret_value().partition("?")[2]
-        for name, _ in parse_qsl(query, keep_blank_values=True):
-            if name not in _PARAMETERS:
-                if "@" in query:
-                    raise ValueError(_NO_URL)  # it may be a part of the password
-                raise ValueError(f"{name} is not among the parameters that it may have: {', '.join(_PARAMETERS)}")
+    def _is_a_url_for_asyncpg(cls, value: SecretStr) -> SecretStr:
+        asyncpg_arguments(value.get_secret_value())
+        return value
+
+    @field_validator("operator_database_url")
+    @classmethod
+    def _is_a_postgresql_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            connection_parameters(value.get_secret_value())
         return value
 
     @classmethod

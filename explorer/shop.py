@@ -37,6 +37,7 @@ from explorer.views import (
     Run,
     User,
 )
+from steam_recsys.database.url import asyncpg_arguments
 
 LOG = logging.getLogger("explorer")
 APPLICATION = "steam-recsys explorer"
@@ -70,7 +71,7 @@ class Shop:
         """Make the pool; no connection yet, so that the explorer starts where the database is still down."""
         milliseconds = round(1000 * self._settings.query_seconds)
         self._pool = await asyncpg.create_pool(
-            self._settings.database_url.get_secret_value(),
+            **asyncpg_arguments(self._settings.database_url.get_secret_value()),
             min_size=0,
             max_size=self._settings.pool_size,
             timeout=CONNECT_SECONDS,
