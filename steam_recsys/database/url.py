@@ -43,8 +43,8 @@ def connection_parameters(url: str) -> dict[str, str]:
             raise ValueError
     except (psycopg2.ProgrammingError, ValueError):  # a port that is not a number may be a part of the password
         raise ValueError(
-            "not a PostgreSQL URL like postgresql://user:password@host:port/database, or one with an unknown parameter; "
-            "in a user name or a password, write %2F for /, %3A for :, %40 for @"
+            "not a PostgreSQL URL like postgresql://user:password@host:port/database, or one with an unknown "
+            "parameter; in a user name or a password, write %2F for /, %3A for :, %40 for @"
         ) from None
     return parameters
 
