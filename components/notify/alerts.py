@@ -16,9 +16,9 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
-from steam_recsys.database.connection import resolve_secret
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log
+from steam_recsys.secrets import resolve_secret
 
 RETRIES, BACKOFF_SECONDS, LONGEST_PAUSE_SECONDS, TIMEOUT_SECONDS = 4, 1.0, 30, 10.0
 """Pauses between attempts grow from the second to the third, also if the webhook asks for longer (`Retry-After`)."""

@@ -10,8 +10,8 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 import pyarrow as pa
 
 from steam_recsys.arrays import Int64Array
-from steam_recsys.database.binary_copy import from_binary
 from steam_recsys.database.connection import COPY_BUFFER, connect
+from steam_recsys.database.copy import read_binary_copy
 from steam_recsys.logging import progress
 from steam_recsys.publications.predictions import Predictions, Shard, check_shard, read_shard
 from steam_recsys.publications.version_stats import VersionStats, count
@@ -79,7 +79,7 @@ class Loader:
         """
         stats = VersionStats()
         folder = self._predictions.folder
-        with folder.fetched(shard.name) as path:
+        with folder.local_path(shard.name) as path:
             check_shard(folder, shard, path)
             for batch in read_shard(path, shard):
                 if self._stop.is_set():
@@ -114,5 +114,5 @@ def _read_ids(shop: str, query: str) -> Int64Array:
     content = io.BytesIO()
     with connect(shop, application="steam-recsys publish") as connection, connection.cursor() as cursor:
         cursor.copy_expert(f"COPY ({query}) TO STDOUT WITH (FORMAT binary)", content, size=COPY_BUFFER)
-    ids: Int64Array = from_binary(content.getbuffer(), _IDS)["id"].to_numpy()
+    ids: Int64Array = read_binary_copy(content.getbuffer(), _IDS)["id"].to_numpy()
     return ids

@@ -21,13 +21,13 @@ from pymongo.database import Database
 from pymongo.errors import ConfigurationError, DuplicateKeyError, InvalidURI, PyMongoError
 
 from steam_recsys.data.predictions import POPULAR_FILE
-from steam_recsys.database.connection import resolve_secret
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log
 from steam_recsys.publications.loading import Loader, known_games, known_users
 from steam_recsys.publications.predictions import Predictions, Shard, read_popular
 from steam_recsys.publications.version_stats import FIRST_GAMES, SAMPLED_USERS, CurrentVersion, VersionStats
 from steam_recsys.publications.versions import KeptVersion, VersionInfo, find_current
+from steam_recsys.secrets import resolve_secret
 
 DATABASE = "recsys"
 """The database's name if the URL has none."""
@@ -111,7 +111,7 @@ class MongoDestination:
         """See `Destination.load`. The version is registered first: if this run dies, the next one drops it."""
         self._change(lambda pointer: pointer.with_unpublished(info))
         games = known_games(self._shop)
-        with predictions.folder.fetched(POPULAR_FILE) as path:
+        with predictions.folder.local_path(POPULAR_FILE) as path:
             self._fill_popular(info.version, read_popular(path, games))
         loader = Loader(predictions, games, current.sample if current else {})
         collection = self._recommendations(info.version)

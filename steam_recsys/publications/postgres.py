@@ -178,7 +178,7 @@ class PostgresDestination:
         tables, games = Tables(info.version), known_games(self._reference)
         with transaction(self._connection) as cursor:
             cursor.execute(_REGISTER, [info.version, info.model_version, info.snapshot_id, info.as_of])
-            with predictions.folder.fetched(POPULAR_FILE) as path:
+            with predictions.folder.local_path(POPULAR_FILE) as path:
                 tables.create(cursor, read_popular(path, games))
         loader = Loader(predictions, games, current.sample if current else {})
 

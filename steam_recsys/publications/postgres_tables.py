@@ -23,9 +23,8 @@ import pyarrow as pa
 import pyarrow.csv as pv
 from psycopg2 import sql
 
-from steam_recsys.database.binary_copy import HEADER, TRAILER
 from steam_recsys.database.connection import Cursor
-from steam_recsys.database.copying import copy_from_chunks
+from steam_recsys.database.copy import HEADER, TRAILER, copy_from_chunks
 
 _COPY = "COPY {} FROM STDIN WITH (FREEZE, FORMAT {})"
 

@@ -146,7 +146,7 @@ def test_a_lost_publisher_that_still_holds_its_tables_gets_one_sentence(
     with lost.cursor() as cursor, monkeypatch.context() as patch:
         cursor.execute("SELECT FROM recsys.recommendations_v1")
         patch.setattr(postgres, "UNFINISHED_LOCK_TIMEOUT", "10ms")
-        with pytest.raises(UserError, match="of a publisher that was lost still holds the tables of its version"):
+        with pytest.raises(UserError, match="of a lost publisher still holds the tables of its version"):
             publish_version(database, predictions, "v2")
     lost.close()
     assert publish_version(database, predictions, "v2").switched
