@@ -29,7 +29,7 @@ from steam_recsys.data.predictions import POPULAR_FILE, ShardManifest, sha256_of
 from steam_recsys.data.schemas import POPULAR, RECOMMENDATIONS
 from steam_recsys.database.connection import COPY_BUFFER, connect, create_schema
 from steam_recsys.publications.destinations import DestinationConfig
-from steam_recsys.publications.postgres.copy_format import binary_copy
+from steam_recsys.publications.postgres_tables import binary_copy
 from steam_recsys.publications.predictions import Shard, read_shard
 from steam_recsys.publications.rollback import rollback
 from steam_recsys.publications.versions import VersionInfo

@@ -39,6 +39,7 @@ from explorer.schemas import (
 )
 from explorer.settings import Settings
 from steam_recsys.database.queries import read_queries
+from steam_recsys.database.url import asyncpg_arguments
 
 LOG = logging.getLogger("explorer")
 QUERIES: Final = read_queries(Path(__file__).parent / "queries.sql")
@@ -75,7 +76,7 @@ class Repository:
         """Create the pool, without a connection: the explorer starts even if the database is down."""
         milliseconds = round(1000 * self._settings.query_seconds)
         self._pool = await asyncpg.create_pool(
-            self._settings.database_url.get_secret_value(),
+            **asyncpg_arguments(self._settings.database_url.get_secret_value()),
             min_size=0,
             max_size=self._settings.pool_size,
             timeout=CONNECT_SECONDS,

@@ -18,7 +18,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from components.notify.alerts import JOB
+from components.notify.outcome import JOB
 from containers.images import LOCAL_REGISTRY, Role, image_name
 from steam_recsys.errors import UserError
 from steam_recsys.logging import FORMAT_VARIABLE

@@ -15,8 +15,7 @@ from components.monitor.decision import FIRST, Measured, decide
 from components.monitor.drift import Drift
 from components.monitor.quality import Quality
 from components.monitor.thresholds import DEFAULT
-from components.notify.alerts import alert_of
-from components.notify.outcome import Outcome
+from components.notify.outcome import Outcome, decide_alert
 from demo.postgres import EmbeddedPostgres
 from demo.synthetic import Size, write_synthetic
 from steam_recsys.database.connection import create_schema
@@ -127,16 +126,16 @@ def test_every_alert_is_explained() -> None:
     good, failed, monitored = Outcome("SUCCEEDED", None), Outcome("FAILED", "x"), {"retrain": True, "reasons": ["x"]}
     trained, promoted = StageRecord("monitor", "", facts=monitored), StageRecord("promote", "")
     alerts = [
-        alert_of("inference", "R", failed, [], None, ""),
-        alert_of("inference", "R", Outcome("CANCELLED", "x"), [], None, ""),
-        alert_of("inference", "R", good, [], "FAILED", ""),
-        alert_of("inference", "R", good, [trained], None, ""),
-        alert_of("inference", "R", good, [trained, promoted], None, ""),
+        decide_alert("inference", "R", failed, [], None, ""),
+        decide_alert("inference", "R", Outcome("CANCELLED", "x"), [], None, ""),
+        decide_alert("inference", "R", good, [], "FAILED", ""),
+        decide_alert("inference", "R", good, [trained], None, ""),
+        decide_alert("inference", "R", good, [trained, promoted], None, ""),
     ]
     for alert in alerts:
         assert alert is not None
         assert f"| `{alert.title.replace('inference run R:', '…')}`" in PAGE
-    sources = [(ROOT / name).read_text() for name in ("components/notify/conclusion.py", "commands/freshness.py")]
+    sources = [(ROOT / name).read_text() for name in ("components/notify/outcome.py", "commands/freshness.py")]
     for title, source in zip(("and that could not be recorded", "Recommendations may be stale"), sources, strict=True):
         assert title in PAGE
         assert title in source

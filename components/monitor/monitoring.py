@@ -104,7 +104,7 @@ def monitor(
             ((last_training,),) = cursor.fetchall()
         connection.commit()
         with open_destinations(places, connection) as destinations:
-            judge(opened, destinations.leading, store)
+            judge(opened, destinations.primary, store)
     as_of = _as_of(opened)
     figures: dict[str, float | None] = dict(_volumes(opened.manifest))
     champion = current_champion(store)

@@ -76,7 +76,7 @@ def judge(snapshot: Snapshot, destination: Destination, store: str) -> None:
     Memory grows with the users who have reviewed something since the oldest of them was made.
     """
     folder = _folder(store)
-    kept = sorted(destination.kept(), key=lambda version: version.first_switch)
+    kept = sorted(destination.kept_versions(), key=lambda version: version.first_switch)
     if not kept:
         return
     reviews = _reviews_of_active_users(snapshot, min(day_of(version.as_of) for version in kept))

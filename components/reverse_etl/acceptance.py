@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from components.reverse_etl.limits import Limits
-from steam_recsys.publications.version_stats import FIRST_GAMES, Shown, VersionStats
+from steam_recsys.publications.version_stats import FIRST_GAMES, CurrentVersion, VersionStats
 
 ACCEPTED, REFUSED, NOT_ENOUGH = "accepted", "refused", "not enough evidence"
 
@@ -73,7 +73,7 @@ class Verdict:
         return tuple(rule for rule in self.rules if rule.outcome == REFUSED)
 
 
-def decide(census: VersionStats, stored: int, shown: Shown | None, limits: Limits) -> Verdict:
+def decide(census: VersionStats, stored: int, shown: CurrentVersion | None, limits: Limits) -> Verdict:
     """Accept a version if no rule refuses it: of its own content, and against the version that is shown.
 
     Args:
@@ -97,7 +97,7 @@ def _content(census: VersionStats, stored: int, limits: Limits) -> Iterator[Rule
         yield Rule(defect.about, defect.count, most=most, reason=f"{defect.example} for one" if defect.count else "")
 
 
-def _against(census: VersionStats, shown: Shown, limits: Limits) -> Iterator[Rule]:
+def _against(census: VersionStats, shown: CurrentVersion, limits: Limits) -> Iterator[Rule]:
     enough, sampled = (users >= limits.churn_users for users in (shown.users, len(shown.sample)))
     floor = limits.user_coverage_floor
     reason = f"{floor:g} × {shown.users:,} of {shown.version}"

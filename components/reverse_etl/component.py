@@ -19,7 +19,7 @@ def publish(
     store: str,
     run: str,
 ) -> int:
-    """Shards of recommendations → a version in PostgreSQL, MongoDB or both, made current at once. Returns its users."""
+    """Publish recommendations as a version in PostgreSQL, MongoDB or both, and make it current. Returns its users."""
     from datetime import date
 
     from components.reverse_etl.limits import Limits
@@ -32,9 +32,14 @@ def publish(
     with stage("reverse_etl", store, run) as record:
         planned = Plan.read(plan.path)
         published = publish_version(
-            DestinationConfig(database, publish_to, mongodb),
+            DestinationConfig(database=database, publish_to=publish_to, mongodb=mongodb),
             predictions_uri(store, planned.version),
-            VersionInfo(planned.version, planned.model_version, planned.snapshot_id, date.fromisoformat(planned.as_of)),
+            VersionInfo(
+                version=planned.version,
+                model_version=planned.model_version,
+                snapshot_id=planned.snapshot_id,
+                as_of=date.fromisoformat(planned.as_of),
+            ),
             planned.shards,
             Limits(user_coverage_floor, rows_per_user_floor, churn_floor, churn_ceiling, churn_users),
         )

@@ -11,6 +11,7 @@ import psycopg2
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
+from steam_recsys.database.url import connection_parameters
 from steam_recsys.errors import UserError
 from steam_recsys.secrets import resolve_secret
 
@@ -49,8 +50,11 @@ def connect(reference: str, *, application: str = "steam-recsys") -> Iterator[Co
     url = resolve_secret(reference)
     name = reference.removeprefix("env:")
     try:
+        connection_parameters(url)
         connection = psycopg2.connect(url, application_name=application, connect_timeout=10, client_encoding="UTF8")
-    except (psycopg2.OperationalError, psycopg2.ProgrammingError) as error:
+    except ValueError as error:
+        raise UserError(f"{name} is {error}.") from None
+    except psycopg2.OperationalError as error:
         raise UserError(_connection_message(name, str(error))) from None
     try:
         yield connection
@@ -75,8 +79,6 @@ def _connection_message(name: str, error: str) -> str:
         return f"The database in {name} refused the user or the password: correct {name}."
     if re.search(r'database "[^"]*" does not exist', reason):
         return f"The database that {name} names does not exist on its server: create it or correct {name}."
-    if "invalid dsn" in reason or "invalid connection option" in reason or "missing" in reason:
-        return f"{name} is not a PostgreSQL URL: set it to postgresql://user@host:port/database."
     return f"The database in {name} cannot be reached ({reason}): check that the server is up and {name} is right."
 
 

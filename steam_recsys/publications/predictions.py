@@ -1,4 +1,4 @@
-"""A folder of predictions: what it must hold, and its rows in checked batches."""
+"""Reading a folder of predictions, with checks."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from steam_recsys.storage.folder import Folder
 
 BATCH_ROWS = 16_384
 
-_AGAIN = "predict again"
+_REMEDY = "predict again"
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A shard: its number, and the range of users that it is for, both ends included."""
+    """A shard of the predictions: its number and its range of users, from `first` to `last`, both included."""
 
     number: int
     first: int
@@ -34,64 +34,68 @@ class Shard:
 
     @property
     def name(self) -> str:
-        """Its file's, in the folder of predictions."""
+        """The name of its file in the folder of predictions."""
         return shard_name(self.number)
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """A folder of predictions, whole: its shards, in the order of their users, and beside them the fallback lists."""
+    """A complete folder of predictions: shards in the order of their users, and the fallback lists."""
 
     folder: Folder
     shards: list[Shard]
 
     @classmethod
     def open(cls, folder: Folder, ranges: Sequence[tuple[int, int]]) -> Predictions:
-        """Look at a folder of predictions, which must hold a shard for each range of users.
+        """Open a folder of predictions.
+
+        Args:
+            folder: The folder.
+            ranges: First and last user of each shard, in ascending order.
 
         Raises:
-            UserError: a shard or the fallback lists are missing, or no range is given.
+            UserError: A shard or the fallback lists are missing, or there are no ranges.
         """
         shards = [Shard(number, first, last) for number, (first, last) in enumerate(ranges)]
         if not shards:
-            raise UserError(f"No shards are planned for {folder.uri}, the shop has no users: ingest some and {_AGAIN}.")
-        there = set(folder.names(""))
-        if missing := [name for name in (*(shard.name for shard in shards), POPULAR_FILE) if name not in there]:
+            raise UserError(f"{folder.uri} has no shards, as the shop has no users: ingest some and {_REMEDY}.")
+        names = set(folder.names(""))
+        if missing := [name for name in (*(shard.name for shard in shards), POPULAR_FILE) if name not in names]:
             raise UserError(
-                f"{folder.uri}/{missing[0]} is missing, one of {len(shards)} shards and the lists: {_AGAIN}."
+                f"{folder.uri}/{missing[0]} is missing, one of {len(shards)} shards and the lists: {_REMEDY}."
             )
         return cls(folder, shards)
 
-    def parts(self, n: int) -> list[list[Shard]]:
-        """The shards in n runs of about as many each; fewer where there are fewer shards."""
+    def split(self, n: int) -> list[list[Shard]]:
+        """Split the shards into n consecutive parts of about equal length, or into fewer if there are fewer shards."""
         n = min(n, len(self.shards))
         bounds = [round(number * len(self.shards) / n) for number in range(n + 1)]
         return [self.shards[start:end] for start, end in pairwise(bounds)]
 
 
-def check_whole(folder: Folder, shard: Shard, path: Path) -> None:
-    """Check that a file is, byte for byte, the shard that was predicted.
+def check_shard(folder: Folder, shard: Shard, path: Path) -> None:
+    """Check that a file has the checksum of the shard's manifest.
 
     Args:
-        folder: of the predictions, with the shard's manifest.
-        shard: the shard.
-        path: its file, fetched to this machine.
+        folder: Folder of predictions, with the shard's manifest.
+        shard: The shard.
+        path: Its file, fetched to this machine.
 
     Raises:
-        UserError: it is not, or has no manifest.
+        UserError: The checksum differs, or the manifest is missing.
     """
     manifest = ShardManifest.read(folder, shard.number)
     if manifest is None:
-        raise UserError(f"{folder.uri}/{shard.name} has no manifest, so it is not finished: {_AGAIN}.")
+        raise UserError(f"{folder.uri}/{shard.name} has no manifest, so it is not finished: {_REMEDY}.")
     if not manifest.describes(path):
-        raise UserError(f"{folder.uri}/{shard.name} is damaged, it has not the checksum of its manifest: {_AGAIN}.")
+        raise UserError(f"{folder.uri}/{shard.name} is damaged, its checksum is not that of its manifest: {_REMEDY}.")
 
 
 def read_shard(path: Path, shard: Shard) -> Iterator[pa.RecordBatch]:
-    """A shard's rows in the schema RECOMMENDATIONS, in batches: each user once, in ascending order, in its range.
+    """Read a shard's rows in batches in the schema RECOMMENDATIONS: each user once, ascending, in the shard's range.
 
     Raises:
-        UserError: the file is no shard, or a row is not as it must be.
+        UserError: The file is not a shard, or a row is invalid.
     """
     before = shard.first - 1
     try:
@@ -107,10 +111,14 @@ def read_shard(path: Path, shard: Shard) -> Iterator[pa.RecordBatch]:
 
 
 def read_popular(path: Path, known_games: pa.Array) -> pa.Table:
-    """The fallback lists, in the schema POPULAR, of games that are among the shop's; both int32.
+    """Read the fallback lists, in the schema POPULAR.
+
+    Args:
+        path: Their file.
+        known_games: Ids of the shop's games, int32.
 
     Raises:
-        UserError: the file cannot be read, or a list is not as it must be.
+        UserError: The file cannot be read, or a list is invalid.
     """
     try:
         table = pq.read_table(path)
@@ -118,19 +126,19 @@ def read_popular(path: Path, known_games: pa.Array) -> pa.Table:
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from None
     if not pc.any(pc.equal(lists["genre"], "")).as_py():
-        raise UserError(f"{path.name} has no overall list, whose genre is the empty string: {_AGAIN}.")
+        raise UserError(f"{path.name} has no overall list, whose genre is the empty string: {_REMEDY}.")
     if not pc.all(pc.is_finite(lists["score"])).as_py():
-        raise UserError(f"{path.name} has a score that is not a finite number: {_AGAIN}.")
+        raise UserError(f"{path.name} has a score that is not a finite number: {_REMEDY}.")
     for column in ("rank", "game_id"):
-        twice = lists.group_by(["genre", column]).aggregate([([], "count_all")]).filter(pc.field("count_all") > 1)
-        if len(twice):
-            genre = twice["genre"][0].as_py()
-            raise UserError(f"{path.name} has {column} {twice[column][0]} twice in the list {genre!r}: {_AGAIN}.")
+        duplicates = lists.group_by(["genre", column]).aggregate([([], "count_all")]).filter(pc.field("count_all") > 1)
+        if len(duplicates):
+            genre = duplicates["genre"][0].as_py()
+            raise UserError(f"{path.name} has {column} {duplicates[column][0]} twice in the list {genre!r}: {_REMEDY}.")
     unknown = lists.filter(pc.invert(pc.is_in(lists["game_id"], value_set=known_games)))
     if len(unknown):
         raise UserError(
             f"{path.name} names game {unknown['game_id'][0]}, which steam.games does not hold: "
-            f"extract a new snapshot and {_AGAIN}."
+            f"extract a new snapshot and {_REMEDY}."
         )
     return lists
 
@@ -141,9 +149,9 @@ def _conform(batch: pa.RecordBatch, schema: pa.Schema, path: Path) -> pa.RecordB
     }
     for name in schema.names:
         if name not in columns:
-            raise UserError(f"{path.name} has no column {name}: {_AGAIN}.")
+            raise UserError(f"{path.name} has no column {name}: {_REMEDY}.")
         if columns[name].null_count:
-            raise UserError(f"{path.name} has a row whose {name} is null: {_AGAIN}.")
+            raise UserError(f"{path.name} has a row whose {name} is null: {_REMEDY}.")
     return pa.record_batch([columns[name] for name in schema.names], schema=schema)
 
 
@@ -160,23 +168,23 @@ def _check_lists(batch: pa.RecordBatch, shard: str) -> None:
 
 
 def _check_users(batch: pa.RecordBatch, name: str, shard: Shard, before: int) -> int:
-    """Check that the users follow each other and the one before; the last of them."""
+    """Check that the users ascend, after the last user of the batch before; the last user of this batch."""
     users = batch.column("user_id").to_numpy()
-    late = np.flatnonzero(users <= np.concatenate([[before], users[:-1]]))
-    if len(late):
+    wrong = np.flatnonzero(users <= np.concatenate([[before], users[:-1]]))
+    if len(wrong):
         raise UserError(
-            f"{name} has user {users[late[0]]} twice, out of order or before the first of its users, {shard.first}: "
-            f"{_AGAIN} into an empty folder."
+            f"{name} has user {users[wrong[0]]} twice, out of order or before the first of its users, {shard.first}: "
+            f"{_REMEDY} into an empty folder."
         )
     if len(users) and users[-1] > shard.last:
-        raise UserError(f"{name} has user {users[-1]}, but is for those up to {shard.last}: {_AGAIN}.")
+        raise UserError(f"{name} has user {users[-1]}, but is for those up to {shard.last}: {_REMEDY}.")
     return int(users[-1]) if len(users) else before
 
 
 def _refuse(batch: pa.RecordBatch, shard: str, row: int, what: str) -> NoReturn:
-    raise UserError(f"{shard} gives user {batch.column('user_id')[row]} {what}: {_AGAIN}.")
+    raise UserError(f"{shard} gives user {batch.column('user_id')[row]} {what}: {_REMEDY}.")
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:
     reason = re.sub(r"\s+", " ", str(error)).strip().rstrip(".")
-    return UserError(f"{path} cannot be read as predictions ({reason}): {_AGAIN}.")
+    return UserError(f"{path} cannot be read as predictions ({reason}): {_REMEDY}.")

@@ -1,4 +1,4 @@
-"""Look at the published versions, make an earlier one current again, and reconcile two destinations."""
+"""List the published versions, roll back to an earlier one, and reconcile two destinations."""
 
 from __future__ import annotations
 
@@ -8,55 +8,56 @@ from contextlib import contextmanager
 from steam_recsys.database.connection import connect, require_schema
 from steam_recsys.errors import UserError
 from steam_recsys.publications.destinations import DestinationConfig, Destinations, open_destinations
-from steam_recsys.publications.versions import KeptVersion, named, rollback_target
+from steam_recsys.publications.versions import KeptVersion, find_version, rollback_target
 
 
-def rollback(places: DestinationConfig, version: str | None = None) -> str:
-    """Make a kept version current again, everywhere or nowhere.
+def rollback(config: DestinationConfig, version: str | None = None) -> str:
+    """Make a kept version current again, in all destinations or in none.
 
     Args:
-        places: where it is kept.
-        version: None takes the one that was current last among those published before the current one.
+        config: Destinations that keep it.
+        version: Version to make current. None takes, of those published before the current one, the one that was
+            current last.
 
     Returns:
         The version that is current now.
 
     Raises:
-        UserError: the version is not kept, there is none to go back to, or a destination cannot switch.
+        UserError: The version is not kept, no earlier version exists, or a destination cannot switch.
     """
-    with _published(places) as destinations:
+    with _open_published(config) as destinations:
         destinations.reconcile()
         return destinations.switch(lambda kept: rollback_target(kept, version))
 
 
-def reconcile(places: DestinationConfig) -> str | None:
-    """Bring MongoDB to the version that PostgreSQL shows, after a switch of both that was cut off; that version.
+def reconcile(config: DestinationConfig) -> str | None:
+    """Bring MongoDB to PostgreSQL's current version, after a switch of both that was interrupted; that version.
 
     Raises:
-        UserError: nothing was ever published to this database, MongoDB does not keep that version, or a destination
-            gave up.
+        UserError: Nothing was published to this database yet, MongoDB does not keep that version, or a destination
+            failed.
     """
-    with _published(places) as destinations:
+    with _open_published(config) as destinations:
         version = destinations.reconcile()
-        if version and not all(named(destination.kept(), version) for destination in destinations.all):
+        if version and not all(find_version(each.kept_versions(), version) for each in destinations.all):
             raise UserError(f"MongoDB does not keep {version}, which PostgreSQL shows: publish to both again.")
         return version
 
 
-def kept_versions(places: DestinationConfig) -> dict[str, list[KeptVersion]]:
-    """The versions that are kept, the newest publication first, by destination.
+def kept_versions(config: DestinationConfig) -> dict[str, list[KeptVersion]]:
+    """The kept versions, the newest publication first, by destination.
 
     Raises:
-        UserError: nothing was ever published to this database, or a destination gave up.
+        UserError: Nothing was published to this database yet, or a destination failed.
     """
-    with _published(places) as destinations:
-        return {destination.name: destination.kept() for destination in destinations.all}
+    with _open_published(config) as destinations:
+        return {destination.name: destination.kept_versions() for destination in destinations.all}
 
 
 @contextmanager
-def _published(places: DestinationConfig) -> Iterator[Destinations]:
-    with connect(places.database, application="steam-recsys versions") as connection:
+def _open_published(config: DestinationConfig) -> Iterator[Destinations]:
+    with connect(config.database, application="steam-recsys versions") as connection:
         require_schema(connection, "recsys")
         connection.commit()
-        with open_destinations(places, connection) as destinations:
+        with open_destinations(config, connection) as destinations:
             yield destinations

@@ -1,4 +1,4 @@
-"""What is counted of a version's recommendations on their way into a destination."""
+"""Counts of a version's recommendations, taken while they are loaded into a destination."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import pyarrow.compute as pc
 from steam_recsys.arrays import Int64Array
 
 FIRST_GAMES = 10
-"""How many of a user's games churn looks at: those that are seen."""
+"""How many of a user's games churn compares: those that users see."""
 
 SAMPLED_USERS = 10_000
-"""Users whom a version is compared on: enough for a share to be known to within 0.01."""
+"""How many users versions are compared on: enough for a share to be known to within 0.01."""
 
 
 @dataclass(frozen=True)
-class Shown:
-    """The version that a destination shows: its size, and the first games of a sample of its users."""
+class CurrentVersion:
+    """The version that readers of a destination see: its size, and the first games of a sample of its users."""
 
     version: str
     users: int
@@ -30,14 +30,14 @@ class Shown:
 
 @dataclass
 class Defect:
-    """Something that a version should not have: in words, how often it was met, and where it was met first."""
+    """A kind of error in a version: what it is, how often it occurs, and the first example."""
 
     about: str
     count: int = 0
     example: str = ""
 
-    def met(self, count: int, example: str) -> None:
-        """Count it."""
+    def add(self, count: int, example: str) -> None:
+        """Count some more, with an example."""
         if count:
             self.count += count
             self.example = self.example or example
@@ -48,11 +48,11 @@ class VersionStats:
     """Counts of one version, or of a part of it.
 
     Attributes:
-        users: with recommendations.
-        rows: games recommended, summed over the users.
-        least_rows: of a user; 0 where there are no users.
-        sampled_users: of the shown version's sample who are here again.
-        replaced: the sum over those of the share of their first games that are no longer among them.
+        users: Number of users with recommendations.
+        rows: Number of recommended games, summed over the users.
+        least_rows: Lowest number of games of a user; 0 if there are no users.
+        sampled_users: Number of users of the current version's sample who have recommendations again.
+        replaced: Sum, over those users, of the share of their first games that are no longer among them.
     """
 
     users: int = 0
@@ -67,7 +67,7 @@ class VersionStats:
 
     @property
     def defects(self) -> tuple[Defect, ...]:
-        """What no version may have, but for a few users who have left the shop since the snapshot."""
+        """All kinds of errors. Only unknown users are tolerated: a few leave the shop after the snapshot."""
         return self.not_finite, self.repeated, self.unknown_games, self.unknown_users
 
     @property
@@ -76,7 +76,7 @@ class VersionStats:
         return self.replaced / self.sampled_users if self.sampled_users else 0.0
 
     def add(self, other: VersionStats) -> None:
-        """Count another part of the same version too."""
+        """Add the counts of another part of the same version."""
         leasts = [part.least_rows for part in (self, other) if part.users]
         self.least_rows = min(leasts, default=0)
         self.users += other.users
@@ -84,59 +84,59 @@ class VersionStats:
         self.sampled_users += other.sampled_users
         self.replaced += other.replaced
         for mine, theirs in zip(self.defects, other.defects, strict=True):
-            mine.met(theirs.count, theirs.example)
+            mine.add(theirs.count, theirs.example)
 
 
 def count(
     batch: pa.RecordBatch, source: str, known_games: pa.Array, known_users: Int64Array, sample: Mapping[int, list[int]]
 ) -> VersionStats:
-    """Count a batch of RECOMMENDATIONS, whose users ascend and whose lists are not empty.
+    """Count a batch of recommendations.
 
     Args:
-        batch: the recommendations.
-        source: what to call the place that they come from.
-        known_games: the shop's, int32.
-        known_users: the shop's in the range of the batch, ascending.
-        sample: the first games of users of the shown version.
+        batch: Rows in the schema RECOMMENDATIONS, with ascending users.
+        source: Name of the file that the batch comes from.
+        known_games: Ids of the shop's games, int32.
+        known_users: Ids of the shop's users in the range of the batch, ascending.
+        sample: First games of users of the current version, by user.
     """
     users = batch.column("user_id").to_numpy()
     lists = batch.column("game_ids")
     starts = lists.offsets.to_numpy().astype(np.int64)
     lengths = np.diff(starts)
     games = lists.flatten().to_numpy()
-    census = VersionStats(len(users), len(games), int(lengths.min(initial=np.iinfo(np.int64).max)) if len(users) else 0)
+    stats = VersionStats(len(users), len(games), int(lengths.min(initial=np.iinfo(np.int64).max)) if len(users) else 0)
 
     scores = batch.column("scores").flatten()
-    wrong = ~np.isfinite(scores.to_numpy(zero_copy_only=False))  # a null comes as a NaN
-    _meet(census.not_finite, wrong, users, lengths, source)
-    _meet(census.repeated, _repeated(games, lengths), users, lengths, source)
-    for named in (lists.flatten(), batch.column("because").flatten().drop_null()):
-        distinct = named.unique()
-        unknown = distinct.filter(pc.invert(pc.is_in(distinct, value_set=known_games)))
-        if len(unknown):
-            census.unknown_games.met(len(unknown), f"game {unknown[0]} in {source}")
-    places = np.searchsorted(known_users, users)
-    places[places == len(known_users)] = 0
-    strangers = users[known_users[places] != users] if len(known_users) else users
-    if len(strangers):
-        census.unknown_users.met(len(strangers), f"user {strangers[0]} in {source}")
+    not_finite = ~np.isfinite(scores.to_numpy(zero_copy_only=False))  # a null comes as a NaN
+    _add_elements(stats.not_finite, not_finite, users, lengths, source)
+    _add_elements(stats.repeated, _repeated(games, lengths), users, lengths, source)
+    for ids in (lists.flatten(), batch.column("because").flatten().drop_null()):
+        distinct = ids.unique()
+        unknown_games = distinct.filter(pc.invert(pc.is_in(distinct, value_set=known_games)))
+        if len(unknown_games):
+            stats.unknown_games.add(len(unknown_games), f"game {unknown_games[0]} in {source}")
+    positions = np.searchsorted(known_users, users)
+    positions[positions == len(known_users)] = 0
+    unknown_users = users[known_users[positions] != users] if len(known_users) else users
+    if len(unknown_users):
+        stats.unknown_users.add(len(unknown_users), f"user {unknown_users[0]} in {source}")
     for user, before in _sampled(users, sample):
-        place = int(np.searchsorted(users, user))
-        now = games[starts[place] - starts[0] :][: min(FIRST_GAMES, lengths[place])]
-        census.sampled_users += 1
-        census.replaced += len(set(before) - set(now.tolist())) / len(before)
-    return census
+        row = int(np.searchsorted(users, user))
+        now = games[starts[row] - starts[0] :][: min(FIRST_GAMES, lengths[row])]
+        stats.sampled_users += 1
+        stats.replaced += len(set(before) - set(now.tolist())) / len(before)
+    return stats
 
 
-def _meet(defect: Defect, wrong: np.ndarray, users: Int64Array, lengths: Int64Array, source: str) -> None:
-    """Count a mask over the elements of the users' lists."""
+def _add_elements(defect: Defect, wrong: np.ndarray, users: Int64Array, lengths: Int64Array, source: str) -> None:
+    """Count the elements of the users' lists that a mask marks as wrong."""
     if wrong.any():
         row = np.searchsorted(np.cumsum(lengths), np.argmax(wrong), side="right")
-        defect.met(int(wrong.sum()), f"user {users[row]} in {source}")
+        defect.add(int(wrong.sum()), f"user {users[row]} in {source}")
 
 
 def _repeated(games: np.ndarray, lengths: Int64Array) -> np.ndarray:
-    """Which games stand earlier in the same list too: bool [games]."""
+    """Mark the games that occur earlier in the same list: bool [games]."""
     uniform = len(lengths) and (lengths == lengths[0]).all()
     if uniform:  # sorting short rows is ten times faster than sorting pairs
         ordered = np.sort(games.reshape(len(lengths), -1), axis=1)

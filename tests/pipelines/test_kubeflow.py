@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from components.notify.alerts import JOB
+from components.notify.outcome import JOB
 from pipelines.kubeflow import KubeflowPipelines
 from pipelines.target import Target
 from steam_recsys.errors import UserError

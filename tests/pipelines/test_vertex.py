@@ -11,7 +11,7 @@ from google.cloud import aiplatform
 from google.cloud.aiplatform import initializer
 from google.cloud.aiplatform.utils import gcs_utils
 
-from components.notify.alerts import JOB
+from components.notify.outcome import JOB
 from pipelines import platform
 from pipelines.target import Target
 from pipelines.vertex import VertexPipelines

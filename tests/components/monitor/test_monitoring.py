@@ -12,7 +12,7 @@ from psycopg2.extensions import connection as Connection
 
 from components.monitor.monitoring import Monitored, monitor
 from components.monitor.thresholds import Thresholds
-from components.notify.conclusion import conclude
+from components.notify.outcome import conclude
 from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.errors import UserError
 from steam_recsys.publications.destinations import DestinationConfig

@@ -46,7 +46,7 @@ def publish_lists(
 
 def judged(database: str, snapshot: Snapshot, store: str) -> dict[str, list[dict[str, object]]]:
     with open_destinations(DestinationConfig(database)) as destinations:
-        judge(snapshot, destinations.leading, store)
+        judge(snapshot, destinations.primary, store)
     folder = Path(store) / "monitoring"
     return {path.stem: pq.read_table(path).to_pylist() for path in sorted(folder.glob("*"))}
 

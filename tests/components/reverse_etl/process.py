@@ -10,7 +10,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from steam_recsys.publications.destinations import DestinationConfig
-from steam_recsys.publications.mongo.destination import MongoDestination
+from steam_recsys.publications.mongo import MongoDestination
 from tests.components.reverse_etl.predicted import publish_version
 
 Ranges = list[tuple[int, int]]

@@ -10,9 +10,9 @@ import pytest
 from components.reverse_etl.acceptance import ACCEPTED, NOT_ENOUGH, REFUSED, decide
 from components.reverse_etl.limits import Limits
 from steam_recsys.data.schemas import RECOMMENDATIONS
-from steam_recsys.publications.version_stats import Shown, VersionStats, count
+from steam_recsys.publications.version_stats import CurrentVersion, VersionStats, count
 
-SHOWN = Shown("v1", users=1000, rows=50_000, sample={user: list(range(1, 11)) for user in range(1, 101)})
+SHOWN = CurrentVersion("v1", users=1000, rows=50_000, sample={user: list(range(1, 11)) for user in range(1, 101)})
 
 
 def census(
@@ -21,7 +21,7 @@ def census(
     return VersionStats(users, rows, least_rows, sampled_users, churn * sampled_users)
 
 
-def outcomes(counted: VersionStats, shown: Shown | None = SHOWN, limits: Limits = Limits()) -> dict[str, str]:  # noqa: B008
+def outcomes(counted: VersionStats, shown: CurrentVersion | None = SHOWN, limits: Limits = Limits()) -> dict[str, str]:  # noqa: B008
     return {rule.about: rule.outcome for rule in decide(counted, counted.users, shown, limits).rules}
 
 
@@ -62,7 +62,7 @@ def test_each_rule_accepts_what_is_just_inside_of_it(counted: VersionStats) -> N
 
 
 def test_what_is_asked_of_a_count_is_a_count_and_of_a_share_a_share() -> None:
-    said = decide(census(users=1007), 1007, Shown("v1", 1003, 50_000, SHOWN.sample), Limits()).reasons
+    said = decide(census(users=1007), 1007, CurrentVersion("v1", 1003, 50_000, SHOWN.sample), Limits()).reasons
     assert "users that steam.users does not hold: 0, at most 100 asked for: accepted" in said
     about = "users against the version that is shown"
     assert f"{about}: 1,007, at least 903 asked for (0.9 × 1,003 of v1): accepted" in said
@@ -78,7 +78,7 @@ def test_a_destination_that_holds_other_users_than_were_sent_is_refused(stored: 
 @pytest.mark.parametrize("defect", ["not_finite", "repeated", "unknown_games"])
 def test_one_defect_is_enough(defect: str) -> None:
     counted = census()
-    getattr(counted, defect).met(1, "user 7 in shard-00000.parquet")
+    getattr(counted, defect).add(1, "user 7 in shard-00000.parquet")
     (refusal,) = decide(counted, 1000, None, Limits()).refusals
     assert refusal.finding.endswith(": 1, at most 0 asked for (user 7 in shard-00000.parquet for one)")
 
@@ -86,7 +86,7 @@ def test_one_defect_is_enough(defect: str) -> None:
 @pytest.mark.parametrize(("gone", "outcome"), [(1, ACCEPTED), (100, ACCEPTED), (101, REFUSED)])
 def test_some_users_may_leave_the_shop_before_the_publication(gone: int, outcome: str) -> None:
     counted = census()
-    counted.unknown_users.met(gone, "user 7 in shard-00000.parquet")
+    counted.unknown_users.add(gone, "user 7 in shard-00000.parquet")
     assert outcomes(counted, None)["users that steam.users does not hold"] == outcome
 
 
@@ -96,9 +96,9 @@ def test_a_least_churn_can_be_asked_for() -> None:
 
 
 def test_a_version_with_few_users_is_not_evidence_enough_and_the_first_has_nothing_to_be_compared_with() -> None:
-    few = Shown("v1", users=99, rows=50_000, sample={})
+    few = CurrentVersion("v1", users=99, rows=50_000, sample={})
     assert list(outcomes(census(users=1, rows=1), few).values()).count(NOT_ENOUGH) == 4
-    unsampled = Shown("v1", users=1000, rows=50_000, sample={})
+    unsampled = CurrentVersion("v1", users=1000, rows=50_000, sample={})
     assert list(outcomes(census(sampled_users=0), unsampled).values()).count(NOT_ENOUGH) == 2
     assert len(outcomes(census(users=1, rows=1), None)) == 7
     assert decide(census(users=1, rows=1), 1, None, Limits()).accepted

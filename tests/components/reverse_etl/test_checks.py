@@ -129,7 +129,7 @@ def test_wider_types_of_another_writer_are_taken(shop: Connection, database: str
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (lambda folder: _flip_a_bit(folder / "recommendations" / "shard-00001.parquet"), "is damaged, it has not the"),
+        (lambda folder: _flip_a_bit(folder / "recommendations" / "shard-00001.parquet"), "is damaged, its checksum"),
         (lambda folder: (folder / "manifests" / "shard-00001.json").unlink(), "has no manifest, so it is not finished"),
     ],
 )

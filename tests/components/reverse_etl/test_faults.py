@@ -18,8 +18,8 @@ from psycopg2.extensions import connection as Connection
 from demo.postgres import EmbeddedPostgres
 from steam_recsys.errors import UserError
 from steam_recsys.publications.destinations import DestinationConfig, Destinations
-from steam_recsys.publications.loading import Loading
-from steam_recsys.publications.mongo.destination import MongoDestination
+from steam_recsys.publications.loading import Loader
+from steam_recsys.publications.mongo import MongoDestination
 from steam_recsys.publications.rollback import rollback
 from tests.components.reverse_etl.predicted import Row, marked, publish_version, write_predictions
 from tests.components.reverse_etl.test_publication import kept, shown, tables, tables_of
@@ -66,7 +66,7 @@ def database(server: Server, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def in_the_load(patch: pytest.MonkeyPatch, fault: Fault) -> None:
     """Strike when the first batch of a publication has been handed to COPY."""
-    batches, pending = Loading.batches, [fault]
+    batches, pending = Loader.batches, [fault]
 
     def struck(*arguments: Any) -> Iterator[pa.RecordBatch]:
         for batch in batches(*arguments):
@@ -74,7 +74,7 @@ def in_the_load(patch: pytest.MonkeyPatch, fault: Fault) -> None:
             if pending:
                 pending.pop()()
 
-    patch.setattr(Loading, "batches", struck)
+    patch.setattr(Loader, "batches", struck)
 
 
 def in_the_switch(patch: pytest.MonkeyPatch, fault: Fault) -> None:

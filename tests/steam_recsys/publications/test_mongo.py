@@ -8,9 +8,9 @@ import pytest
 from psycopg2.extensions import connection as Connection
 
 from steam_recsys.errors import UserError
+from steam_recsys.publications import mongo as module
 from steam_recsys.publications.destinations import DestinationConfig, Destinations
-from steam_recsys.publications.mongo import destination as destination_module
-from steam_recsys.publications.mongo.destination import MongoDestination
+from steam_recsys.publications.mongo import MongoDestination
 from steam_recsys.publications.rollback import kept_versions, reconcile, rollback
 from steam_recsys.publications.version_stats import FIRST_GAMES
 from tests.components.reverse_etl.predicted import marked, overall, publish_version, write_predictions
@@ -62,8 +62,8 @@ def test_some_users_of_the_shown_version_are_sampled_whatever_their_ids_are(
     shop: Connection, mongo_only: DestinationConfig, mongo: Mongo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish_version(mongo_only, marked(tmp_path / "1", shop, 1.0, users=40), "v1")
-    monkeypatch.setattr(destination_module, "SAMPLED_USERS", 7)
-    sampled = MongoDestination(mongo, mongo_only.database).shown()
+    monkeypatch.setattr(module, "SAMPLED_USERS", 7)
+    sampled = MongoDestination(mongo, mongo_only.database).current_version()
     assert sampled is not None
     assert len(sampled.sample) == 7
     games = {user["_id"]: user["game_ids"][:FIRST_GAMES] for user in mongo.recommendations_v1.find()}
@@ -207,7 +207,7 @@ def test_a_mongodb_that_does_not_answer_gets_one_sentence(
     shop: Connection, both: DestinationConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     predictions = marked(tmp_path / "1", shop, 1.0, users=2)
-    monkeypatch.setattr("steam_recsys.publications.mongo.destination._SELECTION_MS", 100)
+    monkeypatch.setattr("steam_recsys.publications.mongo._SERVER_SELECTION_MS", 100)
     for url in ("mongodb://ann:hush@127.0.0.1:1/shop", "nonsense"):
         monkeypatch.setenv("MONGODB_URL", url)
         with pytest.raises(UserError, match=r"The MongoDB in MONGODB_URL gave up \(.*\): see") as raised:

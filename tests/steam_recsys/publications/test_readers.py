@@ -13,7 +13,7 @@ import pytest
 from psycopg2.extensions import connection as Connection
 
 from steam_recsys.publications.destinations import DestinationConfig
-from steam_recsys.publications.postgres.tables import Tables
+from steam_recsys.publications.postgres_tables import Tables
 from steam_recsys.publications.rollback import rollback
 from tests.components.reverse_etl.predicted import marked, publish_version
 
