@@ -115,8 +115,8 @@ def test_the_publication_the_runs_and_the_tables_are_measured(changing: Publishe
     assert 6 * 3600 <= found[f"steam_recsys_run_age_seconds{{{succeeded}}}"] < 30 * 3600
     assert found[f"steam_recsys_run_duration_seconds{{{succeeded}}}"] == pytest.approx(300)
     assert found['steam_recsys_run_age_seconds{pipeline="inference",state="FAILED"}'] >= 2 * 3600
-    assert found[f'steam_recsys_stage_seconds{{{predict}}}'] == 5.5
-    assert found[f'steam_recsys_stage_peak_memory_megabytes{{{predict}}}'] == 300
+    assert found[f"steam_recsys_stage_seconds{{{predict}}}"] == 5.5
+    assert found[f"steam_recsys_stage_peak_memory_megabytes{{{predict}}}"] == 300
 
 
 def test_figures_that_cannot_be_read_take_no_others_with_them(changing: PublishedShop) -> None:

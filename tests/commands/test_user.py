@@ -1,0 +1,88 @@
+"""What `recsys user` prints."""
+
+import subprocess
+import sys
+import time
+from datetime import date
+from pathlib import Path
+
+import pytest
+from psycopg2.extensions import connection as Connection
+
+from commands.user import show_user
+from steam_recsys.errors import UserError
+from tests.components.reverse_etl.predicted import overall, publish_version, write_predictions
+from tests.shop import add_game, add_ranking, add_user
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def published(shop: Connection, database: str, tmp_path: Path) -> str:
+    """The reference to a database with recommendations of three games for the user ann."""
+    games = [add_game(shop, "Alpha", released_on=date(2021, 5, 1)), add_game(shop, "[Beta]"), add_game(shop, "Gamma")]
+    for place, game in enumerate(reversed(games[:2]), start=4):
+        add_ranking(shop, game, "Action", "Sales", place)
+        add_ranking(shop, game, "Puzzle", "Sales", place - 3)
+    ann = add_user(shop, "ann")
+    publish_version(
+        database, write_predictions(tmp_path, [[(ann, games, [3.0, 2.0, 1.0], [None] * 3)]], overall(games))
+    )
+    return database
+
+
+def shown(printed: str) -> list[list[str]]:
+    """The table's cells."""
+    rows = [line.replace("┃", "│").strip("│ ").split("│") for line in printed.splitlines() if line[:1] in "│┃" and line]
+    return [[cell.strip() for cell in row] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("rank_by", "genre", "heading", "games"),
+    [
+        ("newest", None, "Released", [("Alpha", "2021-05-01"), ("[Beta]", "unknown"), ("Gamma", "unknown")]),
+        ("sales", None, "Rank by sales", [("[Beta]", "1"), ("Alpha", "2"), ("Gamma", "unknown")]),
+        ("sales", "action", "Rank by sales", [("[Beta]", "4"), ("Alpha", "5")]),
+        ("revenue", None, "Rank by revenue", [("Alpha", "unknown"), ("[Beta]", "unknown"), ("Gamma", "unknown")]),
+    ],
+)
+def test_an_order_is_shown_with_what_it_is_by(
+    rank_by: str, genre: str | None, heading: str, games: list[tuple[str, str]], published: str, capsys
+) -> None:
+    show_user(published, "ann", rank_by, genre)
+    printed = capsys.readouterr().out
+    head, *rows = shown(printed)
+    assert head == ["Game", heading, "Score", "Why"]
+    assert [tuple(row[1:3]) for row in rows] == games
+    assert printed.splitlines()[-1].startswith("Score: the model's")
+
+
+def test_a_genre_that_there_is_not_is_told_those_that_there_are(published: str, shop: Connection) -> None:
+    with pytest.raises(UserError, match=r"^There is no genre Nonsense: there are Action, Puzzle\.$"):
+        show_user(published, "ann", genre="Nonsense")
+    for number in range(30):
+        add_game(shop, f"Game {number}", genres=["Puzzle", f"Tag {number:02}"])
+    with pytest.raises(UserError, match=r": there are Puzzle, Action, Tag 00, Tag 01, .*, Tag 17 and 12 more\.$"):
+        show_user(published, "ann", genre="Nonsense")
+
+
+def test_the_order_by_relevance_has_the_score_alone(published: str, capsys) -> None:
+    show_user(published, "ann")
+    rows = shown(capsys.readouterr().out)[1:]
+    assert [row[1:3] for row in rows] == [["Alpha", "3.00"], ["[Beta]", "2.00"], ["Gamma", "1.00"]]
+
+
+def test_a_user_must_be_named() -> None:
+    with pytest.raises(UserError, match="make user USER=1"):
+        show_user("env:DATABASE_URL", "")
+
+
+def test_the_command_answers_in_under_a_second_and_imports_nothing_heavy(published: str) -> None:
+    started = time.perf_counter()
+    command = [sys.executable, "-X", "importtime", "-m", "commands", "user", "ann"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert time.perf_counter() - started < 5  # half a second where the machine does nothing else
+    assert "User ann: no reviews" in done.stdout
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert {"psycopg2", "rich"} <= imported
+    assert not imported & {"numpy", "pyarrow", "pandas", "fastapi", "kfp", "google", "pymongo", "requests"}
