@@ -1,4 +1,4 @@
-"""Runs of the training pipeline as the database remembers them, with what an evaluation really says."""
+"""Recorded runs of the training pipeline, with the facts of a real evaluation."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -24,13 +24,13 @@ FIGURES = {
 
 
 def stages_of(version: str, started_at: datetime, passed: bool = True) -> list[dict[str, Any]]:
-    """What the stages of a training left that evaluated a model of that version."""
+    """Return the records of a training's stages for a model version."""
     train = {"stage": "train", "started_at": (started_at + timedelta(minutes=1)).isoformat(), "facts": {}}
     return [train, {"stage": "evaluate", "facts": facts_of(version, passed)}]
 
 
 def facts_of(version: str, passed: bool = True) -> Mapping[str, Any]:
-    """What the stage of the evaluation says of a model."""
+    """Return the evaluate stage's facts for a model."""
     figures = {
         ranking: {"ndcg_at_10": Interval(ndcg, ndcg, ndcg), "recall_at_20": Interval(recall, recall, recall)}
         for ranking, (ndcg, recall) in FIGURES.items()
@@ -54,10 +54,10 @@ def facts_of(version: str, passed: bool = True) -> Mapping[str, Any]:
     ).facts()
 
 
-def remember_run(
+def record_run(
     connection: Connection, run_id: str, started_at: datetime, stages: list[dict[str, Any]], pipeline: str = "training"
 ) -> None:
-    """Write a run that succeeded into the database."""
+    """Record a successful run in the database."""
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO recsys.pipeline_runs (run_id, pipeline, state, started_at, finished_at, stages) "

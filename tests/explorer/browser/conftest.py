@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from demo.postgres import EmbeddedPostgres
-from tests.explorer.browser.shops import hostile_texts, two_nights
+from tests.explorer.browser.shops import hostile_texts, two_publications
 from tests.explorer.browser.sites import Site, demo_site
 from tests.explorer.browser.visitors import PROGRAMS, SECONDS, Visitor, browsing, chromium
 
@@ -64,7 +64,7 @@ def demo(browser: Browser) -> Iterator[Site]:
 @pytest.fixture(scope="package")
 def nights(browser: Browser, postgres: EmbeddedPostgres) -> Iterator[Site]:
     """The explorer of a small shop after two nights, where an operator may roll back."""
-    with two_nights(postgres) as site:
+    with two_publications(postgres) as site:
         yield site
 
 
