@@ -3,7 +3,7 @@
 from kfp import dsl
 from kfp.dsl.graph_component import GraphComponent
 
-from components.evaluate.thresholds import DEFAULT
+from components.evaluate.gate import DEFAULT
 from components.extract.component import extract
 from components.notify.component import record_run
 from components.validate.component import validate

@@ -12,8 +12,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from components.reverse_etl.acceptance import decide
-from components.reverse_etl.limits import DEFAULT, Limits
+from components.reverse_etl.acceptance import DEFAULT, Thresholds, decide
 from steam_recsys.database.connection import Connection, create_schema, replace_functions, require_schema
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log
@@ -61,7 +60,7 @@ def publish(
     predictions: str,
     made: VersionInfo,
     ranges: Sequence[tuple[int, int]],
-    limits: Limits = DEFAULT,
+    thresholds: Thresholds = DEFAULT,
 ) -> Publication:
     """Publish predictions as a version, make it current, and remove the predictions.
 
@@ -74,7 +73,7 @@ def publish(
             schema RECOMMENDATIONS, and `popular.parquet`.
         made: the version and what it is made from.
         ranges: of each shard the first and the last user whom it is for, in ascending order.
-        limits: how far the version may be from the one that is shown.
+        thresholds: Acceptance's parameters.
 
     Raises:
         UserError: the predictions are not as they must be, or a destination refuses the version, gave up, or cannot
@@ -96,7 +95,7 @@ def publish(
                 if missing:
                     opened = Predictions.open(folder, ranges)
                     try:
-                        acceptance = _load(missing, made, opened, limits)
+                        acceptance = _load(missing, made, opened, thresholds)
                     except Exception:
                         _clean_up(connection, destinations)
                         raise
@@ -137,7 +136,7 @@ def _is_wanted(destinations: Destinations, version: str) -> bool:
 
 
 def _load(
-    missing: Sequence[Destination], made: VersionInfo, predictions: Predictions, limits: Limits
+    missing: Sequence[Destination], made: VersionInfo, predictions: Predictions, thresholds: Thresholds
 ) -> dict[str, tuple[str, ...]]:
     """Make a version ready where it is missing; all rules that it was accepted by.
 
@@ -147,16 +146,16 @@ def _load(
     acceptance = {}
     for destination in missing:
         shown = destination.shown()
-        census, stored = destination.load(made, predictions, shown)
-        verdict = decide(census, stored, shown, limits)
-        acceptance[destination.name] = verdict.reasons
-        for reason in verdict.reasons:
-            log("reverse_etl", f"{destination.name}, {reason}")
-        if not verdict.accepted:
-            refusals = "; ".join(rule.finding for rule in verdict.refusals)
+        stats, stored = destination.load(made, predictions, shown)
+        verdict = decide(stats, stored, shown, thresholds)
+        acceptance[destination.name] = verdict.sentences
+        for sentence in verdict.sentences:
+            log("reverse_etl", f"{destination.name}: {sentence}")
+        if not verdict.passed:
+            failures = " ".join(map(str, verdict.failures))
             raise UserError(
-                f"Version {made.version} is not accepted, {refusals}: extract a new snapshot and predict again, or "
-                f"set the limit where the change is meant."
+                f"Version {made.version} is not accepted. {failures} Extract a new snapshot and predict again; if the "
+                f"change is intended, set the threshold for one run."
             )
     return acceptance
 

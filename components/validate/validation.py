@@ -25,7 +25,7 @@ from steam_recsys.data.schemas import TABLES
 from steam_recsys.data.snapshot import Manifest, Snapshot
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log
-from steam_recsys.reporting.html import page, paragraph, table
+from steam_recsys.reporting.pages import render, write_page
 from steam_recsys.storage.folder import open_folder
 
 
@@ -45,12 +45,12 @@ class Validated:
     def html(self) -> str:
         """The report: one self-contained page."""
         verdict = "The run stops." if errors(self.findings) else "The run goes on."
-        found = [(f.severity, f.table, f.check, f.count, "; ".join(f.examples)) for f in self.findings]
-        return page(
-            f"Snapshot {self.snapshot_id}",
-            paragraph(f"{len(errors(self.findings))} errors, {self.facts()['warnings']} warnings. {verdict}"),
-            table("Rows", ("table", "rows"), self.rows.items()),
-            table("Findings", ("severity", "table", "check", "rows", "examples"), found),
+        return render(
+            "validation.html",
+            title=f"Snapshot {self.snapshot_id}",
+            summary=f"{len(errors(self.findings))} errors, {self.facts()['warnings']} warnings. {verdict}",
+            rows=self.rows,
+            findings=self.findings,
         )
 
 
@@ -70,8 +70,7 @@ def validate_snapshot(snapshot: str | Path, report: str | Path, store: str) -> V
     last_good = LastGoodRun(store)
     findings = find(opened, last_good.rows())
     validated = Validated(opened.manifest.snapshot_id, _rows(opened), findings)
-    Path(report).parent.mkdir(parents=True, exist_ok=True)
-    Path(report).write_text(validated.html(), encoding="utf-8")
+    write_page(report, validated.html())
     for finding in findings:
         log("validate", f"{finding.severity}: {finding.sentence()}")
     if failed := errors(findings):
