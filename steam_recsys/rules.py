@@ -67,6 +67,8 @@ class Rule:
         low, high = self.at_least, self.at_most
         if isinstance(self.figure, int):
             low, high = _rounded(low, math.ceil), _rounded(high, math.floor)
+        if low is not None and low == high:
+            return f"exactly {format_number(low)}"
         named = (("at least", low), ("more than", self.above), ("at most", high))
         return " and ".join(f"{name} {format_number(bound)}" for name, bound in named if bound is not None)
 

@@ -44,6 +44,7 @@ def test_without_enough_evidence_nothing_is_decided() -> None:
         (Rule(about="x", figure=0.5, at_least=0.25), "x: 0.5000, must be at least 0.2500: passed."),
         (Rule(about="x", figure=0.5, above=0.5, reason="y"), "x: 0.5000, must be more than 0.5000 (y): failed."),
         (Rule(about="x", figure=1007, at_least=902.7), "x: 1,007, must be at least 903: passed."),
+        (Rule(about="x", figure=3, at_least=2, at_most=2), "x: 3, must be exactly 2: failed."),
         (Rule(about="x", figure=2, at_most=1.9), "x: 2, must be at most 1: failed."),
         (Rule(about="x", figure=1, at_least=1, at_most=math.inf), "x: 1, must be at least 1 and at most inf: passed."),
     ],

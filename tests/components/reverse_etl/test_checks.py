@@ -58,7 +58,7 @@ GOOD: list[Row] = [(1, [1, 2], [2.0, 1.0], [None, None])]
         (
             [[*GOOD, (2, [2, 1, 2], [3.0, 2.0, 1.0], [None] * 3)]],
             POPULAR,
-            r"list twice: 1, at most 0 .* \(user 2 in shard",
+            r"list twice: 1, must be at most 0 \(user 2 in shard",
         ),
         ([[(1, [77], [1.0], [None])]], POPULAR, r"that steam.games does not hold: 1, .* \(game 77 in shard-00000"),
         ([[(1, [1], [1.0], [78])]], POPULAR, r"that steam.games does not hold: 1, .* \(game 78 in shard-00000"),
