@@ -25,7 +25,7 @@ from urllib.request import urlopen
 import numpy as np
 
 from benchmarks import publishing
-from benchmarks.record import Row, at_least, at_most, part
+from benchmarks.record import Row, at_least, at_most, run_benchmark
 from components.reverse_etl.acceptance import Thresholds
 from components.reverse_etl.publication import publish
 from demo.explore import reader_url
@@ -221,4 +221,4 @@ def _ready(url: str) -> bool:
 
 
 if __name__ == "__main__":
-    part("explorer", __doc__, rows)
+    run_benchmark("explorer", __doc__, rows)

@@ -14,7 +14,6 @@ from hypothesis import settings
 
 import components.train  # noqa: F401 - before any test imports TensorFlow
 from components.notify import alerts
-from demo.bucket import bucket_server
 from demo.postgres import EmbeddedPostgres
 from steam_recsys.database.connection import create_schema
 from tests.webhook import Webhook
@@ -78,6 +77,8 @@ def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
 @pytest.fixture(scope="session")
 def gcs_server() -> Iterator[str]:
     """The URL of a server that speaks Google Cloud Storage's protocol."""
+    from demo.containers import bucket_server  # imports the pipelines, which few tests need
+
     with bucket_server() as url:
         del os.environ["STORAGE_EMULATOR_HOST"]
         yield url

@@ -17,8 +17,7 @@ from components.monitor.quality import Quality
 from components.notify.alerts import alert_of
 from components.notify.outcome import Outcome
 from demo.postgres import EmbeddedPostgres
-from demo.raw_files import write_synthetic
-from demo.synthetic import Size
+from demo.synthetic import Size, write_synthetic
 from steam_recsys.database.connection import create_schema
 from steam_recsys.evaluation.intervals import Interval
 from steam_recsys.stage import StageRecord

@@ -11,9 +11,9 @@ from typing import Protocol
 from components.evaluate.results import Evaluation
 from steam_recsys.errors import UserError
 from steam_recsys.evaluation.comparison import CHALLENGER, CHAMPION
-from steam_recsys.google_cloud import service_client
 from steam_recsys.logging import log
-from steam_recsys.storage.folder import BUCKET, open_folder
+from steam_recsys.secrets import google_client
+from steam_recsys.storage.folder import BUCKET_SCHEME, open_folder
 from steam_recsys.storage.model_store import (
     EVALUATION,
     add_model,
@@ -102,7 +102,7 @@ def roll_back(store: str, version: str | None = None, registry: str = "", expect
 
 def _predecessor(store: str, version: str) -> str | None:
     """Return the champion that a model was compared with; None if there was none."""
-    with open_folder(store).fetched(f"models/{version}/{EVALUATION}") as evaluation:
+    with open_folder(store).local_path(f"models/{version}/{EVALUATION}") as evaluation:
         return Evaluation.read(evaluation).champion
 
 
@@ -127,7 +127,7 @@ def open_registry(store: str, registry: str) -> ModelRegistry:
     address = VERTEX.fullmatch(registry)
     if not address:
         raise UserError(f"{registry} is not a model registry: leave it out, or write vertex://PROJECT/LOCATION.")
-    if not store.startswith(BUCKET):
+    if not store.startswith(BUCKET_SCHEME):
         raise UserError(f"Vertex AI cannot read models from {store}: use a store in a bucket, gs://…")
     return VertexRegistry(StoreRegistry(store), address["project"], address["location"])
 
@@ -159,7 +159,7 @@ class VertexRegistry:
 
         with _user_errors():
             host = f"{location}-aiplatform.googleapis.com"
-            self._client = service_client(ModelServiceClient, ENDPOINT_VARIABLE, host)
+            self._client = google_client(ModelServiceClient, ENDPOINT_VARIABLE, host)
 
     def add(self, model: str | Path, evaluation: str | Path, metrics: Mapping[str, float]) -> None:
         """Add the SavedModel and the metrics too; see `ModelRegistry.add`."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from components.evaluate.gate import Thresholds
 from components.evaluate.slices import Slice
-from steam_recsys.errors import UserError
+from steam_recsys.errors import UserError, other_version_error
 from steam_recsys.evaluation.comparison import CHALLENGER, Comparison, Figures
 from steam_recsys.rules import Rule, Verdict
 
@@ -112,7 +112,5 @@ class Evaluation:
             )
         except FileNotFoundError:
             raise UserError(f"{path} is missing: evaluate the model first.") from None
-        except (KeyError, TypeError):
-            raise UserError(
-                f"{path} was written by another version of this project: train and evaluate again, in a new store."
-            ) from None
+        except (KeyError, TypeError) as error:
+            raise other_version_error(f"{path} holds an evaluation", error, "train and evaluate again") from None

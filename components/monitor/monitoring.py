@@ -15,12 +15,12 @@ from components.monitor.decision import DEFAULT, FIRST_TRAINING, Decision, Monit
 from components.monitor.drift import measure_drift
 from components.monitor.quality import measure_versions, realised_quality
 from components.monitor.report import Figures, html_report
-from steam_recsys.data.games import COLUMNS, Games
+from steam_recsys.data.games import GAME_COLUMNS, Games
 from steam_recsys.data.interactions import UNDATED, date_of, day_of, newest_day
 from steam_recsys.data.popularity import DECAYS
 from steam_recsys.data.snapshot import Manifest, Snapshot
 from steam_recsys.database.connection import connect, create_schema
-from steam_recsys.errors import UserError
+from steam_recsys.errors import other_version_error
 from steam_recsys.evaluation.intervals import Interval
 from steam_recsys.logging import log
 from steam_recsys.model.availability import on_offer
@@ -139,11 +139,8 @@ def _inputs(
         trained_until = day_of(date.fromisoformat(description["trained_until"]))
         games_then = description["catalogue_games"]
     except KeyError as error:
-        raise UserError(
-            f"Another version of this project trained the champion {version} in {store} ({error.args[0]} is missing "
-            f"in {DESCRIPTION}): train again, in a new store."
-        ) from None
-    table = snapshot.table("games", [*COLUMNS, "delisted_on"]).sort_by("game_id")
+        raise other_version_error(f"The champion {version} in {store} is", error) from None
+    table = snapshot.table("games", [*GAME_COLUMNS, "delisted_on"]).sort_by("game_id")
     available = on_offer(table, as_of)
     games = Games.from_table(table)
     scorer = model.for_catalogue(games, np.zeros((len(DECAYS), len(games))))

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 from components.predict.fallback import fallback_lists
 from components.predict.shards import ReviewsByShard, histories_table, users_by_shard
 from components.predict.stale_predictions import remove_stale_predictions
+from steam_recsys import code_version
 from steam_recsys.arrays import Float64Array, Int32Array
-from steam_recsys.code_version import code_version
-from steam_recsys.data.games import COLUMNS
+from steam_recsys.data.games import GAME_COLUMNS
 from steam_recsys.data.interactions import UNDATED, date_of, newest_day
 from steam_recsys.data.popularity import DECAY_DAYS, DECAYS, popularity, popularity_as_of
 from steam_recsys.data.predictions import CATALOGUE_FILE, PLAN_FILE, POPULAR_FILE, Plan, histories_name, predictions_uri
@@ -61,7 +61,7 @@ def plan_predictions(snapshot: str | Path, store: str, users_per_shard: int) -> 
     if folder.read(PLAN_FILE) == plan.content():
         log("plan", f"publication {plan.version} is planned already")
         return plan
-    games = opened.table("games", [*COLUMNS, "delisted_on"])
+    games = opened.table("games", [*GAME_COLUMNS, "delisted_on"])
     decayed, total = _write_histories(opened, folder, plan.shards, users_per_shard, games["game_id"].to_numpy(), as_of)
     recent = decayed[DECAYS.index(DECAY_DAYS)]
     offered = on_offer(games, None if newest == UNDATED else date_of(as_of))
@@ -88,8 +88,8 @@ def _write_histories(
     reviews = ReviewsByShard(snapshot, shards)
     for shard, users in enumerate(users_by_shard(snapshot, users_per_shard)):
         interactions = reviews.interactions(shard)
-        decayed = popularity_as_of(interactions, game_ids, as_of, onto=decayed)
-        total = popularity(interactions, game_ids, onto=total)
+        decayed = popularity_as_of(interactions, game_ids, as_of, initial=decayed)
+        total = popularity(interactions, game_ids, initial=total)
         with tempfile.NamedTemporaryFile(suffix=".parquet") as local:
             table = histories_table(users, interactions)
             pq.write_table(table, local.name, compression="zstd", row_group_size=ROW_GROUP_USERS)

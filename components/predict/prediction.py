@@ -77,7 +77,7 @@ def predict_shard(store: str, plan: Plan, shard: int) -> Predicted:
         return Predicted(shard, finished.rows, finished.search, True)
     catalogue, game_ids = _catalogue(folder, store, plan.model_version)
     rows = 0
-    with folder.fetched(histories_name(shard)) as histories, tempfile.NamedTemporaryFile(suffix=".parquet") as local:
+    with folder.local_path(histories_name(shard)) as histories, tempfile.NamedTemporaryFile(suffix=".parquet") as local:
         catalogue, search = with_fitting_search(catalogue, lambda: _sample(histories, game_ids), RECOMMENDED_GAMES)
         with pq.ParquetWriter(local.name, RECOMMENDATIONS, compression="zstd") as writer:
             for batch in _recommend(catalogue, game_ids, histories):
@@ -99,13 +99,13 @@ def _finished(folder: Folder, plan: Plan, shard: int) -> ShardManifest | None:
     made = (manifest.version, manifest.model_version, manifest.snapshot_id, manifest.users)
     if made != (plan.version, plan.model_version, plan.snapshot_id, plan.shards[shard]):
         return None
-    with folder.fetched(shard_name(shard)) as path:
+    with folder.local_path(shard_name(shard)) as path:
         return manifest if manifest.describes(path) else None
 
 
 def _catalogue(folder: Folder, store: str, model_version: str) -> tuple[Scorer, Int32Array]:
     """The plan's catalogue, and the id of each of its positions."""
-    with folder.fetched(CATALOGUE_FILE) as path, stored_model(store, model_version) as model:
+    with folder.local_path(CATALOGUE_FILE) as path, stored_model(store, model_version) as model:
         games = pq.read_table(path)
         recommender = TwoTowerArrays.load(model)
     popularity = games["popularity"].combine_chunks().flatten().to_numpy().reshape(len(games), -1).T

@@ -11,13 +11,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from steam_recsys.arrays import Int64Array
-from steam_recsys.data.interactions import COLUMNS, Interactions, latest_of_each_pair, read_reviews
+from steam_recsys.data.interactions import REVIEW_COLUMNS, Interactions, latest_of_each_pair, read_reviews
 from steam_recsys.data.schemas import HISTORIES
 from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.errors import UserError
 from steam_recsys.logging import progress
 
-RECORD = np.dtype(list(COLUMNS.items()))
+RECORD = np.dtype(list(REVIEW_COLUMNS.items()))
 PROGRESS_REVIEWS = 10_000_000
 
 
@@ -52,7 +52,7 @@ class ReviewsByShard:
         self._ends: list[Int64Array] = []
         lasts = np.array([last for _, last in shards], dtype=np.int64)
         read = 0
-        for batch in read_reviews(snapshot, COLUMNS):
+        for batch in read_reviews(snapshot, REVIEW_COLUMNS):
             shard = np.searchsorted(lasts, batch["user_id"])
             order = np.argsort(shard, kind="stable")
             records = np.empty(len(order), dtype=RECORD)
@@ -74,7 +74,7 @@ class ReviewsByShard:
             parts.append(np.fromfile(self._file, RECORD, int(ends[shard]) - start))
             before = int(ends[-1])
         records = np.concatenate(parts)
-        *columns, reviews = (np.ascontiguousarray(records[name]) for name in COLUMNS)
+        *columns, reviews = (np.ascontiguousarray(records[name]) for name in REVIEW_COLUMNS)
         return latest_of_each_pair(Interactions(*columns), reviews)
 
 
@@ -83,7 +83,7 @@ def histories_table(users: Int64Array, interactions: Interactions) -> pa.Table:
 
     Those of users who are not among the shard's are left out.
     """
-    interactions = interactions.where(np.isin(interactions.users, users))
+    interactions = interactions.take(np.isin(interactions.users, users))
     offsets = np.append(np.searchsorted(interactions.users, users), len(interactions))
     columns = (interactions.games, interactions.recommended, interactions.hours)
     return pa.table([pa.array(users), *(_lists(offsets, column) for column in columns)], HISTORIES)

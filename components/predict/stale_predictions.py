@@ -20,7 +20,7 @@ def remove_stale_predictions(store: str, version: str) -> None:
     """
     predictions = open_folder(f"{store.rstrip('/')}/predictions")
     written: dict[str, datetime] = {}
-    for name, file in predictions.listed("").items():
+    for name, file in predictions.list_files("").items():
         found = name.partition("/")[0]
         written[found] = max(file.written_at, written.get(found, file.written_at))
     for abandoned, newest in written.items():

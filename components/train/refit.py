@@ -17,7 +17,7 @@ from components.train.learning import fit_all
 from components.train.model import Config
 from components.train.trainer import Trainer
 from components.train.workers import workers
-from steam_recsys.data.games import COLUMNS, Games
+from steam_recsys.data.games import GAME_COLUMNS, Games
 from steam_recsys.data.interactions import date_of, load_interactions
 from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.model.two_tower import TwoTowerArrays
@@ -47,10 +47,10 @@ def refit_model(snapshot: str | Path, model: str | Path, refitted: str | Path, s
     described = json.loads((Path(model) / DESCRIPTION).read_text())
     config = Config.read(described["config"])
     interactions = load_interactions(opened)
-    interactions = interactions.where(interactions.dated)
+    interactions = interactions.take(interactions.dated)
     trainer = Trainer(described["seed"], crew, Checkpoints.for_version(store, version))
     learned = fit_all(
-        interactions, Games.from_table(opened.table("games", COLUMNS)), config, trainer, "refit", version,
+        interactions, Games.from_table(opened.table("games", GAME_COLUMNS)), config, trainer, "refit", version,
         start=evaluated, steps=described["steps"],
     )  # fmt: skip
     crew.meet()

@@ -18,8 +18,8 @@ from components.train.learning import learn
 from components.train.model import Config
 from components.train.trainer import Trainer
 from components.train.workers import workers
-from steam_recsys.code_version import code_version
-from steam_recsys.data.games import COLUMNS, Games
+from steam_recsys import code_version
+from steam_recsys.data.games import GAME_COLUMNS, Games
 from steam_recsys.data.interactions import Interactions, cutoff_day, date_of, day_of, load_interactions
 from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.errors import UserError
@@ -80,7 +80,7 @@ def train_model(
     crew = workers()
     opened, config = Snapshot.open(snapshot), Config()
     interactions, cutoff, past = _before_the_cutoff(opened, held_out_share)
-    games = Games.from_table(opened.table("games", COLUMNS))
+    games = Games.from_table(opened.table("games", GAME_COLUMNS))
     warm = _warm_start(store, opened.manifest.snapshot_id, cutoff)
     version = _version(interactions, opened, config, seed, held_out_share, warm)
     trainer = Trainer(seed, crew, Checkpoints.for_version(store, version))

@@ -86,7 +86,7 @@ class TrainingData:
             config: of the model.
             seed: of everything random.
         """
-        known = games.only(np.unique(interactions.games))
+        known = games.select(np.unique(interactions.games))
         names = shared_names(known.attributes)
         periods, shares = shares_by_period(interactions, known.ids, config.period_days, config.popularity_smoothing)
         weights = popularity_weights(interactions, periods, shares, known.ids)

@@ -141,7 +141,7 @@ def candidates(past: Interactions, as_of: int | None, game_ids: Int32Array) -> I
         for name, decays in DECAYS.items():
             for days in decays:
                 yield Candidate(name, f"{days:g} days of decay", partial(_fit_recent, past, game_ids, as_of, days))
-    histories, n_games = Histories.from_interactions(past.where(past.recommended), game_ids), len(game_ids)
+    histories, n_games = Histories.from_interactions(past.take(past.recommended), game_ids), len(game_ids)
     for factors, regularisation in IALS_SETTINGS:
         settings = f"{factors} factors, regularisation {regularisation:g}"
         yield Candidate("iALS", settings, partial(_fit_ials, histories, n_games, factors, regularisation))

@@ -90,14 +90,14 @@ class Future:
     @classmethod
     def from_interactions(cls, past: Interactions, future: Interactions, game_ids: Int32Array) -> Future:
         """Keep the reviews that count; for the arguments see `hold_out`."""
-        future = future.where(future.recommended)
+        future = future.take(future.recommended)
         history = Histories.from_interactions(past, game_ids)
         reviewed = np.zeros(len(game_ids), dtype=bool)
         reviewed[history.games] = True
         games = positions_of(future.games, game_ids)
         rows = positions_of(future.users, history.users)
         new = ~np.isin(_pairs(rows, games, len(game_ids)), _pairs(history.owners, history.games, len(game_ids)))
-        return cls(future.where(new), history, rows[new] >= 0, reviewed[games[new]], game_ids)
+        return cls(future.take(new), history, rows[new] >= 0, reviewed[games[new]], game_ids)
 
     @cached_property
     def returning(self) -> HeldOut:
@@ -115,7 +115,7 @@ class Future:
         return self._held_out(self.with_history & ~self.known)
 
     def _held_out(self, measured: BoolArray) -> HeldOut:
-        relevant = Histories.from_interactions(self.interactions.where(measured), self.game_ids)
+        relevant = Histories.from_interactions(self.interactions.take(measured), self.game_ids)
         return HeldOut(_histories_of(relevant.users, self.history), relevant, int((~measured).sum()))
 
 

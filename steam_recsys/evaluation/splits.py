@@ -68,4 +68,4 @@ def latest_of_each_user(interactions: Interactions) -> BoolArray:
 
 def _without_time(interactions: Interactions, held_out: BoolArray) -> Split:
     undated = replace(interactions, days=np.full_like(interactions.days, UNDATED))
-    return Split(undated.where(~held_out), undated.where(held_out), None)
+    return Split(undated.take(~held_out), undated.take(held_out), None)

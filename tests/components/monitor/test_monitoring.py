@@ -165,9 +165,7 @@ def test_a_champion_of_another_version_of_the_project_is_reported(
     shop: Connection, database: str, store: str, tmp_path: Path
 ) -> None:
     promote_model(store, write_model(tmp_path / "model", [[1.0, 0.0]]))
-    with pytest.raises(
-        UserError, match=r"Another version of this project trained .* \(trained_until is missing .*: train again"
-    ):
+    with pytest.raises(UserError, match=r"is of another version of this project \(trained_until\): train again"):
         watch(database, write_snapshot_of(tmp_path / "shop", UNTIL_THEN), store, tmp_path)
 
 

@@ -17,7 +17,7 @@ from components.train import training
 from components.train.checkpoints import Arrays, Checkpoints
 from components.train.model import Config
 from components.train.training import TrainedModel, train_model
-from steam_recsys.code_version import code_version
+from steam_recsys import code_version
 from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.errors import UserError
 from steam_recsys.model.two_tower import TwoTowerArrays

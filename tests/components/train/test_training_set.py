@@ -48,7 +48,7 @@ def shop(seed: int, users: int = USERS) -> Interactions:
 def learnt_from(interactions: Interactions) -> Interactions:
     """Naively."""
     users = set(interactions.users[interactions.recommended].tolist())
-    return interactions.where(np.array([user in users for user in interactions.users.tolist()]))
+    return interactions.take(np.array([user in users for user in interactions.users.tolist()]))
 
 
 def epoch(corpus: TrainingData, number: int, config: Config = CONFIG) -> list[Batch]:

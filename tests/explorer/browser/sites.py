@@ -93,7 +93,7 @@ def _explorer(place: Workspace) -> Iterator[Site]:
 
 
 def _demo(place: Workspace, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", "demo", "--place", str(place.root), *arguments]
+    return [sys.executable, "-m", "demo", "--workspace", str(place.root), *arguments]
 
 
 def _environment() -> dict[str, str]:

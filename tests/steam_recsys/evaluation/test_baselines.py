@@ -120,7 +120,7 @@ def test_item_knn_keeps_the_k_highest_cosines_of_each_game(owned: list[set[int]]
 
 
 def test_the_first_settings_are_used_without_validation_rows(interactions: Interactions) -> None:
-    nothing = Split(interactions, interactions.where(np.zeros(len(interactions), bool)), 107)
+    nothing = Split(interactions, interactions.take(np.zeros(len(interactions), bool)), 107)
     chosen = {baseline.name: baseline.settings for baseline in tuned_baselines(interactions, 107, nothing, CATALOGUE)}
     assert chosen["EASE"] == "λ = 300"
 

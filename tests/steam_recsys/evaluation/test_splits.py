@@ -28,7 +28,7 @@ def test_last_out_holds_out_the_latest_interaction_and_the_last_row_of_equals(in
 
 
 def test_a_random_split_holds_out_the_share_and_depends_on_the_seed(interactions: Interactions) -> None:
-    many = interactions.where(np.repeat(np.arange(8), 1000))
+    many = interactions.take(np.repeat(np.arange(8), 1000))
     split = at_random(many, 0.2, np.random.RandomState(42))
     assert len(split.future) / len(many) == pytest.approx(0.2, abs=0.02)
     assert len(split.past) + len(split.future) == len(many)
