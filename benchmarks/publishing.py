@@ -22,7 +22,7 @@ from psycopg2.extras import execute_values
 
 from benchmarks.record import Row, below, run_benchmark, times_as_many, times_as_much
 from components.predict.fallback import LENGTH
-from components.reverse_etl.limits import Limits
+from components.reverse_etl.acceptance import Thresholds
 from components.reverse_etl.publication import publish
 from demo.postgres import EmbeddedPostgres, programs
 from steam_recsys.data.predictions import POPULAR_FILE, ShardManifest, sha256_of, shard_name
@@ -102,7 +102,9 @@ def write_predictions(folder: Path, users: int, per_user: int, seed: int) -> lis
 def publish_seconds(folder: Path, version: str, ranges: list[tuple[int, int]]) -> float:
     """Measure the stage from files to the switch, with checks, acceptance and the removal of old versions."""
     version_info = VersionInfo(version, "m", "s", date(2025, 1, 1))
-    return publish(DestinationConfig(DATABASE), str(folder), version_info, ranges, Limits(churn_ceiling=1.0)).seconds
+    return publish(
+        DestinationConfig(DATABASE), str(folder), version_info, ranges, Thresholds(churn_ceiling=1.0)
+    ).seconds
 
 
 def raw_copy_seconds(content: Path) -> float:

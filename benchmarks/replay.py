@@ -24,8 +24,8 @@ from components.evaluate.evaluation import evaluate_model
 from components.evaluate.promotion import promote
 from components.extract.extraction import write_snapshot
 from components.ingest.ingestion import ingest
+from components.monitor.decision import DEFAULT
 from components.monitor.monitoring import Monitored, monitor
-from components.monitor.thresholds import DEFAULT
 from components.predict.plan import plan_predictions
 from components.predict.prediction import predict_shard
 from components.reverse_etl.publication import publish
@@ -122,7 +122,7 @@ def _run(scratch: Path, name: str) -> tuple[Monitored, bool]:
     if found.decision.retrain:
         train_model(snapshot, folder / "model", store)
         evaluated = evaluate_model(snapshot, folder / "model", store)
-        if promoted := evaluated.verdict.promote:
+        if promoted := evaluated.verdict.passed:
             evaluated.write(folder / "evaluation")
             refit_model(snapshot, folder / "model", folder / "refitted", store)
             promote(store, folder / "refitted", folder / "evaluation")

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from components.evaluate.results import Evaluation
 from steam_recsys.evaluation.comparison import CHALLENGER, CHAMPION, Comparison
-from steam_recsys.evaluation.metrics import METRIC
+from steam_recsys.evaluation.metrics import HEADLINE_METRIC
 from steam_recsys.storage.model_store import EVALUATION, champion, stored_model
 
 BETTER, LEVEL, WORSE = "better", "level", "worse"
@@ -94,8 +94,8 @@ def _outcome(summary: dict[str, Any]) -> Iterator[str]:
 
 def compare_with_best_baseline(overall: Comparison) -> dict[str, Any]:
     """Compare the challenger with the baseline of highest NDCG@10 by the interval of their paired difference."""
-    baseline = overall.best_baseline(METRIC.name)
-    difference = overall.differences[baseline][METRIC.name]
+    baseline = overall.best_baseline(HEADLINE_METRIC.name)
+    difference = overall.differences[baseline][HEADLINE_METRIC.name]
     outcome = BETTER if difference.low > 0 else WORSE if difference.high < 0 else LEVEL
     return {
         "baseline": _key(baseline), "outcome": outcome,

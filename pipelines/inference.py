@@ -3,14 +3,14 @@
 from kfp import dsl
 from kfp.dsl.graph_component import GraphComponent
 
-from components.evaluate.thresholds import DEFAULT as GATE
+from components.evaluate.gate import DEFAULT as GATE
 from components.extract.component import extract
 from components.monitor.component import monitor
-from components.monitor.thresholds import DEFAULT as WATCH
+from components.monitor.decision import DEFAULT as WATCH
 from components.notify.component import record_run
 from components.predict.component import make_plan, predict
+from components.reverse_etl.acceptance import DEFAULT as ACCEPTANCE
 from components.reverse_etl.component import publish
-from components.reverse_etl.limits import DEFAULT as LIMITS
 from components.validate.component import validate
 from pipelines.target import Target
 from pipelines.training import champion_pipeline
@@ -31,11 +31,11 @@ def inference_pipeline(target: Target) -> GraphComponent:
         mongodb: str = "env:MONGODB_URL",
         store: str = "local/store",
         users_per_shard: int = 100_000,
-        user_coverage_floor: float = LIMITS.user_coverage_floor,
-        rows_per_user_floor: float = LIMITS.rows_per_user_floor,
-        churn_floor: float = LIMITS.churn_floor,
-        churn_ceiling: float = LIMITS.churn_ceiling,
-        churn_users: int = LIMITS.churn_users,
+        user_coverage_floor: float = ACCEPTANCE.user_coverage_floor,
+        rows_per_user_floor: float = ACCEPTANCE.rows_per_user_floor,
+        churn_floor: float = ACCEPTANCE.churn_floor,
+        churn_ceiling: float = ACCEPTANCE.churn_ceiling,
+        churn_users: int = ACCEPTANCE.churn_users,
         quality_floor: float = WATCH.quality_floor,
         quality_users: int = WATCH.quality_users,
         drift_ceiling: float = WATCH.drift_ceiling,

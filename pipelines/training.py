@@ -4,7 +4,7 @@ from kfp import dsl
 from kfp.dsl.graph_component import GraphComponent
 
 from components.evaluate.component import evaluate, promote
-from components.evaluate.thresholds import DEFAULT
+from components.evaluate.gate import DEFAULT
 from components.extract.component import extract
 from components.notify.component import record_run
 from components.train.component import refit, train
