@@ -36,10 +36,17 @@ def learned() -> Learned:
     return fit_all(PAST, catalogue(), CONFIG, trainer, "final", "v", steps=2)
 
 
+@pytest.fixture(scope="module")
+def written(learned: Learned, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("written") / "model"
+    write_model(folder, learned, PAST, AS_OF, DESCRIBED)
+    return folder
+
+
 @pytest.fixture
-def folder(learned: Learned, tmp_path: Path) -> Path:
-    write_model(tmp_path / "model", learned, PAST, AS_OF, DESCRIBED)
-    return tmp_path / "model"
+def folder(written: Path, tmp_path: Path) -> Path:
+    """A copy, which a test may change."""
+    return shutil.copytree(written, tmp_path / "model")
 
 
 def names(folder: Path) -> list[str]:

@@ -2,6 +2,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -39,7 +40,8 @@ def test_those_of_one_training_are_removed_and_no_others(any_store: str) -> None
 
 def test_the_next_one_is_due_when_the_time_between_two_has_passed(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter((159.0, 160.0, 200.0, 259.0, 260.0))
-    monkeypatch.setattr("components.train.checkpoints.time.monotonic", lambda: next(clock))
+    # Not `time.monotonic` itself, which threads of other tests call too.
+    monkeypatch.setattr("components.train.checkpoints.time", SimpleNamespace(monotonic=lambda: next(clock)))
     checkpoints = Checkpoints(open_folder(store), _written=100.0)
     assert [checkpoints.due(), checkpoints.due()] == [False, True]
     checkpoints.write("final", ARRAYS)
