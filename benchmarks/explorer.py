@@ -25,8 +25,8 @@ from urllib.request import urlopen
 import numpy as np
 
 from benchmarks import publishing
-from benchmarks.record import Row, at_least, at_most, part
-from components.reverse_etl.limits import Limits
+from benchmarks.record import Row, at_least, at_most, run_benchmark
+from components.reverse_etl.acceptance import Thresholds
 from components.reverse_etl.publication import publish
 from demo.explore import reader_url
 from demo.postgres import EmbeddedPostgres
@@ -209,7 +209,7 @@ def _shop(server: EmbeddedPostgres, folder: Path, users: int, per_user: int, gam
     add_model(str(folder / "store"), model)
     ranges = publishing.write_predictions(folder / "predictions", users, per_user, 1)
     made = VersionInfo("v1", "benchmark", "s", date(2025, 1, 1))
-    publish(DestinationConfig(DATABASE), str(folder / "predictions"), made, ranges, Limits(churn_ceiling=1.0))
+    publish(DestinationConfig(DATABASE), str(folder / "predictions"), made, ranges, Thresholds(churn_ceiling=1.0))
     return reader_url(url, PASSWORD), folder / "store"
 
 
@@ -221,4 +221,4 @@ def _ready(url: str) -> bool:
 
 
 if __name__ == "__main__":
-    part("explorer", __doc__, rows)
+    run_benchmark("explorer", __doc__, rows)

@@ -12,7 +12,16 @@ from pydantic import ConfigDict, Field
 
 from explorer.dependencies import LiveModelDep, RepositoryDep, SettingsDep, refuse_repeated_parameters
 from explorer.errors import NOTHING_PUBLISHED, error_responses
-from explorer.filters import Filters, GamePath, Integer, NoParameters, PostedHistory, RequestModel, Search, UserPath
+from explorer.filters import (
+    WHOLE,
+    Filters,
+    GamePath,
+    NoParameters,
+    PostedHistory,
+    RequestModel,
+    Search,
+    UserPath,
+)
 from explorer.schemas import (
     HISTORY_EXAMPLE,
     LIVE_EXAMPLE,
@@ -44,7 +53,7 @@ def create_router(largest_limit: int) -> APIRouter:
         responses=error_responses(404, 422, 429, 503),
     )
     known: dict[int | str, dict[str, Any]] = {304: {"description": "Not modified"}}
-    Limit = Annotated[Integer, Field(ge=1, le=largest_limit)]
+    Limit = Annotated[int, Field(ge=1, le=largest_limit), WHOLE]
 
     class LimitedFilters(Filters):
         limit: Limit = Field(default=10, description="Most rows to return.", examples=[2])
@@ -55,13 +64,13 @@ def create_router(largest_limit: int) -> APIRouter:
     class SimilarQuery(RequestModel):
         limit: Limit = Field(default=10, description="Most rows to return.")
 
-    class LimitedHistory(PostedHistory):
-        model_config = ConfigDict(title="History", json_schema_extra={"examples": [HISTORY_EXAMPLE]})
+    class History(PostedHistory):
+        model_config = ConfigDict(json_schema_extra={"examples": [HISTORY_EXAMPLE]})
         limit: Limit = Field(default=10, description="Most rows to return.")
 
     @router.get(
         "/users/{user_id}/recommendations",
-        summary="A user's recommendations",
+        summary="Recommendations for a user",
         response_model=Recommendations,
         responses={200: _example(RECOMMENDATIONS_EXAMPLE), **known},
     )
@@ -80,7 +89,7 @@ def create_router(largest_limit: int) -> APIRouter:
         response_model=LiveRecommendations,
         responses={200: _example(LIVE_EXAMPLE), **error_responses(400, 408, 413)},
     )
-    async def recommend(request: Request, body: LimitedHistory, live_model: LiveModelDep) -> Response:
+    async def recommend(request: Request, body: History, live_model: LiveModelDep) -> Response:
         """Answer from the current publication's model; no user is needed, and nothing is stored."""
         answer = await live_model.recommend(body.games(), body)
         return json_response(request, answer, answer.version)

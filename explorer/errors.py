@@ -40,7 +40,7 @@ SEARCHES = {
 }
 """Label and address of the page to go on from, by the beginning of a path."""
 
-DETAILS = {404: "This page does not exist.", 405: "Method not allowed."}
+DETAILS = {400: "The body is not JSON.", 404: "This page does not exist.", 405: "Method not allowed."}
 """Details of errors that the framework raises."""
 
 NOTHING_PUBLISHED = "Nothing has been published yet: run the inference pipeline first."
@@ -120,7 +120,7 @@ def _links(request: Request, parameter: str | None) -> Iterator[tuple[str, str]]
 async def _handle_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     status, detail, headers = error.status_code, error.detail, dict(error.headers or {})
-    if detail == HTTPStatus(status).phrase:  # the framework's own
+    if not detail.endswith("."):  # the framework's own
         detail = DETAILS.get(status, f"{detail}.")
     if headers.get("Allow") == "GET":
         headers["Allow"] = "GET, HEAD"  # see `Guard`

@@ -33,12 +33,6 @@ LARGEST_GB = 1e6
 LARGEST_YEAR = 9999
 
 _INTEGER = re.compile(r"-?[0-9]+")
-_GAME_ID: Final[dict[str, Any]] = {
-    "ge": -(2**31), "le": 2**31 - 1, "description": "The game's id.", "json_schema_extra": {"format": "int32"},
-}  # fmt: skip
-_USER_ID: Final[dict[str, Any]] = {
-    "ge": -(2**63), "le": 2**63 - 1, "description": "The user's id.", "json_schema_extra": {"format": "int64"},
-}  # fmt: skip
 
 
 def _check_integer(value: object) -> object:
@@ -60,16 +54,30 @@ class _NullInAnswers:
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         described = handler(schema)
-        return described if handler.mode == "serialization" else described["anyOf"][0]
+        if handler.mode == "validation":
+            described |= described.pop("anyOf")[0]
+        return described
 
 
-Integer = Annotated[int, BeforeValidator(_check_integer)]
+# Bounds come before the checks: Pydantic would not document bounds of a value that is checked first.
+WHOLE: Final = BeforeValidator(_check_integer)
 Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200, pattern=r"^[^\x00]*$")]
-Year = Annotated[Integer, Field(ge=0, le=LARGEST_YEAR)]
-Gigabytes = Annotated[float, BeforeValidator(_check_number), Field(ge=0, le=LARGEST_GB, allow_inf_nan=False)]
-GameId = Annotated[Integer, Field(**_GAME_ID)]
-GamePath = Annotated[Integer, Path(examples=[620], **_GAME_ID)]
-UserPath = Annotated[Integer, Path(examples=[1], **_USER_ID)]
+Year = Annotated[int, Field(ge=0, le=LARGEST_YEAR), WHOLE]
+Gigabytes = Annotated[float, Field(ge=0, le=LARGEST_GB, allow_inf_nan=False), BeforeValidator(_check_number)]
+Hours = Annotated[float, Field(ge=0, le=MOST_HOURS, allow_inf_nan=False), BeforeValidator(_check_number)]
+Limit = Annotated[int, Field(ge=1), WHOLE]
+GameId = Annotated[
+    int,
+    Field(ge=-(2**31), le=2**31 - 1, description="The game's id.", json_schema_extra={"format": "int32"}),
+    WHOLE,
+]
+UserId = Annotated[
+    int,
+    Field(ge=-(2**63), le=2**63 - 1, description="The user's id.", json_schema_extra={"format": "int64"}),
+    WHOLE,
+]
+GamePath = Annotated[GameId, Path(examples=[620])]
+UserPath = Annotated[UserId, Path(examples=[1])]
 
 
 class RequestModel(BaseModel):
@@ -111,7 +119,7 @@ class Filters(RequestModel):
     os: Annotated[System | None, _NullInAnswers()] = Field(
         default=None, description="Not known to run on other systems only.", examples=["linux"]
     )
-    limit: Annotated[Integer, Field(ge=1)] = Field(default=10, description="Most rows to return.", examples=[2])
+    limit: Limit = Field(default=10, description="Most rows to return.", examples=[2])
 
     def applied(self) -> dict[str, Any]:
         """Return the filters by name, as answers repeat them."""
@@ -122,7 +130,7 @@ class Search(RequestModel):
     """A search for users or games."""
 
     q: Text = Field(default="", description="What to look for.")
-    limit: Annotated[Integer, Field(ge=1)] = Field(default=10, description="Most rows to return.")
+    limit: Limit = Field(default=10, description="Most rows to return.")
 
 
 class NoParameters(RequestModel):
@@ -134,9 +142,7 @@ class HistoryGame(RequestModel):
 
     game_id: GameId
     recommended: StrictBool = Field(default=True, description="Whether the user recommends the game.")
-    hours: Annotated[float, BeforeValidator(_check_number), Field(ge=0, le=MOST_HOURS, allow_inf_nan=False)] | None = (
-        Field(default=None, description="How long the user has played it; null if unknown.")
-    )
+    hours: Hours | None = Field(default=None, description="How long the user has played it; null if unknown.")
 
 
 def _history_tag(value: object) -> str:

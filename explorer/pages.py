@@ -17,7 +17,7 @@ from pydantic import BeforeValidator, ConfigDict, Field
 
 from explorer.dependencies import LiveModelDep, RepositoryDep
 from explorer.filter_form import FilterForm, filter_parameters, page_address
-from explorer.filters import Filters, GameId, GamePath, HistoryGame, Integer, Search, Text, UserPath
+from explorer.filters import WHOLE, Filters, GameId, GamePath, HistoryGame, Search, Text, UserPath
 from explorer.live_model import LiveModel
 from explorer.repository import UserKind
 from explorer.schemas import BECAUSE, GameName, RecommendedGame, Review, SimilarGame
@@ -69,11 +69,11 @@ def create_router(largest_limit: int) -> APIRouter:
 
     class PageFilters(Filters):
         model_config = ConfigDict(extra="ignore")
-        limit: Annotated[Integer, Field(ge=1, le=largest_limit)] = 10
+        limit: Annotated[int, Field(ge=1, le=largest_limit), WHOLE] = 10
 
     class TryParameters(PageFilters):
         q: Text = ""
-        games: Annotated[list[GameId], BeforeValidator(_split), Field(max_length=TRY_LONGEST)] = Field(
+        games: Annotated[list[GameId], Field(max_length=TRY_LONGEST), BeforeValidator(_split)] = Field(
             default_factory=list
         )
 

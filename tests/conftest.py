@@ -1,26 +1,47 @@
 """Real parts for the tests: a PostgreSQL server for the session, a fresh database for each test."""
 
 import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Workers share the cores, so one thread each: set before NumPy and TensorFlow are imported, here and in processes.
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ.setdefault(variable, "1")
+
+import gc
+import inspect
 import secrets
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import psycopg2
 import pytest
 from google.cloud import storage
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 import components.train  # noqa: F401 - before any test imports TensorFlow
 from components.notify import alerts
-from demo.bucket import bucket_server
 from demo.postgres import EmbeddedPostgres
 from steam_recsys.database.connection import create_schema
 from tests.webhook import Webhook
 
-settings.register_profile("whatever the machine", deadline=None)  # no test passes or fails by the clock
+# No test passes or fails by the clock.
+settings.register_profile("whatever the machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("whatever the machine")
+
+
+def pytest_collection_finish() -> None:
+    """Keep what has been imported for all tests from being searched again and again."""
+    gc.collect()
+    gc.freeze()  # garbage is not looked for among it
+    if "kfp.dsl.pipeline_task" in sys.modules:
+        # It reads its caller's name out of the source lines of the whole stack, which takes longer the more modules
+        # there are: a compilation takes 20 seconds here.
+        sys.modules["kfp.dsl.pipeline_task"].inspect = SimpleNamespace(stack=partial(inspect.stack, 0))
 
 
 @pytest.fixture(scope="session")
@@ -78,6 +99,8 @@ def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
 @pytest.fixture(scope="session")
 def gcs_server() -> Iterator[str]:
     """The URL of a server that speaks Google Cloud Storage's protocol."""
+    from demo.containers import bucket_server  # imports the pipelines, which few tests need
+
     with bucket_server() as url:
         del os.environ["STORAGE_EMULATOR_HOST"]
         yield url

@@ -11,14 +11,12 @@ import pytest
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
-from components.monitor.decision import FIRST, Measured, decide
+from components.monitor.decision import DEFAULT, FIRST_TRAINING, MonitoringInputs, decide
 from components.monitor.drift import Drift
 from components.monitor.quality import Quality
-from components.monitor.thresholds import DEFAULT
 from components.notify.outcome import Outcome, decide_alert
 from demo.postgres import EmbeddedPostgres
-from demo.raw_files import write_synthetic
-from demo.synthetic import Size
+from demo.synthetic import Size, write_synthetic
 from steam_recsys.database.connection import create_schema
 from steam_recsys.evaluation.intervals import Interval
 from steam_recsys.stage import StageRecord
@@ -144,12 +142,13 @@ def test_every_alert_is_explained() -> None:
 
 def test_every_reason_to_train_again_is_explained() -> None:
     nothing = Quality(0, *[Interval(0.0, 0.0, 0.0)] * 4, above_floor=None)
-    rules = decide(Measured(nothing, Drift(0, 0, 0, 0, 0, 0, 0, 0), 0, 0.0), DEFAULT).rules
+    drift = Drift(0, 0, 0, 0, 0, 0, 0, 0)
+    rules = decide(MonitoringInputs(quality=nothing, drift=drift, age_days=0, catalogue_growth=0.0), DEFAULT).rules
     assert len(rules) == 7
-    for about in (*FIRST.reasons, *(rule.about for rule in rules)):
+    for about in (*FIRST_TRAINING.reasons, *(rule.about for rule in rules)):
         words = about.partition(",")[0].rstrip(".")
         index = words.partition(" of the ")
-        if words.startswith("The population stability index"):
+        if words.startswith("Population stability index"):
             assert f"| {index[0]}" in PAGE
             assert f"of the {index[2]}" in PAGE
         else:

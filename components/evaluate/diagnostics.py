@@ -1,4 +1,4 @@
-"""What the report shows of a model besides its figures: how it learnt, what it favours, how its games lie."""
+"""Diagnostics of a model for the report: learning curves, popularity against score, a map of games, example users."""
 
 from __future__ import annotations
 
@@ -9,140 +9,200 @@ from typing import Any
 
 import numpy as np
 
-from components.evaluate.examples import Example, examples
-from components.evaluate.rankings import Rankings
 from components.evaluate.setup import EvaluationSetup
-from components.evaluate.slices import genres_of
+from components.evaluate.slices import NO_REVIEW, genres_of, rows_by_length
 from steam_recsys.arrays import Float32Array, Float64Array, Int64Array
 from steam_recsys.data.histories import Histories
 from steam_recsys.data.popularity import popularity
+from steam_recsys.evaluation.holdout import HeldOut
 from steam_recsys.evaluation.rankers import BLOCK_SCORES, ModelRanker
 from steam_recsys.reporting.charts import COLOURS, Series
 
 SCORED_USERS = 500
 MAPPED_GAMES = 500
 OTHER_GAMES = 500
-"""Games that are drawn beside the most popular ones where popularity is set against score."""
+"""Less popular games that are drawn beside the most popular ones in the chart of popularity against score."""
 
-WRITTEN_NAMES = 14
+LABELLED_GAMES = 14
 OTHER_GENRES = "other"
+
+EXAMPLE_USERS = 10
+RECOMMENDED_GAMES = 10
+HISTORY_GAMES = 10
+SEED = 0
 
 
 @dataclass(frozen=True)
 class GameMap:
-    """The most popular games' candidate vectors in two dimensions.
+    """The candidate vectors of the most popular games in two dimensions.
 
     Attributes:
-        genres: the games' places and names by their first genre, the commonest ones; the others under `OTHER_GENRES`.
-        explained: the share of the vectors' variance that the two dimensions have.
-        written: the names of the most popular ones, the most popular first.
+        genres: The games by first genre, the most common genres first, all others as `OTHER_GENRES`.
+        explained: Share of the vectors' variance that the two dimensions explain.
+        labels: Names of the most popular games, the most popular first.
     """
 
     genres: tuple[Series, ...]
     explained: float
-    written: tuple[str, ...]
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Example:
+    """A held-out user with the challenger's recommendations.
+
+    Attributes:
+        user: Id of the user.
+        group: Length of the history as text.
+        history: The latest games before the cutoff, the newest first, each with whether the user recommends it.
+        older: Number of games before those.
+        recommended: The best games, the best first, each with whether the user recommended it after the cutoff.
+        relevant: All games that the user recommended after the cutoff.
+    """
+
+    user: int
+    group: str
+    history: tuple[tuple[str, bool], ...]
+    older: int
+    recommended: tuple[tuple[str, bool], ...]
+    relevant: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """What the report shows besides figures.
+    """What the report shows of a model besides its figures.
 
     Attributes:
-        curves: of each fit, the last one's first, the mean loss of each stretch of it, by the per cent of its steps at
-            the end of the stretch.
-        trials: the scale and the NDCG@10 on validation rows of each fit that a choice was made from.
-        favour: the logarithm of one more than a game's reviews that recommend it, against its mean score over users.
-        map: of the games.
-        examples: users with their history and what they are recommended.
+        curves: Mean loss over the course of each fit, in per cent of its steps, the last fit first.
+        trials: Scale and validation NDCG@10 of each fit of the tuning.
+        popularity: Each game's log10(1 + positive reviews) against its mean score over users.
+        map: The map of games.
+        examples: Example users.
     """
 
     curves: tuple[Series, ...]
     trials: tuple[tuple[float, float], ...]
-    favour: Series
+    popularity: Series
     map: GameMap
     examples: tuple[Example, ...]
 
     @classmethod
-    def from_setup(cls, contest: EvaluationSetup, answers: Rankings) -> Diagnostics:
-        """Gather them; the same contest gives the same exhibits."""
-        known = popularity(contest.past, contest.games.ids)
-        order = np.argsort(-known, kind="stable")
-        scores = mean_scores(contest.challenger, answers.held_out.history)
+    def from_setup(cls, setup: EvaluationSetup) -> Diagnostics:
+        """Compute the diagnostics; the same setup gives the same ones."""
+        reviews = popularity(setup.past, setup.games.ids)
+        order = np.argsort(-reviews, kind="stable")
+        scores = mean_scores(setup.challenger, setup.held_out.history)
         drawn = np.unique(np.concatenate([order[:MAPPED_GAMES], _spread(order[MAPPED_GAMES:], OTHER_GAMES)]))
-        points = list(zip(np.log10(1 + known[drawn]).tolist(), scores[drawn].tolist(), strict=True))
+        points = list(zip(np.log10(1 + reviews[drawn]).tolist(), scores[drawn].tolist(), strict=True))
         return cls(
-            curves=learning_curves(contest.described),
-            trials=tuple((trial["scale"], trial["ndcg_at_10"]) for trial in contest.described.get("history", ())),
-            favour=Series("", points, [contest.names[game] for game in drawn]),
-            map=game_map(contest, order[:MAPPED_GAMES]),
-            examples=examples(contest),
+            curves=learning_curves(setup.description),
+            trials=tuple((trial["scale"], trial["ndcg_at_10"]) for trial in setup.description.get("history", ())),
+            popularity=Series("", points, [setup.names[game] for game in drawn]),
+            map=game_map(setup, order[:MAPPED_GAMES]),
+            examples=example_users(setup),
         )
 
 
-def learning_curves(described: Mapping[str, Any]) -> tuple[Series, ...]:
-    """The curves of the fits that `model.json` tells of; none where it tells of none."""
-    curves = {"last fit": described.get("losses", ())}
-    curves |= {f"scale {trial['scale']:g}": trial["losses"] for trial in described.get("history", ())}
+def learning_curves(description: Mapping[str, Any]) -> tuple[Series, ...]:
+    """Return the loss curves that `model.json` holds."""
+    curves = {"last fit": description.get("losses", ())}
+    curves |= {f"scale {trial['scale']:g}": trial["losses"] for trial in description.get("history", ())}
     return tuple(Series(name, _by_step(losses)) for name, losses in curves.items() if losses)
 
 
-def mean_scores(ranking: ModelRanker, history: Histories) -> Float64Array:
-    """Each game's mean score over users, some of them by chance where there are many: float64 [N]."""
-    catalogue = ranking.catalogue
-    chosen = np.random.default_rng(0).permutation(len(history))[:SCORED_USERS]
-    block = max(1, BLOCK_SCORES // max(1, len(catalogue)))
-    total = np.zeros(len(catalogue))
-    for start in range(0, len(chosen), block):
-        total += catalogue.scores(history.take(np.sort(chosen[start : start + block]))).sum(axis=0, dtype=np.float64)
-    return total / max(1, len(chosen))
+def mean_scores(ranker: ModelRanker, history: Histories) -> Float64Array:
+    """Return each game's mean score over at most `SCORED_USERS` users, drawn at random: float64 [N]."""
+    n_games = len(ranker.scorer)
+    rows = np.random.default_rng(SEED).permutation(len(history))[:SCORED_USERS]
+    block = max(1, BLOCK_SCORES // max(1, n_games))
+    total = np.zeros(n_games)
+    for start in range(0, len(rows), block):
+        users = history.take(np.sort(rows[start : start + block]))
+        total += ranker.scorer.scores(users).sum(axis=0, dtype=np.float64)
+    return total / max(1, len(rows))
 
 
-def game_map(contest: EvaluationSetup, positions: Int64Array) -> GameMap:
-    """Place some games of the catalogue, int64 [n], by their candidate vectors; the most popular first."""
-    places, explained = principal_components(contest.challenger.catalogue.candidates[positions])
-    firsts = [next(iter(genres_of(contest.games.attributes[game])), OTHER_GENRES) for game in positions.tolist()]
+def game_map(setup: EvaluationSetup, positions: Int64Array) -> GameMap:
+    """Map games by their candidate vectors.
+
+    Args:
+        setup: The evaluation's setup.
+        positions: Positions in the catalogue, int64 [n], the most popular first.
+    """
+    points, explained = principal_components(setup.challenger.scorer.candidates[positions])
+    firsts = [next(iter(genres_of(setup.games.attributes[game])), OTHER_GENRES) for game in positions.tolist()]
     counts = Counter(genre for genre in firsts if genre != OTHER_GENRES)
     shown = sorted(counts, key=lambda genre: (-counts[genre], genre))[: COLOURS - 1]
     groups: dict[str, list[int]] = {genre: [] for genre in (*shown, OTHER_GENRES)}
     for row, genre in enumerate(firsts):
         groups[genre if genre in shown else OTHER_GENRES].append(row)
-    names = [contest.names[game] for game in positions.tolist()]
+    names = [setup.names[game] for game in positions.tolist()]
     genres = tuple(
-        Series(genre, [(float(places[row, 0]), float(places[row, 1])) for row in rows], [names[row] for row in rows])
+        Series(genre, [(float(points[row, 0]), float(points[row, 1])) for row in rows], [names[row] for row in rows])
         for genre, rows in groups.items()
         if rows
     )
-    return GameMap(genres, explained, tuple(names[:WRITTEN_NAMES]))
+    return GameMap(genres, explained, tuple(names[:LABELLED_GAMES]))
 
 
 def principal_components(vectors: Float32Array) -> tuple[Float64Array, float]:
-    """The first two principal components of n vectors, and the share of the variance that they have.
+    """Project vectors onto their first two principal components.
 
-    The singular value decomposition of the centred vectors (Jolliffe 2002, "Principal Component Analysis", section
-    3.5); of each component's two directions that one in which its largest weight is positive.
+    Uses the singular value decomposition of the centred vectors (Jolliffe 2002, "Principal Component Analysis", section
+    3.5). Each component points in the direction in which its largest weight is positive.
 
     Args:
         vectors: float32 [n, d].
 
     Returns:
-        float64 [n, 2], zeros where there are fewer components, and a share between 0 and 1.
+        The projections, float64 [n, 2], zeros for missing components; and the share of the variance that they explain.
     """
-    places = np.zeros((len(vectors), 2))
+    points = np.zeros((len(vectors), 2))
     if not vectors.size:
-        return places, 0.0
+        return points, 0.0
     centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
     _, spreads, directions = np.linalg.svd(centred, full_matrices=False)
     first = directions[:2]
     first = first * np.sign(first[np.arange(len(first)), np.abs(first).argmax(axis=1)])[:, None]
-    places[:, : len(first)] = centred @ first.T
+    points[:, : len(first)] = centred @ first.T
     variance = float((spreads**2).sum())
-    return places, float((spreads[:2] ** 2).sum()) / variance if variance else 0.0
+    return points, float((spreads[:2] ** 2).sum()) / variance if variance else 0.0
+
+
+def example_users(setup: EvaluationSetup) -> tuple[Example, ...]:
+    """Draw `EXAMPLE_USERS` at random, evenly from all lengths of history; the same setup gives the same users."""
+    held_out = setup.held_out
+    groups = [(NO_REVIEW, setup.future.newcomers)]
+    groups += [(name, held_out.take(rows)) for name, rows in rows_by_length(held_out).items()]
+    random = np.random.default_rng(SEED)
+    drawn = [
+        (turn, -number, row)
+        for number, (_, group) in enumerate(groups)
+        for turn, row in enumerate(random.permutation(len(group))[:EXAMPLE_USERS].tolist())
+    ]
+    chosen = sorted((-number, turn, row) for turn, number, row in sorted(drawn)[:EXAMPLE_USERS])
+    return tuple(_example(setup, *groups[number], row) for number, _, row in chosen)
+
+
+def _example(setup: EvaluationSetup, group: str, held_out: HeldOut, row: int) -> Example:
+    user = held_out.take(np.array([row]))
+    history, relevant = user.history, user.relevant.games
+    ranked = setup.challenger.rank(history, RECOMMENDED_GAMES)[0]
+    newest = np.arange(len(history.games))[::-1][:HISTORY_GAMES]
+    return Example(
+        user=int(history.users[0]),
+        group=group,
+        history=tuple((setup.names[history.games[index]], bool(history.recommended[index])) for index in newest),
+        older=len(history.games) - len(newest),
+        recommended=tuple((setup.names[game], bool(game in relevant)) for game in ranked[ranked >= 0]),
+        relevant=tuple(setup.names[game] for game in relevant),
+    )
 
 
 def _by_step(losses: Sequence[float]) -> list[tuple[float, float]]:
-    return [(100 * (place + 1) / len(losses), loss) for place, loss in enumerate(losses)]
+    return [(100 * step / len(losses), loss) for step, loss in enumerate(losses, start=1)]
 
 
-def _spread(order: Int64Array, most: int) -> Int64Array:
-    """At most so many of them, evenly from the first to the last."""
-    return order[np.linspace(0, len(order) - 1, min(most, len(order))).astype(np.int64)]
+def _spread(order: Int64Array, count: int) -> Int64Array:
+    """Return at most `count` elements, evenly spaced from the first to the last."""
+    return order[np.linspace(0, len(order) - 1, min(count, len(order))).astype(np.int64)]

@@ -1,27 +1,26 @@
-"""The stage: a challenger beside baselines and champion, all on the same held-out rows, and the gate's verdict."""
+"""The evaluation stage: rank held-out users by the challenger, the baselines and the champion, and apply the gate."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from components.evaluate.diagnostics import Diagnostics
-from components.evaluate.gate import NOT_ENOUGH, decide
-from components.evaluate.rankings import Rankings
+from components.evaluate.gate import DEFAULT, Thresholds, decide
 from components.evaluate.report import html_report
 from components.evaluate.results import Evaluation
 from components.evaluate.setup import EvaluationSetup
-from components.evaluate.slices import slices
-from components.evaluate.thresholds import DEFAULT, Thresholds
+from components.evaluate.slices import Rankings, compare_slices
 from steam_recsys.data.popularity import popularity
-from steam_recsys.evaluation.beyond_accuracy import Coverage, Gini, Novelty
 from steam_recsys.evaluation.comparison import Comparison
-from steam_recsys.evaluation.metrics import METRIC, MRR, HitRate, Metric, Recall
+from steam_recsys.evaluation.metrics import HEADLINE_METRIC, MRR, Coverage, Gini, HitRate, Metric, Novelty, Recall
 from steam_recsys.logging import log
+from steam_recsys.reporting.pages import write_page
+from steam_recsys.rules import NOT_ENOUGH
 
-METRICS: tuple[Metric, ...] = (METRIC, Recall(20), MRR(10), HitRate(10))
+METRICS: tuple[Metric, ...] = (HEADLINE_METRIC, Recall(20), MRR(10), HitRate(10))
 NOVELTY, COVERAGE, GINI = Novelty(20), Coverage(20), Gini(20)
 K = 20
-"""The longest list that a metric looks at."""
+"""Length of the rankings: the longest that a metric looks at."""
 
 
 def evaluate_model(
@@ -31,73 +30,74 @@ def evaluate_model(
     report: str | Path | None = None,
     thresholds: Thresholds = DEFAULT,
 ) -> Evaluation:
-    """Score a model on the period that its training left out, and decide on its promotion.
+    """Measure a model on the period that its training left out, and decide whether to promote it.
 
-    Every game of the catalogue is ranked for every user who reviewed a game before the cutoff and recommends another,
-    known by then, from it on; the user's own games are excluded. Undated reviews count neither as history nor as held
-    out. Users without a history and games without reviews are measured beside that, as slices.
+    The whole catalogue is ranked for every user who reviewed a game before the cutoff and recommends another known game
+    after it; the user's own games are excluded. Undated reviews are neither history nor held out. Users without a
+    history and games without reviews are measured separately, as slices.
 
     Args:
-        snapshot: the snapshot that the model was trained on.
-        model: the model's folder; the cutoff stands in its `model.json`.
-        store: the store with the champion, if there is one.
-        report: the HTML file to write, if any.
-        thresholds: what the gate asks for.
+        snapshot: The snapshot that the model was trained on.
+        model: Folder of the model, with the cutoff in its `model.json`.
+        store: Store with the champion, if there is one.
+        report: HTML file to write; None for no report.
+        thresholds: The gate's parameters.
 
     Raises:
-        UserError: the folder holds no model, or no user can be asked.
+        UserError: The folder holds no model, or there is no user to rank for.
     """
-    contest = EvaluationSetup.load(snapshot, model, store)
-    answers = Rankings.from_rankers(contest.held_out, contest.rankers, K)
-    evaluated = _evaluated(contest, answers, thresholds)
-    _tell(evaluated)
-    if report is not None:
-        Path(report).parent.mkdir(parents=True, exist_ok=True)
-        Path(report).write_text(html_report(evaluated, Diagnostics.from_setup(contest, answers)), encoding="utf-8")
-    return evaluated
+    # 1. Read the snapshot and the models, and fit the baselines.
+    setup = EvaluationSetup.load(snapshot, model, store)
 
+    # 2. Rank the catalogue for the held-out users, and measure the rankings overall and on slices.
+    rankings = Rankings.from_rankers(setup.held_out, setup.rankers, K)
+    overall, catalogue = _overall(setup, rankings), _catalogue(setup, rankings)
+    slices = compare_slices(setup, rankings, overall.best_baseline(HEADLINE_METRIC.name))
 
-def _evaluated(contest: EvaluationSetup, answers: Rankings, thresholds: Thresholds) -> Evaluation:
-    overall, catalogue = _overall(contest, answers), _catalogue(contest, answers)
-    parts = slices(contest, answers, overall.best_baseline(METRIC.name))
+    # 3. Apply the gate.
     coverage = {ranking: figures[COVERAGE.name] for ranking, figures in catalogue.items()}
-    verdict = decide(overall, coverage, {part.title: part.comparison for part in parts}, thresholds)
-    return Evaluation(
-        version=contest.version,
-        champion=contest.champion,
-        snapshot_id=contest.snapshot_id,
-        cutoff=contest.cutoff,
-        left_out=answers.held_out.left_out,
+    verdict = decide(overall, coverage, {part.title: part.comparison for part in slices}, thresholds)
+    evaluation = Evaluation(
+        version=setup.version,
+        champion=setup.champion,
+        snapshot_id=setup.snapshot_id,
+        cutoff=setup.cutoff,
+        left_out=rankings.held_out.left_out,
         overall=overall,
         catalogue=catalogue,
-        slices=parts,
-        settings=contest.settings,
+        slices=slices,
+        settings=setup.settings,
         thresholds=thresholds,
         verdict=verdict,
     )
+    _log(evaluation)
+
+    # 4. Write the report.
+    if report is not None:
+        write_page(report, html_report(evaluation, Diagnostics.from_setup(setup)))
+    return evaluation
 
 
-def _overall(contest: EvaluationSetup, answers: Rankings) -> Comparison:
-    known = popularity(contest.past, contest.games.ids)
-    measured = answers.measured(METRICS)
-    for name, ranked in answers.ranked.items():
-        measured[name][NOVELTY.name] = NOVELTY.per_user(ranked, known)
-    return Comparison.from_figures(measured)
+def _overall(setup: EvaluationSetup, rankings: Rankings) -> Comparison:
+    figures = rankings.measure(METRICS)
+    reviews = popularity(setup.past, setup.games.ids)
+    for name, ranked in rankings.ranked.items():
+        figures[name][NOVELTY.name] = NOVELTY.per_user(ranked, reviews)
+    return Comparison.from_figures(figures)
 
 
-def _catalogue(contest: EvaluationSetup, answers: Rankings) -> dict[str, dict[str, float]]:
+def _catalogue(setup: EvaluationSetup, rankings: Rankings) -> dict[str, dict[str, float]]:
     return {
-        name: {metric.name: metric.of(ranked, len(contest.games)) for metric in (COVERAGE, GINI)}
-        for name, ranked in answers.ranked.items()
+        name: {metric.name: metric.compute(ranked, len(setup.games)) for metric in (COVERAGE, GINI)}
+        for name, ranked in rankings.ranked.items()
     }
 
 
-def _tell(evaluated: Evaluation) -> None:
-    rules = evaluated.verdict.rules
-    undecided = [rule for rule in rules if rule.outcome == NOT_ENOUGH]
-    for rule in rules:
-        if rule not in undecided:
-            log("evaluate", rule.sentence)
-    if undecided:
-        log("evaluate", f"slices with too few users to decide anything: {len(undecided)}")
-    log("evaluate", evaluated.outcome)
+def _log(evaluation: Evaluation) -> None:
+    rules = evaluation.verdict.rules
+    decided = [rule for rule in rules if rule.outcome != NOT_ENOUGH]
+    for rule in decided:
+        log("evaluate", str(rule))
+    if len(decided) < len(rules):
+        log("evaluate", f"slices with too few users to decide: {len(rules) - len(decided)}")
+    log("evaluate", evaluation.outcome)

@@ -1,4 +1,4 @@
-"""What an evaluation is about: who ranks, and what may be known and is asked for. All that is read, is read here."""
+"""The setup of an evaluation: everything that is read, once, before anything is ranked."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from steam_recsys.storage.model_store import DESCRIPTION, current_champion, eval
 
 @dataclass(frozen=True)
 class EvaluationSetup:
-    """A challenger, its rivals, and a snapshot's reviews before and after a cutoff.
+    """A challenger, its opponents, and the reviews of a snapshot before and after a cutoff.
 
     Attributes:
-        version: the challenger's.
-        champion: the champion's version, None for none.
-        snapshot_id: the snapshot's.
-        cutoff: the ISO date on which the held-out period begins.
-        past: everything that may be known.
-        future: what comes after it, with at least one user to be asked for.
-        games: the catalogue.
-        names: the games', in the same order.
-        challenger: its ranking.
-        rankers: all rankings by name, the challenger's first and the champion's last, if it is another model.
-        settings: the baselines', by their names.
-        described: the content of the challenger's `model.json`.
+        version: Version of the challenger.
+        champion: Version of the champion; None if there is none.
+        snapshot_id: Id of the snapshot.
+        cutoff: First day of the held-out period, ISO date.
+        past: Everything that may be known.
+        future: The held-out reviews, with at least one user to rank for.
+        games: The catalogue.
+        names: Names of the games, in the same order.
+        challenger: Ranks by the challenger.
+        rankers: All rankers by name: the challenger first, and the champion last if it is another model.
+        settings: The settings of each baseline as text.
+        description: Content of the challenger's `model.json`.
     """
 
     version: str
@@ -53,11 +53,11 @@ class EvaluationSetup:
     challenger: ModelRanker
     rankers: dict[str, Ranker]
     settings: dict[str, str]
-    described: Mapping[str, Any]
+    description: Mapping[str, Any]
 
     @property
     def held_out(self) -> HeldOut:
-        """What is asked for: users with a history, and games that were known."""
+        """The rows of the headline figures: users with a history, and games with reviews."""
         return self.future.returning
 
     @property
@@ -67,20 +67,20 @@ class EvaluationSetup:
 
     @classmethod
     def load(cls, snapshot: str | Path, model: str | Path, store: str) -> EvaluationSetup:
-        """Read the snapshot, the challenger and the champion, and make the baselines.
+        """Read the snapshot, the challenger and the champion, and fit the baselines.
 
-        Popularity, the models' and the baselines', is as of the cutoff. Of the champion that model is taken which was
-        evaluated, before it was fitted to everything; where its cutoff is the later one, that is the cutoff for all, so
-        that nothing is asked that one of them has seen. A challenger that is the champion itself, which a training that
-        is repeated makes again, has no champion for a rival.
+        Popularity is as of the cutoff, in the models and in the baselines. The champion takes part as it was before it
+        was fitted to all reviews. The later cutoff of the two models is used for all, so that neither has seen a
+        held-out review. If the challenger is the champion, because its training was repeated, there is no champion to
+        compare with.
 
         Raises:
-            UserError: the folders hold no snapshot or no model, or no user can be asked.
+            UserError: A folder holds no snapshot or no model, or there is no user to rank for.
         """
         opened, challenger = Snapshot.open(snapshot), TwoTowerArrays.load(model)
-        described = json.loads((Path(model) / DESCRIPTION).read_text())
-        pointer, champion, champions_cutoff = _champion(store)
-        cutoff = max(described["cutoff"], champions_cutoff)
+        description = json.loads((Path(model) / DESCRIPTION).read_text())
+        champion_version, champion, champion_cutoff = _champion(store)
+        cutoff = max(description["cutoff"], champion_cutoff)
         day = day_of(date.fromisoformat(cutoff))
         past = load_interactions(opened, before=day)
         after = split_by_time(load_interactions(opened), day)[1]
@@ -89,38 +89,38 @@ class EvaluationSetup:
         future = Future.from_interactions(past, after, games.ids)
         if not len(future.returning):
             raise UserError(
-                f"No user of the snapshot {snapshot} has a review before {cutoff} and one of another known game from "
-                f"then on, so nothing can be evaluated: ingest more reviews."
+                f"The snapshot {snapshot} cannot be evaluated: no user has a review before {cutoff} and a positive "
+                f"review of another known game after it. Ingest more reviews."
             )
-        recent = popularity_as_of(past, games.ids, day)
-        ranking = ModelRanker(challenger.for_catalogue(games, recent))
-        rankers: dict[str, Ranker] = {CHALLENGER: ranking}
-        validation = snapshot_by_time(opened, past, cutoff_day(past, described["held_out_share"]))
+        popularity = popularity_as_of(past, games.ids, day)
+        ranker = ModelRanker(challenger.for_catalogue(games, popularity))
+        validation = snapshot_by_time(opened, past, cutoff_day(past, description["held_out_share"]))
         baselines = tuned_baselines(past, day, validation, games.ids)
+        rankers: dict[str, Ranker] = {CHALLENGER: ranker}
         rankers |= {baseline.name: baseline.ranker for baseline in baselines}
-        if champion and pointer != challenger.version:
-            rankers[CHAMPION] = ModelRanker(champion.for_catalogue(games, recent))
+        if champion and champion_version != challenger.version:
+            rankers[CHAMPION] = ModelRanker(champion.for_catalogue(games, popularity))
         return cls(
             version=challenger.version,
-            champion=pointer,
+            champion=champion_version,
             snapshot_id=opened.manifest.snapshot_id,
             cutoff=cutoff,
             past=past,
             future=future,
             games=games,
             names=table["name"].to_pylist(),
-            challenger=ranking,
+            challenger=ranker,
             rankers=rankers,
             settings={baseline.name: baseline.settings for baseline in baselines},
-            described=described,
+            description=description,
         )
 
 
 def _champion(store: str) -> tuple[str | None, TwoTowerArrays | None, str]:
-    """The champion's version, the model of it that was evaluated, and its cutoff, an ISO date; `""` for none."""
+    """Return the champion's version, its model as it was evaluated, and its cutoff, an ISO date; `""` for none."""
     pointer = current_champion(store)
     if not pointer:
         return None, None, ""
     with stored_model(store, pointer.version) as folder:
-        described = json.loads((folder / DESCRIPTION).read_text())
-        return pointer.version, TwoTowerArrays.load(evaluated_part(folder)), described["cutoff"]
+        description = json.loads((folder / DESCRIPTION).read_text())
+        return pointer.version, TwoTowerArrays.load(evaluated_part(folder)), description["cutoff"]

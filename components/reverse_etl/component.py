@@ -22,7 +22,7 @@ def publish(
     """Publish recommendations as a version in PostgreSQL, MongoDB or both, and make it current. Returns its users."""
     from datetime import date
 
-    from components.reverse_etl.limits import Limits
+    from components.reverse_etl.acceptance import Thresholds
     from components.reverse_etl.publication import publish as publish_version
     from steam_recsys.data.predictions import Plan, predictions_uri
     from steam_recsys.publications.destinations import DestinationConfig
@@ -41,7 +41,13 @@ def publish(
                 as_of=date.fromisoformat(planned.as_of),
             ),
             planned.shards,
-            Limits(user_coverage_floor, rows_per_user_floor, churn_floor, churn_ceiling, churn_users),
+            Thresholds(
+                user_coverage_floor=user_coverage_floor,
+                rows_per_user_floor=rows_per_user_floor,
+                churn_floor=churn_floor,
+                churn_ceiling=churn_ceiling,
+                churn_users=churn_users,
+            ),
         )
         record.facts.update(published.facts())
     return published.users

@@ -12,8 +12,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from components.reverse_etl.acceptance import decide
-from components.reverse_etl.limits import DEFAULT, Limits
+from components.reverse_etl.acceptance import DEFAULT, Thresholds, decide
 from steam_recsys.database.connection import Connection, create_schema, replace_functions, require_schema
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log
@@ -54,7 +53,7 @@ def publish(
     predictions: str,
     info: VersionInfo,
     ranges: Sequence[tuple[int, int]],
-    limits: Limits = DEFAULT,
+    thresholds: Thresholds = DEFAULT,
 ) -> Publication:
     """Publish predictions as a version, make it current, and remove the predictions.
 
@@ -67,7 +66,7 @@ def publish(
             RECOMMENDATIONS, and `popular.parquet`.
         info: The version and what it is made from.
         ranges: First and last user of each shard, in ascending order.
-        limits: How far the version may be from the current one.
+        thresholds: How far the version may be from the current one.
 
     Raises:
         UserError: The predictions are invalid, the version is not accepted, or a destination failed or cannot switch.
@@ -92,7 +91,7 @@ def publish(
                 if missing:
                     opened = Predictions.open(folder, ranges)
                     try:
-                        acceptance = _load(missing, info, opened, limits)
+                        acceptance = _load(missing, info, opened, thresholds)
                     except Exception:
                         _clean_up(connection, destinations)
                         raise
@@ -135,7 +134,7 @@ def _is_wanted(destinations: Destinations, version: str) -> bool:
 
 
 def _load(
-    missing: Sequence[Destination], info: VersionInfo, predictions: Predictions, limits: Limits
+    missing: Sequence[Destination], info: VersionInfo, predictions: Predictions, thresholds: Thresholds
 ) -> dict[str, tuple[str, ...]]:
     """Load a version where it is missing; the rules that accepted it, by destination.
 
@@ -146,15 +145,15 @@ def _load(
     for destination in missing:
         current = destination.current_version()
         stats, stored = destination.load(info, predictions, current)
-        verdict = decide(stats, stored, current, limits)
-        acceptance[destination.name] = verdict.reasons
-        for reason in verdict.reasons:
-            log("reverse_etl", f"{destination.name}, {reason}")
-        if not verdict.accepted:
-            refusals = "; ".join(rule.finding for rule in verdict.refusals)
+        verdict = decide(stats, stored, current, thresholds)
+        acceptance[destination.name] = verdict.sentences
+        for sentence in verdict.sentences:
+            log("reverse_etl", f"{destination.name}: {sentence}")
+        if not verdict.passed:
+            failures = " ".join(map(str, verdict.failures))
             raise UserError(
-                f"Version {info.version} is not accepted, {refusals}: extract a new snapshot and predict again, or "
-                f"change the limit if this is intended."
+                f"Version {info.version} is not accepted. {failures} Extract a new snapshot and predict again; if the "
+                f"change is intended, set the threshold for one run."
             )
     return acceptance
 

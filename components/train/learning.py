@@ -16,7 +16,7 @@ from steam_recsys.data.games import Games
 from steam_recsys.data.interactions import Interactions
 from steam_recsys.data.popularity import popularity_as_of
 from steam_recsys.evaluation.holdout import HeldOut, hold_out
-from steam_recsys.evaluation.metrics import METRIC, measure
+from steam_recsys.evaluation.metrics import HEADLINE_METRIC, measure
 from steam_recsys.evaluation.rankers import ModelRanker
 from steam_recsys.evaluation.splits import Split
 from steam_recsys.logging import log
@@ -62,7 +62,9 @@ def learn(
     recent = popularity_as_of(validation.past, games.ids, validation.as_of)
 
     def quality(model: TwoTowerArrays) -> Float64Array:
-        return measure(ModelRanker(model.for_catalogue(games, recent)), held_out, (METRIC,))[METRIC.name]
+        return measure(ModelRanker(model.for_catalogue(games, recent)), held_out, (HEADLINE_METRIC,))[
+            HEADLINE_METRIC.name
+        ]
 
     log("train", f"choosing on the new games of {len(held_out):,} users")
     choice = choose(

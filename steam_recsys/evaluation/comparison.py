@@ -1,4 +1,4 @@
-"""Rankings beside each other on the same users: their figures, and the challenger's differences to its rivals."""
+"""Compare rankings on the same users: their figures, and the challenger's paired differences to its opponents."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from steam_recsys.arrays import Float64Array
 from steam_recsys.evaluation.intervals import Interval, resampled_means
 
 CHALLENGER, CHAMPION, POPULARITY = "challenger", "champion", "popularity"
-"""Names of rankings; the other ones are further baselines."""
+"""Names of rankings: the model under evaluation, the current model and one baseline. All others are baselines too."""
 
-Measured = Mapping[str, Mapping[str, Float64Array]]
-"""By ranking, then by the metric's name: a figure for each of the same users, float64 [B]."""
+UserFigures = Mapping[str, Mapping[str, Float64Array]]
+"""By ranking, then by metric name: one figure per user, float64 [B], for the same users everywhere."""
 
 Figures = dict[str, Interval]
-"""By the metric's name."""
+"""By metric name."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What rankings came to on the same users.
+    """Figures of rankings on the same users.
 
     Attributes:
-        users: how many.
-        figures: by ranking, the challenger's first; none where there are no users.
-        differences: the challenger's less the rival's, user by user, by rival.
+        users: Number of users.
+        figures: By ranking, the challenger first; empty without users.
+        differences: By opponent, the challenger's figures less the opponent's, user by user.
     """
 
     users: int
@@ -34,21 +34,23 @@ class Comparison:
     differences: dict[str, Figures]
 
     @classmethod
-    def from_figures(cls, measured: Measured) -> Comparison:
-        """Compare the challenger with all others, on resamples of users that are the same for all."""
+    def from_figures(cls, measured: UserFigures) -> Comparison:
+        """Compare the challenger with all others; every interval uses the same resamples of users."""
         ours = measured[CHALLENGER]
         users = len(next(iter(ours.values()), ()))
         if not users:
             return cls(0, {}, {})
-        means = resampled_means({(name, metric): of for name in measured for metric, of in measured[name].items()})
+        means = resampled_means(
+            {(name, metric): values for name, by_metric in measured.items() for metric, values in by_metric.items()}
+        )
         figures = {
-            name: {metric: Interval.from_resamples(of, means[name, metric]) for metric, of in by_metric.items()}
+            name: {metric: Interval.from_resamples(values, means[name, metric]) for metric, values in by_metric.items()}
             for name, by_metric in measured.items()
         }
         differences = {
             name: {
-                metric: Interval.from_resamples(ours[metric] - of, means[CHALLENGER, metric] - means[name, metric])
-                for metric, of in by_metric.items()
+                metric: Interval.from_resamples(ours[metric] - values, means[CHALLENGER, metric] - means[name, metric])
+                for metric, values in by_metric.items()
             }
             for name, by_metric in measured.items()
             if name != CHALLENGER
@@ -56,17 +58,17 @@ class Comparison:
         return cls(users, figures, differences)
 
     @classmethod
-    def read(cls, content: Mapping[str, Any]) -> Comparison:
-        """Read what `dataclasses.asdict` made of one."""
-        return cls(content["users"], _read(content["figures"]), _read(content["differences"]))
+    def from_dict(cls, content: Mapping[str, Any]) -> Comparison:
+        """Rebuild a comparison from the output of `dataclasses.asdict`."""
+        return cls(content["users"], _intervals(content["figures"]), _intervals(content["differences"]))
 
     def best_baseline(self, metric: str) -> str:
-        """The baseline with the highest mean, the first one of equals."""
+        """Return the baseline with the highest mean, the first of equals."""
         baselines = [ranking for ranking in self.figures if ranking not in (CHALLENGER, CHAMPION)]
         return max(baselines, key=lambda ranking: self.figures[ranking][metric].mean)
 
 
-def _read(content: Mapping[str, Any]) -> dict[str, Figures]:
+def _intervals(content: Mapping[str, Any]) -> dict[str, Figures]:
     return {
         ranking: {metric: Interval(**figure) for metric, figure in figures.items()}
         for ranking, figures in content.items()

@@ -1,11 +1,11 @@
-"""EASE, the best linear model of which games go together, in closed form: as a baseline, and as the model's links.
+"""EASE, the best linear item-item model, in closed form: a baseline, and the source of the model's item-item weights.
 
 Each user's history is reconstructed from the user's other games with the weights
 
     B = I - P / diag(P), where P = (X'X + λI)⁻¹
 
-(Steck 2019, "Embarrassingly Shallow Autoencoders for Sparse Data", equation 8). The catalogue's square must fit the
-memory.
+(Steck 2019, "Embarrassingly Shallow Autoencoders for Sparse Data", equation 8). The square of the catalogue must fit
+into memory.
 """
 
 from __future__ import annotations
@@ -17,18 +17,21 @@ from steam_recsys.arrays import Float32Array
 from steam_recsys.data.histories import Histories
 
 MAX_GAMES = 8_000
-"""The largest catalogue: its square takes 256 MB, its inversion nine times that and half a minute on two cores."""
+"""The largest catalogue: its square takes 256 MB, the inversion nine times that and half a minute on two cores."""
 
 REGULARISATIONS = (300.0, 100.0, 1000.0)
-"""The λ to choose from: the larger, the more users must agree."""
+"""Values of λ to choose from: the larger, the more users must agree."""
 
 
 def ease(counts: Float32Array, regularisation: float) -> Float32Array:
-    """The weights, float32 [N, N]: what having a game adds to the score of another; zero on the diagonal.
+    """Return the item-item weights, float32 [N, N] with a zero diagonal.
 
     Args:
-        counts: as `cooccurrences` makes them.
+        counts: Co-occurrence counts from `cooccurrences`, float32 [N, N].
         regularisation: λ.
+
+    Returns:
+        What owning game i (row) adds to the score of game j (column).
     """
     gram = counts.copy()
     gram[np.diag_indices(len(gram))] += np.float32(regularisation)
@@ -39,13 +42,13 @@ def ease(counts: Float32Array, regularisation: float) -> Float32Array:
 
 
 def cooccurrences(histories: Histories, n_games: int) -> Float32Array:
-    """How many users have both of two games, float32 [n_games, n_games]; on the diagonal, how many have one."""
+    """Count the users who have both of two games, float32 [n_games, n_games]; the diagonal counts a game's users."""
     matrix = user_game_matrix(histories, n_games)
     counts: Float32Array = (matrix.T @ matrix).toarray()
     return counts
 
 
 def user_game_matrix(histories: Histories, n_games: int) -> csr_matrix:
-    """Users by games, float32 [B, n_games], 1 where a user has a game."""
+    """Return users by games, float32 [B, n_games], 1 if a user has a game."""
     values = np.ones(len(histories.games), dtype=np.float32)
     return csr_matrix((values, histories.games, histories.offsets), shape=(len(histories), n_games))

@@ -1,4 +1,4 @@
-"""What a model is measured on: users with a history before a day, and the games that they recommend from it on."""
+"""The rows that rankings are measured on: users before a cutoff, and the games that they recommend after it."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from steam_recsys.arrays import BoolArray, Int32Array, Int64Array
+from steam_recsys.arrays import BoolArray, Int32Array, Int64Array, offsets_from_lengths
 from steam_recsys.data.histories import Histories, positions_of
 from steam_recsys.data.interactions import Interactions
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Users with what they had before the cutoff and the games, new to them, that they recommended from it on.
+    """B users with their games before the cutoff and the new games that they recommend from it on.
 
     Attributes:
-        history: B users' games before the cutoff.
-        relevant: the same users' new games, each at least one.
-        left_out: held-out interactions, new to their users, that are not asked for here.
+        history: The users' games before the cutoff.
+        relevant: The same users' new games, at least one each.
+        left_out: Number of held-out interactions with new games that are not measured here.
     """
 
     history: Histories
@@ -32,45 +32,53 @@ class HeldOut:
         return len(self.history)
 
     def only(self, games: BoolArray) -> tuple[Int64Array, HeldOut]:
-        """Asked for some games only: the rows of the users who take up one of them, and what is held out of these.
+        """Count only some games as relevant, and drop the users who recommend none of them.
 
         Args:
-            games: bool [N], which.
+            games: Whether a game counts, bool [N].
+
+        Returns:
+            The rows of the remaining users, int64, and what is held out of them.
         """
         kept = games[self.relevant.games]
-        counts = np.bincount(_flat(self.relevant)[0][kept], minlength=len(self))
+        counts = np.bincount(self.relevant.owners[kept], minlength=len(self))
         rows = np.flatnonzero(counts)
-        offsets = np.concatenate([[0], np.cumsum(counts[rows])]).astype(np.int64)
         relevant = replace(
-            self.relevant, users=self.relevant.users[rows], offsets=offsets, games=self.relevant.games[kept],
-            recommended=self.relevant.recommended[kept], hours=self.relevant.hours[kept],
+            self.relevant, users=self.relevant.users[rows], offsets=offsets_from_lengths(counts[rows]),
+            games=self.relevant.games[kept], recommended=self.relevant.recommended[kept],
+            hours=self.relevant.hours[kept],
         )  # fmt: skip
         return rows, HeldOut(self.history.take(rows), relevant, self.left_out + int((~kept).sum()))
 
     def take(self, rows: Int64Array) -> HeldOut:
-        """The users in some rows."""
+        """Return the users in the given rows."""
         return HeldOut(self.history.take(rows), self.relevant.take(rows), self.left_out)
 
 
 def hold_out(past: Interactions, future: Interactions, game_ids: Int32Array) -> HeldOut:
-    """Set up the evaluation of what was learnt from `past` on `future`; `game_ids` int32 [N], ascending.
+    """Build the test of what was learnt from `past` on `future`.
 
-    A game is relevant to whoever recommends it; a review that does not is part of the history only. Users without a
-    history are left out, and games that nobody had reviewed before the cutoff, which may not have been on sale.
+    A game is relevant to a user who recommends it; other reviews are part of the history only. Users without a history
+    are left out, and so are games that nobody had reviewed before the cutoff, which may not have been available.
+
+    Args:
+        past: Interactions before the cutoff.
+        future: Interactions from the cutoff on.
+        game_ids: The catalogue, int32 [N], ascending.
     """
     return Future.from_interactions(past, future, game_ids).returning
 
 
 @dataclass(frozen=True)
 class Future:
-    """Held-out interactions that recommend a game which is new to the user, and what was known before them.
+    """Held-out positive reviews of games that are new to their users, and what was known before.
 
     Attributes:
-        interactions: n of them.
-        history: everybody's before the cutoff.
-        with_history: bool [n], whether the user has one.
-        known: bool [n], whether anybody had reviewed the game.
-        game_ids: int32 [N].
+        interactions: The n reviews.
+        history: All users' games before the cutoff.
+        with_history: Whether the user has a history, bool [n].
+        known: Whether anybody had reviewed the game before the cutoff, bool [n].
+        game_ids: The catalogue, int32 [N], ascending.
     """
 
     interactions: Interactions
@@ -81,38 +89,38 @@ class Future:
 
     @classmethod
     def from_interactions(cls, past: Interactions, future: Interactions, game_ids: Int32Array) -> Future:
-        """Look up what was known; the arguments are those of `hold_out`."""
+        """Keep the reviews that count; for the arguments see `hold_out`."""
         future = future.take(future.recommended)
         history = Histories.from_interactions(past, game_ids)
         reviewed = np.zeros(len(game_ids), dtype=bool)
         reviewed[history.games] = True
         games = positions_of(future.games, game_ids)
         rows = positions_of(future.users, history.users)
-        new = ~np.isin(_pairs(rows, games, len(game_ids)), _pairs(*_flat(history), len(game_ids)))
+        new = ~np.isin(_pairs(rows, games, len(game_ids)), _pairs(history.owners, history.games, len(game_ids)))
         return cls(future.take(new), history, rows[new] >= 0, reviewed[games[new]], game_ids)
 
     @cached_property
     def returning(self) -> HeldOut:
-        """Users with a history, and games that were known: what `hold_out` asks for."""
+        """Users with a history and games with reviews: the rows of the headline figures."""
         return self._held_out(self.with_history & self.known)
 
     @cached_property
     def newcomers(self) -> HeldOut:
-        """Users without a history, who all get the same answer, that of an empty one."""
+        """Users without a history, who all get the same ranking."""
         return self._held_out(~self.with_history & self.known)
 
     @cached_property
     def unreviewed(self) -> HeldOut:
-        """Games that nobody had reviewed before the cutoff, which only what is known of them can place."""
+        """Games without reviews before the cutoff, which can only be ranked by their content."""
         return self._held_out(self.with_history & ~self.known)
 
-    def _held_out(self, asked: BoolArray) -> HeldOut:
-        relevant = Histories.from_interactions(self.interactions.take(asked), self.game_ids)
-        return HeldOut(_histories_of(relevant.users, self.history), relevant, int((~asked).sum()))
+    def _held_out(self, measured: BoolArray) -> HeldOut:
+        relevant = Histories.from_interactions(self.interactions.take(measured), self.game_ids)
+        return HeldOut(_histories_of(relevant.users, self.history), relevant, int((~measured).sum()))
 
 
 def _histories_of(users: Int64Array, histories: Histories) -> Histories:
-    """The users' histories, int64 [B] ascending, all of whom have one or none of whom has."""
+    """Return the histories of users, int64 [B] ascending, either all or none of whom have one."""
     rows = positions_of(users, histories.users)
     if (rows >= 0).all():
         return histories.take(rows)
@@ -120,15 +128,11 @@ def _histories_of(users: Int64Array, histories: Histories) -> Histories:
 
 
 def relevant_at(ranked: Int32Array, relevant: Histories) -> BoolArray:
-    """Whether the game at each place of each user's ranking is relevant: bool [B, k] from int32 [B, k] positions."""
+    """Return whether the game at each rank is relevant to the user: bool [B, k] from int32 [B, k] positions."""
     width = 1 + max(int(ranked.max(initial=-1)), int(relevant.games.max(initial=-1)))
     rows = np.arange(len(ranked))[:, None]
-    # A place that is left empty, -1, must not pass for the last game of the user before.
-    return (ranked >= 0) & np.isin(rows * width + ranked, _pairs(*_flat(relevant), width))
-
-
-def _flat(histories: Histories) -> tuple[Int64Array, Int32Array]:
-    return histories.owners, histories.games
+    # An empty rank, -1, must not be taken for the last game of the user before.
+    return (ranked >= 0) & np.isin(rows * width + ranked, _pairs(relevant.owners, relevant.games, width))
 
 
 def _pairs(rows: npt.NDArray[Any], games: Int32Array, n_games: int) -> Int64Array:

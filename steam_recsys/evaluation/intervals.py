@@ -16,12 +16,12 @@ Key = TypeVar("Key", bound=Hashable)
 RESAMPLES = 1_000
 LEVEL = 0.95
 _BLOCK = 1 << 22
-"""Draws held at a time."""
+"""Draws held in memory at a time."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over users, where 95 % of the resamples' means lie, and the mean's standard error."""
+    """A mean over users with its 95 % confidence interval and its standard error."""
 
     mean: float
     low: float
@@ -30,11 +30,15 @@ class Interval:
 
     @classmethod
     def from_resamples(cls, figures: Float64Array, resampled: Float64Array) -> Interval:
-        """The percentile interval of the mean of float64 [B]; `resampled` has the resamples' means.
-
-        The mean is summed exactly: users whose figures change places leave it as it is, to the last digit.
+        """Compute the percentile interval of a mean.
 
         (Efron and Tibshirani 1993, "An Introduction to the Bootstrap", section 13.3.)
+
+        The mean is summed exactly, so the order of the users does not change it, not even in the last digit.
+
+        Args:
+            figures: One figure per user, float64 [B].
+            resampled: Means of the resamples, float64 [RESAMPLES].
         """
         low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         return cls(math.fsum(figures.tolist()) / len(figures), float(low), float(high), standard_error(figures))
@@ -44,19 +48,19 @@ class Interval:
 
 
 def intervals(figures: Mapping[Key, Float64Array], seed: int = 0) -> dict[Key, Interval]:
-    """Each figure's interval, of the resamples that `resampled_means` draws."""
+    """Return the interval of each figure's mean; for the arguments see `resampled_means`."""
     resampled = resampled_means(figures, seed)
     return {name: Interval.from_resamples(values, resampled[name]) for name, values in figures.items()}
 
 
 def resampled_means(figures: Mapping[Key, Float64Array], seed: int = 0) -> dict[Key, Float64Array]:
-    """The means over each of the resamples of the users, float64 [RESAMPLES], of each figure.
+    """Return the means of resampled users, float64 [RESAMPLES] per figure.
 
-    The resamples are the same for all figures: the differences of two figures' means are those of a paired bootstrap.
+    All figures use the same resamples, so that the difference of two figures' means is that of a paired bootstrap.
 
     Args:
-        figures: float64 [B] each, all of the same users, at least one.
-        seed: of the resampling.
+        figures: One figure per user by name, float64 [B] each, of the same users, at least one.
+        seed: Random seed of the resampling; the same seed gives the same intervals.
     """
     if not figures:
         return {}
@@ -73,5 +77,5 @@ def resampled_means(figures: Mapping[Key, Float64Array], seed: int = 0) -> dict[
 
 
 def standard_error(figures: Float64Array) -> float:
-    """The standard error of the mean of float64 [B]; 0 for a single figure, which says nothing of its error."""
+    """Return the standard error of the mean of float64 [B]; 0 for a single figure, which has no measurable error."""
     return float(figures.std(ddof=1) / np.sqrt(len(figures))) if len(figures) > 1 else 0.0

@@ -1,7 +1,7 @@
-"""Protocols: which interactions a model may learn from, and which it is asked for.
+"""Splits: which interactions a model may learn from, and which it is tested on.
 
-All rank every game of the catalogue; samples of it mislead (Krichene and Rendle 2020, "On Sampled Metrics for Item
-Recommendation").
+Every split is tested by ranking all games of the catalogue; sampled candidates mislead (Krichene and Rendle 2020, "On
+Sampled Metrics for Item Recommendation").
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from steam_recsys.data.snapshot import Snapshot
 
 @dataclass(frozen=True)
 class Split:
-    """Interactions to learn from and interactions to be found.
+    """Interactions to learn from and interactions to predict.
 
     Attributes:
-        past: what may be known.
-        future: what is asked for.
-        as_of: the day on which the question is asked, in days since 1970-01-01; None where time plays no part, and
-            then no interaction has a day.
+        past: What may be known.
+        future: What is to be predicted.
+        as_of: Day on which the predictions are made, in days since 1970-01-01. None if time plays no part; then no
+            interaction has a day.
     """
 
     past: Interactions
@@ -32,40 +32,40 @@ class Split:
 
 
 def by_time(interactions: Interactions, cutoff: int) -> Split:
-    """The dated interactions before a day, and those from it on: what a shop asks every day, and what the gate asks."""
+    """Split dated interactions into those before a day and those from it on, as a shop and the gate do."""
     return Split(*split_by_time(interactions, cutoff), cutoff)
 
 
 def snapshot_by_time(snapshot: Snapshot, interactions: Interactions, cutoff: int) -> Split:
-    """The same for a snapshot, whose past is as it was: with reviews that later ones replaced (`load_interactions`).
+    """Split a snapshot by time, with its past as it was then: reviews that were replaced later are in it.
 
     Args:
-        snapshot: which the interactions are from.
-        interactions: those that may be known; none but dated ones.
-        cutoff: the day, in days since 1970-01-01.
+        snapshot: The snapshot that the interactions are from, see `load_interactions`.
+        interactions: The interactions that may be known, all dated.
+        cutoff: First day of the future, in days since 1970-01-01.
     """
     return Split(load_interactions(snapshot, before=cutoff), split_by_time(interactions, cutoff)[1], cutoff)
 
 
 def at_random(interactions: Interactions, held_out_share: float, random: np.random.RandomState) -> Split:
-    """Each interaction is held out with a probability; time plays no part."""
+    """Hold out each interaction with the given probability; time plays no part."""
     return _without_time(interactions, random.rand(len(interactions)) >= 1 - held_out_share)
 
 
 def last_out(interactions: Interactions) -> Split:
-    """Each user's latest interaction and those before it; no look at time otherwise."""
+    """Hold out each user's latest interaction; time plays no other part."""
     return _without_time(interactions, latest_of_each_user(interactions))
 
 
 def latest_of_each_user(interactions: Interactions) -> BoolArray:
-    """Whether an interaction is its user's latest, the later row among equals: bool [n]."""
+    """Mark each user's latest interaction, the last row of equals: bool [n]."""
     order = np.lexsort((np.arange(len(interactions)), interactions.days, interactions.users))
     users = interactions.users[order]
-    last = np.zeros(len(interactions), dtype=bool)
-    last[order[np.append(users[1:] != users[:-1], True)]] = True
-    return last
+    latest = np.zeros(len(interactions), dtype=bool)
+    latest[order[np.append(users[1:] != users[:-1], True)]] = True
+    return latest
 
 
 def _without_time(interactions: Interactions, held_out: BoolArray) -> Split:
-    timeless = replace(interactions, days=np.full_like(interactions.days, UNDATED))
-    return Split(timeless.take(~held_out), timeless.take(held_out), None)
+    undated = replace(interactions, days=np.full_like(interactions.days, UNDATED))
+    return Split(undated.take(~held_out), undated.take(held_out), None)

@@ -1,4 +1,4 @@
-"""What a page shows, as a parser sees it."""
+"""A parsed page."""
 
 from html.parser import HTMLParser
 

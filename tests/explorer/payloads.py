@@ -1,4 +1,4 @@
-"""Texts that have done harm elsewhere: as names of users and games, and as parameters."""
+"""Payloads of known attacks, for names of users and games and for parameters."""
 
 PAYLOADS = [
     "<script>alert(1)</script>",

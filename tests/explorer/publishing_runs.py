@@ -1,4 +1,4 @@
-"""A shop with random reviews, a model that was never trained, and the night that publishes what it recommends."""
+"""A shop with random reviews, a random model, and a run that publishes its recommendations."""
 
 import json
 import random
@@ -11,7 +11,7 @@ from psycopg2.extensions import connection as Connection
 from components.extract.extraction import write_snapshot
 from components.predict.plan import plan_predictions
 from components.predict.prediction import predict_shard
-from components.reverse_etl.limits import Limits
+from components.reverse_etl.acceptance import Thresholds
 from components.reverse_etl.publication import publish
 from steam_recsys.data.popularity import DECAYS
 from steam_recsys.data.predictions import Plan, predictions_uri
@@ -28,7 +28,7 @@ FIRST_DAY = date(2023, 1, 1)
 
 
 def fill_shop(shop: Connection, seed: int = 0) -> None:
-    """Games 1 to `GAMES` and users 1 to `USERS`, of whom the last three have written nothing; in the schema steam."""
+    """Add games 1 to `GAMES` and users 1 to `USERS`; the last three users have no reviews."""
     chance = random.Random(seed)
     for number in range(1, GAMES + 1):
         add_game(
@@ -58,12 +58,12 @@ def fill_shop(shop: Connection, seed: int = 0) -> None:
                 reviewed_on=day,
                 hours_played=chance.choice([None, 0.5, 80.0]),
             )
-    # From the century before the last: PostgreSQL's exp() takes the weight of such a review for an error.
+    # From the 19th century: without a bound, the weight of such a review is an underflow in PostgreSQL's exp().
     add_review(shop, 1, 1, reviewed_on=date(1890, 1, 1))
 
 
 def write_random_model(root: Path, version: str, seed: int) -> Path:
-    """A model's folder: of the games 1 to `GAMES` but for the last five, which it never saw, and the genres."""
+    """Write a random model that knows all games except the last five, and return its folder."""
     numbers = np.random.default_rng(seed)
     known = GAMES - 5
     names = [f"genre {name}" for name in GENRES]
@@ -89,7 +89,7 @@ def write_random_model(root: Path, version: str, seed: int) -> Path:
 
 
 def promote_random_model(store: str, root: Path, version: str = "model-1", seed: int = 0) -> None:
-    """Make a random model the champion of a store."""
+    """Add a random model to a store and make it the champion."""
     add_model(store, write_random_model(root, version, seed))
     before = current_champion(store)
     move_champion(store, version, expected=before.version if before else None)
@@ -103,6 +103,10 @@ def run_inference(database: str, store: str, folder: Path) -> Plan:
         predict_shard(store, plan, shard)
     made = VersionInfo(plan.version, plan.model_version, plan.snapshot_id, date.fromisoformat(plan.as_of))
     publish(
-        DestinationConfig(database), predictions_uri(store, plan.version), made, plan.shards, Limits(churn_ceiling=1.0)
+        DestinationConfig(database),
+        predictions_uri(store, plan.version),
+        made,
+        plan.shards,
+        Thresholds(churn_ceiling=1.0),
     )
     return plan

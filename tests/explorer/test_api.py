@@ -1,4 +1,4 @@
-"""The JSON API, asked over HTTP."""
+"""The JSON API over HTTP."""
 
 import json
 import re
@@ -32,7 +32,7 @@ def refused(answer: httpx.Response, status: int = 422) -> str:
     return str(problem["detail"])
 
 
-def test_recommendations_are_ready_to_show_and_name_their_publication(
+def test_recommendations_are_complete_and_name_their_publication(
     published_shop: PublishedShop, client: httpx.Client
 ) -> None:
     answer = get(client, "/api/users/1/recommendations", rank_by="newest", limit=3, max_ram_gb=8, genre="")
@@ -46,14 +46,14 @@ def test_recommendations_are_ready_to_show_and_name_their_publication(
     assert set(answer["games"][0]) == {"rank", "game_id", "game", "score", "reason"}
 
 
-def test_a_user_whom_the_shop_has_never_seen_gets_popular_games(client: httpx.Client) -> None:
+def test_unknown_users_get_popular_games(client: httpx.Client) -> None:
     for user in (10**15, -1, 2**63 - 1, -(2**63)):
         games = get(client, f"/api/users/{user}/recommendations")["games"]
         assert {game["reason"] for game in games} == {"popular now"}
         assert len(games) == 10
 
 
-def test_users_and_games_are_found_and_shown(client: httpx.Client) -> None:
+def test_users_and_games_are_found_and_returned(client: httpx.Client) -> None:
     assert get(client, "/api/users", q="user 1", limit=2)["users"][0]["username"] == "user 1"
     user = get(client, "/api/users/1")
     assert user["user"]["user_id"] == 1
@@ -67,7 +67,7 @@ def test_users_and_games_are_found_and_shown(client: httpx.Client) -> None:
     assert len({found["game_id"] for found in similar["games"]} - {7}) == 4
 
 
-def test_what_is_not_there_is_not_found_in_one_sentence(client: httpx.Client) -> None:
+def test_unknown_users_games_and_paths_return_404(client: httpx.Client) -> None:
     for path in (
         f"/api/users/{USERS + 1}",
         "/api/users/-5",
@@ -86,7 +86,7 @@ def test_what_is_not_there_is_not_found_in_one_sentence(client: httpx.Client) ->
         "-", "true", "1_0",
     ],
 )  # fmt: skip
-def test_ids_that_are_none_are_refused(client: httpx.Client, number: str) -> None:
+def test_invalid_ids_are_refused(client: httpx.Client, number: str) -> None:
     for path in (f"/api/users/{number}/recommendations", f"/api/users/{number}", f"/api/games/{number}"):
         assert re.match("(user|game)_id: Input should be ", refused(client.get(path)))
 
@@ -104,18 +104,18 @@ def test_ids_that_are_none_are_refused(client: httpx.Client, number: str) -> Non
         ("genre", ["x" * 201, "nul\0", "\0"]),
     ],
 )
-def test_filters_that_are_none_are_refused_by_name(client: httpx.Client, name: str, values: list[str]) -> None:
+def test_invalid_filters_are_refused_by_name(client: httpx.Client, name: str, values: list[str]) -> None:
     for value in values:
         assert refused(client.get("/api/users/1/recommendations", params={name: value})).startswith(f"{name}: ")
         body = {"history": [], name: value}
         assert refused(client.post("/api/recommend", json=body)).startswith(f"{name}: ")
 
 
-def test_a_parameter_is_given_once(client: httpx.Client) -> None:
+def test_a_repeated_parameter_is_refused(client: httpx.Client) -> None:
     assert "given twice" in refused(client.get("/api/users/1/recommendations?limit=1&limit=2"))
 
 
-def test_a_misspelt_parameter_does_not_pass_for_none(client: httpx.Client) -> None:
+def test_an_unknown_parameter_is_refused(client: httpx.Client) -> None:
     sentence = refused(client.get("/api/users/1/recommendations", params={"max_ram": 8}))
     assert "max_ram_gb" in sentence
     assert "<b>" not in refused(client.get("/api/users", params={"<b>": 8}))
@@ -137,7 +137,7 @@ def test_a_misspelt_parameter_does_not_pass_for_none(client: httpx.Client) -> No
         b'{"history": [' + b"1," * 1000 + b"1]}",
     ],
 )  # fmt: skip
-def test_bodies_that_are_not_as_they_must_be_are_refused(client: httpx.Client, body: bytes) -> None:
+def test_invalid_bodies_are_refused(client: httpx.Client, body: bytes) -> None:
     try:
         json.loads(body)
         status = 422
@@ -146,7 +146,7 @@ def test_bodies_that_are_not_as_they_must_be_are_refused(client: httpx.Client, b
     refused(client.post("/api/recommend", content=body, headers={"content-type": "application/json"}), status)
 
 
-def test_a_history_is_ids_or_objects_and_unknown_games_are_passed_over(client: httpx.Client) -> None:
+def test_a_history_takes_ids_or_objects_and_ignores_unknown_games(client: httpx.Client) -> None:
     def games(history: list[Any], **filters: Any) -> list[int]:
         answer = client.post("/api/recommend", json={"history": history, **filters})
         assert answer.status_code == 200, answer.text
@@ -159,7 +159,7 @@ def test_a_history_is_ids_or_objects_and_unknown_games_are_passed_over(client: h
     assert not {1, 2} & set(games([1, 2], limit=100))
 
 
-def test_an_answer_that_is_known_already_is_not_sent_again(client: httpx.Client, published_shop: PublishedShop) -> None:
+def test_a_known_etag_returns_304(client: httpx.Client, published_shop: PublishedShop) -> None:
     first = client.get("/api/users/1/recommendations")
     etag = first.headers["etag"]
     assert etag.startswith(f'"{published_shop.plan.version}-')
@@ -175,14 +175,14 @@ def test_an_answer_that_is_known_already_is_not_sent_again(client: httpx.Client,
     assert other.headers["etag"] != etag
 
 
-def test_what_is_posted_is_always_answered(client: httpx.Client) -> None:
+def test_a_post_ignores_known_etags(client: httpx.Client) -> None:
     first = client.post("/api/recommend", json={"history": [1]})
     for known in (first.headers["etag"], "*"):
         again = client.post("/api/recommend", json={"history": [1]}, headers={"if-none-match": known})
         assert (again.status_code, again.json(), again.headers["etag"]) == (200, first.json(), first.headers["etag"])
 
 
-def test_the_etag_changes_with_the_publication_and_with_what_the_user_reviews(changing: PublishedShop) -> None:
+def test_the_etag_changes_with_the_publication_and_with_the_users_reviews(changing: PublishedShop) -> None:
     with serving(changing.settings()) as served:
         path = "/api/users/1/recommendations"
         first = served.client.get(path)
@@ -198,7 +198,7 @@ def test_the_etag_changes_with_the_publication_and_with_what_the_user_reviews(ch
         assert published.headers["etag"].startswith(f'"{plan.version}-')
 
 
-def test_before_the_first_publication_there_is_one_sentence(postgres: Any, published_shop: PublishedShop) -> None:
+def test_before_the_first_publication_the_api_returns_503(postgres: Any, published_shop: PublishedShop) -> None:
     with serving(published_shop.settings(database_url=postgres.url())) as served:
         for path in ("/api/users/1/recommendations", "/api/users?q=a", "/api/games/1", "/readyz"):
             answer = served.client.get(path)
@@ -207,7 +207,7 @@ def test_before_the_first_publication_there_is_one_sentence(postgres: Any, publi
         assert served.client.get("/healthz").text == "ok\n"
 
 
-def test_the_description_has_every_operation_and_the_page_shows_it(served: RunningExplorer) -> None:
+def test_openapi_and_the_api_page_have_every_operation(served: RunningExplorer) -> None:
     described = served.client.get("/api/openapi.json").json()
     assert set(described["paths"]) == {
         "/api/users/{user_id}/recommendations", "/api/recommend", "/api/games/{game_id}/similar", "/api/users",
@@ -225,9 +225,7 @@ def test_the_description_has_every_operation_and_the_page_shows_it(served: Runni
     assert " style=" not in page.text
 
 
-def test_the_description_names_the_largest_limit_of_the_installation(
-    published_shop: PublishedShop, served: RunningExplorer
-) -> None:
+def test_openapi_has_the_configured_largest_limit(published_shop: PublishedShop, served: RunningExplorer) -> None:
     def largest(served: RunningExplorer) -> list[int]:
         found = []
         described = served.client.get("/api/openapi.json").json()
@@ -239,7 +237,7 @@ def test_the_description_names_the_largest_limit_of_the_installation(
         found += [
             schema["properties"]["limit"]["maximum"]
             for name, schema in described["components"]["schemas"].items()
-            if name == "LimitedHistory"
+            if name == "History"
         ]
         return found
 
@@ -250,7 +248,7 @@ def test_the_description_names_the_largest_limit_of_the_installation(
     assert largest(served) == [100] * 5
 
 
-def test_what_a_body_can_be_refused_for_is_described_where_there_is_one(served: RunningExplorer) -> None:
+def test_openapi_has_errors_of_bodies_only_for_operations_with_a_body(served: RunningExplorer) -> None:
     for methods in served.app.openapi()["paths"].values():
         for operation in methods.values():
             refused = {"408", "413"} & set(operation["responses"])

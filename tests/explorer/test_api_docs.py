@@ -1,4 +1,4 @@
-"""The API's own page: examples that work, fields of what is posted, and what else programs may ask."""
+"""The API's page: its examples, the fields of bodies, and the monitoring endpoints."""
 
 import json
 import re
@@ -12,14 +12,14 @@ from tests.explorer.parsed_page import Page, page
 
 
 def shape(content: Any) -> Any:
-    """The names in a piece of JSON; of a list, those of its first element."""
+    """Return the names in a JSON value; for a list, those of its first element."""
     if isinstance(content, dict):
         return {name: shape(value) for name, value in content.items()}
     return [shape(content[0])] if isinstance(content, list) else None
 
 
 def asked(client: httpx.Client, line: str) -> httpx.Response:
-    """What comes back to a line for a shell."""
+    """Send the request of a `curl` command."""
     program, url, *options = shlex.split(line)
     assert program == "curl"
     if not options:
@@ -29,7 +29,7 @@ def asked(client: httpx.Client, line: str) -> httpx.Response:
     return client.post(url, content=body, headers={"content-type": "application/json"})
 
 
-def test_examples_are_requests_that_are_answered_in_the_shape_that_is_shown(client: httpx.Client) -> None:
+def test_examples_work_and_return_the_documented_fields(client: httpx.Client) -> None:
     shown = page(client, "/api")
     lines = [text for text in shown.texts if text.startswith("curl ")]
     answers = [json.loads(text) for text in shown.texts if text.startswith("{\n")]
@@ -43,7 +43,7 @@ def test_examples_are_requests_that_are_answered_in_the_shape_that_is_shown(clie
         assert len(found.json()["games"]) == len(answer["games"])
 
 
-def test_examples_stand_in_the_description_for_programs(client: httpx.Client) -> None:
+def test_openapi_has_the_examples(client: httpx.Client) -> None:
     openapi = client.get("/api/openapi.json").json()
     paths, schemas = openapi["paths"], openapi["components"]["schemas"]
     for operation, answer in (
@@ -57,7 +57,7 @@ def test_examples_stand_in_the_description_for_programs(client: httpx.Client) ->
     assert schemas[body["$ref"].rpartition("/")[2]]["examples"] == [HISTORY_EXAMPLE]
 
 
-def test_every_field_of_what_is_posted_says_what_it_means(client: httpx.Client) -> None:
+def test_every_field_of_a_body_is_described(client: httpx.Client) -> None:
     shown = page(client, "/api")
     for text in (
         "user_id The user's id. integer of 64 bits",
@@ -72,7 +72,7 @@ def test_every_field_of_what_is_posted_says_what_it_means(client: httpx.Client) 
     assert shown.text.count("Not known to need more storage.") == 2
 
 
-def test_what_watches_over_the_explorer_is_told_what_to_ask(client: httpx.Client) -> None:
+def test_the_api_page_lists_the_probes_and_metrics(client: httpx.Client) -> None:
     told = re.findall(r"GET (/\w+)(?= )", Page(client.get("/api")).text)
     assert told == ["/healthz", "/readyz", "/metrics"]
     assert all(client.get(path).is_success for path in told)

@@ -1,4 +1,4 @@
-"""The API asked for whatever its OpenAPI description allows, and for what it does not allow."""
+"""Random valid and invalid requests, generated from the API's OpenAPI description."""
 
 from typing import Any
 
@@ -24,9 +24,7 @@ CHECKS = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", list(GenerationMode))
-def test_whatever_is_asked_the_answer_is_one_of_those_that_are_described(
-    served: RunningExplorer, mode: GenerationMode
-) -> None:
+def test_every_answer_conforms_to_openapi(served: RunningExplorer, mode: GenerationMode) -> None:
     described = schemathesis.openapi.from_url(str(served.client.base_url.join("/api/openapi.json")))
     operations = [found.ok() for found in described.get_all_operations()]
     assert len(operations) == len(served.app.openapi()["paths"])

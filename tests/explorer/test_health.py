@@ -1,4 +1,4 @@
-"""Probes and Prometheus' figures."""
+"""Probes and metrics."""
 
 import os
 import re
@@ -22,7 +22,7 @@ SAMPLE = re.compile(r'([a-z_]+)((?:\{[a-z]+="(?:[^"\\\n]|\\.)*"(?:,[a-z]+="(?:[^
 
 
 def samples(text: str) -> dict[str, float]:
-    """The samples of a text by name and labels; each metric has one HELP and one TYPE, before its samples."""
+    """Return samples by name and labels; each metric must have one HELP and one TYPE before its samples."""
     found, described = {}, []
     for line in text.splitlines():
         if line.startswith("# HELP "):
@@ -39,7 +39,9 @@ def samples(text: str) -> dict[str, float]:
     return found
 
 
-def test_it_is_alive_without_a_database_and_ready_with_one(client: httpx.Client, published_shop: PublishedShop) -> None:
+def test_the_explorer_is_alive_without_a_database_and_ready_with_one(
+    client: httpx.Client, published_shop: PublishedShop
+) -> None:
     assert client.get("/healthz").text == "ok\n"
     assert client.get("/readyz").text == "ready\n"
     with serving(published_shop.settings(database_url="postgresql://nobody@127.0.0.1:1/nothing")) as served:
@@ -52,7 +54,7 @@ def test_it_is_alive_without_a_database_and_ready_with_one(client: httpx.Client,
 
 
 @pytest.mark.parametrize(("seconds", "looks"), [(3600.0, 2), (0.0, 10)])
-def test_that_it_is_ready_is_remembered_for_a_moment_and_that_it_is_not_never(
+def test_only_a_successful_readiness_check_is_remembered(
     published_shop: PublishedShop, monkeypatch: pytest.MonkeyPatch, seconds: float, looks: int
 ) -> None:
     monkeypatch.setattr(health, "READY_SECONDS", seconds)
@@ -70,7 +72,7 @@ def test_that_it_is_ready_is_remembered_for_a_moment_and_that_it_is_not_never(
     assert len(looked) == looks
 
 
-def test_the_publication_the_runs_and_the_tables_are_measured(changing: PublishedShop) -> None:
+def test_metrics_cover_the_publication_the_runs_and_the_tables(changing: PublishedShop) -> None:
     now = datetime.now(UTC)
     stages = [
         {"stage": "predict", "part": "0", "seconds": 2.0, "peak_memory_mb": 100.0},
@@ -119,7 +121,7 @@ def test_the_publication_the_runs_and_the_tables_are_measured(changing: Publishe
     assert found[f"steam_recsys_stage_peak_memory_megabytes{{{predict}}}"] == 300
 
 
-def test_figures_that_cannot_be_read_take_no_others_with_them(changing: PublishedShop) -> None:
+def test_unreadable_figures_do_not_hide_others(changing: PublishedShop) -> None:
     with changing.connection() as connection, connection.cursor() as cursor:
         cursor.execute("REVOKE SELECT ON recsys.pipeline_runs FROM recsys_reader")
     with serving(changing.settings()) as served:
@@ -189,7 +191,7 @@ def test_metrics_are_summed_over_workers_including_those_that_ended(tmp_path: Pa
     assert found[f'{name}_bucket{{le="+Inf",route="/b"}}'] == 4
 
 
-def test_labels_and_numbers_of_every_kind_are_written_as_prometheus_reads_them() -> None:
+def test_labels_are_escaped_and_nan_is_written() -> None:
     gauges = Gauges()
     gauges.add("rows", float("nan"), table='a"b\\c\nd')
     gauges.add("rows", 12345678901, table="b")

@@ -1,4 +1,4 @@
-"""Texts that have done harm elsewhere, on every page that shows them."""
+"""Payloads of known attacks on every page that shows texts."""
 
 import html
 from collections.abc import Iterator
@@ -17,12 +17,12 @@ OURS = {
     *("form", "label", "input", "select", "option", "button", "details", "summary", "svg", "path", "rect"),
     *("table", "caption", "thead", "tbody", "tr", "th", "td"),
 }
-"""The elements that pages are made of; no image, and no SVG's events."""
+"""The elements that pages may contain: no images, and no SVG events."""
 
 
 @pytest.fixture(scope="module")
 def hostile(postgres: EmbeddedPostgres) -> Iterator[RunningExplorer]:
-    """The explorer of a shop whose texts have turned hostile after its night."""
+    """The explorer of a shop whose texts became hostile after the publication."""
     with published_shop_in(postgres, "HOSTILE_PAGES_URL") as published_shop:
         with published_shop.connection() as connection, connection.cursor() as cursor:
             for number, payload in enumerate(PAYLOADS, start=1):
@@ -50,7 +50,7 @@ def hostile(postgres: EmbeddedPostgres) -> Iterator[RunningExplorer]:
 
 
 @pytest.mark.parametrize("number", range(1, len(PAYLOADS) + 1))
-def test_hostile_texts_are_shown_as_texts_wherever_they_stand(hostile: RunningExplorer, number: int) -> None:
+def test_hostile_texts_are_shown_as_plain_text(hostile: RunningExplorer, number: int) -> None:
     payload = PAYLOADS[number - 1]
     paths = (f"/users/{number}", f"/games/{number}", f"/try?games={number}", "/overview")
     queries = [("/users", {"q": payload}), ("/games", {"q": payload}), ("/try", {"q": payload, "genre": payload})]
@@ -71,7 +71,7 @@ def test_hostile_texts_are_shown_as_texts_wherever_they_stand(hostile: RunningEx
         assert visible in answers[1].text
 
 
-def test_a_name_of_nothing_that_can_be_seen_is_a_link_that_can(hostile: RunningExplorer) -> None:
+def test_an_invisible_name_gets_a_visible_link(hostile: RunningExplorer) -> None:
     number = PAYLOADS.index("\ufeff\u0085\u2028") + 1
     assert "(no visible name)" in page(hostile.client, f"/users/{number}").text
     assert "(no visible name)" in page(hostile.client, f"/try?games={number}").text

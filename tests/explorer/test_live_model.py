@@ -1,4 +1,4 @@
-"""Answers from the current publication's model: the same as the night's, at once."""
+"""Live answers from the current publication's model, which equal the published ones."""
 
 import fcntl
 import io
@@ -48,7 +48,7 @@ def model(published_shop: PublishedShop, tmp_path_factory: pytest.TempPathFactor
 
 
 def prepared(published_shop: PublishedShop, cache: Path) -> Path:
-    """The folder with the arrays of the shop's publication."""
+    """Cache the model of the shop's publication, and return its folder."""
     plan = published_shop.plan
     as_of = date.fromisoformat(plan.as_of)
     cache_model(cache, "env:PUBLISHED_SHOP_URL", published_shop.store, plan.version, plan.model_version, as_of)
@@ -61,7 +61,7 @@ def cursor_of(published_shop: PublishedShop) -> Iterator[Any]:
         yield cursor
 
 
-def test_a_posted_history_gets_what_the_night_recommended_to_its_user(
+def test_a_posted_history_gets_its_users_published_recommendations(
     published_shop: PublishedShop, client: httpx.Client
 ) -> None:
     with cursor_of(published_shop) as cursor:
@@ -93,7 +93,7 @@ def test_a_posted_history_gets_what_the_night_recommended_to_its_user(
     assert 0.2 < sum(now == POPULAR for now, _ in reasons) / len(reasons) < 0.8
 
 
-def test_games_and_popularity_are_those_of_the_plan(published_shop: PublishedShop, tmp_path: Path) -> None:
+def test_games_and_popularity_equal_those_of_the_plan(published_shop: PublishedShop, tmp_path: Path) -> None:
     plan = plan_predictions(published_shop.folder / "snapshot-model-1", published_shop.store, 10)
     content = open_folder(predictions_uri(published_shop.store, plan.version)).read(CATALOGUE_FILE)
     catalogue = pq.read_table(io.BytesIO(content))
@@ -109,21 +109,21 @@ def test_games_and_popularity_are_those_of_the_plan(published_shop: PublishedSho
     assert (planned > 0).any()
 
 
-def test_where_no_review_has_a_day_all_that_is_sold_is_on_offer(published_shop: PublishedShop) -> None:
+def test_without_dated_reviews_every_sold_game_is_available(published_shop: PublishedShop) -> None:
     with cursor_of(published_shop) as cursor:
         games = read_games(cursor)
     on_offer = available_games(games, date(1970, 1, 1))
     assert on_offer.tolist() == [day is None for day in games["delisted_on"].to_pylist()]
 
 
-def test_as_many_games_are_put_into_another_order_as_a_publication_holds() -> None:
+def test_another_order_sorts_as_many_games_as_a_publication_has() -> None:
     assert REORDERED == RECOMMENDED_GAMES
 
 
 def naive(
     published_shop: PublishedShop, cursor: Any, history: list[int], filters: Filters, relevant: list[int]
 ) -> list[int]:
-    """What a query over the shop's tables says of the games in order of relevance."""
+    """Return the expected games by a query on the shop's tables, from the games by relevance."""
     cursor.execute(
         """
         SELECT g.game_id, g.released_on,
@@ -161,7 +161,7 @@ def naive(
 
 
 @given(st.data())
-def test_filters_and_orders_are_those_of_a_query_over_the_shops_tables(
+def test_filters_and_orders_equal_those_of_a_query_on_the_shops_tables(
     published_shop: PublishedShop, model: PublicationModel, data: st.DataObject
 ) -> None:
     history = data.draw(st.lists(st.integers(1, GAMES), max_size=3))
@@ -184,9 +184,7 @@ def test_filters_and_orders_are_those_of_a_query_over_the_shops_tables(
     assert [game.rank for game in shown] == list(range(1, len(expected) + 1))
 
 
-def test_similar_games_are_the_nearest_by_the_cosine_of_a_loop(
-    published_shop: PublishedShop, model: PublicationModel
-) -> None:
+def test_similar_games_equal_a_naive_search_by_cosine(published_shop: PublishedShop, model: PublicationModel) -> None:
     arrays = model._cached
     vectors = arrays.scorer.candidates
     passing = model.passing(Filters(), TODAY)
@@ -205,7 +203,7 @@ def test_similar_games_are_the_nearest_by_the_cosine_of_a_loop(
     assert len(model.similar(1, 10**6, TODAY)) == np.count_nonzero(passing) - passing[0]
 
 
-def test_a_game_is_left_out_from_the_day_on_which_it_is_delisted(
+def test_a_game_is_excluded_from_the_day_of_its_delisting(
     published_shop: PublishedShop, model: PublicationModel
 ) -> None:
     facts, available = model._cached.facts, model._cached.available
@@ -218,7 +216,7 @@ def test_a_game_is_left_out_from_the_day_on_which_it_is_delisted(
     assert [int(model._cached.game_ids[position]) in games for games in shown] == [True, False, False]
 
 
-def test_arrays_are_made_once_and_those_of_others_are_removed(published_shop: PublishedShop, tmp_path: Path) -> None:
+def test_a_model_is_cached_once_and_others_are_removed(published_shop: PublishedShop, tmp_path: Path) -> None:
     (tmp_path / "of another publication").mkdir()
     (tmp_path / "unfinished").mkdir()
     folder = prepared(published_shop, tmp_path)
@@ -228,9 +226,7 @@ def test_arrays_are_made_once_and_those_of_others_are_removed(published_shop: Pu
     assert (folder / "model.json").stat().st_mtime_ns == made
 
 
-def test_whoever_has_mapped_arrays_keeps_them_when_they_are_removed(
-    published_shop: PublishedShop, tmp_path: Path
-) -> None:
+def test_mapped_arrays_outlive_their_files(published_shop: PublishedShop, tmp_path: Path) -> None:
     folder = prepared(published_shop, tmp_path)
     model = PublicationModel(CachedModel.load(folder))
     before = model.recommend([1, 2], Filters(), TODAY)
@@ -239,7 +235,7 @@ def test_whoever_has_mapped_arrays_keeps_them_when_they_are_removed(
     assert model.recommend([1, 2], Filters(), TODAY) == before
 
 
-def test_another_publication_is_answered_from_as_soon_as_it_is_current(changing: PublishedShop) -> None:
+def test_the_model_of_a_new_publication_is_loaded(changing: PublishedShop) -> None:
     with serving(changing.settings()) as served:
         served.wait_for_model(changing.plan.version)
         first = served.client.post("/api/recommend", json={"history": [1]}).json()
@@ -252,13 +248,13 @@ def test_another_publication_is_answered_from_as_soon_as_it_is_current(changing:
     assert first["games"] != second["games"]
 
 
-def test_arrays_that_are_not_made_in_time_are_made_again(
+def test_caching_that_takes_too_long_is_retried(
     published_shop: PublishedShop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(live_model, "CACHE_SECONDS", 0.5)
     monkeypatch.setattr(live_model, "RETRY_SECONDS", 0.1)
     with (tmp_path / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # whoever makes arrays waits for this
+        fcntl.flock(lock, fcntl.LOCK_EX)  # caching waits for this lock
         with serving(published_shop.settings(cache=tmp_path)) as served:
             wait_until(lambda: "It was not cached within 0 s." in caplog.text)
             monkeypatch.setattr(live_model, "CACHE_SECONDS", 60.0)
@@ -268,7 +264,7 @@ def test_arrays_that_are_not_made_in_time_are_made_again(
     assert psutil.wait_procs(making, timeout=30)[1] == []
 
 
-def test_arrays_that_another_worker_has_removed_for_the_next_ones_are_made_again_at_once(
+def test_arrays_that_another_worker_removed_are_cached_again_at_once(
     published_shop: PublishedShop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(live_model, "RETRY_SECONDS", 3600.0)
@@ -288,9 +284,7 @@ def test_arrays_that_another_worker_has_removed_for_the_next_ones_are_made_again
     assert "is not loaded" not in caplog.text
 
 
-def test_without_a_store_or_its_model_everything_else_still_answers(
-    published_shop: PublishedShop, tmp_path: Path
-) -> None:
+def test_without_a_store_or_a_model_everything_else_works(published_shop: PublishedShop, tmp_path: Path) -> None:
     with serving(published_shop.settings(store=None)) as served:
         answer = served.client.post("/api/recommend", json={"history": []})
         assert answer.status_code == 503
@@ -304,7 +298,7 @@ def test_without_a_store_or_its_model_everything_else_still_answers(
         assert served.client.get("/api/users/1/recommendations").status_code == 200
 
 
-def test_nothing_of_the_explorer_imports_tensorflow_or_kfp() -> None:
+def test_the_explorer_imports_neither_tensorflow_nor_kfp() -> None:
     code = (
         "import sys, pkgutil, importlib, explorer\n"
         "for found in pkgutil.iter_modules(explorer.__path__):\n"

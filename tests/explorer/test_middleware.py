@@ -1,4 +1,4 @@
-"""What every answer keeps to, and what hostile input does: nothing."""
+"""Headers and limits of every response, and hostile input."""
 
 import re
 import secrets
@@ -36,7 +36,7 @@ PATHS = [
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_every_answer_has_the_headers(client: httpx.Client, path: str) -> None:
+def test_every_response_has_the_security_headers(client: httpx.Client, path: str) -> None:
     headers = client.get(path).headers
     assert headers["content-security-policy"] == CONTENT_SECURITY_POLICY
     assert "unsafe" not in CONTENT_SECURITY_POLICY
@@ -49,7 +49,7 @@ def test_every_answer_has_the_headers(client: httpx.Client, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/static/explorer.css", "/api/users/1/recommendations", "/api/users/x"])
-def test_head_gets_what_get_gets_without_its_body(client: httpx.Client, path: str) -> None:
+def test_head_returns_what_get_returns_without_the_body(client: httpx.Client, path: str) -> None:
     got, head = client.get(path), client.head(path)
     assert (head.status_code, head.content) == (got.status_code, b"")
     moving = {"date", "content-length"} if path in ("/", "/metrics") else {"date"}
@@ -58,21 +58,21 @@ def test_head_gets_what_get_gets_without_its_body(client: httpx.Client, path: st
     }
 
 
-def test_only_what_can_be_got_has_a_head(client: httpx.Client) -> None:
+def test_head_is_not_allowed_without_get(client: httpx.Client) -> None:
     for path, allowed in (("/api/recommend", "POST"), ("/rollback", "POST")):
         answer = client.head(path)
         assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
     assert client.put("/api/users/1").headers["allow"] == "GET, HEAD"
 
 
-def test_nobody_is_led_to_an_address_of_the_host_that_a_request_names(client: httpx.Client) -> None:
+def test_no_response_redirects_to_the_requests_host(client: httpx.Client) -> None:
     for path in ("/users/1/", "/overview/", "/api/users/1/", "/static"):
         answer = client.get(path, headers={"host": "elsewhere.example"})
         assert answer.status_code == 404
         assert "elsewhere.example" not in answer.text + str(answer.headers)
 
 
-def test_an_error_of_ours_says_nothing_of_it_and_has_the_headers_too(
+def test_an_internal_error_hides_its_cause_and_has_the_headers(
     published_shop: PublishedShop, caplog: pytest.LogCaptureFixture
 ) -> None:
     with serving(published_shop.settings()) as served:
@@ -87,11 +87,11 @@ def test_an_error_of_ours_says_nothing_of_it_and_has_the_headers_too(
     assert answer.json()["detail"] == "Something went wrong: see the explorer's log."
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
-    assert "the secret of the broken part" in caplog.text  # the log is for those who can mend it
+    assert "the secret of the broken part" in caplog.text  # the log is for operators
     assert page.status_code == 404
 
 
-def test_a_body_that_is_too_large_is_refused_before_it_has_arrived(client: httpx.Client) -> None:
+def test_a_too_large_body_is_refused_before_it_has_arrived(client: httpx.Client) -> None:
     sent = 0
 
     def chunks() -> Iterator[bytes]:
@@ -110,9 +110,7 @@ def test_a_body_that_is_too_large_is_refused_before_it_has_arrived(client: httpx
     assert sent < 1_000 << 16
 
 
-def test_a_body_that_trickles_in_is_refused_however_often_something_of_it_arrives(
-    published_shop: PublishedShop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_slow_body_is_refused(published_shop: PublishedShop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(middleware, "BODY_SECONDS", 0.5)
     with serving(published_shop.settings(store=None)) as served:
         url = served.client.base_url
@@ -129,7 +127,7 @@ def test_a_body_that_trickles_in_is_refused_however_often_something_of_it_arrive
 
 
 def drip(connection: socket.socket, drop: bytes, times: int = 200) -> bytes:
-    """Send a byte every twentieth of a second until an answer has come or the connection is closed; the answer."""
+    """Send a byte every 50 ms until the connection is closed or answers, and return the answer."""
     connection.settimeout(0.05)
     for _ in range(times):
         try:
@@ -151,7 +149,7 @@ def drip(connection: socket.socket, drop: bytes, times: int = 200) -> bytes:
         (b"GET /healthz HTTP/1.1\r\nHost: here\r\nContent-Length: 9999\r\n\r\n", b"x"),  # is answered at once
     ],
 )
-def test_a_connection_on_which_no_request_arrives_is_closed(
+def test_a_connection_without_a_complete_head_is_closed(
     published_shop: PublishedShop, monkeypatch: pytest.MonkeyPatch, begin: bytes, drop: bytes
 ) -> None:
     monkeypatch.setattr(server, "HEAD_SECONDS", 0.5)
@@ -164,9 +162,7 @@ def test_a_connection_on_which_no_request_arrives_is_closed(
             assert drip(connection, drop) == b""
 
 
-def test_a_request_whose_head_was_in_time_may_go_on_for_longer(
-    published_shop: PublishedShop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_complete_head_ends_the_timer(published_shop: PublishedShop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "HEAD_SECONDS", 0.2)
     with serving(published_shop.settings(store=None)) as served:
         url = served.client.base_url
@@ -175,7 +171,7 @@ def test_a_request_whose_head_was_in_time_may_go_on_for_longer(
             assert drip(connection, b" ").startswith(b"HTTP/1.1 400 ")
 
 
-def test_a_client_that_hangs_up_is_no_error_of_ours(
+def test_a_client_that_hangs_up_is_not_logged_as_an_error(
     published_shop: PublishedShop, caplog: pytest.LogCaptureFixture
 ) -> None:
     with serving(published_shop.settings(store=None)) as served:
@@ -187,12 +183,12 @@ def test_a_client_that_hangs_up_is_no_error_of_ours(
     assert caplog.text == ""
 
 
-def test_whoever_asks_too_often_waits_and_others_do_not(published_shop: PublishedShop) -> None:
+def test_rates_are_limited_per_client(published_shop: PublishedShop) -> None:
     with serving(published_shop.settings(requests_per_second=1.0, trusted_proxies="127.0.0.1")) as served:
         statuses = [served.client.get("/nothing").status_code for _ in range(6)]
         assert statuses[:2] == [404, 404]
         assert 429 in statuses
-        other = {"x-forwarded-for": "198.51.100.9, 192.0.2.1"}  # what the proxy itself adds is the last of them
+        other = {"x-forwarded-for": "198.51.100.9, 192.0.2.1"}  # the proxy adds the last one itself
         assert [served.client.get("/nothing", headers=other).status_code for _ in range(2)] == [404, 404]
         forged = [
             served.client.get("/nothing", headers={"x-forwarded-for": f"198.51.100.{number}, 192.0.2.1"}).status_code
@@ -207,13 +203,13 @@ def test_whoever_asks_too_often_waits_and_others_do_not(published_shop: Publishe
         ) == 0
 
 
-def test_the_least_rate_lets_everybody_ask_once(published_shop: PublishedShop) -> None:
+def test_the_lowest_rate_allows_one_request(published_shop: PublishedShop) -> None:
     with serving(published_shop.settings(store=None, requests_per_second=0.01)) as served:
         assert [served.client.get("/api").status_code for _ in range(2)] == [200, 429]
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.floats(0, 2)), max_size=60))
-def test_no_client_is_allowed_more_than_its_rate(asked: list[tuple[str, float]]) -> None:
+def test_no_client_exceeds_its_rate(asked: list[tuple[str, float]]) -> None:
     rates, now = RateLimiter(per_second=2, burst=3), 0.0
     allowed: dict[str, list[float]] = {"a": [], "b": []}
     for client, pause in asked:
@@ -226,7 +222,7 @@ def test_no_client_is_allowed_more_than_its_rate(asked: list[tuple[str, float]])
                 assert end - start + 1 <= 3 + 2 * (times[end] - times[start]) + 1e-6
 
 
-def test_the_rates_of_no_more_clients_are_remembered_than_there_is_room_for() -> None:
+def test_the_number_of_remembered_clients_is_limited() -> None:
     rates = RateLimiter(per_second=0.001, burst=1)
     for number in range(2 * MOST_CLIENTS):
         assert rates.allows(f"client {number}", 0.0)
@@ -234,18 +230,18 @@ def test_the_rates_of_no_more_clients_are_remembered_than_there_is_room_for() ->
     assert len(rates._clients) == MOST_CLIENTS
 
 
-def test_the_addresses_of_one_ipv6_network_are_one_client() -> None:
+def test_one_ipv6_network_is_one_client() -> None:
     def client(host: str | None) -> str:
         return client_of({"type": "http", "client": host and (host, 1)})
 
     assert client("2001:db8:1:2::1") == client("2001:db8:1:2:ffff::9") != client("2001:db8:1:3::1")
     assert client("192.0.2.1") != client("192.0.2.2")
     assert client("fe80::1%eth0") == client("fe80::2")
-    assert client("::ffff:192.0.2.1") == client("192.0.2.1")  # as proxies write it that listen for both
+    assert client("::ffff:192.0.2.1") == client("192.0.2.1")  # as dual-stack proxies write it
     assert client(None) == ""
 
 
-def test_the_client_is_the_address_that_connects_whatever_a_header_says(published_shop: PublishedShop) -> None:
+def test_without_trusted_proxies_the_client_is_the_connecting_address(published_shop: PublishedShop) -> None:
     with serving(published_shop.settings(requests_per_second=1.0)) as served:
         statuses = [
             served.client.get("/nothing", headers={"x-forwarded-for": f"192.0.2.{number}"}).status_code
@@ -258,7 +254,7 @@ def test_the_client_is_the_address_that_connects_whatever_a_header_says(publishe
 def hostile(
     postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[RunningExplorer, str]]:
-    """The explorer of a shop all of whose users, games and genres have hostile names; and the URL of its database."""
+    """The explorer of a shop in which all names are hostile, and the URL of its database."""
     url = postgres.ensure_database(f"hostile_{secrets.token_hex(6)}")
     connection = psycopg2.connect(url)
     connection.autocommit = True
@@ -282,7 +278,7 @@ def hostile(
 
 
 def rows_of(url: str) -> list[int]:
-    """How many rows the tables have that an injected statement would have changed."""
+    """Count the rows that an injected statement would change."""
     connection = psycopg2.connect(url)
     with connection, connection.cursor() as cursor:
         cursor.execute(
@@ -295,9 +291,7 @@ def rows_of(url: str) -> list[int]:
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)
-def test_hostile_names_come_back_as_they_are_and_are_found_as_they_are(
-    hostile: tuple[RunningExplorer, str], payload: str
-) -> None:
+def test_hostile_names_are_found_and_returned_unchanged(hostile: tuple[RunningExplorer, str], payload: str) -> None:
     served, url = hostile
     before = rows_of(url)
     number = PAYLOADS.index(payload) + 1
@@ -315,7 +309,7 @@ def test_hostile_names_come_back_as_they_are_and_are_found_as_they_are(
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)
-def test_hostile_parameters_change_no_query_and_are_never_repeated_as_markup(
+def test_hostile_parameters_change_no_query_and_add_no_markup(
     hostile: tuple[RunningExplorer, str], payload: str
 ) -> None:
     served, url = hostile
@@ -332,7 +326,7 @@ def test_hostile_parameters_change_no_query_and_are_never_repeated_as_markup(
     assert rows_of(url) == before
 
 
-def test_secrets_never_stand_in_answers_logs_or_what_settings_show(
+def test_responses_logs_and_settings_show_no_secrets(
     published_shop: PublishedShop, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     wrong = f"postgresql://explorer:{PASSWORD.replace(' ', '-')}@127.0.0.1:1/nothing"
@@ -352,6 +346,6 @@ def test_secrets_never_stand_in_answers_logs_or_what_settings_show(
         assert PASSWORD.replace(" ", "-") not in text
 
 
-def test_the_rollback_is_all_that_is_not_for_reading() -> None:
+def test_only_rollback_writes() -> None:
     not_got = {(method, route.path) for route in routes() for method in route.methods - {"GET"}}
     assert not_got == {("POST", "/api/recommend"), ("POST", "/api/rollback"), ("POST", "/rollback")}

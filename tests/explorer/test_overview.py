@@ -1,4 +1,4 @@
-"""The overview: what is published, measured and run, and rolling back where that is possible."""
+"""The overview: publications, measurements and runs, and the rollback form."""
 
 import json
 from dataclasses import replace
@@ -12,7 +12,7 @@ from explorer.schemas import Measurement
 from tests.explorer.conftest import TOKEN, PublishedShop, serving
 from tests.explorer.parsed_page import Page
 from tests.explorer.publishing_runs import USERS
-from tests.explorer.training_runs import remember_run, stages_of
+from tests.explorer.training_runs import record_run, stages_of
 
 NIGHT = datetime(2024, 3, 5, 4, 30, tzinfo=UTC)
 
@@ -47,7 +47,7 @@ def test_publications_counts_and_coverage_are_shown(published_shop: PublishedSho
     assert [text for text in shown.texts if text in headings] == headings
 
 
-def test_before_the_first_measurement_and_the_first_run_it_says_so(
+def test_before_the_first_measurement_and_run_the_overview_says_so(
     published_shop: PublishedShop, client: httpx.Client
 ) -> None:
     shown = overview(client)
@@ -56,10 +56,10 @@ def test_before_the_first_measurement_and_the_first_run_it_says_so(
     assert not shown.all("figure")
 
 
-def test_the_model_that_serves_stands_beside_the_baselines_of_its_evaluation(changing: PublishedShop) -> None:
+def test_the_current_model_is_shown_with_its_baselines(changing: PublishedShop) -> None:
     with changing.connection() as connection:
-        remember_run(connection, "first", NIGHT, stages_of("model-1", NIGHT))
-        remember_run(connection, "other", NIGHT + timedelta(days=1), stages_of("model-2", NIGHT))
+        record_run(connection, "first", NIGHT, stages_of("model-1", NIGHT))
+        record_run(connection, "other", NIGHT + timedelta(days=1), stages_of("model-2", NIGHT))
     remember(changing, measured(1, model_age_days=3))
     with serving(changing.settings()) as served:
         shown = overview(served.client)
@@ -72,16 +72,16 @@ def test_the_model_that_serves_stands_beside_the_baselines_of_its_evaluation(cha
         assert text in shown.text
 
 
-def test_where_no_run_evaluated_the_model_that_serves_it_says_so(client: httpx.Client) -> None:
+def test_a_model_without_a_recorded_evaluation_says_so(client: httpx.Client) -> None:
     shown = overview(client)
     assert "Version model-1 Trained on – No recorded run evaluated this model." in shown.text
 
 
-def test_a_training_says_whether_its_model_passed_the_gate(changing: PublishedShop) -> None:
+def test_a_run_shows_the_gates_verdict(changing: PublishedShop) -> None:
     with changing.connection() as connection:
-        remember_run(connection, "first", NIGHT, stages_of("model-1", NIGHT))
+        record_run(connection, "first", NIGHT, stages_of("model-1", NIGHT))
         later = NIGHT + timedelta(days=1)
-        remember_run(connection, "second", later, stages_of("model-2", later, passed=False), "inference")
+        record_run(connection, "second", later, stages_of("model-2", later, passed=False), "inference")
     with serving(changing.settings()) as served:
         shown = overview(served.client)
     assert "Model model-1 passed the gate." in shown.text
@@ -90,7 +90,7 @@ def test_a_training_says_whether_its_model_passed_the_gate(changing: PublishedSh
     assert "3 of at least 100 users" not in shown.text
 
 
-def test_quality_and_drift_are_charts_with_a_title_and_tables(changing: PublishedShop) -> None:
+def test_quality_and_drift_have_charts_and_tables(changing: PublishedShop) -> None:
     figures = {"ndcg": 0.12, "ndcg_lower": 0.11, "ndcg_upper": 0.13, "popular_ndcg": 0.1, "judged_users": 1234,
                "hit_rate": 0.3, "hit_rate_lower": 0.28, "hit_rate_upper": 0.32}  # fmt: skip
     drift = {"psi_games": 0.2, "psi_genres": 0.1, "psi_history_lengths": 0.05}
@@ -114,7 +114,7 @@ def test_quality_and_drift_are_charts_with_a_title_and_tables(changing: Publishe
     assert all(region["tabindex"] == "0" and region["aria-labelledby"] for region in regions)
 
 
-def test_one_measurement_is_a_table_and_no_chart(changing: PublishedShop) -> None:
+def test_one_measurement_has_a_table_but_no_chart(changing: PublishedShop) -> None:
     remember(changing, measured(1, ndcg=None, judged_users=0, psi_games=0.25))
     with serving(changing.settings()) as served:
         shown = overview(served.client)
@@ -124,7 +124,7 @@ def test_one_measurement_is_a_table_and_no_chart(changing: PublishedShop) -> Non
     assert "keep" in shown.text
 
 
-def test_drift_of_no_reviews_is_not_shown_as_none(changing: PublishedShop) -> None:
+def test_drift_without_reviews_is_shown_as_unknown(changing: PublishedShop) -> None:
     nothing = {"reviews_since_training": 0, "psi_games": 0.0, "psi_genres": 0.0, "psi_history_lengths": 0.0}
     remember(changing, measured(1, **nothing), measured(2, **nothing))
     with serving(changing.settings()) as served:
@@ -142,7 +142,7 @@ def test_drift_of_no_reviews_is_not_shown_as_none(changing: PublishedShop) -> No
     assert "8 Mar 2024: 0.3000" in shown.text
 
 
-def test_coverage_says_of_how_many_games_and_users_it_is(published_shop: PublishedShop, client: httpx.Client) -> None:
+def test_coverage_states_its_sample(published_shop: PublishedShop, client: httpx.Client) -> None:
     with published_shop.connection() as connection, connection.cursor() as cursor:
         cursor.execute("SELECT round(avg(cardinality(game_ids))) FROM recsys.recommendations")
         ((games,),) = cursor.fetchall()
@@ -150,7 +150,7 @@ def test_coverage_says_of_how_many_games_and_users_it_is(published_shop: Publish
     assert sentence in overview(client).text
 
 
-def test_runs_have_their_states_durations_and_stages(changing: PublishedShop) -> None:
+def test_runs_show_states_durations_and_stages(changing: PublishedShop) -> None:
     stages = [{"stage": "train", "seconds": 75.0, "peak_memory_mb": 812.4}, {"stage": "evaluate", "error": "no memory"}]
     with changing.connection() as connection, connection.cursor() as cursor:
         cursor.execute(
@@ -173,9 +173,7 @@ def test_runs_have_their_states_durations_and_stages(changing: PublishedShop) ->
 
 
 @pytest.mark.parametrize("missing", [None, "operator_token", "operator_database_url"])
-def test_the_form_for_rolling_back_is_there_where_somebody_can(
-    published_shop: PublishedShop, missing: str | None
-) -> None:
+def test_the_rollback_form_is_shown_only_if_configured(published_shop: PublishedShop, missing: str | None) -> None:
     settings = {"operator_token": TOKEN, "operator_database_url": published_shop.url, missing or "": None}
     settings.pop("", None)
     with serving(published_shop.settings(**settings)) as served:
@@ -193,7 +191,7 @@ def test_the_form_for_rolling_back_is_there_where_somebody_can(
     assert shown.all("meta", name="referrer", content="same-origin")
 
 
-def test_a_chart_shows_what_was_measured_in_its_order_and_leaves_out_what_was_not() -> None:
+def test_a_chart_shows_measurements_in_order_without_missing_ones() -> None:
     monitoring = [measured(3, ndcg=0.3), measured(2, ndcg=None), measured(1, ndcg=0.1, popular_ndcg=0.2)]
     drawn = chart("NDCG", QUALITY, monitoring)
     assert drawn is not None
@@ -204,7 +202,7 @@ def test_a_chart_shows_what_was_measured_in_its_order_and_leaves_out_what_was_no
     assert chart("drift", DRIFT, []) is None
 
 
-def test_a_chart_of_one_day_tells_the_times() -> None:
+def test_a_chart_of_one_day_shows_times() -> None:
     monitoring = [replace(measured(0, psi_games=0.1), measured_at=NIGHT + timedelta(hours=h)) for h in (10, 0)]
     drawn = chart("drift", DRIFT, monitoring)
     assert drawn is not None

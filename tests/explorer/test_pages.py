@@ -53,7 +53,7 @@ def test_every_page_has_one_heading_the_navigation_and_nothing_inline(client: ht
     assert len(ids) == len(set(ids))
 
 
-def test_static_files_are_there_under_an_address_that_changes_with_them(client: httpx.Client) -> None:
+def test_addresses_of_static_files_change_with_their_content(client: httpx.Client) -> None:
     for name, kind in (("explorer.css", "text/css"), ("explorer.js", "javascript")):
         answer = client.get(asset(name))
         assert kind in answer.headers["content-type"]
@@ -71,7 +71,7 @@ def test_users_are_found_by_name_and_by_id(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(("kind", "least", "most"), [("many-reviews", 2, 10**6), ("one-review", 1, 1), ("new", 0, 0)])
-def test_someone_of_a_kind_is_a_link_away(client: httpx.Client, kind: str, least: int, most: int) -> None:
+def test_links_lead_to_a_random_user_of_each_kind(client: httpx.Client, kind: str, least: int, most: int) -> None:
     assert f"/someone/{kind}" in page(client, "/").links("/")
     answer = client.get(f"/someone/{kind}")
     assert answer.status_code == 303
@@ -80,7 +80,7 @@ def test_someone_of_a_kind_is_a_link_away(client: httpx.Client, kind: str, least
     assert least <= user["reviews"] <= most
 
 
-def test_where_nobody_is_new_an_empty_history_is_shown(changing: PublishedShop) -> None:
+def test_without_a_new_user_an_empty_history_is_shown(changing: PublishedShop) -> None:
     with changing.connection() as connection, connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO steam.reviews (user_id, game_id, recommended) SELECT user_id, 1, true FROM steam.users"
@@ -89,7 +89,7 @@ def test_where_nobody_is_new_an_empty_history_is_shown(changing: PublishedShop) 
         assert served.client.get("/someone/new").headers["location"] == "/try"
 
 
-def test_the_history_stands_beside_what_is_recommended_and_why(client: httpx.Client) -> None:
+def test_a_users_page_shows_history_recommendations_and_reasons(client: httpx.Client) -> None:
     shown = page(client, "/users/1")
     assert "user 1" in shown.text
     assert [link for link in shown.links("/games/") if link in recommended(client, "/users/1")][:10] == recommended(
@@ -103,7 +103,7 @@ def test_the_history_stands_beside_what_is_recommended_and_why(client: httpx.Cli
         assert game["reason"] in shown.text
 
 
-def test_what_a_game_led_to_is_told_once_and_only_where_a_reason_names_it() -> None:
+def test_recommendations_are_counted_once_per_named_game() -> None:
     names = {1: "Portal", 2: "popular now", 3: "Portal 2"}
     history = [Review(number, names[number], True, None, None) for number in (1, 2, 3, 1, 2)]
     reasons = ["because you played Portal", "popular now", "because you played Portal", "popular now"]
@@ -113,7 +113,7 @@ def test_what_a_game_led_to_is_told_once_and_only_where_a_reason_names_it() -> N
     assert [led_to for _, led_to in with_recommendation_counts(history, games)] == [2, 1, 0, 0, 0]
 
 
-def test_what_games_led_to_adds_up_to_what_is_recommended_because_of_one(client: httpx.Client) -> None:
+def test_recommendation_counts_add_up_to_the_reasons(client: httpx.Client) -> None:
     for user in range(1, USERS - 2):
         games = client.get(f"/api/users/{user}/recommendations").json()["games"]
         because = sum(game["reason"].startswith("because") for game in games)
@@ -121,7 +121,7 @@ def test_what_games_led_to_adds_up_to_what_is_recommended_because_of_one(client:
         assert sum(map(int, told)) == because
 
 
-def test_filters_stand_in_the_form_as_the_address_has_them(client: httpx.Client) -> None:
+def test_the_form_has_the_addresss_filters(client: httpx.Client) -> None:
     query = {"rank_by": "newest", "genre": "Indie", "released_from": "2018", "released_to": "2024",
              "max_ram_gb": "4.25", "max_storage_gb": "100", "os": "linux", "limit": "3"}  # fmt: skip
     shown = page(client, "/users/2", **query)
@@ -131,7 +131,7 @@ def test_filters_stand_in_the_form_as_the_address_has_them(client: httpx.Client)
     assert again.texts == shown.texts
 
 
-def test_each_filter_is_taken_away_by_a_link(client: httpx.Client) -> None:
+def test_each_filter_has_a_link_that_removes_it(client: httpx.Client) -> None:
     query = {"genre": "Indie", "released_from": "2018", "max_ram_gb": "4", "rank_by": "newest"}
     links = [link for link in page(client, "/users/2", **query).links("/users/2?") if "limit" not in link]
     left = [{name: values[0] for name, values in parse_qs(urlsplit(link).query).items()} for link in links]
@@ -139,7 +139,7 @@ def test_each_filter_is_taken_away_by_a_link(client: httpx.Client) -> None:
         assert {key: value for key, value in query.items() if key != name} in left
 
 
-def test_filters_are_named_by_their_values_and_what_passes_unknown_is_said(client: httpx.Client) -> None:
+def test_active_filters_show_their_values(client: httpx.Client) -> None:
     query = {"genre": "Indie", "released_from": "2012", "released_to": "2015", "max_ram_gb": "8",
              "max_storage_gb": "16.5", "os": "linux"}  # fmt: skip
     for path in ("/users/2", "/try"):
@@ -151,19 +151,19 @@ def test_filters_are_named_by_their_values_and_what_passes_unknown_is_said(clien
         assert shown.text.count("Games whose year, memory, storage or system is unknown are shown, too.") == 1
 
 
-def test_a_genre_is_chosen_whatever_its_case_and_an_unknown_one_stays(client: httpx.Client) -> None:
+def test_genres_ignore_case_and_unknown_ones_stay(client: httpx.Client) -> None:
     assert page(client, "/users/1", genre="indie").fields()["genre"] == "Indie"
     assert page(client, "/users/1", genre="No such").fields()["genre"] == "No such"
 
 
-def test_filters_that_nothing_passes_say_so_and_how_to_loosen_them(client: httpx.Client) -> None:
+def test_filters_that_exclude_every_game_can_be_removed(client: httpx.Client) -> None:
     for path in ("/users/1", "/try"):
         shown = page(client, path, genre="No such genre", rank_by="newest")
         assert "No game passes these filters. Remove one of them" in shown.text
         assert f"{path}?rank_by=newest" in shown.links(path)
 
 
-def test_more_games_are_a_link_away_up_to_the_largest_limit(client: httpx.Client) -> None:
+def test_links_show_more_games_up_to_the_largest_limit(client: httpx.Client) -> None:
     path = "/users/1?rank_by=newest"
     limits = []
     while more := [link for link in page(client, path).links("/users/1?") if "limit=" in link]:
@@ -174,13 +174,13 @@ def test_more_games_are_a_link_away_up_to_the_largest_limit(client: httpx.Client
     assert limits[-1] <= 100
 
 
-def test_a_user_without_reviews_gets_what_is_popular(client: httpx.Client) -> None:
+def test_a_user_without_reviews_gets_popular_games(client: httpx.Client) -> None:
     shown = page(client, f"/users/{USERS}")
     assert "No reviews yet" in shown.text
     assert "popular now" in shown.text
 
 
-def test_a_users_numbers_are_rounded_and_their_bars_are_in_proportion(client: httpx.Client) -> None:
+def test_scores_are_rounded_and_bars_are_in_proportion(client: httpx.Client) -> None:
     lengths = [float(bar["width"] or 0) for bar in page(client, "/users/1").all("rect") if "data-length" in bar]
     assert max(lengths) == 100
     assert lengths == sorted(lengths, reverse=True)
@@ -188,7 +188,7 @@ def test_a_users_numbers_are_rounded_and_their_bars_are_in_proportion(client: ht
     assert not re.search(r"\d\.\d{3}", page(client, "/users/1").text)
 
 
-def test_in_the_order_of_release_each_game_tells_its_day(published_shop: PublishedShop, client: httpx.Client) -> None:
+def test_games_ordered_by_release_show_their_day(published_shop: PublishedShop, client: httpx.Client) -> None:
     path = "/users/1?rank_by=newest&limit=100"
     games = client.get(f"/api{path.replace('?', '/recommendations?')}").json()["games"]
     with published_shop.connection() as connection, connection.cursor() as cursor:
@@ -200,7 +200,7 @@ def test_in_the_order_of_release_each_game_tells_its_day(published_shop: Publish
     assert not re.search(r"Released (–|\d)", page(client, "/users/1").text)
 
 
-def test_a_list_says_what_its_bars_and_numbers_are(client: httpx.Client) -> None:
+def test_a_list_explains_its_bars_and_numbers(client: httpx.Client) -> None:
     for path, number in (
         ("/users/1", "log-odds, or recent popularity for the popular games that fill up the list;"),
         ("/try?games=1", "log-odds;"),
@@ -210,7 +210,7 @@ def test_a_list_says_what_its_bars_and_numbers_are(client: httpx.Client) -> None
     assert "Bars compare" not in page(client, "/users/1", genre="No such genre").text
 
 
-def test_a_game_has_its_facts_its_like_and_its_audience(client: httpx.Client) -> None:
+def test_a_game_shows_facts_similar_games_and_reach(client: httpx.Client) -> None:
     path = recommended(client, "/users/1")[0]
     shown = page(client, path)
     similar = client.get(f"/api{path}/similar?limit=12").json()["games"]
@@ -233,7 +233,7 @@ def test_a_game_has_its_facts_its_like_and_its_audience(client: httpx.Client) ->
         (None, []),
     ],
 )
-def test_a_games_link_is_followed_to_the_web_only(changing: PublishedShop, link: str | None, href: list[str]) -> None:
+def test_only_web_links_of_a_game_are_shown(changing: PublishedShop, link: str | None, href: list[str]) -> None:
     with changing.connection() as connection, connection.cursor() as cursor:
         cursor.execute("UPDATE steam.games SET link = %s WHERE game_id = 7", [link])
     with serving(changing.settings()) as served:
@@ -256,9 +256,7 @@ def test_a_games_link_is_followed_to_the_web_only(changing: PublishedShop, link:
         (f"/games?q={'x' * 201}", 422, "q: String should have at most 200 characters"),
     ],
 )
-def test_what_cannot_be_shown_is_said_in_one_sentence(
-    client: httpx.Client, path: str, status: int, sentence: str
-) -> None:
+def test_an_error_page_says_what_is_wrong(client: httpx.Client, path: str, status: int, sentence: str) -> None:
     shown = page(client, path, status)
     assert sentence in shown.text
     assert "/" in shown.links("/")
@@ -280,16 +278,14 @@ def test_what_cannot_be_shown_is_said_in_one_sentence(
         (f"/games?q={'x' * 201}", 422, "/games"),
     ],
 )
-def test_what_cannot_be_shown_leads_on_to_what_was_meant(
-    client: httpx.Client, path: str, status: int, way: str
-) -> None:
+def test_an_error_page_links_to_a_working_page(client: httpx.Client, path: str, status: int, way: str) -> None:
     shown = page(client, path, status)
     assert "/api/" not in shown.text
     assert way in [link["href"] for link in shown.all("a", **{"class": "button second"})]
     assert client.get(way).status_code == 200
 
 
-def test_without_the_database_pages_say_so_and_offer_another_try() -> None:
+def test_without_the_database_pages_offer_to_try_again() -> None:
     with serving(Settings(database_url="postgresql://nobody@127.0.0.1:1/nothing")) as served:
         for path in ("/", "/users/1", "/games/1", "/try", "/overview"):
             shown = page(served.client, path, 503)
@@ -297,7 +293,7 @@ def test_without_the_database_pages_say_so_and_offer_another_try() -> None:
             assert "Try again" in shown.text
 
 
-def test_a_history_is_built_by_links_alone(client: httpx.Client) -> None:
+def test_a_history_is_built_by_links(client: httpx.Client) -> None:
     search = page(client, "/try", games="3", q="game 7")
     added = next(link["href"] for link in search.all("a", data_add="7"))
     assert added == "/try?games=3,7&q=game+7"
@@ -322,7 +318,7 @@ def test_searching_and_filtering_keep_the_history(client: httpx.Client) -> None:
     assert all("games=3,7" in href and "q=game+8" in href for href in kept)
 
 
-def test_a_search_that_finds_more_than_it_shows_leads_to_all(client: httpx.Client) -> None:
+def test_a_long_search_result_links_to_all_games(client: httpx.Client) -> None:
     shown = page(client, "/try", q="game 1")  # 1 and 10 to 19
     assert "The first 6: show all games with this in their name" in shown.text
     assert shown.links("/games?") == ["/games?q=game+1"]
@@ -333,16 +329,14 @@ def test_a_search_that_finds_more_than_it_shows_leads_to_all(client: httpx.Clien
     assert "hidden" in next(each for each in few.all("p") if "data-more" in each)
 
 
-def test_games_of_an_address_that_there_are_not_are_left_out_and_said(client: httpx.Client) -> None:
+def test_unknown_games_of_an_address_are_left_out_and_counted(client: httpx.Client) -> None:
     shown = page(client, "/try", games="3,999999,3")
     assert [row["data-game"] for row in shown.all("li") if row.get("data-game")] == ["3"]
     assert "1 of the address's games is not in the shop" in shown.text
 
 
-def test_while_the_model_is_being_read_pages_say_so_and_offer_another_try(
-    published_shop: PublishedShop, tmp_path: Path
-) -> None:
-    with serving(published_shop.settings(store=str(tmp_path))) as served:  # it never will be
+def test_while_the_model_loads_pages_offer_to_try_again(published_shop: PublishedShop, tmp_path: Path) -> None:
+    with serving(published_shop.settings(store=str(tmp_path))) as served:  # never loads
         for path in ("/try?games=3", "/games/7"):
             shown = page(served.client, path)
             assert "The current publication's model is still loading: try again in a moment." in shown.text
@@ -350,7 +344,7 @@ def test_while_the_model_is_being_read_pages_say_so_and_offer_another_try(
         assert [each for each in page(served.client, "/try").all("div") if "data-loading" in each]
 
 
-def test_without_a_model_store_the_sentence_of_the_api_is_shown(published_shop: PublishedShop) -> None:
+def test_without_a_model_store_pages_say_so(published_shop: PublishedShop) -> None:
     with serving(published_shop.settings(store=None)) as served:
         shown = page(served.client, "/try", games="3")
         assert "There is no model store: set EXPLORER_STORE." in shown.text

@@ -1,4 +1,4 @@
-"""What is read of the shop's tables."""
+"""Queries on the shop's tables."""
 
 import asyncio
 import re
@@ -27,7 +27,7 @@ Read = TypeVar("Read")
 
 
 def read(settings: Settings, reading: Callable[[Repository], Awaitable[Read]]) -> Read:
-    """What a shop of its own reads."""
+    """Open a repository and read from it."""
 
     async def run() -> Read:
         repository = Repository(settings)
@@ -42,14 +42,14 @@ def read(settings: Settings, reading: Callable[[Repository], Awaitable[Read]]) -
 
 @pytest.fixture
 def small(shop: Connection, database: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Connection, Settings]:
-    """A shop without a user or a game, and nothing published; and the settings that it is read with."""
+    """A shop without users, games and publications, and the settings to read it."""
     create_schema(shop, "recsys")
     url = shop.info.dsn_parameters
     own = f"postgresql://{url['user']}:{shop.info.password}@{url['host']}:{url['port']}/{url['dbname']}"
     return shop, Settings(database_url=reader_url(own, PASSWORD))
 
 
-def test_recommendations_are_the_rows_of_the_shops_own_call(published_shop: PublishedShop) -> None:
+def test_recommendations_equal_the_rows_of_recommended_games(published_shop: PublishedShop) -> None:
     wanted = [
         Filters(),
         Filters(limit=3, rank_by="sales", genre="action"),
@@ -74,14 +74,14 @@ def test_recommendations_are_the_rows_of_the_shops_own_call(published_shop: Publ
                 assert (answer.user_id, answer.filters) == (user_id, filters)
 
 
-def test_filters_that_nothing_passes_leave_an_empty_answer_of_a_publication(published_shop: PublishedShop) -> None:
+def test_filters_that_exclude_every_game_return_a_version_and_no_games(published_shop: PublishedShop) -> None:
     answer = read(
         published_shop.settings(), lambda repository: repository.recommendations(1, Filters(genre="no such genre"))
     )
     assert (answer.version, answer.games) == (published_shop.plan.version, [])
 
 
-def test_users_are_found_by_id_then_by_name_then_by_its_beginning(small: tuple[Connection, Settings]) -> None:
+def test_users_are_found_by_id_then_by_name_then_by_prefix(small: tuple[Connection, Settings]) -> None:
     shop, settings = small
     ids = {name: add_user(shop, name) for name in ("1", "10", "1000", "2", "Ann", "Anna", "ann", "%", "_x", "A%")}
     game = add_game(shop, "Halo")
@@ -91,7 +91,7 @@ def test_users_are_found_by_id_then_by_name_then_by_its_beginning(small: tuple[C
     def names(text: str, limit: int = 10) -> list[str]:
         return [user.username for user in read(settings, lambda repository: repository.find_users(text, limit))]
 
-    assert names("1") == ["1", "10", "1000"]  # the user with the id 1 is called so, too
+    assert names("1") == ["1", "10", "1000"]  # also the id of the first user
     assert names("2") == ["10", "2"]
     assert names("Ann") == ["Ann", "Anna"]
     assert names("Ann", limit=1) == ["Ann"]
@@ -107,7 +107,7 @@ def test_users_are_found_by_id_then_by_name_then_by_its_beginning(small: tuple[C
 
 @pytest.fixture
 def collated(postgres: EmbeddedPostgres) -> Iterator[Connection]:
-    """A database with another order of texts than that of their bytes, as most shops' have; the schema steam in it."""
+    """A database with the schema steam that does not compare texts by their bytes, like most shops'."""
     name = f"collated_{secrets.token_hex(6)}"
     connection = psycopg2.connect(postgres.url())
     connection.autocommit = True
@@ -121,7 +121,7 @@ def collated(postgres: EmbeddedPostgres) -> Iterator[Connection]:
     connection.close()
 
 
-def test_users_are_found_with_an_index_whatever_the_order_of_texts(collated: Connection) -> None:
+def test_the_search_for_users_uses_an_index_in_any_collation(collated: Connection) -> None:
     with collated.cursor() as cursor:
         cursor.execute("INSERT INTO steam.users (username) SELECT 'user ' || n FROM generate_series(1, 20000) AS n")
         cursor.execute("ANALYZE steam.users")
@@ -132,7 +132,7 @@ def test_users_are_found_with_an_index_whatever_the_order_of_texts(collated: Con
     assert "Index Cond: ((username >= 'user 77'::text) AND (username < 'user 78'::text))" in plan
 
 
-def test_someone_of_each_kind_is_found_where_there_is_one(small: tuple[Connection, Settings]) -> None:
+def test_a_random_user_of_each_kind_is_found(small: tuple[Connection, Settings]) -> None:
     shop, settings = small
     for kind in ("many-reviews", "one-review", "new"):
         assert read(settings, lambda repository, kind=kind: repository.random_user(kind)) is None
@@ -155,7 +155,7 @@ def test_someone_of_each_kind_is_found_where_there_is_one(small: tuple[Connectio
     assert read(settings, lambda repository: repository.random_user("many-reviews")).username in ("many", "one")
 
 
-def test_a_history_is_the_newest_reviews_first_and_undated_ones_last(small: tuple[Connection, Settings]) -> None:
+def test_a_history_has_the_newest_reviews_first_and_undated_ones_last(small: tuple[Connection, Settings]) -> None:
     shop, settings = small
     user = add_user(shop, "player")
     for name, day, hours in (("Old", date(2020, 1, 1), None), ("Undated", None, 1.5), ("New", date(2021, 1, 1), 2.0)):
@@ -186,7 +186,7 @@ def test_games_are_found_by_any_part_of_their_names(small: tuple[Connection, Set
     )
 
 
-def test_a_game_has_all_that_is_known_of_it(small: tuple[Connection, Settings]) -> None:
+def test_a_game_has_all_known_facts(small: tuple[Connection, Settings]) -> None:
     shop, settings = small
     game_id = add_game(
         shop, "Halo", genres=["RPG", "Action"], released_on=date(2020, 2, 29), ram_gb=4, storage_gb=0.5, os="Windows 10"
@@ -203,7 +203,7 @@ def test_a_game_has_all_that_is_known_of_it(small: tuple[Connection, Settings]) 
     assert read(settings, lambda repository: repository.genres()) == ["Action", "Indie", "RPG", "Role-Playing"]
 
 
-def test_the_audience_of_a_game_is_who_has_it_and_where(published_shop: PublishedShop) -> None:
+def test_reach_counts_users_and_ranks(published_shop: PublishedShop) -> None:
     with published_shop.connection() as connection, connection.cursor() as cursor:
         cursor.execute(
             "SELECT game_id, count(*), avg(rank)::float8 FROM recsys.recommendations, "
@@ -227,9 +227,7 @@ def test_the_audience_of_a_game_is_who_has_it_and_where(published_shop: Publishe
     assert [publication.version for publication in overview.publications] == [published_shop.plan.version]
 
 
-def test_rows_are_counted_once_however_many_ask_at_once(
-    published_shop: PublishedShop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_concurrent_requests_count_rows_once(published_shop: PublishedShop, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     async def count(repository: Repository) -> set[int]:
@@ -247,7 +245,7 @@ def test_rows_are_counted_once_however_many_ask_at_once(
     assert asked == ["counts"]
 
 
-def test_before_the_first_publication_there_is_none_and_no_error(small: tuple[Connection, Settings]) -> None:
+def test_before_the_first_publication_nothing_is_returned(small: tuple[Connection, Settings]) -> None:
     _, settings = small
     assert read(settings, lambda repository: repository.publication()) is None
     assert read(settings, lambda repository: repository.recommendations(1, Filters())).version is None
@@ -256,7 +254,7 @@ def test_before_the_first_publication_there_is_none_and_no_error(small: tuple[Co
     assert (overview.publications, overview.runs, overview.coverage) == ([], [], None)
 
 
-def test_without_the_schema_or_the_database_there_is_one_sentence(postgres: EmbeddedPostgres) -> None:
+def test_without_the_schema_or_the_database_the_error_says_so(postgres: EmbeddedPostgres) -> None:
     for url, sentence in (
         (postgres.url(), "Nothing has been published yet"),
         ("postgresql://nobody@127.0.0.1:1/nothing", "The database cannot be reached"),
@@ -269,7 +267,7 @@ def test_without_the_schema_or_the_database_there_is_one_sentence(postgres: Embe
         assert caught.value.status_code == 503
 
 
-def test_that_the_database_is_away_and_that_it_is_back_is_said_once(
+def test_loss_and_return_of_the_database_are_logged_once(
     postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("explorer.repository.RECOVERY_SECONDS", 0.0)
@@ -301,9 +299,7 @@ def test_that_the_database_is_away_and_that_it_is_back_is_said_once(
         ("undefined_column", "The published tables are of another version"),
     ],
 )
-def test_what_the_database_gives_up_on_gets_one_sentence(
-    published_shop: PublishedShop, raised: str, sentence: str
-) -> None:
+def test_errors_of_the_database_become_503(published_shop: PublishedShop, raised: str, sentence: str) -> None:
     async def fail(repository: Repository) -> None:
         async with repository.connection() as connection:
             await connection.execute(f"DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{raised}'; END $$")
@@ -313,7 +309,7 @@ def test_what_the_database_gives_up_on_gets_one_sentence(
     assert caught.value.status_code == 503
 
 
-def test_a_query_that_takes_too_long_is_ended_by_the_database(published_shop: PublishedShop) -> None:
+def test_a_slow_query_is_cancelled(published_shop: PublishedShop) -> None:
     async def wait(repository: Repository) -> None:
         async with repository.connection() as connection:
             await connection.fetch("SELECT pg_sleep(60)")
@@ -323,7 +319,7 @@ def test_a_query_that_takes_too_long_is_ended_by_the_database(published_shop: Pu
     assert caught.value.status_code == 503
 
 
-def test_the_role_can_read_what_is_shown_and_nothing_else_and_change_nothing(published_shop: PublishedShop) -> None:
+def test_the_reader_role_has_no_other_rights(published_shop: PublishedShop) -> None:
     connection = psycopg2.connect(published_shop.reader_url)
     connection.autocommit = True
     with connection.cursor() as cursor:
@@ -342,7 +338,7 @@ def test_the_role_can_read_what_is_shown_and_nothing_else_and_change_nothing(pub
     connection.close()
 
 
-def test_a_role_that_could_read_the_texts_of_reviews_cannot_any_more(small: tuple[Connection, Settings]) -> None:
+def test_earlier_rights_on_review_texts_are_revoked(small: tuple[Connection, Settings]) -> None:
     shop, _ = small
     allowed = "SELECT has_column_privilege('recsys_reader', 'steam.reviews', 'review', 'SELECT')"
     with shop.cursor() as cursor:
@@ -353,7 +349,7 @@ def test_a_role_that_could_read_the_texts_of_reviews_cannot_any_more(small: tupl
         assert cursor.fetchone() == (False,)
 
 
-def test_a_connection_of_the_explorer_cannot_write_whoever_it_is(published_shop: PublishedShop) -> None:
+def test_sessions_are_read_only_for_any_role(published_shop: PublishedShop) -> None:
     async def write(repository: Repository) -> None:
         async with repository.connection() as connection:
             await connection.execute("DELETE FROM steam.reviews")

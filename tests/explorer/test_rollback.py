@@ -1,4 +1,4 @@
-"""Rolling back: with the operator's token, from the explorer's own page or a program, and by nobody else."""
+"""Rolling back through the API and the page's form, with the operator's token only."""
 
 import threading
 from collections.abc import Iterator
@@ -13,16 +13,16 @@ from tests.explorer.publishing_runs import promote_random_model, run_inference
 
 
 @pytest.fixture
-def two_nights(changing: PublishedShop) -> tuple[PublishedShop, str]:
-    """A shop after two nights, and the version of the second."""
+def two_publications(changing: PublishedShop) -> tuple[PublishedShop, str]:
+    """A shop with two publications, and the second version."""
     promote_random_model(changing.store, changing.folder / "model-2", "model-2", seed=1)
     return changing, run_inference("env:EXPLORER_OPERATOR_DATABASE_URL", changing.store, changing.folder).version
 
 
 @pytest.fixture
-def operated(two_nights: tuple[PublishedShop, str]) -> Iterator[RunningExplorer]:
-    """Its explorer, where an operator may roll back."""
-    published_shop, _ = two_nights
+def operated(two_publications: tuple[PublishedShop, str]) -> Iterator[RunningExplorer]:
+    """Its explorer, with rollback configured."""
+    published_shop, _ = two_publications
     settings = {"operator_token": TOKEN, "operator_database_url": published_shop.url, "requests_per_second": 1e6}
     with serving(published_shop.settings(**settings)) as served:
         yield served
@@ -38,10 +38,10 @@ def version(client: httpx.Client) -> str:
     return client.get("/api/users/1/recommendations").json()["version"]
 
 
-def test_an_operator_goes_back_to_the_publication_before_and_to_a_named_one(
-    two_nights: tuple[PublishedShop, str], operated: RunningExplorer
+def test_an_operator_rolls_back_to_the_previous_and_to_a_named_version(
+    two_publications: tuple[PublishedShop, str], operated: RunningExplorer
 ) -> None:
-    published_shop, second = two_nights
+    published_shop, second = two_publications
     assert version(operated.client) == second
     answer = roll_back(operated.client)
     assert (answer.status_code, answer.json()) == (200, {"version": published_shop.plan.version})
@@ -51,7 +51,7 @@ def test_an_operator_goes_back_to_the_publication_before_and_to_a_named_one(
     assert version(operated.client) == second
 
 
-def test_a_version_that_is_not_kept_is_refused_in_one_sentence(operated: RunningExplorer) -> None:
+def test_a_version_that_is_not_kept_is_refused(operated: RunningExplorer) -> None:
     answer = roll_back(operated.client, json={"version": "'; DROP TABLE recsys.publications --"})
     assert answer.status_code == 409
     assert "is not kept: choose one of" in answer.json()["detail"]
@@ -60,10 +60,10 @@ def test_a_version_that_is_not_kept_is_refused_in_one_sentence(operated: Running
         assert roll_back(operated.client, content=body).status_code == 422
 
 
-def test_a_form_of_the_explorers_own_page_does_the_same_and_shows_the_overview(
-    two_nights: tuple[PublishedShop, str], operated: RunningExplorer
+def test_the_form_rolls_back_and_shows_the_overview(
+    two_publications: tuple[PublishedShop, str], operated: RunningExplorer
 ) -> None:
-    published_shop, _ = two_nights
+    published_shop, _ = two_publications
     own = {"origin": str(operated.client.base_url).rstrip("/"), "sec-fetch-site": "same-origin"}
     answer = operated.client.post("/rollback", data={"token": TOKEN, "version": ""}, headers=own)
     assert (answer.status_code, answer.headers["location"]) == (303, "/overview")
@@ -71,8 +71,10 @@ def test_a_form_of_the_explorers_own_page_does_the_same_and_shows_the_overview(
 
 
 @pytest.mark.parametrize("token", ["", "wrong", TOKEN[:-1], TOKEN + "x", TOKEN.upper(), "tökén"])
-def test_no_other_token_will_do(two_nights: tuple[PublishedShop, str], operated: RunningExplorer, token: str) -> None:
-    _, second = two_nights
+def test_wrong_tokens_are_refused(
+    two_publications: tuple[PublishedShop, str], operated: RunningExplorer, token: str
+) -> None:
+    _, second = two_publications
     headers = {"authorization": f"Bearer {token}".strip().encode()}
     assert operated.client.post("/api/rollback", headers=headers).status_code == 403
     assert operated.client.post("/rollback", data={"token": token}).status_code == 403
@@ -89,22 +91,22 @@ def test_no_other_token_will_do(two_nights: tuple[PublishedShop, str], operated:
         {"sec-fetch-site": "same-site"},
     ],
 )
-def test_a_page_of_another_site_cannot_roll_back_even_with_the_token(
-    two_nights: tuple[PublishedShop, str], operated: RunningExplorer, headers: dict[str, str]
+def test_requests_from_other_sites_are_refused_even_with_the_token(
+    two_publications: tuple[PublishedShop, str], operated: RunningExplorer, headers: dict[str, str]
 ) -> None:
     assert roll_back(operated.client, headers=headers).status_code == 403
     assert operated.client.post("/rollback", data={"token": TOKEN}, headers=headers).status_code == 403
-    assert version(operated.client) == two_nights[1]
+    assert version(operated.client) == two_publications[1]
 
 
-def test_tokens_cannot_be_tried_one_after_the_other(operated: RunningExplorer) -> None:
+def test_attempts_with_wrong_tokens_are_limited(operated: RunningExplorer) -> None:
     statuses = [roll_back(operated.client, f"guess {number}").status_code for number in range(8)]
     assert statuses[:5] == [403] * 5
     assert 429 in statuses[5:]
 
 
 @pytest.mark.parametrize("missing", ["operator_token", "operator_database_url"])
-def test_where_it_is_not_configured_nobody_can(published_shop: PublishedShop, missing: str) -> None:
+def test_without_configuration_rollback_returns_404(published_shop: PublishedShop, missing: str) -> None:
     settings = {"operator_token": TOKEN, "operator_database_url": published_shop.url, missing: None}
     with serving(published_shop.settings(**settings)) as served:
         answer = roll_back(served.client)
@@ -113,11 +115,11 @@ def test_where_it_is_not_configured_nobody_can(published_shop: PublishedShop, mi
         assert roll_back(served.client, "None").status_code == 404
 
 
-def test_while_versions_are_switched_nobody_sees_an_error_or_a_version_with_the_games_of_another(
-    two_nights: tuple[PublishedShop, str], operated: RunningExplorer
+def test_readers_never_see_errors_or_mixed_versions_during_rollbacks(
+    two_publications: tuple[PublishedShop, str], operated: RunningExplorer
 ) -> None:
     operated.app.state.operator.rates = RateLimiter(per_second=0.1, burst=100)
-    published_shop, second = two_nights
+    published_shop, second = two_publications
     users = range(1, 8)
 
     def answers(client: httpx.Client) -> Iterator[tuple[str, int, tuple[int, ...]]]:

@@ -1,4 +1,4 @@
-"""The explorer as a program: it starts, says where, survives its workers, and stops when it is told to."""
+"""The explorer as a program: startup, workers, signals and settings."""
 
 import os
 import re
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 
 @contextmanager
 def started(published_shop: PublishedShop, log: Path, **further: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The program and its URL; stopped in the end if it still runs."""
+    """Start the program and return it with its URL; stop it at the end."""
     environment = {
         **os.environ, "EXPLORER_DATABASE_URL": published_shop.reader_url, "EXPLORER_STORE": published_shop.store,
         "EXPLORER_PORT": "0", **further,
@@ -55,7 +55,7 @@ def answers(url: str) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_says_where_it_is_and_stops_when_told_leaving_nothing(
+def test_it_prints_its_address_and_leaves_nothing_after_a_signal(
     published_shop: PublishedShop, tmp_path: Path, number: signal.Signals
 ) -> None:
     temporary = tmp_path / "temporary"
@@ -66,25 +66,23 @@ def test_it_says_where_it_is_and_stops_when_told_leaving_nothing(
         children = psutil.Process(process.pid).children(recursive=True)
         os.killpg(process.pid, number)  # as a terminal does with Ctrl-C
         assert process.wait(30) == 0
-    assert psutil.wait_procs(children, timeout=30)[1] == []  # the last of them sees the end of its pipe a moment later
+    assert psutil.wait_procs(children, timeout=30)[1] == []  # the last one ends a moment after its parent
     assert list(temporary.iterdir()) == []
     assert "Traceback" not in (tmp_path / "log").read_text()
 
 
-def test_ctrl_c_while_workers_still_start_ends_them_without_a_traceback(
-    published_shop: PublishedShop, tmp_path: Path
-) -> None:
+def test_ctrl_c_during_startup_leaves_no_traceback(published_shop: PublishedShop, tmp_path: Path) -> None:
     with started(published_shop, tmp_path / "log") as (process, _):
         wait_until(lambda: len(workers(process)) == 2)
         children = workers(process)
-        wait_until(lambda: all(child.cpu_times().user > 0.3 for child in children))  # in the midst of their imports
+        wait_until(lambda: all(child.cpu_times().user > 0.3 for child in children))  # during their imports
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(30) == 0
     assert psutil.wait_procs(children, timeout=30)[1] == []
     assert "Traceback" not in (tmp_path / "log").read_text()
 
 
-def test_a_worker_that_is_killed_is_replaced(published_shop: PublishedShop, tmp_path: Path) -> None:
+def test_a_killed_worker_is_replaced(published_shop: PublishedShop, tmp_path: Path) -> None:
     with started(published_shop, tmp_path / "log", EXPLORER_WORKERS="1") as (process, url):
         wait_until(lambda: answers(url))
         (worker,) = workers(process)
@@ -95,7 +93,7 @@ def test_a_worker_that_is_killed_is_replaced(published_shop: PublishedShop, tmp_
     assert worker.pid not in [child.pid for child in psutil.Process().children(recursive=True)]
 
 
-def test_workers_whose_parent_is_killed_end(published_shop: PublishedShop, tmp_path: Path) -> None:
+def test_workers_end_when_their_parent_is_killed(published_shop: PublishedShop, tmp_path: Path) -> None:
     with started(published_shop, tmp_path / "log") as (process, url):
         wait_until(lambda: answers(url))
         children = workers(process)
@@ -128,7 +126,7 @@ def test_connections_are_spread_over_the_workers(published_shop: PublishedShop, 
     assert min(held) > 5  # less likely than 1 in 10^9 by chance
 
 
-def test_what_else_is_in_the_folder_for_the_arrays_is_left_alone(published_shop: PublishedShop, tmp_path: Path) -> None:
+def test_other_folders_in_the_cache_folder_stay(published_shop: PublishedShop, tmp_path: Path) -> None:
     (tmp_path / "cache" / "of somebody else").mkdir(parents=True)
     with started(published_shop, tmp_path / "log", EXPLORER_CACHE=str(tmp_path / "cache")) as (_, url):
         wait_until(lambda: answers(url))
@@ -136,7 +134,7 @@ def test_what_else_is_in_the_folder_for_the_arrays_is_left_alone(published_shop:
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["of somebody else"]
 
 
-def test_a_port_that_is_taken_gets_one_sentence() -> None:
+def test_a_taken_port_is_reported() -> None:
     with (
         listen("127.0.0.1", 0) as first,
         pytest.raises(UserError, match=r"cannot listen on 127.0.0.1, port \d+ \(Address already in use\): set"),
@@ -176,9 +174,7 @@ def test_a_port_that_is_taken_gets_one_sentence() -> None:
         ),
     ],
 )
-def test_settings_that_are_wrong_get_one_sentence_without_their_values(
-    variable: str, value: str | None, sentence: str
-) -> None:
+def test_invalid_settings_are_reported_without_their_values(variable: str, value: str | None, sentence: str) -> None:
     environment = {**os.environ, "EXPLORER_DATABASE_URL": "postgresql://me@127.0.0.1:1/nothing", "EXPLORER_PORT": "0"}
     environment.pop(variable, None)
     if value is not None:
@@ -204,11 +200,11 @@ def test_settings_that_are_wrong_get_one_sentence_without_their_values(
         "postgresql://here/shop?user=me@company&sslmode=verify-full&sslrootcert=/etc/ca.pem&options=-csearch_path%3Da",
     ],
 )
-def test_every_kind_of_url_of_a_database_is_taken(url: str) -> None:
+def test_every_kind_of_database_url_is_accepted(url: str) -> None:
     assert Settings(database_url=url).database_url.get_secret_value() == url
 
 
-def test_settings_that_are_empty_count_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_settings_count_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EXPLORER_DATABASE_URL", "postgresql://me@here/db")
     monkeypatch.setenv("EXPLORER_STORE", "")
     monkeypatch.setenv("EXPLORER_OPERATOR_TOKEN", "")

@@ -1,4 +1,4 @@
-"""What is read from the facts that an evaluation left."""
+"""Training results from the recorded facts of an evaluation."""
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -20,7 +20,7 @@ def monitored(as_of: date, version: str | None, **figures: float | None) -> Meas
     return Measurement(STARTED, as_of, "run", version, False, [], figures)
 
 
-def test_a_model_stands_beside_its_rivals_the_best_first() -> None:
+def test_a_result_has_its_baselines_the_best_first() -> None:
     found = training_result(run(stages_of("new", STARTED)))
     assert found is not None
     assert (found.version, found.users, found.cutoff) == ("new", 1676, date(2015, 10, 5))
@@ -36,7 +36,7 @@ def test_a_model_stands_beside_its_rivals_the_best_first() -> None:
     assert found.failures == []
 
 
-def test_of_a_model_that_does_not_pass_the_rules_are_told_that_it_failed() -> None:
+def test_a_failed_gate_lists_the_failed_rules() -> None:
     found = training_result(run(stages_of("new", STARTED, passed=False)))
     assert found is not None
     assert not found.passed
@@ -44,18 +44,18 @@ def test_of_a_model_that_does_not_pass_the_rules_are_told_that_it_failed() -> No
 
 
 @pytest.mark.parametrize("missing", ["version", "cutoff", "promote", "failures", "users", "ndcg_at_10"])
-def test_facts_of_another_version_of_the_project_are_none(missing: str) -> None:
+def test_facts_of_another_version_give_no_result(missing: str) -> None:
     facts = {name: fact for name, fact in facts_of("new").items() if name != missing}
     assert training_result(run([{"stage": "evaluate", "facts": facts}])) is None
     assert training_result(run([{"stage": "evaluate", "facts": {**facts_of("new"), "cutoff": "lately"}}])) is None
 
 
-def test_runs_that_evaluated_nothing_found_nothing() -> None:
+def test_runs_without_an_evaluation_give_no_result() -> None:
     for stages in ([], [{"stage": "train"}], [{"stage": "evaluate", "facts": {}, "error": "no memory"}]):
         assert training_result(run(stages)) is None
 
 
-def test_a_model_learnt_until_so_many_days_before_it_was_looked_at() -> None:
+def test_trained_until_is_the_day_of_a_measurement_minus_the_models_age() -> None:
     monitoring = [
         monitored(date(2016, 1, 9), "newer", model_age_days=0),
         monitored(date(2016, 1, 4), "model", model_age_days=None),

@@ -1,4 +1,4 @@
-"""Runs of the training pipeline as the database remembers them, with what an evaluation really says."""
+"""Recorded runs of the training pipeline, with the facts of a real evaluation."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -7,11 +7,11 @@ from typing import Any
 from psycopg2.extensions import connection as Connection
 from psycopg2.extras import Json
 
-from components.evaluate.gate import Rule, Verdict
+from components.evaluate.gate import DEFAULT
 from components.evaluate.results import Evaluation
-from components.evaluate.thresholds import DEFAULT
 from steam_recsys.evaluation.comparison import Comparison
 from steam_recsys.evaluation.intervals import Interval
+from steam_recsys.rules import Rule, Verdict
 
 FIGURES = {
     "challenger": (0.2033, 0.3723),
@@ -24,20 +24,25 @@ FIGURES = {
 
 
 def stages_of(version: str, started_at: datetime, passed: bool = True) -> list[dict[str, Any]]:
-    """What the stages of a training left that evaluated a model of that version."""
+    """Return the records of a training's stages for a model version."""
     train = {"stage": "train", "started_at": (started_at + timedelta(minutes=1)).isoformat(), "facts": {}}
     return [train, {"stage": "evaluate", "facts": facts_of(version, passed)}]
 
 
 def facts_of(version: str, passed: bool = True) -> Mapping[str, Any]:
-    """What the stage of the evaluation says of a model."""
+    """Return the evaluate stage's facts for a model."""
     figures = {
         ranking: {"ndcg_at_10": Interval(ndcg, ndcg, ndcg), "recall_at_20": Interval(recall, recall, recall)}
         for ranking, (ndcg, recall) in FIGURES.items()
     }
     rules = (
-        Rule("NDCG@10 of all users", 0.2033, 0.2024 if passed else 0.2036, "the best baseline, recent popularity"),
-        Rule("NDCG@10 of few users", 0.0, 0.0, "3 of at least 100 users", enough=False),
+        Rule(
+            about="NDCG@10 of all users",
+            figure=0.2033,
+            at_least=0.2024 if passed else 0.2036,
+            reason="the best baseline, recent popularity",
+        ),
+        Rule(about="NDCG@10 of few users", figure=0.0, reason="3 of at least 100 users", enough=False),
     )
     return Evaluation(
         version=version,
@@ -50,14 +55,14 @@ def facts_of(version: str, passed: bool = True) -> Mapping[str, Any]:
         slices=(),
         settings={},
         thresholds=DEFAULT,
-        verdict=Verdict(passed, rules),
+        verdict=Verdict(rules),
     ).facts()
 
 
-def remember_run(
+def record_run(
     connection: Connection, run_id: str, started_at: datetime, stages: list[dict[str, Any]], pipeline: str = "training"
 ) -> None:
-    """Write a run that succeeded into the database."""
+    """Record a successful run in the database."""
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO recsys.pipeline_runs (run_id, pipeline, state, started_at, finished_at, stages) "

@@ -31,7 +31,7 @@ GOOD: list[Row] = [(1, [1, 2], [2.0, 1.0], [None, None])]
 @pytest.mark.parametrize(
     ("shards", "popular", "sentence"),
     [
-        ([[], []], POPULAR, "users with recommendations: 0, at least 1 asked for"),
+        ([[], []], POPULAR, "Users with recommendations: 0, must be at least 1"),
         ([[*GOOD, *GOOD]], POPULAR, r"shard-00000\.parquet has user 1 twice, out of order or before the first of its"),
         (
             [[*GOOD, (0, [1], [1.0], [None])]],
@@ -46,11 +46,11 @@ GOOD: list[Row] = [(1, [1, 2], [2.0, 1.0], [None, None])]
         ([[*GOOD, (2, [1], [1.0], [None])], []], POPULAR, "has user 2, but is for those up to 1: predict again"),
         ([[(1, [1, 2], [1.0], [None, None])]], POPULAR, "user 1 lists of games, scores and reasons that differ"),
         ([[(1, [1], [1.0], [])]], POPULAR, "user 1 lists of games, scores and reasons that differ"),
-        ([[*GOOD, (2, [], [], [])]], POPULAR, "least games of a user: 0, at least 1 asked for"),
+        ([[*GOOD, (2, [], [], [])]], POPULAR, "Fewest games of a user: 0, must be at least 1"),
         (
             [[(1, [1], [math.nan], [None])]],
             POPULAR,
-            r"null or not finite: 1, .* \(user 1 in shard-00000.parquet for one",
+            r"null or not finite: 1, .* \(user 1 in shard-00000.parquet, for example",
         ),
         ([[*GOOD, (2, [1, 2], [1.0, -math.inf], [1, 1])]], POPULAR, r"null or not finite: 1, .* \(user 2 in shard"),
         ([[*GOOD, (2, [1, 2], [1.0, None], [1, 1])]], POPULAR, r"null or not finite: 1, .* \(user 2 in shard"),
@@ -58,7 +58,7 @@ GOOD: list[Row] = [(1, [1, 2], [2.0, 1.0], [None, None])]
         (
             [[*GOOD, (2, [2, 1, 2], [3.0, 2.0, 1.0], [None] * 3)]],
             POPULAR,
-            r"list twice: 1, at most 0 .* \(user 2 in shard",
+            r"list twice: 1, must be at most 0 \(user 2 in shard",
         ),
         ([[(1, [77], [1.0], [None])]], POPULAR, r"that steam.games does not hold: 1, .* \(game 77 in shard-00000"),
         ([[(1, [1], [1.0], [78])]], POPULAR, r"that steam.games does not hold: 1, .* \(game 78 in shard-00000"),

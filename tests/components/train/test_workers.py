@@ -87,7 +87,7 @@ def test_two_processes_train_the_model_that_one_trains_and_the_chief_writes_it(
         )
         for role in ("chief", "worker")
     ]  # fmt: skip
-    said = [process.communicate(timeout=300)[0] for process in started]
+    said = [process.communicate(timeout=1800)[0] for process in started]
     assert [process.returncode for process in started] == [0, 0], said
     losses = [[line for line in text.splitlines() if "loss" in line] for text in said]
     assert len(losses[0]) >= 3

@@ -5,19 +5,27 @@ They are of this package alone, not of the session: while Playwright runs, no ot
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from demo.postgres import EmbeddedPostgres
-from tests.explorer.browser.shops import hostile_texts, two_nights
+from tests.explorer.browser.shops import hostile_texts, two_publications
 from tests.explorer.browser.sites import Site, demo_site
 from tests.explorer.browser.visitors import PROGRAMS, SECONDS, Visitor, browsing, chromium
 
 Visit = Callable[..., Page]
 
 expect.set_options(timeout=1000 * SECONDS)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The demo on real data takes minutes, and `local/` holds one that workers cannot share."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent and "demo" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="package")
@@ -56,7 +64,7 @@ def demo(browser: Browser) -> Iterator[Site]:
 @pytest.fixture(scope="package")
 def nights(browser: Browser, postgres: EmbeddedPostgres) -> Iterator[Site]:
     """The explorer of a small shop after two nights, where an operator may roll back."""
-    with two_nights(postgres) as site:
+    with two_publications(postgres) as site:
         yield site
 
 

@@ -14,7 +14,7 @@ from tests.explorer.browser.sites import Site
 from tests.explorer.conftest import TOKEN, published_shop_in, serving
 from tests.explorer.payloads import PAYLOADS
 from tests.explorer.publishing_runs import promote_random_model, run_inference
-from tests.explorer.training_runs import remember_run, stages_of
+from tests.explorer.training_runs import record_run, stages_of
 
 TRAINED = datetime(2024, 3, 31, 22, tzinfo=UTC)
 
@@ -30,7 +30,7 @@ MEASURED = [
 
 
 @contextmanager
-def two_nights(postgres: EmbeddedPostgres) -> Iterator[Site]:
+def two_publications(postgres: EmbeddedPostgres) -> Iterator[Site]:
     """The explorer of a shop after two nights, where an operator may roll back."""
     variable = "EXPLORER_OPERATOR_DATABASE_URL"
     with published_shop_in(postgres, variable) as published_shop:
@@ -39,7 +39,7 @@ def two_nights(postgres: EmbeddedPostgres) -> Iterator[Site]:
         with published_shop.connection() as connection, connection.cursor() as cursor:
             for number, passed in ((2, True), (3, False)):
                 stages = stages_of(f"model-{number}", TRAINED, passed)
-                remember_run(connection, f"training-{number}", TRAINED, stages)
+                record_run(connection, f"training-{number}", TRAINED, stages)
             for month, figures in enumerate(MEASURED, start=1):
                 _measure(cursor, month, figures)
         settings = {"operator_token": TOKEN, "operator_database_url": published_shop.url, "requests_per_second": 1e6}

@@ -73,7 +73,7 @@ def test_a_new_user_is_recommended_what_is_popular(nights: Site, visit: Visit) -
 
 
 @SCRIPT
-def test_the_history_stands_beside_what_is_recommended_and_why(demo: Site, visit: Visit, script: bool) -> None:
+def test_a_users_page_shows_history_recommendations_and_reasons(demo: Site, visit: Visit, script: bool) -> None:
     user_id, username = busiest_user(demo)
     page = visit(demo, java_script_enabled=script)
     page.goto(f"/users/{user_id}")

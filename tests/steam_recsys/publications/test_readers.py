@@ -68,7 +68,7 @@ def test_readers_see_whole_versions_only(shop: Connection, database: str, tmp_pa
                 publish_version(database, folders[version], version)
             else:
                 version = rollback(DestinationConfig(database))
-            while (rows := seen.get(timeout=20)) != whole[version]:
+            while (rows := seen.get(timeout=300)) != whole[version]:
                 assert rows in whole.values()
 
 
@@ -81,7 +81,7 @@ def test_answers_never_mix_two_versions(shop: Connection, database: str, tmp_pat
     with reading(_ANSWERS) as seen:
         for n in range(2, 7):
             publish_version(database, folders[n], f"v{n}")
-            while (rows := sorted(seen.get(timeout=20))) != whole[n]:
+            while (rows := sorted(seen.get(timeout=300))) != whole[n]:
                 assert rows in whole.values()
 
 

@@ -1,22 +1,52 @@
-"""Parameters from the command line, checked against the pipeline's own signature before anything runs."""
+"""All pipelines by name, with their compilation and their parameters."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
+from kfp import compiler
 from kfp.dsl.graph_component import GraphComponent
 
+from pipelines.inference import inference_pipeline
+from pipelines.ingestion import ingestion_pipeline
+from pipelines.target import Target
+from pipelines.training import training_pipeline
 from steam_recsys.errors import UserError
+
+PIPELINES: dict[str, Callable[[Target], GraphComponent]] = {
+    "ingestion": ingestion_pipeline,
+    "training": training_pipeline,
+    "inference": inference_pipeline,
+}
+
+
+def compile_pipelines(target: Target, output: Path) -> list[Path]:
+    """Compile every pipeline for a target to `<output>/<name>.yaml` and return the files.
+
+    Equal settings and code give equal bytes.
+
+    Raises:
+        UserError: The folder cannot be written to.
+    """
+    paths = {name: output / f"{name}.yaml" for name in PIPELINES}
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        for name, path in paths.items():
+            compiler.Compiler().compile(PIPELINES[name](target), str(path))
+    except OSError as error:
+        raise UserError(f"{output} cannot be written to ({error.strerror}): name another folder.") from None
+    return list(paths.values())
 
 
 def read_parameters(pipeline: GraphComponent, assignments: Iterable[str]) -> dict[str, Any]:
-    """Read `key=value` texts into values of the types that a pipeline declares.
+    """Convert `key=value` texts to the types that a pipeline declares, before anything runs.
 
     Raises:
-        UserError: a text has another form, a parameter is unknown, missing or given twice, or a value is of another
-            type; the sentence names what is allowed.
+        UserError: An assignment has no value, a parameter is unknown, missing or given twice, or a value has the wrong
+            type. The message lists what is allowed.
     """
     inputs = pipeline.component_spec.inputs or {}
     values: dict[str, Any] = {}
@@ -39,10 +69,10 @@ def read_parameters(pipeline: GraphComponent, assignments: Iterable[str]) -> dic
 
 
 def read_value(key: str, text: str, kind: str) -> Any:
-    """Read a parameter's text into a value of one of KFP's types.
+    """Convert a parameter's text to one of KFP's types.
 
     Raises:
-        UserError: it is of another type.
+        UserError: The text does not have that type.
     """
     read, described = _READERS[kind]
     try:

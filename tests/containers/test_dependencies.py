@@ -1,6 +1,7 @@
-"""The audit of requirements, by pip-audit itself, against a database of vulnerabilities of the test's own."""
+"""The audit, by pip-audit against the test's own vulnerability database, and the licences of installed packages."""
 
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -8,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from containers.audit import NotAskedError, audit
+from containers.dependencies import PAGE, DatabaseUnavailableError, audit, licence, licences_page, packages
+from containers.images import ROLES, ROOT
 from steam_recsys.errors import UserError
 
 HASH = "--hash=sha256:" + "0" * 64
@@ -35,13 +37,13 @@ def requirements(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def known() -> set[str]:
-    """The packages that have vulnerabilities."""
+    """The names of the packages that have vulnerabilities."""
     return set()
 
 
 @pytest.fixture
 def database(known: set[str]) -> Iterator[str]:
-    """The URL of a server that answers as OSV does."""
+    """The option with the URL of a server that answers like OSV."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -62,11 +64,11 @@ def database(known: set[str]) -> Iterator[str]:
         thread.join()
 
 
-def test_packages_without_known_vulnerabilities_are_counted(requirements: Path, database: str) -> None:
+def test_packages_without_vulnerabilities_are_counted(requirements: Path, database: str) -> None:
     assert audit(requirements, database) == 2
 
 
-def test_a_known_vulnerability_fails_in_one_sentence(requirements: Path, database: str, known: set[str]) -> None:
+def test_a_known_vulnerability_fails_the_audit(requirements: Path, database: str, known: set[str]) -> None:
     known.add("second")
     with pytest.raises(
         UserError, match=r"some\.txt has known vulnerabilities, in second 2.0 \(TEST-2026-1\): run make"
@@ -74,6 +76,29 @@ def test_a_known_vulnerability_fails_in_one_sentence(requirements: Path, databas
         audit(requirements, database)
 
 
-def test_where_the_database_cannot_be_reached_it_says_so_and_nothing_is_found(requirements: Path) -> None:
-    with pytest.raises(NotAskedError, match=r"some\.txt was not audited"):
+def test_an_unreachable_database_is_reported_as_unavailable(requirements: Path) -> None:
+    with pytest.raises(DatabaseUnavailableError, match=r"some\.txt was not audited"):
         audit(requirements, "--osv-url=http://127.0.0.1:1")
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11) or sys.platform != "linux", reason="lists what the images install")
+def test_the_licences_page_is_up_to_date() -> None:
+    assert PAGE.read_text() == licences_page()
+
+
+def test_every_package_of_every_image_has_a_licence_row() -> None:
+    listed = {line.split()[1] for line in PAGE.read_text().splitlines() if line.startswith("| ")}
+    for role in ROLES:
+        names = packages(ROOT / "requirements" / f"{role}.txt")
+        assert len(names) > 10
+        assert set(names) <= listed
+
+
+def test_packages_for_other_systems_are_not_listed() -> None:
+    assert "colorama" in (ROOT / "requirements" / "explorer.txt").read_text()
+    assert "colorama" not in packages(ROOT / "requirements" / "explorer.txt")
+
+
+def test_a_missing_package_names_the_command_to_run() -> None:
+    with pytest.raises(UserError, match="no-such-package is not installed: run make setup"):
+        licence("no-such-package")
