@@ -13,21 +13,16 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import components.train  # noqa: F401 - before TensorFlow
-
-# isort: split
 import numpy as np
-import tensorflow as tf
 
 from benchmarks.generated import Size, generate
 from benchmarks.training import OURS, TUTORIAL, Point
 from benchmarks.tutorial import BATCH, TutorialModel, pairs
-from components.train.checkpoints import Arrays, Checkpoints
-from components.train.model import Config
-from components.train.trainer import Trainer
+from components.train.tensorflow_runtime import get_workers, tf
+from components.train.trainer import Arrays, Checkpoints, Trainer
 from components.train.training_data import TrainingData
-from components.train.tuning import recommender
-from components.train.workers import workers
+from components.train.tuning import plain_model
+from components.train.two_tower_model import ModelConfig
 from steam_recsys.arrays import Int32Array
 from steam_recsys.data.games import Games
 from steam_recsys.data.interactions import Interactions
@@ -126,7 +121,7 @@ def tutorial(task: Task) -> Curve:
     curve, past = Curve(task), task.past
     shuffled = pairs(past.where(np.random.default_rng(SEED).permutation(len(past))))
     cached = shuffled.shuffle(SHUFFLED, seed=SEED).batch(BATCH).cache()
-    model = TutorialModel(np.unique(past.users), task.game_ids, Config().dimensions)
+    model = TutorialModel(np.unique(past.users), task.game_ids, ModelConfig().dimensions)
     curve.begin()
     while not curve.points or curve.points.index(curve.best) >= len(curve.points) - PATIENCE:
         model.fit(cached, epochs=1, verbose=0)
@@ -141,7 +136,7 @@ class Meter(Checkpoints):
     folder: Folder = field(default_factory=lambda: open_folder("nowhere"))
     curve: Curve = field(kw_only=True)
     corpus: TrainingData = field(kw_only=True)
-    config: Config = field(kw_only=True)
+    config: ModelConfig = field(kw_only=True)
     steps: int = 0
 
     def read(self, name: str) -> Arrays:
@@ -160,14 +155,14 @@ class Meter(Checkpoints):
 
         def ranking() -> ModelRanker:
             towers = Towers(*(arrays[f"variable_{number}"] for number in range(4)))
-            model = recommender(self.corpus, towers, ItemItemWeights.none(len(self.corpus.games)), self.config)
+            model = plain_model(self.corpus, towers, ItemItemWeights.empty(len(self.corpus.games)), self.config)
             popularity = popularity_as_of(task.past, task.game_ids, int(task.past.days.max()) + 1)
             return ModelRanker(model.for_catalogue(task.games, popularity))
 
         self.curve.measure(round(share * len(task.past)), ranking)
 
 
-def ours(task: Task, config: Config) -> Curve:
+def ours(task: Task, config: ModelConfig) -> Curve:
     """A fit by the code that the training stage runs, with the default configuration but for the scale.
 
     The stage chooses the scale on validation rows first; that is not part of this, as no search is of the tutorial's.
@@ -177,7 +172,7 @@ def ours(task: Task, config: Config) -> Curve:
     corpus = TrainingData.from_interactions(task.past, task.games, config, SEED)
     curve.begin()
     meter = Meter(curve=curve, corpus=corpus, config=config)
-    Trainer(SEED, workers(), meter).fit("benchmark", corpus, config, corpus.steps(config))
+    Trainer(SEED, get_workers(), meter).fit("benchmark", corpus, config, corpus.steps(config))
     return curve
 
 
@@ -196,7 +191,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, required=True)
     options = parser.parse_args()
     task = Task.generate(Size(options.interactions, options.users, options.games), SEED)
-    curve = ours(task, Config(scale=SCALE)) if options.side == OURS else tutorial(task)
+    curve = ours(task, ModelConfig(scale=SCALE)) if options.side == OURS else tutorial(task)
     options.output.write_text(json.dumps(curve.record() | {"popularity": popularity(task)}) + "\n")
 
 

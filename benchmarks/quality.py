@@ -10,15 +10,14 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import components.train  # noqa: F401 - before TensorFlow
 from benchmarks.datasets import Protocol, protocols
 from benchmarks.record import Row as Record
 from benchmarks.record import show, write
 from benchmarks.tutorial import TutorialRanker
-from components.train.learning import learn
-from components.train.model import Config
+from components.train.tensorflow_runtime import get_workers
 from components.train.trainer import Trainer
-from components.train.workers import workers
+from components.train.training import tune_and_fit
+from components.train.two_tower_model import ModelConfig
 from steam_recsys.arrays import Float64Array
 from steam_recsys.data.popularity import popularity_as_of
 from steam_recsys.errors import UserError
@@ -56,10 +55,10 @@ def rows_of(protocol: Protocol) -> list[Row]:
     games = protocol.games
     past, as_of = protocol.test.past, protocol.test.as_of
     held_out = hold_out(past, protocol.test.future, games.ids)
-    learned, _ = learn(past, protocol.validation, games, Config(), Trainer(SEED, workers()), "benchmark")
-    catalogue = learned.recommender.for_catalogue(games, popularity_as_of(past, games.ids, as_of))
+    fitted, _ = tune_and_fit(past, protocol.validation, games, ModelConfig(), Trainer(SEED, get_workers()), "benchmark")
+    scorer = fitted.model.for_catalogue(games, popularity_as_of(past, games.ids, as_of))
     rankers: dict[str, tuple[str, Ranker]] = {
-        OURS: (_chosen(learned.config), ModelRanker(catalogue)),
+        OURS: (_chosen(fitted.config), ModelRanker(scorer)),
         "TFRS tutorial": ("", TutorialRanker.trained_on(past, games.ids, SEED)),
     }
     for baseline in tuned_baselines(past, as_of, protocol.validation, games.ids):
@@ -113,7 +112,7 @@ def _differences(ours: dict[str, Float64Array], others: dict[str, Float64Array])
     return {name: ours[name] - others[name] for name in ours}
 
 
-def _chosen(config: Config) -> str:
+def _chosen(config: ModelConfig) -> str:
     weights = config.history_weights
     words = f"scale {config.scale:g}, links times {config.link_weight:g} (λ = {config.link_regularisation:g})"
     return f"{words}, recency {weights.recency:g}"

@@ -18,7 +18,6 @@ from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 
-import components.train  # noqa: F401 - before TensorFlow
 from components.evaluate.evaluation import evaluate_model
 from components.evaluate.promotion import promote
 from components.extract.extraction import write_snapshot

@@ -23,7 +23,6 @@ def train_on(size: Size, folder: Path) -> dict[str, float]:
     writing = get_context("spawn").Process(target=write_generated, args=(snapshot, size, SEED))
     writing.start()
     writing.join()
-    import components.train  # noqa: F401 - before TensorFlow
     from components.train.training import train_model
 
     started = time.perf_counter()

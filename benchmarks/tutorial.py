@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import tensorflow as tf
-import tensorflow_recommenders as tfrs
 
+from components.train.tensorflow_runtime import tf, tfrs
 from steam_recsys.arrays import Float32Array, Int32Array, Int64Array
 from steam_recsys.data.histories import Histories
 from steam_recsys.data.interactions import Interactions

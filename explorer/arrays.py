@@ -56,7 +56,7 @@ class Arrays:
         assert isinstance(catalogue.index, ExactIndex)
         arrays = {"game_ids": self.game_ids, "offered": self.offered}
         arrays |= {name: getattr(catalogue, name) for name in _CATALOGUE}
-        arrays |= {f"link_{name}": array for name, array in vars(catalogue.links).items()}
+        arrays |= {f"link_{name}": array for name, array in vars(catalogue.item_item).items()}
         arrays |= {f"index_{name}": array for name, array in vars(catalogue.index).items()}
         arrays |= {name: getattr(facts, name) for name in _FACTS}
         arrays |= {f"genre_{number}": positions for number, positions in enumerate(facts.genres.values())}
@@ -82,7 +82,7 @@ class Arrays:
         arrays = {path.stem: _mapped(path) for path in folder.glob("*.npy")}
         catalogue = Scorer(
             **{name: arrays[name] for name in _CATALOGUE},
-            links=ItemItemWeights(**_prefixed("link_", arrays)),
+            item_item=ItemItemWeights(**_prefixed("link_", arrays)),
             scale=described["scale"],
             history_weights=HistoryWeights(**described["history_weights"]),
             index=ExactIndex(**_prefixed("index_", arrays)),

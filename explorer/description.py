@@ -13,7 +13,7 @@ from explorer.parameters import (
     LARGEST_YEAR,
     LONGEST_HISTORY,
     LONGEST_TEXT,
-    MOST_HOURS,
+    MAX_HOURS,
 )
 from explorer.views import RankBy, System
 
@@ -146,7 +146,7 @@ _GAME: Schema = {
                 "hours": {
                     "type": ["number", "null"],
                     "minimum": 0,
-                    "maximum": MOST_HOURS,
+                    "maximum": MAX_HOURS,
                     "description": "How long the user has played it, null where that is not known.",
                 },
             },

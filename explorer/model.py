@@ -14,7 +14,7 @@ from steam_recsys.arrays import BoolArray, Int32Array
 from steam_recsys.data.histories import positions_of
 from steam_recsys.data.interactions import UNDATED, day_of
 from steam_recsys.model.online import OnlineRecommender
-from steam_recsys.model.top_k import top_k
+from steam_recsys.model.retrieval import top_k
 
 RANKED = 50
 """How many of the most relevant games are put into another order: as many as a publication holds of a user."""

@@ -15,7 +15,7 @@ from starlette.datastructures import QueryParams
 
 from explorer.problems import Problem
 from explorer.views import Filters, RankBy, System
-from steam_recsys.model.history_weights import MOST_HOURS as MOST_HOURS
+from steam_recsys.model.history_weights import MAX_HOURS as MAX_HOURS
 
 LONGEST_TEXT = 200
 LONGEST_HISTORY = 1000
@@ -92,7 +92,7 @@ def history_of(query: Query) -> tuple[list[int], list[bool], list[float | None]]
     return (
         [game_id_of(game.get("game_id", "")) for game in games],
         [game.get("recommended", True) for game in games],
-        [_number(game, "hours", MOST_HOURS) for game in games],
+        [_number(game, "hours", MAX_HOURS) for game in games],
     )
 
 

@@ -66,7 +66,7 @@ def _arrays(database: str, store: str, version: str, model_version: str, as_of: 
     with stored_model(store, model_version) as model:
         recommender = TwoTowerArrays.load(model)
     on_offer = offered(games, as_of)
-    catalogue = recommender.for_catalogue(Games.from_table(games), popularity).offering(on_offer)
+    catalogue = recommender.for_catalogue(Games.from_table(games), popularity).with_available(on_offer)
     indexed = replace(catalogue, index=catalogue.exact_index)
     return Arrays(version, model_version, games["game_id"].to_numpy(), indexed, on_offer, facts)
 

@@ -12,7 +12,6 @@ import pytest
 from google.cloud import storage
 from hypothesis import settings
 
-import components.train  # noqa: F401 - before any test imports TensorFlow
 from components.notify import alerts
 from demo.bucket import bucket_server
 from demo.postgres import EmbeddedPostgres

@@ -25,7 +25,7 @@ from steam_recsys.database.connection import connect, create_schema
 from steam_recsys.errors import UserError
 from steam_recsys.evaluation.intervals import Interval
 from steam_recsys.logging import log
-from steam_recsys.model.availability import on_offer
+from steam_recsys.model.availability import available
 from steam_recsys.model.two_tower import TwoTowerArrays
 from steam_recsys.publications.destinations import DestinationConfig, open_destinations
 from steam_recsys.storage.model_store import DESCRIPTION, current_champion, stored_model
@@ -140,7 +140,7 @@ def _measure(
             f"in a store without it."
         ) from None
     table = snapshot.table("games", [*COLUMNS, "delisted_on"]).sort_by("game_id")
-    offered = on_offer(table, as_of)
+    is_available = available(table, as_of)
     games = Games.from_table(table)
     catalogue = model.for_catalogue(games, np.zeros((len(DECAYS), len(games))))
     norms = np.linalg.norm(catalogue.history, axis=1)
@@ -151,7 +151,7 @@ def _measure(
         age_days=max(day_of(as_of) - 1 - trained_until, 0),
         catalogue_growth=max(1 - games_then / max(len(games), 1), 0.0),
     )
-    unplaced = int(np.count_nonzero(offered & without)) / max(int(np.count_nonzero(offered)), 1)
+    unplaced = int(np.count_nonzero(is_available & without)) / max(int(np.count_nonzero(is_available)), 1)
     return measured, {"games_without_vector_share": unplaced}
 
 

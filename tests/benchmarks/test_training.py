@@ -11,7 +11,7 @@ from benchmarks.learning_curves import Task, ours, popularity, tutorial
 from benchmarks.record import measured
 from benchmarks.scale import train_on
 from benchmarks.training import PEER, Point, Side, results, scale_result
-from components.train.model import Config
+from components.train.two_tower_model import ModelConfig
 from steam_recsys.data.interactions import load_interactions
 
 SMALL = Size(interactions=6_000, users=600, games=200)
@@ -47,7 +47,7 @@ def test_what_is_asked_for_was_not_learnt_from(task: Task) -> None:
 
 
 def test_ours_learns_what_popularity_does_not_know(task: Task) -> None:
-    curve = ours(task, Config(scale=4.0, min_steps=128))
+    curve = ours(task, ModelConfig(scale=4.0, min_steps=128))
     assert len(curve.points) == 2
     assert [point.seconds for point in curve.points] == sorted(point.seconds for point in curve.points)
     assert curve.best.recall > popularity(task)
@@ -79,7 +79,7 @@ def test_the_time_to_the_tutorials_best_recall_decides() -> None:
 
 
 def test_a_side_is_read_from_what_its_process_wrote(task: Task) -> None:
-    curve = ours(task, Config(scale=4.0, min_steps=64))
+    curve = ours(task, ModelConfig(scale=4.0, min_steps=64))
     read = Side.read(curve.record() | {"popularity": 0.1})
     assert read.points == curve.points
     assert read.examples_per_second > 0

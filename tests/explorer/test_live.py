@@ -102,7 +102,7 @@ def test_games_and_popularity_are_those_of_the_plan(explored: Explored, tmp_path
         popularity = read_popularity(cursor, games["game_id"].to_numpy(), as_of)
     for column in set(catalogue.column_names) & set(games.column_names):
         assert games[column].equals(catalogue[column])
-    assert offered(games, as_of).tolist() == catalogue["on_offer"].to_pylist()
+    assert offered(games, as_of).tolist() == catalogue["available"].to_pylist()
     planned = np.array(catalogue["popularity"].to_pylist()).T
     np.testing.assert_allclose(popularity, planned, rtol=1e-9, atol=1e-290)
     assert (planned > 0).any()

@@ -14,7 +14,7 @@ import pytest
 from google.cloud import storage
 
 from components.predict.plan import plan_predictions
-from components.predict.prediction import Predicted, predict_shard
+from components.predict.prediction import PredictedShard, predict_shard
 from steam_recsys.data.predictions import Plan, ShardManifest, predictions_uri, shard_name
 from steam_recsys.data.schemas import RECOMMENDATIONS
 from steam_recsys.errors import UserError
@@ -116,7 +116,7 @@ def test_what_is_finished_is_left_alone(snapshot, any_store, tmp_path):
     assert predict_shard(any_store, plan, 1).finished_before is False
     before = states()
     assert plan_predictions(snapshot, any_store, 2) == plan
-    assert predict_shard(any_store, plan, 1) == Predicted(1, 1, "exact", finished_before=True)
+    assert predict_shard(any_store, plan, 1) == PredictedShard(1, 1, "exact", finished_before=True)
     assert states() == before
     assert predict_shard(any_store, plan, 0).finished_before is False
     assert {name: state for name, state in states().items() if name in before} == before

@@ -5,9 +5,9 @@ from datetime import date, timedelta
 
 import numpy as np
 
-from components.train.model import Config
 from components.train.training_data import TrainingData
-from components.train.tuning import recommender
+from components.train.tuning import plain_model
+from components.train.two_tower_model import ModelConfig
 from steam_recsys.data.games import Games
 from steam_recsys.data.histories import Histories
 from steam_recsys.data.interactions import UNDATED, Interactions
@@ -51,7 +51,7 @@ def catalogue(ids: np.ndarray = IDS, genres: dict[int, list[str]] = GENRES) -> G
     return Games(ids, [{f"genre {name}": 0.5 for name in genres.get(game, [])} for game in ids.tolist()])
 
 
-def corpus(config: Config, reviews: Sequence[Review] | None = None, seed: int = 0) -> TrainingData:
+def training_data(config: ModelConfig, reviews: Sequence[Review] | None = None, seed: int = 0) -> TrainingData:
     """Of the whole checkerboard, or some of its reviews."""
     return TrainingData.from_interactions(
         interactions(checkerboard() if reviews is None else reviews), catalogue(), config, seed
@@ -63,9 +63,9 @@ def histories(*games: list[int]) -> Histories:
     return Histories.from_games(*([game - 1 for game in history] for history in games))
 
 
-def model_of(corpus: TrainingData, towers: Towers, config: Config) -> TwoTowerArrays:
+def model_of(data: TrainingData, towers: Towers, config: ModelConfig) -> TwoTowerArrays:
     """Without links."""
-    return recommender(corpus, towers, ItemItemWeights.none(len(corpus.games)), config, "v")
+    return plain_model(data, towers, ItemItemWeights.empty(len(data.games)), config, "v")
 
 
 def share_of_own_colour(model: TwoTowerArrays) -> float:

@@ -9,11 +9,11 @@ import sys
 import time
 from pathlib import Path
 
-from components.train.checkpoints import Checkpoints
-from components.train.model import Config
+from components.train.trainer import Checkpoints
+from components.train.two_tower_model import ModelConfig
 from steam_recsys.storage.folder import open_folder
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def start_training(
@@ -56,27 +56,27 @@ def _write_and_stop(stops_at: int) -> None:
 
 
 def _keep_the_chief_waiting(store: str) -> None:
-    from components.train.workers import Workers
+    from components.train.tensorflow_runtime import Workers
 
-    meet, late = Workers.meet, open_folder(f"{store}/late")
+    barrier, late = Workers.barrier, open_folder(f"{store}/late")
 
-    def met(self: Workers) -> None:
-        if not self.chief:
+    def delayed(self: Workers) -> None:
+        if not self.is_chief:
             time.sleep(1)
             late.write("worker", b"is here")
-        meet(self)
-        if self.chief:
+        barrier(self)
+        if self.is_chief:
             print("[train] the late worker", late.read("worker"))
             late.remove("")
 
-    Workers.meet = met
+    Workers.barrier = delayed
 
 
 if __name__ == "__main__":
     from components.train import training
 
     snapshot, model, store, min_steps, stops_at = sys.argv[1:]
-    training.Config = lambda: Config(min_steps=int(min_steps))
+    training.ModelConfig = lambda: ModelConfig(min_steps=int(min_steps))
     if int(stops_at):
         _write_and_stop(int(stops_at))
     if os.environ.get("TF_CONFIG"):

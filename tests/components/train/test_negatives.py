@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.train.negatives import NegativeSampler
+from components.train.training_data import NegativeSampler
 
 GAMES = 9
 
@@ -62,7 +62,7 @@ def test_the_mean_over_many_samples_of_the_sum_of_exponentials_is_that_over_the_
 def test_the_targets_of_a_row_that_were_drawn_are_found(targets: list[list[int]], seed: int) -> None:
     drawn = NegativeSampler.from_popularity(popularity(), 5).draw(np.random.default_rng(seed))
     flat = np.array([game for row in targets for game in row], dtype=np.int32)
-    found = drawn.without(flat, np.array([len(row) for row in targets], dtype=np.int64))
+    found = drawn.with_hits(flat, np.array([len(row) for row in targets], dtype=np.int64))
     expected = {
         (row, column)
         for row, games in enumerate(targets)

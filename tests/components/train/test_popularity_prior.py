@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.train.popularity_prior import PRIOR_REVIEWS, USUAL, WITHOUT_TIME, popularity_weights, shares_by_period
+from components.train.popularity_prior import (
+    DEFAULT_WEIGHTS,
+    PRIOR_REVIEWS,
+    UNDATED_WEIGHTS,
+    popularity_weights,
+    shares_by_period,
+)
 from steam_recsys.data.interactions import UNDATED, Interactions
 from steam_recsys.data.popularity import DECAYS
 from steam_recsys.model.two_tower import log_shares
@@ -107,7 +113,7 @@ def test_no_other_weights_are_likelier(rows: list[Row], place: int, change: floa
     periods, shares = shares_of(rows)
 
     def loss(weights: np.ndarray) -> float:
-        total = PRIOR_REVIEWS * ((weights - USUAL) ** 2).sum() / 2
+        total = PRIOR_REVIEWS * ((weights - DEFAULT_WEIGHTS) ** 2).sum() / 2
         for (_, game, _), period in zip(sorted(rows), periods, strict=True):
             scores = weights @ shares[:, period].astype(np.float64)
             total += np.log(np.exp(scores).sum()) - scores[game - 1]
@@ -128,8 +134,8 @@ def test_what_nobody_recommends_and_what_has_no_date_weighs_nothing() -> None:
     alone = popularity_weights(liked.where(kept), periods[kept], shares, catalogue())
     assert found == pytest.approx(alone)
     timeless = replace(rows, days=np.full(len(rows), UNDATED, np.int32))
-    assert popularity_weights(timeless, periods, shares, catalogue()) is WITHOUT_TIME
+    assert popularity_weights(timeless, periods, shares, catalogue()) is UNDATED_WEIGHTS
 
 
 def test_one_game_alone_leaves_the_usual_weights() -> None:
-    assert weights_of([(1, 1, 100), (2, 1, 150)], 1) == pytest.approx(USUAL)
+    assert weights_of([(1, 1, 100), (2, 1, 150)], 1) == pytest.approx(DEFAULT_WEIGHTS)

@@ -9,11 +9,10 @@ import pytest
 
 from components.evaluate.evaluation import evaluate_model
 from components.train import training
-from components.train.checkpoints import Checkpoints
-from components.train.model import Config
 from components.train.refit import refit_model
-from components.train.trainer import Trainer
+from components.train.trainer import Checkpoints, Trainer
 from components.train.training import train_model
+from components.train.two_tower_model import ModelConfig
 from steam_recsys.errors import UserError
 from steam_recsys.model.two_tower import TwoTowerArrays
 from steam_recsys.storage.folder import open_folder
@@ -46,7 +45,7 @@ def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def evaluated(snapshot: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("model")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "Config", lambda: Config(min_steps=STEPS))
+        patch.setattr(training, "ModelConfig", lambda: ModelConfig(min_steps=STEPS))
         train_model(snapshot, folder / "model", str(folder / "store"))
     return folder / "model"
 
@@ -93,10 +92,10 @@ def test_it_makes_as_many_steps_from_the_evaluated_weights(
     made: list[tuple[str, int]] = []
     fit = Trainer.fit
 
-    def noted(self, name, corpus, config, steps, start=None):
+    def noted(self, name, data, config, steps, start=None):
         made.append((name, steps))
         assert np.array_equal(start.history_games[:GAMES], TwoTowerArrays.load(evaluated).towers.history_games)
-        return fit(self, name, corpus, config, steps, start)
+        return fit(self, name, data, config, steps, start)
 
     monkeypatch.setattr(Trainer, "fit", noted)
     assert refit_model(snapshot, evaluated, tmp_path / "model", store) == described(evaluated)["version"]

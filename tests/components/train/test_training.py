@@ -5,24 +5,36 @@ import os
 import signal
 import time
 from collections.abc import Container, Iterator
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from components.evaluate.evaluation import evaluate_model
 from components.train import training
-from components.train.checkpoints import Arrays, Checkpoints
-from components.train.model import Config
-from components.train.training import TrainedModel, train_model
+from components.train.artifact import FittedModel
+from components.train.tensorflow_runtime import Workers, tf
+from components.train.trainer import Arrays, Checkpoints, Trainer
+from components.train.training import TrainedModel, train_model, tune_and_fit
+from components.train.two_tower_model import ModelConfig
 from steam_recsys.code_version import code_version
 from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.errors import UserError
+from steam_recsys.evaluation.splits import by_time
 from steam_recsys.model.two_tower import TwoTowerArrays
 from steam_recsys.storage.folder import open_folder
-from tests.components.train.checkerboard import GAMES, GENRES, USERS, catalogue, checkerboard, day, histories
+from tests.components.train.checkerboard import (
+    GAMES,
+    GENRES,
+    USERS,
+    catalogue,
+    checkerboard,
+    day,
+    histories,
+    interactions,
+)
 from tests.components.train.process import start_training
 from tests.snapshots import Review, write_snapshot_of
 
@@ -32,14 +44,14 @@ MIN_STEPS = 96
 @pytest.fixture(scope="module", autouse=True)
 def few_steps() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "Config", lambda: Config(min_steps=MIN_STEPS))
+        patch.setattr(training, "ModelConfig", lambda: ModelConfig(min_steps=MIN_STEPS))
         yield
 
 
 @pytest.fixture
 def fewest_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests in which what is learnt does not matter."""
-    monkeypatch.setattr(training, "Config", lambda: Config(min_steps=1))
+    monkeypatch.setattr(training, "ModelConfig", lambda: ModelConfig(min_steps=1))
 
 
 @pytest.fixture(scope="module")
@@ -171,8 +183,8 @@ def test_the_folder_says_what_the_model_was_made_from(snapshot: Path, trained: t
         "games": list(range(1, GAMES + 1)),
         "attributes": ["genre Even", "genre Indie", "genre Odd"],
     }
-    links = TwoTowerArrays.load(folder).links
-    towers, decays = 2 * Config().dimensions * (GAMES + 3), 3
+    links = TwoTowerArrays.load(folder).item_item
+    towers, decays = 2 * ModelConfig().dimensions * (GAMES + 3), 3
     assert facts.parameters == towers + decays + GAMES + 1 + 2 * len(links.games)
 
 
@@ -221,7 +233,7 @@ def test_a_game_that_a_colour_reviews_without_recommending_it_is_not_pushed_to_t
     liked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither by the towers, nor by the links, nor by popularity, as it would be had they recommended it."""
-    monkeypatch.setattr(training, "Config", lambda: Config(min_steps=64, link_weight=1.0))
+    monkeypatch.setattr(training, "ModelConfig", lambda: ModelConfig(min_steps=64, link_weight=1.0))
     disputed = GAMES + 1
     # Most of the even users have an opinion, and a few odd ones love it.
     reviewed = [(user, disputed, day(user % 60)) for user in (*range(2, 101, 2), *range(1, 12, 2))]
@@ -235,7 +247,7 @@ def test_a_game_that_a_colour_reviews_without_recommending_it_is_not_pushed_to_t
     scores = everything.scores(histories([2, 4, 6], [1, 3, 5]))[:, disputed - 1]
     assert bool(scores[0] > scores[1]) is liked
     target, rows = np.array([[disputed - 1]]), np.zeros(GAMES // 2, np.int64)
-    links = [model.links.between(np.arange(first, GAMES, 2), target, rows).mean() for first in (1, 0)]
+    links = [model.item_item.between(np.arange(first, GAMES, 2), target, rows).mean() for first in (1, 0)]
     assert bool(links[0] > links[1]) is liked
     assert bool(links[0] > 0) is liked
     served = tf.saved_model.load(str(tmp_path / "model" / "saved_model")).signatures["serving_default"](
@@ -257,9 +269,9 @@ def test_a_history_longer_than_any_that_was_learnt_from_has_a_defined_answer(
 @pytest.mark.parametrize(
     ("reviews", "not_recommended", "sentence"),
     [
-        ([(1, 1, None), (None, 2, day(1))], (), "holds no dated review by a known user: ingest reviews"),
-        ([(1, 1, day(0)), (2, 2, day(0))], (), "holds no review before 2020-01-01"),
-        ([(user, 1, day(user)) for user in range(1, 30)], (), "holds reviews of one game only before"),
+        ([(1, 1, None), (None, 2, day(1))], (), "has no dated review by a known user: ingest reviews"),
+        ([(1, 1, day(0)), (2, 2, day(0))], (), "has no review before 2020-01-01"),
+        ([(user, 1, day(user)) for user in range(1, 30)], (), "has reviews of only one game before"),
         ([(user, user, day(user)) for user in range(1, 30)], (), "No user of the snapshot .* ingest more reviews"),
         ([(7, game, day(game)) for game in range(1, 30)], (), "No user of the snapshot .* ingest more reviews"),
         (checkerboard(), {(user, game) for user, game, _ in checkerboard()}, "No review of the snapshot .* recommends"),
@@ -283,6 +295,42 @@ def test_a_snapshot_that_cannot_be_learnt_from_is_refused_in_a_sentence(
 def test_a_loss_that_is_not_a_number_stops_the_training_at_its_step(
     snapshot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "Config", lambda: Config(learning_rate=math.nan))
+    monkeypatch.setattr(training, "ModelConfig", lambda: ModelConfig(learning_rate=math.nan))
     with pytest.raises(UserError, match="The training loss is nan at step 2"):
         train_model(snapshot, tmp_path / "model", str(tmp_path / "store"))
+
+
+QUICK = ModelConfig(dimensions=8, scale=4.0, min_steps=4, trial_steps=4)
+PAST = interactions(checkerboard())
+
+
+@pytest.fixture
+def measured_users(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
+    """The users of each ranking that is looked at in choosing."""
+    users: list[np.ndarray] = []
+    measure = training.measure
+
+    def watched(ranker, held_out, metrics):
+        users.append(held_out.history.users)
+        return measure(ranker, held_out, metrics)
+
+    monkeypatch.setattr(training, "measure", watched)
+    return users
+
+
+def fitted(config: ModelConfig) -> FittedModel:
+    validation = by_time(PAST, int(np.quantile(PAST.days, 0.8)))
+    trainer = Trainer(0, Workers(tf.distribute.get_strategy(), 0, 1))
+    return tune_and_fit(PAST, validation, catalogue(), config, trainer, "v")[0]
+
+
+def test_a_choice_is_made_on_everybody_where_they_are_few(measured_users: list[np.ndarray]) -> None:
+    fitted(QUICK)
+    assert len(measured_users) > 2
+    assert all(len(users) > 60 for users in measured_users)
+
+
+def test_of_many_users_the_same_sample_decides_every_choice(measured_users: list[np.ndarray]) -> None:
+    fitted(replace(QUICK, choice_users=30))
+    assert {tuple(users) for users in measured_users} == {tuple(measured_users[0])}
+    assert len(set(measured_users[0])) == 30

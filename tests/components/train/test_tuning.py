@@ -4,18 +4,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
-from components.train.checkpoints import Checkpoints
-from components.train.model import Config
-from components.train.trainer import Trainer
-from components.train.tuning import Choice, choose
-from components.train.workers import Workers
+from components.train.tensorflow_runtime import Workers, tf
+from components.train.trainer import Checkpoints, Trainer
+from components.train.tuning import TuningResult, _better_of, _Candidate, tune
+from components.train.two_tower_model import ModelConfig
 from steam_recsys.model.two_tower import TwoTowerArrays
-from tests.components.train.checkerboard import corpus
+from tests.components.train.checkerboard import training_data
 
 USERS = 400
-CONFIG = Config(dimensions=8, scale=0.5, trial_steps=2)
+CONFIG = ModelConfig(dimensions=8, scale=0.5, trial_steps=2)
 LEAST, NEXT = 0.5, 1.0
 
 
@@ -24,7 +22,7 @@ def repeatable() -> None:
     tf.config.experimental.enable_op_determinism()
 
 
-def chosen(store: str, means: dict[float, float]) -> Choice:
+def chosen(store: str, means: dict[float, float]) -> TuningResult:
     """What comes of mean NDCG@10 by scale, 0 that of popularity alone; the users of each scale differ by chance."""
 
     def quality(model: TwoTowerArrays) -> np.ndarray:
@@ -32,7 +30,7 @@ def chosen(store: str, means: dict[float, float]) -> Choice:
         return users - users.mean() + means.get(model.scale, 0.1)
 
     trainer = Trainer(0, Workers(tf.distribute.get_strategy(), 0, 1), Checkpoints.for_version(store, "v1"))
-    return choose(corpus(CONFIG), quality, CONFIG, trainer)
+    return tune(training_data(CONFIG), quality, CONFIG, trainer)
 
 
 def test_where_popularity_ranks_as_well_capacity_is_taken_only_for_a_clear_gain(store: str) -> None:
@@ -51,3 +49,26 @@ def test_capacity_is_doubled_while_that_ranks_better_and_halved_once_on_the_way(
     found = chosen(store, {0: 0.1, 0.5: 0.2, 1.0: 0.3, 2.0: 0.4, 4.0: 0.35, 3.0: 0.38})
     assert [trial.scale for trial in found.trials] == [0.5, 1.0, 2.0, 4.0, 3.0]
     assert found.config.scale == 2.0
+
+
+def candidate(figures: np.ndarray) -> _Candidate:
+    return _Candidate(CONFIG, None, figures)
+
+
+@pytest.mark.parametrize(
+    ("gain", "others", "taken"), [(2.2, 0, True), (1.5, 0, False), (-2.2, 0, False), (2.2, 9, False), (3.0, 9, True)]
+)
+def test_a_refinement_is_taken_only_where_the_interval_of_its_gain_is_above_zero(
+    gain: float, others: int, taken: bool
+) -> None:
+    """Gains of so many standard errors: 1.96 are asked of one candidate, 2.81 of the best of ten."""
+    noise = np.random.default_rng(0).standard_normal(400)
+    noise = (noise - noise.mean()) / noise.std(ddof=1)
+    plain, refined = candidate(np.full(400, 0.5)), candidate(0.5 + 0.01 * (noise + gain / np.sqrt(400)))
+    worse = [candidate(np.full(400, 0.4))] * others
+    assert (_better_of(plain, [refined, *worse], "item-item weights") is refined) == taken
+
+
+def test_what_is_level_to_the_last_digit_leaves_the_simplest() -> None:
+    plain, same = candidate(np.full(400, 0.5)), candidate(np.full(400, 0.5))
+    assert _better_of(plain, [same, same], "hours") is plain

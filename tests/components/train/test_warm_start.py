@@ -6,16 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from components.train import training
-from components.train.model import Config
 from components.train.refit import refit_model
-from components.train.trainer import Fitted, Trainer
-from components.train.training import train_model
+from components.train.tensorflow_runtime import Workers, tf
+from components.train.trainer import TowerFit, Trainer
+from components.train.training import train_model, warm_towers
 from components.train.training_data import TrainingData
-from components.train.warm_start import warm_towers
-from components.train.workers import Workers
+from components.train.two_tower_model import ModelConfig
 from steam_recsys.model.two_tower import Towers, TwoTowerArrays
 from steam_recsys.storage.model_store import EVALUATED, add_model, move_champion
 from tests.components.train.checkerboard import (
@@ -23,20 +21,20 @@ from tests.components.train.checkerboard import (
     GENRES,
     catalogue,
     checkerboard,
-    corpus,
     day,
     interactions,
     model_of,
+    training_data,
 )
 from tests.snapshots import write_snapshot_of
 
-CONFIG = Config(dimensions=8, scale=4.0, learning_rate=0.05)
+CONFIG = ModelConfig(dimensions=8, scale=4.0, learning_rate=0.05)
 ALONE = Workers(tf.distribute.get_strategy(), 0, 1)
 
 
 @pytest.fixture(scope="module")
 def champion() -> TwoTowerArrays:
-    """Of the games from 5 on, so that its rows are not those of a corpus of all games."""
+    """Of the games from 5 on, so that its rows are not those of all games."""
     data = TrainingData.from_interactions(
         interactions([row for row in checkerboard() if row[1] > 4]), catalogue(), CONFIG, 0
     )
@@ -65,12 +63,12 @@ def test_rows_that_the_champion_has_are_its_own_and_the_others_are_new_ones(cham
 
 
 def test_the_log_names_what_is_new(champion: TwoTowerArrays, capsys: pytest.CaptureFixture[str]) -> None:
-    warm_towers(corpus(CONFIG), CONFIG, champion, seed=0)
+    warm_towers(training_data(CONFIG), CONFIG, champion, seed=0)
     assert (
         "[train] warm start from v; new are 4 of 24 games (1, 2, 3, 4) and 0 of 3 attributes" in capsys.readouterr().out
     )
     strangers = replace(champion, game_ids=champion.game_ids + 1_000)
-    warm_towers(corpus(CONFIG), CONFIG, strangers, seed=0)
+    warm_towers(training_data(CONFIG), CONFIG, strangers, seed=0)
     assert "new are 24 of 24 games (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, …)" in capsys.readouterr().out
     known = TrainingData.from_interactions(
         interactions([row for row in checkerboard() if row[1] > 4]), catalogue(), CONFIG, 0
@@ -83,12 +81,12 @@ def test_a_champion_of_another_width_is_not_started_from(
     champion: TwoTowerArrays, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wider = replace(CONFIG, dimensions=16)
-    assert warm_towers(corpus(wider), wider, champion, seed=0) is None
-    assert "[train] cold start: the vectors of v are of another width" in capsys.readouterr().out
+    assert warm_towers(training_data(wider), wider, champion, seed=0) is None
+    assert "[train] cold start: the vectors of v have another width" in capsys.readouterr().out
 
 
 def test_a_few_steps_bring_the_champions_weights_further_than_random_ones(champion: TwoTowerArrays) -> None:
-    data = corpus(CONFIG)
+    data = training_data(CONFIG)
     trainer = Trainer(0, ALONE)
     cold = trainer.fit("final", data, CONFIG, 8)
     warm = trainer.fit("final", data, CONFIG, 8, warm_towers(data, CONFIG, champion, 0))
@@ -106,7 +104,7 @@ LATER = [*checkerboard(), *((user, LATER_GAME, day(70 + user)) for user in range
 @pytest.fixture(scope="module", autouse=True)
 def few_steps() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "Config", lambda: Config(min_steps=STEPS))
+        patch.setattr(training, "ModelConfig", lambda: ModelConfig(min_steps=STEPS))
         yield
 
 
@@ -141,10 +139,10 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> dict[str, Towers | None]:
     fit = Trainer.fit
 
     def noted(
-        self: Trainer, name: str, corpus: TrainingData, config: Config, steps: int, start: Towers | None = None
-    ) -> Fitted:
+        self: Trainer, name: str, data: TrainingData, config: ModelConfig, steps: int, start: Towers | None = None
+    ) -> TowerFit:
         found[name] = start
-        return fit(self, name, corpus, config, steps, start)
+        return fit(self, name, data, config, steps, start)
 
     monkeypatch.setattr(Trainer, "fit", noted)
     return found

@@ -16,13 +16,13 @@ def random_model() -> TwoTowerArrays:
     games = [random.standard_normal((GAMES, DIMENSIONS)).astype(np.float32) for _ in range(2)]
     genres = [random.standard_normal((len(GENRES), DIMENSIONS)).astype(np.float32) for _ in range(2)]
     towers = Towers(games[0], genres[0], games[1], genres[1])
-    links = ItemItemWeights.strongest(random.standard_normal((GAMES, GAMES)).astype(np.float32), 3)
+    item_item = ItemItemWeights.from_matrix(random.standard_normal((GAMES, GAMES)).astype(np.float32), 3)
     return TwoTowerArrays(
-        "v", np.arange(10, 10 * GAMES + 1, 10, dtype=np.int32), GENRES, towers, links, np.ones(1), 4.0, 1.0
+        "v", np.arange(10, 10 * GAMES + 1, 10, dtype=np.int32), GENRES, towers, item_item, np.ones(1), 4.0, 1.0
     )
 
 
-def catalogue_of(model: TwoTowerArrays, *, popularity: np.ndarray | None = None) -> Scorer:
+def scorer_for(model: TwoTowerArrays, *, popularity: np.ndarray | None = None) -> Scorer:
     """The model's own games, each of one genre."""
     genres = [{GENRES[game % 3]: 1.0} for game in range(GAMES)]
     counts = np.ones(GAMES) if popularity is None else popularity

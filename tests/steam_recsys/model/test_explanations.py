@@ -15,7 +15,7 @@ POPULAR = np.array([9, 7, 5, 3, 1], dtype=np.float32)
 def above_popularity(
     popularity: np.ndarray, games: list[int], excluded: Sequence[int] = (), **masks: np.ndarray
 ) -> list[bool]:
-    order = PopularityOrder.from_popularity(popularity, masks.get("offered"))
+    order = PopularityOrder.from_popularity(popularity, masks.get("available"))
     positions = np.array([games], dtype=np.int32)
     found = order.above_popularity(positions, Histories.from_games(excluded), masks.get("among"))
     return [bool(flag) for flag in found[0]]
@@ -30,7 +30,7 @@ def test_what_everybody_would_be_shown_in_that_place_is_popular_and_what_passed_
 def test_the_users_own_games_and_those_that_are_not_asked_for_make_room_without_any_merit() -> None:
     assert above_popularity(POPULAR, [2, 3], excluded=[0, 1, 1]) == [False, False]
     assert above_popularity(POPULAR, [2, 3], among=np.array([False, False, True, True, True])) == [False, False]
-    assert above_popularity(POPULAR, [2, 3], offered=np.array([False, False, True, True, True])) == [False, False]
+    assert above_popularity(POPULAR, [2, 3], available=np.array([False, False, True, True, True])) == [False, False]
 
 
 def test_popularity_puts_none_of_those_that_are_equally_popular_before_the_others() -> None:
@@ -40,7 +40,7 @@ def test_popularity_puts_none_of_those_that_are_equally_popular_before_the_other
 
 def test_a_catalogue_without_games_on_offer_has_an_order_too() -> None:
     none = np.zeros(3, dtype=bool)
-    assert len(above_popularity(POPULAR[:3], [-1, -1], offered=none, among=none)) == 2
+    assert len(above_popularity(POPULAR[:3], [-1, -1], available=none, among=none)) == 2
 
 
 @given(st.data())
@@ -48,19 +48,19 @@ def test_it_is_what_a_plain_count_finds(data: st.DataObject) -> None:
     random = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     n_games, n_users, k = data.draw(st.integers(1, 400)), data.draw(st.integers(1, 4)), data.draw(st.integers(1, 5))
     popularity = random.integers(0, data.draw(st.sampled_from([2, 1000])), n_games).astype(np.float32)
-    offered, among = (random.random(n_games) < data.draw(st.sampled_from([0.05, 0.9])) for _ in range(2))
+    available, among = (random.random(n_games) < data.draw(st.sampled_from([0.05, 0.9])) for _ in range(2))
     among = among if data.draw(st.booleans()) else np.ones(n_games, dtype=bool)
     excluded = [random.choice(n_games, random.integers(0, min(n_games, 9))).tolist() for _ in range(n_users)]
     lists = np.full((n_users, k), -1, dtype=np.int32)
     for user, own in enumerate(excluded):
-        left = np.setdiff1d(np.flatnonzero(offered & among), own)
+        left = np.setdiff1d(np.flatnonzero(available & among), own)
         chosen = random.permutation(left)[:k]
         lists[user, : len(chosen)] = chosen
-    found = PopularityOrder.from_popularity(popularity, offered).above_popularity(
+    found = PopularityOrder.from_popularity(popularity, available).above_popularity(
         lists, Histories.from_games(*excluded), None if among.all() else among
     )
     for user, own in enumerate(excluded):
-        left = np.setdiff1d(np.flatnonzero(offered & among), own)
+        left = np.setdiff1d(np.flatnonzero(available & among), own)
         for rank, game in enumerate(lists[user].tolist()):
             if game >= 0:
                 assert found[user, rank] == ((popularity[left] >= popularity[game]).sum() > rank + 1)

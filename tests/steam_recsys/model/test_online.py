@@ -17,7 +17,7 @@ from steam_recsys.model.item_item import ItemItemWeights
 from steam_recsys.model.online import OnlineRecommender, Recommendation
 from steam_recsys.model.scorer import Scorer
 from tests.components.predict.artifacts import write_model
-from tests.steam_recsys.model.models import GAMES, catalogue_of, random_model
+from tests.steam_recsys.model.models import GAMES, random_model, scorer_for
 
 ALL = random_model().game_ids.tolist()
 
@@ -27,9 +27,7 @@ def online() -> OnlineRecommender:
     model = random_model()
     popularity = np.arange(GAMES, dtype=np.float64)
     weights = HistoryWeights(disliked=-0.5, hours=0.2, recency=0.5)
-    return OnlineRecommender(
-        model.game_ids, catalogue_of(replace(model, history_weights=weights), popularity=popularity)
-    )
+    return OnlineRecommender(model.game_ids, scorer_for(replace(model, history_weights=weights), popularity=popularity))
 
 
 def ids(answer: Sequence[Recommendation]) -> list[int]:
@@ -41,7 +39,7 @@ class Shop:
     """A small catalogue in no order, all of whose scores are exact in float32, so that equal ones are equal."""
 
     game_ids: list[int]
-    catalogue: Scorer
+    scorer: Scorer
 
 
 UNKNOWN = 7_777
@@ -52,45 +50,47 @@ def shops(draw: st.DrawFn) -> Shop:
     n_games = draw(st.integers(1, 100))
     random = np.random.default_rng(draw(st.integers(0, 2**32)))
     axes = np.eye(3, dtype=np.float32)
-    links = random.choice([-0.25, 0, 0, 0, 0.25, 0.5], (n_games, n_games)).astype(np.float32)
-    catalogue = Scorer(
+    item_item = random.choice([-0.25, 0, 0, 0, 0.25, 0.5], (n_games, n_games)).astype(np.float32)
+    scorer = Scorer(
         history=axes[random.integers(0, 3, n_games)],
         candidates=np.vstack([axes, np.zeros((1, 3), np.float32)])[random.integers(0, 4, n_games)],
-        links=ItemItemWeights.strongest(links, 4) if draw(st.booleans()) else ItemItemWeights.none(n_games),
+        item_item=ItemItemWeights.from_matrix(item_item, 4) if draw(st.booleans()) else ItemItemWeights.empty(n_games),
         popularity_offset=random.choice([-2.5, -1, 0], n_games).astype(np.float32),
         scale=4.0,
         history_weights=HistoryWeights(disliked=-1.0),
     )
-    return Shop(random.permutation(2 * n_games)[:n_games].tolist(), catalogue)
+    return Shop(random.permutation(2 * n_games)[:n_games].tolist(), scorer)
 
 
 def naive(shop: Shop, history: list[tuple[int, bool]], k: int, exclude: list[int]) -> list[Recommendation]:
     """The answer game by game: what the score is, read from its definition."""
-    catalogue, one = shop.catalogue, np.float32(1)
+    scorer, one = shop.scorer, np.float32(1)
     latest = {game: verdict for game, verdict in history if game in shop.game_ids}
     order = sorted(latest, key=lambda game: max(place for place, (had, _) in enumerate(history) if had == game))
     rows, signs = [shop.game_ids.index(game) for game in order], [one if latest[game] else -one for game in order]
-    user = sum((sign * catalogue.history[row] for row, sign in zip(rows, signs, strict=True)), np.zeros(3, np.float32))
+    user = sum((sign * scorer.history[row] for row, sign in zip(rows, signs, strict=True)), np.zeros(3, np.float32))
     length = np.sqrt((user**2).sum()) or one
 
     def linked(source: int, target: int) -> np.float32:
-        links = range(*catalogue.links.offsets[source : source + 2])
-        return sum((catalogue.links.weights[at] for at in links if catalogue.links.games[at] == target), np.float32(0))
+        item_item = range(*scorer.item_item.offsets[source : source + 2])
+        return sum(
+            (scorer.item_item.weights[at] for at in item_item if scorer.item_item.games[at] == target), np.float32(0)
+        )
 
     answers = []
     for target, game in enumerate(shop.game_ids):
         if game in latest or game in exclude:
             continue
-        score = np.float32(4) * (user / length) @ catalogue.candidates[target] + catalogue.popularity_offset[target]
+        score = np.float32(4) * (user / length) @ scorer.candidates[target] + scorer.popularity_offset[target]
         terms = []
         for row, sign in zip(rows, signs, strict=True):
             score += sign * linked(row, target)
-            cosine = np.float32(4) / length * (catalogue.history[row] @ catalogue.candidates[target])
+            cosine = np.float32(4) / length * (scorer.history[row] @ scorer.candidates[target])
             terms.append(sign * (cosine + linked(row, target)))
         reasons = [place for place in range(len(rows)) if signs[place] > 0] or list(range(len(rows)))
         because = order[max(reasons, key=lambda place: terms[place])] if rows else None
         answers.append(Recommendation(game, float(score), because))
-    popularity = {game: catalogue.popularity_offset[target] for target, game in enumerate(shop.game_ids)}
+    popularity = {game: scorer.popularity_offset[target] for target, game in enumerate(shop.game_ids)}
     best = sorted(answers, key=lambda answer: -answer.score)[:k]  # stable: equal scores stay in the catalogue's order
     return [
         answer
@@ -107,7 +107,7 @@ def test_one_user_a_batch_and_a_loop_over_the_games_give_the_same_answer(shop: S
     users = data.draw(st.lists(st.lists(st.tuples(game, st.booleans()), max_size=8), min_size=1, max_size=4))
     k = data.draw(st.integers(0, len(shop.game_ids) + 3))
     excluded = [data.draw(st.lists(game, max_size=8)) for _ in users]
-    online = OnlineRecommender(np.array(shop.game_ids, dtype=np.int32), shop.catalogue)
+    online = OnlineRecommender(np.array(shop.game_ids, dtype=np.int32), shop.scorer)
     wanted = [naive(shop, *user) for user in zip(users, [k] * len(users), excluded, strict=True)]
     for history, exclude, answer in zip(users, excluded, wanted, strict=True):
         games, verdicts = [game for game, _ in history], [verdict for _, verdict in history]
@@ -124,7 +124,7 @@ def test_games_that_are_not_among_those_asked_for_count_as_excluded(shop: Shop, 
     exclude = data.draw(st.lists(st.sampled_from(shop.game_ids), max_size=4))
     others = [game for game, asked in zip(shop.game_ids, among, strict=True) if not asked]
     k = data.draw(st.integers(0, n_games + 3))
-    online = OnlineRecommender(np.array(shop.game_ids, dtype=np.int32), shop.catalogue)
+    online = OnlineRecommender(np.array(shop.game_ids, dtype=np.int32), shop.scorer)
     games, verdicts = [game for game, _ in history], [verdict for _, verdict in history]
     answer = online.recommend(games, k, recommended=verdicts, exclude=exclude, among=among)
     assert answer == naive(shop, history, k, [*exclude, *others])
@@ -148,7 +148,7 @@ def batch(shop: Shop, users: list[list[tuple[int, bool]]], k: int, excluded: lis
             for latest, exclude in zip(distinct, excluded, strict=True)
         )
     )
-    positions, scores, because = shop.catalogue.recommend(replace(known, recommended=verdicts), k, excluded=without)
+    positions, scores, because = shop.scorer.recommend(replace(known, recommended=verdicts), k, excluded=without)
     return [
         [
             Recommendation(shop.game_ids[game], score, None if reason < 0 else shop.game_ids[reason])
@@ -198,7 +198,7 @@ def test_what_is_no_number_of_hours_is_unknown(online: OnlineRecommender) -> Non
 
 
 def test_verdicts_and_hours_must_be_as_many_as_games(online: OnlineRecommender) -> None:
-    with pytest.raises(ValueError, match="A history of 2 games has 1 verdicts and 2 hours: give one of each a game"):
+    with pytest.raises(ValueError, match="A history of 2 games has 1 verdicts and 2 hours: give one of each per game"):
         online.recommend([30, 50], 5, recommended=[True])
     with pytest.raises(ValueError, match="2 verdicts and 3 hours"):
         online.recommend([30, 50], 5, hours=[1.0, 2.0, 3.0])
@@ -206,11 +206,11 @@ def test_verdicts_and_hours_must_be_as_many_as_games(online: OnlineRecommender) 
 
 def test_neither_arguments_nor_the_catalogue_are_changed() -> None:
     model = random_model()
-    catalogue = catalogue_of(model)
-    online = OnlineRecommender(model.game_ids, catalogue)
+    scorer = scorer_for(model)
+    online = OnlineRecommender(model.game_ids, scorer)
     arguments = [30, UNKNOWN, 50, 30], [True, True, False, True], [1.0, None, -2.0, 4.0], [70, 80]
-    arrays = [model.game_ids, catalogue.history, catalogue.candidates, catalogue.popularity_offset]
-    arrays += [*vars(catalogue.links).values()]
+    arrays = [model.game_ids, scorer.history, scorer.candidates, scorer.popularity_offset]
+    arrays += [*vars(scorer.item_item).values()]
     before = [list(argument) for argument in arguments], [array.copy() for array in arrays]
     history, recommended, hours, exclude = arguments
     first = online.recommend(history, 5, recommended=recommended, hours=hours, exclude=exclude)
@@ -238,8 +238,8 @@ from steam_recsys.model.two_tower import TwoTowerArrays
 from steam_recsys.data.games import Games
 
 games = Games(np.array([1, 2, 3], dtype=np.int32), [{}] * 3)
-catalogue = TwoTowerArrays.load(sys.argv[1]).for_catalogue(games, np.ones((3, 3)))
-(best,) = OnlineRecommender(games.ids, catalogue).recommend([1], k=1)
+scorer = TwoTowerArrays.load(sys.argv[1]).for_catalogue(games, np.ones((3, 3)))
+(best,) = OnlineRecommender(games.ids, scorer).recommend([1], k=1)
 print(best.game_id, best.because, *sorted({"tensorflow", "scipy", "kfp"} & set(sys.modules)))
 """
 

@@ -6,8 +6,7 @@ from hypothesis.extra import numpy as hnp
 
 from steam_recsys.errors import UserError
 from steam_recsys.model import retrieval as module
-from steam_recsys.model.retrieval import ExactIndex, SparseScores
-from steam_recsys.model.top_k import top_k
+from steam_recsys.model.retrieval import TOP_K_BLOCK, ExactIndex, SparseScores, top_k
 
 # Few different values, small and exact in float32, so that ties are everywhere and no sum is rounded.
 VALUES = st.sampled_from([-1.0, -0.5, -0.0, 0.0, 0.5, 1.0])
@@ -32,8 +31,8 @@ def searches(draw: st.DrawFn) -> Search:
     )
     offsets = draw(hnp.arrays(np.float32, games, elements=st.sampled_from([-4.0, -2.0, 0.0]).map(np.float32)))
     some = entries(users, games) if games else st.just(nothing())
-    offered = draw(hnp.arrays(bool, games, elements=st.sampled_from([True, True, False])))
-    return queries, candidates, offsets, offered, draw(some), draw(some)
+    available = draw(hnp.arrays(bool, games, elements=st.sampled_from([True, True, False])))
+    return queries, candidates, offsets, available, draw(some), draw(some)
 
 
 def nothing() -> SparseScores:
@@ -44,7 +43,7 @@ def naive(
     queries: np.ndarray,
     candidates: np.ndarray,
     offsets: np.ndarray,
-    offered: np.ndarray,
+    available: np.ndarray,
     linked: SparseScores,
     excluded: SparseScores,
     k: int,
@@ -53,7 +52,7 @@ def naive(
     for row, game, weight in zip(linked.rows, linked.games, linked.weights, strict=True):
         scores[row, game] += weight
     scores[excluded.rows, excluded.games] = -np.inf
-    scores[:, ~offered] = -np.inf
+    scores[:, ~available] = -np.inf
     positions, values = top_k(scores, k)
     return positions.tolist(), values.tolist()
 
@@ -63,18 +62,18 @@ def naive(
 def test_the_best_are_those_that_a_sort_of_all_scores_finds(
     search: Search, k: int, chunk: int, tile: int, data: st.DataObject
 ) -> None:
-    queries, candidates, offsets, offered, linked, excluded = search
+    queries, candidates, offsets, available, linked, excluded = search
     longest = float(np.linalg.norm(queries, axis=1).max())
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(module, "CHUNK", chunk)
-        patched.setattr(module, "TILE", tile)
-        patched.setattr(module, "WIDEST", 8 * chunk)
-        index = ExactIndex.from_candidates(candidates, offsets, longest, np.flatnonzero(offered))
+        patched.setattr(module, "CHUNK_GAMES", chunk)
+        patched.setattr(module, "TILE_SCORES", tile)
+        patched.setattr(module, "MAX_TILE_GAMES", 8 * chunk)
+        index = ExactIndex.from_candidates(candidates, offsets, longest, np.flatnonzero(available))
         positions, scores = index.search(queries, linked, excluded, k)
         among = data.draw(hnp.arrays(bool, len(candidates)))
         positions_among, scores_among = index.search(queries, linked, excluded, k, among)
     assert (positions.tolist(), scores.tolist()) == naive(*search, k)
-    fewer = naive(queries, candidates, offsets, offered & among, linked, excluded, k)
+    fewer = naive(queries, candidates, offsets, available & among, linked, excluded, k)
     assert (positions_among.tolist(), scores_among.tolist()) == fewer
 
 
@@ -103,8 +102,8 @@ def test_of_many_games_the_best_are_found_whether_popularity_decides_or_taste() 
 
 
 @given(flags=hnp.arrays(bool, st.integers(0, 50)))
-def test_the_few_true_flags_are_those_that_are_not_zero(flags: np.ndarray) -> None:
-    assert module.few_true(flags).tolist() == np.flatnonzero(flags).tolist()
+def test_the_sparse_flatnonzero_flags_are_those_that_are_not_zero(flags: np.ndarray) -> None:
+    assert module.sparse_flatnonzero(flags).tolist() == np.flatnonzero(flags).tolist()
 
 
 def test_scores_of_every_size_are_ordered_as_their_keys_are() -> None:
@@ -124,3 +123,40 @@ def test_what_is_not_a_finite_number_is_refused(place: str, value: float) -> Non
     (candidates[1] if place == "candidate" else offsets)[1] = value
     with pytest.raises(UserError, match="not finite numbers"):
         ExactIndex.from_candidates(candidates, offsets, 1.0, np.arange(3))
+
+
+# Few different values, so that ties are everywhere; several blocks of columns.
+tied_scores = hnp.arrays(
+    np.float32,
+    st.tuples(st.integers(1, 4), st.integers(1, 10 * TOP_K_BLOCK)),
+    elements=st.sampled_from([-np.inf, -2.5, -1.0, -0.0, 0.0, 1e-6, 3.0]).map(np.float32),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(tied_scores, st.integers(1, 7))
+def test_the_best_come_first_and_ties_in_the_order_of_the_columns(scores: np.ndarray, k: int) -> None:
+    before = scores.copy()
+    columns, values = top_k(scores, k)
+    for row, found, found_values in zip(scores, columns, values, strict=True):
+        finite = [column for column in np.argsort(-row, kind="stable") if np.isfinite(row[column])][:k]
+        assert found.tolist() == [*finite, *[-1] * (k - len(finite))]
+        assert found_values.tolist() == [*row[finite], *[-np.inf] * (k - len(finite))]
+    assert np.array_equal(scores, before)
+
+
+def test_more_places_than_columns_stay_empty() -> None:
+    columns, values = top_k(np.array([[1, 2]], dtype=np.float32), 4)
+    assert columns.tolist() == [[1, 0, -1, -1]]
+    assert values.tolist() == [[2, 1, -np.inf, -np.inf]]
+
+
+def test_nothing_to_rank_gives_empty_places() -> None:
+    assert top_k(np.zeros((2, 0), dtype=np.float32), 3)[0].tolist() == [[-1] * 3] * 2
+    assert top_k(np.zeros((0, 5), dtype=np.float32), 3)[0].shape == (0, 3)
+
+
+def test_the_best_of_many_different_scores_are_found() -> None:
+    scores = np.random.default_rng(0).permutation(np.arange(100 * TOP_K_BLOCK + 7, dtype=np.float32)).reshape(1, -1)
+    for k in (1, 50, 99, 100, 101, scores.size):
+        assert top_k(scores, k)[0].tolist() == np.argsort(-scores)[:, :k].tolist()

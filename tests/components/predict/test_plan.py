@@ -1,4 +1,6 @@
-from datetime import date, timedelta
+import os
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -6,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.predict.shards import ReviewsByShard, histories_table, users_by_shard
+from components.predict.plan import ReviewsByShard, histories_table, remove_stale_predictions, users_by_shard
 from steam_recsys.data import snapshot as snapshots
 from steam_recsys.data.interactions import load_interactions
 from steam_recsys.data.schemas import HISTORIES
 from steam_recsys.errors import UserError
+from steam_recsys.storage.folder import DiskFolder
 from tests.snapshots import write_snapshot_of
 
 DAYS = st.one_of(st.none(), st.integers(0, 5).map(lambda day: date(2020, 1, 1) + timedelta(days=day)))
@@ -72,7 +75,7 @@ def test_reviews_of_users_who_are_gone_are_in_nobodys_history(tmp_path):
 
 def test_users_out_of_order_are_refused(tmp_path):
     snapshot = write_snapshot_of(tmp_path, [(1, 1, None)], users=[1, 3, 2])
-    with pytest.raises(UserError, match="does not have its users in the order of their ids: extract it again"):
+    with pytest.raises(UserError, match="are not sorted by ID: extract it again"):
         list(users_by_shard(snapshot, 2))
 
 
@@ -81,3 +84,23 @@ def test_a_shop_without_users_has_no_shards(tmp_path):
     assert list(users_by_shard(snapshot, 2)) == []
     assert not len(load_interactions(snapshot))
     ReviewsByShard(snapshot, [])
+
+
+def test_what_nobody_wrote_to_for_two_days_goes_but_for_the_version_that_is_asked_for(tmp_path: Path) -> None:
+    store = DiskFolder(str(tmp_path))
+    names = [f"predictions/{version}/{file}" for version in ("old", "young", "mine") for file in ("plan.json", "a/b")]
+    for name in (*names, "models/old"):
+        store.write(name, b"x")
+    long_ago = (datetime.now(UTC) - timedelta(days=3)).timestamp()
+    for name in (*names, "models/old"):
+        if name != "predictions/young/a/b":
+            os.utime(tmp_path / name, (long_ago, long_ago))
+    for _ in range(2):
+        remove_stale_predictions(str(tmp_path), "mine")
+        kept = [name for name in names if "/old/" not in name]
+        assert store.names("") == sorted([*kept, "models/old"])
+
+
+def test_a_store_without_predictions_stays_as_it_is(tmp_path: Path) -> None:
+    remove_stale_predictions(str(tmp_path / "store"), "mine")
+    assert not (tmp_path / "store").exists()

@@ -8,24 +8,23 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from steam_recsys.learnt.games import Games
 
-from components.train import training_set
-from components.train.model import Config
-from components.train.training_data import HOW_TO_SHUFFLE, Batch, TrainingData
-from components.train.training_set import TrainingSet
-from steam_recsys.data.games import Games
+from components.train import training_data
+from components.train.training_data import SHUFFLE, Batch, ExampleFile, TrainingData
+from components.train.two_tower_model import ModelConfig
 from steam_recsys.data.interactions import Interactions
 
 USERS, GAMES = 60, 6
 CATALOGUE = Games(np.arange(1, GAMES + 1, dtype=np.int32), [{}] * GAMES)
-CONFIG = Config(period_days=10, history_dropout=0.0, batch_users=4)
+CONFIG = ModelConfig(period_days=10, history_dropout=0.0, batch_users=4)
 
 
 @pytest.fixture(autouse=True, scope="module")
 def small_windows() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training_set, "WINDOW_INTERACTIONS", 40)
-        patch.setattr(training_set, "GROUP_USERS", 3)
+        patch.setattr(training_data, "WINDOW_INTERACTIONS", 40)
+        patch.setattr(training_data, "GROUP_USERS", 3)
         yield
 
 
@@ -51,24 +50,24 @@ def learnt_from(interactions: Interactions) -> Interactions:
     return interactions.where(np.array([user in users for user in interactions.users.tolist()]))
 
 
-def epoch(corpus: TrainingData, number: int, config: Config = CONFIG) -> list[Batch]:
-    steps = corpus.steps_per_epoch(config)
-    return list(corpus.batches(config, number * steps, (number + 1) * steps))
+def epoch(data: TrainingData, number: int, config: ModelConfig = CONFIG) -> list[Batch]:
+    steps = data.steps_per_epoch(config)
+    return list(data.batches(config, number * steps, (number + 1) * steps))
 
 
 @given(st.integers(0, 50), st.integers(0, 3))
 def test_an_epoch_over_windows_asks_for_every_interaction_once(seed: int, number: int) -> None:
-    data = learnt_from(shop(seed))
-    corpus = TrainingData.from_interactions(shop(seed), CATALOGUE, CONFIG, 0)
-    assert corpus.training_set.windows > 1
-    batches = epoch(corpus, number)
+    learnt = learnt_from(shop(seed))
+    data = TrainingData.from_interactions(shop(seed), CATALOGUE, CONFIG, 0)
+    assert data.examples.windows > 1
+    batches = epoch(data, number)
     seen = np.concatenate([batch.history for batch in batches])
-    assert np.bincount(seen, minlength=len(corpus.games)).tolist() == [
-        np.count_nonzero(data.games == game) for game in corpus.games.ids
+    assert np.bincount(seen, minlength=len(data.games)).tolist() == [
+        np.count_nonzero(learnt.games == game) for game in data.games.ids
     ]
-    assert sum(len(batch.targets) for batch in batches) == data.recommended.sum()
+    assert sum(len(batch.targets) for batch in batches) == learnt.recommended.sum()
     sizes = [len(batch.history_lengths) for batch in batches]
-    assert sum(sizes) == len(np.unique(data.users))
+    assert sum(sizes) == len(np.unique(learnt.users))
     assert max(sizes) - min(sizes) <= 2
 
 
@@ -76,50 +75,50 @@ def test_an_epoch_over_windows_asks_for_every_interaction_once(seed: int, number
 def test_a_step_sees_the_same_whenever_training_begins_and_however_many_workers_share_it(
     seed: int, step: int, workers: int
 ) -> None:
-    corpus = TrainingData.from_interactions(shop(seed), CATALOGUE, replace(CONFIG, history_dropout=0.5), 0)
-    *_, late = corpus.batches(CONFIG, 0, step + 1)
-    (whole,) = corpus.batches(CONFIG, step, step + 1)
+    data = TrainingData.from_interactions(shop(seed), CATALOGUE, replace(CONFIG, history_dropout=0.5), 0)
+    *_, late = data.batches(CONFIG, 0, step + 1)
+    (whole,) = data.batches(CONFIG, step, step + 1)
     assert all(np.array_equal(vars(late)[name], array) for name, array in vars(whole).items() if array is not None)
-    shares = [next(corpus.batches(CONFIG, step, step + 1, worker, workers)) for worker in range(workers)]
+    shares = [next(data.batches(CONFIG, step, step + 1, worker, workers)) for worker in range(workers)]
     for name in ("history", "targets"):
         assert sorted(np.concatenate([vars(share)[name] for share in shares])) == sorted(vars(whole)[name])
 
 
 def test_a_window_holds_no_more_than_its_share_and_epochs_deal_the_users_out_anew() -> None:
-    data = learnt_from(shop(0))
-    written = TrainingSet.write(shop(0), np.zeros(len(shop(0)), np.int32), CATALOGUE.ids)
-    users = set(data.users.tolist())
+    learnt = learnt_from(shop(0))
+    written = ExampleFile.write(shop(0), np.zeros(len(shop(0)), np.int32), CATALOGUE.ids)
+    users = set(learnt.users.tolist())
     assert written.users == len(users)
     dealt = []
     for number in range(3):
         windows = [written.window(place, np.random.default_rng(number)).histories for place in range(written.windows)]
         assert sorted(user for window in windows for user in window.users.tolist()) == sorted(users)
-        assert max(len(window.games) for window in windows) <= 1.5 * len(data) / written.windows
+        assert max(len(window.games) for window in windows) <= 1.5 * len(learnt) / written.windows
         dealt.append([set(window.users.tolist()) for window in windows])
     assert all(before != after for before, after in pairwise(dealt))
 
 
 def test_users_of_one_window_are_shuffled_all_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training_set, "WINDOW_INTERACTIONS", 1_000)
-    corpus = TrainingData.from_interactions(shop(0), CATALOGUE, CONFIG, 7)
-    data = learnt_from(shop(0))
-    games = [corpus.games.ids.searchsorted(data.games[data.users == user]) for user in np.unique(data.users)]
+    monkeypatch.setattr(training_data, "WINDOW_INTERACTIONS", 1_000)
+    data = TrainingData.from_interactions(shop(0), CATALOGUE, CONFIG, 7)
+    learnt = learnt_from(shop(0))
+    games = [data.games.ids.searchsorted(learnt.games[learnt.users == user]) for user in np.unique(learnt.users)]
     for number in range(3):
-        order = np.random.default_rng([7, HOW_TO_SHUFFLE, number]).permutation(len(games))
+        order = np.random.default_rng([7, SHUFFLE, number]).permutation(len(games))
         expected = np.concatenate([games[row] for row in order])
-        assert np.concatenate([batch.history for batch in epoch(corpus, number)]).tolist() == expected.tolist()
+        assert np.concatenate([batch.history for batch in epoch(data, number)]).tolist() == expected.tolist()
 
 
 @given(st.integers(0, 50), st.integers(1, 20))
 def test_what_is_written_is_read(seed: int, users: int) -> None:
     interactions = shop(seed, users)
-    data, periods = learnt_from(interactions), interactions.days // 3
-    written = TrainingSet.write(interactions, periods, CATALOGUE.ids)
+    learnt, periods = learnt_from(interactions), interactions.days // 3
+    written = ExampleFile.write(interactions, periods, CATALOGUE.ids)
     read = written.read()
-    assert np.repeat(read.histories.users, read.histories.lengths).tolist() == data.users.tolist()
-    assert (CATALOGUE.ids[read.histories.games]).tolist() == data.games.tolist()
-    assert read.histories.recommended.tolist() == data.recommended.tolist()
-    assert read.periods.tolist() == (data.days // 3).tolist()
+    assert np.repeat(read.histories.users, read.histories.lengths).tolist() == learnt.users.tolist()
+    assert (CATALOGUE.ids[read.histories.games]).tolist() == learnt.games.tolist()
+    assert read.histories.recommended.tolist() == learnt.recommended.tolist()
+    assert read.periods.tolist() == (learnt.days // 3).tolist()
     rows = np.random.default_rng(seed).permutation(len(read.histories))[:3]
     taken = read.take(rows)
     assert taken.histories.users.tolist() == read.histories.users[rows].tolist()
@@ -131,7 +130,7 @@ def test_what_is_written_is_read(seed: int, users: int) -> None:
 
 def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    written = TrainingSet.write(shop(0), np.zeros(len(shop(0)), np.int32), CATALOGUE.ids)
+    written = ExampleFile.write(shop(0), np.zeros(len(shop(0)), np.int32), CATALOGUE.ids)
     assert len(written.read().histories) == written.users
     assert not any(tmp_path.iterdir())  # not even by a process that is killed
     file = written.file
