@@ -8,11 +8,14 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed-$(shell cat requirements/dev.txt requirements/uv.txt pyproject.toml | cksum | cut -d' ' -f1)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
+# One process per core, up to the number for which there is memory: each of them imports TensorFlow.
+PYTEST = $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=8 --dist=worksteal
+
 # What the command line names, as DATA=folder, is in the recipes' environment: they take it from there, as "$$DATA", so that
 # no shell reads it as a part of a command.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-docker test lint user explore psql stop images push scan audit licences kind-up kind-demo kind-down golden screenshots lock benchmark-quality benchmark-training benchmark-answers benchmark-data benchmark-replay benchmark-explorer clean
+.PHONY: help setup demo demo-docker test test-all lint user explore psql stop images push scan audit licences kind-up kind-demo kind-down golden screenshots lock benchmark-quality benchmark-training benchmark-answers benchmark-data benchmark-replay benchmark-explorer clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-19s %s\n", $$1, $$2}'
@@ -41,9 +44,11 @@ demo: setup ## Run the whole loop: on synthetic reviews, or on DATA=folder in th
 demo-docker: images ## Run the demo, then again with each task in a container of its image, and compare
 	@$(BIN)/python -m demo --place $(LOCAL) containers $(if $(DATA),--data "$$DATA")
 
-test: setup ## Check style and types, and run every test
-	@$(MAKE) --no-print-directory lint
-	@$(BIN)/python -m pytest
+test: lint ## Check style and types, and run the tests that need no minutes
+	@$(PYTEST) -m "not slow"
+
+test-all: lint ## Check style and types, and run every test
+	@$(PYTEST)
 
 lint: setup ## Check style and types
 	@$(BIN)/ruff check --quiet .

@@ -1,14 +1,11 @@
 """`python -m demo`: the whole loop on this machine, and a look at what came of it. The Makefile has the commands."""
 
 import argparse
-import signal
+import os
 import sys
 from pathlib import Path
 
-from demo.containers import run_demo_in_containers
-from demo.explore import explore
-from demo.recommendations import show_user
-from demo.run import run_demo
+from commands.__main__ import main as recsys
 from demo.workspace import Workspace
 from steam_recsys.errors import UserError
 
@@ -22,7 +19,7 @@ def main() -> None:
     containers = commands.add_parser("containers", help="the same, then again in containers, and compare")
     for command in (run, containers):
         command.add_argument("--data", type=Path, help="a folder in the raw layout (synthetic reviews)")
-    user = commands.add_parser("user", help="a user's recommendations")
+    user = commands.add_parser("user", help="a user's recommendations: recsys user on the demo's database")
     user.add_argument("user", help="a name or an id")
     user.add_argument("--rank-by", default="relevance", help="relevance, sales, revenue, reviews or newest")
     user.add_argument("--genre", help="only games of a genre")
@@ -38,15 +35,22 @@ def main() -> None:
     try:
         match options.command:
             case "run":
+                from demo.run import run_demo  # with the pipelines: slow to import
+
                 with place.taken():
                     run_demo(place, options.data)
             case "containers":
+                from demo.containers import run_demo_in_containers
+
                 with place.taken():
                     run_demo_in_containers(place, options.data)
             case "user":
-                signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as of other programs: whoever reads may have enough
-                show_user(place.known_database_url(options.data), options.user, options.rank_by, options.genre)
+                os.environ["DATABASE_URL"] = place.known_database_url(options.data)
+                genre = [f"--genre={options.genre}"] if options.genre else []
+                recsys(["user", f"--rank-by={options.rank_by}", *genre, "--", options.user])
             case "explore":
+                from demo.explore import explore
+
                 explore(place, options.data)
             case "psql":
                 place.open_psql(place.known_database_url(options.data))

@@ -36,7 +36,7 @@ def explore(place: Workspace, data: Path | None) -> None:
     if "EXPLORER_DATABASE_URL" not in os.environ:
         settings["EXPLORER_DATABASE_URL"] = reader_url(url, _secret(place.root / "explorer-password"))
     print(f"demo: the operator's token, for rolling back, is in {place.root / 'operator-token'}", flush=True)
-    os.execve(sys.executable, [sys.executable, "-m", "explorer"], settings)
+    os.execve(sys.executable, [sys.executable, "-m", "commands", "explore"], settings)
 
 
 def reader_url(url: str, password: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from components.ingest.raw_files import check_folder
 from demo.raw_files import write_synthetic
-from demo.recommendations import show_recommendations
+from demo.recommendations import show_typical_users
 from demo.summary import gate_outcome, show_metrics, write_summary
 from demo.workspace import Workspace
 from pipelines.catalogue import PIPELINES, compile_pipelines
@@ -79,7 +79,7 @@ def run_demo(place: Workspace, data: Path | None) -> None:
     summary = write_summary(place.summary, url, str(store), raw)
     title = "SYNTHETIC DATA" if data is None else str(data)
     show_metrics(summary, title)
-    show_recommendations(url, title)
+    show_typical_users(url, title)
     _show_next(place, *place.keep_pages())
 
 

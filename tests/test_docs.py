@@ -65,5 +65,6 @@ def test_every_settings_file_says_what_it_is_for():
 
 def test_a_command_names_the_environments_python():
     for name in ("README.md", "docs/operations.md", "docs/targets.md", "docs/kubeflow.md", "docs/vertex.md"):
-        named = re.findall(r"(\S*)python -m components", (ROOT / name).read_text())
+        page = (ROOT / name).read_text()
+        named = re.findall(r"(\S*)(?:python -m components|recsys (?:ingest|publications|models|freshness))", page)
         assert {each.strip("`") for each in named} <= {".venv/bin/"}, name

@@ -38,7 +38,8 @@ COMMANDS = [block for block in BLOCKS if block not in (*QUERIES, *REPLAYS)]
 
 def run(block: str, folder: Path, **environment: str) -> str:
     """Run commands of the page as they stand, with this Python and this checkout; what they print."""
-    commands = block.replace(".venv/bin/python", "python").replace(" compile.py", f" '{ROOT / 'compile.py'}'")
+    commands = block.replace(".venv/bin/recsys", "python -m commands").replace(".venv/bin/python", "python")
+    commands = commands.replace(" compile.py", f" '{ROOT / 'compile.py'}'")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", commands],
@@ -136,7 +137,7 @@ def test_every_alert_is_explained() -> None:
     for alert in alerts:
         assert alert is not None
         assert f"| `{alert.title.replace('inference run R:', '…')}`" in PAGE
-    sources = [(ROOT / "components" / name).read_text() for name in ("notify/conclusion.py", "monitor/__main__.py")]
+    sources = [(ROOT / name).read_text() for name in ("components/notify/conclusion.py", "commands/freshness.py")]
     for title, source in zip(("and that could not be recorded", "Recommendations may be stale"), sources, strict=True):
         assert title in PAGE
         assert title in source

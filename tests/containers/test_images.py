@@ -15,13 +15,14 @@ from containers.images import LOCAL_REGISTRY, ROLES, ROOT, build, content_tag, i
 from explorer.settings import Settings
 from steam_recsys.errors import UserError
 
+SOURCES = "commands|components|explorer|steam_recsys"
 DOCKERFILES = {role: (ROOT / "containers" / role / "Dockerfile").read_text() for role in ROLES}
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A copy of what images are made from."""
-    for name in ("components", "containers", "explorer", "requirements"):
+    for name in ("commands", "components", "containers", "explorer", "requirements", "steam_recsys"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path
 
@@ -110,16 +111,14 @@ def test_a_scan_looks_at_each_image_and_fails_in_one_sentence(docker: Path, monk
 
 @pytest.mark.parametrize("role", ROLES)
 def test_every_room_that_an_images_stages_import_is_in_it(role: str) -> None:
-    copied = {
-        ROOT / source
-        for source in re.findall(r"^COPY ((?:components|steam_recsys|explorer)\S*) ", DOCKERFILES[role], re.MULTILINE)
-    }
+    copied = {ROOT / source for source in re.findall(rf"^COPY ((?:{SOURCES})\S*) ", DOCKERFILES[role], re.MULTILINE)}
     for path in (path for source in copied for path in (source.rglob("*.py") if source.is_dir() else [source])):
-        for module in re.findall(
-            r"^\s*(?:from|import) ((?:components|steam_recsys|explorer)[\w.]*)", path.read_text(), re.MULTILINE
-        ):
+        for module in re.findall(rf"^\s*(?:from|import) ((?:{SOURCES})[\w.]*)", path.read_text(), re.MULTILINE):
             imported = ROOT / module.replace(".", "/")
-            assert {imported.with_suffix(".py"), imported / "__init__.py", *imported.parents} & copied, (path, module)
+            assert {imported.with_suffix(".py"), imported / "__init__.py", imported, *imported.parents} & copied, (
+                path,
+                module,
+            )
 
 
 @pytest.mark.parametrize(

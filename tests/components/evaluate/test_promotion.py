@@ -102,7 +102,7 @@ def promote_all(store: str, root: Path, *versions: str) -> None:
 
 
 def command(*arguments: str) -> tuple[int, str]:
-    run = [sys.executable, "-m", "components.evaluate", *arguments]
+    run = [sys.executable, "-m", "commands", "models", *arguments]
     done = subprocess.run(run, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
 
@@ -132,7 +132,7 @@ def test_after_a_rollback_and_a_promotion_the_way_back_is_to_the_model_rolled_ba
 def test_a_rollback_of_a_champion_that_has_gone_already_changes_nothing(tmp_path: Path, store: str) -> None:
     promote_all(store, tmp_path, "one", "two", "three")
     assert command("rollback", "--store", store, "--expected", "three") == (0, "two is the champion.\n")
-    sentence = f"components.evaluate: The champion of the model store {store} is two, not three: it stays.\n"
+    sentence = f"recsys: The champion of the model store {store} is two, not three: it stays.\n"
     assert command("rollback", "--store", store, "--expected", "three") == (1, sentence)
     assert champion(store).version == "two"
 
@@ -148,14 +148,12 @@ def test_several_rollbacks_at_once_go_back_by_one(tmp_path: Path, store: str) ->
 
 
 def test_what_there_is_no_way_back_to_is_said_in_one_sentence(tmp_path: Path, store: str) -> None:
-    assert command("champion", "--store", store)[1].startswith(
-        f"components.evaluate: The model store {store} has no ch"
-    )
+    assert command("champion", "--store", store)[1].startswith(f"recsys: The model store {store} has no ch")
     promote_all(store, tmp_path, "one")
     with pytest.raises(UserError, match=r"There is no champion before one in .*: name a model with --version"):
         roll_back(store)
     code, said = command("rollback", "--store", store, "--version", "other")
-    assert (code, said) == (1, f"components.evaluate: The model store {store} has no model other: promote it again.\n")
+    assert (code, said) == (1, f"recsys: The model store {store} has no model other: promote it again.\n")
 
 
 def test_the_command_shows_the_champion_and_goes_back(tmp_path: Path, store: str) -> None:

@@ -59,7 +59,7 @@ def hub(tmp_path) -> Iterator[str]:
 
 def ingest_from(endpoint: str, home: object, database: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1"}
-    command = [sys.executable, "-m", "components.ingest", "--from-huggingface", "--database", database]
+    command = [sys.executable, "-m", "commands", "ingest", "--from-huggingface", "--database", database]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -75,6 +75,6 @@ def test_without_a_network_it_says_so_in_one_line(tmp_path, database):
     done = ingest_from("http://127.0.0.1:1", tmp_path / "home", database)
     assert done.returncode == 1
     assert done.stderr == (
-        "components.ingest: HangenYuu/Steam_Games_Review cannot be fetched from Hugging Face: check the network, or "
+        "recsys: HangenYuu/Steam_Games_Review cannot be fetched from Hugging Face: check the network, or "
         "download it elsewhere and give its folder.\n"
     )

@@ -14,7 +14,7 @@ from tests.webhook import Webhook
 
 
 def freshness(*arguments: str) -> tuple[int, str]:
-    command = [sys.executable, "-m", "components.monitor", "freshness", *arguments]
+    command = [sys.executable, "-m", "commands", "freshness", *arguments]
     done = subprocess.run(command, env={**os.environ}, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
 

@@ -1,18 +1,16 @@
-"""The way back to a kept version, and the command line."""
+"""Rolling back to a kept version."""
 
-import sys
 from pathlib import Path
 
 import psycopg2
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from components.reverse_etl.__main__ import main
 from steam_recsys.errors import UserError
 from steam_recsys.publications.destinations import DestinationConfig
 from steam_recsys.publications.rollback import rollback
 from tests.components.reverse_etl.predicted import marked, publish_version
-from tests.components.reverse_etl.test_publication import kept, shown, tables, tables_of
+from tests.components.reverse_etl.test_publication import shown, tables, tables_of
 
 
 @pytest.fixture
@@ -71,26 +69,3 @@ def test_a_rollback_does_not_wait_for_a_publication_under_way(
     publisher.cursor().execute("SELECT pg_advisory_lock(hashtext('steam-recsys:recsys.publish'))")
     assert rollback(DestinationConfig(database)) == "v2"
     publisher.close()
-
-
-def test_the_command_line_lists_the_versions_and_rolls_back(
-    three_versions: Connection, database: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["reverse_etl", "rollback", "--version", "v1", "--database", database])
-    main()
-    assert capsys.readouterr().out == "v1 is current.\n"
-    monkeypatch.setattr(sys, "argv", ["reverse_etl", "list"])
-    main()
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["version", "model", "snapshot", "users", "rows", "as", "of", "published", "in"]
-    assert [line.split()[:6] for line in lines[3:]] == [["*", "v1", "m1", "s1", "2", "4"]]
-    assert [each.version for each in kept(database)] == ["v3", "v2", "v1"]
-
-
-@pytest.mark.parametrize("arguments", [["rollback"], ["list"]])
-def test_the_command_line_fails_in_one_sentence(
-    database: str, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["reverse_etl", *arguments])
-    with pytest.raises(SystemExit, match="no schema recsys: run the inference pipeline first"):
-        main()

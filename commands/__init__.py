@@ -1,0 +1,1 @@
+"""The command line `recsys`: one module per sub-command, imported when that sub-command is called."""

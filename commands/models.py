@@ -1,0 +1,70 @@
+"""`recsys models`: list the models of a store, show the champion, or roll back to an earlier one."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from commands.table import print_table
+from steam_recsys.storage.folder import open_folder
+from steam_recsys.storage.model_store import DESCRIPTION, EVALUATION, champion, current_champion
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the sub-commands and their options."""
+    commands = parser.add_subparsers(dest="action", required=True)
+    listing = commands.add_parser("list", help="list the models, the newest first, with their metrics")
+    showing = commands.add_parser("champion", help="show the champion and the one before it")
+    back = commands.add_parser("rollback", help="make an earlier model the champion again")
+    for command in (listing, showing, back):
+        command.add_argument("--store", required=True, help="the store with the models, a folder or gs://…")
+    back.add_argument("--version", help="the model (the champion before the present one)")
+    back.add_argument("--expected", help="roll back only if this model is the champion now")
+    back.add_argument("--registry", default="", help="where champions are registered too, vertex://PROJECT/LOCATION")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """List, show the champion or roll back."""
+    if arguments.action == "rollback":
+        from components.evaluate.promotion import roll_back  # slow to import
+
+        now = roll_back(arguments.store, arguments.version, arguments.registry, arguments.expected)
+        print(f"{now} is the champion.")
+    elif arguments.action == "champion":
+        current = champion(arguments.store)
+        before = current.previous or "none"
+        print(f"{current.version} is the champion since {current.promoted_at}, before it {before} was.")
+    else:
+        _print_models(arguments.store)
+
+
+def _print_models(store: str) -> None:
+    folder = open_folder(store)
+    added = {
+        found[1]: file.written_at
+        for name, file in folder.listed("models").items()
+        if (found := re.fullmatch(rf"models/([^/]+)/{re.escape(DESCRIPTION)}", name))
+    }
+    versions = sorted(added, key=lambda version: added[version], reverse=True)
+    metrics = {version: _metrics(folder.read(f"models/{version}/{EVALUATION}")) for version in versions}
+    names = list(dict.fromkeys(name for each in metrics.values() for name in each))
+    pointer = current_champion(store)
+    rows = [["", "version", "added", *(name.replace("_at_", "@") for name in names)]]
+    for version in versions:
+        mark = "*" if pointer and pointer.version == version else ""
+        figures = [f"{metrics[version][name]:.4f}" if name in metrics[version] else "-" for name in names]
+        rows.append([mark, version, f"{added[version]:%Y-%m-%d %H:%M:%S %Z}", *figures])
+    print_table(rows)
+
+
+def _metrics(evaluation: bytes | None) -> Mapping[str, float]:
+    """A model's metrics in its evaluation's file; empty if that is missing or of another version of this project."""
+    try:
+        content: dict[str, Any] = json.loads(evaluation or b"")
+        means = {name: figure["mean"] for name, figure in content["overall"]["figures"]["challenger"].items()}
+        return {**means, **content["catalogue"]["challenger"]}
+    except (ValueError, KeyError, TypeError):
+        return {}
