@@ -1,4 +1,4 @@
-"""A training in a process of its own, for tests that kill it or run several: see `start_training`."""
+"""Training in a separate process, for tests that kill it or run several workers."""
 
 import json
 import os
@@ -21,8 +21,8 @@ def start_training(
 ) -> subprocess.Popen[str]:
     """Start `train_model`.
 
-    Where `stops_at` is given, it writes a checkpoint at every step and does not get past that one of the final fit.
-    Several workers keep their chief waiting before it writes the model.
+    With `stops_at` it writes a checkpoint at every step and stops at that step of the final fit. With `tf_config` the
+    other workers are late, and the chief has to wait for them before it writes the model.
     """
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     if tf_config:
@@ -35,7 +35,7 @@ def start_training(
 
 
 def free_ports(number: int) -> list[int]:
-    """Ports of this machine that nobody listens on."""
+    """Free ports of this machine."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
     ports = [listening.getsockname()[1] for listening in sockets]
     for listening in sockets:

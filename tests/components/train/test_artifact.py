@@ -26,11 +26,11 @@ from tests.components.train.checkerboard import GAMES, catalogue, checkerboard, 
 CONFIG = ModelConfig(dimensions=8, scale=4.0, link_weight=1.0)
 PAST = interactions(checkerboard())
 AS_OF = int(PAST.days.max()) + 1
-DESCRIBED = {"version": "v", "config": asdict(CONFIG)}
+DESCRIPTION = {"version": "v", "config": asdict(CONFIG)}
 
 
 class Died(Exception):
-    """The machine went away."""
+    """A simulated crash."""
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def fitted() -> FittedModel:
 
 @pytest.fixture
 def folder(fitted: FittedModel, tmp_path: Path) -> Path:
-    write_model(tmp_path / "model", fitted, PAST, AS_OF, DESCRIBED)
+    write_model(tmp_path / "model", fitted, PAST, AS_OF, DESCRIPTION)
     return tmp_path / "model"
 
 
@@ -49,9 +49,9 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_folder_holds_the_model_as_plain_arrays_and_as_a_saved_model(folder: Path, fitted: FittedModel) -> None:
+def test_folder_has_plain_arrays_and_a_saved_model(folder: Path, fitted: FittedModel) -> None:
     assert names(folder) == ["arrays.npz", "items.npz", "model.json", "saved_model", "vocabulary.json"]
-    assert json.loads((folder / "model.json").read_text()) == json.loads(json.dumps(DESCRIBED))
+    assert json.loads((folder / "model.json").read_text()) == json.loads(json.dumps(DESCRIPTION))
     loaded = TwoTowerArrays.load(folder)
     assert len(loaded.item_item.games)
     for name, array in fitted.model.arrays().items():
@@ -61,7 +61,7 @@ def test_a_folder_holds_the_model_as_plain_arrays_and_as_a_saved_model(folder: P
     assert set(tf.saved_model.load(str(folder / "saved_model")).signatures) == {"serving_default", "with_popularity"}
 
 
-def test_a_folder_alone_answers_online_as_its_saved_model_does(folder: Path) -> None:
+def test_folder_recommends_online_like_its_saved_model(folder: Path) -> None:
     served = tf.saved_model.load(str(folder / "saved_model")).signatures["serving_default"](
         history=tf.constant([[2, 4]]), recommended=tf.constant([[True, False]]), hours=tf.constant([[3.0, np.nan]])
     )
@@ -71,15 +71,15 @@ def test_a_folder_alone_answers_online_as_its_saved_model_does(folder: Path) -> 
     assert [game.score for game in answer] == pytest.approx(served["scores"].numpy()[0][: len(answer)], abs=1e-5)
 
 
-def test_a_folder_without_the_items_is_refused_in_a_sentence(folder: Path) -> None:
+def test_folder_without_items_is_refused(folder: Path) -> None:
     (folder / "items.npz").unlink()
     with pytest.raises(UserError, match=r"holds no complete model \(items.npz is missing\): train it again"):
         OnlineRecommender.load(folder)
 
 
-def test_what_was_in_the_folder_is_replaced(folder: Path, fitted: FittedModel) -> None:
+def test_previous_content_of_the_folder_is_replaced(folder: Path, fitted: FittedModel) -> None:
     (folder / "leftover").write_text("of an earlier model")
-    write_model(folder, fitted, PAST, AS_OF, {**DESCRIBED, "version": "w"})
+    write_model(folder, fitted, PAST, AS_OF, {**DESCRIPTION, "version": "w"})
     assert names(folder) == ["arrays.npz", "items.npz", "model.json", "saved_model", "vocabulary.json"]
     assert model_version(folder) == "w"
 
@@ -93,18 +93,18 @@ def dies(*_: object, **__: object) -> None:
     [(np, "savez"), (ServingModel, "save"), (shutil, "copytree"), (Path, "replace"), (shutil, "rmtree")],
     ids=["at the arrays", "at the SavedModel", "at the evaluated model", "at the description", "at the clearing"],
 )
-def test_wherever_the_writing_ends_a_folder_half_written_is_not_a_model(
+def test_partly_written_folder_is_not_a_model(
     where: object, what: str, folder: Path, fitted: FittedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Over a model that is there, and with one that was evaluated."""
+    """Overwriting a model, and with an evaluated model."""
     shutil.copytree(folder, tmp_path / "evaluated")
     monkeypatch.setattr(where, what, dies)
     with pytest.raises(Died):
-        write_model(folder, fitted, PAST, AS_OF, DESCRIBED, tmp_path / "evaluated")
+        write_model(folder, fitted, PAST, AS_OF, DESCRIPTION, tmp_path / "evaluated")
     monkeypatch.undo()
     for read in (TwoTowerArrays.load, model_version):
         assert_no_model(read, folder)
-    write_model(folder, fitted, PAST, AS_OF, DESCRIBED, tmp_path / "evaluated")
+    write_model(folder, fitted, PAST, AS_OF, DESCRIPTION, tmp_path / "evaluated")
     assert TwoTowerArrays.load(folder).version == "v"
 
 
@@ -113,10 +113,8 @@ def assert_no_model(read: Callable[[Path], object], folder: Path) -> None:
         read(folder)
 
 
-def test_a_model_that_was_evaluated_goes_along_without_its_saved_model(
-    folder: Path, fitted: FittedModel, tmp_path: Path
-) -> None:
-    write_model(tmp_path / "refitted", fitted, PAST, AS_OF, DESCRIBED, folder)
+def test_evaluated_model_is_copied_without_its_saved_model(folder: Path, fitted: FittedModel, tmp_path: Path) -> None:
+    write_model(tmp_path / "refitted", fitted, PAST, AS_OF, DESCRIPTION, folder)
     assert names(tmp_path / "refitted" / EVALUATED) == ["arrays.npz", "model.json", "vocabulary.json"]
     assert TwoTowerArrays.load(tmp_path / "refitted" / EVALUATED).version == "v"
     assert (folder / "saved_model").is_dir()
@@ -131,7 +129,7 @@ UNKNOWN = 999
 def scorer(request: pytest.FixtureRequest) -> Scorer:
     random = np.random.default_rng(0)
     tables = [random.standard_normal((rows, 16)).astype(np.float32) for rows in (SERVED_GAMES, 3, SERVED_GAMES, 3)]
-    weights = 0.1 * random.standard_normal((SERVED_GAMES, SERVED_GAMES)).astype(np.float32)  # EASE's are of this size
+    weights = 0.1 * random.standard_normal((SERVED_GAMES, SERVED_GAMES)).astype(np.float32)  # as large as EASE's
     item_item = ItemItemWeights.from_matrix(weights, 10).scaled(request.param)
     ids = np.arange(1, SERVED_GAMES + 1, dtype=np.int32)
     weights_of_history = HistoryWeights(disliked=-0.5, hours=0.2, recency=0.5) if request.param else HistoryWeights()
@@ -150,14 +148,14 @@ def saved(scorer: Scorer, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def reviews(random: np.random.Generator, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Verdicts and hours."""
     hours = np.where(random.random(shape) < 0.2, np.nan, random.lognormal(2, 1, shape)).astype(np.float32)
-    hours[random.random(shape) < 0.05] = -5.0  # which cannot be
+    hours[random.random(shape) < 0.05] = -5.0  # impossible
     return random.random(shape) < 0.8, hours
 
 
 def served(
     saved: Path, history: np.ndarray, recommended: np.ndarray, hours: np.ndarray, popularity_offset: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The SavedModel's games and scores."""
+    """The games and scores of the SavedModel."""
     model = tf.saved_model.load(str(saved))
     found = model.signatures["with_popularity"](
         history=tf.constant(history),
@@ -169,9 +167,9 @@ def served(
 
 
 def assert_same_answers(game_ids: np.ndarray, scores: np.ndarray, ours: np.ndarray, our_scores: np.ndarray) -> None:
-    """Of thousands of answers the SavedModel's 100 best, and the whole of ours: int32 and float32 [B, SERVED_GAMES].
+    """Compare the SavedModel's 100 best games with all of ours, int32 and float32 [B, SERVED_GAMES].
 
-    Two games may stand the other way round where less than what float32 rounds away lies between their scores.
+    Two games may be swapped if their scores differ by less than float32 rounding.
     """
     assert scores == pytest.approx(our_scores[:, :100], abs=1e-5)
     close = np.abs(np.diff(our_scores[:, :101], axis=1)) < 1e-5
@@ -180,25 +178,27 @@ def assert_same_answers(game_ids: np.ndarray, scores: np.ndarray, ours: np.ndarr
     assert elsewhere.mean() < 1e-3
 
 
-def test_numpy_answers_thousands_of_histories_as_the_saved_model_does(scorer: Scorer, saved: Path) -> None:
+def test_scorer_equals_the_saved_model_on_thousands_of_histories(scorer: Scorer, saved: Path) -> None:
     random = np.random.default_rng(1)
     lengths = random.integers(0, 20, HISTORIES)
     games = [random.permutation(SERVED_GAMES)[:length] for length in lengths]
     padded = np.zeros((HISTORIES, 20), dtype=np.int32)
     for user, history in enumerate(games):
         padded[user, : len(history)] = history + 1
-        padded[user, len(history) :] = random.choice([0, -1, UNKNOWN])  # padding, and a game unknown to the model
+        padded[user, len(history) :] = random.choice(
+            [0, -1, UNKNOWN]
+        )  # padding, or a game that the model does not know
     recommended, hours = reviews(random, padded.shape)
-    theirs = np.arange(20) < lengths[:, None]
-    history = replace(Histories.from_games(*games), recommended=recommended[theirs], hours=hours[theirs])
+    present = np.arange(20) < lengths[:, None]
+    history = replace(Histories.from_games(*games), recommended=recommended[present], hours=hours[present])
     positions, scores, _ = scorer.recommend(history, k=SERVED_GAMES)
     answers = served(saved, padded, recommended, hours, scorer.popularity_offset)
     assert_same_answers(*answers, np.where(positions >= 0, positions + 1, -1), scores)
 
 
-def test_an_answer_to_one_user_is_that_of_the_saved_model(scorer: Scorer, saved: Path) -> None:
+def test_online_recommender_equals_the_saved_model(scorer: Scorer, saved: Path) -> None:
     random = np.random.default_rng(2)
-    # With repeats, games unknown to the model, and padding in between.
+    # With repeats, unknown games, and padding in between.
     histories = random.integers(-1, SERVED_GAMES + 10, (HISTORIES, 20)).astype(np.int32)
     histories[np.arange(20) >= random.integers(0, 21, (HISTORIES, 1))] = 0
     recommended, hours = reviews(random, histories.shape)
@@ -214,7 +214,7 @@ def test_an_answer_to_one_user_is_that_of_the_saved_model(scorer: Scorer, saved:
     assert_same_answers(*answers, ours, scores)
 
 
-def test_without_a_popularity_that_of_the_training_counts(scorer: Scorer, saved: Path) -> None:
+def test_default_signature_uses_the_popularity_at_training(scorer: Scorer, saved: Path) -> None:
     model = tf.saved_model.load(str(saved))
     served = model.signatures["serving_default"](
         history=tf.zeros((1, 3), tf.int32), recommended=tf.ones((1, 3), tf.bool), hours=tf.zeros((1, 3))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from steam_recsys.learnt.games import Games
+from steam_recsys.data.games import Games
 
 from components.train import training_data
 from components.train.training_data import SHUFFLE, Batch, ExampleFile, TrainingData
@@ -29,7 +29,7 @@ def small_windows() -> Iterator[None]:
 
 
 def shop(seed: int, users: int = USERS) -> Interactions:
-    """Some users recommend nothing; the first one recommends everything."""
+    """Random interactions: some users recommend nothing, the first one recommends everything."""
     random = np.random.default_rng(seed)
     rows = [
         (user, int(game), 100 + day)
@@ -44,8 +44,8 @@ def shop(seed: int, users: int = USERS) -> Interactions:
     )  # fmt: skip
 
 
-def learnt_from(interactions: Interactions) -> Interactions:
-    """Naively."""
+def users_with_targets(interactions: Interactions) -> Interactions:
+    """The interactions of users who recommend something, naively."""
     users = set(interactions.users[interactions.recommended].tolist())
     return interactions.where(np.array([user in users for user in interactions.users.tolist()]))
 
@@ -56,25 +56,23 @@ def epoch(data: TrainingData, number: int, config: ModelConfig = CONFIG) -> list
 
 
 @given(st.integers(0, 50), st.integers(0, 3))
-def test_an_epoch_over_windows_asks_for_every_interaction_once(seed: int, number: int) -> None:
-    learnt = learnt_from(shop(seed))
+def test_epoch_over_windows_has_every_interaction_once(seed: int, number: int) -> None:
+    expected_rows = users_with_targets(shop(seed))
     data = TrainingData.from_interactions(shop(seed), CATALOGUE, CONFIG, 0)
     assert data.examples.windows > 1
     batches = epoch(data, number)
     seen = np.concatenate([batch.history for batch in batches])
     assert np.bincount(seen, minlength=len(data.games)).tolist() == [
-        np.count_nonzero(learnt.games == game) for game in data.games.ids
+        np.count_nonzero(expected_rows.games == game) for game in data.games.ids
     ]
-    assert sum(len(batch.targets) for batch in batches) == learnt.recommended.sum()
+    assert sum(len(batch.targets) for batch in batches) == expected_rows.recommended.sum()
     sizes = [len(batch.history_lengths) for batch in batches]
-    assert sum(sizes) == len(np.unique(learnt.users))
+    assert sum(sizes) == len(np.unique(expected_rows.users))
     assert max(sizes) - min(sizes) <= 2
 
 
 @given(st.integers(0, 50), st.integers(0, 60), st.integers(1, 3))
-def test_a_step_sees_the_same_whenever_training_begins_and_however_many_workers_share_it(
-    seed: int, step: int, workers: int
-) -> None:
+def test_batch_does_not_depend_on_the_first_step_or_the_number_of_workers(seed: int, step: int, workers: int) -> None:
     data = TrainingData.from_interactions(shop(seed), CATALOGUE, replace(CONFIG, history_dropout=0.5), 0)
     *_, late = data.batches(CONFIG, 0, step + 1)
     (whole,) = data.batches(CONFIG, step, step + 1)
@@ -84,25 +82,28 @@ def test_a_step_sees_the_same_whenever_training_begins_and_however_many_workers_
         assert sorted(np.concatenate([vars(share)[name] for share in shares])) == sorted(vars(whole)[name])
 
 
-def test_a_window_holds_no_more_than_its_share_and_epochs_deal_the_users_out_anew() -> None:
-    learnt = learnt_from(shop(0))
+def test_windows_are_of_equal_size_and_differ_between_epochs() -> None:
+    expected_rows = users_with_targets(shop(0))
     written = ExampleFile.write(shop(0), np.zeros(len(shop(0)), np.int32), CATALOGUE.ids)
-    users = set(learnt.users.tolist())
+    users = set(expected_rows.users.tolist())
     assert written.users == len(users)
     dealt = []
     for number in range(3):
-        windows = [written.window(place, np.random.default_rng(number)).histories for place in range(written.windows)]
+        windows = [written.window(index, np.random.default_rng(number)).histories for index in range(written.windows)]
         assert sorted(user for window in windows for user in window.users.tolist()) == sorted(users)
-        assert max(len(window.games) for window in windows) <= 1.5 * len(learnt) / written.windows
+        assert max(len(window.games) for window in windows) <= 1.5 * len(expected_rows) / written.windows
         dealt.append([set(window.users.tolist()) for window in windows])
     assert all(before != after for before, after in pairwise(dealt))
 
 
-def test_users_of_one_window_are_shuffled_all_together(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_users_are_shuffled_if_there_is_one_window(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training_data, "WINDOW_INTERACTIONS", 1_000)
     data = TrainingData.from_interactions(shop(0), CATALOGUE, CONFIG, 7)
-    learnt = learnt_from(shop(0))
-    games = [data.games.ids.searchsorted(learnt.games[learnt.users == user]) for user in np.unique(learnt.users)]
+    expected_rows = users_with_targets(shop(0))
+    games = [
+        data.games.ids.searchsorted(expected_rows.games[expected_rows.users == user])
+        for user in np.unique(expected_rows.users)
+    ]
     for number in range(3):
         order = np.random.default_rng([7, SHUFFLE, number]).permutation(len(games))
         expected = np.concatenate([games[row] for row in order])
@@ -110,15 +111,15 @@ def test_users_of_one_window_are_shuffled_all_together(monkeypatch: pytest.Monke
 
 
 @given(st.integers(0, 50), st.integers(1, 20))
-def test_what_is_written_is_read(seed: int, users: int) -> None:
+def test_written_examples_are_read_back(seed: int, users: int) -> None:
     interactions = shop(seed, users)
-    learnt, periods = learnt_from(interactions), interactions.days // 3
+    expected_rows, periods = users_with_targets(interactions), interactions.days // 3
     written = ExampleFile.write(interactions, periods, CATALOGUE.ids)
     read = written.read()
-    assert np.repeat(read.histories.users, read.histories.lengths).tolist() == learnt.users.tolist()
-    assert (CATALOGUE.ids[read.histories.games]).tolist() == learnt.games.tolist()
-    assert read.histories.recommended.tolist() == learnt.recommended.tolist()
-    assert read.periods.tolist() == (learnt.days // 3).tolist()
+    assert np.repeat(read.histories.users, read.histories.lengths).tolist() == expected_rows.users.tolist()
+    assert (CATALOGUE.ids[read.histories.games]).tolist() == expected_rows.games.tolist()
+    assert read.histories.recommended.tolist() == expected_rows.recommended.tolist()
+    assert read.periods.tolist() == (expected_rows.days // 3).tolist()
     rows = np.random.default_rng(seed).permutation(len(read.histories))[:3]
     taken = read.take(rows)
     assert taken.histories.users.tolist() == read.histories.users[rows].tolist()
@@ -128,11 +129,11 @@ def test_what_is_written_is_read(seed: int, users: int) -> None:
     ]
 
 
-def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_file_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     written = ExampleFile.write(shop(0), np.zeros(len(shop(0)), np.int32), CATALOGUE.ids)
     assert len(written.read().histories) == written.users
-    assert not any(tmp_path.iterdir())  # not even by a process that is killed
+    assert not any(tmp_path.iterdir())  # not even if the process is killed
     file = written.file
     del written
     assert file.closed

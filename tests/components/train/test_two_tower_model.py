@@ -36,12 +36,12 @@ def batch_of(data: TrainingData, config: ModelConfig = CONFIG, step: int = 0) ->
 
 
 def naive_loss(data: TrainingData, batch: Batch, two_towers: TwoTowerModel) -> float:
-    """The mean over users of -log p of their targets over the root of their number, one target after the other."""
+    """The mean over users of -log p, summed over targets and divided by the root of their number."""
     towers, known = two_towers.towers(), batch.known_ids
     shares = np.zeros((len(data.games), len(data.attribute_names)))
     for game in range(len(data.games)):
-        for place in range(data.attributes.offsets[game], data.attributes.offsets[game + 1]):
-            shares[game, data.attributes.rows[place]] += data.attributes.weights[place]
+        for entry in range(data.attributes.offsets[game], data.attributes.offsets[game + 1]):
+            shares[game, data.attributes.rows[entry]] += data.attributes.weights[entry]
     histories = towers.history_games * known[:, None] + shares @ towers.history_attributes
     candidates = towers.candidate_games * known[:, None] + shares @ towers.candidate_attributes
     candidates /= np.linalg.norm(candidates, axis=1)[:, None]
@@ -61,7 +61,7 @@ def naive_loss(data: TrainingData, batch: Batch, two_towers: TwoTowerModel) -> f
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 40), st.floats(0, 1), st.floats(0, 1))
-def test_the_loss_is_what_a_naive_softmax_over_the_catalogue_gives(step: int, dropout: float, hidden: float) -> None:
+def test_loss_equals_a_naive_softmax(step: int, dropout: float, hidden: float) -> None:
     config = replace(CONFIG, history_dropout=dropout, id_dropout=hidden)
     data = training_data(config)
     batch, two_towers = batch_of(data, config, step), model(data)
@@ -71,7 +71,7 @@ def test_the_loss_is_what_a_naive_softmax_over_the_catalogue_gives(step: int, dr
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 40))
-def test_with_every_game_drawn_the_sampled_loss_and_its_gradients_are_those_of_the_whole_catalogue(step: int) -> None:
+def test_sampled_loss_and_gradients_equal_the_full_softmax_if_every_game_is_drawn(step: int) -> None:
     data = training_data(CONFIG)
     batch = batch_of(data, step=step)
     every = Negatives(np.arange(GAMES, dtype=np.int32), np.zeros(GAMES, np.float32), np.zeros((0, 2), np.int64))
@@ -86,7 +86,7 @@ def test_with_every_game_drawn_the_sampled_loss_and_its_gradients_are_those_of_t
         assert sampled == pytest.approx(full, abs=1e-5)
 
 
-def test_a_target_that_was_drawn_too_is_not_counted_twice() -> None:
+def test_target_drawn_as_negative_is_counted_once() -> None:
     data = training_data(SAMPLED)
     batch, two_towers = batch_of(data, SAMPLED), model(data, sampled=True)
     assert batch.negatives
@@ -95,8 +95,8 @@ def test_a_target_that_was_drawn_too_is_not_counted_twice() -> None:
     assert float(two_towers.compute_loss(model_inputs(twice))) > float(two_towers.compute_loss(model_inputs(batch)))
 
 
-def test_the_mean_sampled_loss_comes_near_that_over_the_catalogue_with_the_number_of_draws() -> None:
-    """From below: the logarithm of a mean is more than the mean of the logarithms."""
+def test_sampled_loss_approaches_the_full_loss_with_more_draws() -> None:
+    """From below: by Jensen's inequality the logarithm of a mean exceeds the mean of the logarithms."""
     data = training_data(SAMPLED)
     batch = batch_of(data, SAMPLED)
     full = float(model(data).compute_loss(model_inputs(replace(batch, negatives=None))))
@@ -114,7 +114,7 @@ def test_the_mean_sampled_loss_comes_near_that_over_the_catalogue_with_the_numbe
     assert gaps[2] < 2e-3
 
 
-def test_the_size_of_the_catalogue_chooses_between_the_whole_and_a_sample() -> None:
+def test_catalogue_size_selects_full_or_sampled_softmax() -> None:
     for largest, sampled in ((GAMES, False), (GAMES - 1, True)):
         config = replace(CONFIG, full_softmax_games=largest)
         data = training_data(config)
@@ -122,7 +122,7 @@ def test_the_size_of_the_catalogue_chooses_between_the_whole_and_a_sample() -> N
         assert (batch_of(data, config).negatives is not None) is sampled
 
 
-def test_trained_on_samples_the_model_recommends_what_the_one_trained_on_the_catalogue_does() -> None:
+def test_sampled_softmax_trains_as_good_a_model_as_the_full_softmax() -> None:
     shares, losses = [], []
     for config in (CONFIG, SAMPLED):
         data = training_data(config)
@@ -137,7 +137,7 @@ def test_trained_on_samples_the_model_recommends_what_the_one_trained_on_the_cat
 
 
 @pytest.mark.parametrize("config", [CONFIG, SAMPLED], ids=["full softmax", "sampled"])
-def test_a_step_that_sees_no_history_at_all_trains_all_the_same(config: ModelConfig) -> None:
+def test_step_without_any_history_can_be_trained_on(config: ModelConfig) -> None:
     dropped = replace(config, history_dropout=1.0)
     data = training_data(dropped)
     batch, two_towers = batch_of(data, dropped), model(data, sampled=data.sampler is not None)
@@ -156,7 +156,7 @@ def test_a_step_that_sees_no_history_at_all_trains_all_the_same(config: ModelCon
 
 
 def rows(days: Sequence[int], recommended: Sequence[bool] | None = None) -> Interactions:
-    """One user's reviews of the games 1, 2, … on some days."""
+    """One user's reviews of the games 1, 2, … on the given days."""
     n_games = len(days)
     return Interactions(
         np.ones(n_games, np.int64), np.arange(1, n_games + 1, dtype=np.int32), np.array(days, np.int32),
@@ -165,7 +165,7 @@ def rows(days: Sequence[int], recommended: Sequence[bool] | None = None) -> Inte
 
 
 @pytest.mark.parametrize("config", [CONFIG, SAMPLED], ids=["full softmax", "sampled"])
-def test_users_of_one_review_are_learnt_from(config: ModelConfig) -> None:
+def test_users_with_one_review_can_be_trained_on(config: ModelConfig) -> None:
     everyone = interactions([(user, 1 + user % GAMES, None) for user in range(1, 60)])
     data = TrainingData.from_interactions(everyone, catalogue(), config, 0)
     fitted = Trainer(0, ALONE).fit("final", data, config, 5)
@@ -173,7 +173,7 @@ def test_users_of_one_review_are_learnt_from(config: ModelConfig) -> None:
 
 
 @pytest.mark.parametrize("config", [CONFIG, SAMPLED], ids=["full softmax", "sampled"])
-def test_a_worker_for_whom_a_step_has_no_user_adds_nothing(config: ModelConfig) -> None:
+def test_worker_without_users_in_a_step_has_zero_loss_and_gradients(config: ModelConfig) -> None:
     data = TrainingData.from_interactions(rows([1, 2, 3]), catalogue(), config, 0)
     one, other = (next(data.batches(config, 0, 1, worker, 2)) for worker in range(2))
     assert (len(one.history_lengths), len(other.history_lengths)) == (1, 0)
@@ -185,7 +185,7 @@ def test_a_worker_for_whom_a_step_has_no_user_adds_nothing(config: ModelConfig) 
         assert gradient is None or not tf.convert_to_tensor(gradient).numpy().any()
 
 
-def test_a_game_that_a_step_sees_as_a_new_one_is_its_attributes() -> None:
+def test_game_treated_as_new_is_the_sum_of_its_attributes() -> None:
     data = training_data(CONFIG)
     tower = model(data).candidate_tower
     known = np.ones(GAMES, np.float32)
@@ -193,7 +193,7 @@ def test_a_game_that_a_step_sees_as_a_new_one_is_its_attributes() -> None:
     seen, all_known = tower(tf.constant(known)).numpy(), tower(tf.ones(GAMES)).numpy()
     vectors = tower.items.attributes.numpy()
     names = list(data.attribute_names)
-    for game, genre in ((3, "Even"), (8, "Odd")):  # rows, of the games 4 and 9
+    for game, genre in ((3, "Even"), (8, "Odd")):  # the rows of games 4 and 9
         expected = 0.5 * (vectors[names.index(f"genre {genre}")] + vectors[names.index("genre Indie")])
         assert seen[game] == pytest.approx(expected / np.linalg.norm(expected), abs=1e-5)
         assert seen[game] != pytest.approx(all_known[game], abs=1e-3)
@@ -201,7 +201,7 @@ def test_a_game_that_a_step_sees_as_a_new_one_is_its_attributes() -> None:
     assert np.array_equal(seen[others], all_known[others])
 
 
-def test_a_history_is_pooled_by_its_weights_to_length_one_and_an_empty_one_to_nothing() -> None:
+def test_pooled_history_has_length_one_or_zero_if_empty() -> None:
     vectors = tf.constant([[3.0, 0.0], [0.0, 4.0], [1.0, 1.0]])
     history = tf.ragged.constant([[0, 1], [], [2]], dtype=tf.int32)
     assert pooled(vectors, history).numpy() == pytest.approx(
@@ -211,6 +211,6 @@ def test_a_history_is_pooled_by_its_weights_to_length_one_and_an_empty_one_to_no
     assert weighted.numpy() == pytest.approx(np.array([[1, 0], [0, 0], [-(0.5**0.5), -(0.5**0.5)]]), abs=1e-6)
 
 
-def test_a_configuration_is_read_back_from_plain_values() -> None:
+def test_config_survives_conversion_to_plain_values() -> None:
     config = ModelConfig(scale=7.0, history_weights=HistoryWeights(disliked=-0.5, hours=0.2, recency=1.0))
     assert ModelConfig.from_dict(asdict(config)) == config

@@ -21,13 +21,13 @@ def small_catalogues_are_large(monkeypatch):
 
 
 def scorer_for(*, noise: float, popularity: float = 0.1) -> Scorer:
-    """Games of some tastes, the more alike the less noise there is, with a few links from each."""
+    """A scorer of clustered games, with item-item weights; the less noise, the more similar are a cluster's games."""
     random = np.random.default_rng(0)
     tastes = random.standard_normal((TASTES, 16))[random.integers(0, TASTES, GAMES)]
     vectors = normalised((tastes + noise * random.standard_normal(tastes.shape)).astype(np.float32))
-    linked = np.sort(random.integers(0, GAMES - 4, (GAMES, 5)), axis=1) + np.arange(5)
+    columns = np.sort(random.integers(0, GAMES - 4, (GAMES, 5)), axis=1) + np.arange(5)
     item_item = ItemItemWeights(
-        np.arange(GAMES + 1) * 5, linked.ravel().astype(np.int32), random.normal(0, 2, linked.size).astype(np.float32)
+        np.arange(GAMES + 1) * 5, columns.ravel().astype(np.int32), random.normal(0, 2, columns.size).astype(np.float32)
     )
     offsets = (popularity * np.log(1 / random.permutation(np.arange(1.0, GAMES + 1)))).astype(np.float32)
     available = random.random(GAMES) < 0.9
@@ -39,7 +39,7 @@ def histories() -> Histories:
     return Histories.from_games([], *(random.choice(GAMES, n % 7 + 1, replace=False) for n in range(USERS - 1)))
 
 
-def test_what_is_found_is_scored_as_exact_retrieval_scores_it_links_and_reasons_included():
+def test_approximate_retrieval_gives_exact_scores_and_reasons():
     exact, history = scorer_for(noise=0.3), histories()
     chosen, how = choose_retrieval(exact, lambda: history, K)
     assert how.startswith("approximate: recall ")
@@ -52,19 +52,19 @@ def test_what_is_found_is_scored_as_exact_retrieval_scores_it_links_and_reasons_
     assert (found[2] == right[2])[same].all()
 
 
-def test_no_game_that_was_reviewed_or_is_not_on_offer_is_found_and_every_linked_game_is_considered():
+def test_reviewed_and_unavailable_games_are_not_found_and_item_item_games_are_all_scored():
     scorer, history = scorer_for(noise=0.3), histories()
     found, _, _ = replace(scorer, index=ApproximateIndex.from_scorer(scorer)).recommend(history, 3 * K)
     exact, _, _ = scorer.recommend(history, 3 * K)
     assert scorer.available[found].all()
     for user, games in enumerate(found):
-        mine = history.take(np.array([user])).games
-        assert not set(games.tolist()) & set(mine.tolist())
-        linked = set(scorer.item_item_scores(history.take(np.array([user]))).games.tolist())
-        assert linked & set(exact[user].tolist()) <= set(games.tolist())
+        own = history.take(np.array([user])).games
+        assert not set(games.tolist()) & set(own.tolist())
+        added = set(scorer.item_item_scores(history.take(np.array([user]))).games.tolist())
+        assert added & set(exact[user].tolist()) <= set(games.tolist())
 
 
-def test_among_half_of_the_games_those_of_exact_retrieval_are_found_and_no_others():
+def test_approximate_search_among_half_of_the_games():
     scorer, history = scorer_for(noise=0.3), histories()
     among = np.random.default_rng(2).random(GAMES) < 0.5
     found, _, _ = replace(scorer, index=ApproximateIndex.from_scorer(scorer)).recommend(history, K, among=among)
@@ -73,7 +73,7 @@ def test_among_half_of_the_games_those_of_exact_retrieval_are_found_and_no_other
     assert recall(found, exact) >= 0.95
 
 
-def test_where_the_recall_is_too_low_games_are_found_exactly_and_the_run_says_so(monkeypatch, capsys):
+def test_low_recall_falls_back_to_exact_retrieval_and_is_logged(monkeypatch, capsys):
     monkeypatch.setattr(module, "PROBES", 1)
     exact = scorer_for(noise=5.0)
     chosen, how = choose_retrieval(exact, histories, K)
@@ -82,12 +82,12 @@ def test_where_the_recall_is_too_low_games_are_found_exactly_and_the_run_says_so
     assert "is below 0.98: using exact retrieval" in capsys.readouterr().out
 
 
-def test_where_popularity_lets_exact_retrieval_look_at_few_games_it_stays():
+def test_exact_retrieval_is_kept_if_it_scores_few_games():
     popular = scorer_for(noise=0.3, popularity=20)
     assert choose_retrieval(popular, histories, K) == (popular, "exact")
 
 
-def test_a_small_catalogue_is_answered_exactly_and_its_users_are_not_even_sampled(monkeypatch):
+def test_small_catalogue_uses_exact_retrieval_without_sampling_users(monkeypatch):
     scorer = scorer_for(noise=0.3)
     monkeypatch.setattr(module, "MIN_GAMES", GAMES + 1)
     assert choose_retrieval(scorer, lambda: pytest.fail("they were"), K) == (scorer, "exact")
@@ -95,7 +95,7 @@ def test_a_small_catalogue_is_answered_exactly_and_its_users_are_not_even_sample
     assert choose_retrieval(scorer, histories, K) == (scorer, "exact")
 
 
-def test_recall_is_the_share_of_the_exact_games_that_were_found():
+def test_recall_is_the_share_of_exact_games_found():
     exact = np.array([[1, 2, 3], [4, -1, -1]], dtype=np.int32)
     assert recall(exact, exact) == 1
     assert recall(np.array([[3, 1, 9], [-1, -1, -1]], dtype=np.int32), exact) == 0.5

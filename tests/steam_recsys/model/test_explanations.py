@@ -1,4 +1,4 @@
-"""Whether games stand higher than popularity alone would put them, against a plain count."""
+"""Ranks above popularity, compared with a naive count."""
 
 from collections.abc import Sequence
 
@@ -21,30 +21,30 @@ def above_popularity(
     return [bool(flag) for flag in found[0]]
 
 
-def test_what_everybody_would_be_shown_in_that_place_is_popular_and_what_passed_others_is_not() -> None:
+def test_game_is_above_popularity_if_it_overtakes_a_more_popular_one() -> None:
     assert above_popularity(POPULAR, [0, 1, 2]) == [False, False, False]
     assert above_popularity(POPULAR, [2, 0, 1]) == [True, False, False]
     assert above_popularity(POPULAR, [0, 1, 4]) == [False, False, True]
 
 
-def test_the_users_own_games_and_those_that_are_not_asked_for_make_room_without_any_merit() -> None:
+def test_excluded_and_unavailable_games_do_not_count_as_overtaken() -> None:
     assert above_popularity(POPULAR, [2, 3], excluded=[0, 1, 1]) == [False, False]
     assert above_popularity(POPULAR, [2, 3], among=np.array([False, False, True, True, True])) == [False, False]
     assert above_popularity(POPULAR, [2, 3], available=np.array([False, False, True, True, True])) == [False, False]
 
 
-def test_popularity_puts_none_of_those_that_are_equally_popular_before_the_others() -> None:
+def test_equally_popular_games_all_have_the_last_rank() -> None:
     assert above_popularity(np.ones(5, dtype=np.float32), [0, 1, 4]) == [True, True, True]
     assert above_popularity(np.ones(3, dtype=np.float32), [0, 1, 2]) == [True, True, False]
 
 
-def test_a_catalogue_without_games_on_offer_has_an_order_too() -> None:
+def test_catalogue_without_available_games_has_an_empty_order() -> None:
     none = np.zeros(3, dtype=bool)
     assert len(above_popularity(POPULAR[:3], [-1, -1], available=none, among=none)) == 2
 
 
 @given(st.data())
-def test_it_is_what_a_plain_count_finds(data: st.DataObject) -> None:
+def test_above_popularity_equals_a_naive_count(data: st.DataObject) -> None:
     random = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     n_games, n_users, k = data.draw(st.integers(1, 400)), data.draw(st.integers(1, 4)), data.draw(st.integers(1, 5))
     popularity = random.integers(0, data.draw(st.sampled_from([2, 1000])), n_games).astype(np.float32)
