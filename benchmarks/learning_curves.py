@@ -21,7 +21,7 @@ from benchmarks.tutorial import BATCH, TutorialModel, pairs
 from components.train.tensorflow_runtime import get_workers, tf
 from components.train.trainer import Arrays, Checkpoints, Trainer
 from components.train.training_data import TrainingData
-from components.train.tuning import plain_model
+from components.train.tuning import assemble_model
 from components.train.two_tower_model import ModelConfig
 from steam_recsys.arrays import Int32Array
 from steam_recsys.data.games import Games
@@ -155,7 +155,7 @@ class Meter(Checkpoints):
 
         def ranking() -> ModelRanker:
             towers = Towers(*(arrays[f"variable_{number}"] for number in range(4)))
-            model = plain_model(self.corpus, towers, ItemItemWeights.empty(len(self.corpus.games)), self.config)
+            model = assemble_model(self.corpus, towers, ItemItemWeights.empty(len(self.corpus.games)), self.config)
             popularity = popularity_as_of(task.past, task.game_ids, int(task.past.days.max()) + 1)
             return ModelRanker(model.for_catalogue(task.games, popularity))
 

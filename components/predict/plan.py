@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -34,7 +33,7 @@ from steam_recsys.data.interactions import (
 )
 from steam_recsys.data.popularity import DECAY_DAYS, DECAYS, popularity, popularity_as_of
 from steam_recsys.data.predictions import CATALOGUE_FILE, PLAN_FILE, POPULAR_FILE, Plan, histories_name, predictions_uri
-from steam_recsys.data.schemas import HISTORIES
+from steam_recsys.data.schemas import HISTORIES, list_array
 from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log, progress
@@ -201,7 +200,7 @@ def histories_table(users: Int64Array, interactions: Interactions) -> pa.Table:
     interactions = interactions.where(np.isin(interactions.users, users))
     offsets = np.append(np.searchsorted(interactions.users, users), len(interactions))
     columns = (interactions.games, interactions.recommended, interactions.hours)
-    return pa.table([pa.array(users), *(_lists(offsets, column) for column in columns)], HISTORIES)
+    return pa.table([pa.array(users), *(list_array(offsets, pa.array(column)) for column in columns)], HISTORIES)
 
 
 def _write_histories(
@@ -241,7 +240,3 @@ def _parquet(table: pa.Table) -> bytes:
     content = io.BytesIO()
     pq.write_table(table, content, compression="zstd")
     return content.getvalue()
-
-
-def _lists(offsets: Int64Array, values: npt.NDArray[np.generic]) -> pa.Array:
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values))

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from steam_recsys.arrays import Int32Array, Int64Array, offsets_from_lengths
+from steam_recsys.arrays import Int32Array, offsets_from_lengths
 from steam_recsys.data.games import Games
 from steam_recsys.data.histories import Histories, positions_of
 from steam_recsys.data.predictions import (
@@ -24,7 +24,7 @@ from steam_recsys.data.predictions import (
     sha256_of,
     shard_name,
 )
-from steam_recsys.data.schemas import RECOMMENDATIONS
+from steam_recsys.data.schemas import RECOMMENDATIONS, list_array
 from steam_recsys.logging import log, progress
 from steam_recsys.model.approximate import choose_retrieval
 from steam_recsys.model.scorer import Scorer
@@ -168,16 +168,12 @@ def _recommendations(scorer: Scorer, game_ids: Int32Array, history: Histories) -
     found = recommended >= 0
     lengths = found.sum(axis=1)
     served = lengths > 0  # users who have reviewed every game get no row
-    lengths = lengths[served]
+    offsets = offsets_from_lengths(lengths[served])
     reasons = because[found]
     columns = [
         pa.array(history.users[served], pa.int64()),
-        _lists(pa.array(game_ids[recommended[found]], pa.int32()), lengths),
-        _lists(pa.array(scores[found], pa.float32()), lengths),
-        _lists(pa.array(game_ids[reasons], pa.int32(), mask=reasons < 0), lengths),
+        list_array(offsets, pa.array(game_ids[recommended[found]], pa.int32())),
+        list_array(offsets, pa.array(scores[found], pa.float32())),
+        list_array(offsets, pa.array(game_ids[reasons], pa.int32(), mask=reasons < 0)),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=RECOMMENDATIONS)
-
-
-def _lists(values: pa.Array, lengths: Int64Array) -> pa.ListArray:
-    return pa.ListArray.from_arrays(pa.array(offsets_from_lengths(lengths), pa.int32()), values)

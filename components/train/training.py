@@ -15,7 +15,7 @@ from components.train.artifact import FittedModel, write_model
 from components.train.tensorflow_runtime import get_workers, tf
 from components.train.trainer import Checkpoints, Trainer
 from components.train.training_data import TrainingData
-from components.train.tuning import TuningResult, fit_item_item, plain_model, tune
+from components.train.tuning import TuningResult, assemble_model, fit_item_item, tune
 from components.train.two_tower_model import ModelConfig
 from steam_recsys.arrays import Float32Array, Float64Array, Int32Array
 from steam_recsys.code_version import code_version
@@ -215,7 +215,7 @@ def fit_model(
     initial = warm_towers(data, config, start, trainer.seed) if start else None
     fit = trainer.fit(name, data, config, steps, initial)
     log("train", f"{name} fit: loss {fit.losses[-1]:.4f} after {steps:,} steps")
-    model = plain_model(data, fit.towers, fit_item_item(data, config), config, version)
+    model = assemble_model(data, fit.towers, fit_item_item(data, config), config, version)
     return FittedModel(model, data, config, steps, fit.losses)
 
 

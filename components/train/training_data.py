@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from typing import IO, Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -26,6 +25,7 @@ from steam_recsys.data.games import Games, shared_names
 from steam_recsys.data.histories import Histories, positions_of
 from steam_recsys.data.interactions import Interactions
 from steam_recsys.data.popularity import popularity
+from steam_recsys.data.schemas import list_array
 from steam_recsys.model.two_tower import AttributeTable, popularity_offset
 
 WINDOW_INTERACTIONS = 1 << 22
@@ -115,7 +115,10 @@ class ExampleFile:
                     periods[rows][kept],
                     interactions.recommended[rows][kept],
                 )
-                table = [pa.array(interactions.users[starts[users]]), *(_lists(offsets, column) for column in columns)]
+                table = [
+                    pa.array(interactions.users[starts[users]]),
+                    *(list_array(offsets, pa.array(column)) for column in columns),
+                ]
                 writer.write_table(pa.table(table, EXAMPLES), row_group_size=len(users))
         return examples
 
@@ -361,7 +364,3 @@ def _targets(users: Examples, owners: Int64Array) -> dict[str, Any]:
         "row_periods": periods[starts],
         "weights": (1 / np.sqrt(counts[row_users])).astype(np.float32),
     }
-
-
-def _lists(offsets: Int64Array, values: npt.NDArray[np.generic]) -> pa.Array:
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values))

@@ -112,7 +112,7 @@ def tune(data: TrainingData, quality: Quality, config: ModelConfig, trainer: Tra
     def try_scale(scale: float) -> _Candidate:
         at_scale = replace(config, scale=scale)
         fit = trainer.fit(f"scale-{scale:g}", data, at_scale, steps)
-        model = plain_model(data, fit.towers, ItemItemWeights.empty(len(data.games)), at_scale)
+        model = assemble_model(data, fit.towers, ItemItemWeights.empty(len(data.games)), at_scale)
         candidate = _Candidate(at_scale, model, quality(model))
         trials.append(Trial(scale, fit.losses, candidate.mean))
         progress("train", f"scale {scale:g}: loss {fit.losses[-1]:.4f}, validation NDCG@10 {candidate.mean:.4f}")
@@ -136,10 +136,10 @@ def tune(data: TrainingData, quality: Quality, config: ModelConfig, trainer: Tra
     return TuningResult(best.config, best.mean, tuple(trials))
 
 
-def plain_model(
+def assemble_model(
     data: TrainingData, towers: Towers, item_item: ItemItemWeights, config: ModelConfig, version: str = ""
 ) -> TwoTowerArrays:
-    """Combine towers and item-item weights to a model that needs no TensorFlow."""
+    """Combine towers and item-item weights into a model that needs no TensorFlow."""
     return TwoTowerArrays(
         version=version,
         game_ids=data.games.ids,
@@ -166,10 +166,10 @@ def _histories_help(smallest: _Candidate, quality: Quality) -> bool:
     """Whether the model with the smallest scale is clearly better than its popularity alone."""
     popularity = replace(smallest.model, scale=0.0)
     alone = _Candidate(replace(smallest.config, scale=0.0), popularity, quality(popularity))
-    help_ = smallest.clearly_better_than(alone, 1)
-    what = "histories clearly help" if help_ else "histories do not clearly help"
+    clear = smallest.clearly_better_than(alone, 1)
+    what = "histories clearly help" if clear else "histories do not clearly help"
     progress("train", f"popularity alone: validation NDCG@10 {alone.mean:.4f}, {what}")
-    return help_
+    return clear
 
 
 def _better_of(current: _Candidate, candidates: Iterable[_Candidate], what: str) -> _Candidate:

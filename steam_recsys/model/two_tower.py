@@ -80,7 +80,7 @@ class TwoTowerArrays:
         """Load a model folder that training wrote.
 
         Raises:
-            UserError: The folder holds no complete model, or one written by another version of this project.
+            UserError: The folder holds no complete model, or a model of another version of this project.
         """
         root = Path(path)
         try:
@@ -98,8 +98,8 @@ class TwoTowerArrays:
             ) from None
         except KeyError as error:
             raise UserError(
-                f"The model in {root} was written by another version of this project ({error.args[0]}): train again, "
-                f"with a new store."
+                f"{root} holds a model of another version of this project ({error.args[0]}): train again, in a store "
+                f"without it."
             ) from None
         config = description["config"]
         return cls(

@@ -6,7 +6,7 @@ from datetime import date, timedelta
 import numpy as np
 
 from components.train.training_data import TrainingData
-from components.train.tuning import plain_model
+from components.train.tuning import assemble_model
 from components.train.two_tower_model import ModelConfig
 from steam_recsys.data.games import Games
 from steam_recsys.data.histories import Histories
@@ -65,7 +65,7 @@ def histories(*games: list[int]) -> Histories:
 
 def model_of(data: TrainingData, towers: Towers, config: ModelConfig) -> TwoTowerArrays:
     """A model without item-item weights."""
-    return plain_model(data, towers, ItemItemWeights.empty(len(data.games)), config, "v")
+    return assemble_model(data, towers, ItemItemWeights.empty(len(data.games)), config, "v")
 
 
 def share_of_own_colour(model: TwoTowerArrays) -> float:

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from steam_recsys.data.games import Games
 
 from components.train import training_data
 from components.train.training_data import SHUFFLE, Batch, ExampleFile, TrainingData
 from components.train.two_tower_model import ModelConfig
+from steam_recsys.data.games import Games
 from steam_recsys.data.interactions import Interactions
 
 USERS, GAMES = 60, 6
@@ -57,17 +57,17 @@ def epoch(data: TrainingData, number: int, config: ModelConfig = CONFIG) -> list
 
 @given(st.integers(0, 50), st.integers(0, 3))
 def test_epoch_over_windows_has_every_interaction_once(seed: int, number: int) -> None:
-    expected_rows = users_with_targets(shop(seed))
+    expected = users_with_targets(shop(seed))
     data = TrainingData.from_interactions(shop(seed), CATALOGUE, CONFIG, 0)
     assert data.examples.windows > 1
     batches = epoch(data, number)
     seen = np.concatenate([batch.history for batch in batches])
     assert np.bincount(seen, minlength=len(data.games)).tolist() == [
-        np.count_nonzero(expected_rows.games == game) for game in data.games.ids
+        np.count_nonzero(expected.games == game) for game in data.games.ids
     ]
-    assert sum(len(batch.targets) for batch in batches) == expected_rows.recommended.sum()
+    assert sum(len(batch.targets) for batch in batches) == expected.recommended.sum()
     sizes = [len(batch.history_lengths) for batch in batches]
-    assert sum(sizes) == len(np.unique(expected_rows.users))
+    assert sum(sizes) == len(np.unique(expected.users))
     assert max(sizes) - min(sizes) <= 2
 
 
@@ -83,15 +83,15 @@ def test_batch_does_not_depend_on_the_first_step_or_the_number_of_workers(seed: 
 
 
 def test_windows_are_of_equal_size_and_differ_between_epochs() -> None:
-    expected_rows = users_with_targets(shop(0))
+    expected = users_with_targets(shop(0))
     written = ExampleFile.write(shop(0), np.zeros(len(shop(0)), np.int32), CATALOGUE.ids)
-    users = set(expected_rows.users.tolist())
+    users = set(expected.users.tolist())
     assert written.users == len(users)
     dealt = []
     for number in range(3):
         windows = [written.window(index, np.random.default_rng(number)).histories for index in range(written.windows)]
         assert sorted(user for window in windows for user in window.users.tolist()) == sorted(users)
-        assert max(len(window.games) for window in windows) <= 1.5 * len(expected_rows) / written.windows
+        assert max(len(window.games) for window in windows) <= 1.5 * len(expected) / written.windows
         dealt.append([set(window.users.tolist()) for window in windows])
     assert all(before != after for before, after in pairwise(dealt))
 
@@ -99,11 +99,8 @@ def test_windows_are_of_equal_size_and_differ_between_epochs() -> None:
 def test_all_users_are_shuffled_if_there_is_one_window(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training_data, "WINDOW_INTERACTIONS", 1_000)
     data = TrainingData.from_interactions(shop(0), CATALOGUE, CONFIG, 7)
-    expected_rows = users_with_targets(shop(0))
-    games = [
-        data.games.ids.searchsorted(expected_rows.games[expected_rows.users == user])
-        for user in np.unique(expected_rows.users)
-    ]
+    expected = users_with_targets(shop(0))
+    games = [data.games.ids.searchsorted(expected.games[expected.users == user]) for user in np.unique(expected.users)]
     for number in range(3):
         order = np.random.default_rng([7, SHUFFLE, number]).permutation(len(games))
         expected = np.concatenate([games[row] for row in order])
@@ -113,13 +110,13 @@ def test_all_users_are_shuffled_if_there_is_one_window(monkeypatch: pytest.Monke
 @given(st.integers(0, 50), st.integers(1, 20))
 def test_written_examples_are_read_back(seed: int, users: int) -> None:
     interactions = shop(seed, users)
-    expected_rows, periods = users_with_targets(interactions), interactions.days // 3
+    expected, periods = users_with_targets(interactions), interactions.days // 3
     written = ExampleFile.write(interactions, periods, CATALOGUE.ids)
     read = written.read()
-    assert np.repeat(read.histories.users, read.histories.lengths).tolist() == expected_rows.users.tolist()
-    assert (CATALOGUE.ids[read.histories.games]).tolist() == expected_rows.games.tolist()
-    assert read.histories.recommended.tolist() == expected_rows.recommended.tolist()
-    assert read.periods.tolist() == (expected_rows.days // 3).tolist()
+    assert np.repeat(read.histories.users, read.histories.lengths).tolist() == expected.users.tolist()
+    assert (CATALOGUE.ids[read.histories.games]).tolist() == expected.games.tolist()
+    assert read.histories.recommended.tolist() == expected.recommended.tolist()
+    assert read.periods.tolist() == (expected.days // 3).tolist()
     rows = np.random.default_rng(seed).permutation(len(read.histories))[:3]
     taken = read.take(rows)
     assert taken.histories.users.tolist() == read.histories.users[rows].tolist()

@@ -72,10 +72,9 @@ def naive(shop: Shop, history: list[tuple[int, bool]], k: int, exclude: list[int
     length = np.sqrt((user**2).sum()) or one
 
     def item_item(source: int, target: int) -> np.float32:
-        item_item = range(*scorer.item_item.offsets[source : source + 2])
-        return sum(
-            (scorer.item_item.weights[at] for at in item_item if scorer.item_item.games[at] == target), np.float32(0)
-        )
+        weights = scorer.item_item
+        entries = range(*weights.offsets[source : source + 2])
+        return sum((weights.weights[entry] for entry in entries if weights.games[entry] == target), np.float32(0))
 
     answers = []
     for target, game in enumerate(shop.game_ids):
