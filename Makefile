@@ -15,7 +15,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=8 --dist=
 # no shell reads it as a part of a command.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-docker test test-all lint user explore psql stop images push scan audit licences kind-up kind-demo kind-down golden screenshots lock benchmark-quality benchmark-training benchmark-answers benchmark-data benchmark-replay benchmark-explorer clean
+.PHONY: help setup demo demo-docker test test-all lint user explore psql stop images push scan audit licences kind-up kind-demo kind-down golden screenshots docs lock benchmark-quality benchmark-training benchmark-answers benchmark-data benchmark-replay benchmark-explorer clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-19s %s\n", $$1, $$2}'
@@ -98,6 +98,9 @@ golden: setup ## Write the golden copies of the compiled pipelines anew, to be r
 
 screenshots: setup ## Take the pictures of docs/explorer.md anew, of the demo on real data
 	@SCREENSHOTS=docs/screenshots $(BIN)/python -m pytest tests/explorer/browser/test_screenshots.py
+
+docs: setup ## Build the documentation site into build/site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 
 lock: setup ## Resolve the requirements anew, with hashes
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --custom-compile-command "make lock" \

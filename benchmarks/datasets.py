@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from components.extract.extraction import write_snapshot
 from components.ingest.ingestion import ingest
 from demo.postgres import EmbeddedPostgres
-from steam_recsys.data.games import COLUMNS, Games
+from steam_recsys.data.games import GAME_COLUMNS, Games
 from steam_recsys.data.interactions import UNDATED, Interactions, cutoff_day, day_of
 from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.errors import UserError
@@ -68,7 +68,7 @@ def protocols(data: Path) -> list[Protocol]:
             "ML-100K, last item out",
             movie_games,
             last_out(movies),
-            last_out(movies.where(~latest_of_each_user(movies))),
+            last_out(movies.take(~latest_of_each_user(movies))),
         ),
         Protocol(
             "steam-ucsd, last 10 % of time",
@@ -114,7 +114,7 @@ def _reviews(folder: Path) -> tuple[Interactions, Games]:
             snapshot = Path(root) / "snapshot"
             write_snapshot(f"env:{DATABASE}", snapshot, Path(root) / "store")
             opened = Snapshot.open(snapshot)
-            return _first_reviews(opened), Games.from_table(opened.table("games", COLUMNS))
+            return _first_reviews(opened), Games.from_table(opened.table("games", GAME_COLUMNS))
         finally:
             os.environ.pop(DATABASE, None)
             server.stop()

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from steam_recsys.arrays import BoolArray, Int32Array
 from steam_recsys.data.interactions import Interactions, day_of
 from steam_recsys.data.schemas import TABLES
-from steam_recsys.data.snapshot import File, Manifest, Snapshot
+from steam_recsys.data.snapshot import DataFile, Manifest, Snapshot
 
 TASTES = 64
 FAVOURITE_SHARE = 0.75
@@ -99,7 +99,7 @@ def write_generated(root: Path, size: Size, seed: int) -> Snapshot:
     """The same as a snapshot, in the order of days, with one review of ten that does not recommend its game."""
     interactions = generate(size, seed)
     random = np.random.default_rng([seed, 2])
-    by_day = interactions.where(np.argsort(interactions.days, kind="stable"))
+    by_day = interactions.take(np.argsort(interactions.days, kind="stable"))
     files = {
         "reviews": _write(root, "reviews", _reviews(by_day, random.random(len(by_day)) < LIKED)),
         "users": _write(root, "users", pa.table({"user_id": np.unique(interactions.users)}, TABLES["users"])),
@@ -139,7 +139,7 @@ def _games(size: Size, tastes: Int32Array) -> pa.Table:
     return pa.table([pa.array(column, field.type) for column, field in zip(columns, fields, strict=True)], fields)
 
 
-def _write(root: Path, table: str, rows: pa.Table) -> list[File]:
+def _write(root: Path, table: str, rows: pa.Table) -> list[DataFile]:
     folder = root / table
     folder.mkdir(parents=True, exist_ok=True)
     files = []
@@ -147,5 +147,5 @@ def _write(root: Path, table: str, rows: pa.Table) -> list[File]:
         path = folder / f"part-{number:05}.parquet"
         part = rows.slice(start, ROWS_A_FILE)
         pq.write_table(part, path, compression="zstd")
-        files.append(File.describe(root, path, len(part)))
+        files.append(DataFile.from_path(root, path, len(part)))
     return files

@@ -61,8 +61,8 @@ class Task:
         """Generated reviews."""
         interactions = generate(size, seed)
         last = latest_of_each_user(interactions)
-        past, game_ids = interactions.where(~last), np.arange(1, size.games + 1, dtype=np.int32)
-        held_out = hold_out(past, interactions.where(last), game_ids)
+        past, game_ids = interactions.take(~last), np.arange(1, size.games + 1, dtype=np.int32)
+        held_out = hold_out(past, interactions.take(last), game_ids)
         users = np.random.default_rng(seed).permutation(len(held_out))[:EVALUATED]
         return cls(past, held_out.take(np.sort(users)), game_ids)
 
@@ -119,7 +119,7 @@ def tutorial(task: Task) -> Curve:
     """The tutorial's loop, until its recall has not risen for some epochs; without its metrics, which are slow."""
     tf.keras.utils.set_random_seed(SEED)
     curve, past = Curve(task), task.past
-    shuffled = pairs(past.where(np.random.default_rng(SEED).permutation(len(past))))
+    shuffled = pairs(past.take(np.random.default_rng(SEED).permutation(len(past))))
     cached = shuffled.shuffle(SHUFFLED, seed=SEED).batch(BATCH).cache()
     model = TutorialModel(np.unique(past.users), task.game_ids, ModelConfig().dimensions)
     curve.begin()

@@ -18,11 +18,11 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 from psycopg2 import sql
 
-from components.ingest.load import checked_at_once
+from components.ingest.load import deferred_constraints
 from demo.raw_files import user_names, write_synthetic
 from demo.synthetic import FIRST_DAY, NONE, Reviews, Shop, Size, batches
 from steam_recsys.database.connection import Cursor, connect, create_schema
-from steam_recsys.database.copying import copy_from_chunks
+from steam_recsys.database.copy import copy_from_chunks
 
 ROWS_A_CHUNK = 50_000
 DAY_SECONDS = 86_400
@@ -51,7 +51,7 @@ def load_shop(database: str, size: Size, seed: int = 0) -> int:
     shop = Shop.generate(size, seed)
     with connect(database, application="steam-recsys benchmark") as connection:
         create_schema(connection, "steam")
-        with connection.cursor() as cursor, checked_at_once(cursor):
+        with connection.cursor() as cursor, deferred_constraints(cursor):
             _load(cursor, "games", [pa.table({"game_id": np.arange(1, size.games + 1), "name": shop.names})])
             _load(cursor, "users", _users(size))
             loaded = _load(cursor, "reviews", (_reviews(batch) for batch in batches(shop, size, seed)))

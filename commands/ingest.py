@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from components.ingest.huggingface import STEAM_REVIEWS
 from components.ingest.ingestion import MAX_REJECTED_SHARE, ingest
+from components.ingest.raw_files import STEAM_REVIEWS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -45,7 +45,7 @@ def _print_models(store: str) -> None:
     folder = open_folder(store)
     added = {
         found[1]: file.written_at
-        for name, file in folder.listed("models").items()
+        for name, file in folder.list_files("models").items()
         if (found := re.fullmatch(rf"models/([^/]+)/{re.escape(DESCRIPTION)}", name))
     }
     versions = sorted(added, key=lambda version: added[version], reverse=True)

@@ -1,168 +1,150 @@
-"""The JSON API: the same as the pages, for the shop's developers."""
+"""The JSON API, for the shop's developers."""
 
-from __future__ import annotations
+# Without `from __future__ import annotations`: the parameters' models are made per application, in a function.
 
 import hashlib
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi.responses import Response
+from pydantic import ConfigDict, Field
 
-from explorer import description, examples
-from explorer.parameters import (
-    FILTERS,
-    filters_of,
-    game_id_of,
-    history_of,
-    limit_of,
-    only,
-    text_of,
-    user_id_of,
+from explorer.dependencies import LiveModelDep, RepositoryDep, SettingsDep, refuse_repeated_parameters
+from explorer.errors import NOTHING_PUBLISHED, error_responses
+from explorer.filters import Filters, GamePath, Integer, NoParameters, PostedHistory, RequestModel, Search, UserPath
+from explorer.schemas import (
+    HISTORY_EXAMPLE,
+    LIVE_EXAMPLE,
+    RECOMMENDATIONS_EXAMPLE,
+    GameDetails,
+    GameList,
+    LiveRecommendations,
+    Recommendations,
+    SimilarGames,
+    UserHistory,
+    UserList,
 )
-from explorer.problems import Problem
-from explorer.views import Answer, Audience, Game, LiveAnswer, NamedGame, Reviewed, SimilarGames, User
 
 DESCRIPTION = (
-    "What is recommended to a shop's users: the published recommendations, answers to a history of this second, users "
-    "and games. An answer names the publication that it is of, and its ETag changes with it. What cannot be answered "
-    'gets a status from 400 and `{"error": "one sentence"}`.'
+    "Recommendations for a shop's users: published ones, live ones for a posted history, and the users and games. "
+    "An answer names its publication, and its ETag changes with it. Errors are problem details (RFC 9457): `detail` "
+    "says what is wrong and what to do."
 )
-NO_USER = "There is no such user: look for one with /api/users?q=."
-NO_GAME = "There is no such game: look for one with /api/games?q=."
-
-router = APIRouter(prefix="/api", tags=["api"])
+NO_USER = "This user does not exist: search with /api/users?q=."
+NO_GAME = "This game does not exist: search with /api/games?q=."
 
 
-@dataclass(frozen=True)
-class FoundUsers:
-    """Users that were looked for."""
+def create_router(largest_limit: int) -> APIRouter:
+    """Return the routes of an API whose requests may ask for at most so many rows."""
+    router = APIRouter(
+        prefix="/api",
+        tags=["api"],
+        dependencies=[Depends(refuse_repeated_parameters)],
+        responses=error_responses(404, 422, 429, 503),
+    )
+    known: dict[int | str, dict[str, Any]] = {304: {"description": "Not modified"}}
+    Limit = Annotated[Integer, Field(ge=1, le=largest_limit)]
 
-    users: list[User]
+    class LimitedFilters(Filters):
+        limit: Limit = Field(default=10, description="Most rows to return.", examples=[2])
 
+    class LimitedSearch(Search):
+        limit: Limit = Field(default=10, description="Most rows to return.")
 
-@dataclass(frozen=True)
-class FoundGames:
-    """Games that were looked for."""
+    class SimilarQuery(RequestModel):
+        limit: Limit = Field(default=10, description="Most rows to return.")
 
-    games: list[NamedGame]
+    class LimitedHistory(PostedHistory):
+        model_config = ConfigDict(title="History", json_schema_extra={"examples": [HISTORY_EXAMPLE]})
+        limit: Limit = Field(default=10, description="Most rows to return.")
 
+    @router.get(
+        "/users/{user_id}/recommendations",
+        summary="A user's recommendations",
+        response_model=Recommendations,
+        responses={200: _example(RECOMMENDATIONS_EXAMPLE), **known},
+    )
+    async def recommendations(
+        request: Request, user_id: UserPath, filters: Annotated[LimitedFilters, Query()], repository: RepositoryDep
+    ) -> Response:
+        """Return the rows of `recsys.recommended_games`; a user without recommendations gets the popular games."""
+        answer = await repository.recommendations(user_id, filters)
+        if answer.version is None:
+            raise HTTPException(503, NOTHING_PUBLISHED)
+        return json_response(request, answer, answer.version)
 
-@dataclass(frozen=True)
-class UserHistory:
-    """A user and the newest of their reviews."""
+    @router.post(
+        "/recommend",
+        summary="Recommendations for a history",
+        response_model=LiveRecommendations,
+        responses={200: _example(LIVE_EXAMPLE), **error_responses(400, 408, 413)},
+    )
+    async def recommend(request: Request, body: LimitedHistory, live_model: LiveModelDep) -> Response:
+        """Answer from the current publication's model; no user is needed, and nothing is stored."""
+        answer = await live_model.recommend(body.games(), body)
+        return json_response(request, answer, answer.version)
 
-    user: User
-    history: list[Reviewed]
+    @router.get(
+        "/games/{game_id}/similar",
+        summary="Similar games",
+        response_model=SimilarGames,
+        responses=known,
+    )
+    async def similar(
+        request: Request,
+        game_id: GamePath,
+        query: Annotated[SimilarQuery, Query()],
+        repository: RepositoryDep,
+        live_model: LiveModelDep,
+    ) -> Response:
+        """Return the available games with the nearest vectors; none if the model does not know the game."""
+        if not await repository.game_names([game_id]):
+            raise HTTPException(404, NO_GAME)
+        answer = await live_model.similar(game_id, query.limit)
+        return json_response(request, answer, answer.version)
 
+    @router.get("/users", summary="Find users", response_model=UserList, responses=known)
+    async def users(request: Request, query: Annotated[LimitedSearch, Query()], repository: RepositoryDep) -> Response:
+        """Return users by id, by name, and by the beginning of the name, in this order."""
+        return json_response(request, UserList(await repository.find_users(query.q, query.limit)))
 
-@dataclass(frozen=True)
-class GameAudience:
-    """A game's facts, and who has it recommended."""
+    @router.get("/users/{user_id}", summary="A user", response_model=UserHistory, responses=known)
+    async def user(
+        request: Request,
+        user_id: UserPath,
+        query: Annotated[NoParameters, Query()],
+        repository: RepositoryDep,
+        settings: SettingsDep,
+    ) -> Response:
+        """Return a user and the newest of their reviews."""
+        found = await repository.user(user_id)
+        if found is None:
+            raise HTTPException(404, NO_USER)
+        history = await repository.history(user_id, settings.largest_limit)
+        return json_response(request, UserHistory(found, history))
 
-    game: Game
-    audience: Audience
+    @router.get("/games", summary="Find games", response_model=GameList, responses=known)
+    async def games(request: Request, query: Annotated[LimitedSearch, Query()], repository: RepositoryDep) -> Response:
+        """Return games whose name is, begins with or contains the text, in this order."""
+        return json_response(request, GameList(await repository.find_games(query.q, query.limit)))
 
+    @router.get("/games/{game_id}", summary="A game", response_model=GameDetails, responses=known)
+    async def game(
+        request: Request, game_id: GamePath, query: Annotated[NoParameters, Query()], repository: RepositoryDep
+    ) -> Response:
+        """Return a game's facts, and how many users have it among their recommendations."""
+        found = await repository.game(game_id)
+        if found is None:
+            raise HTTPException(404, NO_GAME)
+        return json_response(request, GameDetails(found, await repository.reach(game_id)))
 
-@router.get(
-    "/users/{user_id}/recommendations",
-    summary="What to show a user",
-    **description.operation(Answer, description.USER_ID, *description.FILTERS, answered=examples.RECOMMENDATIONS),
-)
-async def recommendations(request: Request) -> Response:
-    """The rows of `recsys.recommended_games`: a user without recommendations, known or not, gets the popular games."""
-    state, query = request.app.state, only(request.query_params, FILTERS)
-    filters = filters_of(query, state.settings.largest_limit)
-    answer = await state.shop.recommendations(user_id_of(request.path_params["user_id"]), filters)
-    if answer.version is None:
-        raise Problem(503, "Nothing has been published yet: run the inference pipeline first.")
-    return answered(request, answer, answer.version)
-
-
-@router.post(
-    "/recommend",
-    summary="What to show to a history of this second",
-    **description.operation(
-        LiveAnswer, body=description.HISTORY, asked=examples.HISTORY, answered=examples.RECOMMENDED
-    ),
-)
-async def recommend(request: Request) -> Response:
-    """The current publication's model answers at once; no user need be known, and nothing is kept."""
-    live = request.app.state.live
-    content = only(_json(await request.body()), (*FILTERS, "history"))
-    games, recommended, hours = history_of(content)
-    filters = filters_of(content, request.app.state.settings.largest_limit)
-    answer = await live.recommend(games, filters, recommended=recommended, hours=hours)
-    return answered(request, answer, answer.version)
-
-
-@router.get(
-    "/games/{game_id}/similar",
-    summary="Games like a game",
-    **description.operation(SimilarGames, description.GAME_ID, description.LIMIT),
-)
-async def similar(request: Request) -> Response:
-    """The games on offer whose vectors are nearest; none where the model knows nothing of the game."""
-    state, query = request.app.state, only(request.query_params, ("limit",))
-    game_id = game_id_of(request.path_params["game_id"])
-    limit = limit_of(query, state.settings.largest_limit)
-    if not await state.shop.named([game_id]):
-        raise Problem(404, NO_GAME)
-    answer = await state.live.similar(game_id, limit)
-    return answered(request, answer, answer.version)
-
-
-@router.get(
-    "/users",
-    summary="Find users",
-    **description.operation(FoundUsers, description.QUESTION, description.LIMIT),
-)
-async def users(request: Request) -> Response:
-    """Users by id, by name, and by the beginning of the name, in this order."""
-    state, query = request.app.state, only(request.query_params, ("q", "limit"))
-    limit = limit_of(query, state.settings.largest_limit)
-    return answered(request, FoundUsers(await state.shop.find_users(text_of(query, "q"), limit)))
-
-
-@router.get("/users/{user_id}", summary="A user", **description.operation(UserHistory, description.USER_ID))
-async def user(request: Request) -> Response:
-    """A user and the newest of their reviews."""
-    state = request.app.state
-    only(request.query_params, ())
-    found = await state.shop.user(user_id_of(request.path_params["user_id"]))
-    if found is None:
-        raise Problem(404, NO_USER)
-    history = await state.shop.history(found.user_id, state.settings.largest_limit)
-    return answered(request, UserHistory(found, history))
-
-
-@router.get(
-    "/games",
-    summary="Find games",
-    **description.operation(FoundGames, description.QUESTION, description.LIMIT),
-)
-async def games(request: Request) -> Response:
-    """Games whose name is the text, begins with it, or holds it, in this order."""
-    state, query = request.app.state, only(request.query_params, ("q", "limit"))
-    limit = limit_of(query, state.settings.largest_limit)
-    return answered(request, FoundGames(await state.shop.games(text_of(query, "q"), limit)))
+    return router
 
 
-@router.get("/games/{game_id}", summary="A game", **description.operation(GameAudience, description.GAME_ID))
-async def game(request: Request) -> Response:
-    """A game's facts, and who has it among their recommendations."""
-    state = request.app.state
-    only(request.query_params, ())
-    found = await state.shop.game(game_id_of(request.path_params["game_id"]))
-    if found is None:
-        raise Problem(404, NO_GAME)
-    return answered(request, GameAudience(found, await state.shop.audience(found.game_id)))
-
-
-def answered(request: Request, content: Any, version: str = "") -> Response:
-    """JSON with an ETag of the publication and of what it says; to a GET that knows it already, only the ETag."""
-    body = orjson.dumps(content)
+def json_response(request: Request, content: Any, version: str = "") -> Response:
+    """Return JSON with an ETag of the publication and the content; a GET that knows it gets status 304."""
+    body = orjson.dumps(content, default=Filters.applied)
     digest = hashlib.blake2b(body, digest_size=8).hexdigest()
     etag = f'"{version}-{digest}"' if version else f'"{digest}"'
     headers = {"etag": etag, "cache-control": "private, no-cache"}
@@ -172,21 +154,9 @@ def answered(request: Request, content: Any, version: str = "") -> Response:
 
 
 def _is_known(etag: str, known: str) -> bool:
-    """Whether an If-None-Match names an answer; a star names whatever there is (RFC 9110, 13.1.2)."""
+    """Whether an If-None-Match names the answer; a star names any (RFC 9110, 13.1.2)."""
     return known.strip() == "*" or etag in (tag.strip().removeprefix("W/") for tag in known.split(","))
 
 
-def problem_response(problem: Problem) -> Response:
-    """What went wrong, as JSON."""
-    body = orjson.dumps({"error": problem.sentence})
-    return Response(body, problem.status, problem.headers, media_type="application/json")
-
-
-def _json(body: bytes) -> dict[str, Any]:
-    try:
-        content = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        content = None
-    if not isinstance(content, dict):
-        raise Problem(400, 'The body must be a JSON object, as {"history": [620, 440]}.')
-    return content
+def _example(content: dict[str, Any]) -> dict[str, Any]:
+    return {"content": {"application/json": {"example": content}}}

@@ -1,120 +1,239 @@
-"""Whether it is alive, whether it can answer, and figures for Prometheus."""
+"""Probes for an orchestrator, and metrics for Prometheus."""
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import PlainTextResponse, Response
+from prometheus_client import (
+    CONTENT_TYPE_PLAIN_0_0_4,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
-from explorer.exposition import Exposition
-from explorer.problems import Problem
-from explorer.shop import Shop
-from explorer.views import Run
+from explorer.dependencies import LiveModelDep, RepositoryDep, SettingsDep
+from explorer.errors import NOTHING_PUBLISHED
+from explorer.repository import Repository
 
 READY_SECONDS = 1.0
-"""How long it counts as ready without another look: nobody's rate is limited here, and a look costs a query."""
+"""How long the explorer counts as ready before it checks again: probes have no rate limit, and a check is a query."""
+
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+"""Upper bounds of the buckets of durations, in seconds."""
+
+GAUGES = {
+    "database_up": "Whether the shop's database answers.",
+    "figures_missing": "Whether figures could not be read although the database answers.",
+    "publication_info": "The current publication, its model and its snapshot.",
+    "publication_users": "Users with their own recommendations in the current publication.",
+    "publication_rows": "Recommended games in the current publication, over all users.",
+    "publication_data_age_days": "Days since the newest review of the current publication's data.",
+    "publication_published_age_seconds": "Time since the current publication first became current.",
+    "publication_made_current_age_seconds": "Time since it last became current, by a rollback too.",
+    "run_age_seconds": "Time since the last finished run of a pipeline in a state.",
+    "run_duration_seconds": "Duration of that run.",
+    "stage_seconds": "Duration of its stages, summed over their tasks.",
+    "stage_peak_memory_megabytes": "Highest memory use of a task of the stage.",
+    "rows": "Rows of the shop's tables.",
+    "monitoring": "The last measured figures of quality and drift.",
+    "monitoring_age_seconds": "Time since they were measured.",
+    "retrain": "Whether they asked for a new model.",
+    "live_model_info": "The publication and the model that answer posted histories.",
+}
+
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 router = APIRouter(include_in_schema=False)
 
 
+class RequestMetrics:
+    """Requests by route and status, and their durations.
+
+    With PROMETHEUS_MULTIPROC_DIR each worker writes to its own files in that folder, and any worker reports the sum.
+    The files of a worker that ended remain, so that no sum decreases, until the explorer stops.
+    """
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "steam_recsys_http_requests_total",
+            "Requests by route and first digit of the status.",
+            ["route", "status"],
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "steam_recsys_http_request_duration_seconds",
+            "Durations of requests by route.",
+            ["route"],
+            registry=self._registry,
+            buckets=BUCKETS,
+        )
+
+    def count(self, route: str | None, status: int, seconds: float) -> None:
+        """Count a request; its route is None if no route matched, its status 0 if the client hung up."""
+        route = route or "other"
+        self._requests.labels(route, f"{status // 100}xx").inc()
+        self._seconds.labels(route).observe(seconds)
+
+    def registry(self) -> CollectorRegistry:
+        """Return a registry that reports the sums over all workers."""
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return self._registry
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return registry
+
+
+class Gauges(Collector):
+    """Gauges that are read for one answer; see `GAUGES`."""
+
+    def __init__(self) -> None:
+        self._families: dict[str, GaugeMetricFamily] = {}
+
+    def add(self, name: str, value: float, **labels: str) -> None:
+        """Add a sample."""
+        if name not in self._families:
+            self._families[name] = GaugeMetricFamily(f"steam_recsys_{name}", GAUGES[name], labels=list(labels))
+        self._families[name].add_metric(list(labels.values()), value)
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield all gauges; see `Collector`."""
+        yield from self._families.values()
+
+
+class Readiness:
+    """When the explorer was last ready."""
+
+    def __init__(self) -> None:
+        self._until = -float("inf")
+
+    @property
+    def is_recent(self) -> bool:
+        """Whether the last check is recent enough."""
+        return time.monotonic() < self._until
+
+    def confirm(self) -> None:
+        """Note a successful check."""
+        self._until = time.monotonic() + READY_SECONDS
+
+
+async def get_readiness(request: Request) -> Readiness:
+    """Return the application's readiness."""
+    readiness: Readiness = request.app.state.readiness
+    return readiness
+
+
+async def get_metrics(request: Request) -> RequestMetrics:
+    """Return the application's metrics of requests."""
+    metrics: RequestMetrics = request.app.state.metrics
+    return metrics
+
+
 @router.get("/healthz")
 async def healthz() -> Response:
-    """The process answers; what it depends on may be down."""
+    """The process answers; the database and the model may be down."""
     return PlainTextResponse("ok\n")
 
 
 @router.get("/readyz")
-async def readyz(request: Request) -> Response:
-    """There is a publication to show, and its model, or an earlier one, where there is a store."""
-    state = request.app.state
-    if time.monotonic() >= state.ready_until:
-        if await state.shop.publication() is None:
-            raise Problem(503, "Nothing has been published yet: run the inference pipeline first.")
-        if state.settings.store is not None and state.live.model is None:
-            raise Problem(503, "The model of the current publication is still being read: wait a moment.")
-        state.ready_until = time.monotonic() + READY_SECONDS
+async def readyz(
+    settings: SettingsDep,
+    repository: RepositoryDep,
+    live_model: LiveModelDep,
+    readiness: Annotated[Readiness, Depends(get_readiness)],
+) -> Response:
+    """There is a publication and, with a model store, a loaded model."""
+    if not readiness.is_recent:
+        if await repository.publication() is None:
+            raise HTTPException(503, NOTHING_PUBLISHED)
+        if live_model.is_loading:
+            raise HTTPException(503, "The current publication's model is still loading: wait a moment.")
+        readiness.confirm()
     return PlainTextResponse("ready\n")
 
 
 @router.get("/metrics")
-async def metrics(request: Request) -> Response:
-    """Figures in Prometheus' text format; those of requests are there without the database too."""
-    state = request.app.state
-    text = Exposition("steam_recsys")
-    reachable = await state.shop.reachable()
-    text.add("database_up", reachable)
-    for name, add in FIGURES.items() if reachable else ():
+async def metrics(
+    repository: RepositoryDep,
+    live_model: LiveModelDep,
+    request_metrics: Annotated[RequestMetrics, Depends(get_metrics)],
+) -> Response:
+    """Metrics in Prometheus' text format; those of requests are complete without the database too."""
+    gauges = Gauges()
+    reachable = await repository.reachable()
+    gauges.add("database_up", reachable)
+    for name, add in SOURCES.items() if reachable else ():
         try:
-            await add(text, state.shop, datetime.now(UTC))
-            text.add("figures_missing", 0, of=name)
-        except Problem:
-            text.add("figures_missing", 1, of=name)
-    if state.live.model is not None:
-        text.add("live_model_info", 1, version=state.live.model.version, model=state.live.model.model_version)
-    for route, statuses, buckets, seconds in state.counters.sums():
-        for digit, requests in enumerate(statuses):
-            if requests:
-                text.add("http_requests_total", requests, route=route, status=f"{digit}xx")
-        text.histogram("http_request_duration_seconds", buckets, seconds, route=route)
-    return Response(text.content(), media_type="text/plain; version=0.0.4; charset=utf-8")
+            await add(gauges, repository, datetime.now(UTC))
+            gauges.add("figures_missing", 0, of=name)
+        except HTTPException:
+            gauges.add("figures_missing", 1, of=name)
+    if live_model.model is not None:
+        gauges.add("live_model_info", 1, version=live_model.model.version, model=live_model.model.model_version)
+    content = generate_latest(gauges) + generate_latest(request_metrics.registry())
+    return Response(content, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
-async def _publication(text: Exposition, shop: Shop, now: datetime) -> None:
-    publication = await shop.publication()
+async def _add_publication(gauges: Gauges, repository: Repository, now: datetime) -> None:
+    publication = await repository.publication()
     if publication is None:
         return
     names = {"version": publication.version, "model": publication.model_version, "snapshot": publication.snapshot_id}
-    text.add("publication_info", 1, **names)
-    text.add("publication_users", publication.users)
-    text.add("publication_rows", publication.rows)
-    newest = publication.as_of - timedelta(days=1)  # the last day that it counts popularity up to
-    text.add("publication_data_age_days", (now.date() - newest).days)
+    gauges.add("publication_info", 1, **names)
+    gauges.add("publication_users", publication.users)
+    gauges.add("publication_rows", publication.rows)
+    newest = publication.as_of - timedelta(days=1)  # popularity counts reviews before `as_of`
+    gauges.add("publication_data_age_days", (now.date() - newest).days)
     for name, moment in (("published", publication.published_at), ("made_current", publication.made_current_at)):
         if moment is not None:
-            text.add(f"publication_{name}_age_seconds", (now - moment).total_seconds())
+            gauges.add(f"publication_{name}_age_seconds", (now - moment).total_seconds())
 
 
-async def _runs(text: Exposition, shop: Shop, now: datetime) -> None:
-    for run in await shop.last_runs():
-        _run(text, run, now)
+async def _add_runs(gauges: Gauges, repository: Repository, now: datetime) -> None:
+    for run in await repository.last_runs():
+        labels = {"pipeline": run.pipeline, "state": run.state}
+        if run.finished_at is None:
+            continue
+        gauges.add("run_age_seconds", (now - run.finished_at).total_seconds(), **labels)
+        if run.started_at is not None:
+            gauges.add("run_duration_seconds", (run.finished_at - run.started_at).total_seconds(), **labels)
+        for stage in sorted({str(record["stage"]) for record in run.stages}):
+            records = [record for record in run.stages if record["stage"] == stage]
+            gauges.add("stage_seconds", sum(record["seconds"] for record in records), stage=stage, **labels)
+            peak = max(record["peak_memory_mb"] for record in records)
+            gauges.add("stage_peak_memory_megabytes", peak, stage=stage, **labels)
 
 
-def _run(text: Exposition, run: Run, now: datetime) -> None:
-    labels = {"pipeline": run.pipeline, "state": run.state}
-    if run.finished_at is None:
-        return
-    text.add("run_age_seconds", (now - run.finished_at).total_seconds(), **labels)
-    if run.started_at is not None:
-        text.add("run_duration_seconds", (run.finished_at - run.started_at).total_seconds(), **labels)
-    for stage in sorted({str(record["stage"]) for record in run.stages}):
-        records = [record for record in run.stages if record["stage"] == stage]
-        text.add("stage_seconds", sum(record["seconds"] for record in records), stage=stage, **labels)
-        peak = max(record["peak_memory_mb"] for record in records)
-        text.add("stage_peak_memory_megabytes", peak, stage=stage, **labels)
-
-
-async def _rows(text: Exposition, shop: Shop, now: datetime) -> None:
-    counts = await shop.counts()
+async def _add_rows(gauges: Gauges, repository: Repository, now: datetime) -> None:
+    counts = await repository.counts()
     for table in ("users", "games", "reviews"):
-        text.add("rows", getattr(counts, table), table=table)
+        gauges.add("rows", getattr(counts, table), table=table)
 
 
-async def _monitoring(text: Exposition, shop: Shop, now: datetime) -> None:
-    for measured in (await shop.monitoring())[:1]:
-        text.add("monitoring_age_seconds", (now - measured.measured_at).total_seconds())
-        text.add("retrain", measured.retrain)
-        for name, figure in measured.figures.items():
+async def _add_monitoring(gauges: Gauges, repository: Repository, now: datetime) -> None:
+    for measurement in (await repository.monitoring())[:1]:
+        gauges.add("monitoring_age_seconds", (now - measurement.measured_at).total_seconds())
+        gauges.add("retrain", measurement.retrain)
+        for name, figure in measurement.figures.items():
             if figure is not None:
-                text.add("monitoring", figure, figure=name)
+                gauges.add("monitoring", figure, figure=name)
 
 
-FIGURES: Mapping[str, Callable[[Exposition, Shop, datetime], Awaitable[None]]] = {
-    "publication": _publication,
-    "runs": _runs,
-    "rows": _rows,
-    "monitoring": _monitoring,
+SOURCES: Mapping[str, Callable[[Gauges, Repository, datetime], Awaitable[None]]] = {
+    "publication": _add_publication,
+    "runs": _add_runs,
+    "rows": _add_rows,
+    "monitoring": _add_monitoring,
 }
-"""What is read of the database, each by itself: one that cannot be read takes no other with it."""
+"""What is read from the database, each on its own: one that fails does not hide the others."""

@@ -1,4 +1,4 @@
-"""The overview: what is published, how good it is, how the data drift, and how the pipelines ran."""
+"""The overview: publications, the model's quality, drift of the data, and runs of the pipelines."""
 
 from __future__ import annotations
 
@@ -9,49 +9,50 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from markupsafe import Markup
 
-from explorer.evaluated import evaluated, trained_until
-from explorer.operate import can_roll_back
-from explorer.rendering import day, render
-from explorer.views import Monitored, Run
+from explorer.dependencies import RepositoryDep
+from explorer.rollback import OperatorDep
+from explorer.schemas import Measurement, PipelineRun
+from explorer.templating import day, render
+from explorer.training_results import trained_until, training_result
 from steam_recsys.reporting.charts import Axis, Series, line_chart
 
 QUALITY = {"recommendations": "ndcg", "recent popularity": "popular_ndcg"}
 DRIFT = {"games": "psi_games", "genres": "psi_genres", "history lengths": "psi_history_lengths"}
-"""The lines of a chart, and the figures that they show."""
+"""The lines of a chart and their figures."""
 
 ROWS = 10
-"""Measurements that a table shows, the last ones; charts show all."""
+"""Most measurements in a table, the last ones; charts show all."""
 
 TICKS = (0.1, 0.5, 0.9)
-"""Where along a chart its times are written."""
+"""Positions of the labels along a chart's axis of time."""
 
 router = APIRouter(include_in_schema=False)
 
 
 @router.get("/overview")
-async def overview(request: Request) -> Response:
-    """The state of the whole."""
-    seen = await request.app.state.shop.overview()
-    compared = [each for each in seen.monitoring if each.drift_is_known]
+async def overview(request: Request, repository: RepositoryDep, operator: OperatorDep) -> Response:
+    """Show the state of publications, model and pipelines."""
+    seen = await repository.overview()
+    compared = [measurement for measurement in seen.monitoring if measurement.drift_is_known]
     return render(
         request,
         "overview.html",
         overview=seen,
-        model=evaluated(seen.training) if seen.training else None,
+        model=training_result(seen.training) if seen.training else None,
         trained_until=trained_until(seen.current.model_version, seen.monitoring) if seen.current else None,
-        judged=[each for each in seen.monitoring if each.figures.get("ndcg") is not None],
-        quality=chart("NDCG@10 as realised", QUALITY, seen.monitoring),
+        judged=[measurement for measurement in seen.monitoring if measurement.figures.get("ndcg") is not None],
+        quality=chart("Realised NDCG@10", QUALITY, seen.monitoring),
         compared=compared,
         drift=chart("Population stability index", DRIFT, compared),
-        evaluated={run.run_id: evaluated(run) for run in seen.runs},
+        results={run.run_id: training_result(run) for run in seen.runs},
         seconds={run.run_id: _seconds(run) for run in seen.runs},
         rows=ROWS,
-        can_roll_back=can_roll_back(request.app.state.settings),
+        can_roll_back=operator.is_configured,
     )
 
 
-def chart(title: str, lines: Mapping[str, str], monitoring: Sequence[Monitored]) -> Markup | None:
-    """Figures over time with their intervals, as SVG whose texts are escaped; None where none was measured twice."""
+def chart(title: str, lines: Mapping[str, str], monitoring: Sequence[Measurement]) -> Markup | None:
+    """Draw figures over time with their intervals, as SVG with escaped texts; None if none was measured twice."""
     if not monitoring:
         return None
     series = [_series(label, name, monitoring) for label, name in lines.items()]
@@ -60,7 +61,7 @@ def chart(title: str, lines: Mapping[str, str], monitoring: Sequence[Monitored])
     return Markup(line_chart(title, _times(monitoring), Axis(title), series))
 
 
-def _series(label: str, name: str, monitoring: Sequence[Monitored]) -> Series:
+def _series(label: str, name: str, monitoring: Sequence[Measurement]) -> Series:
     first = monitoring[-1].measured_at
     measured = [(each, value) for each in reversed(monitoring) if (value := each.figures.get(name)) is not None]
     return Series(
@@ -71,27 +72,25 @@ def _series(label: str, name: str, monitoring: Sequence[Monitored]) -> Series:
     )
 
 
-def _bound(measured: Monitored, name: str, value: float) -> float:
-    bound = measured.figures.get(name)
+def _bound(measurement: Measurement, name: str, value: float) -> float:
+    bound = measurement.figures.get(name)
     return value if bound is None else bound
 
 
-def _times(monitoring: Sequence[Monitored]) -> Axis:
-    """The axis of time, with days on it, where all is of a few days with times."""
+def _times(monitoring: Sequence[Measurement]) -> Axis:
+    """Return the axis of time, labelled with days, or with times if it spans a few days."""
     last, first = monitoring[0].measured_at, monitoring[-1].measured_at
-    in_words = day if last - first > timedelta(days=4) else _day_and_time
+    label = day if last - first > timedelta(days=4) else _day_and_time
     after = [share * (last - first) for share in TICKS]
-    return Axis(
-        "measured at, UTC", [(each.total_seconds(), in_words((first + each).astimezone(UTC))) for each in after]
-    )
+    return Axis("measured at, UTC", [(each.total_seconds(), label((first + each).astimezone(UTC))) for each in after])
 
 
 def _day_and_time(value: datetime) -> str:
     return f"{value.day} {value:%b, %H:%M}"
 
 
-def _seconds(run: Run) -> float | None:
-    """How long a run took; None where that is not known."""
+def _seconds(run: PipelineRun) -> float | None:
+    """Return a run's duration; None if unknown."""
     if run.started_at is None or run.finished_at is None:
         return None
     return (run.finished_at - run.started_at).total_seconds()

@@ -1,122 +1,210 @@
-"""The pages of users and games, and the start: HTML made on the server, which needs no JavaScript."""
+"""The pages of users and games, and the page to build a history on, which work without JavaScript.
 
-from __future__ import annotations
+All that the page `/try` shows follows from its address. Every click is a link; with JavaScript, `static/explorer.js`
+asks the API instead.
+"""
+
+# Without `from __future__ import annotations`: the parameters' models are made per application, in a function.
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import dataclass
+from typing import Annotated, get_args
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import RedirectResponse, Response
+from pydantic import BeforeValidator, ConfigDict, Field
 
-from explorer.addresses import FilterForm
-from explorer.live import Live
-from explorer.parameters import filters_of, game_id_of, text_of, user_id_of
-from explorer.problems import Problem
-from explorer.rendering import render
-from explorer.shop import Shop
-from explorer.strengths import strengths
-from explorer.views import BECAUSE, Recommended, Reviewed, Similar
+from explorer.dependencies import LiveModelDep, RepositoryDep
+from explorer.filter_form import FilterForm, filter_parameters, page_address
+from explorer.filters import Filters, GameId, GamePath, HistoryGame, Integer, Search, Text, UserPath
+from explorer.live_model import LiveModel
+from explorer.repository import UserKind
+from explorer.schemas import BECAUSE, GameName, RecommendedGame, Review, SimilarGame
+from explorer.score_bars import model_score_bars, published_score_bars
+from explorer.templating import render
 
-FOUND = 50
-"""Users or games that one search shows, at most."""
+MOST_FOUND = 50
+"""Most users or games that a search shows."""
 
-SIMILAR = 12
-"""Similar games on a game's page."""
+MOST_SIMILAR = 12
+"""Most similar games on a game's page."""
 
-SOMEONE: dict[str, Literal["many reviews", "one review", "new"]] = {
-    "many-reviews": "many reviews",
-    "one-review": "one review",
-    "new": "new",
-}
+TRY_PATH = "/try"
+TRY_MOST_FOUND = 6
+"""Most games that a search shows on the page to build a history on."""
 
-router = APIRouter(include_in_schema=False)
+TRY_LONGEST = 100
+"""Most games of a history in an address."""
 
-
-@router.get("/")
-async def start(request: Request) -> Response:
-    """Where to begin, and what there is."""
-    shop: Shop = request.app.state.shop
-    return render(request, "start.html", publication=await shop.publication(), counts=await shop.counts())
+USER_KINDS: tuple[UserKind, ...] = get_args(UserKind)
 
 
-@router.get("/users")
-async def users(request: Request) -> Response:
-    """Users who were looked for."""
-    text = text_of(request.query_params, "q")
-    found = await request.app.state.shop.find_users(text, FOUND) if text else []
-    return render(request, "users.html", text=text, users=found, most=FOUND)
+@dataclass(frozen=True)
+class Trial:
+    """A history that is being built: its games, the oldest first, the text that is searched, and the filters."""
+
+    games: list[int]
+    text: str
+    filters: Filters
+
+    def adding(self, game_id: int) -> str:
+        """Return the address of the history with one more game."""
+        return self._address([*self.games, game_id])
+
+    def removing(self, game_id: int) -> str:
+        """Return the address of the history without a game."""
+        return self._address([game for game in self.games if game != game_id])
+
+    def _address(self, games: list[int]) -> str:
+        return page_address(TRY_PATH, {"games": _join(games), "q": self.text, **filter_parameters(self.filters)})
 
 
-@router.get("/someone/{kind}")
-async def someone(request: Request) -> Response:
-    """On to a user of a kind, another one each time; where nobody is new, to what nobody's history gets."""
-    kind = SOMEONE.get(request.path_params["kind"])
-    if kind is None:
-        raise Problem(404, f"There is no such kind of users: the kinds are {', '.join(SOMEONE)}.")
-    user = await request.app.state.shop.someone(kind)
-    if user is None and kind != "new":
-        raise Problem(404, f"No user with {kind} was found: look for one by name.")
-    target = "/try" if user is None else f"/users/{user.user_id}"
-    return RedirectResponse(target, status_code=303, headers={"cache-control": "no-store"})
+def create_router(largest_limit: int) -> APIRouter:
+    """Return the routes of pages that show at most so many games."""
+    router = APIRouter(include_in_schema=False)
+
+    class PageSearch(Search):
+        model_config = ConfigDict(extra="ignore")
+
+    class PageFilters(Filters):
+        model_config = ConfigDict(extra="ignore")
+        limit: Annotated[Integer, Field(ge=1, le=largest_limit)] = 10
+
+    class TryParameters(PageFilters):
+        q: Text = ""
+        games: Annotated[list[GameId], BeforeValidator(_split), Field(max_length=TRY_LONGEST)] = Field(
+            default_factory=list
+        )
+
+    @router.get("/")
+    async def start(request: Request, repository: RepositoryDep) -> Response:
+        """Show where to begin, and the numbers of users, games and reviews."""
+        publication = await repository.publication()
+        return render(request, "start.html", publication=publication, counts=await repository.counts())
+
+    @router.get("/users")
+    async def users(request: Request, query: Annotated[PageSearch, Query()], repository: RepositoryDep) -> Response:
+        """Show the users that a search found."""
+        found = await repository.find_users(query.q, MOST_FOUND) if query.q else []
+        return render(request, "users.html", text=query.q, users=found, most=MOST_FOUND)
+
+    @router.get("/someone/{kind}")
+    async def random_user(kind: str, repository: RepositoryDep) -> Response:
+        """Redirect to a random user of a kind; without a new user, to an empty history."""
+        if kind not in USER_KINDS:
+            raise HTTPException(404, f"This kind of user does not exist: the kinds are {', '.join(USER_KINDS)}.")
+        user = await repository.random_user(kind)
+        if user is None and kind != "new":
+            raise HTTPException(404, f"No user with {kind.replace('-', ' ')} was found: search by name.")
+        target = TRY_PATH if user is None else f"/users/{user.user_id}"
+        return RedirectResponse(target, status_code=303, headers={"cache-control": "no-store"})
+
+    @router.get("/users/{user_id}")
+    async def user(
+        request: Request, user_id: UserPath, filters: Annotated[PageFilters, Query()], repository: RepositoryDep
+    ) -> Response:
+        """Show a user's history and recommendations."""
+        found = await repository.user(user_id)
+        if found is None:
+            raise HTTPException(404, "This user does not exist: search by name.")
+        history = await repository.history(user_id, largest_limit)
+        answer = await repository.recommendations(user_id, filters)
+        newest = filters.rank_by == "newest"
+        released = await repository.release_days([game.game_id for game in answer.games]) if newest else None
+        return render(
+            request,
+            "user.html",
+            user=found,
+            history=with_recommendation_counts(history, answer.games),
+            version=answer.version,
+            games=answer.games,
+            score_bars=published_score_bars(answer.games, await repository.own_games(user_id)),
+            released=released,
+            form=FilterForm(f"/users/{user_id}", filters, await repository.genres(), {}, largest_limit),
+        )
+
+    @router.get("/games")
+    async def games(request: Request, query: Annotated[PageSearch, Query()], repository: RepositoryDep) -> Response:
+        """Show the games that a search found."""
+        found = await repository.find_games(query.q, MOST_FOUND) if query.q else []
+        return render(request, "games.html", text=query.q, games=found, most=MOST_FOUND)
+
+    @router.get("/games/{game_id}")
+    async def game(
+        request: Request, game_id: GamePath, repository: RepositoryDep, live_model: LiveModelDep
+    ) -> Response:
+        """Show a game's facts, similar games, and how many users have it recommended."""
+        found = await repository.game(game_id)
+        if found is None:
+            raise HTTPException(404, "This game does not exist: search by name.")
+        similar, problem = await _similar(live_model, game_id)
+        link = found.link if (found.link or "").lower().startswith(("http://", "https://")) else None
+        reach = await repository.reach(game_id)
+        return render(request, "game.html", game=found, link=link, similar=similar, problem=problem, reach=reach)
+
+    @router.get(TRY_PATH)
+    async def try_history(
+        request: Request,
+        query: Annotated[TryParameters, Query()],
+        repository: RepositoryDep,
+        live_model: LiveModelDep,
+    ) -> Response:
+        """Show a history, games to add to it, and what is recommended to it."""
+        ids = list(dict.fromkeys(query.games))
+        history = await repository.game_names(ids) if ids else []
+        trial = Trial([game.game_id for game in history], query.q, query)
+        found: list[GameName] = await repository.find_games(query.q, TRY_MOST_FOUND + 1) if query.q else []
+        games, problem = await _recommended(live_model, trial)
+        further = {"games": _join(trial.games), "q": query.q}
+        return render(
+            request,
+            "try.html",
+            trial=trial,
+            history=history,
+            unknown=len(ids) - len(history),
+            found=found[:TRY_MOST_FOUND],
+            all_found=page_address("/games", {"q": query.q}) if len(found) > TRY_MOST_FOUND else None,
+            most=TRY_MOST_FOUND,
+            games=games,
+            score_bars=model_score_bars(games),
+            problem=problem,
+            loading=live_model.is_loading,
+            longest=TRY_LONGEST,
+            form=FilterForm(TRY_PATH, query, await repository.genres(), further, largest_limit),
+            search={"games": _join(trial.games), **filter_parameters(query)},
+        )
+
+    return router
 
 
-@router.get("/users/{user_id}")
-async def user(request: Request) -> Response:
-    """A user's history beside what is recommended."""
-    shop: Shop = request.app.state.shop
-    largest = request.app.state.settings.largest_limit
-    filters = filters_of(request.query_params, largest)
-    found = await shop.user(user_id_of(request.path_params["user_id"]))
-    if found is None:
-        raise Problem(404, "There is no such user: look for one by name.")
-    history = await shop.history(found.user_id, largest)
-    answer = await shop.recommendations(found.user_id, filters)
-    newest = filters.rank_by == "newest"
-    released = await shop.released([game.game_id for game in answer.games]) if newest else None
-    return render(
-        request,
-        "user.html",
-        user=found,
-        history=with_what_they_led_to(history, answer.games),
-        version=answer.version,
-        games=answer.games,
-        strengths=strengths(answer.games, await shop.own_games(found.user_id)),
-        released=released,
-        form=FilterForm(f"/users/{found.user_id}", filters, await shop.genres(), {}, largest),
-    )
-
-
-@router.get("/games")
-async def games(request: Request) -> Response:
-    """Games that were looked for."""
-    text = text_of(request.query_params, "q")
-    found = await request.app.state.shop.games(text, FOUND) if text else []
-    return render(request, "games.html", text=text, games=found, most=FOUND)
-
-
-@router.get("/games/{game_id}")
-async def game(request: Request) -> Response:
-    """A game's facts, games like it, and who has it recommended."""
-    shop: Shop = request.app.state.shop
-    found = await shop.game(game_id_of(request.path_params["game_id"]))
-    if found is None:
-        raise Problem(404, "There is no such game: look for one by name.")
-    similar, problem = await _similar(request.app.state.live, found.game_id)
-    link = found.link if (found.link or "").lower().startswith(("http://", "https://")) else None
-    audience = await shop.audience(found.game_id)
-    return render(request, "game.html", game=found, link=link, similar=similar, problem=problem, audience=audience)
-
-
-def with_what_they_led_to(history: Sequence[Reviewed], games: Sequence[Recommended]) -> list[tuple[Reviewed, int]]:
-    """Each review with how many games are recommended because of its game: told at a game's newest review only."""
+def with_recommendation_counts(history: Sequence[Review], games: Sequence[RecommendedGame]) -> list[tuple[Review, int]]:
+    """Return each review with the number of games recommended because of its game, at its newest review only."""
     named = Counter(game.reason.removeprefix(BECAUSE) for game in games if game.reason.startswith(BECAUSE))
-    return [(reviewed, named.pop(reviewed.name, 0)) for reviewed in history]
+    return [(review, named.pop(review.name, 0)) for review in history]
 
 
-async def _similar(live: Live, game_id: int) -> tuple[list[Similar], str | None]:
-    """Games like a game, or why there are none to show."""
+async def _similar(live_model: LiveModel, game_id: int) -> tuple[list[SimilarGame], str | None]:
+    """Return games like a game, or why there are none to show."""
     try:
-        return (await live.similar(game_id, SIMILAR)).games, None
-    except Problem as problem:
-        return [], problem.sentence
+        return (await live_model.similar(game_id, MOST_SIMILAR)).games, None
+    except HTTPException as error:
+        return [], error.detail
+
+
+async def _recommended(live_model: LiveModel, trial: Trial) -> tuple[list[RecommendedGame], str | None]:
+    """Return what is recommended to a history, or why nothing is."""
+    history = [HistoryGame(game_id=game_id) for game_id in trial.games]
+    try:
+        return (await live_model.recommend(history, trial.filters)).games, None
+    except HTTPException as error:
+        return [], error.detail
+
+
+def _split(value: object) -> object:
+    """Return the ids of an address, which have commas between them."""
+    return [text.strip() for text in ",".join(value).split(",") if text.strip()] if isinstance(value, list) else value
+
+
+def _join(games: list[int]) -> str:
+    return ",".join(map(str, games))

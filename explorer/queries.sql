@@ -1,8 +1,8 @@
--- What the explorer asks the database, a prepared statement each; every value of a request is one of $1, $2, ….
+-- The explorer's queries, each a prepared statement; every value of a request is one of $1, $2, ….
 
 -- name: recommendations
--- The version stands in the views' own rows, and a view that is read cannot be repointed before the statement ends: an
--- answer and the version that it is said to be of belong together.
+-- The views' rows have their version, and a view cannot be repointed while a statement reads it: version and games
+-- always belong together.
 SELECT shown.version, r.rank, r.game_id, r.game, r.score, r.reason
 FROM (SELECT coalesce((SELECT version FROM recsys.popular_games LIMIT 1),
                       (SELECT version FROM recsys.recommendations LIMIT 1)) AS version) AS shown
@@ -11,7 +11,7 @@ LEFT JOIN LATERAL recsys.recommended_games(
     p_released_from => $6, p_released_to => $7, p_max_storage_gb => $8::float8::numeric, p_os => $9) AS r ON true
 ORDER BY r.rank
 
--- name: own games
+-- name: own_games
 SELECT game_ids FROM recsys.recommendations WHERE user_id = $1
 
 -- name: user
@@ -33,8 +33,8 @@ FROM (
 ) AS named
 ORDER BY place, username
 
--- name: many reviews
--- A sample of the reviews' pages, about 100,000 rows at most: who has many in it has many in all.
+-- name: many-reviews
+-- From a sample of about 100,000 reviews: users with many of these have many in all.
 SELECT user_id, username, (SELECT count(*) FROM steam.reviews AS v WHERE v.user_id = u.user_id) AS reviews
 FROM (
     SELECT user_id
@@ -45,7 +45,7 @@ FROM (
 JOIN steam.users AS u USING (user_id)
 ORDER BY random() LIMIT 1
 
--- name: one review
+-- name: one-review
 SELECT user_id, username, 1::bigint AS reviews
 FROM (
     SELECT user_id
@@ -76,12 +76,12 @@ WHERE strpos(lower(name), lower($1)) > 0
 ORDER BY lower(name) <> lower($1), strpos(lower(name), lower($1)) > 1, reviews_total DESC NULLS LAST, name
 LIMIT $2
 
--- name: named_games
+-- name: game_names
 SELECT game_id, name
 FROM unnest($1::integer[]) WITH ORDINALITY AS asked (game_id, place) JOIN steam.games USING (game_id)
 ORDER BY place
 
--- name: released
+-- name: release_days
 SELECT game_id, released_on FROM steam.games WHERE game_id = ANY ($1::integer[])
 
 -- name: game
@@ -100,7 +100,7 @@ SELECT level, os, processor, graphics, directx, ram_gb, storage_gb
 FROM steam.game_requirements WHERE game_id = $1 ORDER BY level
 
 -- name: genres
--- Hops from genre to genre along the primary key of the rankings: every page with filters asks this.
+-- Hops from genre to genre along the primary key of the rankings, as every page with filters runs this.
 WITH RECURSIVE ranked (genre) AS (
     SELECT min(genre) FROM steam.rankings
     UNION ALL
@@ -129,12 +129,12 @@ WHERE stages @> jsonb_build_array(
     jsonb_build_object('stage', 'evaluate', 'facts', jsonb_build_object('version', $1::text)))
 ORDER BY finished_at DESC NULLS LAST LIMIT 1
 
--- name: last runs
--- Of each pipeline and way to end, the last.
+-- name: last_runs
+-- The last run of each pipeline and final state.
 SELECT DISTINCT ON (pipeline, state) run_id, pipeline, state, error, started_at, finished_at, stages
 FROM recsys.pipeline_runs ORDER BY pipeline, state, finished_at DESC NULLS LAST
 
--- name: is monitored
+-- name: is_monitored
 SELECT to_regclass('recsys.monitoring') IS NOT NULL
 
 -- name: monitoring
@@ -142,16 +142,16 @@ SELECT measured_at, as_of, run_id, model_version, retrain, reasons, figures
 FROM recsys.monitoring ORDER BY measured_at DESC LIMIT 60
 
 -- name: counts
--- Beyond a million rows, PostgreSQL's own estimate: a count would take seconds.
+-- Above a million rows PostgreSQL's estimate, as a count would take seconds.
 SELECT (SELECT CASE WHEN reltuples > 1e6 THEN reltuples::bigint ELSE (SELECT count(*) FROM steam.users) END
         FROM pg_class WHERE oid = 'steam.users'::regclass) AS users,
        (SELECT CASE WHEN reltuples > 1e6 THEN reltuples::bigint ELSE (SELECT count(*) FROM steam.reviews) END
         FROM pg_class WHERE oid = 'steam.reviews'::regclass) AS reviews,
        (SELECT count(*) FROM steam.games) AS games,
-       (SELECT count(*) FROM steam.games WHERE coalesce(delisted_on > current_date, true)) AS games_on_sale
+       (SELECT count(*) FROM steam.games WHERE coalesce(delisted_on > current_date, true)) AS available_games
 
--- name: audience
--- A view cannot be sampled: the users whose rows are looked at are of a sample of the shop's pages of users.
+-- name: reach
+-- A view cannot be sampled, so this samples the shop's users.
 WITH lists AS MATERIALIZED (
     SELECT game_ids FROM steam.users TABLESAMPLE SYSTEM ($1) REPEATABLE (0) JOIN recsys.recommendations USING (user_id)
 )

@@ -1,4 +1,4 @@
-"""The explorer's settings: environment variables, read once at the start."""
+"""The explorer's settings: environment variables, read once at startup."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ PREFIX = "EXPLORER_"
 
 _HOST = r"(\[[^\]/?#]*\]|[^:,@/?#\[\]]*)(:\d*)?"
 _POSTGRESQL = re.compile(rf"postgres(ql)?://([^/?#]*@)?{_HOST}(,{_HOST})*([/?].*)?")
-"""Stricter than the driver, which takes a part of a password with a / or a # in it for a port, and says it."""
+"""Stricter than the driver, which takes the end of a password with a / or # for a port, and quotes it in its error."""
 
-_NO_URL = (
-    "it is no URL like postgresql://user:password@host:port/database; in a name or a password %2F stands for /, %23 "
+_INVALID_URL = (
+    "it must be a URL like postgresql://user:password@host:port/database; in names and passwords write %2F for /, %23 "
     "for #, %3F for ?"
 )
 
@@ -29,29 +29,29 @@ _PARAMETERS = (
     *("client_encoding", "target_session_attrs", "krbsrvname", "gsslib", "sslmode", "sslnegotiation", "sslcert"),
     *("sslkey", "sslpassword", "sslrootcert", "sslcrl", "ssl_min_protocol_version", "ssl_max_protocol_version"),
 )
-"""What may stand behind the ? of the URL: what both drivers take that the explorer reads the database with."""
+"""Parameters after the ? of the URL that both of the explorer's drivers accept."""
 
 
 class Settings(BaseSettings):
-    """Settings by the names of their variables, without EXPLORER_ and in small letters.
+    """Settings, named like their variables in lower case without EXPLORER_.
 
     Attributes:
-        database_url: of the shop's database, by a role that may only read.
-        store: the model store, a path or gs://bucket/store; without it nothing is recommended to posted histories.
-        cache: where a folder is made for the model's arrays, which workers share, as long as the explorer runs; that of
-            temporary files where it is not set.
-        operator_token: what whoever rolls back must show; nobody can where it is not set.
-        operator_database_url: of the same database, by the role that publishes; only for rolling back.
-        publish_to: where versions are published, all of which a rollback switches.
-        mongodb_url: of the MongoDB that is published to.
-        host, port: where to listen; port 0 takes a free one.
-        trusted_proxies: addresses, with commas between them, whose X-Forwarded-For says who asks; nobody's else.
-        workers: processes that answer.
-        pool_size: connections to the database, at most, of each of them.
-        query_seconds: after which the database gives up on a query.
-        largest_limit: of games, users or histories that one request may ask for.
-        body_bytes: that a request may bring.
-        requests_per_second: of one client address to one worker, on average; twice as many at once.
+        database_url: URL of the shop's database, for a role that may only read.
+        store: Model store, a path or gs://bucket/store; without it posted histories get no answer.
+        cache: Parent of the folder for the model's arrays, which the workers share while the explorer runs; by default
+            the folder for temporary files.
+        operator_token: Token that a rollback requires; without it rolling back is impossible.
+        operator_database_url: URL of the same database, for the role that publishes; only for rolling back.
+        publish_to: Destinations of versions; a rollback switches all of them.
+        mongodb_url: URL of the MongoDB that is published to.
+        host, port: Address to listen on; port 0 takes a free one.
+        trusted_proxies: Comma-separated addresses of proxies whose X-Forwarded-For names the client.
+        workers: Number of processes that answer.
+        pool_size: Most database connections per worker.
+        query_seconds: Time after which the database cancels a query.
+        largest_limit: Most games, users or reviews in one answer.
+        body_bytes: Largest body of a request.
+        requests_per_second: Mean rate of one client address per worker; twice as many are allowed at once.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
@@ -75,36 +75,36 @@ class Settings(BaseSettings):
 
     @field_validator("database_url", "operator_database_url")
     @classmethod
-    def _is_of_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
+    def _check_url(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not _POSTGRESQL.fullmatch(value.get_secret_value()):
-            raise ValueError(_NO_URL)
+            raise ValueError(_INVALID_URL)
         return value
 
     @field_validator("database_url")
     @classmethod
-    def _is_understood_by_both_drivers(cls, value: SecretStr) -> SecretStr:
+    def _check_parameters(cls, value: SecretStr) -> SecretStr:
         query = value.get_secret_value().partition("?")[2]
         for name, _ in parse_qsl(query, keep_blank_values=True):
             if name not in _PARAMETERS:
                 if "@" in query:
-                    raise ValueError(_NO_URL)  # it may be a part of the password
-                raise ValueError(f"{name} is not among the parameters that it may have: {', '.join(_PARAMETERS)}")
+                    raise ValueError(_INVALID_URL)  # it may be part of the password
+                raise ValueError(f"parameter {name} is not supported; use {', '.join(_PARAMETERS)}")
         return value
 
     @classmethod
     def load(cls) -> Settings:
-        """Read them.
+        """Read the settings.
 
         Raises:
-            UserError: one is missing, unknown or wrong; the sentence does not show its value.
+            UserError: A setting is missing, unknown or invalid; the message does not show its value.
         """
         for variable in os.environ:
             if variable.startswith(PREFIX) and variable.removeprefix(PREFIX).lower() not in cls.model_fields:
                 names = ", ".join(PREFIX + name.upper() for name in cls.model_fields)
-                raise UserError(f"There is no setting {variable}: the settings are {names}.")
+                raise UserError(f"Unknown setting {variable}: the settings are {names}.")
         try:
             return cls()  # type: ignore[call-arg]  # from the environment
         except ValidationError as error:
             first = error.errors()[0]
             name = PREFIX + str(first["loc"][0]).upper()
-            raise UserError(f"{name} is not as it must be ({first['msg']}): set it in the environment.") from None
+            raise UserError(f"{name} is invalid ({first['msg']}): set it in the environment.") from None

@@ -16,9 +16,9 @@ from containers.images import LOCAL_REGISTRY
 from pipelines.catalogue import PIPELINES
 from pipelines.parameters import read_value
 from pipelines.target import ENVIRONMENT, Target
-from steam_recsys.database.connection import SECRET_MANAGER, resolve_secret
 from steam_recsys.errors import UserError
 from steam_recsys.publications.destinations import PUBLISH_TO
+from steam_recsys.secrets import SECRET_MANAGER_SCHEME, resolve_secret
 
 SECRET_NAMES = re.compile(r"PASSWORD|SECRET|TOKEN|CREDENTIAL|_KEY$|(DATABASE|MONGODB|ALERTS)_URL")
 _PASSWORD_IN_URL = re.compile(r"\w+://[^\s/:@{}\"']+:[^\s/@{}\"']+@")
@@ -80,7 +80,7 @@ def check_run(target: Target, name: str, parameters: Mapping[str, Any]) -> None:
 
 
 def _check_secret(target: Target, key: str, reference: str) -> None:
-    if reference.startswith(SECRET_MANAGER):
+    if reference.startswith(SECRET_MANAGER_SCHEME):
         return
     if not reference.startswith("env:"):  # it may be the URL itself, which the platform would show to everybody
         raise UserError(

@@ -20,7 +20,7 @@ import yaml
 from kfp import components, local
 
 from steam_recsys.errors import UserError
-from steam_recsys.logging import show, stage_line
+from steam_recsys.logging import stage_line, write_line
 from steam_recsys.stage import READER_VARIABLE
 
 OUTCOME = re.compile(r"^\[notify\] \w+ run \S+: ([A-Z]+)(?:, (.*))?$")
@@ -177,4 +177,4 @@ class RunLog(io.TextIOBase):
         if outcome := OUTCOME.match(line):
             self.succeeded = outcome[1] == "SUCCEEDED"
             self.failure = self.failure or outcome[2]
-        show(self._shown, line)
+        write_line(self._shown, line)

@@ -1,4 +1,4 @@
-"""Names for the types of NumPy arrays, and what is computed from arrays in several places."""
+"""Types of NumPy arrays, and small functions on arrays that several modules need."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
 
 
-def offsets_from_lengths(lengths: npt.NDArray[np.integer]) -> Int64Array:
+def offsets_from_lengths(lengths: npt.NDArray[np.integer | np.bool_]) -> Int64Array:
     """Return where each of n runs begins in a flat array, and where the last one ends.
 
     Args:
-        lengths: Integer array of shape [n].
+        lengths: Integer or boolean array of shape [n].
 
     Returns:
         int64 array of shape [n + 1], beginning with 0.

@@ -1,4 +1,4 @@
-"""What a stage says while it works: lines that begin with its name, on a terminal as in a log, or JSON if asked for."""
+"""Log lines of the stages: text that begins with the stage's name, or JSON when it is requested."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import sys
 from datetime import UTC, datetime
 from typing import TextIO
 
-from steam_recsys.code_version import code_version
+from steam_recsys import code_version
 
 FORMAT_VARIABLE = "STAGE_LOG_FORMAT"
-"""`json` has each line be an object, with the names of Cloud Logging; anything else, or nothing, leaves it text."""
+"""The environment variable for the format: `json` for JSON objects with the field names of Cloud Logging, else text."""
 
 _STAGE_LINE = re.compile(r"^\s*(\[[a-z_]+(?: [^\]]*)?\] .*)$")
 _PROGRESS = re.compile(r"^\[[^\]]*\] … ")
@@ -21,37 +21,37 @@ _CLEAR = "\r\x1b[2K"
 _RUN: dict[str, str] = {}
 
 
-def say_in_each_line(run: str) -> None:
-    """Have each line in JSON name the run from now on, whichever thread says it: a process works for one run."""
+def set_run(run: str) -> None:
+    """Add the run to every JSON line from now on, in all threads. A process works for one run."""
     _RUN["run"] = run
 
 
 def log(name: str, message: str) -> None:
-    """Say something that stays."""
-    _say(name, message, "INFO")
+    """Log a message."""
+    _log(name, message, "INFO")
 
 
 def log_error(name: str, message: str) -> None:
-    """Say why the stage fails."""
-    _say(name, f"failed: {message}", "ERROR")
+    """Log why the stage fails."""
+    _log(name, f"failed: {message}", "ERROR")
 
 
 def progress(name: str, message: str) -> None:
-    """Say how far the work has come: on a terminal the next line takes its place, elsewhere it is a line like any."""
-    _say(name, f"… {message}", "DEBUG")
+    """Log progress. On a terminal, the next line overwrites it."""
+    _log(name, f"… {message}", "DEBUG")
 
 
-def _say(name: str, message: str, severity: str) -> None:
+def _log(name: str, message: str, severity: str) -> None:
     if os.environ.get(FORMAT_VARIABLE) != "json":
-        show(sys.stdout, f"[{name}] {message}")
+        write_line(sys.stdout, f"[{name}] {message}")
         return
     now = datetime.now(UTC).isoformat()
     line = {"time": now, "severity": severity, **_RUN, "stage": name, "version": code_version(), "message": message}
-    show(sys.stdout, json.dumps(line, ensure_ascii=False))
+    write_line(sys.stdout, json.dumps(line, ensure_ascii=False))
 
 
-def show(stream: TextIO, line: str) -> None:
-    """Write a stage's line to a stream, at once."""
+def write_line(stream: TextIO, line: str) -> None:
+    """Write a stage's line to a stream and flush it."""
     if not stream.isatty():
         stream.write(f"{line}\n")
     elif _PROGRESS.match(line):
@@ -62,13 +62,13 @@ def show(stream: TextIO, line: str) -> None:
 
 
 def stage_line(line: str) -> str | None:
-    """What a stage said, as text, of a line in the midst of what others print; None where it is not a stage's."""
+    """Return a stage's log line as text, or None if another program printed the line."""
     if match := _STAGE_LINE.match(line):
         return match[1]
     if (text := line.strip()).startswith('{"time": ') and '"stage": ' in text:
         try:
-            said = json.loads(text)
-            return f"[{said['stage']}] {said['message']}"
+            fields = json.loads(text)
+            return f"[{fields['stage']}] {fields['message']}"
         except (ValueError, KeyError):
             return None
     return None

@@ -1,7 +1,7 @@
-"""A stage's frame: it announces itself, is measured, leaves a record in the run's journal, and fails in one sentence.
+"""The context that every stage runs in: log lines, a timeout, time and memory, and a record in the run's journal.
 
-The journal is a folder in the store, `runs/<run>/`, with one JSON file a stage. Stages have nothing else in common:
-some reach no database, and each runs in a process of its own.
+The journal is the folder `runs/<run>/` of the store, with one JSON file per stage. It is all that stages share: each
+runs in its own process, and some reach no database.
 """
 
 from __future__ import annotations
@@ -22,20 +22,28 @@ from pathlib import Path
 from typing import Any
 
 from steam_recsys.errors import UserError
-from steam_recsys.logging import log, log_error, say_in_each_line
+from steam_recsys.logging import log, log_error, set_run
 from steam_recsys.storage.folder import open_folder
 
 TIMEOUT_VARIABLE = "STAGE_TIMEOUT_MINUTES"
-"""How long a stage may take; as long as it likes where this is not set."""
+"""The environment variable for the time limit of a stage, in minutes. No limit if it is not set."""
 
 READER_VARIABLE = "STAGE_ENDS_WITH_READER"
-"""Set where a stage ends when nobody reads any more what it says: its run on this machine was killed."""
+"""The environment variable that ends a stage once no process reads its output: its local run was killed."""
 
 
 @dataclass
 class StageRecord:
-    """What one stage did: start (ISO 8601, UTC), wall time in seconds, peak resident memory in MB, its own facts, and
-    why it failed. A stage that is spread over several tasks leaves one record a `part`.
+    """What one stage did.
+
+    Attributes:
+        stage: Name of the stage.
+        started_at: Start of the stage, ISO 8601 in UTC.
+        part: Number of the task if several tasks share the stage; each task has its own record.
+        seconds: Wall time.
+        peak_memory_mb: Peak resident memory in MB.
+        facts: The stage's own figures by name.
+        error: Why the stage failed; None if it did not.
     """
 
     stage: str
@@ -49,17 +57,27 @@ class StageRecord:
 
 @contextmanager
 def stage(name: str, store: str, run: str, part: str = "") -> Iterator[StageRecord]:
-    """Run the body as a stage; the body may add to the record's facts.
+    """Run the body as a stage. The body may add facts to the record.
 
-    A `UserError` ends the process with exit code 1 and its one sentence. Any other exception is a bug: it is recorded
-    and goes on, with its stack trace.
+    A `UserError` ends the process with exit code 1 and prints its one sentence. Any other exception is a bug: it is
+    recorded and raised again, with its stack trace.
+
+    Args:
+        name: Name of the stage.
+        store: Folder or bucket that holds the journal.
+        run: Id of the run.
+        part: Number of the task if several tasks share the stage.
+
+    Example:
+        >>> with stage("extract", "store", "run-1") as record:
+        ...     record.facts["reviews"] = 3
     """
     record = StageRecord(name, datetime.now(UTC).isoformat(), part)
     started = time.perf_counter()
     title = f"{name} {part}".rstrip()
-    say_in_each_line(run)
+    set_run(run)
     log(title, "started")
-    watch = _time_out(record, title, store, run)
+    timer = _start_timeout(record, title, store, run)
     if os.environ.get(READER_VARIABLE):
         threading.Thread(target=_end_with_reader, daemon=True).start()
     try:
@@ -73,7 +91,7 @@ def stage(name: str, store: str, run: str, part: str = "") -> Iterator[StageReco
         log_error(title, record.error)
         raise
     finally:
-        watch.cancel()
+        timer.cancel()
         record.seconds = round(time.perf_counter() - started, 3)
         record.peak_memory_mb = _peak_memory_mb()
         _write(record, store, run)
@@ -81,15 +99,15 @@ def stage(name: str, store: str, run: str, part: str = "") -> Iterator[StageReco
 
 
 def read_journal(store: str, run: str) -> list[StageRecord]:
-    """The records of a run's stages, in the order in which they started."""
+    """Return the records of a run's stages, ordered by start."""
     journal = open_folder(store)
     contents = [journal.read(name) for name in journal.names(f"runs/{run}") if name.endswith(".json")]
     records = [StageRecord(**json.loads(content)) for content in contents if content]
     return sorted(records, key=lambda record: (record.started_at, record.part))
 
 
-def _time_out(record: StageRecord, title: str, store: str, run: str) -> threading.Timer:
-    """End the process where the stage takes longer than its environment allows, whatever it waits for."""
+def _start_timeout(record: StageRecord, title: str, store: str, run: str) -> threading.Timer:
+    """Start a timer that ends the process when the stage exceeds its time limit, whatever it waits for."""
     minutes = float(os.environ.get(TIMEOUT_VARIABLE, "inf"))
 
     def give_up() -> None:
@@ -99,18 +117,18 @@ def _time_out(record: StageRecord, title: str, store: str, run: str) -> threadin
         try:
             _write(record, store, run)
         finally:
-            os._exit(1)  # the stage may hang where no exception reaches it
+            os._exit(1)  # no exception reaches a stage that hangs in C code
 
-    watch = threading.Timer(min(minutes * 60, threading.TIMEOUT_MAX), give_up)
-    watch.daemon = True
-    watch.start()
-    return watch
+    timer = threading.Timer(min(minutes * 60, threading.TIMEOUT_MAX), give_up)
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 def _end_with_reader() -> None:
-    """Wait until the reader of this process' output is gone, which may never be, and end it then."""
+    """Wait until the reader of this process's output is gone, then end the process."""
     output = select.poll()
-    output.register(1, 0)  # that a pipe's other end is closed is told unasked
+    output.register(1, 0)  # poll always reports a pipe whose other end is closed
     output.poll()
     os._exit(1)
 
@@ -125,11 +143,11 @@ def _write(record: StageRecord, store: str, run: str) -> None:
 
 
 def _peak_memory_mb() -> float:
-    """This program's own peak: on Linux, getrusage may count that of the program which started it as well."""
+    """Return this process's own peak. On Linux, getrusage may include the peak of the process that started it."""
     with suppress(OSError):
         if own := re.search(r"^VmHWM:\s*(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE):
             return round(int(own[1]) / 1024, 1)
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    if sys.platform == "darwin":  # counts bytes
+    if sys.platform == "darwin":  # in bytes
         kilobytes //= 1024
     return round(kilobytes / 1024, 1)

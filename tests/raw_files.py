@@ -1,4 +1,4 @@
-"""Raw files written by the tests, in the layout of the shop's exports."""
+"""Raw files for tests, in the layout of the shop's exports."""
 
 import csv
 from collections.abc import Iterable
@@ -8,17 +8,17 @@ from components.ingest.raw_files import GAMES, RANKINGS, REVIEWS, RawFile
 
 
 def review(game: str, username: str, date: str = "November 5, 2011", **fields: str) -> dict[str, str]:
-    """A row of the reviews file."""
+    """Return a row of the reviews file."""
     return {"game_name": game, "username": username, "date": date, "recommendation": "Recommended", **fields}
 
 
 def game(name: str, **fields: str) -> dict[str, str]:
-    """A row of the descriptions file."""
+    """Return a row of the descriptions file."""
     return {"name": name, "genres": "[]", "developer": "[]", "publisher": "[]", **fields}
 
 
 def ranking(name: str, genre: str = "Action", rank_type: str = "Sales", rank: str = "1") -> dict[str, str]:
-    """A row of the rankings file."""
+    """Return a row of the rankings file."""
     return {"game_name": name, "genre": genre, "rank_type": rank_type, "rank": rank}
 
 
@@ -28,7 +28,7 @@ def write_raw(
     games: Iterable[dict[str, str]] = (),
     rankings: Iterable[dict[str, str]] = (),
 ) -> str:
-    """Write the three files; the folder, as the stage takes it."""
+    """Write the three files and return their folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for raw, rows in ((REVIEWS, reviews), (GAMES, games), (RANKINGS, rankings)):
         write_file(folder, raw, rows)

@@ -1,4 +1,4 @@
-"""A small shop, written straight into the operational schema, for the tests of the stages after ingestion."""
+"""Rows of a small shop, inserted into the operational schema, for tests of the stages after ingestion."""
 
 from collections.abc import Iterable
 from datetime import date
@@ -17,7 +17,7 @@ def add_game(
     storage_gb: float | None = None,
     os: str | None = None,
 ) -> int:
-    """Add a game; its id."""
+    """Add a game and return its id."""
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO steam.games (name, released_on, delisted_on) VALUES (%s, %s, %s) RETURNING game_id",
@@ -39,7 +39,7 @@ def add_game(
 
 
 def add_user(connection: Connection, username: str) -> int:
-    """Add a user; its id."""
+    """Add a user and return their id."""
     with connection.cursor() as cursor:
         cursor.execute("INSERT INTO steam.users (username) VALUES (%s) RETURNING user_id", [username])
         user_id: int = cursor.fetchone()[0]
@@ -55,7 +55,7 @@ def add_review(
     reviewed_on: date | None = date(2020, 1, 1),
     hours_played: float | None = None,
 ) -> int:
-    """Add a review; its id."""
+    """Add a review and return its id."""
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO steam.reviews (user_id, game_id, recommended, reviewed_on, hours_played) "
@@ -67,6 +67,6 @@ def add_review(
 
 
 def add_ranking(connection: Connection, game_id: int, genre: str, rank_type: str, rank: int) -> None:
-    """Add a ranking row."""
+    """Add a row to the rankings."""
     with connection.cursor() as cursor:
         cursor.execute("INSERT INTO steam.rankings VALUES (%s, %s, %s, %s)", [game_id, genre, rank_type, rank])

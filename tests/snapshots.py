@@ -1,4 +1,4 @@
-"""Snapshots made straight from rows, for the tests of the stages after extraction."""
+"""Snapshots made from rows, for tests of the stages after extraction."""
 
 from collections.abc import Container, Mapping, Sequence
 from datetime import UTC, date, datetime
@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from steam_recsys.data.schemas import TABLES
-from steam_recsys.data.snapshot import File, Manifest, Snapshot
+from steam_recsys.data.snapshot import DataFile, Manifest, Snapshot
 
 Review = tuple[int | None, int, date | None]
-"""User, game, day."""
+"""User id, game id and day."""
 
 
 def write_snapshot_of(
@@ -25,10 +25,16 @@ def write_snapshot_of(
     not_recommended: Container[tuple[int | None, int]] = (),
     about: Mapping[int, Mapping[str, Any]] | None = None,
 ) -> Snapshot:
-    """A complete snapshot of reviews, in the order given; games are numbered from 1.
+    """Write a complete snapshot with the given reviews.
 
-    All of them recommend their game but those of the pairs of user and game in `not_recommended`. `about` holds what
-    else is known of some games, by column.
+    Args:
+        root: Folder of the snapshot.
+        reviews: The reviews, in order.
+        n_games: Number of games, numbered from 1; None for the highest id in the reviews.
+        genres: Genres by game id.
+        users: User ids; None for the users of the reviews.
+        not_recommended: Pairs of user and game whose review does not recommend the game.
+        about: Other columns by game id.
     """
     known = sorted({user for user, _, _ in reviews if user is not None})
     n_games = n_games or max(game for _, game, _ in reviews)
@@ -53,10 +59,10 @@ def write_snapshot_of(
         "rankings": [],
     }  # fmt: skip
     files = {}
-    for table, listed in rows.items():
+    for table, table_rows in rows.items():
         path = root / table / "part-00000.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.Table.from_pylist(listed, schema=TABLES[table]), path)
-        files[table] = [File.describe(root, path, len(listed))]
+        pq.write_table(pa.Table.from_pylist(table_rows, schema=TABLES[table]), path)
+        files[table] = [DataFile.from_path(root, path, len(table_rows))]
     Manifest("1:1:", "2025-01-01T00:00:00+00:00", None, files).write(root)
     return Snapshot.open(root)

@@ -1,4 +1,6 @@
-"""The README's commands, in its order, in a fresh copy of the project that shares only the installed environment."""
+"""The commands of README and of the pages in `docs/` that continue it, in order, in a fresh copy of the project that
+shares only the installed environment.
+"""
 
 import csv
 import json
@@ -20,9 +22,11 @@ from demo.raw_files import write_synthetic
 from demo.synthetic import Size
 
 ROOT = Path(__file__).parents[1]
-PAGE = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```(sh|python)\n(.*?)```", PAGE, re.DOTALL)
-RAW_FILES = re.findall(r"\n`(\w+\.csv)` has (.*?)```csv\n(.*?)```", PAGE, re.DOTALL)
+PAGES = ("README.md", "docs/data.md", "docs/pipelines.md", "docs/model.md", "docs/containers.md")
+README, DATA, *_ = TEXTS = [(ROOT / page).read_text() for page in PAGES]
+OUTPUT = re.search(r"```text\n(.*?)```", README, re.DOTALL)[1]
+BLOCKS = [block for text in TEXTS for block in re.findall(r"```(sh|python)\n(.*?)```", text, re.DOTALL)]
+RAW_FILES = re.findall(r"\n### `(\w+\.csv)`\n(.*?)```csv\n(.*?)```", DATA, re.DOTALL)
 OWN_DATABASE = "postgresql://user:password@host:5432/shop"
 
 
@@ -112,13 +116,34 @@ def look_at_it(copy: Path) -> None:
         httpx.get(f"{url}/healthz")
 
 
+def assert_an_unknown_user_or_order_is_reported_in_one_sentence(copy: Path) -> None:
+    """`make user` after a demo names what is wrong, without a traceback."""
+    for arguments, sentence in (
+        (["USER=nobody"], "demo: There is no user nobody: give a name or an id from the table steam.users.\n"),
+        (
+            ["USER=1", "RANK_BY=fame"],
+            "demo: p_rank_by is 'fame': it must be relevance, sales, revenue, reviews or newest.\n",
+        ),
+    ):
+        done = subprocess.run(["make", "-s", "user", *arguments], cwd=copy, capture_output=True, text=True)
+        assert done.returncode != 0
+        assert done.stderr.startswith(sentence)
+        assert "Traceback" not in done.stderr
+
+
+def sentences(text: str) -> set[str]:
+    """The lines of a demo's output without its tables, numbers and model versions."""
+    lines = (line.strip() for line in text.splitlines() if not re.match(r"[┏┃┡│└├]|…$", line))
+    return {re.sub(r"\d{8}-[0-9a-f]{8}|[+-]?\d[\d.,]*\d|\d", "#", line) for line in lines}
+
+
 def write_examples(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     for name, _, rows in RAW_FILES:
         (folder / name).write_text(rows)
 
 
-def test_the_rows_of_the_page_load_and_every_value_of_them_is_read(tmp_path, database, connection):
+def test_the_example_rows_of_the_page_load_with_all_their_values(tmp_path, database, connection):
     write_examples(tmp_path)
     loaded = ingest(str(tmp_path), database)
     assert (sorted(loaded.rows.items()), loaded.rejected) == ([(name, 1) for name in sorted(loaded.rows)], {})
@@ -137,9 +162,17 @@ def test_the_rows_of_the_page_load_and_every_value_of_them_is_read(tmp_path, dat
         assert cursor.fetchone() == (["Indie", "Puzzle"],)
 
 
-def test_what_the_page_says_a_row_needs_is_what_it_needs(tmp_path, database):
+def columns(table: str, required: str) -> set[str]:
+    """The columns of a raw file whose cell under `required` matches."""
+    rows = re.findall(r"^\| (`[^|]*`) \| *(\w*) *\|", table, re.MULTILINE)
+    return {name for names, cell in rows if re.fullmatch(required, cell) for name in re.findall(r"`(\w+)`", names)}
+
+
+def test_the_required_columns_are_those_of_the_page(tmp_path, database):
+    assert len(RAW_FILES) == 3
     for name, about, rows in RAW_FILES:
         header, row = csv.reader(rows.splitlines())
+        assert columns(about, "yes|") == set(header)
         refused = set()
         for column in header:
             write_examples(tmp_path)
@@ -149,11 +182,11 @@ def test_what_the_page_says_a_row_needs_is_what_it_needs(tmp_path, database):
                 )
             if ingest(str(tmp_path), database, max_rejected_share=1).rejected:
                 refused.add(column)
-        assert refused == set(re.findall(r"`(\w+)`", re.search(r"Needed (?:is|are) (.*?)\.", about, re.DOTALL)[1]))
+        assert refused == columns(about, "yes")
 
 
 @pytest.mark.slow
-def test_every_command_of_the_readme_works_in_its_order(copy, postgres):
+def test_every_command_of_readme_and_docs_works_in_order(copy, postgres):
     url = postgres.ensure_database(f"shop_{secrets.token_hex(4)}")
     for language, block in BLOCKS:
         if language == "python":
@@ -174,31 +207,19 @@ def test_every_command_of_the_readme_works_in_its_order(copy, postgres):
                 r"\nModel \S+ passed the gate\.\nBy NDCG@10 the model is (better than|level with) the best", printed
             )
             assert "A user whom the shop has never seen" in printed
+            if block == "make demo\n":
+                assert sentences(OUTPUT) <= sentences(printed)
             for page, title in (
                 ("local/evaluation.html", "is promoted</title>"),
                 ("local/monitoring.html", "</title>"),
             ):
                 assert f"\n  {page} " in printed
                 assert title in (copy / page).read_text()
+    assert_an_unknown_user_or_order_is_reported_in_one_sentence(copy)
 
 
 @pytest.mark.slow
-def test_an_unknown_user_or_order_gets_one_sentence(copy):
-    for arguments, sentence in (
-        (["USER=nobody"], "demo: There is no user nobody: give a name or an id from the table steam.users.\n"),
-        (
-            ["USER=1", "RANK_BY=fame"],
-            "demo: p_rank_by is 'fame': it must be relevance, sales, revenue, reviews or newest.\n",
-        ),
-    ):
-        done = subprocess.run(["make", "-s", "user", *arguments], cwd=copy, capture_output=True, text=True)
-        assert done.returncode != 0
-        assert done.stderr.startswith(sentence)
-        assert "Traceback" not in done.stderr
-
-
-@pytest.mark.slow
-def test_data_that_are_not_there_get_one_sentence_before_anything_runs(copy):
+def test_a_missing_data_folder_is_reported_before_anything_runs(copy):
     done = subprocess.run(["make", "-s", "demo", "DATA=nowhere"], cwd=copy, capture_output=True, text=True)
     assert done.returncode != 0
     assert done.stderr.startswith("demo: The folder nowhere does not exist")

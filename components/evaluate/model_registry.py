@@ -10,8 +10,8 @@ from typing import Protocol
 
 from steam_recsys.errors import UserError
 from steam_recsys.evaluation.comparison import CHALLENGER, CHAMPION
-from steam_recsys.google_cloud import service_client
-from steam_recsys.storage.folder import BUCKET
+from steam_recsys.secrets import google_client
+from steam_recsys.storage.folder import BUCKET_SCHEME
 from steam_recsys.storage.model_store import add_model, model_version, move_champion
 
 VERTEX = re.compile(r"vertex://(?P<project>[^/]+)/(?P<location>[^/]+)")
@@ -41,7 +41,7 @@ def open_registry(store: str, registry: str) -> ModelRegistry:
     named = VERTEX.fullmatch(registry)
     if not named:
         raise UserError(f"{registry} is no model registry: leave it out, or write vertex://PROJECT/LOCATION.")
-    if not store.startswith(BUCKET):
+    if not store.startswith(BUCKET_SCHEME):
         raise UserError(f"Vertex AI cannot read models from {store}: use a store in a bucket, gs://…")
     return VertexRegistry(StoreRegistry(store), named["project"], named["location"])
 
@@ -73,7 +73,7 @@ class VertexRegistry:
 
         with _in_sentences():
             host = f"{location}-aiplatform.googleapis.com"
-            self._client = service_client(ModelServiceClient, ENDPOINT_VARIABLE, host)
+            self._client = google_client(ModelServiceClient, ENDPOINT_VARIABLE, host)
 
     def add(self, model: str | Path, evaluation: str | Path, metrics: Mapping[str, float]) -> None:
         """See `ModelRegistry.add`: the SavedModel and the metrics go along."""

@@ -79,5 +79,5 @@ def roll_back(store: str, version: str | None = None, registry: str = "", expect
 
 def _beaten_by(store: str, version: str) -> str | None:
     """The champion that a model was compared with; None where there was none."""
-    with open_folder(store).fetched(f"models/{version}/{EVALUATION}") as evaluation:
+    with open_folder(store).local_path(f"models/{version}/{EVALUATION}") as evaluation:
         return Evaluation.read(evaluation).champion

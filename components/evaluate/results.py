@@ -10,7 +10,7 @@ from typing import Any
 from components.evaluate.gate import Rule, Verdict
 from components.evaluate.slices import Slice
 from components.evaluate.thresholds import Thresholds
-from steam_recsys.errors import UserError
+from steam_recsys.errors import UserError, other_version_error
 from steam_recsys.evaluation.comparison import CHALLENGER, Comparison, Figures
 
 
@@ -113,8 +113,5 @@ class Evaluation:
             )
         except FileNotFoundError:
             raise UserError(f"{path} holds no evaluation: evaluate the model first.") from None
-        except (KeyError, TypeError):
-            raise UserError(
-                f"{path} holds an evaluation of another version of this project: train and evaluate again, in a store "
-                f"without it."
-            ) from None
+        except (KeyError, TypeError) as error:
+            raise other_version_error(f"{path} holds an evaluation", error, "train and evaluate again") from None

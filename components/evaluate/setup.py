@@ -9,7 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from steam_recsys.data.games import COLUMNS, Games
+from steam_recsys.data.games import GAME_COLUMNS, Games
 from steam_recsys.data.interactions import Interactions, cutoff_day, day_of, load_interactions, split_by_time
 from steam_recsys.data.popularity import popularity_as_of
 from steam_recsys.data.snapshot import Snapshot
@@ -84,7 +84,7 @@ class EvaluationSetup:
         day = day_of(date.fromisoformat(cutoff))
         past = load_interactions(opened, before=day)
         after = split_by_time(load_interactions(opened), day)[1]
-        table = opened.table("games", ["name", *COLUMNS]).sort_by("game_id")
+        table = opened.table("games", ["name", *GAME_COLUMNS]).sort_by("game_id")
         games = Games.from_table(table)
         future = Future.from_interactions(past, after, games.ids)
         if not len(future.returning):

@@ -1,1 +1,1 @@
-"""The operational schema → a Parquet snapshot."""
+"""Extract the operational schema into a Parquet snapshot."""

@@ -7,12 +7,12 @@ from components.images import DATA_IMAGE
 
 @dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
 def extract(source: str, replica: str, store: str, run: str, snapshot: dsl.Output[dsl.Dataset]) -> int:
-    """Operational PostgreSQL, or a replica of it → Parquet snapshot. Returns the number of reviews."""
+    """Extract PostgreSQL, or a replica, into a Parquet snapshot. Returns the number of reviews."""
     from components.extract.extraction import write_snapshot
     from steam_recsys.stage import stage
 
     with stage("extract", store, run) as record:
-        written = write_snapshot(replica or source, snapshot.path, store)
-        record.facts.update(written.facts())
-        snapshot.metadata.update(written.facts())
-    return written.reviews
+        extracted = write_snapshot(replica or source, snapshot.path, store)
+        record.facts.update(extracted.facts())
+        snapshot.metadata.update(extracted.facts())
+    return extracted.reviews

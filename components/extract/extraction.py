@@ -1,4 +1,4 @@
-"""The stage: the operational schema → a snapshot of one moment, of which only what has changed is read."""
+"""The extraction stage: write a snapshot of the operational schema. Only parts that have changed are read."""
 
 from __future__ import annotations
 
@@ -8,25 +8,31 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from components.extract.parts import layout, write_part
-from components.extract.ranges import as_before, dated_from, look_from, occupied
-from components.extract.snapshot_history import History, intact
-from components.extract.source import Moment, moment_of
+from components.extract.database_snapshot import DatabaseSnapshot, open_database_snapshot
+from components.extract.parts import is_unchanged, layout, occupied_ranges, recent_ranges, write_part
+from components.extract.snapshot_store import SnapshotStore, intact_files
 from steam_recsys.data.schemas import TABLES
-from steam_recsys.data.snapshot import File, Manifest, Origin
+from steam_recsys.data.snapshot import DataFile, Manifest, Provenance
 from steam_recsys.database.connection import Cursor
 from steam_recsys.logging import log, progress
 
 CONNECTIONS = 4
 PROGRESS_ROWS = 1_000_000
 
-READ_FIRST_TO_LAST = ["users", *(table for table in TABLES if table != "users")]
-"""The users first: who deletes one must first take the user from the reviews, and may leave their dates as they are."""
+READING_ORDER = ["users", *(table for table in TABLES if table != "users")]
+"""Users first: deleting a user removes the author from reviews and may leave the dates of those reviews unchanged."""
 
 
 @dataclass(frozen=True)
-class Extracted:
-    """A snapshot that was written: its id, its rows a table, its parts, and those that an earlier one had already."""
+class ExtractionSummary:
+    """A written snapshot.
+
+    Attributes:
+        snapshot_id: Id of its content.
+        rows: Rows per table.
+        parts: Number of its files.
+        reused: Number of files that the store already held.
+    """
 
     snapshot_id: str
     rows: dict[str, int]
@@ -35,106 +41,115 @@ class Extracted:
 
     @property
     def reviews(self) -> int:
-        """The number of reviews."""
+        """Number of reviews."""
         return self.rows["reviews"]
 
     def facts(self) -> dict[str, Any]:
-        """The same as plain values, for the journal and artifacts."""
+        """Return the summary as plain values for the journal and artifacts."""
         return {"snapshot_id": self.snapshot_id, "rows": self.rows, "parts": self.parts, "reused": self.reused}
 
 
 def write_snapshot(
     source: str, snapshot: str | Path, store: str | Path, *, connections: int = CONNECTIONS
-) -> Extracted:
-    """Put all of the schema `steam` as it is at one moment into the store, and the manifest into a folder as well.
+) -> ExtractionSummary:
+    """Write a consistent snapshot of the schema `steam`: its files to the store, its manifest to a folder.
 
-    A range of reviews is taken over from the store's newest snapshot if it holds as many rows as then and, where rows
-    are dated after that snapshot's watermark (less `LOOK_BACK`, for what was committed late), if the sum of their dates
-    is the same. So inserts and updates are seen by their `updated_at`, and deletes by the count, which reads an index
-    alone, in a tenth of the time that reading the rows takes. Tombstones would have to be left by every writer, and a
-    deletion that an insertion makes up for is seen by the insertion's date. What stays unseen until the next whole
-    reading, a week after the last, is a change that leaves `updated_at` as it is, or that is dated more than a day
-    before the earlier extraction and committed after it. The other tables, of which nothing says what has changed, are
-    read whole each time.
+    A file of reviews is reused from the newest snapshot in the store if its range of ids still has the same number of
+    rows and, if rows are dated after that snapshot (less `LOOK_BACK`, for late commits), the same sum of dates. So
+    `updated_at` reveals inserts and updates, and the count reveals deletes: it reads only an index, in a tenth of the
+    time that reading the rows takes. Tombstones would need every writer to leave them; a delete that an insert
+    compensates is revealed by the date of the insert. Two changes go unnoticed until all rows are read again after a
+    week: one that does not set `updated_at`, and one that is dated more than a day before the earlier extraction but
+    committed after it. The other tables have no dates and are always read.
 
-    Equal rows make equal files, so the same moment makes the same snapshot id, whatever it builds on. An extraction
-    that was killed leaves parts that no manifest names: a later one writes them again or removes them. Memory is that
-    of one part a connection, whatever the number of rows.
+    Equal rows make equal files, so the snapshot id does not depend on what was reused. A killed extraction leaves files
+    that no manifest names; a later one overwrites or removes them. Memory holds one part per connection, whatever the
+    number of rows.
 
     Args:
-        source: a reference such as `env:DATABASE_URL`; a replica will do.
-        snapshot: the folder to write the manifest to, in place of what is there.
-        store: where the parts are kept.
-        connections: how many read the reviews at once, beside the one that holds the moment.
+        source: Reference to the database's URL, such as `env:DATABASE_URL`, or a replica's.
+        snapshot: Folder for the manifest; an existing one is replaced.
+        store: Folder or bucket that keeps the files.
+        connections: Number of connections that read at the same time, besides the one that holds the snapshot.
 
     Raises:
-        UserError: the database cannot be reached, has no schema `steam` of this version or breaks off, or the store
+        UserError: The database cannot be reached, has no schema `steam` of this version or fails part-way, or the store
             cannot be written to.
+
+    Example:
+        >>> write_snapshot("env:DATABASE_URL", "snapshot", "store")
+        >>> Snapshot.open("snapshot").table("games")
     """
-    history = History.from_store(store)
-    with moment_of(source) as moment:
-        origin = Origin(moment.database, layout(), _iso(moment.at))
-        base = history.base(origin)
-        parts = _Parts(moment, history, base)
-        files = {table: parts.of(table, connections) for table in READ_FIRST_TO_LAST}
-        manifest = Manifest(
-            moment.database_snapshot,
-            _iso(moment.at),
-            _watermark(moment.cursor),
-            files,
-            history.parts.uri,
-            base.origin if base else origin,
-        )
-    history.add(manifest)
+    snapshots = SnapshotStore.from_store(store)
+
+    # 1. Read the database at one point in time, and reuse the parts that have not changed.
+    with open_database_snapshot(source) as database:
+        origin = Provenance(database.database, layout(), _iso(database.taken_at))
+        base = snapshots.reusable_snapshot(origin)
+        writer = _PartWriter(database, snapshots, base)
+        files = {table: writer.write(table, connections) for table in READING_ORDER}
+        watermark = _watermark(database.cursor)
+
+    # 2. Publish the snapshot by writing its manifest.
+    manifest = Manifest(
+        database.current_snapshot,
+        _iso(database.taken_at),
+        watermark,
+        files,
+        snapshots.parts.uri,
+        base.origin if base else origin,
+    )
+    snapshots.add(manifest)
     manifest.write(snapshot)
-    removed = history.forget()
+
+    # 3. Remove old snapshots from the store.
+    removed = snapshots.remove_old()
     rows = {table: manifest.rows(table) for table in TABLES}
-    extracted = Extracted(manifest.snapshot_id, rows, sum(map(len, files.values())), parts.reused)
+    summary = ExtractionSummary(manifest.snapshot_id, rows, sum(map(len, files.values())), writer.reused)
     counts = ", ".join(f"{number:,} {table}" for table, number in rows.items())
-    log("extract", f"snapshot {extracted.snapshot_id}: {counts}")
-    log("extract", f"{extracted.parts} parts, {parts.reused} of them as they were; {removed} old ones removed")
-    return extracted
+    log("extract", f"snapshot {summary.snapshot_id}: {counts}")
+    log("extract", f"{summary.parts} parts, {summary.reused} reused; {removed} old parts removed")
+    return summary
 
 
-class _Parts:
-    """The parts of a snapshot: those of an earlier one where they hold the same rows, new ones elsewhere."""
+class _PartWriter:
+    """Writes the parts of a snapshot, or reuses those of an earlier one that hold the same rows."""
 
-    def __init__(self, moment: Moment, history: History, base: Manifest | None) -> None:
-        self._moment, self._base, self._folder = moment, base, history.parts
-        self._there = self._folder.listed("") if base else {}
-        self._lock, self._rows, self._users_lost = threading.Lock(), 0, False
+    def __init__(self, database: DatabaseSnapshot, snapshots: SnapshotStore, base: Manifest | None) -> None:
+        self._database, self._base, self._folder = database, base, snapshots.parts
+        self._stored = self._folder.list_files("") if base else {}
+        self._lock, self._rows, self._users_deleted = threading.Lock(), 0, False
         self.reused = 0
-        """Parts so far that the earlier snapshot had already."""
+        """Number of parts so far that the earlier snapshot already had."""
 
-    def of(self, table: str, connections: int) -> list[File]:
-        """The parts of a table, in the order of the keys."""
-        earlier = intact(self._base, table, self._there) if self._base else {}
+    def write(self, table: str, connections: int) -> list[DataFile]:
+        """Return the parts of a table, in the order of the keys."""
+        earlier = intact_files(self._base, table, self._stored) if self._base else {}
         known = {file.path for file in earlier.values()}
-        if table == "reviews" and self._users_lost:
+        if table == "reviews" and self._users_deleted:
             earlier = {}
-        recent = self._recent() if table == "reviews" and earlier else set()
+        recent = self._recent_ranges() if table == "reviews" and earlier else set()
         self._rows = 0
 
-        def part(cursor: Cursor, number: int) -> File:
+        def part(cursor: Cursor, number: int) -> DataFile:
             file = earlier.get(number) if table == "reviews" else None
-            if file is None or not as_before(cursor, file, recent=number in recent):
+            if file is None or not is_unchanged(cursor, file, recent=number in recent):
                 file = write_part(cursor, self._folder, table, number, known)
             self._count(table, file, file.path in known)
             return file
 
-        files = self._moment.map(part, occupied(self._moment.cursor, table), connections)
+        files = self._database.map(part, occupied_ranges(self._database.cursor, table), connections)
         if table == "users":
             rows = {file.key_range: file.rows for file in files}
-            self._users_lost = any(rows.get(number, 0) < file.rows for number, file in earlier.items())
+            self._users_deleted = any(rows.get(number, 0) < file.rows for number, file in earlier.items())
         return files
 
-    def _recent(self) -> set[int]:
-        """The ranges of the reviews of which a row may have changed, and be dated so, since the earlier snapshot."""
+    def _recent_ranges(self) -> set[int]:
         assert self._base is not None
         times = [self._base.extracted_at, *(self._base.watermark or ())[:1]]
-        return dated_from(self._moment.cursor, look_from(datetime.fromisoformat(str(time)) for time in times))
+        return recent_ranges(self._database.cursor, (datetime.fromisoformat(str(time)) for time in times))
 
-    def _count(self, table: str, file: File, reused: bool) -> None:
+    def _count(self, table: str, file: DataFile, reused: bool) -> None:
         with self._lock:
             self.reused += reused
             before, self._rows = self._rows, self._rows + file.rows

@@ -1,1 +1,1 @@
-"""Raw CSV → the operational schema in PostgreSQL."""
+"""Load raw CSV files into the operational schema in PostgreSQL."""

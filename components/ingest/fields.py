@@ -1,4 +1,4 @@
-"""What one field of a raw file says. Pure functions from text to values; each raises `FieldError` with a reason."""
+"""Parsers for the fields of raw files: pure functions from text to values that raise `FieldError` with a reason."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from functools import lru_cache
 from steam_recsys.data.schemas import EARLIEST_REVIEW
 
 MAX_NAME_BYTES = 2_000
-"""In UTF-8: what an index of PostgreSQL holds."""
+"""Length of a name in UTF-8 that fits into an index of PostgreSQL."""
 
 MAX_NUMBER = 1e12
-"""More than any shop counts, and well inside PostgreSQL's bigint and real."""
+"""More than any shop counts, and well within PostgreSQL's bigint and real."""
+
+MAX_GB = 1e6
+"""A larger size is a typing error: it stays in the text only."""
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _MONTH_NAMES = (
@@ -25,18 +28,20 @@ _MONTH_NAMES = (
 _MONTH_FIRST = re.compile(r"([a-z]+)\.? (\d{1,2})(?:,? (\d{4}))?")
 _DAY_FIRST = re.compile(r"(\d{1,2}) ([a-z]+)\.?(?:,? (\d{4}))?")
 _ISO = re.compile(r"(\d{4})-(\d{2})-(\d{2})")
-_MONTH_AND_YEAR = re.compile(r"([a-z]+)\.?,? (\d{4})")
-_NO_DATE = "date is not a date such as November 5, 2011 or 2011-11-05"
+_MONTH_YEAR = re.compile(r"([a-z]+)\.?,? (\d{4})")
+_NOT_A_DATE = "date is not a date such as November 5, 2011 or 2011-11-05"
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _TOTAL = re.compile(r"\(?\s*([\d,]+)\s*\)?")
 _SHARE = re.compile(r"\(?\s*(\d{1,3})%\s+of\s+([\d,]+)\s*\)?")
 _QUOTED_LIST = re.compile(r"""\[['"].*['"]\]""", re.DOTALL)
-_BETWEEN_QUOTES = re.compile(r"""['"],\s*['"]""")
-_WHITE_SPACE = re.compile(r"\s+")
+_LIST_SEPARATOR = re.compile(r"""['"],\s*['"]""")
+_WHITESPACE = re.compile(r"\s+")
+_SIZE = re.compile(r"(\d+(?:[.,]\d+)?)\s*(TB|GB|MB|KB)", re.IGNORECASE)
+_GB_PER_UNIT = {"tb": 1024.0, "gb": 1.0, "mb": 1 / 1024, "kb": 1 / 1024**2}
 
 
 class FieldError(ValueError):
-    """A field that cannot be read: the reason that is kept with the rejected row, and what the field holds."""
+    """A field that cannot be read: the reason for rejecting its row, and the field's value."""
 
     def __init__(self, reason: str, value: str = "") -> None:
         super().__init__(reason)
@@ -45,7 +50,7 @@ class FieldError(ValueError):
 
 @dataclass(frozen=True)
 class ReviewDay:
-    """A review's date: a whole one, or only month and day where the file leaves out the year."""
+    """A review's date, or only its month and day if the file leaves out the year."""
 
     day: date | None
     month_and_day: tuple[int, int] | None = None
@@ -53,22 +58,43 @@ class ReviewDay:
 
 @dataclass(frozen=True)
 class ReviewCounts:
-    """The two quantities that share one column: a total, or the positive share of another number of reviews."""
+    """Two quantities that share one column: a total, or the positive share of another number of reviews."""
 
     total: int | None = None
     positive_share: float | None = None
     positive_share_of: int | None = None
 
 
+@dataclass(frozen=True)
+class Requirements:
+    """A game's minimum or recommended system requirements, sizes in GB.
+
+    `requirements` is the whole text, one requirement per line, including what could not be parsed.
+    """
+
+    os: str | None
+    processor: str | None
+    ram_gb: float | None
+    storage_gb: float | None
+    graphics: str | None
+    directx: str | None
+    requirements: str
+
+
 @lru_cache(maxsize=1 << 16)
 def parse_name(text: str) -> str:
-    """A game's or a genre's name: HTML entities resolved, white space folded; empty where there is none."""
-    return _WHITE_SPACE.sub(" ", html.unescape(text)).strip()
+    """Read a name: resolve HTML entities and collapse whitespace. Empty if the text is blank."""
+    return _WHITESPACE.sub(" ", html.unescape(text)).strip()
 
 
 @lru_cache(maxsize=1 << 16)
 def parse_decimal(text: str, field: str) -> float | None:
-    """A number from zero to `MAX_NUMBER`, with or without thousands separators; None where blank."""
+    """Read a number from 0 to `MAX_NUMBER`, with or without thousands separators; None if blank.
+
+    Example:
+        >>> parse_decimal("1,234.5", "hours_played")
+        1234.5
+    """
     plain = text.replace(",", "").strip()
     if not plain:
         return None
@@ -83,8 +109,8 @@ def parse_decimal(text: str, field: str) -> float | None:
 
 
 def parse_count(text: str, field: str) -> int | None:
-    """A whole number of zero or more, with or without thousands separators; None where blank."""
-    if text.isdecimal() and text.isascii() and len(text) < 12:  # the common case, fast
+    """Read a whole number of 0 or more, with or without thousands separators; None if blank."""
+    if text.isdecimal() and text.isascii() and len(text) < 12:  # fast path for the common case
         return int(text)
     number = parse_decimal(text, field)
     if number is not None and not number.is_integer():
@@ -93,14 +119,14 @@ def parse_count(text: str, field: str) -> int | None:
 
 
 def check_name(name: str, field: str) -> str:
-    """A name that an index can hold."""
+    """Return the name unless it is too long for an index."""
     if len(name) > MAX_NAME_BYTES // 4 and len(name.encode()) > MAX_NAME_BYTES:
         raise FieldError(f"{field} is longer than {MAX_NAME_BYTES:,} bytes")
     return name
 
 
 def parse_recommendation(text: str) -> bool:
-    """`Recommended` or `Not Recommended`."""
+    """Read `Recommended` or `Not Recommended`."""
     if text == "Recommended":
         return True
     if text == "Not Recommended":
@@ -112,10 +138,10 @@ def parse_recommendation(text: str) -> bool:
 
 
 def parse_review_day(text: str, newest: date) -> ReviewDay:
-    """A review's date, as `November 5, 2011`, `5 November, 2011`, `2011-11-05`, without the year, or blank.
+    """Read a review's date: `November 5, 2011`, `5 November, 2011`, `2011-11-05`, without the year, or blank.
 
     Raises:
-        FieldError: it is none of these, lies before 1997, or lies after `newest`.
+        FieldError: The text has another form, or the date is before 1997 or after `newest`.
     """
     try:
         return _review_day(parse_name(text).lower(), newest)
@@ -128,21 +154,21 @@ def _review_day(folded: str, newest: date) -> ReviewDay:
         return ReviewDay(None)
     year, month, day = _split_date(folded)
     if year is None:
-        _date(2000, month, day)  # a leap year: every day that there can be
+        _date(2000, month, day)  # a leap year, which has every possible day
         return ReviewDay(None, (month, day))
-    written = _date(year, month, day)
-    if written < EARLIEST_REVIEW:
+    review_date = _date(year, month, day)
+    if review_date < EARLIEST_REVIEW:
         raise FieldError("date is before 1997")
-    if written > newest:
+    if review_date > newest:
         raise FieldError("date is in the future")
-    return ReviewDay(written)
+    return ReviewDay(review_date)
 
 
 def parse_release_day(text: str) -> date | None:
-    """A release date; a month alone counts as its first day; None for free text, which is no error."""
+    """Read a release date. A month alone means its first day. None for free text, which is valid."""
     folded = parse_name(text).lower()
     try:
-        if match := _MONTH_AND_YEAR.fullmatch(folded):
+        if match := _MONTH_YEAR.fullmatch(folded):
             return _date(int(match[2]), _month(match[1]), 1)
         year, month, day = _split_date(folded)
         return None if year is None else _date(year, month, day)
@@ -151,10 +177,10 @@ def parse_release_day(text: str) -> date | None:
 
 
 def parse_list(text: str, field: str) -> list[str]:
-    """A list of names as a Python literal, without repeats, in the file's order; blank means none.
+    """Read a list of names, written as a Python literal. Repeats and blanks are dropped.
 
-    Real files hold lists that are no literals, as in `['Traveller's Tales', 'Sega']`: these are split at the quotes
-    around the commas.
+    Real files contain lists that are not valid literals, such as `['Traveller's Tales', 'Sega']`. These are split at
+    the quotes around the commas.
     """
     literal = text.strip()
     if not literal:
@@ -164,14 +190,14 @@ def parse_list(text: str, field: str) -> list[str]:
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         if not _QUOTED_LIST.fullmatch(literal):
             raise FieldError(f"{field} is not a list", text) from None
-        values = _BETWEEN_QUOTES.split(literal[2:-2])
+        values = _LIST_SEPARATOR.split(literal[2:-2])
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise FieldError(f"{field} is not a list of texts", text)
     return [check_name(name, field) for name in dict.fromkeys(map(parse_name, values)) if name]
 
 
 def parse_review_counts(text: str) -> ReviewCounts:
-    """`(654,820)`, `(81% of 62,791) All Time`, `() All Time` or blank."""
+    """Read `(654,820)`, `(81% of 62,791) All Time`, `() All Time` or blank."""
     plain = parse_name(text).removesuffix("All Time").strip()
     if plain in ("", "()"):
         return ReviewCounts()
@@ -182,6 +208,33 @@ def parse_review_counts(text: str) -> ReviewCounts:
     raise FieldError("number_of_reviews_from_purchased_people is neither a total nor a share of a total", text)
 
 
+def parse_requirements(text: str) -> Requirements | None:
+    """Read system requirements such as `['OS: Windows 10', 'Memory: 8 GB RAM', …]`; None if blank.
+
+    Known labels become fields; the whole text is kept, also if it is not a list.
+    """
+    try:
+        lines = parse_list(text, "requirements")
+    except FieldError:
+        lines = [parse_name(text)]
+    if not lines:
+        return None
+    values: dict[str, str] = {}
+    for line in lines:
+        label, colon, value = line.partition(":")
+        if colon and value.strip():
+            values.setdefault(label.strip(" *").lower(), value.strip())
+    return Requirements(
+        os=values.get("os"),
+        processor=values.get("processor"),
+        ram_gb=_gigabytes(values.get("memory")),
+        storage_gb=_gigabytes(values.get("storage") or values.get("hard drive") or values.get("hard disk space")),
+        graphics=values.get("graphics"),
+        directx=values.get("directx"),
+        requirements="\n".join(lines),
+    )
+
+
 def _split_date(folded: str) -> tuple[int | None, int, int]:
     if match := _MONTH_FIRST.fullmatch(folded):
         return int(match[3]) if match[3] else None, _month(match[1]), int(match[2])
@@ -189,7 +242,7 @@ def _split_date(folded: str) -> tuple[int | None, int, int]:
         return int(match[3]) if match[3] else None, _month(match[2]), int(match[1])
     if match := _ISO.fullmatch(folded):
         return int(match[1]), int(match[2]), int(match[3])
-    raise FieldError(_NO_DATE)
+    raise FieldError(_NOT_A_DATE)
 
 
 def _month(name: str) -> int:
@@ -199,11 +252,19 @@ def _month(name: str) -> int:
         return _MONTHS.index(name) + 1
     if name == "sept":
         return 9
-    raise FieldError(_NO_DATE)
+    raise FieldError(_NOT_A_DATE)
 
 
 def _date(year: int, month: int, day: int) -> date:
     try:
         return date(year, month, day)
     except ValueError:
-        raise FieldError(_NO_DATE) from None
+        raise FieldError(_NOT_A_DATE) from None
+
+
+def _gigabytes(text: str | None) -> float | None:
+    match = _SIZE.search(text or "")
+    if not match:
+        return None
+    gigabytes = float(match[1].replace(",", ".")) * _GB_PER_UNIT[match[2].lower()]
+    return round(gigabytes, 3) if gigabytes <= MAX_GB else None

@@ -1,37 +1,35 @@
-"""The stage: raw files → the operational schema, all of it or nothing."""
+"""The ingestion stage: load raw files into the operational schema, all of them or none."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from components.ingest.huggingface import download, is_huggingface
-from components.ingest.load import copy_into, create_staging, merge, replace_rejects
-from components.ingest.raw_files import GAMES, RANKINGS, REVIEWS, RawFile, RawRow, check_folder, read_rows
-from components.ingest.staging import Rejects, game_converter, ranking_converter, review_converter, staged_rows
+from components.ingest.load import copy_into, create_staging, merge, replace_rejected_rows
+from components.ingest.raw_files import GAMES, RANKINGS, REVIEWS, RawFile, RawRow, open_raw, read_rows
+from components.ingest.staging import RejectedRows, game_converter, ranking_converter, review_converter, staged_rows
 from steam_recsys.data.schemas import EARLIEST_REVIEW
 from steam_recsys.database.connection import Cursor, connect, create_schema
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log, progress
-from steam_recsys.storage.folder import open_folder
 
 MAX_REJECTED_SHARE = 0.01
 PROGRESS_ROWS = 250_000
 
 
 @dataclass(frozen=True)
-class Ingested:
-    """What a load read and what it changed.
+class IngestionSummary:
+    """What a load read and changed.
 
     Attributes:
-        rows: rows read, a file.
-        rejected: rows put aside, a reason.
-        inserted: new reviews.
-        updated: reviews that were there and differed.
+        rows: Rows read per file.
+        rejected: Rejected rows per reason.
+        inserted: New reviews.
+        updated: Existing reviews that differed.
     """
 
     rows: dict[str, int]
@@ -40,96 +38,97 @@ class Ingested:
     updated: int
 
     def facts(self) -> dict[str, Any]:
-        """The same as plain values, for the journal and artifacts."""
+        """Return the summary as plain values for the journal and artifacts."""
         return asdict(self)
 
 
 def ingest(
     raw: str, database: str, *, year: int | None = None, max_rejected_share: float = MAX_REJECTED_SHARE
-) -> Ingested:
-    """Load the three raw files of a folder into the schema `steam`.
+) -> IngestionSummary:
+    """Load the three raw files into the schema `steam`. Loading the same files again changes nothing.
 
     Args:
-        raw: a folder in the raw layout, on disk or `gs://…`, or `hf://OWNER/NAME/FOLDER`, a data set on Hugging Face.
-        database: a reference such as `env:DATABASE_URL`.
-        year: of dates without one; None takes the year of the file's newest dated row.
-        max_rejected_share: the run stops, and loads nothing, where more of a file's rows cannot be read. Those are in
-            `steam.rejected_rows` then, to be looked at.
+        raw: A folder in the raw layout, `gs://BUCKET/FOLDER`, or `hf://OWNER/NAME/FOLDER` on Hugging Face.
+        database: Reference to the database's URL, such as `env:DATABASE_URL`.
+        year: Year of dates without one; None for the year of the file's newest date.
+        max_rejected_share: Share of a file's rows (0 to 1) that may be unreadable. If there are more, nothing is loaded
+            except the rejected rows, which are in `steam.rejected_rows` for inspection.
 
     Raises:
-        UserError: the raw files or the database are not as they must be.
+        UserError: The raw files, the parameters or the database are invalid.
+
+    Example:
+        >>> ingest("hf://HangenYuu/Steam_Games_Review/raw", "env:DATABASE_URL")
     """
     check_parameters(year, max_rejected_share)
-    newest = datetime.now(UTC).date() + timedelta(days=1)  # it is tomorrow already to the east
-    with _raw_folder(raw) as folder, connect(database, application="steam-recsys ingest") as connection:
+    newest = datetime.now(UTC).date() + timedelta(days=1)  # in eastern time zones it is already tomorrow
+    with open_raw(raw) as folder, connect(database, application="steam-recsys ingest") as connection:
         create_schema(connection, "steam")
         with connection.cursor() as cursor:
+            # 1. Copy the readable rows of each file into staging tables.
             create_staging(cursor)
-            rejects = [_stage(cursor, folder, raw_file, newest) for raw_file in (GAMES, REVIEWS, RANKINGS)]
-            for rejected in rejects:
-                replace_rejects(cursor, rejected)
+            rejected = [_stage(cursor, folder, raw_file, newest) for raw_file in (GAMES, REVIEWS, RANKINGS)]
+
+            # 2. Record the rejected rows, and stop if a file has too many.
+            for file_rows in rejected:
+                replace_rejected_rows(cursor, file_rows)
             try:
-                for rejected in rejects:
-                    check_rejected_share(rejected, max_rejected_share)
+                for file_rows in rejected:
+                    check_rejected_share(file_rows, max_rejected_share)
             except UserError:
-                connection.commit()  # nothing but the rejected rows: what was staged goes
+                connection.commit()  # keeps the rejected rows only: the staging tables are temporary
                 raise
+
+            # 3. Merge the staging tables into the schema.
             changes = merge(cursor, year, newest)
             cursor.execute("ANALYZE steam.reviews, steam.users, steam.games")
-    done = Ingested({r.file: r.rows for r in rejects}, _reasons(rejects), changes["inserted"], changes["updated"])
-    log("ingest", f"{done.inserted:,} reviews are new, {done.updated:,} differed, the others were there already")
-    return done
 
-
-@contextmanager
-def _raw_folder(raw: str) -> Iterator[Path]:
-    """The raw files' folder, on this machine."""
-    with nullcontext(download(raw)) if is_huggingface(raw) else open_folder(raw).fetched("") as folder:
-        try:
-            check_folder(folder)
-            yield folder
-        except UserError as error:  # who named a bucket knows nothing of where its files are on this machine
-            raise UserError(str(error).replace(str(folder), raw.rstrip("/"))) from None
+    reasons: Counter[str] = Counter()
+    for file_rows in rejected:
+        reasons.update(file_rows.by_reason())
+    summary = IngestionSummary({r.file: r.rows_read for r in rejected}, dict(reasons), **changes)
+    log("ingest", f"{summary.inserted:,} new reviews, {summary.updated:,} updated, the others unchanged")
+    return summary
 
 
 def check_parameters(year: int | None, max_rejected_share: float) -> None:
-    """Check what the user asks for.
+    """Check the parameters.
 
     Raises:
-        UserError: a value is out of its range.
+        UserError: A value is out of range.
     """
     if year is not None and not EARLIEST_REVIEW.year <= year <= 9999:
-        raise UserError(f"The year is {year}: give one from {EARLIEST_REVIEW.year}.")
+        raise UserError(f"The year is {year}: give one from {EARLIEST_REVIEW.year} to 9999.")
     if not 0 <= max_rejected_share <= 1:
         raise UserError(f"max_rejected_share is {max_rejected_share}: give a share from 0 to 1.")
 
 
-def check_rejected_share(rejects: Rejects, max_share: float) -> None:
-    """Stop where too many of a file's rows cannot be read.
+def check_rejected_share(rejected: RejectedRows, max_share: float) -> None:
+    """Check that not too many rows of a file were rejected.
 
     Raises:
-        UserError: more than `max_share` (0 to 1) of the rows were rejected.
+        UserError: More than `max_share` (0 to 1) of the rows were rejected.
     """
-    rejected = len(rejects.rejected)
-    if rejected <= max_share * rejects.rows:
+    count = len(rejected.rows)
+    if count <= max_share * rejected.rows_read:
         return
-    reasons = "; ".join(rejects.sentences()[:3])
+    reasons = "; ".join(rejected.messages()[:3])
     raise UserError(
-        f"{rejects.file} has {rejected:,} of {rejects.rows:,} rows that cannot be read, more than the "
-        f"{max_share:.1%} allowed ({reasons}): look at steam.rejected_rows, then mend the file, or allow more with "
+        f"{rejected.file} has {count:,} of {rejected.rows_read:,} rows that cannot be read, more than the "
+        f"{max_share:.1%} allowed ({reasons}): see steam.rejected_rows, then fix the file, or allow more with "
         f"--param max_rejected_share=0.05, or with STEAM_RECSYS_PARAMETERS__MAX_REJECTED_SHARE=0.05 before the command."
     )
 
 
-def _stage(cursor: Cursor, folder: Path, raw_file: RawFile, newest: date) -> Rejects:
+def _stage(cursor: Cursor, folder: Path, raw_file: RawFile, newest: date) -> RejectedRows:
     table, converter = _STAGING[raw_file.name]
-    rejects = Rejects(raw_file.name)
+    rejected = RejectedRows(raw_file.name)
     rows = _with_progress(read_rows(folder, raw_file), raw_file.name)
-    copy_into(cursor, table, staged_rows(rows, converter(newest), rejects))
-    log("ingest", f"{raw_file.name}: {rejects.rows:,} rows read, {len(rejects.rejected):,} put aside")
-    for sentence in rejects.sentences():
-        log("ingest", f"{raw_file.name}: put aside because {sentence}")
-    return rejects
+    copy_into(cursor, table, staged_rows(rows, converter(newest), rejected))
+    log("ingest", f"{raw_file.name}: {rejected.rows_read:,} rows read, {len(rejected.rows):,} rejected")
+    for message in rejected.messages():
+        log("ingest", f"{raw_file.name}: rejected because {message}")
+    return rejected
 
 
 _STAGING: dict[str, tuple[str, Callable[[date], Callable[[RawRow], str]]]] = {
@@ -144,11 +143,3 @@ def _with_progress(rows: Iterable[RawRow], name: str) -> Iterator[RawRow]:
         if number % PROGRESS_ROWS == 0:
             progress("ingest", f"{name}: {number:,} rows")
         yield row
-
-
-def _reasons(rejects: Iterable[Rejects]) -> dict[str, int]:
-    total: dict[str, int] = {}
-    for rejected in rejects:
-        for reason, count in rejected.by_reason().items():
-            total[reason] = total.get(reason, 0) + count
-    return total

@@ -1,4 +1,4 @@
-"""Staging tables and their merge into the operational schema, in one transaction."""
+"""Fill the staging tables and merge them into the operational schema, in one transaction."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from pathlib import Path
 
 from psycopg2 import sql
 
-from components.ingest.staging import Rejects, copy_chunks
+from components.ingest.staging import RejectedRows, copy_chunks
 from steam_recsys.database.connection import Cursor
-from steam_recsys.database.copying import copy_from_chunks
+from steam_recsys.database.copy import copy_from_chunks
+from steam_recsys.database.queries import read_queries
 from steam_recsys.logging import progress
 
-FILE_TABLES = ("staged_games", "staged_reviews", "staged_rankings")
+STAGING_TABLES = ("staged_games", "staged_reviews", "staged_rankings")
 
-# A list column of the descriptions file, the table of its names and the table that links them to games.
+# A list column of the descriptions file, the table of its names, and the table that links them to games.
 _LISTS = (
     ("genres", "genres", "genre_id", "game_genres"),
     ("developers", "developers", "developer_id", "game_developers"),
@@ -25,9 +26,9 @@ _LISTS = (
 
 _MERGE_LIST = """
 INSERT INTO steam.{names} (name)
-SELECT listed.name FROM staged_games, jsonb_array_elements_text({column}) WITH ORDINALITY AS listed (name, place)
+SELECT listed.name FROM staged_games, jsonb_array_elements_text({column}) WITH ORDINALITY AS listed (name, position)
 WHERE NOT EXISTS (SELECT FROM steam.{names} WHERE {names}.name = listed.name)
-GROUP BY listed.name ORDER BY min(ARRAY[line, place]);
+GROUP BY listed.name ORDER BY min(ARRAY[line, listed.position]);
 
 CREATE TEMP TABLE staged_links ON COMMIT DROP AS
 SELECT games.game_id, {names}.{id}
@@ -44,9 +45,8 @@ INSERT INTO steam.{links} SELECT * FROM staged_links ON CONFLICT DO NOTHING;
 DROP TABLE staged_links;
 """
 
-# What a row of these tables is checked against and entered in one by one, but for the primary keys: how each of it is
-# dropped, and made again.
-_CHECKS_AND_INDEXES = """
+# Foreign keys, unique constraints and indexes other than primary keys: how to drop each, and how to create it again.
+_CONSTRAINTS_AND_INDEXES = """
 WITH loaded (id) AS (VALUES ('steam.reviews'::regclass), ('steam.users'::regclass))
 SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname),
        format('ALTER TABLE %s ADD CONSTRAINT %I %s', conrelid::regclass, conname, pg_get_constraintdef(oid))
@@ -59,47 +59,49 @@ WHERE indrelid IN (SELECT id FROM loaded) AND NOT EXISTS (SELECT FROM pg_constra
 
 
 def create_staging(cursor: Cursor) -> None:
-    """Create the staging tables of this transaction; a second load at the same time waits for this one."""
+    """Create the staging tables of this transaction, after any other load has ended."""
     cursor.execute("SELECT pg_advisory_xact_lock(hashtext('steam-recsys:ingest'))")
-    cursor.execute(_sql("staging.sql"))
+    cursor.execute((Path(__file__).parent / "staging.sql").read_text())
 
 
 def copy_into(cursor: Cursor, table: str, rows: Iterable[str]) -> None:
-    """COPY rows in the text format into a table of the staging area or of the schema `steam`."""
+    """COPY rows in the text format into a staging table or a table of the schema `steam`."""
     copy_from_chunks(cursor, sql.SQL("COPY {} FROM STDIN").format(sql.Identifier(*table.split("."))), copy_chunks(rows))
 
 
 @contextmanager
-def checked_at_once(cursor: Cursor) -> Iterator[None]:
-    """Check references and fill indexes once all rows are there, not row by row: for a first load of reviews.
+def deferred_constraints(cursor: Cursor) -> Iterator[None]:
+    """Drop the constraints and indexes of reviews and users, and create them again at the end: for a first load.
 
-    Until then nobody can read the tables that lose an index, as of users where a shop has some already.
-
-    That takes a third of the time for a million rows, and grows with them no faster than they do, as an index that is
-    filled in no order does once it is larger than the memory.
+    A million rows take a third of the time, and the time grows linearly: filling an index in random order becomes slow
+    once the index is larger than memory. Both tables are locked until the commit.
     """
-    cursor.execute(_CHECKS_AND_INDEXES)
-    found = cursor.fetchall()
-    for dropped, _ in found:
-        cursor.execute(dropped)
+    cursor.execute(_CONSTRAINTS_AND_INDEXES)
+    statements = cursor.fetchall()
+    for drop, _ in statements:
+        cursor.execute(drop)
     yield
-    for _, made in found:
-        cursor.execute(made)
+    for _, create in statements:
+        cursor.execute(create)
+
+
+def merge_statements() -> dict[str, str]:
+    """Return the statements of each merge step by name, in order."""
+    return read_queries(Path(__file__).parent / "merge.sql")
 
 
 def merge(cursor: Cursor, year: int | None, newest: date) -> dict[str, int]:
     """Merge the staging tables into the operational schema.
 
     Args:
-        cursor: of the transaction that filled the staging tables.
-        year: of the dates without one; None takes the year of the newest dated row, and where there is none such
-            dates stay unknown.
-        newest: the newest date that a review can have.
+        cursor: Cursor of the transaction that filled the staging tables.
+        year: Year of dates without one; None for the year of the newest date. If no row has a date, they stay unknown.
+        newest: Latest possible date of a review.
 
     Returns:
         The number of reviews that were `inserted` and `updated`.
     """
-    for table in FILE_TABLES:
+    for table in STAGING_TABLES:
         cursor.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table)))
     if year is None:
         cursor.execute("SELECT extract(year FROM max(reviewed_on))::integer FROM staged_reviews")
@@ -108,8 +110,8 @@ def merge(cursor: Cursor, year: int | None, newest: date) -> dict[str, int]:
     counts = {}
     cursor.execute("SELECT EXISTS (SELECT FROM steam.reviews)")
     first_load = cursor.fetchone() == (False,)
-    with checked_at_once(cursor) if first_load else nullcontext():
-        for name, statements in _steps(_sql("merge.sql")):
+    with deferred_constraints(cursor) if first_load else nullcontext():
+        for name, statements in merge_statements().items():
             progress("ingest", f"merging: {name}")
             cursor.execute(statements, {"year": year, "newest": newest})
             counts[name] = cursor.rowcount
@@ -119,10 +121,10 @@ def merge(cursor: Cursor, year: int | None, newest: date) -> dict[str, int]:
     return {"inserted": counts["new reviews"], "updated": counts["reviews that differ"]}
 
 
-def replace_rejects(cursor: Cursor, rejects: Rejects) -> None:
-    """Put a file's rejected rows into `steam.rejected_rows`, in place of those of the last load."""
-    cursor.execute("DELETE FROM steam.rejected_rows WHERE file = %s", [rejects.file])
-    copy_into(cursor, "steam.rejected_rows", rejects.copy_rows())
+def replace_rejected_rows(cursor: Cursor, rejected: RejectedRows) -> None:
+    """Replace a file's rows in `steam.rejected_rows` with those of this load."""
+    cursor.execute("DELETE FROM steam.rejected_rows WHERE file = %s", [rejected.file])
+    copy_into(cursor, "steam.rejected_rows", rejected.copy_rows())
 
 
 def _merge_lists(cursor: Cursor) -> None:
@@ -134,14 +136,3 @@ def _merge_lists(cursor: Cursor) -> None:
             "links": sql.Identifier(links),
         }
         cursor.execute(sql.SQL(_MERGE_LIST).format(**identifiers))
-
-
-def _steps(script: str) -> Iterator[tuple[str, str]]:
-    """The named steps of a script: `-- merge: name` begins one."""
-    for step in script.split("-- merge: ")[1:]:
-        title, _, statements = step.partition("\n")
-        yield title.partition(";")[0], statements
-
-
-def _sql(name: str) -> str:
-    return (Path(__file__).parent / name).read_text()

@@ -1,15 +1,15 @@
--- Staging tables → the operational schema. A row that is there already is left alone unless something in it differs,
--- so that ids and `updated_at` stay, and loading the same file again writes nothing. Run by components/ingest/load.py
--- in the transaction that filled the staging tables.
+-- Merge the staging tables into the operational schema, in the transaction that filled them. Existing rows are updated
+-- only if they differ, so ids and `updated_at` stay, and loading the same file again writes nothing.
 
--- merge: users
+-- name: users
 INSERT INTO steam.users (username)
 SELECT username FROM staged_reviews WHERE username IS NOT NULL
     AND NOT EXISTS (SELECT FROM steam.users WHERE users.username = staged_reviews.username)
 GROUP BY username
 ORDER BY min(line);
 
--- merge: games; those that any of the three files names: no row is lost for want of a description
+-- name: games
+-- From all three files, so that no row is lost because its game has no description.
 INSERT INTO steam.games (name)
 SELECT name FROM (
     SELECT 1 AS source, line, name FROM staged_games
@@ -20,7 +20,7 @@ WHERE NOT EXISTS (SELECT FROM steam.games WHERE games.name = named.name)
 GROUP BY name
 ORDER BY min(ARRAY[source, line]);
 
--- merge: game descriptions
+-- name: game descriptions
 UPDATE steam.games
 SET (short_description, long_description, released_on, release_text, rating, reviews_total, positive_share,
      positive_share_of, english_reviews, link)
@@ -34,12 +34,12 @@ WHERE games.name = staged.name
         (staged.short_description, staged.long_description, staged.released_on, staged.release_text, staged.rating,
          staged.reviews_total, staged.positive_share, staged.positive_share_of, staged.english_reviews, staged.link);
 
--- merge: system requirements
+-- name: system requirements
 CREATE TEMP TABLE staged_requirements ON COMMIT DROP AS
-SELECT games.game_id, said.*
+SELECT games.game_id, listed.*
 FROM staged_games
 JOIN steam.games USING (name)
-CROSS JOIN LATERAL jsonb_to_recordset(requirements) AS said (
+CROSS JOIN LATERAL jsonb_to_recordset(requirements) AS listed (
     level text, os text, processor text, ram_gb real, storage_gb real, graphics text, directx text, requirements text);
 
 DELETE FROM steam.game_requirements AS old
@@ -58,7 +58,8 @@ WHERE (old.os, old.processor, old.ram_gb, old.storage_gb, old.graphics, old.dire
       (excluded.os, excluded.processor, excluded.ram_gb, excluded.storage_gb, excluded.graphics, excluded.directx,
        excluded.requirements);
 
--- merge: rankings; one that the file holds is replaced as a whole, so that a game that left it leaves it here too
+-- name: rankings
+-- A ranking in the file is replaced as a whole: games that are no longer in it are removed.
 DELETE FROM steam.rankings AS old
 WHERE (genre, rank_type) IN (SELECT genre, rank_type FROM staged_rankings)
     AND NOT EXISTS (
@@ -71,17 +72,17 @@ FROM staged_rankings AS new JOIN steam.games ON games.name = new.game
 ORDER BY new.line
 ON CONFLICT (genre, rank_type, game_id) DO UPDATE SET rank = excluded.rank WHERE old.rank <> excluded.rank;
 
--- merge: dates without a year
--- A review is of the past: a day that would lie ahead is one of the year before.
+-- name: dates without a year
+-- Reviews are never in the future: a later day belongs to the year before.
 UPDATE staged_reviews
 SET reviewed_on = pg_temp.day_of(%(year)s - CASE
     WHEN pg_temp.day_of(%(year)s, month, day) > %(newest)s THEN 1 ELSE 0 END, month, day)
 WHERE month IS NOT NULL;
 
--- merge: a key for each review
--- A known author's review is recognised by user and game, so that all else in it can be corrected; an unknown author's
--- by game, text and the day as it is written, as nothing else tells one unknown author from another. Rows alike in that,
--- such as a user's second review of a game, are told apart by their order.
+-- name: a key for each review
+-- A review by a known author is identified by user and game, so that everything else in it can be corrected. A review by
+-- an unknown author is identified by game, text and the date as written. Reviews that are equal in these, such as a
+-- user's second review of a game, are numbered in order.
 CREATE TEMP TABLE keyed_reviews ON COMMIT DROP AS
 SELECT line, user_id, game_id, recommended, hours_played, helpful, funny, reviewed_on, review,
     md5(concat_ws('|', game_id, user_id, unknown_author, row_number() OVER (
@@ -96,7 +97,7 @@ FROM (
 ) AS identified;
 ANALYZE keyed_reviews;
 
--- merge: reviews that differ
+-- name: reviews that differ
 UPDATE steam.reviews AS old
 SET recommended = new.recommended, hours_played = new.hours_played, helpful = new.helpful, funny = new.funny,
     reviewed_on = new.reviewed_on, review = new.review, updated_at = now()
@@ -105,7 +106,7 @@ WHERE old.source_key = new.source_key
     AND (old.recommended, old.hours_played, old.helpful, old.funny, old.reviewed_on, old.review)
     IS DISTINCT FROM (new.recommended, new.hours_played, new.helpful, new.funny, new.reviewed_on, new.review);
 
--- merge: new reviews
+-- name: new reviews
 INSERT INTO steam.reviews
     (user_id, game_id, recommended, hours_played, helpful, funny, reviewed_on, review, source_key)
 SELECT user_id, game_id, recommended, hours_played, helpful, funny, reviewed_on, review, source_key

@@ -1,23 +1,29 @@
-"""The raw files: found, checked and read row by row, each row with the line that it starts on."""
+"""The raw files: fetched from a folder, a bucket or Hugging Face, checked, and read row by row."""
 
 from __future__ import annotations
 
 import csv
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from steam_recsys.errors import UserError
+from steam_recsys.logging import log
+from steam_recsys.storage.folder import open_folder
 
 if TYPE_CHECKING:
     import _csv
 
 FIELD_LIMIT = 1 << 20
-"""Characters: no field of a real file comes near it, a quote that never closes does."""
+"""Maximum length of a field in characters. Only a quote that never closes exceeds it."""
 
+HUGGING_FACE_SCHEME = "hf://"
+STEAM_REVIEWS = "hf://HangenYuu/Steam_Games_Review/raw"
+"""The public copy of the Kaggle data set Steam Games Reviews and Rankings."""
 
 _UTF16 = "is UTF-16: convert it with iconv -f UTF-16 -t UTF-8."
 _OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs"}
@@ -25,7 +31,7 @@ _OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs"}
 
 @dataclass(frozen=True)
 class RawFile:
-    """One file of the raw layout: its name and the columns that are read, in this order, whatever the file's."""
+    """One raw file: its name, and the columns to read, in this order whatever their order in the file."""
 
     name: str
     columns: tuple[str, ...]
@@ -49,7 +55,14 @@ RAW_FILES = (GAMES, REVIEWS, RANKINGS)
 
 @dataclass(frozen=True)
 class RawRow:
-    """A row as the file has it: the line on which it starts, its text, and its fields or what is wrong with it."""
+    """One row of a raw file.
+
+    Attributes:
+        line: Line on which the row starts.
+        text: The row's text.
+        fields: Values of the file's `columns`; empty if there is a problem.
+        problem: Why the row cannot be split into fields; None if it can.
+    """
 
     line: int
     text: str
@@ -57,11 +70,53 @@ class RawRow:
     problem: str | None = None
 
 
-def check_folder(folder: Path) -> None:
-    """Check that a folder holds the raw layout, before anything is read.
+@contextmanager
+def open_raw(raw: str) -> Iterator[Path]:
+    """Give a checked local folder with the raw files.
+
+    Args:
+        raw: A folder, `gs://BUCKET/FOLDER`, or `hf://OWNER/NAME/FOLDER` on Hugging Face.
 
     Raises:
-        UserError: the folder or one of its three files is missing, empty, or lacks a column.
+        UserError: The files cannot be fetched, or do not have the raw layout.
+    """
+    remote = raw.startswith(HUGGING_FACE_SCHEME)
+    with nullcontext(_download(raw)) if remote else open_folder(raw).local_path("") as folder:
+        try:
+            check_folder(folder)
+            yield folder
+        except UserError as error:  # name the location that the user gave, not the local copy
+            raise UserError(str(error).replace(str(folder), raw.rstrip("/"))) from None
+
+
+def _download(raw: str) -> Path:
+    """Download a data set into the cache of Hugging Face unless it is there already."""
+    # Slow to import, and needed for Hugging Face only.
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    parts = raw.removeprefix(HUGGING_FACE_SCHEME).strip("/").split("/", 2)
+    if len(parts) != 3:
+        raise UserError(f"{raw} is not a data set: write it as hf://OWNER/NAME/FOLDER.")
+    owner, name, folder = parts
+    log("ingest", f"fetching {owner}/{name} from Hugging Face")
+    try:
+        root = snapshot_download(
+            f"{owner}/{name}", repo_type="dataset", allow_patterns=[f"{folder}/{file.name}" for file in RAW_FILES]
+        )
+    except (OSError, HfHubHTTPError, LocalEntryNotFoundError):
+        raise UserError(
+            f"{owner}/{name} cannot be fetched from Hugging Face: check the network, or download it elsewhere and "
+            f"give its folder."
+        ) from None
+    return Path(root) / folder
+
+
+def check_folder(folder: Path) -> None:
+    """Check that a folder has the raw layout, before any rows are read.
+
+    Raises:
+        UserError: The folder or one of its three files is missing, or a file is empty or lacks a column.
     """
     if not folder.is_dir():
         raise UserError(f"The folder {folder} does not exist: give one that holds the raw layout's three CSV files.")
@@ -73,27 +128,27 @@ def check_folder(folder: Path) -> None:
 
 
 def read_rows(folder: Path, raw: RawFile) -> Iterator[RawRow]:
-    """Read a raw file's rows.
+    """Read the rows of a raw file.
 
     Raises:
-        UserError: the file is empty, not UTF-8, lacks a column, or has a quote that never closes.
+        UserError: The file is empty or not UTF-8, lacks a column, or has a quote that never closes.
     """
     path = folder / raw.name
     csv.field_size_limit(FIELD_LIMIT)
     lines: list[str] = []
     with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(_remembered(file, lines), strict=True)
+        reader = csv.reader(_recorded(file, lines), strict=True)
         try:
             header = next(reader, None)
             if header is None:
                 raise UserError(f"{path} is empty: it must hold at least the header {','.join(raw.columns)}.")
-            pick = itemgetter(*_positions(path, raw, header))
+            pick = itemgetter(*_column_indices(path, raw, header))
             yield from _rows(path, reader, lines, len(header), pick)
         except UnicodeDecodeError:
-            raise _undecodable(path) from None
+            raise _encoding_error(path) from None
 
 
-def _undecodable(path: Path) -> UserError:
+def _encoding_error(path: Path) -> UserError:
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if number == 1 and line.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
@@ -107,7 +162,7 @@ def _undecodable(path: Path) -> UserError:
     )
 
 
-def _positions(path: Path, raw: RawFile, header: list[str]) -> list[int]:
+def _column_indices(path: Path, raw: RawFile, header: list[str]) -> list[int]:
     names = [name.strip() for name in header]
     missing = [column for column in raw.columns if column not in names]
     if missing:
@@ -120,7 +175,8 @@ def _positions(path: Path, raw: RawFile, header: list[str]) -> list[int]:
     return [names.index(column) for column in raw.columns]
 
 
-def _remembered(file: Iterable[str], lines: list[str]) -> Iterator[str]:
+def _recorded(file: Iterable[str], lines: list[str]) -> Iterator[str]:
+    """Yield the lines of a file and append them to `lines`."""
     for line in file:
         lines.append(line)
         yield line
@@ -138,7 +194,7 @@ def _rows(
             return
         except csv.Error as error:
             if "unexpected end of data" in str(error) or "field larger" in str(error):
-                raise UserError(f"{path} has a quote that opens near line {line} and never closes: mend it.") from None
+                raise UserError(f"{path} has a quote that opens near line {line} and never closes: fix it.") from None
             yield RawRow(line, "".join(lines), (), "the row is not CSV")
             continue
         if len(fields) == width:

@@ -1,4 +1,4 @@
-"""Raw rows → rows of the staging tables, in PostgreSQL's COPY text format; what cannot be read is put aside."""
+"""Convert raw rows to rows of the staging tables, in PostgreSQL's COPY text format; unreadable rows are rejected."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from functools import lru_cache, partial
 
 from components.ingest.fields import (
     FieldError,
+    Requirements,
     check_name,
     parse_count,
     parse_decimal,
@@ -18,11 +19,11 @@ from components.ingest.fields import (
     parse_name,
     parse_recommendation,
     parse_release_day,
+    parse_requirements,
     parse_review_counts,
     parse_review_day,
 )
 from components.ingest.raw_files import RawRow
-from components.ingest.requirements import Requirements, parse_requirements
 from steam_recsys.database.connection import COPY_BUFFER
 
 # COPY's text format (PostgreSQL manual, COPY, "Text Format"); PostgreSQL stores no NUL, so it is dropped.
@@ -31,13 +32,20 @@ _NULL = "\\N"
 
 MAX_RANK = 1_000_000_000
 
-SHOWN_CHARACTERS = 60
-"""Of a value that cannot be read."""
+MAX_SHOWN_CHARACTERS = 60
+"""Characters of an unreadable value that messages show."""
 
 
 @dataclass(frozen=True)
-class Rejected:
-    """A row that was put aside: its line, why, the value that cannot be read where there is one, and the whole row."""
+class RejectedRow:
+    """A row that cannot be loaded.
+
+    Attributes:
+        line: Line on which the row starts.
+        reason: Why the row was rejected.
+        value: The value that cannot be read; empty if the reason does not concern one value.
+        content: The whole row.
+    """
 
     line: int
     reason: str
@@ -46,61 +54,67 @@ class Rejected:
 
     @property
     def shown_value(self) -> str:
-        """The value, as what follows a line's number."""
-        value = self.value if len(self.value) <= SHOWN_CHARACTERS else f"{self.value[:SHOWN_CHARACTERS]}…"
+        """The value, to follow the number of the line in a message."""
+        value = self.value if len(self.value) <= MAX_SHOWN_CHARACTERS else f"{self.value[:MAX_SHOWN_CHARACTERS]}…"
         return f": {value!r}" if value else ""
 
 
 @dataclass
-class Rejects:
-    """The rows of one file that were put aside, and how many were read in all."""
+class RejectedRows:
+    """The rejected rows of one file.
+
+    Attributes:
+        file: Name of the file.
+        rows_read: Number of rows read, including the rejected ones.
+        rows: The rejected rows.
+    """
 
     file: str
-    rows: int = 0
-    rejected: list[Rejected] = field(default_factory=list)
+    rows_read: int = 0
+    rows: list[RejectedRow] = field(default_factory=list)
 
     def by_reason(self) -> dict[str, int]:
-        """The number of rejected rows a reason, most frequent first."""
-        return dict(Counter(row.reason for row in self.rejected).most_common())
+        """Return the number of rejected rows per reason, the most frequent first."""
+        return dict(Counter(row.reason for row in self.rows).most_common())
 
-    def sentences(self) -> list[str]:
-        """What is wrong, a reason each, with how many rows there are of it and the first of them."""
-        first = {row.reason: row for row in reversed(self.rejected)}
+    def messages(self) -> list[str]:
+        """Return one message per reason, with the number of rows and the first of them."""
+        first = {row.reason: row for row in reversed(self.rows)}
         return [
             f"{reason}: {count:,}, the first on line {first[reason].line}{first[reason].shown_value}"
             for reason, count in self.by_reason().items()
         ]
 
     def copy_rows(self) -> Iterator[str]:
-        """The rejected rows for `steam.rejected_rows`, in COPY's text format."""
-        for row in self.rejected:
+        """Yield the rows for `steam.rejected_rows`, in COPY's text format."""
+        for row in self.rows:
             yield copy_row(self.file, row.line, row.reason, row.content)
 
 
-def staged_rows(rows: Iterable[RawRow], convert: Callable[[RawRow], str], rejects: Rejects) -> Iterator[str]:
-    """Convert raw rows for COPY; a row that cannot be read goes to `rejects` with its line and reason."""
+def staged_rows(rows: Iterable[RawRow], convert: Callable[[RawRow], str], rejected: RejectedRows) -> Iterator[str]:
+    """Convert raw rows for COPY. Rows that cannot be read are added to `rejected`."""
     for row in rows:
-        rejects.rows += 1
+        rejected.rows_read += 1
         try:
             if row.problem:
                 raise FieldError(row.problem)
             yield convert(row)
         except FieldError as error:
-            rejects.rejected.append(Rejected(row.line, str(error), error.value, row.text))
+            rejected.rows.append(RejectedRow(row.line, str(error), error.value, row.text))
 
 
 def copy_row(*values: object) -> str:
-    """One row in COPY's text format; None and the empty text become NULL."""
+    """Return one row in COPY's text format; None and the empty string become NULL."""
     return "\t".join(map(_copy_value, values)) + "\n"
 
 
 def review_converter(newest: date) -> Callable[[RawRow], str]:
-    """Converts rows of the reviews file; `newest` is the newest date that a review can have."""
+    """Return a converter for the reviews file; `newest` is the latest possible date of a review."""
     return partial(_review, newest)
 
 
 def _review(newest: date, row: RawRow) -> str:
-    # Written out for speed: this runs for each of millions of rows, `copy_row` would take three times as long.
+    # Written out for speed: this runs for millions of rows, and `copy_row` takes three times as long.
     review, hours, helpful, funny, recommendation, day, game, username = row.fields
     played = parse_decimal(hours, "hours_played")
     author = _copy_value(check_name(username, "username")) if username.strip() else _NULL
@@ -125,7 +139,7 @@ def _copy_day(text: str, newest: date) -> str:
 
 
 def game_converter() -> Callable[[RawRow], str]:
-    """Converts rows of the descriptions file; a second row for a game is refused."""
+    """Return a converter for the descriptions file; a second row for a game is rejected."""
     seen: set[str] = set()
 
     def convert(row: RawRow) -> str:
@@ -162,7 +176,7 @@ def game_converter() -> Callable[[RawRow], str]:
 
 
 def ranking_converter() -> Callable[[RawRow], str]:
-    """Converts rows of the rankings file; a game's second place in the same ranking is refused."""
+    """Return a converter for the rankings file; a second rank of a game in the same ranking is rejected."""
     seen: set[tuple[str, str, str]] = set()
 
     def convert(row: RawRow) -> str:
@@ -175,7 +189,7 @@ def ranking_converter() -> Callable[[RawRow], str]:
         if not rank or rank > MAX_RANK:
             raise FieldError(f"rank is not a number from 1 to {MAX_RANK:,}", rank_text)
         if (game, genre, rank_type) in seen:
-            raise FieldError("the game has a place in this ranking already")
+            raise FieldError("the game has a rank in this ranking already")
         seen.add((game, genre, rank_type))
         return copy_row(row.line, game, genre, rank_type, rank)
 
@@ -183,21 +197,21 @@ def ranking_converter() -> Callable[[RawRow], str]:
 
 
 def copy_chunks(rows: Iterable[str]) -> Iterator[bytes]:
-    """Rows in COPY's text format in chunks of about a megabyte."""
-    block: list[str] = []
+    """Join rows in COPY's text format into chunks of about a megabyte."""
+    chunk: list[str] = []
     length = 0
     for row in rows:
-        block.append(row)
+        chunk.append(row)
         length += len(row)
         if length >= COPY_BUFFER:
-            yield "".join(block).encode()
-            block, length = [], 0
-    if block:
-        yield "".join(block).encode()
+            yield "".join(chunk).encode()
+            chunk, length = [], 0
+    if chunk:
+        yield "".join(chunk).encode()
 
 
 def _levels(**levels: Requirements | None) -> list[dict[str, object]]:
-    return [{"level": level, **asdict(said)} for level, said in levels.items() if said]
+    return [{"level": level, **asdict(requirements)} for level, requirements in levels.items() if requirements]
 
 
 def _required_name(text: str, field_name: str) -> str:

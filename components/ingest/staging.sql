@@ -1,4 +1,4 @@
--- Where COPY puts the rows of a load; dropped at the end of its transaction, which sorts and joins all of them.
+-- Temporary tables that COPY fills with the rows of a load, and memory to sort and join them; until the commit.
 
 SET LOCAL work_mem = '64MB';
 SET LOCAL maintenance_work_mem = '256MB';
@@ -31,12 +31,12 @@ CREATE TEMP TABLE staged_reviews (
     helpful bigint,
     funny bigint,
     reviewed_on date,
-    month smallint,   -- of a date without a year
+    month smallint,   -- month and day of a date without a year
     day smallint,
     review text
 ) ON COMMIT DROP;
 
--- A day of a year, or null where that year does not have it.
+-- A date, or null if the year does not have it.
 CREATE FUNCTION pg_temp.day_of(year integer, month integer, day integer) RETURNS date LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE WHEN day <= extract(day FROM make_date(year, month, 1) + interval '1 month - 1 day')
         THEN make_date(year, month, day) END

@@ -17,12 +17,12 @@ from components.monitor.drift import measure_drift
 from components.monitor.quality import judge, realised
 from components.monitor.report import html_report, verdict
 from components.monitor.thresholds import DEFAULT, Thresholds
-from steam_recsys.data.games import COLUMNS, Games
+from steam_recsys.data.games import GAME_COLUMNS, Games
 from steam_recsys.data.interactions import UNDATED, date_of, day_of, newest_day
 from steam_recsys.data.popularity import DECAYS
 from steam_recsys.data.snapshot import Manifest, Snapshot
 from steam_recsys.database.connection import connect, create_schema
-from steam_recsys.errors import UserError
+from steam_recsys.errors import other_version_error
 from steam_recsys.evaluation.intervals import Interval
 from steam_recsys.logging import log
 from steam_recsys.model.availability import available
@@ -135,11 +135,8 @@ def _measure(
     try:
         trained_until, games_then = day_of(date.fromisoformat(described["trained_until"])), described["catalogue_games"]
     except KeyError as error:
-        raise UserError(
-            f"The champion {version} in {store} is of another version of this project ({error.args[0]}): train again, "
-            f"in a store without it."
-        ) from None
-    table = snapshot.table("games", [*COLUMNS, "delisted_on"]).sort_by("game_id")
+        raise other_version_error(f"The champion {version} in {store} is", error) from None
+    table = snapshot.table("games", [*GAME_COLUMNS, "delisted_on"]).sort_by("game_id")
     is_available = available(table, as_of)
     games = Games.from_table(table)
     catalogue = model.for_catalogue(games, np.zeros((len(DECAYS), len(games))))

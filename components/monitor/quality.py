@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from steam_recsys.arrays import Int32Array, Int64Array
 from steam_recsys.data.histories import Histories, positions_of
-from steam_recsys.data.interactions import COLUMNS, Interactions, day_of, read_reviews
+from steam_recsys.data.interactions import REVIEW_COLUMNS, Interactions, day_of, read_reviews
 from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.evaluation.holdout import Future
 from steam_recsys.evaluation.intervals import Interval, intervals
@@ -124,7 +124,7 @@ def _reviews_of_active_users(snapshot: Snapshot, start: int) -> Interactions:
     ]
     users = np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *active]))
     names = ("user_id", "game_id", "reviewed_on", "recommended", "hours_played")
-    parts: list[list[npt.NDArray[Any]]] = [[np.zeros(0, COLUMNS[name])] for name in names]
+    parts: list[list[npt.NDArray[Any]]] = [[np.zeros(0, REVIEW_COLUMNS[name])] for name in names]
     for batch in read_reviews(snapshot, names):
         theirs = positions_of(batch["user_id"], users) >= 0
         for part, name in zip(parts, names, strict=True):
@@ -137,9 +137,9 @@ def _judged(
 ) -> Iterator[pa.RecordBatch]:
     """A version by the reviews of the days from its own to before `end`, some of the users at a time."""
     start = day_of(version.as_of)
-    asked = reviews.where(reviews.recommended & (reviews.days >= start) & (reviews.days < end))
-    asked = asked.where(_first_of_each_pair(asked))
-    future = Future.from_interactions(reviews.where(reviews.days < start), asked, game_ids)
+    asked = reviews.take(reviews.recommended & (reviews.days >= start) & (reviews.days < end))
+    asked = asked.take(_first_of_each_pair(asked))
+    future = Future.from_interactions(reviews.take(reviews.days < start), asked, game_ids)
     relevant = Histories.from_interactions(future.interactions, game_ids)
     popular = positions_of(np.array(destination.popular_games(version.version), dtype=np.int32), game_ids)
     for first in range(0, len(relevant), USERS_AT_A_TIME):

@@ -18,9 +18,9 @@ from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
 from components.notify.outcome import SUCCEEDED, Outcome
-from steam_recsys.database.connection import resolve_secret
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log
+from steam_recsys.secrets import resolve_secret
 from steam_recsys.stage import StageRecord
 
 JOB = "{job}"

@@ -19,11 +19,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.predict.fallback import fallback_lists
+from steam_recsys import code_version
 from steam_recsys.arrays import Float64Array, Int32Array, Int64Array
-from steam_recsys.code_version import code_version
-from steam_recsys.data.games import COLUMNS as GAME_COLUMNS
+from steam_recsys.data.games import GAME_COLUMNS
 from steam_recsys.data.interactions import (
-    COLUMNS,
+    REVIEW_COLUMNS,
     UNDATED,
     Interactions,
     date_of,
@@ -47,7 +47,7 @@ ROW_GROUP_USERS = 8192
 RETENTION = timedelta(days=2)
 """How long predictions are kept after the last write; for that long a run can be started again and continue them."""
 
-REVIEW = np.dtype(list(COLUMNS.items()))
+REVIEW = np.dtype(list(REVIEW_COLUMNS.items()))
 PROGRESS_REVIEWS = 10_000_000
 
 
@@ -120,7 +120,7 @@ def remove_stale_predictions(store: str, version: str) -> None:
     """
     predictions = open_folder(f"{store.rstrip('/')}/predictions")
     written: dict[str, datetime] = {}
-    for name, file in predictions.listed("").items():
+    for name, file in predictions.list_files("").items():
         found = name.partition("/")[0]
         written[found] = max(file.written_at, written.get(found, file.written_at))
     for stale, newest in written.items():
@@ -164,7 +164,7 @@ class ReviewsByShard:
         self._ends: list[Int64Array] = []
         last_users = np.array([last for _, last in shards], dtype=np.int64)
         read = 0
-        for batch in read_reviews(snapshot, COLUMNS):
+        for batch in read_reviews(snapshot, REVIEW_COLUMNS):
             shard = np.searchsorted(last_users, batch["user_id"])
             order = np.argsort(shard, kind="stable")
             reviews = np.empty(len(order), dtype=REVIEW)
@@ -186,7 +186,7 @@ class ReviewsByShard:
             parts.append(np.fromfile(self._file, REVIEW, int(ends[shard]) - start))
             batch_start = int(ends[-1])
         reviews = np.concatenate(parts)
-        *columns, review_ids = (np.ascontiguousarray(reviews[name]) for name in COLUMNS)
+        *columns, review_ids = (np.ascontiguousarray(reviews[name]) for name in REVIEW_COLUMNS)
         return latest_of_each_pair(Interactions(*columns), review_ids)
 
 
@@ -197,7 +197,7 @@ def histories_table(users: Int64Array, interactions: Interactions) -> pa.Table:
         users: int64, the shard's users, ascending.
         interactions: Interactions in the order of `load_interactions`; those of other users are ignored.
     """
-    interactions = interactions.where(np.isin(interactions.users, users))
+    interactions = interactions.take(np.isin(interactions.users, users))
     offsets = np.append(np.searchsorted(interactions.users, users), len(interactions))
     columns = (interactions.games, interactions.recommended, interactions.hours)
     return pa.table([pa.array(users), *(list_array(offsets, pa.array(column)) for column in columns)], HISTORIES)
@@ -220,8 +220,8 @@ def _write_histories(
     reviews = ReviewsByShard(snapshot, shards)
     for shard, users in enumerate(users_by_shard(snapshot, users_per_shard)):
         interactions = reviews.interactions(shard)
-        decayed = popularity_as_of(interactions, game_ids, as_of, onto=decayed)
-        total = popularity(interactions, game_ids, onto=total)
+        decayed = popularity_as_of(interactions, game_ids, as_of, initial=decayed)
+        total = popularity(interactions, game_ids, initial=total)
         with tempfile.NamedTemporaryFile(suffix=".parquet") as local:
             table = histories_table(users, interactions)
             pq.write_table(table, local.name, compression="zstd", row_group_size=ROW_GROUP_USERS)

@@ -82,7 +82,7 @@ def predict_shard(store: str, plan: Plan, shard: int) -> PredictedShard:
 
     # 3. Recommend games to the users, batch by batch.
     rows = 0
-    with folder.fetched(histories_name(shard)) as histories, tempfile.NamedTemporaryFile(suffix=".parquet") as local:
+    with folder.local_path(histories_name(shard)) as histories, tempfile.NamedTemporaryFile(suffix=".parquet") as local:
         scorer, search = choose_retrieval(scorer, lambda: _sample(histories, game_ids), RECOMMENDED_GAMES)
         with pq.ParquetWriter(local.name, RECOMMENDATIONS, compression="zstd") as writer:
             for batch in _recommend(scorer, game_ids, histories):
@@ -113,13 +113,13 @@ def _finished(folder: Folder, plan: Plan, shard: int) -> ShardManifest | None:
     made_from = (manifest.version, manifest.model_version, manifest.snapshot_id, manifest.users)
     if made_from != (plan.version, plan.model_version, plan.snapshot_id, plan.shards[shard]):
         return None
-    with folder.fetched(shard_name(shard)) as path:
+    with folder.local_path(shard_name(shard)) as path:
         return manifest if manifest.describes(path) else None
 
 
 def _load_scorer(folder: Folder, store: str, model_version: str) -> tuple[Scorer, Int32Array]:
     """Load the model for the plan's catalogue, and the game ID of each catalogue position."""
-    with folder.fetched(CATALOGUE_FILE) as path, stored_model(store, model_version) as model:
+    with folder.local_path(CATALOGUE_FILE) as path, stored_model(store, model_version) as model:
         games = pq.read_table(path)
         two_tower = TwoTowerArrays.load(model)
     popularity = games["popularity"].combine_chunks().flatten().to_numpy().reshape(len(games), -1).T

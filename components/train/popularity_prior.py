@@ -54,7 +54,7 @@ def shares_by_period(
     for period in range(shares.shape[1]):
         shares[:, period] = log_shares(recent, smoothing)
         next_day = first + (period + 1) * period_days
-        recent = kept[:, None] * recent + popularity_as_of(interactions.where(periods == period), game_ids, next_day)
+        recent = kept[:, None] * recent + popularity_as_of(interactions.take(periods == period), game_ids, next_day)
     return periods, shares
 
 

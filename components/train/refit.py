@@ -13,7 +13,7 @@ from components.train.tensorflow_runtime import get_workers, tf
 from components.train.trainer import Checkpoints, Trainer
 from components.train.training import fit_model
 from components.train.two_tower_model import ModelConfig
-from steam_recsys.data.games import COLUMNS, Games
+from steam_recsys.data.games import GAME_COLUMNS, Games
 from steam_recsys.data.interactions import date_of, load_interactions
 from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.model.two_tower import TwoTowerArrays
@@ -43,13 +43,13 @@ def refit_model(snapshot: str | Path, model: str | Path, refitted: str | Path, s
     opened, evaluated = Snapshot.open(snapshot), TwoTowerArrays.load(model)
     description = json.loads((Path(model) / DESCRIPTION).read_text())
     interactions = load_interactions(opened)
-    interactions = interactions.where(interactions.dated)
+    interactions = interactions.take(interactions.dated)
 
     # 2. Fit it.
     trainer = Trainer(description["seed"], workers, Checkpoints.for_version(store, version))
     fitted = fit_model(
         interactions,
-        Games.from_table(opened.table("games", COLUMNS)),
+        Games.from_table(opened.table("games", GAME_COLUMNS)),
         ModelConfig.from_dict(description["config"]),
         trainer,
         "refit",

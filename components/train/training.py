@@ -17,9 +17,9 @@ from components.train.trainer import Checkpoints, Trainer
 from components.train.training_data import TrainingData
 from components.train.tuning import TuningResult, assemble_model, fit_item_item, tune
 from components.train.two_tower_model import ModelConfig
+from steam_recsys import code_version
 from steam_recsys.arrays import Float32Array, Float64Array, Int32Array
-from steam_recsys.code_version import code_version
-from steam_recsys.data.games import COLUMNS, Games
+from steam_recsys.data.games import GAME_COLUMNS, Games
 from steam_recsys.data.histories import positions_of
 from steam_recsys.data.interactions import Interactions, cutoff_day, date_of, day_of, load_interactions
 from steam_recsys.data.popularity import popularity_as_of
@@ -100,7 +100,7 @@ def train_model(
     workers = get_workers()
     opened, config = Snapshot.open(snapshot), ModelConfig()
     interactions, cutoff, past = _before_the_cutoff(opened, held_out_share)
-    games = Games.from_table(opened.table("games", COLUMNS))
+    games = Games.from_table(opened.table("games", GAME_COLUMNS))
     validation = _validation(opened, past, games, held_out_share)
 
     # 2. Find the champion to start from; the version follows from all inputs.

@@ -260,7 +260,7 @@ class TrainingData:
             config: Hyperparameters.
             seed: Random seed; the same seed gives identical batches.
         """
-        known = games.only(np.unique(interactions.games))
+        known = games.select(np.unique(interactions.games))
         names = shared_names(known.attributes)
         periods, shares = shares_by_period(interactions, known.ids, config.period_days, config.popularity_smoothing)
         weights = popularity_weights(interactions, periods, shares, known.ids)

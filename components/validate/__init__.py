@@ -1,1 +1,1 @@
-"""The snapshot against its contract: what later stages may rely on."""
+"""Check a snapshot against its contract."""

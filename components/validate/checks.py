@@ -1,26 +1,121 @@
-"""Checks across columns, tables and runs. Each is a function of Arrow tables or counts that returns findings."""
+"""The checks of a snapshot. Each is a function of Arrow tables or counts that returns findings."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Literal
 
+import pandera.pyarrow as pandera
 import pyarrow as pa
 import pyarrow.compute as pc
+from pandera.errors import SchemaErrors
 
-from components.validate.findings import Finding, describe
+from steam_recsys.data.schemas import EARLIEST_REVIEW, TABLES
 
-EXAMPLES = 5
+Severity = Literal["error", "warning"]
+
+UNIQUE = {"reviews": "review_id", "users": "user_id", "games": "game_id"}
+MAX_EXAMPLES = 5
+
 LAST_GOOD_RUN = "last-good-snapshot.json"
-"""The file of the store that remembers the last good run's rows."""
+"""The file of the store with the last good run's rows per table."""
 
-SMALLEST_SHARE_OF_LAST_RUN = 0.5
+MIN_SHARE_OF_LAST_RUN = 0.5
 STALE_AFTER = timedelta(days=2)
-MANY_NULLS = {"user_id": 0.5, "reviewed_on": 0.5, "hours_played": 0.99}
-"""The share of nulls from which a column of the reviews is worth a warning."""
+MAX_NULL_SHARES = {"user_id": 0.5, "reviewed_on": 0.5, "hours_played": 0.99}
+"""The share of nulls in a column of the reviews that causes a warning."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The result of a check that fails.
+
+    Attributes:
+        severity: An error fails the run, a warning does not.
+        table: Name of the table.
+        check: What should be true, as text.
+        count: Number of rows that fail the check.
+        examples: Some of these rows, as text.
+    """
+
+    severity: Severity
+    table: str
+    check: str
+    count: int
+    examples: tuple[str, ...] = ()
+
+    def message(self) -> str:
+        """Return the finding as text, with one example."""
+        example = f" (for example {self.examples[0]})" if self.examples else ""
+        return f"{self.table}: {self.check}: {self.count:,}{example}"
+
+
+def errors(findings: Iterable[Finding]) -> list[Finding]:
+    """Return the findings that fail the run."""
+    return [finding for finding in findings if finding.severity == "error"]
+
+
+def contract(table: str, today: date) -> pandera.DataFrameSchema:
+    """Return the pandera schema of a table.
+
+    Args:
+        table: Name of the table.
+        today: Date of the extraction in UTC. The next day is valid too: east of Greenwich it may already have begun.
+    """
+    tomorrow = today + timedelta(days=1)
+    checks: dict[tuple[str, str], list[pandera.Check]] = {
+        ("reviews", "hours_played"): [pandera.Check.ge(0)],
+        ("reviews", "helpful"): [pandera.Check.ge(0)],
+        ("reviews", "funny"): [pandera.Check.ge(0)],
+        ("reviews", "reviewed_on"): [pandera.Check.ge(EARLIEST_REVIEW), pandera.Check.le(tomorrow)],
+        ("games", "ram_gb"): [pandera.Check.ge(0)],
+        ("games", "storage_gb"): [pandera.Check.ge(0)],
+        ("rankings", "rank_type"): [pandera.Check.isin(["Sales", "Revenue", "Review"])],
+        ("rankings", "rank"): [pandera.Check.ge(1)],
+    }
+    # pandera has no list type: check_schema compares the Arrow types of list columns.
+    return pandera.DataFrameSchema(
+        {
+            field.name: pandera.Column(
+                field.type,
+                checks.get((table, field.name)),
+                nullable=field.nullable,
+                unique=UNIQUE.get(table) == field.name,
+            )
+            for field in TABLES[table]
+            if not pa.types.is_list(field.type)
+        }
+    )
+
+
+def check_schema(table: str, schema: pa.Schema) -> list[Finding]:
+    """Check a file's columns and types against the declared ones. `check_columns` checks for nulls."""
+    declared = TABLES[table]
+    differences = [
+        f"{field.name} is {schema.field(field.name).type if field.name in schema.names else 'missing'}, "
+        f"not {field.type}"
+        for field in declared
+        if field.name not in schema.names or schema.field(field.name).type != field.type
+    ] + [f"{name} is not in the contract" for name in schema.names if name not in declared.names]
+    if not differences:
+        return []
+    check = "columns and types are those of the contract"
+    return [Finding("error", table, check, len(differences), ("; ".join(differences),))]
+
+
+def check_columns(table: str, rows: pa.Table, today: date) -> list[Finding]:
+    """Check a table's values against its contract: unique keys, nulls and ranges."""
+    try:
+        contract(table, today).validate(rows, lazy=True)
+    except SchemaErrors as failed:
+        return list(_contract_findings(table, rows, failed.failure_cases))
+    return []
 
 
 def check_references(reviews: pa.Table, users: pa.Table, games: pa.Table, rankings: pa.Table) -> list[Finding]:
-    """Every user and game that a row names is there."""
+    """Check that every user and game that a row refers to exists."""
     return [
         finding
         for table, rows, column, keys in (
@@ -32,8 +127,8 @@ def check_references(reviews: pa.Table, users: pa.Table, games: pa.Table, rankin
     ]
 
 
-def check_rows(rows: dict[str, int]) -> list[Finding]:
-    """There is something to learn from and something to recommend."""
+def check_rows(rows: Mapping[str, int]) -> list[Finding]:
+    """Check that the tables are not empty."""
     return [
         Finding("error", table, "has rows (if it has none, ingest first)", 0)
         for table in ("reviews", "users", "games")
@@ -41,21 +136,26 @@ def check_rows(rows: dict[str, int]) -> list[Finding]:
     ]
 
 
-def check_volume(rows: dict[str, int], last_rows: dict[str, int]) -> list[Finding]:
-    """No table has shrunk below half of what the last good run saw (empty where there was none)."""
+def check_volume(rows: Mapping[str, int], last_rows: Mapping[str, int]) -> list[Finding]:
+    """Check that no table has shrunk to less than half of the last good run's rows.
+
+    Args:
+        rows: Rows per table.
+        last_rows: Rows per table of the last good run; empty if there was none.
+    """
     check = (
-        f"has at least {SMALLEST_SHARE_OF_LAST_RUN:.0%} of the last good run's {{:,}} rows "
+        f"has at least {MIN_SHARE_OF_LAST_RUN:.0%} of the last good run's {{:,}} rows "
         f"(if it may shrink so far, delete {LAST_GOOD_RUN} in the store)"
     )
     return [
         Finding("error", table, check.format(last), count)
         for table, last in last_rows.items()
-        if (count := rows.get(table, 0)) < SMALLEST_SHARE_OF_LAST_RUN * last
+        if (count := rows.get(table, 0)) < MIN_SHARE_OF_LAST_RUN * last
     ]
 
 
 def check_freshness(newest_change: datetime | None, extracted_at: datetime) -> list[Finding]:
-    """The source still changes: its newest review is not older than two days at extraction."""
+    """Check that the newest review is less than two days older than the extraction."""
     if newest_change is None or extracted_at - newest_change <= STALE_AFTER:
         return []
     age = (extracted_at - newest_change).days
@@ -63,44 +163,67 @@ def check_freshness(newest_change: datetime | None, extracted_at: datetime) -> l
 
 
 def check_nulls(reviews: pa.Table) -> list[Finding]:
-    """No optional column of the reviews is mostly empty."""
+    """Check that no optional column of the reviews is mostly empty."""
     return [
         Finding("warning", "reviews", f"{column} is filled in at least {1 - share:.0%} of the rows", nulls)
-        for column, share in MANY_NULLS.items()
+        for column, share in MAX_NULL_SHARES.items()
         if reviews.num_rows and (nulls := reviews[column].null_count) / reviews.num_rows >= share
     ]
 
 
 def check_blanks(reviews: pa.Table) -> list[Finding]:
-    """Reviews of unknown authors, and reviews that cannot be placed in time, are counted."""
+    """Count reviews without a known author, and reviews without a date."""
     return [
-        Finding("warning", "reviews", words, nulls)
-        for column, words in (("user_id", "without a known author"), ("reviewed_on", "without a date"))
+        Finding("warning", "reviews", check, nulls)
+        for column, check in (("user_id", "without a known author"), ("reviewed_on", "without a date"))
         if (nulls := reviews[column].null_count)
     ]
 
 
 def check_ranks(rankings: pa.Table) -> list[Finding]:
-    """A game has one place in a ranking."""
+    """Check that a game has one rank in a ranking."""
     counts = rankings.group_by(["genre", "rank_type", "game_id"]).aggregate([([], "count_all")])
     repeated = counts.filter(pc.greater(counts["count_all"], 1))
     if not repeated.num_rows:
         return []
-    first = repeated.slice(0, EXAMPLES).to_pylist()
+    first = repeated.slice(0, MAX_EXAMPLES).to_pylist()
     examples = tuple(f"game_id {row['game_id']} by {row['rank_type']} in {row['genre']}" for row in first)
     return [Finding("error", "rankings", "a game is ranked once", repeated.num_rows, examples)]
 
 
 def check_repeats(reviews: pa.Table) -> list[Finding]:
-    """A user reviews a game once; of several reviews the latest counts."""
+    """Count games that a user reviewed more than once; the latest review counts."""
     known = reviews.select(["user_id", "game_id"]).filter(pc.is_valid(reviews["user_id"]))
     counts = known.group_by(["user_id", "game_id"]).aggregate([([], "count_all")])
     repeated = counts.filter(pc.greater(counts["count_all"], 1))
     if not repeated.num_rows:
         return []
-    first = repeated.sort_by([("user_id", "ascending"), ("game_id", "ascending")]).slice(0, EXAMPLES).to_pylist()
+    first = repeated.sort_by([("user_id", "ascending"), ("game_id", "ascending")]).slice(0, MAX_EXAMPLES).to_pylist()
     examples = tuple(f"user_id {row['user_id']}, game_id {row['game_id']}, {row['count_all']} times" for row in first)
     return [Finding("warning", "reviews", "games that one user reviewed more than once", repeated.num_rows, examples)]
+
+
+def _contract_findings(table: str, rows: pa.Table, cases: pa.Table) -> Iterator[Finding]:
+    counts = cases.group_by(["column", "check"]).aggregate([("index", "count", pc.CountOptions(mode="all"))])
+    for row in sorted(counts.to_pylist(), key=lambda row: (str(row["column"]), row["check"])):
+        column, check = row["column"], row["check"]
+        same_check = pc.and_(pc.equal(cases["column"], column), pc.equal(cases["check"], check))
+        values = cases.filter(same_check)["failure_case"].slice(0, MAX_EXAMPLES)
+        failing = rows.filter(_has_value(rows[column], values)).slice(0, MAX_EXAMPLES)
+        examples = tuple(_describe(example, column) for example in failing.to_pylist())
+        yield Finding("error", table, f"{column} {_check_text(check)}", row["index_count"], examples)
+
+
+def _has_value(column: pa.ChunkedArray, values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return which elements of a column are among some values, which are given as text and may include null."""
+    known = values.drop_null().cast(column.type)
+    found = pc.is_in(column, value_set=known.combine_chunks())
+    return pc.or_(found, pc.is_null(column)) if values.null_count else found
+
+
+def _check_text(check: str) -> str:
+    texts = {"field_uniqueness": "is unique", "not_nullable": "is not null"}
+    return texts.get(check, f"is {check}".replace("_", " "))
 
 
 def _missing(table: str, column: str, rows: pa.Table, keys: pa.ChunkedArray) -> list[Finding]:
@@ -108,5 +231,10 @@ def _missing(table: str, column: str, rows: pa.Table, keys: pa.ChunkedArray) -> 
     missing = rows.filter(pc.and_(pc.is_valid(rows[column]), pc.invert(known)))
     if not missing.num_rows:
         return []
-    examples = tuple(describe(row, column) for row in missing.slice(0, EXAMPLES).to_pylist())
+    examples = tuple(_describe(row, column) for row in missing.slice(0, MAX_EXAMPLES).to_pylist())
     return [Finding("error", table, f"every {column} exists", missing.num_rows, examples)]
+
+
+def _describe(row: Mapping[str, object], column: str) -> str:
+    """Return a row's ids and the checked column as text."""
+    return ", ".join(f"{name} {value}" for name, value in row.items() if name.endswith("_id") or name == column)

@@ -1,8 +1,9 @@
-"""The stage: a snapshot is checked, the findings become a report, and errors fail the run."""
+"""The validation stage: check a snapshot, write a report, and fail the run if there are errors."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,19 +11,21 @@ from typing import Any
 
 from components.validate.checks import (
     LAST_GOOD_RUN,
+    Finding,
     check_blanks,
+    check_columns,
     check_freshness,
     check_nulls,
     check_ranks,
     check_references,
     check_repeats,
     check_rows,
+    check_schema,
     check_volume,
+    errors,
 )
-from components.validate.contract import check_columns, check_schema
-from components.validate.findings import Finding, errors
 from steam_recsys.data.schemas import TABLES
-from steam_recsys.data.snapshot import Manifest, Snapshot
+from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log
 from steam_recsys.reporting.html import page, paragraph, table
@@ -30,61 +33,83 @@ from steam_recsys.storage.folder import open_folder
 
 
 @dataclass(frozen=True)
-class Validated:
-    """What was checked: rows a table, and what was found."""
+class ValidationReport:
+    """The findings of all checks.
+
+    Attributes:
+        snapshot_id: Id of the snapshot.
+        rows: Rows per table.
+        findings: Results of the checks that failed.
+    """
 
     snapshot_id: str
     rows: dict[str, int]
     findings: list[Finding]
 
+    @property
+    def warnings(self) -> int:
+        """Number of findings that do not fail the run."""
+        return len(self.findings) - len(errors(self.findings))
+
     def facts(self) -> dict[str, Any]:
-        """Counts as plain values, for the journal and artifacts."""
-        failed = len(errors(self.findings))
-        return {"snapshot_id": self.snapshot_id, "errors": failed, "warnings": len(self.findings) - failed}
+        """Return the counts as plain values for the journal and artifacts."""
+        return {"snapshot_id": self.snapshot_id, "errors": len(errors(self.findings)), "warnings": self.warnings}
 
     def html(self) -> str:
-        """The report: one self-contained page."""
+        """Return the report as a self-contained page."""
         verdict = "The run stops." if errors(self.findings) else "The run goes on."
-        found = [(f.severity, f.table, f.check, f.count, "; ".join(f.examples)) for f in self.findings]
+        findings = [(f.severity, f.table, f.check, f.count, "; ".join(f.examples)) for f in self.findings]
         return page(
             f"Snapshot {self.snapshot_id}",
-            paragraph(f"{len(errors(self.findings))} errors, {self.facts()['warnings']} warnings. {verdict}"),
+            paragraph(f"{len(errors(self.findings))} errors, {self.warnings} warnings. {verdict}"),
             table("Rows", ("table", "rows"), self.rows.items()),
-            table("Findings", ("severity", "table", "check", "rows", "examples"), found),
+            table("Findings", ("severity", "table", "check", "rows", "examples"), findings),
         )
 
 
-def validate_snapshot(snapshot: str | Path, report: str | Path, store: str) -> Validated:
-    """Check a snapshot, write the report, and remember its volume where it is good.
+def validate_snapshot(snapshot: str | Path, report: str | Path, store: str) -> ValidationReport:
+    """Check a snapshot and write the report.
 
     Args:
-        snapshot: the snapshot's folder.
-        report: the HTML file to write.
-        store: where the last good run's volume is kept, for the next one to compare with.
+        snapshot: Folder of the snapshot.
+        report: The HTML file to write.
+        store: Folder or bucket with the rows of the last good run, to compare with; a good run replaces them.
 
     Raises:
-        UserError: there are errors; the report is written all the same. Or a file is not the one that was extracted.
+        UserError: There are errors; the report is written nevertheless. Or a file of the snapshot is damaged.
     """
+    # 1. Check the files' checksums.
     opened = Snapshot.open(snapshot)
     opened.verify()
-    last_good = LastGoodRun(store)
-    findings = find(opened, last_good.rows())
-    validated = Validated(opened.manifest.snapshot_id, _rows(opened), findings)
+
+    # 2. Run all checks, also against the last good run.
+    last_good_run = open_folder(store).read(LAST_GOOD_RUN)
+    findings = find(opened, json.loads(last_good_run) if last_good_run else {})
+
+    # 3. Write the report.
+    result = ValidationReport(opened.manifest.snapshot_id, _rows(opened), findings)
     Path(report).parent.mkdir(parents=True, exist_ok=True)
-    Path(report).write_text(validated.html(), encoding="utf-8")
+    Path(report).write_text(result.html(), encoding="utf-8")
     for finding in findings:
-        log("validate", f"{finding.severity}: {finding.sentence()}")
+        log("validate", f"{finding.severity}: {finding.message()}")
+
+    # 4. Fail if there are errors; else record this run as the last good one.
     if failed := errors(findings):
         more = f", and {len(failed) - 1} more" if len(failed) > 1 else ""
         raise UserError(
-            f"The snapshot breaks its contract ({failed[0].sentence()}{more}): mend the source; the report is {report}."
+            f"The snapshot breaks its contract ({failed[0].message()}{more}): fix the source; the report is {report}."
         )
-    last_good.remember(validated.rows)
-    return validated
+    open_folder(store).write(LAST_GOOD_RUN, f"{json.dumps(result.rows)}\n".encode())
+    return result
 
 
-def find(snapshot: Snapshot, last_rows: dict[str, int]) -> list[Finding]:
-    """Everything that is not as it should be; `last_rows` are the last good run's rows a table, or empty."""
+def find(snapshot: Snapshot, last_rows: Mapping[str, int]) -> list[Finding]:
+    """Run all checks.
+
+    Args:
+        snapshot: The snapshot.
+        last_rows: Rows per table of the last good run; empty if there was none.
+    """
     rows = _rows(snapshot)
     findings = check_rows(rows) + check_volume(rows, last_rows)
     wrong_schemas = [
@@ -93,7 +118,7 @@ def find(snapshot: Snapshot, last_rows: dict[str, int]) -> list[Finding]:
         for file in snapshot.dataset(name).get_fragments()
         for finding in check_schema(name, file.physical_schema)
     ]
-    if wrong_schemas:  # nothing else can be asked of such a file
+    if wrong_schemas:  # the other checks need the declared columns
         return findings + wrong_schemas
     extracted_at = datetime.fromisoformat(snapshot.manifest.extracted_at)
     tables = {name: snapshot.table(name) for name in TABLES}
@@ -102,28 +127,10 @@ def find(snapshot: Snapshot, last_rows: dict[str, int]) -> list[Finding]:
     findings += check_references(tables["reviews"], tables["users"], tables["games"], tables["rankings"])
     findings += check_ranks(tables["rankings"])
     findings += check_nulls(tables["reviews"]) + check_blanks(tables["reviews"]) + check_repeats(tables["reviews"])
-    return findings + check_freshness(_newest_change(snapshot.manifest), extracted_at)
-
-
-@dataclass(frozen=True)
-class LastGoodRun:
-    """The rows a table that the last good run saw, in a file of the store."""
-
-    store: str
-
-    def rows(self) -> dict[str, int]:
-        """Rows a table; empty where no run was good yet."""
-        content = open_folder(self.store).read(LAST_GOOD_RUN)
-        return dict(json.loads(content)) if content else {}
-
-    def remember(self, rows: dict[str, int]) -> None:
-        """Make these the last good run's."""
-        open_folder(self.store).write(LAST_GOOD_RUN, f"{json.dumps(rows)}\n".encode())
+    watermark = snapshot.manifest.watermark
+    newest_change = datetime.fromisoformat(watermark[0]) if watermark else None
+    return findings + check_freshness(newest_change, extracted_at)
 
 
 def _rows(snapshot: Snapshot) -> dict[str, int]:
     return {name: snapshot.manifest.rows(name) for name in TABLES}
-
-
-def _newest_change(manifest: Manifest) -> datetime | None:
-    return datetime.fromisoformat(manifest.watermark[0]) if manifest.watermark else None

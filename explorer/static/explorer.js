@@ -1,14 +1,14 @@
 "use strict";
-// What the pages do beyond links and forms. Texts are set as texts, never as HTML.
+// What pages do beyond links and forms. Text is set as text, never as HTML.
 
 if (document.querySelector("[data-try]")) tryIt();
 
-// Forms leave out what is empty, which keeps addresses short.
+// Leave out empty fields, which keeps addresses short.
 document.addEventListener("formdata", ({ formData }) => {
   for (const [name, value] of [...formData]) if (value === "") formData.delete(name);
 });
 
-// Whoever comes back to a page sees its form as its address has it, not as it was left.
+// After going back to a page, show its form as in its address, not as it was left.
 addEventListener("pageshow", ({ persisted }) => {
   if (persisted) document.querySelector("form.filters")?.reset();
 });
@@ -16,10 +16,10 @@ addEventListener("pageshow", ({ persisted }) => {
 // A history that is built by clicking games: the address holds it, and the API answers to it.
 function tryIt() {
   const one = (name) => document.querySelector(`[data-${name}]`);
-  const [place, results, found, own, list] = ["try", "results", "found", "history", "recommended"].map(one);
+  const [root, results, found, own, list] = ["try", "results", "found", "history", "recommended"].map(one);
   const search = document.querySelector("form.search");
   const text = search.elements.q;
-  const [longest, most] = [Number(place.dataset.longest), Number(place.dataset.most)];
+  const [longest, most] = [Number(root.dataset.longest), Number(root.dataset.most)];
   let games = [...own.children].map((row) => gameOf(row, row.dataset.game));
   let asked = 0;
   let typing;
@@ -55,7 +55,7 @@ function tryIt() {
     element.hidden = !rows.length;
   }
 
-  // An address of this page with a history, and with what is looked for now.
+  // The address of this page with a history and the current search.
   function address(history, from = location.href) {
     const parameters = new URL(from).searchParams;
     for (const [name, value] of [["games", history.join(",")], ["q", text.value.trim()]]) {
@@ -65,7 +65,7 @@ function tryIt() {
     return `/try?${parameters}`.replaceAll("%2C", ",").replace(/\?$/, "");
   }
 
-  // Every link leads on from the history as it is now.
+  // Update every link to the current history.
   function relink() {
     history.replaceState(null, "", address(ids()));
     for (const link of document.querySelectorAll("[data-add]")) {
@@ -90,13 +90,13 @@ function tryIt() {
     recommend(what);
   }
 
-  // What the API answers, with an `error` where it does not.
+  // The API's answer; if it is an error, its `detail` says what is wrong.
   async function ask(path, options) {
     try {
       const response = await fetch(path, options);
       return { status: response.status, ...(await response.json()) };
     } catch {
-      return { error: "The explorer cannot be reached: try again in a moment." };
+      return { detail: "The explorer cannot be reached: try again in a moment." };
     }
   }
 
@@ -106,7 +106,11 @@ function tryIt() {
     delete filters.games;
     delete filters.q;
     results.setAttribute("aria-busy", "true");
-    const answer = await ask("/api/recommend", { method: "POST", body: JSON.stringify({ ...filters, history: ids() }) });
+    const answer = await ask("/api/recommend", {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ ...filters, history: ids() }),
+    });
     if (mine !== asked) return;
     results.removeAttribute("aria-busy");
     const best = answer.games ?? [];
@@ -114,13 +118,13 @@ function tryIt() {
     const highest = Math.max(...best.map((each) => each.score));
     fill(list, best.map((each) => recommendedRow(each, highest)));
     if (focused >= 0) [...list.querySelectorAll("[data-add]")].at(Math.min(focused, best.length - 1))?.focus();
-    one("problem").hidden = !answer.error;
-    one("sentence").textContent = answer.error ?? "";
-    one("nothing-passes").hidden = Boolean(answer.error) || best.length > 0;
+    one("problem").hidden = !answer.detail;
+    one("sentence").textContent = answer.detail ?? "";
+    one("nothing-passes").hidden = Boolean(answer.detail) || best.length > 0;
     relink();
-    if (answer.status === 503 && "loading" in place.dataset) return setTimeout(recommend, 2000);
-    delete place.dataset.loading;
-    one("said").textContent = `${what} ${answer.error ?? `${best.length} games are recommended now.`}`.trim();
+    if (answer.status === 503 && "loading" in root.dataset) return setTimeout(recommend, 2000);
+    delete root.dataset.loading;
+    one("said").textContent = `${what} ${answer.detail ?? `${best.length} games are recommended now.`}`.trim();
   }
 
   async function look() {
@@ -132,9 +136,9 @@ function tryIt() {
     one("more").hidden = all.length <= most;
     one("all-found").href = `/games?${new URLSearchParams({ q: wanted })}`;
     one("nothing-found").hidden = !wanted || found.children.length > 0;
-    one("nothing-found").textContent = answer.error ?? one("nothing-found").dataset.nothingFound;
+    one("nothing-found").textContent = answer.detail ?? one("nothing-found").dataset.nothingFound;
     const count = all.length > most ? `More than ${most}` : all.length;
-    one("said").textContent = wanted ? answer.error ?? `${count} games are found.` : "";
+    one("said").textContent = wanted ? answer.detail ?? `${count} games found.` : "";
     relink();
   }
 
@@ -157,7 +161,7 @@ function tryIt() {
   document.addEventListener("click", (event) => {
     const link = event.target.closest("[data-add], [data-remove]");
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
-    if (link.dataset.add && games.length >= longest) return; // the page that it leads to says why not
+    if (link.dataset.add && games.length >= longest) return; // the linked page says why not
     event.preventDefault();
     if (link.hasAttribute("aria-disabled")) return;
     const game = gameOf(link, link.dataset.add ?? link.dataset.remove);
@@ -167,5 +171,5 @@ function tryIt() {
     (own.querySelectorAll("[data-remove]")[Math.min(at, games.length - 1)] ?? document.getElementById("history")).focus();
   });
 
-  if ("loading" in place.dataset) recommend();
+  if ("loading" in root.dataset) recommend();
 }

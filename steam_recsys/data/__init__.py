@@ -1,1 +1,1 @@
-"""Snapshots and what is read from them: interactions, histories, games, popularity."""
+"""Snapshots, the data read from them (interactions, histories, games, popularity), and predictions in the store."""

@@ -1,4 +1,4 @@
-"""What is known of a game besides its reviews, as named attributes: what a game that nobody reviewed is placed by."""
+"""Attributes of games besides their reviews. They give a game without reviews its vector."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ import pyarrow as pa
 from steam_recsys.arrays import Int32Array
 from steam_recsys.data.histories import positions_of
 
-COLUMNS = [
+GAME_COLUMNS = [
     "game_id", "genres", "developers", "publishers", "released_on", "ram_gb", "storage_gb", "os", "description",
 ]  # fmt: skip
-"""The columns of the games that are read here."""
+"""The columns of a snapshot's games that the attributes are made from."""
 
-LEAST_GAMES = 2
-"""Games that an attribute must be shared by: one of a single game says no more than the game's own vector."""
+MIN_GAMES = 2
+"""Games that must share an attribute: an attribute of one game adds nothing to the game's own vector."""
 
-LEAST_GAMES_WORD = 5
-LARGEST_SHARE_WORD = 0.2
-MOST_WORDS = 2_000
+MIN_GAMES_PER_WORD = 5
+MAX_WORD_SHARE = 0.2
+MAX_WORDS = 2_000
 WORD = "word "
 
 _WORD = re.compile(r"[^\W\d_]{3,}")
 
 Attributes = Mapping[str, float]
-"""A game's attributes by name, each with its weight; the weights' squares sum to one for each kind, but for genres,
-developers and publishers, of which the mean is taken."""
+"""A game's attributes: weight by name. The squared weights of each kind sum to one, except for genres, developers and
+publishers, whose weights sum to one."""
 
 
 @dataclass(frozen=True)
 class Games:
-    """N games and what is known of them; none of it changes with their reviews.
+    """N games and their attributes, which do not depend on reviews.
 
     Attributes:
-        ids: int32 [N], distinct.
-        attributes: each game's.
+        ids: Distinct game ids, int32 [N].
+        attributes: Attributes of each game.
     """
 
     ids: Int32Array
@@ -48,28 +48,33 @@ class Games:
 
     @classmethod
     def from_table(cls, table: pa.Table) -> Games:
-        """Read the columns `COLUMNS` of a snapshot's games; in the order of their ids."""
-        ordered = table.select(COLUMNS).sort_by("game_id")
+        """Read games from the columns `GAME_COLUMNS` of a snapshot's table, ordered by id."""
+        ordered = table.select(GAME_COLUMNS).sort_by("game_id")
         return cls(ordered["game_id"].to_numpy(), [_attributes(game) for game in ordered.to_pylist()])
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def only(self, ids: Int32Array) -> Games:
-        """Those with some ids, in their order; these here are in that of ids. Of a missing one nothing is known."""
+    def select(self, ids: Int32Array) -> Games:
+        """Return the games with the given ids, in that order. A missing game has no attributes.
+
+        These games must be ordered by id.
+        """
         rows = positions_of(ids, self.ids).tolist()
         return Games(np.asarray(ids, dtype=np.int32), [self.attributes[row] if row >= 0 else {} for row in rows])
 
 
 def shared_names(attributes: Sequence[Attributes]) -> tuple[str, ...]:
-    """The names that are worth a vector, sorted: shared by some games, and of the words neither rare nor everywhere."""
+    """Return the names of attributes that get a vector, sorted: several games share them, and words are not common."""
     counts = Counter(name for game in attributes for name in game)
-    names = {name for name, count in counts.items() if count >= LEAST_GAMES and not name.startswith(WORD)}
-    most = LARGEST_SHARE_WORD * len(attributes)
+    names = {name for name, count in counts.items() if count >= MIN_GAMES and not name.startswith(WORD)}
+    max_games = MAX_WORD_SHARE * len(attributes)
     words = [
-        (-count, name) for name, count in counts.items() if name.startswith(WORD) and LEAST_GAMES_WORD <= count <= most
+        (-count, name)
+        for name, count in counts.items()
+        if name.startswith(WORD) and MIN_GAMES_PER_WORD <= count <= max_games
     ]
-    return tuple(sorted(names | {name for _, name in sorted(words)[:MOST_WORDS]}))
+    return tuple(sorted(names | {name for _, name in sorted(words)[:MAX_WORDS]}))
 
 
 def _attributes(game: Mapping[str, object]) -> Attributes:

@@ -1,4 +1,4 @@
-"""Users' games as positions in a catalogue, and where ids stand in one."""
+"""Histories: the games of each user as positions in a catalogue."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from steam_recsys.arrays import BoolArray, Float32Array, Int32Array, Int64Array
+from steam_recsys.arrays import BoolArray, Float32Array, Int32Array, Int64Array, offsets_from_lengths
 from steam_recsys.data.interactions import Interactions
 
 
 @dataclass(frozen=True)
 class Histories:
-    """Games by user, as positions in a catalogue, CSR, a user's in the order of time.
+    """The games of B users as positions in a catalogue, in CSR form, ordered by time for each user.
 
     Attributes:
-        users: int64 [B], ascending.
-        offsets: int64 [B + 1]; user b's games are `games[offsets[b]:offsets[b + 1]]`.
-        games: int32.
-        recommended: bool, the verdict of the review of each of the games.
-        hours: float32, how long the user had played each, NaN where unknown.
+        users: User ids, int64 [B], ascending.
+        offsets: Offsets, int64 [B + 1]; the games of user b are `games[offsets[b]:offsets[b + 1]]`.
+        games: Positions in the catalogue, int32 [n], -1 for games that are not in it.
+        recommended: Whether the user recommends the game, bool [n].
+        hours: Hours played, float32 [n], NaN if unknown.
     """
 
     users: Int64Array
@@ -33,7 +33,12 @@ class Histories:
 
     @classmethod
     def from_interactions(cls, interactions: Interactions, game_ids: Int32Array) -> Histories:
-        """Group interactions by user, in the order in which they stand; `game_ids` is int32 [N], ascending."""
+        """Group interactions by user and keep their order.
+
+        Args:
+            interactions: Reviews, each user's ordered by time.
+            game_ids: The catalogue, int32 [N], ascending.
+        """
         order = np.argsort(interactions.users, kind="stable")
         users, starts = np.unique(interactions.users[order], return_index=True)
         offsets = np.append(starts, len(order)).astype(np.int64)
@@ -42,8 +47,13 @@ class Histories:
 
     @classmethod
     def from_games(cls, *histories: Sequence[int]) -> Histories:
-        """Users numbered from 0 by their games' positions, recommended all of them, as for a click of a second ago."""
-        offsets = np.concatenate([[0], np.cumsum([len(games) for games in histories])]).astype(np.int64)
+        """Make histories from positions, for users numbered from 0 who recommend all their games; hours are unknown.
+
+        Example:
+            >>> Histories.from_games([2, 0], [1]).offsets.tolist()
+            [0, 2, 3]
+        """
+        offsets = offsets_from_lengths(np.array([len(games) for games in histories], dtype=np.int64))
         games = np.array([game for games in histories for game in games], dtype=np.int32)
         return cls(
             np.arange(len(histories)),
@@ -58,32 +68,36 @@ class Histories:
 
     @property
     def lengths(self) -> Int64Array:
-        """The number of games of each user, int64 [B]."""
+        """Number of games per user, int64 [B]."""
         return np.diff(self.offsets)
 
     @property
     def owners(self) -> Int64Array:
-        """The row of the user whose each game is, int64 of the shape of `games`."""
+        """Row of the user of each game, int64 [n]."""
         return np.repeat(np.arange(len(self)), self.lengths)
 
     def recommended_only(self) -> Histories:
-        """The same users' games without those that they do not recommend."""
+        """Return the same users with only the games that they recommend."""
         kept = self.recommended
-        offsets = np.concatenate([[0], np.cumsum(kept)])[self.offsets].astype(np.int64)
+        offsets = offsets_from_lengths(kept)[self.offsets]
         return Histories(self.users, offsets, self.games[kept], self.recommended[kept], self.hours[kept])
 
     def take(self, rows: npt.NDArray[Any]) -> Histories:
-        """The users in some rows."""
+        """Return the users in the given rows (a mask, indices or a slice)."""
         lengths = self.lengths[rows]
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
-        places = np.repeat(self.offsets[:-1][rows], lengths) + within
-        return Histories(self.users[rows], offsets, self.games[places], self.recommended[places], self.hours[places])
+        offsets = offsets_from_lengths(lengths)
+        index = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][rows] - offsets[:-1], lengths)
+        return Histories(self.users[rows], offsets, self.games[index], self.recommended[index], self.hours[index])
 
 
 def positions_of(ids: npt.NDArray[Any], ascending: npt.NDArray[Any]) -> Int32Array:
-    """Where each id stands in an ascending array of ids, int32, -1 where it does not."""
+    """Return the position of each id in an ascending array of ids, int32, -1 if it is missing.
+
+    Example:
+        >>> positions_of(np.array([20, 5]), np.array([10, 20, 30])).tolist()
+        [1, -1]
+    """
     if not len(ascending):
         return np.full(len(ids), -1, dtype=np.int32)
-    found = np.minimum(np.searchsorted(ascending, ids), len(ascending) - 1)
-    return np.where(ascending[found] == ids, found, -1).astype(np.int32)
+    index = np.minimum(np.searchsorted(ascending, ids), len(ascending) - 1)
+    return np.where(ascending[index] == ids, index, -1).astype(np.int32)

@@ -1,4 +1,4 @@
-"""A publication's predictions in the store: where they are, what the files are called, and when a shard is finished."""
+"""Predictions in the store: the folder of a version, the names of its files, its plan, and its finished shards."""
 
 from __future__ import annotations
 
@@ -12,38 +12,43 @@ from steam_recsys.errors import UserError
 from steam_recsys.storage.folder import Folder
 
 PLAN_FILE = "plan.json"
-"""What the predictions are made from, written when all that they are made from is there."""
+"""The plan, written once all the files that the shards read are complete."""
 
 POPULAR_FILE = "popular.parquet"
-"""The fallback lists, in the schema POPULAR."""
+"""The fallback lists, in the schema `POPULAR`."""
 
 CATALOGUE_FILE = "catalogue.parquet"
-"""The games with what is known of them, their recent popularity as of the plan, and whether they may be recommended."""
+"""The games with their attributes, their recent popularity on the plan's day, and whether they are available."""
 
 SHARDS = "recommendations"
-"""The folder of the shards' files."""
+"""The folder of the shards' predictions."""
 
 
 def predictions_uri(store: str, version: str) -> str:
-    """The folder of a publication to be."""
+    """Return the folder with the predictions of a version."""
     return f"{store.rstrip('/')}/predictions/{version}"
 
 
 def histories_name(number: int) -> str:
-    """What a shard is predicted from, in the schema HISTORIES: its users, ordered by id, those without reviews too."""
+    """Return the name of a shard's input, in the schema `HISTORIES`: all users by id, with or without reviews."""
     return f"histories/shard-{number:05}.parquet"
 
 
 def shard_name(number: int) -> str:
-    """A shard's file in that folder, in the schema RECOMMENDATIONS."""
+    """Return the name of a shard's predictions, in the schema `RECOMMENDATIONS`."""
     return f"{SHARDS}/shard-{number:05}.parquet"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A publication to be: the champion and the snapshot that it is made from, and its shards.
+    """What to predict.
 
-    `as_of` is the ISO date of the day after the newest review, `shards` the first and last user id of each shard.
+    Attributes:
+        version: Version of the publication.
+        model_version: The champion.
+        snapshot_id: The snapshot that users and games come from.
+        as_of: ISO date of the day after the newest review.
+        shards: The first and the last user id of each shard.
     """
 
     version: str
@@ -53,7 +58,7 @@ class Plan:
     shards: list[tuple[int, int]]
 
     def facts(self) -> dict[str, Any]:
-        """The same as plain values, for the journal and artifacts."""
+        """Return the plan as plain values for the journal and artifacts."""
         return {**asdict(self), "shards": len(self.shards)}
 
     def write(self, path: str | Path) -> None:
@@ -62,15 +67,15 @@ class Plan:
         Path(path).write_bytes(self.content())
 
     def content(self) -> bytes:
-        """The plan as JSON."""
+        """Return the plan as JSON."""
         return f"{json.dumps(asdict(self), indent=2)}\n".encode()
 
     @classmethod
     def read(cls, path: str | Path) -> Plan:
-        """Read what `write` wrote.
+        """Read a plan from a file.
 
         Raises:
-            UserError: there is no plan.
+            UserError: The file does not exist.
         """
         try:
             content = json.loads(Path(path).read_text())
@@ -82,17 +87,17 @@ class Plan:
 
 @dataclass(frozen=True)
 class ShardManifest:
-    """What a finished shard is: written after its file, so that a shard without a manifest is not finished.
+    """A finished shard. The manifest is written after the shard's file: a shard without a manifest is not finished.
 
     Attributes:
-        version: the publication that it is part of.
-        model_version: the model that made it.
-        snapshot_id: the snapshot that it was made from.
-        shard: its number.
-        users: the first and the last user id of its range.
-        rows: users with recommendations.
-        search: how the games were found: exactly, or approximately, and then how well.
-        sha256: of its file.
+        version: Version of the publication.
+        model_version: The model that made the predictions.
+        snapshot_id: The snapshot that the users and games come from.
+        shard: Number of the shard.
+        users: The first and the last user id of its range.
+        rows: Number of users with recommendations.
+        search: How games were retrieved: exactly, or approximately with which recall.
+        sha256: Checksum of its file.
     """
 
     version: str
@@ -105,26 +110,26 @@ class ShardManifest:
     sha256: str
 
     def describes(self, path: Path) -> bool:
-        """Whether a file is the shard's, byte for byte."""
+        """Return whether a file is the shard's, byte for byte."""
         return path.exists() and sha256_of(path) == self.sha256
 
     def write(self, folder: Folder) -> None:
-        """Write it to a folder of predictions."""
+        """Write the manifest to a folder of predictions."""
         folder.write(_manifest_name(self.shard), f"{json.dumps(asdict(self), indent=2)}\n".encode())
 
     @classmethod
     def read(cls, folder: Folder, shard: int) -> ShardManifest | None:
-        """Read that of a shard; None where it is not finished."""
+        """Read a shard's manifest; None if the shard is not finished."""
         content = folder.read(_manifest_name(shard))
         if content is None:
             return None
-        described = json.loads(content)
-        first, last = described.pop("users")
-        return cls(**described, users=(first, last))
+        fields = json.loads(content)
+        first, last = fields.pop("users")
+        return cls(**fields, users=(first, last))
 
 
 def sha256_of(path: Path) -> str:
-    """The checksum of a shard's file, as its manifest has it."""
+    """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 from steam_recsys.arrays import Int64Array
 
 EARLIEST_REVIEW = date(1997, 1, 1)
-"""No shop had reviews of games before."""
+"""Earlier dates are errors: no shop had reviews of games yet."""
 
 REVIEWS = pa.schema(
     [
@@ -18,7 +18,7 @@ REVIEWS = pa.schema(
         pa.field("hours_played", pa.float32()),
         pa.field("helpful", pa.int64(), nullable=False),
         pa.field("funny", pa.int64(), nullable=False),
-        pa.field("reviewed_on", pa.date32()),  # null: the review cannot be placed in time
+        pa.field("reviewed_on", pa.date32()),  # null: the day is unknown
         pa.field("updated_at", pa.timestamp("us", tz="UTC"), nullable=False),
     ]
 )
@@ -30,11 +30,11 @@ GAMES = pa.schema(
         pa.field("game_id", pa.int32(), nullable=False),
         pa.field("name", pa.string(), nullable=False),
         pa.field("released_on", pa.date32()),
-        pa.field("delisted_on", pa.date32()),  # null: on sale
+        pa.field("delisted_on", pa.date32()),  # null: it is sold
         pa.field("genres", pa.list_(pa.string()), nullable=False),
         pa.field("developers", pa.list_(pa.string()), nullable=False),
         pa.field("publishers", pa.list_(pa.string()), nullable=False),
-        pa.field("ram_gb", pa.float32()),  # the least that it runs with, as are the next two
+        pa.field("ram_gb", pa.float32()),  # the minimum requirement, as are the next two
         pa.field("storage_gb", pa.float32()),
         pa.field("os", pa.string()),
         pa.field("description", pa.string()),
@@ -64,9 +64,9 @@ POPULAR = pa.schema(
 HISTORIES = pa.schema(
     [
         pa.field("user_id", pa.int64(), nullable=False),
-        pa.field("game_ids", pa.list_(pa.int32()), nullable=False),  # in the order of time, as are the next two
+        pa.field("game_ids", pa.list_(pa.int32()), nullable=False),  # ordered by time, as are the next two
         pa.field("recommended", pa.list_(pa.bool_()), nullable=False),
-        pa.field("hours", pa.list_(pa.float32()), nullable=False),  # an element is NaN where they are unknown
+        pa.field("hours", pa.list_(pa.float32()), nullable=False),  # NaN: unknown
     ]
 )
 
@@ -75,7 +75,7 @@ RECOMMENDATIONS = pa.schema(
         pa.field("user_id", pa.int64(), nullable=False),
         pa.field("game_ids", pa.list_(pa.int32()), nullable=False),
         pa.field("scores", pa.list_(pa.float32()), nullable=False),
-        pa.field("because", pa.list_(pa.int32()), nullable=False),  # an element is null where the history is empty
+        pa.field("because", pa.list_(pa.int32()), nullable=False),  # null: popularity alone ranks it as high
     ]
 )
 

@@ -1,1 +1,1 @@
-"""PostgreSQL: connections, COPY, and the SQL of both schemas."""
+"""PostgreSQL: connections, COPY, named queries, and the SQL of both schemas."""

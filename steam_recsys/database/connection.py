@@ -1,8 +1,7 @@
-"""Connections to PostgreSQL, from a reference to a secret; and the versions of the schemas that the stages share."""
+"""Connections to PostgreSQL, and the two schemas that the stages share: created, checked and kept up to date."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,98 +12,64 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
 from steam_recsys.errors import UserError
-from steam_recsys.secret_manager import read_secret
+from steam_recsys.secrets import resolve_secret
 
-SECRET_MANAGER = "sm://"
 COPY_BUFFER = 1 << 20
-"""Bytes that COPY moves at a time: psycopg2's default of 8 KB is several times slower."""
+"""Buffer size of COPY in bytes: psycopg2's default of 8 KB is several times slower."""
 
 SCHEMA_VERSIONS = {"steam": 2, "recsys": 3}
 """The version of each schema that this code reads and writes."""
 
-__all__ = [
-    "COPY_BUFFER",
-    "Connection",
-    "Cursor",
-    "connect",
-    "create_schema",
-    "replace_functions",
-    "require_schema",
-    "resolve_secret",
-]
+__all__ = ["COPY_BUFFER", "Connection", "Cursor", "connect", "create_schema", "replace_functions", "require_schema"]
 
-_FUNCTIONS = "CREATE OR REPLACE FUNCTION"
-"""What the functions begin with, which are the end of a schema's text."""
+_FUNCTIONS_START = "CREATE OR REPLACE FUNCTION"
+"""The functions are the end of a schema's text: everything from this statement on."""
 
-_FUNCTIONS_OF = """
+_FUNCTIONS_IN_SCHEMA = """
 SELECT proname, oid::regprocedure::text, xmin::text FROM pg_proc WHERE pronamespace = %s::regnamespace
 """
 
 
-def resolve_secret(reference: str) -> str:
-    """The secret that a reference names: `env:DATABASE_URL`, or `sm://projects/P/secrets/S/versions/V`.
-
-    Secrets are named in parameters, never passed: the value exists only inside the step.
-
-    Raises:
-        UserError: the reference has another form, or what it names is not there.
-    """
-    if reference.startswith(SECRET_MANAGER):
-        return read_secret(reference.removeprefix(SECRET_MANAGER))
-    kind, _, name = reference.partition(":")
-    if kind != "env" or not name:
-        raise UserError(
-            "A database or a webhook is named as env:NAME, after the environment variable that holds its URL, or as "
-            "sm://projects/P/secrets/S/versions/V, after a secret of Secret Manager."
-        )
-    value = os.environ.get(name)
-    if not value:
-        raise UserError(
-            f"The environment variable {name} is not set: set it to the URL, postgresql://… or mongodb://… of a "
-            f"database, https://… of a webhook."
-        )
-    return value
-
-
 @contextmanager
 def connect(reference: str, *, application: str = "steam-recsys") -> Iterator[Connection]:
-    """Open one transaction on the database that a reference names: committed at the end, rolled back on an error.
+    """Open one transaction: committed at the end, rolled back on an error.
+
+    Args:
+        reference: Reference to the database's URL, such as `env:DATABASE_URL`.
+        application: Name of the client in `pg_stat_activity`.
 
     Raises:
-        UserError: the database cannot be reached, refuses the password, does not exist, gives up half-way, or does not
-            let the role do what the body does.
+        UserError: The database cannot be reached, refuses the password, does not exist or fails part-way, or the role
+            lacks a privilege.
+
+    Example:
+        >>> with connect("env:DATABASE_URL") as connection, connection.cursor() as cursor:
+        ...     cursor.execute("SELECT count(*) FROM steam.games")
     """
     url = resolve_secret(reference)
+    name = reference.removeprefix("env:")
     try:
         connection = psycopg2.connect(url, application_name=application, connect_timeout=10, client_encoding="UTF8")
     except (psycopg2.OperationalError, psycopg2.ProgrammingError) as error:
-        raise UserError(_connection_sentence(reference, str(error))) from None
+        raise UserError(_connection_message(name, str(error))) from None
     try:
         yield connection
         connection.commit()
     except psycopg2.errors.InsufficientPrivilege as error:
         message = error.diag.message_primary
-        raise UserError(f"The role in {reference.partition(':')[2]} may not do this ({message}): grant it.") from None
+        raise UserError(f"The role in {name} may not do this ({message}): grant it.") from None
     except psycopg2.Error as error:
-        # To the driver, a connection that drops in the midst of a COPY is neither, and has no words.
-        wordless = "no message from the libpq" in str(error)
-        if not isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) and not wordless:
+        # If a connection drops during COPY, psycopg2 raises a plain DatabaseError without a message.
+        lost = "no message from the libpq" in str(error)
+        if not isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) and not lost:
             raise
-        reason = "the connection was lost" if wordless else re.sub(r"\s+", " ", str(error)).strip()
-        raise UserError(
-            f"The database in {reference.partition(':')[2]} gave up ({reason}): see its log, then run again."
-        ) from None
+        reason = "the connection was lost" if lost else re.sub(r"\s+", " ", str(error)).strip()
+        raise UserError(f"The database in {name} gave up ({reason}): see its log, then run again.") from None
     finally:
         connection.close()  # rolls back what was not committed
 
 
-def _named(reference: str) -> str:
-    """What a user calls the place that holds the URL: the variable's name, or the secret's."""
-    return reference.removeprefix("env:")
-
-
-def _connection_sentence(reference: str, error: str) -> str:
-    name = _named(reference)
+def _connection_message(name: str, error: str) -> str:
     reason = re.sub(r"\s+", " ", error).strip()
     if "password authentication failed" in reason or "no password supplied" in reason:
         return f"The database in {name} refused the user or the password: correct {name}."
@@ -116,17 +81,17 @@ def _connection_sentence(reference: str, error: str) -> str:
 
 
 def create_schema(connection: Connection, schema: str) -> None:
-    """Create a schema from `steam_recsys/database/sql/<schema>.sql` where it does not exist.
+    """Create a schema from `steam_recsys/database/sql/<schema>.sql` unless it exists.
 
     Raises:
-        UserError: the schema exists in another version.
+        UserError: The schema exists in another version.
     """
     with connection.cursor() as cursor:
         _lock(cursor, schema)
         if _schema_exists(cursor, schema):
             _check_version(cursor, schema)
             return
-        cursor.execute(_text(schema))
+        cursor.execute(_schema_sql(schema))
         cursor.execute(
             f"INSERT INTO {schema}.schema_version (version) VALUES (%s)",  # noqa: S608 - a name from SCHEMA_VERSIONS
             [SCHEMA_VERSIONS[schema]],
@@ -134,36 +99,37 @@ def create_schema(connection: Connection, schema: str) -> None:
 
 
 def replace_functions(connection: Connection, schema: str) -> None:
-    """Bring the functions of a schema that is there to the text of this code; its tables and views stay.
+    """Replace the functions of an existing schema with this code's; its tables and views stay.
 
-    Calls go on meanwhile, as the old functions answer until the commit. Rights on a function, and what depends on it,
-    stay where its arguments and its result do; else it is dropped, so that a call still means one function.
+    Callers are not interrupted: the old functions answer until the commit. If a function's arguments and result are
+    unchanged, its privileges and the objects that depend on it stay. If they changed, the old function is dropped, so
+    that a call never matches two functions.
 
     Raises:
-        UserError: something of the user's own depends on a function that must be dropped.
+        UserError: One of the user's own objects depends on a function that must be dropped.
     """
-    text = _text(schema)
-    functions = text[text.index(_FUNCTIONS) :]
+    text = _schema_sql(schema)
+    functions = text[text.index(_FUNCTIONS_START) :]
     with connection.cursor() as cursor:
         _lock(cursor, schema)
         before = _functions(cursor, schema)
         cursor.execute("SAVEPOINT functions")
         try:
             cursor.execute(functions)
-        except psycopg2.errors.InvalidFunctionDefinition:  # a result that is another now
+        except psycopg2.errors.InvalidFunctionDefinition:  # the result has changed
             cursor.execute("ROLLBACK TO functions")
             _drop(cursor, before)
             cursor.execute(functions)
         after = _functions(cursor, schema)
-        names = {name for name, _, _ in after - before}
-        _drop(cursor, {each for each in before & after if each[0] in names})
+        replaced = {name for name, _, _ in after - before}
+        _drop(cursor, {function for function in before & after if function[0] in replaced})
 
 
 def require_schema(connection: Connection, schema: str) -> None:
-    """Check that a schema is there in the version that this code reads.
+    """Check that a schema exists in the version that this code reads.
 
     Raises:
-        UserError: it is missing, or of another version.
+        UserError: The schema is missing or has another version.
     """
     with connection.cursor() as cursor:
         if not _schema_exists(cursor, schema):
@@ -172,28 +138,28 @@ def require_schema(connection: Connection, schema: str) -> None:
         _check_version(cursor, schema)
 
 
-def _text(schema: str) -> str:
+def _schema_sql(schema: str) -> str:
     return (Path(__file__).parent / "sql" / f"{schema}.sql").read_text()
 
 
 def _lock(cursor: Cursor, schema: str) -> None:
-    """Two runs that start together must not both change a schema."""
+    """Wait for other transactions that change the schema."""
     cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [f"steam-recsys:{schema}"])
 
 
 def _functions(cursor: Cursor, schema: str) -> set[tuple[str, str, str]]:
-    """A schema's functions: name, signature, and what is another once it has been replaced."""
-    cursor.execute(_FUNCTIONS_OF, [schema])
+    """Return a schema's functions: name, signature, and a value that changes when the function is replaced."""
+    cursor.execute(_FUNCTIONS_IN_SCHEMA, [schema])
     return set(cursor.fetchall())
 
 
 def _drop(cursor: Cursor, functions: set[tuple[str, str, str]]) -> None:
     for _, signature, _ in functions:
         try:
-            cursor.execute(f"DROP FUNCTION {signature}")  # as the server itself wrote and quoted it
+            cursor.execute(f"DROP FUNCTION {signature}")  # quoted by the server itself
         except psycopg2.errors.DependentObjectsStillExist as error:
-            what = (error.diag.message_detail or "").partition("\n")[0].rstrip(".")
-            raise UserError(f"{signature} takes or returns something else now ({what}): drop that first.") from None
+            dependents = (error.diag.message_detail or "").partition("\n")[0].rstrip(".")
+            raise UserError(f"{signature} takes or returns something else now ({dependents}): drop it.") from None
 
 
 def _schema_exists(cursor: Cursor, schema: str) -> bool:
@@ -203,19 +169,19 @@ def _schema_exists(cursor: Cursor, schema: str) -> bool:
 
 
 def _check_version(cursor: Cursor, schema: str) -> None:
-    wanted, found = SCHEMA_VERSIONS[schema], None
+    expected, found = SCHEMA_VERSIONS[schema], None
     cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [f"{schema}.schema_version"])
     if (row := cursor.fetchone()) and row[0]:
         cursor.execute(f"SELECT max(version) FROM {schema}.schema_version")  # noqa: S608 - a name from SCHEMA_VERSIONS
         found = row[0] if (row := cursor.fetchone()) else None
-    if found != wanted:
-        described = f"is of version {found}" if found is not None else "was not made by this project"
+    if found != expected:
+        origin = f"is of version {found}" if found is not None else "was not made by this project"
         remedy = {
             "steam": "and ingest again, which gives users and games new ids, so publish again too",
             "recsys": "and run inference again; the kept versions, the records of runs and the rights are lost, and "
             "the shop reads nothing until the run ends",
         }[schema]
         raise UserError(
-            f"The schema {schema} in the database {described}, this code needs version {wanted}: "
+            f"The schema {schema} in the database {origin}, this code needs version {expected}: "
             f"back it up, drop it with DROP SCHEMA {schema} CASCADE, {remedy}."
         )

@@ -15,5 +15,5 @@ def read_queries(path: Path) -> dict[str, str]:
 
 
 def snapshot_queries() -> dict[str, str]:
-    """Return the query of each table of a snapshot, with the bounds of a range of keys as parameters."""
+    """Return the query for each table of a snapshot, with the bounds of a key range as parameters."""
     return read_queries(SQL_FOLDER / "snapshot_queries.sql")

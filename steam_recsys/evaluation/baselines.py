@@ -81,7 +81,7 @@ def _baselines(
                 recent = recent_popularity(past, game_ids, as_of or 0, decay_days)
                 yield Baseline(name, settings, StaticRanker(recent.astype(np.float32)))
     for candidate in linear_baselines(
-        Histories.from_interactions(past.where(past.recommended), game_ids), len(game_ids)
+        Histories.from_interactions(past.take(past.recommended), game_ids), len(game_ids)
     ):
         if _wanted(candidate.name, candidate.settings, only):
             yield Baseline(candidate.name, candidate.settings, candidate.fit())

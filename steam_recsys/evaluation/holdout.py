@@ -82,14 +82,14 @@ class Future:
     @classmethod
     def from_interactions(cls, past: Interactions, future: Interactions, game_ids: Int32Array) -> Future:
         """Look up what was known; the arguments are those of `hold_out`."""
-        future = future.where(future.recommended)
+        future = future.take(future.recommended)
         history = Histories.from_interactions(past, game_ids)
         reviewed = np.zeros(len(game_ids), dtype=bool)
         reviewed[history.games] = True
         games = positions_of(future.games, game_ids)
         rows = positions_of(future.users, history.users)
         new = ~np.isin(_pairs(rows, games, len(game_ids)), _pairs(*_flat(history), len(game_ids)))
-        return cls(future.where(new), history, rows[new] >= 0, reviewed[games[new]], game_ids)
+        return cls(future.take(new), history, rows[new] >= 0, reviewed[games[new]], game_ids)
 
     @cached_property
     def returning(self) -> HeldOut:
@@ -107,7 +107,7 @@ class Future:
         return self._held_out(self.with_history & ~self.known)
 
     def _held_out(self, asked: BoolArray) -> HeldOut:
-        relevant = Histories.from_interactions(self.interactions.where(asked), self.game_ids)
+        relevant = Histories.from_interactions(self.interactions.take(asked), self.game_ids)
         return HeldOut(_histories_of(relevant.users, self.history), relevant, int((~asked).sum()))
 
 

@@ -68,4 +68,4 @@ def latest_of_each_user(interactions: Interactions) -> BoolArray:
 
 def _without_time(interactions: Interactions, held_out: BoolArray) -> Split:
     timeless = replace(interactions, days=np.full_like(interactions.days, UNDATED))
-    return Split(timeless.where(~held_out), timeless.where(held_out), None)
+    return Split(timeless.take(~held_out), timeless.take(held_out), None)

@@ -26,7 +26,7 @@ import numpy.typing as npt
 from steam_recsys.arrays import Float32Array, Float64Array, Int32Array, Int64Array, offsets_from_lengths
 from steam_recsys.data.games import Attributes, Games
 from steam_recsys.data.histories import positions_of
-from steam_recsys.errors import UserError
+from steam_recsys.errors import UserError, other_version_error
 from steam_recsys.model.history_weights import UNIFORM, HistoryWeights
 from steam_recsys.model.item_item import ItemItemWeights
 from steam_recsys.model.scorer import Scorer, normalised, segment_sums
@@ -97,10 +97,7 @@ class TwoTowerArrays:
                 f"{root} holds no complete model ({Path(error.filename).name} is missing): train it again."
             ) from None
         except KeyError as error:
-            raise UserError(
-                f"{root} holds a model of another version of this project ({error.args[0]}): train again, in a store "
-                f"without it."
-            ) from None
+            raise other_version_error(f"{root} holds a model", error) from None
         config = description["config"]
         return cls(
             version=description["version"],

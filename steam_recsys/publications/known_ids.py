@@ -11,8 +11,8 @@ import io
 import pyarrow as pa
 
 from steam_recsys.arrays import Int64Array
-from steam_recsys.database.binary_copy import from_binary
 from steam_recsys.database.connection import COPY_BUFFER, connect
+from steam_recsys.database.copy import read_binary_copy
 
 _IDS = pa.schema([pa.field("id", pa.int64(), nullable=False)])
 
@@ -34,5 +34,5 @@ def _ids(shop: str, query: str) -> Int64Array:
     content = io.BytesIO()
     with connect(shop, application="steam-recsys publish") as connection, connection.cursor() as cursor:
         cursor.copy_expert(f"COPY ({query}) TO STDOUT WITH (FORMAT binary)", content, size=COPY_BUFFER)
-    ids: Int64Array = from_binary(content.getbuffer(), _IDS)["id"].to_numpy()
+    ids: Int64Array = read_binary_copy(content.getbuffer(), _IDS)["id"].to_numpy()
     return ids

@@ -75,7 +75,7 @@ class Loading:
         """
         census = VersionStats()
         folder = self._predictions.folder
-        with folder.fetched(shard.name) as path:
+        with folder.local_path(shard.name) as path:
             check_whole(folder, shard, path)
             for batch in read_shard(path, shard):
                 if self._stop.is_set():

@@ -1,1 +1,1 @@
-"""Folders on disk or in a bucket, and the model store in them."""
+"""Folders on disk or in a bucket, and the model store."""

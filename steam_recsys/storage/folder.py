@@ -1,7 +1,7 @@
-"""Folders that live on disk or in a bucket of Google Cloud Storage, and are used alike.
+"""One interface for folders on disk and in a bucket of Google Cloud Storage.
 
-A file appears whole or not at all, and can be swapped for another only if it is still the one that was read: that is
-all that the store's pointers, journals and shards ask for.
+A file is written atomically, and can be replaced on condition that its content is still the expected one. The store's
+pointers, journals and shards rely on nothing else.
 """
 
 from __future__ import annotations
@@ -20,62 +20,65 @@ from typing import Protocol
 
 from steam_recsys.errors import UserError
 
-BUCKET = "gs://"
+BUCKET_SCHEME = "gs://"
 
 
 @dataclass(frozen=True)
 class FileInfo:
-    """A file in a folder: its size in bytes, and when it was written by the clock of what holds it."""
+    """A file's size in bytes, and when it was written by the clock of the disk or bucket."""
 
     bytes: int
     written_at: datetime
 
 
 class Folder(Protocol):
-    """A folder of files; names are relative to it, with slashes."""
+    """A folder of files. Names are relative to the folder, with slashes."""
 
     uri: str
 
     def read(self, name: str) -> bytes | None:
-        """A file's content; None where there is no such file."""
+        """Return a file's content; None if the file does not exist."""
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a file, in place of what was there."""
+        """Write a file atomically; an existing file is replaced."""
 
-    def swap(self, name: str, content: bytes, expected: bytes | None) -> bool:
-        """Write a file if its content is the expected one, None for no file; whether it was."""
+    def compare_and_swap(self, name: str, content: bytes, expected: bytes | None) -> bool:
+        """Write a file if its content is `expected` (None: if it does not exist), and return whether it was written."""
 
     def put(self, source: Path, name: str) -> None:
-        """Copy a file of this machine into the folder."""
+        """Copy a local file into the folder."""
 
-    def fetched(self, name: str) -> AbstractContextManager[Path]:
-        """A file, or a folder with all that is in it, as a path on this machine; it is only there to be read.
+    def local_path(self, name: str) -> AbstractContextManager[Path]:
+        """Give a local path for reading a file or a folder. The path does not exist if the file or folder does not."""
 
-        Where there is no such file or folder, the path does not exist.
-        """
-
-    def source(self, name: str, size: int) -> str | io.RawIOBase:
-        """A file of a known size as what Arrow reads parts of: a path on this machine, or an open file."""
+    def arrow_source(self, name: str, size: int) -> str | io.RawIOBase:
+        """Return a file of a known size for Arrow to read parts of: a local path, or an open file."""
 
     def names(self, name: str) -> list[str]:
-        """All files in a folder and the folders below it, in order; the name itself where it is a file's."""
+        """Return the sorted names of all files in a folder and its subfolders, or the name itself if it is a file."""
 
-    def listed(self, name: str) -> dict[str, FileInfo]:
-        """The same, with what is known of each."""
+    def list_files(self, name: str) -> dict[str, FileInfo]:
+        """Return the files that `names` lists, with size and time."""
 
     def remove(self, name: str) -> None:
-        """Remove a file, or a folder and all that is in it; `""` is this folder itself."""
+        """Remove a file, or a folder with its content. The name `""` is this folder itself."""
 
 
 def open_folder(uri: str | Path) -> Folder:
-    """The folder that a path or a URI such as `gs://bucket/store` names; it need not exist yet.
+    """Return the folder at a path or a URI such as `gs://bucket/store`. It need not exist yet.
 
     Raises:
-        UserError: the URI is of another kind.
+        UserError: The URI has another scheme.
+
+    Example:
+        >>> folder = open_folder("store")
+        >>> folder.write("runs/run-1/extract.json", b"{}")
+        >>> folder.names("runs")
+        ['runs/run-1/extract.json']
     """
     text = str(uri)
-    if text.startswith(BUCKET):
-        from steam_recsys.storage.bucket import BucketFolder  # slow to import, and not needed for a folder on disk
+    if text.startswith(BUCKET_SCHEME):
+        from steam_recsys.storage.bucket import BucketFolder  # slow to import, and needed for buckets only
 
         return BucketFolder(text.rstrip("/"))
     if "://" in text:
@@ -83,8 +86,8 @@ def open_folder(uri: str | Path) -> Folder:
     return DiskFolder(text)
 
 
-def no_room(uri: str) -> UserError:
-    """What a folder says that can hold no more."""
+def no_space_error(uri: str) -> UserError:
+    """Return the error for a folder that is full."""
     return UserError(f"There is no room left for {uri}: make some, then run again.")
 
 
@@ -104,11 +107,11 @@ class DiskFolder:
 
     def write(self, name: str, content: bytes) -> None:
         """See `Folder.write`."""
-        with self._incoming(name) as path:
+        with self._atomic_write(name) as path:
             path.write_bytes(content)
 
-    def swap(self, name: str, content: bytes, expected: bytes | None) -> bool:
-        """See `Folder.swap`. One writer at a time; the lock goes with the process that holds it, however that ends."""
+    def compare_and_swap(self, name: str, content: bytes, expected: bytes | None) -> bool:
+        """See `Folder.compare_and_swap`. Writers take a file lock, which the system releases when a process ends."""
         lock = self._root / f"{name}.lock"
         lock.parent.mkdir(parents=True, exist_ok=True)
         with lock.open("w") as file:
@@ -120,16 +123,16 @@ class DiskFolder:
 
     def put(self, source: Path, name: str) -> None:
         """See `Folder.put`."""
-        with self._incoming(name) as path:
+        with self._atomic_write(name) as path:
             shutil.copyfile(source, path)
 
     @contextmanager
-    def fetched(self, name: str) -> Iterator[Path]:
-        """See `Folder.fetched`: it is there already."""
+    def local_path(self, name: str) -> Iterator[Path]:
+        """See `Folder.local_path`."""
         yield self._root / name
 
-    def source(self, name: str, size: int) -> str | io.RawIOBase:
-        """See `Folder.source`."""
+    def arrow_source(self, name: str, size: int) -> str | io.RawIOBase:
+        """See `Folder.arrow_source`."""
         return str(self._root / name)
 
     def names(self, name: str) -> list[str]:
@@ -138,8 +141,8 @@ class DiskFolder:
         files = [root] if root.is_file() else (path for path in root.rglob("*") if path.is_file())
         return sorted(str(path.relative_to(self._root)) for path in files)
 
-    def listed(self, name: str) -> dict[str, FileInfo]:
-        """See `Folder.listed`."""
+    def list_files(self, name: str) -> dict[str, FileInfo]:
+        """See `Folder.list_files`."""
         found = {}
         for file in self.names(name):
             try:
@@ -158,9 +161,9 @@ class DiskFolder:
             path.unlink(missing_ok=True)
 
     @contextmanager
-    def _incoming(self, name: str) -> Iterator[Path]:
+    def _atomic_write(self, name: str) -> Iterator[Path]:
         path = self._root / name
-        with self._in_sentences():
+        with self._user_errors():
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
             try:
@@ -173,14 +176,14 @@ class DiskFolder:
                 raise
 
     @contextmanager
-    def _in_sentences(self) -> Iterator[None]:
+    def _user_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise no_room(self.uri) from None
+                raise no_space_error(self.uri) from None
             if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
                 raise UserError(
-                    f"{self.uri} may not be written to: give this user the right, or name another."
+                    f"{self.uri} may not be written to: give this user the right, or name another folder."
                 ) from None
             raise

@@ -1,7 +1,7 @@
-"""The model store: one folder a version, `<store>/models/<version>/`, and `champion.json`, which names the one in use.
+"""The model store: one folder per version, `<store>/models/<version>/`, and `champion.json`, which names the champion.
 
-A model is added whole or not at all and never changes afterwards. Only promotion moves the pointer, and only if the
-champion is still the one that the new model was compared with, so that of two promotions at once one wins.
+Models are added atomically and never change. Only promotion moves the pointer, and only if the champion is still the
+one that the new model was compared with: of two promotions at the same time, one wins.
 """
 
 from __future__ import annotations
@@ -20,12 +20,19 @@ POINTER = "models/champion.json"
 DESCRIPTION = "model.json"
 EVALUATION = "evaluation.json"
 EVALUATED = "evaluated"
-"""The folder in that of a refitted model with the one that was evaluated, and did not learn from what was held out."""
+"""The subfolder of a refitted model for the model that was evaluated, which was not trained on the held-out data."""
 
 
 @dataclass(frozen=True)
 class Champion:
-    """The pointer: the version in use, since when (ISO 8601, UTC), the one before it, and its metrics at promotion."""
+    """The pointer to the model in use.
+
+    Attributes:
+        version: Version in use.
+        promoted_at: Time of its promotion, ISO 8601 in UTC.
+        previous: Version before it; None for the first.
+        metrics: Metrics at promotion.
+    """
 
     version: str
     promoted_at: str
@@ -35,27 +42,27 @@ class Champion:
 
 @contextmanager
 def stored_model(store: str, version: str) -> Iterator[Path]:
-    """The folder of a version of the model, on this machine for as long as the context lasts.
+    """Give the folder of a model as a local path.
 
     Raises:
-        UserError: it is not in the store.
+        UserError: The store does not hold the version.
     """
-    with open_folder(store).fetched(f"models/{version}") as folder:
+    with open_folder(store).local_path(f"models/{version}") as folder:
         if not (folder / DESCRIPTION).is_file():
             raise UserError(f"The model store {store} has no model {version}: promote it again.")
         yield folder
 
 
 def evaluated_part(model: Path) -> Path:
-    """The folder, in that of a model, of the model that was evaluated; the same where it was not refitted."""
+    """Return the subfolder of the model that was evaluated, or the model's own folder if it was not refitted."""
     return model / EVALUATED if (model / EVALUATED).is_dir() else model
 
 
 def model_version(model: str | Path) -> str:
-    """The version of the model in a folder of this machine.
+    """Return the version of the model in a local folder.
 
     Raises:
-        UserError: the folder holds no model.
+        UserError: The folder holds no complete model.
     """
     path = Path(model) / DESCRIPTION
     try:
@@ -66,10 +73,10 @@ def model_version(model: str | Path) -> str:
 
 
 def champion(store: str) -> Champion:
-    """The pointer to the model in use.
+    """Return the pointer to the model in use.
 
     Raises:
-        UserError: no model was promoted yet, or the pointer cannot be read.
+        UserError: No model has been promoted yet, or the pointer cannot be read.
     """
     pointer = current_champion(store)
     if pointer is None:
@@ -80,21 +87,26 @@ def champion(store: str) -> Champion:
 
 
 def current_champion(store: str) -> Champion | None:
-    """The pointer, None where no model was promoted yet.
+    """Return the pointer to the model in use; None if no model has been promoted yet.
 
     Raises:
-        UserError: the pointer's file cannot be read as one.
+        UserError: The pointer cannot be read.
     """
     return _pointer(store, open_folder(store).read(POINTER))
 
 
 def add_model(store: str, model: str | Path, evaluation: str | Path | None = None) -> None:
-    """Copy a model's folder into the store under its version, with its evaluation's file, if any.
+    """Copy a model into the store under its version. A version that the store already holds stays as it is.
 
-    Its description goes last, and a folder without one is not a model; a version that is there stays as it is.
+    The description is copied last: a folder without one is not a model.
+
+    Args:
+        store: The model store.
+        model: Local folder of the model.
+        evaluation: File of its evaluation, if any.
 
     Raises:
-        UserError: the folder holds no model.
+        UserError: The folder holds no complete model.
     """
     source, target = Path(model), f"models/{model_version(model)}"
     folder = open_folder(store)
@@ -111,18 +123,18 @@ def add_model(store: str, model: str | Path, evaluation: str | Path | None = Non
 def move_champion(
     store: str, version: str, *, expected: str | None, metrics: Mapping[str, float] | None = None
 ) -> Champion:
-    """Make a version that is in the store the champion, if the champion is still the expected one (compare and swap).
+    """Make a version the champion if the champion is still the expected one.
 
-    Moving the pointer to where it is already changes nothing, so that a promotion can be repeated.
+    Promoting the champion again changes nothing, so a promotion can be retried.
 
     Args:
-        store: the model store.
-        version: the new champion.
-        expected: the version that it was compared with, None for no champion at all.
-        metrics: what the new champion scored.
+        store: The model store.
+        version: The new champion.
+        expected: The version that it was compared with; None if there was no champion.
+        metrics: Metrics of the new champion.
 
     Raises:
-        UserError: the version is not in the store, or another run moved the pointer in the meantime.
+        UserError: The store does not hold the version, or another run moved the pointer meanwhile.
     """
     folder = open_folder(store)
     if folder.read(f"models/{version}/{DESCRIPTION}") is None:
@@ -135,11 +147,11 @@ def move_champion(
             return before
         if found != expected:
             raise UserError(
-                f"The champion of the model store {store} is {found or 'not there'}, no longer {expected or 'none'}, "
-                f"since another run promoted at the same time: look at it, then run again."
+                f"The champion of the model store {store} is {found or 'missing'}, no longer {expected or 'none'}, "
+                f"since another run promoted at the same time: check it, then run again."
             )
         pointer = Champion(version, datetime.now(UTC).isoformat(timespec="seconds"), expected, dict(metrics or {}))
-        if folder.swap(POINTER, f"{json.dumps(asdict(pointer), indent=2)}\n".encode(), content):
+        if folder.compare_and_swap(POINTER, f"{json.dumps(asdict(pointer), indent=2)}\n".encode(), content):
             return pointer
 
 
@@ -150,5 +162,5 @@ def _pointer(store: str, content: bytes | None) -> Champion | None:
         return Champion(**json.loads(content))
     except (ValueError, TypeError):
         raise UserError(
-            f"{store}/{POINTER} is no champion pointer: restore it, or delete it and promote a model again."
+            f"{store}/{POINTER} is not a champion pointer: restore it, or delete it and promote a model again."
         ) from None

@@ -1,4 +1,4 @@
-"""What the tests of the explorer share: a shop after a night, a role that may only read, and a server."""
+"""Fixtures of the explorer's tests: a shop with a publication, a role that may only read, and a server."""
 
 import os
 import secrets
@@ -15,24 +15,25 @@ import psycopg2
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from psycopg2.extensions import connection as Connection
 
 from demo.explore import reader_url
 from demo.postgres import EmbeddedPostgres
-from explorer.app import create_app
+from explorer.app import create_app, create_routers
+from explorer.server import configure, listen
 from explorer.settings import Settings
-from explorer.workers import configured, listen
 from steam_recsys.data.predictions import Plan
 from steam_recsys.database.connection import create_schema
-from tests.explorer.nights import fill_shop, promote_random_model, run_night
+from tests.explorer.publishing_runs import fill_shop, promote_random_model, run_inference
 
 PASSWORD = "only for reading"
 TOKEN = "the operator's own token"
 
 
 @dataclass(frozen=True)
-class Explored:
-    """A shop after its first night: where it is, for those who publish and those who read, and what was published."""
+class PublishedShop:
+    """A shop with a publication: its URLs for publishing and for reading, its store, and the publication's plan."""
 
     url: str
     reader_url: str
@@ -41,12 +42,12 @@ class Explored:
     plan: Plan
 
     def settings(self, **changed: object) -> Settings:
-        """The explorer's settings for it."""
+        """Return the explorer's settings for it."""
         return Settings(**{"database_url": self.reader_url, "store": self.store, **changed})
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
-        """An autocommit connection of those who publish."""
+        """Connect with autocommit as the publishing role."""
         connection = psycopg2.connect(self.url)
         connection.autocommit = True
         yield connection
@@ -54,19 +55,21 @@ class Explored:
 
 
 @dataclass(frozen=True)
-class Served:
-    """A running explorer: a client of it, and its application."""
+class RunningExplorer:
+    """A running explorer: a client and its application."""
 
     client: httpx.Client
     app: FastAPI
 
     def wait_for_model(self, version: str) -> None:
-        """Wait until posted histories are answered from a publication's model."""
-        wait_until(lambda: self.app.state.live.model is not None and self.app.state.live.model.version == version)
+        """Wait until a publication's model answers posted histories."""
+        wait_until(
+            lambda: self.app.state.live_model.model is not None and self.app.state.live_model.model.version == version
+        )
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    """Look again and again; a condition that never holds is a failure."""
+    """Wait until a condition holds; fail after some seconds."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -74,11 +77,11 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 
 @contextmanager
-def explored_shop(postgres: EmbeddedPostgres, variable: str) -> Iterator[Explored]:
-    """A new shop after a night, and the URL of its database in an environment variable, for those who publish."""
-    with tempfile.TemporaryDirectory(prefix="steam-recsys-explored-") as name:
+def published_shop_in(postgres: EmbeddedPostgres, variable: str) -> Iterator[PublishedShop]:
+    """A new shop with a publication, and the URL of its database in an environment variable for publishing."""
+    with tempfile.TemporaryDirectory(prefix="steam-recsys-explorer-test-") as name:
         folder = Path(name)
-        url = postgres.ensure_database(f"explored_{secrets.token_hex(6)}")
+        url = postgres.ensure_database(f"explorer_{secrets.token_hex(6)}")
         os.environ[variable] = url
         connection = psycopg2.connect(url)
         connection.autocommit = True
@@ -87,53 +90,58 @@ def explored_shop(postgres: EmbeddedPostgres, variable: str) -> Iterator[Explore
         connection.close()
         store = str(folder / "store")
         promote_random_model(store, folder / "model-1")
-        plan = run_night(f"env:{variable}", store, folder)
-        yield Explored(url, reader_url(url, PASSWORD), store, folder, plan)
+        plan = run_inference(f"env:{variable}", store, folder)
+        yield PublishedShop(url, reader_url(url, PASSWORD), store, folder, plan)
         del os.environ[variable]
 
 
 @contextmanager
-def serving(settings: Settings) -> Iterator[Served]:
-    """The explorer on a free port of this machine."""
+def serving(settings: Settings) -> Iterator[RunningExplorer]:
+    """Run the explorer on a free port."""
     app = create_app(settings)
-    (listener,) = listen("127.0.0.1", 0, 1)
-    config = configured(app, settings.trusted_proxies)
-    config.log_config = None  # what is logged is left to pytest
+    listener = listen("127.0.0.1", 0)
+    config = configure(app, settings.trusted_proxies)
+    config.log_config = None  # pytest captures the log
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
     try:
         wait_until(lambda: server.started or not thread.is_alive())
         with httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=30) as client:
-            yield Served(client, app)
+            yield RunningExplorer(client, app)
     finally:
         server.should_exit = True
         thread.join()
 
 
-@pytest.fixture(scope="session")
-def explored(postgres: EmbeddedPostgres) -> Iterator[Explored]:
-    """A shop after a night, for tests that change nothing in it."""
-    with explored_shop(postgres, "EXPLORED_URL") as explored:
-        yield explored
+def routes() -> list[APIRoute]:
+    """Return the explorer's routes, without static files."""
+    return [route for router in create_routers(100) for route in router.routes if isinstance(route, APIRoute)]
 
 
 @pytest.fixture(scope="session")
-def served(explored: Explored) -> Iterator[Served]:
-    """The explorer of that shop, with the model read, and no end to how often it may be asked."""
-    with serving(explored.settings(requests_per_second=1e6)) as served:
-        served.wait_for_model(explored.plan.version)
+def published_shop(postgres: EmbeddedPostgres) -> Iterator[PublishedShop]:
+    """A shop with a publication, for tests that change nothing in it."""
+    with published_shop_in(postgres, "PUBLISHED_SHOP_URL") as published_shop:
+        yield published_shop
+
+
+@pytest.fixture(scope="session")
+def served(published_shop: PublishedShop) -> Iterator[RunningExplorer]:
+    """The explorer of that shop, with a loaded model and no rate limit."""
+    with serving(published_shop.settings(requests_per_second=1e6)) as served:
+        served.wait_for_model(published_shop.plan.version)
         yield served
 
 
 @pytest.fixture(scope="session")
-def client(served: Served) -> httpx.Client:
+def client(served: RunningExplorer) -> httpx.Client:
     """A client of that explorer."""
     return served.client
 
 
 @pytest.fixture
-def changing(postgres: EmbeddedPostgres) -> Iterator[Explored]:
-    """A shop after a night of a test's own, for what changes it; the operator's URL is in the environment."""
-    with explored_shop(postgres, "EXPLORER_OPERATOR_DATABASE_URL") as explored:
-        yield explored
+def changing(postgres: EmbeddedPostgres) -> Iterator[PublishedShop]:
+    """A shop with a publication of the test's own; the operator's URL is in the environment."""
+    with published_shop_in(postgres, "EXPLORER_OPERATOR_DATABASE_URL") as published_shop:
+        yield published_shop

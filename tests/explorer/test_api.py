@@ -1,12 +1,15 @@
 """The JSON API, asked over HTTP."""
 
+import json
+import re
+from http import HTTPStatus
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.explorer.conftest import Explored, Served, serving
-from tests.explorer.nights import GAMES, USERS, promote_random_model, run_night
+from tests.explorer.conftest import PublishedShop, RunningExplorer, serving
+from tests.explorer.publishing_runs import GAMES, USERS, promote_random_model, run_inference
 from tests.shop import add_review
 
 
@@ -17,18 +20,23 @@ def get(client: httpx.Client, path: str, **query: Any) -> Any:
     return answer.json()
 
 
-def refused(answer: httpx.Response, status: int = 400) -> str:
+def refused(answer: httpx.Response, status: int = 422) -> str:
     assert answer.status_code == status, answer.text
-    assert list(answer.json()) == ["error"]
-    sentence = answer.json()["error"]
-    assert sentence.endswith(".")
-    assert "\n" not in sentence
-    return sentence
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert list(problem) == ["type", "title", "status", "detail"]
+    assert (problem["type"], problem["status"]) == ("about:blank", status)
+    assert problem["title"] == HTTPStatus(status).phrase
+    assert problem["detail"].endswith(".")
+    assert "\n" not in problem["detail"]
+    return str(problem["detail"])
 
 
-def test_recommendations_are_ready_to_show_and_name_their_publication(explored: Explored, client: httpx.Client) -> None:
+def test_recommendations_are_ready_to_show_and_name_their_publication(
+    published_shop: PublishedShop, client: httpx.Client
+) -> None:
     answer = get(client, "/api/users/1/recommendations", rank_by="newest", limit=3, max_ram_gb=8, genre="")
-    assert answer["version"] == explored.plan.version
+    assert answer["version"] == published_shop.plan.version
     assert answer["user_id"] == 1
     assert answer["filters"] == {
         "rank_by": "newest", "genre": None, "released_from": None, "released_to": None, "max_ram_gb": 8.0,
@@ -66,7 +74,7 @@ def test_what_is_not_there_is_not_found_in_one_sentence(client: httpx.Client) ->
         f"/api/games/{GAMES + 1}",
         f"/api/games/{GAMES + 1}/similar",
     ):
-        assert "There is no such" in refused(client.get(path), 404)
+        assert "does not exist" in refused(client.get(path), 404)
     assert refused(client.get("/api/nothing"), 404)
     assert refused(client.put("/api/users/1"), 405)
 
@@ -80,7 +88,7 @@ def test_what_is_not_there_is_not_found_in_one_sentence(client: httpx.Client) ->
 )  # fmt: skip
 def test_ids_that_are_none_are_refused(client: httpx.Client, number: str) -> None:
     for path in (f"/api/users/{number}/recommendations", f"/api/users/{number}", f"/api/games/{number}"):
-        assert "must be a whole number from -" in refused(client.get(path))
+        assert re.match("(user|game)_id: Input should be ", refused(client.get(path)))
 
 
 @pytest.mark.parametrize(
@@ -98,9 +106,9 @@ def test_ids_that_are_none_are_refused(client: httpx.Client, number: str) -> Non
 )
 def test_filters_that_are_none_are_refused_by_name(client: httpx.Client, name: str, values: list[str]) -> None:
     for value in values:
-        assert refused(client.get("/api/users/1/recommendations", params={name: value})).startswith(f"{name} must be")
+        assert refused(client.get("/api/users/1/recommendations", params={name: value})).startswith(f"{name}: ")
         body = {"history": [], name: value}
-        assert refused(client.post("/api/recommend", json=body)).startswith(f"{name} must be")
+        assert refused(client.post("/api/recommend", json=body)).startswith(f"{name}: ")
 
 
 def test_a_parameter_is_given_once(client: httpx.Client) -> None:
@@ -130,7 +138,12 @@ def test_a_misspelt_parameter_does_not_pass_for_none(client: httpx.Client) -> No
     ],
 )  # fmt: skip
 def test_bodies_that_are_not_as_they_must_be_are_refused(client: httpx.Client, body: bytes) -> None:
-    refused(client.post("/api/recommend", content=body, headers={"content-type": "application/json"}))
+    try:
+        json.loads(body)
+        status = 422
+    except ValueError:
+        status = 400 if body else 422
+    refused(client.post("/api/recommend", content=body, headers={"content-type": "application/json"}), status)
 
 
 def test_a_history_is_ids_or_objects_and_unknown_games_are_passed_over(client: httpx.Client) -> None:
@@ -146,10 +159,10 @@ def test_a_history_is_ids_or_objects_and_unknown_games_are_passed_over(client: h
     assert not {1, 2} & set(games([1, 2], limit=100))
 
 
-def test_an_answer_that_is_known_already_is_not_sent_again(client: httpx.Client, explored: Explored) -> None:
+def test_an_answer_that_is_known_already_is_not_sent_again(client: httpx.Client, published_shop: PublishedShop) -> None:
     first = client.get("/api/users/1/recommendations")
     etag = first.headers["etag"]
-    assert etag.startswith(f'"{explored.plan.version}-')
+    assert etag.startswith(f'"{published_shop.plan.version}-')
     assert client.get("/api/users/1/recommendations", headers={"if-none-match": "*, nothing"}).status_code == 200
     for known in (etag, f'"other", W/{etag}', f"W/{etag}", "*"):
         again = client.get("/api/users/1/recommendations", headers={"if-none-match": known})
@@ -169,7 +182,7 @@ def test_what_is_posted_is_always_answered(client: httpx.Client) -> None:
         assert (again.status_code, again.json(), again.headers["etag"]) == (200, first.json(), first.headers["etag"])
 
 
-def test_the_etag_changes_with_the_publication_and_with_what_the_user_reviews(changing: Explored) -> None:
+def test_the_etag_changes_with_the_publication_and_with_what_the_user_reviews(changing: PublishedShop) -> None:
     with serving(changing.settings()) as served:
         path = "/api/users/1/recommendations"
         first = served.client.get(path)
@@ -178,23 +191,23 @@ def test_the_etag_changes_with_the_publication_and_with_what_the_user_reviews(ch
         reviewed = served.client.get(path, headers={"if-none-match": first.headers["etag"]})
         assert reviewed.status_code == 200
         promote_random_model(changing.store, changing.folder / "model-2", "model-2", seed=1)
-        plan = run_night("env:EXPLORER_OPERATOR_DATABASE_URL", changing.store, changing.folder)
+        plan = run_inference("env:EXPLORER_OPERATOR_DATABASE_URL", changing.store, changing.folder)
         published = served.client.get(path, headers={"if-none-match": reviewed.headers["etag"]})
         assert published.status_code == 200
         assert published.json()["version"] == plan.version
         assert published.headers["etag"].startswith(f'"{plan.version}-')
 
 
-def test_before_the_first_publication_there_is_one_sentence(postgres: Any, explored: Explored) -> None:
-    with serving(explored.settings(database_url=postgres.url())) as served:
+def test_before_the_first_publication_there_is_one_sentence(postgres: Any, published_shop: PublishedShop) -> None:
+    with serving(published_shop.settings(database_url=postgres.url())) as served:
         for path in ("/api/users/1/recommendations", "/api/users?q=a", "/api/games/1", "/readyz"):
             answer = served.client.get(path)
             assert answer.status_code == 503
-            assert answer.json() == {"error": "Nothing has been published yet: run the inference pipeline first."}
+            assert refused(answer, 503) == "Nothing has been published yet: run the inference pipeline first."
         assert served.client.get("/healthz").text == "ok\n"
 
 
-def test_the_description_has_every_operation_and_the_page_shows_it(served: Served) -> None:
+def test_the_description_has_every_operation_and_the_page_shows_it(served: RunningExplorer) -> None:
     described = served.client.get("/api/openapi.json").json()
     assert set(described["paths"]) == {
         "/api/users/{user_id}/recommendations", "/api/recommend", "/api/games/{game_id}/similar", "/api/users",
@@ -212,30 +225,32 @@ def test_the_description_has_every_operation_and_the_page_shows_it(served: Serve
     assert " style=" not in page.text
 
 
-def test_the_description_names_the_largest_limit_of_the_installation(explored: Explored, served: Served) -> None:
-    def largest(served: Served) -> list[int]:
+def test_the_description_names_the_largest_limit_of_the_installation(
+    published_shop: PublishedShop, served: RunningExplorer
+) -> None:
+    def largest(served: RunningExplorer) -> list[int]:
         found = []
-        for methods in served.client.get("/api/openapi.json").json()["paths"].values():
+        described = served.client.get("/api/openapi.json").json()
+        for methods in described["paths"].values():
             for operation in methods.values():
-                body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
                 found += [
                     each["schema"]["maximum"] for each in operation.get("parameters", []) if each["name"] == "limit"
                 ]
-                found += [
-                    schema["maximum"]
-                    for name, schema in body.get("schema", {}).get("properties", {}).items()
-                    if name == "limit"
-                ]
+        found += [
+            schema["properties"]["limit"]["maximum"]
+            for name, schema in described["components"]["schemas"].items()
+            if name == "LimitedHistory"
+        ]
         return found
 
-    with serving(explored.settings(store=None, largest_limit=250)) as other:
+    with serving(published_shop.settings(store=None, largest_limit=250)) as other:
         assert largest(other) == [250] * 5
         assert other.client.get("/api/users", params={"q": "user", "limit": 250}).status_code == 200
         assert "from 1 to 250" in other.client.get("/api").text
     assert largest(served) == [100] * 5
 
 
-def test_what_a_body_can_be_refused_for_is_described_where_there_is_one(served: Served) -> None:
+def test_what_a_body_can_be_refused_for_is_described_where_there_is_one(served: RunningExplorer) -> None:
     for methods in served.app.openapi()["paths"].values():
         for operation in methods.values():
             refused = {"408", "413"} & set(operation["responses"])

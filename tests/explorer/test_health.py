@@ -1,20 +1,22 @@
 """Probes and Prometheus' figures."""
 
+import os
 import re
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
-import numpy as np
 import pytest
+from prometheus_client import generate_latest
 from psycopg2.extras import Json
 
 from explorer import health
-from explorer.counters import SECONDS, Counters
-from explorer.exposition import Exposition
-from explorer.views import Publication
-from tests.explorer.conftest import Explored, serving
-from tests.explorer.nights import GAMES, USERS
+from explorer.health import Gauges
+from explorer.schemas import Publication
+from tests.explorer.conftest import PublishedShop, serving
+from tests.explorer.publishing_runs import GAMES, USERS
 
 SAMPLE = re.compile(r'([a-z_]+)((?:\{[a-z]+="(?:[^"\\\n]|\\.)*"(?:,[a-z]+="(?:[^"\\\n]|\\.)*")*\})?) (\S+)')
 
@@ -37,10 +39,10 @@ def samples(text: str) -> dict[str, float]:
     return found
 
 
-def test_it_is_alive_without_a_database_and_ready_with_one(client: httpx.Client, explored: Explored) -> None:
+def test_it_is_alive_without_a_database_and_ready_with_one(client: httpx.Client, published_shop: PublishedShop) -> None:
     assert client.get("/healthz").text == "ok\n"
     assert client.get("/readyz").text == "ready\n"
-    with serving(explored.settings(database_url="postgresql://nobody@127.0.0.1:1/nothing")) as served:
+    with serving(published_shop.settings(database_url="postgresql://nobody@127.0.0.1:1/nothing")) as served:
         assert served.client.get("/healthz").status_code == 200
         assert served.client.get("/readyz").status_code == 503
         found = samples(served.client.get("/metrics").text)
@@ -51,24 +53,24 @@ def test_it_is_alive_without_a_database_and_ready_with_one(client: httpx.Client,
 
 @pytest.mark.parametrize(("seconds", "looks"), [(3600.0, 2), (0.0, 10)])
 def test_that_it_is_ready_is_remembered_for_a_moment_and_that_it_is_not_never(
-    explored: Explored, monkeypatch: pytest.MonkeyPatch, seconds: float, looks: int
+    published_shop: PublishedShop, monkeypatch: pytest.MonkeyPatch, seconds: float, looks: int
 ) -> None:
     monkeypatch.setattr(health, "READY_SECONDS", seconds)
-    with serving(explored.settings(store=None)) as served:
-        shop, looked = served.app.state.shop, []
-        publication = shop.publication
+    with serving(published_shop.settings(store=None)) as served:
+        repository, looked = served.app.state.repository, []
+        publication = repository.publication
 
         async def noted() -> Publication | None:
             looked.append(1)
             return await publication() if len(looked) > 1 else None
 
-        shop.publication = noted
+        repository.publication = noted
         statuses = [served.client.get("/readyz").status_code for _ in range(10)]
     assert statuses == [503] + [200] * 9
     assert len(looked) == looks
 
 
-def test_the_publication_the_runs_and_the_tables_are_measured(changing: Explored) -> None:
+def test_the_publication_the_runs_and_the_tables_are_measured(changing: PublishedShop) -> None:
     now = datetime.now(UTC)
     stages = [
         {"stage": "predict", "part": "0", "seconds": 2.0, "peak_memory_mb": 100.0},
@@ -95,9 +97,9 @@ def test_the_publication_the_runs_and_the_tables_are_measured(changing: Explored
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     found = samples(answer.text)
     plan = changing.plan
-    info = f'version="{plan.version}",model="{plan.model_version}",snapshot="{plan.snapshot_id}"'
+    info = f'model="{plan.model_version}",snapshot="{plan.snapshot_id}",version="{plan.version}"'
     assert found[f"steam_recsys_publication_info{{{info}}}"] == 1
-    assert found[f'steam_recsys_live_model_info{{version="{plan.version}",model="model-1"}}'] == 1
+    assert found[f'steam_recsys_live_model_info{{model="model-1",version="{plan.version}"}}'] == 1
     assert found["steam_recsys_publication_users"] == USERS
     assert found['steam_recsys_rows{table="games"}'] == GAMES
     days = (now.date() - newest).days
@@ -109,14 +111,15 @@ def test_the_publication_the_runs_and_the_tables_are_measured(changing: Explored
     }
     assert found["steam_recsys_publication_published_age_seconds"] >= 0
     succeeded = 'pipeline="inference",state="SUCCEEDED"'
+    predict = 'pipeline="inference",stage="predict",state="SUCCEEDED"'
     assert 6 * 3600 <= found[f"steam_recsys_run_age_seconds{{{succeeded}}}"] < 30 * 3600
     assert found[f"steam_recsys_run_duration_seconds{{{succeeded}}}"] == pytest.approx(300)
     assert found['steam_recsys_run_age_seconds{pipeline="inference",state="FAILED"}'] >= 2 * 3600
-    assert found[f'steam_recsys_stage_seconds{{stage="predict",{succeeded}}}'] == 5.5
-    assert found[f'steam_recsys_stage_peak_memory_megabytes{{stage="predict",{succeeded}}}'] == 300
+    assert found[f"steam_recsys_stage_seconds{{{predict}}}"] == 5.5
+    assert found[f"steam_recsys_stage_peak_memory_megabytes{{{predict}}}"] == 300
 
 
-def test_figures_that_cannot_be_read_take_no_others_with_them(changing: Explored) -> None:
+def test_figures_that_cannot_be_read_take_no_others_with_them(changing: PublishedShop) -> None:
     with changing.connection() as connection, connection.cursor() as cursor:
         cursor.execute("REVOKE SELECT ON recsys.pipeline_runs FROM recsys_reader")
     with serving(changing.settings()) as served:
@@ -132,8 +135,8 @@ def test_figures_that_cannot_be_read_take_no_others_with_them(changing: Explored
     }
 
 
-def test_requests_are_counted_by_route_and_status_and_timed(explored: Explored) -> None:
-    with serving(explored.settings()) as served:
+def test_requests_are_counted_by_route_and_status_and_timed(published_shop: PublishedShop) -> None:
+    with serving(published_shop.settings()) as served:
         for path in ("/api/users/1", "/api/users/2", "/api/users/x", "/api/games/1/similar?limit=0", "/nowhere/at/all"):
             served.client.get(path)
         served.client.post("/api/recommend", content=b"{")
@@ -149,40 +152,48 @@ def test_requests_are_counted_by_route_and_status_and_timed(explored: Explored) 
     name = 'steam_recsys_http_request_duration_seconds_{}{{route="/api/users/{{user_id}}"}}'
     assert found[name.format("count")] == 3
     assert found[name.format("sum")] > 0
-    last = 'steam_recsys_http_request_duration_seconds_bucket{route="/api/users/{user_id}",le="+Inf"}'
+    last = 'steam_recsys_http_request_duration_seconds_bucket{le="+Inf",route="/api/users/{user_id}"}'
     assert found[last] == 3
 
 
-def test_all_workers_are_added_up_those_that_are_gone_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for worker in (1, 2, 3):
-        monkeypatch.setattr("os.getpid", lambda worker=worker: worker)
-        counters = Counters(tmp_path, ["/a", "/b"])
-        counters.add("/a", 200, 0.003)
-        counters.add("/b", 503, 9.0)
-        counters.add(None, 404, SECONDS[0])
-        counters.add("/of/another/version", 200, 0.003)
-    monkeypatch.setattr("os.getpid", lambda: 1)
-    (tmp_path / "requests-ffffffff-9").write_bytes(b"of a program with other routes")
-    (tmp_path / f"{counters._files}9").touch()  # of a worker that has just begun
-    sums = {
-        route: (statuses, buckets, seconds)
-        for route, statuses, buckets, seconds in Counters(tmp_path, ["/a", "/b"]).sums()
+WORKER = """
+import sys
+from explorer.health import RequestMetrics
+metrics = RequestMetrics()
+metrics.count("/a", 200, 0.003)
+metrics.count("/b", 503, 9.0)
+metrics.count(None, 404, 0.001)
+"""
+
+
+def test_metrics_are_summed_over_workers_including_those_that_ended(tmp_path: Path) -> None:
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    for _ in range(3):
+        subprocess.run([sys.executable, "-c", WORKER], env=environment, check=True)
+    report = "from prometheus_client import generate_latest\nprint(generate_latest(metrics.registry()).decode())"
+    done = subprocess.run(
+        [sys.executable, "-c", WORKER + report], env=environment, check=True, capture_output=True, text=True
+    )
+    found = samples(done.stdout.strip())
+    assert {name: value for name, value in found.items() if "requests_total" in name} == {
+        'steam_recsys_http_requests_total{route="/a",status="2xx"}': 4,
+        'steam_recsys_http_requests_total{route="/b",status="5xx"}': 4,
+        'steam_recsys_http_requests_total{route="other",status="4xx"}': 4,
     }
-    assert set(sums) == {"/a", "/b", "other"}
-    assert sums["/a"][0].tolist() == [0, 0, 3, 0, 0, 0]
-    assert sums["/b"][0].tolist() == [0, 0, 0, 0, 0, 3]
-    assert np.flatnonzero(sums["/b"][1]).tolist() == [len(SECONDS)]
-    assert np.flatnonzero(sums["other"][1]).tolist() == [0, 2]
-    assert sums["/a"][2] == pytest.approx(0.009)
+    name = "steam_recsys_http_request_duration_seconds"
+    assert found[f'{name}_sum{{route="/a"}}'] == pytest.approx(0.012)
+    assert found[f'{name}_bucket{{le="0.0025",route="/a"}}'] == 0
+    assert found[f'{name}_bucket{{le="0.005",route="/a"}}'] == 4
+    assert found[f'{name}_bucket{{le="0.001",route="other"}}'] == 4
+    assert found[f'{name}_bucket{{le="5.0",route="/b"}}'] == 0
+    assert found[f'{name}_bucket{{le="+Inf",route="/b"}}'] == 4
 
 
 def test_labels_and_numbers_of_every_kind_are_written_as_prometheus_reads_them() -> None:
-    text = Exposition("p")
-    text.add("rows", float("nan"), table='a"b\\c\nd')
-    text.add("rows", 12345678901, table="b")
-    text.histogram("http_request_duration_seconds", np.ones(len(SECONDS) + 1), 2.5, route="/")
-    found = samples(text.content())
-    assert found['p_rows{table="b"}'] == 12345678901
-    assert found['p_http_request_duration_seconds_bucket{route="/",le="0.001"}'] == 1
-    assert found['p_http_request_duration_seconds_bucket{route="/",le="+Inf"}'] == len(SECONDS) + 1
-    assert r'p_rows{table="a\"b\\c\nd"} nan' in text.content()
+    gauges = Gauges()
+    gauges.add("rows", float("nan"), table='a"b\\c\nd')
+    gauges.add("rows", 12345678901, table="b")
+    text = generate_latest(gauges).decode()
+    found = samples(text.strip())
+    assert found['steam_recsys_rows{table="b"}'] == 12345678901
+    assert r'steam_recsys_rows{table="a\"b\\c\nd"} NaN' in text

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import pytest
 
 from demo.postgres import EmbeddedPostgres
-from explorer.rendering import asset
-from tests.explorer.conftest import Served, explored_shop, serving
-from tests.explorer.hostile import PAYLOADS
-from tests.explorer.shown import Page, page
+from explorer.templating import asset
+from tests.explorer.conftest import RunningExplorer, published_shop_in, serving
+from tests.explorer.parsed_page import Page, page
+from tests.explorer.payloads import PAYLOADS
 
 OURS = {
     *("html", "head", "meta", "title", "link", "script", "body", "header", "nav", "main", "section", "div", "template"),
@@ -21,10 +21,10 @@ OURS = {
 
 
 @pytest.fixture(scope="module")
-def hostile(postgres: EmbeddedPostgres) -> Iterator[Served]:
+def hostile(postgres: EmbeddedPostgres) -> Iterator[RunningExplorer]:
     """The explorer of a shop whose texts have turned hostile after its night."""
-    with explored_shop(postgres, "HOSTILE_PAGES_URL") as explored:
-        with explored.connection() as connection, connection.cursor() as cursor:
+    with published_shop_in(postgres, "HOSTILE_PAGES_URL") as published_shop:
+        with published_shop.connection() as connection, connection.cursor() as cursor:
             for number, payload in enumerate(PAYLOADS, start=1):
                 cursor.execute("UPDATE steam.users SET username = %s WHERE user_id = %s", [payload, number])
                 cursor.execute(
@@ -44,13 +44,13 @@ def hostile(postgres: EmbeddedPostgres) -> Iterator[Served]:
                 "VALUES (%s, now(), current_date, %s, true, jsonb_build_array(%s::text))",
                 [text] * 3,
             )
-        with serving(explored.settings(requests_per_second=1e6)) as served:
-            served.wait_for_model(explored.plan.version)
+        with serving(published_shop.settings(requests_per_second=1e6)) as served:
+            served.wait_for_model(published_shop.plan.version)
             yield served
 
 
 @pytest.mark.parametrize("number", range(1, len(PAYLOADS) + 1))
-def test_hostile_texts_are_shown_as_texts_wherever_they_stand(hostile: Served, number: int) -> None:
+def test_hostile_texts_are_shown_as_texts_wherever_they_stand(hostile: RunningExplorer, number: int) -> None:
     payload = PAYLOADS[number - 1]
     paths = (f"/users/{number}", f"/games/{number}", f"/try?games={number}", "/overview")
     queries = [("/users", {"q": payload}), ("/games", {"q": payload}), ("/try", {"q": payload, "genre": payload})]
@@ -71,7 +71,7 @@ def test_hostile_texts_are_shown_as_texts_wherever_they_stand(hostile: Served, n
         assert visible in answers[1].text
 
 
-def test_a_name_of_nothing_that_can_be_seen_is_a_link_that_can(hostile: Served) -> None:
+def test_a_name_of_nothing_that_can_be_seen_is_a_link_that_can(hostile: RunningExplorer) -> None:
     number = PAYLOADS.index("\ufeff\u0085\u2028") + 1
     assert "(no visible name)" in page(hostile.client, f"/users/{number}").text
     assert "(no visible name)" in page(hostile.client, f"/try?games={number}").text

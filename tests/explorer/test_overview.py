@@ -8,11 +8,11 @@ import httpx
 import pytest
 
 from explorer.overview import DRIFT, QUALITY, chart
-from explorer.views import Monitored
-from tests.explorer.conftest import TOKEN, Explored, serving
-from tests.explorer.nights import USERS
-from tests.explorer.shown import Page
-from tests.explorer.trainings import remember_run, stages_of
+from explorer.schemas import Measurement
+from tests.explorer.conftest import TOKEN, PublishedShop, serving
+from tests.explorer.parsed_page import Page
+from tests.explorer.publishing_runs import USERS
+from tests.explorer.training_runs import remember_run, stages_of
 
 NIGHT = datetime(2024, 3, 5, 4, 30, tzinfo=UTC)
 
@@ -21,14 +21,14 @@ def overview(client: httpx.Client) -> Page:
     return Page(client.get("/overview"))
 
 
-def measured(night: int, retrain: bool = False, **figures: float | None) -> Monitored:
+def measured(night: int, retrain: bool = False, **figures: float | None) -> Measurement:
     moment = NIGHT + timedelta(days=night)
-    return Monitored(moment, moment.date(), f"run {night}", "model-1", retrain, [], figures)
+    return Measurement(moment, moment.date(), f"run {night}", "model-1", retrain, [], figures)
 
 
-def remember(explored: Explored, *measurements: Monitored) -> None:
+def remember(published_shop: PublishedShop, *measurements: Measurement) -> None:
     """Write measurements into the database."""
-    with explored.connection() as connection, connection.cursor() as cursor:
+    with published_shop.connection() as connection, connection.cursor() as cursor:
         for each in measurements:
             cursor.execute(
                 "INSERT INTO recsys.monitoring (run_id, measured_at, as_of, model_version, retrain, reasons, figures) "
@@ -38,23 +38,25 @@ def remember(explored: Explored, *measurements: Monitored) -> None:
             )  # fmt: skip
 
 
-def test_publications_counts_and_coverage_are_shown(explored: Explored, client: httpx.Client) -> None:
+def test_publications_counts_and_coverage_are_shown(published_shop: PublishedShop, client: httpx.Client) -> None:
     shown = overview(client)
-    assert explored.plan.version in shown.texts
+    assert published_shop.plan.version in shown.texts
     assert "current" in shown.texts
-    assert "of the games on sale are recommended to somebody" in shown.text
-    headings = ["Publications", "Coverage", "The model", "Quality as realised", "Drift", "Runs"]
+    assert "of the available games are recommended to at least one user" in shown.text
+    headings = ["Publications", "Coverage", "The model", "Realised quality", "Drift", "Runs"]
     assert [text for text in shown.texts if text in headings] == headings
 
 
-def test_before_the_first_measurement_and_the_first_run_it_says_so(explored: Explored, client: httpx.Client) -> None:
+def test_before_the_first_measurement_and_the_first_run_it_says_so(
+    published_shop: PublishedShop, client: httpx.Client
+) -> None:
     shown = overview(client)
     assert shown.text.count("Nothing has been measured yet") == 2
     assert "No pipeline has run yet." in shown.text
     assert not shown.all("figure")
 
 
-def test_the_model_that_serves_stands_beside_the_baselines_of_its_evaluation(changing: Explored) -> None:
+def test_the_model_that_serves_stands_beside_the_baselines_of_its_evaluation(changing: PublishedShop) -> None:
     with changing.connection() as connection:
         remember_run(connection, "first", NIGHT, stages_of("model-1", NIGHT))
         remember_run(connection, "other", NIGHT + timedelta(days=1), stages_of("model-2", NIGHT))
@@ -62,7 +64,7 @@ def test_the_model_that_serves_stands_beside_the_baselines_of_its_evaluation(cha
     with serving(changing.settings()) as served:
         shown = overview(served.client)
     for text in (
-        "Version model-1 Trained 5 Mar 2024, 04:31 UTC Learnt from reviews until 2 Mar 2024 Gate passed",
+        "Version model-1 Trained 5 Mar 2024, 04:31 UTC Trained on reviews until 2 Mar 2024 Gate passed",
         "Ranking NDCG@10 Recall@20 the model 0.2033 0.3723 recent popularity 0.2036 0.3682",
         "the champion of that time 0.1999 0.3701 popularity 0.1819",
         "Reviews of 1,676 users from 5 Oct 2015 on",
@@ -72,10 +74,10 @@ def test_the_model_that_serves_stands_beside_the_baselines_of_its_evaluation(cha
 
 def test_where_no_run_evaluated_the_model_that_serves_it_says_so(client: httpx.Client) -> None:
     shown = overview(client)
-    assert "Version model-1 Learnt from – No run is remembered that evaluated this model." in shown.text
+    assert "Version model-1 Trained on – No recorded run evaluated this model." in shown.text
 
 
-def test_a_training_says_whether_its_model_passed_the_gate(changing: Explored) -> None:
+def test_a_training_says_whether_its_model_passed_the_gate(changing: PublishedShop) -> None:
     with changing.connection() as connection:
         remember_run(connection, "first", NIGHT, stages_of("model-1", NIGHT))
         later = NIGHT + timedelta(days=1)
@@ -83,12 +85,12 @@ def test_a_training_says_whether_its_model_passed_the_gate(changing: Explored) -
     with serving(changing.settings()) as served:
         shown = overview(served.client)
     assert "Model model-1 passed the gate." in shown.text
-    sentence = "Model model-2 did not pass the gate, so the champion stayed as it was. NDCG@10 of all users is 0.2033"
+    sentence = "Model model-2 did not pass the gate, so the champion stays. NDCG@10 of all users is 0.2033"
     assert sentence in shown.text
     assert "3 of at least 100 users" not in shown.text
 
 
-def test_quality_and_drift_are_charts_with_a_title_and_tables(changing: Explored) -> None:
+def test_quality_and_drift_are_charts_with_a_title_and_tables(changing: PublishedShop) -> None:
     figures = {"ndcg": 0.12, "ndcg_lower": 0.11, "ndcg_upper": 0.13, "popular_ndcg": 0.1, "judged_users": 1234,
                "hit_rate": 0.3, "hit_rate_lower": 0.28, "hit_rate_upper": 0.32}  # fmt: skip
     drift = {"psi_games": 0.2, "psi_genres": 0.1, "psi_history_lengths": 0.05}
@@ -106,49 +108,49 @@ def test_quality_and_drift_are_charts_with_a_title_and_tables(changing: Explored
         "The games drifted.",
     ):
         assert text in shown.text
-    assert "train again The games drifted." in shown.text
+    assert "retrain The games drifted." in shown.text
     regions = shown.all("div", role="region")
     assert len(regions) == 3
     assert all(region["tabindex"] == "0" and region["aria-labelledby"] for region in regions)
 
 
-def test_one_measurement_is_a_table_and_no_chart(changing: Explored) -> None:
+def test_one_measurement_is_a_table_and_no_chart(changing: PublishedShop) -> None:
     remember(changing, measured(1, ndcg=None, judged_users=0, psi_games=0.25))
     with serving(changing.settings()) as served:
         shown = overview(served.client)
     assert not shown.all("figure")
-    assert "There is not enough evidence yet" in shown.text
+    assert "Not enough data yet" in shown.text
     assert "0.2500" in shown.text
     assert "keep" in shown.text
 
 
-def test_drift_of_no_reviews_is_not_shown_as_none(changing: Explored) -> None:
+def test_drift_of_no_reviews_is_not_shown_as_none(changing: PublishedShop) -> None:
     nothing = {"reviews_since_training": 0, "psi_games": 0.0, "psi_genres": 0.0, "psi_history_lengths": 0.0}
     remember(changing, measured(1, **nothing), measured(2, **nothing))
     with serving(changing.settings()) as served:
         shown = overview(served.client)
         assert not shown.all("figure")
-        assert "There is not enough evidence yet: no reviews that came after the model's training." in shown.text
-        assert shown.text.count("0 not enough evidence – – –") == 2
+        assert "Not enough data yet: no reviews since the model's training." in shown.text
+        assert shown.text.count("0 not enough data – – –") == 2
         known = {"reviews_since_training": 7, "psi_games": 0.3, "psi_genres": 0.0}
         remember(changing, measured(3, **known), measured(4, **known))
         shown = overview(served.client)
-    assert "no reviews that came after the model's training" not in shown.text
+    assert "no reviews since the model's training" not in shown.text
     assert shown.text.count("7 0.3000 0.0000 –") == 2
     assert len(shown.all("figure")) == 1
     assert "6 Mar 2024:" not in shown.text
     assert "8 Mar 2024: 0.3000" in shown.text
 
 
-def test_coverage_says_of_how_many_games_and_users_it_is(explored: Explored, client: httpx.Client) -> None:
-    with explored.connection() as connection, connection.cursor() as cursor:
+def test_coverage_says_of_how_many_games_and_users_it_is(published_shop: PublishedShop, client: httpx.Client) -> None:
+    with published_shop.connection() as connection, connection.cursor() as cursor:
         cursor.execute("SELECT round(avg(cardinality(game_ids))) FROM recsys.recommendations")
         ((games,),) = cursor.fetchall()
-    sentence = f"Counted over all that is published for a sample of {USERS} users, about {games} games each."
+    sentence = f"Estimated from all published recommendations of a sample of {USERS} users, about {games} games each."
     assert sentence in overview(client).text
 
 
-def test_runs_have_their_states_durations_and_stages(changing: Explored) -> None:
+def test_runs_have_their_states_durations_and_stages(changing: PublishedShop) -> None:
     stages = [{"stage": "train", "seconds": 75.0, "peak_memory_mb": 812.4}, {"stage": "evaluate", "error": "no memory"}]
     with changing.connection() as connection, connection.cursor() as cursor:
         cursor.execute(
@@ -171,10 +173,12 @@ def test_runs_have_their_states_durations_and_stages(changing: Explored) -> None
 
 
 @pytest.mark.parametrize("missing", [None, "operator_token", "operator_database_url"])
-def test_the_form_for_rolling_back_is_there_where_somebody_can(explored: Explored, missing: str | None) -> None:
-    settings = {"operator_token": TOKEN, "operator_database_url": explored.url, missing or "": None}
+def test_the_form_for_rolling_back_is_there_where_somebody_can(
+    published_shop: PublishedShop, missing: str | None
+) -> None:
+    settings = {"operator_token": TOKEN, "operator_database_url": published_shop.url, missing or "": None}
     settings.pop("", None)
-    with serving(explored.settings(**settings)) as served:
+    with serving(published_shop.settings(**settings)) as served:
         answer = served.client.get("/overview")
     shown = Page(answer)
     forms = shown.all("form", action="/rollback", method="post")

@@ -1,19 +1,20 @@
-"""The pages, asked over HTTP: what they show, what their forms and links lead to, and that hostile texts stay texts."""
+"""The pages over HTTP: what they show, and where their forms and links lead."""
 
 import re
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
 
 from explorer.app import FOLDER
-from explorer.pages import with_what_they_led_to
-from explorer.rendering import asset, day
+from explorer.pages import with_recommendation_counts
+from explorer.schemas import RecommendedGame, Review
 from explorer.settings import Settings
-from explorer.views import Recommended, Reviewed
-from tests.explorer.conftest import Explored, serving
-from tests.explorer.nights import USERS
-from tests.explorer.shown import Page, page
+from explorer.templating import asset, day
+from tests.explorer.conftest import PublishedShop, serving
+from tests.explorer.parsed_page import Page, page
+from tests.explorer.publishing_runs import USERS
 
 PATHS = (
     "/",
@@ -79,7 +80,7 @@ def test_someone_of_a_kind_is_a_link_away(client: httpx.Client, kind: str, least
     assert least <= user["reviews"] <= most
 
 
-def test_where_nobody_is_new_an_empty_history_is_shown(changing: Explored) -> None:
+def test_where_nobody_is_new_an_empty_history_is_shown(changing: PublishedShop) -> None:
     with changing.connection() as connection, connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO steam.reviews (user_id, game_id, recommended) SELECT user_id, 1, true FROM steam.users"
@@ -104,12 +105,12 @@ def test_the_history_stands_beside_what_is_recommended_and_why(client: httpx.Cli
 
 def test_what_a_game_led_to_is_told_once_and_only_where_a_reason_names_it() -> None:
     names = {1: "Portal", 2: "popular now", 3: "Portal 2"}
-    history = [Reviewed(number, names[number], True, None, None) for number in (1, 2, 3, 1, 2)]
+    history = [Review(number, names[number], True, None, None) for number in (1, 2, 3, 1, 2)]
     reasons = ["because you played Portal", "popular now", "because you played Portal", "popular now"]
-    games = [Recommended(rank, 9, "Half-Life", 1.0, reason) for rank, reason in enumerate(reasons, start=1)]
-    assert [led_to for _, led_to in with_what_they_led_to(history, games)] == [2, 0, 0, 0, 0]
-    games.append(Recommended(5, 9, "Half-Life", 1.0, "because you played popular now"))
-    assert [led_to for _, led_to in with_what_they_led_to(history, games)] == [2, 1, 0, 0, 0]
+    games = [RecommendedGame(rank, 9, "Half-Life", 1.0, reason) for rank, reason in enumerate(reasons, start=1)]
+    assert [led_to for _, led_to in with_recommendation_counts(history, games)] == [2, 0, 0, 0, 0]
+    games.append(RecommendedGame(5, 9, "Half-Life", 1.0, "because you played popular now"))
+    assert [led_to for _, led_to in with_recommendation_counts(history, games)] == [2, 1, 0, 0, 0]
 
 
 def test_what_games_led_to_adds_up_to_what_is_recommended_because_of_one(client: httpx.Client) -> None:
@@ -144,10 +145,10 @@ def test_filters_are_named_by_their_values_and_what_passes_unknown_is_said(clien
     for path in ("/users/2", "/try"):
         shown = page(client, path, **query)
         for name in ("Indie", "from 2012", "until 2015", "8 GB of RAM", "16.5 GB of storage", "Linux"):
-            assert f"{name} : take this filter away" in shown.text
+            assert f"{name} : remove this filter" in shown.text
         for claim in ("runs", "fits"):
             assert claim not in shown.text
-        assert shown.text.count("A game passes where its year, memory, storage or system is not known.") == 1
+        assert shown.text.count("Games whose year, memory, storage or system is unknown are shown, too.") == 1
 
 
 def test_a_genre_is_chosen_whatever_its_case_and_an_unknown_one_stays(client: httpx.Client) -> None:
@@ -158,7 +159,7 @@ def test_a_genre_is_chosen_whatever_its_case_and_an_unknown_one_stays(client: ht
 def test_filters_that_nothing_passes_say_so_and_how_to_loosen_them(client: httpx.Client) -> None:
     for path in ("/users/1", "/try"):
         shown = page(client, path, genre="No such genre", rank_by="newest")
-        assert "No game passes these filters. Loosen them" in shown.text
+        assert "No game passes these filters. Remove one of them" in shown.text
         assert f"{path}?rank_by=newest" in shown.links(path)
 
 
@@ -187,10 +188,10 @@ def test_a_users_numbers_are_rounded_and_their_bars_are_in_proportion(client: ht
     assert not re.search(r"\d\.\d{3}", page(client, "/users/1").text)
 
 
-def test_in_the_order_of_release_each_game_tells_its_day(explored: Explored, client: httpx.Client) -> None:
+def test_in_the_order_of_release_each_game_tells_its_day(published_shop: PublishedShop, client: httpx.Client) -> None:
     path = "/users/1?rank_by=newest&limit=100"
     games = client.get(f"/api{path.replace('?', '/recommendations?')}").json()["games"]
-    with explored.connection() as connection, connection.cursor() as cursor:
+    with published_shop.connection() as connection, connection.cursor() as cursor:
         cursor.execute("SELECT game_id, released_on FROM steam.games")
         released = dict(cursor.fetchall())
     days = re.findall(r"Released (–|\d+ \w+ \d+)", page(client, path).text)
@@ -201,10 +202,10 @@ def test_in_the_order_of_release_each_game_tells_its_day(explored: Explored, cli
 
 def test_a_list_says_what_its_bars_and_numbers_are(client: httpx.Client) -> None:
     for path, number in (
-        ("/users/1", "log-odds, of popular games that fill the list up their recent popularity;"),
+        ("/users/1", "log-odds, or recent popularity for the popular games that fill up the list;"),
         ("/try?games=1", "log-odds;"),
     ):
-        sentence = f"Bars compare the games of this list. The number is the model's {number} numbers compare within"
+        sentence = f"Bars compare the games of this list. The number is the model's {number} compare numbers within"
         assert sentence in page(client, path).text
     assert "Bars compare" not in page(client, "/users/1", genre="No such genre").text
 
@@ -232,7 +233,7 @@ def test_a_game_has_its_facts_its_like_and_its_audience(client: httpx.Client) ->
         (None, []),
     ],
 )
-def test_a_games_link_is_followed_to_the_web_only(changing: Explored, link: str | None, href: list[str]) -> None:
+def test_a_games_link_is_followed_to_the_web_only(changing: PublishedShop, link: str | None, href: list[str]) -> None:
     with changing.connection() as connection, connection.cursor() as cursor:
         cursor.execute("UPDATE steam.games SET link = %s WHERE game_id = 7", [link])
     with serving(changing.settings()) as served:
@@ -243,16 +244,16 @@ def test_a_games_link_is_followed_to_the_web_only(changing: Explored, link: str 
 @pytest.mark.parametrize(
     ("path", "status", "sentence"),
     [
-        ("/nothing", 404, "There is no such page."),
-        ("/users/999999", 404, "There is no such user"),
-        ("/games/999999", 404, "There is no such game"),
-        ("/someone/else", 404, "There is no such kind of users"),
-        ("/users/somebody", 400, "The user's id must be a whole number"),
-        ("/users/1?rank_by=fame", 400, "rank_by must be one of relevance"),
-        ("/users/1?limit=101", 400, "limit must be a whole number from 1 to 100"),
-        ("/try?games=one", 400, "games must be at most 100 ids"),
-        (f"/try?games={','.join(map(str, range(101)))}", 400, "games must be at most 100 ids"),
-        (f"/games?q={'x' * 201}", 400, "q must be a text of at most 200 characters"),
+        ("/nothing", 404, "This page does not exist."),
+        ("/users/999999", 404, "This user does not exist"),
+        ("/games/999999", 404, "This game does not exist"),
+        ("/someone/else", 404, "This kind of user does not exist"),
+        ("/users/somebody", 422, "user_id: Input should be a valid integer"),
+        ("/users/1?rank_by=fame", 422, "rank_by: Input should be 'relevance', 'sales'"),
+        ("/users/1?limit=101", 422, "limit: Input should be less than or equal to 100"),
+        ("/try?games=one", 422, "games.0: Input should be a valid integer"),
+        (f"/try?games={','.join(map(str, range(101)))}", 422, "games: List should have at most 100 items"),
+        (f"/games?q={'x' * 201}", 422, "q: String should have at most 200 characters"),
     ],
 )
 def test_what_cannot_be_shown_is_said_in_one_sentence(
@@ -268,15 +269,15 @@ def test_what_cannot_be_shown_is_said_in_one_sentence(
     ("path", "status", "way"),
     [
         ("/users/999999", 404, "/users"),
-        ("/users/somebody", 400, "/users"),
+        ("/users/somebody", 422, "/users"),
         ("/someone/else", 404, "/users"),
         ("/games/999999", 404, "/games"),
-        ("/games/one?q=1", 400, "/games"),
-        ("/users/1?rank_by=fame&genre=Indie&limit=20", 400, "/users/1?genre=Indie&limit=20"),
-        ("/users/1?limit=0", 400, "/users/1"),
-        ("/try?games=3,7&released_to=soon", 400, "/try?games=3,7"),
-        ("/try?games=3,one&os=linux", 400, "/try?os=linux"),
-        (f"/games?q={'x' * 201}", 400, "/games"),
+        ("/games/one?q=1", 422, "/games"),
+        ("/users/1?rank_by=fame&genre=Indie&limit=20", 422, "/users/1?genre=Indie&limit=20"),
+        ("/users/1?limit=0", 422, "/users/1"),
+        ("/try?games=3,7&released_to=soon", 422, "/try?games=3,7"),
+        ("/try?games=3,one&os=linux", 422, "/try?os=linux"),
+        (f"/games?q={'x' * 201}", 422, "/games"),
     ],
 )
 def test_what_cannot_be_shown_leads_on_to_what_was_meant(
@@ -294,3 +295,64 @@ def test_without_the_database_pages_say_so_and_offer_another_try() -> None:
             shown = page(served.client, path, 503)
             assert "The database cannot be reached: try again in a moment." in shown.text
             assert "Try again" in shown.text
+
+
+def test_a_history_is_built_by_links_alone(client: httpx.Client) -> None:
+    search = page(client, "/try", games="3", q="game 7")
+    added = next(link["href"] for link in search.all("a", data_add="7"))
+    assert added == "/try?games=3,7&q=game+7"
+    shown = page(client, added)
+    assert [row["data-game"] for row in shown.all("li") if row.get("data-game")] == ["3", "7"]
+    answer = client.post("/api/recommend", json={"history": [3, 7]}).json()["games"]
+    assert [link for link in shown.links("/games/") if link not in ("/games/", "/games/3", "/games/7")][-10:] == [
+        f"/games/{game['game_id']}" for game in answer
+    ]
+    assert shown.all("a", data_add="7")[0]["aria-disabled"] == "true"
+    removed = next(link["href"] for link in shown.all("a", data_remove="3"))
+    assert removed == "/try?games=7&q=game+7"
+
+
+def test_searching_and_filtering_keep_the_history(client: httpx.Client) -> None:
+    shown = page(client, "/try", games="3,7", genre="Indie", q="game 8")
+    assert [each["value"] for each in shown.all("input", name="games")] == ["3,7", "3,7"]
+    assert {"type": "hidden", "name": "genre", "value": "Indie"} in shown.all("input", name="genre")
+    assert {"type": "hidden", "name": "q", "value": "game 8"} in shown.all("input", name="q")
+    kept = [link["href"] for link in shown.all("a") if "data-kept" in link]
+    assert kept
+    assert all("games=3,7" in href and "q=game+8" in href for href in kept)
+
+
+def test_a_search_that_finds_more_than_it_shows_leads_to_all(client: httpx.Client) -> None:
+    shown = page(client, "/try", q="game 1")  # 1 and 10 to 19
+    assert "The first 6: show all games with this in their name" in shown.text
+    assert shown.links("/games?") == ["/games?q=game+1"]
+    assert "hidden" not in next(each for each in shown.all("p") if "data-more" in each)
+    assert len(page(client, "/games", q="game 1").links("/games/")) == 11
+    few = page(client, "/try", q="game 17")
+    assert few.links("/games?") == []
+    assert "hidden" in next(each for each in few.all("p") if "data-more" in each)
+
+
+def test_games_of_an_address_that_there_are_not_are_left_out_and_said(client: httpx.Client) -> None:
+    shown = page(client, "/try", games="3,999999,3")
+    assert [row["data-game"] for row in shown.all("li") if row.get("data-game")] == ["3"]
+    assert "1 of the address's games is not in the shop" in shown.text
+
+
+def test_while_the_model_is_being_read_pages_say_so_and_offer_another_try(
+    published_shop: PublishedShop, tmp_path: Path
+) -> None:
+    with serving(published_shop.settings(store=str(tmp_path))) as served:  # it never will be
+        for path in ("/try?games=3", "/games/7"):
+            shown = page(served.client, path)
+            assert "The current publication's model is still loading: try again in a moment." in shown.text
+            assert path in shown.links(path)
+        assert [each for each in page(served.client, "/try").all("div") if "data-loading" in each]
+
+
+def test_without_a_model_store_the_sentence_of_the_api_is_shown(published_shop: PublishedShop) -> None:
+    with serving(published_shop.settings(store=None)) as served:
+        shown = page(served.client, "/try", games="3")
+        assert "There is no model store: set EXPLORER_STORE." in shown.text
+        assert "data-loading" not in {name for _, each in shown.elements for name in each}
+        assert "There is no model store" in page(served.client, "/games/7").text

@@ -13,7 +13,7 @@ import pytest
 from demo.raw_files import write_synthetic
 from demo.synthetic import Size
 from pipelines.local import RunLog, run_locally
-from steam_recsys.code_version import code_version
+from steam_recsys import code_version
 from steam_recsys.errors import UserError
 from steam_recsys.storage.model_store import champion
 from tests.pipelines.api_server import serving

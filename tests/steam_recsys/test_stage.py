@@ -13,7 +13,7 @@ def store(any_store):
     return any_store
 
 
-def test_a_stage_leaves_its_time_memory_and_facts_in_the_journal(store):
+def test_the_journal_records_time_memory_and_facts(store):
     with stage("extract", store, "run-1") as record:
         record.facts["rows"] = 3
     (left,) = read_journal(store, "run-1")
@@ -22,16 +22,16 @@ def test_a_stage_leaves_its_time_memory_and_facts_in_the_journal(store):
     assert left.peak_memory_mb > 1
 
 
-def test_a_stages_peak_memory_is_its_own_and_not_that_of_the_program_that_started_it(tmp_path):
-    stage_in = "from steam_recsys.stage import stage\nwith stage('extract', {store!r}, 'run-1'): pass\n"
-    stage_in = stage_in.format(store=str(tmp_path))
-    large = f"import subprocess, sys\nheld = b'x' * 400_000_000\nsubprocess.run([sys.executable, '-c', {stage_in!r}])\n"
+def test_peak_memory_excludes_the_parent_process(tmp_path):
+    script = "from steam_recsys.stage import stage\nwith stage('extract', {store!r}, 'run-1'): pass\n"
+    script = script.format(store=str(tmp_path))
+    large = f"import subprocess, sys\nheld = b'x' * 400_000_000\nsubprocess.run([sys.executable, '-c', {script!r}])\n"
     subprocess.run([sys.executable, "-c", large], check=True)
     (left,) = read_journal(str(tmp_path), "run-1")
     assert 1 < left.peak_memory_mb < 300
 
 
-def test_a_user_error_ends_the_process_with_one_sentence_and_is_kept(store, capsys):
+def test_a_user_error_ends_the_process_and_is_recorded(store, capsys):
     with pytest.raises(SystemExit) as ended, stage("extract", store, "run-1"):
         raise UserError("The tap is dry: open it.")
     assert ended.value.code == 1
@@ -39,13 +39,13 @@ def test_a_user_error_ends_the_process_with_one_sentence_and_is_kept(store, caps
     assert read_journal(store, "run-1")[0].error == "The tap is dry: open it."
 
 
-def test_a_bug_goes_on_with_its_trace_and_is_kept_too(store):
+def test_a_bug_is_recorded_and_raised_again(store):
     with pytest.raises(ZeroDivisionError), stage("extract", store, "run-1"):
         raise ZeroDivisionError("by zero")
     assert read_journal(store, "run-1")[0].error == "ZeroDivisionError: by zero"
 
 
-def test_parts_of_a_stage_have_records_of_their_own_and_come_in_order(store):
+def test_each_part_of_a_stage_has_a_record_in_order(store):
     for part in ("00000", "00001"):
         with stage("predict", store, "run-1", part=part):
             pass
@@ -59,7 +59,7 @@ def test_a_run_without_stages_has_an_empty_journal(store):
     assert read_journal(store, "never") == []
 
 
-def test_a_journal_that_cannot_be_written_ends_the_process_with_one_sentence(capsys):
+def test_an_unwritable_journal_ends_the_process_with_a_message(capsys):
     with pytest.raises(SystemExit), stage("extract", "s3://elsewhere", "run-1"):
         pass
     assert "[extract] failed: s3://elsewhere is neither a path nor a gs:// URI" in capsys.readouterr().out
@@ -74,11 +74,11 @@ def hanging(store):
     return subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=30)
 
 
-def test_a_stage_that_hangs_is_ended_although_its_store_cannot_be_written():
+def test_a_hanging_stage_ends_even_if_its_store_cannot_be_written():
     assert hanging("s3://elsewhere").returncode == 1
 
 
-def test_a_stage_that_hangs_is_ended_with_one_sentence_which_is_kept(tmp_path):
+def test_a_hanging_stage_ends_and_the_timeout_is_recorded(tmp_path):
     done = hanging(str(tmp_path))
     assert done.returncode == 1
     assert "[extract] failed: It took longer than 0.005 minutes: give it more resources" in done.stdout
@@ -88,7 +88,7 @@ def test_a_stage_that_hangs_is_ended_with_one_sentence_which_is_kept(tmp_path):
     assert "longer than 0.005 minutes" in left.error
 
 
-def test_a_stage_of_a_run_that_was_killed_ends_however_long_it_says_nothing(store):
+def test_a_silent_stage_ends_when_its_run_was_killed(store):
     script = (
         "import time\nfrom steam_recsys.stage import stage\n"
         f"with stage('extract', {store!r}, 'run-1'):\n    time.sleep(600)\n"

@@ -1,5 +1,5 @@
--- What the pipelines publish for the shop. Its developers read recsys.recommended_games(...), the views
--- recsys.recommendations and recsys.popular_games, and recsys.publications; the rest is the pipelines' own.
+-- What the pipelines publish for the shop. Its developers use recsys.recommended_games(...), the views
+-- recsys.recommendations and recsys.popular_games, and recsys.publications. The other tables belong to the pipelines.
 
 CREATE SCHEMA recsys;
 COMMENT ON SCHEMA recsys IS 'Game recommendations, published daily. Start with recsys.recommended_games(user_id).';
@@ -23,20 +23,20 @@ CREATE TABLE recsys.publications (
 CREATE UNIQUE INDEX publications_current ON recsys.publications (current) WHERE current;
 
 COMMENT ON TABLE recsys.publications IS
-    'The versions of the recommendations that are kept. One of them is current: the one that the views show.';
+    'The versions of the recommendations that are kept. The views show one of them, the current version.';
 COMMENT ON COLUMN recsys.publications.model_version IS 'The model that made the recommendations.';
-COMMENT ON COLUMN recsys.publications.snapshot_id IS 'The snapshot of the schema steam that they were made from.';
-COMMENT ON COLUMN recsys.publications.users IS 'Users with recommendations of their own.';
+COMMENT ON COLUMN recsys.publications.snapshot_id IS 'The snapshot of the schema steam that the recommendations were made from.';
+COMMENT ON COLUMN recsys.publications.users IS 'Users with personal recommendations.';
 COMMENT ON COLUMN recsys.publications.rows IS 'Recommended games, summed over those users.';
-COMMENT ON COLUMN recsys.publications.as_of IS 'The day that recent popularity was counted up to.';
-COMMENT ON COLUMN recsys.publications.created_at IS 'When its publication began.';
+COMMENT ON COLUMN recsys.publications.as_of IS 'The day up to which recent popularity was counted.';
+COMMENT ON COLUMN recsys.publications.created_at IS 'When publishing this version began.';
 COMMENT ON COLUMN recsys.publications.published_at IS
-    'When it first became current; null while it never was, as during its publication.';
-COMMENT ON COLUMN recsys.publications.made_current_at IS 'When it last became current: a rollback counts.';
+    'When this version first became current; null if it never did, for example while it is being published.';
+COMMENT ON COLUMN recsys.publications.made_current_at IS 'When this version last became current, by publication or rollback.';
 COMMENT ON COLUMN recsys.publications.first_switch IS
-    'The number of the switch that first made it current. Switches are counted, so that no clock orders versions.';
-COMMENT ON COLUMN recsys.publications.last_switch IS 'The number of the switch that last made it current.';
-COMMENT ON COLUMN recsys.publications.current IS 'Whether the views show it: true for one version at most.';
+    'The number of the switch that first made this version current. Versions are ordered by this count, not by a clock.';
+COMMENT ON COLUMN recsys.publications.last_switch IS 'The number of the switch that last made this version current.';
+COMMENT ON COLUMN recsys.publications.current IS 'Whether the views show this version; true for at most one.';
 
 CREATE TABLE recsys.pipeline_runs (
     run_id text PRIMARY KEY,
@@ -47,10 +47,10 @@ CREATE TABLE recsys.pipeline_runs (
     finished_at timestamptz,
     stages jsonb NOT NULL DEFAULT '[]'
 );
-COMMENT ON TABLE recsys.pipeline_runs IS 'Runs of the pipelines: how each ended, and what its stages took and reported.';
-COMMENT ON COLUMN recsys.pipeline_runs.error IS 'Why the run failed; null where it did not.';
+COMMENT ON TABLE recsys.pipeline_runs IS 'Runs of the pipelines: how each ended, and the time, memory and figures of its stages.';
+COMMENT ON COLUMN recsys.pipeline_runs.error IS 'Why the run failed; null if it did not.';
 COMMENT ON COLUMN recsys.pipeline_runs.stages IS
-    'One object a stage: its name, seconds, peak memory in MB, facts, and error where it failed.';
+    'One object per stage: its name, seconds, peak memory in MB, facts, and the error if it failed.';
 
 CREATE TABLE recsys.monitoring (
     run_id text PRIMARY KEY,
@@ -63,13 +63,13 @@ CREATE TABLE recsys.monitoring (
 );
 CREATE INDEX ON recsys.monitoring (measured_at);
 COMMENT ON TABLE recsys.monitoring IS
-    'What each inference run found: quality as realised, drift since the training, and whether to train again.';
+    'What each inference run measured: realised quality, drift since training, and whether to train again.';
 COMMENT ON COLUMN recsys.monitoring.as_of IS 'The day after the newest review.';
-COMMENT ON COLUMN recsys.monitoring.model_version IS 'The champion that was looked at; null where there was none.';
-COMMENT ON COLUMN recsys.monitoring.reasons IS 'A sentence for each limit that was exceeded.';
-COMMENT ON COLUMN recsys.monitoring.figures IS 'Numbers by name; null where there was nothing to measure.';
+COMMENT ON COLUMN recsys.monitoring.model_version IS 'The champion that was monitored; null if there was none.';
+COMMENT ON COLUMN recsys.monitoring.reasons IS 'One sentence for each limit that was exceeded.';
+COMMENT ON COLUMN recsys.monitoring.figures IS 'Numbers by name; null if there was nothing to measure.';
 
--- Empty until the first publication, which repoints both views in one transaction, as every later one does.
+-- Empty until the first publication. Every publication repoints both views in one transaction.
 CREATE VIEW recsys.recommendations AS
     SELECT NULL::bigint AS user_id, NULL::integer[] AS game_ids, NULL::real[] AS scores, NULL::integer[] AS because,
            NULL::text AS version, NULL::text AS model_version
@@ -80,24 +80,24 @@ CREATE VIEW recsys.popular_games AS
     WHERE false;
 
 COMMENT ON VIEW recsys.recommendations IS
-    'The current recommendations, one row a user, but for those who have reviewed every game. Empty at first.';
-COMMENT ON COLUMN recsys.recommendations.game_ids IS 'Games of steam.games, the most relevant first; at least one, and none twice.';
+    'The current recommendations, one row per user, except users who have reviewed every game. Empty at first.';
+COMMENT ON COLUMN recsys.recommendations.game_ids IS 'Games of steam.games, the most relevant first; at least one, without repeats.';
 COMMENT ON COLUMN recsys.recommendations.scores IS
-    'The model''s score of each of game_ids, in the same order. Scores compare within one row only.';
+    'The model''s score for each of game_ids, in the same order. Scores are comparable only within one row.';
 COMMENT ON COLUMN recsys.recommendations.because IS
-    'For each of game_ids, the game of the user''s history that weighed most; null where popularity alone would put it as high.';
-COMMENT ON COLUMN recsys.recommendations.version IS 'The publication, the same in every row.';
-COMMENT ON COLUMN recsys.recommendations.model_version IS 'The model that made it, the same in every row.';
+    'For each of game_ids, the game of the user''s history that contributed most; null if popularity alone would rank it as high.';
+COMMENT ON COLUMN recsys.recommendations.version IS 'The published version, the same in every row.';
+COMMENT ON COLUMN recsys.recommendations.model_version IS 'The model that made the recommendations, the same in every row.';
 COMMENT ON VIEW recsys.popular_games IS
-    'The current lists of popular games, overall and by genre: for visitors, and where filters leave too few. Empty at first.';
-COMMENT ON COLUMN recsys.popular_games.genre IS 'A genre, or the empty string: the overall list.';
-COMMENT ON COLUMN recsys.popular_games.rank IS 'From 1, the most popular, within the genre.';
+    'The current lists of popular games, overall and by genre: for visitors, and when filters leave too few games. Empty at first.';
+COMMENT ON COLUMN recsys.popular_games.genre IS 'A genre; the empty string for the overall list.';
+COMMENT ON COLUMN recsys.popular_games.rank IS 'The rank within the genre; 1 is the most popular.';
 COMMENT ON COLUMN recsys.popular_games.score IS 'Recent popularity; not comparable with recommendations.scores.';
-COMMENT ON COLUMN recsys.popular_games.version IS 'The publication, the same in every row.';
+COMMENT ON COLUMN recsys.popular_games.version IS 'The published version, the same in every row.';
 
--- From here on: what each publication brings to this text again.
+-- Each publication runs the rest of this file again, from here to the end.
 
--- A single expression, so that PostgreSQL writes it into the query that calls it.
+-- A single expression, so that PostgreSQL inlines it into the calling query.
 CREATE OR REPLACE FUNCTION recsys.systems_of(p_os text) RETURNS text[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $function$
@@ -109,7 +109,7 @@ SELECT array_remove(ARRAY[
 $function$;
 
 COMMENT ON FUNCTION recsys.systems_of(text) IS
-    'Which of windows, mac and linux a game''s requirement, such as "Windows® 7 64-bit", speaks of; empty where of none.';
+    'Which of windows, mac and linux a game''s requirement, such as "Windows® 7 64-bit", names; empty if it names none.';
 
 CREATE OR REPLACE FUNCTION recsys.recommended_games(
     p_user_id bigint,
@@ -124,7 +124,7 @@ CREATE OR REPLACE FUNCTION recsys.recommended_games(
 )
 RETURNS TABLE (rank integer, game_id integer, game text, score real, reason text)
 LANGUAGE plpgsql STABLE
--- Planning this query takes longer than running it, and its best plan does not depend on the arguments.
+-- Planning this query takes longer than running it, and the best plan does not depend on the arguments.
 SET plan_cache_mode = force_generic_plan
 AS $function$
 #variable_conflict use_column
@@ -134,7 +134,7 @@ DECLARE
     v_rank_type text := CASE p_rank_by WHEN 'sales' THEN 'Sales' WHEN 'revenue' THEN 'Revenue' WHEN 'reviews' THEN 'Review' END;
     v_genre_is_ranked boolean := false;
     v_os text := lower(nullif(p_os, ''));
-    -- As real, the columns' type: 0.7 GB asked for is the 0.7 GB of the table. No number is too large or small for it.
+    -- Compared as real, the type of the columns, so that 0.7 equals the 0.7 of the table. Clamped to fit into real.
     v_ram_gb real := CASE WHEN p_max_ram_gb IS NOT NULL THEN round(greatest(least(p_max_ram_gb, 1e9), 0), 6) END;
     v_storage_gb real :=
         CASE WHEN p_max_storage_gb IS NOT NULL THEN round(greatest(least(p_max_storage_gb, 1e9), 0), 6) END;
@@ -156,7 +156,7 @@ BEGIN
         v_tags := ARRAY(SELECT t.genre_id FROM steam.genres AS t WHERE lower(t.name) = v_genre);
     END IF;
     IF v_genre IS NOT NULL AND v_rank_type IS NOT NULL THEN
-        -- Hops from genre to genre along the primary key: a handful of lookups however many games are ranked.
+        -- Skips from genre to genre along the primary key: a few lookups, however many games are ranked.
         WITH RECURSIVE ranked (genre) AS (
             SELECT min(k.genre) FROM steam.rankings AS k
             UNION ALL
@@ -192,8 +192,8 @@ BEGIN
                bool_or(c.personal) OVER () AS any_personal
         FROM candidates AS c
         JOIN steam.games AS g ON g.game_id = c.game_id AND coalesce(g.delisted_on > current_date, true)
-        -- OFFSET 0 keeps each of these a lookup a candidate: joined, they would read all games of a genre, or all
-        -- reviews of a user who has written thousands.
+        -- OFFSET 0 keeps each of these one lookup per candidate. As joins they would read all games of a genre, or
+        -- all reviews of a user who has written thousands.
         WHERE NOT EXISTS (
                 SELECT FROM steam.reviews AS v WHERE v.user_id = p_user_id AND v.game_id = c.game_id OFFSET 0)
           AND (v_genre IS NULL
@@ -225,7 +225,7 @@ BEGIN
             WHERE v_rank_type IS NOT NULL AND k.game_id = s.game_id AND k.rank_type = v_rank_type
               AND (NOT v_genre_is_ranked OR lower(k.genre) = v_genre)
         ) AS best ON true
-        -- Popular games make up what the personal ones lack, and stand in for them where there are none.
+        -- Popular games fill up the list when there are too few personal ones, and replace them when there are none.
         WHERE s.personal OR NOT s.any_personal OR s.relevance <= p_limit
         ORDER BY rank
         LIMIT p_limit
@@ -245,27 +245,28 @@ $function$;
 
 COMMENT ON FUNCTION
     recsys.recommended_games(bigint, text, text, numeric, integer, integer, integer, numeric, text) IS
-$comment$The games to show a user, ready to show: SELECT * FROM recsys.recommended_games(42).
+$comment$The games to show a user, in the order to show them: SELECT * FROM recsys.recommended_games(42).
 
-p_user_id: any number, or null for a visitor. A user without recommendations gets the popular games.
-p_rank_by: how the user's games are ordered: relevance, sales, revenue, reviews or newest. The middle three follow the
-    game's place in steam.rankings: in p_genre's ranking where p_genre has one, else its best place in any genre.
-    Games without a place, or without a day of release, come last; equals in order of relevance.
-p_genre: only games with this genre as a tag (steam.genres) or ranked in it (steam.rankings); case does not matter.
-p_max_ram_gb: no game whose minimum requirement is known to be more memory than this, in GB.
-p_limit: how many games at most, from 1.
-p_released_from, p_released_to: no game that is known to have come out before the one year, or after the other.
-p_max_storage_gb: no game whose minimum requirement is known to be more storage than this, in GB.
-p_os: windows, mac or linux; no game that is known to run on others only. Case does not matter.
-    What is not known of a game passes: memory, storage, systems and the day of release.
+p_user_id: any number, or null for a visitor. A user without recommendations gets popular games.
+p_rank_by: the order: relevance, sales, revenue, reviews or newest. Sales, revenue and reviews follow the game's rank in
+    steam.rankings: its rank in p_genre if p_genre has such a ranking, else its best rank in any genre. Games without
+    a rank or a release date come last. Ties are ordered by relevance.
+p_genre: only games that have this genre as a tag (steam.genres) or are ranked in it (steam.rankings), in upper or lower
+    case.
+p_max_ram_gb: only games whose minimum requirement is not known to exceed this much memory, in GB.
+p_limit: the maximum number of games, at least 1.
+p_released_from, p_released_to: only games not known to have been released before or after these years.
+p_max_storage_gb: only games whose minimum requirement is not known to exceed this much storage, in GB.
+p_os: windows, mac or linux, in upper or lower case; games known to run only on other systems are left out.
+    A game passes a filter if its memory, storage, systems or release date are unknown.
 
-rank: from 1. score: the model's, or of the popular games that make up the number recent popularity: for looking at, not
-    for sorting.
-reason: "because you played <game>" where the user's history put the game higher than popularity alone would, else
-    "popular now" or "popular in <genre>". Names come as they are in steam.games and steam.genres: escape them for where
-    they are shown.
+rank: from 1.
+score: the model's score, or recent popularity for popular games that fill up the list. Do not sort by it.
+reason: "because you played <game>" if the user's history ranks the game higher than popularity alone would, else
+    "popular now" or "popular in <genre>". Names are as in steam.games and steam.genres: escape them before you show them.
 
-Games that the user has reviewed are left out, and games that are no longer sold. Where the filters leave fewer than p_limit of the user's own games,
-popular ones make up the number: those of p_genre where there is a list for it, else those of the overall list that
-pass. Fewer than p_limit rows mean that nothing else passes; none at all before the first publication.
-Raises invalid_parameter_value (22023) for another p_rank_by or p_os and for a p_limit below 1.$comment$;
+Games that the user has reviewed and games that are no longer sold are left out. If the filters leave fewer than p_limit
+of the user's personal games, popular games that pass the filters fill up the list: those of p_genre if it has a list,
+else those of the overall list. Fewer than p_limit rows mean that no other game passes. No rows are returned before the
+first publication.
+Raises invalid_parameter_value (22023) for another p_rank_by or p_os, or a p_limit below 1.$comment$;

@@ -1,6 +1,6 @@
--- What a snapshot holds of each table, in the order and under the names of steam_recsys/data/schemas.py, of the keys from
--- %(first)s to before %(end)s. Of a table that is copied in the binary format, a null travels as the least value of its
--- type, which none of the columns can have (see steam_recsys/database/binary_copy.py).
+-- The rows of a snapshot with keys from %(first)s (inclusive) to %(end)s (exclusive). Columns have the order and names
+-- of steam_recsys/data/schemas.py. Tables that are copied in the binary format send a null as the lowest value of its
+-- type, which no column can hold (see steam_recsys/database/copy.py).
 
 -- name: reviews
 SELECT review_id, coalesce(user_id, -9223372036854775808), game_id, recommended, coalesce(hours_played, '-infinity'),

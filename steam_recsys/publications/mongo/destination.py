@@ -20,7 +20,6 @@ from pymongo.database import Database
 from pymongo.errors import ConfigurationError, DuplicateKeyError, InvalidURI, PyMongoError
 
 from steam_recsys.data.predictions import POPULAR_FILE
-from steam_recsys.database.connection import resolve_secret
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log
 from steam_recsys.publications.known_ids import known_games, known_users
@@ -29,6 +28,7 @@ from steam_recsys.publications.mongo.registry import KEY, Registry
 from steam_recsys.publications.predictions import Predictions, read_popular
 from steam_recsys.publications.version_stats import FIRST_GAMES, SAMPLED_USERS, Shown, VersionStats
 from steam_recsys.publications.versions import KeptVersion, VersionInfo, current
+from steam_recsys.secrets import resolve_secret
 
 DATABASE = "recsys"
 """The database's name where the URL has none."""
@@ -106,7 +106,7 @@ class MongoDestination:
         """See `Destination.load`: the version is registered first, so that a later run finds what a dead one left."""
         self._change(lambda registry: registry.registered(made))
         games = known_games(self._shop)
-        with predictions.folder.fetched(POPULAR_FILE) as path:
+        with predictions.folder.local_path(POPULAR_FILE) as path:
             self._fill_popular(made.version, read_popular(path, games))
         loading = Loading(predictions, games, shown.sample if shown else {})
         collection = self._recommendations(made.version)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as pv
 
-from steam_recsys.database.binary_copy import HEADER, TRAILER
+from steam_recsys.database.copy import HEADER, TRAILER
 
 _ELEMENTS = {"game_ids": (23, ">i4"), "scores": (700, ">f4"), "because": (23, ">i4")}
 """Of each column of lists: the OID of its elements' type, the same on every server, and their format."""

@@ -84,7 +84,7 @@ class PostgresDestination:
         tables, games = Tables(made.version), known_games(self._reference)
         with transaction(self._connection) as cursor:
             cursor.execute(_REGISTER, [made.version, made.model_version, made.snapshot_id, made.as_of])
-            with predictions.folder.fetched(POPULAR_FILE) as path:
+            with predictions.folder.local_path(POPULAR_FILE) as path:
                 tables.create(cursor, read_popular(path, games))
         loading = Loading(predictions, games, shown.sample if shown else {})
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 from psycopg2 import sql
 
 from steam_recsys.database.connection import Cursor
-from steam_recsys.database.copying import copy_from_chunks
+from steam_recsys.database.copy import copy_from_chunks
 from steam_recsys.publications.postgres.copy_format import binary_copy, csv_copy
 
 _COPY = "COPY {} FROM STDIN WITH (FREEZE, FORMAT {})"

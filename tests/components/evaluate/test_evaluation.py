@@ -188,7 +188,7 @@ def test_popularity_scores_what_a_naive_evaluation_gives(reviews: dict[tuple[int
         np.array([user for user, _ in reviews], dtype=np.int64), np.array([game for _, game in reviews], np.int32),
         np.array(list(reviews.values()), np.int32), np.ones(len(reviews), bool), np.zeros(len(reviews), np.float32),
     )  # fmt: skip
-    past, future = rows.where(rows.days < cutoff), rows.where(rows.days >= cutoff)
+    past, future = rows.take(rows.days < cutoff), rows.take(rows.days >= cutoff)
     catalogue = np.arange(GAMES, dtype=np.int32)
     held_out = hold_out(past, future, catalogue)
     counts = Counter(game for (_, game), when in reviews.items() if when < cutoff)

@@ -1,4 +1,4 @@
-"""An extraction that is held up in its middle, so that something can happen to it just then."""
+"""Halt an extraction part-way, so that a test can interfere."""
 
 import os
 from collections.abc import Iterator
@@ -7,29 +7,29 @@ from contextlib import closing, contextmanager
 import psycopg2
 from psycopg2.extensions import connection as Connection
 
-from components.extract.ranges import DIVISIONS
+from components.extract.parts import KEY_RANGES
 from tests.shop import add_game
 
 REVIEWS = 40_000
-"""In each of two ranges: megabytes on the wire, and tens of thousands of bytes as Parquet."""
+"""Reviews in each of two ranges: megabytes over the network, tens of kilobytes of Parquet."""
 
 
 def fill(connection: Connection) -> None:
-    """A game and two ranges of reviews of it."""
+    """Add a game and two ranges of reviews of it."""
     add_game(connection, "Portal")
     with connection.cursor() as cursor:
         cursor.execute("INSERT INTO steam.users (username) SELECT 'user ' || n FROM generate_series(1, 100) n")
         cursor.execute(
             "INSERT INTO steam.reviews (review_id, user_id, game_id, recommended, helpful) "
-            "SELECT (area::bigint << %s) + n, 1 + n %% 100, 1, true, abs(hashint4(n)::bigint) "
-            "FROM generate_series(0, 1) area, generate_series(1, %s) n",
-            [DIVISIONS["reviews"].bits, REVIEWS],
+            "SELECT (key_range::bigint << %s) + n, 1 + n %% 100, 1, true, abs(hashint4(n)::bigint) "
+            "FROM generate_series(0, 1) key_range, generate_series(1, %s) n",
+            [KEY_RANGES["reviews"].bits, REVIEWS],
         )
 
 
 @contextmanager
 def rankings_locked() -> Iterator[Connection]:
-    """Let nobody read the rankings, which an extraction reads last; gives a connection of its own for looking on."""
+    """Lock the rankings, which an extraction reads last. Yields another connection, to watch the extraction."""
     with closing(_connected()) as locker, closing(_connected()) as watcher:
         watcher.autocommit = True
         with locker.cursor() as cursor:
@@ -38,7 +38,7 @@ def rankings_locked() -> Iterator[Connection]:
 
 
 def wait_until_halted(watcher: Connection) -> int:
-    """Wait for an extraction that has come to the rankings; the process id of its backend."""
+    """Wait until an extraction waits for the rankings, and return the process id of its backend."""
     with watcher.cursor() as cursor:
         while True:
             cursor.execute(

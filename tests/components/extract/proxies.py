@@ -1,4 +1,4 @@
-"""A proxy before a server that drops every connection once so much has come through."""
+"""A proxy that drops all connections after a number of bytes."""
 
 import socket
 import threading
@@ -7,17 +7,17 @@ from typing import Self
 
 
 class CuttingProxy:
-    """On a loopback port, for as long as its context lasts."""
+    """A proxy on a loopback port, until its context ends."""
 
     def __init__(self, server_port: int, *, after: int) -> None:
-        """The port of the server on loopback, and the bytes from it after which all connections drop."""
+        """Set the server's port on loopback, and the bytes from it after which all connections drop."""
         self._server_port, self._left = server_port, after
         self._lock = threading.Lock()
         self._open: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.cut = False
-        """Whether it has come to that."""
+        """Whether the connections have been dropped."""
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
@@ -37,19 +37,19 @@ class CuttingProxy:
             server = socket.create_connection(("127.0.0.1", self._server_port))
             with self._lock:
                 self._open += [client, server]
-            threading.Thread(target=self._pass_on, args=(client, server, False), daemon=True).start()
-            threading.Thread(target=self._pass_on, args=(server, client, True), daemon=True).start()
+            threading.Thread(target=self._forward, args=(client, server, False), daemon=True).start()
+            threading.Thread(target=self._forward, args=(server, client, True), daemon=True).start()
 
-    def _pass_on(self, source: socket.socket, target: socket.socket, counts: bool) -> None:
+    def _forward(self, source: socket.socket, target: socket.socket, counts: bool) -> None:
         try:
             while content := source.recv(1 << 16):
-                if counts and self._used_up(len(content)):
+                if counts and self._is_exhausted(len(content)):
                     return
                 target.sendall(content)
         except OSError:
             pass  # dropped
 
-    def _used_up(self, size: int) -> bool:
+    def _is_exhausted(self, size: int) -> bool:
         with self._lock:
             self._left -= size
             if self._left < 0:

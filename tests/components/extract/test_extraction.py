@@ -44,7 +44,7 @@ def extracted(database: str, root: Path, store: str) -> Snapshot:
     return Snapshot.open(root)
 
 
-def test_a_snapshot_holds_every_row_with_the_declared_schemas(
+def test_a_snapshot_has_every_row_in_the_declared_schemas(
     small_shop: Connection, database: str, any_store: str, tmp_path: Path
 ) -> None:
     written = write_snapshot(database, tmp_path / "snapshot", any_store)
@@ -67,7 +67,7 @@ def test_a_snapshot_holds_every_row_with_the_declared_schemas(
     assert undated["hours_played"] is None
 
 
-def test_the_folder_of_the_snapshot_has_its_manifest_and_the_store_the_rest(
+def test_the_manifest_is_in_the_folder_and_the_files_are_in_the_store(
     small_shop: Connection, database: str, store: str, tmp_path: Path
 ) -> None:
     snapshot = extracted(database, tmp_path / "snapshot", store)
@@ -84,7 +84,7 @@ def test_a_store_is_found_again_from_another_working_directory(
     assert Snapshot.open(tmp_path / "snapshot").table("users").num_rows == 1
 
 
-def test_hostile_text_arrives_as_it_was_written(shop: Connection, database: str, store: str, tmp_path: Path) -> None:
+def test_hostile_text_is_unchanged(shop: Connection, database: str, store: str, tmp_path: Path) -> None:
     for text in HOSTILE:
         game = add_game(shop, text, genres=[text])
         add_ranking(shop, game, text, "Sales", 1)
@@ -97,7 +97,7 @@ def test_hostile_text_arrives_as_it_was_written(shop: Connection, database: str,
     assert snapshot.table("rankings")["genre"].to_pylist() == HOSTILE
 
 
-def test_names_that_look_like_nulls_are_names(shop: Connection, database: str, store: str, tmp_path: Path) -> None:
+def test_names_that_look_like_nulls_stay_names(shop: Connection, database: str, store: str, tmp_path: Path) -> None:
     names = ["NULL", "NA", "N/A", "nan", "null", "None", ""]
     for name in names:
         add_ranking(shop, add_game(shop, name, genres=[name]), name, "Sales", 1)
@@ -107,9 +107,7 @@ def test_names_that_look_like_nulls_are_names(shop: Connection, database: str, s
     assert snapshot.table("rankings")["genre"].to_pylist() == names
 
 
-def test_values_at_the_ends_of_their_types_survive(
-    small_shop: Connection, database: str, store: str, tmp_path: Path
-) -> None:
+def test_extreme_values_survive(small_shop: Connection, database: str, store: str, tmp_path: Path) -> None:
     ends = [-(2**62), -1, 0, 2**62]
     with small_shop.cursor() as cursor:
         cursor.execute("DELETE FROM steam.reviews")
@@ -131,12 +129,12 @@ def test_values_at_the_ends_of_their_types_survive(
     assert reviews["updated_at"].to_pylist() == times
     hours = reviews["hours_played"].to_pylist()
     assert math.isclose(hours[2], 3.4e38, rel_tol=1e-6)
-    assert all(math.isnan(hours[place]) for place in (0, 1, 3))
+    assert all(math.isnan(hours[row]) for row in (0, 1, 3))
     assert reviews["reviewed_on"].is_null().to_pylist() == [False, False, True, False]
     assert snapshot.table("users")["user_id"].to_pylist() == sorted([*ends, 1])
 
 
-def test_the_watermark_is_the_newest_time_and_the_highest_id_of_it(
+def test_the_watermark_is_the_newest_time_and_its_highest_id(
     small_shop: Connection, database: str, store: str, tmp_path: Path
 ) -> None:
     snapshot = extracted(database, tmp_path / "snapshot", store)
@@ -151,16 +149,14 @@ def test_an_empty_shop_makes_an_empty_snapshot(shop: Connection, database: str, 
     assert all(snapshot.table(name).equals(schema.empty_table()) for name, schema in TABLES.items())
 
 
-def test_equal_rows_make_an_equal_snapshot_id_and_another_row_another_one(
-    small_shop: Connection, database: str, tmp_path: Path
-) -> None:
+def test_the_snapshot_id_depends_only_on_the_rows(small_shop: Connection, database: str, tmp_path: Path) -> None:
     first = write_snapshot(database, tmp_path / "first", tmp_path / "store").snapshot_id
     assert write_snapshot(database, tmp_path / "second", tmp_path / "another store").snapshot_id == first
     add_review(small_shop, None, 1)
     assert write_snapshot(database, tmp_path / "second", tmp_path / "another store").snapshot_id != first
 
 
-def test_a_folder_without_a_manifest_is_no_snapshot(
+def test_a_folder_without_a_manifest_is_not_a_snapshot(
     small_shop: Connection, database: str, store: str, tmp_path: Path
 ) -> None:
     extracted(database, tmp_path / "snapshot", store)
@@ -170,7 +166,7 @@ def test_a_folder_without_a_manifest_is_no_snapshot(
     assert extracted(database, tmp_path / "snapshot", store).manifest.rows("reviews") == 2
 
 
-def test_a_database_without_the_schema_names_the_pipeline_that_makes_it(
+def test_a_missing_schema_is_reported_with_the_pipeline_that_creates_it(
     database: str, store: str, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match="has no schema steam: run the ingestion pipeline first"):

@@ -1,4 +1,4 @@
-"""What goes wrong during an extraction ends in a sentence and leaves nothing half-done; the next one succeeds."""
+"""A failed extraction is reported and leaves no partial snapshot, and the next one succeeds."""
 
 import os
 import resource
@@ -17,7 +17,7 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import make_dsn, parse_dsn
 
 from components.extract.extraction import write_snapshot
-from components.extract.snapshot_history import History
+from components.extract.snapshot_store import SnapshotStore
 from demo.postgres import EmbeddedPostgres
 from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.database.connection import create_schema
@@ -35,21 +35,21 @@ def filled(shop: Connection) -> Connection:
     return shop
 
 
-def assert_nothing_to_read(snapshot: Path, store: str) -> None:
+def assert_no_snapshot(snapshot: Path, store: str) -> None:
     with pytest.raises(UserError, match="holds no complete snapshot"):
         Snapshot.open(snapshot)
-    assert History.from_store(store).folder.names("manifests") == []
+    assert SnapshotStore.from_store(store).folder.names("manifests") == []
 
 
 def assert_succeeds(database: str, snapshot: Path, store: str) -> None:
-    """The next extraction comes to the same as one without a past."""
+    """Assert that the next extraction equals one into an empty store."""
     written = write_snapshot(database, snapshot, store)
     assert written.rows["reviews"] == 2 * REVIEWS
     assert written.snapshot_id == write_snapshot(database, snapshot, f"{store}-fresh").snapshot_id
     Snapshot.open(snapshot).verify()
 
 
-def test_a_backend_that_is_terminated(filled: Connection, database: str, store: str, tmp_path: Path) -> None:
+def test_a_terminated_backend(filled: Connection, database: str, store: str, tmp_path: Path) -> None:
     with ThreadPoolExecutor() as pool:
         with rankings_locked() as watcher:
             extraction = pool.submit(write_snapshot, database, tmp_path / "snapshot", store)
@@ -60,12 +60,12 @@ def test_a_backend_that_is_terminated(filled: Connection, database: str, store: 
             UserError, match=r"The database in DATABASE_URL gave up \(.*\): see its log, then run again"
         ):
             extraction.result()
-    assert_nothing_to_read(tmp_path / "snapshot", store)
+    assert_no_snapshot(tmp_path / "snapshot", store)
     assert_succeeds(database, tmp_path / "snapshot", store)
 
 
 @pytest.mark.parametrize("megabytes", [0, 1, 5])
-def test_connections_that_drop_in_the_middle_of_a_copy(
+def test_connections_lost_during_copy(
     filled: Connection, database: str, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, megabytes: int
 ) -> None:
     url = parse_dsn(os.environ["DATABASE_URL"])
@@ -74,7 +74,7 @@ def test_connections_that_drop_in_the_middle_of_a_copy(
         with pytest.raises(UserError, match=r"The database in PROXIED_URL gave up \("):
             write_snapshot("env:PROXIED_URL", tmp_path / "snapshot", store)
         assert proxy.cut
-    assert_nothing_to_read(tmp_path / "snapshot", store)
+    assert_no_snapshot(tmp_path / "snapshot", store)
     assert_succeeds(database, tmp_path / "snapshot", store)
 
 
@@ -92,7 +92,7 @@ def own_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedPostgres]:
         server.stop()
 
 
-def test_a_database_that_restarts(
+def test_a_restarting_database(
     own_server: EmbeddedPostgres, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with ThreadPoolExecutor() as pool, rankings_locked() as watcher:
@@ -103,26 +103,26 @@ def test_a_database_that_restarts(
             extraction.result()
     with pytest.raises(UserError, match="The database in DATABASE_URL cannot be reached"):
         write_snapshot("env:DATABASE_URL", tmp_path / "snapshot", store)
-    assert_nothing_to_read(tmp_path / "snapshot", store)
+    assert_no_snapshot(tmp_path / "snapshot", store)
     own_server.start()
     monkeypatch.setenv("DATABASE_URL", own_server.url("shop"))
     assert_succeeds("env:DATABASE_URL", tmp_path / "snapshot", store)
 
 
-def test_a_process_that_is_killed(filled: Connection, database: str, store: str, tmp_path: Path) -> None:
+def test_a_killed_process(filled: Connection, database: str, store: str, tmp_path: Path) -> None:
     with rankings_locked() as watcher:
         process = subprocess.Popen([sys.executable, "-c", COMMAND, database, str(tmp_path / "snapshot"), store])
         wait_until_halted(watcher)
         process.send_signal(signal.SIGKILL)
         process.wait()
-    left = History.from_store(store).parts.names("")
+    left = SnapshotStore.from_store(store).parts.names("")
     assert len([name for name in left if name.startswith("reviews/")]) == 2
-    assert_nothing_to_read(tmp_path / "snapshot", store)
+    assert_no_snapshot(tmp_path / "snapshot", store)
     assert_succeeds(database, tmp_path / "snapshot", store)
-    assert [name for name in History.from_store(store).parts.names("") if name not in left] == []
+    assert [name for name in SnapshotStore.from_store(store).parts.names("") if name not in left] == []
 
 
-def test_a_disk_that_is_full(filled: Connection, database: str, store: str, tmp_path: Path) -> None:
+def test_a_full_disk(filled: Connection, database: str, store: str, tmp_path: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
     try:
@@ -130,32 +130,32 @@ def test_a_disk_that_is_full(filled: Connection, database: str, store: str, tmp_
             write_snapshot(database, tmp_path / "snapshot", store)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert_nothing_to_read(tmp_path / "snapshot", store)
-    assert [name for name in History.from_store(store).parts.names("") if "reviews/" in name] == []  # no remains either
+    assert_no_snapshot(tmp_path / "snapshot", store)
+    assert [name for name in SnapshotStore.from_store(store).parts.names("") if "reviews/" in name] == []
     assert_succeeds(database, tmp_path / "snapshot", store)
 
 
 @pytest.mark.parametrize(
-    ("status", "sentence"),
+    ("status", "message"),
     [
         (403, "may not be used by this account: grant it Storage Object User"),
         (404, "The bucket of .* does not exist: create it or correct the URI"),
         (503, "cannot be reached .*: try again later"),
     ],
 )
-def test_a_bucket_that_fails_in_the_middle(
+def test_a_bucket_that_fails_part_way(
     filled: Connection, database: str, bucket_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    status: int, sentence: str,
+    status: int, message: str,
 ) -> None:  # fmt: skip
     monkeypatch.setattr("steam_recsys.storage.bucket.RETRY_SECONDS", 0.1)
-    faults, part_is_there = Faults(), threading.Event()
-    faults.add("POST", "/upload/", Announce(part_is_there))
+    faults, part_written = Faults(), threading.Event()
+    faults.add("POST", "/upload/", Announce(part_written))
     faults.add("POST", "/upload/", Answer(status), always=True)
     with faulty_proxy(os.environ["STORAGE_EMULATOR_HOST"], faults) as url:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
-        with pytest.raises(UserError, match=sentence):
+        with pytest.raises(UserError, match=message):
             write_snapshot(database, tmp_path / "snapshot", bucket_store)
-        assert part_is_there.is_set()
-        assert_nothing_to_read(tmp_path / "snapshot", bucket_store)
+        assert part_written.is_set()
+        assert_no_snapshot(tmp_path / "snapshot", bucket_store)
         faults.end()
         assert_succeeds(database, tmp_path / "snapshot", bucket_store)

@@ -1,4 +1,4 @@
-"""A snapshot that builds on an earlier one against one that reads all rows anew."""
+"""An incremental snapshot equals one that reads all rows."""
 
 import json
 import os
@@ -12,14 +12,14 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from components.extract import snapshot_history
-from components.extract.extraction import Extracted, write_snapshot
-from components.extract.ranges import DIVISIONS, LOOK_BACK
-from components.extract.snapshot_history import History
+from components.extract import snapshot_store
+from components.extract.extraction import ExtractionSummary, write_snapshot
+from components.extract.parts import KEY_RANGES, LOOK_BACK
+from components.extract.snapshot_store import SnapshotStore
 from steam_recsys.data.snapshot import Manifest, Snapshot
 from tests.shop import add_game
 
-WIDTH = 1 << DIVISIONS["reviews"].bits
+WIDTH = 1 << KEY_RANGES["reviews"].bits
 RANGES = 5
 
 
@@ -31,8 +31,8 @@ def filled(shop: Connection) -> Connection:
         cursor.execute("INSERT INTO steam.users (username) SELECT 'user ' || n FROM generate_series(1, 20) n")
         cursor.execute(
             "INSERT INTO steam.reviews (review_id, user_id, game_id, recommended, updated_at) "
-            "SELECT area * %s + n, n, 1, true, timestamptz '2020-01-01' + n * interval '1 hour' "
-            "FROM generate_series(0, %s) area, generate_series(1, 10) n",
+            "SELECT key_range * %s + n, n, 1, true, timestamptz '2020-01-01' + n * interval '1 hour' "
+            "FROM generate_series(0, %s) key_range, generate_series(1, 10) n",
             [WIDTH, RANGES - 1],
         )
     return shop
@@ -46,14 +46,14 @@ def late(database: str) -> Iterator[Connection]:
     connection.close()
 
 
-def increment(database: str, tmp_path: Path) -> Extracted:
+def increment(database: str, tmp_path: Path) -> ExtractionSummary:
     return write_snapshot(database, tmp_path / "snapshot", tmp_path / "store", connections=2)
 
 
-def whole(database: str, tmp_path: Path) -> Extracted:
-    """Of the same moment, into a store without a history."""
+def full(database: str, tmp_path: Path) -> ExtractionSummary:
+    """Extract the same rows into an empty store."""
     number = len(list(tmp_path.iterdir()))
-    return write_snapshot(database, tmp_path / f"whole-{number}", tmp_path / f"store-{number}")
+    return write_snapshot(database, tmp_path / f"full-{number}", tmp_path / f"store-{number}")
 
 
 def execute(connection: Connection, statement: str, *values: object) -> None:
@@ -62,21 +62,21 @@ def execute(connection: Connection, statement: str, *values: object) -> None:
 
 
 class Writer:
-    """A shop's writers, whose clocks are wrong by less than the look-back."""
+    """Writers of a shop whose clocks are wrong by less than `LOOK_BACK`."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
 
     def write(self, connection: Connection) -> None:
-        """Do one thing to the reviews; its row is dated `now()` by one of the clocks."""
+        """Change the reviews once, and date the row `now()` by one of the clocks."""
         wrong = self.random.uniform(-0.9, 0.9) * self.random.choice([0, 0, 1]) * LOOK_BACK
-        area = self.random.randrange(RANGES + 1)
+        key_range = self.random.randrange(RANGES + 1)
         with connection.cursor() as cursor:
             cursor.execute("SELECT review_id FROM steam.reviews ORDER BY random() LIMIT 2")
             some = [review for (review,) in cursor] or [0]
             kind = self.random.choice(["insert", "update", "delete", "move", "replace", "clear"])
             if kind in ("insert", "replace", "move"):
-                self._insert(connection, area * WIDTH + self.random.randrange(WIDTH), wrong)
+                self._insert(connection, key_range * WIDTH + self.random.randrange(WIDTH), wrong)
             if kind == "update":
                 cursor.execute(
                     "UPDATE steam.reviews SET helpful = helpful + 1, updated_at = now() + %s WHERE review_id = ANY(%s)",
@@ -88,11 +88,11 @@ class Writer:
                 cursor.execute(
                     "DELETE FROM steam.reviews WHERE review_id = "
                     "(SELECT min(review_id) FROM steam.reviews WHERE review_id >> %s = %s)",
-                    [DIVISIONS["reviews"].bits, area],
+                    [KEY_RANGES["reviews"].bits, key_range],
                 )
             if kind == "clear" and self.random.random() < 0.2:
                 cursor.execute(
-                    "DELETE FROM steam.reviews WHERE review_id >> %s = %s", [DIVISIONS["reviews"].bits, area]
+                    "DELETE FROM steam.reviews WHERE review_id >> %s = %s", [KEY_RANGES["reviews"].bits, key_range]
                 )
 
     def _insert(self, connection: Connection, review: int, wrong: timedelta) -> None:
@@ -107,7 +107,7 @@ class Writer:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_after_any_history_an_increment_is_what_reading_everything_gives(
+def test_an_incremental_snapshot_equals_a_full_one_after_any_changes(
     filled: Connection, late: Connection, database: str, tmp_path: Path, seed: int
 ) -> None:
     writer = Writer(seed)
@@ -124,16 +124,16 @@ def test_after_any_history_an_increment_is_what_reading_everything_gives(
         increment(database, tmp_path)
         late.commit()
         written = increment(database, tmp_path)
-        assert written.snapshot_id == whole(database, tmp_path).snapshot_id
+        assert written.snapshot_id == full(database, tmp_path).snapshot_id
         rows = Snapshot.open(tmp_path / "snapshot").table("reviews").select(["review_id", "updated_at", "helpful"])
         with filled.cursor() as cursor:
             cursor.execute("SELECT review_id, updated_at, helpful FROM steam.reviews ORDER BY review_id")
             assert [tuple(row.values()) for row in rows.to_pylist()] == cursor.fetchall()
 
 
-def test_only_the_ranges_that_changed_are_written_again(filled: Connection, database: str, tmp_path: Path) -> None:
+def test_only_changed_ranges_are_written_again(filled: Connection, database: str, tmp_path: Path) -> None:
     assert increment(database, tmp_path).reused == 0
-    assert increment(database, tmp_path).reused == RANGES + 2  # and the users, and the games
+    assert increment(database, tmp_path).reused == RANGES + 2  # and those of users and games
     execute(filled, "UPDATE steam.reviews SET funny = 1, updated_at = now() WHERE review_id = 1")
     execute(filled, "DELETE FROM steam.reviews WHERE review_id = %s", 2 * WIDTH + 1)
     execute(filled, "INSERT INTO steam.users (username) VALUES ('new')")
@@ -143,20 +143,18 @@ def test_only_the_ranges_that_changed_are_written_again(filled: Connection, data
 
 def test_a_range_without_recent_dates_is_not_read(filled: Connection, database: str, tmp_path: Path) -> None:
     first = increment(database, tmp_path)
-    execute(filled, "UPDATE steam.reviews SET funny = 1")  # which leaves the dates alone
+    execute(filled, "UPDATE steam.reviews SET funny = 1")  # without a new date
     assert increment(database, tmp_path).snapshot_id == first.snapshot_id
 
 
-def test_reviews_that_lose_their_author_are_read_again_whatever_their_dates(
-    filled: Connection, database: str, tmp_path: Path
-) -> None:
+def test_reviews_that_lose_their_author_are_read_again(filled: Connection, database: str, tmp_path: Path) -> None:
     increment(database, tmp_path)
     execute(filled, "UPDATE steam.reviews SET user_id = NULL WHERE user_id = 3")
     execute(filled, "DELETE FROM steam.users WHERE user_id = 3")
-    assert increment(database, tmp_path).snapshot_id == whole(database, tmp_path).snapshot_id
+    assert increment(database, tmp_path).snapshot_id == full(database, tmp_path).snapshot_id
 
 
-def test_a_manifest_that_was_never_finished_is_passed_over_and_removed_when_it_is_old(
+def test_an_incomplete_manifest_is_ignored_and_removed_when_it_is_old(
     filled: Connection, database: str, tmp_path: Path
 ) -> None:
     first = increment(database, tmp_path)
@@ -166,29 +164,29 @@ def test_a_manifest_that_was_never_finished_is_passed_over_and_removed_when_it_i
         left.write_bytes(b"")
     assert increment(database, tmp_path).snapshot_id == first.snapshot_id
     assert all(left.exists() for left in remains)
-    long_ago = (datetime.now() - 2 * snapshot_history.IN_USE).timestamp()
+    long_ago = (datetime.now() - 2 * snapshot_store.IN_USE).timestamp()
     os.utime(remains[0], (long_ago, long_ago))
     assert increment(database, tmp_path).reused == RANGES + 2
     assert [left.exists() for left in remains] == [False, True]
 
 
-def test_a_change_that_leaves_its_date_alone_is_seen_within_a_week(
+def test_a_change_without_a_new_date_is_found_within_a_week(
     filled: Connection, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     increment(database, tmp_path)
     execute(filled, "UPDATE steam.reviews SET funny = 1")
-    monkeypatch.setattr(snapshot_history, "FULL_EVERY", timedelta(0))
-    assert increment(database, tmp_path).snapshot_id == whole(database, tmp_path).snapshot_id
+    monkeypatch.setattr(snapshot_store, "FULL_EVERY", timedelta(0))
+    assert increment(database, tmp_path).snapshot_id == full(database, tmp_path).snapshot_id
 
 
-def test_the_week_counts_from_the_last_whole_reading(filled: Connection, database: str, tmp_path: Path) -> None:
+def test_the_week_counts_from_the_last_full_extraction(filled: Connection, database: str, tmp_path: Path) -> None:
     increment(database, tmp_path)
     first = Manifest.read(tmp_path / "snapshot")
     increment(database, tmp_path)
     assert Manifest.read(tmp_path / "snapshot").origin == first.origin
 
 
-def test_an_increment_writes_again_what_the_store_has_lost(filled: Connection, database: str, tmp_path: Path) -> None:
+def test_files_missing_from_the_store_are_written_again(filled: Connection, database: str, tmp_path: Path) -> None:
     first = increment(database, tmp_path)
     missing, cut, *_ = Manifest.read(tmp_path / "snapshot").files["reviews"]
     parts = tmp_path / "store" / "snapshots" / "parts"
@@ -198,28 +196,28 @@ def test_an_increment_writes_again_what_the_store_has_lost(filled: Connection, d
     Snapshot.open(tmp_path / "snapshot").verify()
 
 
-def test_another_database_is_not_built_on(
+def test_a_snapshot_of_another_database_is_not_reused(
     filled: Connection, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     increment(database, tmp_path)
-    store = History.from_store(tmp_path / "store")
+    store = SnapshotStore.from_store(tmp_path / "store")
     (name,) = store.folder.names("manifests")
     manifest = Manifest.from_json((tmp_path / "store" / "snapshots" / name).read_bytes())
     assert manifest.origin is not None
     restored = replace(manifest, origin=replace(manifest.origin, database="another"))
     (tmp_path / "store" / "snapshots" / name).write_bytes(restored.to_json())
     execute(filled, "UPDATE steam.reviews SET funny = 1")
-    assert increment(database, tmp_path).snapshot_id == whole(database, tmp_path).snapshot_id
+    assert increment(database, tmp_path).snapshot_id == full(database, tmp_path).snapshot_id
 
 
 def test_rows_dated_in_the_future_do_not_hide_later_changes(filled: Connection, database: str, tmp_path: Path) -> None:
     execute(filled, "UPDATE steam.reviews SET updated_at = now() + interval '300 days' WHERE review_id = 1")
     increment(database, tmp_path)
     execute(filled, "UPDATE steam.reviews SET funny = 1, updated_at = now() WHERE review_id = %s", WIDTH + 1)
-    assert increment(database, tmp_path).snapshot_id == whole(database, tmp_path).snapshot_id
+    assert increment(database, tmp_path).snapshot_id == full(database, tmp_path).snapshot_id
 
 
-def test_the_manifest_says_when_by_the_databases_clock(filled: Connection, database: str, tmp_path: Path) -> None:
+def test_the_manifest_has_the_time_of_the_databases_clock(filled: Connection, database: str, tmp_path: Path) -> None:
     with filled.cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")
         before = cursor.fetchone()[0]

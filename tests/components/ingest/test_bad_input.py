@@ -1,4 +1,4 @@
-"""What cannot be loaded: rows that are put aside, and what stops a load in one sentence."""
+"""Invalid input: rejected rows, and errors that stop a load."""
 
 import os
 import re
@@ -8,7 +8,7 @@ import pytest
 
 from components.ingest.ingestion import ingest
 from components.ingest.raw_files import GAMES, RANKINGS, REVIEWS
-from components.ingest.staging import Rejected
+from components.ingest.staging import RejectedRow
 from steam_recsys.errors import UserError
 from tests.components.ingest.test_ingestion import rows
 from tests.raw_files import game, ranking, review, write_raw
@@ -21,7 +21,7 @@ from tests.raw_files import game, ranking, review, write_raw
         {"game_name": "x" * 10_000},
     ],
 )  # fmt: skip
-def test_a_value_that_the_database_could_not_hold_is_put_aside(fields, tmp_path, database, connection):
+def test_a_value_that_the_database_cannot_hold_is_rejected(fields, tmp_path, database, connection):
     raw = write_raw(tmp_path / "raw", [review("Portal", "ann"), {**review("Portal", "bob"), **fields}])
     ingest(raw, database, max_rejected_share=1)
     assert rows(connection, "SELECT username FROM steam.users") == [("ann",)]
@@ -29,12 +29,12 @@ def test_a_value_that_the_database_could_not_hold_is_put_aside(fields, tmp_path,
 
 
 @pytest.mark.parametrize(("year", "share"), [(10_000_000, 0.1), (1900, 0.1), (None, -1.0), (None, float("nan"))])
-def test_parameters_out_of_range_are_refused(year, share, tmp_path, database):
+def test_parameters_out_of_range_are_rejected(year, share, tmp_path, database):
     with pytest.raises(UserError, match=r"year is|max_rejected_share is"):
         ingest(write_raw(tmp_path / "raw"), database, year=year, max_rejected_share=share)
 
 
-def test_a_role_that_may_not_create_a_schema_gets_one_sentence(tmp_path, database, connection, monkeypatch):
+def test_a_role_without_the_privilege_to_create_a_schema_is_reported(tmp_path, database, connection, monkeypatch):
     role = f"reader_{secrets.token_hex(4)}"
     rows(connection, f"CREATE ROLE {role} LOGIN PASSWORD 'p'; SELECT 1")
     url = re.sub("//[^@]*@", f"//{role}:p@", os.environ["DATABASE_URL"])
@@ -43,7 +43,7 @@ def test_a_role_that_may_not_create_a_schema_gets_one_sentence(tmp_path, databas
         ingest(write_raw(tmp_path / "raw"), database)
 
 
-def test_what_cannot_be_read_is_put_aside_with_file_line_and_reason(tmp_path, database, connection):
+def test_rejected_rows_have_file_line_and_reason(tmp_path, database, connection):
     good = [review(f"Game {n}", f"user {n}") for n in range(10)]
     bad = [
         review("", "ann"),
@@ -75,24 +75,22 @@ def test_what_cannot_be_read_is_put_aside_with_file_line_and_reason(tmp_path, da
     assert rows(connection, "SELECT content FROM steam.rejected_rows WHERE line = 16") == [("too,few\r\n",)]
 
 
-def test_too_many_rejects_stop_the_run_which_says_what_they_hold_and_leaves_nothing_but_them(
-    tmp_path, database, connection
-):
+def test_too_many_rejected_rows_stop_the_run_and_load_nothing_else(tmp_path, database, connection):
     rejected = [review("Portal", "bob", "yesterday"), review("Portal", "cid", "x" * 99), review("", "dan")]
     raw = write_raw(tmp_path / "raw", [review("Portal", "ann"), *rejected], [game("Portal")])
-    with pytest.raises(UserError, match=r"3 of 4 rows that cannot be read, more than the 1\.0% allowed") as refused:
+    with pytest.raises(UserError, match=r"3 of 4 rows that cannot be read, more than the 1\.0% allowed") as error:
         ingest(raw, database)
     assert (
         "(date is not a date such as November 5, 2011 or 2011-11-05: 2, the first on line 3: 'yesterday'; "
-        "game_name is blank: 1, the first on line 5): look at steam.rejected_rows, then mend the file, "
-        "or allow more with --param max_rejected_share=0.05, or with STEAM_RECSYS_PARAMETERS__" in str(refused.value)
+        "game_name is blank: 1, the first on line 5): see steam.rejected_rows, then fix the file, "
+        "or allow more with --param max_rejected_share=0.05, or with STEAM_RECSYS_PARAMETERS__" in str(error.value)
     )
     assert [line for (line,) in rows(connection, "SELECT line FROM steam.rejected_rows ORDER BY line")] == [3, 4, 5]
     for table in ("users", "games", "reviews", "genres"):
         assert rows(connection, f"SELECT count(*) FROM steam.{table}") == [(0,)]
 
 
-def test_rows_that_were_put_aside_go_when_the_file_is_mended(tmp_path, database, connection):
+def test_rejected_rows_disappear_once_the_file_is_fixed(tmp_path, database, connection):
     raw = write_raw(tmp_path / "raw", [review("Portal", "ann", "yesterday")])
     with pytest.raises(UserError, match="1 of 1 rows"):
         ingest(raw, database)
@@ -100,12 +98,12 @@ def test_rows_that_were_put_aside_go_when_the_file_is_mended(tmp_path, database,
     assert rows(connection, "SELECT count(*) FROM steam.rejected_rows") == [(0,)]
 
 
-def test_of_a_long_value_the_beginning_is_shown():
-    assert Rejected(3, "genres is not a list", "y" * 61, "…").shown_value == f": '{'y' * 60}…'"
-    assert Rejected(3, "game_name is blank", "", ",,,").shown_value == ""
+def test_messages_show_the_beginning_of_a_long_value():
+    assert RejectedRow(3, "genres is not a list", "y" * 61, "…").shown_value == f": '{'y' * 60}…'"
+    assert RejectedRow(3, "game_name is blank", "", ",,,").shown_value == ""
 
 
-def test_a_missing_folder_file_or_column_is_named(tmp_path, database):
+def test_a_missing_folder_file_or_column_is_reported(tmp_path, database):
     with pytest.raises(UserError, match="nowhere does not exist"):
         ingest(str(tmp_path / "nowhere"), database)
     raw = write_raw(tmp_path / "raw")
@@ -118,7 +116,7 @@ def test_a_missing_folder_file_or_column_is_named(tmp_path, database):
 
 
 @pytest.mark.parametrize(
-    ("content", "sentence"),
+    ("content", "message"),
     [
         (b"", "is empty"),
         ("review,hours_played,helpful,funny,recommendation,date,game_name,username\nJos\xe9,,,,,,,".encode("latin-1"),
@@ -131,15 +129,15 @@ def test_a_missing_folder_file_or_column_is_named(tmp_path, database):
          "has a quote that opens near line 2 and never closes"),
     ],
 )  # fmt: skip
-def test_a_file_that_cannot_be_read_gets_one_sentence(content, sentence, tmp_path, database):
+def test_an_unreadable_file_is_reported(content, message, tmp_path, database):
     raw = write_raw(tmp_path / "raw")
     path = tmp_path / "raw" / REVIEWS.name
     path.write_bytes(content)
-    with pytest.raises(UserError, match=rf"^{path} {sentence}"):
+    with pytest.raises(UserError, match=rf"^{path} {message}"):
         ingest(raw, database)
 
 
-def test_the_line_that_is_not_utf_8_is_named_exactly(tmp_path, database):
+def test_the_first_line_that_is_not_utf_8_is_reported(tmp_path, database):
     raw = write_raw(tmp_path / "raw", [review(f"Game {n}", "ann") for n in range(3_000)])
     with (tmp_path / "raw" / REVIEWS.name).open("ab") as file:
         file.write("Jos\xe9,,,,,,,\n".encode("latin-1"))
@@ -147,7 +145,7 @@ def test_the_line_that_is_not_utf_8_is_named_exactly(tmp_path, database):
         ingest(raw, database)
 
 
-def test_a_schema_of_another_version_is_refused(tmp_path, database, connection):
+def test_a_schema_of_another_version_is_rejected(tmp_path, database, connection):
     raw = write_raw(tmp_path / "raw", [review("Portal", "ann")])
     ingest(raw, database)
     rows(connection, "UPDATE steam.schema_version SET version = 0 RETURNING version")
@@ -155,7 +153,7 @@ def test_a_schema_of_another_version_is_refused(tmp_path, database, connection):
         ingest(raw, database)
 
 
-def test_a_schema_that_somebody_else_made_is_refused(tmp_path, database, connection):
+def test_a_foreign_schema_is_rejected(tmp_path, database, connection):
     with connection.cursor() as cursor:
         cursor.execute("CREATE SCHEMA steam")
     with pytest.raises(UserError, match="was not made by this project"):

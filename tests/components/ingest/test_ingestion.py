@@ -18,14 +18,14 @@ def rows(connection, query):
 
 
 def contents(connection):
-    """Everything that a load can change, ids and times included."""
+    """Return everything that a load can change, including ids and times."""
     tables = ("users", "games", "game_requirements", "game_genres", "reviews", "rankings", "rejected_rows")
     return {table: sorted(rows(connection, f"SELECT t::text FROM steam.{table} AS t")) for table in tables}
 
 
 @pytest.fixture
 def quirky(tmp_path):
-    """Files with every quirk of the real ones."""
+    """Raw files with every quirk of the real ones."""
     return write_raw(
         tmp_path / "raw",
         reviews=[
@@ -54,7 +54,7 @@ def quirky(tmp_path):
     )
 
 
-def test_no_review_and_no_ranking_row_is_lost_to_a_join(quirky, database, connection):
+def test_joins_lose_no_reviews_and_no_rankings(quirky, database, connection):
     loaded = ingest(quirky, database)
     assert (loaded.inserted, loaded.updated, loaded.rejected) == (8, 0, {})
     assert rows(connection, "SELECT count(*) FROM steam.reviews") == [(8,)]
@@ -68,14 +68,14 @@ def test_no_review_and_no_ranking_row_is_lost_to_a_join(quirky, database, connec
     assert rows(connection, query) == [("Portal", "Action", "Sales", 1), ("Only Ranked", "Role-Playing", "Review", 2)]
 
 
-def test_unknown_authors_stay_unknown_and_do_not_become_one_user(quirky, database, connection):
+def test_unknown_authors_do_not_become_one_user(quirky, database, connection):
     ingest(quirky, database)
     assert rows(connection, "SELECT count(*) FROM steam.reviews WHERE user_id IS NULL") == [(3,)]
     names = {name for (name,) in rows(connection, "SELECT username FROM steam.users")}
     assert names == {"ann", "bob", 'line\nbreak "quoted" \\N \t<b>😀'}
 
 
-def test_a_second_review_of_a_game_stays_a_row_of_its_own(quirky, database, connection):
+def test_a_second_review_of_a_game_is_a_separate_row(quirky, database, connection):
     ingest(quirky, database)
     query = (
         "SELECT recommended FROM steam.reviews JOIN steam.users USING (user_id) "
@@ -84,7 +84,7 @@ def test_a_second_review_of_a_game_stays_a_row_of_its_own(quirky, database, conn
     assert rows(connection, query) == [(True,), (False,)]
 
 
-def test_a_date_without_a_year_takes_that_of_the_newest_dated_row_or_the_one_given(quirky, database, connection):
+def test_a_date_without_a_year_uses_the_newest_year_or_the_parameter(quirky, database, connection):
     query = "SELECT reviewed_on FROM steam.reviews JOIN steam.users USING (user_id) WHERE username = 'bob' ORDER BY 1"
     ingest(quirky, database)
     assert rows(connection, query) == [(date(2011, 3, 3),), (None,)]
@@ -104,7 +104,7 @@ def test_a_date_without_a_year_is_never_in_the_future(tmp_path, database, connec
     assert newest <= datetime.now(UTC).date() + timedelta(days=1)
 
 
-def test_the_29th_of_february_without_a_leap_year_cannot_be_placed_in_time(tmp_path, database, connection):
+def test_february_29_is_unknown_if_the_year_is_not_a_leap_year(tmp_path, database, connection):
     raw = write_raw(tmp_path / "raw", [review("Portal", "ann", "February 29"), review("Portal", "bob", "May 1, 2011")])
     ingest(raw, database)
     assert rows(connection, "SELECT reviewed_on FROM steam.reviews ORDER BY review_id") == [
@@ -113,7 +113,7 @@ def test_the_29th_of_february_without_a_leap_year_cannot_be_placed_in_time(tmp_p
     ]
 
 
-def test_a_games_figures_are_read(quirky, database, connection):
+def test_figures_of_games_are_loaded(quirky, database, connection):
     ingest(quirky, database)
     query = (
         "SELECT reviews_total, positive_share, positive_share_of, released_on, release_text "
@@ -136,14 +136,14 @@ def test_loading_twice_changes_nothing(quirky, database, connection):
     assert contents(connection) == before
 
 
-def test_references_are_enforced_after_a_first_load_as_after_any(quirky, database, connection):
+def test_references_are_enforced_after_every_load(quirky, database, connection):
     for _ in range(2):
         ingest(quirky, database)
         with connection.cursor() as cursor, pytest.raises(psycopg2.errors.ForeignKeyViolation):
             cursor.execute("INSERT INTO steam.reviews (game_id, recommended) VALUES (999, true)")
 
 
-def test_a_first_load_leaves_every_constraint_and_index_as_it_was(quirky, database, shop):
+def test_the_first_load_restores_all_constraints_and_indexes(quirky, database, shop):
     query = """
         SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint
         WHERE connamespace = 'steam'::regnamespace
@@ -155,15 +155,15 @@ def test_a_first_load_leaves_every_constraint_and_index_as_it_was(quirky, databa
     assert rows(shop, query) == before
 
 
-def test_a_corrected_file_changes_only_what_differs(quirky, database, connection, tmp_path):
+def test_a_corrected_file_changes_only_the_rows_that_differ(quirky, database, connection, tmp_path):
     ingest(quirky, database)
     before = dict(rows(connection, "SELECT review_id, r::text FROM steam.reviews AS r"))
     path = tmp_path / "raw" / REVIEWS.name
     with path.open(encoding="utf-8", newline="") as file:
         content = list(csv.DictReader(file))
-    content[0]["hours_played"] = "2,000"  # of a known author
-    content[2]["date"] = "May 5, 2011"  # of another
-    content[4]["recommendation"] = "Not Recommended"  # of an unknown one
+    content[0]["hours_played"] = "2,000"  # a known author
+    content[2]["date"] = "May 5, 2011"  # another one
+    content[4]["recommendation"] = "Not Recommended"  # an unknown author
     write_raw(tmp_path / "raw", content, [game("Portal")], [ranking("Silent")])
     corrected = ingest(quirky, database)
     after = dict(rows(connection, "SELECT review_id, r::text FROM steam.reviews AS r"))
@@ -176,7 +176,7 @@ def test_a_corrected_file_changes_only_what_differs(quirky, database, connection
                 "WHERE genre = 'Action'") == [("Silent",)]  # fmt: skip
 
 
-def test_a_file_of_new_reviews_adds_to_what_is_there(quirky, database, connection, tmp_path):
+def test_a_file_of_new_reviews_adds_rows(quirky, database, connection, tmp_path):
     ingest(quirky, database)
     increment = write_raw(tmp_path / "increment", [review("Portal", "", "May 1, 2012", review="one")])
     assert ingest(increment, database).inserted == 1
@@ -184,7 +184,7 @@ def test_a_file_of_new_reviews_adds_to_what_is_there(quirky, database, connectio
     assert rows(connection, "SELECT count(*) FROM steam.game_genres") == [(2,)]
 
 
-def test_a_newer_row_moves_dates_without_a_year_and_doubles_nothing(tmp_path, database, connection):
+def test_a_newer_year_moves_dates_without_a_year_and_duplicates_nothing(tmp_path, database, connection):
     first = [
         review("Portal", "ann", "March 3"),
         review("Portal", "", "March 3"),
@@ -197,13 +197,13 @@ def test_a_newer_row_moves_dates_without_a_year_and_doubles_nothing(tmp_path, da
     ]  # fmt: skip
 
 
-def test_names_survive_whatever_the_clients_encoding(tmp_path, database, connection, monkeypatch):
+def test_names_survive_any_client_encoding(tmp_path, database, connection, monkeypatch):
     monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
     ingest(write_raw(tmp_path / "raw", [review("Pokémon ポケモン", "ann")]), database)
     assert rows(connection, "SELECT name FROM steam.games") == [("Pokémon ポケモン",)]
 
 
-def test_raw_files_in_a_bucket_are_loaded_too(tmp_path, database, connection, bucket_store):
+def test_raw_files_are_loaded_from_a_bucket(tmp_path, database, connection, bucket_store):
     write_raw(tmp_path / "raw", [review("Portal", "ann")], [game("Portal")])
     for path in (tmp_path / "raw").iterdir():
         open_folder(bucket_store).put(path, path.name)
@@ -215,7 +215,7 @@ def test_raw_files_in_a_bucket_are_loaded_too(tmp_path, database, connection, bu
         ingest(bucket_store, database)
 
 
-def test_columns_may_come_in_any_order_with_others_between_and_a_byte_order_mark(tmp_path, database, connection):
+def test_columns_may_have_any_order_and_others_between_them(tmp_path, database, connection):
     raw = write_raw(tmp_path / "raw")
     header = "\ufeffusername,extra,date,game_name,review,hours_played,helpful,funny,recommendation"
     content = f"{header}\nann,x,,Portal,,,,,Recommended\n"
@@ -224,6 +224,6 @@ def test_columns_may_come_in_any_order_with_others_between_and_a_byte_order_mark
     assert rows(connection, "SELECT username FROM steam.users") == [("ann",)]
 
 
-def test_a_header_alone_is_an_empty_file_of_reviews_and_no_error(tmp_path, database, connection):
+def test_a_file_with_only_a_header_is_valid(tmp_path, database, connection):
     ingest(write_raw(tmp_path / "raw", games=[game("Portal")]), database)
     assert rows(connection, "SELECT name FROM steam.games") == [("Portal",)]

@@ -47,7 +47,7 @@ def shop(seed: int, users: int = USERS) -> Interactions:
 def users_with_targets(interactions: Interactions) -> Interactions:
     """The interactions of users who recommend something, naively."""
     users = set(interactions.users[interactions.recommended].tolist())
-    return interactions.where(np.array([user in users for user in interactions.users.tolist()]))
+    return interactions.take(np.array([user in users for user in interactions.users.tolist()]))
 
 
 def epoch(data: TrainingData, number: int, config: ModelConfig = CONFIG) -> list[Batch]:

@@ -131,7 +131,7 @@ def test_only_recommending_reviews_count_and_undated_reviews_get_fixed_weights()
     periods, shares = shares_by_period(liked, catalogue(), PERIOD_DAYS, SMOOTHING)
     found = popularity_weights(liked, periods, shares, catalogue())
     kept = liked.recommended
-    alone = popularity_weights(liked.where(kept), periods[kept], shares, catalogue())
+    alone = popularity_weights(liked.take(kept), periods[kept], shares, catalogue())
     assert found == pytest.approx(alone)
     timeless = replace(rows, days=np.full(len(rows), UNDATED, np.int32))
     assert popularity_weights(timeless, periods, shares, catalogue()) is UNDATED_WEIGHTS

@@ -19,7 +19,7 @@ from components.train.tensorflow_runtime import Workers, tf
 from components.train.trainer import Arrays, Checkpoints, Trainer
 from components.train.training import TrainedModel, train_model, tune_and_fit
 from components.train.two_tower_model import ModelConfig
-from steam_recsys.code_version import code_version
+from steam_recsys import code_version
 from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.errors import UserError
 from steam_recsys.evaluation.splits import by_time

@@ -10,7 +10,7 @@ import pytest
 from components.validate.checks import check_freshness, check_volume
 from components.validate.validation import find, validate_snapshot
 from steam_recsys.data.schemas import TABLES
-from steam_recsys.data.snapshot import File, Manifest, Snapshot
+from steam_recsys.data.snapshot import DataFile, Manifest, Snapshot
 from steam_recsys.errors import UserError
 from tests.snapshots import write_snapshot_of
 
@@ -18,10 +18,10 @@ GOOD = [(1, 1, date(2020, 1, 1)), (2, 2, date(2020, 2, 1)), (2, 1, date(2020, 3,
 
 
 def rewrite(snapshot: Snapshot, table: str, content: pa.Table) -> None:
-    """Put other content in place of a table of a snapshot."""
+    """Replace a table of a snapshot."""
     path = snapshot.root / table / "part-00000.parquet"
     pq.write_table(content, path)
-    files = {**Manifest.read(snapshot.root).files, table: [File.describe(snapshot.root, path, content.num_rows)]}
+    files = {**Manifest.read(snapshot.root).files, table: [DataFile.from_path(snapshot.root, path, content.num_rows)]}
     Manifest("1:1:", snapshot.manifest.extracted_at, snapshot.manifest.watermark, files).write(snapshot.root)
 
 
@@ -43,14 +43,14 @@ def report(tmp_path):
     return tmp_path / "report.html"
 
 
-def test_a_good_snapshot_passes_and_its_volume_is_remembered(snapshot, report, store):
+def test_a_good_snapshot_passes_and_its_rows_are_recorded(snapshot, report, store):
     assert validate_snapshot(snapshot.root, report, store).findings == []
     assert json.loads((Path(store) / "last-good-snapshot.json").read_text())["reviews"] == 3
     assert "The run goes on." in report.read_text()
 
 
 @pytest.mark.parametrize(
-    ("table", "columns", "sentence"),
+    ("table", "columns", "message"),
     [
         ("reviews", {"review_id": [1, 1, 2]}, r"review_id is unique: 1 \(for example review_id 1, user_id 1"),
         ("reviews", {"game_id": [1, None, 2]}, r"game_id is not null: 1 \(for example review_id 2, user_id 2"),
@@ -64,21 +64,21 @@ def test_a_good_snapshot_passes_and_its_volume_is_remembered(snapshot, report, s
         ("users", {"user_id": [1, 1]}, "user_id is unique"),
     ],
 )  # fmt: skip
-def test_a_broken_contract_fails_the_run_and_names_the_column(table, columns, sentence, snapshot, report, store):
+def test_a_broken_contract_fails_the_run_and_names_the_column(table, columns, message, snapshot, report, store):
     with_values(snapshot, table, **columns)
     with pytest.raises(UserError, match="breaks its contract"):
         validate_snapshot(snapshot.root, report, store)
-    assert re.search(sentence, " ".join(finding.sentence() for finding in find(Snapshot.open(snapshot.root), {})))
+    assert re.search(message, " ".join(finding.message() for finding in find(Snapshot.open(snapshot.root), {})))
     assert not (Path(store) / "last-good-snapshot.json").exists()
     assert "The run stops." in report.read_text()
 
 
-def test_a_review_of_tomorrow_passes_because_it_is_tomorrow_already_to_the_east(snapshot, report, store):
+def test_a_review_dated_tomorrow_passes(snapshot, report, store):
     with_values(snapshot, "reviews", reviewed_on=[date(2025, 1, 2), date(1997, 1, 1), None])
     assert not [f for f in validate_snapshot(snapshot.root, report, store).findings if f.severity == "error"]
 
 
-def test_a_game_that_is_ranked_twice_in_one_ranking_is_an_error(snapshot, report, store):
+def test_a_game_ranked_twice_in_a_ranking_is_an_error(snapshot, report, store):
     rows = [(1, "Indie", "Sales", 1), (1, "Indie", "Sales", 2), (1, "Indie", "Review", 1), (2, "Indie", "Sales", 1)]
     columns = [dict(zip(TABLES["rankings"].names, row, strict=True)) for row in rows]
     rewrite(snapshot, "rankings", pa.Table.from_pylist(columns, schema=TABLES["rankings"]))
@@ -86,7 +86,7 @@ def test_a_game_that_is_ranked_twice_in_one_ranking_is_an_error(snapshot, report
         validate_snapshot(snapshot.root, report, store)
 
 
-def test_a_column_of_another_type_or_missing_is_an_error(snapshot, report, store):
+def test_a_missing_column_or_another_type_is_an_error(snapshot, report, store):
     content = snapshot.table("reviews").drop_columns(["helpful"])
     rewrite(snapshot, "reviews", content.set_column(2, "game_id", content["game_id"].cast(pa.int64())))
     with pytest.raises(UserError, match="columns and types are those of the contract: 2") as failed:
@@ -95,27 +95,27 @@ def test_a_column_of_another_type_or_missing_is_an_error(snapshot, report, store
     assert "game_id is int64, not int32" in str(failed.value)
 
 
-def test_repeats_and_blanks_are_warnings_and_the_run_goes_on(tmp_path, report, store):
+def test_repeats_and_blanks_are_warnings(tmp_path, report, store):
     reviews = [*GOOD, (1, 1, date(2020, 5, 1)), (None, 1, None)]
     snapshot = write_snapshot_of(tmp_path / "snapshot", reviews)
     findings = validate_snapshot(snapshot.root, report, store).findings
     assert {finding.severity for finding in findings} == {"warning"}
-    sentences = [finding.sentence() for finding in findings]
+    messages = [finding.message() for finding in findings]
     assert (
         "reviews: games that one user reviewed more than once: 1 (for example user_id 1, game_id 1, 2 times)"
-        in sentences
+        in messages
     )
-    assert "reviews: without a known author: 1" in sentences
-    assert "reviews: without a date: 1" in sentences
+    assert "reviews: without a known author: 1" in messages
+    assert "reviews: without a date: 1" in messages
 
 
-def test_a_snapshot_without_reviews_says_to_ingest(tmp_path, report, store):
+def test_a_snapshot_without_reviews_is_an_error(tmp_path, report, store):
     snapshot = write_snapshot_of(tmp_path / "snapshot", [], n_games=1, users=[1])
     with pytest.raises(UserError, match=r"reviews: has rows \(if it has none, ingest first\)"):
         validate_snapshot(snapshot.root, report, store)
 
 
-def test_a_table_that_lost_half_of_its_rows_fails_the_run(snapshot, report, store):
+def test_a_table_that_lost_half_its_rows_is_an_error(snapshot, report, store):
     many = [(user, 1, date(2020, 1, 1)) for user in range(1, 8)]
     validate_snapshot(write_snapshot_of(snapshot.root.parent / "many", many).root, report, store)
     with pytest.raises(
@@ -125,13 +125,13 @@ def test_a_table_that_lost_half_of_its_rows_fails_the_run(snapshot, report, stor
         validate_snapshot(snapshot.root, report, store)
 
 
-def test_the_volume_may_shrink_by_half_and_grow_at_will():
+def test_a_table_may_shrink_by_half_or_grow():
     assert check_volume({"reviews": 50}, {"reviews": 100}) == []
     assert check_volume({"reviews": 49}, {"reviews": 100}) != []
     assert check_volume({"reviews": 1}, {}) == []
 
 
-def test_a_source_that_stands_still_is_a_warning():
+def test_a_source_without_recent_changes_is_a_warning():
     now = datetime(2024, 1, 10, tzinfo=UTC)
     assert check_freshness(now - timedelta(days=1), now) == []
     assert [finding.severity for finding in check_freshness(now - timedelta(days=3), now)] == ["warning"]

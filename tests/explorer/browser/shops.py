@@ -11,10 +11,10 @@ from psycopg2.extras import Json
 
 from demo.postgres import EmbeddedPostgres
 from tests.explorer.browser.sites import Site
-from tests.explorer.conftest import TOKEN, explored_shop, serving
-from tests.explorer.hostile import PAYLOADS
-from tests.explorer.nights import promote_random_model, run_night
-from tests.explorer.trainings import remember_run, stages_of
+from tests.explorer.conftest import TOKEN, published_shop_in, serving
+from tests.explorer.payloads import PAYLOADS
+from tests.explorer.publishing_runs import promote_random_model, run_inference
+from tests.explorer.training_runs import remember_run, stages_of
 
 TRAINED = datetime(2024, 3, 31, 22, tzinfo=UTC)
 
@@ -33,26 +33,26 @@ MEASURED = [
 def two_nights(postgres: EmbeddedPostgres) -> Iterator[Site]:
     """The explorer of a shop after two nights, where an operator may roll back."""
     variable = "EXPLORER_OPERATOR_DATABASE_URL"
-    with explored_shop(postgres, variable) as explored:
-        promote_random_model(explored.store, explored.folder / "model-2", "model-2", seed=1)
-        version = run_night(f"env:{variable}", explored.store, explored.folder).version
-        with explored.connection() as connection, connection.cursor() as cursor:
+    with published_shop_in(postgres, variable) as published_shop:
+        promote_random_model(published_shop.store, published_shop.folder / "model-2", "model-2", seed=1)
+        version = run_inference(f"env:{variable}", published_shop.store, published_shop.folder).version
+        with published_shop.connection() as connection, connection.cursor() as cursor:
             for number, passed in ((2, True), (3, False)):
                 stages = stages_of(f"model-{number}", TRAINED, passed)
                 remember_run(connection, f"training-{number}", TRAINED, stages)
             for month, figures in enumerate(MEASURED, start=1):
                 _measure(cursor, month, figures)
-        settings = {"operator_token": TOKEN, "operator_database_url": explored.url, "requests_per_second": 1e6}
-        with serving(explored.settings(**settings)) as served:
+        settings = {"operator_token": TOKEN, "operator_database_url": published_shop.url, "requests_per_second": 1e6}
+        with serving(published_shop.settings(**settings)) as served:
             served.wait_for_model(version)
-            yield Site(str(served.client.base_url), explored.url)
+            yield Site(str(served.client.base_url), published_shop.url)
 
 
 @contextmanager
 def hostile_texts(postgres: EmbeddedPostgres) -> Iterator[Site]:
     """The explorer of a shop whose night was a good one, and all of whose texts have turned hostile since."""
-    with explored_shop(postgres, "HOSTILE_NIGHT_URL") as explored:
-        with explored.connection() as connection, connection.cursor() as cursor:
+    with published_shop_in(postgres, "HOSTILE_NIGHT_URL") as published_shop:
+        with published_shop.connection() as connection, connection.cursor() as cursor:
             for number, payload in enumerate(PAYLOADS, start=1):
                 _disguise(cursor, number, payload)
             cursor.execute(
@@ -65,9 +65,9 @@ def hostile_texts(postgres: EmbeddedPostgres) -> Iterator[Site]:
                 "VALUES (%s, now(), current_date, %s, true, jsonb_build_array(%s::text))",
                 [SCRIPT] * 3,
             )
-        with serving(explored.settings(requests_per_second=1e6)) as served:
-            served.wait_for_model(explored.plan.version)
-            yield Site(str(served.client.base_url), explored.url)
+        with serving(published_shop.settings(requests_per_second=1e6)) as served:
+            served.wait_for_model(published_shop.plan.version)
+            yield Site(str(served.client.base_url), published_shop.url)
 
 
 def _measure(cursor: Cursor, month: int, figures: dict[str, float | None]) -> None:

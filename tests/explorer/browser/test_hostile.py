@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 from tests.explorer.browser.conftest import Visit
 from tests.explorer.browser.sites import Site
-from tests.explorer.hostile import PAYLOADS
+from tests.explorer.payloads import PAYLOADS
 
 PATHS = (
     "/",

@@ -40,7 +40,7 @@ def test_the_overview_shows_publications_runs_and_what_was_measured(demo: Site, 
     for pipeline, run_id in demo.rows("SELECT pipeline, run_id FROM recsys.pipeline_runs LIMIT 20"):
         expect(runs).to_contain_text(pipeline)
         expect(runs).to_contain_text(run_id)
-    for name in ("Coverage", "The model", "Quality as realised", "Drift"):
+    for name in ("Coverage", "The model", "Realised quality", "Drift"):
         expect(page.get_by_role("region", name=name, exact=True)).not_to_be_empty()
     users, games, reviews = demo.rows(
         "SELECT (SELECT count(*) FROM steam.users), (SELECT count(*) FROM steam.games), "
@@ -52,7 +52,7 @@ def test_the_overview_shows_publications_runs_and_what_was_measured(demo: Site, 
 
 @pytest.mark.parametrize(
     ("region", "names"),
-    [("Quality as realised", ["ndcg", "popular_ndcg"]), ("Drift", ["psi_games", "psi_genres", "psi_history_lengths"])],
+    [("Realised quality", ["ndcg", "popular_ndcg"]), ("Drift", ["psi_games", "psi_genres", "psi_history_lengths"])],
 )
 def test_charts_have_a_dot_for_each_figure_and_a_name_for_those_who_do_not_see_them(
     nights: Site, visit: Visit, region: str, names: list[str]

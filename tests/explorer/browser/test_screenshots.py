@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from explorer.app import routes
 from tests.explorer.browser.conftest import Visit
 from tests.explorer.browser.pages import path_of
 from tests.explorer.browser.sites import ROOT, Site
 from tests.explorer.browser.visitors import DESKTOP, PHONE
+from tests.explorer.conftest import routes
 
 PICTURES = ROOT / "docs" / "screenshots"
 LARGEST = 150_000

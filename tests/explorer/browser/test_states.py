@@ -10,23 +10,23 @@ import pytest
 from playwright.sync_api import expect
 
 from demo.postgres import EmbeddedPostgres
-from explorer import live
+from explorer import live_model
 from explorer.settings import Settings
 from steam_recsys.database.connection import create_schema
 from tests.explorer.browser.accessibility import expect_accessible
 from tests.explorer.browser.conftest import Visit
 from tests.explorer.browser.reading import recommended
 from tests.explorer.browser.sites import Site
-from tests.explorer.conftest import Explored, Served, explored_shop, serving
-from tests.explorer.nights import fill_shop
+from tests.explorer.conftest import PublishedShop, RunningExplorer, published_shop_in, serving
+from tests.explorer.publishing_runs import fill_shop
 
 
 @pytest.fixture(scope="module")
-def loading(explored: Explored, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def loading(published_shop: PublishedShop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """An explorer whose model is not there yet."""
-    settings = explored.settings(store=str(tmp_path_factory.mktemp("empty")), requests_per_second=1e6)
+    settings = published_shop.settings(store=str(tmp_path_factory.mktemp("empty")), requests_per_second=1e6)
     with serving(settings) as served:
-        yield Site(str(served.client.base_url), explored.url)
+        yield Site(str(served.client.base_url), published_shop.url)
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +42,12 @@ def unpublished(postgres: EmbeddedPostgres) -> Iterator[Site]:
         yield Site(str(served.client.base_url), url)
 
 
-def test_before_the_first_measurement_the_overview_says_so(served: Served, explored: Explored, visit: Visit) -> None:
-    page = visit(Site(str(served.client.base_url), explored.url))
+def test_before_the_first_measurement_the_overview_says_so(
+    served: RunningExplorer, published_shop: PublishedShop, visit: Visit
+) -> None:
+    page = visit(Site(str(served.client.base_url), published_shop.url))
     page.goto("/overview")
-    for name in ("Quality as realised", "Drift"):
+    for name in ("Realised quality", "Drift"):
         region = page.get_by_role("region", name=name, exact=True)
         expect(region).to_contain_text("Nothing has been measured yet")
         expect(region.get_by_role("img")).to_have_count(0)
@@ -63,16 +65,16 @@ def test_while_the_model_is_being_read_the_rest_is_there(loading: Site, visit: V
 
 
 def test_what_is_tried_appears_by_itself_once_the_model_is_read(
-    explored: Explored, visit: Visit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    published_shop: PublishedShop, visit: Visit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "AGAIN_SECONDS", 0.1)
-    with serving(explored.settings(store=str(tmp_path / "store"))) as served:
-        page = visit(Site(str(served.client.base_url), explored.url), 503)
+    monkeypatch.setattr(live_model, "RETRY_SECONDS", 0.1)
+    with serving(published_shop.settings(store=str(tmp_path / "store"))) as served:
+        page = visit(Site(str(served.client.base_url), published_shop.url), 503)
         page.goto("/try?games=1,2")
         page.evaluate("window.same = true")
         expect(page.get_by_role("main")).to_contain_text("still being read")
         expect(recommended(page)).to_have_count(0)
-        shutil.copytree(explored.store, tmp_path / "store")
+        shutil.copytree(published_shop.store, tmp_path / "store")
         expect(recommended(page)).to_have_count(10)
         expect(page.get_by_text("still being read").locator("visible=true")).to_have_count(0)
         assert page.evaluate("window.same") is True
@@ -121,9 +123,9 @@ def test_a_user_without_reviews_has_an_empty_history(nights: Site, visit: Visit)
 
 
 def test_without_the_database_pages_say_so_and_come_back_with_it(postgres: EmbeddedPostgres, visit: Visit) -> None:
-    with explored_shop(postgres, "GONE_URL") as explored, serving(explored.settings()) as served:
-        name = explored.url.rpartition("/")[2]
-        page = visit(Site(str(served.client.base_url), explored.url), 503)
+    with published_shop_in(postgres, "GONE_URL") as published_shop, serving(published_shop.settings()) as served:
+        name = published_shop.url.rpartition("/")[2]
+        page = visit(Site(str(served.client.base_url), published_shop.url), 503)
         page.goto("/users/1")
         shown = page.get_by_role("main").inner_text()
         administrator = psycopg2.connect(postgres.url())

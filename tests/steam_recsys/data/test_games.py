@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steam_recsys.data import games as module
-from steam_recsys.data.games import COLUMNS, Attributes, Games, shared_names
+from steam_recsys.data.games import GAME_COLUMNS, Attributes, Games, shared_names
 from steam_recsys.data.schemas import TABLES
 from tests.snapshots import write_snapshot_of
 
@@ -21,12 +21,12 @@ NOTHING: dict[str, Any] = {
 
 
 def attributes(**about: Any) -> Attributes:
-    """Of one game, by way of the Arrow types of a snapshot."""
+    """Return the attributes of one game, read from a table with the snapshot's schema."""
     table = pa.Table.from_pylist([{**NOTHING, "game_id": 1, **about}], schema=TABLES["games"])
     return Games.from_table(table).attributes[0]
 
 
-def test_a_game_has_the_attributes_that_its_snapshot_tells(tmp_path: Path) -> None:
+def test_attributes_are_read_from_the_snapshot(tmp_path: Path) -> None:
     about = {
         2: {
             "genres": ["Action", "RPG"], "developers": ["id"], "publishers": ["Valve", "id"],
@@ -35,7 +35,7 @@ def test_a_game_has_the_attributes_that_its_snapshot_tells(tmp_path: Path) -> No
         }
     }  # fmt: skip
     snapshot = write_snapshot_of(tmp_path, [(1, 3, date(2020, 1, 1))], about=about)
-    games = Games.from_table(snapshot.table("games", COLUMNS))
+    games = Games.from_table(snapshot.table("games", GAME_COLUMNS))
     assert games.ids.tolist() == [1, 2, 3]
     assert games.ids.dtype == np.int32
     assert games.attributes[0] == games.attributes[2] == {}
@@ -46,7 +46,7 @@ def test_a_game_has_the_attributes_that_its_snapshot_tells(tmp_path: Path) -> No
     }  # fmt: skip
 
 
-def test_games_are_in_the_order_of_their_ids() -> None:
+def test_games_are_ordered_by_id() -> None:
     rows = [{**NOTHING, "game_id": game, "os": f"os of {game}"} for game in (7, 1, 5)]
     games = Games.from_table(pa.Table.from_pylist(rows, schema=TABLES["games"]))
     assert games.ids.tolist() == [1, 5, 7]
@@ -60,37 +60,37 @@ def test_games_are_in_the_order_of_their_ids() -> None:
         (-4.0, False), (1e-30, True), (0.5, True), (3e38, True),
     ],
 )  # fmt: skip
-def test_a_size_that_is_no_size_is_unknown(size: float | None, known: bool) -> None:
+def test_an_invalid_size_is_unknown(size: float | None, known: bool) -> None:
     found = attributes(ram_gb=size, storage_gb=size)
     assert {name.split()[0] for name in found} == ({"memory", "storage"} if known else set())
 
 
-def test_sizes_are_classes_of_powers_of_two() -> None:
+def test_sizes_are_rounded_to_powers_of_two() -> None:
     found = [next(iter(attributes(ram_gb=size))) for size in (0.25, 0.5, 1, 2.5, 3, 4, 5.5, 6, 8)]
     powers = [-2, -1, 0, 1, 2, 2, 2, 3, 3]
     assert found == [f"memory 2^{power} GB" for power in powers]
 
 
 @given(st.lists(st.text(max_size=5), max_size=5))
-def test_the_mean_is_taken_of_genres_also_where_one_is_named_twice(genres: list[str]) -> None:
+def test_genres_share_the_weight_without_repeats(genres: list[str]) -> None:
     found = attributes(genres=genres)
     assert found == {f"genre {name}": pytest.approx(1 / len(set(genres))) for name in genres}
 
 
-def test_words_are_letters_of_any_script_three_or_more_each_counted_once() -> None:
+def test_words_have_three_or_more_letters_of_any_script_and_count_once() -> None:
     found = attributes(description="It's GREAT-great: x2 game_over Ünïcode Привет 日本語版 a1b2c3 <br/>")
     words = ("great", "game", "over", "ünïcode", "привет", "日本語版")
     assert found == {f"word {word}": pytest.approx(6**-0.5) for word in words}
 
 
 @given(st.one_of(st.none(), st.text(max_size=300)))
-def test_any_text_at_all_can_be_a_description(text: str | None) -> None:
+def test_any_text_is_a_valid_description(text: str | None) -> None:
     found = attributes(description=text)
     assert all(name.startswith("word ") and len(name) >= 8 for name in found)
     assert sum(weight**2 for weight in found.values()) == pytest.approx(1 if found else 0)
 
 
-def test_what_a_game_is_called_does_not_pass_for_another_kind_of_attribute() -> None:
+def test_kinds_of_attributes_cannot_be_confused() -> None:
     found = attributes(genres=["word great"], developers=["RPG"], os="", description="great")
     assert found == {"genre word great": 1, "developer RPG": 1, "word great": 1}
 
@@ -108,23 +108,23 @@ def naive_shared_names(attributes: list[Attributes], most_words: int) -> list[st
 
 
 @given(CATALOGUES, st.integers(0, 3))
-def test_names_that_are_worth_a_vector_are_those_a_naive_count_finds(catalogue: list[set[str]], most: int) -> None:
+def test_shared_names_agree_with_a_naive_count(catalogue: list[set[str]], most: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "MOST_WORDS", most)
+        patch.setattr(module, "MAX_WORDS", most)
         games = [dict.fromkeys(names, 1.0) for names in catalogue]
         assert list(shared_names(games)) == naive_shared_names(games, most)
 
 
-def test_words_have_a_vector_from_five_games_up_to_a_fifth_of_them_and_other_names_from_two() -> None:
+def test_words_need_five_games_and_at_most_a_fifth_and_other_names_two() -> None:
     counts = {"word four": 4, "word five": 5, "word six": 6, "word seven": 7, "genre One": 1, "genre Two": 2}
     games = [{name: 1.0 for name, count in counts.items() if game < count} for game in range(30)]
     assert shared_names(games) == ("genre Two", "word five", "word six")
 
 
 @given(st.sets(st.integers(1, 9)), st.lists(st.integers(1, 12), unique=True))
-def test_of_a_missing_game_nothing_is_known(known: set[int], wanted: list[int]) -> None:
+def test_a_missing_game_has_no_attributes(known: set[int], wanted: list[int]) -> None:
     games = Games(np.array(sorted(known), dtype=np.int32), [{f"os {game}": 1.0} for game in sorted(known)])
-    found = games.only(np.array(wanted, dtype=np.int64))
+    found = games.select(np.array(wanted, dtype=np.int64))
     assert found.ids.tolist() == wanted
     assert found.ids.dtype == np.int32
     assert list(found.attributes) == [{f"os {game}": 1.0} if game in known else {} for game in wanted]

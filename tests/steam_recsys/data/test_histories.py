@@ -11,8 +11,8 @@ Row = tuple[int, int, bool]
 ROWS = st.lists(st.tuples(st.integers(-3, 4), st.sampled_from([*CATALOGUE.tolist(), 7]), st.booleans()), max_size=12)
 
 
-def of(rows: list[Row]) -> Histories:
-    """A row's hours are its number."""
+def histories_of(rows: list[Row]) -> Histories:
+    """Return the histories of rows, whose hours are their numbers."""
     users, games, recommended = zip(*rows, strict=True) if rows else ((), (), ())
     return Histories.from_interactions(
         Interactions(
@@ -24,11 +24,11 @@ def of(rows: list[Row]) -> Histories:
 
 
 def unpacked(histories: Histories) -> dict[int, list[tuple[int, bool, float]]]:
-    """Each user's positions, verdicts and hours."""
+    """Return each user's positions, verdicts and hours."""
     found = {}
     for number, user in enumerate(histories.users.tolist()):
-        places = slice(histories.offsets[number], histories.offsets[number + 1])
-        columns = (histories.games[places], histories.recommended[places], histories.hours[places])
+        rows = slice(histories.offsets[number], histories.offsets[number + 1])
+        columns = (histories.games[rows], histories.recommended[rows], histories.hours[rows])
         found[user] = list(zip(*(column.tolist() for column in columns), strict=True))
     return found
 
@@ -46,8 +46,8 @@ def naive(rows: list[Row]) -> dict[int, list[tuple[int, bool, float]]]:
 
 
 @given(ROWS)
-def test_rows_are_grouped_by_user_in_the_order_in_which_they_stand(rows: list[Row]) -> None:
-    histories = of(rows)
+def test_rows_are_grouped_by_user_and_keep_their_order(rows: list[Row]) -> None:
+    histories = histories_of(rows)
     assert unpacked(histories) == naive(rows)
     assert list(unpacked(histories)) == sorted(unpacked(histories))
     assert histories.lengths.tolist() == [len(games) for games in naive(rows).values()]
@@ -56,24 +56,24 @@ def test_rows_are_grouped_by_user_in_the_order_in_which_they_stand(rows: list[Ro
 
 
 @given(ROWS)
-def test_without_what_they_do_not_recommend_the_users_are_the_same(rows: list[Row]) -> None:
-    assert unpacked(of(rows).recommended_only()) == {
+def test_recommended_only_keeps_all_users(rows: list[Row]) -> None:
+    assert unpacked(histories_of(rows).recommended_only()) == {
         user: [review for review in reviews if review[1]] for user, reviews in naive(rows).items()
     }
 
 
 @given(ROWS, st.data())
-def test_some_users_are_taken_in_any_order_and_more_than_once(rows: list[Row], data: st.DataObject) -> None:
-    histories = of(rows)
+def test_users_can_be_taken_in_any_order_and_repeatedly(rows: list[Row], data: st.DataObject) -> None:
+    histories = histories_of(rows)
     picked = data.draw(st.lists(st.integers(0, len(histories) - 1)) if len(histories) else st.just([]))
     taken = histories.take(np.array(picked, dtype=np.int64))
     assert taken.users.tolist() == histories.users[picked].tolist()
-    expected = [review for place in picked for review in naive(rows)[int(histories.users[place])]]
+    expected = [review for row in picked for review in naive(rows)[int(histories.users[row])]]
     assert list(zip(taken.games.tolist(), taken.recommended.tolist(), taken.hours.tolist(), strict=True)) == expected
     assert taken.lengths.tolist() == histories.lengths[picked].tolist()
 
 
-def test_games_without_reviews_are_a_history_of_recommended_ones_of_unknown_hours() -> None:
+def test_histories_from_games_are_recommended_with_unknown_hours() -> None:
     histories = Histories.from_games([2, 0], [], [1])
     assert histories.users.tolist() == [0, 1, 2]
     assert histories.lengths.tolist() == [2, 0, 1]
@@ -84,7 +84,7 @@ def test_games_without_reviews_are_a_history_of_recommended_ones_of_unknown_hour
 
 
 @given(st.lists(st.integers(-9, 9)), st.sets(st.integers(-9, 9)))
-def test_ids_stand_where_a_naive_search_finds_them(ids: list[int], known: set[int]) -> None:
+def test_positions_agree_with_a_naive_search(ids: list[int], known: set[int]) -> None:
     ascending = sorted(known)
     found = positions_of(np.array(ids, dtype=np.int64), np.array(ascending, dtype=np.int32))
     assert found.dtype == np.int32

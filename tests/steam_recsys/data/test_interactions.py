@@ -22,9 +22,7 @@ reviews = st.lists(
 
 
 @given(reviews, st.integers(1, 12))
-def test_reviews_are_ordered_by_user_day_and_number_however_many_are_sorted_at_a_time(
-    tmp_path_factory, rows, at_a_time
-):
+def test_reviews_are_ordered_by_user_day_and_id_whatever_the_batch_size(tmp_path_factory, rows, batch_rows):
     snapshot = write_snapshot_of(tmp_path_factory.mktemp("snapshot"), rows)
     latest = {}
     for number, (user, game, day) in enumerate(rows):
@@ -32,7 +30,7 @@ def test_reviews_are_ordered_by_user_day_and_number_however_many_are_sorted_at_a
         if user is not None and latest.get((user, game), key) <= key:
             latest[user, game] = key
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(interactions, "SORTED_AT_A_TIME", at_a_time)
+        patch.setattr(interactions, "SORT_BATCH_ROWS", batch_rows)
         loaded = load_interactions(snapshot)
     expected = sorted((user, *key, game) for (user, game), key in latest.items())
     assert loaded.users.tolist() == [row[0] for row in expected]
@@ -40,7 +38,7 @@ def test_reviews_are_ordered_by_user_day_and_number_however_many_are_sorted_at_a
 
 
 @given(reviews)
-def test_of_several_reviews_of_a_game_by_one_user_the_latest_counts(tmp_path_factory, rows):
+def test_the_latest_of_several_reviews_of_a_game_by_a_user_counts(tmp_path_factory, rows):
     snapshot = write_snapshot_of(tmp_path_factory.mktemp("snapshot"), rows)
     latest = {}
     for number, (user, game, day) in enumerate(rows):
@@ -57,7 +55,7 @@ def test_of_several_reviews_of_a_game_by_one_user_the_latest_counts(tmp_path_fac
     assert (np.diff(loaded.users) >= 0).all()
 
 
-def test_the_split_keeps_days_whole_and_leaves_undated_rows_out(tmp_path):
+def test_the_split_keeps_days_whole_and_leaves_out_undated_rows(tmp_path):
     days = [EPOCH + timedelta(days=14_000 + n // 2) for n in range(20)]
     snapshot = write_snapshot_of(tmp_path, [*((n, 1, day) for n, day in enumerate(days)), (99, 1, None)])
     interactions = load_interactions(snapshot)
@@ -68,7 +66,7 @@ def test_the_split_keeps_days_whole_and_leaves_undated_rows_out(tmp_path):
 
 
 def test_a_game_reviewed_before_and_again_after_the_cutoff_belongs_to_the_history(tmp_path):
-    # The latest review of a pair is the one that counts elsewhere; here it would make an old game pass for a new one.
+    # Elsewhere the latest review of a user and game counts; here it would make a known game look new.
     snapshot = write_snapshot_of(
         tmp_path, [(1, 1, date(2020, 1, 1)), (1, 1, date(2020, 3, 1)), (1, 2, date(2020, 3, 1)), (1, 3, None)]
     )

@@ -22,7 +22,7 @@ def interactions(rows: list[tuple[int, int, bool]]) -> Interactions:
 
 
 @given(ROWS, st.integers(0, 500))
-def test_recent_popularity_is_a_decayed_count_of_the_past_that_recommends(rows, as_of):
+def test_recent_popularity_is_a_decayed_count_of_past_recommendations(rows, as_of):
     expected = defaultdict(float)
     for game, day, recommended in rows:
         if recommended and day != UNDATED and day < as_of:
@@ -32,6 +32,6 @@ def test_recent_popularity_is_a_decayed_count_of_the_past_that_recommends(rows, 
 
 
 @given(ROWS)
-def test_popularity_counts_who_recommends_a_game_of_the_catalogue_whenever_that_was(rows):
+def test_popularity_counts_all_recommendations_of_games_in_the_catalogue(rows):
     expected = [sum(row[0] == game and row[2] for row in rows) for game in CATALOGUE.tolist()]
     assert popularity(interactions(rows), CATALOGUE).tolist() == expected

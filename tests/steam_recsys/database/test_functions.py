@@ -1,4 +1,4 @@
-"""Functions of a schema that is there are brought to this code's text, and nothing else changes."""
+"""Replacing the functions of an existing schema changes nothing else."""
 
 import pytest
 from psycopg2.extensions import connection as Connection
@@ -23,20 +23,20 @@ def functions(connection: Connection) -> list[tuple[str, str, str]]:
         return cursor.fetchall()
 
 
-def renew(database: str) -> None:
+def replace(database: str) -> None:
     with connect(database) as inside:
         replace_functions(inside, "recsys")
 
 
 @pytest.fixture
 def fresh(shop: Connection) -> list[tuple[str, str, str]]:
-    """The schema's functions as they are made."""
+    """The functions of a newly created schema."""
     create_schema(shop, "recsys")
     return functions(shop)
 
 
-def make_older(connection: Connection, arguments: str, result: str) -> None:
-    """A function of another version in place of, or beside, that of this one."""
+def create_older(connection: Connection, arguments: str, result: str) -> None:
+    """Create a function of another version, instead of or besides the current one."""
     columns = ", ".join(f"NULL::{column.split()[1]}" for column in result.split(", "))
     with connection.cursor() as cursor:
         if arguments == NAMED:
@@ -50,46 +50,46 @@ def make_older(connection: Connection, arguments: str, result: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "result"), [(NAMED, RESULT), (NAMED, OTHER_RESULT), ("p_user_id bigint", RESULT)]
 )
-def test_a_function_of_another_text_result_or_arguments_becomes_the_one_of_this_code(
+def test_a_function_with_another_body_result_or_arguments_is_replaced(
     arguments: str, result: str, fresh: list[tuple[str, str, str]], shop: Connection, database: str
 ) -> None:
-    make_older(shop, arguments, result)
+    create_older(shop, arguments, result)
     assert functions(shop) != fresh
-    renew(database)
+    replace(database)
     assert functions(shop) == fresh
     with shop.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM recsys.recommended_games(1)")
         assert cursor.fetchone() == (0,)
 
 
-def test_rights_on_a_function_and_what_depends_on_it_stay(
+def test_privileges_and_dependent_objects_stay(
     fresh: list[tuple[str, str, str]], shop: Connection, database: str
 ) -> None:
-    make_older(shop, NAMED, RESULT)
+    create_older(shop, NAMED, RESULT)
     with shop.cursor() as cursor:
         cursor.execute(f"REVOKE ALL ON FUNCTION recsys.recommended_games({ARGUMENTS}) FROM PUBLIC")
         cursor.execute("CREATE VIEW of_visitors AS SELECT game FROM recsys.recommended_games(NULL)")
-        cursor.execute("CREATE FUNCTION recsys.of_the_shops_own() RETURNS integer LANGUAGE sql AS 'SELECT 7'")
+        cursor.execute("CREATE FUNCTION recsys.of_the_shop() RETURNS integer LANGUAGE sql AS 'SELECT 7'")
         rights = "SELECT proacl::text FROM pg_proc WHERE proname = 'recommended_games'"
         cursor.execute(rights)
         before = cursor.fetchall()
-        renew(database)
+        replace(database)
         cursor.execute(rights)
         assert cursor.fetchall() == before
-        cursor.execute("SELECT recsys.of_the_shops_own(), (SELECT count(*) FROM of_visitors)")
+        cursor.execute("SELECT recsys.of_the_shop(), (SELECT count(*) FROM of_visitors)")
         assert cursor.fetchall() == [(7, 0)]
     assert fresh[0] in functions(shop)
 
 
-def test_a_view_that_a_new_result_would_break_is_named_and_nothing_changes(
+def test_a_view_that_a_new_result_would_break_is_reported_and_nothing_changes(
     fresh: list[tuple[str, str, str]], shop: Connection, database: str
 ) -> None:
-    make_older(shop, NAMED, OTHER_RESULT)
+    create_older(shop, NAMED, OTHER_RESULT)
     with shop.cursor() as cursor:
         cursor.execute("CREATE VIEW of_visitors AS SELECT game FROM recsys.recommended_games(NULL)")
     before = functions(shop)
     with pytest.raises(
         UserError, match=r"takes or returns something else now \(view of_visitors depends on .*\): drop"
     ):
-        renew(database)
+        replace(database)
     assert functions(shop) == before

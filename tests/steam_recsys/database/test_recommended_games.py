@@ -1,4 +1,4 @@
-"""The shop's call, against a published version."""
+"""`recsys.recommended_games`, called on a published version."""
 
 import random
 from datetime import date
@@ -13,13 +13,13 @@ from steam_recsys.database.connection import create_schema
 from tests.components.reverse_etl.predicted import overall, publish_version, write_predictions
 from tests.shop import add_game, add_ranking, add_review, add_user
 
-NOBODY = 10**15
+UNKNOWN_USER = 10**15
 
 RANDOM = random.Random(0).randbytes(1250).hex()
-"""2,500 characters that cannot be compressed: about as long as a unique name may be."""
+"""2,500 incompressible characters, about the maximum length of a unique name."""
 
 
-def ask(connection: Connection, user: int | None, **options: Any) -> list[tuple[Any, ...]]:
+def call(connection: Connection, user: int | None, **options: Any) -> list[tuple[Any, ...]]:
     arguments = "".join(f", {name} => %({name})s" for name in options)
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT * FROM recsys.recommended_games(%(user)s{arguments})", {"user": user, **options})
@@ -27,12 +27,12 @@ def ask(connection: Connection, user: int | None, **options: Any) -> list[tuple[
 
 
 def names(connection: Connection, user: int | None, **options: Any) -> list[str]:
-    return [row[2] for row in ask(connection, user, **options)]
+    return [row[2] for row in call(connection, user, **options)]
 
 
 @pytest.fixture
 def player(shop: Connection, database: str, tmp_path: Path) -> int:
-    """A user who played Halo, with four games of their own; four others are popular."""
+    """A user who played Halo and has four personal recommendations. Four other games are popular."""
     games = {
         name: add_game(shop, name, genres=genres, released_on=released_on, ram_gb=ram_gb)
         for name, genres, released_on, ram_gb in [
@@ -62,7 +62,7 @@ def player(shop: Connection, database: str, tmp_path: Path) -> int:
     return user
 
 
-def test_a_game_that_is_delisted_after_the_publication_is_shown_no_more(shop: Connection, player: int) -> None:
+def test_games_delisted_after_the_publication_are_left_out(shop: Connection, player: int) -> None:
     with shop.cursor() as cursor:
         cursor.execute(
             "UPDATE steam.games SET delisted_on = current_date + CASE name WHEN 'Ants' THEN 0 ELSE 1 END "
@@ -74,8 +74,8 @@ def test_a_game_that_is_delisted_after_the_publication_is_shown_no_more(shop: Co
     assert "Bees" in shown
 
 
-def test_a_users_own_games_come_first_with_their_reasons_then_popular_ones(shop: Connection, player: int) -> None:
-    rows = ask(shop, player)
+def test_personal_games_come_first_with_reasons_then_popular_games(shop: Connection, player: int) -> None:
+    rows = call(shop, player)
     assert [(rank, game, reason) for rank, _, game, _, reason in rows] == [
         (1, "Ants", "because you played Halo"),
         (2, "Bees", "because you played Halo"),
@@ -88,7 +88,7 @@ def test_a_users_own_games_come_first_with_their_reasons_then_popular_ones(shop:
     assert [row[3] for row in rows[:2]] == [pytest.approx(0.9), pytest.approx(0.8)]
 
 
-def test_popular_games_fill_up_to_the_limit_and_no_further(shop: Connection, player: int) -> None:
+def test_popular_games_fill_up_the_list_to_the_limit(shop: Connection, player: int) -> None:
     assert names(shop, player, p_limit=2) == ["Ants", "Bees"]
     assert names(shop, player, p_limit=5) == ["Ants", "Bees", "Cats", "Dogs", "Pop"]
     assert names(shop, player, p_limit=5, p_rank_by="newest") == ["Pop", "Bees", "Dogs", "Ants", "Cats"]
@@ -104,38 +104,38 @@ def test_popular_games_fill_up_to_the_limit_and_no_further(shop: Connection, pla
         ("newest", ["Bees", "Dogs", "Ants", "Cats"]),
     ],
 )
-def test_games_are_ranked_as_asked_and_those_without_a_place_come_last(
+def test_games_are_ranked_as_requested_and_unranked_ones_come_last(
     shop: Connection, player: int, rank_by: str, expected: list[str]
 ) -> None:
     assert names(shop, player, p_rank_by=rank_by, p_limit=4) == expected
-    assert [row[0] for row in ask(shop, player, p_rank_by=rank_by, p_limit=4)] == [1, 2, 3, 4]
+    assert [row[0] for row in call(shop, player, p_rank_by=rank_by, p_limit=4)] == [1, 2, 3, 4]
 
 
-def test_a_genre_that_has_a_ranking_ranks_its_games_by_it(shop: Connection, player: int) -> None:
-    # Over all genres Ants is at 5 and Dogs at 7; among the role-playing games Dogs is ahead.
+def test_a_genre_with_a_ranking_uses_that_ranking(shop: Connection, player: int) -> None:
+    # Over all genres Ants ranks 5th and Dogs 7th; among role-playing games Dogs ranks higher.
     assert names(shop, player, p_rank_by="sales", p_genre="role-playing") == ["Dogs", "Ants"]
 
 
-def test_a_genre_without_a_ranking_of_that_type_ranks_by_the_best_place_anywhere(shop: Connection, player: int) -> None:
+def test_a_genre_without_a_ranking_uses_the_best_rank_in_any_genre(shop: Connection, player: int) -> None:
     assert names(shop, player, p_rank_by="sales", p_genre="INDIE") == ["Bees", "Ants", "Rock"]
     assert names(shop, player, p_rank_by="revenue", p_genre="Role-Playing") == ["Ants", "Dogs"]
 
 
-def test_a_genre_is_a_tag_or_a_ranking_and_its_case_does_not_matter(shop: Connection, player: int) -> None:
+def test_a_genre_is_a_tag_or_a_ranking_in_any_case(shop: Connection, player: int) -> None:
     assert names(shop, player, p_genre="aCtIoN") == ["Ants", "Pop"]
     assert names(shop, player, p_genre="strategy") == ["Ants", "Bees", "Cats"]
     assert names(shop, player, p_genre="") == names(shop, player)
     assert names(shop, player, p_genre="no such genre") == []
 
 
-def test_a_genre_with_a_fallback_list_fills_up_from_it(shop: Connection, player: int) -> None:
-    assert [(row[2], row[4]) for row in ask(shop, NOBODY, p_genre="indie")] == [
+def test_a_genre_with_a_list_of_popular_games_fills_up_from_it(shop: Connection, player: int) -> None:
+    assert [(row[2], row[4]) for row in call(shop, UNKNOWN_USER, p_genre="indie")] == [
         ("Rock", "popular in Indie"),
         ("Ants", "popular in Indie"),
     ]
 
 
-def test_games_known_to_need_more_memory_are_left_out_and_unknown_ones_pass(shop: Connection, player: int) -> None:
+def test_games_that_need_more_memory_are_left_out(shop: Connection, player: int) -> None:
     assert names(shop, player, p_max_ram_gb=8) == ["Ants", "Bees", "Dogs", "Pop", "Rock"]
     assert names(shop, player, p_max_ram_gb=0.7) == ["Bees", "Dogs", "Rock"]
     for least in ("0", "1e-300", "-1e300", "-Infinity"):
@@ -144,9 +144,7 @@ def test_games_known_to_need_more_memory_are_left_out_and_unknown_ones_pass(shop
         assert names(shop, player, p_max_ram_gb=most) == names(shop, player)
 
 
-def test_games_known_to_have_come_out_in_other_years_are_left_out_and_undated_ones_pass(
-    shop: Connection, player: int
-) -> None:
+def test_games_released_in_other_years_are_left_out(shop: Connection, player: int) -> None:
     assert names(shop, player, p_released_from=2020) == ["Bees", "Cats", "Dogs", "Pop", "Jazz"]
     assert names(shop, player, p_released_to=2019) == ["Ants", "Cats", "Rock", "Jazz"]
     assert names(shop, player, p_released_from=2019, p_released_to=2020) == ["Ants", "Cats", "Dogs", "Jazz"]
@@ -155,7 +153,7 @@ def test_games_known_to_have_come_out_in_other_years_are_left_out_and_undated_on
         assert set(names(shop, player, p_released_from=year)) | set(names(shop, player, p_released_to=year)) >= {"Cats"}
 
 
-def test_games_known_to_need_more_of_a_machine_are_left_out_and_unknown_ones_pass(
+def test_games_that_need_more_storage_or_another_system_are_left_out(
     shop: Connection, database: str, tmp_path: Path
 ) -> None:
     facts = [
@@ -200,34 +198,32 @@ def test_games_known_to_need_more_of_a_machine_are_left_out_and_unknown_ones_pas
         (None, []),
     ],
 )
-def test_systems_are_recognised_by_their_names(shop: Connection, os: str | None, systems: list[str]) -> None:
+def test_systems_are_recognised_by_name(shop: Connection, os: str | None, systems: list[str]) -> None:
     create_schema(shop, "recsys")
     with shop.cursor() as cursor:
         cursor.execute("SELECT recsys.systems_of(%s)", [os])
         assert cursor.fetchone() == (systems,)
 
 
-@pytest.mark.parametrize("user", [NOBODY, None])
-def test_a_user_whom_the_shop_has_never_seen_gets_the_popular_games(
-    shop: Connection, player: int, user: int | None
-) -> None:
+@pytest.mark.parametrize("user", [UNKNOWN_USER, None])
+def test_unknown_users_and_visitors_get_popular_games(shop: Connection, player: int, user: int | None) -> None:
     assert names(shop, user) == ["Halo", "Pop", "Ants", "Rock", "Jazz"]
     assert names(shop, user, p_rank_by="newest", p_limit=2) == ["Pop", "Ants"]
 
 
-def test_games_reviewed_after_the_publication_are_not_shown(shop: Connection, player: int) -> None:
-    for row in ask(shop, player, p_limit=1) + ask(shop, NOBODY, p_limit=2):
+def test_games_reviewed_after_the_publication_are_left_out(shop: Connection, player: int) -> None:
+    for row in call(shop, player, p_limit=1) + call(shop, UNKNOWN_USER, p_limit=2):
         add_review(shop, player, row[1])
     assert names(shop, player) == ["Bees", "Cats", "Dogs", "Rock", "Jazz"]
 
 
-def test_a_user_who_has_seen_all_their_own_games_gets_popular_ones(shop: Connection, player: int) -> None:
-    for row in ask(shop, player, p_limit=4):
+def test_a_user_who_reviewed_all_personal_games_gets_popular_games(shop: Connection, player: int) -> None:
+    for row in call(shop, player, p_limit=4):
         add_review(shop, player, row[1])
     assert names(shop, player, p_limit=2) == ["Pop", "Rock"]
 
 
-def test_hostile_names_come_back_as_they_are(shop: Connection, database: str, tmp_path: Path) -> None:
+def test_hostile_names_are_returned_unchanged(shop: Connection, database: str, tmp_path: Path) -> None:
     hostile = [
         'it\'s "quoted"', "back\\slash\\.", "new\nline\r\n\\.\n", "<script>alert(1)</script>", "{1,NULL}\t%s",
         "%(x)s $1 :x", "\u202eright to left\u200f", "'; DROP TABLE steam.users; --", "long " * 2000, RANDOM, " ", "",
@@ -237,38 +233,38 @@ def test_hostile_names_come_back_as_they_are(shop: Connection, database: str, tm
     popular = [(name, 1, game, 1.0) for name, game in zip(hostile, games, strict=True)]
     rows = [(user, games[::2], [1.0] * len(games[::2]), games[1::2])]
     publish_version(database, write_predictions(tmp_path / "p", [rows], popular))
-    assert [(row[2], row[4]) for row in ask(shop, user, p_limit=len(rows[0][1]))] == [
+    assert [(row[2], row[4]) for row in call(shop, user, p_limit=len(rows[0][1]))] == [
         (name, f"because you played {because}") for name, because in zip(hostile[::2], hostile[1::2], strict=True)
     ]
     for name in hostile[:-1]:
-        assert [(row[2], row[4]) for row in ask(shop, NOBODY, p_genre=name)] == [(name, f"popular in {name}")]
+        assert [(row[2], row[4]) for row in call(shop, UNKNOWN_USER, p_genre=name)] == [(name, f"popular in {name}")]
 
 
 @pytest.mark.parametrize("rank_by", ["price", "Sales", "", None, "'; DROP TABLE steam.users --"])
-def test_another_order_is_refused_by_name(shop: Connection, player: int, rank_by: str | None) -> None:
+def test_an_invalid_order_is_rejected(shop: Connection, player: int, rank_by: str | None) -> None:
     with pytest.raises(psycopg2.errors.InvalidParameterValue, match="relevance, sales, revenue, reviews or newest"):
-        ask(shop, player, p_rank_by=rank_by)
+        call(shop, player, p_rank_by=rank_by)
 
 
 @pytest.mark.parametrize("os", ["dos", "windows ", "%", "'; DROP TABLE steam.users --"])
-def test_another_system_is_refused_by_name(shop: Connection, player: int, os: str) -> None:
+def test_an_invalid_system_is_rejected(shop: Connection, player: int, os: str) -> None:
     with pytest.raises(psycopg2.errors.InvalidParameterValue, match=r"p_os is .*: it must be windows, mac or linux"):
-        ask(shop, player, p_os=os)
+        call(shop, player, p_os=os)
 
 
 @pytest.mark.parametrize("limit", [0, -1, None])
-def test_a_limit_below_one_is_refused(shop: Connection, player: int, limit: int | None) -> None:
+def test_a_limit_below_one_is_rejected(shop: Connection, player: int, limit: int | None) -> None:
     with pytest.raises(psycopg2.errors.InvalidParameterValue, match=r"p_limit is .*: it must be 1 or more"):
-        ask(shop, player, p_limit=limit)
+        call(shop, player, p_limit=limit)
 
 
-def test_before_the_first_publication_the_answer_is_empty(shop: Connection) -> None:
+def test_no_rows_are_returned_before_the_first_publication(shop: Connection) -> None:
     create_schema(shop, "recsys")
-    assert ask(shop, 1) == []
-    assert ask(shop, 1, p_genre="Action", p_rank_by="sales", p_max_ram_gb=4) == []
+    assert call(shop, 1) == []
+    assert call(shop, 1, p_genre="Action", p_rank_by="sales", p_max_ram_gb=4) == []
 
 
-def test_every_public_relation_and_function_is_described(shop: Connection) -> None:
+def test_every_public_relation_and_function_has_a_comment(shop: Connection) -> None:
     create_schema(shop, "recsys")
     with shop.cursor() as cursor:
         cursor.execute(

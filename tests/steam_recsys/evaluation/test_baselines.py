@@ -87,7 +87,7 @@ def test_item_knn_adds_up_the_similarities_of_the_games_that_are_among_a_candida
 
 
 def test_settings_are_the_first_ones_where_nothing_can_be_asked(interactions: Interactions) -> None:
-    nothing = Split(interactions, interactions.where(np.zeros(len(interactions), bool)), 107)
+    nothing = Split(interactions, interactions.take(np.zeros(len(interactions), bool)), 107)
     settings = {baseline.name: baseline.settings for baseline in tuned_baselines(interactions, 107, nothing, CATALOGUE)}
     assert settings["EASE"] == "λ = 300"
 

@@ -28,7 +28,7 @@ def test_the_last_one_out_is_the_latest_and_the_later_row_among_equals(interacti
 
 
 def test_at_random_the_share_is_held_out_and_the_seed_decides(interactions: Interactions) -> None:
-    many = interactions.where(np.repeat(np.arange(8), 1000))
+    many = interactions.take(np.repeat(np.arange(8), 1000))
     split = at_random(many, 0.2, np.random.RandomState(42))
     assert len(split.future) / len(many) == pytest.approx(0.2, abs=0.02)
     assert len(split.past) + len(split.future) == len(many)

@@ -1,4 +1,4 @@
-"""A proxy in front of an HTTP server that fails as networks and servers do, on request and in a known order."""
+"""A proxy in front of an HTTP server that causes the faults of networks and servers, in a given order."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ HOP = {"connection", "content-length", "keep-alive", "transfer-encoding"}
 
 
 class Fault:
-    """What happens to one request instead of what should."""
+    """A fault that one request meets."""
 
 
 @dataclass(frozen=True)
 class Answer(Fault):
-    """The proxy answers in the server's place."""
+    """The proxy answers instead of the server."""
 
     status: int
     body: bytes = b'{"error": {"message": "no"}}'
@@ -29,78 +29,78 @@ class Answer(Fault):
 
 @dataclass(frozen=True)
 class Drop(Fault):
-    """The connection is closed without an answer: before the server hears of the request, or once it has done it."""
+    """The connection closes without a response: before the server gets the request, or after it handled it (`done`)."""
 
     done: bool = False
 
 
 @dataclass(frozen=True)
 class CutRequest(Fault):
-    """The server gets this many bytes of the body, then both connections are closed."""
+    """The server receives this many bytes of the body, then both connections close."""
 
     sent: int
 
 
 @dataclass(frozen=True)
 class CutAnswer(Fault):
-    """The client gets this many bytes of the body, then the connection is closed."""
+    """The client receives this many bytes of the body, then the connection closes."""
 
     sent: int
 
 
 @dataclass(frozen=True)
 class Hold(Fault):
-    """The request waits for an event, and then goes its way."""
+    """The request waits for an event, then succeeds."""
 
     until: threading.Event
 
 
 @dataclass(frozen=True)
 class Announce(Fault):
-    """The request goes its way, and an event is set once it is answered."""
+    """The request succeeds, and an event is set once it is answered."""
 
     done: threading.Event
 
 
 @dataclass
 class Faults:
-    """The faults to come, and the requests that came: a method and the path with its query.
+    """The pending faults, and the requests so far: method, and path with query.
 
-    A fault is for the first request of its method whose path contains its text; `always` for each of them.
+    A fault applies to the first request of its method whose path contains its text, or to all of them (`always`).
     """
 
     requests: list[tuple[str, str]] = field(default_factory=list)
-    _waiting: list[tuple[str, str, Fault, bool]] = field(default_factory=list)
+    _pending: list[tuple[str, str, Fault, bool]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, method: str, text: str, *faults: Fault, always: bool = False) -> None:
-        """Let requests fail, one after the other."""
-        self._waiting += [(method, text, fault, always) for fault in faults]
+        """Add faults, for one request each."""
+        self._pending += [(method, text, fault, always) for fault in faults]
 
     def end(self) -> None:
-        """Let nothing fail any more."""
-        self._waiting.clear()
+        """Remove all faults."""
+        self._pending.clear()
 
     @property
     def left(self) -> list[tuple[str, str]]:
-        """The requests that were to fail and have not come yet."""
-        return [(method, text) for method, text, _, always in self._waiting if not always]
+        """Method and text of the faults that no request has met yet."""
+        return [(method, text) for method, text, _, always in self._pending if not always]
 
     def next(self, method: str, path: str) -> Fault | None:
-        """What happens to a request; None for what should."""
+        """Return the fault of a request; None if it succeeds."""
         with self._lock:
             self.requests.append((method, path))
-            for place, (of, text, fault, always) in enumerate(self._waiting):
-                if of == method and text in path:
+            for index, (expected, text, fault, always) in enumerate(self._pending):
+                if expected == method and text in path:
                     if not always:
-                        del self._waiting[place]
+                        del self._pending[index]
                     return fault
         return None
 
 
 @contextmanager
 def faulty_proxy(upstream: str, faults: Faults) -> Iterator[str]:
-    """Run the proxy on loopback; its URL."""
+    """Run the proxy on loopback and yield its URL."""
     handler = type("Handler", (_Handler,), {"faults": faults, "upstream": urlsplit(upstream).netloc})
     server = _Server(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
@@ -115,7 +115,7 @@ def faulty_proxy(upstream: str, faults: Faults) -> Iterator[str]:
 
 class _Server(http.server.ThreadingHTTPServer):
     def handle_error(self, *arguments: object) -> None:
-        """Say nothing of a client that hung up."""
+        """Ignore clients that closed the connection."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(*arguments)  # type: ignore[arg-type]
 
@@ -132,18 +132,18 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._answer(fault.status, [("Content-Type", "application/json")], fault.body)
         elif isinstance(fault, CutRequest):
             self._forward_part(body[: fault.sent], len(body))
-            self._hang_up()
+            self._close()
         elif isinstance(fault, Drop) and not fault.done:
-            self._hang_up()
+            self._close()
         else:
             if isinstance(fault, Hold):
                 assert fault.until.wait(30)
             status, headers, content = self._forward(body)
             if isinstance(fault, Drop):
-                self._hang_up()
+                self._close()
             elif isinstance(fault, CutAnswer):
                 self._answer(status, headers, content, sent=fault.sent)
-                self._hang_up()
+                self._close()
             else:
                 self._answer(status, headers, content)
             if isinstance(fault, Announce):
@@ -163,11 +163,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _forward(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
         connection = http.client.HTTPConnection(self.upstream)
-        connection.request(self.command, self.path, body, self._passed_on())
+        connection.request(self.command, self.path, body, self._forwarded_headers())
         response = connection.getresponse()
         content = response.read()
         connection.close()
-        own = self.headers["Host"]  # where the client is to go on: the next part of an upload, an object's content
+        own = self.headers["Host"]  # URLs that the client requests next: upload sessions, object contents
         headers = [(name, value.replace(self.upstream, own)) for name, value in response.getheaders()]
         if response.headers.get_content_type() == "application/json":
             content = content.replace(self.upstream.encode(), own.encode())
@@ -176,14 +176,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _forward_part(self, part: bytes, whole: int) -> None:
         connection = http.client.HTTPConnection(self.upstream)
         connection.putrequest(self.command, self.path)
-        for name, value in self._passed_on().items():
+        for name, value in self._forwarded_headers().items():
             connection.putheader(name, value)
         connection.putheader("Content-Length", str(whole))
         connection.endheaders()
         connection.send(part)
         connection.close()
 
-    def _passed_on(self) -> dict[str, str]:
+    def _forwarded_headers(self) -> dict[str, str]:
         return {name: value for name, value in self.headers.items() if name.lower() not in HOP | {"host"}}
 
     def _answer(self, status: int, headers: list[tuple[str, str]], body: bytes, sent: int | None = None) -> None:
@@ -196,10 +196,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body[:sent])
 
-    def _hang_up(self) -> None:
+    def _close(self) -> None:
         self.wfile.flush()
         self.close_connection = True
         self.connection.shutdown(socket.SHUT_RDWR)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Do not log requests."""

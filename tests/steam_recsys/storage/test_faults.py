@@ -1,4 +1,4 @@
-"""A bucket over a network that fails: what passes is tried again, what stays ends in one sentence, nothing is torn."""
+"""A bucket over a failing network: transient errors are retried, permanent ones are reported, files stay whole."""
 
 import io
 import os
@@ -28,14 +28,14 @@ from tests.steam_recsys.storage.faults import (
 from tests.steam_recsys.storage.test_model_store import write_model
 
 LARGE = 9 << 20
-"""Bytes that are uploaded in a session that can be resumed, rather than in one request."""
+"""Size in bytes that is uploaded in a resumable session instead of one request."""
 
-PASSING = [Answer(503), Answer(429), Drop(), Drop(done=True)]
+TRANSIENT = [Answer(503), Answer(429), Drop(), Drop(done=True)]
 
 
 @pytest.fixture
 def faults(gcs_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
-    """The faults of a proxy that stands before the server; what waits between two tries does not."""
+    """The faults of a proxy in front of the server. Retries do not wait."""
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     faults = Faults()
     with faulty_proxy(gcs_server, faults) as url:
@@ -61,19 +61,19 @@ def reads(folder: Folder, local: Path) -> None:
     assert folder.read("a/b") == b"before"
 
 
-def reads_in_places(folder: Folder, local: Path) -> None:
-    source = folder.source("a/b", 6)
+def reads_a_range(folder: Folder, local: Path) -> None:
+    source = folder.arrow_source("a/b", 6)
     assert isinstance(source, io.RawIOBase)
     source.seek(2)
     assert source.read(3) == b"for"
 
 
 def lists(folder: Folder, local: Path) -> None:
-    assert {name: file.bytes for name, file in folder.listed("a").items()} == {"a/b": 6}
+    assert {name: file.bytes for name, file in folder.list_files("a").items()} == {"a/b": 6}
 
 
 def fetches(folder: Folder, local: Path) -> None:
-    with folder.fetched("a") as path:
+    with folder.local_path("a") as path:
         assert (path / "b").read_bytes() == b"before"
 
 
@@ -93,8 +93,8 @@ def puts_a_large_file(folder: Folder, local: Path) -> None:
 
 
 def swaps(folder: Folder, local: Path) -> None:
-    assert folder.swap("a/b", b"after", b"before")
-    assert not folder.swap("a/b", b"other", b"before")
+    assert folder.compare_and_swap("a/b", b"after", b"before")
+    assert not folder.compare_and_swap("a/b", b"other", b"before")
     assert folder.read("a/b") == b"after"
 
 
@@ -104,13 +104,13 @@ def removes(folder: Folder, local: Path) -> None:
 
 
 Use = Callable[[Folder, Path], None]
-"""What is done in a folder, with a place on this machine, and what must come of it."""
+"""A use of a folder with a local path, and assertions about its result."""
 
 OBJECT, LIST, UPLOAD = "a%2Fb", "/o?", "/upload/"
 
 READING = [
     (reads, "GET", OBJECT),
-    (reads_in_places, "GET", OBJECT),
+    (reads_a_range, "GET", OBJECT),
     (lists, "GET", LIST),
     (fetches, "GET", LIST),
     (fetches, "GET", OBJECT),
@@ -120,12 +120,12 @@ READING = [
 UPLOADING = [(writes, "POST", UPLOAD), (puts, "POST", UPLOAD), (swaps, "POST", UPLOAD)]
 SMALL = [*READING, *UPLOADING, (removes, "DELETE", OBJECT)]
 LARGE_UPLOADING = [(puts_a_large_file, "POST", UPLOAD), (puts_a_large_file, "PUT", UPLOAD)]
-"""Uses, and the method and a part of the path of one of their requests."""
+"""A use, and the method and part of the path of one of its requests."""
 
 
-@pytest.mark.parametrize("fault", [*PASSING, CutRequest(100)], ids=str)
+@pytest.mark.parametrize("fault", [*TRANSIENT, CutRequest(100)], ids=str)
 @pytest.mark.parametrize(("use", "method", "text"), SMALL)
-def test_what_passes_is_tried_again_by_every_request(
+def test_every_request_is_retried_after_a_transient_error(
     use: Use, method: str, text: str, fault: Fault, folder: Folder, faults: Faults, tmp_path: Path
 ) -> None:
     faults.add(method, text, fault, fault)
@@ -133,10 +133,9 @@ def test_what_passes_is_tried_again_by_every_request(
     assert faults.left == []
 
 
-# Not one whose last answer is lost: Cloud Storage gives it again when it is asked again, this server knows no more of
-# the upload.
+# The loss of the last response is not tested: Cloud Storage repeats it on request, but this server forgets the upload.
 @pytest.mark.parametrize("fault", [Answer(503), Answer(429), Drop(), CutRequest(0), CutRequest(4 << 20)], ids=str)
-def test_a_resumable_upload_that_is_cut_ends_whole(
+def test_an_interrupted_resumable_upload_completes(
     fault: Fault, folder: Folder, faults: Faults, tmp_path: Path
 ) -> None:
     faults.add("PUT", UPLOAD, fault, fault)
@@ -144,15 +143,15 @@ def test_a_resumable_upload_that_is_cut_ends_whole(
     assert faults.left == []
 
 
-def test_a_download_that_is_cut_ends_whole(folder: Folder, faults: Faults) -> None:
+def test_an_interrupted_download_completes(folder: Folder, faults: Faults) -> None:
     content = os.urandom(LARGE)
     folder.write("a/b", content)
     faults.add("GET", OBJECT, CutAnswer(4 << 20), CutAnswer(1 << 20))
     assert folder.read("a/b") == content
     faults.add("GET", OBJECT, CutAnswer(4 << 20))
-    with folder.fetched("a/b") as path:
+    with folder.local_path("a/b") as path:
         assert path.read_bytes() == content
-    source = folder.source("a/b", LARGE)
+    source = folder.arrow_source("a/b", LARGE)
     assert isinstance(source, io.RawIOBase)
     source.seek(1_000)
     faults.add("GET", OBJECT, CutAnswer(4 << 20))
@@ -160,12 +159,12 @@ def test_a_download_that_is_cut_ends_whole(folder: Folder, faults: Faults) -> No
     assert faults.left == []
 
 
-STAYING = [(Answer(503), "HTTP 503"), (Answer(429), "HTTP 429"), (Drop(), "ConnectionError")]
+PERMANENT = [(Answer(503), "HTTP 503"), (Answer(429), "HTTP 429"), (Drop(), "ConnectionError")]
 
 
-@pytest.mark.parametrize(("fault", "reason"), STAYING, ids=str)
+@pytest.mark.parametrize(("fault", "reason"), PERMANENT, ids=str)
 @pytest.mark.parametrize(("use", "method", "text"), [*SMALL, *LARGE_UPLOADING])
-def test_what_stays_ends_in_one_sentence_and_leaves_what_was_there(
+def test_a_permanent_error_is_reported_and_the_file_stays(
     use: Use, method: str, text: str, fault: Fault, reason: str, folder: Folder, faults: Faults, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -181,7 +180,7 @@ def test_what_stays_ends_in_one_sentence_and_leaves_what_was_there(
 
 
 @pytest.mark.parametrize(("use", "method", "text"), [*SMALL, *LARGE_UPLOADING])
-def test_a_refusal_gets_one_sentence_and_is_not_tried_again(
+def test_a_missing_permission_is_reported_without_retry(
     use: Use, method: str, text: str, folder: Folder, faults: Faults, tmp_path: Path
 ) -> None:
     faults.add(method, text, Answer(403))
@@ -192,7 +191,7 @@ def test_a_refusal_gets_one_sentence_and_is_not_tried_again(
     assert folder.read("a/b") == b"before"
 
 
-def test_a_file_that_goes_while_its_folder_is_fetched_is_not_taken_for_a_missing_bucket(
+def test_a_file_that_disappears_during_a_download_is_not_reported_as_a_missing_bucket(
     folder: Folder, faults: Faults, tmp_path: Path
 ) -> None:
     faults.add("GET", OBJECT, Answer(404))
@@ -205,7 +204,7 @@ FULL = [Answer(507), Answer(403, b'{"error": {"code": 403, "errors": [{"reason":
 
 @pytest.mark.parametrize("fault", FULL, ids=str)
 @pytest.mark.parametrize(("use", "method", "text"), [*UPLOADING, *LARGE_UPLOADING])
-def test_a_bucket_that_is_full_gets_one_sentence_at_once_and_a_retry_succeeds_when_there_is_room(
+def test_a_full_bucket_is_reported_at_once_and_a_later_run_succeeds(
     use: Use, method: str, text: str, fault: Fault, folder: Folder, faults: Faults, tmp_path: Path
 ) -> None:
     faults.add(method, text, fault)
@@ -223,11 +222,9 @@ def two_models(store: str, tmp_path: Path) -> str:
     return store
 
 
-def test_of_two_promoters_that_read_the_same_champion_the_second_to_write_is_refused(
-    two_models: str, faults: Faults
-) -> None:
-    first_is_there = threading.Event()
-    faults.add("POST", "/upload/", Hold(first_is_there), Announce(first_is_there))
+def test_the_second_of_two_promotions_that_read_the_same_champion_is_rejected(two_models: str, faults: Faults) -> None:
+    first_written = threading.Event()
+    faults.add("POST", "/upload/", Hold(first_written), Announce(first_written))
 
     def promoted(version: str) -> str | None:
         try:
@@ -242,12 +239,12 @@ def test_of_two_promoters_that_read_the_same_champion_the_second_to_write_is_ref
     winner = champion(two_models).version
     assert refused == sorted(
         [None, f"The champion of the model store {two_models} is {winner}, no longer none, since another run promoted "
-               f"at the same time: look at it, then run again."], key=str
+               f"at the same time: check it, then run again."], key=str
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("fault", PASSING, ids=str)
-def test_a_promotion_over_a_network_that_fails_is_made_once(fault: Fault, two_models: str, faults: Faults) -> None:
+@pytest.mark.parametrize("fault", TRANSIENT, ids=str)
+def test_a_promotion_over_a_failing_network_happens_once(fault: Fault, two_models: str, faults: Faults) -> None:
     faults.add("POST", "/upload/", fault)
     assert move_champion(two_models, "A", expected=None).version == "A"
     faults.add("GET", POINTER.replace("/", "%2F"), fault)

@@ -1,4 +1,4 @@
-"""Folders on disk and in a bucket keep the same promises."""
+"""Folders on disk and in a bucket behave the same."""
 
 import io
 import resource
@@ -18,14 +18,14 @@ def folder(any_store: str) -> Folder:
     return open_folder(any_store)
 
 
-def test_a_file_is_read_as_it_was_written_and_none_where_there_is_none(folder: Folder) -> None:
+def test_a_written_file_can_be_read_and_a_missing_one_is_none(folder: Folder) -> None:
     assert folder.read("a/b.json") is None
     folder.write("a/b.json", b"one")
     folder.write("a/b.json", b"two")
     assert folder.read("a/b.json") == b"two"
 
 
-def test_names_are_those_of_one_folder_and_below_in_order(folder: Folder) -> None:
+def test_names_lists_a_folder_and_its_subfolders_in_order(folder: Folder) -> None:
     for name in ("runs/b", "runs/a/c", "runs-2/d", "e"):
         folder.write(name, b"")
     assert folder.names("runs") == ["runs/a/c", "runs/b"]
@@ -34,7 +34,7 @@ def test_names_are_those_of_one_folder_and_below_in_order(folder: Folder) -> Non
     assert folder.names("nowhere") == []
 
 
-def test_a_removed_folder_takes_what_is_in_it_and_nothing_else(folder: Folder) -> None:
+def test_removing_a_folder_removes_only_its_content(folder: Folder) -> None:
     for name in ("runs/a", "runs/b/c", "runs-2/d"):
         folder.write(name, b"x")
     folder.remove("runs")
@@ -44,7 +44,7 @@ def test_a_removed_folder_takes_what_is_in_it_and_nothing_else(folder: Folder) -
     assert folder.names("") == []
 
 
-def test_a_removed_file_takes_nothing_else_along(folder: Folder) -> None:
+def test_removing_a_file_removes_only_that_file(folder: Folder) -> None:
     for name in ("runs/a", "runs/ab", "runs/b"):
         folder.write(name, b"x")
     folder.remove("runs/a")
@@ -52,61 +52,61 @@ def test_a_removed_file_takes_nothing_else_along(folder: Folder) -> None:
     assert folder.names("") == ["runs/ab", "runs/b"]
 
 
-def test_a_list_says_how_large_files_are_and_when_they_were_written(folder: Folder) -> None:
+def test_listed_files_have_size_and_time(folder: Folder) -> None:
     before = datetime.now(UTC) - timedelta(seconds=1)
     folder.write("runs/a", b"1234")
     folder.write("runs/b", b"")
-    listed = folder.listed("runs")
+    listed = folder.list_files("runs")
     assert {name: file.bytes for name, file in listed.items()} == {"runs/a": 4, "runs/b": 0}
     assert all(before < file.written_at <= datetime.now(UTC) for file in listed.values())
 
 
-def test_a_file_of_a_bucket_is_read_in_places_and_no_more_of_it(
+def test_only_the_requested_ranges_of_a_file_are_downloaded(
     bucket_store: str, gcs: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     open_folder(bucket_store).write("file", b"0123456789")
     faults = Faults()
     with faulty_proxy(gcs, faults) as url:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
-        source = open_folder(bucket_store).source("file", 10)
+        source = open_folder(bucket_store).arrow_source("file", 10)
         assert isinstance(source, io.RawIOBase)
         assert (source.seek(-4, io.SEEK_END), source.read(2), source.read(5), source.read(5)) == (6, b"67", b"89", b"")
         assert (source.seek(1), source.seek(1, io.SEEK_CUR), source.tell(), source.read()) == (1, 2, 2, b"23456789")
     assert [path.endswith("/o/some%2Fstore%2Ffile?alt=media") for _, path in faults.requests].count(True) == 3
 
 
-def test_a_file_and_a_folder_can_be_fetched_to_this_machine(folder: Folder, tmp_path: Path) -> None:
+def test_files_and_folders_have_a_local_path(folder: Folder, tmp_path: Path) -> None:
     (tmp_path / "weights").write_bytes(b"1234")
     folder.put(tmp_path / "weights", "models/v1/deep/weights")
     folder.write("models/v1/model.json", b"{}")
     folder.write("models/v10/model.json", b"other")
-    with folder.fetched("models/v1") as path:
+    with folder.local_path("models/v1") as path:
         files = {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
     assert files == {"deep/weights": b"1234", "model.json": b"{}"}
-    with folder.fetched("models/v1/model.json") as path:
+    with folder.local_path("models/v1/model.json") as path:
         assert path.read_bytes() == b"{}"
-    with folder.fetched("models/v2") as path:
+    with folder.local_path("models/v2") as path:
         assert not path.exists()
 
 
-def test_a_swap_succeeds_only_over_what_was_expected(folder: Folder) -> None:
-    assert not folder.swap("pointer", b"b", expected=b"a")
-    assert folder.swap("pointer", b"a", expected=None)
-    assert not folder.swap("pointer", b"b", expected=None)
-    assert folder.swap("pointer", b"b", expected=b"a")
+def test_compare_and_swap_succeeds_only_on_the_expected_content(folder: Folder) -> None:
+    assert not folder.compare_and_swap("pointer", b"b", expected=b"a")
+    assert folder.compare_and_swap("pointer", b"a", expected=None)
+    assert not folder.compare_and_swap("pointer", b"b", expected=None)
+    assert folder.compare_and_swap("pointer", b"b", expected=b"a")
     assert folder.read("pointer") == b"b"
 
 
-def test_of_many_swaps_at_once_one_wins(folder: Folder) -> None:
+def test_one_of_many_concurrent_swaps_wins(folder: Folder) -> None:
     folder.write("pointer", b"start")
     contents = [f"writer {number}".encode() for number in range(8)]
     with ThreadPoolExecutor(8) as pool:
-        won = list(pool.map(lambda content: folder.swap("pointer", content, b"start"), contents))
+        won = list(pool.map(lambda content: folder.compare_and_swap("pointer", content, b"start"), contents))
     assert won.count(True) == 1
     assert folder.read("pointer") == contents[won.index(True)]
 
 
-def test_a_write_that_dies_leaves_what_was_there(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     folder = open_folder(tmp_path / "store")
     folder.write("file", b"old")
     with pytest.raises(FileNotFoundError):
@@ -115,7 +115,7 @@ def test_a_write_that_dies_leaves_what_was_there(tmp_path: Path) -> None:
     assert folder.read("file") == b"old"
 
 
-def test_a_full_disk_gets_one_sentence_and_what_was_there_stays(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_the_old_file_stays(tmp_path: Path) -> None:
     folder = open_folder(tmp_path / "store")
     folder.write("file", b"old")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -129,11 +129,11 @@ def test_a_full_disk_gets_one_sentence_and_what_was_there_stays(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("uri", ["s3://bucket/store", "http://host/store"])
-def test_another_kind_of_uri_is_refused(uri: str) -> None:
+def test_another_scheme_is_rejected(uri: str) -> None:
     with pytest.raises(UserError, match=f"{uri} is neither a path nor a gs:// URI"):
         open_folder(uri)
 
 
-def test_a_bucket_that_does_not_exist_gets_one_sentence(gcs: str) -> None:
+def test_a_missing_bucket_is_reported(gcs: str) -> None:
     with pytest.raises(UserError, match="The bucket of gs://no-such-bucket/store does not exist: create it"):
         open_folder("gs://no-such-bucket/store").write("a", b"")

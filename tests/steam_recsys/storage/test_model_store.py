@@ -29,7 +29,7 @@ def weights(store: str, version: str) -> str:
 
 @pytest.fixture
 def two_models(tmp_path: Path, store: str) -> str:
-    """A store that holds the models A and B, and no champion."""
+    """A store with the models A and B, and no champion."""
     for version in ("A", "B"):
         add_model(store, write_model(tmp_path / version, version))
     return store
@@ -52,7 +52,7 @@ def test_adding_a_model_again_changes_nothing(two_models: str, tmp_path: Path) -
     assert weights(two_models, "A") == "A"
 
 
-def test_a_copy_that_crashed_half_way_is_not_a_model_and_the_next_one_works(tmp_path: Path, store: str) -> None:
+def test_a_partial_copy_is_not_a_model_and_the_next_copy_succeeds(tmp_path: Path, store: str) -> None:
     source = write_model(tmp_path / "A", "A")
     open_folder(store).write("models/A/saved_model/weights", b"half")
     with pytest.raises(UserError, match="has no model A"), stored_model(store, "A"):
@@ -66,7 +66,7 @@ def test_a_folder_without_a_description_is_not_added(tmp_path: Path, store: str)
         add_model(store, tmp_path)
 
 
-def test_the_pointer_moves_and_names_the_champion_before(two_models: str) -> None:
+def test_the_pointer_moves_and_names_the_previous_champion(two_models: str) -> None:
     move_champion(two_models, "A", expected=None, metrics={"ndcg_at_10": 0.2})
     moved = move_champion(two_models, "B", expected="A")
     assert (moved.version, moved.previous) == ("B", "A")
@@ -75,19 +75,19 @@ def test_the_pointer_moves_and_names_the_champion_before(two_models: str) -> Non
     assert weights(two_models, "A") == "A"
 
 
-def test_moving_the_pointer_to_where_it_is_changes_nothing(two_models: str) -> None:
+def test_promoting_the_champion_again_changes_nothing(two_models: str) -> None:
     first = move_champion(two_models, "A", expected=None)
     assert move_champion(two_models, "A", expected=None) == first
 
 
-def test_a_promotion_that_compared_with_another_champion_is_refused(two_models: str) -> None:
+def test_a_promotion_compared_with_another_champion_is_rejected(two_models: str) -> None:
     move_champion(two_models, "A", expected=None)
     with pytest.raises(UserError, match="is A, no longer none, since another run promoted at the same time"):
         move_champion(two_models, "B", expected=None)
     assert champion(two_models).version == "A"
 
 
-def test_of_many_promotions_at_once_one_wins(tmp_path: Path, store: str) -> None:
+def test_one_of_many_concurrent_promotions_wins(tmp_path: Path, store: str) -> None:
     versions = [f"V{number}" for number in range(8)]
     for version in versions:
         add_model(store, write_model(tmp_path / version, version))
@@ -110,7 +110,7 @@ def test_a_model_that_is_not_in_the_store_cannot_become_champion(two_models: str
         move_champion(two_models, "C", expected=None)
 
 
-def test_a_spoilt_pointer_is_reported(two_models: str) -> None:
+def test_an_invalid_pointer_is_reported(two_models: str) -> None:
     open_folder(two_models).write("models/champion.json", b"{")
-    with pytest.raises(UserError, match="is no champion pointer"):
+    with pytest.raises(UserError, match="is not a champion pointer"):
         current_champion(two_models)

@@ -1,0 +1,148 @@
+"""Errors as answers: problem details (RFC 9457) for programs, a page for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from explorer.filter_form import page_address
+from explorer.templating import render
+
+API_PATHS = ("/api/", "/healthz", "/readyz", "/metrics")
+"""Beginnings of the paths whose errors are problem details."""
+
+TITLES = {
+    400: "Invalid request",
+    403: "Not allowed",
+    404: "Not found",
+    409: "Not possible now",
+    422: "Invalid request",
+    429: "Too many requests",
+    500: "Something went wrong",
+    503: "Not available now",
+}
+RETRYABLE = (429, 500, 503)
+"""Statuses of requests that may succeed when they are sent again."""
+
+SEARCHES = {
+    "/users/": ("Look for a user", "/users"),
+    "/someone/": ("Look for a user", "/users"),
+    "/games/": ("Look for a game", "/games"),
+    "/rollback": ("To the overview", "/overview"),
+}
+"""Label and address of the page to go on from, by the beginning of a path."""
+
+DETAILS = {404: "This page does not exist.", 405: "Method not allowed."}
+"""Details of errors that the framework raises."""
+
+NOTHING_PUBLISHED = "Nothing has been published yet: run the inference pipeline first."
+
+
+class ProblemDetails(BaseModel):
+    """An error (RFC 9457): `title` is the status as text, `detail` says what is wrong and what to do."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+
+
+DESCRIPTIONS = {
+    400: "The body is not JSON",
+    403: "Wrong token, or a request from another site",
+    404: "Not found",
+    408: "The body did not arrive in time",
+    409: "No such publication, or it cannot be switched to",
+    413: "The body is too large",
+    422: "A parameter or field is invalid",
+    429: "Too many requests",
+    503: "The database or the model cannot answer now",
+}
+_CONTENT: Final = {"application/problem+json": {"schema": ProblemDetails.model_json_schema()}}
+
+
+def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Describe errors for a route's `responses`."""
+    return {status: {"description": DESCRIPTIONS[status], "content": _CONTENT} for status in statuses}
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Answer the application's errors as `error_response` does."""
+    app.add_exception_handler(HTTPException, _handle_http_error)
+    app.add_exception_handler(RequestValidationError, _handle_validation_error)
+
+
+def error_response(
+    request: Request,
+    status: int,
+    detail: str,
+    headers: Mapping[str, str] | None = None,
+    parameter: str | None = None,
+) -> Response:
+    """Return problem details, or for a page's path an error page.
+
+    Args:
+        request: The request.
+        status: HTTP status.
+        detail: A sentence that says what is wrong; it is shown to the client, so it must contain no secret.
+        headers: Further headers.
+        parameter: The invalid parameter of the query string, if any.
+    """
+    if request.url.path.startswith(API_PATHS):
+        problem = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+        return Response(orjson.dumps(problem), status, headers, media_type="application/problem+json")
+    retry = status in RETRYABLE and request.method == "GET"
+    links = [] if retry else list(_links(request, parameter))
+    title = TITLES.get(status, TITLES[400])
+    response = render(request, "error.html", status, title=title, detail=detail, retry=retry, links=links)
+    response.headers.update(headers or {})
+    return response
+
+
+def _links(request: Request, parameter: str | None) -> Iterator[tuple[str, str]]:
+    """Yield the same page without the invalid parameter, or the page to search on."""
+    path, query = request.url.path, request.query_params
+    if parameter in query:
+        rest = {name: query[name] for name in query if name != parameter}
+        yield f"The same page without {parameter}", page_address(path, rest)
+        return
+    yield from (link for beginning, link in SEARCHES.items() if path.startswith(beginning))
+
+
+async def _handle_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    status, detail, headers = error.status_code, error.detail, dict(error.headers or {})
+    if detail == HTTPStatus(status).phrase:  # the framework's own
+        detail = DETAILS.get(status, f"{detail}.")
+    if headers.get("Allow") == "GET":
+        headers["Allow"] = "GET, HEAD"  # see `Guard`
+    return error_response(request, status, detail, headers)
+
+
+async def _handle_validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    where, *names = first["loc"]
+    if first["type"] == "json_invalid":
+        return error_response(request, 400, f"The body is not JSON: {first['ctx']['error']}.")
+    if first["type"] == "extra_forbidden":  # whose name is the client's own text, and not repeated
+        return error_response(request, 422, _unknown_name(request, where))
+    name = ".".join(map(str, names))
+    detail = f"{name}: {first['msg']}." if name else f"{first['msg']}."
+    return error_response(request, 422, detail, parameter=str(names[0]) if where == "query" and names else None)
+
+
+def _unknown_name(request: Request, where: str) -> str:
+    if where != "query":
+        return "The body has an unknown field; /api lists those that it may have."
+    operation = request.app.openapi()["paths"][request.scope["route"].path][request.method.lower()]
+    names = [each["name"] for each in operation.get("parameters", []) if each["in"] == "query"]
+    return f"Unknown parameter: the parameters are {', '.join(names)}." if names else "This takes no parameters."

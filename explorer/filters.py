@@ -1,0 +1,168 @@
+"""What requests may contain: filters, searches, posted histories and ids.
+
+Unknown and misspelt names are refused.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import Path
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    GetJsonSchemaHandler,
+    StrictBool,
+    StringConstraints,
+    Tag,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
+
+from explorer.catalogue import System
+from steam_recsys.model.history_weights import MAX_HOURS
+
+RankBy = Literal["relevance", "sales", "revenue", "reviews", "newest"]
+LONGEST_HISTORY = 1000
+LARGEST_GB = 1e6
+LARGEST_YEAR = 9999
+
+_INTEGER = re.compile(r"-?[0-9]+")
+_GAME_ID: Final[dict[str, Any]] = {
+    "ge": -(2**31), "le": 2**31 - 1, "description": "The game's id.", "json_schema_extra": {"format": "int32"},
+}  # fmt: skip
+_USER_ID: Final[dict[str, Any]] = {
+    "ge": -(2**63), "le": 2**63 - 1, "description": "The user's id.", "json_schema_extra": {"format": "int64"},
+}  # fmt: skip
+
+
+def _check_integer(value: object) -> object:
+    """Refuse what Pydantic would convert: `true`, `"1.0"`, `" 1"`, `"+1"` and `"1_0"`."""
+    if isinstance(value, bool) or (isinstance(value, str) and not _INTEGER.fullmatch(value)):
+        raise PydanticCustomError("int_parsing", "Input should be a valid integer")
+    return value
+
+
+def _check_number(value: object) -> object:
+    """Refuse `true` and `false`, which Pydantic would convert."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("float_parsing", "Input should be a valid number")
+    return value
+
+
+class _NullInAnswers:
+    """Mark a filter as null in answers only; a request leaves it out instead."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        described = handler(schema)
+        return described if handler.mode == "serialization" else described["anyOf"][0]
+
+
+Integer = Annotated[int, BeforeValidator(_check_integer)]
+Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200, pattern=r"^[^\x00]*$")]
+Year = Annotated[Integer, Field(ge=0, le=LARGEST_YEAR)]
+Gigabytes = Annotated[float, BeforeValidator(_check_number), Field(ge=0, le=LARGEST_GB, allow_inf_nan=False)]
+GameId = Annotated[Integer, Field(**_GAME_ID)]
+GamePath = Annotated[Integer, Path(examples=[620], **_GAME_ID)]
+UserPath = Annotated[Integer, Path(examples=[1], **_USER_ID)]
+
+
+class RequestModel(BaseModel):
+    """A query string or a JSON object; a parameter without a value, as forms send it, counts as left out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_empty(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return {
+            name: value
+            for name, value in values.items()
+            if value is not None and not (isinstance(value, str) and not value.strip())
+        }
+
+
+class Filters(RequestModel):
+    """Which recommendations to show, and in which order: the arguments of `recsys.recommended_games`."""
+
+    rank_by: RankBy = Field(default="relevance", description="The order.", examples=["newest"])
+    genre: Annotated[Text | None, _NullInAnswers()] = Field(
+        default=None, description="Only games of this genre; case does not matter.", examples=["Action"]
+    )
+    released_from: Annotated[Year | None, _NullInAnswers()] = Field(
+        default=None, description="Not known to be older than this year.", examples=[2005]
+    )
+    released_to: Annotated[Year | None, _NullInAnswers()] = Field(
+        default=None, description="Not known to be newer than this year.", examples=[2025]
+    )
+    max_ram_gb: Annotated[Gigabytes | None, _NullInAnswers()] = Field(
+        default=None, description="Not known to need more memory.", examples=[8.0]
+    )
+    max_storage_gb: Annotated[Gigabytes | None, _NullInAnswers()] = Field(
+        default=None, description="Not known to need more storage.", examples=[16.0]
+    )
+    os: Annotated[System | None, _NullInAnswers()] = Field(
+        default=None, description="Not known to run on other systems only.", examples=["linux"]
+    )
+    limit: Annotated[Integer, Field(ge=1)] = Field(default=10, description="Most rows to return.", examples=[2])
+
+    def applied(self) -> dict[str, Any]:
+        """Return the filters by name, as answers repeat them."""
+        return {name: getattr(self, name) for name in Filters.model_fields}
+
+
+class Search(RequestModel):
+    """A search for users or games."""
+
+    q: Text = Field(default="", description="What to look for.")
+    limit: Annotated[Integer, Field(ge=1)] = Field(default=10, description="Most rows to return.")
+
+
+class NoParameters(RequestModel):
+    """The query string of a page of the API that takes no parameters."""
+
+
+class HistoryGame(RequestModel):
+    """A game of a posted history."""
+
+    game_id: GameId
+    recommended: StrictBool = Field(default=True, description="Whether the user recommends the game.")
+    hours: Annotated[float, BeforeValidator(_check_number), Field(ge=0, le=MAX_HOURS, allow_inf_nan=False)] | None = (
+        Field(default=None, description="How long the user has played it; null if unknown.")
+    )
+
+
+def _history_tag(value: object) -> str:
+    return "game" if isinstance(value, dict | HistoryGame) else "id"
+
+
+class PostedHistory(Filters):
+    """A history, and filters for what is recommended to it."""
+
+    history: list[
+        Annotated[Annotated[GameId, Tag("id")] | Annotated[HistoryGame, Tag("game")], Discriminator(_history_tag)]
+    ] = Field(
+        max_length=LONGEST_HISTORY,
+        description="The user's games, newest last: ids, or objects with a verdict and hours. Unknown ids are ignored; "
+        "an empty history gets the games that are popular now.",
+        examples=[[440, {"game_id": 620, "recommended": True, "hours": 12.5}]],
+    )
+
+    def games(self) -> list[HistoryGame]:
+        """Return the history as objects."""
+        return [HistoryGame(game_id=game) if isinstance(game, int) else game for game in self.history]
+
+
+class RollbackTarget(RequestModel):
+    """The publication to roll back to."""
+
+    version: Annotated[str, StringConstraints(max_length=200, pattern="^[ -~]*$")] | None = Field(
+        default=None, description="A kept publication; by default the one before the current one."
+    )

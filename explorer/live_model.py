@@ -1,0 +1,257 @@
+"""Answers from the current publication's model, without TensorFlow: to posted histories, and similar games."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from fastapi import HTTPException
+
+from explorer.catalogue import SYSTEMS
+from explorer.filters import Filters, HistoryGame
+from explorer.model_cache import CachedModel, model_folder
+from explorer.repository import Repository
+from explorer.schemas import BECAUSE, LiveRecommendations, Publication, RecommendedGame, SimilarGame, SimilarGames
+from explorer.settings import Settings
+from steam_recsys.arrays import BoolArray, Int32Array, Int64Array
+from steam_recsys.data.histories import positions_of
+from steam_recsys.data.interactions import UNDATED, day_of
+from steam_recsys.model.online import OnlineRecommender
+from steam_recsys.model.retrieval import top_k
+
+LOG = logging.getLogger("explorer")
+POLL_SECONDS = 2.0
+"""How often a worker checks which publication is current."""
+
+RETRY_SECONDS = 30.0
+"""Pause after a model could not be cached."""
+
+CACHE_SECONDS = 600.0
+"""Longest time to cache a model, including the wait for another worker that caches the same one."""
+
+LONGEST_QUEUE = 64
+"""Most answers to wait for at a time; later ones would be too late."""
+
+REORDERED = 50
+"""Number of the most relevant games that another order sorts: as many as a publication has per user."""
+
+RANK_TYPES = {"sales": "Sales", "revenue": "Revenue", "reviews": "Review"}
+_UNRANKED = np.iinfo(np.int32).max
+
+Answer = TypeVar("Answer")
+
+
+class PublicationModel:
+    """Answers from one publication's arrays. It never changes, so threads may share it."""
+
+    def __init__(self, cached: CachedModel) -> None:
+        self.version = cached.version
+        self.model_version = cached.model_version
+        self._cached = cached
+        self._online = OnlineRecommender(cached.game_ids, cached.scorer)
+        self._online.recommend([], 1)  # builds what is built once, while no request waits
+
+    def recommend(
+        self,
+        history: Sequence[int],
+        filters: Filters,
+        today: date,
+        *,
+        recommended: Sequence[bool] | None = None,
+        hours: Sequence[float | None] | None = None,
+    ) -> list[RecommendedGame]:
+        """Return the best games for a history that pass the filters; see `OnlineRecommender.recommend`.
+
+        Raises:
+            ValueError: `recommended` or `hours` is not as long as `history`.
+        """
+        k = filters.limit if filters.rank_by == "relevance" else max(filters.limit, REORDERED)
+        among = self.passing(filters, today)
+        found = self._online.recommend(history, k, recommended=recommended, hours=hours, among=among)
+        positions = positions_of(np.array([game.game_id for game in found], dtype=np.int32), self._cached.game_ids)
+        best = [found[row] for row in self._order(positions, filters)[: filters.limit].tolist()]
+        return [
+            RecommendedGame(rank, game.game_id, self._name(game.game_id), game.score, self._reason(game.because))
+            for rank, game in enumerate(best, start=1)
+        ]
+
+    def similar(self, game_id: int, k: int, today: date) -> list[SimilarGame]:
+        """Return the k available games with the nearest vectors by cosine; none if the game has no vector."""
+        cached = self._cached
+        candidates = cached.scorer.candidates
+        (position,) = positions_of(np.array([game_id]), cached.game_ids)
+        if position < 0 or not candidates[position].any():
+            return []
+        among = self.passing(Filters(), today)
+        among[position] = False
+        cosines = np.where(among, candidates @ candidates[position], np.float32(-np.inf))
+        positions, values = top_k(cosines[None], min(k, len(cosines)))
+        return [
+            SimilarGame(int(cached.game_ids[near]), cached.facts.names[near], round(float(score), 6))
+            for near, score in zip(positions[0].tolist(), values[0].tolist(), strict=True)
+            if near >= 0
+        ]
+
+    def passing(self, filters: Filters, today: date) -> BoolArray:
+        """Return the available games that pass, bool [N]; unknown values pass."""
+        facts = self._cached.facts
+        among = self._cached.available & (facts.delisted > day_of(today))
+        if filters.genre is not None:
+            members = np.zeros_like(among)
+            members[facts.genres.get(filters.genre.lower(), np.zeros(0, np.int32))] = True
+            among &= members
+        undated = facts.released_year == UNDATED
+        if filters.released_from is not None:
+            among &= undated | (facts.released_year >= filters.released_from)
+        if filters.released_to is not None:
+            among &= undated | (facts.released_year <= filters.released_to)
+        if filters.max_ram_gb is not None:
+            among &= ~(facts.ram_gb > np.float32(filters.max_ram_gb))  # False for NaN
+        if filters.max_storage_gb is not None:
+            among &= ~(facts.storage_gb > np.float32(filters.max_storage_gb))
+        if filters.os is not None:
+            among &= (facts.systems == 0) | (facts.systems & (1 << SYSTEMS.index(filters.os)) != 0)
+        return among
+
+    def _order(self, positions: Int32Array, filters: Filters) -> Int64Array:
+        """Return the rows of the most relevant games in the wanted order; equal ones stay in order of relevance."""
+        facts = self._cached.facts
+        if filters.rank_by == "relevance":
+            return np.arange(len(positions))
+        if filters.rank_by == "newest":
+            return np.argsort(-facts.released[positions].astype(np.int64), kind="stable")
+        rank_type = RANK_TYPES[filters.rank_by]
+        genre = (filters.genre or "").lower()
+        ranking = facts.ranks.get((genre, rank_type)) or facts.ranks.get(("", rank_type))
+        if ranking is None:
+            return np.arange(len(positions))
+        rows = positions_of(positions, ranking[0])
+        return np.argsort(np.where(rows >= 0, ranking[1][rows], _UNRANKED), kind="stable")
+
+    def _name(self, game_id: int) -> str:
+        return self._cached.facts.names[int(np.searchsorted(self._cached.game_ids, game_id))]
+
+    def _reason(self, because: int | None) -> str:
+        return "popular now" if because is None else f"{BECAUSE}{self._name(because)}"
+
+
+class LiveModel:
+    """The model of the current publication, loaded in the background whenever another one becomes current.
+
+    Its answers raise `HTTPException` (503) without a model store, before the first model is loaded, and if too many
+    requests wait.
+    """
+
+    def __init__(self, settings: Settings, repository: Repository, cache: Path) -> None:
+        """`cache` is the folder that the workers of this machine share."""
+        self._settings = settings
+        self._repository = repository
+        self._cache = cache
+        self._model: PublicationModel | None = None
+        # One at a time: there is a worker per core, and two at a time would each take twice as long.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="answers")
+        self._waiting = 0
+
+    @property
+    def model(self) -> PublicationModel | None:
+        """The loaded model; None before the first one."""
+        return self._model
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether there is a store, but no model yet."""
+        return self._settings.store is not None and self._model is None
+
+    async def recommend(self, history: Sequence[HistoryGame], filters: Filters) -> LiveRecommendations:
+        """Return the best games for a history, the newest game last; see `PublicationModel.recommend`."""
+        model = self._ready()
+        games = await self._run(
+            lambda: model.recommend(
+                [game.game_id for game in history],
+                filters,
+                _today(),
+                recommended=[game.recommended for game in history],
+                hours=[game.hours for game in history],
+            )
+        )
+        return LiveRecommendations(model.version, model.model_version, filters, games)
+
+    async def similar(self, game_id: int, k: int) -> SimilarGames:
+        """Return the k games nearest to a game; none if the model does not know it."""
+        model = self._ready()
+        games = await self._run(lambda: model.similar(game_id, k, _today()))
+        return SimilarGames(model.version, model.model_version, game_id, games)
+
+    async def follow(self) -> None:
+        """Load the model of each publication that becomes current, until cancelled."""
+        if self._settings.store is None:
+            return
+        logged, removed = None, False
+        while True:
+            pause = POLL_SECONDS
+            try:
+                publication = await self._repository.publication()
+                if publication and (self._model is None or self._model.version != publication.version):
+                    pause = RETRY_SECONDS
+                    self._model = await self._load(self._settings.store, publication)
+                    LOG.info("Answers come from publication %s now.", publication.version)
+                pause, logged, removed = POLL_SECONDS, None, False
+            except Exception as error:
+                if isinstance(error, FileNotFoundError) and not removed:
+                    removed = True  # by a worker that already caches the next publication's model
+                    continue
+                message = error.detail if isinstance(error, HTTPException) else f"{type(error).__name__}: {error}"
+                if message != logged:  # once, not every few seconds
+                    LOG.warning("The current publication's model is not loaded: %s", message)
+                logged = message
+            await asyncio.sleep(pause)
+
+    async def _load(self, store: str, publication: Publication) -> PublicationModel:
+        arguments = (publication.version, publication.model_version, publication.as_of.isoformat())
+        process = subprocess.Popen(
+            [sys.executable, "-m", "explorer.model_cache", str(self._cache), store, *arguments],
+            env={**os.environ, "EXPLORER_DATABASE_URL": self._settings.database_url.get_secret_value()},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            async with asyncio.timeout(CACHE_SECONDS):
+                _, errors = await asyncio.to_thread(process.communicate)
+        except TimeoutError:
+            raise HTTPException(503, f"It was not cached within {CACHE_SECONDS:.0f} s.") from None
+        finally:
+            process.terminate()  # if it still runs
+        if process.returncode:
+            lines = errors.strip().splitlines()
+            raise HTTPException(503, lines[-1] if lines else f"Caching it ended with {process.returncode}.")
+        folder = model_folder(self._cache, publication.version)
+        return await asyncio.to_thread(lambda: PublicationModel(CachedModel.load(folder)))
+
+    def _ready(self) -> PublicationModel:
+        if self._settings.store is None:
+            raise HTTPException(503, "There is no model store: set EXPLORER_STORE.")
+        if self._model is None:
+            raise HTTPException(503, "The current publication's model is still loading: try again in a moment.")
+        return self._model
+
+    async def _run(self, work: Callable[[], Answer]) -> Answer:
+        if self._waiting >= LONGEST_QUEUE:
+            raise HTTPException(503, "Too many requests are waiting for an answer: try again in a moment.")
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        finally:
+            self._waiting -= 1
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()

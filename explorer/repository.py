@@ -1,0 +1,293 @@
+"""The shop's database, read only: users, games, publications and runs.
+
+Every value of a request is a parameter of a prepared statement. The database cancels slow queries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import math
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import asyncpg
+from fastapi import HTTPException
+
+from explorer.errors import NOTHING_PUBLISHED
+from explorer.filters import Filters
+from explorer.reach import PublicationReach, sample_percent
+from explorer.schemas import (
+    Game,
+    GameName,
+    Measurement,
+    Overview,
+    PipelineRun,
+    Publication,
+    Reach,
+    Recommendations,
+    RecommendedGame,
+    Requirement,
+    Review,
+    TableCounts,
+    User,
+)
+from explorer.settings import Settings
+from steam_recsys.database.queries import read_queries
+
+LOG = logging.getLogger("explorer")
+QUERIES: Final = read_queries(Path(__file__).parent / "queries.sql")
+APPLICATION = "steam-recsys explorer"
+CONNECT_SECONDS = 5.0
+RECOVERY_SECONDS = 5.0
+"""Time without failures after which the database counts as back: an overloaded one fails now and then."""
+
+REACH_SECONDS = 30.0
+COUNT_SECONDS = 60.0
+LARGEST_ID = 2**63 - 1
+
+UserKind = Literal["many-reviews", "one-review", "new"]
+
+
+class Repository:
+    """Reads the published tables through a pool of connections, which open when they are first needed.
+
+    Every method raises `HTTPException` (503) if the database cannot be reached, is busy, or lacks the schemas that this
+    code reads.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._pool: Any = None
+        self._reach: PublicationReach | None = None
+        self._counting_reach = asyncio.Lock()
+        self._counts = TableCounts(0, 0, 0, 0)
+        self._counting = asyncio.Lock()
+        self._counted_at = -math.inf
+        self._failed_at: float | None = None
+
+    async def open(self) -> None:
+        """Create the pool, without a connection: the explorer starts even if the database is down."""
+        milliseconds = round(1000 * self._settings.query_seconds)
+        self._pool = await asyncpg.create_pool(
+            self._settings.database_url.get_secret_value(),
+            min_size=0,
+            max_size=self._settings.pool_size,
+            timeout=CONNECT_SECONDS,
+            server_settings={
+                "application_name": APPLICATION,
+                "default_transaction_read_only": "on",
+                "statement_timeout": str(milliseconds),
+                "jit": "off",  # compiling would take longer than these queries
+            },
+            init=_decode_json,
+            reset=_keep_session,
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._pool.close()
+
+    async def reachable(self) -> bool:
+        """Whether the database answers at all."""
+        try:
+            async with self.connection() as connection:
+                await connection.fetchval("SELECT 1")
+        except HTTPException:
+            return False
+        return True
+
+    async def recommendations(self, user_id: int, filters: Filters) -> Recommendations:
+        """Return what `recsys.recommended_games` returns, and its publication."""
+        rows = await self._fetch(
+            "recommendations",
+            user_id,
+            filters.rank_by,
+            filters.genre,
+            filters.max_ram_gb,
+            filters.limit,
+            filters.released_from,
+            filters.released_to,
+            filters.max_storage_gb,
+            filters.os,
+        )
+        version = rows[0][0] if rows else None
+        games = [RecommendedGame(*row[1:]) for row in rows if row[1] is not None]
+        return Recommendations(user_id, filters, version, games)
+
+    async def own_games(self, user_id: int) -> frozenset[int]:
+        """Return the games that the model recommends to a user; popular games fill up the list."""
+        row = await self._fetchrow("own_games", user_id)
+        return frozenset() if row is None else frozenset(row[0])
+
+    async def find_users(self, text: str, limit: int) -> list[User]:
+        """Return users by id, by name, and by the beginning of the name, in this order."""
+        number = int(text) if text.isascii() and text.isdecimal() and int(text) <= LARGEST_ID else None
+        return [User(*row) for row in await self._fetch("find_users", number, text, limit)]
+
+    async def random_user(self, kind: UserKind) -> User | None:
+        """Return a random user of a kind; None if none is found quickly."""
+        row = await self._fetchrow(kind)
+        return None if row is None else User(*row)
+
+    async def user(self, user_id: int) -> User | None:
+        """Return a user by id."""
+        row = await self._fetchrow("user", user_id)
+        return None if row is None else User(*row)
+
+    async def history(self, user_id: int, limit: int) -> list[Review]:
+        """Return a user's reviews, the newest first."""
+        return [Review(*row) for row in await self._fetch("history", user_id, limit)]
+
+    async def find_games(self, text: str, limit: int) -> list[GameName]:
+        """Return games whose name is, begins with or contains the text, in this order; most reviewed first."""
+        return [GameName(*row) for row in await self._fetch("find_games", text, limit)]
+
+    async def game(self, game_id: int) -> Game | None:
+        """Return what is known of a game."""
+        row = await self._fetchrow("game", game_id)
+        if row is None:
+            return None
+        requirements = [Requirement(*each) for each in await self._fetch("requirements", game_id)]
+        return Game(**row, requirements=requirements)
+
+    async def game_names(self, game_ids: list[int]) -> list[GameName]:
+        """Return the names of those games that exist, in the given order."""
+        return [GameName(*row) for row in await self._fetch("game_names", game_ids)]
+
+    async def release_days(self, game_ids: list[int]) -> dict[int, date | None]:
+        """Return the games' days of release by id; None if unknown."""
+        return dict(await self._fetch("release_days", game_ids))
+
+    async def genres(self) -> list[str]:
+        """Return all genres, of games and of rankings, in alphabetical order."""
+        return [row[0] for row in await self._fetch("genres")]
+
+    async def reach(self, game_id: int) -> Reach:
+        """Return how many users have a game among their recommendations."""
+        reach = await self._current_reach()
+        return reach.game(game_id) if reach else Reach(0, 0.0, None, 0)
+
+    async def publication(self) -> Publication | None:
+        """Return the current publication; None before the first one."""
+        row = await self._fetchrow("publication")
+        return None if row is None else Publication(*row)
+
+    async def overview(self) -> Overview:
+        """Return what the overview shows."""
+        current = await self.publication()
+        training = await self._fetchrow("training", current.model_version) if current else None
+        publications = await self._fetch("publications")
+        runs = await self._fetch("runs")
+        counts = await self.counts()
+        reach = await self._current_reach()
+        return Overview(
+            publications=[Publication(*row) for row in publications],
+            current=current,
+            training=PipelineRun(*training) if training else None,
+            runs=[PipelineRun(*row) for row in runs],
+            users=counts.users,
+            games=counts.games,
+            reviews=counts.reviews,
+            coverage=reach.coverage(counts.available_games) if reach else None,
+            monitoring=await self.monitoring(),
+        )
+
+    async def counts(self) -> TableCounts:
+        """Return the rows of the shop's tables, counted at most once a minute."""
+        async with self._counting:
+            if time.monotonic() - self._counted_at > COUNT_SECONDS:
+                self._counts = TableCounts(*await self._fetchrow("counts"))
+                self._counted_at = time.monotonic()
+            return self._counts
+
+    async def last_runs(self) -> list[PipelineRun]:
+        """Return the last run of each pipeline and final state."""
+        return [PipelineRun(*row) for row in await self._fetch("last_runs")]
+
+    async def monitoring(self) -> list[Measurement]:
+        """Return the last measurements, the newest first."""
+        if not (await self._fetchrow("is_monitored"))[0]:
+            return []
+        return [Measurement(*row) for row in await self._fetch("monitoring")]
+
+    async def _current_reach(self) -> PublicationReach | None:
+        """Return the reach of the current publication's games, counted once per publication."""
+        publication = await self.publication()
+        if publication is None:
+            return None
+        async with self._counting_reach:
+            if self._reach is None or self._reach.version != publication.version:
+                async with self.connection() as connection, connection.transaction(readonly=True):
+                    await connection.execute(f"SET LOCAL statement_timeout = {round(1000 * REACH_SECONDS)}")
+                    rows = await connection.fetch(QUERIES["reach"], sample_percent(publication))
+                self._reach = PublicationReach.from_rows(publication, rows)
+            return self._reach
+
+    async def _fetch(self, query: str, *arguments: Any) -> list[Any]:
+        async with self.connection() as connection:
+            rows: list[Any] = await connection.fetch(QUERIES[query], *arguments)
+            return rows
+
+    async def _fetchrow(self, query: str, *arguments: Any) -> Any:
+        rows = await self._fetch(query, *arguments)
+        return rows[0] if rows else None
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Any]:
+        """Take a connection from the pool.
+
+        Raises:
+            HTTPException: No connection is available, or the database refuses a statement.
+        """
+        try:
+            async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
+                yield connection
+            self._note_answer()
+        except asyncpg.QueryCanceledError:
+            raise HTTPException(503, "The database took too long to answer: try a smaller limit.") from None
+        except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError, asyncpg.UndefinedFunctionError):
+            raise HTTPException(503, NOTHING_PUBLISHED) from None
+        except asyncpg.UndefinedColumnError as error:
+            LOG.warning("The database's schemas are of another version than this explorer: %s", error)
+            raise HTTPException(503, "The published tables are of another version: run the pipelines.") from None
+        except asyncpg.TransactionRollbackError:  # a deadlock, or a conflict on a replica
+            raise HTTPException(503, "The database cancelled the query: try again.") from None
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise HTTPException(503, f"The role may not read this ({error}): run explorer/reader.sql.") from None
+        except (asyncpg.InvalidParameterValueError, asyncpg.DataError, UnicodeEncodeError):
+            raise HTTPException(422, "The database does not accept a value of this request: correct it.") from None
+        except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError,
+                asyncpg.CannotConnectNowError, asyncpg.InvalidAuthorizationSpecificationError,
+                asyncpg.InvalidCatalogNameError, asyncpg.TooManyConnectionsError, asyncpg.AdminShutdownError,
+                asyncpg.ObjectNotInPrerequisiteStateError,  # a database that takes no connections
+                asyncpg.UndefinedObjectError,  # a parameter in the URL's options
+                asyncpg.InternalClientError,  # a connection that closes while a query is sent
+               ) as error:  # fmt: skip
+            self._note_failure(error)
+            raise HTTPException(503, "The database cannot be reached: try again in a moment.") from None
+
+    def _note_failure(self, error: Exception) -> None:
+        """Log that the database cannot be reached, once until it is back."""
+        if self._failed_at is None:
+            LOG.warning("The database cannot be reached: %s: %s", type(error).__name__, error)
+        self._failed_at = time.monotonic()
+
+    def _note_answer(self) -> None:
+        if self._failed_at is not None and time.monotonic() - self._failed_at >= RECOVERY_SECONDS:
+            self._failed_at = None
+            LOG.info("The database answers again.")
+
+
+async def _keep_session(connection: Any) -> None:
+    """Reset nothing: queries change nothing in a session, and a reset would cost as much as a query."""
+
+
+async def _decode_json(connection: Any) -> None:
+    for kind in ("json", "jsonb"):
+        await connection.set_type_codec(kind, encoder=json.dumps, decoder=json.loads, schema="pg_catalog")

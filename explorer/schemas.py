@@ -1,0 +1,300 @@
+"""What answers and pages contain: plain values, which orjson writes as they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Final
+
+from explorer.filters import Filters
+
+BECAUSE = "because you played "
+"""How a reason begins that names a game of the history."""
+
+
+@dataclass(frozen=True)
+class User:
+    """A user of the shop, and the number of their reviews."""
+
+    user_id: int
+    username: str
+    reviews: int
+
+
+@dataclass(frozen=True)
+class Review:
+    """A game of a user's history; hours and day are None if unknown."""
+
+    game_id: int
+    name: str
+    recommended: bool
+    hours_played: float | None
+    reviewed_on: date | None
+
+
+@dataclass(frozen=True)
+class RecommendedGame:
+    """A row of `recsys.recommended_games`: rank from 1, the game, its score, and the reason as text."""
+
+    rank: int
+    game_id: int
+    game: str
+    score: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A kept version of the recommendations; see the table `recsys.publications`."""
+
+    version: str
+    model_version: str
+    snapshot_id: str
+    users: int
+    rows: int
+    as_of: date
+    published_at: datetime | None
+    made_current_at: datetime | None
+    current: bool
+
+
+@dataclass(frozen=True)
+class Recommendations:
+    """A user's recommendations and their publication; None and no games before the first publication."""
+
+    user_id: int
+    filters: Filters
+    version: str | None
+    games: list[RecommendedGame]
+
+
+@dataclass(frozen=True)
+class LiveRecommendations:
+    """What a publication's model recommends to a posted history."""
+
+    version: str
+    model_version: str
+    filters: Filters
+    games: list[RecommendedGame]
+
+
+@dataclass(frozen=True)
+class GameName:
+    """A game's id and name."""
+
+    game_id: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """What a game needs of a machine; `level` is minimum or recommended, None is unknown."""
+
+    level: str
+    os: str | None
+    processor: str | None
+    graphics: str | None
+    directx: str | None
+    ram_gb: float | None
+    storage_gb: float | None
+
+
+@dataclass(frozen=True)
+class Game:
+    """What the shop knows of a game; `reviews` is the catalogue's own count, None if it does not say."""
+
+    game_id: int
+    name: str
+    short_description: str | None
+    released_on: date | None
+    delisted_on: date | None
+    genres: list[str]
+    developers: list[str]
+    publishers: list[str]
+    rating: str | None
+    reviews: int | None
+    positive_share: float | None
+    requirements: list[Requirement]
+    link: str | None
+
+
+@dataclass(frozen=True)
+class SimilarGame:
+    """A game like another one; the score is the cosine of their vectors, at most 1."""
+
+    game_id: int
+    game: str
+    score: float
+
+
+@dataclass(frozen=True)
+class SimilarGames:
+    """Games like a game, the most similar first, according to a publication's model."""
+
+    version: str
+    model_version: str
+    game_id: int
+    games: list[SimilarGame]
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How many users have a game among their recommendations, estimated from a sample.
+
+    Attributes:
+        users: Approximate number of these users.
+        share: Their share of all users with recommendations, from 0 to 1.
+        mean_rank: Mean rank of the game in their lists, from 1; None if no sampled user has it.
+        sampled_users: Number of users in the sample.
+    """
+
+    users: int
+    share: float
+    mean_rank: float | None
+    sampled_users: int
+
+
+@dataclass(frozen=True)
+class UserList:
+    """Users that a search found."""
+
+    users: list[User]
+
+
+@dataclass(frozen=True)
+class GameList:
+    """Games that a search found."""
+
+    games: list[GameName]
+
+
+@dataclass(frozen=True)
+class UserHistory:
+    """A user and the newest of their reviews."""
+
+    user: User
+    history: list[Review]
+
+
+@dataclass(frozen=True)
+class GameDetails:
+    """A game's facts, and how many users have it recommended."""
+
+    game: Game
+    audience: Reach
+
+
+@dataclass(frozen=True)
+class CurrentVersion:
+    """The publication that is current after a rollback."""
+
+    version: str
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How much of the catalogue is recommended to a sample of the users.
+
+    Attributes:
+        share: Share of the available games that are in a list, from 0 to 1.
+        sampled_users: Number of users in the sample; all games of their lists count.
+    """
+
+    share: float
+    sampled_users: int
+
+
+@dataclass(frozen=True)
+class TableCounts:
+    """Rows of the shop's tables; above a million, users and reviews are PostgreSQL's estimates."""
+
+    users: int
+    reviews: int
+    games: int
+    available_games: int
+
+
+@dataclass(frozen=True)
+class PipelineRun:
+    """A run of a pipeline; see the table `recsys.pipeline_runs`."""
+
+    run_id: str
+    pipeline: str
+    state: str
+    error: str | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    stages: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What an inference run measured and decided; see the table `recsys.monitoring`.
+
+    Attributes:
+        as_of: The day after the newest review.
+        model_version: The measured champion, None if there was none.
+        figures: Figures by name, None if there was nothing to measure.
+    """
+
+    measured_at: datetime
+    as_of: date
+    run_id: str
+    model_version: str | None
+    retrain: bool
+    reasons: list[str]
+    figures: dict[str, float | None]
+
+    @property
+    def drift_is_known(self) -> bool:
+        """Whether there were reviews to compare since the training; without any, every index is 0."""
+        return self.figures.get("reviews_since_training") != 0
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The state of publications, model and pipelines, newest first in each list.
+
+    Attributes:
+        publications: Kept publications.
+        current: The current publication, None before the first one.
+        training: The last run that evaluated its model, None if no such run is recorded.
+        runs: The last runs.
+        users, games, reviews: See `TableCounts`.
+        coverage: None before the first publication.
+        monitoring: The last measurements.
+    """
+
+    publications: list[Publication]
+    current: Publication | None
+    training: PipelineRun | None
+    runs: list[PipelineRun]
+    users: int
+    games: int
+    reviews: int
+    coverage: Coverage | None
+    monitoring: list[Measurement]
+
+
+_VERSION, _MODEL = "20151231-d5763516", "20151231-89ae0662"
+_FILTERS = Filters(
+    rank_by="newest", genre="Action", released_from=2005, released_to=2025, max_ram_gb=8.0, max_storage_gb=16.0,
+    os="linux", limit=2,
+)  # fmt: skip
+_GAMES = [
+    {"rank": 1, "game_id": 730, "game": "Counter-Strike: Global Offensive", "score": -2.184712,
+     "reason": "because you played Team Fortress 2"},
+    {"rank": 2, "game_id": 400, "game": "Portal", "score": -2.930155, "reason": "because you played Portal 2"},
+]  # fmt: skip
+
+HISTORY_EXAMPLE: Final[dict[str, Any]] = {
+    "history": [440, {"game_id": 620, "recommended": True, "hours": 12.5}],
+    **_FILTERS.applied(),
+}
+RECOMMENDATIONS_EXAMPLE: Final[dict[str, Any]] = {
+    "user_id": 1, "filters": _FILTERS.applied(), "version": _VERSION, "games": _GAMES,
+}  # fmt: skip
+LIVE_EXAMPLE: Final[dict[str, Any]] = {
+    "version": _VERSION, "model_version": _MODEL, "filters": _FILTERS.applied(), "games": _GAMES,
+}  # fmt: skip
+"""A posted history, and the answers to a user's id and to the history, for the API's documentation."""

@@ -1,0 +1,316 @@
+"""Answers from the current publication's model: the same as the night's, at once."""
+
+import fcntl
+import io
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import psutil
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.predict.plan import plan_predictions
+from components.predict.prediction import RECOMMENDED_GAMES
+from explorer import live_model
+from explorer.catalogue import available_games, read_games, read_popularity
+from explorer.filters import Filters
+from explorer.live_model import REORDERED, PublicationModel
+from explorer.model_cache import CachedModel, cache_model, model_folder
+from steam_recsys.data.predictions import CATALOGUE_FILE, predictions_uri
+from steam_recsys.storage.folder import open_folder
+from tests.explorer.conftest import PublishedShop, serving, wait_until
+from tests.explorer.publishing_runs import GAMES, GENRES, promote_random_model, run_inference
+
+TODAY = date(2024, 6, 1)
+POPULAR = "popular now"
+LATEST = """
+SELECT game_id, recommended, hours_played
+FROM (SELECT DISTINCT ON (game_id) * FROM steam.reviews WHERE user_id = %s
+      ORDER BY game_id, reviewed_on DESC NULLS LAST, review_id DESC) AS latest
+ORDER BY reviewed_on NULLS FIRST, review_id
+"""
+
+
+@pytest.fixture(scope="module")
+def model(published_shop: PublishedShop, tmp_path_factory: pytest.TempPathFactory) -> PublicationModel:
+    cache = tmp_path_factory.mktemp("cache")
+    return PublicationModel(CachedModel.load(prepared(published_shop, cache)))
+
+
+def prepared(published_shop: PublishedShop, cache: Path) -> Path:
+    """The folder with the arrays of the shop's publication."""
+    plan = published_shop.plan
+    as_of = date.fromisoformat(plan.as_of)
+    cache_model(cache, "env:PUBLISHED_SHOP_URL", published_shop.store, plan.version, plan.model_version, as_of)
+    return model_folder(cache, plan.version)
+
+
+@contextmanager
+def cursor_of(published_shop: PublishedShop) -> Iterator[Any]:
+    with published_shop.connection() as connection, connection.cursor() as cursor:
+        yield cursor
+
+
+def test_a_posted_history_gets_what_the_night_recommended_to_its_user(
+    published_shop: PublishedShop, client: httpx.Client
+) -> None:
+    with cursor_of(published_shop) as cursor:
+        cursor.execute("SELECT user_id, game_ids, scores, because FROM recsys.recommendations ORDER BY user_id")
+        rows = cursor.fetchall()
+        cursor.execute("SELECT game_id, name FROM steam.games")
+        names = dict(cursor.fetchall())
+        cursor.execute("SELECT game_id FROM steam.games WHERE delisted_on <= current_date")
+        gone = {game for (game,) in cursor.fetchall()}
+        reasons = []
+        for user, game_ids, scores, because in rows:
+            cursor.execute(LATEST, [user])
+            history = [
+                {"game_id": game, "recommended": verdict, "hours": hours} for game, verdict, hours in cursor.fetchall()
+            ]
+            answer = client.post("/api/recommend", json={"history": history, "limit": 20}).json()
+            expected = [row for row in zip(game_ids, scores, because, strict=True) if row[0] not in gone][:20]
+            assert [game["game_id"] for game in answer["games"]] == [game for game, _, _ in expected]
+            assert [game["score"] for game in answer["games"]] == pytest.approx(
+                [score for _, score, _ in expected], abs=1e-5
+            )
+            for game, (_, _, reason) in zip(answer["games"], expected, strict=True):
+                reasons.append((game["reason"], f"because you played {names[reason]}" if reason else POPULAR))
+            assert answer["version"] == published_shop.plan.version
+    assert len(rows) > 20
+    # A game that is gone since may have been what popularity alone would have put higher.
+    assert all(now == then for now, then in reasons if POPULAR not in (now, then))
+    assert sum(now != then for now, then in reasons) < 0.02 * len(reasons)
+    assert 0.2 < sum(now == POPULAR for now, _ in reasons) / len(reasons) < 0.8
+
+
+def test_games_and_popularity_are_those_of_the_plan(published_shop: PublishedShop, tmp_path: Path) -> None:
+    plan = plan_predictions(published_shop.folder / "snapshot-model-1", published_shop.store, 10)
+    content = open_folder(predictions_uri(published_shop.store, plan.version)).read(CATALOGUE_FILE)
+    catalogue = pq.read_table(io.BytesIO(content))
+    with cursor_of(published_shop) as cursor:
+        games = read_games(cursor)
+        as_of = date.fromisoformat(plan.as_of)
+        popularity = read_popularity(cursor, games["game_id"].to_numpy(), as_of)
+    for column in set(catalogue.column_names) & set(games.column_names):
+        assert games[column].equals(catalogue[column])
+    assert available_games(games, as_of).tolist() == catalogue["available"].to_pylist()
+    planned = np.array(catalogue["popularity"].to_pylist()).T
+    np.testing.assert_allclose(popularity, planned, rtol=1e-9, atol=1e-290)
+    assert (planned > 0).any()
+
+
+def test_without_dated_reviews_all_games_that_are_sold_are_available(published_shop: PublishedShop) -> None:
+    with cursor_of(published_shop) as cursor:
+        games = read_games(cursor)
+    available = available_games(games, date(1970, 1, 1))
+    assert available.tolist() == [day is None for day in games["delisted_on"].to_pylist()]
+
+
+def test_as_many_games_are_put_into_another_order_as_a_publication_holds() -> None:
+    assert REORDERED == RECOMMENDED_GAMES
+
+
+def naive(
+    published_shop: PublishedShop, cursor: Any, history: list[int], filters: Filters, relevant: list[int]
+) -> list[int]:
+    """What a query over the shop's tables says of the games in order of relevance."""
+    cursor.execute(
+        """
+        SELECT g.game_id, g.released_on,
+               (SELECT min(k.rank) FROM steam.rankings AS k WHERE k.game_id = g.game_id AND k.rank_type = %(type)s
+                AND (lower(k.genre) = %(genre)s OR NOT EXISTS (
+                    SELECT FROM steam.rankings AS o WHERE o.rank_type = %(type)s AND lower(o.genre) = %(genre)s)))
+        FROM steam.games AS g LEFT JOIN steam.game_requirements AS q ON q.game_id = g.game_id AND q.level = 'minimum'
+        WHERE (g.released_on IS NULL OR extract(year FROM g.released_on) BETWEEN %(from)s AND %(to)s)
+          AND (q.ram_gb IS NULL OR q.ram_gb <= %(ram)s) AND (q.storage_gb IS NULL OR q.storage_gb <= %(storage)s)
+          AND (%(os)s::text IS NULL OR coalesce(recsys.systems_of(q.os), '{}') = '{}'
+               OR %(os)s = ANY (recsys.systems_of(q.os)))
+          AND (%(genre)s IS NULL OR EXISTS (SELECT FROM steam.game_genres JOIN steam.genres AS t USING (genre_id)
+                                            WHERE game_id = g.game_id AND lower(t.name) = %(genre)s)
+               OR EXISTS (SELECT FROM steam.rankings AS k WHERE k.game_id = g.game_id AND lower(k.genre) = %(genre)s))
+          AND coalesce(g.delisted_on > %(today)s, true)
+        """,
+        {
+            "type": {"sales": "Sales", "revenue": "Revenue", "reviews": "Review"}.get(filters.rank_by, ""),
+            "genre": filters.genre and filters.genre.lower(),
+            "from": filters.released_from or -10_000,
+            "to": filters.released_to or 10_000,
+            "ram": filters.max_ram_gb if filters.max_ram_gb is not None else 1e9,
+            "storage": filters.max_storage_gb if filters.max_storage_gb is not None else 1e9,
+            "os": filters.os,
+            "today": TODAY,
+        },
+    )
+    passing = {game: (released, rank) for game, released, rank in cursor.fetchall()}
+    best = [game for game in relevant if game in passing and game not in history][: max(filters.limit, REORDERED)]
+    if filters.rank_by == "newest":
+        best.sort(key=lambda game: passing[game][0] or date.min, reverse=True)
+    elif filters.rank_by != "relevance":
+        best.sort(key=lambda game: passing[game][1] or 10**9)
+    return best[: filters.limit]
+
+
+@given(st.data())
+def test_filters_and_orders_are_those_of_a_query_over_the_shops_tables(
+    published_shop: PublishedShop, model: PublicationModel, data: st.DataObject
+) -> None:
+    history = data.draw(st.lists(st.integers(1, GAMES), max_size=3))
+    some = st.none()
+    filters = Filters(
+        rank_by=data.draw(st.sampled_from(["relevance", "sales", "revenue", "reviews", "newest"])),
+        genre=data.draw(some | st.sampled_from([*GENRES, "aCTION", "role-playing", "no such genre"])),
+        released_from=data.draw(some | st.integers(2016, 2025)),
+        released_to=data.draw(some | st.integers(2016, 2025)),
+        max_ram_gb=data.draw(some | st.sampled_from([0.0, 1.0, 3.5, 16.0])),
+        max_storage_gb=data.draw(some | st.sampled_from([0.5, 10.0, 60.0])),
+        os=data.draw(some | st.sampled_from(["windows", "mac", "linux"])),
+        limit=data.draw(st.integers(1, 60)),
+    )
+    relevant = [game.game_id for game in model.recommend(history, Filters(limit=GAMES), TODAY)]
+    with cursor_of(published_shop) as cursor:
+        expected = naive(published_shop, cursor, history, filters, relevant)
+    shown = model.recommend(history, filters, TODAY)
+    assert [game.game_id for game in shown] == expected
+    assert [game.rank for game in shown] == list(range(1, len(expected) + 1))
+
+
+def test_similar_games_are_the_nearest_by_the_cosine_of_a_loop(
+    published_shop: PublishedShop, model: PublicationModel
+) -> None:
+    arrays = model._cached
+    vectors = arrays.scorer.candidates
+    passing = model.passing(Filters(), TODAY)
+    for position in (0, 40, GAMES - 1):
+        game_id = int(arrays.game_ids[position])
+        cosines = {
+            int(arrays.game_ids[other]): float(vectors[position] @ vectors[other])
+            for other in range(GAMES)
+            if other != position and passing[other]
+        }
+        shown = model.similar(game_id, 5, TODAY)
+        assert [game.game_id for game in shown] == sorted(cosines, key=lambda game: -cosines[game])[: len(shown)]
+        assert [game.score for game in shown] == pytest.approx([cosines[game.game_id] for game in shown], abs=1e-6)
+        assert len(shown) == (5 if vectors[position].any() else 0)
+    assert model.similar(10**9, 5, TODAY) == []
+    assert len(model.similar(1, 10**6, TODAY)) == np.count_nonzero(passing) - passing[0]
+
+
+def test_a_game_is_left_out_from_the_day_on_which_it_is_delisted(
+    published_shop: PublishedShop, model: PublicationModel
+) -> None:
+    facts, available = model._cached.facts, model._cached.available
+    position = next(at for at in range(GAMES) if available[at] and facts.delisted[at] < 10**6)
+    day = date(1970, 1, 1) + timedelta(int(facts.delisted[position]))
+    shown = [
+        {game.game_id for game in model.recommend([], Filters(limit=GAMES), today)}
+        for today in (day - timedelta(1), day, day + timedelta(1))
+    ]
+    assert [int(model._cached.game_ids[position]) in games for games in shown] == [True, False, False]
+
+
+def test_arrays_are_made_once_and_those_of_others_are_removed(published_shop: PublishedShop, tmp_path: Path) -> None:
+    (tmp_path / "of another publication").mkdir()
+    (tmp_path / "unfinished").mkdir()
+    folder = prepared(published_shop, tmp_path)
+    made = (folder / "model.json").stat().st_mtime_ns
+    assert [path for path in tmp_path.iterdir() if path.is_dir()] == [folder]
+    assert prepared(published_shop, tmp_path) == folder
+    assert (folder / "model.json").stat().st_mtime_ns == made
+
+
+def test_whoever_has_mapped_arrays_keeps_them_when_they_are_removed(
+    published_shop: PublishedShop, tmp_path: Path
+) -> None:
+    folder = prepared(published_shop, tmp_path)
+    model = PublicationModel(CachedModel.load(folder))
+    before = model.recommend([1, 2], Filters(), TODAY)
+    for path in folder.iterdir():
+        path.unlink()
+    assert model.recommend([1, 2], Filters(), TODAY) == before
+
+
+def test_another_publication_is_answered_from_as_soon_as_it_is_current(changing: PublishedShop) -> None:
+    with serving(changing.settings()) as served:
+        served.wait_for_model(changing.plan.version)
+        first = served.client.post("/api/recommend", json={"history": [1]}).json()
+        promote_random_model(changing.store, changing.folder / "model-2", "model-2", seed=1)
+        plan = run_inference("env:EXPLORER_OPERATOR_DATABASE_URL", changing.store, changing.folder)
+        served.wait_for_model(plan.version)
+        second = served.client.post("/api/recommend", json={"history": [1]}).json()
+    assert [first["model_version"], second["model_version"]] == ["model-1", "model-2"]
+    assert [first["version"], second["version"]] == [changing.plan.version, plan.version]
+    assert first["games"] != second["games"]
+
+
+def test_arrays_that_are_not_made_in_time_are_made_again(
+    published_shop: PublishedShop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(live_model, "CACHE_SECONDS", 0.5)
+    monkeypatch.setattr(live_model, "RETRY_SECONDS", 0.1)
+    with (tmp_path / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # whoever makes arrays waits for this
+        with serving(published_shop.settings(cache=tmp_path)) as served:
+            wait_until(lambda: "It was not cached within 0 s." in caplog.text)
+            monkeypatch.setattr(live_model, "CACHE_SECONDS", 60.0)
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            served.wait_for_model(published_shop.plan.version)
+    making = [child for child in psutil.Process().children() if "explorer.model_cache" in child.cmdline()]
+    assert psutil.wait_procs(making, timeout=30)[1] == []
+
+
+def test_arrays_that_another_worker_has_removed_for_the_next_ones_are_made_again_at_once(
+    published_shop: PublishedShop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(live_model, "RETRY_SECONDS", 3600.0)
+    removed = []
+    load = CachedModel.load
+
+    def overtaken(folder: Path) -> CachedModel:
+        if not removed:
+            removed.append(folder)
+            shutil.rmtree(folder)
+        return load(folder)
+
+    monkeypatch.setattr(CachedModel, "load", overtaken)
+    with serving(published_shop.settings()) as served:
+        served.wait_for_model(published_shop.plan.version)
+    assert len(removed) == 1
+    assert "is not loaded" not in caplog.text
+
+
+def test_without_a_store_or_its_model_everything_else_still_answers(
+    published_shop: PublishedShop, tmp_path: Path
+) -> None:
+    with serving(published_shop.settings(store=None)) as served:
+        answer = served.client.post("/api/recommend", json={"history": []})
+        assert answer.status_code == 503
+        assert answer.json()["detail"] == "There is no model store: set EXPLORER_STORE."
+        assert served.client.get("/readyz").status_code == 200
+    with serving(published_shop.settings(store=str(tmp_path))) as served:
+        answer = served.client.post("/api/recommend", json={"history": []})
+        assert answer.status_code == 503
+        assert "still loading" in answer.json()["detail"]
+        assert served.client.get("/readyz").status_code == 503
+        assert served.client.get("/api/users/1/recommendations").status_code == 200
+
+
+def test_nothing_of_the_explorer_imports_tensorflow_or_kfp() -> None:
+    code = (
+        "import sys, pkgutil, importlib, explorer\n"
+        "for found in pkgutil.iter_modules(explorer.__path__):\n"
+        "    if found.name != '__main__': importlib.import_module(f'explorer.{found.name}')\n"
+        "import components.reverse_etl.publication\n"
+        "print(*sorted({'tensorflow', 'keras', 'kfp', 'scipy', 'faiss'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"

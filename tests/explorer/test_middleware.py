@@ -1,0 +1,357 @@
+"""What every answer keeps to, and what hostile input does: nothing."""
+
+import re
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+
+import httpx
+import psycopg2
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from demo.explore import reader_url
+from demo.postgres import EmbeddedPostgres
+from explorer import middleware, server
+from explorer.middleware import CONTENT_SECURITY_POLICY, MOST_CLIENTS, RateLimiter, client_of
+from explorer.settings import Settings
+from tests.components.reverse_etl.predicted import overall, publish_version, write_predictions
+from tests.explorer.conftest import PASSWORD, TOKEN, PublishedShop, RunningExplorer, routes, serving, wait_until
+from tests.explorer.payloads import PAYLOADS
+from tests.shop import add_game, add_review, add_user
+
+PATHS = [
+    "/",
+    "/api",
+    "/api/openapi.json",
+    "/api/users/1",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/nothing",
+    "/api/nothing",
+]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_every_answer_has_the_headers(client: httpx.Client, path: str) -> None:
+    headers = client.get(path).headers
+    assert headers["content-security-policy"] == CONTENT_SECURITY_POLICY
+    assert "unsafe" not in CONTENT_SECURITY_POLICY
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["x-frame-options"] == "DENY"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["cross-origin-opener-policy"] == headers["cross-origin-resource-policy"] == "same-origin"
+    assert "server" not in headers
+    assert "access-control-allow-origin" not in headers
+
+
+@pytest.mark.parametrize("path", [*PATHS, "/static/explorer.css", "/api/users/1/recommendations", "/api/users/x"])
+def test_head_gets_what_get_gets_without_its_body(client: httpx.Client, path: str) -> None:
+    got, head = client.get(path), client.head(path)
+    assert (head.status_code, head.content) == (got.status_code, b"")
+    moving = {"date", "content-length"} if path in ("/", "/metrics") else {"date"}
+    assert {name: value for name, value in head.headers.items() if name not in moving} == {
+        name: value for name, value in got.headers.items() if name not in moving
+    }
+
+
+def test_only_what_can_be_got_has_a_head(client: httpx.Client) -> None:
+    for path, allowed in (("/api/recommend", "POST"), ("/rollback", "POST")):
+        answer = client.head(path)
+        assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+    assert client.put("/api/users/1").headers["allow"] == "GET, HEAD"
+
+
+def test_nobody_is_led_to_an_address_of_the_host_that_a_request_names(client: httpx.Client) -> None:
+    for path in ("/users/1/", "/overview/", "/api/users/1/", "/static"):
+        answer = client.get(path, headers={"host": "elsewhere.example"})
+        assert answer.status_code == 404
+        assert "elsewhere.example" not in answer.text + str(answer.headers)
+
+
+def test_an_error_of_ours_says_nothing_of_it_and_has_the_headers_too(
+    published_shop: PublishedShop, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving(published_shop.settings()) as served:
+
+        async def broken(*arguments: object) -> None:
+            raise RuntimeError("the secret of the broken part")
+
+        served.app.state.repository.user = served.app.state.repository.find_users = broken
+        answer = served.client.get("/api/users/1")
+        page = served.client.get("/nothing/at/all")
+    assert answer.status_code == 500
+    assert answer.json()["detail"] == "Something went wrong: see the explorer's log."
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
+    assert "the secret of the broken part" in caplog.text  # the log is for those who can mend it
+    assert page.status_code == 404
+
+
+def test_a_body_that_is_too_large_is_refused_before_it_has_arrived(client: httpx.Client) -> None:
+    sent = 0
+
+    def chunks() -> Iterator[bytes]:
+        nonlocal sent
+        for _ in range(1_000):
+            sent += 1 << 16
+            yield b" " * (1 << 16)
+
+    for content in (b" " * ((1 << 16) + 1), chunks()):
+        try:
+            answer = client.post("/api/recommend", content=content)
+        except (httpx.WriteError, httpx.RemoteProtocolError):
+            continue  # the server had hung up already
+        assert answer.status_code == 413
+        assert answer.json()["detail"] == "The body is larger than 65536 bytes: send less."
+    assert sent < 1_000 << 16
+
+
+def test_a_body_that_trickles_in_is_refused_however_often_something_of_it_arrives(
+    published_shop: PublishedShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(middleware, "BODY_SECONDS", 0.5)
+    with serving(published_shop.settings(store=None)) as served:
+        url = served.client.base_url
+        with socket.create_connection((url.host, url.port)) as connection:
+            connection.sendall(b"POST /api/recommend HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n\r\n")
+            connection.settimeout(0.05)
+            answer = b""
+            for _ in range(100):
+                connection.sendall(b" ")
+                with suppress(TimeoutError):
+                    answer = connection.recv(1 << 12)
+                    break
+    assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+def drip(connection: socket.socket, drop: bytes, times: int = 200) -> bytes:
+    """Send a byte every twentieth of a second until an answer has come or the connection is closed; the answer."""
+    connection.settimeout(0.05)
+    for _ in range(times):
+        try:
+            connection.sendall(drop)
+            return connection.recv(1 << 12)
+        except TimeoutError:
+            continue
+        except ConnectionError:
+            return b""
+    raise AssertionError("the connection is still open")
+
+
+@pytest.mark.parametrize(
+    ("begin", "drop"),
+    [
+        (b"", b""),
+        (b"", b"\r\n"),
+        (b"GET /healthz HTTP/1.1\r\nHost: ", b"x"),
+        (b"GET /healthz HTTP/1.1\r\nHost: here\r\nContent-Length: 9999\r\n\r\n", b"x"),  # is answered at once
+    ],
+)
+def test_a_connection_on_which_no_request_arrives_is_closed(
+    published_shop: PublishedShop, monkeypatch: pytest.MonkeyPatch, begin: bytes, drop: bytes
+) -> None:
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.5)
+    with serving(published_shop.settings(store=None)) as served:
+        url = served.client.base_url
+        with socket.create_connection((url.host, url.port), timeout=30) as connection:
+            connection.sendall(begin)
+            if begin.endswith(b"\r\n\r\n"):
+                assert connection.recv(1 << 12).startswith(b"HTTP/1.1 200 ")
+            assert drip(connection, drop) == b""
+
+
+def test_a_request_whose_head_was_in_time_may_go_on_for_longer(
+    published_shop: PublishedShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.2)
+    with serving(published_shop.settings(store=None)) as served:
+        url = served.client.base_url
+        with socket.create_connection((url.host, url.port)) as connection:
+            connection.sendall(b"POST /api/recommend HTTP/1.1\r\nHost: here\r\nContent-Length: 20\r\n\r\n")
+            assert drip(connection, b" ").startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_client_that_hangs_up_is_no_error_of_ours(
+    published_shop: PublishedShop, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving(published_shop.settings(store=None)) as served:
+        url = served.client.base_url
+        with socket.create_connection((url.host, url.port)) as connection:
+            connection.sendall(b"POST /api/recommend HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n\r\n{")
+        counted = 'http_requests_total{route="/api/recommend",status="0xx"} 1.0'
+        wait_until(lambda: counted in served.client.get("/metrics").text)
+    assert caplog.text == ""
+
+
+def test_whoever_asks_too_often_waits_and_others_do_not(published_shop: PublishedShop) -> None:
+    with serving(published_shop.settings(requests_per_second=1.0, trusted_proxies="127.0.0.1")) as served:
+        statuses = [served.client.get("/nothing").status_code for _ in range(6)]
+        assert statuses[:2] == [404, 404]
+        assert 429 in statuses
+        other = {"x-forwarded-for": "198.51.100.9, 192.0.2.1"}  # what the proxy itself adds is the last of them
+        assert [served.client.get("/nothing", headers=other).status_code for _ in range(2)] == [404, 404]
+        forged = [
+            served.client.get("/nothing", headers={"x-forwarded-for": f"198.51.100.{number}, 192.0.2.1"}).status_code
+            for number in range(6)
+        ]
+        assert 429 in forged
+        refused = next(answer for answer in iter(lambda: served.client.get("/api/users/1"), None) if answer.is_error)
+        assert refused.json()["detail"] == "Too many requests. Try again in one second."
+        assert refused.headers["retry-after"] == "1"
+        assert [served.client.get(path).status_code for path in ("/healthz", "/readyz") for _ in range(9)].count(
+            429
+        ) == 0
+
+
+def test_the_least_rate_lets_everybody_ask_once(published_shop: PublishedShop) -> None:
+    with serving(published_shop.settings(store=None, requests_per_second=0.01)) as served:
+        assert [served.client.get("/api").status_code for _ in range(2)] == [200, 429]
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.floats(0, 2)), max_size=60))
+def test_no_client_is_allowed_more_than_its_rate(asked: list[tuple[str, float]]) -> None:
+    rates, now = RateLimiter(per_second=2, burst=3), 0.0
+    allowed: dict[str, list[float]] = {"a": [], "b": []}
+    for client, pause in asked:
+        now += pause
+        if rates.allows(client, now):
+            allowed[client].append(now)
+    for times in allowed.values():
+        for start in range(len(times)):
+            for end in range(start, len(times)):
+                assert end - start + 1 <= 3 + 2 * (times[end] - times[start]) + 1e-6
+
+
+def test_the_rates_of_no_more_clients_are_remembered_than_there_is_room_for() -> None:
+    rates = RateLimiter(per_second=0.001, burst=1)
+    for number in range(2 * MOST_CLIENTS):
+        assert rates.allows(f"client {number}", 0.0)
+        assert rates.allows("a regular", number * 2000.0)
+    assert len(rates._clients) == MOST_CLIENTS
+
+
+def test_the_addresses_of_one_ipv6_network_are_one_client() -> None:
+    def client(host: str | None) -> str:
+        return client_of({"type": "http", "client": host and (host, 1)})
+
+    assert client("2001:db8:1:2::1") == client("2001:db8:1:2:ffff::9") != client("2001:db8:1:3::1")
+    assert client("192.0.2.1") != client("192.0.2.2")
+    assert client("fe80::1%eth0") == client("fe80::2")
+    assert client("::ffff:192.0.2.1") == client("192.0.2.1")  # as proxies write it that listen for both
+    assert client(None) == ""
+
+
+def test_the_client_is_the_address_that_connects_whatever_a_header_says(published_shop: PublishedShop) -> None:
+    with serving(published_shop.settings(requests_per_second=1.0)) as served:
+        statuses = [
+            served.client.get("/nothing", headers={"x-forwarded-for": f"192.0.2.{number}"}).status_code
+            for number in range(8)
+        ]
+    assert 429 in statuses
+
+
+@pytest.fixture(scope="module")
+def hostile(
+    postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[RunningExplorer, str]]:
+    """The explorer of a shop all of whose users, games and genres have hostile names; and the URL of its database."""
+    url = postgres.ensure_database(f"hostile_{secrets.token_hex(6)}")
+    connection = psycopg2.connect(url)
+    connection.autocommit = True
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOSTILE_URL", url)
+        from steam_recsys.database.connection import create_schema
+
+        create_schema(connection, "steam")
+        games = [add_game(connection, name, genres=[name]) for name in PAYLOADS]
+        users = [add_user(connection, name) for name in PAYLOADS]
+        rows = [(user, [game for game in games if game != own], [1.0] * (len(games) - 1), [own] * (len(games) - 1))
+                for user, own in zip(users, games, strict=True)]  # fmt: skip
+        for user, game in zip(users, games, strict=True):
+            add_review(connection, user, game)
+        folder = write_predictions(tmp_path_factory.mktemp("hostile") / "p", [rows], overall(games))
+        publish_version("env:HOSTILE_URL", folder)
+    connection.close()
+    settings = Settings(database_url=reader_url(url, PASSWORD), requests_per_second=1e6)
+    with serving(settings) as served:
+        yield served, url
+
+
+def rows_of(url: str) -> list[int]:
+    """How many rows the tables have that an injected statement would have changed."""
+    connection = psycopg2.connect(url)
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT (SELECT count(*) FROM steam.users), (SELECT count(*) FROM steam.games), "
+            "(SELECT count(*) FROM steam.reviews), (SELECT count(*) FROM pg_class), (SELECT count(*) FROM pg_roles)"
+        )
+        rows = list(cursor.fetchone())
+    connection.close()
+    return rows
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_hostile_names_come_back_as_they_are_and_are_found_as_they_are(
+    hostile: tuple[RunningExplorer, str], payload: str
+) -> None:
+    served, url = hostile
+    before = rows_of(url)
+    number = PAYLOADS.index(payload) + 1
+    found = served.client.get("/api/users", params={"q": payload, "limit": 100}).json()["users"]
+    assert [user["username"] for user in found if user["user_id"] == number] == [payload]
+    games = served.client.get("/api/games", params={"q": payload, "limit": 100}).json()["games"]
+    assert {"game_id": number, "name": payload} in games
+    answer = served.client.get(f"/api/users/{number}/recommendations", params={"genre": payload, "limit": 100})
+    assert {game["game"] for game in answer.json()["games"]} <= {payload}
+    answer = served.client.get(f"/api/users/{number}/recommendations", params={"limit": 100})
+    assert {game["reason"] for game in answer.json()["games"]} == {f"because you played {payload}"}
+    assert {game["game"] for game in answer.json()["games"]} == {*PAYLOADS} - {payload}
+    assert answer.headers["content-type"] == "application/json"
+    assert rows_of(url) == before
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_hostile_parameters_change_no_query_and_are_never_repeated_as_markup(
+    hostile: tuple[RunningExplorer, str], payload: str
+) -> None:
+    served, url = hostile
+    before = rows_of(url)
+    for path in ("/api/users", "/api/games", "/api/users/1/recommendations", "/users", "/games", "/nothing", "/try"):
+        for name in ("q", "genre", "rank_by", "limit", "os", "max_ram_gb", "released_from", "games", payload):
+            answer = served.client.get(path, params={name: payload})
+            assert answer.status_code < 500
+            if answer.headers["content-type"].startswith("text/html"):
+                assert not re.search(r"<script>alert|<img src=x|<svg/onload|onmouseover='alert", answer.text)
+                assert "49" not in re.findall(r"value=\"(\d+)", answer.text)
+    path = "/api/users/" + httpx.QueryParams({"": payload}).__str__()[1:].replace("+", "%20")
+    assert 400 <= served.client.get(path).status_code < 500
+    assert rows_of(url) == before
+
+
+def test_secrets_never_stand_in_answers_logs_or_what_settings_show(
+    published_shop: PublishedShop, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    wrong = f"postgresql://explorer:{PASSWORD.replace(' ', '-')}@127.0.0.1:1/nothing"
+    settings = Settings(
+        database_url=wrong, operator_database_url=wrong, operator_token=TOKEN, store=published_shop.store
+    )
+    shown = [repr(settings), str(settings)]
+    with serving(settings) as served:
+        for path in (*PATHS, "/api/users/1/recommendations"):
+            answer = served.client.get(path, headers={"authorization": f"Bearer {TOKEN}"})
+            shown += [answer.text, str(answer.headers)]
+        answer = served.client.post("/api/rollback", headers={"authorization": f"Bearer {TOKEN}"})
+        shown += [answer.text, str(answer.headers)]
+    printed = capfd.readouterr()
+    for text in (*shown, caplog.text, printed.out, printed.err):
+        assert TOKEN not in text
+        assert PASSWORD.replace(" ", "-") not in text
+
+
+def test_the_rollback_is_all_that_is_not_for_reading() -> None:
+    not_got = {(method, route.path) for route in routes() for method in route.methods - {"GET"}}
+    assert not_got == {("POST", "/api/recommend"), ("POST", "/api/rollback"), ("POST", "/rollback")}

@@ -1,0 +1,362 @@
+"""What is read of the shop's tables."""
+
+import asyncio
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import date
+from typing import TypeVar
+
+import psycopg2
+import pytest
+from fastapi import HTTPException
+from psycopg2.extensions import connection as Connection
+
+from demo.explore import READER, reader_url
+from demo.postgres import EmbeddedPostgres
+from explorer.filters import Filters
+from explorer.repository import QUERIES, Repository
+from explorer.schemas import Reach, Requirement
+from explorer.settings import Settings
+from steam_recsys.database.connection import create_schema
+from tests.explorer.conftest import PASSWORD, PublishedShop
+from tests.explorer.publishing_runs import GAMES, USERS
+from tests.shop import add_game, add_ranking, add_review, add_user
+
+Read = TypeVar("Read")
+
+
+def read(settings: Settings, reading: Callable[[Repository], Awaitable[Read]]) -> Read:
+    """What a shop of its own reads."""
+
+    async def run() -> Read:
+        repository = Repository(settings)
+        await repository.open()
+        try:
+            return await reading(repository)
+        finally:
+            await repository.close()
+
+    return asyncio.run(run())
+
+
+@pytest.fixture
+def small(shop: Connection, database: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Connection, Settings]:
+    """A shop without a user or a game, and nothing published; and the settings that it is read with."""
+    create_schema(shop, "recsys")
+    url = shop.info.dsn_parameters
+    own = f"postgresql://{url['user']}:{shop.info.password}@{url['host']}:{url['port']}/{url['dbname']}"
+    return shop, Settings(database_url=reader_url(own, PASSWORD))
+
+
+def test_recommendations_are_the_rows_of_the_shops_own_call(published_shop: PublishedShop) -> None:
+    wanted = [
+        Filters(),
+        Filters(limit=3, rank_by="sales", genre="action"),
+        Filters(rank_by="newest", released_from=2018, released_to=2023, max_ram_gb=4, max_storage_gb=10.5, os="linux"),
+    ]
+    with published_shop.connection() as connection, connection.cursor() as cursor:
+        for user_id in (1, 5, USERS, 10**15, -1):
+            for filters in wanted:
+                cursor.execute(
+                    "SELECT * FROM recsys.recommended_games(%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                    [
+                        user_id, filters.rank_by, filters.genre, filters.max_ram_gb, filters.limit,
+                        filters.released_from, filters.released_to, filters.max_storage_gb, filters.os,
+                    ],
+                )  # fmt: skip
+                answer = read(
+                    published_shop.settings(), lambda repository, u=user_id, f=filters: repository.recommendations(u, f)
+                )
+                rows = [(game.rank, game.game_id, game.game, game.score, game.reason) for game in answer.games]
+                assert rows == [(*row[:3], pytest.approx(row[3]), row[4]) for row in cursor.fetchall()]
+                assert answer.version == published_shop.plan.version
+                assert (answer.user_id, answer.filters) == (user_id, filters)
+
+
+def test_filters_that_nothing_passes_leave_an_empty_answer_of_a_publication(published_shop: PublishedShop) -> None:
+    answer = read(
+        published_shop.settings(), lambda repository: repository.recommendations(1, Filters(genre="no such genre"))
+    )
+    assert (answer.version, answer.games) == (published_shop.plan.version, [])
+
+
+def test_users_are_found_by_id_then_by_name_then_by_its_beginning(small: tuple[Connection, Settings]) -> None:
+    shop, settings = small
+    ids = {name: add_user(shop, name) for name in ("1", "10", "1000", "2", "Ann", "Anna", "ann", "%", "_x", "A%")}
+    game = add_game(shop, "Halo")
+    for _ in range(3):
+        add_review(shop, ids["Anna"], game)
+
+    def names(text: str, limit: int = 10) -> list[str]:
+        return [user.username for user in read(settings, lambda repository: repository.find_users(text, limit))]
+
+    assert names("1") == ["1", "10", "1000"]  # the user with the id 1 is called so, too
+    assert names("2") == ["10", "2"]
+    assert names("Ann") == ["Ann", "Anna"]
+    assert names("Ann", limit=1) == ["Ann"]
+    assert names("%") == ["%"]
+    assert names("_") == ["_x"]
+    assert names("nobody") == []
+    assert names("9" * 30) == []
+    assert names("٣") == []
+    assert read(settings, lambda repository: repository.find_users("Anna", 1))[0].reviews == 3
+    assert read(settings, lambda repository: repository.user(ids["Ann"])).reviews == 0
+    assert read(settings, lambda repository: repository.user(10**15)) is None
+
+
+@pytest.fixture
+def collated(postgres: EmbeddedPostgres) -> Iterator[Connection]:
+    """A database with another order of texts than that of their bytes, as most shops' have; the schema steam in it."""
+    name = f"collated_{secrets.token_hex(6)}"
+    connection = psycopg2.connect(postgres.url())
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name} TEMPLATE template0 LOCALE_PROVIDER libc LOCALE 'C.UTF-8'")
+    connection.close()
+    connection = psycopg2.connect(postgres.url(name))
+    connection.autocommit = True
+    create_schema(connection, "steam")
+    yield connection
+    connection.close()
+
+
+def test_users_are_found_with_an_index_whatever_the_order_of_texts(collated: Connection) -> None:
+    with collated.cursor() as cursor:
+        cursor.execute("INSERT INTO steam.users (username) SELECT 'user ' || n FROM generate_series(1, 20000) AS n")
+        cursor.execute("ANALYZE steam.users")
+        cursor.execute(f"PREPARE find (bigint, text, bigint) AS {QUERIES['find_users']}")
+        cursor.execute("EXPLAIN EXECUTE find (5, 'user 77', 10)")
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+    assert "Seq Scan on users" not in plan
+    assert "Index Cond: ((username >= 'user 77'::text) AND (username < 'user 78'::text))" in plan
+
+
+def test_someone_of_each_kind_is_found_where_there_is_one(small: tuple[Connection, Settings]) -> None:
+    shop, settings = small
+    for kind in ("many-reviews", "one-review", "new"):
+        assert read(settings, lambda repository, kind=kind: repository.random_user(kind)) is None
+    games = [add_game(shop, f"Game {number}") for number in range(30)]
+    users = {name: add_user(shop, name) for name in ("many", "one", "none")}
+    for game in games:
+        add_review(shop, users["many"], game)
+        add_review(shop, None, game)
+    add_review(shop, users["one"], games[0])
+    with shop.cursor() as cursor:
+        cursor.execute("ANALYZE")
+    found = {
+        kind: read(settings, lambda repository, kind=kind: repository.random_user(kind))
+        for kind in ("one-review", "new")
+    }
+    assert {kind: (user.username, user.reviews) for kind, user in found.items()} == {
+        "one-review": ("one", 1),
+        "new": ("none", 0),
+    }
+    assert read(settings, lambda repository: repository.random_user("many-reviews")).username in ("many", "one")
+
+
+def test_a_history_is_the_newest_reviews_first_and_undated_ones_last(small: tuple[Connection, Settings]) -> None:
+    shop, settings = small
+    user = add_user(shop, "player")
+    for name, day, hours in (("Old", date(2020, 1, 1), None), ("Undated", None, 1.5), ("New", date(2021, 1, 1), 2.0)):
+        add_review(shop, user, add_game(shop, name), reviewed_on=day, hours_played=hours, recommended=name != "Old")
+    history = read(settings, lambda repository: repository.history(user, 10))
+    assert [(row.name, row.recommended, row.hours_played, row.reviewed_on) for row in history] == [
+        ("New", True, 2.0, date(2021, 1, 1)),
+        ("Old", False, None, date(2020, 1, 1)),
+        ("Undated", True, 1.5, None),
+    ]
+    assert len(read(settings, lambda repository: repository.history(user, 2))) == 2
+
+
+def test_games_are_found_by_any_part_of_their_names(small: tuple[Connection, Settings]) -> None:
+    shop, settings = small
+    for name in ("Portal 2", "Portal", "Super portal", "100% Orange", "A_B", "AxB"):
+        add_game(shop, name)
+
+    def names(text: str) -> list[str]:
+        return [game.name for game in read(settings, lambda repository: repository.find_games(text, 10))]
+
+    assert names("PORTAL") == ["Portal", "Portal 2", "Super portal"]
+    assert names("%") == ["100% Orange"]
+    assert names("A_B") == ["A_B"]
+    assert names("'; DROP TABLE steam.games; --") == []
+    assert read(settings, lambda repository: repository.game_names([2, 10**9, 1, 2])) == read(
+        settings, lambda repository: repository.game_names([2, 1, 2])
+    )
+
+
+def test_a_game_has_all_that_is_known_of_it(small: tuple[Connection, Settings]) -> None:
+    shop, settings = small
+    game_id = add_game(
+        shop, "Halo", genres=["RPG", "Action"], released_on=date(2020, 2, 29), ram_gb=4, storage_gb=0.5, os="Windows 10"
+    )
+    for genre in ("Role-Playing", "Action", "Indie"):
+        add_ranking(shop, game_id, genre, "Sales", 1)
+    bare = add_game(shop, "Bare")
+    game = read(settings, lambda repository: repository.game(game_id))
+    assert (game.name, game.genres, game.released_on) == ("Halo", ["Action", "RPG"], date(2020, 2, 29))
+    assert game.requirements == [Requirement("minimum", "Windows 10", None, None, None, 4.0, 0.5)]
+    shown = read(settings, lambda repository: repository.game(bare))
+    assert (shown.requirements, shown.reviews) == ([], None)
+    assert read(settings, lambda repository: repository.game(10**9)) is None
+    assert read(settings, lambda repository: repository.genres()) == ["Action", "Indie", "RPG", "Role-Playing"]
+
+
+def test_the_audience_of_a_game_is_who_has_it_and_where(published_shop: PublishedShop) -> None:
+    with published_shop.connection() as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT game_id, count(*), avg(rank)::float8 FROM recsys.recommendations, "
+            "unnest(game_ids) WITH ORDINALITY AS listed (game_id, rank) GROUP BY game_id"
+        )
+        counted = {game: (users, rank) for game, users, rank in cursor.fetchall()}
+        cursor.execute("SELECT count(*) FROM steam.games WHERE coalesce(delisted_on > current_date, true)")
+        (on_sale,) = cursor.fetchone()
+
+    async def audiences(repository: Repository) -> list[Reach]:
+        return [await repository.reach(game) for game in range(1, GAMES + 2)]
+
+    for game_id, audience in enumerate(read(published_shop.settings(), audiences), start=1):
+        users, rank = counted.get(game_id, (0, None))
+        assert audience == Reach(users, pytest.approx(users / USERS), rank and pytest.approx(rank), USERS)
+    overview = read(published_shop.settings(), lambda repository: repository.overview())
+    assert overview.coverage is not None
+    assert overview.coverage.share == pytest.approx(min(1, len(counted) / on_sale))
+    assert overview.coverage.sampled_users == USERS
+    assert (overview.users, overview.games) == (USERS, GAMES)
+    assert [publication.version for publication in overview.publications] == [published_shop.plan.version]
+
+
+def test_rows_are_counted_once_however_many_ask_at_once(
+    published_shop: PublishedShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    async def count(repository: Repository) -> set[int]:
+        fetch = repository._fetch
+
+        async def noted(query: str, *arguments: object) -> list[object]:
+            asked.append(query)
+            return await fetch(query, *arguments)
+
+        # Of this repository alone: an explorer that another test has started looks for publications now and then.
+        monkeypatch.setattr(repository, "_fetch", noted)
+        return {counts.users for counts in await asyncio.gather(*(repository.counts() for _ in range(10)))}
+
+    assert read(published_shop.settings(), count) == {USERS}
+    assert asked == ["counts"]
+
+
+def test_before_the_first_publication_there_is_none_and_no_error(small: tuple[Connection, Settings]) -> None:
+    _, settings = small
+    assert read(settings, lambda repository: repository.publication()) is None
+    assert read(settings, lambda repository: repository.recommendations(1, Filters())).version is None
+    assert read(settings, lambda repository: repository.reach(1)) == Reach(0, 0.0, None, 0)
+    overview = read(settings, lambda repository: repository.overview())
+    assert (overview.publications, overview.runs, overview.coverage) == ([], [], None)
+
+
+def test_without_the_schema_or_the_database_there_is_one_sentence(postgres: EmbeddedPostgres) -> None:
+    for url, sentence in (
+        (postgres.url(), "Nothing has been published yet"),
+        ("postgresql://nobody@127.0.0.1:1/nothing", "The database cannot be reached"),
+        (re.sub(":[^:]*@", ":wrong@", postgres.url()), "The database cannot be reached"),
+        (f"{postgres.url()}_missing", "The database cannot be reached"),
+        (f"{postgres.url()}?options=-cnothing%3D1", "The database cannot be reached"),
+    ):
+        with pytest.raises(HTTPException, match=sentence) as caught:
+            read(Settings(database_url=url), lambda repository: repository.publication())
+        assert caught.value.status_code == 503
+
+
+def test_that_the_database_is_away_and_that_it_is_back_is_said_once(
+    postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("explorer.repository.RECOVERY_SECONDS", 0.0)
+    name = f"away_{secrets.token_hex(6)}"
+    server = psycopg2.connect(postgres.url())
+    server.autocommit = True
+
+    async def come_and_go(repository: Repository) -> list[bool]:
+        reached = []
+        with server.cursor() as cursor:
+            for change in (f"CREATE DATABASE {name}", f"DROP DATABASE {name} WITH (FORCE)"):
+                reached += [await repository.reachable() for _ in range(3)]
+                cursor.execute(change)
+            return [*reached, *[await repository.reachable() for _ in range(3)]]
+
+    with caplog.at_level("INFO", "explorer"):
+        reached = read(Settings(database_url=postgres.url(name)), come_and_go)
+    server.close()
+    assert reached == [False] * 3 + [True] * 3 + [False] * 3
+    said = [record.getMessage().partition(":")[0] for record in caplog.records]
+    assert said == ["The database cannot be reached", "The database answers again.", "The database cannot be reached"]
+
+
+@pytest.mark.parametrize(
+    ("raised", "sentence"),
+    [
+        ("deadlock_detected", "The database cancelled the query"),
+        ("serialization_failure", "The database cancelled the query"),
+        ("undefined_column", "The published tables are of another version"),
+    ],
+)
+def test_what_the_database_gives_up_on_gets_one_sentence(
+    published_shop: PublishedShop, raised: str, sentence: str
+) -> None:
+    async def fail(repository: Repository) -> None:
+        async with repository.connection() as connection:
+            await connection.execute(f"DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{raised}'; END $$")
+
+    with pytest.raises(HTTPException, match=sentence) as caught:
+        read(published_shop.settings(), fail)
+    assert caught.value.status_code == 503
+
+
+def test_a_query_that_takes_too_long_is_ended_by_the_database(published_shop: PublishedShop) -> None:
+    async def wait(repository: Repository) -> None:
+        async with repository.connection() as connection:
+            await connection.fetch("SELECT pg_sleep(60)")
+
+    with pytest.raises(HTTPException, match="took too long") as caught:
+        read(published_shop.settings(query_seconds=0.2), wait)
+    assert caught.value.status_code == 503
+
+
+def test_the_role_can_read_what_is_shown_and_nothing_else_and_change_nothing(published_shop: PublishedShop) -> None:
+    connection = psycopg2.connect(published_shop.reader_url)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM recsys.recommendations")
+        for statement in (
+            "INSERT INTO steam.users (username) VALUES ('x')",
+            "UPDATE recsys.publications SET current = false",
+            "DELETE FROM steam.reviews",
+            "CREATE TABLE recsys.mine (n int)",
+            "SELECT * FROM steam.rejected_rows",
+            "SELECT review FROM steam.reviews",
+            "DROP VIEW recsys.recommendations",
+        ):
+            with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+                cursor.execute(statement)
+    connection.close()
+
+
+def test_a_role_that_could_read_the_texts_of_reviews_cannot_any_more(small: tuple[Connection, Settings]) -> None:
+    shop, _ = small
+    allowed = "SELECT has_column_privilege('recsys_reader', 'steam.reviews', 'review', 'SELECT')"
+    with shop.cursor() as cursor:
+        cursor.execute(f"GRANT SELECT ON steam.reviews TO recsys_reader; {allowed}")
+        assert cursor.fetchone() == (True,)
+        cursor.execute(READER.read_text())
+        cursor.execute(allowed)
+        assert cursor.fetchone() == (False,)
+
+
+def test_a_connection_of_the_explorer_cannot_write_whoever_it_is(published_shop: PublishedShop) -> None:
+    async def write(repository: Repository) -> None:
+        async with repository.connection() as connection:
+            await connection.execute("DELETE FROM steam.reviews")
+
+    with pytest.raises(Exception, match="read-only transaction"):
+        read(published_shop.settings(database_url=published_shop.url), write)

@@ -1,0 +1,219 @@
+"""The explorer as a program: it starts, says where, survives its workers, and stops when it is told to."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from explorer.server import listen, reserve
+from explorer.settings import Settings
+from steam_recsys.errors import UserError
+from tests.explorer.conftest import PublishedShop, wait_until
+
+ROOT = Path(__file__).parents[2]
+
+
+@contextmanager
+def started(published_shop: PublishedShop, log: Path, **further: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The program and its URL; stopped in the end if it still runs."""
+    environment = {
+        **os.environ, "EXPLORER_DATABASE_URL": published_shop.reader_url, "EXPLORER_STORE": published_shop.store,
+        "EXPLORER_PORT": "0", **further,
+    }  # fmt: skip
+    command = [sys.executable, "-m", "explorer"]
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True
+        )
+    try:
+        yield process, re.fullmatch(r"explorer: (http://127\.0\.0\.1:\d+)\n", process.stdout.readline())[1]
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.wait(30)
+        process.stdout.close()
+
+
+def workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    return [child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())]
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_says_where_it_is_and_stops_when_told_leaving_nothing(
+    published_shop: PublishedShop, tmp_path: Path, number: signal.Signals
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    with started(published_shop, tmp_path / "log", TMPDIR=str(temporary)) as (process, url):
+        wait_until(lambda: answers(url))
+        assert httpx.get(f"{url}/api/users/1/recommendations").json()["version"] == published_shop.plan.version
+        children = psutil.Process(process.pid).children(recursive=True)
+        os.killpg(process.pid, number)  # as a terminal does with Ctrl-C
+        assert process.wait(30) == 0
+    assert psutil.wait_procs(children, timeout=30)[1] == []  # the last of them sees the end of its pipe a moment later
+    assert list(temporary.iterdir()) == []
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_ctrl_c_while_workers_still_start_ends_them_without_a_traceback(
+    published_shop: PublishedShop, tmp_path: Path
+) -> None:
+    with started(published_shop, tmp_path / "log") as (process, _):
+        wait_until(lambda: len(workers(process)) == 2)
+        children = workers(process)
+        wait_until(lambda: all(child.cpu_times().user > 0.3 for child in children))  # in the midst of their imports
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(30) == 0
+    assert psutil.wait_procs(children, timeout=30)[1] == []
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_a_worker_that_is_killed_is_replaced(published_shop: PublishedShop, tmp_path: Path) -> None:
+    with started(published_shop, tmp_path / "log", EXPLORER_WORKERS="1") as (process, url):
+        wait_until(lambda: answers(url))
+        (worker,) = workers(process)
+        worker.kill()
+        wait_until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
+        wait_until(lambda: answers(url))
+        assert process.poll() is None
+    assert worker.pid not in [child.pid for child in psutil.Process().children(recursive=True)]
+
+
+def test_workers_whose_parent_is_killed_end(published_shop: PublishedShop, tmp_path: Path) -> None:
+    with started(published_shop, tmp_path / "log") as (process, url):
+        wait_until(lambda: answers(url))
+        children = workers(process)
+        assert len(children) == 2
+        process.kill()
+        _, alive = psutil.wait_procs(children, timeout=30)
+        for child in alive:
+            child.kill()
+    assert alive == []
+
+
+def test_connections_are_spread_over_the_workers(published_shop: PublishedShop, tmp_path: Path) -> None:
+    with started(published_shop, tmp_path / "log") as (process, url):
+        wait_until(lambda: answers(url))
+        port = int(url.rpartition(":")[2])
+        connections = [socket.create_connection(("127.0.0.1", port)) for _ in range(60)]
+        for connection in connections:
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n")
+            assert connection.recv(1 << 12).startswith(b"HTTP/1.1 200")
+        held = [
+            sum(
+                found.laddr.port == port and found.status == psutil.CONN_ESTABLISHED
+                for found in worker.net_connections()
+            )
+            for worker in workers(process)
+        ]
+        for connection in connections:
+            connection.close()
+    assert len(held) == 2
+    assert min(held) > 5  # less likely than 1 in 10^9 by chance
+
+
+def test_what_else_is_in_the_folder_for_the_arrays_is_left_alone(published_shop: PublishedShop, tmp_path: Path) -> None:
+    (tmp_path / "cache" / "of somebody else").mkdir(parents=True)
+    with started(published_shop, tmp_path / "log", EXPLORER_CACHE=str(tmp_path / "cache")) as (_, url):
+        wait_until(lambda: answers(url))
+        assert len(list((tmp_path / "cache").iterdir())) == 2
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["of somebody else"]
+
+
+def test_a_port_that_is_taken_gets_one_sentence() -> None:
+    with (
+        listen("127.0.0.1", 0) as first,
+        pytest.raises(UserError, match=r"cannot listen on 127.0.0.1, port \d+ \(Address already in use\): set"),
+    ):
+        reserve("127.0.0.1", first.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        ("EXPLORER_DATABASE_URL", None, "EXPLORER_DATABASE_URL is invalid (Field required)"),
+        (
+            "EXPLORER_DATABASE_URL",
+            "mysql://me:hidden@host/db",
+            "it must be a URL like postgresql://user:password@host:port/database",
+        ),
+        ("EXPLORER_DATABASE_URL", "postgresql://me:hidden/word@host/db", "it must be a URL like postgresql://"),
+        ("EXPLORER_DATABASE_URL", "postgresql://me:hidden#word@host/db", "it must be a URL like postgresql://"),
+        (
+            "EXPLORER_OPERATOR_DATABASE_URL",
+            "postgresql://me:hidden?word@host/db",
+            "write %2F for /",
+        ),
+        (
+            "EXPLORER_DATABASE_URL",
+            "postgresql://me:hidden@host/db?sslmode=require&connect_timeout=10",
+            "(Value error, parameter connect_timeout is not supported; use host, port, dbname, user,",
+        ),
+        ("EXPLORER_DATABASE_URL", "postgresql://me:1?hidden=word@host/db", "write %2F for /"),
+        ("EXPLORER_OPERATOR_TOKEN", "hidden", "EXPLORER_OPERATOR_TOKEN is invalid"),
+        ("EXPLORER_WORKERS", "many", "EXPLORER_WORKERS is invalid"),
+        ("EXPLORER_PORT", "65536", "EXPLORER_PORT is invalid"),
+        (
+            "EXPLORER_CACHE",
+            "/dev/null/no",
+            "Cannot create a folder in /dev/null/no (Not a directory): set EXPLORER_CACHE.",
+        ),
+        (
+            "EXPLORER_DATABASE",
+            "hidden",
+            "Unknown setting EXPLORER_DATABASE: the settings are EXPLORER_",
+        ),
+    ],
+)
+def test_settings_that_are_wrong_get_one_sentence_without_their_values(
+    variable: str, value: str | None, sentence: str
+) -> None:
+    environment = {**os.environ, "EXPLORER_DATABASE_URL": "postgresql://me@127.0.0.1:1/nothing", "EXPLORER_PORT": "0"}
+    environment.pop(variable, None)
+    if value is not None:
+        environment[variable] = value
+    done = subprocess.run([sys.executable, "-m", "explorer"], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("explorer: ")
+    assert done.stderr.count("\n") == 1
+    assert sentence in done.stderr
+    assert "hidden" not in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql:///shop?host=/var/run/postgresql&user=me",
+        "postgres://me:p%2Fw@[::1]:5432/shop",
+        "postgresql://me:a@b@first:5432,second:5433/shop?target_session_attrs=any",
+        "postgresql://here",
+        "postgresql://here/shop?user=me@company&sslmode=verify-full&sslrootcert=/etc/ca.pem&options=-csearch_path%3Da",
+    ],
+)
+def test_every_kind_of_url_of_a_database_is_taken(url: str) -> None:
+    assert Settings(database_url=url).database_url.get_secret_value() == url
+
+
+def test_settings_that_are_empty_count_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXPLORER_DATABASE_URL", "postgresql://me@here/db")
+    monkeypatch.setenv("EXPLORER_STORE", "")
+    monkeypatch.setenv("EXPLORER_OPERATOR_TOKEN", "")
+    settings = Settings.load()
+    assert (settings.store, settings.operator_token) == (None, None)
