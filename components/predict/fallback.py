@@ -24,7 +24,7 @@ def fallback_lists(games: pa.Table, rankings: pa.Table, recent: Float64Array, to
         games: Table with `game_id` and `genres`, sorted by `game_id`.
         rankings: Table with `game_id` and `genre`.
         recent: float64 [n_games], recent popularity: the score and the order of a list.
-        total: float64 [n_games], number of reviews: the order of games that nobody reviewed recently.
+        total: float64 [n_games], number of reviews: the order of games without recent reviews.
 
     Returns:
         Table in the schema POPULAR, sorted by genre and rank.

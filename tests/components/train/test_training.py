@@ -279,7 +279,7 @@ def test_history_longer_than_any_in_training_is_answered(
             "No review of the snapshot .* before 2020-03-.. recommends its game",
         ),
     ],
-    ids=["undated", "one day", "one game", "nobody returns", "one user", "all negative", "negative at first"],
+    ids=["undated", "one day", "one game", "no returning users", "one user", "all negative", "negative at first"],
 )
 def test_snapshot_with_too_little_data_is_refused(
     reviews: list[Review], not_recommended: Container[tuple[int | None, int]], sentence: str, tmp_path: Path
