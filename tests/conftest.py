@@ -23,7 +23,6 @@ import pytest
 from google.cloud import storage
 from hypothesis import HealthCheck, settings
 
-import components.train  # noqa: F401 - before any test imports TensorFlow
 from components.notify import alerts
 from demo.postgres import EmbeddedPostgres
 from steam_recsys.database.connection import create_schema
