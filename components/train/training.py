@@ -174,9 +174,8 @@ def tune_and_fit(
     recent = popularity_as_of(validation.past, games.ids, validation.as_of)
 
     def quality(model: TwoTowerArrays) -> Float64Array:
-        return measure(ModelRanker(model.for_catalogue(games, recent)), held_out, (HEADLINE_METRIC,))[
-            HEADLINE_METRIC.name
-        ]
+        ranker = ModelRanker(model.for_catalogue(games, recent))
+        return measure(ranker, held_out, (HEADLINE_METRIC,))[HEADLINE_METRIC.name]
 
     log("train", f"tuning on the new games of {len(held_out):,} users")
     data = TrainingData.from_interactions(validation.past, games, config, trainer.seed)
