@@ -13,16 +13,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import components.train  # noqa: F401 - before TensorFlow
-
-# isort: split
 import numpy as np
-import tensorflow as tf
 from threadpoolctl import threadpool_limits
 
 from benchmarks.record import Row, at_most, below, run_benchmark
-from components.train.popularity_prior import USUAL
-from components.train.serving import RECOMMENDED_GAMES, ServingModel
+from components.train.artifact import RECOMMENDED_GAMES, ServingModel
+from components.train.popularity_prior import DEFAULT_WEIGHTS
+from components.train.tensorflow_runtime import tf
 from steam_recsys.arrays import Float32Array, Float64Array, Int32Array
 from steam_recsys.data.games import Games
 from steam_recsys.model.history_weights import HistoryWeights
@@ -120,7 +117,7 @@ def written_model(
     )
     weights = HistoryWeights(disliked=-0.5, hours=0.2, recency=0.5)
     towers = Towers(games[0], none, games[1], none)
-    model = TwoTowerArrays("benchmark", game_ids, (), towers, item_item, USUAL, condition.scale, 1.0, weights)
+    model = TwoTowerArrays("benchmark", game_ids, (), towers, item_item, DEFAULT_WEIGHTS, condition.scale, 1.0, weights)
     np.savez(folder / "arrays.npz", allow_pickle=False, **model.arrays())
     (folder / "vocabulary.json").write_text(json.dumps({"games": game_ids.tolist(), "attributes": []}))
     constants = {name: getattr(model, name) for name in ("scale", "popularity_smoothing")}
@@ -134,7 +131,7 @@ def engines(folder: Path, game_ids: Int32Array, condition: Condition, random: np
     n_games = len(game_ids)
     popularity = 1e6 / random.permutation(np.arange(1.0, n_games + 1)) if condition.skewed else np.ones(n_games)
     model = written_model(folder, game_ids, condition, random)
-    catalogue = model.for_catalogue(Games(game_ids, [{}] * n_games), np.tile(popularity, (len(USUAL), 1)))
+    catalogue = model.for_catalogue(Games(game_ids, [{}] * n_games), np.tile(popularity, (len(DEFAULT_WEIGHTS), 1)))
     online = OnlineRecommender(game_ids, catalogue)
 
     def ours(query: Query) -> Float32Array:

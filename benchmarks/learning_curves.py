@@ -11,21 +11,15 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import components.train  # noqa: F401 - before TensorFlow
-
-# isort: split
 import numpy as np
-import tensorflow as tf
-import tensorflow_recommenders as tfrs
 
 from benchmarks.generated import Size, generate
 from benchmarks.training import OURS, SEED, Point
-from components.train.checkpoints import Arrays, Checkpoints
-from components.train.model import Config
-from components.train.trainer import Trainer
+from components.train.tensorflow_runtime import get_workers, tf, tfrs
+from components.train.trainer import Arrays, Checkpoints, Trainer
 from components.train.training_data import TrainingData
-from components.train.tuning import recommender
-from components.train.workers import workers
+from components.train.tuning import assemble_model
+from components.train.two_tower_model import ModelConfig
 from steam_recsys.arrays import Float32Array, Int32Array, Int64Array
 from steam_recsys.data.games import Games
 from steam_recsys.data.histories import Histories
@@ -58,7 +52,7 @@ PATIENCE = 2
 def measure_side(side: str, size: Size) -> dict[str, Any]:
     """Train one side on generated reviews and return its curve as plain values."""
     task = Task.generate(size, SEED)
-    curve = ours(task, Config(scale=SCALE)) if side == OURS else tutorial(task)
+    curve = ours(task, ModelConfig(scale=SCALE)) if side == OURS else tutorial(task)
     return curve.record() | {"popularity": popularity(task)}
 
 
@@ -135,7 +129,7 @@ def tutorial(task: Task) -> Curve:
     curve, past = Curve(task), task.past
     shuffled = pairs(past.take(np.random.default_rng(SEED).permutation(len(past))))
     cached = shuffled.shuffle(TUTORIAL_SHUFFLED, seed=SEED).batch(TUTORIAL_BATCH).cache()
-    model = TutorialModel(np.unique(past.users), task.game_ids, Config().dimensions)
+    model = TutorialModel(np.unique(past.users), task.game_ids, ModelConfig().dimensions)
     curve.begin()
     while not curve.points or curve.points.index(curve.best) >= len(curve.points) - PATIENCE:
         model.fit(cached, epochs=1, verbose=0)
@@ -150,7 +144,7 @@ class Meter(Checkpoints):
     folder: Folder = field(default_factory=lambda: open_folder("nowhere"))
     curve: Curve = field(kw_only=True)
     corpus: TrainingData = field(kw_only=True)
-    config: Config = field(kw_only=True)
+    config: ModelConfig = field(kw_only=True)
     steps: int = 0
 
     def read(self, name: str) -> Arrays:
@@ -169,14 +163,14 @@ class Meter(Checkpoints):
 
         def ranking() -> ModelRanker:
             towers = Towers(*(arrays[f"variable_{number}"] for number in range(4)))
-            model = recommender(self.corpus, towers, ItemItemWeights.none(len(self.corpus.games)), self.config)
+            model = assemble_model(self.corpus, towers, ItemItemWeights.empty(len(self.corpus.games)), self.config)
             popularity = popularity_as_of(task.past, task.game_ids, int(task.past.days.max()) + 1)
             return ModelRanker(model.for_catalogue(task.games, popularity))
 
         self.curve.measure(round(share * len(task.past)), ranking)
 
 
-def ours(task: Task, config: Config) -> Curve:
+def ours(task: Task, config: ModelConfig) -> Curve:
     """Fit with the training stage's code and its default configuration, except for the scale.
 
     The stage tunes the scale on validation rows first. That is left out here, because the tutorial tunes nothing.
@@ -186,7 +180,7 @@ def ours(task: Task, config: Config) -> Curve:
     corpus = TrainingData.from_interactions(task.past, task.games, config, SEED)
     curve.begin()
     meter = Meter(curve=curve, corpus=corpus, config=config)
-    Trainer(SEED, workers(), meter).fit("benchmark", corpus, config, corpus.steps(config))
+    Trainer(SEED, get_workers(), meter).fit("benchmark", corpus, config, corpus.steps(config))
     return curve
 
 

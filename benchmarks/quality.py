@@ -15,9 +15,6 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import components.train  # noqa: F401 - before TensorFlow
-
-# isort: split
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -28,10 +25,10 @@ from benchmarks.record import OUTPUT, show, write
 from benchmarks.record import Row as Record
 from components.extract.extraction import write_snapshot
 from components.ingest.ingestion import ingest
-from components.train.learning import learn
-from components.train.model import Config
+from components.train.tensorflow_runtime import get_workers
 from components.train.trainer import Trainer
-from components.train.workers import workers
+from components.train.training import tune_and_fit
+from components.train.two_tower_model import ModelConfig
 from demo.postgres import EmbeddedPostgres
 from steam_recsys.arrays import Float64Array
 from steam_recsys.data.games import GAME_COLUMNS, Games
@@ -104,10 +101,10 @@ def measure_protocol(protocol: Protocol) -> list[Row]:
     games = protocol.games
     past, as_of = protocol.test.past, protocol.test.as_of
     held_out = hold_out(past, protocol.test.future, games.ids)
-    learned, _ = learn(past, protocol.validation, games, Config(), Trainer(SEED, workers()), "benchmark")
-    catalogue = learned.recommender.for_catalogue(games, popularity_as_of(past, games.ids, as_of))
+    fitted, _ = tune_and_fit(past, protocol.validation, games, ModelConfig(), Trainer(SEED, get_workers()), "benchmark")
+    scorer = fitted.model.for_catalogue(games, popularity_as_of(past, games.ids, as_of))
     rankers: dict[str, tuple[str, Ranker]] = {
-        OURS: (_settings(learned.config), ModelRanker(catalogue)),
+        OURS: (_settings(fitted.config), ModelRanker(scorer)),
         "TFRS tutorial": ("", TutorialRanker.fit(past, games.ids, SEED)),
     }
     for baseline in tuned_baselines(past, as_of, protocol.validation, games.ids):
@@ -161,7 +158,7 @@ def _differences(ours: dict[str, Float64Array], others: dict[str, Float64Array])
     return {name: ours[name] - others[name] for name in ours}
 
 
-def _settings(config: Config) -> str:
+def _settings(config: ModelConfig) -> str:
     weights = config.history_weights
     text = f"scale {config.scale:g}, links times {config.link_weight:g} (λ = {config.link_regularisation:g})"
     return f"{text}, recency {weights.recency:g}"

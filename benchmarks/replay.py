@@ -18,7 +18,6 @@ from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 
-import components.train  # noqa: F401 - before TensorFlow
 from benchmarks.record import OUTPUT
 from components.evaluate.evaluation import evaluate_model
 from components.evaluate.promotion import promote

@@ -23,7 +23,7 @@ from steam_recsys.data.popularity import DECAYS
 from steam_recsys.data.schemas import GAMES
 from steam_recsys.database.connection import Cursor
 from steam_recsys.database.queries import snapshot_queries
-from steam_recsys.model.availability import on_offer
+from steam_recsys.model.availability import available
 
 System = Literal["windows", "mac", "linux"]
 SYSTEMS: Final[tuple[System, ...]] = get_args(System)
@@ -94,7 +94,7 @@ def read_popularity(cursor: Cursor, game_ids: Int32Array, as_of: date) -> Float6
 
 def available_games(games: pa.Table, as_of: date) -> BoolArray:
     """Return which games the publication of a day could recommend, bool [N]."""
-    return on_offer(games, None if as_of == EPOCH else as_of)
+    return available(games, None if as_of == EPOCH else as_of)
 
 
 def read_facts(cursor: Cursor, games: pa.Table) -> GameFacts:

@@ -25,7 +25,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from explorer.catalogue import System
-from steam_recsys.model.history_weights import MOST_HOURS
+from steam_recsys.model.history_weights import MAX_HOURS
 
 RankBy = Literal["relevance", "sales", "revenue", "reviews", "newest"]
 LONGEST_HISTORY = 1000
@@ -64,7 +64,7 @@ WHOLE: Final = BeforeValidator(_check_integer)
 Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200, pattern=r"^[^\x00]*$")]
 Year = Annotated[int, Field(ge=0, le=LARGEST_YEAR), WHOLE]
 Gigabytes = Annotated[float, Field(ge=0, le=LARGEST_GB, allow_inf_nan=False), BeforeValidator(_check_number)]
-Hours = Annotated[float, Field(ge=0, le=MOST_HOURS, allow_inf_nan=False), BeforeValidator(_check_number)]
+Hours = Annotated[float, Field(ge=0, le=MAX_HOURS, allow_inf_nan=False), BeforeValidator(_check_number)]
 Limit = Annotated[int, Field(ge=1), WHOLE]
 GameId = Annotated[
     int,

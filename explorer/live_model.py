@@ -26,7 +26,7 @@ from steam_recsys.arrays import BoolArray, Int32Array, Int64Array
 from steam_recsys.data.histories import positions_of
 from steam_recsys.data.interactions import UNDATED, day_of
 from steam_recsys.model.online import OnlineRecommender
-from steam_recsys.model.top_k import top_k
+from steam_recsys.model.retrieval import top_k
 
 LOG = logging.getLogger("explorer")
 POLL_SECONDS = 2.0

@@ -71,7 +71,7 @@ class CachedModel:
         assert isinstance(scorer.index, ExactIndex)
         arrays = {"game_ids": self.game_ids, "available": self.available}
         arrays |= {name: getattr(scorer, name) for name in _SCORER}
-        arrays |= {f"link_{name}": array for name, array in vars(scorer.links).items()}
+        arrays |= {f"link_{name}": array for name, array in vars(scorer.item_item).items()}
         arrays |= {f"index_{name}": array for name, array in vars(scorer.index).items()}
         arrays |= {name: getattr(facts, name) for name in _FACTS}
         arrays |= {f"genre_{number}": positions for number, positions in enumerate(facts.genres.values())}
@@ -97,7 +97,7 @@ class CachedModel:
         arrays = {path.stem: _map(path) for path in folder.glob("*.npy")}
         scorer = Scorer(
             **{name: arrays[name] for name in _SCORER},
-            links=ItemItemWeights(**_prefixed("link_", arrays)),
+            item_item=ItemItemWeights(**_prefixed("link_", arrays)),
             scale=described["scale"],
             history_weights=HistoryWeights(**described["history_weights"]),
             index=ExactIndex(**_prefixed("index_", arrays)),
@@ -160,7 +160,7 @@ def _build(database: str, store: str, version: str, model_version: str, as_of: d
     with stored_model(store, model_version) as model:
         arrays = TwoTowerArrays.load(model)
     available = available_games(games, as_of)
-    scorer = arrays.for_catalogue(Games.from_table(games), popularity).offering(available)
+    scorer = arrays.for_catalogue(Games.from_table(games), popularity).with_available(available)
     indexed = replace(scorer, index=scorer.exact_index)
     return CachedModel(version, model_version, games["game_id"].to_numpy(), indexed, available, facts)
 

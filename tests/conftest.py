@@ -23,10 +23,10 @@ import pytest
 from google.cloud import storage
 from hypothesis import HealthCheck, settings
 
-import components.train  # noqa: F401 - before any test imports TensorFlow
 from components.notify import alerts
 from demo.postgres import EmbeddedPostgres
 from steam_recsys.database.connection import create_schema
+from tests.databases import copy_database
 from tests.webhook import Webhook
 
 # No test passes or fails by the clock.
@@ -54,10 +54,22 @@ def postgres() -> Iterator[EmbeddedPostgres]:
         server.stop()
 
 
+@pytest.fixture(scope="session")
+def shop_template(postgres: EmbeddedPostgres) -> str:
+    """The name of a database that has the operational schema, to be copied."""
+    connection = psycopg2.connect(postgres.ensure_database("shop_template"))
+    with connection:
+        create_schema(connection, "steam")
+    connection.close()
+    return "shop_template"
+
+
 @pytest.fixture
-def database(postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The reference to a new, empty database."""
-    monkeypatch.setenv("DATABASE_URL", postgres.ensure_database(f"test_{secrets.token_hex(6)}"))
+def database(request: pytest.FixtureRequest, postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The reference to a new database: empty, but for the operational schema in tests that take `shop`."""
+    template = request.getfixturevalue("shop_template") if "shop" in request.fixturenames else "template1"
+    url = copy_database(postgres, template, f"test_{secrets.token_hex(6)}")
+    monkeypatch.setenv("DATABASE_URL", url)
     return "env:DATABASE_URL"
 
 
@@ -73,7 +85,6 @@ def connection(database: str, postgres: EmbeddedPostgres) -> Iterator[psycopg2.e
 @pytest.fixture
 def shop(connection: psycopg2.extensions.connection) -> psycopg2.extensions.connection:
     """A connection to a database that has the operational schema, still empty."""
-    create_schema(connection, "steam")
     return connection
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
 from components.monitor.decision import DEFAULT, FIRST_TRAINING, MonitoringInputs, decide
@@ -23,6 +22,7 @@ from steam_recsys.stage import StageRecord
 from steam_recsys.storage.model_store import champion
 from tests.components.evaluate.test_promotion import promote_all
 from tests.components.reverse_etl.predicted import marked, publish_version
+from tests.databases import copy_database
 from tests.pipelines.test_local import submit
 
 ROOT = Path(__file__).parents[1]
@@ -99,13 +99,7 @@ def test_a_day_that_is_replayed_makes_the_same_version_whatever_has_happened_sin
 def _copied(postgres: EmbeddedPostgres, url: str) -> str:
     """The URL of a copy of a database that nobody is connected to."""
     name = url.partition("?")[0].rpartition("/")[2]
-    admin = psycopg2.connect(postgres.url())
-    admin.autocommit = True
-    with admin.cursor() as cursor:
-        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
-        cursor.execute(statement.format(sql.Identifier(f"{name}_backup"), sql.Identifier(name)))
-    admin.close()
-    return postgres.url(f"{name}_backup")
+    return copy_database(postgres, name, f"{name}_backup")
 
 
 def _published(url: str) -> list[tuple]:

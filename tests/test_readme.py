@@ -118,10 +118,10 @@ def look_at_it(copy: Path) -> None:
 def assert_an_unknown_user_or_order_is_reported_in_one_sentence(copy: Path) -> None:
     """`make user` after a demo names what is wrong, without a traceback."""
     for arguments, sentence in (
-        (["USER=nobody"], "demo: There is no user nobody: give a name or an id from the table steam.users.\n"),
+        (["USER=nobody"], "recsys: There is no user nobody: give a name or an id from the table steam.users.\n"),
         (
             ["USER=1", "RANK_BY=fame"],
-            "demo: p_rank_by is 'fame': it must be relevance, sales, revenue, reviews or newest.\n",
+            "recsys: p_rank_by is 'fame': it must be relevance, sales, revenue, reviews or newest.\n",
         ),
     ):
         done = subprocess.run(["make", "-s", "user", *arguments], cwd=copy, capture_output=True, text=True)

@@ -23,7 +23,7 @@ from steam_recsys.database.connection import connect, create_schema
 from steam_recsys.errors import other_version_error
 from steam_recsys.evaluation.intervals import Interval
 from steam_recsys.logging import log
-from steam_recsys.model.availability import on_offer
+from steam_recsys.model.availability import available
 from steam_recsys.model.two_tower import TwoTowerArrays
 from steam_recsys.publications.destinations import DestinationConfig, open_destinations
 from steam_recsys.reporting.pages import write_page
@@ -141,11 +141,11 @@ def _inputs(
     except KeyError as error:
         raise other_version_error(f"The champion {version} in {store} is", error) from None
     table = snapshot.table("games", [*GAME_COLUMNS, "delisted_on"]).sort_by("game_id")
-    available = on_offer(table, as_of)
+    is_available = available(table, as_of)
     games = Games.from_table(table)
     scorer = model.for_catalogue(games, np.zeros((len(DECAYS), len(games))))
     norms = np.linalg.norm(scorer.history, axis=1)
-    without_vector = available & ~scorer.candidates.any(axis=1)
+    without_vector = is_available & ~scorer.candidates.any(axis=1)
     inputs = MonitoringInputs(
         quality=realised_quality(store, thresholds.quality_floor),
         drift=measure_drift(snapshot, model.game_ids, norms, trained_until),
@@ -153,7 +153,8 @@ def _inputs(
         catalogue_growth=max(1 - games_then / max(len(games), 1), 0.0),
         days_since_training=days_since_training,
     )
-    return inputs, int(np.count_nonzero(without_vector)) / max(int(np.count_nonzero(available)), 1)
+    unplaced = int(np.count_nonzero(without_vector)) / max(int(np.count_nonzero(is_available)), 1)
+    return inputs, unplaced
 
 
 def _as_of(snapshot: Snapshot) -> date:

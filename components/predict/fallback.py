@@ -1,35 +1,33 @@
-"""Lists for users without history: what is popular now, overall and in each genre."""
+"""Fallback lists for users without history: the games that are popular now, overall and by genre."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from steam_recsys.arrays import Float64Array
 from steam_recsys.data.schemas import POPULAR
 
 LENGTH = 100
-"""Games a list: enough to fill an answer after what the user has seen is left out."""
+"""Games per list: enough to fill an answer after the games that the user has seen are removed."""
 
 OVERALL = ""
 """The genre of the list over all games."""
 
 
-def fallback_lists(
-    games: pa.Table, rankings: pa.Table, recent: npt.NDArray[np.float64], total: npt.NDArray[np.float64]
-) -> pa.Table:
-    """The most popular games, overall and of each genre: a game's own tags and the genres that it is ranked in.
+def fallback_lists(games: pa.Table, rankings: pa.Table, recent: Float64Array, total: Float64Array) -> pa.Table:
+    """List the most popular games, overall and for each genre: a game's own tags and the genres it is ranked in.
 
     Args:
-        games: with `game_id` and `genres`, ordered by `game_id`.
-        rankings: with `game_id` and `genre`.
-        recent: float64 [n_games], recent popularity, the order of a list and its score.
-        total: float64 [n_games], the number of reviews, which orders games that nobody reviewed lately.
+        games: Table with `game_id` and `genres`, sorted by `game_id`.
+        rankings: Table with `game_id` and `genre`.
+        recent: float64 [n_games], recent popularity: the score and the order of a list.
+        total: float64 [n_games], number of reviews: the order of games without recent reviews.
 
     Returns:
-        A table of the schema POPULAR, ordered by genre and rank.
+        Table in the schema POPULAR, sorted by genre and rank.
     """
     game_ids = games["game_id"].to_numpy()
     order = np.lexsort((game_ids, -total, -recent))
@@ -51,7 +49,7 @@ def fallback_lists(
 
 
 def _genres(games: pa.Table, rankings: pa.Table) -> list[list[str]]:
-    """Each game's genres, tags first, without repeats."""
+    """Return the genres of each game, tags first, each genre once."""
     ranked_in: dict[int, list[str]] = defaultdict(list)
     for game_id, genre in zip(rankings["game_id"].to_pylist(), rankings["genre"].to_pylist(), strict=True):
         ranked_in[game_id].append(genre)

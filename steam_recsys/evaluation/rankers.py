@@ -10,8 +10,8 @@ import numpy as np
 
 from steam_recsys.arrays import Float32Array, Int32Array
 from steam_recsys.data.histories import Histories
+from steam_recsys.model.retrieval import top_k
 from steam_recsys.model.scorer import Scorer
-from steam_recsys.model.top_k import top_k
 
 BLOCK_SCORES = 1 << 24
 """Scores held at a time, 64 MB of float32."""

@@ -1,4 +1,4 @@
-"""Which games may be recommended."""
+"""Which games may be recommended: those that are released and still sold."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import pyarrow.compute as pc
 from steam_recsys.arrays import BoolArray
 
 
-def on_offer(games: pa.Table, as_of: date | None) -> BoolArray:
-    """The games that are out and still sold on a day.
+def available(games: pa.Table, as_of: date | None) -> BoolArray:
+    """Select the games that are released and still sold on a day.
 
     Args:
-        games: with `released_on` and `delisted_on`; a game without a day of release is out.
-        as_of: the day; None where none is known, and then only what is known to have been delisted is not on offer.
+        games: Table with `released_on` and `delisted_on`; a game without a release date counts as released.
+        as_of: The day; None if no day is known, and then every game without a delisting date is available.
 
     Returns:
         bool [n_games].
     """
     if as_of is None:
         return np.asarray(pc.is_null(games["delisted_on"]))
-    out = pc.fill_null(pc.less_equal(games["released_on"], pa.scalar(as_of)), True)
+    released = pc.fill_null(pc.less_equal(games["released_on"], pa.scalar(as_of)), True)
     delisted = pc.fill_null(pc.less_equal(games["delisted_on"], pa.scalar(as_of)), False)
-    return np.asarray(pc.and_not(out, delisted))
+    return np.asarray(pc.and_not(released, delisted))

@@ -1,4 +1,4 @@
-"""Where popularity alone would place the games that are recommended: what a history has to do with a recommendation."""
+"""Whether a recommendation owes its rank to the user's history or to popularity alone."""
 
 from __future__ import annotations
 
@@ -12,67 +12,83 @@ from steam_recsys.data.histories import Histories
 
 @dataclass(frozen=True)
 class PopularityOrder:
-    """The n games of a catalogue of N that may be recommended, the most popular first.
+    """The n available games of a catalogue of N, most popular first.
 
     Attributes:
-        positions: int32 [n], where each stands in the catalogue.
-        places: int32 [N], the place here of each position of the catalogue, of several that are as popular the last of
-            theirs; -1 for a game that may not be recommended.
+        positions: int32 [n], the catalogue position of each game.
+        ranks: int32 [N], the popularity rank of each catalogue position, from 0. Equally popular games all have the
+            last of their ranks; games that are not available have -1.
     """
 
     positions: Int32Array
-    places: Int32Array
+    ranks: Int32Array
 
     @classmethod
-    def from_popularity(cls, popularity: Float32Array, offered: BoolArray | None) -> PopularityOrder:
-        """Order games by float32 [N], the higher the more popular; `offered` is bool [N], all of them where None."""
-        may_be = np.arange(len(popularity)) if offered is None else np.flatnonzero(offered)
-        positions = may_be[np.argsort(-popularity[may_be], kind="stable")].astype(np.int32)
-        places = np.full(len(popularity), -1, dtype=np.int32)
-        places[positions] = np.searchsorted(-popularity[positions], -popularity[positions], side="right") - 1
-        return cls(positions, places)
+    def from_popularity(cls, popularity: Float32Array, available: BoolArray | None) -> PopularityOrder:
+        """Sort the available games by popularity.
+
+        Args:
+            popularity: float32 [N], higher for more popular games.
+            available: bool [N]; None if all games are available.
+        """
+        candidates = np.arange(len(popularity)) if available is None else np.flatnonzero(available)
+        positions = candidates[np.argsort(-popularity[candidates], kind="stable")].astype(np.int32)
+        ranks = np.full(len(popularity), -1, dtype=np.int32)
+        ranks[positions] = np.searchsorted(-popularity[positions], -popularity[positions], side="right") - 1
+        return cls(positions, ranks)
 
     def above_popularity(self, positions: Int32Array, excluded: Histories, among: BoolArray | None = None) -> BoolArray:
-        """Whether games stand higher in their users' lists than they would if popularity alone decided.
+        """Tell which games rank higher in their user's list than they would by popularity alone.
 
-        Of games that are equally popular each counts as the last: popularity alone puts none before its equals.
+        Equally popular games all count as the last of them: popularity alone ranks none of them before the others.
 
         Args:
             positions: int32 [B, k], the best games for B users, best first; -1 for none.
-            excluded: the games that may not be recommended to these users.
-            among: bool [N], the games that may be recommended to any of them; all where left out.
+            excluded: Games that may not be recommended to these users.
+            among: bool [N], the games that may be recommended to any of these users; None for all.
 
         Returns:
-            bool [B, k], of no account where a position is -1.
+            bool [B, k]; undefined where a position is -1.
         """
-        ranks, lengths = np.arange(positions.shape[1]), excluded.lengths
-        places = self._among(among, positions.shape[1] + int(lengths.max(initial=0)), self.places.take(positions))
-        above_popularity = places > ranks
-        # The user's excluded games count less: whether they decide is looked at only where they may.
-        users, columns = np.nonzero(above_popularity & (places - lengths[:, None] <= ranks))
+        columns, lengths = np.arange(positions.shape[1]), excluded.lengths
+        enough = positions.shape[1] + int(lengths.max(initial=0))
+        ranks = self._ranks_among(among, enough, self.ranks.take(positions))
+        above_popularity = ranks > columns
+        # Excluded games lower the popularity rank. They are only counted where that can change the result.
+        users, undecided = np.nonzero(above_popularity & (ranks - lengths[:, None] <= columns))
         if len(users):
-            before = self._excluded_before(excluded, among, users, positions[users, columns])
-            above_popularity[users, columns] = places[users, columns] - before > columns
+            before = self._excluded_before(excluded, among, users, positions[users, undecided])
+            above_popularity[users, undecided] = ranks[users, undecided] - before > undecided
         return above_popularity
 
-    def _among(self, among: BoolArray | None, enough: int, places: Int32Array) -> Int32Array:
-        """The places among some games; those that are beyond `enough` may be any that are so, too."""
+    def _ranks_among(self, among: BoolArray | None, enough: int, ranks: Int32Array) -> Int32Array:
+        """Convert ranks to ranks among fewer games; they are exact up to `enough`, and larger ones are clipped."""
         if among is None or not len(self.positions):
-            return places
+            return ranks
         width = min(8 * (enough + 2), len(self.positions))
         while (counts := np.cumsum(among[self.positions[:width]]))[-1] < enough + 2 and width < len(self.positions):
             width = min(8 * width, len(self.positions))
-        return counts[np.minimum(places, width - 1)] - 1
+        return counts[np.minimum(ranks, width - 1)] - 1
 
     def _excluded_before(
         self, excluded: Histories, among: BoolArray | None, users: Int64Array, positions: Int32Array
     ) -> Int64Array:
-        """How many of a user's excluded games are as popular as a game or more: int64 [n], of n users and games."""
-        counted = self.places[excluded.games] >= 0
+        """Count, for each of n pairs of user and game, the user's excluded games that are at least as popular.
+
+        Args:
+            excluded: Excluded games of all users.
+            among: bool [N], the games that count; None for all.
+            users: int64 [n], rows of `excluded`.
+            positions: int32 [n], catalogue positions.
+
+        Returns:
+            int64 [n].
+        """
+        counted = self.ranks[excluded.games] >= 0
         if among is not None:
             counted &= among[excluded.games]
-        games, width = excluded.games[counted], len(self.places)
-        keys = np.sort((excluded.owners[counted] * width + self.places[games]) * width + games)
+        games, width = excluded.games[counted], len(self.ranks)
+        keys = np.sort((excluded.owners[counted] * width + self.ranks[games]) * width + games)
         keys = keys[np.diff(keys, prepend=-1) > 0]  # each game of a user once
-        ends = np.searchsorted(keys, (users * width + self.places[positions] + 1) * width)
+        ends = np.searchsorted(keys, (users * width + self.ranks[positions] + 1) * width)
         return ends - np.searchsorted(keys, users * width * width)

@@ -18,7 +18,7 @@ from benchmarks.retrieval import (
     users_per_second,
 )
 from steam_recsys.model import approximate as module
-from steam_recsys.model.top_k import top_k
+from steam_recsys.model.retrieval import top_k
 
 SMALL = Shop(1_000, 8, skewed=True)
 
@@ -43,7 +43,7 @@ def test_engines_take_turns_in_separate_processes() -> None:
 
 
 def test_approximate_retrieval_is_compared_with_exact_retrieval(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "POPULAR", 200)
+    monkeypatch.setattr(module, "POPULAR_GAMES", 200)
     monkeypatch.setattr(retrieval, "USERS", 512)
     speed, recall = approximate(Shop(2_000, 8, skewed=False, tastes=True))
     assert speed["peer_name"] == "ours, exact"

@@ -10,7 +10,7 @@ from benchmarks.generated import Size, generate, write_generated
 from benchmarks.learning_curves import Task, ours, popularity, tutorial
 from benchmarks.record import measured
 from benchmarks.training import PEER, LearningCurve, Point, large_shop_result, results, train_on
-from components.train.model import Config
+from components.train.two_tower_model import ModelConfig
 from steam_recsys.data.interactions import load_interactions
 
 SMALL = Size(interactions=6_000, users=600, games=200)
@@ -46,7 +46,7 @@ def test_held_out_reviews_are_not_in_the_training_data(task: Task) -> None:
 
 
 def test_our_loop_beats_popularity(task: Task) -> None:
-    curve = ours(task, Config(scale=4.0, min_steps=128))
+    curve = ours(task, ModelConfig(scale=4.0, min_steps=128))
     assert len(curve.points) == 2
     assert [point.seconds for point in curve.points] == sorted(point.seconds for point in curve.points)
     assert curve.best.recall > popularity(task)
@@ -78,7 +78,7 @@ def test_the_time_to_the_tutorials_best_recall_decides() -> None:
 
 
 def test_a_curve_is_read_from_the_record_of_its_process(task: Task) -> None:
-    curve = ours(task, Config(scale=4.0, min_steps=64))
+    curve = ours(task, ModelConfig(scale=4.0, min_steps=64))
     read = LearningCurve.from_record(curve.record() | {"popularity": 0.1})
     assert read.points == curve.points
     assert read.examples_per_second > 0
@@ -97,7 +97,7 @@ def test_the_large_shop_must_fit_into_four_gigabytes() -> None:
 
 
 def test_training_on_a_generated_snapshot_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("components.train.training.Config", lambda: Config(min_steps=1))
+    monkeypatch.setattr("components.train.training.ModelConfig", lambda: ModelConfig(min_steps=1))
     measured = train_on(replace(SMALL, interactions=3_000, games=80), tmp_path)
     assert measured["peak_mb"] > 100
     assert measured["seconds"] > 0

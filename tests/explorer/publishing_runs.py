@@ -67,7 +67,7 @@ def write_random_model(root: Path, version: str, seed: int) -> Path:
     numbers = np.random.default_rng(seed)
     known = GAMES - 5
     names = [f"genre {name}" for name in GENRES]
-    links = ItemItemWeights.strongest(numbers.standard_normal((known, known)).astype(np.float32), 5)
+    links = ItemItemWeights.from_matrix(numbers.standard_normal((known, known)).astype(np.float32), 5)
     arrays = {
         "history_games": numbers.standard_normal((known, DIMENSIONS)),
         "candidate_games": numbers.standard_normal((known, DIMENSIONS)),

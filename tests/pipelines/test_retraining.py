@@ -10,7 +10,6 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
 from demo.postgres import EmbeddedPostgres
@@ -19,6 +18,7 @@ from pipelines.compilation import compile_pipelines
 from pipelines.local import run_locally
 from pipelines.target import Target
 from steam_recsys.storage.model_store import champion
+from tests.databases import copy_database
 
 SIZE = Size(reviews=6_000, users=2_500, games=60)
 LENIENT = {"baseline_errors": 1e9, "champion_errors": 1e9, "coverage_floor": 0.0, "slice_floor": 0.0}
@@ -80,15 +80,10 @@ def trained(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
 def loop(trained: Loop, postgres: EmbeddedPostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loop]:
     """A copy of that shop."""
     name = f"loop_{secrets.token_hex(6)}"
-    admin = psycopg2.connect(postgres.url())
-    admin.autocommit = True
-    with admin.cursor() as cursor:
-        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
-        cursor.execute(statement.format(sql.Identifier(name), sql.Identifier(trained.database)))
-    admin.close()
-    monkeypatch.setenv("DATABASE_URL", postgres.url(name))
+    url = copy_database(postgres, trained.database, name)
+    monkeypatch.setenv("DATABASE_URL", url)
     shutil.copytree(trained.store, tmp_path / "store")
-    connection = psycopg2.connect(postgres.url(name))
+    connection = psycopg2.connect(url)
     connection.autocommit = True
     yield Loop(tmp_path, tmp_path / "store", trained.pipelines, name, connection)
     connection.close()

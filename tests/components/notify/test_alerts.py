@@ -1,4 +1,4 @@
-"""Alerts, posted over HTTP to a server that answers as it is told."""
+"""Alerts, posted over HTTP to a server whose answers the tests choose."""
 
 import logging
 from pathlib import Path

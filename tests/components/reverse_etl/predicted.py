@@ -63,9 +63,9 @@ def publish_version(
         ranges: each shard's first and last user; None takes them as they are in the files.
         thresholds: Acceptance's parameters.
     """
-    places = DestinationConfig(database) if isinstance(database, str) else database
-    made = VersionInfo(version, "m1", "s1", date(2024, 1, 1))
-    return publish(places, str(predictions), made, ranges or user_ranges(predictions), thresholds)
+    config = DestinationConfig(database) if isinstance(database, str) else database
+    info = VersionInfo(version, "m1", "s1", date(2024, 1, 1))
+    return publish(config, str(predictions), info, ranges or user_ranges(predictions), thresholds)
 
 
 def user_ranges(predictions: Path) -> list[tuple[int, int]]:

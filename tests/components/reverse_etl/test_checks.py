@@ -138,9 +138,9 @@ def test_a_shard_that_is_not_what_was_predicted_is_refused(
 ) -> None:
     predictions = marked(tmp_path / "1", shop, 1.0, users=200)
     spoil(predictions)
-    for places in (both, replace(both, publish_to="mongodb")):
+    for config in (both, replace(both, publish_to="mongodb")):
         with pytest.raises(UserError, match=rf"{predictions}/recommendations/shard-00001\.parquet {sentence}"):
-            publish_version(places, predictions, ranges=[(1, 1), (2, 200)])
+            publish_version(config, predictions, ranges=[(1, 1), (2, 200)])
     assert tables(shop) == set()
 
 

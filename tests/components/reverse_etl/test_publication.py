@@ -25,7 +25,7 @@ def kept(database: str) -> list[KeptVersion]:
 
 
 def tables(connection: Connection) -> set[str]:
-    """The versions' tables, but for the partitions of tables that are there."""
+    """The versions' tables, except the partitions of existing tables."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT relname FROM pg_class LEFT JOIN pg_inherits ON inhrelid = oid "
@@ -59,8 +59,8 @@ def test_a_publication_stands_in_the_database_as_the_shards_had_it(
     rows = [(users[0], games, exact, [None, games[0]]), (users[1], games[:1], [-3.4e38], [games[1]])]
     last = [(users[2], games, [3.0, 2.0], [None, None])]
     predictions = write_predictions(tmp_path / "p", [rows, last, []], overall(games))
-    made = VersionInfo("v1", "m", "s", date(2024, 1, 2))
-    done = publish(DestinationConfig(database), str(predictions), made, user_ranges(predictions))
+    info = VersionInfo("v1", "m", "s", date(2024, 1, 2))
+    done = publish(DestinationConfig(database), str(predictions), info, user_ranges(predictions))
     assert (done.version, done.users, done.rows, done.switched) == ("v1", 3, 5, True)
     assert done.facts()["rows"] == 5
     assert not predictions.exists()

@@ -3,12 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from components.train import training
-from components.train.model import Config
+from components.train.tensorflow_runtime import Workers, get_workers, tf, worker_rank
 from components.train.training import train_model
-from components.train.workers import Workers, place, workers
+from components.train.two_tower_model import ModelConfig
 from steam_recsys.errors import UserError
 from steam_recsys.model.two_tower import TwoTowerArrays
 from steam_recsys.storage.folder import open_folder
@@ -33,19 +32,19 @@ def configuration(cluster: dict, role: str, index: int | str) -> str:
         (CHIEF_AND_TWO, "chief", 0, (0, 3)),
         (CHIEF_AND_TWO, "worker", 0, (1, 3)),
         (CHIEF_AND_TWO, "worker", 1, (2, 3)),
-        ({"chief": ["a:1"]}, "chief", 0, (0, 1)),  # one machine alone, as Vertex AI describes it
+        ({"chief": ["a:1"]}, "chief", 0, (0, 1)),  # a single machine, as Vertex AI describes it
         ({"worker": ["a:1"]}, "worker", 0, (0, 1)),
     ],
 )
-def test_a_chief_is_counted_before_the_workers(
+def test_chief_is_ranked_before_the_workers(
     cluster: dict, role: str, index: int | str, expected: tuple[int, int]
 ) -> None:
-    assert place(configuration(cluster, role, index)) == expected
+    assert worker_rank(configuration(cluster, role, index)) == expected
 
 
-def test_without_a_cluster_there_is_one_worker() -> None:
-    assert place("{}") == (0, 1)
-    assert workers.__wrapped__() == Workers(tf.distribute.get_strategy(), 0, 1)
+def test_one_worker_without_a_cluster() -> None:
+    assert worker_rank("{}") == (0, 1)
+    assert get_workers.__wrapped__() == Workers(tf.distribute.get_strategy(), 0, 1)
 
 
 @pytest.mark.parametrize(
@@ -60,21 +59,19 @@ def test_without_a_cluster_there_is_one_worker() -> None:
         json.dumps({"cluster": {"worker": 2}}),
     ],
 )
-def test_a_configuration_that_does_not_say_which_worker_this_is_gets_a_sentence(
-    content: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_incomplete_tf_config_is_refused(content: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TF_CONFIG", content)
-    with pytest.raises(UserError, match=r"TF_CONFIG .* does not say which of the chief and workers .* set cluster"):
-        workers.__wrapped__()
+    with pytest.raises(UserError, match=r"TF_CONFIG .* does not say which chief or worker .* set cluster"):
+        get_workers.__wrapped__()
 
 
-def test_the_first_worker_alone_is_the_chief() -> None:
+def test_only_the_first_worker_is_the_chief() -> None:
     strategy = tf.distribute.get_strategy()
-    assert [Workers(strategy, index, 3).chief for index in range(3)] == [True, False, False]
+    assert [Workers(strategy, index, 3).is_chief for index in range(3)] == [True, False, False]
 
 
 @pytest.mark.slow
-def test_two_processes_train_the_model_that_one_trains_and_the_chief_writes_it(
+def test_two_workers_train_the_same_model_as_one_and_the_chief_writes_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     snapshot = write_snapshot_of(tmp_path / "snapshot", checkerboard(), n_games=GAMES, genres=GENRES).root
@@ -96,11 +93,11 @@ def test_two_processes_train_the_model_that_one_trains_and_the_chief_writes_it(
     assert not (tmp_path / "worker").exists()
     assert open_folder(store).names("") == []
 
-    monkeypatch.setattr(training, "Config", lambda: Config(min_steps=24))
+    monkeypatch.setattr(training, "ModelConfig", lambda: ModelConfig(min_steps=24))
     alone = train_model(snapshot, tmp_path / "alone", str(tmp_path / "store of one"))
     together, one = (TwoTowerArrays.load(tmp_path / name) for name in ("chief", "alone"))
     assert together.version == alone.version
     for name, array in one.arrays().items():
         assert together.arrays()[name] == pytest.approx(array, abs=1e-4), name
-    described = [json.loads((tmp_path / name / "model.json").read_text()) for name in ("chief", "alone")]
-    assert np.array(described[0]["losses"]) == pytest.approx(np.array(described[1]["losses"]), rel=1e-5)
+    descriptions = [json.loads((tmp_path / name / "model.json").read_text()) for name in ("chief", "alone")]
+    assert np.array(descriptions[0]["losses"]) == pytest.approx(np.array(descriptions[1]["losses"]), rel=1e-5)
