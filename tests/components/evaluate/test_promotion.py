@@ -263,7 +263,7 @@ def test_vertex_gets_each_model_once_with_its_evaluation_and_aliases(
     assert [version["versionDescription"] for version in registry.versions] == ["m1", "m2"]
     assert registry.versions[1]["artifactUri"] == f"{bucket_store}/models/m2/saved_model"
     assert registry.evaluations["2"]["metrics"] == METRICS
-    first, second = (request.body for request in api.asked("POST", "/models:upload"))
+    first, second = (request.body for request in api.requests_to("POST", "/models:upload"))
     assert (first.get("modelId"), second.get("parentModel")) == ("steam-recsys", MODEL)
     models.add(tmp_path / "m2", tmp_path / "m2" / "evaluation.json", METRICS)
     assert len(registry.versions) == 2
