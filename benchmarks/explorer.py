@@ -32,8 +32,7 @@ from demo.explore import reader_url
 from demo.postgres import EmbeddedPostgres
 from steam_recsys.database.connection import connect, create_schema
 from steam_recsys.errors import UserError
-from steam_recsys.publications.destinations import DestinationConfig
-from steam_recsys.publications.rollback import rollback
+from steam_recsys.publications.destinations import DestinationConfig, rollback
 from steam_recsys.publications.versions import VersionInfo
 from steam_recsys.storage.model_store import add_model
 

@@ -25,10 +25,9 @@ from steam_recsys.data.games import Games
 from steam_recsys.data.histories import Histories
 from steam_recsys.data.interactions import Interactions
 from steam_recsys.data.popularity import popularity_as_of
-from steam_recsys.evaluation.holdout import HeldOut, hold_out
 from steam_recsys.evaluation.metrics import Recall, measure
 from steam_recsys.evaluation.rankers import ModelRanker, Ranker, StaticRanker, rank_by_scores
-from steam_recsys.evaluation.splits import latest_of_each_user
+from steam_recsys.evaluation.splits import HeldOut, hold_out, latest_of_each_user
 from steam_recsys.model.item_item import ItemItemWeights
 from steam_recsys.model.two_tower import Towers
 from steam_recsys.storage.folder import Folder, open_folder

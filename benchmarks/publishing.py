@@ -21,17 +21,15 @@ import pyarrow.parquet as pq
 from psycopg2.extras import execute_values
 
 from benchmarks.record import Row, below, run_benchmark, times_as_many, times_as_much
-from components.predict.fallback import LENGTH
+from components.predict.plan import LENGTH
 from components.reverse_etl.acceptance import Thresholds
 from components.reverse_etl.publication import publish
 from demo.postgres import EmbeddedPostgres, programs
-from steam_recsys.data.predictions import POPULAR_FILE, ShardManifest, sha256_of, shard_name
+from steam_recsys.data.predictions import POPULAR_FILE, Shard, ShardManifest, read_shard, sha256_of, shard_name
 from steam_recsys.data.schemas import POPULAR, RECOMMENDATIONS
 from steam_recsys.database.connection import COPY_BUFFER, connect, create_schema
-from steam_recsys.publications.destinations import DestinationConfig
+from steam_recsys.publications.destinations import DestinationConfig, rollback
 from steam_recsys.publications.postgres_tables import binary_copy
-from steam_recsys.publications.predictions import Shard, read_shard
-from steam_recsys.publications.rollback import rollback
 from steam_recsys.publications.versions import VersionInfo
 from steam_recsys.storage.folder import open_folder
 

@@ -37,11 +37,10 @@ from steam_recsys.data.popularity import popularity_as_of
 from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.errors import UserError
 from steam_recsys.evaluation.baselines import tuned_baselines
-from steam_recsys.evaluation.holdout import hold_out
 from steam_recsys.evaluation.intervals import Interval, intervals
 from steam_recsys.evaluation.metrics import NDCG, Recall, measure
 from steam_recsys.evaluation.rankers import ModelRanker, Ranker
-from steam_recsys.evaluation.splits import Split, at_random, by_time, last_out, latest_of_each_user
+from steam_recsys.evaluation.splits import Split, at_random, by_time, hold_out, last_out, latest_of_each_user
 
 DATA_SETS = {
     "ml-100k/u.data": "MovieLens 100K from GroupLens",

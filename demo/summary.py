@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from components.evaluate.results import Evaluation
-from steam_recsys.evaluation.comparison import CHALLENGER, CHAMPION, Comparison
+from steam_recsys.evaluation.intervals import CHALLENGER, CHAMPION, Comparison
 from steam_recsys.evaluation.metrics import HEADLINE_METRIC
 from steam_recsys.storage.model_store import EVALUATION, champion, stored_model
 

@@ -16,9 +16,8 @@ from typing import TypeVar
 import numpy as np
 from fastapi import HTTPException
 
-from explorer.catalogue import SYSTEMS
 from explorer.filters import Filters, HistoryGame
-from explorer.model_cache import CachedModel, model_folder
+from explorer.model_cache import SYSTEMS, CachedModel, model_folder
 from explorer.repository import Repository
 from explorer.schemas import BECAUSE, LiveRecommendations, Publication, RecommendedGame, SimilarGame, SimilarGames
 from explorer.settings import Settings

@@ -11,7 +11,7 @@ USED = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
     "import components, pipelines; "
     "from importlib.resources import files; "
-    "from steam_recsys.database.queries import snapshot_queries; "
+    "from steam_recsys.database.connection import snapshot_queries; "
     "from components.ingest import load; from pipelines.target import Target; "
     "assert components.__file__.startswith(sys.argv[1]), components.__file__; "
     "assert files('steam_recsys.database').joinpath('sql/steam.sql').read_text(); "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from steam_recsys.evaluation.comparison import CHALLENGER, CHAMPION, POPULARITY, Comparison
+from steam_recsys.evaluation.intervals import CHALLENGER, CHAMPION, POPULARITY, Comparison
 from steam_recsys.evaluation.metrics import HEADLINE_METRIC
 from steam_recsys.rules import Rule, Verdict
 

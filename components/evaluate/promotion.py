@@ -10,7 +10,7 @@ from typing import Protocol
 
 from components.evaluate.results import Evaluation
 from steam_recsys.errors import UserError
-from steam_recsys.evaluation.comparison import CHALLENGER, CHAMPION
+from steam_recsys.evaluation.intervals import CHALLENGER, CHAMPION
 from steam_recsys.logging import log
 from steam_recsys.secrets import google_client
 from steam_recsys.storage.folder import BUCKET_SCHEME, open_folder

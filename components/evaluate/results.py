@@ -10,7 +10,7 @@ from typing import Any
 from components.evaluate.gate import Thresholds
 from components.evaluate.slices import Slice
 from steam_recsys.errors import UserError, other_version_error
-from steam_recsys.evaluation.comparison import CHALLENGER, Comparison, Figures
+from steam_recsys.evaluation.intervals import CHALLENGER, Comparison, Figures
 from steam_recsys.rules import Rule, Verdict
 
 

@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from components.evaluate.setup import EvaluationSetup
+from components.evaluate.evaluation import EvaluationSetup
 from steam_recsys.arrays import BoolArray, Float64Array, Int32Array, Int64Array
 from steam_recsys.data.games import Attributes, Games
 from steam_recsys.data.histories import positions_of
 from steam_recsys.data.interactions import Interactions
-from steam_recsys.evaluation.comparison import CHALLENGER, CHAMPION, Comparison
-from steam_recsys.evaluation.holdout import HeldOut
+from steam_recsys.evaluation.intervals import CHALLENGER, CHAMPION, Comparison
 from steam_recsys.evaluation.metrics import HEADLINE_METRIC, Metric, Recall, measure_ranked
 from steam_recsys.evaluation.rankers import Ranker
+from steam_recsys.evaluation.splits import HeldOut
 
 METRICS: tuple[Metric, ...] = (HEADLINE_METRIC, Recall(20))
 K = max(metric.k for metric in METRICS)

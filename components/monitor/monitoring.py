@@ -15,7 +15,7 @@ from components.monitor.decision import DEFAULT, FIRST_TRAINING, Decision, Monit
 from components.monitor.drift import measure_drift
 from components.monitor.quality import measure_versions, realised_quality
 from components.monitor.report import Figures, html_report
-from steam_recsys.data.games import GAME_COLUMNS, Games
+from steam_recsys.data.games import GAME_COLUMNS, Games, available
 from steam_recsys.data.interactions import UNDATED, date_of, day_of, newest_day
 from steam_recsys.data.popularity import DECAYS
 from steam_recsys.data.snapshot import Manifest, Snapshot
@@ -23,7 +23,6 @@ from steam_recsys.database.connection import connect, create_schema
 from steam_recsys.errors import other_version_error
 from steam_recsys.evaluation.intervals import Interval
 from steam_recsys.logging import log
-from steam_recsys.model.availability import available
 from steam_recsys.model.two_tower import TwoTowerArrays
 from steam_recsys.publications.destinations import DestinationConfig, open_destinations
 from steam_recsys.reporting.pages import write_page

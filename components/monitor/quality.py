@@ -24,9 +24,9 @@ from steam_recsys.arrays import Int32Array, Int64Array
 from steam_recsys.data.histories import Histories, positions_of
 from steam_recsys.data.interactions import REVIEW_COLUMNS, Interactions, day_of, read_reviews
 from steam_recsys.data.snapshot import Snapshot
-from steam_recsys.evaluation.holdout import Future
 from steam_recsys.evaluation.intervals import Interval, intervals
 from steam_recsys.evaluation.metrics import NDCG, HitRate, measure_ranked
+from steam_recsys.evaluation.splits import Future
 from steam_recsys.publications.destinations import Destination
 from steam_recsys.publications.versions import KeptVersion
 from steam_recsys.storage.folder import Folder, open_folder

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from steam_recsys.publications.version_stats import FIRST_GAMES, CurrentVersion, VersionStats
+from steam_recsys.publications.loading import FIRST_GAMES, CurrentVersion, VersionStats
 from steam_recsys.rules import Rule, Verdict
 
 

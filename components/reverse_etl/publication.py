@@ -13,12 +13,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from components.reverse_etl.acceptance import DEFAULT, Thresholds, decide
+from steam_recsys.data.predictions import Predictions
 from steam_recsys.database.connection import Connection, create_schema, replace_functions, require_schema
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log
 from steam_recsys.publications.destinations import Destination, DestinationConfig, Destinations, open_destinations
 from steam_recsys.publications.postgres import publishing_connection, transaction
-from steam_recsys.publications.predictions import Predictions
 from steam_recsys.publications.versions import VersionInfo, check_name, expired_versions, find_current, find_version
 from steam_recsys.storage.folder import open_folder
 

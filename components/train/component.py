@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.images import MODEL_IMAGE
+from components import MODEL_IMAGE
 
 
 @dsl.component(base_image=MODEL_IMAGE, install_kfp_package=False)

@@ -25,10 +25,9 @@ from steam_recsys.data.interactions import Interactions, cutoff_day, date_of, da
 from steam_recsys.data.popularity import popularity_as_of
 from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.errors import UserError
-from steam_recsys.evaluation.holdout import HeldOut, hold_out
 from steam_recsys.evaluation.metrics import HEADLINE_METRIC, measure
 from steam_recsys.evaluation.rankers import ModelRanker
-from steam_recsys.evaluation.splits import Split, snapshot_by_time
+from steam_recsys.evaluation.splits import HeldOut, Split, hold_out, snapshot_by_time
 from steam_recsys.logging import log
 from steam_recsys.model.two_tower import Towers, TwoTowerArrays
 from steam_recsys.storage.model_store import DESCRIPTION, current_champion, evaluated_part, stored_model

@@ -10,7 +10,7 @@ from components.train.trainer import Trainer
 from components.train.training_data import TrainingData
 from components.train.two_tower_model import ModelConfig
 from steam_recsys.arrays import Float32Array, Float64Array
-from steam_recsys.evaluation.ease import MAX_GAMES, REGULARISATIONS, cooccurrences, ease
+from steam_recsys.evaluation.baselines import MAX_GAMES, REGULARISATIONS, cooccurrences, ease
 from steam_recsys.evaluation.intervals import standard_error
 from steam_recsys.logging import progress
 from steam_recsys.model.history_weights import HistoryWeights

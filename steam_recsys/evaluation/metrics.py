@@ -15,8 +15,8 @@ import numpy as np
 
 from steam_recsys.arrays import BoolArray, Float64Array, Int32Array, Int64Array
 from steam_recsys.data.histories import Histories
-from steam_recsys.evaluation.holdout import HeldOut, relevant_at
 from steam_recsys.evaluation.rankers import Ranker
+from steam_recsys.evaluation.splits import HeldOut, relevant_at
 
 
 class Metric(Protocol):

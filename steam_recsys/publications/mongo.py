@@ -20,12 +20,18 @@ from pymongo import MongoClient, WriteConcern
 from pymongo.database import Database
 from pymongo.errors import ConfigurationError, DuplicateKeyError, InvalidURI, PyMongoError
 
-from steam_recsys.data.predictions import POPULAR_FILE
+from steam_recsys.data.predictions import POPULAR_FILE, Predictions, Shard, read_popular
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log
-from steam_recsys.publications.loading import Loader, known_games, known_users
-from steam_recsys.publications.predictions import Predictions, Shard, read_popular
-from steam_recsys.publications.version_stats import FIRST_GAMES, SAMPLED_USERS, CurrentVersion, VersionStats
+from steam_recsys.publications.loading import (
+    FIRST_GAMES,
+    SAMPLED_USERS,
+    CurrentVersion,
+    Loader,
+    VersionStats,
+    known_games,
+    known_users,
+)
 from steam_recsys.publications.versions import KeptVersion, VersionInfo, find_current
 from steam_recsys.secrets import resolve_secret
 

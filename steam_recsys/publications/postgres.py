@@ -12,14 +12,20 @@ from contextlib import contextmanager
 import psycopg2
 from psycopg2 import sql
 
-from steam_recsys.data.predictions import POPULAR_FILE
+from steam_recsys.data.predictions import POPULAR_FILE, Predictions, Shard, read_popular
 from steam_recsys.database.connection import Connection, Cursor, connect
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log
-from steam_recsys.publications.loading import Loader, known_games, known_users
+from steam_recsys.publications.loading import (
+    FIRST_GAMES,
+    SAMPLED_USERS,
+    CurrentVersion,
+    Loader,
+    VersionStats,
+    known_games,
+    known_users,
+)
 from steam_recsys.publications.postgres_tables import Tables
-from steam_recsys.publications.predictions import Predictions, Shard, read_popular
-from steam_recsys.publications.version_stats import FIRST_GAMES, SAMPLED_USERS, CurrentVersion, VersionStats
 from steam_recsys.publications.versions import Choice, KeptVersion, VersionInfo, find_current
 
 FIRST_LOCK_TIMEOUT_MS, LAST_LOCK_TIMEOUT_MS = 5, 40

@@ -7,10 +7,10 @@ import pytest
 from benchmarks.quality import Protocol, Row, markdown, protocols, results
 from steam_recsys.data.popularity import popularity, recent_popularity
 from steam_recsys.errors import UserError
-from steam_recsys.evaluation.holdout import hold_out
 from steam_recsys.evaluation.intervals import Interval
 from steam_recsys.evaluation.metrics import NDCG, Recall, measure
 from steam_recsys.evaluation.rankers import StaticRanker
+from steam_recsys.evaluation.splits import hold_out
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from demo.summary import compare_with_best_baseline, show_metrics
-from steam_recsys.evaluation.comparison import Comparison
+from steam_recsys.evaluation.intervals import Comparison
 
 USERS = 200
 NOISE = np.random.default_rng(0).normal(0, 0.01, USERS)

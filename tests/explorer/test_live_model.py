@@ -22,10 +22,9 @@ from hypothesis import strategies as st
 from components.predict.plan import plan_predictions
 from components.predict.prediction import RECOMMENDED_GAMES
 from explorer import live_model
-from explorer.catalogue import available_games, read_games, read_popularity
 from explorer.filters import Filters
 from explorer.live_model import REORDERED, PublicationModel
-from explorer.model_cache import CachedModel, cache_model, model_folder
+from explorer.model_cache import CachedModel, available_games, cache_model, model_folder, read_games, read_popularity
 from steam_recsys.data.predictions import CATALOGUE_FILE, predictions_uri
 from steam_recsys.storage.folder import open_folder
 from tests.explorer.conftest import PublishedShop, serving, wait_until

@@ -9,8 +9,7 @@ from psycopg2.extras import Json
 
 from components.evaluate.gate import DEFAULT
 from components.evaluate.results import Evaluation
-from steam_recsys.evaluation.comparison import Comparison
-from steam_recsys.evaluation.intervals import Interval
+from steam_recsys.evaluation.intervals import Comparison, Interval
 from steam_recsys.rules import Rule, Verdict
 
 FIGURES = {

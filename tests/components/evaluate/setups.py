@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from components.evaluate.setup import EvaluationSetup
+from components.evaluate.evaluation import EvaluationSetup
 from steam_recsys.data.games import Games
 from steam_recsys.data.interactions import Interactions
 from steam_recsys.data.popularity import popularity
-from steam_recsys.evaluation.comparison import CHALLENGER
-from steam_recsys.evaluation.holdout import Future
+from steam_recsys.evaluation.intervals import CHALLENGER
 from steam_recsys.evaluation.rankers import ModelRanker, Ranker, StaticRanker
+from steam_recsys.evaluation.splits import Future
 from steam_recsys.model.item_item import ItemItemWeights
 from steam_recsys.model.two_tower import Towers, TwoTowerArrays
 

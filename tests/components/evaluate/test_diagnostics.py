@@ -3,8 +3,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from components.evaluate import diagnostics as module
-from components.evaluate.diagnostics import (
+from components.evaluate import report as module
+from components.evaluate.evaluation import EvaluationSetup
+from components.evaluate.report import (
     Diagnostics,
     example_users,
     game_map,
@@ -12,7 +13,6 @@ from components.evaluate.diagnostics import (
     mean_scores,
     principal_components,
 )
-from components.evaluate.setup import EvaluationSetup
 from steam_recsys.data.histories import Histories
 from tests.components.evaluate.setups import evaluation_setup, interactions, model
 

@@ -19,9 +19,9 @@ from components.evaluate.results import Evaluation
 from steam_recsys.data.interactions import Interactions
 from steam_recsys.data.popularity import popularity
 from steam_recsys.errors import UserError
-from steam_recsys.evaluation.holdout import hold_out
 from steam_recsys.evaluation.metrics import measure
 from steam_recsys.evaluation.rankers import StaticRanker
+from steam_recsys.evaluation.splits import hold_out
 from steam_recsys.storage.model_store import champion
 from tests.snapshots import Review, write_snapshot_of
 

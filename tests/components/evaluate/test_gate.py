@@ -3,7 +3,7 @@ import pytest
 
 from components.evaluate.gate import Thresholds, decide
 from steam_recsys.arrays import Float64Array
-from steam_recsys.evaluation.comparison import Comparison
+from steam_recsys.evaluation.intervals import Comparison
 from steam_recsys.rules import FAILED, NOT_ENOUGH, PASSED, Verdict
 
 RECENT = np.array([0.1, 0.3, 0.2, 0.2])

@@ -12,7 +12,7 @@ from components.evaluate.gate import Thresholds, decide
 from components.evaluate.promotion import open_registry, promote, roll_back
 from components.evaluate.results import Evaluation
 from steam_recsys.errors import UserError
-from steam_recsys.evaluation.comparison import Comparison
+from steam_recsys.evaluation.intervals import Comparison
 from steam_recsys.storage.model_store import EVALUATION, champion, current_champion, stored_model
 from tests.components.evaluate.test_evaluation import day, write_model
 from tests.pipelines.api_server import Answer, Api, Request, serving

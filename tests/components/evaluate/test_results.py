@@ -7,7 +7,7 @@ from components.evaluate.gate import Thresholds
 from components.evaluate.results import Evaluation
 from components.evaluate.slices import Rankings, compare_slices
 from steam_recsys.errors import UserError
-from steam_recsys.evaluation.comparison import Comparison
+from steam_recsys.evaluation.intervals import Comparison
 from steam_recsys.evaluation.metrics import NDCG, Recall
 from steam_recsys.rules import Rule, Verdict
 from tests.components.evaluate.setups import evaluation_setup, interactions

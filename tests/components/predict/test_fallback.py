@@ -1,7 +1,7 @@
 import numpy as np
 import pyarrow as pa
 
-from components.predict.fallback import LENGTH, OVERALL, fallback_lists
+from components.predict.plan import LENGTH, OVERALL, fallback_lists
 from steam_recsys.data.schemas import GAMES, POPULAR, RANKINGS
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from components.reverse_etl.acceptance import DEFAULT, Thresholds, decide
 from steam_recsys.data.schemas import RECOMMENDATIONS
-from steam_recsys.publications.version_stats import CurrentVersion, VersionStats, count
+from steam_recsys.publications.loading import CurrentVersion, VersionStats, count
 from steam_recsys.rules import FAILED, NOT_ENOUGH, PASSED
 
 CURRENT = CurrentVersion("v1", users=1000, rows=50_000, sample={user: list(range(1, 11)) for user in range(1, 101)})

@@ -17,10 +17,9 @@ from psycopg2.extensions import connection as Connection
 
 from demo.postgres import EmbeddedPostgres
 from steam_recsys.errors import UserError
-from steam_recsys.publications.destinations import DestinationConfig, Destinations
+from steam_recsys.publications.destinations import DestinationConfig, Destinations, rollback
 from steam_recsys.publications.loading import Loader
 from steam_recsys.publications.mongo import MongoDestination
-from steam_recsys.publications.rollback import rollback
 from tests.components.reverse_etl.predicted import Row, marked, publish_version, write_predictions
 from tests.components.reverse_etl.test_publication import kept, shown, tables, tables_of
 from tests.shop import add_game

@@ -15,8 +15,7 @@ import pymongo
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from steam_recsys.publications.destinations import DestinationConfig
-from steam_recsys.publications.rollback import reconcile, rollback
+from steam_recsys.publications.destinations import DestinationConfig, reconcile, rollback
 from tests.components.reverse_etl.predicted import Row, marked, publish_version, user_ranges, write_predictions
 from tests.components.reverse_etl.process import start_publication
 from tests.components.reverse_etl.test_publication import kept, shown, tables, tables_of

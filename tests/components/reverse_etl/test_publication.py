@@ -13,8 +13,7 @@ from psycopg2.extensions import connection as Connection
 from components.reverse_etl.publication import publish
 from steam_recsys.errors import UserError
 from steam_recsys.publications import postgres
-from steam_recsys.publications.destinations import DestinationConfig, Destinations
-from steam_recsys.publications.rollback import kept_versions
+from steam_recsys.publications.destinations import DestinationConfig, Destinations, kept_versions
 from steam_recsys.publications.versions import KeptVersion, VersionInfo
 from tests.components.reverse_etl.predicted import marked, overall, publish_version, user_ranges, write_predictions
 from tests.shop import add_game, add_user
@@ -243,7 +242,7 @@ def test_a_database_without_the_shops_data_is_refused(database: str, tmp_path: P
 def test_a_shard_survives_a_round_trip_in_many_batches(
     shop: Connection, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("steam_recsys.publications.predictions.BATCH_ROWS", 3)
+    monkeypatch.setattr("steam_recsys.data.predictions.BATCH_ROWS", 3)
     games = [add_game(shop, f"Game {number}") for number in range(5)]
     users = [add_user(shop, f"user {number}") for number in range(20)]
     rows = [

@@ -12,7 +12,7 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import parse_dsn
 
-from steam_recsys.database.url import asyncpg_arguments, connection_parameters
+from steam_recsys.database.connection import asyncpg_arguments, connection_parameters
 
 PASSWORD = "a#b?c/d@e %:'f\\"
 QUERY = "SELECT current_user::text, current_database()::text, current_setting('search_path')"

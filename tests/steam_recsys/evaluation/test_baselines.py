@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from steam_recsys.data.histories import Histories
 from steam_recsys.data.interactions import Interactions
 from steam_recsys.evaluation.baselines import (
+    MAX_GAMES,
     Baseline,
     _fit_knn,
     sample_users,
     tuned_baselines,
 )
-from steam_recsys.evaluation.ease import MAX_GAMES
 from steam_recsys.evaluation.splits import Split, by_time
 
 USERS, GAMES = 300, 20

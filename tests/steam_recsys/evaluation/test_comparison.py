@@ -4,8 +4,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from steam_recsys.evaluation.comparison import Comparison
-from steam_recsys.evaluation.intervals import intervals
+from steam_recsys.evaluation.intervals import Comparison, intervals
 
 OURS = np.array([0.5, 0.7, 0.9])
 MEASURED = {

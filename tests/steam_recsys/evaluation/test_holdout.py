@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from steam_recsys.data.histories import Histories
 from steam_recsys.data.interactions import Interactions
-from steam_recsys.evaluation.holdout import Future, hold_out, relevant_at
+from steam_recsys.evaluation.splits import Future, hold_out, relevant_at
 
 
 def interactions(rows: list[tuple[int, int]]) -> Interactions:

@@ -3,7 +3,7 @@ from datetime import date
 import pyarrow as pa
 import pytest
 
-from steam_recsys.model.availability import available
+from steam_recsys.data.games import available
 
 DAYS = pa.schema([("released_on", pa.date32()), ("delisted_on", pa.date32())])
 TODAY = date(2024, 5, 10)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steam_recsys.data.histories import Histories
-from steam_recsys.model.explanations import PopularityOrder
+from steam_recsys.model.scorer import PopularityOrder
 
 POPULAR = np.array([9, 7, 5, 3, 1], dtype=np.float32)
 

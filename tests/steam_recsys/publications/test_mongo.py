@@ -9,10 +9,9 @@ from psycopg2.extensions import connection as Connection
 
 from steam_recsys.errors import UserError
 from steam_recsys.publications import mongo as module
-from steam_recsys.publications.destinations import DestinationConfig, Destinations
+from steam_recsys.publications.destinations import DestinationConfig, Destinations, kept_versions, reconcile, rollback
+from steam_recsys.publications.loading import FIRST_GAMES
 from steam_recsys.publications.mongo import MongoDestination
-from steam_recsys.publications.rollback import kept_versions, reconcile, rollback
-from steam_recsys.publications.version_stats import FIRST_GAMES
 from tests.components.reverse_etl.predicted import marked, overall, publish_version, write_predictions
 from tests.components.reverse_etl.test_publication import die, kept, shown, tables, tables_of
 from tests.shop import add_game, add_user

@@ -12,9 +12,8 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from steam_recsys.publications.destinations import DestinationConfig
+from steam_recsys.publications.destinations import DestinationConfig, rollback
 from steam_recsys.publications.postgres_tables import Tables
-from steam_recsys.publications.rollback import rollback
 from tests.components.reverse_etl.predicted import marked, publish_version
 
 _WHOLE = """
