@@ -25,6 +25,9 @@ from steam_recsys.errors import UserError
 HEAD_SECONDS = 10.0
 """Longest time for the head of a request to arrive, from the connection's start or the first byte after an answer."""
 
+WORKER_SECONDS = 60
+"""Time after which a silent worker is replaced; it includes the imports, which are slow on a busy machine."""
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -130,6 +133,7 @@ def configure(application: FastAPI | str, trusted_proxies: str, workers: int = 1
         proxy_headers=bool(trusted_proxies),
         forwarded_allow_ips=trusted_proxies,
         timeout_graceful_shutdown=10,
+        timeout_worker_healthcheck=WORKER_SECONDS,
         workers=workers,
     )
 
