@@ -1,5 +1,5 @@
-import subprocess
-import sys
+import itertools
+import multiprocessing
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -19,7 +19,6 @@ from steam_recsys.errors import UserError
 from steam_recsys.model.two_tower import Towers
 from steam_recsys.storage.folder import open_folder
 from tests.components.train.checkerboard import model_of, share_of_own_colour, training_data
-from tests.components.train.process import ROOT
 
 CONFIG = ModelConfig(dimensions=8, scale=4.0, learning_rate=0.05)
 SAMPLED = replace(CONFIG, full_softmax_games=0, negatives=12)
@@ -292,29 +291,27 @@ def test_damaged_checkpoint_never_gives_wrong_arrays(
             assert np.array_equal(array, ARRAYS[name])
 
 
-WRITER = """
-import itertools, sys
-import numpy as np
-from components.train.trainer import Checkpoints
-checkpoints = Checkpoints.for_version(sys.argv[1], "v1")
-for number in itertools.count():
-    checkpoints.write("final", {name: np.full(300_000, number) for name in ("losses", "variable_0")})
-"""
+def write_forever(store: str) -> None:
+    checkpoints = Checkpoints.for_version(store, "v1")
+    for number in itertools.count():
+        checkpoints.write("final", {name: np.full(300_000, number) for name in ("losses", "variable_0")})
 
 
 def test_killed_writer_leaves_one_complete_checkpoint(tmp_path: Path) -> None:
     for attempt in range(5):
         checkpoints = Checkpoints.for_version(str(tmp_path / str(attempt)), "v1")
-        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path / str(attempt))], cwd=ROOT)
+        # Forked, so that it does not take seconds to import TensorFlow, which it does not use.
+        writer = multiprocessing.get_context("fork").Process(target=write_forever, args=[str(tmp_path / str(attempt))])
+        writer.start()
         while len(checkpoints.folder.names("")) < 2:  # one is complete, and the next is being written
-            assert writer.poll() is None
+            assert writer.is_alive()
             time.sleep(0.001)
         writer.kill()
-        writer.wait()
+        writer.join()
         numbers = np.concatenate(list(checkpoints.read("final").values()))
         assert len(numbers) == 600_000
         assert len(np.unique(numbers)) == 1
-        checkpoints.clear_checkpoints()
+        checkpoints.clear()
         assert checkpoints.folder.names("") == []
 
 
