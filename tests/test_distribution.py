@@ -15,7 +15,7 @@ USED = (
     "from components.ingest import ingestion; from pipelines.target import Target; "
     "assert components.__file__.startswith(sys.argv[1]), components.__file__; "
     "assert files('steam_recsys.database').joinpath('sql/steam.sql').read_text(); "
-    "assert load.merge_statements(); assert snapshot_queries(); "
+    "assert ingestion.merge_statements(); assert snapshot_queries(); "
     "print(Target.load('vertex').schedules['training'])"
 )
 
