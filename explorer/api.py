@@ -1,6 +1,6 @@
 """The JSON API, for the shop's developers."""
 
-from __future__ import annotations
+# Without `from __future__ import annotations`: the parameters' models are made per application, in a function.
 
 import asyncio
 import hashlib
@@ -45,9 +45,6 @@ from explorer.schemas import (
 )
 from explorer.settings import Settings
 from steam_recsys.errors import UserError
-
-# Without `from __future__ import annotations`: the parameters' models are made per application, in a function.
-
 
 DESCRIPTION = (
     "Recommendations for a shop's users: published ones, live ones for a posted history, and the users and games. "

@@ -4,7 +4,7 @@ All that the page `/try` shows follows from its address. Every click is a link; 
 asks the API instead.
 """
 
-from __future__ import annotations
+# Without `from __future__ import annotations`: the parameters' models are made per application, in a function.
 
 import json
 import math
@@ -64,9 +64,6 @@ def model_score_bars(games: Sequence[RecommendedGame]) -> dict[int, float]:
 
 def _visible(length: float) -> float:
     return min(100.0, max(SHORTEST, length))
-
-
-# Without `from __future__ import annotations`: the parameters' models are made per application, in a function.
 
 
 MOST_FOUND = 50

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from components.evaluate import report as module
-from components.evaluate.evaluation import EvaluationSetup
+from components.evaluate.rankings import EvaluationSetup
 from components.evaluate.report import (
     Diagnostics,
     example_users,

@@ -7,8 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.evaluate.evaluation import EvaluationSetup
-from components.evaluate.slices import Rankings, Slice, compare_slices, first_review_days, largest_genres
+from components.evaluate.rankings import (
+    EvaluationSetup,
+    Rankings,
+    Slice,
+    compare_slices,
+    first_review_days,
+    largest_genres,
+)
 from steam_recsys.arrays import Int32Array
 from steam_recsys.data.histories import Histories
 from steam_recsys.evaluation.metrics import NDCG, Recall, measure
