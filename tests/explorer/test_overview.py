@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from explorer.overview import DRIFT, QUALITY, chart
+from explorer.overview import DRIFT_LINES, QUALITY_LINES, chart
 from explorer.schemas import Measurement
 from tests.explorer.conftest import TOKEN, PublishedShop, serving
 from tests.explorer.parsed_page import Page
@@ -193,17 +193,17 @@ def test_the_rollback_form_is_shown_only_if_configured(published_shop: Published
 
 def test_a_chart_shows_measurements_in_order_without_missing_ones() -> None:
     monitoring = [measured(3, ndcg=0.3), measured(2, ndcg=None), measured(1, ndcg=0.1, popular_ndcg=0.2)]
-    drawn = chart("NDCG", QUALITY, monitoring)
+    drawn = chart("NDCG", QUALITY_LINES, monitoring)
     assert drawn is not None
     assert drawn.index("recommendations, 6 Mar 2024: 0.1000") < drawn.index("recommendations, 8 Mar 2024: 0.3000")
     assert "recent popularity, 6 Mar 2024: 0.2000" in drawn
     assert "7 Mar 2024:" not in drawn
-    assert chart("drift", DRIFT, monitoring) is None
-    assert chart("drift", DRIFT, []) is None
+    assert chart("drift", DRIFT_LINES, monitoring) is None
+    assert chart("drift", DRIFT_LINES, []) is None
 
 
 def test_a_chart_of_one_day_shows_times() -> None:
     monitoring = [replace(measured(0, psi_games=0.1), measured_at=NIGHT + timedelta(hours=h)) for h in (10, 0)]
-    drawn = chart("drift", DRIFT, monitoring)
+    drawn = chart("drift", DRIFT_LINES, monitoring)
     assert drawn is not None
     assert ">5 Mar, 09:30<" in drawn

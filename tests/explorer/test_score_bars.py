@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from explorer.pages import SHORTEST, model_score_bars, published_score_bars
+from explorer.pages import SHORTEST_BAR, model_score_bars, published_score_bars
 from explorer.schemas import RecommendedGame
 
 
@@ -33,4 +33,4 @@ def test_popular_games_that_the_model_recommends_have_model_scores() -> None:
 def test_every_bar_is_visible_and_fits(scored: list[tuple[float, str]]) -> None:
     for lengths in (published_score_bars(games(*scored), {1, 2, 5}), model_score_bars(games(*scored))):
         assert lengths.keys() == {game.game_id for game in games(*scored)}
-        assert all(SHORTEST <= length <= 100 for length in lengths.values())
+        assert all(SHORTEST_BAR <= length <= 100 for length in lengths.values())

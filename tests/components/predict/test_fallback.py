@@ -1,7 +1,7 @@
 import numpy as np
 import pyarrow as pa
 
-from components.predict.plan import LENGTH, OVERALL, fallback_lists
+from components.predict.plan import FALLBACK_GAMES, OVERALL, fallback_lists
 from steam_recsys.data.schemas import GAMES, POPULAR, RANKINGS
 
 
@@ -41,9 +41,9 @@ def test_genre_that_appears_only_in_rankings_has_a_list():
 
 
 def test_lists_have_a_maximum_length():
-    n = LENGTH + 5
+    n = FALLBACK_GAMES + 5
     table = fallback_lists(games(*[["A"]] * n), rankings(), np.arange(n, dtype=float), np.ones(n))
-    assert listed(table, OVERALL) == list(range(n, n - LENGTH, -1))
+    assert listed(table, OVERALL) == list(range(n, n - FALLBACK_GAMES, -1))
 
 
 def test_empty_catalogue_has_no_lists():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from steam_recsys.data.histories import Histories
 from steam_recsys.data.interactions import Interactions
 from steam_recsys.evaluation.baselines import (
-    MAX_GAMES,
+    EASE_MAX_GAMES,
     Baseline,
     _fit_knn,
     sample_users,
@@ -78,7 +78,7 @@ def test_recent_popularity_is_left_out_if_time_plays_no_part(interactions: Inter
 def test_only_ease_is_left_out_if_the_square_of_the_catalogue_does_not_fit_into_memory(
     interactions: Interactions,
 ) -> None:
-    large = np.arange(1, MAX_GAMES + 2, dtype=np.int32)
+    large = np.arange(1, EASE_MAX_GAMES + 2, dtype=np.int32)
     tuned = {
         baseline.name: baseline for baseline in tuned_baselines(interactions, 107, by_time(interactions, 105), large)
     }

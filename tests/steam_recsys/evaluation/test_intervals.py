@@ -50,7 +50,7 @@ def test_the_seed_determines_the_interval_for_any_block_size(monkeypatch: pytest
     assert intervals(figures) == intervals(figures)
     assert intervals(figures) != intervals(figures, seed=1)
     at_once = intervals(figures)
-    monkeypatch.setattr(module, "_BLOCK", 100)
+    monkeypatch.setattr(module, "_BLOCK_DRAWS", 100)
     assert intervals(figures)["figure"].mean == at_once["figure"].mean
 
 
