@@ -108,7 +108,7 @@ def connect(reference: str, *, application: str = "steam-recsys") -> Iterator[Co
         lost = "no message from the libpq" in str(error)
         if not isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) and not lost:
             raise
-        reason = "the connection was lost" if lost else re.sub(r"\s+", " ", str(error)).strip()
+        reason = "the connection was lost" if lost else _one_line(str(error))
         raise UserError(f"The database in {name} gave up ({reason}): see its log, then run again.") from None
     finally:
         connection.close()  # rolls back what was not committed
@@ -241,12 +241,16 @@ def snapshot_queries() -> dict[str, str]:
 
 
 def _connection_message(name: str, error: str) -> str:
-    reason = re.sub(r"\s+", " ", error).strip()
+    reason = _one_line(error)
     if "password authentication failed" in reason or "no password supplied" in reason:
         return f"The database in {name} refused the user or the password: correct {name}."
     if re.search(r'database "[^"]*" does not exist', reason):
         return f"The database that {name} names does not exist on its server: create it or correct {name}."
     return f"The database in {name} cannot be reached ({reason}): check that the server is up and {name} is right."
+
+
+def _one_line(text: str) -> str:
+    return re.sub(r"\s+", " ", text).strip()
 
 
 def _schema_sql(schema: str) -> str:
