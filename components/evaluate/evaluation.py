@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from components.evaluate.gate import DEFAULT, Thresholds, decide
-from components.evaluate.rankings import EvaluationSetup, Rankings, compare_slices
 from components.evaluate.report import Diagnostics, html_report
 from components.evaluate.results import Evaluation
+from components.evaluate.setup import EvaluationSetup
+from components.evaluate.slices import Rankings, compare_slices
 from steam_recsys.data.popularity import popularity
 from steam_recsys.evaluation.intervals import Comparison
 from steam_recsys.evaluation.metrics import HEADLINE_METRIC, MRR, Coverage, Gini, HitRate, Metric, Novelty, Recall

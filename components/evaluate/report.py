@@ -11,16 +11,9 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from components.evaluate.rankings import (
-    GENRE,
-    NO_REVIEW,
-    SLICE_METRICS,
-    EvaluationSetup,
-    Slice,
-    genres_of,
-    rows_by_length,
-)
 from components.evaluate.results import Evaluation
+from components.evaluate.setup import EvaluationSetup
+from components.evaluate.slices import GENRE, METRICS, NO_REVIEW, Slice, genres_of, rows_by_length
 from steam_recsys.arrays import Float32Array, Float64Array, Int64Array
 from steam_recsys.data.histories import Histories
 from steam_recsys.data.popularity import popularity
@@ -36,7 +29,7 @@ ROLES = (CHALLENGER, BASELINE, CHAMPION)
 """The legend of the bar charts, in the order of the colours."""
 
 RECALL = Recall(20).name
-SLICE_METRIC_NAMES = [metric.name for metric in SLICE_METRICS]
+SLICE_METRIC_NAMES = [metric.name for metric in METRICS]
 
 REVIEW_TICKS = [(math.log10(1 + 10**power), f"{10**power:,}") for power in range(10)]
 """Ticks of the axis of positive reviews, which is logarithmic."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from components.evaluate.gate import Thresholds
-from components.evaluate.rankings import Slice
+from components.evaluate.slices import Slice
 from steam_recsys.errors import UserError, other_version_error
 from steam_recsys.evaluation.intervals import CHALLENGER, Comparison, Figures
 from steam_recsys.rules import Rule, Verdict

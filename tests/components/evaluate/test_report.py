@@ -7,7 +7,6 @@ import pytest
 
 from components.evaluate import report
 from components.evaluate.gate import DEFAULT, Thresholds, decide
-from components.evaluate.rankings import EvaluationSetup, Rankings, compare_slices
 from components.evaluate.report import (
     Diagnostics,
     example_users,
@@ -18,6 +17,8 @@ from components.evaluate.report import (
     principal_components,
 )
 from components.evaluate.results import Evaluation
+from components.evaluate.setup import EvaluationSetup
+from components.evaluate.slices import Rankings, compare_slices
 from steam_recsys.data.histories import Histories
 from steam_recsys.evaluation.intervals import Comparison
 from steam_recsys.evaluation.metrics import NDCG, Recall

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from components.evaluate.gate import Thresholds
-from components.evaluate.rankings import Rankings, compare_slices
 from components.evaluate.results import Evaluation
+from components.evaluate.slices import Rankings, compare_slices
 from steam_recsys.errors import UserError
 from steam_recsys.evaluation.intervals import Comparison
 from steam_recsys.evaluation.metrics import NDCG, Recall

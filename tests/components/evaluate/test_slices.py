@@ -7,14 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.evaluate.rankings import (
-    EvaluationSetup,
-    Rankings,
-    Slice,
-    compare_slices,
-    first_review_days,
-    largest_genres,
-)
+from components.evaluate.setup import EvaluationSetup
+from components.evaluate.slices import Rankings, Slice, compare_slices, first_review_days, largest_genres
 from steam_recsys.arrays import Int32Array
 from steam_recsys.data.histories import Histories
 from steam_recsys.evaluation.metrics import NDCG, Recall, measure
