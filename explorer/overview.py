@@ -45,7 +45,7 @@ RANKING_LABELS = {"champion": "the champion of that time"}
 
 QUALITY_LINES = {"recommendations": "ndcg", "recent popularity": "popular_ndcg"}
 DRIFT_LINES = {"games": "psi_games", "genres": "psi_genres", "history lengths": "psi_history_lengths"}
-"""The lines of a chart and their figures."""
+"""The lines of each chart by label, and their figures."""
 
 TABLE_ROWS = 10
 """Most measurements in a table, the last ones; charts show all."""
