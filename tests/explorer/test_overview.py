@@ -91,7 +91,7 @@ def test_a_run_shows_the_gates_verdict(changing: PublishedShop) -> None:
     with serving(changing.settings()) as served:
         shown = overview(served.client)
     assert "Model model-1 passed the gate." in shown.text
-    sentence = "Model model-2 did not pass the gate, so the champion stays. NDCG@10 of all users is 0.2033"
+    sentence = "Model model-2 did not pass the gate, so the champion stays. NDCG@10 of all users: 0.2033"
     assert sentence in shown.text
     assert "3 of at least 100 users" not in shown.text
 
@@ -243,7 +243,7 @@ def test_a_failed_gate_lists_the_failed_rules() -> None:
     found = training_result(run(stages_of("new", STARTED, passed=False)))
     assert found is not None
     assert not found.passed
-    assert [reason.partition(" is ")[0] for reason in found.failures] == ["NDCG@10 of all users"]
+    assert [reason.partition(":")[0] for reason in found.failures] == ["NDCG@10 of all users"]
 
 
 @pytest.mark.parametrize("missing", ["version", "cutoff", "promote", "failures", "users", "ndcg_at_10"])
