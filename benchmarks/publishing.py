@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from psycopg2.extras import execute_values
 
 from benchmarks.record import Row, below, run_benchmark, times_as_many, times_as_much
-from components.predict.plan import LENGTH
+from components.predict.plan import FALLBACK_GAMES
 from components.reverse_etl.acceptance import Thresholds
 from components.reverse_etl.publication import publish
 from demo.postgres import EmbeddedPostgres, programs
@@ -90,8 +90,8 @@ def write_predictions(folder: Path, users: int, per_user: int, seed: int) -> lis
         manifest = ShardManifest("v", "m", "s", number, (first, last), n, "exact", sha256_of(path))
         manifest.write(open_folder(folder))
     genres = ["", *(f"genre {number}" for number in range(1, GENRES + 1))]
-    ranks = np.tile(np.arange(1, LENGTH + 1), len(genres))
-    popular = [np.repeat(genres, LENGTH), ranks, ranks, 1.0 / ranks]
+    ranks = np.tile(np.arange(1, FALLBACK_GAMES + 1), len(genres))
+    popular = [np.repeat(genres, FALLBACK_GAMES), ranks, ranks, 1.0 / ranks]
     table = pa.table([pa.array(column, field.type) for column, field in zip(popular, POPULAR, strict=True)], POPULAR)
     pq.write_table(table, folder / POPULAR_FILE)
     return ranges

@@ -1,19 +1,21 @@
-"""The JSON API, for the shop's developers."""
+"""The JSON API, for the shop's developers, and its page of documentation.
 
-from __future__ import annotations
+The page is made from the API's OpenAPI description on the server: it loads nothing from other sites.
+"""
 
-import asyncio
+# Without `from __future__ import annotations`: the parameters' models are made per application, in a function.
+
 import hashlib
-import hmac
-import logging
-import time
+import json
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Annotated, Any
-from urllib.parse import parse_qs
+from urllib.parse import urlencode
 
 import orjson
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
-from fastapi.responses import RedirectResponse, Response
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.responses import Response
 from pydantic import ConfigDict, Field
 
 from explorer.dependencies import LiveModelDep, RepositoryDep, SettingsDep, refuse_repeated_parameters
@@ -25,16 +27,13 @@ from explorer.filters import (
     NoParameters,
     PostedHistory,
     RequestModel,
-    RollbackTarget,
     Search,
     UserPath,
 )
-from explorer.middleware import RateLimiter, client_of
 from explorer.schemas import (
     HISTORY_EXAMPLE,
     LIVE_EXAMPLE,
     RECOMMENDATIONS_EXAMPLE,
-    CurrentVersion,
     GameDetails,
     GameList,
     LiveRecommendations,
@@ -43,11 +42,7 @@ from explorer.schemas import (
     UserHistory,
     UserList,
 )
-from explorer.settings import Settings
-from steam_recsys.errors import UserError
-
-# Without `from __future__ import annotations`: the parameters' models are made per application, in a function.
-
+from explorer.templating import render
 
 DESCRIPTION = (
     "Recommendations for a shop's users: published ones, live ones for a posted history, and the users and games. "
@@ -56,6 +51,10 @@ DESCRIPTION = (
 )
 NO_USER = "This user does not exist: search with /api/users?q=."
 NO_GAME = "This game does not exist: search with /api/games?q=."
+
+Schema = dict[str, Any]
+
+api_docs_router = APIRouter(include_in_schema=False)
 
 
 def create_router(largest_limit: int) -> APIRouter:
@@ -86,7 +85,7 @@ def create_router(largest_limit: int) -> APIRouter:
         "/users/{user_id}/recommendations",
         summary="Recommendations for a user",
         response_model=Recommendations,
-        responses={200: _example(RECOMMENDATIONS_EXAMPLE), **known},
+        responses={200: _example_response(RECOMMENDATIONS_EXAMPLE), **known},
     )
     async def recommendations(
         request: Request, user_id: UserPath, filters: Annotated[LimitedFilters, Query()], repository: RepositoryDep
@@ -101,7 +100,7 @@ def create_router(largest_limit: int) -> APIRouter:
         "/recommend",
         summary="Recommendations for a history",
         response_model=LiveRecommendations,
-        responses={200: _example(LIVE_EXAMPLE), **error_responses(400, 408, 413)},
+        responses={200: _example_response(LIVE_EXAMPLE), **error_responses(400, 408, 413)},
     )
     async def recommend(request: Request, body: History, live_model: LiveModelDep) -> Response:
         """Answer from the current publication's model; no user is needed, and nothing is stored."""
@@ -176,99 +175,126 @@ def json_response(request: Request, content: Any, version: str = "") -> Response
     return Response(body, media_type="application/json", headers=headers)
 
 
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter or field: its name, the values that it takes as text, and its description."""
+
+    name: str
+    values: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Example:
+    """A request as a shell command, and the JSON that it returns."""
+
+    request: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An operation of the API: its parameters, the descriptions of its statuses, and an example."""
+
+    method: str
+    path: str
+    summary: str
+    description: str
+    parameters: list[Parameter]
+    body: list[Parameter]
+    responses: dict[str, str]
+    example: Example | None
+
+
+@api_docs_router.get("/api")
+async def api_docs(request: Request) -> Response:
+    """Show all operations."""
+    openapi = request.app.openapi()
+    found = list(operations(openapi, str(request.base_url).rstrip("/")))
+    return render(request, "api.html", description=openapi["info"]["description"], operations=found)
+
+
+def operations(openapi: Schema, site: str) -> Iterator[Operation]:
+    """Yield the operations of an OpenAPI description in its order, with examples for a site such as `https://…`."""
+    schemas = openapi["components"]["schemas"]
+    for path, methods in openapi["paths"].items():
+        for method, operation in methods.items():
+            parameters = operation.get("parameters", [])
+            body = _resolve(_json(operation.get("requestBody", {})).get("schema", {}), schemas)
+            yield Operation(
+                method.upper(),
+                path,
+                operation["summary"],
+                operation["description"],
+                [_parameter(each["name"], each["schema"]) for each in parameters],
+                list(_fields(body, schemas)),
+                {status: response["description"] for status, response in operation["responses"].items()},
+                _example(method, f"{site}{path}", operation, body),
+            )
+
+
 def _is_known(etag: str, known: str) -> bool:
     """Whether an If-None-Match names the answer; a star names any (RFC 9110, 13.1.2)."""
     return known.strip() == "*" or etag in (tag.strip().removeprefix("W/") for tag in known.split(","))
 
 
-def _example(content: dict[str, Any]) -> dict[str, Any]:
+def _example_response(content: dict[str, Any]) -> dict[str, Any]:
     return {"content": {"application/json": {"example": content}}}
 
 
-LOG = logging.getLogger("explorer")
-
-rollback_router = APIRouter(tags=["rollback"])
-
-
-class Operator:
-    """Checks that a request comes from the operator."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self.rates = RateLimiter(per_second=0.1, burst=5)
-
-    @property
-    def is_configured(self) -> bool:
-        """Whether rolling back is possible."""
-        return self._settings.operator_token is not None and self._settings.operator_database_url is not None
-
-    def authorise(self, request: Request, token: str) -> None:
-        """Raise `HTTPException` unless the request has the token and comes from this site."""
-        expected = self._settings.operator_token
-        if not self.is_configured or expected is None:
-            raise HTTPException(404, "Rolling back is not configured: see EXPLORER_OPERATOR_TOKEN in docs/explorer.md.")
-        origin = request.headers.get("origin")
-        if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none") or (
-            origin is not None and origin.partition("://")[2] != request.headers.get("host")
-        ):
-            raise HTTPException(403, "This request comes from another site: roll back on the explorer's own page.")
-        if not self.rates.allows(client_of(request.scope), time.monotonic()):
-            raise HTTPException(429, "Too many tokens were tried. Try again in one minute.", {"Retry-After": "60"})
-        if not hmac.compare_digest(token.encode(), expected.get_secret_value().encode()):
-            LOG.warning("A rollback was requested with a wrong token.")
-            raise HTTPException(403, "This is not the operator's token: use the value of EXPLORER_OPERATOR_TOKEN.")
+def _json(content: Schema) -> Schema:
+    """Return what describes the JSON of a body or an answer."""
+    described: Schema = content.get("content", {}).get("application/json", {})
+    return described
 
 
-async def get_operator(request: Request) -> Operator:
-    """Return the application's check of the operator."""
-    operator: Operator = request.app.state.operator
-    return operator
+def _resolve(schema: Schema, schemas: dict[str, Schema]) -> Schema:
+    """Return the schema of an object that a schema refers to, or may refer to."""
+    for choice in (schema, *schema.get("anyOf", [])):
+        if "$ref" in choice:
+            return schemas[choice["$ref"].rpartition("/")[2]]
+    return schema
 
 
-OperatorDep = Annotated[Operator, Depends(get_operator)]
-BearerDep = Annotated[
-    HTTPAuthorizationCredentials | None, Depends(HTTPBearer(scheme_name="operator", auto_error=False))
-]
+def _fields(schema: Schema, schemas: dict[str, Schema], prefix: str = "") -> Iterator[Parameter]:
+    """Yield the fields of an object; the fields of a list's objects follow the list."""
+    for name, field in schema.get("properties", {}).items():
+        yield _parameter(f"{prefix}{name}", field)
+        for item in field.get("items", {}).get("oneOf", []):
+            yield from _fields(_resolve(item, schemas), schemas, f"{prefix}{name}[].")
 
 
-async def authorise(request: Request, operator: OperatorDep, credentials: BearerDep) -> None:
-    """Raise `HTTPException` unless the request has the operator's token as a bearer token."""
-    operator.authorise(request, credentials.credentials if credentials else "")
+def _example(method: str, address: str, operation: Schema, body: Schema) -> Example | None:
+    """Return a request with the examples of its parameters and body; None if the answer has no example."""
+    answer = _json(operation["responses"].get("200", {})).get("example")
+    if answer is None:
+        return None
+    query = []
+    for parameter in operation.get("parameters", []):
+        (value,) = parameter["schema"].get("examples", [None])
+        if parameter["in"] == "path":
+            address = address.replace(f"{{{parameter['name']}}}", str(value))
+        elif value is not None:
+            query.append((parameter["name"], value))
+    words = ["curl", f"{address}?{urlencode(query)}" if query else address]
+    if method == "post":
+        words += ["--json", json.dumps(body["examples"][0])]
+    return Example(shlex.join(words), json.dumps(answer, indent=2))
 
 
-@rollback_router.post(
-    "/api/rollback",
-    summary="Roll back to a publication",
-    response_model=CurrentVersion,
-    response_description="The publication that is current now",
-    responses=error_responses(400, 403, 404, 408, 409, 413, 422, 429),
-    dependencies=[Depends(authorise)],
-)
-async def rollback(request: Request, settings: SettingsDep, target: RollbackTarget | None = None) -> Response:
-    """Make a kept publication current again: the named one, or the one before the current one."""
-    version = await _roll_back(settings, target.version if target else None)
-    return json_response(request, CurrentVersion(version))
-
-
-@rollback_router.post("/rollback", include_in_schema=False)
-async def rollback_form(request: Request, settings: SettingsDep, operator: OperatorDep) -> Response:
-    """Do the same for a page's form with the fields `token` and `version`, then show the overview."""
-    fields = parse_qs((await request.body()).decode("utf-8", "replace"))
-    operator.authorise(request, fields.get("token", [""])[0])
-    await _roll_back(settings, fields.get("version", [""])[0] or None)
-    return RedirectResponse("/overview", status_code=303)
-
-
-async def _roll_back(settings: Settings, version: str | None) -> str:
-    # Imported here because only a rollback needs what publishes.
-    from steam_recsys.publications.destinations import DestinationConfig, rollback
-
-    destinations = DestinationConfig(
-        "env:EXPLORER_OPERATOR_DATABASE_URL", settings.publish_to, "env:EXPLORER_MONGODB_URL"
-    )
-    try:
-        current = await asyncio.to_thread(rollback, destinations, version)
-    except UserError as error:
-        raise HTTPException(409, str(error)) from None
-    LOG.warning("The operator made publication %s current.", current)
-    return current
+def _parameter(name: str, schema: Schema) -> Parameter:
+    choices = schema.get("anyOf", [schema])
+    merged = {key: value for choice in reversed(choices) for key, value in choice.items()}
+    values = " or ".join(choice["type"] for choice in choices)
+    if "enum" in merged:
+        values = f"one of {', '.join(merged['enum'])}"
+    if "format" in merged:  # its bounds may be beyond the precision of JSON's numbers
+        values += f" of {merged['format'].removeprefix('int')} bits"
+    elif "minimum" in merged:
+        values += f" from {merged['minimum']:.0f} to {merged['maximum']:.0f}"
+    if "maxItems" in merged:
+        values += f" of at most {merged['maxItems']}"
+    default = schema.get("default", "")
+    if default not in ("", None):
+        values += f"; default {default if isinstance(default, str) else json.dumps(default)}"
+    return Parameter(name, values, schema["description"])

@@ -14,11 +14,11 @@ from fastapi.staticfiles import StaticFiles
 from threadpoolctl import threadpool_limits
 
 from explorer import api, health, overview, pages
-from explorer.api import Operator
 from explorer.errors import add_error_handlers
 from explorer.health import Readiness, RequestMetrics
 from explorer.live_model import LiveModel
 from explorer.middleware import Guard
+from explorer.overview import Operator
 from explorer.repository import Repository
 from explorer.server import stop_without_parent
 from explorer.settings import Settings
@@ -30,9 +30,9 @@ def create_routers(largest_limit: int) -> list[APIRouter]:
     """Return all routes, except static files and the API's description."""
     return [
         api.create_router(largest_limit),
-        api.rollback_router,
+        overview.rollback_router,
         health.router,
-        pages.api_docs_router,
+        api.api_docs_router,
         pages.create_router(largest_limit),
         overview.router,
     ]

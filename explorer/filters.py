@@ -1,6 +1,6 @@
-"""What requests may contain: filters, searches, posted histories and ids.
+"""What requests may contain: filters, searches, posted histories and ids; and filters as pages show them.
 
-Unknown and misspelt names are refused.
+Unknown and misspelt names are refused. Pages show filters in addresses, as a form, and as links that remove one.
 """
 
 from __future__ import annotations
@@ -32,11 +32,24 @@ from explorer.templating import exact
 from steam_recsys.model.history_weights import MAX_HOURS
 
 RankBy = Literal["relevance", "sales", "revenue", "reviews", "newest"]
+
 LONGEST_HISTORY = 1000
 LARGEST_GB = 1e6
 LARGEST_YEAR = 9999
 
+ORDER_LABELS = {
+    "relevance": "Relevance",
+    "sales": "Sales",
+    "revenue": "Revenue",
+    "reviews": "Reviews",
+    "newest": "Newest",
+}
+SYSTEM_LABELS = {"windows": "Windows", "mac": "macOS", "linux": "Linux"}
+
 _INTEGER = re.compile(r"-?[0-9]+")
+
+Parameters = Mapping[str, object]
+"""Parameters of an address by name; None and the empty text are left out of it."""
 
 
 def _check_integer(value: object) -> object:
@@ -178,19 +191,6 @@ class RollbackTarget(RequestModel):
     )
 
 
-ORDERS = {
-    "relevance": "Relevance",
-    "sales": "Sales",
-    "revenue": "Revenue",
-    "reviews": "Reviews",
-    "newest": "Newest",
-}
-SYSTEMS = {"windows": "Windows", "mac": "macOS", "linux": "Linux"}
-
-Parameters = Mapping[str, object]
-"""Parameters of an address by name; None and the empty text are left out of it."""
-
-
 @dataclass(frozen=True)
 class ActiveFilter:
     """A filter as text, and the address of the same page without it."""
@@ -216,8 +216,8 @@ class FilterForm:
     genres: list[str]
     further: Parameters
     largest_limit: int
-    orders = ORDERS
-    systems = SYSTEMS
+    orders = ORDER_LABELS
+    systems = SYSTEM_LABELS
 
     @property
     def genre(self) -> str:
@@ -289,7 +289,7 @@ def _active(filters: Filters) -> Iterator[tuple[str, Filters]]:
     for name, text in texts.items():
         value = getattr(filters, name)
         if value is not None:
-            shown = exact(value) if isinstance(value, float) else SYSTEMS[value] if name == "os" else value
+            shown = exact(value) if isinstance(value, float) else SYSTEM_LABELS[value] if name == "os" else value
             yield text.format(shown), _changed(filters, **{name: None})
 
 

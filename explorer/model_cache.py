@@ -2,6 +2,10 @@
 
 `python -m explorer.model_cache` writes them, in a process of its own for all workers. A folder has one file per array;
 `model.json` is written last.
+
+The games are as the shop's database has them now. They are read as the extract stage reads them, and popularity is
+counted as the predict stage counts it, so a history gets the recommendations that the inference pipeline would have
+published for it.
 """
 
 from __future__ import annotations
@@ -42,11 +46,16 @@ from steam_recsys.storage.model_store import stored_model
 
 System = Literal["windows", "mac", "linux"]
 SYSTEMS: Final[tuple[System, ...]] = get_args(System)
+
 EVERY_ID = {"first": -(2**31), "end": 2**31}
 NEVER = np.iinfo(np.int32).max
 """The day of delisting of a game that is available."""
 
-_POPULARITY = """
+DESCRIPTION_FILE = "model.json"
+DATABASE_TIMEOUT = "10min"
+"""Longest time for the database to count popularity."""
+
+_POPULARITY_QUERY = """
 SELECT game_id, {sums}
 FROM (
     SELECT DISTINCT ON (user_id, game_id) game_id, recommended, reviewed_on
@@ -58,9 +67,14 @@ GROUP BY game_id
 """
 
 # Without the bound, the weight of a review from the 19th century would be an underflow error.
-_SUM = "sum(exp(greatest((reviewed_on - %(as_of)s::date) / {decay}::float8, -700)))"
+_DECAYED_SUM = "sum(exp(greatest((reviewed_on - %(as_of)s::date) / {decay}::float8, -700)))"
 
-_SYSTEMS = "SELECT game_id, recsys.systems_of(os) FROM steam.game_requirements WHERE level = 'minimum'"
+_SYSTEMS_QUERY = "SELECT game_id, recsys.systems_of(os) FROM steam.game_requirements WHERE level = 'minimum'"
+
+_SCORER_ARRAYS = ("history", "candidates", "popularity_offset")
+_FACT_ARRAYS = ("released", "released_year", "delisted", "ram_gb", "storage_gb", "systems")
+
+Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -84,91 +98,9 @@ class GameFacts:
     delisted: Int32Array
     ram_gb: Float32Array
     storage_gb: Float32Array
-    systems: np.typing.NDArray[np.uint8]
+    systems: npt.NDArray[np.uint8]
     genres: Mapping[str, Int32Array]
     ranks: Mapping[tuple[str, str], tuple[Int32Array, Int32Array]]
-
-
-def read_games(cursor: Cursor) -> pa.Table:
-    """Return all games in the schema `GAMES`, ordered by id."""
-    cursor.execute(snapshot_queries()["games"], EVERY_ID)
-    rows = cursor.fetchall()
-    columns = zip(*rows, strict=True) if rows else ([] for _ in GAMES)
-    return pa.table([pa.array(column, field.type) for column, field in zip(columns, GAMES, strict=True)], schema=GAMES)
-
-
-def read_popularity(cursor: Cursor, game_ids: Int32Array, as_of: date) -> Float64Array:
-    """Return recent popularity under each of the `DECAYS` as of a day, float64 [D, N]; see `popularity_as_of`."""
-    sums = sql.SQL(", ").join(sql.SQL(_SUM).format(decay=sql.Literal(decay)) for decay in DECAYS)
-    cursor.execute(sql.SQL(_POPULARITY).format(sums=sums), {"as_of": as_of})
-    counts = np.zeros((len(DECAYS), len(game_ids)))
-    rows = np.array(cursor.fetchall(), dtype=np.float64).reshape(-1, 1 + len(DECAYS))
-    counts[:, positions_of(rows[:, 0].astype(np.int32), game_ids)] = rows[:, 1:].T
-    return counts
-
-
-def available_games(games: pa.Table, as_of: date) -> BoolArray:
-    """Return which games the publication of a day could recommend, bool [N]."""
-    return available(games, None if as_of == EPOCH else as_of)
-
-
-def read_facts(cursor: Cursor, games: pa.Table) -> GameFacts:
-    """Return the facts of games that `read_games` returned."""
-    game_ids = games["game_id"].to_numpy()
-    released = games["released_on"].to_pylist()
-    cursor.execute(_SYSTEMS)
-    systems = np.zeros(len(games), dtype=np.uint8)
-    for game_id, names in cursor.fetchall():
-        systems[np.searchsorted(game_ids, game_id)] = sum(1 << SYSTEMS.index(name) for name in names)
-    cursor.execute(snapshot_queries()["rankings"], EVERY_ID)
-    genres, ranks = _by_genre(games["genres"].to_pylist(), cursor.fetchall(), game_ids)
-    return GameFacts(
-        names=games["name"].to_pylist(),
-        released=_int32(UNDATED if day is None else day_of(day) for day in released),
-        released_year=_int32(UNDATED if day is None else day.year for day in released),
-        delisted=_int32(NEVER if day is None else day_of(day) for day in games["delisted_on"].to_pylist()),
-        ram_gb=games["ram_gb"].to_numpy(),
-        storage_gb=games["storage_gb"].to_numpy(),
-        systems=systems,
-        genres=genres,
-        ranks=ranks,
-    )
-
-
-def _by_genre(
-    tags: list[list[str]], rankings: list[tuple[int, str, str, int]], game_ids: Int32Array
-) -> tuple[dict[str, Int32Array], dict[tuple[str, str], tuple[Int32Array, Int32Array]]]:
-    members: dict[str, set[int]] = defaultdict(set)
-    best_ranks: dict[tuple[str, str], dict[int, int]] = defaultdict(dict)
-    for position, names in enumerate(tags):
-        for name in names:
-            members[name.lower()].add(position)
-    ranked = positions_of(np.array([row[0] for row in rankings], dtype=np.int32), game_ids).tolist()
-    for position, (_, name, rank_type, rank) in zip(ranked, rankings, strict=True):
-        genre = name.lower()
-        members[genre].add(position)
-        for ranking in ((genre, rank_type), ("", rank_type)):
-            best_ranks[ranking][position] = min(rank, best_ranks[ranking].get(position, rank))
-    genres = {genre: _int32(sorted(positions)) for genre, positions in members.items()}
-    ranks = {
-        ranking: (_int32(sorted(found)), _int32(found[position] for position in sorted(found)))
-        for ranking, found in best_ranks.items()
-    }
-    return genres, ranks
-
-
-def _int32(values: Iterable[int]) -> Int32Array:
-    return np.fromiter(values, dtype=np.int32)
-
-
-DESCRIPTION = "model.json"
-DATABASE_TIMEOUT = "10min"
-"""Longest time for the database to count popularity."""
-
-_SCORER = ("history", "candidates", "popularity_offset")
-_FACTS = ("released", "released_year", "delisted", "ram_gb", "storage_gb", "systems")
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -197,10 +129,10 @@ class CachedModel:
         scorer, facts = self.scorer, self.facts
         assert isinstance(scorer.index, ExactIndex)
         arrays = {"game_ids": self.game_ids, "available": self.available}
-        arrays |= {name: getattr(scorer, name) for name in _SCORER}
+        arrays |= {name: getattr(scorer, name) for name in _SCORER_ARRAYS}
         arrays |= {f"link_{name}": array for name, array in vars(scorer.item_item).items()}
         arrays |= {f"index_{name}": array for name, array in vars(scorer.index).items()}
-        arrays |= {name: getattr(facts, name) for name in _FACTS}
+        arrays |= {name: getattr(facts, name) for name in _FACT_ARRAYS}
         arrays |= {f"genre_{number}": positions for number, positions in enumerate(facts.genres.values())}
         for number, (positions, ranks) in enumerate(facts.ranks.values()):
             arrays |= {f"ranked_{number}": positions, f"rank_{number}": ranks}
@@ -215,15 +147,15 @@ class CachedModel:
             "genres": list(facts.genres),
             "ranks": list(facts.ranks),
         }
-        (folder / DESCRIPTION).write_text(json.dumps(described))
+        (folder / DESCRIPTION_FILE).write_text(json.dumps(described))
 
     @classmethod
     def load(cls, folder: Path) -> CachedModel:
         """Map a saved model into memory."""
-        described = json.loads((folder / DESCRIPTION).read_text())
+        described = json.loads((folder / DESCRIPTION_FILE).read_text())
         arrays = {path.stem: _map(path) for path in folder.glob("*.npy")}
         scorer = Scorer(
-            **{name: arrays[name] for name in _SCORER},
+            **{name: arrays[name] for name in _SCORER_ARRAYS},
             item_item=ItemItemWeights(**_prefixed("link_", arrays)),
             scale=described["scale"],
             history_weights=HistoryWeights(**described["history_weights"]),
@@ -235,16 +167,11 @@ class CachedModel:
             for number, (genre, rank_type) in enumerate(described["ranks"])
         }
         facts = GameFacts(
-            names=described["names"], **{name: arrays[name] for name in _FACTS}, genres=genres, ranks=ranks
+            names=described["names"], **{name: arrays[name] for name in _FACT_ARRAYS}, genres=genres, ranks=ranks
         )
         return cls(
             described["version"], described["model_version"], arrays["game_ids"], scorer, arrays["available"], facts
         )
-
-
-def model_folder(cache: Path, version: str) -> Path:
-    """Return the folder of a publication's model; the name may have any characters."""
-    return cache / hashlib.sha256(version.encode()).hexdigest()[:16]
 
 
 def cache_model(cache: Path, database: str, store: str, version: str, model_version: str, as_of: date) -> None:
@@ -276,30 +203,55 @@ def cache_model(cache: Path, database: str, store: str, version: str, model_vers
                 shutil.rmtree(other)  # processes that have mapped its files keep them
 
 
-def _build(database: str, store: str, version: str, model_version: str, as_of: date) -> CachedModel:
-    with connect(database, application="steam-recsys explorer cache") as connection:
-        connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('statement_timeout', %s, true)", [DATABASE_TIMEOUT])
-            games = read_games(cursor)
-            facts = read_facts(cursor, games)
-            popularity = read_popularity(cursor, games["game_id"].to_numpy(), as_of)
-    with stored_model(store, model_version) as model:
-        arrays = TwoTowerArrays.load(model)
-    available = available_games(games, as_of)
-    scorer = arrays.for_catalogue(Games.from_table(games), popularity).with_available(available)
-    indexed = replace(scorer, index=scorer.exact_index)
-    return CachedModel(version, model_version, games["game_id"].to_numpy(), indexed, available, facts)
+def model_folder(cache: Path, version: str) -> Path:
+    """Return the folder of a publication's model; the name may have any characters."""
+    return cache / hashlib.sha256(version.encode()).hexdigest()[:16]
 
 
-def _prefixed(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+def read_games(cursor: Cursor) -> pa.Table:
+    """Return all games in the schema `GAMES`, ordered by id."""
+    cursor.execute(snapshot_queries()["games"], EVERY_ID)
+    rows = cursor.fetchall()
+    columns = zip(*rows, strict=True) if rows else ([] for _ in GAMES)
+    return pa.table([pa.array(column, field.type) for column, field in zip(columns, GAMES, strict=True)], schema=GAMES)
 
 
-def _map(path: Path) -> Array:
-    # As a plain array, because slices of np.memmap are slow. Empty files cannot be mapped.
-    array: Array = np.load(path, allow_pickle=False)
-    return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False)) if array.size else array
+def read_popularity(cursor: Cursor, game_ids: Int32Array, as_of: date) -> Float64Array:
+    """Return recent popularity under each of the `DECAYS` as of a day, float64 [D, N]; see `popularity_as_of`."""
+    sums = sql.SQL(", ").join(sql.SQL(_DECAYED_SUM).format(decay=sql.Literal(decay)) for decay in DECAYS)
+    cursor.execute(sql.SQL(_POPULARITY_QUERY).format(sums=sums), {"as_of": as_of})
+    counts = np.zeros((len(DECAYS), len(game_ids)))
+    rows = np.array(cursor.fetchall(), dtype=np.float64).reshape(-1, 1 + len(DECAYS))
+    counts[:, positions_of(rows[:, 0].astype(np.int32), game_ids)] = rows[:, 1:].T
+    return counts
+
+
+def read_facts(cursor: Cursor, games: pa.Table) -> GameFacts:
+    """Return the facts of games that `read_games` returned."""
+    game_ids = games["game_id"].to_numpy()
+    released = games["released_on"].to_pylist()
+    cursor.execute(_SYSTEMS_QUERY)
+    systems = np.zeros(len(games), dtype=np.uint8)
+    for game_id, names in cursor.fetchall():
+        systems[np.searchsorted(game_ids, game_id)] = sum(1 << SYSTEMS.index(name) for name in names)
+    cursor.execute(snapshot_queries()["rankings"], EVERY_ID)
+    genres, ranks = _by_genre(games["genres"].to_pylist(), cursor.fetchall(), game_ids)
+    return GameFacts(
+        names=games["name"].to_pylist(),
+        released=_int32(UNDATED if day is None else day_of(day) for day in released),
+        released_year=_int32(UNDATED if day is None else day.year for day in released),
+        delisted=_int32(NEVER if day is None else day_of(day) for day in games["delisted_on"].to_pylist()),
+        ram_gb=games["ram_gb"].to_numpy(),
+        storage_gb=games["storage_gb"].to_numpy(),
+        systems=systems,
+        genres=genres,
+        ranks=ranks,
+    )
+
+
+def available_games(games: pa.Table, as_of: date) -> BoolArray:
+    """Return which games the publication of a day could recommend, bool [N]."""
+    return available(games, None if as_of == EPOCH else as_of)
 
 
 def main() -> None:
@@ -320,6 +272,58 @@ def main() -> None:
         )
     except UserError as error:
         sys.exit(f"{error}")
+
+
+def _build(database: str, store: str, version: str, model_version: str, as_of: date) -> CachedModel:
+    with connect(database, application="steam-recsys explorer cache") as connection:
+        connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('statement_timeout', %s, true)", [DATABASE_TIMEOUT])
+            games = read_games(cursor)
+            facts = read_facts(cursor, games)
+            popularity = read_popularity(cursor, games["game_id"].to_numpy(), as_of)
+    with stored_model(store, model_version) as model:
+        arrays = TwoTowerArrays.load(model)
+    available = available_games(games, as_of)
+    scorer = arrays.for_catalogue(Games.from_table(games), popularity).with_available(available)
+    indexed = replace(scorer, index=scorer.exact_index)
+    return CachedModel(version, model_version, games["game_id"].to_numpy(), indexed, available, facts)
+
+
+def _by_genre(
+    tags: list[list[str]], rankings: list[tuple[int, str, str, int]], game_ids: Int32Array
+) -> tuple[dict[str, Int32Array], dict[tuple[str, str], tuple[Int32Array, Int32Array]]]:
+    members: dict[str, set[int]] = defaultdict(set)
+    best_ranks: dict[tuple[str, str], dict[int, int]] = defaultdict(dict)
+    for position, names in enumerate(tags):
+        for name in names:
+            members[name.lower()].add(position)
+    ranked = positions_of(np.array([row[0] for row in rankings], dtype=np.int32), game_ids).tolist()
+    for position, (_, name, rank_type, rank) in zip(ranked, rankings, strict=True):
+        genre = name.lower()
+        members[genre].add(position)
+        for ranking in ((genre, rank_type), ("", rank_type)):
+            best_ranks[ranking][position] = min(rank, best_ranks[ranking].get(position, rank))
+    genres = {genre: _int32(sorted(positions)) for genre, positions in members.items()}
+    ranks = {
+        ranking: (_int32(sorted(found)), _int32(found[position] for position in sorted(found)))
+        for ranking, found in best_ranks.items()
+    }
+    return genres, ranks
+
+
+def _int32(values: Iterable[int]) -> Int32Array:
+    return np.fromiter(values, dtype=np.int32)
+
+
+def _prefixed(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _map(path: Path) -> Array:
+    # As a plain array, because slices of np.memmap are slow. Empty files cannot be mapped.
+    array: Array = np.load(path, allow_pickle=False)
+    return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False)) if array.size else array
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The shop's database, read only: users, games, publications and runs.
 
-Every value of a request is a parameter of a prepared statement. The database cancels slow queries.
+Every value of a request is a parameter of a prepared statement. The database cancels slow queries. How many users have
+a game among their recommendations, its reach, is estimated from a sample of the users.
 """
 
 from __future__ import annotations
@@ -44,12 +45,17 @@ from steam_recsys.database.connection import asyncpg_arguments, read_queries
 LOG = logging.getLogger("explorer")
 QUERIES: Final = read_queries(Path(__file__).parent / "queries.sql")
 APPLICATION = "steam-recsys explorer"
+
 CONNECT_SECONDS = 5.0
 RECOVERY_SECONDS = 5.0
 """Time without failures after which the database counts as back: an overloaded one fails now and then."""
 
 REACH_SECONDS = 30.0
 COUNT_SECONDS = 60.0
+
+REACH_SAMPLE_USERS = 20_000
+"""Approximate size of the sample for the reach: the standard error of a share of 1 % is then 0.07 %."""
+
 LARGEST_ID = 2**63 - 1
 
 UserKind = Literal["many-reviews", "one-review", "new"]
@@ -102,6 +108,40 @@ class Repository:
         except HTTPException:
             return False
         return True
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Any]:
+        """Take a connection from the pool.
+
+        Raises:
+            HTTPException: No connection is available, or the database refuses a statement.
+        """
+        try:
+            async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
+                yield connection
+            self._note_answer()
+        except asyncpg.QueryCanceledError:
+            raise HTTPException(503, "The database took too long to answer: try a smaller limit.") from None
+        except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError, asyncpg.UndefinedFunctionError):
+            raise HTTPException(503, NOTHING_PUBLISHED) from None
+        except asyncpg.UndefinedColumnError as error:
+            LOG.warning("The database's schemas are of another version than this explorer: %s", error)
+            raise HTTPException(503, "The published tables are of another version: run the pipelines.") from None
+        except asyncpg.TransactionRollbackError:  # a deadlock, or a conflict on a replica
+            raise HTTPException(503, "The database cancelled the query: try again.") from None
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise HTTPException(503, f"The role may not read this ({error}): run explorer/reader.sql.") from None
+        except (asyncpg.InvalidParameterValueError, asyncpg.DataError, UnicodeEncodeError):
+            raise HTTPException(422, "The database does not accept a value of this request: correct it.") from None
+        except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError,
+                asyncpg.CannotConnectNowError, asyncpg.InvalidAuthorizationSpecificationError,
+                asyncpg.InvalidCatalogNameError, asyncpg.TooManyConnectionsError, asyncpg.AdminShutdownError,
+                asyncpg.ObjectNotInPrerequisiteStateError,  # a database that takes no connections
+                asyncpg.UndefinedObjectError,  # a parameter in the URL's options
+                asyncpg.InternalClientError,  # a connection that closes while a query is sent
+               ) as error:  # fmt: skip
+            self._note_failure(error)
+            raise HTTPException(503, "The database cannot be reached: try again in a moment.") from None
 
     async def recommendations(self, user_id: int, filters: Filters) -> Recommendations:
         """Return what `recsys.recommended_games` returns, and its publication."""
@@ -239,40 +279,6 @@ class Repository:
         rows = await self._fetch(query, *arguments)
         return rows[0] if rows else None
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Any]:
-        """Take a connection from the pool.
-
-        Raises:
-            HTTPException: No connection is available, or the database refuses a statement.
-        """
-        try:
-            async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
-                yield connection
-            self._note_answer()
-        except asyncpg.QueryCanceledError:
-            raise HTTPException(503, "The database took too long to answer: try a smaller limit.") from None
-        except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError, asyncpg.UndefinedFunctionError):
-            raise HTTPException(503, NOTHING_PUBLISHED) from None
-        except asyncpg.UndefinedColumnError as error:
-            LOG.warning("The database's schemas are of another version than this explorer: %s", error)
-            raise HTTPException(503, "The published tables are of another version: run the pipelines.") from None
-        except asyncpg.TransactionRollbackError:  # a deadlock, or a conflict on a replica
-            raise HTTPException(503, "The database cancelled the query: try again.") from None
-        except asyncpg.InsufficientPrivilegeError as error:
-            raise HTTPException(503, f"The role may not read this ({error}): run explorer/reader.sql.") from None
-        except (asyncpg.InvalidParameterValueError, asyncpg.DataError, UnicodeEncodeError):
-            raise HTTPException(422, "The database does not accept a value of this request: correct it.") from None
-        except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError,
-                asyncpg.CannotConnectNowError, asyncpg.InvalidAuthorizationSpecificationError,
-                asyncpg.InvalidCatalogNameError, asyncpg.TooManyConnectionsError, asyncpg.AdminShutdownError,
-                asyncpg.ObjectNotInPrerequisiteStateError,  # a database that takes no connections
-                asyncpg.UndefinedObjectError,  # a parameter in the URL's options
-                asyncpg.InternalClientError,  # a connection that closes while a query is sent
-               ) as error:  # fmt: skip
-            self._note_failure(error)
-            raise HTTPException(503, "The database cannot be reached: try again in a moment.") from None
-
     def _note_failure(self, error: Exception) -> None:
         """Log that the database cannot be reached, once until it is back."""
         if self._failed_at is None:
@@ -283,24 +289,6 @@ class Repository:
         if self._failed_at is not None and time.monotonic() - self._failed_at >= RECOVERY_SECONDS:
             self._failed_at = None
             LOG.info("The database answers again.")
-
-
-async def _keep_session(connection: Any) -> None:
-    """Reset nothing: queries change nothing in a session, and a reset would cost as much as a query."""
-
-
-async def _decode_json(connection: Any) -> None:
-    for kind in ("json", "jsonb"):
-        await connection.set_type_codec(kind, encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
-
-
-SAMPLED_USERS = 20_000
-"""Approximate size of the sample: the standard error of a share of 1 % is then 0.07 %."""
-
-
-def sample_percent(publication: Publication) -> float:
-    """Return the share of the users to sample, in percent."""
-    return min(100.0, 100.0 * SAMPLED_USERS / max(publication.users, 1))
 
 
 @dataclass(frozen=True)
@@ -336,3 +324,17 @@ class PublicationReach:
         """Return the share of the available games that a sampled user has recommended."""
         share = min(1.0, len(self.games) / available_games) if available_games else 0.0
         return Coverage(share, self.sampled)
+
+
+def sample_percent(publication: Publication) -> float:
+    """Return the share of the users to sample, in percent."""
+    return min(100.0, 100.0 * REACH_SAMPLE_USERS / max(publication.users, 1))
+
+
+async def _keep_session(connection: Any) -> None:
+    """Reset nothing: queries change nothing in a session, and a reset would cost as much as a query."""
+
+
+async def _decode_json(connection: Any) -> None:
+    for kind in ("json", "jsonb"):
+        await connection.set_type_codec(kind, encoder=json.dumps, decoder=json.loads, schema="pg_catalog")

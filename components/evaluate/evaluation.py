@@ -18,7 +18,7 @@ from steam_recsys.rules import NOT_ENOUGH
 
 METRICS: tuple[Metric, ...] = (HEADLINE_METRIC, Recall(20), MRR(10), HitRate(10))
 NOVELTY, COVERAGE, GINI = Novelty(20), Coverage(20), Gini(20)
-K = 20
+RANKING_LENGTH = 20
 """Length of the rankings: the longest that a metric looks at."""
 
 
@@ -49,7 +49,7 @@ def evaluate_model(
     setup = EvaluationSetup.load(snapshot, model, store)
 
     # 2. Rank the catalogue for the held-out users, and measure the rankings overall and on slices.
-    rankings = Rankings.from_rankers(setup.held_out, setup.rankers, K)
+    rankings = Rankings.from_rankers(setup.held_out, setup.rankers, RANKING_LENGTH)
     overall, catalogue = _overall(setup, rankings), _catalogue(setup, rankings)
     slices = compare_slices(setup, rankings, overall.best_baseline(HEADLINE_METRIC.name))
 

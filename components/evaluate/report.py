@@ -1,4 +1,4 @@
-"""The evaluation report: one self-contained page with tables, charts and example users."""
+"""The evaluation report: one self-contained page with tables, charts, diagnostics of the model and example users."""
 
 from __future__ import annotations
 
@@ -23,6 +23,16 @@ from steam_recsys.evaluation.rankers import BLOCK_SCORES, ModelRanker
 from steam_recsys.evaluation.splits import HeldOut
 from steam_recsys.reporting.charts import COLOURS, Axis, Bar, Series, bar_chart, line_chart, scatter_chart
 from steam_recsys.reporting.pages import render
+
+BASELINE = "a baseline"
+ROLES = (CHALLENGER, BASELINE, CHAMPION)
+"""The legend of the bar charts, in the order of the colours."""
+
+RECALL = Recall(20).name
+SLICE_METRIC_NAMES = [metric.name for metric in METRICS]
+
+REVIEW_TICKS = [(math.log10(1 + 10**power), f"{10**power:,}") for power in range(10)]
+"""Ticks of the axis of positive reviews, which is logarithmic."""
 
 SCORED_USERS = 500
 MAPPED_GAMES = 500
@@ -109,6 +119,55 @@ class Diagnostics:
         )
 
 
+def html_report(evaluation: Evaluation, diagnostics: Diagnostics) -> str:
+    """Render the report; the same evaluation and diagnostics give the same page."""
+    metrics = list(next(iter(evaluation.figures.values()), {}))
+    by_genre = [part for part in evaluation.slices if part.kind == GENRE]
+    others = [part for part in evaluation.slices if part.kind != GENRE]
+    charts = {
+        "rankings": {
+            f"{title_of(metric)} with 95 % intervals": _bars_of_rankings(evaluation.overall, metric)
+            for metric in SLICE_METRIC_NAMES
+            if metric in metrics
+        },
+        "slices": {
+            title: _bars_of_slices(title, slices)
+            for title, slices in (
+                ("Recall@20 by history and by age of the game", others),
+                ("Recall@20 by genre", by_genre),
+            )
+        },
+        "model": _model_charts(diagnostics),
+    }
+    return render(
+        "evaluation.html",
+        title=f"Model {evaluation.version} {'is' if evaluation.verdict.passed else 'is not'} promoted",
+        evaluation=evaluation,
+        diagnostics=diagnostics,
+        charts=charts,
+        metrics=[*map(title_of, metrics)],
+        catalogue_metrics=[*map(title_of, next(iter(evaluation.catalogue.values()), {}))],
+        slice_metrics=SLICE_METRIC_NAMES,
+        slice_columns=[
+            f"{title_of(metric)}, {column}"
+            for metric in SLICE_METRIC_NAMES
+            for column in ("challenger", "opponent", "difference")
+        ],
+    )
+
+
+def title_of(metric: str) -> str:
+    """Return a metric's usual spelling.
+
+    Example:
+        >>> title_of("ndcg_at_10"), title_of("hit_rate_at_10")
+        ('NDCG@10', 'Hit rate@10')
+    """
+    name, _, k = metric.partition("_at_")
+    title = name.upper() if name in ("ndcg", "mrr") else name.capitalize().replace("_", " ")
+    return f"{title}@{k}" if k else title
+
+
 def learning_curves(description: Mapping[str, Any]) -> tuple[Series, ...]:
     """Return the loss curves that `model.json` holds."""
     curves = {"last fit": description.get("losses", ())}
@@ -190,89 +249,6 @@ def example_users(setup: EvaluationSetup) -> tuple[Example, ...]:
     return tuple(_example(setup, *groups[number], row) for number, _, row in chosen)
 
 
-def _example(setup: EvaluationSetup, group: str, held_out: HeldOut, row: int) -> Example:
-    user = held_out.take(np.array([row]))
-    history, relevant = user.history, user.relevant.games
-    ranked = setup.challenger.rank(history, RECOMMENDED_GAMES)[0]
-    newest = np.arange(len(history.games))[::-1][:HISTORY_GAMES]
-    return Example(
-        user=int(history.users[0]),
-        group=group,
-        history=tuple((setup.names[history.games[index]], bool(history.recommended[index])) for index in newest),
-        older=len(history.games) - len(newest),
-        recommended=tuple((setup.names[game], bool(game in relevant)) for game in ranked[ranked >= 0]),
-        relevant=tuple(setup.names[game] for game in relevant),
-    )
-
-
-def _by_step(losses: Sequence[float]) -> list[tuple[float, float]]:
-    return [(100 * step / len(losses), loss) for step, loss in enumerate(losses, start=1)]
-
-
-def _spread(order: Int64Array, count: int) -> Int64Array:
-    """Return at most `count` elements, evenly spaced from the first to the last."""
-    return order[np.linspace(0, len(order) - 1, min(count, len(order))).astype(np.int64)]
-
-
-SLICE_METRICS = [metric.name for metric in METRICS]
-RECALL = Recall(20).name
-
-BASELINE = "a baseline"
-ROLES = (CHALLENGER, BASELINE, CHAMPION)
-"""The legend of the bar charts, in the order of the colours."""
-
-POWERS = [(math.log10(1 + 10**power), f"{10**power:,}") for power in range(10)]
-
-
-def html_report(evaluation: Evaluation, diagnostics: Diagnostics) -> str:
-    """Render the report; the same evaluation and diagnostics give the same page."""
-    metrics = list(next(iter(evaluation.figures.values()), {}))
-    by_genre = [part for part in evaluation.slices if part.kind == GENRE]
-    others = [part for part in evaluation.slices if part.kind != GENRE]
-    charts = {
-        "rankings": {
-            f"{title_of(metric)} with 95 % intervals": _bars_of_rankings(evaluation.overall, metric)
-            for metric in SLICE_METRICS
-            if metric in metrics
-        },
-        "slices": {
-            title: _bars_of_slices(title, slices)
-            for title, slices in (
-                ("Recall@20 by history and by age of the game", others),
-                ("Recall@20 by genre", by_genre),
-            )
-        },
-        "model": _model_charts(diagnostics),
-    }
-    return render(
-        "evaluation.html",
-        title=f"Model {evaluation.version} {'is' if evaluation.verdict.passed else 'is not'} promoted",
-        evaluation=evaluation,
-        diagnostics=diagnostics,
-        charts=charts,
-        metrics=[*map(title_of, metrics)],
-        catalogue_metrics=[*map(title_of, next(iter(evaluation.catalogue.values()), {}))],
-        slice_metrics=SLICE_METRICS,
-        slice_columns=[
-            f"{title_of(metric)}, {column}"
-            for metric in SLICE_METRICS
-            for column in ("challenger", "opponent", "difference")
-        ],
-    )
-
-
-def title_of(metric: str) -> str:
-    """Return a metric's usual spelling.
-
-    Example:
-        >>> title_of("ndcg_at_10"), title_of("hit_rate_at_10")
-        ('NDCG@10', 'Hit rate@10')
-    """
-    name, _, k = metric.partition("_at_")
-    title = name.upper() if name in ("ndcg", "mrr") else name.capitalize().replace("_", " ")
-    return f"{title}@{k}" if k else title
-
-
 def _bars_of_rankings(overall: Comparison, metric: str) -> Markup:
     title = f"{title_of(metric)} with 95 % intervals"
     rows = [(name, [(_role(name), _bar(figures[metric]))]) for name, figures in overall.figures.items()]
@@ -298,7 +274,7 @@ def _model_charts(diagnostics: Diagnostics) -> dict[str, Markup]:
         f"explain {100 * diagnostics.map.explained:.0f} % of their variance"
     )
     most = max((x for x, _ in diagnostics.popularity.points), default=0.0)
-    ticks = [(0.0, "0"), *((x, label) for x, label in POWERS if x <= most)]
+    ticks = [(0.0, "0"), *((x, label) for x, label in REVIEW_TICKS if x <= most)]
     reviews = Axis("positive reviews of the game, logarithmic", ticks)
     first, second = Axis("first component", ()), Axis("second component", ())
     return {
@@ -318,3 +294,27 @@ def _role(ranking: str) -> int:
 
 def _bar(interval: Interval) -> Bar:
     return Bar(interval.mean, interval.low, interval.high)
+
+
+def _example(setup: EvaluationSetup, group: str, held_out: HeldOut, row: int) -> Example:
+    user = held_out.take(np.array([row]))
+    history, relevant = user.history, user.relevant.games
+    ranked = setup.challenger.rank(history, RECOMMENDED_GAMES)[0]
+    newest = np.arange(len(history.games))[::-1][:HISTORY_GAMES]
+    return Example(
+        user=int(history.users[0]),
+        group=group,
+        history=tuple((setup.names[history.games[index]], bool(history.recommended[index])) for index in newest),
+        older=len(history.games) - len(newest),
+        recommended=tuple((setup.names[game], bool(game in relevant)) for game in ranked[ranked >= 0]),
+        relevant=tuple(setup.names[game] for game in relevant),
+    )
+
+
+def _by_step(losses: Sequence[float]) -> list[tuple[float, float]]:
+    return [(100 * step / len(losses), loss) for step, loss in enumerate(losses, start=1)]
+
+
+def _spread(order: Int64Array, count: int) -> Int64Array:
+    """Return at most `count` elements, evenly spaced from the first to the last."""
+    return order[np.linspace(0, len(order) - 1, min(count, len(order))).astype(np.int64)]

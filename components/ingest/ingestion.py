@@ -1,4 +1,4 @@
-"""The ingestion stage: load raw files into the operational schema, all of them or none."""
+"""The ingestion stage: stage raw files and merge them into the operational schema, all of them or none."""
 
 from __future__ import annotations
 
@@ -29,6 +29,55 @@ from steam_recsys.logging import log, progress
 
 MAX_REJECTED_SHARE = 0.01
 PROGRESS_ROWS = 250_000
+
+STAGING_TABLES = ("staged_games", "staged_reviews", "staged_rankings")
+
+# The staging table of each raw file, and what makes its converter for the latest possible date.
+_STAGED_FILES: dict[str, tuple[str, Callable[[date], Callable[[RawRow], str]]]] = {
+    GAMES.name: ("staged_games", lambda newest: game_converter()),
+    REVIEWS.name: ("staged_reviews", review_converter),
+    RANKINGS.name: ("staged_rankings", lambda newest: ranking_converter()),
+}
+
+# A list column of the descriptions file, the table of its names, and the table that links them to games.
+_LIST_COLUMNS = (
+    ("genres", "genres", "genre_id", "game_genres"),
+    ("developers", "developers", "developer_id", "game_developers"),
+    ("publishers", "publishers", "publisher_id", "game_publishers"),
+)
+
+_MERGE_LIST_STATEMENTS = """
+INSERT INTO steam.{names} (name)
+SELECT listed.name FROM staged_games, jsonb_array_elements_text({column}) WITH ORDINALITY AS listed (name, position)
+WHERE NOT EXISTS (SELECT FROM steam.{names} WHERE {names}.name = listed.name)
+GROUP BY listed.name ORDER BY min(ARRAY[line, listed.position]);
+
+CREATE TEMP TABLE staged_links ON COMMIT DROP AS
+SELECT games.game_id, {names}.{id}
+FROM staged_games JOIN steam.games USING (name)
+CROSS JOIN LATERAL jsonb_array_elements_text({column}) AS listed (name)
+JOIN steam.{names} ON {names}.name = listed.name;
+
+DELETE FROM steam.{links} AS old USING staged_games JOIN steam.games USING (name)
+WHERE old.game_id = games.game_id
+    AND NOT EXISTS (SELECT FROM staged_links AS new WHERE (new.game_id, new.{id}) = (old.game_id, old.{id}));
+
+INSERT INTO steam.{links} SELECT * FROM staged_links ON CONFLICT DO NOTHING;
+
+DROP TABLE staged_links;
+"""
+
+# Foreign keys, unique constraints and indexes other than primary keys: how to drop each, and how to create it again.
+_CONSTRAINTS_AND_INDEXES = """
+WITH loaded (id) AS (VALUES ('steam.reviews'::regclass), ('steam.users'::regclass))
+SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname),
+       format('ALTER TABLE %s ADD CONSTRAINT %I %s', conrelid::regclass, conname, pg_get_constraintdef(oid))
+FROM pg_constraint WHERE conrelid IN (SELECT id FROM loaded) AND contype IN ('f', 'u')
+UNION ALL
+SELECT format('DROP INDEX %s', indexrelid::regclass), pg_get_indexdef(indexrelid)
+FROM pg_index
+WHERE indrelid IN (SELECT id FROM loaded) AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)
+"""
 
 
 @dataclass(frozen=True)
@@ -130,74 +179,6 @@ def check_rejected_share(rejected: RejectedRows, max_share: float) -> None:
     )
 
 
-def _stage(cursor: Cursor, folder: Path, raw_file: RawFile, newest: date) -> RejectedRows:
-    table, converter = _STAGING[raw_file.name]
-    rejected = RejectedRows(raw_file.name)
-    rows = _with_progress(read_rows(folder, raw_file), raw_file.name)
-    copy_into(cursor, table, staged_rows(rows, converter(newest), rejected))
-    log("ingest", f"{raw_file.name}: {rejected.rows_read:,} rows read, {len(rejected.rows):,} rejected")
-    for message in rejected.messages():
-        log("ingest", f"{raw_file.name}: rejected because {message}")
-    return rejected
-
-
-_STAGING: dict[str, tuple[str, Callable[[date], Callable[[RawRow], str]]]] = {
-    GAMES.name: ("staged_games", lambda newest: game_converter()),
-    REVIEWS.name: ("staged_reviews", review_converter),
-    RANKINGS.name: ("staged_rankings", lambda newest: ranking_converter()),
-}
-
-
-def _with_progress(rows: Iterable[RawRow], name: str) -> Iterator[RawRow]:
-    for number, row in enumerate(rows, start=1):
-        if number % PROGRESS_ROWS == 0:
-            progress("ingest", f"{name}: {number:,} rows")
-        yield row
-
-
-STAGING_TABLES = ("staged_games", "staged_reviews", "staged_rankings")
-
-# A list column of the descriptions file, the table of its names, and the table that links them to games.
-_LISTS = (
-    ("genres", "genres", "genre_id", "game_genres"),
-    ("developers", "developers", "developer_id", "game_developers"),
-    ("publishers", "publishers", "publisher_id", "game_publishers"),
-)
-
-_MERGE_LIST = """
-INSERT INTO steam.{names} (name)
-SELECT listed.name FROM staged_games, jsonb_array_elements_text({column}) WITH ORDINALITY AS listed (name, position)
-WHERE NOT EXISTS (SELECT FROM steam.{names} WHERE {names}.name = listed.name)
-GROUP BY listed.name ORDER BY min(ARRAY[line, listed.position]);
-
-CREATE TEMP TABLE staged_links ON COMMIT DROP AS
-SELECT games.game_id, {names}.{id}
-FROM staged_games JOIN steam.games USING (name)
-CROSS JOIN LATERAL jsonb_array_elements_text({column}) AS listed (name)
-JOIN steam.{names} ON {names}.name = listed.name;
-
-DELETE FROM steam.{links} AS old USING staged_games JOIN steam.games USING (name)
-WHERE old.game_id = games.game_id
-    AND NOT EXISTS (SELECT FROM staged_links AS new WHERE (new.game_id, new.{id}) = (old.game_id, old.{id}));
-
-INSERT INTO steam.{links} SELECT * FROM staged_links ON CONFLICT DO NOTHING;
-
-DROP TABLE staged_links;
-"""
-
-# Foreign keys, unique constraints and indexes other than primary keys: how to drop each, and how to create it again.
-_CONSTRAINTS_AND_INDEXES = """
-WITH loaded (id) AS (VALUES ('steam.reviews'::regclass), ('steam.users'::regclass))
-SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname),
-       format('ALTER TABLE %s ADD CONSTRAINT %I %s', conrelid::regclass, conname, pg_get_constraintdef(oid))
-FROM pg_constraint WHERE conrelid IN (SELECT id FROM loaded) AND contype IN ('f', 'u')
-UNION ALL
-SELECT format('DROP INDEX %s', indexrelid::regclass), pg_get_indexdef(indexrelid)
-FROM pg_index
-WHERE indrelid IN (SELECT id FROM loaded) AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)
-"""
-
-
 def create_staging(cursor: Cursor) -> None:
     """Create the staging tables of this transaction, after any other load has ended."""
     cursor.execute("SELECT pg_advisory_xact_lock(hashtext('steam-recsys:ingest'))")
@@ -207,27 +188,6 @@ def create_staging(cursor: Cursor) -> None:
 def copy_into(cursor: Cursor, table: str, rows: Iterable[str]) -> None:
     """COPY rows in the text format into a staging table or a table of the schema `steam`."""
     copy_from_chunks(cursor, sql.SQL("COPY {} FROM STDIN").format(sql.Identifier(*table.split("."))), copy_chunks(rows))
-
-
-@contextmanager
-def deferred_constraints(cursor: Cursor) -> Iterator[None]:
-    """Drop the constraints and indexes of reviews and users, and create them again at the end: for a first load.
-
-    A million rows take a third of the time, and the time grows linearly: filling an index in random order becomes slow
-    once the index is larger than memory. Both tables are locked until the commit.
-    """
-    cursor.execute(_CONSTRAINTS_AND_INDEXES)
-    statements = cursor.fetchall()
-    for drop, _ in statements:
-        cursor.execute(drop)
-    yield
-    for _, create in statements:
-        cursor.execute(create)
-
-
-def merge_statements() -> dict[str, str]:
-    """Return the statements of each merge step by name, in order."""
-    return read_queries(Path(__file__).parent / "merge.sql")
 
 
 def merge(cursor: Cursor, year: int | None, newest: date) -> dict[str, int]:
@@ -261,18 +221,57 @@ def merge(cursor: Cursor, year: int | None, newest: date) -> dict[str, int]:
     return {"inserted": counts["new reviews"], "updated": counts["reviews that differ"]}
 
 
+def merge_statements() -> dict[str, str]:
+    """Return the statements of each merge step by name, in order."""
+    return read_queries(Path(__file__).parent / "merge.sql")
+
+
+@contextmanager
+def deferred_constraints(cursor: Cursor) -> Iterator[None]:
+    """Drop the constraints and indexes of reviews and users, and create them again at the end: for a first load.
+
+    A million rows take a third of the time, and the time grows linearly: filling an index in random order becomes slow
+    once the index is larger than memory. Both tables are locked until the commit.
+    """
+    cursor.execute(_CONSTRAINTS_AND_INDEXES)
+    statements = cursor.fetchall()
+    for drop, _ in statements:
+        cursor.execute(drop)
+    yield
+    for _, create in statements:
+        cursor.execute(create)
+
+
 def replace_rejected_rows(cursor: Cursor, rejected: RejectedRows) -> None:
     """Replace a file's rows in `steam.rejected_rows` with those of this load."""
     cursor.execute("DELETE FROM steam.rejected_rows WHERE file = %s", [rejected.file])
     copy_into(cursor, "steam.rejected_rows", rejected.copy_rows())
 
 
+def _stage(cursor: Cursor, folder: Path, raw_file: RawFile, newest: date) -> RejectedRows:
+    table, converter = _STAGED_FILES[raw_file.name]
+    rejected = RejectedRows(raw_file.name)
+    rows = _with_progress(read_rows(folder, raw_file), raw_file.name)
+    copy_into(cursor, table, staged_rows(rows, converter(newest), rejected))
+    log("ingest", f"{raw_file.name}: {rejected.rows_read:,} rows read, {len(rejected.rows):,} rejected")
+    for message in rejected.messages():
+        log("ingest", f"{raw_file.name}: rejected because {message}")
+    return rejected
+
+
+def _with_progress(rows: Iterable[RawRow], name: str) -> Iterator[RawRow]:
+    for number, row in enumerate(rows, start=1):
+        if number % PROGRESS_ROWS == 0:
+            progress("ingest", f"{name}: {number:,} rows")
+        yield row
+
+
 def _merge_lists(cursor: Cursor) -> None:
-    for column, names, id_column, links in _LISTS:
+    for column, names, id_column, links in _LIST_COLUMNS:
         identifiers = {
             "column": sql.Identifier("staged_games", column),
             "names": sql.Identifier(names),
             "id": sql.Identifier(id_column),
             "links": sql.Identifier(links),
         }
-        cursor.execute(sql.SQL(_MERGE_LIST).format(**identifiers))
+        cursor.execute(sql.SQL(_MERGE_LIST_STATEMENTS).format(**identifiers))

@@ -1,7 +1,7 @@
-"""The first step of prediction: the version, the catalogue and the shards of users of a publication to be.
+"""The plan of a publication: its version, its shards of users, its catalogue and its fallback lists.
 
 `plan_predictions` writes everything that the shards are predicted from, except the model, so that a shard reads only
-its own histories.
+its own histories. Users without a history get a fallback list: the games that are popular now, overall or in a genre.
 """
 
 from __future__ import annotations
@@ -40,54 +40,11 @@ from steam_recsys.logging import log, progress
 from steam_recsys.storage.folder import Folder, open_folder
 from steam_recsys.storage.model_store import champion
 
-LENGTH = 100
-"""Games per list: enough to fill an answer after the games that the user has seen are removed."""
+FALLBACK_GAMES = 100
+"""Games per fallback list: enough to fill an answer after the games that the user has seen are removed."""
 
 OVERALL = ""
-"""The genre of the list over all games."""
-
-
-def fallback_lists(games: pa.Table, rankings: pa.Table, recent: Float64Array, total: Float64Array) -> pa.Table:
-    """List the most popular games, overall and for each genre: a game's own tags and the genres it is ranked in.
-
-    Args:
-        games: Table with `game_id` and `genres`, sorted by `game_id`.
-        rankings: Table with `game_id` and `genre`.
-        recent: float64 [n_games], recent popularity: the score and the order of a list.
-        total: float64 [n_games], number of reviews: the order of games without recent reviews.
-
-    Returns:
-        Table in the schema POPULAR, sorted by genre and rank.
-    """
-    game_ids = games["game_id"].to_numpy()
-    order = np.lexsort((game_ids, -total, -recent))
-    genres = _genres(games, rankings)
-    lists: dict[str, list[int]] = defaultdict(list)
-    for position in order.tolist():
-        for genre in (OVERALL, *genres[position]):
-            if len(lists[genre]) < LENGTH:
-                lists[genre].append(position)
-    rows = [
-        (genre, rank, int(game_ids[position]), float(recent[position]))
-        for genre in sorted(lists)
-        for rank, position in enumerate(lists[genre], start=1)
-    ]
-    columns = zip(*rows, strict=True) if rows else ([] for _ in POPULAR)
-    return pa.Table.from_arrays(
-        [pa.array(list(column), field.type) for column, field in zip(columns, POPULAR, strict=True)], schema=POPULAR
-    )
-
-
-def _genres(games: pa.Table, rankings: pa.Table) -> list[list[str]]:
-    """Return the genres of each game, tags first, each genre once."""
-    ranked_in: dict[int, list[str]] = defaultdict(list)
-    for game_id, genre in zip(rankings["game_id"].to_pylist(), rankings["genre"].to_pylist(), strict=True):
-        ranked_in[game_id].append(genre)
-    return [
-        list(dict.fromkeys([*tags, *sorted(ranked_in[game_id])]))
-        for game_id, tags in zip(games["game_id"].to_pylist(), games["genres"].to_pylist(), strict=True)
-    ]
-
+"""The genre of the fallback list over all games."""
 
 ROW_GROUP_USERS = 8192
 """Users per row group of a file of histories: as many as a shard reads and answers at a time."""
@@ -95,8 +52,9 @@ ROW_GROUP_USERS = 8192
 RETENTION = timedelta(days=2)
 """How long predictions are kept after the last write; for that long a run can be started again and continue them."""
 
-REVIEW = np.dtype(list(REVIEW_COLUMNS.items()))
 PROGRESS_REVIEWS = 10_000_000
+
+REVIEW_DTYPE = np.dtype(list(REVIEW_COLUMNS.items()))
 
 
 def plan_predictions(snapshot: str | Path, store: str, users_per_shard: int) -> Plan:
@@ -215,7 +173,7 @@ class ReviewsByShard:
         for batch in read_reviews(snapshot, REVIEW_COLUMNS):
             shard = np.searchsorted(last_users, batch["user_id"])
             order = np.argsort(shard, kind="stable")
-            reviews = np.empty(len(order), dtype=REVIEW)
+            reviews = np.empty(len(order), dtype=REVIEW_DTYPE)
             for name, column in batch.items():
                 reviews[name] = column[order]
             self._file.write(reviews.data)
@@ -226,12 +184,12 @@ class ReviewsByShard:
 
     def interactions(self, shard: int) -> Interactions:
         """Return the interactions of a shard's users, as `load_interactions` does."""
-        parts = [np.zeros(0, dtype=REVIEW)]
+        parts = [np.zeros(0, dtype=REVIEW_DTYPE)]
         batch_start = 0
         for ends in self._ends:
             start = int(ends[shard - 1]) if shard else batch_start
-            self._file.seek(start * REVIEW.itemsize)
-            parts.append(np.fromfile(self._file, REVIEW, int(ends[shard]) - start))
+            self._file.seek(start * REVIEW_DTYPE.itemsize)
+            parts.append(np.fromfile(self._file, REVIEW_DTYPE, int(ends[shard]) - start))
             batch_start = int(ends[-1])
         reviews = np.concatenate(parts)
         *columns, review_ids = (np.ascontiguousarray(reviews[name]) for name in REVIEW_COLUMNS)
@@ -249,6 +207,44 @@ def histories_table(users: Int64Array, interactions: Interactions) -> pa.Table:
     offsets = np.append(np.searchsorted(interactions.users, users), len(interactions))
     columns = (interactions.games, interactions.recommended, interactions.hours)
     return pa.table([pa.array(users), *(list_array(offsets, pa.array(column)) for column in columns)], HISTORIES)
+
+
+def fallback_lists(games: pa.Table, rankings: pa.Table, recent: Float64Array, total: Float64Array) -> pa.Table:
+    """List the most popular games, overall and for each genre: a game's own tags and the genres it is ranked in.
+
+    Args:
+        games: Table with `game_id` and `genres`, sorted by `game_id`.
+        rankings: Table with `game_id` and `genre`.
+        recent: float64 [n_games], recent popularity: the score and the order of a list.
+        total: float64 [n_games], number of reviews: the order of games without recent reviews.
+
+    Returns:
+        Table in the schema POPULAR, sorted by genre and rank.
+    """
+    game_ids = games["game_id"].to_numpy()
+    order = np.lexsort((game_ids, -total, -recent))
+    genres = _genres(games, rankings)
+    lists: dict[str, list[int]] = defaultdict(list)
+    for position in order.tolist():
+        for genre in (OVERALL, *genres[position]):
+            if len(lists[genre]) < FALLBACK_GAMES:
+                lists[genre].append(position)
+    rows = [
+        (genre, rank, int(game_ids[position]), float(recent[position]))
+        for genre in sorted(lists)
+        for rank, position in enumerate(lists[genre], start=1)
+    ]
+    columns = zip(*rows, strict=True) if rows else ([] for _ in POPULAR)
+    return pa.Table.from_arrays(
+        [pa.array(list(column), field.type) for column, field in zip(columns, POPULAR, strict=True)], schema=POPULAR
+    )
+
+
+def _version(as_of: int, model_version: str, snapshot_id: str, users_per_shard: int) -> str:
+    """Name a publication by the day of the newest review and a hash of its inputs."""
+    inputs = f"{model_version} {snapshot_id} {code_version()} {users_per_shard}"
+    newest = date_of(max(as_of - 1, 0))
+    return f"{newest:%Y%m%d}-{hashlib.sha256(inputs.encode()).hexdigest()[:8]}"
 
 
 def _write_histories(
@@ -277,11 +273,15 @@ def _write_histories(
     return decayed, total
 
 
-def _version(as_of: int, model_version: str, snapshot_id: str, users_per_shard: int) -> str:
-    """Name a publication by the day of the newest review and a hash of its inputs."""
-    inputs = f"{model_version} {snapshot_id} {code_version()} {users_per_shard}"
-    newest = date_of(max(as_of - 1, 0))
-    return f"{newest:%Y%m%d}-{hashlib.sha256(inputs.encode()).hexdigest()[:8]}"
+def _genres(games: pa.Table, rankings: pa.Table) -> list[list[str]]:
+    """Return the genres of each game, tags first, each genre once."""
+    ranked_in: dict[int, list[str]] = defaultdict(list)
+    for game_id, genre in zip(rankings["game_id"].to_pylist(), rankings["genre"].to_pylist(), strict=True):
+        ranked_in[game_id].append(genre)
+    return [
+        list(dict.fromkeys([*tags, *sorted(ranked_in[game_id])]))
+        for game_id, tags in zip(games["game_id"].to_pylist(), games["genres"].to_pylist(), strict=True)
+    ]
 
 
 def _parquet(table: pa.Table) -> bytes:

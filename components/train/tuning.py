@@ -10,7 +10,7 @@ from components.train.trainer import Trainer
 from components.train.training_data import TrainingData
 from components.train.two_tower_model import ModelConfig
 from steam_recsys.arrays import Float32Array, Float64Array
-from steam_recsys.evaluation.baselines import MAX_GAMES, REGULARISATIONS, cooccurrences, ease
+from steam_recsys.evaluation.baselines import EASE_MAX_GAMES, EASE_REGULARISATIONS, cooccurrences, ease
 from steam_recsys.evaluation.intervals import standard_error
 from steam_recsys.logging import progress
 from steam_recsys.model.history_weights import HistoryWeights
@@ -156,7 +156,7 @@ def assemble_model(
 def fit_item_item(data: TrainingData, config: ModelConfig) -> ItemItemWeights:
     """Fit item-item weights: EASE's largest weights; none if they are switched off or there are too many games."""
     n_games = len(data.games)
-    if n_games > MAX_GAMES or not config.link_weight:
+    if n_games > EASE_MAX_GAMES or not config.link_weight:
         return ItemItemWeights.empty(n_games)
     weights = ease(_cooccurrences(data), config.link_regularisation)
     return ItemItemWeights.from_matrix(weights, config.links_per_game).scaled(config.link_weight)
@@ -186,10 +186,10 @@ def _better_of(current: _Candidate, candidates: Iterable[_Candidate], what: str)
 
 
 def _with_item_item(current: _Candidate, data: TrainingData, quality: Quality) -> Iterator[_Candidate]:
-    if len(data.games) > MAX_GAMES:
+    if len(data.games) > EASE_MAX_GAMES:
         return
     counts = _cooccurrences(data)
-    for regularisation in REGULARISATIONS:
+    for regularisation in EASE_REGULARISATIONS:
         item_item = ItemItemWeights.from_matrix(ease(counts, regularisation), current.config.links_per_game)
         for factor in ITEM_ITEM_FACTORS:
             config = replace(current.config, link_weight=factor, link_regularisation=regularisation)

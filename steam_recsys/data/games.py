@@ -1,4 +1,7 @@
-"""Attributes of games besides their reviews. They give a game without reviews its vector."""
+"""Attributes of games besides their reviews, and which games are available.
+
+The attributes give a game without reviews its vector.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +30,8 @@ MIN_GAMES = 2
 MIN_GAMES_PER_WORD = 5
 MAX_WORD_SHARE = 0.2
 MAX_WORDS = 2_000
-WORD = "word "
-
-_WORD = re.compile(r"[^\W\d_]{3,}")
+WORD_PREFIX = "word "
+_WORD_PATTERN = re.compile(r"[^\W\d_]{3,}")
 
 Attributes = Mapping[str, float]
 """A game's attributes: weight by name. The squared weights of each kind sum to one, except for genres, developers and
@@ -66,15 +68,32 @@ class Games:
         return Games(np.asarray(ids, dtype=np.int32), [self.attributes[row] if row >= 0 else {} for row in rows])
 
 
+def available(games: pa.Table, as_of: date | None) -> BoolArray:
+    """Select the games that are released and still sold on a day.
+
+    Args:
+        games: Table with `released_on` and `delisted_on`; a game without a release date counts as released.
+        as_of: The day; None if no day is known, and then every game without a delisting date is available.
+
+    Returns:
+        bool [n_games].
+    """
+    if as_of is None:
+        return np.asarray(pc.is_null(games["delisted_on"]))
+    released = pc.fill_null(pc.less_equal(games["released_on"], pa.scalar(as_of)), True)
+    delisted = pc.fill_null(pc.less_equal(games["delisted_on"], pa.scalar(as_of)), False)
+    return np.asarray(pc.and_not(released, delisted))
+
+
 def shared_names(attributes: Sequence[Attributes]) -> tuple[str, ...]:
     """Return the names of attributes that get a vector, sorted: several games share them, and words are not common."""
     counts = Counter(name for game in attributes for name in game)
-    names = {name for name, count in counts.items() if count >= MIN_GAMES and not name.startswith(WORD)}
+    names = {name for name, count in counts.items() if count >= MIN_GAMES and not name.startswith(WORD_PREFIX)}
     max_games = MAX_WORD_SHARE * len(attributes)
     words = [
         (-count, name)
         for name, count in counts.items()
-        if name.startswith(WORD) and MIN_GAMES_PER_WORD <= count <= max_games
+        if name.startswith(WORD_PREFIX) and MIN_GAMES_PER_WORD <= count <= max_games
     ]
     return tuple(sorted(names | {name for _, name in sorted(words)[:MAX_WORDS]}))
 
@@ -93,22 +112,5 @@ def _attributes(game: Mapping[str, object]) -> Attributes:
             found[f"{kind} 2^{round(log2(size))} GB"] = 1.0
     if system := game["os"]:
         found[f"os {system}"] = 1.0
-    words = set(_WORD.findall(str(game["description"] or "").lower()))
-    return found | {WORD + word: len(words) ** -0.5 for word in words}
-
-
-def available(games: pa.Table, as_of: date | None) -> BoolArray:
-    """Select the games that are released and still sold on a day.
-
-    Args:
-        games: Table with `released_on` and `delisted_on`; a game without a release date counts as released.
-        as_of: The day; None if no day is known, and then every game without a delisting date is available.
-
-    Returns:
-        bool [n_games].
-    """
-    if as_of is None:
-        return np.asarray(pc.is_null(games["delisted_on"]))
-    released = pc.fill_null(pc.less_equal(games["released_on"], pa.scalar(as_of)), True)
-    delisted = pc.fill_null(pc.less_equal(games["delisted_on"], pa.scalar(as_of)), False)
-    return np.asarray(pc.and_not(released, delisted))
+    words = set(_WORD_PATTERN.findall(str(game["description"] or "").lower()))
+    return found | {WORD_PREFIX + word: len(words) ** -0.5 for word in words}

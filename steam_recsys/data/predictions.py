@@ -1,4 +1,4 @@
-"""Predictions in the store: the folder of a version, the names of its files, its plan, and its finished shards."""
+"""Predictions in the store: a version's folder and files, its plan and shards, and how both are read and checked."""
 
 from __future__ import annotations
 
@@ -29,23 +29,13 @@ POPULAR_FILE = "popular.parquet"
 CATALOGUE_FILE = "catalogue.parquet"
 """The games with their attributes, their recent popularity on the plan's day, and whether they are available."""
 
-SHARDS = "recommendations"
+SHARDS_FOLDER = "recommendations"
 """The folder of the shards' predictions."""
 
+BATCH_USERS = 16_384
+"""Rows of a shard that are read at a time."""
 
-def predictions_uri(store: str, version: str) -> str:
-    """Return the folder with the predictions of a version."""
-    return f"{store.rstrip('/')}/predictions/{version}"
-
-
-def histories_name(number: int) -> str:
-    """Return the name of a shard's input, in the schema `HISTORIES`: all users by id, with or without reviews."""
-    return f"histories/shard-{number:05}.parquet"
-
-
-def shard_name(number: int) -> str:
-    """Return the name of a shard's predictions, in the schema `RECOMMENDATIONS`."""
-    return f"{SHARDS}/shard-{number:05}.parquet"
+_REMEDY = "predict again"
 
 
 @dataclass(frozen=True)
@@ -95,6 +85,20 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Shard:
+    """A shard of the predictions: its number and its range of users, from `first` to `last`, both included."""
+
+    number: int
+    first: int
+    last: int
+
+    @property
+    def name(self) -> str:
+        """The name of its file in the folder of predictions."""
+        return shard_name(self.number)
+
+
+@dataclass(frozen=True)
 class ShardManifest:
     """A finished shard. The manifest is written after the shard's file: a shard without a manifest is not finished.
 
@@ -137,35 +141,6 @@ class ShardManifest:
         return cls(**fields, users=(first, last))
 
 
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _manifest_name(number: int) -> str:
-    return f"manifests/shard-{number:05}.json"
-
-
-BATCH_ROWS = 16_384
-
-_REMEDY = "predict again"
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A shard of the predictions: its number and its range of users, from `first` to `last`, both included."""
-
-    number: int
-    first: int
-    last: int
-
-    @property
-    def name(self) -> str:
-        """The name of its file in the folder of predictions."""
-        return shard_name(self.number)
-
-
 @dataclass(frozen=True)
 class Predictions:
     """A complete folder of predictions: shards in the order of their users, and the fallback lists."""
@@ -201,6 +176,27 @@ class Predictions:
         return [self.shards[start:end] for start, end in pairwise(bounds)]
 
 
+def predictions_uri(store: str, version: str) -> str:
+    """Return the folder with the predictions of a version."""
+    return f"{store.rstrip('/')}/predictions/{version}"
+
+
+def histories_name(number: int) -> str:
+    """Return the name of a shard's input, in the schema `HISTORIES`: all users by id, with or without reviews."""
+    return f"histories/shard-{number:05}.parquet"
+
+
+def shard_name(number: int) -> str:
+    """Return the name of a shard's predictions, in the schema `RECOMMENDATIONS`."""
+    return f"{SHARDS_FOLDER}/shard-{number:05}.parquet"
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def check_shard(folder: Folder, shard: Shard, path: Path) -> None:
     """Check that a file has the checksum of the shard's manifest.
 
@@ -228,7 +224,7 @@ def read_shard(path: Path, shard: Shard) -> Iterator[pa.RecordBatch]:
     before = shard.first - 1
     try:
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(BATCH_ROWS, columns=RECOMMENDATIONS.names):
+            for batch in file.iter_batches(BATCH_USERS, columns=RECOMMENDATIONS.names):
                 conformed = _conform(batch, RECOMMENDATIONS, path)
                 _check_lists(conformed, path.name)
                 before = _check_users(conformed, path.name, shard, before)
@@ -269,6 +265,10 @@ def read_popular(path: Path, known_games: pa.Array) -> pa.Table:
             f"extract a new snapshot and {_REMEDY}."
         )
     return lists
+
+
+def _manifest_name(number: int) -> str:
+    return f"manifests/shard-{number:05}.json"
 
 
 def _conform(batch: pa.RecordBatch, schema: pa.Schema, path: Path) -> pa.RecordBatch:

@@ -1,4 +1,9 @@
-"""Connections to PostgreSQL, and the two schemas that the stages share: created, checked and kept up to date."""
+"""Connections to PostgreSQL, the two schemas that the stages share, and the statements of SQL files.
+
+Every command takes the same URLs: `postgres://` and `postgresql://`, with several hosts or a host after the `?`, and
+libpq's `key=value` strings (https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING). psycopg2
+reads them as libpq does; asyncpg does not, so `asyncpg_arguments` converts them.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +22,21 @@ from psycopg2.extensions import parse_dsn
 from steam_recsys.errors import UserError
 from steam_recsys.secrets import resolve_secret
 
+__all__ = [
+    "COPY_BUFFER",
+    "SCHEMA_VERSIONS",
+    "Connection",
+    "Cursor",
+    "asyncpg_arguments",
+    "connect",
+    "connection_parameters",
+    "create_schema",
+    "read_queries",
+    "replace_functions",
+    "require_schema",
+    "snapshot_queries",
+]
+
 SQL_FOLDER = Path(__file__).parent / "sql"
 QUERY_MARKER = "-- name: "
 """What begins the line above each statement in a SQL file that holds several."""
@@ -27,14 +47,29 @@ COPY_BUFFER = 1 << 20
 SCHEMA_VERSIONS = {"steam": 2, "recsys": 3}
 """The version of each schema that this code reads and writes."""
 
-__all__ = ["COPY_BUFFER", "Connection", "Cursor", "connect", "create_schema", "replace_functions", "require_schema"]
-
 _FUNCTIONS_START = "CREATE OR REPLACE FUNCTION"
 """The functions are the end of a schema's text: everything from this statement on."""
 
 _FUNCTIONS_IN_SCHEMA = """
 SELECT proname, oid::regprocedure::text, xmin::text FROM pg_proc WHERE pronamespace = %s::regnamespace
 """
+
+_URL_PARAMETERS = (
+    *("passfile", "service", "options", "target_session_attrs", "krbsrvname", "gsslib", "sslmode", "sslnegotiation"),
+    *("sslcert", "sslkey", "sslpassword", "sslrootcert", "sslcrl"),
+    *("ssl_min_protocol_version", "ssl_max_protocol_version"),
+)
+"""Parameters that asyncpg knows by libpq's names, in a URL only."""
+
+_TUNING_PARAMETERS = (
+    *("application_name", "fallback_application_name", "client_encoding", "connect_timeout", "load_balance_hosts"),
+    *("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"),
+    *("sslcompression", "sslsni"),
+)
+"""Parameters that asyncpg does not have and that a connection is as good without; the caller sets the first ones."""
+
+_OPTIONAL_PARAMETERS = ("channel_binding", "gssencmode", "sslcertmode")
+"""Parameters that asyncpg does not have: it can do without unless they are `require`."""
 
 
 @contextmanager
@@ -73,19 +108,10 @@ def connect(reference: str, *, application: str = "steam-recsys") -> Iterator[Co
         lost = "no message from the libpq" in str(error)
         if not isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) and not lost:
             raise
-        reason = "the connection was lost" if lost else re.sub(r"\s+", " ", str(error)).strip()
+        reason = "the connection was lost" if lost else _one_line(str(error))
         raise UserError(f"The database in {name} gave up ({reason}): see its log, then run again.") from None
     finally:
         connection.close()  # rolls back what was not committed
-
-
-def _connection_message(name: str, error: str) -> str:
-    reason = re.sub(r"\s+", " ", error).strip()
-    if "password authentication failed" in reason or "no password supplied" in reason:
-        return f"The database in {name} refused the user or the password: correct {name}."
-    if re.search(r'database "[^"]*" does not exist', reason):
-        return f"The database that {name} names does not exist on its server: create it or correct {name}."
-    return f"The database in {name} cannot be reached ({reason}): check that the server is up and {name} is right."
 
 
 def create_schema(connection: Connection, schema: str) -> None:
@@ -104,6 +130,19 @@ def create_schema(connection: Connection, schema: str) -> None:
             f"INSERT INTO {schema}.schema_version (version) VALUES (%s)",  # noqa: S608 - a name from SCHEMA_VERSIONS
             [SCHEMA_VERSIONS[schema]],
         )
+
+
+def require_schema(connection: Connection, schema: str) -> None:
+    """Check that a schema exists in the version that this code reads.
+
+    Raises:
+        UserError: The schema is missing or has another version.
+    """
+    with connection.cursor() as cursor:
+        if not _schema_exists(cursor, schema):
+            remedy = {"steam": "run the ingestion pipeline first", "recsys": "run the inference pipeline first"}[schema]
+            raise UserError(f"The database has no schema {schema}: {remedy}.")
+        _check_version(cursor, schema)
 
 
 def replace_functions(connection: Connection, schema: str) -> None:
@@ -131,86 +170,6 @@ def replace_functions(connection: Connection, schema: str) -> None:
         after = _functions(cursor, schema)
         replaced = {name for name, _, _ in after - before}
         _drop(cursor, {function for function in before & after if function[0] in replaced})
-
-
-def require_schema(connection: Connection, schema: str) -> None:
-    """Check that a schema exists in the version that this code reads.
-
-    Raises:
-        UserError: The schema is missing or has another version.
-    """
-    with connection.cursor() as cursor:
-        if not _schema_exists(cursor, schema):
-            remedy = {"steam": "run the ingestion pipeline first", "recsys": "run the inference pipeline first"}[schema]
-            raise UserError(f"The database has no schema {schema}: {remedy}.")
-        _check_version(cursor, schema)
-
-
-def _schema_sql(schema: str) -> str:
-    return (SQL_FOLDER / f"{schema}.sql").read_text()
-
-
-def _lock(cursor: Cursor, schema: str) -> None:
-    """Wait for other transactions that change the schema."""
-    cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [f"steam-recsys:{schema}"])
-
-
-def _functions(cursor: Cursor, schema: str) -> set[tuple[str, str, str]]:
-    """Return a schema's functions: name, signature, and a value that changes when the function is replaced."""
-    cursor.execute(_FUNCTIONS_IN_SCHEMA, [schema])
-    return set(cursor.fetchall())
-
-
-def _drop(cursor: Cursor, functions: set[tuple[str, str, str]]) -> None:
-    for _, signature, _ in functions:
-        try:
-            cursor.execute(f"DROP FUNCTION {signature}")  # quoted by the server itself
-        except psycopg2.errors.DependentObjectsStillExist as error:
-            dependents = (error.diag.message_detail or "").partition("\n")[0].rstrip(".")
-            raise UserError(f"{signature} takes or returns something else now ({dependents}): drop it.") from None
-
-
-def _schema_exists(cursor: Cursor, schema: str) -> bool:
-    cursor.execute("SELECT to_regnamespace(%s) IS NOT NULL", [schema])
-    row = cursor.fetchone()
-    return bool(row and row[0])
-
-
-def _check_version(cursor: Cursor, schema: str) -> None:
-    expected, found = SCHEMA_VERSIONS[schema], None
-    cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [f"{schema}.schema_version"])
-    if (row := cursor.fetchone()) and row[0]:
-        cursor.execute(f"SELECT max(version) FROM {schema}.schema_version")  # noqa: S608 - a name from SCHEMA_VERSIONS
-        found = row[0] if (row := cursor.fetchone()) else None
-    if found != expected:
-        origin = f"is of version {found}" if found is not None else "was not made by this project"
-        remedy = {
-            "steam": "and ingest again, which gives users and games new ids, so publish again too",
-            "recsys": "and run inference again; the kept versions, the records of runs and the rights are lost, and "
-            "the shop reads nothing until the run ends",
-        }[schema]
-        raise UserError(
-            f"The schema {schema} in the database {origin}, this code needs version {expected}: "
-            f"back it up, drop it with DROP SCHEMA {schema} CASCADE, {remedy}."
-        )
-
-
-_ASYNCPG_QUERY = (
-    *("passfile", "service", "options", "target_session_attrs", "krbsrvname", "gsslib", "sslmode", "sslnegotiation"),
-    *("sslcert", "sslkey", "sslpassword", "sslrootcert", "sslcrl"),
-    *("ssl_min_protocol_version", "ssl_max_protocol_version"),
-)
-"""Parameters that asyncpg knows by libpq's names, in a URL only."""
-
-_TUNING = (
-    *("application_name", "fallback_application_name", "client_encoding", "connect_timeout", "load_balance_hosts"),
-    *("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"),
-    *("sslcompression", "sslsni"),
-)
-"""Parameters that asyncpg does not have and that a connection is as good without; the caller sets the first ones."""
-
-_OPTIONAL = ("channel_binding", "gssencmode", "sslcertmode")
-"""Parameters that asyncpg does not have: it can do without unless they are `require`."""
 
 
 def connection_parameters(url: str) -> dict[str, str]:
@@ -261,9 +220,9 @@ def asyncpg_arguments(url: str) -> dict[str, Any]:
         arguments["ssl"] = True
         del parameters["sslrootcert"]
         parameters.pop("sslmode", None)
-    query = {name: parameters.pop(name) for name in _ASYNCPG_QUERY if name in parameters}
+    query = {name: parameters.pop(name) for name in _URL_PARAMETERS if name in parameters}
     for name, value in parameters.items():
-        if name not in _TUNING and not (name in _OPTIONAL and value != "require"):
+        if name not in _TUNING_PARAMETERS and not (name in _OPTIONAL_PARAMETERS and value != "require"):
             raise ValueError(f"{name} is not possible here: leave it out")
     if query:
         arguments["dsn"] = f"postgresql://?{urlencode(query)}"
@@ -279,3 +238,65 @@ def read_queries(path: Path) -> dict[str, str]:
 def snapshot_queries() -> dict[str, str]:
     """Return the query for each table of a snapshot, with the bounds of a key range as parameters."""
     return read_queries(SQL_FOLDER / "snapshot_queries.sql")
+
+
+def _connection_message(name: str, error: str) -> str:
+    reason = _one_line(error)
+    if "password authentication failed" in reason or "no password supplied" in reason:
+        return f"The database in {name} refused the user or the password: correct {name}."
+    if re.search(r'database "[^"]*" does not exist', reason):
+        return f"The database that {name} names does not exist on its server: create it or correct {name}."
+    return f"The database in {name} cannot be reached ({reason}): check that the server is up and {name} is right."
+
+
+def _one_line(text: str) -> str:
+    return re.sub(r"\s+", " ", text).strip()
+
+
+def _schema_sql(schema: str) -> str:
+    return (SQL_FOLDER / f"{schema}.sql").read_text()
+
+
+def _lock(cursor: Cursor, schema: str) -> None:
+    """Wait for other transactions that change the schema."""
+    cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [f"steam-recsys:{schema}"])
+
+
+def _functions(cursor: Cursor, schema: str) -> set[tuple[str, str, str]]:
+    """Return a schema's functions: name, signature, and a value that changes when the function is replaced."""
+    cursor.execute(_FUNCTIONS_IN_SCHEMA, [schema])
+    return set(cursor.fetchall())
+
+
+def _drop(cursor: Cursor, functions: set[tuple[str, str, str]]) -> None:
+    for _, signature, _ in functions:
+        try:
+            cursor.execute(f"DROP FUNCTION {signature}")  # quoted by the server itself
+        except psycopg2.errors.DependentObjectsStillExist as error:
+            dependents = (error.diag.message_detail or "").partition("\n")[0].rstrip(".")
+            raise UserError(f"{signature} takes or returns something else now ({dependents}): drop it.") from None
+
+
+def _schema_exists(cursor: Cursor, schema: str) -> bool:
+    cursor.execute("SELECT to_regnamespace(%s) IS NOT NULL", [schema])
+    row = cursor.fetchone()
+    return bool(row and row[0])
+
+
+def _check_version(cursor: Cursor, schema: str) -> None:
+    expected, found = SCHEMA_VERSIONS[schema], None
+    cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [f"{schema}.schema_version"])
+    if (row := cursor.fetchone()) and row[0]:
+        cursor.execute(f"SELECT max(version) FROM {schema}.schema_version")  # noqa: S608 - a name from SCHEMA_VERSIONS
+        found = row[0] if (row := cursor.fetchone()) else None
+    if found != expected:
+        origin = f"is of version {found}" if found is not None else "was not made by this project"
+        remedy = {
+            "steam": "and ingest again, which gives users and games new ids, so publish again too",
+            "recsys": "and run inference again; the kept versions, the records of runs and the rights are lost, and "
+            "the shop reads nothing until the run ends",
+        }[schema]
+        raise UserError(
+            f"The schema {schema} in the database {origin}, this code needs version {expected}: "
+            f"back it up, drop it with DROP SCHEMA {schema} CASCADE, {remedy}."
+        )

@@ -1,4 +1,7 @@
-"""Baselines: popularity, item-kNN, iALS and EASE, each tuned on validation."""
+"""The baselines that a model has to beat: popularity, item-kNN, iALS and EASE, each tuned on validation.
+
+EASE is also the source of the model's item-item weights.
+"""
 
 from __future__ import annotations
 
@@ -25,49 +28,10 @@ from steam_recsys.evaluation.rankers import Ranker, StaticRanker, rank_by_scores
 from steam_recsys.evaluation.splits import Split, hold_out
 from steam_recsys.logging import progress
 
-MAX_GAMES = 8_000
-"""The largest catalogue: its square takes 256 MB, the inversion nine times that and half a minute on two cores."""
-
-REGULARISATIONS = (300.0, 100.0, 1000.0)
-"""Values of λ to choose from: the larger, the more users must agree."""
-
-
-def ease(counts: Float32Array, regularisation: float) -> Float32Array:
-    """Return the item-item weights, float32 [N, N] with a zero diagonal.
-
-    Args:
-        counts: Co-occurrence counts from `cooccurrences`, float32 [N, N].
-        regularisation: λ.
-
-    Returns:
-        What owning game i (row) adds to the score of game j (column).
-    """
-    gram = counts.copy()
-    gram[np.diag_indices(len(gram))] += np.float32(regularisation)
-    inverse = np.linalg.inv(gram)
-    weights: Float32Array = (-inverse / np.diag(inverse)).astype(np.float32, copy=False)
-    np.fill_diagonal(weights, 0)
-    return weights
-
-
-def cooccurrences(histories: Histories, n_games: int) -> Float32Array:
-    """Count the users who have both of two games, float32 [n_games, n_games]; the diagonal counts a game's users."""
-    matrix = user_game_matrix(histories, n_games)
-    counts: Float32Array = (matrix.T @ matrix).toarray()
-    return counts
-
-
-def user_game_matrix(histories: Histories, n_games: int) -> csr_matrix:
-    """Return users by games, float32 [B, n_games], 1 if a user has a game."""
-    values = np.ones(len(histories.games), dtype=np.float32)
-    return csr_matrix((values, histories.games, histories.offsets), shape=(len(histories), n_games))
-
-
-DECAYS = {"recent popularity": (DECAY_DAYS,), "tuned recent popularity": (15.0, 30.0, 60.0, 90.0, 240.0)}
+POPULARITY_DECAYS = {"recent popularity": (DECAY_DAYS,), "tuned recent popularity": (15.0, 30.0, 60.0, 90.0, 240.0)}
 """Days of decay to choose from: that of the model's popularity prior; and whichever was best recently, which need not
 stay the best."""
 
-NEIGHBOURS = (100, 20)
 IALS_SETTINGS = ((64, 30.0), (32, 0.1), (128, 30.0))
 """Factors and regularisation."""
 
@@ -77,6 +41,14 @@ IALS_ALPHA = 3.0
 IALS_SWEEPS = 15
 IALS_USERS = 500_000
 """Maximum number of users whom the game factors are fitted to, drawn at random: their factors take at most 0.3 GB."""
+
+KNN_NEIGHBOURS = (100, 20)
+
+EASE_MAX_GAMES = 8_000
+"""The largest catalogue: its square takes 256 MB, the inversion nine times that and half a minute on two cores."""
+
+EASE_REGULARISATIONS = (300.0, 100.0, 1000.0)
+"""Values of λ in EASE to choose from: the larger, the more users must agree."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +73,54 @@ class Candidate:
     name: str
     settings: str
     fit: Callable[[], Ranker]
+
+
+def tuned_baselines(past: Interactions, as_of: int | None, validation: Split, game_ids: Int32Array) -> list[Baseline]:
+    """Fit each baseline to the past with the settings that rank best on the validation rows.
+
+    A weak baseline proves nothing: simple models with tuned settings beat many a published one (Ferrari Dacrema et al.
+    2019, "Are We Really Making Much Progress?").
+
+    Args:
+        past: Everything that may be known.
+        as_of: Day on which the rankings are made, in days since 1970-01-01; None if time plays no part.
+        validation: The past, split in the same way as the test. If it holds nothing out, the first settings are used.
+        game_ids: The catalogue, int32 [N], ascending.
+    """
+    held_out = hold_out(validation.past, validation.future, game_ids)
+    best: dict[str, tuple[float, str]] = {}
+    if len(held_out):
+        for candidate in candidates(validation.past, validation.as_of, game_ids):
+            name, settings = candidate.name, candidate.settings
+            figure = float(measure(candidate.fit(), held_out, (HEADLINE_METRIC,))[HEADLINE_METRIC.name].mean())
+            if name not in best or figure > best[name][0]:
+                best[name] = figure, settings
+            progress("evaluate", f"{name}, {settings or 'no settings'}: validation NDCG@10 {figure:.4f}")
+    fitted: dict[str, Baseline] = {}
+    for candidate in candidates(past, as_of, game_ids):
+        name, settings = candidate.name, candidate.settings
+        if name not in fitted and settings == best.get(name, (0.0, settings))[1]:
+            fitted[name] = Baseline(name, settings, candidate.fit())
+    return list(fitted.values())
+
+
+def candidates(past: Interactions, as_of: int | None, game_ids: Int32Array) -> Iterator[Candidate]:
+    """List every baseline with each of its settings; EASE only if the square of the catalogue fits into memory."""
+    yield Candidate(POPULARITY, "", lambda: StaticRanker(popularity(past, game_ids).astype(np.float32)))
+    if as_of is not None:
+        for name, decays in POPULARITY_DECAYS.items():
+            for days in decays:
+                yield Candidate(name, f"{days:g} days of decay", partial(_fit_recent, past, game_ids, as_of, days))
+    histories, n_games = Histories.from_interactions(past.take(past.recommended), game_ids), len(game_ids)
+    for factors, regularisation in IALS_SETTINGS:
+        settings = f"{factors} factors, regularisation {regularisation:g}"
+        yield Candidate("iALS", settings, partial(_fit_ials, histories, n_games, factors, regularisation))
+    for neighbours in KNN_NEIGHBOURS:
+        yield Candidate("item-kNN", f"{neighbours} neighbours", partial(_fit_knn, histories, n_games, neighbours))
+    if n_games <= EASE_MAX_GAMES:
+        counts = cooccurrences(histories, n_games)
+        for regularisation in EASE_REGULARISATIONS:
+            yield Candidate("EASE", f"λ = {regularisation:g}", partial(_fit_ease, counts, regularisation))
 
 
 @dataclass(frozen=True)
@@ -141,52 +161,41 @@ class FactorRanker:
         return rank_by_scores(scores, history, self.n_games, k)
 
 
-def tuned_baselines(past: Interactions, as_of: int | None, validation: Split, game_ids: Int32Array) -> list[Baseline]:
-    """Fit each baseline to the past with the settings that rank best on the validation rows.
+def ease(counts: Float32Array, regularisation: float) -> Float32Array:
+    """Return the item-item weights of EASE, float32 [N, N] with a zero diagonal.
 
-    A weak baseline proves nothing: simple models with tuned settings beat many a published one (Ferrari Dacrema et al.
-    2019, "Are We Really Making Much Progress?").
+    Each user's history is reconstructed from the user's other games with the weights
+
+        B = I - P / diag(P), where P = (X'X + λI)⁻¹
+
+    (Steck 2019, "Embarrassingly Shallow Autoencoders for Sparse Data", equation 8).
 
     Args:
-        past: Everything that may be known.
-        as_of: Day on which the rankings are made, in days since 1970-01-01; None if time plays no part.
-        validation: The past, split in the same way as the test. If it holds nothing out, the first settings are used.
-        game_ids: The catalogue, int32 [N], ascending.
+        counts: Co-occurrence counts from `cooccurrences`, float32 [N, N].
+        regularisation: λ.
+
+    Returns:
+        What owning game i (row) adds to the score of game j (column).
     """
-    held_out = hold_out(validation.past, validation.future, game_ids)
-    best: dict[str, tuple[float, str]] = {}
-    if len(held_out):
-        for candidate in candidates(validation.past, validation.as_of, game_ids):
-            name, settings = candidate.name, candidate.settings
-            figure = float(measure(candidate.fit(), held_out, (HEADLINE_METRIC,))[HEADLINE_METRIC.name].mean())
-            if name not in best or figure > best[name][0]:
-                best[name] = figure, settings
-            progress("evaluate", f"{name}, {settings or 'no settings'}: validation NDCG@10 {figure:.4f}")
-    fitted: dict[str, Baseline] = {}
-    for candidate in candidates(past, as_of, game_ids):
-        name, settings = candidate.name, candidate.settings
-        if name not in fitted and settings == best.get(name, (0.0, settings))[1]:
-            fitted[name] = Baseline(name, settings, candidate.fit())
-    return list(fitted.values())
+    gram = counts.copy()
+    gram[np.diag_indices(len(gram))] += np.float32(regularisation)
+    inverse = np.linalg.inv(gram)
+    weights: Float32Array = (-inverse / np.diag(inverse)).astype(np.float32, copy=False)
+    np.fill_diagonal(weights, 0)
+    return weights
 
 
-def candidates(past: Interactions, as_of: int | None, game_ids: Int32Array) -> Iterator[Candidate]:
-    """List every baseline with each of its settings; EASE only if the square of the catalogue fits into memory."""
-    yield Candidate(POPULARITY, "", lambda: StaticRanker(popularity(past, game_ids).astype(np.float32)))
-    if as_of is not None:
-        for name, decays in DECAYS.items():
-            for days in decays:
-                yield Candidate(name, f"{days:g} days of decay", partial(_fit_recent, past, game_ids, as_of, days))
-    histories, n_games = Histories.from_interactions(past.take(past.recommended), game_ids), len(game_ids)
-    for factors, regularisation in IALS_SETTINGS:
-        settings = f"{factors} factors, regularisation {regularisation:g}"
-        yield Candidate("iALS", settings, partial(_fit_ials, histories, n_games, factors, regularisation))
-    for neighbours in NEIGHBOURS:
-        yield Candidate("item-kNN", f"{neighbours} neighbours", partial(_fit_knn, histories, n_games, neighbours))
-    if n_games <= MAX_GAMES:
-        counts = cooccurrences(histories, n_games)
-        for regularisation in REGULARISATIONS:
-            yield Candidate("EASE", f"λ = {regularisation:g}", partial(_fit_ease, counts, regularisation))
+def cooccurrences(histories: Histories, n_games: int) -> Float32Array:
+    """Count the users who have both of two games, float32 [n_games, n_games]; the diagonal counts a game's users."""
+    matrix = user_game_matrix(histories, n_games)
+    counts: Float32Array = (matrix.T @ matrix).toarray()
+    return counts
+
+
+def user_game_matrix(histories: Histories, n_games: int) -> csr_matrix:
+    """Return users by games, float32 [B, n_games], 1 if a user has a game."""
+    values = np.ones(len(histories.games), dtype=np.float32)
+    return csr_matrix((values, histories.games, histories.offsets), shape=(len(histories), n_games))
 
 
 def sample_users(histories: Histories, limit: int) -> Histories:

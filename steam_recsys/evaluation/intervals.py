@@ -1,4 +1,4 @@
-"""Confidence intervals of means over users by the bootstrap, and rankers compared on the same users."""
+"""Confidence intervals of means over users by the bootstrap, and rankings compared on the same users."""
 
 from __future__ import annotations
 
@@ -14,9 +14,18 @@ from steam_recsys.arrays import Float64Array
 Key = TypeVar("Key", bound=Hashable)
 
 RESAMPLES = 1_000
-LEVEL = 0.95
-_BLOCK = 1 << 22
+CONFIDENCE_LEVEL = 0.95
+_BLOCK_DRAWS = 1 << 22
 """Draws held in memory at a time."""
+
+CHALLENGER, CHAMPION, POPULARITY = "challenger", "champion", "popularity"
+"""Names of rankings: the model under evaluation, the current model and one baseline. All others are baselines too."""
+
+UserFigures = Mapping[str, Mapping[str, Float64Array]]
+"""By ranking, then by metric name: one figure per user, float64 [B], for the same users everywhere."""
+
+Figures = dict[str, "Interval"]
+"""Intervals by metric name."""
 
 
 @dataclass(frozen=True)
@@ -40,55 +49,11 @@ class Interval:
             figures: One figure per user, float64 [B].
             resampled: Means of the resamples, float64 [RESAMPLES].
         """
-        low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        low, high = np.quantile(resampled, [(1 - CONFIDENCE_LEVEL) / 2, (1 + CONFIDENCE_LEVEL) / 2])
         return cls(math.fsum(figures.tolist()) / len(figures), float(low), float(high), standard_error(figures))
 
     def __str__(self) -> str:
         return f"{self.mean:.4f} ({self.low:.4f} to {self.high:.4f})"
-
-
-def intervals(figures: Mapping[Key, Float64Array], seed: int = 0) -> dict[Key, Interval]:
-    """Return the interval of each figure's mean; for the arguments see `resampled_means`."""
-    resampled = resampled_means(figures, seed)
-    return {name: Interval.from_resamples(values, resampled[name]) for name, values in figures.items()}
-
-
-def resampled_means(figures: Mapping[Key, Float64Array], seed: int = 0) -> dict[Key, Float64Array]:
-    """Return the means of resampled users, float64 [RESAMPLES] per figure.
-
-    All figures use the same resamples, so that the difference of two figures' means is that of a paired bootstrap.
-
-    Args:
-        figures: One figure per user by name, float64 [B] each, of the same users, at least one.
-        seed: Random seed of the resampling; the same seed gives the same intervals.
-    """
-    if not figures:
-        return {}
-    table = np.stack(list(figures.values()), axis=1)
-    n_users = len(table)
-    random = np.random.default_rng(seed)
-    means = np.empty((RESAMPLES, table.shape[1]))
-    block = max(1, _BLOCK // n_users)
-    for start in range(0, RESAMPLES, block):
-        drawn = random.integers(0, n_users, (min(block, RESAMPLES - start), n_users))
-        times = np.stack([np.bincount(users, minlength=n_users) for users in drawn]).astype(np.float64)
-        means[start : start + len(drawn)] = times @ table / n_users
-    return dict(zip(figures, means.T, strict=True))
-
-
-def standard_error(figures: Float64Array) -> float:
-    """Return the standard error of the mean of float64 [B]; 0 for a single figure, which has no measurable error."""
-    return float(figures.std(ddof=1) / np.sqrt(len(figures))) if len(figures) > 1 else 0.0
-
-
-CHALLENGER, CHAMPION, POPULARITY = "challenger", "champion", "popularity"
-"""Names of rankings: the model under evaluation, the current model and one baseline. All others are baselines too."""
-
-UserFigures = Mapping[str, Mapping[str, Float64Array]]
-"""By ranking, then by metric name: one figure per user, float64 [B], for the same users everywhere."""
-
-Figures = dict[str, Interval]
-"""By metric name."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +97,9 @@ class Comparison:
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Comparison:
         """Rebuild a comparison from the output of `dataclasses.asdict`."""
-        return cls(content["users"], _intervals(content["figures"]), _intervals(content["differences"]))
+        return cls(
+            content["users"], _intervals_from_dict(content["figures"]), _intervals_from_dict(content["differences"])
+        )
 
     def best_baseline(self, metric: str) -> str:
         """Return the baseline with the highest mean, the first of equals."""
@@ -140,7 +107,41 @@ class Comparison:
         return max(baselines, key=lambda ranking: self.figures[ranking][metric].mean)
 
 
-def _intervals(content: Mapping[str, Any]) -> dict[str, Figures]:
+def intervals(figures: Mapping[Key, Float64Array], seed: int = 0) -> dict[Key, Interval]:
+    """Return the interval of each figure's mean; for the arguments see `resampled_means`."""
+    resampled = resampled_means(figures, seed)
+    return {name: Interval.from_resamples(values, resampled[name]) for name, values in figures.items()}
+
+
+def resampled_means(figures: Mapping[Key, Float64Array], seed: int = 0) -> dict[Key, Float64Array]:
+    """Return the means of resampled users, float64 [RESAMPLES] per figure.
+
+    All figures use the same resamples, so that the difference of two figures' means is that of a paired bootstrap.
+
+    Args:
+        figures: One figure per user by name, float64 [B] each, of the same users, at least one.
+        seed: Random seed of the resampling; the same seed gives the same intervals.
+    """
+    if not figures:
+        return {}
+    table = np.stack(list(figures.values()), axis=1)
+    n_users = len(table)
+    random = np.random.default_rng(seed)
+    means = np.empty((RESAMPLES, table.shape[1]))
+    block = max(1, _BLOCK_DRAWS // n_users)
+    for start in range(0, RESAMPLES, block):
+        drawn = random.integers(0, n_users, (min(block, RESAMPLES - start), n_users))
+        times = np.stack([np.bincount(users, minlength=n_users) for users in drawn]).astype(np.float64)
+        means[start : start + len(drawn)] = times @ table / n_users
+    return dict(zip(figures, means.T, strict=True))
+
+
+def standard_error(figures: Float64Array) -> float:
+    """Return the standard error of the mean of float64 [B]; 0 for a single figure, which has no measurable error."""
+    return float(figures.std(ddof=1) / np.sqrt(len(figures))) if len(figures) > 1 else 0.0
+
+
+def _intervals_from_dict(content: Mapping[str, Any]) -> dict[str, Figures]:
     return {
         ranking: {metric: Interval(**figure) for metric, figure in figures.items()}
         for ranking, figures in content.items()

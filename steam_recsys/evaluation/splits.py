@@ -1,4 +1,8 @@
-"""Splits of interactions into a past and a future, and the users and games that are held out."""
+"""Splits of interactions into a past and a future, and the users and games that are held out.
+
+Every split is tested by ranking all games of the catalogue; sampled candidates mislead (Krichene and Rendle 2020, "On
+Sampled Metrics for Item Recommendation").
+"""
 
 from __future__ import annotations
 
@@ -29,46 +33,6 @@ class Split:
     past: Interactions
     future: Interactions
     as_of: int | None
-
-
-def by_time(interactions: Interactions, cutoff: int) -> Split:
-    """Split dated interactions into those before a day and those from it on, as a shop and the gate do."""
-    return Split(*split_by_time(interactions, cutoff), cutoff)
-
-
-def snapshot_by_time(snapshot: Snapshot, interactions: Interactions, cutoff: int) -> Split:
-    """Split a snapshot by time, with its past as it was then: reviews that were replaced later are in it.
-
-    Args:
-        snapshot: The snapshot that the interactions are from, see `load_interactions`.
-        interactions: The interactions that may be known, all dated.
-        cutoff: First day of the future, in days since 1970-01-01.
-    """
-    return Split(load_interactions(snapshot, before=cutoff), split_by_time(interactions, cutoff)[1], cutoff)
-
-
-def at_random(interactions: Interactions, held_out_share: float, random: np.random.RandomState) -> Split:
-    """Hold out each interaction with the given probability; time plays no part."""
-    return _without_time(interactions, random.rand(len(interactions)) >= 1 - held_out_share)
-
-
-def last_out(interactions: Interactions) -> Split:
-    """Hold out each user's latest interaction; time plays no other part."""
-    return _without_time(interactions, latest_of_each_user(interactions))
-
-
-def latest_of_each_user(interactions: Interactions) -> BoolArray:
-    """Mark each user's latest interaction, the last row of equals: bool [n]."""
-    order = np.lexsort((np.arange(len(interactions)), interactions.days, interactions.users))
-    users = interactions.users[order]
-    latest = np.zeros(len(interactions), dtype=bool)
-    latest[order[np.append(users[1:] != users[:-1], True)]] = True
-    return latest
-
-
-def _without_time(interactions: Interactions, held_out: BoolArray) -> Split:
-    undated = replace(interactions, days=np.full_like(interactions.days, UNDATED))
-    return Split(undated.take(~held_out), undated.take(held_out), None)
 
 
 @dataclass(frozen=True)
@@ -110,20 +74,6 @@ class HeldOut:
     def take(self, rows: Int64Array) -> HeldOut:
         """Return the users in the given rows."""
         return HeldOut(self.history.take(rows), self.relevant.take(rows), self.left_out)
-
-
-def hold_out(past: Interactions, future: Interactions, game_ids: Int32Array) -> HeldOut:
-    """Build the test of what was learnt from `past` on `future`.
-
-    A game is relevant to a user who recommends it; other reviews are part of the history only. Users without a history
-    are left out, and so are games that nobody had reviewed before the cutoff, which may not have been available.
-
-    Args:
-        past: Interactions before the cutoff.
-        future: Interactions from the cutoff on.
-        game_ids: The catalogue, int32 [N], ascending.
-    """
-    return Future.from_interactions(past, future, game_ids).returning
 
 
 @dataclass(frozen=True)
@@ -176,12 +126,44 @@ class Future:
         return HeldOut(_histories_of(relevant.users, self.history), relevant, int((~measured).sum()))
 
 
-def _histories_of(users: Int64Array, histories: Histories) -> Histories:
-    """Return the histories of users, int64 [B] ascending, either all or none of whom have one."""
-    rows = positions_of(users, histories.users)
-    if (rows >= 0).all():
-        return histories.take(rows)
-    return replace(histories.take(rows[:0]), users=users, offsets=np.zeros(len(users) + 1, dtype=np.int64))
+def by_time(interactions: Interactions, cutoff: int) -> Split:
+    """Split dated interactions into those before a day and those from it on, as a shop and the gate do."""
+    return Split(*split_by_time(interactions, cutoff), cutoff)
+
+
+def snapshot_by_time(snapshot: Snapshot, interactions: Interactions, cutoff: int) -> Split:
+    """Split a snapshot by time, with its past as it was then: reviews that were replaced later are in it.
+
+    Args:
+        snapshot: The snapshot that the interactions are from, see `load_interactions`.
+        interactions: The interactions that may be known, all dated.
+        cutoff: First day of the future, in days since 1970-01-01.
+    """
+    return Split(load_interactions(snapshot, before=cutoff), split_by_time(interactions, cutoff)[1], cutoff)
+
+
+def at_random(interactions: Interactions, held_out_share: float, random: np.random.RandomState) -> Split:
+    """Hold out each interaction with the given probability; time plays no part."""
+    return _without_time(interactions, random.rand(len(interactions)) >= 1 - held_out_share)
+
+
+def last_out(interactions: Interactions) -> Split:
+    """Hold out each user's latest interaction; time plays no other part."""
+    return _without_time(interactions, latest_of_each_user(interactions))
+
+
+def hold_out(past: Interactions, future: Interactions, game_ids: Int32Array) -> HeldOut:
+    """Build the test of what was learnt from `past` on `future`.
+
+    A game is relevant to a user who recommends it; other reviews are part of the history only. Users without a history
+    are left out, and so are games that nobody had reviewed before the cutoff, which may not have been available.
+
+    Args:
+        past: Interactions before the cutoff.
+        future: Interactions from the cutoff on.
+        game_ids: The catalogue, int32 [N], ascending.
+    """
+    return Future.from_interactions(past, future, game_ids).returning
 
 
 def relevant_at(ranked: Int32Array, relevant: Histories) -> BoolArray:
@@ -190,6 +172,28 @@ def relevant_at(ranked: Int32Array, relevant: Histories) -> BoolArray:
     rows = np.arange(len(ranked))[:, None]
     # An empty rank, -1, must not be taken for the last game of the user before.
     return (ranked >= 0) & np.isin(rows * width + ranked, _pairs(relevant.owners, relevant.games, width))
+
+
+def latest_of_each_user(interactions: Interactions) -> BoolArray:
+    """Mark each user's latest interaction, the last row of equals: bool [n]."""
+    order = np.lexsort((np.arange(len(interactions)), interactions.days, interactions.users))
+    users = interactions.users[order]
+    latest = np.zeros(len(interactions), dtype=bool)
+    latest[order[np.append(users[1:] != users[:-1], True)]] = True
+    return latest
+
+
+def _without_time(interactions: Interactions, held_out: BoolArray) -> Split:
+    undated = replace(interactions, days=np.full_like(interactions.days, UNDATED))
+    return Split(undated.take(~held_out), undated.take(held_out), None)
+
+
+def _histories_of(users: Int64Array, histories: Histories) -> Histories:
+    """Return the histories of users, int64 [B] ascending, either all or none of whom have one."""
+    rows = positions_of(users, histories.users)
+    if (rows >= 0).all():
+        return histories.take(rows)
+    return replace(histories.take(rows[:0]), users=users, offsets=np.zeros(len(users) + 1, dtype=np.int64))
 
 
 def _pairs(rows: npt.NDArray[Any], games: Int32Array, n_games: int) -> Int64Array:

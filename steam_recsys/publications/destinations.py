@@ -1,4 +1,4 @@
-"""The destinations of versions: PostgreSQL, MongoDB, or both as one.
+"""The destinations of versions: PostgreSQL, MongoDB, or both as one; and rolling them back to an earlier version.
 
 Both switch or neither does. A transaction repoints PostgreSQL's views; while it is open, MongoDB's pointer is set; then
 the transaction is committed. So PostgreSQL decides: if it cannot switch, for example because of a reader's long
@@ -28,6 +28,24 @@ from steam_recsys.publications.postgres import (
     transaction,
 )
 from steam_recsys.publications.versions import Choice, KeptVersion, VersionInfo, find_version, rollback_target
+
+PUBLISH_TO = ("postgresql", "mongodb", "both")
+
+
+@dataclass(frozen=True)
+class DestinationConfig:
+    """Where to publish, by references to secrets.
+
+    Attributes:
+        database: Reference to the URL of the shop's PostgreSQL, such as `env:DATABASE_URL`. It knows the users and the
+            games, and its locks keep publications apart, wherever they go.
+        publish_to: postgresql, mongodb or both.
+        mongodb: Reference to MongoDB's URL, such as `env:MONGODB_URL`; read only to publish there.
+    """
+
+    database: str
+    publish_to: str = "postgresql"
+    mongodb: str = "env:MONGODB_URL"
 
 
 class Destination(Protocol):
@@ -87,25 +105,6 @@ class TransactionalDestination(Destination, Protocol):
 
     def switching(self, choose: Choice) -> AbstractContextManager[str]:
         """Make a version current when the body ends, unless it raises; readers wait while it runs."""
-
-
-PUBLISH_TO = ("postgresql", "mongodb", "both")
-
-
-@dataclass(frozen=True)
-class DestinationConfig:
-    """Where to publish, by references to secrets.
-
-    Attributes:
-        database: Reference to the URL of the shop's PostgreSQL, such as `env:DATABASE_URL`. It knows the users and the
-            games, and its locks keep publications apart, wherever they go.
-        publish_to: postgresql, mongodb or both.
-        mongodb: Reference to MongoDB's URL, such as `env:MONGODB_URL`; read only to publish there.
-    """
-
-    database: str
-    publish_to: str = "postgresql"
-    mongodb: str = "env:MONGODB_URL"
 
 
 class Destinations:

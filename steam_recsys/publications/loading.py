@@ -1,4 +1,4 @@
-"""Loading shards into a destination: several at a time, checked against the shop and counted on the way."""
+"""Loading a version into a destination: several shards at a time, checked against the shop and counted on the way."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ FIRST_GAMES = 10
 
 SAMPLED_USERS = 10_000
 """How many users versions are compared on: enough for a share to be known to within 0.01."""
+
+CONNECTIONS = 4
+"""How many parts of a version are loaded at the same time, each over its own connection."""
+
+_IDS_SCHEMA = pa.schema([pa.field("id", pa.int64(), nullable=False)])
 
 
 @dataclass(frozen=True)
@@ -94,80 +99,6 @@ class VersionStats:
             mine.add(theirs.count, theirs.example)
 
 
-def count(
-    batch: pa.RecordBatch, source: str, known_games: pa.Array, known_users: Int64Array, sample: Mapping[int, list[int]]
-) -> VersionStats:
-    """Count a batch of recommendations.
-
-    Args:
-        batch: Rows in the schema RECOMMENDATIONS, with ascending users.
-        source: Name of the file that the batch comes from.
-        known_games: Ids of the shop's games, int32.
-        known_users: Ids of the shop's users in the range of the batch, ascending.
-        sample: First games of users of the current version, by user.
-    """
-    users = batch.column("user_id").to_numpy()
-    lists = batch.column("game_ids")
-    starts = lists.offsets.to_numpy().astype(np.int64)
-    lengths = np.diff(starts)
-    games = lists.flatten().to_numpy()
-    stats = VersionStats(len(users), len(games), int(lengths.min(initial=np.iinfo(np.int64).max)) if len(users) else 0)
-
-    scores = batch.column("scores").flatten()
-    not_finite = ~np.isfinite(scores.to_numpy(zero_copy_only=False))  # a null comes as a NaN
-    _add_elements(stats.not_finite, not_finite, users, lengths, source)
-    _add_elements(stats.repeated, _repeated(games, lengths), users, lengths, source)
-    for ids in (lists.flatten(), batch.column("because").flatten().drop_null()):
-        distinct = ids.unique()
-        unknown_games = distinct.filter(pc.invert(pc.is_in(distinct, value_set=known_games)))
-        if len(unknown_games):
-            stats.unknown_games.add(len(unknown_games), f"game {unknown_games[0]} in {source}")
-    positions = np.searchsorted(known_users, users)
-    positions[positions == len(known_users)] = 0
-    unknown_users = users[known_users[positions] != users] if len(known_users) else users
-    if len(unknown_users):
-        stats.unknown_users.add(len(unknown_users), f"user {unknown_users[0]} in {source}")
-    for user, before in _sampled(users, sample):
-        row = int(np.searchsorted(users, user))
-        now = games[starts[row] - starts[0] :][: min(FIRST_GAMES, lengths[row])]
-        stats.sampled_users += 1
-        stats.replaced += len(set(before) - set(now.tolist())) / len(before)
-    return stats
-
-
-def _add_elements(defect: Defect, wrong: np.ndarray, users: Int64Array, lengths: Int64Array, source: str) -> None:
-    """Count the elements of the users' lists that a mask marks as wrong."""
-    if wrong.any():
-        row = np.searchsorted(np.cumsum(lengths), np.argmax(wrong), side="right")
-        defect.add(int(wrong.sum()), f"user {users[row]} in {source}")
-
-
-def _repeated(games: np.ndarray, lengths: Int64Array) -> np.ndarray:
-    """Mark the games that occur earlier in the same list: bool [games]."""
-    uniform = len(lengths) and (lengths == lengths[0]).all()
-    if uniform:  # sorting short rows is ten times faster than sorting pairs
-        ordered = np.sort(games.reshape(len(lengths), -1), axis=1)
-        if not (ordered[:, 1:] == ordered[:, :-1]).any():
-            return np.zeros(len(games), dtype=np.bool_)
-    pairs = np.repeat(np.arange(len(lengths)) << 32, lengths) + games
-    order = np.argsort(pairs, kind="stable")
-    repeated = np.zeros(len(games), dtype=np.bool_)
-    repeated[order[1:]] = pairs[order[1:]] == pairs[order[:-1]]
-    return repeated
-
-
-def _sampled(users: Int64Array, sample: Mapping[int, list[int]]) -> Iterator[tuple[int, list[int]]]:
-    if sample:
-        for user in users[np.isin(users, np.fromiter(sample, np.int64, len(sample)))].tolist():
-            yield user, sample[user]
-
-
-CONNECTIONS = 4
-"""How many parts of a version are loaded at the same time, each over its own connection."""
-
-_IDS = pa.schema([pa.field("id", pa.int64(), nullable=False)])
-
-
 class LoadingStopped(Exception):
     """Another part has failed."""
 
@@ -230,13 +161,54 @@ class Loader:
             for batch in read_shard(path, shard):
                 if self._stop.is_set():
                     raise LoadingStopped
-                stats.add(count(batch, path.name, self._known_games, known_users, self._sample))
+                stats.add(count_batch(batch, path.name, self._known_games, known_users, self._sample))
                 yield batch
         with self._lock:
             self._stats.add(stats)
             self._done += 1
             done, users = self._done, self._stats.users
         progress("reverse_etl", f"shard {done} of {len(self._predictions.shards)}: {users:,} users so far")
+
+
+def count_batch(
+    batch: pa.RecordBatch, source: str, known_games: pa.Array, known_users: Int64Array, sample: Mapping[int, list[int]]
+) -> VersionStats:
+    """Count a batch of recommendations.
+
+    Args:
+        batch: Rows in the schema RECOMMENDATIONS, with ascending users.
+        source: Name of the file that the batch comes from.
+        known_games: Ids of the shop's games, int32.
+        known_users: Ids of the shop's users in the range of the batch, ascending.
+        sample: First games of users of the current version, by user.
+    """
+    users = batch.column("user_id").to_numpy()
+    lists = batch.column("game_ids")
+    starts = lists.offsets.to_numpy().astype(np.int64)
+    lengths = np.diff(starts)
+    games = lists.flatten().to_numpy()
+    stats = VersionStats(len(users), len(games), int(lengths.min(initial=np.iinfo(np.int64).max)) if len(users) else 0)
+
+    scores = batch.column("scores").flatten()
+    not_finite = ~np.isfinite(scores.to_numpy(zero_copy_only=False))  # a null comes as a NaN
+    _add_elements(stats.not_finite, not_finite, users, lengths, source)
+    _add_elements(stats.repeated, _repeated(games, lengths), users, lengths, source)
+    for ids in (lists.flatten(), batch.column("because").flatten().drop_null()):
+        distinct = ids.unique()
+        unknown_games = distinct.filter(pc.invert(pc.is_in(distinct, value_set=known_games)))
+        if len(unknown_games):
+            stats.unknown_games.add(len(unknown_games), f"game {unknown_games[0]} in {source}")
+    positions = np.searchsorted(known_users, users)
+    positions[positions == len(known_users)] = 0
+    unknown_users = users[known_users[positions] != users] if len(known_users) else users
+    if len(unknown_users):
+        stats.unknown_users.add(len(unknown_users), f"user {unknown_users[0]} in {source}")
+    for user, before in _sampled(users, sample):
+        row = int(np.searchsorted(users, user))
+        now = games[starts[row] - starts[0] :][: min(FIRST_GAMES, lengths[row])]
+        stats.sampled_users += 1
+        stats.replaced += len(set(before) - set(now.tolist())) / len(before)
+    return stats
 
 
 # Each query has its own short connection. A publication that loads for long must not hold a lock on the shop's tables:
@@ -256,9 +228,36 @@ def known_users(shop: str, first: int, last: int) -> Int64Array:
     )
 
 
+def _add_elements(defect: Defect, wrong: np.ndarray, users: Int64Array, lengths: Int64Array, source: str) -> None:
+    """Count the elements of the users' lists that a mask marks as wrong."""
+    if wrong.any():
+        row = np.searchsorted(np.cumsum(lengths), np.argmax(wrong), side="right")
+        defect.add(int(wrong.sum()), f"user {users[row]} in {source}")
+
+
+def _repeated(games: np.ndarray, lengths: Int64Array) -> np.ndarray:
+    """Mark the games that occur earlier in the same list: bool [games]."""
+    uniform = len(lengths) and (lengths == lengths[0]).all()
+    if uniform:  # sorting short rows is ten times faster than sorting pairs
+        ordered = np.sort(games.reshape(len(lengths), -1), axis=1)
+        if not (ordered[:, 1:] == ordered[:, :-1]).any():
+            return np.zeros(len(games), dtype=np.bool_)
+    pairs = np.repeat(np.arange(len(lengths)) << 32, lengths) + games
+    order = np.argsort(pairs, kind="stable")
+    repeated = np.zeros(len(games), dtype=np.bool_)
+    repeated[order[1:]] = pairs[order[1:]] == pairs[order[:-1]]
+    return repeated
+
+
+def _sampled(users: Int64Array, sample: Mapping[int, list[int]]) -> Iterator[tuple[int, list[int]]]:
+    if sample:
+        for user in users[np.isin(users, np.fromiter(sample, np.int64, len(sample)))].tolist():
+            yield user, sample[user]
+
+
 def _read_ids(shop: str, query: str) -> Int64Array:
     content = io.BytesIO()
     with connect(shop, application="steam-recsys publish") as connection, connection.cursor() as cursor:
         cursor.copy_expert(f"COPY ({query}) TO STDOUT WITH (FORMAT binary)", content, size=COPY_BUFFER)
-    ids: Int64Array = read_binary_copy(content.getbuffer(), _IDS)["id"].to_numpy()
+    ids: Int64Array = read_binary_copy(content.getbuffer(), _IDS_SCHEMA)["id"].to_numpy()
     return ids

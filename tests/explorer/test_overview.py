@@ -1,20 +1,26 @@
-"""The overview: publications, measurements and runs, and the rollback form."""
+"""The overview: publications, measurements, runs and training results; and rolling back."""
 
 import json
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import httpx
 import pytest
 
-from explorer.overview import DRIFT, QUALITY, chart
-from explorer.schemas import Measurement
-from tests.explorer.conftest import TOKEN, PublishedShop, serving
+from explorer.middleware import RateLimiter
+from explorer.overview import DRIFT_LINES, QUALITY_LINES, RankingResult, chart, trained_until, training_result
+from explorer.schemas import Measurement, PipelineRun
+from tests.explorer.conftest import TOKEN, PublishedShop, RunningExplorer, serving
 from tests.explorer.parsed_page import Page
-from tests.explorer.publishing_runs import USERS
-from tests.explorer.training_runs import record_run, stages_of
+from tests.explorer.publishing_runs import USERS, promote_random_model, run_inference
+from tests.explorer.training_runs import facts_of, record_run, stages_of
 
 NIGHT = datetime(2024, 3, 5, 4, 30, tzinfo=UTC)
+STARTED = datetime(2024, 3, 5, 4, 30, tzinfo=UTC)
 
 
 def overview(client: httpx.Client) -> Page:
@@ -85,7 +91,7 @@ def test_a_run_shows_the_gates_verdict(changing: PublishedShop) -> None:
     with serving(changing.settings()) as served:
         shown = overview(served.client)
     assert "Model model-1 passed the gate." in shown.text
-    sentence = "Model model-2 did not pass the gate, so the champion stays. NDCG@10 of all users is 0.2033"
+    sentence = "Model model-2 did not pass the gate, so the champion stays. NDCG@10 of all users: 0.2033"
     assert sentence in shown.text
     assert "3 of at least 100 users" not in shown.text
 
@@ -193,17 +199,213 @@ def test_the_rollback_form_is_shown_only_if_configured(published_shop: Published
 
 def test_a_chart_shows_measurements_in_order_without_missing_ones() -> None:
     monitoring = [measured(3, ndcg=0.3), measured(2, ndcg=None), measured(1, ndcg=0.1, popular_ndcg=0.2)]
-    drawn = chart("NDCG", QUALITY, monitoring)
+    drawn = chart("NDCG", QUALITY_LINES, monitoring)
     assert drawn is not None
     assert drawn.index("recommendations, 6 Mar 2024: 0.1000") < drawn.index("recommendations, 8 Mar 2024: 0.3000")
     assert "recent popularity, 6 Mar 2024: 0.2000" in drawn
     assert "7 Mar 2024:" not in drawn
-    assert chart("drift", DRIFT, monitoring) is None
-    assert chart("drift", DRIFT, []) is None
+    assert chart("drift", DRIFT_LINES, monitoring) is None
+    assert chart("drift", DRIFT_LINES, []) is None
 
 
 def test_a_chart_of_one_day_shows_times() -> None:
     monitoring = [replace(measured(0, psi_games=0.1), measured_at=NIGHT + timedelta(hours=h)) for h in (10, 0)]
-    drawn = chart("drift", DRIFT, monitoring)
+    drawn = chart("drift", DRIFT_LINES, monitoring)
     assert drawn is not None
     assert ">5 Mar, 09:30<" in drawn
+
+
+def run(stages: list[dict[str, Any]]) -> PipelineRun:
+    return PipelineRun("run", "training", "SUCCEEDED", None, STARTED, STARTED, stages)
+
+
+def monitored(as_of: date, version: str | None, **figures: float | None) -> Measurement:
+    return Measurement(STARTED, as_of, "run", version, False, [], figures)
+
+
+def test_a_result_has_its_baselines_the_best_first() -> None:
+    found = training_result(run(stages_of("new", STARTED)))
+    assert found is not None
+    assert (found.version, found.users, found.cutoff) == ("new", 1676, date(2015, 10, 5))
+    assert found.trained_at == STARTED + timedelta(minutes=1)
+    assert found.own == RankingResult("the model", 0.2033, 0.3723)
+    assert found.baselines == [
+        RankingResult("recent popularity", 0.2036, 0.3682),
+        RankingResult("the champion of that time", 0.1999, 0.3701),
+        RankingResult("popularity", 0.1819, 0.3327),
+        RankingResult("item-kNN", 0.0796, 0.1642),
+    ]
+    assert found.passed
+    assert found.failures == []
+
+
+def test_a_failed_gate_lists_the_failed_rules() -> None:
+    found = training_result(run(stages_of("new", STARTED, passed=False)))
+    assert found is not None
+    assert not found.passed
+    assert [reason.partition(":")[0] for reason in found.failures] == ["NDCG@10 of all users"]
+
+
+@pytest.mark.parametrize("missing", ["version", "cutoff", "promote", "failures", "users", "ndcg_at_10"])
+def test_facts_of_another_version_give_no_result(missing: str) -> None:
+    facts = {name: fact for name, fact in facts_of("new").items() if name != missing}
+    assert training_result(run([{"stage": "evaluate", "facts": facts}])) is None
+    assert training_result(run([{"stage": "evaluate", "facts": {**facts_of("new"), "cutoff": "lately"}}])) is None
+
+
+def test_runs_without_an_evaluation_give_no_result() -> None:
+    for stages in ([], [{"stage": "train"}], [{"stage": "evaluate", "facts": {}, "error": "no memory"}]):
+        assert training_result(run(stages)) is None
+
+
+def test_trained_until_is_the_day_of_a_measurement_minus_the_models_age() -> None:
+    monitoring = [
+        monitored(date(2016, 1, 9), "newer", model_age_days=0),
+        monitored(date(2016, 1, 4), "model", model_age_days=None),
+        monitored(date(2016, 1, 3), "model", model_age_days=2),
+    ]
+    assert trained_until("model", monitoring) == date(2015, 12, 31)
+    assert trained_until("newer", monitoring) == date(2016, 1, 8)
+    assert trained_until("unknown", monitoring) is None
+
+
+@pytest.fixture
+def two_publications(changing: PublishedShop) -> tuple[PublishedShop, str]:
+    """A shop with two publications, and the second version."""
+    promote_random_model(changing.store, changing.folder / "model-2", "model-2", seed=1)
+    return changing, run_inference("env:EXPLORER_OPERATOR_DATABASE_URL", changing.store, changing.folder).version
+
+
+@pytest.fixture
+def operated(two_publications: tuple[PublishedShop, str]) -> Iterator[RunningExplorer]:
+    """Its explorer, with rollback configured."""
+    published_shop, _ = two_publications
+    settings = {"operator_token": TOKEN, "operator_database_url": published_shop.url, "requests_per_second": 1e6}
+    with serving(published_shop.settings(**settings)) as served:
+        yield served
+
+
+def roll_back(client: httpx.Client, token: str = TOKEN, **further: object) -> httpx.Response:
+    return client.post(
+        "/api/rollback", headers={"authorization": f"Bearer {token}", **further.pop("headers", {})}, **further
+    )
+
+
+def version(client: httpx.Client) -> str:
+    return client.get("/api/users/1/recommendations").json()["version"]
+
+
+def test_an_operator_rolls_back_to_the_previous_and_to_a_named_version(
+    two_publications: tuple[PublishedShop, str], operated: RunningExplorer
+) -> None:
+    published_shop, second = two_publications
+    assert version(operated.client) == second
+    answer = roll_back(operated.client)
+    assert (answer.status_code, answer.json()) == (200, {"version": published_shop.plan.version})
+    assert version(operated.client) == published_shop.plan.version
+    operated.wait_for_model(published_shop.plan.version)
+    assert roll_back(operated.client, json={"version": second}).json() == {"version": second}
+    assert version(operated.client) == second
+
+
+def test_a_version_that_is_not_kept_is_refused(operated: RunningExplorer) -> None:
+    answer = roll_back(operated.client, json={"version": "'; DROP TABLE recsys.publications --"})
+    assert answer.status_code == 409
+    assert "is not kept: choose one of" in answer.json()["detail"]
+    assert roll_back(operated.client, content=b"{").status_code == 400
+    for body in (b"[]", b'{"version": 5}', b'{"version": "nul\\u0000"}'):
+        assert roll_back(operated.client, content=body).status_code == 422
+
+
+def test_the_form_rolls_back_and_shows_the_overview(
+    two_publications: tuple[PublishedShop, str], operated: RunningExplorer
+) -> None:
+    published_shop, _ = two_publications
+    own = {"origin": str(operated.client.base_url).rstrip("/"), "sec-fetch-site": "same-origin"}
+    answer = operated.client.post("/rollback", data={"token": TOKEN, "version": ""}, headers=own)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/overview")
+    assert version(operated.client) == published_shop.plan.version
+
+
+@pytest.mark.parametrize("token", ["", "wrong", TOKEN[:-1], TOKEN + "x", TOKEN.upper(), "tökén"])
+def test_wrong_tokens_are_refused(
+    two_publications: tuple[PublishedShop, str], operated: RunningExplorer, token: str
+) -> None:
+    _, second = two_publications
+    headers = {"authorization": f"Bearer {token}".strip().encode()}
+    assert operated.client.post("/api/rollback", headers=headers).status_code == 403
+    assert operated.client.post("/rollback", data={"token": token}).status_code == 403
+    assert version(operated.client) == second
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "https://elsewhere.example"},
+        {"origin": "null"},
+        {"origin": "http://["},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+    ],
+)
+def test_requests_from_other_sites_are_refused_even_with_the_token(
+    two_publications: tuple[PublishedShop, str], operated: RunningExplorer, headers: dict[str, str]
+) -> None:
+    assert roll_back(operated.client, headers=headers).status_code == 403
+    assert operated.client.post("/rollback", data={"token": TOKEN}, headers=headers).status_code == 403
+    assert version(operated.client) == two_publications[1]
+
+
+def test_attempts_with_wrong_tokens_are_limited(operated: RunningExplorer) -> None:
+    statuses = [roll_back(operated.client, f"guess {number}").status_code for number in range(8)]
+    assert statuses[:5] == [403] * 5
+    assert 429 in statuses[5:]
+
+
+@pytest.mark.parametrize("missing", ["operator_token", "operator_database_url"])
+def test_without_configuration_rollback_returns_404(published_shop: PublishedShop, missing: str) -> None:
+    settings = {"operator_token": TOKEN, "operator_database_url": published_shop.url, missing: None}
+    with serving(published_shop.settings(**settings)) as served:
+        answer = roll_back(served.client)
+        assert answer.status_code == 404
+        assert "Rolling back is not configured" in answer.json()["detail"]
+        assert roll_back(served.client, "None").status_code == 404
+
+
+def test_readers_never_see_errors_or_mixed_versions_during_rollbacks(
+    two_publications: tuple[PublishedShop, str], operated: RunningExplorer
+) -> None:
+    operated.app.state.operator.rates = RateLimiter(per_second=0.1, burst=100)
+    published_shop, second = two_publications
+    users = range(1, 8)
+
+    def answers(client: httpx.Client) -> Iterator[tuple[str, int, tuple[int, ...]]]:
+        for user in users:
+            answer = client.get(f"/api/users/{user}/recommendations")
+            assert answer.status_code == 200, answer.text
+            yield answer.json()["version"], user, tuple(game["game_id"] for game in answer.json()["games"])
+
+    at_rest = set()
+    for wanted in (published_shop.plan.version, second):
+        roll_back(operated.client, json={"version": wanted})
+        at_rest |= set(answers(operated.client))
+    assert len({games for _, _, games in at_rest}) == len(at_rest) == 2 * len(users)
+
+    stop, seen = threading.Event(), set()
+
+    def ask() -> None:
+        with httpx.Client(base_url=operated.client.base_url, timeout=30) as client:
+            while not stop.is_set():
+                seen.update(answers(client))
+
+    with ThreadPoolExecutor(3) as readers:
+        asking = [readers.submit(ask) for _ in range(3)]
+        try:
+            for wanted in (published_shop.plan.version, second) * 5:
+                assert roll_back(operated.client, json={"version": wanted}).status_code == 200
+        finally:
+            stop.set()
+        for each in asking:
+            each.result()
+    assert seen <= at_rest
+    assert {version for version, _, _ in seen} == {published_shop.plan.version, second}

@@ -163,7 +163,7 @@ def test_an_incomplete_manifest_is_ignored_and_removed_when_it_is_old(
         left.write_bytes(b"")
     assert increment(database, tmp_path).snapshot_id == first.snapshot_id
     assert all(left.exists() for left in remains)
-    long_ago = (datetime.now() - 2 * parts.IN_USE).timestamp()
+    long_ago = (datetime.now() - 2 * parts.IN_USE_PERIOD).timestamp()
     os.utime(remains[0], (long_ago, long_ago))
     assert increment(database, tmp_path).reused == RANGES + 2
     assert [left.exists() for left in remains] == [False, True]

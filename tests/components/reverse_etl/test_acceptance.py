@@ -9,7 +9,7 @@ import pytest
 
 from components.reverse_etl.acceptance import DEFAULT, Thresholds, decide
 from steam_recsys.data.schemas import RECOMMENDATIONS
-from steam_recsys.publications.loading import CurrentVersion, VersionStats, count
+from steam_recsys.publications.loading import CurrentVersion, VersionStats, count_batch
 from steam_recsys.rules import FAILED, NOT_ENOUGH, PASSED
 
 CURRENT = CurrentVersion("v1", users=1000, rows=50_000, sample={user: list(range(1, 11)) for user in range(1, 101)})
@@ -141,8 +141,10 @@ def test_counts_match_a_naive_implementation(seed: int) -> None:
     for start in range(0, len(rows), 11):
         part = batch.slice(start, 11)
         known = np.array(sorted(known_users))
-        counted.add(count(part, "a shard", pa.array(sorted(known_games), pa.int32()), known, sample))
-    whole = count(batch, "a shard", pa.array(sorted(known_games), pa.int32()), np.array(sorted(known_users)), sample)
+        counted.add(count_batch(part, "a shard", pa.array(sorted(known_games), pa.int32()), known, sample))
+    whole = count_batch(
+        batch, "a shard", pa.array(sorted(known_games), pa.int32()), np.array(sorted(known_users)), sample
+    )
     figures = [
         (each.users, each.rows, each.least_rows, each.sampled_users, round(each.replaced, 9),
          *(defect.count for defect in each.defects))

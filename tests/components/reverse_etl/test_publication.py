@@ -242,7 +242,7 @@ def test_a_database_without_the_shops_data_is_refused(database: str, tmp_path: P
 def test_a_shard_survives_a_round_trip_in_many_batches(
     shop: Connection, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("steam_recsys.data.predictions.BATCH_ROWS", 3)
+    monkeypatch.setattr("steam_recsys.data.predictions.BATCH_USERS", 3)
     games = [add_game(shop, f"Game {number}") for number in range(5)]
     users = [add_user(shop, f"user {number}") for number in range(20)]
     rows = [

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steam_recsys.data import games as module
-from steam_recsys.data.games import GAME_COLUMNS, Attributes, Games, shared_names
+from steam_recsys.data.games import GAME_COLUMNS, Attributes, Games, available, shared_names
 from steam_recsys.data.schemas import TABLES
 from tests.snapshots import write_snapshot_of
 
@@ -18,6 +18,8 @@ NOTHING: dict[str, Any] = {
     "name": "Game", "released_on": None, "genres": [], "developers": [], "publishers": [],
     "ram_gb": None, "storage_gb": None, "os": None, "description": None,
 }  # fmt: skip
+DAYS = pa.schema([("released_on", pa.date32()), ("delisted_on", pa.date32())])
+TODAY = date(2024, 5, 10)
 
 
 def attributes(**about: Any) -> Attributes:
@@ -129,3 +131,31 @@ def test_a_missing_game_has_no_attributes(known: set[int], wanted: list[int]) ->
     assert found.ids.dtype == np.int32
     assert list(found.attributes) == [{f"os {game}": 1.0} if game in known else {} for game in wanted]
     assert len(games) == len(known)
+
+
+@pytest.mark.parametrize(
+    ("released_on", "delisted_on", "expected"),
+    [
+        (None, None, True),
+        (date(2024, 5, 10), None, True),
+        (date(2024, 5, 11), None, False),
+        (date(2020, 1, 1), date(2024, 5, 10), False),
+        (date(2020, 1, 1), date(2024, 5, 11), True),
+        (None, date(2023, 1, 1), False),
+        (date(2024, 5, 11), date(2024, 5, 9), False),
+    ],
+)
+def test_games_are_available_from_release_until_delisting(released_on, delisted_on, expected):
+    games = pa.Table.from_pylist([{"released_on": released_on, "delisted_on": delisted_on}], schema=DAYS)
+    assert available(games, TODAY).tolist() == [expected]
+
+
+def test_without_a_date_only_delisted_games_are_unavailable():
+    games = pa.Table.from_pylist(
+        [{"released_on": date(2030, 1, 1)}, {"delisted_on": date(2030, 1, 1)}, {}], schema=DAYS
+    )
+    assert available(games, None).tolist() == [True, False, True]
+
+
+def test_empty_catalogue_has_no_available_games():
+    assert available(DAYS.empty_table(), TODAY).tolist() == []

@@ -1,9 +1,34 @@
+"""Connections, URLs through both drivers (psycopg2 and asyncpg), and replacing a schema's functions."""
+
+import asyncio
 import os
+import secrets
+from collections.abc import Iterator
 
+import asyncpg
+import psycopg2
 import pytest
+from psycopg2 import sql
+from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import parse_dsn
 
-from steam_recsys.database.connection import connect, create_schema
+from steam_recsys.database.connection import (
+    asyncpg_arguments,
+    connect,
+    connection_parameters,
+    create_schema,
+    replace_functions,
+)
 from steam_recsys.errors import UserError
+
+PASSWORD = "a#b?c/d@e %:'f\\"
+QUERY = "SELECT current_user::text, current_database()::text, current_setting('search_path')"
+ARGUMENTS = "bigint, text, text, numeric, integer, integer, integer, numeric, text"
+NAMED = """p_user_id bigint, p_rank_by text DEFAULT 'relevance', p_genre text DEFAULT NULL,
+    p_max_ram_gb numeric DEFAULT NULL, p_limit integer DEFAULT 10, p_released_from integer DEFAULT NULL,
+    p_released_to integer DEFAULT NULL, p_max_storage_gb numeric DEFAULT NULL, p_os text DEFAULT NULL"""
+RESULT = "rank integer, game_id integer, game text, score real, reason text"
+OTHER_RESULT = "game_id integer, game text"
 
 
 def message_for(url: str, monkeypatch) -> str:
@@ -51,3 +76,193 @@ def test_creating_a_schema_twice_changes_nothing(database):
     for _ in range(2):
         with connect(database) as inside:
             create_schema(inside, "steam")
+
+
+@pytest.fixture
+def names(database: str, connection: Connection) -> Iterator[dict[str, str]]:
+    """The parts of a URL of the test's database, for a role with an odd password."""
+    role = f"odd {secrets.token_hex(6)}"
+    with connection.cursor() as cursor:
+        statement = sql.SQL("CREATE USER {} PASSWORD {}")
+        cursor.execute(statement.format(sql.Identifier(role), sql.Literal(PASSWORD)))
+    parts = parse_dsn(os.environ["DATABASE_URL"])
+    yield {
+        "user": role.replace(" ", "%20"),
+        "password": "a#b?c%2Fd%40e%20%25%3A'f\\",
+        "host": parts["host"],
+        "port": parts["port"],
+        "db": parts["dbname"],
+        "dsn_user": f"'{role}'",
+        "dsn_password": "'a#b?c/d@e %:\\'f\\\\'",
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(sql.SQL("DROP USER {}").format(sql.Identifier(role)))
+
+
+def by_psycopg2(url: str) -> tuple[str, ...]:
+    connection = psycopg2.connect(url)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(QUERY)
+            return tuple(cursor.fetchone())
+    finally:
+        connection.close()
+
+
+def by_asyncpg(url: str) -> tuple[str, ...]:
+    async def ask() -> tuple[str, ...]:
+        connection = await asyncpg.connect(**asyncpg_arguments(url))
+        try:
+            return tuple(await connection.fetchrow(QUERY))
+        finally:
+            await connection.close()
+
+    return asyncio.run(ask())
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://{user}:{password}@{host}:{port}/{db}",
+        "postgres://{user}:{password}@{host}:{port}/{db}",
+        "postgresql://{user}:{password}@{host}:{port}/{db}?sslmode=prefer&connect_timeout=10&application_name=me",
+        "postgresql://{user}:{password}@{host}:{port}/{db}?sslmode=disable&gssencmode=disable&channel_binding=prefer",
+        "postgresql://{user}:{password}@{host}:{port}/{db}?keepalives=1&keepalives_idle=30&tcp_user_timeout=1000",
+        "postgresql://{user}:{password}@{host}:{port}/{db}?options=-csearch_path%3Dsteam%20-cwork_mem%3D8MB",
+        "postgresql://{user}:{password}@{host}:{port}/{db}?client_encoding=LATIN1&fallback_application_name=me",
+        "postgresql:///{db}?host={host}&port={port}&user={user}&password=a%23b?c%2Fd%40e%20%25%3A'f\\",
+        "postgresql://{user}:{password}@/{db}?host={host}&port={port}",
+        "postgresql://{user}:{password}@{host}:1,{host}:{port}/{db}?target_session_attrs=read-write",
+        "postgresql://{user}:{password}@{host},{host}:{port}/{db}",
+        "postgresql://{user}:{password}@/{db}?host={host},{host}&port={port}",
+        "postgresql://{user}:{password}@nowhere.invalid:{port}/{db}?hostaddr={host}",
+        "host={host} port={port} dbname={db} user={dsn_user} password={dsn_password}",
+        "host = {host} port={port} dbname={db} user={dsn_user} password={dsn_password} connect_timeout=5 "
+        "options='-c search_path=steam'",
+    ],
+)
+def test_what_one_driver_takes_the_other_takes_too(url: str, names: dict[str, str]) -> None:
+    url = url.format_map(names)
+    found = by_psycopg2(url)
+    assert found == by_asyncpg(url)
+    assert found[0].startswith("odd ")
+    assert found[2] == ("steam" if "search_path" in url else '"$user", public')
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "shop",
+        "mysql://me:hidden@host/db",
+        "postgresql+asyncpg://me:hidden@host/db",
+        "postgresql://me:hidden/word@host/db",
+        "postgresql://me:word@host:hidden/db",
+        "postgresql://me:word@host:65536/db",
+        "postgresql://host/db?hidden=1",
+        "dbname=shop hidden",
+    ],
+)
+def test_what_is_not_a_url_is_refused_without_showing_it(url: str) -> None:
+    for read in (connection_parameters, asyncpg_arguments):
+        with pytest.raises(ValueError, match="not a PostgreSQL URL like postgresql://") as error:
+            read(url)
+        assert "hidden" not in str(error.value)
+
+
+@pytest.mark.parametrize("parameter", ["channel_binding=require", "gssencmode=require", "require_auth=none"])
+def test_what_asyncpg_cannot_do_is_refused_and_not_left_out(parameter: str) -> None:
+    with pytest.raises(ValueError, match=f"{parameter.partition('=')[0]} is not possible here"):
+        asyncpg_arguments(f"postgresql://host/db?{parameter}")
+    with pytest.raises(ValueError, match="hostaddr is not possible here with sslmode=verify-full"):
+        asyncpg_arguments("postgresql://host/db?sslmode=verify-full&hostaddr=127.0.0.1")
+
+
+def test_certificates_are_passed_on() -> None:
+    arguments = asyncpg_arguments("postgresql://here/shop?sslmode=verify-full&sslrootcert=/etc/c a.pem")
+    assert arguments["dsn"] == "postgresql://?sslmode=verify-full&sslrootcert=%2Fetc%2Fc+a.pem"
+    assert asyncpg_arguments("postgresql://here/shop?sslrootcert=system") == {
+        "host": ["here"],
+        "database": "shop",
+        "ssl": True,
+    }
+
+
+def functions(connection: Connection) -> list[tuple[str, str, str]]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT oid::regprocedure::text, prosrc, pg_get_function_result(oid) FROM pg_proc "
+            "WHERE pronamespace = 'recsys'::regnamespace ORDER BY 1"
+        )
+        return cursor.fetchall()
+
+
+def replace(database: str) -> None:
+    with connect(database) as inside:
+        replace_functions(inside, "recsys")
+
+
+@pytest.fixture
+def fresh(shop: Connection) -> list[tuple[str, str, str]]:
+    """The functions of a newly created schema."""
+    create_schema(shop, "recsys")
+    return functions(shop)
+
+
+def create_older(connection: Connection, arguments: str, result: str) -> None:
+    """Create a function of another version, instead of or besides the current one."""
+    columns = ", ".join(f"NULL::{column.split()[1]}" for column in result.split(", "))
+    with connection.cursor() as cursor:
+        if arguments == NAMED:
+            cursor.execute(f"DROP FUNCTION recsys.recommended_games({ARGUMENTS})")
+        cursor.execute(
+            f"CREATE FUNCTION recsys.recommended_games({arguments}) RETURNS TABLE ({result}) LANGUAGE sql "
+            f"AS 'SELECT {columns}'"
+        )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "result"), [(NAMED, RESULT), (NAMED, OTHER_RESULT), ("p_user_id bigint", RESULT)]
+)
+def test_a_function_with_another_body_result_or_arguments_is_replaced(
+    arguments: str, result: str, fresh: list[tuple[str, str, str]], shop: Connection, database: str
+) -> None:
+    create_older(shop, arguments, result)
+    assert functions(shop) != fresh
+    replace(database)
+    assert functions(shop) == fresh
+    with shop.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM recsys.recommended_games(1)")
+        assert cursor.fetchone() == (0,)
+
+
+def test_privileges_and_dependent_objects_stay(
+    fresh: list[tuple[str, str, str]], shop: Connection, database: str
+) -> None:
+    create_older(shop, NAMED, RESULT)
+    with shop.cursor() as cursor:
+        cursor.execute(f"REVOKE ALL ON FUNCTION recsys.recommended_games({ARGUMENTS}) FROM PUBLIC")
+        cursor.execute("CREATE VIEW of_visitors AS SELECT game FROM recsys.recommended_games(NULL)")
+        cursor.execute("CREATE FUNCTION recsys.of_the_shop() RETURNS integer LANGUAGE sql AS 'SELECT 7'")
+        rights = "SELECT proacl::text FROM pg_proc WHERE proname = 'recommended_games'"
+        cursor.execute(rights)
+        before = cursor.fetchall()
+        replace(database)
+        cursor.execute(rights)
+        assert cursor.fetchall() == before
+        cursor.execute("SELECT recsys.of_the_shop(), (SELECT count(*) FROM of_visitors)")
+        assert cursor.fetchall() == [(7, 0)]
+    assert fresh[0] in functions(shop)
+
+
+def test_a_view_that_a_new_result_would_break_is_reported_and_nothing_changes(
+    fresh: list[tuple[str, str, str]], shop: Connection, database: str
+) -> None:
+    create_older(shop, NAMED, OTHER_RESULT)
+    with shop.cursor() as cursor:
+        cursor.execute("CREATE VIEW of_visitors AS SELECT game FROM recsys.recommended_games(NULL)")
+    before = functions(shop)
+    with pytest.raises(
+        UserError, match=r"takes or returns something else now \(view of_visitors depends on .*\): drop"
+    ):
+        replace(database)
+    assert functions(shop) == before

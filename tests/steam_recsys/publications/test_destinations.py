@@ -1,4 +1,4 @@
-"""Rolling back to a kept version."""
+"""Destinations: what they keep, and rolling back to a kept version."""
 
 from pathlib import Path
 
@@ -7,9 +7,10 @@ import pytest
 from psycopg2.extensions import connection as Connection
 
 from steam_recsys.errors import UserError
-from steam_recsys.publications.destinations import DestinationConfig, rollback
-from tests.components.reverse_etl.predicted import marked, publish_version
+from steam_recsys.publications.destinations import DestinationConfig, open_destinations, rollback
+from tests.components.reverse_etl.predicted import marked, publish_version, write_predictions
 from tests.components.reverse_etl.test_publication import shown, tables, tables_of
+from tests.shop import add_game, add_user
 
 
 @pytest.fixture
@@ -68,3 +69,19 @@ def test_a_rollback_does_not_wait_for_a_publication_under_way(
     publisher.cursor().execute("SELECT pg_advisory_lock(hashtext('steam-recsys:recsys.publish'))")
     assert rollback(DestinationConfig(database)) == "v2"
     publisher.close()
+
+
+def test_the_first_games_of_some_users_and_what_is_popular_are_the_same_everywhere(
+    shop: Connection, both: DestinationConfig, tmp_path: Path
+) -> None:
+    games = [add_game(shop, name) for name in "ABC"]
+    users = [add_user(shop, name) for name in "uv"]
+    rows = [(user, games, [3.0, 2.0, 1.0], [None] * 3) for user in users]
+    popular = [("", 1, games[2], 2.0), ("", 2, games[0], 1.0), ("Puzzle", 1, games[1], 1.0)]
+    publish_version(both, write_predictions(tmp_path / "p", [rows], popular))
+    with open_destinations(both) as destinations:
+        assert [each.name for each in destinations.all] == ["PostgreSQL", "MongoDB"]
+        for destination in destinations.all:
+            assert destination.first_games("v1", [users[1], 99], 2) == {users[1]: games[:2]}
+            assert destination.first_games("v1", [], 2) == {}
+            assert destination.popular_games("v1") == [games[2], games[0]]

@@ -7,14 +7,14 @@ from psycopg2.extensions import connection as Connection
 
 from components.extract import parts as module
 from components.extract.extraction import write_snapshot
-from components.extract.parts import IN_USE, KEPT, SnapshotStore, can_reuse, superseded, unreferenced
+from components.extract.parts import IN_USE_PERIOD, KEPT_SNAPSHOTS, SnapshotStore, can_reuse, superseded, unreferenced
 from steam_recsys.data.snapshot import Manifest, Provenance, Snapshot
 from steam_recsys.errors import UserError
 from steam_recsys.storage.folder import FileInfo
 from tests.shop import add_game
 
 NOW = datetime(2025, 6, 1, tzinfo=UTC)
-LONG_AGO = IN_USE + timedelta(hours=1)
+LONG_AGO = IN_USE_PERIOD + timedelta(hours=1)
 
 
 def manifest(full_at: datetime, *, database: str = "a", layout: str = "b") -> Manifest:
@@ -51,7 +51,7 @@ def test_new_and_young_manifests_are_kept() -> None:
     listed = {f"m{number}": FileInfo(1, NOW - timedelta(hours=age)) for number, age in enumerate(hours)}
     assert superseded(listed, NOW) == ["m0", "m1", "m2"]
     assert superseded(listed, NOW + timedelta(days=30)) == ["m0", "m1", "m2"]
-    assert superseded({name: listed[name] for name in list(listed)[:KEPT]}, NOW) == []
+    assert superseded({name: listed[name] for name in list(listed)[:KEPT_SNAPSHOTS]}, NOW) == []
     assert superseded(listed, NOW - timedelta(days=2)) == ["m0"]
 
 
@@ -63,7 +63,7 @@ def test_needed_and_young_parts_are_kept() -> None:
 def test_removing_a_snapshot_removes_the_parts_that_only_it_needs(
     shop: Connection, database: str, store: str, tmp_path: Path
 ) -> None:
-    for number in range(KEPT + 2):
+    for number in range(KEPT_SNAPSHOTS + 2):
         add_game(shop, f"game {number}")
         with shop.cursor() as cursor:
             cursor.execute("INSERT INTO steam.users (username) VALUES ('ann') ON CONFLICT DO NOTHING")
@@ -71,8 +71,9 @@ def test_removing_a_snapshot_removes_the_parts_that_only_it_needs(
         for name in SnapshotStore.from_store(store).folder.names(""):
             age(store, name)
     write_snapshot(database, tmp_path / "last", store)
-    assert len(SnapshotStore.from_store(store).folder.names("manifests")) == KEPT
-    assert len([name for name in parts(store) if name.startswith("parts/games/")]) == KEPT - 1  # the last adds none
+    assert len(SnapshotStore.from_store(store).folder.names("manifests")) == KEPT_SNAPSHOTS
+    games = [name for name in parts(store) if name.startswith("parts/games/")]
+    assert len(games) == KEPT_SNAPSHOTS - 1  # the last adds none
     Snapshot.open(tmp_path / "last").verify()
     with pytest.raises(UserError, match=r"The snapshot in .*/0 lacks .*: extract it again"):
         Snapshot.open(tmp_path / "0")
@@ -93,11 +94,11 @@ def test_files_of_a_killed_extraction_are_removed_once_they_are_old(
 def test_old_snapshots_are_removed_from_a_bucket(
     shop: Connection, database: str, bucket_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "IN_USE", timedelta(seconds=-60))
+    monkeypatch.setattr(module, "IN_USE_PERIOD", timedelta(seconds=-60))
     SnapshotStore.from_store(bucket_store).folder.write("parts/reviews/orphan.parquet", b"x")
-    for number in range(KEPT + 1):
+    for number in range(KEPT_SNAPSHOTS + 1):
         add_game(shop, f"game {number}")
         write_snapshot(database, tmp_path / "snapshot", bucket_store)
-    assert len(SnapshotStore.from_store(bucket_store).folder.names("manifests")) == KEPT
-    assert len(parts(bucket_store)) == KEPT
+    assert len(SnapshotStore.from_store(bucket_store).folder.names("manifests")) == KEPT_SNAPSHOTS
+    assert len(parts(bucket_store)) == KEPT_SNAPSHOTS
     Snapshot.open(tmp_path / "snapshot").verify()
