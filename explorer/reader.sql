@@ -1,5 +1,5 @@
--- The role recsys_reader: what the explorer may do, which is to read. Run it as the owner of the schemas once the first
--- publication has made the schema recsys, and again when that schema was made anew; then let a user of your own in:
+-- The role recsys_reader, which lets the explorer read. Run this file as the owner of the schemas after the first
+-- publication, and again if the schema recsys was dropped and created again. Then create a user with that role:
 --     CREATE USER explorer PASSWORD '…' IN ROLE recsys_reader;
 
 DO $$

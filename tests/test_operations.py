@@ -97,7 +97,7 @@ def test_a_day_that_is_replayed_makes_the_same_version_whatever_has_happened_sin
 
 
 def _copied(postgres: EmbeddedPostgres, url: str) -> str:
-    """The URL of a copy of a database that nobody is connected to."""
+    """Copy a database that has no connections, and return the URL of the copy."""
     name = url.partition("?")[0].rpartition("/")[2]
     return copy_database(postgres, name, f"{name}_backup")
 

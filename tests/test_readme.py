@@ -118,7 +118,7 @@ def look_at_it(copy: Path) -> None:
 def assert_an_unknown_user_or_order_is_reported_in_one_sentence(copy: Path) -> None:
     """`make user` after a demo names what is wrong, without a traceback."""
     for arguments, sentence in (
-        (["USER=nobody"], "recsys: There is no user nobody: give a name or an id from the table steam.users.\n"),
+        (["USER=unknown"], "recsys: There is no user unknown: give a name or an id from the table steam.users.\n"),
         (
             ["USER=1", "RANK_BY=fame"],
             "recsys: p_rank_by is 'fame': it must be relevance, sales, revenue, reviews or newest.\n",

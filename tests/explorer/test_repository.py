@@ -97,7 +97,7 @@ def test_users_are_found_by_id_then_by_name_then_by_prefix(small: tuple[Connecti
     assert names("Ann", limit=1) == ["Ann"]
     assert names("%") == ["%"]
     assert names("_") == ["_x"]
-    assert names("nobody") == []
+    assert names("unknown") == []
     assert names("9" * 30) == []
     assert names("٣") == []
     assert read(settings, lambda repository: repository.find_users("Anna", 1))[0].reviews == 3
@@ -257,7 +257,7 @@ def test_before_the_first_publication_nothing_is_returned(small: tuple[Connectio
 def test_without_the_schema_or_the_database_the_error_says_so(postgres: EmbeddedPostgres) -> None:
     for url, sentence in (
         (postgres.url(), "Nothing has been published yet"),
-        ("postgresql://nobody@127.0.0.1:1/nothing", "The database cannot be reached"),
+        ("postgresql://unknown@127.0.0.1:1/nothing", "The database cannot be reached"),
         (re.sub(":[^:]*@", ":wrong@", postgres.url()), "The database cannot be reached"),
         (f"{postgres.url()}_missing", "The database cannot be reached"),
         (f"{postgres.url()}?options=-cnothing%3D1", "The database cannot be reached"),

@@ -55,7 +55,7 @@ def test_a_database_that_does_not_say_is_neither_fresh_nor_stale(
     connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert freshness() == (2, "The database has no schema recsys: run the inference pipeline first.\n")
-    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://unknown@127.0.0.1:1/none")
     code, sentence = freshness("--alerts", "env:NO_SUCH_VARIABLE")
     assert code == 2
     assert "cannot be reached" in sentence

@@ -163,7 +163,7 @@ def test_the_exit_handler_posts_a_failure_and_then_the_recovery(
 def test_an_outcome_that_cannot_be_recorded_is_posted_all_the_same(
     webhook: Webhook, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("NO_DATABASE", "postgresql://nobody@127.0.0.1:1/none")
+    monkeypatch.setenv("NO_DATABASE", "postgresql://unknown@127.0.0.1:1/none")
     with pytest.raises(UserError, match="cannot be reached"):
         conclude("env:NO_DATABASE", store, "r", "inference", [], "SUCCEEDED", None, "env:ALERTS_URL")
     assert [body["text"] for body in webhook.bodies] == ["inference run r: SUCCEEDED, and that could not be recorded"]

@@ -80,7 +80,7 @@ def test_a_failed_run_is_recorded_with_its_stages(database, connection, store):
 
 
 def test_an_exit_handler_that_is_tried_again_does_not_fail_the_run(database, connection, store, monkeypatch):
-    monkeypatch.setenv("NO_DATABASE", "postgresql://nobody@127.0.0.1:1/none")
+    monkeypatch.setenv("NO_DATABASE", "postgresql://unknown@127.0.0.1:1/none")
     with stage("extract", store, "run-1"):
         pass
     with pytest.raises(SystemExit), stage("notify", store, "run-1"):

@@ -54,7 +54,7 @@ def publish_version(
     ranges: Sequence[tuple[int, int]] | None = None,
     thresholds: Thresholds = DEFAULT,
 ) -> Publication:
-    """Publish the shards that there are, with a model, a snapshot and a day that do not matter.
+    """Publish the shards in the store, with an arbitrary model, snapshot and day.
 
     Args:
         database: where to publish; a reference is a PostgreSQL's.

@@ -25,7 +25,7 @@ PATHS = (
 
 
 def expect_harmless(page: Page, site: Site) -> None:
-    """No element, link or cookie came of a text, nobody was led away; dialogs and requests are the visitor's to see."""
+    """Check that no text became an element, link or cookie, or led to another site; `Visitor` checks the rest."""
     assert page.url.startswith(f"{site.url}/")
     assert page.context.cookies() == []
     assert page.locator("script:not([src]), img[src='x'], [onmouseover], [onload], [onerror]").count() == 0

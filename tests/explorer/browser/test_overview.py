@@ -79,7 +79,7 @@ def test_a_decision_to_train_again_stands_there_with_its_reason(nights: Site, vi
     expect(drift.get_by_role("row").filter(has_text="drift of games is 0.22")).to_have_count(1)
 
 
-@pytest.mark.parametrize("token", ["wrong token of somebody", TOKEN.upper()])
+@pytest.mark.parametrize("token", ["another wrong token", TOKEN.upper()])
 def test_a_wrong_token_is_refused_and_nothing_changes(nights: Site, visit: Visit, token: str) -> None:
     before = current(nights)
     page = visit(nights, 403)

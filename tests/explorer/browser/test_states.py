@@ -97,7 +97,7 @@ def test_before_the_first_night_every_page_says_so(unpublished: Site, visit: Vis
         ("/nothing", 404, "There is no such page."),
         ("/users/999999", 404, "There is no such user"),
         ("/games/999999", 404, "There is no such game"),
-        ("/users/somebody", 400, "must be a whole number"),
+        ("/users/unknown", 400, "must be a whole number"),
         ("/users/1?rank_by=fame", 400, "rank_by must be one of"),
         ("/users/1?released_from=long+ago", 400, "released_from must be a whole number"),
         ("/try?games=one,two", 400, "must be"),
@@ -132,7 +132,7 @@ def test_without_the_database_pages_say_so_and_come_back_with_it(postgres: Embed
         administrator.autocommit = True
         with administrator.cursor() as cursor:
             for before, after in ((name, f"{name}_gone"), (f"{name}_gone", name)):
-                cursor.execute(f"ALTER DATABASE {before} ALLOW_CONNECTIONS false")  # nobody comes back meanwhile
+                cursor.execute(f"ALTER DATABASE {before} ALLOW_CONNECTIONS false")  # no reconnection meanwhile
                 cursor.execute(
                     "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = %s", [before]
                 )

@@ -40,9 +40,9 @@ def test_a_user_is_found_by_id_by_name_and_by_its_beginning(demo: Site, visit: V
 
 def test_whoever_is_not_found_gets_a_sentence_and_another_try(demo: Site, visit: Visit) -> None:
     page = visit(demo)
-    find(page, "nobody of this name, ever")
+    find(page, "an unknown name, ever")
     expect(page.get_by_role("main")).to_contain_text(re.compile("no user", re.IGNORECASE))
-    expect(page.get_by_role("search").get_by_role("searchbox", name="User")).to_have_value("nobody of this name, ever")
+    expect(page.get_by_role("search").get_by_role("searchbox", name="User")).to_have_value("an unknown name, ever")
 
 
 @pytest.mark.parametrize(
