@@ -49,7 +49,7 @@ def run(block: str, folder: Path, **environment: str) -> str:
     return done.stdout
 
 
-def test_every_query_of_the_page_can_be_asked(connection: Connection) -> None:
+def test_every_query_on_the_page_runs(connection: Connection) -> None:
     create_schema(connection, "recsys")
     assert len(QUERIES) == 2
     with connection.cursor() as cursor:
@@ -77,7 +77,7 @@ def test_every_command_of_the_page_works_in_its_order(
 
 
 @pytest.mark.slow
-def test_a_day_that_is_replayed_makes_the_same_version_whatever_has_happened_since(
+def test_a_replayed_day_gives_the_same_version_despite_later_changes(
     database: str, postgres: EmbeddedPostgres, tmp_path: Path
 ) -> None:
     write_synthetic(tmp_path / "raw", Size(reviews=4_000, users=1_700, games=60), seed=1)
@@ -149,7 +149,7 @@ def test_every_reason_to_train_again_is_explained() -> None:
             assert f"| {words} |" in PAGE
 
 
-def test_every_limit_that_is_named_is_a_parameter_of_inference() -> None:
+def test_every_limit_named_on_the_page_is_a_parameter_of_inference() -> None:
     inputs = (ROOT / "docs" / "targets.md").read_text()
     for name in re.findall(r"`([a-z]+_(?:ceiling|users|reviews|days))\b", PAGE):
         assert f"| `{name}` |" in inputs

@@ -82,7 +82,7 @@ def test_an_evaluation_of_another_model_does_not_promote(tmp_path: Path, store: 
         promote(store, model, tmp_path / "evaluation.json")
 
 
-def test_of_two_models_compared_with_the_same_champion_the_second_loses(tmp_path: Path, store: str) -> None:
+def test_the_second_promotion_over_the_same_champion_is_rejected(tmp_path: Path, store: str) -> None:
     for version in ("first", "second"):
         write_model(tmp_path / version, cutoff=day(10), version=version)
         evaluation(version=version).write(tmp_path / f"{version}.json")
@@ -108,7 +108,7 @@ def command(*arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def test_each_rollback_goes_one_champion_back_until_there_is_none(tmp_path: Path, any_store: str) -> None:
+def test_each_rollback_goes_one_champion_back_until_none_is_left(tmp_path: Path, any_store: str) -> None:
     promote_all(any_store, tmp_path, "one", "two", "three")
     assert roll_back(any_store) == "two"
     assert (champion(any_store).version, champion(any_store).previous) == ("two", "three")
@@ -130,7 +130,7 @@ def test_a_rollback_after_a_rollback_and_a_promotion_returns_to_the_model_that_w
     assert roll_back(store) == "one"
 
 
-def test_a_rollback_of_a_champion_that_was_replaced_changes_nothing(tmp_path: Path, store: str) -> None:
+def test_a_rollback_of_a_replaced_champion_changes_nothing(tmp_path: Path, store: str) -> None:
     promote_all(store, tmp_path, "one", "two", "three")
     assert command("rollback", "--store", store, "--expected", "three") == (0, "two is the champion.\n")
     sentence = f"recsys: The champion of the model store {store} is two, not three: nothing was changed.\n"
@@ -237,7 +237,7 @@ def registered_model(root: Path, version: str) -> Path:
 
 
 @pytest.mark.parametrize("uri", ["", "vertex://p/l"])
-def test_a_challenger_becomes_champion_in_the_store_whatever_the_registry(
+def test_a_challenger_becomes_champion_in_the_store_with_any_registry(
     uri: str, api: Api, bucket_store: str, tmp_path: Path
 ) -> None:
     models = open_registry(bucket_store, uri)

@@ -51,7 +51,7 @@ def test_the_newest_success_of_inference_counts_and_the_exit_code_says_how(publi
     assert freshness() == (0, "The last inference run succeeded 2.0 hours ago.\n")
 
 
-def test_a_database_that_does_not_say_is_neither_fresh_nor_stale(
+def test_an_unreadable_database_is_neither_fresh_nor_stale(
     connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert freshness() == (2, "The database has no schema recsys: run the inference pipeline first.\n")
@@ -63,7 +63,7 @@ def test_a_database_that_does_not_say_is_neither_fresh_nor_stale(
     assert "Traceback" not in sentence
 
 
-def test_a_database_that_does_not_answer_is_not_waited_for(
+def test_an_unresponsive_database_times_out(
     published: Connection, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "STATEMENT_TIMEOUT", "50ms")
@@ -82,13 +82,13 @@ def test_a_check_that_fails_does_not_report_stale(published: Connection) -> None
 
 
 @pytest.mark.parametrize("hours", ["nan", "inf", "0", "-1", "a day"])
-def test_a_limit_that_is_no_number_of_hours_says_nothing_of_freshness(hours: str) -> None:
+def test_an_invalid_limit_gives_no_verdict_on_freshness(hours: str) -> None:
     code, said = freshness("--max-age-hours", hours)
     assert code == 2
     assert said.endswith(f"argument --max-age-hours: {hours} is no number of hours above 0\n")
 
 
-def test_what_is_not_fresh_is_posted_and_what_is_fresh_is_not(published: Connection, webhook: Webhook) -> None:
+def test_only_stale_recommendations_are_posted(published: Connection, webhook: Webhook) -> None:
     assert freshness("--alerts", "env:ALERTS_URL")[0] == 1
     ended(published, "a", "inference", "SUCCEEDED", 1)
     assert freshness("--alerts", "env:ALERTS_URL")[0] == 0

@@ -106,7 +106,7 @@ def kill_backends(server: Server, condition: str) -> None:
     ],
     ids=["restart in the load", "restart in the switch", "COPY dropped", "all dropped", "dropped in the switch"],
 )
-def test_a_database_that_goes_away_fails_the_run_in_a_sentence_and_a_retry_succeeds(
+def test_a_lost_database_fails_the_run_with_a_message_and_a_retry_succeeds(
     shop: Connection,
     server: Server,
     database: str,
@@ -131,7 +131,7 @@ def test_a_database_that_goes_away_fails_the_run_in_a_sentence_and_a_retry_succe
     after.close()
 
 
-def test_postgresql_crashes_when_mongodb_has_switched_and_both_are_back_at_the_version_before(
+def test_a_crash_of_postgresql_after_mongodbs_switch_reverts_both(
     shop: Connection,
     server: Server,
     both: DestinationConfig,
@@ -188,7 +188,7 @@ def small_disk(server: Server) -> Iterator[Path]:
             subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-def test_a_full_disk_fails_the_run_in_a_sentence_and_a_retry_succeeds(
+def test_a_full_disk_fails_the_run_with_a_message_and_a_retry_succeeds(
     shop: Connection, server: Server, database: str, tmp_path: Path, small_disk: Path
 ) -> None:
     publish_version(database, marked(tmp_path / "1", shop, 1.0, users=2), "v1")

@@ -149,7 +149,7 @@ def test_killed_at_fifty_moments_readers_see_whole_versions_and_the_next_run_fin
 
 
 @pytest.mark.parametrize("recovery", ["reconcile", "rollback", "the same version", "another version"])
-def test_killed_between_both_switches_the_next_command_brings_both_to_one_version(
+def test_a_kill_between_both_switches_is_repaired_by_the_next_command(
     shop: Connection,
     both: DestinationConfig,
     database: str,

@@ -63,7 +63,10 @@ def demo_site() -> Iterator[Site]:
         workspace = Workspace(Path(folder))
         try:
             subprocess.run(
-                _demo(workspace, "run", *(["--data", str(data)] if data else [])), cwd=ROOT, env=_environment(), check=True
+                _demo(workspace, "run", *(["--data", str(data)] if data else [])),
+                cwd=ROOT,
+                env=_environment(),
+                check=True,
             )
             with _explorer(workspace) as site:
                 yield site

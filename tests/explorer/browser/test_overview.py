@@ -28,7 +28,7 @@ def roll_back(page: Page, token: str, version: str = "") -> None:
     form.get_by_role("button", name="Roll back").click()
 
 
-def test_the_overview_shows_publications_runs_and_what_was_measured(demo: Site, visit: Visit) -> None:
+def test_the_overview_shows_publications_runs_and_measurements(demo: Site, visit: Visit) -> None:
     page = visit(demo)
     page.goto("/overview")
     expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
@@ -54,7 +54,7 @@ def test_the_overview_shows_publications_runs_and_what_was_measured(demo: Site, 
     ("region", "names"),
     [("Realised quality", ["ndcg", "popular_ndcg"]), ("Drift", ["psi_games", "psi_genres", "psi_history_lengths"])],
 )
-def test_charts_have_a_dot_for_each_figure_and_a_name_for_those_who_do_not_see_them(
+def test_charts_have_a_dot_per_figure_and_an_accessible_name(
     nights: Site, visit: Visit, region: str, names: list[str]
 ) -> None:
     page = visit(nights)
@@ -72,7 +72,7 @@ def test_charts_have_a_dot_for_each_figure_and_a_name_for_those_who_do_not_see_t
     assert [name.rpartition(" ")[2] for name in dots.locator("title").all_text_contents()] == figures
 
 
-def test_a_decision_to_train_again_stands_there_with_its_reason(nights: Site, visit: Visit) -> None:
+def test_a_decision_to_train_again_is_shown_with_its_reason(nights: Site, visit: Visit) -> None:
     page = visit(nights)
     page.goto("/overview")
     drift = page.get_by_role("region", name="Drift", exact=True)
@@ -90,7 +90,7 @@ def test_a_wrong_token_is_refused_and_nothing_changes(nights: Site, visit: Visit
     assert current(nights) == before
 
 
-def test_the_operator_goes_back_a_publication_and_forward_again(nights: Site, visit: Visit) -> None:
+def test_the_operator_rolls_back_and_forward_again(nights: Site, visit: Visit) -> None:
     before = current(nights)
     ((other,),) = nights.rows("SELECT version FROM recsys.publications WHERE NOT current")
     page, reader = visit(nights), visit(nights)
@@ -113,7 +113,7 @@ def test_the_operator_goes_back_a_publication_and_forward_again(nights: Site, vi
     assert current(nights) == before
 
 
-def test_where_nobody_can_roll_back_there_is_no_form(hostile: Site, visit: Visit) -> None:
+def test_without_an_operators_token_the_overview_has_no_form(hostile: Site, visit: Visit) -> None:
     page = visit(hostile)
     page.goto("/overview")
     expect(page.get_by_role("heading", level=1)).to_have_text("Overview")

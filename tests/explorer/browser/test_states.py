@@ -56,7 +56,7 @@ def test_before_the_first_measurement_the_overview_says_so(
 
 
 @pytest.mark.parametrize("path", ["/try?games=1,2", "/games/1"])
-def test_while_the_model_is_being_read_the_rest_is_there(loading: Site, visit: Visit, path: str) -> None:
+def test_while_the_model_loads_the_rest_of_a_page_is_shown(loading: Site, visit: Visit, path: str) -> None:
     page = visit(loading, 503)
     page.goto(path)
     expect(page.get_by_role("main")).to_contain_text("The model of the current publication is still being read")
@@ -64,7 +64,7 @@ def test_while_the_model_is_being_read_the_rest_is_there(loading: Site, visit: V
     expect_accessible(page)
 
 
-def test_what_is_tried_appears_by_itself_once_the_model_is_read(
+def test_recommendations_appear_without_a_reload_once_the_model_is_loaded(
     published_shop: PublishedShop, visit: Visit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_model, "RETRY_SECONDS", 0.1)
@@ -81,7 +81,7 @@ def test_what_is_tried_appears_by_itself_once_the_model_is_read(
 
 
 @pytest.mark.parametrize("path", ["/", "/overview", "/users/1", "/try", "/games/1"])
-def test_before_the_first_night_every_page_says_so(unpublished: Site, visit: Visit, path: str) -> None:
+def test_before_the_first_publication_every_page_says_so(unpublished: Site, visit: Visit, path: str) -> None:
     page = visit(unpublished, 503)
     page.goto(path)
     expect(page.get_by_role("heading", level=1)).to_be_visible()
@@ -104,7 +104,7 @@ def test_before_the_first_night_every_page_says_so(unpublished: Site, visit: Vis
         (f"/users?q={'x' * 300}", 400, "at most 200 characters"),
     ],
 )
-def test_what_cannot_be_shown_is_said_in_a_sentence_with_a_way_on(
+def test_an_error_page_has_a_sentence_and_a_link(
     nights: Site, visit: Visit, path: str, status: int, sentence: str
 ) -> None:
     page = visit(nights, status)
@@ -122,7 +122,7 @@ def test_a_user_without_reviews_has_an_empty_history(nights: Site, visit: Visit)
     expect_accessible(page)
 
 
-def test_without_the_database_pages_say_so_and_come_back_with_it(postgres: EmbeddedPostgres, visit: Visit) -> None:
+def test_without_the_database_pages_say_so_and_recover_with_it(postgres: EmbeddedPostgres, visit: Visit) -> None:
     with published_shop_in(postgres, "GONE_URL") as published_shop, serving(published_shop.settings()) as served:
         name = published_shop.url.rpartition("/")[2]
         page = visit(Site(str(served.client.base_url), published_shop.url), 503)

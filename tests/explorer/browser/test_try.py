@@ -56,7 +56,7 @@ def test_recommendations_change_with_each_game_as_the_api_answers(demo: Site, vi
     assert history_of(page) == chosen
 
 
-def test_with_javascript_no_page_is_loaded_for_it(demo: Site, visit: Visit) -> None:
+def test_with_javascript_no_page_is_reloaded(demo: Site, visit: Visit) -> None:
     page = visit(demo)
     page.goto("/try")
     page.evaluate("window.same = true")
@@ -72,7 +72,7 @@ def test_with_javascript_no_page_is_loaded_for_it(demo: Site, visit: Visit) -> N
     assert page.evaluate("window.same") is True
 
 
-def test_while_one_types_more_than_is_shown_leads_to_all_of_it(demo: Site, visit: Visit) -> None:
+def test_a_long_search_suggestion_list_links_to_all_games(demo: Site, visit: Visit) -> None:
     page = visit(demo)
     page.goto("/try")
     more = page.get_by_role("link", name="all that have this in their name")
@@ -87,7 +87,7 @@ def test_while_one_types_more_than_is_shown_leads_to_all_of_it(demo: Site, visit
     expect(page).to_have_url(f"{demo.url}/games?q=the+r")
 
 
-def test_the_address_shows_everybody_the_same_history(demo: Site, visit: Visit) -> None:
+def test_a_pages_address_shows_every_visitor_the_same_history(demo: Site, visit: Visit) -> None:
     page = visit(demo)
     page.goto("/try")
     games = most_reviewed_games(demo, 2)
@@ -116,7 +116,7 @@ def test_a_recommended_game_is_never_one_of_the_history(demo: Site, visit: Visit
     assert not {f"/games/{game_id}" for game_id in ids} & set(links)
 
 
-def test_a_game_that_there_is_not_is_said_and_the_others_stay(demo: Site, visit: Visit) -> None:
+def test_an_unknown_game_is_reported_and_the_others_stay(demo: Site, visit: Visit) -> None:
     page = visit(demo)
     (game_id, name), *_ = most_reviewed_games(demo, 1)
     page.goto(f"/try?games={game_id},2000000000")
@@ -124,7 +124,7 @@ def test_a_game_that_there_is_not_is_said_and_the_others_stay(demo: Site, visit:
     expect_recommended(page, answered(demo, [game_id]))
 
 
-def test_where_the_api_fails_another_try_keeps_what_was_clicked(nights: Site, visit: Visit) -> None:
+def test_after_an_api_error_a_retry_keeps_the_clicked_games(nights: Site, visit: Visit) -> None:
     page = visit(nights, 503)
     page.goto("/try?games=1")
     answer = {"status": 503, "json": {"error": "The database cannot be reached: try again in a moment."}}
@@ -137,7 +137,7 @@ def test_where_the_api_fails_another_try_keeps_what_was_clicked(nights: Site, vi
     assert history_of(page) == [1, 7]
 
 
-def test_an_answer_that_comes_late_does_not_replace_a_newer_one(demo: Site, visit: Visit) -> None:
+def test_a_late_response_does_not_replace_a_newer_one(demo: Site, visit: Visit) -> None:
     first, second, third = most_reviewed_games(demo, 3)
     page = visit(demo)
     page.goto(f"/try?games={first[0]},{second[0]},{third[0]}")

@@ -9,7 +9,7 @@ from tests.components.reverse_etl.predicted import publish_version, write_predic
 from tests.shop import add_game, add_user
 
 
-def test_the_first_games_of_some_users_and_what_is_popular_are_the_same_everywhere(
+def test_first_and_popular_games_are_the_same_in_both_databases(
     shop: Connection, both: DestinationConfig, tmp_path: Path
 ) -> None:
     games = [add_game(shop, name) for name in "ABC"]
