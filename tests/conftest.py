@@ -1,4 +1,4 @@
-"""Real parts for the tests: a PostgreSQL server for the session, a fresh database for each test."""
+"""Shared fixtures: one PostgreSQL server per session, a new database per test, stores, a bucket and a webhook."""
 
 import os
 
@@ -78,7 +78,7 @@ def database(request: pytest.FixtureRequest, postgres: EmbeddedPostgres, monkeyp
 
 @pytest.fixture
 def connection(database: str, postgres: EmbeddedPostgres) -> Iterator[psycopg2.extensions.connection]:
-    """An autocommit connection to the test's database, for looking at what a stage left there."""
+    """An autocommit connection to the test's database, to look at what a stage wrote."""
     connection = psycopg2.connect(os.environ["DATABASE_URL"])
     connection.autocommit = True
     yield connection

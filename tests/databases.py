@@ -1,4 +1,4 @@
-"""Copies of databases: cheaper than making what they hold once more."""
+"""Copies of databases, which are cheaper than creating their content again."""
 
 import psycopg2
 from psycopg2 import sql

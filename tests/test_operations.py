@@ -1,4 +1,4 @@
-"""What docs/operations.md says and tells to do: every command is run, every alert and every reason is explained."""
+"""docs/operations.md: every command on the page runs, and it explains every alert and every reason to train."""
 
 import os
 import re
@@ -34,7 +34,7 @@ COMMANDS = [block for block in BLOCKS if block not in (*QUERIES, *REPLAYS)]
 
 
 def run(block: str, folder: Path, **environment: str) -> str:
-    """Run commands of the page as they stand, with this Python and this checkout; what they print."""
+    """Run commands of the page unchanged, with this Python and this checkout, and return their output."""
     commands = block.replace(".venv/bin/recsys", "python -m commands").replace(".venv/bin/python", "python")
     commands = commands.replace(" compile.py", f" '{ROOT / 'compile.py'}'")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -103,7 +103,7 @@ def _copied(postgres: EmbeddedPostgres, url: str) -> str:
 
 
 def _published(url: str) -> list[tuple]:
-    """Every recommendation that a database shows, with the version."""
+    """Return the current version of a database and all its recommendations."""
     connection = psycopg2.connect(url)
     with connection, connection.cursor() as cursor:
         cursor.execute(

@@ -74,7 +74,7 @@ def connect(reference: str, *, application: str = "steam-recsys") -> Iterator[Co
         if not isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) and not lost:
             raise
         reason = "the connection was lost" if lost else re.sub(r"\s+", " ", str(error)).strip()
-        raise UserError(f"The database in {name} gave up ({reason}): see its log, then run again.") from None
+        raise UserError(f"The database in {name} failed ({reason}): see its log, then run again.") from None
     finally:
         connection.close()  # rolls back what was not committed
 
@@ -248,7 +248,7 @@ def asyncpg_arguments(url: str) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
     host, address = parameters.pop("host", ""), parameters.pop("hostaddr", "")
     if address and host and parameters.get("sslmode") == "verify-full":
-        raise ValueError("hostaddr is not possible here with sslmode=verify-full: leave it out")
+        raise ValueError("hostaddr is not supported with sslmode=verify-full: remove it")
     if hosts := address or host:
         arguments["host"] = [each or "localhost" for each in hosts.split(",")]
     if ports := parameters.pop("port", ""):
@@ -264,7 +264,7 @@ def asyncpg_arguments(url: str) -> dict[str, Any]:
     query = {name: parameters.pop(name) for name in _ASYNCPG_QUERY if name in parameters}
     for name, value in parameters.items():
         if name not in _TUNING and not (name in _OPTIONAL and value != "require"):
-            raise ValueError(f"{name} is not possible here: leave it out")
+            raise ValueError(f"{name} is not supported: remove it")
     if query:
         arguments["dsn"] = f"postgresql://?{urlencode(query)}"
     return arguments

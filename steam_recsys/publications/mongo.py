@@ -74,7 +74,7 @@ def open_mongo(reference: str, shop: str) -> Iterator[MongoDestination]:
             yield MongoDestination(database, shop)
     except PyMongoError as error:
         reason = re.sub(r"\s+", " ", str(error)).partition(", Timeout:")[0].strip().rstrip(".")
-        raise UserError(f"The MongoDB in {name} gave up ({reason}): see that it is up, then run again.") from None
+        raise UserError(f"The MongoDB in {name} failed ({reason}): check that it is up, then run again.") from None
 
 
 class MongoDestination:

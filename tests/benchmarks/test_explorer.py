@@ -1,4 +1,4 @@
-"""The benchmark of the explorer, small: what it measures and what it says of it."""
+"""The benchmark of the explorer, on a small shop: its rows and its text."""
 
 import shutil
 

@@ -18,7 +18,7 @@ def shape(content: Any) -> Any:
     return [shape(content[0])] if isinstance(content, list) else None
 
 
-def asked(client: httpx.Client, line: str) -> httpx.Response:
+def send(client: httpx.Client, line: str) -> httpx.Response:
     """Send the request of a `curl` command."""
     program, url, *options = shlex.split(line)
     assert program == "curl"
@@ -37,7 +37,7 @@ def test_examples_work_and_return_the_documented_fields(client: httpx.Client) ->
     assert len(lines) == len(answers)
     for line, answer in zip(lines, answers, strict=True):
         assert str(client.base_url) in line
-        found = asked(client, line)
+        found = send(client, line)
         assert found.status_code == 200, found.text
         assert shape(found.json()) == shape(answer)
         assert len(found.json()["games"]) == len(answer["games"])
@@ -73,6 +73,6 @@ def test_every_field_of_a_body_is_described(client: httpx.Client) -> None:
 
 
 def test_the_api_page_lists_the_probes_and_metrics(client: httpx.Client) -> None:
-    told = re.findall(r"GET (/\w+)(?= )", Page(client.get("/api")).text)
-    assert told == ["/healthz", "/readyz", "/metrics"]
-    assert all(client.get(path).is_success for path in told)
+    paths = re.findall(r"GET (/\w+)(?= )", Page(client.get("/api")).text)
+    assert paths == ["/healthz", "/readyz", "/metrics"]
+    assert all(client.get(path).is_success for path in paths)

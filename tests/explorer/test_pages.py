@@ -117,8 +117,8 @@ def test_recommendation_counts_add_up_to_the_reasons(client: httpx.Client) -> No
     for user in range(1, USERS - 2):
         games = client.get(f"/api/users/{user}/recommendations").json()["games"]
         because = sum(game["reason"].startswith("because") for game in games)
-        told = re.findall(r"led to (\d+) of these", page(client, f"/users/{user}").text)
-        assert sum(map(int, told)) == because
+        counts = re.findall(r"led to (\d+) of these", page(client, f"/users/{user}").text)
+        assert sum(map(int, counts)) == because
 
 
 def test_the_form_has_the_addresss_filters(client: httpx.Client) -> None:

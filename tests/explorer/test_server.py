@@ -156,7 +156,7 @@ def test_a_taken_port_is_reported() -> None:
         (
             "EXPLORER_DATABASE_URL",
             "postgresql://me:hidden@host/db?sslmode=require&channel_binding=require",
-            "(Value error, channel_binding is not possible here",
+            "(Value error, channel_binding is not supported",
         ),
         ("EXPLORER_DATABASE_URL", "postgresql://me:word@host/db?hidden=1", "or one with an unknown parameter"),
         ("EXPLORER_OPERATOR_TOKEN", "hidden", "EXPLORER_OPERATOR_TOKEN is invalid"),

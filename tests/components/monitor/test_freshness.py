@@ -69,23 +69,23 @@ def test_an_unresponsive_database_times_out(
     monkeypatch.setattr(module, "STATEMENT_TIMEOUT", "50ms")
     published.autocommit = False
     published.cursor().execute("LOCK TABLE recsys.pipeline_runs")
-    with pytest.raises(UserError, match=r"The database in DATABASE_URL gave up \(canceling statement due to statement"):
+    with pytest.raises(UserError, match=r"The database in DATABASE_URL failed \(canceling statement due to statement"):
         check_freshness(database)
     published.rollback()
 
 
 def test_a_check_that_fails_does_not_report_stale(published: Connection) -> None:
     published.cursor().execute("ALTER TABLE recsys.pipeline_runs DROP COLUMN finished_at")
-    code, said = freshness()
+    code, message = freshness()
     assert code == 2
-    assert said.endswith("The check itself failed (UndefinedColumn): see what it says above.\n")
+    assert message.endswith("The check itself failed (UndefinedColumn): see the traceback above.\n")
 
 
 @pytest.mark.parametrize("hours", ["nan", "inf", "0", "-1", "a day"])
 def test_an_invalid_limit_gives_no_verdict_on_freshness(hours: str) -> None:
-    code, said = freshness("--max-age-hours", hours)
+    code, message = freshness("--max-age-hours", hours)
     assert code == 2
-    assert said.endswith(f"argument --max-age-hours: {hours} is no number of hours above 0\n")
+    assert message.endswith(f"argument --max-age-hours: {hours} is not a number of hours above 0\n")
 
 
 def test_only_stale_recommendations_are_posted(published: Connection, webhook: Webhook) -> None:

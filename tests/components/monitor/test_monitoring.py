@@ -1,4 +1,4 @@
-"""The stage on a real PostgreSQL: what it finds, remembers and shows."""
+"""The stage on a real PostgreSQL: its figures, its records and its report."""
 
 import json
 import subprocess

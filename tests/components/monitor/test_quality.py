@@ -1,4 +1,4 @@
-"""Versions published to a real PostgreSQL, measured by the reviews that came afterwards."""
+"""Versions published to a real PostgreSQL, measured by later reviews."""
 
 from collections.abc import Sequence
 from datetime import date

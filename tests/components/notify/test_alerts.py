@@ -101,8 +101,8 @@ def test_a_refusing_webhook_fails_no_run_and_its_url_stays_secret(
     caplog.set_level(logging.DEBUG)
     webhook.answers = [answer]
     post("env:ALERTS_URL", Alert("lost"))
-    said = capsys.readouterr().out
-    assert said == (f"[notify] the alert did not arrive: the webhook answered with status {answer}: check its URL\n")
+    log = capsys.readouterr().out
+    assert log == (f"[notify] the alert did not arrive: the webhook answered with status {answer}: check its URL\n")
     assert "SECRET" not in caplog.text
     assert len(webhook.bodies) == (1 if answer == 404 else 1 + module.RETRIES)
 
@@ -126,9 +126,9 @@ def test_an_unreachable_webhook_fails_no_run(
     caplog.set_level(logging.DEBUG)
     monkeypatch.setenv("ALERTS_URL", url)
     post("env:ALERTS_URL", Alert("lost"))
-    said = capsys.readouterr().out
-    assert said.startswith("[notify] the alert did not arrive: ")
-    assert "SECRET" not in said + caplog.text
+    log = capsys.readouterr().out
+    assert log.startswith("[notify] the alert did not arrive: ")
+    assert "SECRET" not in log + caplog.text
 
 
 def test_an_invalid_webhook_reference_fails_no_run_and_is_not_logged(capsys: Any) -> None:

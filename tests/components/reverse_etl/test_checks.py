@@ -1,4 +1,4 @@
-"""What is refused before the switch, and in which words."""
+"""Predictions that are refused before the switch, with their messages."""
 
 import math
 from collections.abc import Callable
@@ -145,7 +145,7 @@ def test_a_shard_that_differs_from_its_manifest_is_refused(
 
 
 def _flip_a_bit(path: Path) -> None:
-    """Of a number in the file, which can be read as before."""
+    """Flip a bit of a number in the file, which stays readable."""
     content, before = bytearray(path.read_bytes()), pq.read_table(path)
     content[24] ^= 1
     path.write_bytes(content)

@@ -1,4 +1,4 @@
-"""Publishing versions, one after the other, at the same time, and after runs that died."""
+"""Publishing versions one after another, at the same time, and after killed runs."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor

@@ -1,6 +1,6 @@
-"""What the tests in a browser share: the browser, who visits with it, and the sites that are visited.
+"""Fixtures of the browser tests: the browser, its contexts, and the sites.
 
-They are of this package alone, not of the session: while Playwright runs, no other test can run an event loop.
+Their scope is the package, not the session: while Playwright runs, no other test can run an event loop.
 """
 
 import os
@@ -22,7 +22,7 @@ expect.set_options(timeout=1000 * SECONDS)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The demo on real data takes minutes, and `local/` holds one that workers cannot share."""
+    """Mark tests of the demo as slow: it takes minutes, and workers cannot share the one in `local/`."""
     for item in items:
         if item.path.parent == Path(__file__).parent and "demo" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
@@ -62,7 +62,7 @@ def demo(browser: Browser) -> Iterator[Site]:
 
 
 @pytest.fixture(scope="package")
-def nights(browser: Browser, postgres: EmbeddedPostgres) -> Iterator[Site]:
+def published_site(browser: Browser, postgres: EmbeddedPostgres) -> Iterator[Site]:
     """The explorer of a small shop with two publications, where an operator may roll back."""
     with two_publications(postgres) as site:
         yield site

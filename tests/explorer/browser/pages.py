@@ -25,7 +25,7 @@ NAMES = (
 )
 """Names of the pages."""
 
-REFUSED = (400, 404)
+REFUSED = (404, 422)
 """Statuses of the last two."""
 
 

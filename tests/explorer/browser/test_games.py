@@ -1,4 +1,4 @@
-"""A game's page: facts, similar games and who has it recommended, as the database and the API have them."""
+"""A game's page, compared with the database and the API."""
 
 import re
 
@@ -12,7 +12,7 @@ from tests.explorer.browser.sites import Site
 
 
 def api(site: Site, path: str) -> dict:
-    """What the API says."""
+    """Return the API's answer."""
     answer = httpx.get(f"{site.url}{path}", timeout=60)
     assert answer.status_code == 200
     return answer.json()
@@ -41,12 +41,12 @@ def test_a_games_facts_equal_those_in_the_database(demo: Site, visit: Visit) -> 
     expect(facts).to_contain_text(re.compile(f"{game['reviews']:,}|{game['reviews']}"))
 
 
-def test_a_games_requirements_equal_those_in_the_database(nights: Site, visit: Visit) -> None:
-    ((game_id, ram, storage, system),) = nights.rows(
+def test_a_games_requirements_equal_those_in_the_database(published_site: Site, visit: Visit) -> None:
+    ((game_id, ram, storage, system),) = published_site.rows(
         "SELECT game_id, ram_gb, storage_gb, os FROM steam.game_requirements "
         "WHERE ram_gb IS NOT NULL AND storage_gb IS NOT NULL AND os IS NOT NULL ORDER BY game_id LIMIT 1"
     )
-    page = visit(nights)
+    page = visit(published_site)
     page.goto(f"/games/{game_id}")
     facts = page.get_by_role("region", name="Facts", exact=True)
     for text in (f"{ram:g} GB", f"{storage:g} GB", system):

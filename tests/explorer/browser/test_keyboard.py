@@ -1,4 +1,4 @@
-"""Whole journeys with the keyboard alone, on which it can always be seen where one is."""
+"""Whole journeys with the keyboard alone; the focus is always visible."""
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -71,7 +71,7 @@ def test_a_history_is_built_by_keyboard_without_losing_the_focus(demo: Site, vis
 
 
 def search(page: Page, name: str) -> None:
-    """Look for a game."""
+    """Search for a game."""
     tab_to(page, "searchbox", "Game")
     page.keyboard.press("Control+A")
     page.keyboard.type(name)

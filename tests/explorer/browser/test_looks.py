@@ -1,4 +1,4 @@
-"""On a phone, in the dark and without motion."""
+"""Pages on a phone, in dark colours and with reduced motion."""
 
 import pytest
 from playwright.sync_api import Page
@@ -41,8 +41,8 @@ def test_no_page_scrolls_sideways_on_a_phone(demo: Site, visit: Visit, name: str
 
 
 @pytest.mark.parametrize("path", ["/overview", "/users/1", "/games/1", "/games/60"])
-def test_no_page_with_more_content_scrolls_sideways(nights: Site, visit: Visit, path: str) -> None:
-    page = visit(nights, viewport=PHONE, is_mobile=True, has_touch=True)
+def test_no_page_with_more_content_scrolls_sideways(published_site: Site, visit: Visit, path: str) -> None:
+    page = visit(published_site, viewport=PHONE, is_mobile=True, has_touch=True)
     page.goto(path)
     expect_no_scrolling_sideways(page)
 
@@ -55,7 +55,7 @@ def test_no_page_with_unusual_names_scrolls_sideways(hostile: Site, visit: Visit
 
 
 def expect_no_scrolling_sideways(page: Page) -> None:
-    """Whatever is open, on this phone and on the smallest."""
+    """Check a page with all parts open, on this phone and on the smallest."""
     unfold(page)
     for width in (PHONE["width"], 320):
         page.set_viewport_size({**PHONE, "width": width})

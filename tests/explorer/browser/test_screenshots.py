@@ -1,4 +1,4 @@
-"""The pictures in docs/explorer.md: taken in every run, kept where `make screenshots` asks for it."""
+"""The screenshots in docs/explorer.md: taken in every run, kept only by `make screenshots`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LARGEST = 150_000
 
 @dataclass(frozen=True)
 class Shot:
-    """A picture: its name, the page by its own, how high it is, and who looks."""
+    """A screenshot: its name, the name of its page, its height, and options of the browser context."""
 
     name: str
     page: str

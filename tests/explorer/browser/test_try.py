@@ -1,4 +1,4 @@
-"""Building a history by clicking games: recommendations change at once, with JavaScript, and without it by links."""
+"""Building a history by clicking games: with JavaScript recommendations change at once, without it by links."""
 
 from urllib.parse import parse_qs, urlsplit
 
@@ -12,14 +12,14 @@ from tests.explorer.browser.sites import Site
 
 
 def answered(site: Site, history: list[int]) -> list[Row]:
-    """What the API answers to a history."""
+    """Return the API's answer to a history."""
     answer = httpx.post(f"{site.url}/api/recommend", json={"history": history}, timeout=60)
     assert answer.status_code == 200
     return [(game["game_id"], game["game"], game["reason"]) for game in answer.json()["games"]]
 
 
 def history_of(page: Page) -> list[int]:
-    """The games in the page's address."""
+    """Return the games in the page's address."""
     games = parse_qs(urlsplit(page.url).query).get("games", [""])[0]
     return [int(game_id) for game_id in games.split(",") if game_id]
 
@@ -31,7 +31,7 @@ def look_for(page: Page, name: str) -> None:
 
 
 def entry(page: Page, label: str, what: str, name: str) -> Locator:
-    """What adds or removes a game, in a list."""
+    """Return the link that adds or removes a game, in a list."""
     return page.get_by_role("list", name=label, exact=True).get_by_role("link", name=f"{what} {name}", exact=True)
 
 
@@ -75,7 +75,7 @@ def test_with_javascript_no_page_is_reloaded(demo: Site, visit: Visit) -> None:
 def test_a_long_search_suggestion_list_links_to_all_games(demo: Site, visit: Visit) -> None:
     page = visit(demo)
     page.goto("/try")
-    more = page.get_by_role("link", name="all that have this in their name")
+    more = page.get_by_role("link", name="show all games with this in their name")
     expect(more).to_have_count(0)
     page.get_by_role("searchbox", name="Game").fill("the r")
     expect(more).to_be_visible()
@@ -124,10 +124,10 @@ def test_an_unknown_game_is_reported_and_the_others_stay(demo: Site, visit: Visi
     expect_recommended(page, answered(demo, [game_id]))
 
 
-def test_after_an_api_error_a_retry_keeps_the_clicked_games(nights: Site, visit: Visit) -> None:
-    page = visit(nights, 503)
+def test_after_an_api_error_a_retry_keeps_the_clicked_games(published_site: Site, visit: Visit) -> None:
+    page = visit(published_site, 503)
     page.goto("/try?games=1")
-    answer = {"status": 503, "json": {"error": "The database cannot be reached: try again in a moment."}}
+    answer = {"status": 503, "json": {"detail": "The database cannot be reached: try again in a moment."}}
     page.route("**/api/recommend", lambda route: route.fulfill(**answer))
     look_for(page, "Game 7")
     entry(page, "Games found", "Add", "Game 7").click()

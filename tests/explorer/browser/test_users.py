@@ -1,4 +1,4 @@
-"""Finding a user, and what is recommended to them: on real data, with JavaScript and without."""
+"""Search for a user and their recommendations, on real data, with and without JavaScript."""
 
 import re
 from urllib.parse import parse_qs, urlsplit
@@ -14,7 +14,7 @@ SCRIPT = pytest.mark.parametrize("script", [True, False], ids=["with JavaScript"
 
 
 def find(page: Page, text: str) -> None:
-    """Look for a user from the front page."""
+    """Search for a user from the start page."""
     page.goto("/")
     search = page.get_by_role("search")
     search.get_by_role("searchbox", name="User").fill(text)
@@ -22,7 +22,7 @@ def find(page: Page, text: str) -> None:
 
 
 def query_of(page: Page) -> dict[str, str]:
-    """The parameters of the page's address that have a value."""
+    """Return the parameters of the page's address that have a value."""
     return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
 
 
@@ -32,7 +32,7 @@ def test_a_user_is_found_by_id_name_or_prefix(demo: Site, visit: Visit, script: 
     page = visit(demo, java_script_enabled=script)
     for text in (str(user_id), username, username[:-1]):
         find(page, text)
-        if not page.url.endswith(f"/users/{user_id}"):  # one who alone can be meant is shown at once
+        if not page.url.endswith(f"/users/{user_id}"):  # the only match is shown at once
             page.get_by_role("main").get_by_role("link", name=username, exact=True).click()
         expect(page).to_have_url(f"{demo.url}/users/{user_id}")
         expect(page.get_by_role("heading", level=1)).to_have_text(username)
@@ -62,14 +62,14 @@ def test_the_start_page_links_to_a_user_of_each_kind(
     expect_recommended(page, demo.recommended(int(found[1])))
 
 
-def test_a_new_user_gets_popular_games(nights: Site, visit: Visit) -> None:
-    page = visit(nights)
+def test_a_new_user_gets_popular_games(published_site: Site, visit: Visit) -> None:
+    page = visit(published_site)
     page.goto("/")
     page.get_by_role("link", name="A new user").click()
     expect(page.get_by_role("heading", level=2, name="Recommended")).to_be_visible()
     user_id = int(urlsplit(page.url).path.split("/")[2])
-    assert nights.rows("SELECT count(*) FROM steam.reviews WHERE user_id = %s", user_id) == [(0,)]
-    rows = nights.recommended(user_id)
+    assert published_site.rows("SELECT count(*) FROM steam.reviews WHERE user_id = %s", user_id) == [(0,)]
+    rows = published_site.recommended(user_id)
     assert {reason for _, _, reason in rows} == {"popular now"}
     expect_recommended(page, rows)
 
@@ -155,20 +155,20 @@ def test_release_year_filters_exclude_older_and_newer_games(
     ],
 )
 def test_filters_keep_only_games_that_run_on_the_users_machine(
-    nights: Site, visit: Visit, label: str, value: str, filters: dict[str, str | int]
+    published_site: Site, visit: Visit, label: str, value: str, filters: dict[str, str | int]
 ) -> None:
-    page = visit(nights)
+    page = visit(published_site)
     page.goto("/users/1")
     choose(page, label, value)
     page.get_by_role("button", name="Show").click()
     page.wait_for_url("**?**")
-    rows = nights.recommended(1, **filters)
-    assert rows != nights.recommended(1)
+    rows = published_site.recommended(1, **filters)
+    assert rows != published_site.recommended(1)
     expect_recommended(page, rows)
 
 
 def choose(page: Page, label: str, value: str) -> None:
-    """Set a field of the form of filters."""
+    """Set a field of the filter form."""
     field = page.get_by_label(label, exact=True)
     if field.evaluate("field => field.tagName") == "SELECT":
         field.select_option(label=value)

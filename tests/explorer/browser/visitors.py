@@ -1,4 +1,4 @@
-"""Visitors of the explorer: a headless Chromium, and what must not happen on any page."""
+"""Browser contexts at the explorer, which record everything that must not happen on a page."""
 
 from __future__ import annotations
 

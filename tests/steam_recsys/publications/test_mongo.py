@@ -162,7 +162,7 @@ def test_a_failed_switch_of_mongodb_switches_neither(
 
     with monkeypatch.context() as patch:
         patch.setattr(MongoDestination, "point_to", fail_afterwards)
-        with pytest.raises(UserError, match=r"The MongoDB in MONGODB_URL gave up \(the answer was lost\)"):
+        with pytest.raises(UserError, match=r"The MongoDB in MONGODB_URL failed \(the answer was lost\)"):
             publish_version(both, predictions, "v2")
     assert shown(shop) == shown_in_mongo(mongo) == ("v1", 1.0, 2)
     publish_version(both, predictions, "v2")
@@ -209,7 +209,7 @@ def test_an_unresponsive_mongodb_is_reported(
     monkeypatch.setattr("steam_recsys.publications.mongo._SERVER_SELECTION_MS", 100)
     for url in ("mongodb://ann:hush@127.0.0.1:1/shop", "nonsense"):
         monkeypatch.setenv("MONGODB_URL", url)
-        with pytest.raises(UserError, match=r"The MongoDB in MONGODB_URL gave up \(.*\): see") as raised:
+        with pytest.raises(UserError, match=r"The MongoDB in MONGODB_URL failed \(.*\): check") as raised:
             publish_version(both, predictions)
         assert "hush" not in str(raised.value)
         assert "\n" not in str(raised.value)

@@ -1,4 +1,4 @@
-"""What a destination tells of a version that it keeps."""
+"""Reading a kept version from its destination."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Which version to go back to, which to drop, and MongoDB's pointer, as pure functions of what is kept."""
+"""The rollback target, expired versions and MongoDB's pointer, as pure functions of the kept versions."""
 
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -25,7 +25,7 @@ def info(version: str) -> VersionInfo:
 
 
 def published(*versions: str) -> PointerDocument:
-    """Versions that were published one after the other; one that is kept already is switched to again."""
+    """Publish versions one after another; a version that is already kept becomes current again."""
     pointer = PointerDocument()
     for version in versions:
         if version not in [each.version for each in pointer.kept]:
