@@ -48,7 +48,7 @@ GAUGES = {
     "rows": "Rows of the shop's tables.",
     "monitoring": "The last measured figures of quality and drift.",
     "monitoring_age_seconds": "Time since they were measured.",
-    "retrain": "Whether they asked for a new model.",
+    "retrain": "Whether they required a new model.",
     "live_model_info": "The publication and the model that answer posted histories.",
 }
 
