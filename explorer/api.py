@@ -59,7 +59,7 @@ NO_GAME = "This game does not exist: search with /api/games?q=."
 
 
 def create_router(largest_limit: int) -> APIRouter:
-    """Return the routes of an API whose requests may ask for at most so many rows."""
+    """Return the routes of the API, which return at most `largest_limit` rows."""
     router = APIRouter(
         prefix="/api",
         tags=["api"],

@@ -19,7 +19,7 @@ from steam_recsys.secrets import resolve_secret
 
 SQL_FOLDER = Path(__file__).parent / "sql"
 QUERY_MARKER = "-- name: "
-"""What begins the line above each statement in a SQL file that holds several."""
+"""Prefix of the line above each statement in a SQL file."""
 
 COPY_BUFFER = 1 << 20
 """Buffer size of COPY in bytes: psycopg2's default of 8 KB is several times slower."""
@@ -217,7 +217,7 @@ def connection_parameters(url: str) -> dict[str, str]:
     """Read a URL, or a `key=value` string, as libpq does; the parameters by libpq's names.
 
     Raises:
-        ValueError: It is not one. The message shows nothing of it, as it may hold a password.
+        ValueError: It is not a PostgreSQL URL. The message does not show it, as it may contain a password.
     """
     try:
         parameters = dict(parse_dsn(url))
@@ -242,7 +242,7 @@ def asyncpg_arguments(url: str) -> dict[str, Any]:
         {'host': ['a', 'b'], 'port': 5432, 'user': 'me', 'database': 'shop'}
 
     Raises:
-        ValueError: It is not a PostgreSQL URL, or asks for something that asyncpg cannot do.
+        ValueError: It is not a PostgreSQL URL, or has an option that asyncpg does not support.
     """
     parameters = connection_parameters(url)
     arguments: dict[str, Any] = {}

@@ -21,7 +21,7 @@ class Split:
 
     Attributes:
         past: What may be known.
-        future: What is to be predicted.
+        future: The reviews to predict.
         as_of: Day on which the predictions are made, in days since 1970-01-01. None if time plays no part; then no
             interaction has a day.
     """
@@ -113,7 +113,7 @@ class HeldOut:
 
 
 def hold_out(past: Interactions, future: Interactions, game_ids: Int32Array) -> HeldOut:
-    """Build the test of what was learnt from `past` on `future`.
+    """Build the test on `future` of rankers that learnt from `past`.
 
     A game is relevant to a user who recommends it; other reviews are part of the history only. Users without a history
     are left out, and so are games that had no review before the cutoff, which may not have been available.

@@ -46,7 +46,7 @@ class PopularityOrder:
         return cls(positions, ranks)
 
     def above_popularity(self, positions: Int32Array, excluded: Histories, among: BoolArray | None = None) -> BoolArray:
-        """Tell which games rank higher in their user's list than they would by popularity alone.
+        """Return which games rank higher in their user's list than they would by popularity alone.
 
         Equally popular games all count as the last of them: popularity alone ranks none of them before the others.
 

@@ -98,7 +98,7 @@ class DestinationConfig:
 
     Attributes:
         database: Reference to the URL of the shop's PostgreSQL, such as `env:DATABASE_URL`. It knows the users and the
-            games, and its locks keep publications apart, wherever they go.
+            games, and its locks serialize publications to all destinations.
         publish_to: postgresql, mongodb or both.
         mongodb: Reference to MongoDB's URL, such as `env:MONGODB_URL`; read only to publish there.
     """

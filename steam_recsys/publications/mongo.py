@@ -153,7 +153,7 @@ class MongoDestination:
         self._change(lambda pointer: pointer.without(unfinished))
 
     def drop(self, versions: Sequence[str]) -> None:
-        """See `Destination.drop`. Readers hold no locks, so nothing is left to the next publication."""
+        """See `Destination.drop`. Readers hold no locks, so every collection can be dropped at once."""
         self._change(lambda pointer: pointer.with_retired(versions))
         self._drop_retired()
 

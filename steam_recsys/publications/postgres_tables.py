@@ -68,7 +68,7 @@ _Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Tables:
-    """The names of a version's tables, and what is done with them."""
+    """A version's tables: their names, and the statements that create, attach and drop them."""
 
     version: str
 
