@@ -1,7 +1,5 @@
 """The JSON API, for the shop's developers."""
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 import hmac

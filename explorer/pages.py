@@ -4,8 +4,6 @@ All that the page `/try` shows follows from its address. Every click is a link; 
 asks the API instead.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import shlex
