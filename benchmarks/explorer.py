@@ -1,7 +1,7 @@
-"""`make benchmark-explorer`: the explorer under load, on cores that it shares with the database and with the load.
+"""`make benchmark-explorer`: the explorer under load, on cores that it shares with the database and the load generator.
 
-Recommendations of two million users from the published tables, also while a publication is loaded and switched to and
-rolled back from; and answers to posted histories over 100,000 games. wrk asks: its connections wait for each answer.
+It measures recommendations of two million users from the published tables, also during a publication and rollbacks, and
+answers to posted histories over 100,000 games. wrk sends the requests; each of its connections waits for an answer.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ MUST_RATE, MUST_MS, MUST_LIVE_MS = 1000.0, 50.0, 25.0
 DATABASE = "env:DATABASE_URL"
 PASSWORD = "only for reading"
 
-_SAYS = """
+_REPORT = """
 function done(summary, latency, requests)
   local errors = summary.errors
   io.write(string.format('\\n{"requests": %d, "seconds": %f, "p50": %f, "p99": %f, "failed": %d}\\n',
@@ -64,7 +64,7 @@ wrk.method = "POST"
 wrk.headers["content-type"] = "application/json"
 request = function()
   local games = {{}}
-  for place = 1, math.random(1, {longest}) do games[place] = math.random(1, {games}) end
+  for index = 1, math.random(1, {longest}) do games[index] = math.random(1, {games}) end
   return wrk.format(nil, "/api/recommend", nil, '{{"history": [' .. table.concat(games, ",") .. ']{filters}}}')
 end
 """
@@ -72,7 +72,7 @@ end
 
 @dataclass(frozen=True)
 class Load:
-    """What wrk measured: requests, those that failed, requests a second, and milliseconds."""
+    """wrk's results: requests, failed requests, requests per second, and latencies in milliseconds."""
 
     requests: int
     failed: int
@@ -82,7 +82,7 @@ class Load:
 
 
 def load(url: str, folder: Path, script: str, connections: int, seconds: float) -> Load:
-    """Ask for some seconds, as a script for wrk says.
+    """Send requests for some seconds with a wrk script.
 
     Raises:
         UserError: wrk is not installed.
@@ -90,35 +90,36 @@ def load(url: str, folder: Path, script: str, connections: int, seconds: float) 
     if shutil.which("wrk") is None:
         raise UserError("wrk is not installed: install it with apt-get install wrk.")
     path = folder / "load.lua"
-    path.write_text(script + _SAYS)
+    path.write_text(script + _REPORT)
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout=10s", "-s", str(path), url]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    said = json.loads(printed.strip().splitlines()[-1])
-    return Load(said["requests"], said["failed"], said["requests"] / said["seconds"], said["p50"], said["p99"])
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    result = json.loads(output.strip().splitlines()[-1])
+    rate = result["requests"] / result["seconds"]
+    return Load(result["requests"], result["failed"], rate, result["p50"], result["p99"])
 
 
 @contextmanager
 def loaded(url: str, folder: Path, script: str) -> Iterator[list[Load]]:
-    """Ask for as long as the body runs; then what was measured stands in what was passed on."""
-    found: list[Load] = []
-    over = threading.Event()
+    """Send requests while the context is open; the yielded list then has the results."""
+    results: list[Load] = []
+    stopped = threading.Event()
 
-    def ask() -> None:
-        while not over.is_set():
-            found.append(load(url, folder, script, CONNECTIONS, min(SECONDS, 5)))
+    def send() -> None:
+        while not stopped.is_set():
+            results.append(load(url, folder, script, CONNECTIONS, min(SECONDS, 5)))
 
-    asking = threading.Thread(target=ask)
-    asking.start()
+    sender = threading.Thread(target=send)
+    sender.start()
     try:
-        yield found
+        yield results
     finally:
-        over.set()
-        asking.join()
+        stopped.set()
+        sender.join()
 
 
 @contextmanager
-def exploring(database: str, store: Path) -> Iterator[str]:
-    """The URL of an explorer that is ready, as an operator starts it, but for how often one client may ask."""
+def running_explorer(database: str, store: Path) -> Iterator[str]:
+    """Start an explorer as an operator would, only with a higher rate limit, and yield its URL once it is ready."""
     settings = {"EXPLORER_DATABASE_URL": database, "EXPLORER_STORE": str(store), "EXPLORER_PORT": "0",
                 "EXPLORER_REQUESTS_PER_SECOND": "1000000"}  # fmt: skip
     command = [sys.executable, "-m", "explorer"]
@@ -139,13 +140,13 @@ def exploring(database: str, store: Path) -> Iterator[str]:
 
 
 def published_rows(url: str, folder: Path, users: int, per_user: int) -> Iterator[Row]:
-    """Recommendations from the published tables, at rest and while versions are published and switched."""
+    """Measure recommendations from the published tables, also during a publication and rollbacks."""
     for name, query in (
         ("recommendations", ""),
         ("recommendations by sales, of a genre, for 8 GB", "?rank_by=sales&genre=genre%%207&max_ram_gb=8"),
     ):
         script = _RECOMMENDATIONS.format(query=query, users=users)
-        load(url, folder, script, CONNECTIONS, 3)  # does not count: what was just published is read into memory
+        load(url, folder, script, CONNECTIONS, 3)  # a warm-up, which reads the publication into memory
         measured = load(url, folder, script, CONNECTIONS, SECONDS)
         what = f"{name} of {users:,} users, {CONNECTIONS} connections"
         plain = not query
@@ -155,18 +156,18 @@ def published_rows(url: str, folder: Path, users: int, per_user: int) -> Iterato
         yield at_most(f"{what}, failed of {measured.requests:,}", measured.failed, 0)
     predictions = folder / "again"
     ranges = publishing.write_predictions(predictions, users, per_user, 2)
-    with loaded(url, folder, _RECOMMENDATIONS.format(query="", users=users)) as found:
+    with loaded(url, folder, _RECOMMENDATIONS.format(query="", users=users)) as results:
         publishing.publish_seconds(predictions, "v2", ranges)
         rollback(DestinationConfig(DATABASE))
         rollback(DestinationConfig(DATABASE), "v2")
-    requests = sum(each.requests for each in found)
+    requests = sum(each.requests for each in results)
     during = "during a publication and two rollbacks"
-    yield at_most(f"failed of {requests:,} recommendations {during}", sum(each.failed for each in found), 0)
-    yield at_most(f"recommendations {during}, greatest p99 of some seconds, ms", max(each.p99 for each in found))
+    yield at_most(f"failed of {requests:,} recommendations {during}", sum(each.failed for each in results), 0)
+    yield at_most(f"recommendations {during}, greatest p99 of some seconds, ms", max(each.p99 for each in results))
 
 
 def live_rows(url: str, folder: Path, games: int) -> Iterator[Row]:
-    """Answers to posted histories."""
+    """Measure answers to posted histories."""
     for name, filters in (("", ""), (" of a genre, by revenue", ', "genre": "genre 7", "rank_by": "revenue"')):
         script = _LIVE.format(longest=LONGEST_HISTORY, games=games, filters=filters)
         load(url, folder, script, LIVE_CONNECTIONS, 3)
@@ -179,23 +180,23 @@ def live_rows(url: str, folder: Path, games: int) -> Iterator[Row]:
 
 
 def rows(users: int = USERS, per_user: int = GAMES_PER_USER, games: int = LIVE_GAMES) -> Iterator[Row]:
-    """Measure everything on a server of its own, which is gone afterwards."""
+    """Measure everything on a temporary server."""
     with tempfile.TemporaryDirectory(prefix="steam-recsys-explorer-") as scratch:
         folder = Path(scratch)
         server = EmbeddedPostgres(folder / "postgres")
         server.start()
         try:
-            with exploring(*_shop(server, folder / "published", users, per_user, publishing.GAMES)) as url:
+            with running_explorer(*_shop(server, folder / "published", users, per_user, publishing.GAMES)) as url:
                 yield from published_rows(url, folder, users, per_user)
-            with exploring(*_shop(server, folder / "live", 1000, per_user, games)) as url:
+            with running_explorer(*_shop(server, folder / "live", 1000, per_user, games)) as url:
                 yield from live_rows(url, folder, games)
         finally:
             server.stop()
 
 
 def _shop(server: EmbeddedPostgres, folder: Path, users: int, per_user: int, games: int) -> tuple[str, Path]:
-    """A shop with a publication and its model: the URL for the explorer's role, and the store."""
-    from benchmarks.answers import Condition, written_model  # TensorFlow, which nothing that is measured needs
+    """Create a shop with a publication and its model; return the URL for the explorer's role, and the store."""
+    from benchmarks.answers import Condition, written_model  # imports TensorFlow, which nothing measured here needs
 
     os.environ["DATABASE_URL"] = url = server.ensure_database(folder.name)
     with connect(DATABASE) as connection, connection.cursor() as cursor:
@@ -207,8 +208,8 @@ def _shop(server: EmbeddedPostgres, folder: Path, users: int, per_user: int, gam
     written_model(model, game_ids, Condition(8, False, 100), np.random.default_rng(0))
     add_model(str(folder / "store"), model)
     ranges = publishing.write_predictions(folder / "predictions", users, per_user, 1)
-    made = VersionInfo("v1", "benchmark", "s", date(2025, 1, 1))
-    publish(DestinationConfig(DATABASE), str(folder / "predictions"), made, ranges, Thresholds(churn_ceiling=1.0))
+    info = VersionInfo("v1", "benchmark", "s", date(2025, 1, 1))
+    publish(DestinationConfig(DATABASE), str(folder / "predictions"), info, ranges, Thresholds(churn_ceiling=1.0))
     return reader_url(url, PASSWORD), folder / "store"
 
 

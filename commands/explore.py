@@ -9,7 +9,7 @@ from explorer.__main__ import main as serve
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the help says of the settings."""
+    """Add the help about settings; there are no options."""
     parser.epilog = (
         "Settings are environment variables: EXPLORER_DATABASE_URL (by default DATABASE_URL), EXPLORER_STORE, "
         "EXPLORER_PORT and more, see docs/explorer.md. `make explore` sets them for the demo."

@@ -16,11 +16,16 @@ FRESH, STALE, UNKNOWN = 0, 1, 2
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.epilog = "The exit code is 0 if recommendations are fresh, 1 if they are stale, 2 if the check failed."
-    parser.add_argument("--database", default="env:DATABASE_URL", help="reference to its URL (%(default)s)")
+    parser.add_argument("--database", default="env:DATABASE_URL", help="reference to the database's URL (%(default)s)")
     parser.add_argument(
-        "--max-age-hours", type=_hours, default=MAX_AGE_HOURS, help="age up to which they are fresh (%(default)s)"
+        "--max-age-hours",
+        type=_hours,
+        default=MAX_AGE_HOURS,
+        help="age in hours up to which recommendations are fresh (%(default)s)",
     )
-    parser.add_argument("--alerts", help="reference to the URL of a webhook for an alert if they are not fresh")
+    parser.add_argument(
+        "--alerts", help="reference to the URL of a webhook for an alert if recommendations are not fresh"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -32,7 +37,7 @@ def run(arguments: argparse.Namespace) -> None:
         code, sentence = UNKNOWN, str(error)
     except Exception as error:  # Python would exit with 1, which means stale
         traceback.print_exc()
-        code, sentence = UNKNOWN, f"The check itself failed ({type(error).__name__}): see what it says above."
+        code, sentence = UNKNOWN, f"The check itself failed ({type(error).__name__}): see the traceback above."
     print(sentence, file=sys.stderr if code else sys.stdout)
     if code and arguments.alerts:
         from components.notify.alerts import Alert, post
@@ -47,5 +52,5 @@ def _hours(text: str) -> float:
     except ValueError:
         hours = math.nan
     if not 0 < hours < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is no number of hours above 0")
+        raise argparse.ArgumentTypeError(f"{text} is not a number of hours above 0")
     return hours

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const=STEAM_REVIEWS,
         help=f"the dataset {STEAM_REVIEWS} of Hugging Face",
     )
-    parser.add_argument("--database", default="env:DATABASE_URL", help="reference to its URL (%(default)s)")
+    parser.add_argument("--database", default="env:DATABASE_URL", help="reference to the database's URL (%(default)s)")
     parser.add_argument("--year", type=int, help="year of dates without one (that of the newest date)")
     parser.add_argument(
         "--max-rejected-share",

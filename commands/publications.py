@@ -16,8 +16,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     back.add_argument("--version", help="the version (the one before the current)")
     again = commands.add_parser("reconcile", help="bring MongoDB to the version that PostgreSQL shows")
     for command in (listing, back, again):
-        command.add_argument("--database", default="env:DATABASE_URL", help="reference to its URL (%(default)s)")
-        command.add_argument("--mongodb", default="env:MONGODB_URL", help="reference to its URL (%(default)s)")
+        command.add_argument(
+            "--database", default="env:DATABASE_URL", help="reference to the URL of PostgreSQL (%(default)s)"
+        )
+        command.add_argument(
+            "--mongodb", default="env:MONGODB_URL", help="reference to the URL of MongoDB (%(default)s)"
+        )
     for command in (listing, back):
         command.add_argument(
             "--publish-to", default="postgresql", choices=PUBLISH_TO, help="where versions are published (%(default)s)"

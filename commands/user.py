@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("user", metavar="NAME", help="a user's name or id")
     parser.add_argument("--rank-by", default="relevance", help="relevance, sales, revenue, reviews or newest")
     parser.add_argument("--genre", help="only games of a genre")
-    parser.add_argument("--database", default="env:DATABASE_URL", help="reference to its URL (%(default)s)")
+    parser.add_argument("--database", default="env:DATABASE_URL", help="reference to the database's URL (%(default)s)")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -144,7 +144,7 @@ def _check_genre(cursor: Cursor, genre: str) -> None:
     if not any(matches for _, matches in found):
         shown = [name for name, _ in found[:SHOWN_GENRES]]
         more = f" and {len(found) - len(shown):,} more" if len(found) > len(shown) else ""
-        raise UserError(f"There is no genre {genre}: there are {', '.join(shown) or 'none'}{more}.")
+        raise UserError(f"There is no genre {genre}: the genres are {', '.join(shown) or 'none'}{more}.")
 
 
 def _history(cursor: Cursor, user_id: int | None) -> str:

@@ -1,1 +1,1 @@
-"""What is recommended, for people who would rather look than read SQL, and as JSON for the shop's developers."""
+"""The explorer: web pages and a JSON API over published recommendations."""

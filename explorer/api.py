@@ -58,7 +58,7 @@ api_docs_router = APIRouter(include_in_schema=False)
 
 
 def create_router(largest_limit: int) -> APIRouter:
-    """Return the routes of an API whose requests may ask for at most so many rows."""
+    """Return the routes of the API, which return at most `largest_limit` rows."""
     router = APIRouter(
         prefix="/api",
         tags=["api"],

@@ -1,4 +1,4 @@
-"""The application: its parts put together."""
+"""The application, assembled from its parts."""
 
 from __future__ import annotations
 

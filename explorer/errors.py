@@ -1,4 +1,4 @@
-"""Errors as answers: problem details (RFC 9457) for programs, a page for people."""
+"""Error responses: problem details (RFC 9457) for programs, a page for people."""
 
 from __future__ import annotations
 

@@ -167,7 +167,7 @@ def _history_tag(value: object) -> str:
 
 
 class PostedHistory(Filters):
-    """A history, and filters for what is recommended to it."""
+    """A history, and filters for its recommendations."""
 
     history: list[
         Annotated[Annotated[GameId, Tag("id")] | Annotated[HistoryGame, Tag("game")], Discriminator(_history_tag)]

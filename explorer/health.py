@@ -48,7 +48,7 @@ GAUGES = {
     "rows": "Rows of the shop's tables.",
     "monitoring": "The last measured figures of quality and drift.",
     "monitoring_age_seconds": "Time since they were measured.",
-    "retrain": "Whether they asked for a new model.",
+    "retrain": "Whether they required a new model.",
     "live_model_info": "The publication and the model that answer posted histories.",
 }
 
@@ -96,7 +96,7 @@ class RequestMetrics:
 
 
 class Gauges(Collector):
-    """Gauges that are read for one answer; see `GAUGES`."""
+    """Gauges that are read for one response; see `GAUGES`."""
 
     def __init__(self) -> None:
         self._families: dict[str, GaugeMetricFamily] = {}
@@ -236,4 +236,4 @@ SOURCES: Mapping[str, Callable[[Gauges, Repository, datetime], Awaitable[None]]]
     "rows": _add_rows,
     "monitoring": _add_monitoring,
 }
-"""What is read from the database, each on its own: one that fails does not hide the others."""
+"""Groups of gauges that are read from the database separately, so that one failure does not hide the others."""

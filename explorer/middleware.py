@@ -1,4 +1,4 @@
-"""What every request and response must keep to: headers, limits of rate, size and time, and no stack traces."""
+"""Middleware for every request and response: headers, limits of rate, size and time, and no stack traces."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A publication's model as files that every worker of a machine maps into memory, so that it is held once.
 
-`python -m explorer.model_cache` writes them, in a process of its own for all workers. A folder has one file per array;
+`python -m explorer.model_cache` writes them, in one process for all workers. A folder has one file per array;
 `model.json` is written last.
 
 The games are as the shop's database has them now. They are read as the extract stage reads them, and popularity is

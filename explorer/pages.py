@@ -75,7 +75,7 @@ class Trial:
 
 
 def create_router(largest_limit: int) -> APIRouter:
-    """Return the routes of pages that show at most so many games."""
+    """Return the routes of the pages, which show at most `largest_limit` games."""
     router = APIRouter(include_in_schema=False)
 
     class PageSearch(Search):
@@ -93,7 +93,7 @@ def create_router(largest_limit: int) -> APIRouter:
 
     @router.get("/")
     async def start(request: Request, repository: RepositoryDep) -> Response:
-        """Show where to begin, and the numbers of users, games and reviews."""
+        """Show the start page: searches, and the numbers of users, games and reviews."""
         publication = await repository.publication()
         return render(request, "start.html", publication=publication, counts=await repository.counts())
 
@@ -164,7 +164,7 @@ def create_router(largest_limit: int) -> APIRouter:
         repository: RepositoryDep,
         live_model: LiveModelDep,
     ) -> Response:
-        """Show a history, games to add to it, and what is recommended to it."""
+        """Show a history, games to add to it, and its recommendations."""
         ids = list(dict.fromkeys(query.games))
         history = await repository.game_names(ids) if ids else []
         trial = Trial([game.game_id for game in history], query.q, query)
@@ -227,7 +227,7 @@ async def _similar(live_model: LiveModel, game_id: int) -> tuple[list[SimilarGam
 
 
 async def _recommended(live_model: LiveModel, trial: Trial) -> tuple[list[RecommendedGame], str | None]:
-    """Return what is recommended to a history, or why nothing is."""
+    """Return the recommendations for a history, or the reason why there are none."""
     history = [HistoryGame(game_id=game_id) for game_id in trial.games]
     try:
         return (await live_model.recommend(history, trial.filters)).games, None

@@ -190,7 +190,7 @@ class Repository:
         return [GameName(*row) for row in await self._fetch("find_games", text, limit)]
 
     async def game(self, game_id: int) -> Game | None:
-        """Return what is known of a game."""
+        """Return a game's facts."""
         row = await self._fetchrow("game", game_id)
         if row is None:
             return None
@@ -220,7 +220,7 @@ class Repository:
         return None if row is None else Publication(*row)
 
     async def overview(self) -> Overview:
-        """Return what the overview shows."""
+        """Return the data of the overview."""
         current = await self.publication()
         training = await self._fetchrow("training", current.model_version) if current else None
         publications = await self._fetch("publications")

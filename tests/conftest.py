@@ -1,4 +1,4 @@
-"""Real parts for the tests: a PostgreSQL server for the session, a fresh database for each test."""
+"""Shared fixtures: one PostgreSQL server per session, a new database per test, stores, a bucket and a webhook."""
 
 import os
 
@@ -69,7 +69,7 @@ def shop_template(postgres: EmbeddedPostgres) -> str:
 
 @pytest.fixture
 def database(request: pytest.FixtureRequest, postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The reference to a new database: empty, but for the operational schema in tests that take `shop`."""
+    """The reference to a new database, which is empty, or has the operational schema in tests that take `shop`."""
     template = request.getfixturevalue("shop_template") if "shop" in request.fixturenames else "template1"
     url = copy_database(postgres, template, f"test_{secrets.token_hex(6)}")
     monkeypatch.setenv("DATABASE_URL", url)
@@ -78,7 +78,7 @@ def database(request: pytest.FixtureRequest, postgres: EmbeddedPostgres, monkeyp
 
 @pytest.fixture
 def connection(database: str, postgres: EmbeddedPostgres) -> Iterator[psycopg2.extensions.connection]:
-    """An autocommit connection to the test's database, for looking at what a stage left there."""
+    """An autocommit connection to the test's database, to look at what a stage wrote."""
     connection = psycopg2.connect(os.environ["DATABASE_URL"])
     connection.autocommit = True
     yield connection
@@ -99,7 +99,7 @@ def store(tmp_path: Path) -> str:
 
 @pytest.fixture
 def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
-    """A webhook, which `env:ALERTS_URL` names, and which is asked again at once."""
+    """A webhook, which `env:ALERTS_URL` names, to which failed posts are retried at once."""
     monkeypatch.setattr(alerts, "BACKOFF_SECONDS", 0)
     with Webhook() as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -122,7 +122,7 @@ def gcs_server() -> Iterator[str]:
 
 @pytest.fixture
 def gcs(gcs_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The same, and the client is told of it."""
+    """The URL of that server, which Google's client uses during the test."""
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_server)
     return gcs_server
 

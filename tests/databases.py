@@ -1,4 +1,4 @@
-"""Copies of databases: cheaper than making what they hold once more."""
+"""Copies of databases, which are cheaper than creating their content again."""
 
 import psycopg2
 from psycopg2 import sql
@@ -7,7 +7,7 @@ from demo.postgres import EmbeddedPostgres
 
 
 def copy_database(postgres: EmbeddedPostgres, template: str, name: str) -> str:
-    """Copy a database that nobody is connected to; the URL of the copy."""
+    """Copy a database that has no connections, and return the URL of the copy."""
     connection = psycopg2.connect(postgres.url())
     connection.autocommit = True
     with connection.cursor() as cursor:

@@ -49,7 +49,7 @@ def test_every_setting_of_the_explorer_is_documented_with_its_default():
             assert type(field.default)(documented[name.upper()]) == field.default, name
 
 
-def test_every_test_that_a_page_names_is_there():
+def test_every_test_that_a_page_names_exists():
     named = {name for page in (ROOT / "docs").glob("*.md") for name in re.findall(r"`(test_\w+)`", page.read_text())}
     assert named
     assert named <= TESTS
@@ -91,7 +91,7 @@ def test_every_settings_file_says_what_it_is_for():
         assert path.read_text().startswith("# "), path.name
 
 
-def test_a_command_names_the_environments_python():
+def test_a_suggested_command_starts_with_the_environments_python():
     for page in PAGES:
         commands = (
             r"(\S*)(?:python -m (?:components|containers|pytest)|recsys (?:ingest|publications|models|freshness))"
@@ -134,7 +134,7 @@ def test_the_site_builds_strictly_has_every_page_and_loads_nothing_from_other_ho
         assert not [each for each in loaded.addresses if "//" in each], path.name
 
 
-def test_code_in_lists_is_indented_so_that_the_site_keeps_it_in_the_list():
+def test_code_blocks_in_lists_are_indented():
     for page in PAGES:
         assert all(len(indent) % 4 == 0 for indent in re.findall(r"^( *)```", page.read_text(), re.MULTILINE)), (
             page.name

@@ -1,4 +1,4 @@
-"""What docs/operations.md says and tells to do: every command is run, every alert and every reason is explained."""
+"""docs/operations.md: every command on the page runs, and it explains every alert and every reason to train."""
 
 import os
 import re
@@ -34,7 +34,7 @@ COMMANDS = [block for block in BLOCKS if block not in (*QUERIES, *REPLAYS)]
 
 
 def run(block: str, folder: Path, **environment: str) -> str:
-    """Run commands of the page as they stand, with this Python and this checkout; what they print."""
+    """Run commands of the page unchanged, with this Python and this checkout, and return their output."""
     commands = block.replace(".venv/bin/recsys", "python -m commands").replace(".venv/bin/python", "python")
     commands = commands.replace(" compile.py", f" '{ROOT / 'compile.py'}'")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -49,7 +49,7 @@ def run(block: str, folder: Path, **environment: str) -> str:
     return done.stdout
 
 
-def test_every_query_of_the_page_can_be_asked(connection: Connection) -> None:
+def test_every_query_on_the_page_runs(connection: Connection) -> None:
     create_schema(connection, "recsys")
     assert len(QUERIES) == 2
     with connection.cursor() as cursor:
@@ -77,7 +77,7 @@ def test_every_command_of_the_page_works_in_its_order(
 
 
 @pytest.mark.slow
-def test_a_day_that_is_replayed_makes_the_same_version_whatever_has_happened_since(
+def test_a_replayed_day_gives_the_same_version_despite_later_changes(
     database: str, postgres: EmbeddedPostgres, tmp_path: Path
 ) -> None:
     write_synthetic(tmp_path / "raw", Size(reviews=4_000, users=1_700, games=60), seed=1)
@@ -97,13 +97,13 @@ def test_a_day_that_is_replayed_makes_the_same_version_whatever_has_happened_sin
 
 
 def _copied(postgres: EmbeddedPostgres, url: str) -> str:
-    """The URL of a copy of a database that nobody is connected to."""
+    """Copy a database that has no connections, and return the URL of the copy."""
     name = url.partition("?")[0].rpartition("/")[2]
     return copy_database(postgres, name, f"{name}_backup")
 
 
 def _published(url: str) -> list[tuple]:
-    """Every recommendation that a database shows, with the version."""
+    """Return the current version of a database and all its recommendations."""
     connection = psycopg2.connect(url)
     with connection, connection.cursor() as cursor:
         cursor.execute(
@@ -149,7 +149,7 @@ def test_every_reason_to_train_again_is_explained() -> None:
             assert f"| {words} |" in PAGE
 
 
-def test_every_limit_that_is_named_is_a_parameter_of_inference() -> None:
+def test_every_limit_named_on_the_page_is_a_parameter_of_inference() -> None:
     inputs = (ROOT / "docs" / "targets.md").read_text()
     for name in re.findall(r"`([a-z]+_(?:ceiling|users|reviews|days))\b", PAGE):
         assert f"| `{name}` |" in inputs

@@ -31,7 +31,7 @@ OWN_DATABASE = "postgresql://user:password@host:5432/shop"
 
 @pytest.fixture(scope="module")
 def copy():
-    """A copy of the files that git has or would take, with the installed environment."""
+    """A copy of the files that git tracks or would add, with the installed environment."""
     # Not in pytest's own folder: another session may close that to the database's system user.
     with tempfile.TemporaryDirectory(prefix="steam-recsys-readme-") as root:
         folder = Path(root) / "my python3 shop"  # a path that is not easy on shells
@@ -61,7 +61,7 @@ def run(copy: Path, block: str) -> str:
 
 
 def assert_loop_is_whole(copy: Path) -> None:
-    """The summary tells the truth about the database: every known user has unseen games, nothing was lost."""
+    """Check that the summary agrees with the database, and that every known user has recommendations."""
     summary = json.loads((copy / "local" / "summary.json").read_text())
     assert list(summary) == ["data", "gate", "model", "publication", "seconds", "peak_memory_mb"]
     assert summary["data"]["folder"] in (str(copy / "local" / "synthetic"), str(copy / "my-shop"))
@@ -88,7 +88,7 @@ def assert_loop_is_whole(copy: Path) -> None:
 
 
 def look_at_it(copy: Path) -> None:
-    """Start the explorer, ask it at the address that it prints, and end it as Ctrl-C does."""
+    """Start the explorer, send a request to the address that it prints, and stop it with SIGINT."""
     environment = {key: value for key, value in os.environ.items() if key not in ("DATABASE_URL", "MAKEFLAGS")}
     process = subprocess.Popen(
         ["make", "explore"],
@@ -116,9 +116,9 @@ def look_at_it(copy: Path) -> None:
 
 
 def assert_an_unknown_user_or_order_is_reported_in_one_sentence(copy: Path) -> None:
-    """`make user` after a demo names what is wrong, without a traceback."""
+    """Check that `make user` after a demo reports errors without a traceback."""
     for arguments, sentence in (
-        (["USER=nobody"], "recsys: There is no user nobody: give a name or an id from the table steam.users.\n"),
+        (["USER=unknown"], "recsys: There is no user unknown: give a name or an id from the table steam.users.\n"),
         (
             ["USER=1", "RANK_BY=fame"],
             "recsys: p_rank_by is 'fame': it must be relevance, sales, revenue, reviews or newest.\n",
@@ -131,7 +131,7 @@ def assert_an_unknown_user_or_order_is_reported_in_one_sentence(copy: Path) -> N
 
 
 def sentences(text: str) -> set[str]:
-    """The lines of a demo's output without its tables, numbers and model versions."""
+    """Return the lines of a demo's output without tables, numbers and model versions."""
     lines = (line.strip() for line in text.splitlines() if not re.match(r"[┏┃┡│└├]|…$", line))
     return {re.sub(r"\d{8}-[0-9a-f]{8}|[+-]?\d[\d.,]*\d|\d", "#", line) for line in lines}
 

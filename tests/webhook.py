@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Webhook(ThreadingHTTPServer):
-    """A webhook that gives its answers in turn, the last one from then on."""
+    """A webhook that gives its answers in turn, and then repeats the last one."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)

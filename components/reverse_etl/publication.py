@@ -29,7 +29,7 @@ class Publication:
 
     Attributes:
         version: Version that was published.
-        users: Number of users with recommendations of their own.
+        users: Number of users with personal recommendations.
         rows: Number of recommended games, summed over the users.
         switched: Whether it became current now; False if it had been published before.
         seconds: Wall time.
@@ -80,7 +80,7 @@ def publish(
         # 1. Wait for other publications to end.
         _take_turn(connection)
         with open_destinations(config, connection) as destinations:
-            # 2. Repair what a dead run left.
+            # 2. Clean up after a killed run.
             destinations.reconcile()
             for destination in destinations.all:
                 destination.drop_unfinished()

@@ -140,7 +140,7 @@ class ExampleFile:
 
 @dataclass(frozen=True)
 class Negatives:
-    """A sample of S games that stands for the whole catalogue in the softmax.
+    """A sample of S games that represents the whole catalogue in the softmax.
 
     Attributes:
         games: int32 [S], ascending.

@@ -231,7 +231,7 @@ class TwoTowerModel(tfrs.Model):
             n_attributes: Number of attributes.
             popularity_offsets: float32 [P, V], what each game's popularity adds to its score in each period.
             config: Hyperparameters.
-            sampled: Whether batches have negatives that stand for the catalogue.
+            sampled: Whether batches have sampled negatives instead of the whole catalogue.
         """
         super().__init__()
         self.scale = config.scale

@@ -39,7 +39,7 @@ __all__ = [
 
 SQL_FOLDER = Path(__file__).parent / "sql"
 QUERY_MARKER = "-- name: "
-"""What begins the line above each statement in a SQL file that holds several."""
+"""Prefix of the line above each statement in a SQL file."""
 
 COPY_BUFFER = 1 << 20
 """Buffer size of COPY in bytes: psycopg2's default of 8 KB is several times slower."""
@@ -109,7 +109,7 @@ def connect(reference: str, *, application: str = "steam-recsys") -> Iterator[Co
         if not isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) and not lost:
             raise
         reason = "the connection was lost" if lost else _one_line(str(error))
-        raise UserError(f"The database in {name} gave up ({reason}): see its log, then run again.") from None
+        raise UserError(f"The database in {name} failed ({reason}): see its log, then run again.") from None
     finally:
         connection.close()  # rolls back what was not committed
 
@@ -176,7 +176,7 @@ def connection_parameters(url: str) -> dict[str, str]:
     """Read a URL, or a `key=value` string, as libpq does; the parameters by libpq's names.
 
     Raises:
-        ValueError: It is not one. The message shows nothing of it, as it may hold a password.
+        ValueError: It is not a PostgreSQL URL. The message does not show it, as it may contain a password.
     """
     try:
         parameters = dict(parse_dsn(url))
@@ -201,13 +201,13 @@ def asyncpg_arguments(url: str) -> dict[str, Any]:
         {'host': ['a', 'b'], 'port': 5432, 'user': 'me', 'database': 'shop'}
 
     Raises:
-        ValueError: It is not a PostgreSQL URL, or asks for something that asyncpg cannot do.
+        ValueError: It is not a PostgreSQL URL, or has an option that asyncpg does not support.
     """
     parameters = connection_parameters(url)
     arguments: dict[str, Any] = {}
     host, address = parameters.pop("host", ""), parameters.pop("hostaddr", "")
     if address and host and parameters.get("sslmode") == "verify-full":
-        raise ValueError("hostaddr is not possible here with sslmode=verify-full: leave it out")
+        raise ValueError("hostaddr is not supported with sslmode=verify-full: remove it")
     if hosts := address or host:
         arguments["host"] = [each or "localhost" for each in hosts.split(",")]
     if ports := parameters.pop("port", ""):
@@ -223,7 +223,7 @@ def asyncpg_arguments(url: str) -> dict[str, Any]:
     query = {name: parameters.pop(name) for name in _URL_PARAMETERS if name in parameters}
     for name, value in parameters.items():
         if name not in _TUNING_PARAMETERS and not (name in _OPTIONAL_PARAMETERS and value != "require"):
-            raise ValueError(f"{name} is not possible here: leave it out")
+            raise ValueError(f"{name} is not supported: remove it")
     if query:
         arguments["dsn"] = f"postgresql://?{urlencode(query)}"
     return arguments

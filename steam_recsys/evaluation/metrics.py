@@ -211,7 +211,7 @@ class Novelty:
     """Mean self-information of the first k games in bits: -log2 of a game's share of all positive reviews.
 
     From Vargas and Castells 2011, "Rank and Relevance in Novelty and Diversity Metrics for Recommender Systems". A game
-    that nobody recommends counts as if one user did.
+    that no user recommends counts as if one user did.
 
     Example:
         >>> Novelty(2).per_user(np.array([[0, 1], [1, -1]]), np.array([4.0, 4.0, 8.0]))

@@ -25,7 +25,7 @@ class Split:
 
     Attributes:
         past: What may be known.
-        future: What is to be predicted.
+        future: The reviews to predict.
         as_of: Day on which the predictions are made, in days since 1970-01-01. None if time plays no part; then no
             interaction has a day.
     """

@@ -74,7 +74,7 @@ def open_mongo(reference: str, shop: str) -> Iterator[MongoDestination]:
             yield MongoDestination(database, shop)
     except PyMongoError as error:
         reason = re.sub(r"\s+", " ", str(error)).partition(", Timeout:")[0].strip().rstrip(".")
-        raise UserError(f"The MongoDB in {name} gave up ({reason}): see that it is up, then run again.") from None
+        raise UserError(f"The MongoDB in {name} failed ({reason}): check that it is up, then run again.") from None
 
 
 class MongoDestination:
@@ -153,7 +153,7 @@ class MongoDestination:
         self._change(lambda pointer: pointer.without(unfinished))
 
     def drop(self, versions: Sequence[str]) -> None:
-        """See `Destination.drop`. Readers hold no locks, so nothing is left to the next publication."""
+        """See `Destination.drop`. Readers hold no locks, so every collection can be dropped at once."""
         self._change(lambda pointer: pointer.with_retired(versions))
         self._drop_retired()
 

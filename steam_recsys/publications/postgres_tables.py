@@ -52,7 +52,7 @@ ANALYZE {popular};
 _CREATE_PARTITION = "CREATE TABLE {} (LIKE {}, CHECK (user_id >= {} AND user_id < {}))"
 
 # The key's index is built before the partition is attached, as others wait for that. Because of the CHECK, attaching
-# does not read all rows. Statistics of the arrays would take as long as the load, and nobody searches in them.
+# does not read all rows. Statistics of the arrays would take as long as the load, and no query searches them.
 _ATTACH = """
 ALTER TABLE {partition} ADD PRIMARY KEY (user_id);
 ANALYZE {partition} (user_id);
@@ -68,7 +68,7 @@ _Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Tables:
-    """The names of a version's tables, and what is done with them."""
+    """A version's tables: their names, and the statements that create, attach and drop them."""
 
     version: str
 

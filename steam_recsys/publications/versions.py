@@ -52,7 +52,7 @@ class KeptVersion(VersionInfo):
     publish, and the database's after a failover, may disagree.
 
     Attributes:
-        users: Number of users with recommendations of their own.
+        users: Number of users with personal recommendations.
         rows: Number of recommended games, summed over the users.
         published_at: Time when it first became current, for people to read.
         first_switch, last_switch: Numbers of the switches that first and last made it current.

@@ -1,4 +1,4 @@
-"""The benchmark of the explorer, small: what it measures and what it says of it."""
+"""The benchmark of the explorer, on a small shop: its rows and its text."""
 
 import shutil
 
@@ -9,7 +9,7 @@ from benchmarks import explorer, publishing
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk asks")
-def test_everything_is_asked_and_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_requests_are_made_and_none_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(explorer, "SECONDS", 1)
     monkeypatch.setattr(publishing, "GAMES", 500)
     monkeypatch.setattr(publishing, "SHARD_USERS", 300)

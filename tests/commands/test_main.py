@@ -37,7 +37,7 @@ def test_help_imports_no_command() -> None:
     assert not re.search(r"\| +(psycopg2|numpy|commands\.\w+)$", said, re.MULTILINE)
 
 
-def test_a_package_that_is_missing_is_named_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_named_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     def import_module(name: str) -> None:
         raise ModuleNotFoundError(name="asyncpg")
 

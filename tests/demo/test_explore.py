@@ -29,7 +29,7 @@ def test_an_unpublished_database_is_refused(shop: Connection, database: str) -> 
         reader_url(os.environ["DATABASE_URL"], "password")
 
 
-def test_a_user_who_may_not_create_roles_is_told_what_to_do(
+def test_a_user_who_may_not_create_roles_gets_a_remedy(
     shop: Connection, database: str, postgres: EmbeddedPostgres
 ) -> None:
     create_schema(shop, "recsys")

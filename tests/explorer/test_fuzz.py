@@ -29,17 +29,17 @@ def test_every_answer_conforms_to_openapi(served: RunningExplorer, mode: Generat
     operations = [found.ok() for found in described.get_all_operations()]
     assert len(operations) == len(served.app.openapi()["paths"])
     for operation in operations:
-        asked = 0
+        n_requests = 0
 
         @settings(max_examples=40, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
         @given(operation.as_strategy(generation_mode=mode))
         def ask(case: Any) -> None:
-            nonlocal asked
-            asked += 1
+            nonlocal n_requests
+            n_requests += 1
             answer = case.call()
             case.validate_response(answer, checks=CHECKS)
             if answer.status_code >= 400:
                 assert set(answer.json()) == {"type", "title", "status", "detail"}
 
         ask()
-        assert asked
+        assert n_requests

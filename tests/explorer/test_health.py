@@ -44,7 +44,7 @@ def test_the_explorer_is_alive_without_a_database_and_ready_with_one(
 ) -> None:
     assert client.get("/healthz").text == "ok\n"
     assert client.get("/readyz").text == "ready\n"
-    with serving(published_shop.settings(database_url="postgresql://nobody@127.0.0.1:1/nothing")) as served:
+    with serving(published_shop.settings(database_url="postgresql://unknown@127.0.0.1:1/nothing")) as served:
         assert served.client.get("/healthz").status_code == 200
         assert served.client.get("/readyz").status_code == 503
         found = samples(served.client.get("/metrics").text)

@@ -209,10 +209,10 @@ def test_the_lowest_rate_allows_one_request(published_shop: PublishedShop) -> No
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.floats(0, 2)), max_size=60))
-def test_no_client_exceeds_its_rate(asked: list[tuple[str, float]]) -> None:
+def test_no_client_exceeds_its_rate(requests: list[tuple[str, float]]) -> None:
     rates, now = RateLimiter(per_second=2, burst=3), 0.0
     allowed: dict[str, list[float]] = {"a": [], "b": []}
-    for client, pause in asked:
+    for client, pause in requests:
         now += pause
         if rates.allows(client, now):
             allowed[client].append(now)

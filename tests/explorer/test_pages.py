@@ -67,9 +67,9 @@ def test_addresses_of_static_files_change_with_their_content(client: httpx.Clien
 def test_users_are_found_by_name_and_by_id(client: httpx.Client) -> None:
     assert page(client, "/users", q="user 1").links("/users/")[0] == "/users/1"
     assert page(client, "/users", q="7").links("/users/") == ["/users/7"]
-    shown = page(client, "/users", q="nobody of this name")
-    assert "No user is called nobody of this name" in shown.text
-    assert shown.fields()["q"] == "nobody of this name"
+    shown = page(client, "/users", q="an unknown name")
+    assert "No user is called an unknown name" in shown.text
+    assert shown.fields()["q"] == "an unknown name"
     assert "/someone/new" in shown.links("/")
 
 
@@ -120,8 +120,8 @@ def test_recommendation_counts_add_up_to_the_reasons(client: httpx.Client) -> No
     for user in range(1, USERS - 2):
         games = client.get(f"/api/users/{user}/recommendations").json()["games"]
         because = sum(game["reason"].startswith("because") for game in games)
-        told = re.findall(r"led to (\d+) of these", page(client, f"/users/{user}").text)
-        assert sum(map(int, told)) == because
+        counts = re.findall(r"led to (\d+) of these", page(client, f"/users/{user}").text)
+        assert sum(map(int, counts)) == because
 
 
 def test_the_form_has_the_addresss_filters(client: httpx.Client) -> None:
@@ -251,7 +251,7 @@ def test_only_web_links_of_a_game_are_shown(changing: PublishedShop, link: str |
         ("/users/999999", 404, "This user does not exist"),
         ("/games/999999", 404, "This game does not exist"),
         ("/someone/else", 404, "This kind of user does not exist"),
-        ("/users/somebody", 422, "user_id: Input should be a valid integer"),
+        ("/users/unknown", 422, "user_id: Input should be a valid integer"),
         ("/users/1?rank_by=fame", 422, "rank_by: Input should be 'relevance', 'sales'"),
         ("/users/1?limit=101", 422, "limit: Input should be less than or equal to 100"),
         ("/try?games=one", 422, "games.0: Input should be a valid integer"),
@@ -270,7 +270,7 @@ def test_an_error_page_says_what_is_wrong(client: httpx.Client, path: str, statu
     ("path", "status", "way"),
     [
         ("/users/999999", 404, "/users"),
-        ("/users/somebody", 422, "/users"),
+        ("/users/unknown", 422, "/users"),
         ("/someone/else", 404, "/users"),
         ("/games/999999", 404, "/games"),
         ("/games/one?q=1", 422, "/games"),
@@ -289,7 +289,7 @@ def test_an_error_page_links_to_a_working_page(client: httpx.Client, path: str, 
 
 
 def test_without_the_database_pages_offer_to_try_again() -> None:
-    with serving(Settings(database_url="postgresql://nobody@127.0.0.1:1/nothing")) as served:
+    with serving(Settings(database_url="postgresql://unknown@127.0.0.1:1/nothing")) as served:
         for path in ("/", "/users/1", "/games/1", "/try", "/overview"):
             shown = page(served.client, path, 503)
             assert "The database cannot be reached: try again in a moment." in shown.text

@@ -97,7 +97,7 @@ def test_users_are_found_by_id_then_by_name_then_by_prefix(small: tuple[Connecti
     assert names("Ann", limit=1) == ["Ann"]
     assert names("%") == ["%"]
     assert names("_") == ["_x"]
-    assert names("nobody") == []
+    assert names("unknown") == []
     assert names("9" * 30) == []
     assert names("٣") == []
     assert read(settings, lambda repository: repository.find_users("Anna", 1))[0].reviews == 3
@@ -228,13 +228,13 @@ def test_reach_counts_users_and_ranks(published_shop: PublishedShop) -> None:
 
 
 def test_concurrent_requests_count_rows_once(published_shop: PublishedShop, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+    queries = []
 
     async def count(repository: Repository) -> set[int]:
         fetch = repository._fetch
 
         async def noted(query: str, *arguments: object) -> list[object]:
-            asked.append(query)
+            queries.append(query)
             return await fetch(query, *arguments)
 
         # Of this repository alone: an explorer that another test has started looks for publications now and then.
@@ -242,7 +242,7 @@ def test_concurrent_requests_count_rows_once(published_shop: PublishedShop, monk
         return {counts.users for counts in await asyncio.gather(*(repository.counts() for _ in range(10)))}
 
     assert read(published_shop.settings(), count) == {USERS}
-    assert asked == ["counts"]
+    assert queries == ["counts"]
 
 
 def test_before_the_first_publication_nothing_is_returned(small: tuple[Connection, Settings]) -> None:
@@ -257,7 +257,7 @@ def test_before_the_first_publication_nothing_is_returned(small: tuple[Connectio
 def test_without_the_schema_or_the_database_the_error_says_so(postgres: EmbeddedPostgres) -> None:
     for url, sentence in (
         (postgres.url(), "Nothing has been published yet"),
-        ("postgresql://nobody@127.0.0.1:1/nothing", "The database cannot be reached"),
+        ("postgresql://unknown@127.0.0.1:1/nothing", "The database cannot be reached"),
         (re.sub(":[^:]*@", ":wrong@", postgres.url()), "The database cannot be reached"),
         (f"{postgres.url()}_missing", "The database cannot be reached"),
         (f"{postgres.url()}?options=-cnothing%3D1", "The database cannot be reached"),
@@ -287,8 +287,8 @@ def test_loss_and_return_of_the_database_are_logged_once(
         reached = read(Settings(database_url=postgres.url(name)), come_and_go)
     server.close()
     assert reached == [False] * 3 + [True] * 3 + [False] * 3
-    said = [record.getMessage().partition(":")[0] for record in caplog.records]
-    assert said == ["The database cannot be reached", "The database answers again.", "The database cannot be reached"]
+    events = [record.getMessage().partition(":")[0] for record in caplog.records]
+    assert events == ["The database cannot be reached", "The database answers again.", "The database cannot be reached"]
 
 
 @pytest.mark.parametrize(

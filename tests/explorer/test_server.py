@@ -127,11 +127,11 @@ def test_connections_are_spread_over_the_workers(published_shop: PublishedShop, 
 
 
 def test_other_folders_in_the_cache_folder_stay(published_shop: PublishedShop, tmp_path: Path) -> None:
-    (tmp_path / "cache" / "of somebody else").mkdir(parents=True)
+    (tmp_path / "cache" / "of another program").mkdir(parents=True)
     with started(published_shop, tmp_path / "log", EXPLORER_CACHE=str(tmp_path / "cache")) as (_, url):
         wait_until(lambda: answers(url))
         assert len(list((tmp_path / "cache").iterdir())) == 2
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["of somebody else"]
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["of another program"]
 
 
 def test_a_taken_port_is_reported() -> None:
@@ -156,7 +156,7 @@ def test_a_taken_port_is_reported() -> None:
         (
             "EXPLORER_DATABASE_URL",
             "postgresql://me:hidden@host/db?sslmode=require&channel_binding=require",
-            "(Value error, channel_binding is not possible here",
+            "(Value error, channel_binding is not supported",
         ),
         ("EXPLORER_DATABASE_URL", "postgresql://me:word@host/db?hidden=1", "or one with an unknown parameter"),
         ("EXPLORER_OPERATOR_TOKEN", "hidden", "EXPLORER_OPERATOR_TOKEN is invalid"),

@@ -39,7 +39,7 @@ def test_every_golden_copy_is_a_valid_pipeline_spec(target, name):
 
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("name", PIPELINES)
-def test_a_placeholder_is_a_whole_value_because_kubeflow_fills_in_no_other(target, name):
+def test_a_placeholder_is_a_whole_value_because_kubeflow_replaces_no_other(target, name):
     constants = re.findall(r"constant: (.*)", (GOLDEN / target / f"{name}.yaml").read_text())
     with_placeholder = {constant for constant in constants if "{{" in constant}
     assert with_placeholder

@@ -197,7 +197,7 @@ def test_a_run_trains_again_when_a_limit_is_exceeded_and_only_then(loop: Loop, h
     assert reasons or after == before
 
 
-def test_a_run_that_has_trained_a_better_model_predicts_with_it(loop: Loop) -> None:
+def test_a_run_that_trains_a_better_model_predicts_with_it(loop: Loop) -> None:
     before = champion(str(loop.store)).version
     a_late_review(loop)
     loop.run("inference", churn_ceiling=1.0, **LENIENT)

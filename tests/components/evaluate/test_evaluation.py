@@ -57,7 +57,7 @@ def day(number: int) -> date:
 
 REVIEWS: list[Review] = [
     (1, 1, day(0)), (2, 1, day(0)), (3, 1, day(1)), (4, 2, day(2)), (5, 3, day(2)), (5, 1, None),
-    # From day 10 on: two new games of old users; a known game, a new user, a game that nobody knew, no date.
+    # From day 10 on: two new games of old users; a known game, a new user, a game without earlier reviews, no date.
     (4, 3, day(10)), (5, 2, day(11)), (1, 1, day(11)), (9, 1, day(11)), (2, 6, day(11)), (3, 2, None),
 ]  # fmt: skip
 

@@ -55,13 +55,13 @@ def test_a_promotion_can_be_repeated(tmp_path: Path, store: str) -> None:
 def test_the_previous_champion_is_logged_unless_the_model_is_the_champion_already(
     tmp_path: Path, store: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = []
+    output = []
     models = {name: write_model(tmp_path / name, cutoff=day(10), version=name) for name in ("one", "new")}
     for version, before in (("one", None), ("new", "one"), ("new", "new")):
         evaluation(version=version, compared_with=before).write(tmp_path / "evaluation.json")
         promote(store, models[version], tmp_path / "evaluation.json")
-        said.append(capsys.readouterr().out.splitlines()[-1])
-    assert said == [
+        output.append(capsys.readouterr().out.splitlines()[-1])
+    assert output == [
         "[promote] champion one, previously none",
         "[promote] champion new, previously one",
         "[promote] champion new, unchanged",
@@ -82,7 +82,7 @@ def test_an_evaluation_of_another_model_does_not_promote(tmp_path: Path, store: 
         promote(store, model, tmp_path / "evaluation.json")
 
 
-def test_of_two_models_compared_with_the_same_champion_the_second_loses(tmp_path: Path, store: str) -> None:
+def test_the_second_promotion_over_the_same_champion_is_rejected(tmp_path: Path, store: str) -> None:
     for version in ("first", "second"):
         write_model(tmp_path / version, cutoff=day(10), version=version)
         evaluation(version=version).write(tmp_path / f"{version}.json")
@@ -93,7 +93,7 @@ def test_of_two_models_compared_with_the_same_champion_the_second_loses(tmp_path
 
 
 def promote_all(store: str, root: Path, *versions: str) -> None:
-    """Promote models, each having beaten the one before."""
+    """Promote models, each of which beat the previous one."""
     before = None
     for version in versions:
         write_model(root / version, cutoff=day(10), version=version)
@@ -108,7 +108,7 @@ def command(*arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def test_each_rollback_goes_one_champion_back_until_there_is_none(tmp_path: Path, any_store: str) -> None:
+def test_each_rollback_goes_one_champion_back_until_none_is_left(tmp_path: Path, any_store: str) -> None:
     promote_all(any_store, tmp_path, "one", "two", "three")
     assert roll_back(any_store) == "two"
     assert (champion(any_store).version, champion(any_store).previous) == ("two", "three")
@@ -130,7 +130,7 @@ def test_a_rollback_after_a_rollback_and_a_promotion_returns_to_the_model_that_w
     assert roll_back(store) == "one"
 
 
-def test_a_rollback_of_a_champion_that_was_replaced_changes_nothing(tmp_path: Path, store: str) -> None:
+def test_a_rollback_of_a_replaced_champion_changes_nothing(tmp_path: Path, store: str) -> None:
     promote_all(store, tmp_path, "one", "two", "three")
     assert command("rollback", "--store", store, "--expected", "three") == (0, "two is the champion.\n")
     sentence = f"recsys: The champion of the model store {store} is two, not three: nothing was changed.\n"
@@ -153,17 +153,17 @@ def test_a_rollback_without_a_target_is_reported(tmp_path: Path, store: str) -> 
     promote_all(store, tmp_path, "one")
     with pytest.raises(UserError, match=r"There is no champion before one in .*: name a model with --version"):
         roll_back(store)
-    code, said = command("rollback", "--store", store, "--version", "other")
-    assert (code, said) == (1, f"recsys: The model store {store} has no model other: promote it again.\n")
+    code, output = command("rollback", "--store", store, "--version", "other")
+    assert (code, output) == (1, f"recsys: The model store {store} has no model other: promote it again.\n")
 
 
 def test_the_command_shows_the_champion_and_rolls_back(tmp_path: Path, store: str) -> None:
     promote_all(store, tmp_path, "one", "two")
     assert command("rollback", "--store", store) == (0, "one is the champion.\n")
-    code, said = command("champion", "--store", store)
+    code, output = command("champion", "--store", store)
     assert code == 0
-    assert said.startswith("one is the champion since ")
-    assert said.endswith("before it two was.\n")
+    assert output.startswith("one is the champion since ")
+    assert output.endswith("before it two was.\n")
 
 
 # The registries behind their interface: Vertex AI's real client against a server on loopback.
@@ -173,7 +173,7 @@ METRICS = {"ndcg_at_10": 0.25, "recall_at_20": 0.5}
 
 
 class Registry:
-    """As much of the Model Registry as the client asks of it."""
+    """The part of the Model Registry that the client uses."""
 
     def __init__(self) -> None:
         self.versions: list[dict] = []
@@ -212,7 +212,7 @@ class Registry:
 
 
 def _number(path: str) -> str:
-    """The version's number in the path of a model's version."""
+    """Return the version number from the path of a model version."""
     return re.split("[/:]", path.split("@")[1])[0]
 
 
@@ -237,7 +237,7 @@ def registered_model(root: Path, version: str) -> Path:
 
 
 @pytest.mark.parametrize("uri", ["", "vertex://p/l"])
-def test_a_challenger_becomes_champion_in_the_store_whatever_the_registry(
+def test_a_challenger_becomes_champion_in_the_store_with_any_registry(
     uri: str, api: Api, bucket_store: str, tmp_path: Path
 ) -> None:
     models = open_registry(bucket_store, uri)

@@ -28,7 +28,7 @@ def sliced(setup: EvaluationSetup, best: str = "popularity") -> dict[str, Slice]
 
 
 def naive_slices(past: list[Row], future: list[Row]) -> dict[str, dict[int, set[int]]]:
-    """By the slice's name: each user's games that count."""
+    """Return each user's counted games by slice name."""
     histories: dict[int, set[int]] = {}
     for user, game, _ in past:
         histories.setdefault(user, set()).add(game)

@@ -80,7 +80,7 @@ def test_a_locked_table_is_an_error_after_a_timeout(
     monkeypatch.setattr(
         database_snapshot, "_LIMITS", database_snapshot._LIMITS.replace(database_snapshot.LOCK_TIMEOUT, "1ms")
     )
-    with rankings_locked(), pytest.raises(UserError, match=r"gave up \(canceling statement due to lock timeout"):
+    with rankings_locked(), pytest.raises(UserError, match=r"failed \(canceling statement due to lock timeout"):
         write_snapshot(database, tmp_path / "snapshot", store)
 
 
@@ -90,7 +90,7 @@ def test_a_slow_statement_is_an_error_after_a_timeout(
     monkeypatch.setattr(
         database_snapshot, "_LIMITS", database_snapshot._LIMITS.replace(database_snapshot.STATEMENT_TIMEOUT, "1ms")
     )
-    with rankings_locked(), pytest.raises(UserError, match=r"gave up \(canceling statement due to statement timeout"):
+    with rankings_locked(), pytest.raises(UserError, match=r"failed \(canceling statement due to statement timeout"):
         write_snapshot(database, tmp_path / "snapshot", store)
 
 

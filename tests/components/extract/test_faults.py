@@ -56,9 +56,7 @@ def test_a_terminated_backend(filled: Connection, database: str, store: str, tmp
             backend = wait_until_halted(watcher)
             with watcher.cursor() as cursor:
                 cursor.execute("SELECT pg_terminate_backend(%s)", [backend])
-        with pytest.raises(
-            UserError, match=r"The database in DATABASE_URL gave up \(.*\): see its log, then run again"
-        ):
+        with pytest.raises(UserError, match=r"The database in DATABASE_URL failed \(.*\): see its log, then run again"):
             extraction.result()
     assert_no_snapshot(tmp_path / "snapshot", store)
     assert_succeeds(database, tmp_path / "snapshot", store)
@@ -71,7 +69,7 @@ def test_connections_lost_during_copy(
     url = parse_dsn(os.environ["DATABASE_URL"])
     with CuttingProxy(int(url["port"]), after=100_000 + megabytes * 1_000_000) as proxy:
         monkeypatch.setenv("PROXIED_URL", make_dsn(**{**url, "port": proxy.port}))
-        with pytest.raises(UserError, match=r"The database in PROXIED_URL gave up \("):
+        with pytest.raises(UserError, match=r"The database in PROXIED_URL failed \("):
             write_snapshot("env:PROXIED_URL", tmp_path / "snapshot", store)
         assert proxy.cut
     assert_no_snapshot(tmp_path / "snapshot", store)
@@ -99,7 +97,7 @@ def test_a_restarting_database(
         extraction = pool.submit(write_snapshot, "env:DATABASE_URL", tmp_path / "snapshot", store)
         wait_until_halted(watcher)
         own_server.stop()
-        with pytest.raises(UserError, match="The database in DATABASE_URL gave up"):
+        with pytest.raises(UserError, match="The database in DATABASE_URL failed"):
             extraction.result()
     with pytest.raises(UserError, match="The database in DATABASE_URL cannot be reached"):
         write_snapshot("env:DATABASE_URL", tmp_path / "snapshot", store)

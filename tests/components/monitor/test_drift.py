@@ -37,13 +37,13 @@ def test_the_index_is_never_negative_the_same_both_ways_and_zero_for_equal_share
     assert population_stability_index(expected, expected) == pytest.approx(0)
 
 
-def test_the_index_is_that_of_the_formula() -> None:
+def test_the_index_follows_its_formula() -> None:
     a, e = np.array([0.2, 0.8]), np.array([0.5, 0.5])
     large = population_stability_index(e * 1e9, a * 1e9)
     assert large == pytest.approx((0.2 - 0.5) * np.log(0.2 / 0.5) + (0.8 - 0.5) * np.log(0.8 / 0.5))
 
 
-def test_a_shop_that_goes_on_as_before_does_not_drift(tmp_path: Path) -> None:
+def test_a_shop_without_changes_does_not_drift(tmp_path: Path) -> None:
     before = [(user, 1 + user // 2 % 4, date(2020, 6, 1)) for user in range(80)]
     after = [(user + 100, game, date(2020, 7, 1)) for user, game, _ in before]
     found = drift_of(tmp_path, [*before, *after], genres={1: ["A"], 2: ["B"], 3: ["A", "B"], 4: []})
@@ -51,7 +51,7 @@ def test_a_shop_that_goes_on_as_before_does_not_drift(tmp_path: Path) -> None:
     assert replace(found, psi_games=0) == Drift(80, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0)
 
 
-def test_a_shop_of_many_games_and_few_reviews_does_not_drift_for_that(tmp_path: Path) -> None:
+def test_many_games_with_few_reviews_are_not_drift(tmp_path: Path) -> None:
     games = np.random.default_rng(0).integers(1, 2_001, 4_000).tolist()
     reviews = [(user, game, TRAINED if user < 3_000 else date(2020, 7, 1)) for user, game in enumerate(games)]
     snapshot = write_snapshot_of(tmp_path, reviews, n_games=2_000)
@@ -77,7 +77,7 @@ def test_a_few_days_have_the_history_lengths_of_ninety(tmp_path: Path) -> None:
     assert drift_of(tmp_path, [*often, *once]).psi_history_lengths < 0.05  # ten days of July beside ninety before
 
 
-def test_users_without_a_review_before_are_new_and_old_reviews_are_no_reference(tmp_path: Path) -> None:
+def test_users_without_earlier_reviews_are_new_and_old_reviews_are_no_reference(tmp_path: Path) -> None:
     long_ago = [(1, 4, date(2019, 1, 1))] * 9
     window = [(1, 1, date(2020, 6, 1)), (1, 1, TRAINED)]
     found = drift_of(tmp_path, [*long_ago, *window, (1, 1, date(2020, 7, 1)), (2, 1, date(2020, 7, 2))])
@@ -98,9 +98,7 @@ def test_reviews_without_a_day_or_an_author_and_a_shop_without_new_ones_have_fig
 
 
 @given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 4), st.integers(-200, 20)), max_size=40))
-def test_shares_are_those_that_a_plain_count_finds(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, int, int]]
-) -> None:
+def test_shares_equal_a_naive_count(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, int, int]]) -> None:
     reviews: list[Review] = [(user, game, TRAINED + timedelta(days=day)) for user, game, day in rows]
     found = drift_of(tmp_path_factory.mktemp("shop"), [*reviews, (9, 1, None)], known=2)
     recent = [(user, game) for user, game, day in rows if day > 0]

@@ -1,4 +1,4 @@
-"""The stage on a real PostgreSQL: what it finds, remembers and shows."""
+"""The stage on a real PostgreSQL: its figures, its records and its report."""
 
 import json
 import subprocess
@@ -120,7 +120,7 @@ def test_the_run_after_a_training_or_a_failed_one_waits(
     old = [(user, 1, TRAINED + timedelta(days=9)) for user in range(1, 3)]
     snapshot = write_snapshot_of(tmp_path / "shop", [*UNTIL_THEN, *old], n_games=3)
     assert watch(database, snapshot, store, tmp_path, "run-1").decision.retrain
-    assert watch(database, snapshot, store, tmp_path, "run-2").decision.retrain  # nobody knows how the first one ended
+    assert watch(database, snapshot, store, tmp_path, "run-2").decision.retrain  # run-1 has no recorded end
     conclude(database, store, "run-2", "inference", [], state, None)
     waiting = watch(database, snapshot, store, tmp_path, "run-3")
     assert not waiting.decision.retrain

@@ -1,4 +1,4 @@
-"""Versions published to a real PostgreSQL, measured by the reviews that came afterwards."""
+"""Versions published to a real PostgreSQL, measured by later reviews."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -70,7 +70,7 @@ def test_each_version_is_measured_by_the_reviews_of_its_own_days(
             (1, 1, date(2020, 1, 1)),  # before: seen, so that popularity shows user 1 game 2 first
             (1, 3, date(2020, 1, 10)),  # second in v1
             (1, 1, date(2020, 1, 11)),  # reviewed again: nothing new
-            (2, 6, date(2020, 1, 19)),  # in nobody's list
+            (2, 6, date(2020, 1, 19)),  # in no user's list
             (3, 3, date(2020, 1, 20)),  # second in v2, first of what is popular
             (3, 3, date(2020, 1, 21)),  # once more, which counts once
         ],

@@ -17,13 +17,13 @@ TIME = "2020-01-01T00:00:00+00:00"
 GOOD = Outcome("SUCCEEDED", None)
 
 
-def test_a_run_that_goes_well_says_nothing() -> None:
+def test_a_successful_run_posts_nothing() -> None:
     stages = [StageRecord("monitor", TIME, facts={"retrain": False, "reasons": []})]
     for previous in (None, "SUCCEEDED"):
         assert decide_alert("inference", "r", GOOD, stages, previous, "") is None
 
 
-def test_a_failure_a_recovery_and_a_training_are_said_with_their_reasons() -> None:
+def test_a_failure_a_recovery_and_a_training_are_posted_with_their_reasons() -> None:
     failed = decide_alert("inference", "r", Outcome("FAILED", "validate: The tap is dry."), [], "SUCCEEDED", "http://p")
     assert failed == Alert("inference run r: FAILED", ("validate: The tap is dry.",), "http://p")
     assert decide_alert("inference", "r", Outcome("CANCELLED", None), [], None, "") == Alert(
@@ -41,7 +41,7 @@ def test_a_failure_a_recovery_and_a_training_are_said_with_their_reasons() -> No
     assert promoted == Alert("inference run r: a model was trained, and the new one serves", ("It is old.",))
 
 
-def test_a_run_that_fails_after_it_was_to_train_says_why_it_was_to_train_too() -> None:
+def test_a_run_whose_training_fails_also_reports_why_it_was_required() -> None:
     monitored = StageRecord("monitor", TIME, facts={"retrain": True, "reasons": ["It is old."]})
     resting = StageRecord("monitor", TIME, facts={"retrain": False, "reasons": ["It is old."]})
     failed = Outcome("FAILED", "train: No memory.")
@@ -51,7 +51,7 @@ def test_a_run_that_fails_after_it_was_to_train_says_why_it_was_to_train_too() -
         assert alert.reasons == reasons
 
 
-def test_what_is_posted_is_what_slack_understands_and_markup_is_text(webhook: Webhook) -> None:
+def test_alerts_have_slacks_format_and_markup_is_escaped(webhook: Webhook) -> None:
     post("env:ALERTS_URL", Alert("<!channel> & co", ("a <b|c>", "é"), "http://page?a=1&b=2"))
     assert webhook.bodies == [
         {
@@ -73,23 +73,21 @@ def test_an_alert_of_any_length_fits(webhook: Webhook) -> None:
 
 
 @pytest.mark.parametrize("answers", [[503, 200], [429, 500, 200]])
-def test_a_webhook_that_is_busy_is_asked_again(webhook: Webhook, answers: list[int], capsys: Any) -> None:
+def test_a_post_to_a_busy_webhook_is_retried(webhook: Webhook, answers: list[int], capsys: Any) -> None:
     webhook.answers = list(answers)
     post("env:ALERTS_URL", Alert("late"))
     assert len(webhook.bodies) == len(answers)
     assert capsys.readouterr().out == "[notify] alert: late\n"
 
 
-def test_a_webhook_that_asks_for_a_long_pause_gets_a_short_one(
-    webhook: Webhook, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_long_pause_requested_by_a_webhook_is_shortened(webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LONGEST_PAUSE_SECONDS", 0)
     webhook.answers, webhook.headers = [429, 200], {"Retry-After": "86400"}
     post("env:ALERTS_URL", Alert("late"))
     assert len(webhook.bodies) == 2
 
 
-def test_a_webhook_that_sends_elsewhere_is_not_followed(webhook: Webhook, capsys: Any) -> None:
+def test_redirects_of_a_webhook_are_not_followed(webhook: Webhook, capsys: Any) -> None:
     webhook.answers, webhook.headers = [307], {"Location": f"http://127.0.0.1:{webhook.server_port}/elsewhere"}
     post("env:ALERTS_URL", Alert("lost"))
     assert len(webhook.bodies) == 1
@@ -97,14 +95,14 @@ def test_a_webhook_that_sends_elsewhere_is_not_followed(webhook: Webhook, capsys
 
 
 @pytest.mark.parametrize("answer", [404, 503])
-def test_a_webhook_that_refuses_fails_nothing_and_its_url_stays_secret(
+def test_a_refusing_webhook_fails_no_run_and_its_url_stays_secret(
     webhook: Webhook, answer: int, capsys: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     webhook.answers = [answer]
     post("env:ALERTS_URL", Alert("lost"))
-    said = capsys.readouterr().out
-    assert said == (f"[notify] the alert did not arrive: the webhook answered with status {answer}: check its URL\n")
+    log = capsys.readouterr().out
+    assert log == (f"[notify] the alert did not arrive: the webhook answered with status {answer}: check its URL\n")
     assert "SECRET" not in caplog.text
     assert len(webhook.bodies) == (1 if answer == 404 else 1 + module.RETRIES)
 
@@ -122,18 +120,18 @@ def test_a_webhook_that_refuses_fails_nothing_and_its_url_stays_secret(
         "",
     ],
 )
-def test_a_webhook_that_is_not_there_fails_nothing(
+def test_an_unreachable_webhook_fails_no_run(
     webhook: Webhook, url: str, monkeypatch: pytest.MonkeyPatch, capsys: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     monkeypatch.setenv("ALERTS_URL", url)
     post("env:ALERTS_URL", Alert("lost"))
-    said = capsys.readouterr().out
-    assert said.startswith("[notify] the alert did not arrive: ")
-    assert "SECRET" not in said + caplog.text
+    log = capsys.readouterr().out
+    assert log.startswith("[notify] the alert did not arrive: ")
+    assert "SECRET" not in log + caplog.text
 
 
-def test_a_reference_that_names_nothing_fails_nothing_and_is_no_secret_that_is_shown(capsys: Any) -> None:
+def test_an_invalid_webhook_reference_fails_no_run_and_is_not_logged(capsys: Any) -> None:
     for reference in ("https://hooks.example.org/SECRET", "env:NOT_SET"):
         post(reference, Alert("lost"))
     wrong, missing = capsys.readouterr().out.splitlines()
@@ -160,16 +158,16 @@ def test_the_exit_handler_posts_a_failure_and_then_the_recovery(
     assert link == "<http://page/job-1?of=us|The run>"
 
 
-def test_an_outcome_that_cannot_be_recorded_is_posted_all_the_same(
+def test_an_outcome_that_cannot_be_recorded_is_posted_anyway(
     webhook: Webhook, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("NO_DATABASE", "postgresql://nobody@127.0.0.1:1/none")
+    monkeypatch.setenv("NO_DATABASE", "postgresql://unknown@127.0.0.1:1/none")
     with pytest.raises(UserError, match="cannot be reached"):
         conclude("env:NO_DATABASE", store, "r", "inference", [], "SUCCEEDED", None, "env:ALERTS_URL")
     assert [body["text"] for body in webhook.bodies] == ["inference run r: SUCCEEDED, and that could not be recorded"]
 
 
-def test_a_journal_that_cannot_be_read_is_posted_with_what_the_platform_says(
+def test_an_unreadable_journal_is_posted_with_the_platforms_message(
     webhook: Webhook, database: str, store: str
 ) -> None:
     with pytest.raises(UserError, match="neither a path"):

@@ -9,29 +9,29 @@ from steam_recsys.stage import StageRecord, stage
 TIME = "2020-01-01T00:00:00+00:00"
 
 
-def test_a_run_without_a_failed_stage_is_what_the_platform_says():
+def test_a_run_without_a_failed_stage_has_the_platforms_state():
     assert decide_outcome("SUCCEEDED", None, [StageRecord("extract", TIME)], ["extract"]) == Outcome("SUCCEEDED", None)
     assert decide_outcome("CANCELLED", "by ann", [], ["extract"]) == Outcome("CANCELLED", "by ann")
 
 
-def test_a_stages_own_sentence_goes_before_the_platforms():
+def test_a_stages_message_takes_precedence_over_the_platforms():
     failed = [StageRecord("extract", TIME), StageRecord("validate", TIME, error="The tap is dry.")]
     assert decide_outcome("FAILED", "Task failed.", failed, ["extract"]) == Outcome(
         "FAILED", "validate: The tap is dry."
     )
 
 
-def test_a_failed_stage_makes_a_failed_run_whatever_the_platform_reports():
+def test_a_failed_stage_fails_the_run_even_if_the_platform_reports_success():
     failed = [StageRecord("predict", TIME, error="No memory.")]
     assert decide_outcome("SUCCEEDED", None, failed, ["predict"]).state == "FAILED"
 
 
-def test_a_stage_that_left_nothing_makes_a_failed_run_whatever_the_platform_reports():
+def test_a_stage_without_a_record_fails_the_run_even_if_the_platform_reports_success():
     outcome = decide_outcome("SUCCEEDED", None, [StageRecord("extract", TIME)], ["extract", "validate", "train"])
     assert outcome == Outcome("FAILED", "validate: It left nothing in the journal: see the platform's log.")
 
 
-def test_a_run_that_failed_half_way_keeps_what_each_shard_took_and_why_one_failed(database, connection, store):
+def test_a_run_that_failed_part_way_records_each_shards_time_and_the_error(database, connection, store):
     with stage("plan", store, "run-1"):
         pass
     for shard in ("00000", "00001", "00002"):
@@ -54,7 +54,7 @@ def test_a_run_that_failed_half_way_keeps_what_each_shard_took_and_why_one_faile
         ]
 
 
-def test_a_shard_that_succeeds_when_it_is_tried_again_fails_no_run(database, connection, store):
+def test_a_shard_that_succeeds_on_retry_fails_no_run(database, connection, store):
     with pytest.raises(SystemExit), stage("predict", store, "run-1", part="00000"):
         raise UserError("The tap is dry: open it.")
     with stage("predict", store, "run-1", part="00000"):
@@ -79,8 +79,8 @@ def test_a_failed_run_is_recorded_with_its_stages(database, connection, store):
         ]
 
 
-def test_an_exit_handler_that_is_tried_again_does_not_fail_the_run(database, connection, store, monkeypatch):
-    monkeypatch.setenv("NO_DATABASE", "postgresql://nobody@127.0.0.1:1/none")
+def test_a_retried_exit_handler_does_not_fail_the_run(database, connection, store, monkeypatch):
+    monkeypatch.setenv("NO_DATABASE", "postgresql://unknown@127.0.0.1:1/none")
     with stage("extract", store, "run-1"):
         pass
     with pytest.raises(SystemExit), stage("notify", store, "run-1"):

@@ -1,4 +1,4 @@
-"""Small folders of predictions, and how they are published."""
+"""Small folders of predictions, and functions that publish them."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -26,7 +26,7 @@ Popular = tuple[str, int, int, float]
 
 
 def write_predictions(root: Path, shards: Sequence[Sequence[Row]], popular: Sequence[Popular]) -> Path:
-    """A folder of predictions; itself."""
+    """Write a folder of predictions and return it."""
     (root / "recommendations").mkdir(parents=True)
     for number, rows in enumerate(shards):
         _write(root / "recommendations" / f"shard-{number:05d}.parquet", rows, RECOMMENDATIONS)
@@ -36,14 +36,14 @@ def write_predictions(root: Path, shards: Sequence[Sequence[Row]], popular: Sequ
 
 
 def write_manifests(root: Path) -> None:
-    """Say of each shard that there is that it is finished as it is."""
+    """Write a manifest for each shard in the folder."""
     for number, path in enumerate(sorted((root / "recommendations").iterdir())):
         manifest = ShardManifest("v1", "m1", "s1", number, (0, 0), 0, "", sha256_of(path))
         manifest.write(open_folder(root))
 
 
 def overall(games: Sequence[int]) -> list[Popular]:
-    """An overall list: the games in the order given."""
+    """Return an overall list of popular games in the given order."""
     return [("", rank, game, float(100 - rank)) for rank, game in enumerate(games, start=1)]
 
 
@@ -54,13 +54,13 @@ def publish_version(
     ranges: Sequence[tuple[int, int]] | None = None,
     thresholds: Thresholds = DEFAULT,
 ) -> Publication:
-    """Publish the shards that there are, with a model, a snapshot and a day that do not matter.
+    """Publish the shards in the store, with an arbitrary model, snapshot and day.
 
     Args:
-        database: where to publish; a reference is a PostgreSQL's.
-        predictions: the folder.
-        version: the version's name.
-        ranges: each shard's first and last user; None takes them as they are in the files.
+        database: Where to publish; a plain reference names a PostgreSQL database.
+        predictions: The folder.
+        version: Name of the version.
+        ranges: First and last user of each shard; None takes them as they are in the files.
         thresholds: Acceptance's parameters.
     """
     config = DestinationConfig(database) if isinstance(database, str) else database
@@ -69,7 +69,7 @@ def publish_version(
 
 
 def user_ranges(predictions: Path) -> list[tuple[int, int]]:
-    """The first and the last user of each shard; a shard without users is for the next one."""
+    """Return the first and last user of each shard; an empty shard gets the user after the previous shard."""
     ranges = [(0, 0)]
     for path in sorted((predictions / "recommendations").glob("*")):
         users = pq.read_table(path, columns=["user_id"])["user_id"].to_pylist() or [ranges[-1][1] + 1]

@@ -1,6 +1,4 @@
-"""Publications in processes of their own, for tests that kill them: started in moments, from a server that has loaded
-what they need.
-"""
+"""Publications in separate processes, for tests that kill them; a fork server has loaded their imports."""
 
 import multiprocessing
 import os
@@ -22,7 +20,7 @@ _SERVER.set_forkserver_preload([__name__])
 def start_publication(
     config: DestinationConfig, predictions: Path, version: str, ranges: Ranges, *, dies_between_both: bool = False
 ) -> ForkServerProcess:
-    """Start to publish a version; the process kills itself where asked, when MongoDB has switched, PostgreSQL not."""
+    """Start to publish a version; on request the process kills itself after MongoDB has switched and PostgreSQL not."""
     urls = {name: os.environ[name] for name in ("DATABASE_URL", "MONGODB_URL") if name in os.environ}
     target: Callable[..., None] = _publish_and_die if dies_between_both else _publish
     process = _SERVER.Process(target=target, args=(urls, config, predictions, version, ranges))

@@ -70,7 +70,7 @@ def test_bounds_of_counts_are_counts_and_bounds_of_shares_are_shares() -> None:
 
 
 @pytest.mark.parametrize("stored", [999, 1001])
-def test_a_destination_that_holds_other_users_than_were_sent_fails(stored: int) -> None:
+def test_a_destination_with_other_users_than_were_sent_fails(stored: int) -> None:
     (failure,) = decide(stats(), stored, CURRENT, Thresholds()).failures
     assert failure.about == "Users in the destination, each once"
 
@@ -84,7 +84,7 @@ def test_one_defect_is_enough(defect: str) -> None:
 
 
 @pytest.mark.parametrize(("gone", "outcome"), [(1, PASSED), (100, PASSED), (101, FAILED)])
-def test_some_users_may_leave_the_shop_before_the_publication(gone: int, outcome: str) -> None:
+def test_some_users_may_be_deleted_before_the_publication(gone: int, outcome: str) -> None:
     counted = stats()
     counted.unknown_users.add(gone, "user 7 in shard-00000.parquet")
     assert outcomes(counted, None)["Users that steam.users does not hold"] == outcome

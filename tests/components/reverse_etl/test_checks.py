@@ -1,4 +1,4 @@
-"""What is refused before the switch, and in which words."""
+"""Predictions that are refused before the switch, with their messages."""
 
 import math
 from collections.abc import Callable
@@ -71,7 +71,7 @@ GOOD: list[Row] = [(1, [1, 2], [2.0, 1.0], [None, None])]
         ([GOOD], [("", 1, 1, 1.0), ("", 2, 1, 1.0)], r"popular\.parquet has game_id 1 twice in the list '': predict"),
     ],
 )
-def test_wrong_predictions_are_refused_in_a_sentence_and_nothing_changes(
+def test_invalid_predictions_are_refused_with_a_message_and_nothing_changes(
     shop: Connection, database: str, tmp_path: Path, shards: list[list[Row]], popular: list[Popular], sentence: str
 ) -> None:
     publish_version(database, marked(tmp_path / "good", shop, 1.0, users=2), "v1")
@@ -133,7 +133,7 @@ def test_wider_types_of_another_writer_are_taken(shop: Connection, database: str
         (lambda folder: (folder / "manifests" / "shard-00001.json").unlink(), "has no manifest, so it is not finished"),
     ],
 )
-def test_a_shard_that_is_not_what_was_predicted_is_refused(
+def test_a_shard_that_differs_from_its_manifest_is_refused(
     shop: Connection, both: DestinationConfig, tmp_path: Path, spoil: Callable[[Path], object], sentence: str
 ) -> None:
     predictions = marked(tmp_path / "1", shop, 1.0, users=200)
@@ -145,7 +145,7 @@ def test_a_shard_that_is_not_what_was_predicted_is_refused(
 
 
 def _flip_a_bit(path: Path) -> None:
-    """Of a number in the file, which can be read as before."""
+    """Flip a bit of a number in the file, which stays readable."""
     content, before = bytearray(path.read_bytes()), pq.read_table(path)
     content[24] ^= 1
     path.write_bytes(content)

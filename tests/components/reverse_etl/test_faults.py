@@ -1,5 +1,6 @@
-"""A server that restarts, drops connections or has a full disk, clocks that disagree: a complete state, one sentence,
-and a retry that succeeds.
+"""Publication survives restarts, lost connections, full disks and clocks that disagree.
+
+Each time readers keep a complete version, the error is one sentence, and a retry succeeds.
 """
 
 import os
@@ -29,14 +30,14 @@ Fault = Callable[[], object]
 
 
 class Server(EmbeddedPostgres):
-    """A server of a test's own, which may be hurt."""
+    """A separate server that a test may damage."""
 
     def crash(self) -> None:
-        """Restart on the same port, without time for anybody to say goodbye."""
+        """Restart at once on the same port, without waiting for clients."""
         self._run("pg_ctl", "-D", self.data, "-w", "-m", "immediate", "restart")
 
     def execute(self, statement: str) -> list[tuple[Any, ...]]:
-        """Run a statement in the test's database on a connection of its own."""
+        """Run a statement in the test's database over a new connection."""
         connection = psycopg2.connect(os.environ["DATABASE_URL"])
         connection.autocommit = True
         try:
@@ -64,7 +65,7 @@ def database(server: Server, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def in_the_load(patch: pytest.MonkeyPatch, fault: Fault) -> None:
-    """Strike when the first batch of a publication has been handed to COPY."""
+    """Run a fault when the first batch of a publication has been handed to COPY."""
     batches, pending = Loader.batches, [fault]
 
     def struck(*arguments: Any) -> Iterator[pa.RecordBatch]:
@@ -77,12 +78,12 @@ def in_the_load(patch: pytest.MonkeyPatch, fault: Fault) -> None:
 
 
 def in_the_switch(patch: pytest.MonkeyPatch, fault: Fault) -> None:
-    """Strike when the views have been repointed, and before that is committed."""
+    """Run a fault after the views were changed and before the commit."""
     patch.setattr(Destinations, "_point_to", lambda *arguments: fault())
 
 
 def look() -> Connection:
-    """A new connection: the test's own may be gone."""
+    """Open a new connection, as the test's first one may be lost."""
     connection = psycopg2.connect(os.environ["DATABASE_URL"])
     connection.autocommit = True
     return connection
@@ -106,7 +107,7 @@ def kill_backends(server: Server, condition: str) -> None:
     ],
     ids=["restart in the load", "restart in the switch", "COPY dropped", "all dropped", "dropped in the switch"],
 )
-def test_a_database_that_goes_away_fails_the_run_in_a_sentence_and_a_retry_succeeds(
+def test_a_lost_database_fails_the_run_with_a_message_and_a_retry_succeeds(
     shop: Connection,
     server: Server,
     database: str,
@@ -120,7 +121,7 @@ def test_a_database_that_goes_away_fails_the_run_in_a_sentence_and_a_retry_succe
     with monkeypatch.context() as patch:
         when(patch, lambda: fault(server))
         with pytest.raises(
-            UserError, match=r"The database in DATABASE_URL (gave up|cannot be reached) \(.*\): "
+            UserError, match=r"The database in DATABASE_URL (failed|cannot be reached) \(.*\): "
         ) as raised:
             publish_version(database, predictions, "v2")
     assert "\n" not in str(raised.value)
@@ -131,7 +132,7 @@ def test_a_database_that_goes_away_fails_the_run_in_a_sentence_and_a_retry_succe
     after.close()
 
 
-def test_postgresql_crashes_when_mongodb_has_switched_and_both_are_back_at_the_version_before(
+def test_a_crash_of_postgresql_after_mongodbs_switch_reverts_both(
     shop: Connection,
     server: Server,
     both: DestinationConfig,
@@ -150,7 +151,7 @@ def test_postgresql_crashes_when_mongodb_has_switched_and_both_are_back_at_the_v
 
     with monkeypatch.context() as patch:
         patch.setattr(MongoDestination, "point_to", switch_and_crash)
-        with pytest.raises(UserError, match=r"The database in DATABASE_URL gave up \(.*\): "):
+        with pytest.raises(UserError, match=r"The database in DATABASE_URL failed \(.*\): "):
             publish_version(both, predictions, "v2")
     after = look()
     assert shown(after) == shown_in_mongo(mongo) == ("v1", 1.0, 2)
@@ -188,7 +189,7 @@ def small_disk(server: Server) -> Iterator[Path]:
             subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-def test_a_full_disk_fails_the_run_in_a_sentence_and_a_retry_succeeds(
+def test_a_full_disk_fails_the_run_with_a_message_and_a_retry_succeeds(
     shop: Connection, server: Server, database: str, tmp_path: Path, small_disk: Path
 ) -> None:
     publish_version(database, marked(tmp_path / "1", shop, 1.0, users=2), "v1")
@@ -203,7 +204,7 @@ def test_a_full_disk_fails_the_run_in_a_sentence_and_a_retry_succeeds(
     server.execute(f"CREATE TABLESPACE small LOCATION '{small_disk}'")
     try:
         server.execute(f'ALTER DATABASE "{name}" SET default_tablespace = small')
-        with pytest.raises(UserError, match=r"gave up \(could not (extend|write).*No space left on device") as raised:
+        with pytest.raises(UserError, match=r"failed \(could not (extend|write).*No space left on device") as raised:
             publish_version(database, predictions, "v2")
         assert "\n" not in str(raised.value)
         assert (shown(shop), tables(shop)) == (("v1", 1.0, 2), tables_of("v1"))

@@ -36,7 +36,7 @@ FROM recsys.recommendations AS r, unnest(r.scores) AS s (score)
 
 @dataclass
 class Readings:
-    """What readers saw: the seconds of each reading, and those that were of no complete version."""
+    """What readers saw: the duration of each read in seconds, and reads of incomplete versions."""
 
     seconds: list[float] = field(default_factory=list)
     wrong: list[object] = field(default_factory=list)
@@ -44,7 +44,7 @@ class Readings:
 
 @contextmanager
 def readers(url: str, user: int) -> Iterator[Readings]:
-    """Eight readers that query in a loop, each over a connection of its own, while the body runs."""
+    """Run eight readers that query in a loop, each over its own connection, while the context is open."""
     readings, stop = Readings(), threading.Event()
 
     def read() -> None:
@@ -71,7 +71,7 @@ def readers(url: str, user: int) -> Iterator[Readings]:
 
 
 def whole(number: int) -> tuple[object, ...]:
-    """What a reader sees of version v<number>: as many users less than all as its number, its number in each score."""
+    """Return what a reader sees of version v<number>: that many users fewer, and the number as each score."""
     return [f"v{number}"], 2 * (USERS - number), [float(number)], [f"v{number}"], [float(number)]
 
 
@@ -149,7 +149,7 @@ def test_killed_at_fifty_moments_readers_see_whole_versions_and_the_next_run_fin
 
 
 @pytest.mark.parametrize("recovery", ["reconcile", "rollback", "the same version", "another version"])
-def test_killed_between_both_switches_the_next_command_brings_both_to_one_version(
+def test_a_kill_between_both_switches_is_repaired_by_the_next_command(
     shop: Connection,
     both: DestinationConfig,
     database: str,

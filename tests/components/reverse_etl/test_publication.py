@@ -1,4 +1,4 @@
-"""Publishing versions, one after the other, at the same time, and after runs that died."""
+"""Publishing versions one after another, at the same time, and after killed runs."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -49,9 +49,7 @@ def die(*_: object) -> None:
     raise MemoryError
 
 
-def test_a_publication_stands_in_the_database_as_the_shards_had_it(
-    shop: Connection, database: str, tmp_path: Path
-) -> None:
+def test_a_publication_in_postgresql_equals_the_shards(shop: Connection, database: str, tmp_path: Path) -> None:
     games = [add_game(shop, name) for name in ("A", "B")]
     users = [add_user(shop, name) for name in ("u", "v", "w")]
     exact = [0.1, 1e-30]
@@ -92,7 +90,9 @@ def test_publishing_a_version_again_changes_nothing(
     assert (kept(database), shown(shop)) == (before, ("v1", 1.0, 3))
 
 
-def test_a_publication_renews_the_function_that_the_shop_calls(shop: Connection, database: str, tmp_path: Path) -> None:
+def test_a_publication_updates_the_function_that_the_shop_calls(
+    shop: Connection, database: str, tmp_path: Path
+) -> None:
     publish_version(database, marked(tmp_path / "1", shop, 1.0, users=1))
     with shop.cursor() as cursor:
         cursor.execute("DROP FUNCTION recsys.recommended_games")
@@ -101,9 +101,7 @@ def test_a_publication_renews_the_function_that_the_shop_calls(shop: Connection,
         assert cursor.fetchone() == (2.0,)
 
 
-def test_a_corrupt_second_shard_leaves_the_version_that_was_there(
-    shop: Connection, database: str, tmp_path: Path
-) -> None:
+def test_a_corrupt_second_shard_leaves_the_previous_version(shop: Connection, database: str, tmp_path: Path) -> None:
     publish_version(database, marked(tmp_path / "1", shop, 1.0, users=2))
     predictions = marked(tmp_path / "2", shop, 2.0, users=3)
     ranges = user_ranges(predictions)
@@ -118,7 +116,7 @@ def test_a_corrupt_second_shard_leaves_the_version_that_was_there(
     assert (shown(shop), tables(shop)) == (("v2", 2.0, 3), tables_of("v1", "v2"))
 
 
-def test_a_run_that_died_before_the_switch_is_started_over(
+def test_a_run_killed_before_the_switch_starts_over(
     shop: Connection, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish_version(database, marked(tmp_path / "1", shop, 1.0, users=2))
@@ -133,7 +131,7 @@ def test_a_run_that_died_before_the_switch_is_started_over(
     assert (shown(shop), tables(shop)) == (("v2", 2.0, 3), tables_of("v1", "v2"))
 
 
-def test_a_lost_publisher_that_still_holds_its_tables_gets_one_sentence(
+def test_tables_locked_by_a_lost_publisher_are_reported(
     shop: Connection, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -152,7 +150,7 @@ def test_a_lost_publisher_that_still_holds_its_tables_gets_one_sentence(
     assert tables(shop) == tables_of("v2")
 
 
-def test_what_a_dead_run_left_is_dropped_by_another_version_and_other_tables_stay(
+def test_leftovers_of_a_killed_run_are_dropped_by_another_version_and_other_tables_stay(
     shop: Connection, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish_version(database, marked(tmp_path / "1", shop, 1.0, users=2))
@@ -204,7 +202,7 @@ def test_two_publishers_at_once_take_turns(
     assert (len(current), shown(shop)) == (1, (current[0], 1.0, 3))
 
 
-def test_a_switch_gives_way_to_an_open_reader_and_says_who_it_is(
+def test_a_switch_blocked_by_an_open_reader_stops_and_names_the_reader(
     shop: Connection, database: str, postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish_version(database, marked(tmp_path / "1", shop, 1.0, users=2))

@@ -84,12 +84,12 @@ def test_two_workers_train_the_same_model_as_one_and_the_chief_writes_it(
         )
         for role in ("chief", "worker")
     ]  # fmt: skip
-    said = [process.communicate(timeout=1800)[0] for process in started]
-    assert [process.returncode for process in started] == [0, 0], said
-    losses = [[line for line in text.splitlines() if "loss" in line] for text in said]
+    outputs = [process.communicate(timeout=1800)[0] for process in started]
+    assert [process.returncode for process in started] == [0, 0], outputs
+    losses = [[line for line in text.splitlines() if "loss" in line] for text in outputs]
     assert len(losses[0]) >= 3
     assert losses[0] == losses[1]
-    assert "the late worker b'is here'" in said[0]
+    assert "the late worker b'is here'" in outputs[0]
     assert not (tmp_path / "worker").exists()
     assert open_folder(store).names("") == []
 

@@ -175,7 +175,7 @@ def test_final_fit_starts_from_the_evaluated_champion_and_tuning_from_random_wei
     assert not np.array_equal(evaluated.history_games, TwoTowerArrays.load(refitted).towers.history_games)
 
 
-def test_champion_that_has_seen_the_held_out_reviews_gives_a_cold_start(
+def test_champion_trained_on_the_held_out_reviews_gives_a_cold_start(
     snapshots: tuple[Path, Path], refitted: Path, store: str, tmp_path: Path
 ) -> None:
     """The champion of the later snapshot, then training on the earlier one."""

@@ -1,4 +1,4 @@
-"""What a page is held to, so that everybody can use it: axe's rules, and what axe does not look at."""
+"""Accessibility checks: axe's rules, and the visible focus, which axe does not check."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ FOCUS_SHOWS = """
     && box.left < innerWidth;
 }
 """
-"""Whether what has the focus is on the screen, and can be seen to have it."""
+"""Whether the focused element is on the screen and has a visible focus ring."""
 
 
 def unfold(page: Page) -> None:
-    """Open what can be opened on a page."""
+    """Open all collapsed parts of a page."""
     page.locator("main details").evaluate_all("all => all.forEach(details => details.open = true)")
 
 
 def expect_accessible(page: Page) -> None:
-    """No violation of the rules that axe knows, whatever is open."""
+    """Check that axe finds no violation with all parts open."""
     unfold(page)
     found = Axe().run(page, options={"runOnly": TAGS, "resultTypes": ["violations"]})
     assert found.violations_count == 0, found.generate_report()
 
 
 def tab_to(page: Page, role: str, name: str, presses: int = 80) -> None:
-    """Press the tabulator until something has the focus; on the way it can always be seen where the focus is."""
+    """Press Tab until an element has the focus; check that the focus is always visible."""
     wanted = page.get_by_role(role, name=name, exact=True)
     for _ in range(presses):
         page.keyboard.press("Tab")

@@ -1,6 +1,6 @@
-"""What the tests in a browser share: the browser, who visits with it, and the sites that are visited.
+"""Fixtures of the browser tests: the browser, its contexts, and the sites.
 
-They are of this package alone, not of the session: while Playwright runs, no other test can run an event loop.
+Their scope is the package, not the session: while Playwright runs, no other test can run an event loop.
 """
 
 import os
@@ -22,7 +22,7 @@ expect.set_options(timeout=1000 * SECONDS)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The demo on real data takes minutes, and `local/` holds one that workers cannot share."""
+    """Mark tests of the demo as slow: it takes minutes, and workers cannot share the one in `local/`."""
     for item in items:
         if item.path.parent == Path(__file__).parent and "demo" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """A headless Chromium of the machine's own; without one the tests are skipped, but never in CI."""
+    """A headless Chromium; if the machine has none, the tests are skipped, or fail in CI."""
     program = chromium()
     if program is None:
         sentence = f"There is no browser on this machine ({', '.join(PROGRAMS)}): install Debian's package chromium."
@@ -41,7 +41,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def visit(browser: Browser) -> Iterator[Visit]:
-    """Opens a browser of somebody's own at a site, see `Visitor`; in the end nobody may have had a complaint."""
+    """Opens a new browser context at a site, see `Visitor`; at the end, no visitor may have complaints."""
     visitors = []
 
     def come(site: Site, *refused: int, **options: Any) -> Page:
@@ -56,20 +56,20 @@ def visit(browser: Browser) -> Iterator[Visit]:
 
 @pytest.fixture(scope="package")
 def demo(browser: Browser) -> Iterator[Site]:
-    """The explorer of the demo on real data, which is not changed; sites wait for a browser, which there may not be."""
+    """The explorer of the demo on real data, which tests do not change; it starts only if there is a browser."""
     with demo_site() as site:
         yield site
 
 
 @pytest.fixture(scope="package")
-def nights(browser: Browser, postgres: EmbeddedPostgres) -> Iterator[Site]:
-    """The explorer of a small shop after two nights, where an operator may roll back."""
+def published_site(browser: Browser, postgres: EmbeddedPostgres) -> Iterator[Site]:
+    """The explorer of a small shop with two publications, where an operator may roll back."""
     with two_publications(postgres) as site:
         yield site
 
 
 @pytest.fixture(scope="package")
 def hostile(browser: Browser, postgres: EmbeddedPostgres) -> Iterator[Site]:
-    """The explorer of a small shop of hostile texts, where nobody may roll back."""
+    """The explorer of a small shop with hostile texts, where rollback is not configured."""
     with hostile_texts(postgres) as site:
         yield site

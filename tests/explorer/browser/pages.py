@@ -1,4 +1,4 @@
-"""The pages that there are, for what every one of them has to keep to."""
+"""All pages, for tests that check each of them."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ NAMES = (
     "not-found",
     "refused",
 )
-"""Pages by names of their own."""
+"""Names of the pages."""
 
-REFUSED = (400, 404)
+REFUSED = (404, 422)
 """Statuses of the last two."""
 
 
 def path_of(site: Site, name: str) -> str:
-    """Where a page is, at a site."""
+    """Return the path of a page at a site."""
     user_id, username = busiest_user(site)
     games = most_reviewed_games(site, 3)
     history = ",".join(str(game_id) for game_id, _ in games)
     return {
         "start": "/",
         "users": f"/users?q={username[:3]}",
-        "users-none-found": "/users?q=nobody+of+this+name",
+        "users-none-found": "/users?q=an+unknown+name",
         "user": f"/users/{user_id}",
         "user-filtered": f"/users/{user_id}?rank_by=newest&genre=Indie&released_from=2012&max_ram_gb=8&os=linux",
         "user-nothing-passes": f"/users/{user_id}?genre=No+such+genre",

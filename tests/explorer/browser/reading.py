@@ -1,4 +1,4 @@
-"""What stands on the pages, by the names that a screen reader would say."""
+"""Read pages by their accessible names, and choose users and games to read about."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ Row = tuple[int, str, str]
 
 
 def recommended(page: Page) -> Locator:
-    """The recommended games, each a link to its page."""
+    """Return the links of the recommended games."""
     return page.get_by_role("list", name="Recommended games", exact=True).locator("a[href^='/games/']")
 
 
 def expect_recommended(page: Page, rows: list[Row]) -> None:
-    """Wait until the recommended games are these, in this order, each a link and with its reason."""
+    """Wait until the page lists these games in this order, each with a link and its reason."""
     links = recommended(page)
     expect(links).to_have_text([name for _, name, _ in rows])
     assert links.evaluate_all("links => links.map(link => link.pathname)") == [f"/games/{row[0]}" for row in rows]
@@ -25,7 +25,7 @@ def expect_recommended(page: Page, rows: list[Row]) -> None:
 
 
 def busiest_user(site: Site) -> tuple[int, str]:
-    """The id and the name of the user with most reviews, and of several one whose name is more than a number."""
+    """Return id and name of the user with the most reviews; of several, one whose name is not a number."""
     ((user_id, username),) = site.rows(
         "SELECT user_id, username FROM steam.users JOIN steam.reviews USING (user_id) "
         "GROUP BY user_id ORDER BY count(*) DESC, username ~ '^[0-9]+$', user_id LIMIT 1"
@@ -34,7 +34,7 @@ def busiest_user(site: Site) -> tuple[int, str]:
 
 
 def most_reviewed_games(site: Site, number: int) -> list[tuple[int, str]]:
-    """Ids and names of the games on sale with most reviews."""
+    """Return ids and names of the available games with the most reviews."""
     return [
         (game_id, name)
         for game_id, name in site.rows(

@@ -1,4 +1,4 @@
-"""Small shops that are visited: after two nights, and with nothing but hostile texts."""
+"""Explorers of small shops: one with two publications, and one with hostile texts."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ MEASURED = [
     {"ndcg": 0.2, "popular_ndcg": 0.18, "judged_users": 810, "psi_games": 0.07},
     {"ndcg": 0.16, "popular_ndcg": 0.17, "judged_users": 702, "psi_games": 0.22},
 ]
-"""Figures of four months, the oldest first; of one month there was not enough evidence."""
+"""Figures of four months, the oldest first; one month had not enough evidence."""
 
 
 @contextmanager
 def two_publications(postgres: EmbeddedPostgres) -> Iterator[Site]:
-    """The explorer of a shop after two nights, where an operator may roll back."""
+    """Yield the explorer of a shop with two publications, where an operator may roll back."""
     variable = "EXPLORER_OPERATOR_DATABASE_URL"
     with published_shop_in(postgres, variable) as published_shop:
         promote_random_model(published_shop.store, published_shop.folder / "model-2", "model-2", seed=1)
@@ -50,8 +50,8 @@ def two_publications(postgres: EmbeddedPostgres) -> Iterator[Site]:
 
 @contextmanager
 def hostile_texts(postgres: EmbeddedPostgres) -> Iterator[Site]:
-    """The explorer of a shop whose night was a good one, and all of whose texts have turned hostile since."""
-    with published_shop_in(postgres, "HOSTILE_NIGHT_URL") as published_shop:
+    """Yield the explorer of a shop whose texts all became hostile after the publication."""
+    with published_shop_in(postgres, "HOSTILE_URL") as published_shop:
         with published_shop.connection() as connection, connection.cursor() as cursor:
             for number, payload in enumerate(PAYLOADS, start=1):
                 _disguise(cursor, number, payload)
@@ -71,12 +71,12 @@ def hostile_texts(postgres: EmbeddedPostgres) -> Iterator[Site]:
 
 
 def _measure(cursor: Cursor, month: int, figures: dict[str, float | None]) -> None:
-    """Write down what a night of a month measured, with intervals; the last one decided to train again."""
+    """Insert the measurement of a month, with intervals; the last one decided to train again."""
     bounds = {f"{name}_{side}": value and value + by
               for name, value in figures.items() if name.endswith("ndcg")
               for side, by in (("lower", -0.02), ("upper", 0.02))}  # fmt: skip
     drift = {"psi_genres": 0.01 * month, "psi_history_lengths": 0.02 * month}
-    reasons = ["drift of games is 0.22, at most 0.2 is asked for"] if month == len(MEASURED) else []
+    reasons = ["drift of games is 0.22, must be at most 0.2"] if month == len(MEASURED) else []
     cursor.execute(
         "INSERT INTO recsys.monitoring (run_id, measured_at, as_of, model_version, retrain, reasons, figures) "
         "VALUES (%s, %s, %s, 'model-1', %s, %s, %s)",
@@ -86,7 +86,7 @@ def _measure(cursor: Cursor, month: int, figures: dict[str, float | None]) -> No
 
 
 def _disguise(cursor: Cursor, number: int, payload: str) -> None:
-    """Give the user and the game of a number a text in every place that has room for one."""
+    """Put a payload into every text of the user and the game with a number."""
     cursor.execute("UPDATE steam.users SET username = %s WHERE user_id = %s", [payload, number])
     cursor.execute(
         "UPDATE steam.games SET name = %s, short_description = %s, rating = %s, link = %s WHERE game_id = %s",

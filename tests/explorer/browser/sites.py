@@ -1,4 +1,4 @@
-"""What is visited: an explorer, and the database that it shows; of the demo on real data among others."""
+"""Running explorers and their databases, one of them the demo on real data."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Site:
     database_url: str
 
     def rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        """What the database itself says."""
+        """Run a query on the database."""
         connection = psycopg2.connect(self.database_url)
         with connection, connection.cursor() as cursor:
             cursor.execute(statement, values)
@@ -47,55 +47,58 @@ class Site:
 
 @contextmanager
 def demo_site() -> Iterator[Site]:
-    """The explorer of a demo, on real data where there are some.
+    """Yield the explorer of a demo, on real data if the machine has them.
 
-    That of this checkout's last demo where it was on the same data: `.ci/run` runs it before the tests. Otherwise a
-    demo is run first, in a folder of its own, which takes minutes.
+    If this checkout's last demo used the same data, its explorer is used. Otherwise a demo runs first, in a temporary
+    folder, which takes minutes.
     """
     data = REAL_DATA if REAL_DATA.is_dir() else None
-    place = Workspace(ROOT / "local")
-    if data and place.shows(data):
-        with _explorer(place) as site:
+    workspace = Workspace(ROOT / "local")
+    if data and workspace.shows(data):
+        with _explorer(workspace) as site:
             yield site
         return
     # Not in pytest's own folder: another session may close that to the database's system user.
     with tempfile.TemporaryDirectory(prefix="steam-recsys-demo-") as folder:
-        place = Workspace(Path(folder))
+        workspace = Workspace(Path(folder))
         try:
             subprocess.run(
-                _demo(place, "run", *(["--data", str(data)] if data else [])), cwd=ROOT, env=_environment(), check=True
+                _demo(workspace, "run", *(["--data", str(data)] if data else [])),
+                cwd=ROOT,
+                env=_environment(),
+                check=True,
             )
-            with _explorer(place) as site:
+            with _explorer(workspace) as site:
                 yield site
         finally:
-            place.postgres.stop()
+            workspace.postgres.stop()
 
 
 @contextmanager
-def _explorer(place: Workspace) -> Iterator[Site]:
-    """As `make explore` starts it, on a free port; the database goes on or rests as it did before."""
-    ran = place.postgres.running()
+def _explorer(workspace: Workspace) -> Iterator[Site]:
+    """Start the explorer as `make explore` does, on a free port; stop the database again if it was not running."""
+    ran = workspace.postgres.running()
     settings = {"EXPLORER_PORT": "0", "EXPLORER_WORKERS": "1", "EXPLORER_REQUESTS_PER_SECOND": "1e6"}
     process = subprocess.Popen(
-        _demo(place, "explore"), cwd=ROOT, env=_environment() | settings, stdout=subprocess.PIPE, text=True
+        _demo(workspace, "explore"), cwd=ROOT, env=_environment() | settings, stdout=subprocess.PIPE, text=True
     )
     try:
         assert process.stdout
-        said = next(line for line in process.stdout if line.startswith("explorer: "))
-        site = Site(said.removeprefix("explorer: ").strip(), place.known_database_url())
+        line = next(text for text in process.stdout if text.startswith("explorer: "))
+        site = Site(line.removeprefix("explorer: ").strip(), workspace.known_database_url())
         wait_until(lambda: httpx.get(f"{site.url}/readyz", timeout=60).is_success)
         yield site
     finally:
         process.terminate()
         process.wait(300)
         if not ran:
-            place.postgres.stop()
+            workspace.postgres.stop()
 
 
-def _demo(place: Workspace, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", "demo", "--workspace", str(place.root), *arguments]
+def _demo(workspace: Workspace, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "demo", "--workspace", str(workspace.root), *arguments]
 
 
 def _environment() -> dict[str, str]:
-    """Without the settings of whoever runs the tests, and without those of other tests."""
+    """Return the environment without the explorer's settings."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("DATABASE_URL", "EXPLORER_"))}

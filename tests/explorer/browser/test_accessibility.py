@@ -1,4 +1,4 @@
-"""Every page for everybody: axe's rules in light and dark, at a desk and on a phone, and how pages are built."""
+"""Accessibility: axe's rules in light and dark, on a desktop and on a phone, and the structure of pages."""
 
 from itertools import pairwise
 
@@ -22,14 +22,14 @@ def test_axe_finds_nothing(demo: Site, visit: Visit, name: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/overview", "/users/1", "/games/1", "/games/60"])
-def test_axe_finds_nothing_where_more_is_known(nights: Site, visit: Visit, path: str) -> None:
-    page = visit(nights)
+def test_axe_finds_nothing_on_pages_with_more_content(published_site: Site, visit: Visit, path: str) -> None:
+    page = visit(published_site)
     page.goto(path)
     expect_accessible_everywhere(page)
 
 
 def expect_accessible_everywhere(page: Page) -> None:
-    """In light and in dark, at a desk and on a phone."""
+    """In light and dark, on a desktop and on a phone."""
     for viewport in (DESKTOP, PHONE):
         page.set_viewport_size(viewport)
         for scheme in ("light", "dark"):
@@ -38,7 +38,7 @@ def expect_accessible_everywhere(page: Page) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_page_is_built_alike(demo: Site, visit: Visit, name: str) -> None:
+def test_every_page_has_the_same_structure(demo: Site, visit: Visit, name: str) -> None:
     page = visit(demo, *REFUSED)
     page.goto(path_of(demo, name))
     assert page.locator("html").get_attribute("lang") == "en"
@@ -53,15 +53,15 @@ def test_every_page_is_built_alike(demo: Site, visit: Visit, name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_page_says_the_same_without_javascript(demo: Site, visit: Visit, name: str) -> None:
-    said = []
+    contents = []
     for script in (True, False):
         page = visit(demo, *REFUSED, java_script_enabled=script)
         page.goto(path_of(demo, name))
-        said.append(page.get_by_role("main").inner_text())
-    assert said[0] == said[1]
+        contents.append(page.get_by_role("main").inner_text())
+    assert contents[0] == contents[1]
 
 
-def test_titles_tell_the_pages_apart(demo: Site, visit: Visit) -> None:
+def test_each_page_has_its_own_title(demo: Site, visit: Visit) -> None:
     page = visit(demo, *REFUSED)
     titles = []
     for name in ("start", "users", "user", "try", "games", "game", "overview", "api", "not-found"):
@@ -71,7 +71,7 @@ def test_titles_tell_the_pages_apart(demo: Site, visit: Visit) -> None:
 
 
 @pytest.mark.parametrize("link", NAVIGATION)
-def test_the_navigation_says_where_one_is(demo: Site, visit: Visit, link: str) -> None:
+def test_the_navigation_marks_the_current_page(demo: Site, visit: Visit, link: str) -> None:
     page = visit(demo)
     page.goto("/")
     page.get_by_role("navigation", name="Main").get_by_role("link", name=link, exact=True).click()

@@ -1,4 +1,4 @@
-"""A game's page: facts, similar games and who has it recommended, as the database and the API have them."""
+"""A game's page, compared with the database and the API."""
 
 import re
 
@@ -12,7 +12,7 @@ from tests.explorer.browser.sites import Site
 
 
 def api(site: Site, path: str) -> dict:
-    """What the API says."""
+    """Return the API's answer."""
     answer = httpx.get(f"{site.url}{path}", timeout=60)
     assert answer.status_code == 200
     return answer.json()
@@ -30,7 +30,7 @@ def test_a_game_is_found_by_a_part_of_its_name(demo: Site, visit: Visit, script:
     expect(page.get_by_role("heading", level=1)).to_have_text(name)
 
 
-def test_facts_are_those_of_the_shop(demo: Site, visit: Visit) -> None:
+def test_a_games_facts_equal_those_in_the_database(demo: Site, visit: Visit) -> None:
     ((game_id, _),) = most_reviewed_games(demo, 1)
     page = visit(demo)
     page.goto(f"/games/{game_id}")
@@ -41,12 +41,12 @@ def test_facts_are_those_of_the_shop(demo: Site, visit: Visit) -> None:
     expect(facts).to_contain_text(re.compile(f"{game['reviews']:,}|{game['reviews']}"))
 
 
-def test_requirements_are_those_of_the_shop(nights: Site, visit: Visit) -> None:
-    ((game_id, ram, storage, system),) = nights.rows(
+def test_a_games_requirements_equal_those_in_the_database(published_site: Site, visit: Visit) -> None:
+    ((game_id, ram, storage, system),) = published_site.rows(
         "SELECT game_id, ram_gb, storage_gb, os FROM steam.game_requirements "
         "WHERE ram_gb IS NOT NULL AND storage_gb IS NOT NULL AND os IS NOT NULL ORDER BY game_id LIMIT 1"
     )
-    page = visit(nights)
+    page = visit(published_site)
     page.goto(f"/games/{game_id}")
     facts = page.get_by_role("region", name="Facts", exact=True)
     for text in (f"{ram:g} GB", f"{storage:g} GB", system):
@@ -66,7 +66,7 @@ def test_similar_games_lead_from_game_to_game(demo: Site, visit: Visit) -> None:
         expect(page.get_by_role("heading", level=1)).to_have_text(name)
 
 
-def test_who_gets_it_recommended_is_about_what_the_publication_says(demo: Site, visit: Visit) -> None:
+def test_estimated_reach_is_near_the_publications_count(demo: Site, visit: Visit) -> None:
     ((game_id, _),) = most_reviewed_games(demo, 1)
     page = visit(demo)
     page.goto(f"/games/{game_id}")
@@ -83,7 +83,7 @@ def test_who_gets_it_recommended_is_about_what_the_publication_says(demo: Site, 
     assert any(abs(number - 100 * estimate["share"]) <= 0.5 for number in shown), audience.inner_text()
 
 
-def test_from_a_user_to_a_game_and_back(demo: Site, visit: Visit) -> None:
+def test_links_lead_from_a_user_to_a_game_and_back(demo: Site, visit: Visit) -> None:
     user_id, _ = busiest_user(demo)
     page = visit(demo)
     page.goto(f"/users/{user_id}")
@@ -94,7 +94,7 @@ def test_from_a_user_to_a_game_and_back(demo: Site, visit: Visit) -> None:
     expect_recommended(page, rows)
 
 
-def test_a_game_goes_into_a_history_of_ones_own(demo: Site, visit: Visit) -> None:
+def test_a_game_page_adds_its_game_to_a_history(demo: Site, visit: Visit) -> None:
     ((game_id, name),) = most_reviewed_games(demo, 1)
     page: Page = visit(demo)
     page.goto(f"/games/{game_id}")

@@ -1,4 +1,4 @@
-"""Whole journeys with the keyboard alone, on which it can always be seen where one is."""
+"""Whole journeys with the keyboard alone; the focus is always visible."""
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -13,7 +13,7 @@ LOST = "document.activeElement === document.body"
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_first_tabulator_leads_past_the_navigation(demo: Site, visit: Visit, name: str) -> None:
+def test_the_first_tab_skips_the_navigation(demo: Site, visit: Visit, name: str) -> None:
     page = visit(demo, *REFUSED)
     page.goto(path_of(demo, name))
     page.keyboard.press("Tab")
@@ -25,7 +25,7 @@ def test_the_first_tabulator_leads_past_the_navigation(demo: Site, visit: Visit,
     assert page.evaluate(f"{inside} || {LOST} || !document.querySelector('main a, main button, main input')")
 
 
-def test_from_the_start_to_a_users_newest_game(demo: Site, visit: Visit) -> None:
+def test_the_keyboard_leads_from_the_start_page_to_a_users_newest_game(demo: Site, visit: Visit) -> None:
     user_id, username = busiest_user(demo)
     page = visit(demo)
     page.goto("/")
@@ -48,7 +48,7 @@ def test_from_the_start_to_a_users_newest_game(demo: Site, visit: Visit) -> None
     expect(page.get_by_role("heading", level=1)).to_have_text(rows[0][1])
 
 
-def test_a_history_is_built_without_losing_the_place(demo: Site, visit: Visit) -> None:
+def test_a_history_is_built_by_keyboard_without_losing_the_focus(demo: Site, visit: Visit) -> None:
     games = most_reviewed_games(demo, 2)
     page = visit(demo)
     page.goto("/try")
@@ -71,7 +71,7 @@ def test_a_history_is_built_without_losing_the_place(demo: Site, visit: Visit) -
 
 
 def search(page: Page, name: str) -> None:
-    """Look for a game."""
+    """Search for a game."""
     tab_to(page, "searchbox", "Game")
     page.keyboard.press("Control+A")
     page.keyboard.type(name)

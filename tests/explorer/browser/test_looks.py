@@ -1,4 +1,4 @@
-"""On a phone, in the dark and without motion."""
+"""Pages on a phone, in dark colours and with reduced motion."""
 
 import pytest
 from playwright.sync_api import Page
@@ -41,21 +41,21 @@ def test_no_page_scrolls_sideways_on_a_phone(demo: Site, visit: Visit, name: str
 
 
 @pytest.mark.parametrize("path", ["/overview", "/users/1", "/games/1", "/games/60"])
-def test_nor_where_more_is_known(nights: Site, visit: Visit, path: str) -> None:
-    page = visit(nights, viewport=PHONE, is_mobile=True, has_touch=True)
+def test_no_page_with_more_content_scrolls_sideways(published_site: Site, visit: Visit, path: str) -> None:
+    page = visit(published_site, viewport=PHONE, is_mobile=True, has_touch=True)
     page.goto(path)
     expect_no_scrolling_sideways(page)
 
 
 @pytest.mark.parametrize("path", ["/overview", "/users/7", "/games/7", "/games/18", "/try?games=1,3,18"])
-def test_nor_where_names_are_of_any_kind(hostile: Site, visit: Visit, path: str) -> None:
+def test_no_page_with_unusual_names_scrolls_sideways(hostile: Site, visit: Visit, path: str) -> None:
     page = visit(hostile, viewport=PHONE, is_mobile=True, has_touch=True)
     page.goto(path)
     expect_no_scrolling_sideways(page)
 
 
 def expect_no_scrolling_sideways(page: Page) -> None:
-    """Whatever is open, on this phone and on the smallest."""
+    """Check a page with all parts open, on this phone and on the smallest."""
     unfold(page)
     for width in (PHONE["width"], 320):
         page.set_viewport_size({**PHONE, "width": width})
@@ -63,7 +63,7 @@ def expect_no_scrolling_sideways(page: Page) -> None:
 
 
 @pytest.mark.parametrize("name", ["user", "try-history", "game", "overview", "api", "not-found"])
-def test_dark_and_light_are_as_the_reader_likes_it(demo: Site, visit: Visit, name: str) -> None:
+def test_pages_follow_the_readers_colour_scheme(demo: Site, visit: Visit, name: str) -> None:
     brightness = {}
     for scheme in ("light", "dark"):
         page = visit(demo, *REFUSED, color_scheme=scheme)
@@ -74,7 +74,7 @@ def test_dark_and_light_are_as_the_reader_likes_it(demo: Site, visit: Visit, nam
 
 
 @pytest.mark.parametrize("name", ["start", "user", "try-history", "overview"])
-def test_nothing_moves_for_those_who_asked_for_that(demo: Site, visit: Visit, name: str) -> None:
+def test_reduced_motion_turns_animations_off(demo: Site, visit: Visit, name: str) -> None:
     page = visit(demo, reduced_motion="reduce")
     page.goto(path_of(demo, name))
     assert page.evaluate(MOVING) == []

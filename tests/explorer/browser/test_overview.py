@@ -1,4 +1,4 @@
-"""The overview: versions, coverage, quality, drift and runs, and rolling back with the operator's token alone."""
+"""The overview: versions, coverage, quality, drift and runs, and rollback with the operator's token only."""
 
 import re
 
@@ -12,12 +12,12 @@ from tests.explorer.conftest import TOKEN
 
 
 def current(site: Site) -> str:
-    """The version that is current."""
+    """Return the current version."""
     return site.rows("SELECT version FROM recsys.publications WHERE current")[0][0]
 
 
 def roll_back(page: Page, token: str, version: str = "") -> None:
-    """Fill the form in and send it; without a version it is the one before."""
+    """Fill in and send the form; without a version it rolls back to the previous one."""
     page.goto("/overview")
     form = page.get_by_role("form", name="Roll back")
     page.locator("summary", has_text="Roll back").click()
@@ -28,7 +28,7 @@ def roll_back(page: Page, token: str, version: str = "") -> None:
     form.get_by_role("button", name="Roll back").click()
 
 
-def test_the_overview_shows_publications_runs_and_what_was_measured(demo: Site, visit: Visit) -> None:
+def test_the_overview_shows_publications_runs_and_measurements(demo: Site, visit: Visit) -> None:
     page = visit(demo)
     page.goto("/overview")
     expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
@@ -54,17 +54,17 @@ def test_the_overview_shows_publications_runs_and_what_was_measured(demo: Site, 
     ("region", "names"),
     [("Realised quality", ["ndcg", "popular_ndcg"]), ("Drift", ["psi_games", "psi_genres", "psi_history_lengths"])],
 )
-def test_charts_have_a_dot_for_each_figure_and_a_name_for_those_who_do_not_see_them(
-    nights: Site, visit: Visit, region: str, names: list[str]
+def test_charts_have_a_dot_per_figure_and_an_accessible_name(
+    published_site: Site, visit: Visit, region: str, names: list[str]
 ) -> None:
-    page = visit(nights)
+    page = visit(published_site)
     page.goto("/overview")
     chart = page.get_by_role("region", name=region, exact=True).get_by_role("img")
     expect(chart).to_have_accessible_name(re.compile("NDCG|stability"))
     figures = [
         f"{row[0][name]:.4f}"
         for name in names
-        for row in nights.rows("SELECT figures FROM recsys.monitoring ORDER BY measured_at")
+        for row in published_site.rows("SELECT figures FROM recsys.monitoring ORDER BY measured_at")
         if row[0][name] is not None
     ]
     dots = chart.locator("circle")
@@ -72,48 +72,48 @@ def test_charts_have_a_dot_for_each_figure_and_a_name_for_those_who_do_not_see_t
     assert [name.rpartition(" ")[2] for name in dots.locator("title").all_text_contents()] == figures
 
 
-def test_a_decision_to_train_again_stands_there_with_its_reason(nights: Site, visit: Visit) -> None:
-    page = visit(nights)
+def test_a_decision_to_train_again_is_shown_with_its_reason(published_site: Site, visit: Visit) -> None:
+    page = visit(published_site)
     page.goto("/overview")
     drift = page.get_by_role("region", name="Drift", exact=True)
     expect(drift.get_by_role("row").filter(has_text="drift of games is 0.22")).to_have_count(1)
 
 
-@pytest.mark.parametrize("token", ["wrong token of somebody", TOKEN.upper()])
-def test_a_wrong_token_is_refused_and_nothing_changes(nights: Site, visit: Visit, token: str) -> None:
-    before = current(nights)
-    page = visit(nights, 403)
+@pytest.mark.parametrize("token", ["another wrong token", TOKEN.upper()])
+def test_a_wrong_token_is_refused_and_nothing_changes(published_site: Site, visit: Visit, token: str) -> None:
+    before = current(published_site)
+    page = visit(published_site, 403)
     roll_back(page, token)
     expect(page.get_by_role("main")).to_contain_text("This is not the operator's token")
     assert token not in page.content()
     assert token not in page.url
-    assert current(nights) == before
+    assert current(published_site) == before
 
 
-def test_the_operator_goes_back_a_publication_and_forward_again(nights: Site, visit: Visit) -> None:
-    before = current(nights)
-    ((other,),) = nights.rows("SELECT version FROM recsys.publications WHERE NOT current")
-    page, reader = visit(nights), visit(nights)
+def test_the_operator_rolls_back_and_forward_again(published_site: Site, visit: Visit) -> None:
+    before = current(published_site)
+    ((other,),) = published_site.rows("SELECT version FROM recsys.publications WHERE NOT current")
+    page, reader = visit(published_site), visit(published_site)
     reader.goto("/users/1")
-    rows = nights.recommended(1)
+    rows = published_site.recommended(1)
     expect_recommended(reader, rows)
     roll_back(page, TOKEN)
-    expect(page).to_have_url(f"{nights.url}/overview")
+    expect(page).to_have_url(f"{published_site.url}/overview")
     expect(
         page.get_by_role("region", name="Publications", exact=True).get_by_role("row").filter(has_text=other)
     ).to_contain_text(re.compile("current", re.IGNORECASE))
-    assert current(nights) == other
+    assert current(published_site) == other
     reader.reload()
-    assert nights.recommended(1) != rows
-    expect_recommended(reader, nights.recommended(1))
+    assert published_site.recommended(1) != rows
+    expect_recommended(reader, published_site.recommended(1))
     roll_back(page, TOKEN, before)
-    expect(page).to_have_url(f"{nights.url}/overview")
+    expect(page).to_have_url(f"{published_site.url}/overview")
     reader.reload()
     expect_recommended(reader, rows)
-    assert current(nights) == before
+    assert current(published_site) == before
 
 
-def test_where_nobody_can_roll_back_there_is_no_form(hostile: Site, visit: Visit) -> None:
+def test_without_an_operators_token_the_overview_has_no_form(hostile: Site, visit: Visit) -> None:
     page = visit(hostile)
     page.goto("/overview")
     expect(page.get_by_role("heading", level=1)).to_have_text("Overview")

@@ -1,4 +1,4 @@
-"""The pictures in docs/explorer.md: taken in every run, kept where `make screenshots` asks for it."""
+"""The screenshots in docs/explorer.md: taken in every run, kept only by `make screenshots`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LARGEST = 150_000
 
 @dataclass(frozen=True)
 class Shot:
-    """A picture: its name, the page by its own, how high it is, and who looks."""
+    """A screenshot: its name, the name of its page, its height, and options of the browser context."""
 
     name: str
     page: str
@@ -53,7 +53,7 @@ SHOTS = [
 
 
 @pytest.mark.parametrize("shot", SHOTS, ids=lambda shot: shot.name)
-def test_a_picture_of_each_page_is_taken(demo: Site, visit: Visit, tmp_path: Path, shot: Shot) -> None:
+def test_a_screenshot_of_each_page_is_taken(demo: Site, visit: Visit, tmp_path: Path, shot: Shot) -> None:
     folder = ROOT / os.environ.get("SCREENSHOTS", tmp_path)
     width, height = shot.size
     page = visit(demo, reduced_motion="reduce", **{**shot.options, "viewport": {"width": width, "height": height}})
@@ -65,14 +65,14 @@ def test_a_picture_of_each_page_is_taken(demo: Site, visit: Visit, tmp_path: Pat
     assert (PICTURES / f"{shot.name}.png").stat().st_size < LARGEST
 
 
-def test_the_documentation_shows_a_picture_of_each_page_and_says_what_is_on_it() -> None:
+def test_the_documentation_shows_and_describes_every_screenshot() -> None:
     shown = re.findall(r"!\[([^]]*)\]\(screenshots/([a-z-]+)\.png\)", (ROOT / "docs" / "explorer.md").read_text())
     names = {shot.name for shot in SHOTS}
     assert {name for _, name in shown} == names == {path.stem for path in PICTURES.iterdir()}
     assert all(len(alternative.split()) > 5 for alternative, _ in shown)
 
 
-def test_no_page_is_left_out(demo: Site) -> None:
+def test_every_page_has_a_screenshot(demo: Site) -> None:
     pages = {route.path for route in routes() if not route.include_in_schema and "GET" in route.methods}
     shown = {re.sub(r"/\d+", "/{id}", path_of(demo, shot.page).partition("?")[0]) for shot in SHOTS}
     ours = {re.sub(r"{\w+}", "{id}", path) for path in pages} - {"/healthz", "/readyz", "/metrics", "/someone/{id}"}

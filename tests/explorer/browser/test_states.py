@@ -1,4 +1,4 @@
-"""What pages show while there is nothing to show: loading, empty, not found, and without the database."""
+"""Pages without content: loading, empty, not found, and without the database."""
 
 import re
 import shutil
@@ -23,7 +23,7 @@ from tests.explorer.publishing_runs import fill_shop
 
 @pytest.fixture(scope="module")
 def loading(published_shop: PublishedShop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """An explorer whose model is not there yet."""
+    """The explorer while its model is still loading."""
     settings = published_shop.settings(store=str(tmp_path_factory.mktemp("empty")), requests_per_second=1e6)
     with serving(settings) as served:
         yield Site(str(served.client.base_url), published_shop.url)
@@ -31,7 +31,7 @@ def loading(published_shop: PublishedShop, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="module")
 def unpublished(postgres: EmbeddedPostgres) -> Iterator[Site]:
-    """The explorer of a shop before its first night."""
+    """The explorer of a shop without a publication."""
     url = postgres.ensure_database("before_the_first_night")
     connection = psycopg2.connect(url)
     connection.autocommit = True
@@ -56,15 +56,15 @@ def test_before_the_first_measurement_the_overview_says_so(
 
 
 @pytest.mark.parametrize("path", ["/try?games=1,2", "/games/1"])
-def test_while_the_model_is_being_read_the_rest_is_there(loading: Site, visit: Visit, path: str) -> None:
+def test_while_the_model_loads_the_rest_of_a_page_is_shown(loading: Site, visit: Visit, path: str) -> None:
     page = visit(loading, 503)
     page.goto(path)
-    expect(page.get_by_role("main")).to_contain_text("The model of the current publication is still being read")
+    expect(page.get_by_role("main")).to_contain_text("The current publication's model is still loading")
     expect(page.get_by_role("main")).to_contain_text("Game 1")
     expect_accessible(page)
 
 
-def test_what_is_tried_appears_by_itself_once_the_model_is_read(
+def test_recommendations_appear_without_a_reload_once_the_model_is_loaded(
     published_shop: PublishedShop, visit: Visit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_model, "RETRY_SECONDS", 0.1)
@@ -72,21 +72,21 @@ def test_what_is_tried_appears_by_itself_once_the_model_is_read(
         page = visit(Site(str(served.client.base_url), published_shop.url), 503)
         page.goto("/try?games=1,2")
         page.evaluate("window.same = true")
-        expect(page.get_by_role("main")).to_contain_text("still being read")
+        expect(page.get_by_role("main")).to_contain_text("still loading")
         expect(recommended(page)).to_have_count(0)
         shutil.copytree(published_shop.store, tmp_path / "store")
         expect(recommended(page)).to_have_count(10)
-        expect(page.get_by_text("still being read").locator("visible=true")).to_have_count(0)
+        expect(page.get_by_text("still loading").locator("visible=true")).to_have_count(0)
         assert page.evaluate("window.same") is True
 
 
 @pytest.mark.parametrize("path", ["/", "/overview", "/users/1", "/try", "/games/1"])
-def test_before_the_first_night_every_page_says_so(unpublished: Site, visit: Visit, path: str) -> None:
+def test_before_the_first_publication_every_page_says_so(unpublished: Site, visit: Visit, path: str) -> None:
     page = visit(unpublished, 503)
     page.goto(path)
     expect(page.get_by_role("heading", level=1)).to_be_visible()
     expect(page.get_by_role("main")).to_contain_text(
-        re.compile("Nothing has been published yet|There is no model store here")
+        re.compile("Nothing has been published yet|There is no model store")
     )
     expect_accessible(page)
 
@@ -94,20 +94,20 @@ def test_before_the_first_night_every_page_says_so(unpublished: Site, visit: Vis
 @pytest.mark.parametrize(
     ("path", "status", "sentence"),
     [
-        ("/nothing", 404, "There is no such page."),
-        ("/users/999999", 404, "There is no such user"),
-        ("/games/999999", 404, "There is no such game"),
-        ("/users/somebody", 400, "must be a whole number"),
-        ("/users/1?rank_by=fame", 400, "rank_by must be one of"),
-        ("/users/1?released_from=long+ago", 400, "released_from must be a whole number"),
-        ("/try?games=one,two", 400, "must be"),
-        (f"/users?q={'x' * 300}", 400, "at most 200 characters"),
+        ("/nothing", 404, "This page does not exist."),
+        ("/users/999999", 404, "This user does not exist"),
+        ("/games/999999", 404, "This game does not exist"),
+        ("/users/unknown", 422, "user_id: Input should be a valid integer"),
+        ("/users/1?rank_by=fame", 422, "rank_by: Input should be 'relevance', 'sales'"),
+        ("/users/1?released_from=long+ago", 422, "released_from: Input should be a valid integer"),
+        ("/try?games=one,two", 422, "games.0: Input should be a valid integer"),
+        (f"/users?q={'x' * 300}", 422, "q: String should have at most 200 characters"),
     ],
 )
-def test_what_cannot_be_shown_is_said_in_a_sentence_with_a_way_on(
-    nights: Site, visit: Visit, path: str, status: int, sentence: str
+def test_an_error_page_has_a_sentence_and_a_link(
+    published_site: Site, visit: Visit, path: str, status: int, sentence: str
 ) -> None:
-    page = visit(nights, status)
+    page = visit(published_site, status)
     answer = page.goto(path)
     assert answer.status == status
     expect(page.get_by_role("main")).to_contain_text(sentence)
@@ -115,14 +115,14 @@ def test_what_cannot_be_shown_is_said_in_a_sentence_with_a_way_on(
     expect_accessible(page)
 
 
-def test_a_user_without_reviews_has_an_empty_history(nights: Site, visit: Visit) -> None:
-    page = visit(nights)
+def test_a_user_without_reviews_has_an_empty_history(published_site: Site, visit: Visit) -> None:
+    page = visit(published_site)
     page.goto("/users/30")
     expect(page.get_by_role("region", name="Reviewed", exact=True)).to_contain_text("No reviews yet")
     expect_accessible(page)
 
 
-def test_without_the_database_pages_say_so_and_come_back_with_it(postgres: EmbeddedPostgres, visit: Visit) -> None:
+def test_without_the_database_pages_say_so_and_recover_with_it(postgres: EmbeddedPostgres, visit: Visit) -> None:
     with published_shop_in(postgres, "GONE_URL") as published_shop, serving(published_shop.settings()) as served:
         name = published_shop.url.rpartition("/")[2]
         page = visit(Site(str(served.client.base_url), published_shop.url), 503)
@@ -132,7 +132,7 @@ def test_without_the_database_pages_say_so_and_come_back_with_it(postgres: Embed
         administrator.autocommit = True
         with administrator.cursor() as cursor:
             for before, after in ((name, f"{name}_gone"), (f"{name}_gone", name)):
-                cursor.execute(f"ALTER DATABASE {before} ALLOW_CONNECTIONS false")  # nobody comes back meanwhile
+                cursor.execute(f"ALTER DATABASE {before} ALLOW_CONNECTIONS false")  # no reconnection meanwhile
                 cursor.execute(
                     "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = %s", [before]
                 )

@@ -1,4 +1,4 @@
-"""Building a history by clicking games: recommendations change at once, with JavaScript, and without it by links."""
+"""Building a history by clicking games: with JavaScript recommendations change at once, without it by links."""
 
 from urllib.parse import parse_qs, urlsplit
 
@@ -12,14 +12,14 @@ from tests.explorer.browser.sites import Site
 
 
 def answered(site: Site, history: list[int]) -> list[Row]:
-    """What the API answers to a history."""
+    """Return the API's answer to a history."""
     answer = httpx.post(f"{site.url}/api/recommend", json={"history": history}, timeout=60)
     assert answer.status_code == 200
     return [(game["game_id"], game["game"], game["reason"]) for game in answer.json()["games"]]
 
 
 def history_of(page: Page) -> list[int]:
-    """The games in the page's address."""
+    """Return the games in the page's address."""
     games = parse_qs(urlsplit(page.url).query).get("games", [""])[0]
     return [int(game_id) for game_id in games.split(",") if game_id]
 
@@ -31,7 +31,7 @@ def look_for(page: Page, name: str) -> None:
 
 
 def entry(page: Page, label: str, what: str, name: str) -> Locator:
-    """What adds or removes a game, in a list."""
+    """Return the link that adds or removes a game, in a list."""
     return page.get_by_role("list", name=label, exact=True).get_by_role("link", name=f"{what} {name}", exact=True)
 
 
@@ -56,7 +56,7 @@ def test_recommendations_change_with_each_game_as_the_api_answers(demo: Site, vi
     assert history_of(page) == chosen
 
 
-def test_with_javascript_no_page_is_loaded_for_it(demo: Site, visit: Visit) -> None:
+def test_with_javascript_no_page_is_reloaded(demo: Site, visit: Visit) -> None:
     page = visit(demo)
     page.goto("/try")
     page.evaluate("window.same = true")
@@ -72,10 +72,10 @@ def test_with_javascript_no_page_is_loaded_for_it(demo: Site, visit: Visit) -> N
     assert page.evaluate("window.same") is True
 
 
-def test_while_one_types_more_than_is_shown_leads_to_all_of_it(demo: Site, visit: Visit) -> None:
+def test_a_long_search_suggestion_list_links_to_all_games(demo: Site, visit: Visit) -> None:
     page = visit(demo)
     page.goto("/try")
-    more = page.get_by_role("link", name="all that have this in their name")
+    more = page.get_by_role("link", name="show all games with this in their name")
     expect(more).to_have_count(0)
     page.get_by_role("searchbox", name="Game").fill("the r")
     expect(more).to_be_visible()
@@ -87,7 +87,7 @@ def test_while_one_types_more_than_is_shown_leads_to_all_of_it(demo: Site, visit
     expect(page).to_have_url(f"{demo.url}/games?q=the+r")
 
 
-def test_the_address_shows_everybody_the_same_history(demo: Site, visit: Visit) -> None:
+def test_a_pages_address_shows_every_visitor_the_same_history(demo: Site, visit: Visit) -> None:
     page = visit(demo)
     page.goto("/try")
     games = most_reviewed_games(demo, 2)
@@ -116,7 +116,7 @@ def test_a_recommended_game_is_never_one_of_the_history(demo: Site, visit: Visit
     assert not {f"/games/{game_id}" for game_id in ids} & set(links)
 
 
-def test_a_game_that_there_is_not_is_said_and_the_others_stay(demo: Site, visit: Visit) -> None:
+def test_an_unknown_game_is_reported_and_the_others_stay(demo: Site, visit: Visit) -> None:
     page = visit(demo)
     (game_id, name), *_ = most_reviewed_games(demo, 1)
     page.goto(f"/try?games={game_id},2000000000")
@@ -124,10 +124,10 @@ def test_a_game_that_there_is_not_is_said_and_the_others_stay(demo: Site, visit:
     expect_recommended(page, answered(demo, [game_id]))
 
 
-def test_where_the_api_fails_another_try_keeps_what_was_clicked(nights: Site, visit: Visit) -> None:
-    page = visit(nights, 503)
+def test_after_an_api_error_a_retry_keeps_the_clicked_games(published_site: Site, visit: Visit) -> None:
+    page = visit(published_site, 503)
     page.goto("/try?games=1")
-    answer = {"status": 503, "json": {"error": "The database cannot be reached: try again in a moment."}}
+    answer = {"status": 503, "json": {"detail": "The database cannot be reached: try again in a moment."}}
     page.route("**/api/recommend", lambda route: route.fulfill(**answer))
     look_for(page, "Game 7")
     entry(page, "Games found", "Add", "Game 7").click()
@@ -137,7 +137,7 @@ def test_where_the_api_fails_another_try_keeps_what_was_clicked(nights: Site, vi
     assert history_of(page) == [1, 7]
 
 
-def test_an_answer_that_comes_late_does_not_replace_a_newer_one(demo: Site, visit: Visit) -> None:
+def test_a_late_response_does_not_replace_a_newer_one(demo: Site, visit: Visit) -> None:
     first, second, third = most_reviewed_games(demo, 3)
     page = visit(demo)
     page.goto(f"/try?games={first[0]},{second[0]},{third[0]}")

@@ -1,4 +1,4 @@
-"""Finding a user, and what is recommended to them: on real data, with JavaScript and without."""
+"""Search for a user and their recommendations, on real data, with and without JavaScript."""
 
 import re
 from urllib.parse import parse_qs, urlsplit
@@ -14,7 +14,7 @@ SCRIPT = pytest.mark.parametrize("script", [True, False], ids=["with JavaScript"
 
 
 def find(page: Page, text: str) -> None:
-    """Look for a user from the front page."""
+    """Search for a user from the start page."""
     page.goto("/")
     search = page.get_by_role("search")
     search.get_by_role("searchbox", name="User").fill(text)
@@ -22,33 +22,35 @@ def find(page: Page, text: str) -> None:
 
 
 def query_of(page: Page) -> dict[str, str]:
-    """The parameters of the page's address that have a value."""
+    """Return the parameters of the page's address that have a value."""
     return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
 
 
 @SCRIPT
-def test_a_user_is_found_by_id_by_name_and_by_its_beginning(demo: Site, visit: Visit, script: bool) -> None:
+def test_a_user_is_found_by_id_name_or_prefix(demo: Site, visit: Visit, script: bool) -> None:
     user_id, username = busiest_user(demo)
     page = visit(demo, java_script_enabled=script)
     for text in (str(user_id), username, username[:-1]):
         find(page, text)
-        if not page.url.endswith(f"/users/{user_id}"):  # one who alone can be meant is shown at once
+        if not page.url.endswith(f"/users/{user_id}"):  # the only match is shown at once
             page.get_by_role("main").get_by_role("link", name=username, exact=True).click()
         expect(page).to_have_url(f"{demo.url}/users/{user_id}")
         expect(page.get_by_role("heading", level=1)).to_have_text(username)
 
 
-def test_whoever_is_not_found_gets_a_sentence_and_another_try(demo: Site, visit: Visit) -> None:
+def test_an_unknown_user_gives_a_sentence_and_the_search_again(demo: Site, visit: Visit) -> None:
     page = visit(demo)
-    find(page, "nobody of this name, ever")
+    find(page, "an unknown name, ever")
     expect(page.get_by_role("main")).to_contain_text(re.compile("no user", re.IGNORECASE))
-    expect(page.get_by_role("search").get_by_role("searchbox", name="User")).to_have_value("nobody of this name, ever")
+    expect(page.get_by_role("search").get_by_role("searchbox", name="User")).to_have_value("an unknown name, ever")
 
 
 @pytest.mark.parametrize(
     ("link", "least", "most"), [("Someone with many reviews", 2, 10**6), ("Someone with one review", 1, 1)]
 )
-def test_someone_of_a_kind_is_a_click_away(demo: Site, visit: Visit, link: str, least: int, most: int) -> None:
+def test_the_start_page_links_to_a_user_of_each_kind(
+    demo: Site, visit: Visit, link: str, least: int, most: int
+) -> None:
     page = visit(demo)
     page.goto("/")
     page.get_by_role("link", name=link).click()
@@ -60,14 +62,14 @@ def test_someone_of_a_kind_is_a_click_away(demo: Site, visit: Visit, link: str, 
     expect_recommended(page, demo.recommended(int(found[1])))
 
 
-def test_a_new_user_is_recommended_what_is_popular(nights: Site, visit: Visit) -> None:
-    page = visit(nights)
+def test_a_new_user_gets_popular_games(published_site: Site, visit: Visit) -> None:
+    page = visit(published_site)
     page.goto("/")
     page.get_by_role("link", name="A new user").click()
     expect(page.get_by_role("heading", level=2, name="Recommended")).to_be_visible()
     user_id = int(urlsplit(page.url).path.split("/")[2])
-    assert nights.rows("SELECT count(*) FROM steam.reviews WHERE user_id = %s", user_id) == [(0,)]
-    rows = nights.recommended(user_id)
+    assert published_site.rows("SELECT count(*) FROM steam.reviews WHERE user_id = %s", user_id) == [(0,)]
+    rows = published_site.recommended(user_id)
     assert {reason for _, _, reason in rows} == {"popular now"}
     expect_recommended(page, rows)
 
@@ -123,7 +125,7 @@ def test_an_order_or_a_filter_changes_the_address_and_the_games(
 
 @SCRIPT
 @pytest.mark.parametrize(("label", "name"), [("Released from", "released_from"), ("Released to", "released_to")])
-def test_years_of_release_keep_older_or_newer_games_out(
+def test_release_year_filters_exclude_older_and_newer_games(
     demo: Site, visit: Visit, script: bool, label: str, name: str
 ) -> None:
     user_id, _ = busiest_user(demo)
@@ -152,21 +154,21 @@ def test_years_of_release_keep_older_or_newer_games_out(
         ("System", "macOS", {"os": "mac"}),
     ],
 )
-def test_only_games_that_run_on_my_machine(
-    nights: Site, visit: Visit, label: str, value: str, filters: dict[str, str | int]
+def test_filters_keep_only_games_that_run_on_the_users_machine(
+    published_site: Site, visit: Visit, label: str, value: str, filters: dict[str, str | int]
 ) -> None:
-    page = visit(nights)
+    page = visit(published_site)
     page.goto("/users/1")
     choose(page, label, value)
     page.get_by_role("button", name="Show").click()
     page.wait_for_url("**?**")
-    rows = nights.recommended(1, **filters)
-    assert rows != nights.recommended(1)
+    rows = published_site.recommended(1, **filters)
+    assert rows != published_site.recommended(1)
     expect_recommended(page, rows)
 
 
 def choose(page: Page, label: str, value: str) -> None:
-    """Set a field of the form of filters."""
+    """Set a field of the filter form."""
     field = page.get_by_label(label, exact=True)
     if field.evaluate("field => field.tagName") == "SELECT":
         field.select_option(label=value)
@@ -175,7 +177,7 @@ def choose(page: Page, label: str, value: str) -> None:
 
 
 @SCRIPT
-def test_the_address_shows_everybody_the_same_again(demo: Site, visit: Visit, script: bool) -> None:
+def test_a_pages_address_shows_every_visitor_the_same_list(demo: Site, visit: Visit, script: bool) -> None:
     user_id, _ = busiest_user(demo)
     page = visit(demo, java_script_enabled=script)
     page.goto(f"/users/{user_id}")
@@ -196,7 +198,7 @@ def test_the_address_shows_everybody_the_same_again(demo: Site, visit: Visit, sc
         expect(friend.get_by_label(label, exact=True)).to_have_value(value)
 
 
-def test_going_back_shows_what_was_there_before(demo: Site, visit: Visit) -> None:
+def test_the_browsers_back_button_shows_the_previous_list(demo: Site, visit: Visit) -> None:
     user_id, _ = busiest_user(demo)
     page = visit(demo)
     page.goto(f"/users/{user_id}")
@@ -208,7 +210,7 @@ def test_going_back_shows_what_was_there_before(demo: Site, visit: Visit) -> Non
     expect(page.get_by_label("Order", exact=True)).to_have_value("relevance")
 
 
-def test_a_filter_that_nothing_passes_says_so_and_can_be_taken_away(demo: Site, visit: Visit) -> None:
+def test_a_filter_that_excludes_every_game_says_so_and_can_be_removed(demo: Site, visit: Visit) -> None:
     user_id, _ = busiest_user(demo)
     page = visit(demo)
     page.goto(f"/users/{user_id}?genre=No+such+genre&rank_by=newest")

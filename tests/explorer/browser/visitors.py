@@ -1,4 +1,4 @@
-"""Visitors of the explorer: a headless Chromium, and what must not happen on any page."""
+"""Browser contexts at the explorer, which record everything that must not happen on a page."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FLAGS = (
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
 SECONDS = 30
-"""How long a page may take to show what is waited for: it is never too early to look again."""
+"""Longest wait for an element of a page."""
 
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 375, "height": 667}
@@ -32,13 +32,13 @@ REPORT = "addEventListener('securitypolicyviolation', e => console.error(`${e.vi
 
 
 def chromium() -> str | None:
-    """The path of a Chromium; None where the machine has none."""
+    """Return the path of a Chromium, or None if the machine has none."""
     return next(filter(None, map(shutil.which, PROGRAMS)), None)
 
 
 @contextmanager
 def browsing(program: str) -> Iterator[Browser]:
-    """A browser without a window; as root it cannot have its sandbox."""
+    """Yield a headless browser; for root, Chromium works only without its sandbox."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=program, args=FLAGS, chromium_sandbox=os.geteuid() != 0, timeout=60_000
@@ -48,16 +48,23 @@ def browsing(program: str) -> Iterator[Browser]:
 
 
 class Visitor:
-    """Somebody with a browser of their own, at one site.
+    """A browser context at one site.
 
     Attributes:
-        page: what they look at.
-        complaints: what went wrong on the way: errors and warnings in the console, exceptions, violations of the
-            content security policy, dialogs, and requests to anybody else.
+        page: The open page.
+        complaints: Errors and warnings in the console, exceptions, violations of the content security policy, dialogs,
+            and requests to other hosts.
     """
 
     def __init__(self, browser: Browser, site: str, refused: Sequence[int] = (), **options: Any) -> None:
-        """`refused` are the statuses of pages that are to be refused; `options` are those of `new_context`."""
+        """Open a page.
+
+        Args:
+            browser: The browser.
+            site: URL of the site.
+            refused: Error statuses that pages may have.
+            options: Options of `Browser.new_context`.
+        """
         self.complaints: list[str] = []
         self._site = urlsplit(site).netloc
         self._expected = tuple(f"the server responded with a status of {status} " for status in refused)

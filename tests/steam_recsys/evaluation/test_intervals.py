@@ -104,5 +104,5 @@ def test_a_comparison_is_rebuilt_from_json() -> None:
 
 
 def test_no_users_have_no_figures() -> None:
-    nobody = {name: {metric: figures[:0] for metric, figures in of.items()} for name, of in MEASURED.items()}
-    assert Comparison.from_figures(nobody) == Comparison.from_figures({"challenger": {}}) == Comparison(0, {}, {})
+    no_users = {name: {metric: figures[:0] for metric, figures in of.items()} for name, of in MEASURED.items()}
+    assert Comparison.from_figures(no_users) == Comparison.from_figures({"challenger": {}}) == Comparison(0, {}, {})

@@ -47,7 +47,7 @@ def test_reindexed_weights_equal_those_of_their_rows(weights: np.ndarray, order:
     st.lists(st.tuples(st.integers(0, GAMES - 1), st.integers(0))),
     st.sampled_from([2, 4096]),
 )
-def test_weights_between_sources_and_targets(
+def test_weights_are_selected_by_sources_and_targets(
     weights: np.ndarray, targets: list[list[int]], sources: list[tuple[int, int]], sieve: int
 ) -> None:
     item_item = ItemItemWeights.from_matrix(weights, 4)

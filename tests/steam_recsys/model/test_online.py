@@ -36,7 +36,7 @@ def ids(answer: Sequence[Recommendation]) -> list[int]:
 
 @dataclass(frozen=True)
 class Shop:
-    """A small catalogue with unsorted IDs and scores that are exact in float32, so that there are real ties."""
+    """A small catalogue with unsorted IDs and scores that are exact in float32, so that some games really tie."""
 
     game_ids: list[int]
     scorer: Scorer

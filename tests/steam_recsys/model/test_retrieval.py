@@ -8,7 +8,7 @@ from steam_recsys.errors import UserError
 from steam_recsys.model import retrieval as module
 from steam_recsys.model.retrieval import TOP_K_BLOCK, ExactIndex, SparseScores, top_k
 
-# A few small values, exact in float32, so that there are many ties and no rounding.
+# A few small values, exact in float32, for many ties and no rounding.
 VALUES = st.sampled_from([-1.0, -0.5, -0.0, 0.0, 0.5, 1.0])
 
 
@@ -123,7 +123,7 @@ def test_vectors_and_offsets_that_are_not_finite_are_refused(where: str, value: 
         ExactIndex.from_candidates(candidates, offsets, 1.0, np.arange(3))
 
 
-# A few values, so that there are many ties; several blocks of columns.
+# A few values, for many ties; several blocks of columns.
 tied_scores = hnp.arrays(
     np.float32,
     st.tuples(st.integers(1, 4), st.integers(1, 10 * TOP_K_BLOCK)),

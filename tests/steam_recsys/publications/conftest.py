@@ -1,4 +1,4 @@
-"""What the tests of publications share."""
+"""Fixtures for tests of publications."""
 
 import os
 import secrets
@@ -17,13 +17,13 @@ from steam_recsys.publications.destinations import DestinationConfig
 
 @pytest.fixture
 def postgres_url(database: str) -> str:
-    """The test database's URL, for connections of a test's own."""
+    """The URL of the test's database, for further connections."""
     return os.environ[database.partition(":")[2]]
 
 
 @pytest.fixture(scope="session")
 def mongo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a server that speaks MongoDB's protocol, in a process of its own."""
+    """The URL of a server in another process that speaks MongoDB's protocol."""
     folder = tmp_path_factory.mktemp("mongo")
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -46,7 +46,7 @@ def mongodb(mongo_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def mongo(mongodb: str) -> Iterator[pymongo.database.Database]:
-    """The test's MongoDB database, for looking at what a stage left there."""
+    """The test's MongoDB database, to look at what a stage wrote."""
     with pymongo.MongoClient(os.environ["MONGODB_URL"]) as client:
         yield client.get_default_database()
 

@@ -20,7 +20,7 @@ def three_versions(shop: Connection, database: str, tmp_path: Path) -> Connectio
     return shop
 
 
-def test_a_rollback_goes_one_version_back_each_time_until_there_is_none(
+def test_a_rollback_goes_one_version_back_each_time_until_none_is_left(
     three_versions: Connection, database: str
 ) -> None:
     assert rollback(DestinationConfig(database)) == "v2"
@@ -38,9 +38,7 @@ def test_a_rollback_can_name_its_version_even_a_newer_one(three_versions: Connec
     assert shown(three_versions) == ("v3", 3.0, 2)
 
 
-def test_a_rollback_to_a_version_that_is_not_kept_names_those_that_are(
-    three_versions: Connection, database: str
-) -> None:
+def test_a_rollback_to_a_dropped_version_lists_the_kept_ones(three_versions: Connection, database: str) -> None:
     with pytest.raises(UserError, match=r"The version v0 is not kept: choose one of v3, v2, v1\."):
         rollback(DestinationConfig(database), "v0")
 
@@ -53,7 +51,7 @@ def test_publishing_the_version_rolled_back_from_does_not_undo_the_rollback(
     assert shown(three_versions) == ("v2", 2.0, 2)
 
 
-def test_a_version_rolled_back_to_is_the_one_to_go_back_to_and_is_kept(
+def test_a_version_rolled_back_to_is_kept_and_is_the_next_rollback_target(
     three_versions: Connection, database: str, tmp_path: Path
 ) -> None:
     rollback(DestinationConfig(database), "v1")
@@ -71,7 +69,7 @@ def test_a_rollback_does_not_wait_for_a_publication_under_way(
     publisher.close()
 
 
-def test_the_first_games_of_some_users_and_what_is_popular_are_the_same_everywhere(
+def test_first_and_popular_games_are_the_same_in_both_databases(
     shop: Connection, both: DestinationConfig, tmp_path: Path
 ) -> None:
     games = [add_game(shop, name) for name in "ABC"]

@@ -37,7 +37,7 @@ def mongo_only(database: str, mongodb: str) -> DestinationConfig:
     return DestinationConfig(database, "mongodb", mongodb)
 
 
-def test_a_publication_stands_in_mongodb_as_the_shards_had_it(
+def test_a_publication_in_mongodb_equals_the_shards(
     shop: Connection, mongo_only: DestinationConfig, mongo: Mongo, tmp_path: Path
 ) -> None:
     hostile = 'it\'s $where "quoted".\\\n\u202e<b>'
@@ -57,7 +57,7 @@ def test_a_publication_stands_in_mongodb_as_the_shards_had_it(
     assert tables(shop) == set()
 
 
-def test_some_users_of_the_shown_version_are_sampled_whatever_their_ids_are(
+def test_users_are_sampled_for_any_range_of_ids(
     shop: Connection, mongo_only: DestinationConfig, mongo: Mongo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish_version(mongo_only, marked(tmp_path / "1", shop, 1.0, users=40), "v1")
@@ -84,7 +84,7 @@ def test_versions_in_mongodb_are_kept_rolled_back_to_and_dropped(
         rollback(mongo_only, "v1")
 
 
-def test_a_version_that_was_gone_back_to_in_the_meantime_is_not_dropped(
+def test_a_version_rolled_back_to_in_the_meantime_is_not_dropped(
     shop: Connection, mongo_only: DestinationConfig, mongo: Mongo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(1, 4):
@@ -101,7 +101,7 @@ def test_a_version_that_was_gone_back_to_in_the_meantime_is_not_dropped(
     assert collections(mongo) == tables_of("v1", "v2", "v3", "v4")
 
 
-def test_a_url_that_is_none_gets_one_sentence_without_the_password(
+def test_an_invalid_url_is_reported_without_the_password(
     shop: Connection, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WRONG_URL", "mongodb://shop:pass/word@127.0.0.1/recsys")
@@ -112,7 +112,7 @@ def test_a_url_that_is_none_gets_one_sentence_without_the_password(
     assert "word" not in str(raised.value)
 
 
-def test_what_a_dead_run_left_in_mongodb_is_dropped_by_the_next(
+def test_leftovers_of_a_killed_run_in_mongodb_are_dropped_by_the_next_run(
     shop: Connection, mongo_only: DestinationConfig, mongo: Mongo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish_version(mongo_only, marked(tmp_path / "1", shop, 1.0, users=2), "v1")
@@ -148,7 +148,7 @@ def test_both_switch_and_roll_back_together(
     assert shown(shop) == shown_in_mongo(mongo) == ("v1", 1.0, 2)
 
 
-def test_neither_switches_where_mongodb_fails_in_the_switch(
+def test_a_failed_switch_of_mongodb_switches_neither(
     shop: Connection, both: DestinationConfig, mongo: Mongo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish_version(both, marked(tmp_path / "1", shop, 1.0, users=2), "v1")
@@ -162,14 +162,14 @@ def test_neither_switches_where_mongodb_fails_in_the_switch(
 
     with monkeypatch.context() as patch:
         patch.setattr(MongoDestination, "point_to", fail_afterwards)
-        with pytest.raises(UserError, match=r"The MongoDB in MONGODB_URL gave up \(the answer was lost\)"):
+        with pytest.raises(UserError, match=r"The MongoDB in MONGODB_URL failed \(the answer was lost\)"):
             publish_version(both, predictions, "v2")
     assert shown(shop) == shown_in_mongo(mongo) == ("v1", 1.0, 2)
     publish_version(both, predictions, "v2")
     assert shown(shop) == shown_in_mongo(mongo) == ("v2", 2.0, 2)
 
 
-def test_neither_rolls_back_to_a_version_that_mongodb_does_not_keep(
+def test_a_rollback_to_a_version_missing_in_mongodb_changes_neither(
     shop: Connection, both: DestinationConfig, database: str, mongo: Mongo, tmp_path: Path
 ) -> None:
     publish_version(database, marked(tmp_path / "1", shop, 1.0, users=2), "v1")
@@ -179,7 +179,7 @@ def test_neither_rolls_back_to_a_version_that_mongodb_does_not_keep(
     assert shown(shop) == shown_in_mongo(mongo) == ("v2", 2.0, 2)
 
 
-def test_a_version_that_only_one_of_both_has_is_completed(
+def test_a_version_in_only_one_of_two_databases_is_completed(
     shop: Connection, both: DestinationConfig, database: str, mongo: Mongo, tmp_path: Path
 ) -> None:
     predictions = marked(tmp_path / "1", shop, 1.0, users=2)
@@ -190,7 +190,7 @@ def test_a_version_that_only_one_of_both_has_is_completed(
     assert len(kept(database)) == 1
 
 
-def test_reconciling_changes_nothing_where_both_agree_and_says_where_one_is_alone(
+def test_reconciling_changes_nothing_if_both_agree_and_refuses_a_version_kept_in_one(
     shop: Connection, both: DestinationConfig, database: str, mongo: Mongo, tmp_path: Path
 ) -> None:
     publish_version(database, marked(tmp_path / "1", shop, 1.0, users=2), "v1")
@@ -202,21 +202,21 @@ def test_reconciling_changes_nothing_where_both_agree_and_says_where_one_is_alon
     assert shown_in_mongo(mongo) == ("v2", 2.0, 2)
 
 
-def test_a_mongodb_that_does_not_answer_gets_one_sentence(
+def test_an_unresponsive_mongodb_is_reported(
     shop: Connection, both: DestinationConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     predictions = marked(tmp_path / "1", shop, 1.0, users=2)
     monkeypatch.setattr("steam_recsys.publications.mongo._SERVER_SELECTION_MS", 100)
     for url in ("mongodb://ann:hush@127.0.0.1:1/shop", "nonsense"):
         monkeypatch.setenv("MONGODB_URL", url)
-        with pytest.raises(UserError, match=r"The MongoDB in MONGODB_URL gave up \(.*\): see") as raised:
+        with pytest.raises(UserError, match=r"The MongoDB in MONGODB_URL failed \(.*\): check") as raised:
             publish_version(both, predictions)
         assert "hush" not in str(raised.value)
         assert "\n" not in str(raised.value)
     assert tables(shop) == set()
 
 
-def test_two_publishers_to_both_take_turns(
+def test_two_publishers_to_both_databases_take_turns(
     shop: Connection, both: DestinationConfig, mongo: Mongo, tmp_path: Path, database: str
 ) -> None:
     folders = [marked(tmp_path / str(number), shop, number, users=3) for number in (1, 2)]
@@ -227,6 +227,6 @@ def test_two_publishers_to_both_take_turns(
     assert tables(shop) == collections(mongo) == tables_of("v1", "v2")
 
 
-def test_an_unknown_place_is_refused(shop: Connection, database: str, tmp_path: Path) -> None:
+def test_an_unknown_destination_is_refused(shop: Connection, database: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="publish_to is 'oracle': choose one of postgresql, mongodb, both"):
         publish_version(DestinationConfig(database, "oracle"), marked(tmp_path / "1", shop, 1.0, users=2))

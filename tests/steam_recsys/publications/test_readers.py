@@ -1,4 +1,4 @@
-"""What readers see while versions change under them: a whole version, always."""
+"""Readers always see a whole version while versions change."""
 
 import os
 import queue
@@ -30,7 +30,7 @@ FROM (VALUES (1), (1000000)) AS u (user_id), recsys.recommended_games(u.user_id)
 
 @contextmanager
 def reading(query: str) -> Iterator["queue.Queue[list[Any] | Exception]"]:
-    """Run a query in a loop, in a thread with a connection of its own, and pass on what it returns."""
+    """Run a query in a loop, in a thread with its own connection, and pass on its rows."""
     seen: queue.Queue[list[Any] | Exception] = queue.Queue()
     stop = threading.Event()
 

@@ -1,4 +1,4 @@
-"""Which version to go back to, which to drop, and MongoDB's pointer, as pure functions of what is kept."""
+"""The rollback target, expired versions and MongoDB's pointer, as pure functions of the kept versions."""
 
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -25,7 +25,7 @@ def info(version: str) -> VersionInfo:
 
 
 def published(*versions: str) -> PointerDocument:
-    """Versions that were published one after the other; one that is kept already is switched to again."""
+    """Publish versions one after another; a version that is already kept becomes current again."""
     pointer = PointerDocument()
     for version in versions:
         if version not in [each.version for each in pointer.kept]:
@@ -43,20 +43,18 @@ def published(*versions: str) -> PointerDocument:
         (["v1", "v2", "v1", "v2"], "v1"),
     ],
 )
-def test_the_way_back_leads_to_the_version_that_was_current_last_of_those_before(
-    history: list[str], target: str
-) -> None:
+def test_rollback_returns_to_the_version_that_was_current_last(history: list[str], target: str) -> None:
     assert rollback_target(published(*history).kept, None) == target
 
 
 @pytest.mark.parametrize("history", [[], ["v1"], ["v1", "v2", "v1"]])
-def test_before_the_first_version_there_is_none(history: list[str]) -> None:
+def test_without_an_earlier_version_a_rollback_is_refused(history: list[str]) -> None:
     with pytest.raises(UserError, match="There is no version before"):
         rollback_target(published(*history).kept, None)
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_switches_alone_decide_what_is_kept(seed: int) -> None:
+def test_only_switches_decide_which_versions_are_kept(seed: int) -> None:
     random = np.random.default_rng(seed)
     history = [f"v{number}" for number in random.integers(0, 8, 30)]
     pointer = published(*history)
@@ -69,7 +67,7 @@ def test_switches_alone_decide_what_is_kept(seed: int) -> None:
     assert expired_versions(skewed) == expired_versions(pointer.kept)
 
 
-def test_the_pointer_document_comes_back_as_it_was_stored() -> None:
+def test_the_pointer_document_is_read_as_it_was_stored() -> None:
     pointer = published("v1", "v2", "v1").with_unpublished(info("v3")).with_retired(["v2", "v1"])
     assert [each.info.version for each in pointer.loading] == ["v3"]
     assert pointer.retired == ("v2",)
@@ -80,7 +78,7 @@ def test_the_pointer_document_comes_back_as_it_was_stored() -> None:
     assert pointer.without(["v3", "v2"]).loading == ()
 
 
-def test_the_pointer_moves_only_to_what_is_there_and_only_where_it_is_not_already() -> None:
+def test_the_pointer_moves_only_to_another_existing_version() -> None:
     pointer = published("v1")
     assert pointer.with_current("v1", NOW) is pointer
     with pytest.raises(UserError, match="The version v2 is not in MongoDB"):
@@ -88,11 +86,11 @@ def test_the_pointer_moves_only_to_what_is_there_and_only_where_it_is_not_alread
 
 
 @pytest.mark.parametrize("version", ["20240101-0a1b2c3d", "v" * 47, "1.0_x"])
-def test_a_name_that_can_be_part_of_a_tables_name_is_taken(version: str) -> None:
+def test_a_version_name_that_is_valid_in_a_table_name_is_accepted(version: str) -> None:
     check_name(version)
 
 
-def test_neither_what_is_half_loaded_nor_what_is_being_dropped_can_be_made_current() -> None:
+def test_half_loaded_and_half_dropped_versions_cannot_become_current() -> None:
     pointer = published("v1", "v2").with_unpublished(info("v3")).with_retired(["v1"])
     for version in ("v1", "v3"):
         with pytest.raises(UserError, match=f"{version} is not in MongoDB, or not complete: publish it again"):

@@ -26,7 +26,7 @@ def texts(svg: str) -> list[str]:
         scatter_chart("A title", X, Y, [Series("one", POINTS)]),
     ],
 )
-def test_a_chart_is_an_image_with_a_title_for_those_who_cannot_see_it(svg: str) -> None:
+def test_a_chart_has_a_title_for_screen_readers(svg: str) -> None:
     page = Page(svg)
     assert page.all("svg")[0]["role"] == "img"
     assert page.elements[1][0] == "title"
@@ -84,7 +84,7 @@ def test_intervals_stand_at_their_points_and_within_the_frame() -> None:
     assert not Page(svg).all("circle")
 
 
-def test_points_of_a_line_that_have_names_are_dots_that_tell_them() -> None:
+def test_named_points_of_a_line_are_labelled_dots() -> None:
     svg = line_chart("Title", X, Y, [Series("one", POINTS, ["a", "b", "c"])])
     assert len(Page(svg).all("circle")) == 3
     assert {"a", "b", "c"} <= set(texts(svg))
@@ -95,7 +95,7 @@ def test_ticks_are_round_numbers_or_those_that_are_given() -> None:
     assert {"0.0", "0.5", "1.0", "1.5", "2.0", "low", "high"} <= set(texts(svg))
 
 
-def test_names_are_written_where_there_is_room_the_most_important_first() -> None:
+def test_labels_are_placed_by_importance_where_there_is_room() -> None:
     series = Series("one", [(0, 0), (0.01, 0.01), (1, 1)], ["first", "second", "third"])
     svg = scatter_chart("Title", X, Y, [series], ["first", "second", "third", "nowhere"])
     assert [texts(svg).count(name) for name in ("first", "second", "third", "nowhere")] == [2, 1, 2, 0]

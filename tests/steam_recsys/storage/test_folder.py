@@ -18,7 +18,7 @@ def folder(any_store: str) -> Folder:
     return open_folder(any_store)
 
 
-def test_a_written_file_can_be_read_and_a_missing_one_is_none(folder: Folder) -> None:
+def test_a_written_file_can_be_read_and_a_missing_one_gives_none(folder: Folder) -> None:
     assert folder.read("a/b.json") is None
     folder.write("a/b.json", b"one")
     folder.write("a/b.json", b"two")
