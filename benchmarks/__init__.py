@@ -1,1 +1,1 @@
-"""Side-by-side measurements, each with its peer in the same run."""
+"""Benchmarks that measure this project and its peers in the same run."""

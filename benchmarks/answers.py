@@ -1,6 +1,6 @@
-"""`make benchmark-answers`: how long one user waits for an answer over 100,000 games on one core, ids in, ids out.
+"""`make benchmark-answers`: the wait of one user for recommendations from 100,000 games, on one core, ids in, ids out.
 
-The weights are random: what an answer costs depends on their number, not on what was learnt.
+The weights are random: the cost of an answer depends on their number, not on what was learnt.
 """
 
 from __future__ import annotations
@@ -13,16 +13,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import components.train  # noqa: F401 - before TensorFlow
-
-# isort: split
 import numpy as np
-import tensorflow as tf
 from threadpoolctl import threadpool_limits
 
-from benchmarks.record import Row, at_most, below, part
-from components.train.popularity_prior import USUAL
-from components.train.serving import RECOMMENDED_GAMES, ServingModel
+from benchmarks.record import Row, at_most, below, run_benchmark
+from components.train.artifact import RECOMMENDED_GAMES, ServingModel
+from components.train.popularity_prior import DEFAULT_WEIGHTS
+from components.train.tensorflow_runtime import tf
 from steam_recsys.arrays import Float32Array, Float64Array, Int32Array
 from steam_recsys.data.games import Games
 from steam_recsys.model.history_weights import HistoryWeights
@@ -31,32 +28,40 @@ from steam_recsys.model.online import OnlineRecommender
 from steam_recsys.model.scorer import Scorer
 from steam_recsys.model.two_tower import Towers, TwoTowerArrays
 
-GAMES, DIMENSIONS, LINKS = 100_000, 64, 100
+GAMES, DIMENSIONS, NEIGHBOURS = 100_000, 64, 100
 QUERIES, LONGEST_HISTORY = 5_000, 50
 WARM_UP = 20
 MUST_MS, MUST_DIFFERENCE = 5.0, 1e-5
-OURS, SAVED_MODEL, PLAIN = "ours", "SavedModel, one thread", "NumPy argpartition, no links, weights or reasons"
+OURS, SAVED_MODEL, PLAIN = "ours", "SavedModel, one thread", "NumPy argpartition, no item-item or history weights"
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What the score is made of: its scale, whether some games are far more popular than others, its links."""
+    """A model's shape.
+
+    Attributes:
+        scale: Scale of the cosine similarity.
+        skewed: Whether a few games are far more popular than the others.
+        neighbours: Item-item neighbours per game.
+    """
 
     scale: float
     skewed: bool
-    links: int
+    neighbours: int
 
     def __str__(self) -> str:
         popularity = "skewed" if self.skewed else "even"
-        return f"scale {self.scale:g}, {popularity} popularity, {self.links} links a game"
+        return f"scale {self.scale:g}, {popularity} popularity, {self.neighbours} neighbours per game"
 
 
-CONDITIONS = [Condition(scale, skewed, links) for scale, skewed in ((8, False), (2, True)) for links in (0, LINKS)]
+CONDITIONS = [
+    Condition(scale, skewed, neighbours) for scale, skewed in ((8, False), (2, True)) for neighbours in (0, NEIGHBOURS)
+]
 
 
 @dataclass(frozen=True)
 class Query:
-    """One user: the arguments of an answer."""
+    """One user's request."""
 
     history: list[int]
     recommended: list[bool]
@@ -64,30 +69,30 @@ class Query:
 
 
 Answer = Callable[[Query], Float32Array]
-"""From a user to the best games' scores, best first, float32 [k]; the ids are found as well."""
+"""Returns the best games' scores for one user, best first, float32 [k]; it looks up the ids as well."""
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One way of answering: milliseconds of each query by the clock, float64 [n], and the answers' scores."""
+class Timings:
+    """Wall-clock milliseconds of each query, float64 [n], and each answer's scores."""
 
     milliseconds: Float64Array
     scores: list[Float32Array]
 
     @classmethod
-    def of(cls, answer: Answer, queries: list[Query]) -> Measured:
-        """Answer each query once, after some that do not count."""
+    def measure(cls, answer: Answer, queries: list[Query]) -> Timings:
+        """Answer each query once, after a warm-up."""
         for query in queries[:WARM_UP]:
             answer(query)
         seconds, scores = np.empty(len(queries)), []
-        for place, query in enumerate(queries):
+        for index, query in enumerate(queries):
             started = time.perf_counter()
             scores.append(answer(query))
-            seconds[place] = time.perf_counter() - started
+            seconds[index] = time.perf_counter() - started
         return cls(1e3 * seconds, scores)
 
     def figures(self) -> dict[str, float]:
-        """Milliseconds by what they are."""
+        """Return the milliseconds' median, 99th percentile and maximum by name."""
         return {
             "p50": float(np.median(self.milliseconds)),
             "p99": float(np.percentile(self.milliseconds, 99)),
@@ -98,20 +103,21 @@ class Measured:
 def written_model(
     folder: Path, game_ids: Int32Array, condition: Condition, random: np.random.Generator
 ) -> TwoTowerArrays:
-    """A model with random weights, written as training writes it and loaded as serving loads it."""
+    """Write a model with random weights as training does, and load it as serving does."""
     n_games = len(game_ids)
     games = [random.standard_normal((n_games, DIMENSIONS)).astype(np.float32) for _ in range(2)]
     none = np.zeros((0, DIMENSIONS), dtype=np.float32)
-    n_links = min(condition.links, n_games)
-    linked = np.sort(random.integers(0, n_games - n_links + 1, (n_games, n_links)), axis=1) + np.arange(n_links)
-    links = ItemItemWeights(
-        np.arange(n_games + 1, dtype=np.int64) * n_links,
-        linked.ravel().astype(np.int32),
-        random.normal(0, 0.1, linked.size).astype(np.float32),
+    n_neighbours = min(condition.neighbours, n_games)
+    neighbours = np.sort(random.integers(0, n_games - n_neighbours + 1, (n_games, n_neighbours)), axis=1)
+    neighbours += np.arange(n_neighbours)
+    item_item = ItemItemWeights(
+        np.arange(n_games + 1, dtype=np.int64) * n_neighbours,
+        neighbours.ravel().astype(np.int32),
+        random.normal(0, 0.1, neighbours.size).astype(np.float32),
     )
     weights = HistoryWeights(disliked=-0.5, hours=0.2, recency=0.5)
     towers = Towers(games[0], none, games[1], none)
-    model = TwoTowerArrays("benchmark", game_ids, (), towers, links, USUAL, condition.scale, 1.0, weights)
+    model = TwoTowerArrays("benchmark", game_ids, (), towers, item_item, DEFAULT_WEIGHTS, condition.scale, 1.0, weights)
     np.savez(folder / "arrays.npz", allow_pickle=False, **model.arrays())
     (folder / "vocabulary.json").write_text(json.dumps({"games": game_ids.tolist(), "attributes": []}))
     constants = {name: getattr(model, name) for name in ("scale", "popularity_smoothing")}
@@ -120,12 +126,12 @@ def written_model(
     return TwoTowerArrays.load(folder)
 
 
-def answers(folder: Path, game_ids: Int32Array, condition: Condition, random: np.random.Generator) -> dict[str, Answer]:
-    """Ours and its peers over the same catalogue."""
+def engines(folder: Path, game_ids: Int32Array, condition: Condition, random: np.random.Generator) -> dict[str, Answer]:
+    """Build ours and its peers over the same catalogue."""
     n_games = len(game_ids)
     popularity = 1e6 / random.permutation(np.arange(1.0, n_games + 1)) if condition.skewed else np.ones(n_games)
     model = written_model(folder, game_ids, condition, random)
-    catalogue = model.for_catalogue(Games(game_ids, [{}] * n_games), np.tile(popularity, (len(USUAL), 1)))
+    catalogue = model.for_catalogue(Games(game_ids, [{}] * n_games), np.tile(popularity, (len(DEFAULT_WEIGHTS), 1)))
     online = OnlineRecommender(game_ids, catalogue)
 
     def ours(query: Query) -> Float32Array:
@@ -174,7 +180,7 @@ def _plain(game_ids: Int32Array, catalogue: Scorer) -> Answer:
 
 
 def random_queries(game_ids: Int32Array, n: int, random: np.random.Generator) -> list[Query]:
-    """Users with 1 to 50 games."""
+    """Draw users with 1 to 50 games."""
     lengths = random.integers(1, LONGEST_HISTORY + 1, n).tolist()
     return [
         Query(
@@ -186,8 +192,8 @@ def random_queries(game_ids: Int32Array, n: int, random: np.random.Generator) ->
     ]
 
 
-def results(what: str, measured: dict[str, Measured]) -> list[Row]:
-    """The condition's figures for the record: ours beside each peer, and whether what must be reached is."""
+def results(what: str, measured: dict[str, Timings]) -> list[Row]:
+    """Compute the condition's figures for the record: ours beside each peer's."""
     ours = measured[OURS].figures()
     found = [
         below(f"{what}, {name}, ms", ours[name], figure, peer, MUST_MS if name == "p99" else None)
@@ -202,14 +208,14 @@ def results(what: str, measured: dict[str, Measured]) -> list[Row]:
     ]
 
 
-def rows_of(condition: Condition, n_games: int, n_queries: int) -> list[Row]:
-    """Measure ours and its peers under one condition."""
+def measure_condition(condition: Condition, n_games: int, n_queries: int) -> list[Row]:
+    """Measure ours and its peers for one model shape."""
     random = np.random.default_rng(0)
     game_ids = np.sort(random.choice(10 * n_games, n_games, replace=False)).astype(np.int32)
     queries = random_queries(game_ids, n_queries, random)
     with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
-        ways = answers(Path(folder), game_ids, condition, random)
-        measured = {name: Measured.of(answer, queries) for name, answer in ways.items()}
+        answers = engines(Path(folder), game_ids, condition, random)
+        measured = {name: Timings.measure(answer, queries) for name, answer in answers.items()}
     return results(f"{n_games:,} games, {condition}", measured)
 
 
@@ -221,11 +227,11 @@ def _on_one_core() -> None:
 
 
 def rows() -> Iterator[Row]:
-    """Measure everything, on one core."""
+    """Measure everything on one core."""
     _on_one_core()
     for condition in CONDITIONS:
-        yield from rows_of(condition, GAMES, QUERIES)
+        yield from measure_condition(condition, GAMES, QUERIES)
 
 
 if __name__ == "__main__":
-    part("answers", __doc__, rows)
+    run_benchmark("answers", __doc__, rows)

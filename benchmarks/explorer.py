@@ -25,15 +25,14 @@ from urllib.request import urlopen
 import numpy as np
 
 from benchmarks import publishing
-from benchmarks.record import Row, at_least, at_most, part
-from components.reverse_etl.limits import Limits
+from benchmarks.record import Row, at_least, at_most, run_benchmark
+from components.reverse_etl.acceptance import Thresholds
 from components.reverse_etl.publication import publish
 from demo.explore import reader_url
 from demo.postgres import EmbeddedPostgres
 from steam_recsys.database.connection import connect, create_schema
 from steam_recsys.errors import UserError
-from steam_recsys.publications.destinations import DestinationConfig
-from steam_recsys.publications.rollback import rollback
+from steam_recsys.publications.destinations import DestinationConfig, rollback
 from steam_recsys.publications.versions import VersionInfo
 from steam_recsys.storage.model_store import add_model
 
@@ -209,7 +208,7 @@ def _shop(server: EmbeddedPostgres, folder: Path, users: int, per_user: int, gam
     add_model(str(folder / "store"), model)
     ranges = publishing.write_predictions(folder / "predictions", users, per_user, 1)
     made = VersionInfo("v1", "benchmark", "s", date(2025, 1, 1))
-    publish(DestinationConfig(DATABASE), str(folder / "predictions"), made, ranges, Limits(churn_ceiling=1.0))
+    publish(DestinationConfig(DATABASE), str(folder / "predictions"), made, ranges, Thresholds(churn_ceiling=1.0))
     return reader_url(url, PASSWORD), folder / "store"
 
 
@@ -221,4 +220,4 @@ def _ready(url: str) -> bool:
 
 
 if __name__ == "__main__":
-    part("explorer", __doc__, rows)
+    run_benchmark("explorer", __doc__, rows)

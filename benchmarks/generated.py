@@ -1,12 +1,15 @@
-"""Generated reviews of any size, seeded: what training is measured on where public data sets are too small.
+"""Shops for the benchmarks: generated interactions as a snapshot, and the synthetic shop in a database.
 
-Each user has a favourite taste and a second one; a game suits one or two of the tastes and is chosen by its popularity
-times how well it suits. Histories are as skewed as real ones, popularity falls with the rank of a game as in Zipf's law
-and stays what it is over time: there is nothing to be learnt but from who has which games.
+`generate` makes interactions of any size from a seed, for training where public data sets are too small. Each user has
+a favourite taste and a second one. A game suits one or two tastes and is chosen by its popularity times how well it
+suits. Histories are as skewed as real ones. Popularity follows Zipf's law and does not change over time, so the only
+thing to learn is which users have which games.
 """
 
 from __future__ import annotations
 
+import io
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -14,17 +17,24 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
+from psycopg2 import sql
 
+from components.ingest.load import deferred_constraints
+from demo import synthetic
 from steam_recsys.arrays import BoolArray, Int32Array
 from steam_recsys.data.interactions import Interactions, day_of
 from steam_recsys.data.schemas import TABLES
 from steam_recsys.data.snapshot import DataFile, Manifest, Snapshot
+from steam_recsys.database.connection import Cursor, connect, create_schema
+from steam_recsys.database.copy import copy_from_chunks
 
 TASTES = 64
 FAVOURITE_SHARE = 0.75
 AFFINITY = 100.0
-"""How many times likelier a game that suits is chosen than another one as popular."""
+"""Factor by which a game that suits the user is more likely than an equally popular one that does not."""
 
 ZIPF = 0.8
 LONGEST = 400
@@ -32,40 +42,57 @@ SPREAD = 1.0
 """Standard deviation of the logarithm of the histories' lengths."""
 
 REPEATS = 1.3
-"""Games drawn for each that is kept at the end: a user has each game once."""
+"""Games drawn per game kept: duplicates of a user are dropped."""
 
 FIRST_DAY = day_of(date(2020, 1, 1))
 DAYS = 5 * 365
 LIKED = 0.9
-GAMES_A_STUDIO = 20
-ROWS_A_FILE = 1_000_000
+GAMES_PER_STUDIO = 20
+ROWS_PER_FILE = 1_000_000
+
+ROWS_PER_CHUNK = 50_000
+DAY_SECONDS = 86_400
+EPOCH = date(1970, 1, 1)
+SHOP_REVIEWS = pa.schema(
+    [
+        ("user_id", pa.int64()),
+        ("game_id", pa.int64()),
+        ("recommended", pa.bool_()),
+        ("hours_played", pa.float64()),
+        ("helpful", pa.int64()),
+        ("funny", pa.int64()),
+        ("reviewed_on", pa.date32()),
+        ("review", pa.string()),
+        ("updated_at", pa.timestamp("s", "UTC")),
+    ]
+)
 
 
 @dataclass(frozen=True)
 class Size:
-    """How many interactions, users and games."""
+    """Numbers of interactions, users and games."""
 
     interactions: int
     users: int
     games: int
 
 
-def tastes_of(size: Size, seed: int) -> Int32Array:
-    """The two tastes, which may be one, that each game suits: int32 [games, 2]."""
+def draw_tastes(size: Size, seed: int) -> Int32Array:
+    """Draw the two tastes, possibly equal, that each game suits: int32 [games, 2]."""
     return np.random.default_rng([seed, 0]).integers(0, TASTES, (size.games, 2), dtype=np.int32)
 
 
 def generate(size: Size, seed: int) -> Interactions:
-    """Interactions by users and with games that are numbered from 1; ordered by user, then day; all recommended.
+    """Generate interactions, ordered by user and day. Users and games are numbered from 1, all are recommended.
 
-    They are as many as asked for where the catalogue is large; in a small one, where users draw the same games again,
-    they are fewer. A few users or games may have none where they are many for so few interactions.
+    With a small catalogue there are fewer interactions than requested, because users draw the same games twice. Some
+    users or games may have none.
     """
     random = np.random.default_rng([seed, 1])
     lengths = np.exp(random.normal(0.0, SPREAD, size.users))
     lengths = np.minimum(2 + lengths * (size.interactions / size.users - 2) / lengths.mean(), LONGEST) * REPEATS
     users = np.repeat(np.arange(size.users, dtype=np.int32), (lengths + random.random(size.users)).astype(np.int64))
-    games = _chosen(random, size, users, tastes_of(size, seed))
+    games = _chosen(random, size, users, draw_tastes(size, seed))
     pairs = np.unique(users.astype(np.int64) * size.games + games)
     pairs = np.sort(random.permutation(pairs)[: size.interactions])
     users, games = np.divmod(pairs, size.games)
@@ -82,7 +109,7 @@ def generate(size: Size, seed: int) -> Interactions:
 
 
 def _chosen(random: np.random.Generator, size: Size, users: Int32Array, tastes: Int32Array) -> Int32Array:
-    """A game for each of the users, int32."""
+    """Draw a game for each entry of `users`, int32 of the same length."""
     popularity = random.permutation(1.0 / np.arange(1, size.games + 1) ** ZIPF)
     wanted = random.integers(0, TASTES, (size.users, 2))[
         users, (random.random(len(users)) > FAVOURITE_SHARE).astype(np.int64)
@@ -96,14 +123,14 @@ def _chosen(random: np.random.Generator, size: Size, users: Int32Array, tastes: 
 
 
 def write_generated(root: Path, size: Size, seed: int) -> Snapshot:
-    """The same as a snapshot, in the order of days, with one review of ten that does not recommend its game."""
+    """Write generated interactions as a snapshot, ordered by day; one review in ten does not recommend its game."""
     interactions = generate(size, seed)
     random = np.random.default_rng([seed, 2])
     by_day = interactions.take(np.argsort(interactions.days, kind="stable"))
     files = {
         "reviews": _write(root, "reviews", _reviews(by_day, random.random(len(by_day)) < LIKED)),
         "users": _write(root, "users", pa.table({"user_id": np.unique(interactions.users)}, TABLES["users"])),
-        "games": _write(root, "games", _games(size, tastes_of(size, seed))),
+        "games": _write(root, "games", _games(size, draw_tastes(size, seed))),
         "rankings": _write(root, "rankings", TABLES["rankings"].empty_table()),
     }
     Manifest("1:1:", "2025-01-01T00:00:00+00:00", None, files).write(root)
@@ -128,7 +155,7 @@ def _reviews(interactions: Interactions, liked: BoolArray) -> pa.Table:
 
 def _games(size: Size, tastes: Int32Array) -> pa.Table:
     ids = np.arange(1, size.games + 1)
-    studios = [[f"Studio {game // GAMES_A_STUDIO}"] for game in range(size.games)]
+    studios = [[f"Studio {game // GAMES_PER_STUDIO}"] for game in range(size.games)]
     nothing = [None] * size.games
     columns = [
         ids, [f"Game {game}" for game in ids], nothing, nothing,
@@ -143,9 +170,71 @@ def _write(root: Path, table: str, rows: pa.Table) -> list[DataFile]:
     folder = root / table
     folder.mkdir(parents=True, exist_ok=True)
     files = []
-    for number, start in enumerate(range(0, max(1, len(rows)), ROWS_A_FILE)):
+    for number, start in enumerate(range(0, max(1, len(rows)), ROWS_PER_FILE)):
         path = folder / f"part-{number:05}.parquet"
-        part = rows.slice(start, ROWS_A_FILE)
+        part = rows.slice(start, ROWS_PER_FILE)
         pq.write_table(part, path, compression="zstd")
         files.append(DataFile.from_path(root, path, len(part)))
     return files
+
+
+def load_shop(database: str, size: synthetic.Size, seed: int = 0) -> int:
+    """Create the schema `steam` in an empty database, fill users, games and reviews, return the number of reviews.
+
+    The id of a user or game is its number plus one. A review was last changed at some second of its day. The tables are
+    vacuumed, so readers have nothing to tidy up.
+    """
+    shop = synthetic.Shop.generate(size, seed)
+    with connect(database, application="steam-recsys benchmark") as connection:
+        create_schema(connection, "steam")
+        with connection.cursor() as cursor, deferred_constraints(cursor):
+            _copy(cursor, "games", [pa.table({"game_id": np.arange(1, size.games + 1), "name": shop.names})])
+            _copy(cursor, "users", _user_tables(size))
+            batches = synthetic.batches(shop, size, seed)
+            loaded = _copy(cursor, "reviews", (_review_table(batch) for batch in batches))
+        connection.commit()
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("VACUUM (FREEZE, ANALYZE) steam.reviews, steam.users, steam.games")
+    return loaded
+
+
+def _user_tables(size: synthetic.Size) -> Iterator[pa.Table]:
+    for start in range(0, size.users, ROWS_PER_CHUNK):
+        numbers = np.arange(start, min(start + ROWS_PER_CHUNK, size.users))
+        yield pa.table({"user_id": numbers + 1, "username": synthetic.user_names(numbers)})
+
+
+def _review_table(batch: synthetic.Reviews) -> pa.Table:
+    days = batch.days + (synthetic.FIRST_DAY - EPOCH).days
+    dated = batch.days != synthetic.NONE
+    seconds = np.random.default_rng(len(batch)).integers(0, DAY_SECONDS, len(batch))
+    columns = [
+        pa.array(batch.users + 1, mask=batch.users == synthetic.NONE),
+        batch.games + 1,
+        batch.recommended,
+        batch.tenths / 10,
+        batch.helpful,
+        batch.funny,
+        pa.array(days.astype(np.int32), pa.date32(), mask=~dated),
+        pc.if_else(pa.array(batch.written), "A synthetic review.", pa.scalar(None, pa.string())),
+        pa.array(np.where(dated, days, days.max()) * DAY_SECONDS + seconds, pa.timestamp("s", "UTC")),
+    ]
+    return pa.table(columns, schema=SHOP_REVIEWS)
+
+
+def _copy(cursor: Cursor, table: str, parts: Iterable[pa.Table]) -> int:
+    """COPY rows into a table of `steam` and return how many."""
+    loaded = 0
+    for part in parts:
+        columns = sql.SQL(", ").join(map(sql.Identifier, part.column_names))
+        statement = sql.SQL("COPY steam.{} ({}) FROM STDIN (FORMAT csv)").format(sql.Identifier(table), columns)
+        loaded += copy_from_chunks(cursor, statement, _csv(part))
+    return loaded
+
+
+def _csv(rows: pa.Table) -> Iterator[bytes]:
+    for start in range(0, len(rows), ROWS_PER_CHUNK):
+        chunk = io.BytesIO()
+        pa_csv.write_csv(rows.slice(start, ROWS_PER_CHUNK), chunk, pa_csv.WriteOptions(include_header=False))
+        yield chunk.getvalue()

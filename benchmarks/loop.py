@@ -1,7 +1,7 @@
 """The whole loop, from raw CSV to published recommendations, at the size of a real shop: its time and its memory.
 
-It is `make demo` on a folder of raw files: the three pipelines on KFP's local runner, each task a process, on the
-embedded PostgreSQL. Making the files does not count.
+Runs `make demo` on a folder of raw files: the three pipelines on KFP's local runner, one process per task, with the
+embedded PostgreSQL. Writing the files does not count.
 """
 
 from __future__ import annotations
@@ -15,21 +15,26 @@ import time
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from benchmarks.record import Row, at_most, measured, part, times_as_much
-from demo.synthetic import Size
+from benchmarks.record import Row, at_most, measured, run_benchmark, times_as_much
+from demo.synthetic import Size, write_synthetic
 
 SIZE = Size(reviews=1_000_000, users=700_000, games=290)
-"""That of the Kaggle set."""
+"""The size of the Kaggle set."""
 
 LARGE = Size(reviews=10_000_000, users=7_000_000, games=290)
 MUST_SECONDS, MUST_MB, MUST_GROWTH = 600.0, 4096.0, 10.5
+WRITE = "write raw files"
 
 
 @dataclass(frozen=True)
 class Loop:
-    """What a loop took: its reviews, its seconds from first to last, and each stage's seconds and peak memory in MB.
+    """What one loop took.
 
-    A stage that runs in several tasks has the sum of their seconds and the most memory of one.
+    Attributes:
+        reviews: Reviews loaded.
+        seconds: Time from start to end.
+        stages: Seconds per stage, summed over its tasks.
+        peak_mb: Peak memory of each stage's largest task, in MB.
     """
 
     reviews: int
@@ -44,7 +49,7 @@ def rows(size: Size = SIZE, large: Size = LARGE) -> list[Row]:
 
 
 def results(loop: Loop, large: Loop) -> list[Row]:
-    """The figures for the record, each stage's growth among them."""
+    """Compute the figures for the record, including each stage's growth."""
     name, what = f"at {loop.reviews:,} reviews", f"at {large.reviews:,} reviews"
     most, most_large = max(loop.peak_mb.values()), max(large.peak_mb.values())
     return [
@@ -64,21 +69,26 @@ def results(loop: Loop, large: Loop) -> list[Row]:
 
 
 def run_loop(size: Size) -> Loop:
-    """Make a shop and run the demo on it."""
+    """Write a synthetic shop and run the demo on it."""
     with tempfile.TemporaryDirectory(prefix="steam-recsys-benchmark-") as root:
-        raw, place = Path(root) / "raw", Path(root) / "place"
-        measured("benchmarks.shop", "raw", *map(str, astuple(size)), str(raw))
+        raw, workspace = Path(root) / "raw", Path(root) / "workspace"
+        measured("benchmarks.loop", WRITE, str(raw), *map(str, astuple(size)))
         environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
-        demo = [sys.executable, "-m", "demo", "--place", str(place)]
+        demo = [sys.executable, "-m", "demo", "--workspace", str(workspace)]
         started = time.perf_counter()
         try:
             subprocess.run([*demo, "run", "--data", str(raw)], env=environment, check=True)
             seconds = time.perf_counter() - started
-            summary = json.loads((place / "summary.json").read_text())
+            summary = json.loads((workspace / "summary.json").read_text())
         finally:
             subprocess.run([*demo, "stop"], env=environment, check=True)
     return Loop(summary["data"]["reviews"], seconds, summary["seconds"], summary["peak_memory_mb"])
 
 
+def write_raw(folder: str, *size: str) -> int:
+    """Write the raw files of a synthetic shop and return the number of reviews."""
+    return write_synthetic(Path(folder), Size(*map(int, size)))
+
+
 if __name__ == "__main__":
-    part("loop", __doc__, rows)
+    run_benchmark("loop", __doc__, rows, {WRITE: write_raw})

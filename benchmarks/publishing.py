@@ -1,8 +1,7 @@
-"""Publishing beside a raw COPY and beside upserts, the readers' wait at a switch, and the shop's call, in PostgreSQL.
+"""Publishing beside a raw COPY and beside upserts, the readers' wait during a switch, and the shop's SQL call.
 
-`python -m benchmarks.publishing` needs ten gigabytes of disk for two million users of fifty games, for as long as it
-runs. The server is durable, as the shop's is. Every figure and its peer come from the same run; of two publications and
-two raw COPYs, which take turns, the faster counts.
+Needs ten gigabytes of disk while it runs, for two million users of fifty games. The server is durable, like a shop's.
+Every figure and its peer come from the same run. Two publications and two raw COPYs take turns, and the faster counts.
 """
 
 from __future__ import annotations
@@ -21,18 +20,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from psycopg2.extras import execute_values
 
-from benchmarks.record import Row, below, part, times_as_many, times_as_much
-from components.predict.fallback import LENGTH
-from components.reverse_etl.limits import Limits
+from benchmarks.record import Row, below, run_benchmark, times_as_many, times_as_much
+from components.predict.plan import LENGTH
+from components.reverse_etl.acceptance import Thresholds
 from components.reverse_etl.publication import publish
 from demo.postgres import EmbeddedPostgres, programs
-from steam_recsys.data.predictions import POPULAR_FILE, ShardManifest, sha256_of, shard_name
+from steam_recsys.data.predictions import POPULAR_FILE, Shard, ShardManifest, read_shard, sha256_of, shard_name
 from steam_recsys.data.schemas import POPULAR, RECOMMENDATIONS
 from steam_recsys.database.connection import COPY_BUFFER, connect, create_schema
-from steam_recsys.publications.destinations import DestinationConfig
-from steam_recsys.publications.postgres.copy_format import binary_copy
-from steam_recsys.publications.predictions import Shard, read_shard
-from steam_recsys.publications.rollback import rollback
+from steam_recsys.publications.destinations import DestinationConfig, rollback
+from steam_recsys.publications.postgres_tables import binary_copy
 from steam_recsys.publications.versions import VersionInfo
 from steam_recsys.storage.folder import open_folder
 
@@ -72,7 +69,7 @@ _CALLS = {
 
 
 def write_predictions(folder: Path, users: int, per_user: int, seed: int) -> list[tuple[int, int]]:
-    """Random recommendations for users 1 to `users`, whose scores fall; the range of each shard."""
+    """Write random recommendations with descending scores for users 1 to `users`; return the range of each shard."""
     random = np.random.default_rng(seed)
     (folder / "recommendations").mkdir(parents=True)
     ranges = [(first, min(first + SHARD_USERS - 1, users)) for first in range(1, users + 1, SHARD_USERS)]
@@ -101,13 +98,15 @@ def write_predictions(folder: Path, users: int, per_user: int, seed: int) -> lis
 
 
 def publish_seconds(folder: Path, version: str, ranges: list[tuple[int, int]]) -> float:
-    """How long the stage takes, from files to the switch: checks, acceptance and the drop of old versions included."""
-    made = VersionInfo(version, "m", "s", date(2025, 1, 1))
-    return publish(DestinationConfig(DATABASE), str(folder), made, ranges, Limits(churn_ceiling=1.0)).seconds
+    """Measure the stage from files to the switch, with checks, acceptance and the removal of old versions."""
+    version_info = VersionInfo(version, "m", "s", date(2025, 1, 1))
+    return publish(
+        DestinationConfig(DATABASE), str(folder), version_info, ranges, Thresholds(churn_ceiling=1.0)
+    ).seconds
 
 
 def raw_copy_seconds(content: Path) -> float:
-    """How long COPY takes to put a file that is there already, of the same rows, into such a table, and its index."""
+    """Measure COPY of an existing file with the same rows into such a table, and its index."""
     with connect(DATABASE) as connection, connection.cursor() as cursor:
         started = time.perf_counter()
         cursor.execute("CREATE TABLE raw (LIKE recsys.recommendations_v1)")
@@ -121,8 +120,9 @@ def raw_copy_seconds(content: Path) -> float:
 
 
 def unchanged_copy_seconds() -> float:
-    """How long it takes within the database to copy the rows of a version and index them: what publishing would still
-    cost if no user's recommendations had changed, and nothing were spent on finding that out.
+    """Measure copying a version within the database and indexing it.
+
+    Publishing would still cost this if no user's recommendations had changed and finding that out were free.
     """
     with connect(DATABASE) as connection, connection.cursor() as cursor:
         started = time.perf_counter()
@@ -135,7 +135,7 @@ def unchanged_copy_seconds() -> float:
 
 
 def upsert_rate(folder: Path, shard: Shard) -> float:
-    """Users a second that upserts put into such a table with its index, over some thousands of users."""
+    """Measure the users per second that upserts write into such an indexed table."""
     batches = read_shard(folder / shard.name, shard)
     rows = [tuple(row.values()) for batch in batches for row in batch.to_pylist()][:UPSERTED_USERS]
     with connect(DATABASE) as connection, connection.cursor() as cursor:
@@ -156,8 +156,10 @@ def upsert_rate(folder: Path, shard: Shard) -> float:
 
 @contextmanager
 def calling(folder: Path, call: str, users: int, clients: int) -> Iterator[list[float]]:
-    """Make a call of random users with pgbench for some seconds, in which the body runs; then each call's milliseconds
-    stand in what was passed on.
+    """Call the database for random users with pgbench for some seconds, while the body runs.
+
+    Yields:
+        A list that holds each call's milliseconds after the body.
     """
     script = folder / "call.sql"
     script.write_text(f"\\set user random(1, {users})\n\\set genre random(1, {GENRES})\n{call}\n")
@@ -174,7 +176,7 @@ def calling(folder: Path, call: str, users: int, clients: int) -> Iterator[list[
 
 
 def loading_rows(folder: Path, users: int, per_user: int) -> list[Row]:
-    """Publications and their peers."""
+    """Measure publications and their peers."""
     content = folder / "raw.bin"
     ours, peer = [], []
     for number in (1, 2):
@@ -199,18 +201,18 @@ def loading_rows(folder: Path, users: int, per_user: int) -> list[Row]:
 
 
 def reading_rows(folder: Path, users: int) -> list[Row]:
-    """The shop's call, and how long its readers wait while versions are switched."""
+    """Measure the shop's call, and how long readers wait while versions are switched."""
     with connect(DATABASE) as connection, connection.cursor() as cursor:
-        for version in ("v1", "v2"):  # so that the disk is not what is measured: a version just written is in memory
+        for version in ("v1", "v2"):  # into memory, so that the disk is not measured
             cursor.execute(f"SELECT count(game_ids) FROM recsys.recommendations_{version}")  # noqa: S608
     found = []
-    with calling(folder, "SELECT 1;", users, clients=1) as nothing:
+    with calling(folder, "SELECT 1;", users, clients=1) as baseline:
         pass
     for name, call in _CALLS.items():
         with calling(folder, call, users, clients=1) as milliseconds:
             pass
         for percent, must in ((50, None), (99, MUST_ANSWER_MS)):
-            ours, peer = (float(np.percentile(each, percent)) for each in (milliseconds, nothing))
+            ours, peer = (float(np.percentile(each, percent)) for each in (milliseconds, baseline))
             found.append(below(f"{name} of {users:,} users, p{percent}, ms", ours, peer, "SELECT 1", must))
     call = next(iter(_CALLS.values()))
     with calling(folder, call, users, READERS) as quiet:
@@ -225,7 +227,7 @@ def reading_rows(folder: Path, users: int) -> list[Row]:
 
 
 def rows(users: int = USERS, per_user: int = GAMES_PER_USER) -> Iterator[Row]:
-    """Measure everything on a server of its own, which is gone afterwards."""
+    """Measure everything on a temporary server."""
     with tempfile.TemporaryDirectory(prefix="steam-recsys-publishing-") as scratch:
         folder = Path(scratch)
         server = EmbeddedPostgres(folder / "postgres")
@@ -242,4 +244,4 @@ def rows(users: int = USERS, per_user: int = GAMES_PER_USER) -> Iterator[Row]:
 
 
 if __name__ == "__main__":
-    part("publishing", __doc__, rows)
+    run_benchmark("publishing", __doc__, rows)

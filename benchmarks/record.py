@@ -1,6 +1,7 @@
-"""What the benchmarks write down: rows of ours beside a peer, each measured in a process of its own.
+"""`make benchmark-data`: extraction, retrieval, prediction, publishing and the whole loop at the size of a large shop.
 
-A process begins with the peak memory of the one that starts it: who calls this imports little.
+Also what every benchmark shares: rows of our figure beside a peer's, and steps that run in their own process. A process
+starts with the peak memory of its parent, so this module imports little.
 """
 
 from __future__ import annotations
@@ -11,19 +12,63 @@ import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+PARTS = ("extraction", "retrieval", "prediction", "publishing", "loop")
+OUTPUT = Path("local/benchmarks")
+
 Row = dict[str, Any]
-"""`what`, `ours`, `peer`, `peer_name`, `ratio`, `must`, `met`."""
+"""One line of a record, with the keys `what`, `ours`, `peer`, `peer_name`, `ratio`, `must`, `met`."""
 
 
-def part(name: str, description: str | None, rows: Callable[[], Iterable[Row]]) -> None:
-    """Read a benchmark's command line; print its rows and write them to `<name>.json`, each as soon as it comes."""
-    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description)
-    parser.add_argument("--output", type=Path, default=Path("local/benchmarks"), help="for the results (%(default)s)")
+def main() -> None:
+    """Run the parts that the command line names and gather their rows in `data.json`."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.record", description=__doc__)
+    parser.add_argument("--part", choices=PARTS, action="append", help="run only this part; may be repeated")
+    parser.add_argument("--output", type=Path, default=OUTPUT, help="folder for the results (%(default)s)")
     options = parser.parse_args()
+    run_parts(options.part or PARTS, options.output)
+
+
+def run_parts(parts: Sequence[str], output: Path) -> None:
+    """Run some parts, each as `python -m benchmarks.<part>`."""
+    for part in parts:
+        print(f"[benchmark] {part}", flush=True)
+        subprocess.run([sys.executable, "-m", f"benchmarks.{part}", "--output", str(output)], check=True)
+        gather(output)
+
+
+def gather(output: Path) -> None:
+    """Write the rows of all parts measured so far to `data.json`."""
+    files = [output / f"{part}.json" for part in PARTS]
+    write(output / "data.json", [row for file in files if file.exists() for row in json.loads(file.read_text())])
+
+
+def run_benchmark(
+    name: str,
+    description: str | None,
+    rows: Callable[[], Iterable[Row]],
+    steps: Mapping[str, Callable[..., Any]] | None = None,
+) -> None:
+    """Run a benchmark's command line: print each row and write it to `<name>.json` as soon as it is measured.
+
+    Args:
+        name: Name of the benchmark's module.
+        description: Text for `--help`.
+        rows: Measures everything.
+        steps: Functions that `measured` runs in their own process; each takes texts and returns values for JSON.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description)
+    parser.add_argument("--output", type=Path, default=OUTPUT, help="folder for the results (%(default)s)")
+    if steps:
+        parser.add_argument("--step", nargs="+", metavar="TEXT", help="run one step only: its name, arguments, record")
+    options = parser.parse_args()
+    if steps and options.step:
+        step, *arguments, record = options.step
+        Path(record).write_text(json.dumps(steps[step](*arguments)))
+        return
     options.output.mkdir(parents=True, exist_ok=True)
     found: list[Row] = []
     for row in rows():
@@ -37,58 +82,61 @@ def write(path: Path, rows: list[Row]) -> None:
     path.write_text(json.dumps(rows, indent=2) + "\n")
 
 
-def measured(module: str, *arguments: str) -> Any:
-    """What a module measures in a process of its own, whose last argument is where to write it, as JSON."""
+def measured(module: str, step: str, *arguments: str) -> Any:
+    """Run one step of a benchmark in a new process and return what it measured."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "record.json"
-        subprocess.run([sys.executable, "-m", module, *arguments, str(path)], check=True)
+        subprocess.run([sys.executable, "-m", module, "--step", step, *arguments, str(path)], check=True)
         return json.loads(path.read_text())
 
 
 def peak_mb() -> float:
-    """The most memory that this process, or one that it waited for, has held so far, in MB."""
+    """Return the peak memory so far of this process and of those that it waited for, in MB."""
     processes = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     return max(resource.getrusage(process).ru_maxrss for process in processes) / 1024
 
 
 def at_most(what: str, ours: float, must: float | None = None) -> Row:
-    """A row without a peer, met where the figure is at most `must`."""
+    """Build a row without a peer, met if the figure is at most `must`."""
     return _row(what, ours, must=must, met=must is None or ours <= must)
 
 
 def at_least(what: str, ours: float, must: float | None = None) -> Row:
-    """A row without a peer, met where the figure is at least `must`."""
+    """Build a row without a peer, met if the figure is at least `must`."""
     return _row(what, ours, must=must, met=must is None or ours >= must)
 
 
 def below(what: str, ours: float, peer: float, peer_name: str, must: float | None = None) -> Row:
-    """A row beside a peer, met where the figure itself, not its ratio to the peer's, is below `must`."""
+    """Build a row beside a peer, met if the figure itself, not its ratio to the peer's, is below `must`."""
     return _row(what, ours, peer, peer_name, ours / peer, must, must is None or ours < must)
 
 
 def times_as_much(what: str, ours: float, peer: float, peer_name: str, must: float | None = None) -> Row:
-    """A row whose ratio is ours over the peer's, met where it is at most `must`."""
+    """Build a row whose ratio is ours over the peer's, met if it is at most `must`."""
     ratio = ours / peer
     return _row(what, ours, peer, peer_name, ratio, must, must is None or ratio <= must)
 
 
 def times_as_many(what: str, ours: float, peer: float, peer_name: str, must: float | None = None) -> Row:
-    """A row whose ratio is ours over the peer's, met where it is at least `must`."""
+    """Build a row whose ratio is ours over the peer's, met if it is at least `must`."""
     ratio = ours / peer
     return _row(what, ours, peer, peer_name, ratio, must, must is None or ratio >= must)
 
 
 def times_faster(what: str, ours: float | None, peer: float, peer_name: str, must: float | None = None) -> Row:
-    """A row of times whose ratio is the peer's over ours, met where it is more than `must`; None was never reached."""
+    """Build a row of times whose ratio is the peer's over ours, met if it is more than `must`.
+
+    Ours is None if it never got there.
+    """
     ratio = None if ours is None else peer / ours
     return _row(what, ours, peer, peer_name, ratio, must, must is None or (ratio is not None and ratio > must))
 
 
 def show(row: Row) -> None:
-    """Print a row on a line."""
-    beside = f", {row['peer_name']} {row['peer']}, ratio {row['ratio']}" if row["peer"] is not None else ""
+    """Print a row as one line."""
+    peer = f", {row['peer_name']} {row['peer']}, ratio {row['ratio']}" if row["peer"] is not None else ""
     must = "" if row["must"] is None else f", must {row['must']}: {'met' if row['met'] else 'not met'}"
-    print(f"[benchmark] {row['what']}: {row['ours']}{beside}{must}", flush=True)
+    print(f"[benchmark] {row['what']}: {row['ours']}{peer}{must}", flush=True)
 
 
 def _row(
@@ -105,7 +153,11 @@ def _row(
 
 
 def _rounded(figure: float | None) -> float | None:
-    """To four decimals, and to four digits where less than a tenth would lose them."""
+    """Round to four decimals, or to four significant digits below a tenth."""
     if figure is None:
         return None
     return round(figure, 4) if abs(figure) >= 0.1 else float(f"{figure:.4g}")
+
+
+if __name__ == "__main__":
+    main()

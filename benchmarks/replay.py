@@ -1,9 +1,9 @@
 """`make benchmark-replay`: the monitoring's decision, month by month, on a year of real reviews.
 
-The shop has the reviews up to a month; a run watches, trains where it must, predicts and publishes, by the functions of
-the pipelines' stages; then the reviews of the month arrive, by which the next run judges what was published. All users
-are there from the start, games from their release or their first review on. The model may be a quarter old, so that
-something else than its age can decide.
+The shop starts with the reviews before the first month. Each run monitors, retrains if needed, predicts and publishes
+with the functions of the pipelines' stages. Then the month's reviews arrive, and the next run judges the publication by
+them. All users exist from the start, games from their release or their first review. The model may be a quarter old, so
+that its age is not the only reason to retrain.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 
-import components.train  # noqa: F401 - before TensorFlow
+from benchmarks.record import OUTPUT
 from components.evaluate.evaluation import evaluate_model
 from components.evaluate.promotion import promote
 from components.extract.extraction import write_snapshot
 from components.ingest.ingestion import ingest
+from components.monitor.decision import DEFAULT
 from components.monitor.monitoring import Monitored, monitor
-from components.monitor.thresholds import DEFAULT
 from components.predict.plan import plan_predictions
 from components.predict.prediction import predict_shard
 from components.reverse_etl.publication import publish
@@ -37,7 +37,6 @@ from steam_recsys.errors import UserError
 from steam_recsys.publications.destinations import DestinationConfig
 from steam_recsys.publications.versions import VersionInfo
 
-DATA = Path("../shared/data/steam-ucsd")
 MONTHS = 12
 THRESHOLDS = replace(DEFAULT, age_ceiling=92)
 DATABASE = "env:DATABASE_URL"
@@ -58,7 +57,7 @@ UPDATE steam.reviews SET updated_at = clock_timestamp() WHERE reviewed_on >= %(s
 
 @dataclass(frozen=True)
 class Month:
-    """What was found when a month's reviews had arrived, and what came of it."""
+    """The monitoring's figures after a month's reviews, and its decision."""
 
     month: str
     users: int
@@ -73,7 +72,7 @@ class Month:
 
 
 def replay(data: Path, months: int) -> Iterator[Month]:
-    """Go through the last months of the reviews of a folder of raw files; one is trained on before the first."""
+    """Replay the last months of a folder's reviews; the first model is trained before the first month."""
     with tempfile.TemporaryDirectory(prefix="steam-recsys-replay-") as scratch:
         server = EmbeddedPostgres(Path(scratch) / "postgres", durable=False)
         server.start()
@@ -114,23 +113,23 @@ def _replay(data: Path, months: int, scratch: Path) -> Iterator[Month]:
 
 
 def _run(scratch: Path, name: str) -> tuple[Monitored, bool]:
-    """What an inference run does; what it found, and whether there is a new champion."""
-    folder, store, places = scratch / name, str(scratch / "store"), DestinationConfig(DATABASE)
+    """Do what an inference run does; return the monitoring's result and whether there is a new champion."""
+    folder, store, destination = scratch / name, str(scratch / "store"), DestinationConfig(DATABASE)
     snapshot, promoted = folder / "snapshot", False
     write_snapshot(DATABASE, snapshot, store)
-    found = monitor(snapshot, places, store, folder / "monitoring.html", name, THRESHOLDS)
+    found = monitor(snapshot, destination, store, folder / "monitoring.html", name, THRESHOLDS)
     if found.decision.retrain:
         train_model(snapshot, folder / "model", store)
         evaluated = evaluate_model(snapshot, folder / "model", store)
-        if promoted := evaluated.verdict.promote:
+        if promoted := evaluated.verdict.passed:
             evaluated.write(folder / "evaluation")
             refit_model(snapshot, folder / "model", folder / "refitted", store)
             promote(store, folder / "refitted", folder / "evaluation")
     plan = plan_predictions(snapshot, store, users_per_shard=100_000)
     for shard in range(len(plan.shards)):
         predict_shard(store, plan, shard)
-    made = VersionInfo(plan.version, plan.model_version, plan.snapshot_id, date.fromisoformat(plan.as_of))
-    publish(places, predictions_uri(store, plan.version), made, plan.shards)
+    version = VersionInfo(plan.version, plan.model_version, plan.snapshot_id, date.fromisoformat(plan.as_of))
+    publish(destination, predictions_uri(store, plan.version), version, plan.shards)
     return found, promoted
 
 
@@ -139,7 +138,7 @@ def _months_later(first: date, months: int) -> date:
 
 
 def row(month: Month) -> str:
-    """A line of the table in Markdown."""
+    """Return one line of the Markdown table."""
     ndcg = "–" if month.ndcg is None else "{:.4f} ({:.4f} to {:.4f})".format(*month.ndcg)
     popular = "–" if month.popular_ndcg is None else f"{month.popular_ndcg:.4f}"
     drift = f"{month.psi_games:.2f} / {month.psi_genres:.2f} / {month.psi_history_lengths:.2f}"
@@ -155,12 +154,17 @@ HEADER = """
 
 
 def main() -> None:
-    """Read the command line, replay, and print the table; its rows are written down too."""
+    """Run the command line: replay, print the table and write its rows."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.replay", description=__doc__)
-    parser.add_argument("--data", type=Path, default=DATA, help="a folder of raw files (%(default)s)")
-    parser.add_argument("--months", type=int, default=MONTHS, help="(%(default)s)")
-    parser.add_argument("--output", type=Path, default=Path("local/benchmarks"), help="for the results (%(default)s)")
+    parser.add_argument("--data", type=Path, help="folder in the raw layout")
+    parser.add_argument("--months", type=int, default=MONTHS, help="months to replay (%(default)s)")
+    parser.add_argument("--output", type=Path, default=OUTPUT, help="folder for the results (%(default)s)")
     options = parser.parse_args()
+    if options.data is None:
+        sys.exit(
+            "benchmarks.replay: This benchmark needs reviews with dates: add DATA=folder, a folder in the raw layout, "
+            "such as steam-ucsd (UCSD's Steam reviews of Australian users)."
+        )
     options.output.mkdir(parents=True, exist_ok=True)
     found = []
     try:

@@ -1,9 +1,9 @@
-"""`python -m benchmarks.retrieval`: users a second of batch prediction beside exact retrieval's usual libraries.
+"""Users per second of batch prediction, beside the usual libraries for exact retrieval.
 
-Ours is the whole answer, `Scorer.recommend`: queries from histories, cosines, popularity, links, the user's own
-games left out, reasons. The peers get ready queries and return the largest inner products, nothing else. Each engine
-has a process of its own with all cores, and the engines take turns. The weights are random: no engine is helped by
-clusters, but for the comparison with approximate retrieval, which lives on them.
+Ours is the complete answer, `Scorer.recommend`: queries from histories, cosine similarities, popularity, item-item
+weights, exclusion of the user's own games, reasons. The peers get finished queries and return the largest inner
+products only. Each engine has its own process with all cores, and the engines take turns. The weights are random, so
+clusters help no engine. Only the comparison with approximate retrieval has clusters, because it depends on them.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from multiprocessing.connection import Connection
 
 import numpy as np
 
-from benchmarks.record import Row, at_least, at_most, part, times_as_many
-from steam_recsys.arrays import Float32Array, Int32Array
+from benchmarks.record import Row, at_least, at_most, run_benchmark, times_as_many
+from steam_recsys.arrays import Float32Array, Int32Array, offsets_from_lengths
 from steam_recsys.data.histories import Histories
-from steam_recsys.model.approximate import LEAST_RECALL, ApproximateIndex, recall_of
+from steam_recsys.model.approximate import MIN_RECALL, ApproximateIndex
+from steam_recsys.model.approximate import recall as recall_of
 from steam_recsys.model.history_weights import HistoryWeights
 from steam_recsys.model.item_item import ItemItemWeights
+from steam_recsys.model.retrieval import top_k
 from steam_recsys.model.scorer import Scorer, normalised
-from steam_recsys.model.top_k import top_k
 
-GAMES, DIMENSIONS, LINKS, K = 100_000, 64, 100, 100
+GAMES, DIMENSIONS, NEIGHBOURS, K = 100_000, 64, 100, 100
 USERS, CHECKED_USERS = 8_192, 256
 BATCH = 1_024
 REPEATS = 5
@@ -38,9 +39,13 @@ WEIGHTS = HistoryWeights(disliked=-0.5, hours=0.2, recency=0.5)
 
 @dataclass(frozen=True)
 class Shop:
-    """A catalogue's size, the model's scale, whether some games are far more popular, and whether some are alike.
+    """A random catalogue and its model.
 
-    A scale of 2 beside skewed popularity is what training chooses on sparse reviews, 8 on dense ones.
+    Attributes:
+        games: Number of games.
+        scale: Scale of the cosine similarity. Training chooses about 2 on sparse reviews and 8 on dense ones.
+        skewed: Whether a few games are far more popular than the others.
+        tastes: Whether the games form clusters.
     """
 
     games: int
@@ -52,33 +57,33 @@ class Shop:
         return f"{self.games:,} games, scale {self.scale:g}, {'skewed' if self.skewed else 'even'} popularity"
 
     def catalogue(self) -> Scorer:
-        """Random vectors with links."""
+        """Build a scorer with random vectors and item-item weights."""
         random = np.random.default_rng(0)
         n = self.games
         vectors = [random.standard_normal((n, DIMENSIONS), dtype=np.float32) for _ in range(2)]
         if self.tastes:
             centres = random.standard_normal((TASTES, DIMENSIONS), dtype=np.float32)[random.integers(0, TASTES, n)]
             vectors = [normalised(centres + np.float32(NOISE) * noise) for noise in vectors]
-        linked = np.sort(random.integers(0, n - LINKS + 1, (n, LINKS), dtype=np.int32), axis=1)
-        linked += np.arange(LINKS, dtype=np.int32)
-        weights = random.standard_normal(linked.size, dtype=np.float32) * np.float32(0.1)
+        neighbours = np.sort(random.integers(0, n - NEIGHBOURS + 1, (n, NEIGHBOURS), dtype=np.int32), axis=1)
+        neighbours += np.arange(NEIGHBOURS, dtype=np.int32)
+        weights = random.standard_normal(neighbours.size, dtype=np.float32) * np.float32(0.1)
         popularity = 1e6 / random.permutation(np.arange(1.0, n + 1)) if self.skewed else np.ones(n)
         offsets = np.log((popularity + 1) / (popularity + 1).sum()).astype(np.float32)
-        links = ItemItemWeights(np.arange(n + 1, dtype=np.int64) * LINKS, linked.ravel(), weights)
-        return Scorer(vectors[0], normalised(vectors[1]), links, offsets, self.scale, WEIGHTS)
+        item_item = ItemItemWeights(np.arange(n + 1, dtype=np.int64) * NEIGHBOURS, neighbours.ravel(), weights)
+        return Scorer(vectors[0], normalised(vectors[1]), item_item, offsets, self.scale, WEIGHTS)
 
     def histories(self, users: int) -> Histories:
-        """Five games a user on average, some with many more; one of ten is not recommended."""
+        """Draw about five games per user, for some users many more; users dislike one game in ten."""
         random = np.random.default_rng(1)
         lengths = 2 + np.minimum(random.lognormal(0.6, 1.0, users), 398).astype(np.int64)
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        offsets = offsets_from_lengths(lengths)
         games = np.concatenate([random.choice(self.games, length, replace=False) for length in lengths])
         liked, hours = random.random(len(games)) < 0.9, random.lognormal(2, 1, len(games)).astype(np.float32)
         return Histories(np.arange(users), offsets, games.astype(np.int32), liked, hours)
 
 
 Answer = Callable[[], Int32Array]
-"""Answers all users: positions, int32 [USERS, K]."""
+"""Answers all users: indices of games, int32 [USERS, K]."""
 
 
 def ours(shop: Shop) -> Answer:
@@ -89,13 +94,9 @@ def ours(shop: Shop) -> Answer:
 
 def brute_force(shop: Shop) -> Answer:
     """TFRS BruteForce."""
-    import components.train  # noqa: F401 - before TensorFlow
+    from components.train.tensorflow_runtime import tf, tfrs
 
-    # isort: split
-    import tensorflow as tf
-    import tensorflow_recommenders as tfrs
-
-    queries, candidates = _plain(shop)
+    queries, candidates = _queries_and_candidates(shop)
     layer = tfrs.layers.factorized_top_k.BruteForce(k=K).index(tf.constant(candidates))
     batches = [tf.constant(queries[start : start + BATCH]) for start in range(0, USERS, BATCH)]
     return lambda: np.concatenate([layer(batch)[1].numpy() for batch in batches])
@@ -105,21 +106,21 @@ def faiss_flat(shop: Shop) -> Answer:
     """FAISS IndexFlatIP."""
     import faiss
 
-    queries, candidates = _plain(shop)
+    queries, candidates = _queries_and_candidates(shop)
     index = faiss.IndexFlatIP(DIMENSIONS)
     index.add(candidates)
     return lambda: np.concatenate([index.search(queries[at : at + BATCH], K)[1] for at in range(0, USERS, BATCH)])
 
 
 def implicit_topk(shop: Shop) -> Answer:
-    """What implicit's models recommend by."""
+    """implicit's topk, which its models recommend with."""
     from implicit.cpu.topk import topk
 
-    queries, candidates = _plain(shop)
+    queries, candidates = _queries_and_candidates(shop)
     return lambda: np.asarray(topk(candidates, queries, K)[0])
 
 
-def _plain(shop: Shop) -> tuple[Float32Array, Float32Array]:
+def _queries_and_candidates(shop: Shop) -> tuple[Float32Array, Float32Array]:
     catalogue = shop.catalogue()
     return catalogue.queries(shop.histories(USERS)), catalogue.candidates
 
@@ -131,7 +132,7 @@ CONDITIONS = [Shop(GAMES, 8, skewed=False), Shop(GAMES, 2, skewed=True)]
 
 
 def _serve(engine: Callable[[Shop], Answer], shop: Shop, channel: Connection) -> None:
-    """Answer whenever asked to: the seconds that it took."""
+    """Answer each request through the channel with the seconds it took."""
     answer = engine(shop)
     answer()
     channel.send("ready")
@@ -141,14 +142,14 @@ def _serve(engine: Callable[[Shop], Answer], shop: Shop, channel: Connection) ->
         channel.send(time.perf_counter() - started)
 
 
-def users_a_second(engines: dict[str, tuple[Callable[[Shop], Answer], Shop]]) -> dict[str, float]:
-    """Each engine's median over repeats that are taken in turns, a process an engine."""
+def users_per_second(engines: dict[str, tuple[Callable[[Shop], Answer], Shop]]) -> dict[str, float]:
+    """Measure each engine in its own process; return the median over repeats, in which the engines take turns."""
     context = get_context("spawn")
     channels: dict[str, Connection] = {}
     for name, (engine, shop) in engines.items():
-        channels[name], theirs = context.Pipe()
-        context.Process(target=_serve, args=(engine, shop, theirs), daemon=True).start()
-        channels[name].recv()  # ready: one starts after the other, so that none is measured meanwhile
+        channels[name], remote = context.Pipe()
+        context.Process(target=_serve, args=(engine, shop, remote), daemon=True).start()
+        channels[name].recv()  # ready: engines start one after the other, before any is measured
     seconds: dict[str, list[float]] = {name: [] for name in channels}
     for _ in range(REPEATS):
         for name, channel in channels.items():
@@ -160,16 +161,16 @@ def users_a_second(engines: dict[str, tuple[Callable[[Shop], Answer], Shop]]) ->
 
 
 def exactness(shop: Shop) -> list[Row]:
-    """Ours beside all scores, sorted: the share of the same games at the same places, and the scores' difference."""
+    """Compare ours with a full sort of all scores: the share of games at the same ranks, and the scores' difference."""
     catalogue, history = shop.catalogue(), shop.histories(CHECKED_USERS)
-    positions, scores, _ = catalogue.recommend(history, K)
+    indices, scores, _ = catalogue.recommend(history, K)
     naive = catalogue.scores(history)
     naive[history.owners, history.games] = -np.inf
     expected, values = top_k(naive, K)
     difference = float(np.abs(values - scores).max())
-    # Two games whose scores differ in the last digit may change places.
-    as_good = np.take_along_axis(naive, positions, axis=1) >= values - MUST_DIFFERENCE
-    same = float(np.mean((positions == expected) | as_good))
+    # Two games whose scores differ in the last digit may swap ranks.
+    as_good = np.take_along_axis(naive, indices, axis=1) >= values - MUST_DIFFERENCE
+    same = float(np.mean((indices == expected) | as_good))
     what = f"top {K} of {shop}"
     return [
         at_least(f"{what}, share of games as in a full sort", same, 1.0),
@@ -178,33 +179,33 @@ def exactness(shop: Shop) -> list[Row]:
 
 
 def approximate(shop: Shop) -> list[Row]:
-    """Approximate retrieval beside exact retrieval, the time of making the index among its users."""
+    """Compare approximate with exact retrieval."""
     catalogue, history = shop.catalogue(), shop.histories(USERS)
     exact, scores, _ = catalogue.recommend(history, APPROXIMATE_K)
     started = time.perf_counter()
-    quick = replace(catalogue, index=ApproximateIndex.from_scorer(catalogue))
-    making = time.perf_counter() - started
-    found = quick.recommend(history, APPROXIMATE_K)[0]
+    with_index = replace(catalogue, index=ApproximateIndex.from_scorer(catalogue))
+    index_seconds = time.perf_counter() - started
+    found = with_index.recommend(history, APPROXIMATE_K)[0]
     seconds: dict[str, list[float]] = {"exact": [], "approximate": []}
     for _ in range(2):
-        for name, each in (("exact", catalogue), ("approximate", quick)):
+        for name, each in (("exact", catalogue), ("approximate", with_index)):
             started = time.perf_counter()
             each.recommend(history, APPROXIMATE_K)
             seconds[name].append(time.perf_counter() - started)
     speed = {name: USERS / statistics.median(taken) for name, taken in seconds.items()}
     what = f"top {APPROXIMATE_K} of {shop}"
-    reach, recall = catalogue.exact_index.reach(scores[:, -1]), recall_of(found, exact)
-    made = f"{making:.0f} s to make the index, exact looks at {reach:,.0f}"
+    reach, recall = catalogue.exact_index.games_scored(scores[:, -1]), recall_of(found, exact)
+    made = f"{index_seconds:.0f} s to build the index, exact looks at {reach:,.0f}"
     return [
         times_as_many(f"{what}, approximate retrieval, users/s ({made})", speed["approximate"], speed["exact"], EXACT),
-        at_least(f"{what}, recall of approximate retrieval", recall, LEAST_RECALL),
+        at_least(f"{what}, recall of approximate retrieval", recall, MIN_RECALL),
     ]
 
 
 def rows() -> Iterator[Row]:
     """Measure everything."""
     mine = {f"{OURS}, {shop}": (ours, shop) for shop in CONDITIONS}
-    speed = users_a_second({**mine, **{name: (engine, CONDITIONS[0]) for name, engine in PEERS.items()}})
+    speed = users_per_second({**mine, **{name: (engine, CONDITIONS[0]) for name, engine in PEERS.items()}})
     for shop in CONDITIONS:
         own = speed[f"{OURS}, {shop}"]
         yield from (times_as_many(f"top {K} of {shop}, users/s", own, speed[peer], peer, MUST) for peer in PEERS)
@@ -214,4 +215,4 @@ def rows() -> Iterator[Row]:
 
 
 if __name__ == "__main__":
-    part("retrieval", __doc__, rows)
+    run_benchmark("retrieval", __doc__, rows)

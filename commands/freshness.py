@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-age-hours", type=_hours, default=MAX_AGE_HOURS, help="age up to which they are fresh (%(default)s)"
     )
-    parser.add_argument("--alerts", help="reference to the URL of a webhook that is told when they are not fresh")
+    parser.add_argument("--alerts", help="reference to the URL of a webhook for an alert if they are not fresh")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from commands.table import print_table
+from commands import print_table
 from steam_recsys.storage.folder import open_folder
 from steam_recsys.storage.model_store import DESCRIPTION, EVALUATION, champion, current_champion
 

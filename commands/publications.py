@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from commands.table import print_table
-from steam_recsys.publications.destinations import PUBLISH_TO, DestinationConfig
-from steam_recsys.publications.rollback import kept_versions, reconcile, rollback
+from commands import print_table
+from steam_recsys.publications.destinations import PUBLISH_TO, DestinationConfig, kept_versions, reconcile, rollback
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,1 +1,1 @@
-"""The images that the stages run in, one folder each, and their building under tags that come from their content."""
+"""The images that the stages run in, one folder per image; each tag is a hash of the image's content."""

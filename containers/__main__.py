@@ -1,18 +1,17 @@
-"""`python -m containers`: build, scan and push the images, audit what they are made from, list its licences, or
-print the images' names."""
+"""Build, scan and push the images, audit their requirements, list their licences, or print their names."""
 
 import argparse
 import sys
 
-from containers.audit import NOT_ASKED, NotAskedError, audit
+from containers.dependencies import PAGE, UNAVAILABLE, DatabaseUnavailableError, audit, licences_page
 from containers.images import (
     LOCAL_REGISTRY,
     ROLES,
     ROOT,
     build,
+    find_pushed,
     image_name,
     push,
-    pushed_before,
     requirements,
     scan,
     size_mb,
@@ -22,8 +21,8 @@ from steam_recsys.errors import UserError
 
 
 def main() -> None:
-    """Read the command line and act."""
-    parser = argparse.ArgumentParser(prog="python -m containers", description="The stages' images.")
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="python -m containers", description=__doc__)
     parser.add_argument("command", choices=("build", "push", "scan", "audit", "licences", "tags"))
     parser.add_argument("--registry", default=LOCAL_REGISTRY, help="the first part of the images' names (%(default)s)")
     options, build_options = parser.parse_known_args()
@@ -31,7 +30,7 @@ def main() -> None:
         parser.error(f"unrecognized arguments: {' '.join(build_options)}")
     try:
         if options.command == "licences":
-            write_licences()
+            PAGE.write_text(licences_page())
             return
         for role in ROLES:
             if options.command == "audit":
@@ -41,8 +40,8 @@ def main() -> None:
             if options.command == "tags":
                 print(role, image_name(options.registry, role))
                 continue
-            if options.command == "push" and (found := pushed_before(tagged(options.registry, role))):
-                print(f"[images] is in its registry already: {found}", flush=True)
+            if options.command == "push" and (pushed := find_pushed(tagged(options.registry, role))):
+                print(f"[images] already in the registry: {pushed}", flush=True)
                 continue
             name = build(options.registry, role, build_options)
             print(f"[images] {name}: {size_mb(name):,.0f} MB", flush=True)
@@ -50,18 +49,11 @@ def main() -> None:
                 scan(name)
             if options.command == "push":
                 print(f"[images] pushed as {push(name)}", flush=True)
-    except NotAskedError as error:
+    except DatabaseUnavailableError as error:
         print(f"containers: {error}", file=sys.stderr)
-        sys.exit(NOT_ASKED)
+        sys.exit(UNAVAILABLE)
     except UserError as error:
         sys.exit(f"containers: {error}")
-
-
-def write_licences() -> None:
-    """Write the page of licences anew."""
-    from containers.licences import PAGE, page  # needs more than Python alone, with which the images are built
-
-    PAGE.write_text(page())
 
 
 if __name__ == "__main__":

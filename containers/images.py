@@ -1,7 +1,7 @@
-"""The images: their names, which say what is in them, their building and their pushing.
+"""Name, build, push and scan the images.
 
-An image's tag is a hash of what goes into it: its Dockerfile and the files that the Dockerfile copies. So an image that
-would not change keeps its tag and is not built again, and a compiled pipeline names exactly the code that it runs.
+An image's tag is a hash of what goes into it: its Dockerfile and the files that the Dockerfile copies. An unchanged
+image keeps its tag and is not built again, and a compiled pipeline names exactly the code that it runs.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ LOCAL_REGISTRY = "localhost/steam-recsys"
 
 ROOT = Path(__file__).parents[1]
 FOUND = 3
-"""How the scanner ends where it has found something; it fails with 1, Docker with 125."""
+"""Exit code of the scanner if it finds vulnerabilities; its own failure is 1, Docker's is 125."""
 
 SCANNER = "aquasec/trivy:0.69.3@sha256:bcc376de8d77cfe086a917230e818dc9f8528e3c852f7b1aff648949b6258d1c"
 
 DIGESTS = ROOT / "build" / "image-digests.json"
-"""What registries called the images that were pushed to them."""
+"""File with the digests of the images that were pushed."""
 
 
 def requirements(role: Role) -> str:
-    """The locked requirements that an image is made from; CUDA=1 in the environment asks for those of GPUs."""
+    """Return the name of an image's locked requirements; CUDA=1 in the environment selects those for GPUs."""
     return "model-cuda" if role == "model" and os.environ.get("CUDA") else role
 
 
 def content_tag(role: Role, root: Path = ROOT) -> str:
-    """Twelve hexadecimal digits that name the content of an image.
+    """Return the hash of an image's content, twelve hexadecimal digits.
 
     Raises:
-        UserError: the Dockerfile is not there, as in an installed package.
+        UserError: The Dockerfile does not exist, as in an installed package.
     """
     dockerfile = root / "containers" / role / "Dockerfile"
     if not dockerfile.is_file():
-        raise UserError(f"{dockerfile} does not exist: compile in a checkout of the project, where the images are.")
+        raise UserError(f"{dockerfile} does not exist: compile in a checkout of the project.")
     digest = hashlib.sha256()
     for path in (dockerfile, *_copied(dockerfile, requirements(role), root)):
         digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes() + b"\0")
@@ -54,24 +54,24 @@ def content_tag(role: Role, root: Path = ROOT) -> str:
 
 
 def tagged(registry: str, role: Role) -> str:
-    """An image's name by its tag."""
+    """Return an image's name by tag."""
     return f"{registry}/{role}:{content_tag(role)}"
 
 
 def image_name(registry: str, role: Role) -> str:
-    """The image that runs a role's tasks: by digest where it was pushed, by its tag otherwise."""
+    """Return the name of the image that runs a role's tasks: by digest if it was pushed, by tag otherwise."""
     name = tagged(registry, role)
     digests = json.loads(DIGESTS.read_text()) if DIGESTS.exists() else {}
     return str(digests.get(name, name))
 
 
 def build(registry: str, role: Role, options: list[str]) -> str:
-    """Build an image where it is not there yet; its name.
+    """Build an image unless it exists, and return its name.
 
     Args:
-        registry: where it will be pushed to; the first part of its name.
-        role: which image.
-        options: further options of `docker build`.
+        registry: First part of the image's name: the registry to push it to.
+        role: Image to build.
+        options: Further options of `docker build`.
 
     Raises:
         UserError: Docker is missing, or the build fails.
@@ -85,15 +85,15 @@ def build(registry: str, role: Role, options: list[str]) -> str:
     build_arguments = [f"--build-arg={key}={value}" for key, value in arguments.items()]
     dockerfile = ROOT / "containers" / role / "Dockerfile"
     if _docker("build", *options, *build_arguments, f"--file={dockerfile}", f"--tag={name}", str(ROOT)):
-        raise UserError(f"The image {name} cannot be built: Docker says why, above.")
+        raise UserError(f"The image {name} cannot be built: see Docker's message above.")
     return name
 
 
 def push(name: str) -> str:
-    """Push an image and remember its digest; the name by digest.
+    """Push an image, remember its digest, and return its name by digest.
 
     Raises:
-        UserError: it cannot be pushed.
+        UserError: The push fails.
     """
     if _docker("push", name):
         raise UserError(f"{name} cannot be pushed: log in to its registry with docker login, and check its name.")
@@ -103,8 +103,8 @@ def push(name: str) -> str:
     return _remember(name, by_digest)
 
 
-def pushed_before(name: str) -> str | None:
-    """An image's name by digest, where its registry has it already; nothing is built or fetched then."""
+def find_pushed(name: str) -> str | None:
+    """Return an image's name by digest if its registry already has it. Nothing is built or fetched."""
     digest = _printed("buildx", "imagetools", "inspect", "--format={{.Manifest.Digest}}", name).strip()
     if not digest.startswith("sha256:"):
         return None
@@ -119,10 +119,10 @@ def _remember(name: str, by_digest: str) -> str:
 
 
 def scan(name: str) -> None:
-    """Look for known vulnerabilities in an image, with Trivy in a container.
+    """Look for known vulnerabilities in an image with Trivy, which runs in a container.
 
     Raises:
-        UserError: it has some that are severe and have been fixed elsewhere, or it cannot be scanned.
+        UserError: The image has severe vulnerabilities that a newer version fixes, or it cannot be scanned.
     """
     socket = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
     severe = ["--severity=HIGH,CRITICAL", "--ignore-unfixed", f"--exit-code={FOUND}", "--scanners=vuln", "--quiet"]
@@ -130,16 +130,16 @@ def scan(name: str) -> None:
     if ended == FOUND:
         raise UserError(f"{name} has known vulnerabilities, listed above: run make lock, then make scan again.")
     if ended:
-        raise UserError(f"{name} could not be scanned, as said above: see that this machine can fetch {SCANNER}.")
+        raise UserError(f"{name} could not be scanned, see above: check that this machine can fetch {SCANNER}.")
 
 
 def size_mb(name: str) -> float:
-    """An image's size in MB (10^6 bytes)."""
+    """Return an image's size in MB (10^6 bytes)."""
     return int(_printed("image", "inspect", "--format={{.Size}}", name)) / 1e6
 
 
 def _copied(dockerfile: Path, requirement: str, root: Path) -> list[Path]:
-    """The files that a Dockerfile copies from the build context, in order."""
+    """List the files that a Dockerfile copies from the build context, sorted."""
     lines = dockerfile.read_text().replace("${REQUIREMENTS}", requirement).splitlines()
     sources = [match[1] for line in lines if (match := re.fullmatch(r"COPY (?!--from)(\S+) \S+", line))]
     found = [path for source in sources for path in [root / source, *(root / source).rglob("*")]]
@@ -147,14 +147,14 @@ def _copied(dockerfile: Path, requirement: str, root: Path) -> list[Path]:
 
 
 def _printed(*arguments: str) -> str:
-    """What Docker prints; nothing where it fails."""
+    """Return what Docker prints, empty if it fails."""
     _require_docker()
     return subprocess.run(["docker", *arguments], capture_output=True, text=True).stdout
 
 
 def _require_docker() -> None:
     if shutil.which("docker") is None:
-        raise UserError("There is no docker on the PATH: install Docker Engine or Docker Desktop.")
+        raise UserError("docker is not on the PATH: install Docker Engine or Docker Desktop.")
 
 
 def _docker(*arguments: str, quiet: bool = False) -> int:

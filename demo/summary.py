@@ -1,4 +1,4 @@
-"""What a demo did, as `summary.json` and as tables."""
+"""The results of a demo, as `summary.json` and as tables."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from components.evaluate.results import Evaluation
-from steam_recsys.evaluation.comparison import CHALLENGER, CHAMPION, Comparison
-from steam_recsys.evaluation.metrics import METRIC
+from steam_recsys.evaluation.intervals import CHALLENGER, CHAMPION, Comparison
+from steam_recsys.evaluation.metrics import HEADLINE_METRIC
 from steam_recsys.storage.model_store import EVALUATION, champion, stored_model
 
 BETTER, LEVEL, WORSE = "better", "level", "worse"
@@ -23,12 +23,12 @@ PIPELINES = ("ingestion", "training", "inference")
 
 
 def write_summary(path: Path, url: str, store: str, raw: Path) -> dict[str, Any]:
-    """Gather what the last run of each pipeline left in the database and the store; write it and return it."""
+    """Collect the results of each pipeline's last run from database and store, write them and return them."""
     connection = psycopg2.connect(url)
     try:
         with connection.cursor() as cursor:
             records = _stages(cursor)
-            seconds, memory = _spent(records)
+            seconds, memory = _costs(records)
             summary = {
                 "data": {"folder": str(raw.resolve()), **_data(cursor)},
                 "gate": _gate(records),
@@ -44,7 +44,7 @@ def write_summary(path: Path, url: str, store: str, raw: Path) -> dict[str, Any]
 
 
 def gate_outcome(url: str) -> dict[str, Any]:
-    """What the gate said of the `model` that was trained last: whether it `passed`, and the rules that it `failed`."""
+    """Return the gate's outcome for the last trained `model`: whether it `passed`, and the rules that it `failed`."""
     connection = psycopg2.connect(url)
     try:
         with connection.cursor() as cursor:
@@ -54,7 +54,7 @@ def gate_outcome(url: str) -> dict[str, Any]:
 
 
 def show_metrics(summary: dict[str, Any], title: str) -> None:
-    """Print the model's metrics beside the baselines', and what the run did in numbers."""
+    """Print the model's metrics beside the baselines', the gate's outcome and the run's counts."""
     model = summary["model"]
     table = Table()
     for heading, justify in (("", "left"), ("NDCG@10", "right"), ("Recall@20", "right")):
@@ -67,23 +67,23 @@ def show_metrics(summary: dict[str, Any], title: str) -> None:
     measured_on = f"Model {model['version']} on the newest tenth of the reviews ({title})"
     console.print(f"\n[bold]{escape(measured_on)}[/bold]", soft_wrap=True)
     console.print(table)
-    for sentence in _how_it_came_out(summary):
+    for sentence in _outcome(summary):
         console.print(escape(sentence), soft_wrap=True)
     console.print(
         f"{data['reviews']:,} reviews of {data['games']:,} games by {data['users']:,} known users, "
-        f"{rejected:,} rows put aside; {summary['publication']['users']:,} users have recommendations. "
+        f"{rejected:,} rows rejected; {summary['publication']['users']:,} users have recommendations. "
         f"The stages took {sum(summary['seconds'].values()):.0f} s.",
         soft_wrap=True,
     )
 
 
-def _how_it_came_out(summary: dict[str, Any]) -> Iterator[str]:
-    """Whether the model that was trained passed the gate, and how the one that serves does beside the best baseline."""
+def _outcome(summary: dict[str, Any]) -> Iterator[str]:
+    """Say whether the trained model passed the gate, and how the champion compares with the best baseline."""
     gate, model = summary["gate"], summary["model"]
     if gate["passed"]:
         yield f"Model {gate['model']} passed the gate."
     else:
-        yield f"Model {gate['model']} did not pass the gate, {model['version']} goes on serving: {gate['failed'][0]}"
+        yield f"Model {gate['model']} did not pass the gate, the champion stays {model['version']}: {gate['failed'][0]}"
     beside = model["beside_best_baseline"]
     outcome = f"{beside['outcome']} {'with' if beside['outcome'] == LEVEL else 'than'}"
     yield (
@@ -92,10 +92,10 @@ def _how_it_came_out(summary: dict[str, Any]) -> Iterator[str]:
     )
 
 
-def beside_best_baseline(overall: Comparison) -> dict[str, Any]:
-    """The challenger beside the baseline with the highest NDCG@10, by the interval of their paired difference."""
-    baseline = overall.best_baseline(METRIC.name)
-    difference = overall.differences[baseline][METRIC.name]
+def compare_with_best_baseline(overall: Comparison) -> dict[str, Any]:
+    """Compare the challenger with the baseline of highest NDCG@10 by the interval of their paired difference."""
+    baseline = overall.best_baseline(HEADLINE_METRIC.name)
+    difference = overall.differences[baseline][HEADLINE_METRIC.name]
     outcome = BETTER if difference.low > 0 else WORSE if difference.high < 0 else LEVEL
     return {
         "baseline": _key(baseline), "outcome": outcome,
@@ -125,7 +125,7 @@ def _model(store: str) -> dict[str, Any]:
         for ranking, figures in evaluation.figures.items()
         if ranking != CHAMPION
     }
-    beside = beside_best_baseline(evaluation.overall)
+    beside = compare_with_best_baseline(evaluation.overall)
     return {"version": evaluation.version, **means.pop(CHALLENGER), "baselines": means, "beside_best_baseline": beside}
 
 
@@ -143,7 +143,7 @@ def _publication(cursor: psycopg2.extensions.cursor) -> dict[str, Any]:
 
 
 def _stages(cursor: psycopg2.extensions.cursor) -> list[dict[str, Any]]:
-    """What each stage left in the journal of the last run of each pipeline, in their order."""
+    """Read each stage's journal record from the last run of each pipeline, in order."""
     cursor.execute(
         "SELECT DISTINCT ON (pipeline) pipeline, stages FROM recsys.pipeline_runs ORDER BY pipeline, finished_at DESC"
     )
@@ -151,8 +151,8 @@ def _stages(cursor: psycopg2.extensions.cursor) -> list[dict[str, Any]]:
     return [record for pipeline in PIPELINES for record in runs.get(pipeline, ())]
 
 
-def _spent(records: Sequence[dict[str, Any]]) -> tuple[dict[str, float], dict[str, float]]:
-    """Seconds and peak memory a stage: the sum and the maximum of its tasks."""
+def _costs(records: Sequence[dict[str, Any]]) -> tuple[dict[str, float], dict[str, float]]:
+    """Return seconds and peak memory per stage: the sum and the maximum over its tasks."""
     seconds: dict[str, float] = defaultdict(float)
     memory: dict[str, float] = defaultdict(float)
     for record in records:

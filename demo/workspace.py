@@ -1,4 +1,4 @@
-"""Where the demo keeps its things: the folder `local/`."""
+"""The demo's workspace: a folder with its database, stores and results, `local/` by default."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from steam_recsys.errors import UserError
 
 @dataclass(frozen=True)
 class Workspace:
-    """The demo's folder, with the embedded database, the stores and what a run leaves to read."""
+    """The demo's folder, with the embedded database, the stores and the results of the last run."""
 
     root: Path
 
@@ -39,84 +39,84 @@ class Workspace:
 
     @property
     def summary(self) -> Path:
-        """What the last run did, as JSON."""
+        """The summary of the last run, as JSON."""
         return self.root / "summary.json"
 
     @contextmanager
-    def taken(self) -> Iterator[None]:
-        """Keep the place to this process for as long as the body lasts; what a process that dies had taken is free.
+    def lock(self) -> Iterator[None]:
+        """Lock the workspace for this process; a process that dies releases its lock.
 
         Raises:
-            UserError: another demo is at work here.
+            UserError: Another demo is running in this workspace.
         """
         self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / "lock").open("a+") as lock:
+        with (self.root / "lock").open("a+") as file:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                lock.seek(0)
+                file.seek(0)
                 raise UserError(
-                    f"{lock.read() or 'Another demo'} is at work in {self.root}: wait for its end."
+                    f"{file.read() or 'Another demo'} is running in {self.root}: wait until it ends."
                 ) from None
-            lock.truncate(0)
-            lock.write(f"The demo of process {os.getpid()}, since {datetime.now():%H:%M:%S},")
-            lock.flush()
+            file.truncate(0)
+            file.write(f"The demo of process {os.getpid()}, since {datetime.now():%H:%M:%S},")
+            file.flush()
             yield
 
     def keep_pages(self) -> list[Path]:
-        """Copy the newest pages of the evaluation and the monitoring to where a browser opens them; where that is."""
+        """Copy the newest pages of evaluation and monitoring into the workspace and return their paths."""
         return [self.keep_page(task, name) for task, name in (("evaluate", "evaluation"), ("monitor", "monitoring"))]
 
     def keep_page(self, task: str, name: str) -> Path:
-        """Copy the newest page of a task to where a browser opens it; where that is."""
+        """Copy a task's newest page to `<name>.html`, which a browser opens, and return its path."""
         reports = (self.root / "artifacts").glob(f"**/{task}/report")
         page = self.root / f"{name}.html"
         shutil.copyfile(max(reports, key=lambda report: report.stat().st_mtime), page)
         return page
 
     def database_url(self, data: Path | None) -> str:
-        """The URL of the database to use.
+        """Return the URL of the database to use.
 
-        It is DATABASE_URL where that names a server of the user's own; otherwise one of the embedded server's, one for
-        each folder of data, so that two shops never mix.
+        That is DATABASE_URL if it names the user's own server. Otherwise it is a database on the embedded server, one
+        per folder of data, so that two shops never mix.
 
         Raises:
-            UserError: DATABASE_URL is none.
+            UserError: DATABASE_URL is not a PostgreSQL URL.
         """
         self.root.mkdir(parents=True, exist_ok=True)
         if url := self._own_database_url():
             return url
         self.postgres.start()
-        return self.postgres.ensure_database(_named(data) if data else "synthetic")
+        return self.postgres.ensure_database(_database_name(data) if data else "synthetic")
 
-    def load(self, url: str, raw: Path) -> Path | None:
-        """Note that a database is loaded from a folder; the other one that it was loaded from last, if any."""
+    def record_load(self, url: str, raw: Path) -> Path | None:
+        """Record that a database is loaded from a folder; return the folder of the load before, if it was another."""
         note = self.store(url) / "loaded-from"
         before = Path(note.read_text().removesuffix("\n")) if note.exists() else None
         note.parent.mkdir(parents=True, exist_ok=True)
         note.write_text(f"{raw.resolve()}\n")
         return before if before != raw.resolve() else None
 
-    def remember(self, url: str) -> None:
-        """Make a database and its store those to look at, in `database-url` and `store-path`: a run has succeeded."""
+    def record_success(self, url: str) -> None:
+        """Record the database and the store of a successful run, in `database-url` and `store-path`."""
         path = self.root / "database-url"
         path.touch(mode=0o600)
         path.write_text(url + "\n")
         (self.root / "store-path").write_text(f"{self.store(url)}\n")
 
     def known_database_url(self, data: Path | None = None) -> str:
-        """The URL of the last successful run's database, or of the one that a folder of data has, whatever its run did.
+        """Return the URL of the last successful run's database, or of a folder's database even if its run failed.
 
-        The embedded server is started where it is not running; nothing is made.
+        Starts the embedded server if necessary, and creates nothing.
 
         Raises:
-            UserError: there was no run yet, or none of that folder.
+            UserError: There was no run yet, or none of that folder.
         """
         if data is not None:
             return self._own_database_url() or self._database_url_of(data)
         path = self.root / "database-url"
         if not path.exists():
-            raise UserError("There is no demo to look at yet: run make demo first.")
+            raise UserError("The demo has not run yet: run make demo first.")
         url = path.read_text().strip()
         if self.postgres.owns(url) and not self.postgres.running():
             self.postgres.start()
@@ -125,10 +125,10 @@ class Workspace:
         return url
 
     def _own_database_url(self) -> str:
-        """DATABASE_URL where that names a server of the user's own, else nothing.
+        """Return DATABASE_URL if it names the user's own server, else an empty text.
 
         Raises:
-            UserError: it is no URL.
+            UserError: It is not a PostgreSQL URL.
         """
         url = os.environ.get("DATABASE_URL", "")
         _parts(url)
@@ -137,31 +137,31 @@ class Workspace:
     def _database_url_of(self, data: Path) -> str:
         if self.postgres.exists():
             self.postgres.start()
-            if self.postgres.has_database(_named(data)):
-                return self.postgres.url(_named(data))
-        raise UserError(f"There is no demo of {data} to look at: run make demo DATA={data} first.")
+            if self.postgres.has_database(_database_name(data)):
+                return self.postgres.url(_database_name(data))
+        raise UserError(f"The demo has not run on {data} yet: run make demo DATA={data} first.")
 
     def shows(self, data: Path) -> bool:
-        """Whether the last successful run was of a folder of data, on the embedded server."""
+        """Return whether the last successful run used a folder of data and the embedded server."""
         path = self.root / "database-url"
         url = path.read_text().strip() if path.exists() else ""
-        return self.postgres.owns(url) and _parts(url).get("dbname") == _named(data)
+        return self.postgres.owns(url) and _parts(url).get("dbname") == _database_name(data)
 
     def store(self, url: str) -> Path:
-        """The store that goes with a database: models speak of one database's ids.
+        """Return the store of a database; models use the ids of one database.
 
         Raises:
-            UserError: the URL is none.
+            UserError: The URL is not a PostgreSQL URL.
         """
         parts = _parts(url)
         name = parts.get("dbname", "default")
-        if not self.postgres.owns(url):  # whose port changes from start to start
+        if not self.postgres.owns(url):  # its port may change
             server = f"{parts.get('host')}:{parts.get('port')}/{name}"
             name = f"{_identifier(name)}_{_digest(server)}"
         return (self.root / "store" / name).resolve()
 
     def open_psql(self, url: str) -> None:
-        """Become a psql on a database."""
+        """Replace this process with psql on a database."""
         parts = _parts(url)
         if password := parts.pop("password", None):
             os.environ["PGPASSWORD"] = password  # other users of the machine can read a process's arguments
@@ -169,12 +169,12 @@ class Workspace:
         os.execv(psql, [psql, make_dsn(**parts)])
 
     def psql(self, url: str) -> str:
-        """The psql for a database: the machine's own, which edits lines; the embedded server's where that is newer."""
+        """Return the psql to use: the installed one, which edits lines, or the embedded server's if that is newer."""
         installed = shutil.which("psql")
         if installed and not self.postgres.owns(url):
             return installed
         embedded = str(programs() / "psql")
-        # An older one asks the server for columns that it no longer has.
+        # An older psql queries columns that a newer server no longer has.
         return installed if installed and _version(installed) >= _version(embedded) else embedded
 
 
@@ -186,14 +186,14 @@ def _parts(url: str) -> dict[str, str]:
 
 
 def _version(psql: str) -> int:
-    """The major version of a psql; 0 where it says none."""
-    said = subprocess.run([psql, "--version"], capture_output=True, text=True, check=False).stdout
-    found = re.search(r"\(PostgreSQL\) (\d+)", said)
+    """Return a psql's major version, 0 if it is unknown."""
+    printed = subprocess.run([psql, "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"\(PostgreSQL\) (\d+)", printed)
     return int(found[1]) if found else 0
 
 
-def _named(data: Path) -> str:
-    """A database's name for a folder: two folders of the same name have two."""
+def _database_name(data: Path) -> str:
+    """Return a folder's database name; folders of equal names in different parents have different ones."""
     return f"{_identifier(data.resolve().name)}_{_digest(str(data.resolve()))}"
 
 

@@ -12,13 +12,13 @@ from fastapi import APIRouter, FastAPI
 from fastapi.staticfiles import StaticFiles
 from threadpoolctl import threadpool_limits
 
-from explorer import api, api_docs, health, overview, pages, rollback
+from explorer import api, health, overview, pages
+from explorer.api import Operator
 from explorer.errors import add_error_handlers
 from explorer.health import Readiness, RequestMetrics
 from explorer.live_model import LiveModel
 from explorer.middleware import Guard
 from explorer.repository import Repository
-from explorer.rollback import Operator
 from explorer.settings import Settings
 
 FOLDER = Path(__file__).parent
@@ -28,9 +28,9 @@ def create_routers(largest_limit: int) -> list[APIRouter]:
     """Return all routes, except static files and the API's description."""
     return [
         api.create_router(largest_limit),
-        rollback.router,
+        api.rollback_router,
         health.router,
-        api_docs.router,
+        pages.api_docs_router,
         pages.create_router(largest_limit),
         overview.router,
     ]

@@ -13,7 +13,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from explorer.filter_form import page_address
+from explorer.filters import page_address
 from explorer.templating import render
 
 API_PATHS = ("/api/", "/healthz", "/readyz", "/metrics")

@@ -16,9 +16,8 @@ from typing import TypeVar
 import numpy as np
 from fastapi import HTTPException
 
-from explorer.catalogue import SYSTEMS
 from explorer.filters import Filters, HistoryGame
-from explorer.model_cache import CachedModel, model_folder
+from explorer.model_cache import SYSTEMS, CachedModel, model_folder
 from explorer.repository import Repository
 from explorer.schemas import BECAUSE, LiveRecommendations, Publication, RecommendedGame, SimilarGame, SimilarGames
 from explorer.settings import Settings
@@ -26,7 +25,7 @@ from steam_recsys.arrays import BoolArray, Int32Array, Int64Array
 from steam_recsys.data.histories import positions_of
 from steam_recsys.data.interactions import UNDATED, day_of
 from steam_recsys.model.online import OnlineRecommender
-from steam_recsys.model.top_k import top_k
+from steam_recsys.model.retrieval import top_k
 
 LOG = logging.getLogger("explorer")
 POLL_SECONDS = 2.0

@@ -6,23 +6,65 @@ asks the API instead.
 
 # Without `from __future__ import annotations`: the parameters' models are made per application, in a function.
 
+import json
+import math
+import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, get_args
+from typing import Annotated, Any, get_args
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import RedirectResponse, Response
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from explorer.dependencies import LiveModelDep, RepositoryDep
-from explorer.filter_form import FilterForm, filter_parameters, page_address
-from explorer.filters import WHOLE, Filters, GameId, GamePath, HistoryGame, Search, Text, UserPath
+from explorer.filters import (
+    WHOLE,
+    FilterForm,
+    Filters,
+    GameId,
+    GamePath,
+    HistoryGame,
+    Search,
+    Text,
+    UserPath,
+    filter_parameters,
+    page_address,
+)
 from explorer.live_model import LiveModel
 from explorer.repository import UserKind
 from explorer.schemas import BECAUSE, GameName, RecommendedGame, Review, SimilarGame
-from explorer.score_bars import model_score_bars, published_score_bars
 from explorer.templating import render
+
+SHORTEST = 2.0
+"""Percent: the shortest visible bar."""
+
+
+def published_score_bars(games: Sequence[RecommendedGame], own: Container[int]) -> dict[int, float]:
+    """Return the bars of published games.
+
+    Args:
+        games: A user's recommendations.
+        own: Ids of the games that the model recommends to the user. Popular games that fill up the list are scored by
+            recent popularity, a sum that is never negative: they compare by their quotient, and only with each other.
+    """
+    personal = [game for game in games if game.game_id in own]
+    popular = [game for game in games if game.game_id not in own]
+    most = max((game.score for game in popular), default=0.0) or 1.0
+    return {**model_score_bars(personal), **{game.game_id: _visible(100 * game.score / most) for game in popular}}
+
+
+def model_score_bars(games: Sequence[RecommendedGame]) -> dict[int, float]:
+    """Return the bars of games with a model's scores, which are log-odds: they compare by exp of the difference."""
+    best = max((game.score for game in games), default=0.0)
+    return {game.game_id: _visible(100 * math.exp(game.score - best)) for game in games}
+
+
+def _visible(length: float) -> float:
+    return min(100.0, max(SHORTEST, length))
+
 
 MOST_FOUND = 50
 """Most users or games that a search shows."""
@@ -208,3 +250,124 @@ def _split(value: object) -> object:
 
 def _join(games: list[int]) -> str:
     return ",".join(map(str, games))
+
+
+Schema = dict[str, Any]
+
+api_docs_router = APIRouter(include_in_schema=False)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter or field: its name, the values that it takes as text, and its description."""
+
+    name: str
+    values: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Example:
+    """A request as a shell command, and the JSON that it returns."""
+
+    request: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An operation of the API: its parameters, the descriptions of its statuses, and an example."""
+
+    method: str
+    path: str
+    summary: str
+    description: str
+    parameters: list[Parameter]
+    body: list[Parameter]
+    responses: dict[str, str]
+    example: Example | None
+
+
+@api_docs_router.get("/api")
+async def api_docs(request: Request) -> Response:
+    """Show all operations."""
+    openapi = request.app.openapi()
+    found = list(operations(openapi, str(request.base_url).rstrip("/")))
+    return render(request, "api.html", description=openapi["info"]["description"], operations=found)
+
+
+def operations(openapi: Schema, site: str) -> Iterator[Operation]:
+    """Yield the operations of an OpenAPI description in its order, with examples for a site such as `https://…`."""
+    schemas = openapi["components"]["schemas"]
+    for path, methods in openapi["paths"].items():
+        for method, operation in methods.items():
+            parameters = operation.get("parameters", [])
+            body = _resolve(_json(operation.get("requestBody", {})).get("schema", {}), schemas)
+            yield Operation(
+                method.upper(),
+                path,
+                operation["summary"],
+                operation["description"],
+                [_parameter(each["name"], each["schema"]) for each in parameters],
+                list(_fields(body, schemas)),
+                {status: response["description"] for status, response in operation["responses"].items()},
+                _example(method, f"{site}{path}", operation, body),
+            )
+
+
+def _json(content: Schema) -> Schema:
+    """Return what describes the JSON of a body or an answer."""
+    described: Schema = content.get("content", {}).get("application/json", {})
+    return described
+
+
+def _resolve(schema: Schema, schemas: dict[str, Schema]) -> Schema:
+    """Return the schema of an object that a schema refers to, or may refer to."""
+    for choice in (schema, *schema.get("anyOf", [])):
+        if "$ref" in choice:
+            return schemas[choice["$ref"].rpartition("/")[2]]
+    return schema
+
+
+def _fields(schema: Schema, schemas: dict[str, Schema], prefix: str = "") -> Iterator[Parameter]:
+    """Yield the fields of an object; the fields of a list's objects follow the list."""
+    for name, field in schema.get("properties", {}).items():
+        yield _parameter(f"{prefix}{name}", field)
+        for item in field.get("items", {}).get("oneOf", []):
+            yield from _fields(_resolve(item, schemas), schemas, f"{prefix}{name}[].")
+
+
+def _example(method: str, address: str, operation: Schema, body: Schema) -> Example | None:
+    """Return a request with the examples of its parameters and body; None if the answer has no example."""
+    answer = _json(operation["responses"].get("200", {})).get("example")
+    if answer is None:
+        return None
+    query = []
+    for parameter in operation.get("parameters", []):
+        (value,) = parameter["schema"].get("examples", [None])
+        if parameter["in"] == "path":
+            address = address.replace(f"{{{parameter['name']}}}", str(value))
+        elif value is not None:
+            query.append((parameter["name"], value))
+    words = ["curl", f"{address}?{urlencode(query)}" if query else address]
+    if method == "post":
+        words += ["--json", json.dumps(body["examples"][0])]
+    return Example(shlex.join(words), json.dumps(answer, indent=2))
+
+
+def _parameter(name: str, schema: Schema) -> Parameter:
+    choices = schema.get("anyOf", [schema])
+    merged = {key: value for choice in reversed(choices) for key, value in choice.items()}
+    values = " or ".join(choice["type"] for choice in choices)
+    if "enum" in merged:
+        values = f"one of {', '.join(merged['enum'])}"
+    if "format" in merged:  # its bounds may be beyond the precision of JSON's numbers
+        values += f" of {merged['format'].removeprefix('int')} bits"
+    elif "minimum" in merged:
+        values += f" from {merged['minimum']:.0f} to {merged['maximum']:.0f}"
+    if "maxItems" in merged:
+        values += f" of at most {merged['maxItems']}"
+    default = schema.get("default", "")
+    if default not in ("", None):
+        values += f"; default {default if isinstance(default, str) else json.dumps(default)}"
+    return Parameter(name, values, schema["description"])

@@ -10,8 +10,9 @@ import json
 import logging
 import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -21,8 +22,8 @@ from fastapi import HTTPException
 
 from explorer.errors import NOTHING_PUBLISHED
 from explorer.filters import Filters
-from explorer.reach import PublicationReach, sample_percent
 from explorer.schemas import (
+    Coverage,
     Game,
     GameName,
     Measurement,
@@ -38,7 +39,7 @@ from explorer.schemas import (
     User,
 )
 from explorer.settings import Settings
-from steam_recsys.database.queries import read_queries
+from steam_recsys.database.connection import asyncpg_arguments, read_queries
 
 LOG = logging.getLogger("explorer")
 QUERIES: Final = read_queries(Path(__file__).parent / "queries.sql")
@@ -75,7 +76,7 @@ class Repository:
         """Create the pool, without a connection: the explorer starts even if the database is down."""
         milliseconds = round(1000 * self._settings.query_seconds)
         self._pool = await asyncpg.create_pool(
-            self._settings.database_url.get_secret_value(),
+            **asyncpg_arguments(self._settings.database_url.get_secret_value()),
             min_size=0,
             max_size=self._settings.pool_size,
             timeout=CONNECT_SECONDS,
@@ -291,3 +292,47 @@ async def _keep_session(connection: Any) -> None:
 async def _decode_json(connection: Any) -> None:
     for kind in ("json", "jsonb"):
         await connection.set_type_codec(kind, encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
+
+
+SAMPLED_USERS = 20_000
+"""Approximate size of the sample: the standard error of a share of 1 % is then 0.07 %."""
+
+
+def sample_percent(publication: Publication) -> float:
+    """Return the share of the users to sample, in percent."""
+    return min(100.0, 100.0 * SAMPLED_USERS / max(publication.users, 1))
+
+
+@dataclass(frozen=True)
+class PublicationReach:
+    """The reach of one publication's games.
+
+    Attributes:
+        version: The publication.
+        users: Number of its users with recommendations.
+        sampled: Number of users in the sample.
+        games: By game id, the number of sampled users who have it, and its mean rank in their lists.
+    """
+
+    version: str
+    users: int
+    sampled: int
+    games: Mapping[int, tuple[int, float]]
+
+    @classmethod
+    def from_rows(cls, publication: Publication, rows: Sequence[Any]) -> PublicationReach:
+        """Build it from the rows of the query `reach`."""
+        sampled = rows[0]["sampled"] if rows else 0
+        games = {row["game_id"]: (row["users"], row["mean_rank"]) for row in rows}
+        return cls(publication.version, publication.users, sampled, games)
+
+    def game(self, game_id: int) -> Reach:
+        """Return a game's reach."""
+        users, mean_rank = self.games.get(game_id, (0, None))
+        share = users / self.sampled if self.sampled else 0.0
+        return Reach(round(share * self.users), share, mean_rank, self.sampled)
+
+    def coverage(self, available_games: int) -> Coverage:
+        """Return the share of the available games that a sampled user has recommended."""
+        share = min(1.0, len(self.games) / available_games) if available_games else 0.0
+        return Coverage(share, self.sampled)

@@ -3,33 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import Literal
-from urllib.parse import parse_qsl
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from steam_recsys.database.connection import asyncpg_arguments, connection_parameters
 from steam_recsys.errors import UserError
 
 PREFIX = "EXPLORER_"
-
-_HOST = r"(\[[^\]/?#]*\]|[^:,@/?#\[\]]*)(:\d*)?"
-_POSTGRESQL = re.compile(rf"postgres(ql)?://([^/?#]*@)?{_HOST}(,{_HOST})*([/?].*)?")
-"""Stricter than the driver, which takes the end of a password with a / or # for a port, and quotes it in its error."""
-
-_INVALID_URL = (
-    "it must be a URL like postgresql://user:password@host:port/database; in names and passwords write %2F for /, %23 "
-    "for #, %3F for ?"
-)
-
-_PARAMETERS = (
-    *("host", "port", "dbname", "user", "password", "passfile", "service", "options", "application_name"),
-    *("client_encoding", "target_session_attrs", "krbsrvname", "gsslib", "sslmode", "sslnegotiation", "sslcert"),
-    *("sslkey", "sslpassword", "sslrootcert", "sslcrl", "ssl_min_protocol_version", "ssl_max_protocol_version"),
-)
-"""Parameters after the ? of the URL that both of the explorer's drivers accept."""
 
 
 class Settings(BaseSettings):
@@ -73,22 +56,17 @@ class Settings(BaseSettings):
     body_bytes: int = Field(default=1 << 16, ge=1)
     requests_per_second: float = Field(default=100.0, gt=0)
 
-    @field_validator("database_url", "operator_database_url")
-    @classmethod
-    def _check_url(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not _POSTGRESQL.fullmatch(value.get_secret_value()):
-            raise ValueError(_INVALID_URL)
-        return value
-
     @field_validator("database_url")
     @classmethod
-    def _check_parameters(cls, value: SecretStr) -> SecretStr:
-        query = value.get_secret_value().partition("?")[2]
-        for name, _ in parse_qsl(query, keep_blank_values=True):
-            if name not in _PARAMETERS:
-                if "@" in query:
-                    raise ValueError(_INVALID_URL)  # it may be part of the password
-                raise ValueError(f"parameter {name} is not supported; use {', '.join(_PARAMETERS)}")
+    def _check_url(cls, value: SecretStr) -> SecretStr:
+        asyncpg_arguments(value.get_secret_value())
+        return value
+
+    @field_validator("operator_database_url")
+    @classmethod
+    def _check_operator_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            connection_parameters(value.get_secret_value())
         return value
 
     @classmethod

@@ -1,1 +1,1 @@
-"""The three pipelines, each a story of components, and the targets that they are compiled for."""
+"""The three pipelines, and the targets that they are compiled for."""

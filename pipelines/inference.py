@@ -1,26 +1,26 @@
-"""The story of inference: from the champion to recommendations in the shop's database."""
+"""The inference pipeline: the champion's recommendations reach the shop's database."""
 
 from kfp import dsl
 from kfp.dsl.graph_component import GraphComponent
 
-from components.evaluate.thresholds import DEFAULT as GATE
+from components.evaluate.gate import DEFAULT as GATE
 from components.extract.component import extract
 from components.monitor.component import monitor
-from components.monitor.thresholds import DEFAULT as WATCH
+from components.monitor.decision import DEFAULT as WATCH
 from components.notify.component import record_run
 from components.predict.component import make_plan, predict
+from components.reverse_etl.acceptance import DEFAULT as ACCEPTANCE
 from components.reverse_etl.component import publish
-from components.reverse_etl.limits import DEFAULT as LIMITS
 from components.validate.component import validate
-from pipelines.story import retraining_pipeline
 from pipelines.target import Target
+from pipelines.training import champion_pipeline
 
 STAGES = ["extract", "validate", "monitor", "plan", "predict", "reverse_etl"]
-"""Those that every run has."""
+"""The stages that every run has."""
 
 
 def inference_pipeline(target: Target) -> GraphComponent:
-    """The pipeline for a target."""
+    """Build the inference pipeline for a target."""
     retrain_if_needed = retraining_pipeline(target)
 
     @dsl.pipeline(name="inference", display_name="Recommend and publish")
@@ -31,11 +31,11 @@ def inference_pipeline(target: Target) -> GraphComponent:
         mongodb: str = "env:MONGODB_URL",
         store: str = "local/store",
         users_per_shard: int = 100_000,
-        user_coverage_floor: float = LIMITS.user_coverage_floor,
-        rows_per_user_floor: float = LIMITS.rows_per_user_floor,
-        churn_floor: float = LIMITS.churn_floor,
-        churn_ceiling: float = LIMITS.churn_ceiling,
-        churn_users: int = LIMITS.churn_users,
+        user_coverage_floor: float = ACCEPTANCE.user_coverage_floor,
+        rows_per_user_floor: float = ACCEPTANCE.rows_per_user_floor,
+        churn_floor: float = ACCEPTANCE.churn_floor,
+        churn_ceiling: float = ACCEPTANCE.churn_ceiling,
+        churn_users: int = ACCEPTANCE.churn_users,
         quality_floor: float = WATCH.quality_floor,
         quality_users: int = WATCH.quality_users,
         drift_ceiling: float = WATCH.drift_ceiling,
@@ -53,34 +53,34 @@ def inference_pipeline(target: Target) -> GraphComponent:
         slice_users: int = GATE.slice_users,
         alerts: str = "",
     ) -> None:
-        """1. Extract a snapshot. 2. Validate it. 3. See how the champion does. 4. Train again if it must be. 5. Plan
-        the shards. 6. Predict each, with the new champion if there is one. 7. Publish them all at once.
+        """1. Extract a snapshot. 2. Validate it. 3. Monitor the champion. 4. Retrain if needed. 5. Plan the shards.
+        6. Predict each shard, with the new champion if there is one. 7. Publish all shards at once.
 
-        Whatever happens, the run's outcome is recorded.
+        The run's outcome is always recorded.
 
         Args:
-            source: reference to the URL of the shop's database.
-            replica: reference to that of a replica, which is then read in its place.
-            publish_to: postgresql, which is that database, mongodb or both.
-            mongodb: reference to the URL of MongoDB, for the latter two.
-            store: where snapshots, models, predictions and journals are kept.
-            users_per_shard: users that one task recommends to.
-            user_coverage_floor: share of the users of the version that is shown that must have recommendations again.
-            rows_per_user_floor: share of its games per user that must be reached.
-            churn_floor: least share of a user's first ten games that must have changed since, on average.
-            churn_ceiling: greatest such share.
-            churn_users: users of the version that is shown below whom nothing is compared with it.
-            quality_floor: share of recent popularity's realised NDCG@10 below which the model is trained again.
-            quality_users: users with new reviews below whom quality decides nothing.
-            drift_ceiling: population stability index above which it is trained again.
-            unknown_ceiling: share of new reviews of games unknown to the model above which it is.
-            drift_reviews: reviews since the training below which drift decides nothing.
-            age_ceiling: days of reviews that the model may lack.
-            growth_ceiling: share of the games that have come since the training above which it is trained again.
-            rest_days: days of reviews to wait after a training before the next.
-            registry, seed, baseline_errors, champion_errors, coverage_floor, slice_floor, slice_users: as the training
-                pipeline has them.
-            alerts: reference to the URL of a webhook for what somebody should know; none where it is empty.
+            source: Reference to the URL of the shop's database.
+            replica: Reference to the URL of a replica to read instead; empty reads the database itself.
+            publish_to: Destination of the recommendations: postgresql (the shop's database), mongodb, or both.
+            mongodb: Reference to the URL of MongoDB, for mongodb and both.
+            store: Folder or bucket for snapshots, models, predictions and journals.
+            users_per_shard: Users that one prediction task handles.
+            user_coverage_floor: Share of the current version's users that must have recommendations again.
+            rows_per_user_floor: Share of the current version's games per user that must be reached.
+            churn_floor: Smallest average share of a user's first ten games that must have changed.
+            churn_ceiling: Largest average share of a user's first ten games that may have changed.
+            churn_users: Users that the current version needs before anything is compared with it.
+            quality_floor: Share of recent popularity's realised NDCG@10 below which the model is retrained.
+            quality_users: Users with new reviews that quality needs before it counts.
+            drift_ceiling: Population stability index above which the model is retrained.
+            unknown_ceiling: Share of new reviews of games unknown to the model above which it is retrained.
+            drift_reviews: Reviews since the training that drift needs before it counts.
+            age_ceiling: Days of reviews that the model may lack.
+            growth_ceiling: Share of games added since the training above which the model is retrained.
+            rest_days: Days of reviews to wait between two trainings.
+            registry, seed, baseline_errors, champion_errors, coverage_floor, slice_floor, slice_users: As in the
+                training pipeline.
+            alerts: Reference to the URL of a webhook for alerts; empty for no alerts.
         """
         run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
         outcome = record_run(
@@ -93,15 +93,18 @@ def inference_pipeline(target: Target) -> GraphComponent:
             store=store,
             run=run,
         )
-        target.data(outcome, "Record the outcome")
+        target.configure(outcome, "data", "Record the outcome")
         with dsl.ExitHandler(outcome, name="Recommend and publish"):
+            # 1. Extract a snapshot.
             extracted = extract(source=source, replica=replica, store=store, run=run)
-            target.data(extracted, "Extract a snapshot")
+            target.configure(extracted, "data", "Extract a snapshot")
             snapshot = extracted.outputs["snapshot"]
 
+            # 2. Validate it.
             validated = validate(snapshot=snapshot, store=store, run=run)
-            target.data(validated, "Validate it")
+            target.configure(validated, "data", "Validate the snapshot")
 
+            # 3. Monitor the champion.
             monitored = monitor(
                 snapshot=snapshot,
                 database=source,
@@ -118,8 +121,9 @@ def inference_pipeline(target: Target) -> GraphComponent:
                 store=store,
                 run=run,
             ).after(validated)
-            target.data(monitored, "See how the champion does")
+            target.configure(monitored, "data", "Monitor the champion")
 
+            # 4. Retrain if needed.
             retrained = retrain_if_needed(
                 retrain=monitored.outputs["Output"],
                 snapshot=snapshot,
@@ -132,18 +136,21 @@ def inference_pipeline(target: Target) -> GraphComponent:
                 slice_floor=slice_floor,
                 slice_users=slice_users,
                 run=run,
-            ).set_display_name("Train again if the model must be")
+            ).set_display_name("Retrain if needed")
 
+            # 5. Plan the shards.
             planned = make_plan(snapshot=snapshot, users_per_shard=users_per_shard, store=store, run=run).after(
                 retrained
             )
-            target.data(planned, "Plan the shards")
+            target.configure(planned, "data", "Plan the shards")
             plan = planned.outputs["plan"]
 
+            # 6. Predict each shard.
             with dsl.ParallelFor(planned.outputs["Output"], name="Shards", parallelism=target.parallelism) as shard:
                 predicted = predict(plan=plan, shard=shard, store=store, run=run)
-                target.data(predicted, "Predict a shard")
+                target.configure(predicted, "data", "Predict a shard")
 
+            # 7. Publish all shards at once.
             published = publish(
                 plan=plan,
                 database=source,
@@ -157,6 +164,42 @@ def inference_pipeline(target: Target) -> GraphComponent:
                 store=store,
                 run=run,
             ).after(predicted)
-            target.data(published, "Publish")
+            target.configure(published, "data", "Publish the recommendations")
 
     return inference
+
+
+def retraining_pipeline(target: Target) -> GraphComponent:
+    """Build the conditional retraining, as one task that others can follow whether it retrains or not."""
+    train_champion = champion_pipeline(target)
+
+    @dsl.pipeline(name="retraining", display_name="Retrain if needed")
+    def retraining(
+        retrain: bool,
+        snapshot: dsl.Input[dsl.Dataset],
+        store: str,
+        registry: str,
+        seed: int,
+        baseline_errors: float,
+        champion_errors: float,
+        coverage_floor: float,
+        slice_floor: float,
+        slice_users: int,
+        run: str,
+    ) -> None:
+        """1. If retraining is needed, train, evaluate and promote a model."""
+        with dsl.If(retrain == True, name="Retraining needed"):  # noqa: E712 - KFP overloads ==
+            train_champion(
+                snapshot=snapshot,
+                store=store,
+                registry=registry,
+                seed=seed,
+                baseline_errors=baseline_errors,
+                champion_errors=champion_errors,
+                coverage_floor=coverage_floor,
+                slice_floor=slice_floor,
+                slice_users=slice_users,
+                run=run,
+            ).set_display_name("Train and promote")
+
+    return retraining

@@ -1,4 +1,4 @@
-"""The story of ingestion: the raw files become the shop's operational data."""
+"""The ingestion pipeline: raw files become the shop's operational data."""
 
 from kfp import dsl
 from kfp.dsl.graph_component import GraphComponent
@@ -9,11 +9,11 @@ from components.notify.component import record_run
 from pipelines.target import Target
 
 STAGES = ["ingest"]
-"""Those that every run has."""
+"""The stages that every run has."""
 
 
 def ingestion_pipeline(target: Target) -> GraphComponent:
-    """The pipeline for a target."""
+    """Build the ingestion pipeline for a target."""
 
     @dsl.pipeline(name="ingestion", display_name="Ingest raw files")
     def ingestion(
@@ -24,15 +24,15 @@ def ingestion_pipeline(target: Target) -> GraphComponent:
         max_rejected_share: float = MAX_REJECTED_SHARE,
         alerts: str = "",
     ) -> None:
-        """1. Load the raw files into the schema `steam`. Whatever happens, record the run's outcome.
+        """1. Load the raw files into the schema `steam`. The run's outcome is always recorded.
 
         Args:
-            raw: a folder in the raw layout, on disk or gs://…, or hf://OWNER/NAME/FOLDER.
-            database: reference to the URL of the shop's database.
-            store: where snapshots, models, predictions and journals are kept.
-            year: of dates without one; 0 takes the year of the file's newest dated row.
-            max_rejected_share: of a file's rows; where more cannot be read, the run stops.
-            alerts: reference to the URL of a webhook for what somebody should know; none where it is empty.
+            raw: Folder in the raw layout, on disk or gs://…, or hf://OWNER/NAME/FOLDER.
+            database: Reference to the URL of the shop's database.
+            store: Folder or bucket for snapshots, models, predictions and journals.
+            year: Year of the dates that have none; 0 takes the year of the newest dated row in the file.
+            max_rejected_share: Largest share of a file's rows that may be rejected before the run stops.
+            alerts: Reference to the URL of a webhook for alerts; empty for no alerts.
         """
         run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
         outcome = record_run(
@@ -45,11 +45,12 @@ def ingestion_pipeline(target: Target) -> GraphComponent:
             store=store,
             run=run,
         )
-        target.data(outcome, "Record the outcome")
+        target.configure(outcome, "data", "Record the outcome")
         with dsl.ExitHandler(outcome, name="Ingest"):
+            # 1. Load the raw files.
             loaded = ingest(
                 raw=raw, database=database, year=year, max_rejected_share=max_rejected_share, store=store, run=run
             )
-            target.data(loaded, "Load the raw files")
+            target.configure(loaded, "data", "Load the raw files")
 
     return ingestion

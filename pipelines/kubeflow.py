@@ -13,7 +13,7 @@ import kfp
 from kfp_server_api.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
-from pipelines.platform import Submitted, in_sentences, retried
+from pipelines.platform import SubmittedRun, user_errors, with_retries
 from pipelines.target import Target
 
 LONGEST_RUN_SECONDS = 86_400
@@ -22,16 +22,16 @@ LISTED = 100
 
 
 class KubeflowPipelines:
-    """See `pipelines.platform.Platform`."""
+    """Kubeflow Pipelines as a `pipelines.platform.Platform`."""
 
     def __init__(self, target: Target) -> None:
         """Connect to the API.
 
         Raises:
-            UserError: it does not answer, or refuses the token.
+            UserError: The API does not answer, or refuses the token.
         """
         self._settings = target.kubeflow
-        with self._in_sentences():
+        with self._user_errors():
             self._client = kfp.Client(
                 host=self._settings.host,
                 namespace=self._settings.namespace,
@@ -41,9 +41,9 @@ class KubeflowPipelines:
                 self._settings.experiment, namespace=self._settings.namespace
             ).experiment_id
 
-    def submit(self, pipeline: Path, parameters: Mapping[str, Any]) -> Submitted:
-        """See `Platform.submit`; the pipeline is uploaded as a version, where that version is not there yet."""
-        with self._in_sentences():
+    def submit(self, pipeline: Path, parameters: Mapping[str, Any]) -> SubmittedRun:
+        """See `Platform.submit`; uploads the pipeline as a version unless that version exists."""
+        with self._user_errors():
             pipeline_id, version_id = self._uploaded(pipeline)
             run = self._client.run_pipeline(
                 self._experiment,
@@ -52,36 +52,36 @@ class KubeflowPipelines:
                 pipeline_id=pipeline_id,
                 version_id=version_id,
             )
-        return Submitted(f"{self._settings.host}/#/runs/details/{run.run_id}", lambda: self._follow(run.run_id))
+        return SubmittedRun(f"{self._settings.host}/#/runs/details/{run.run_id}", lambda: self._follow(run.run_id))
 
     def schedule(self, pipeline: Path, parameters: Mapping[str, Any], cron: str) -> str:
         """See `Platform.schedule`."""
-        with self._in_sentences():
-            before = self._schedules(pipeline.stem)
+        with self._user_errors():
+            earlier = self._schedules(pipeline.stem)
             pipeline_id, version_id = self._uploaded(pipeline)
             schedule = self._client.create_recurring_run(
                 self._experiment,
                 _display_name(pipeline.stem),
-                cron_expression=f"0 {cron}",  # Kubeflow's cron begins with the seconds
+                cron_expression=f"0 {cron}",  # Kubeflow's cron begins with seconds
                 params=dict(parameters),
                 pipeline_id=pipeline_id,
                 version_id=version_id,
                 no_catchup=True,
             )
-            for old in before:
+            for old in earlier:
                 self._client.delete_recurring_run(old)
         return f"{self._settings.host}/#/recurringrun/details/{schedule.recurring_run_id}"
 
     def unschedule(self, name: str) -> int:
         """See `Platform.unschedule`."""
-        with self._in_sentences():
+        with self._user_errors():
             found = self._schedules(name)
             for schedule in found:
                 self._client.delete_recurring_run(schedule)
             return len(found)
 
     def _uploaded(self, pipeline: Path) -> tuple[str, str]:
-        """The ids of the pipeline and of the version that this file is; the content names the version."""
+        """Upload the pipeline unless its version exists, and return both ids; a version is named by its content."""
         version = hashlib.sha256(pipeline.read_bytes()).hexdigest()[:12]
         pipeline_id = self._call(self._client.get_pipeline_id)(_display_name(pipeline.stem))
         if pipeline_id is None:
@@ -102,14 +102,14 @@ class KubeflowPipelines:
         return [run.recurring_run_id for run in runs if run.display_name == _display_name(name)]
 
     def _follow(self, run_id: str) -> str:
-        with self._in_sentences():
+        with self._user_errors():
             return str(self._client.wait_for_run_completion(run_id, LONGEST_RUN_SECONDS, POLL_SECONDS).state)
 
     def _call(self, call: Any) -> Any:
-        return retried(call, _status)
+        return with_retries(call, _status)
 
-    def _in_sentences(self) -> Any:
-        return in_sentences(f"Kubeflow Pipelines at {self._settings.host}", _status)
+    def _user_errors(self) -> Any:
+        return user_errors(f"Kubeflow Pipelines at {self._settings.host}", _status)
 
 
 def _display_name(name: str) -> str:

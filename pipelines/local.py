@@ -1,4 +1,4 @@
-"""Runs on KFP's local runner: each task a process on this machine."""
+"""Runs on KFP's local runner: one process or container per task on this machine."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from steam_recsys.logging import stage_line, write_line
 from steam_recsys.stage import READER_VARIABLE
 
 OUTCOME = re.compile(r"^\[notify\] \w+ run \S+: ([A-Z]+)(?:, (.*))?$")
-PASSED_ON = ("DATABASE_URL", "MONGODB_URL", "ALERTS_URL", "STORAGE_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT")
-"""The variables of this machine's environment that containers get."""
+CONTAINER_VARIABLES = ("DATABASE_URL", "MONGODB_URL", "ALERTS_URL", "STORAGE_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT")
+"""Environment variables that containers inherit from this machine."""
 
 FAILURE = re.compile(r"^\[([a-z_]+)[^\]]*\] failed: (.*)$")
 
@@ -33,16 +33,16 @@ FAILURE = re.compile(r"^\[([a-z_]+)[^\]]*\] failed: (.*)$")
 def run_locally(
     pipeline: Path, parameters: dict[str, Any], root: Path = Path("local"), *, containers: bool = False
 ) -> None:
-    """Run a compiled pipeline and show its stages' own lines; everything that KFP prints goes to a log file.
+    """Run a compiled pipeline and show its stages' lines; KFP's whole output goes to a log file.
 
     Args:
-        pipeline: the compiled YAML.
-        parameters: its arguments.
-        root: the folder for the run's artifacts and its log.
-        containers: whether each task runs in a container of its image, rather than as a process.
+        pipeline: Compiled YAML.
+        parameters: Arguments of the pipeline.
+        root: Folder for the run's artifacts and log.
+        containers: Whether each task runs in a container of its image instead of a process.
 
     Raises:
-        UserError: the run failed, with the failed stage's own sentence where it left one.
+        UserError: The run failed; the message is the failed stage's, if there is one.
     """
     root = root.resolve()
     started = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
@@ -53,27 +53,27 @@ def run_locally(
     local.init(
         _docker(pipeline, artifacts) if containers else local.SubprocessRunner(use_venv=False),
         pipeline_root=str(artifacts),
-        workspace_root=str(workspace),  # a new folder of the machine's temporary ones for each run, otherwise
+        workspace_root=str(workspace),  # the default is a new temporary folder per run
     )
     run = components.load_component_from_file(str(pipeline))
-    with path.open("w", encoding="utf-8") as file, _this_python(), _leaving_nothing(), _own_print():
+    with path.open("w", encoding="utf-8") as file, _this_python(), _temporary_folder(), _restored_print():
         log = RunLog(file, sys.stdout)
         try:
             with contextlib.redirect_stdout(log), warnings.catch_warnings():
-                # Display names and the like, which are there for the other targets.
+                # Display names and other settings for the other targets.
                 warnings.filterwarnings("ignore", message=".* have no effect in the current local runner")
                 run(**parameters)
-        except (RuntimeError, ValueError):  # KFP's words for a failed run, and for one whose container died unnoticed
-            raise UserError(f"{log.failure or f'The {pipeline.stem} run failed.'} The whole log is {path}.") from None
-    if not log.succeeded:  # a container that dies at once can pass for one that did its work
-        raise UserError(f"{log.failure or f'The {pipeline.stem} run left no outcome.'} The whole log is {path}.")
+        except (RuntimeError, ValueError):  # KFP's errors for a failed run, and for a container that died unnoticed
+            raise UserError(f"{log.failure or f'The {pipeline.stem} run failed.'} The full log is {path}.") from None
+    if not log.succeeded:  # KFP takes a container that dies at once for a success
+        raise UserError(f"{log.failure or f'The {pipeline.stem} run left no outcome.'} The full log is {path}.")
 
 
 def _docker(pipeline: Path, artifacts: Path) -> local.DockerRunner:
-    """Containers that reach this machine's servers, and share the folder of the run's artifacts.
+    """Build a runner whose containers reach this machine's servers and share the artifacts' folder.
 
     Raises:
-        UserError: there is no engine, or it lacks an image.
+        UserError: No engine answers, or an image is missing.
     """
     spec = next(yaml.safe_load_all(pipeline.read_text()))
     images = {executor["container"]["image"] for executor in spec["deploymentSpec"]["executors"].values()}
@@ -81,14 +81,14 @@ def _docker(pipeline: Path, artifacts: Path) -> local.DockerRunner:
         with contextlib.closing(docker.from_env()) as engine:
             missing = images.difference(*(image.tags for image in engine.images.list()))
     except docker.errors.DockerException:
-        raise UserError("No Docker engine answers: start it, or use --target local.") from None
+        raise UserError("The Docker engine does not answer: start it, or use --target local.") from None
     if missing:
         raise UserError(f"The image {min(missing)} is not on this machine: run make images.")
     artifacts.mkdir(parents=True, exist_ok=True)
-    environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    environment = {name: os.environ[name] for name in CONTAINER_VARIABLES if name in os.environ}
     options = {"network_mode": "host", "environment": environment}
     if os.getuid() == 0:
-        artifacts.chmod(0o777)  # the images' own user writes there
+        artifacts.chmod(0o777)  # the images' user writes there
     else:
         options["user"] = f"{os.getuid()}:{os.getgid()}"
     return local.DockerRunner(**options)
@@ -96,10 +96,10 @@ def _docker(pipeline: Path, artifacts: Path) -> local.DockerRunner:
 
 @contextlib.contextmanager
 def _this_python() -> Iterator[None]:
-    """Let tasks run on this very Python, found by its plain name.
+    """Run tasks with this Python, found on the PATH as `python3`.
 
-    KFP puts `sys.executable` in place of each `python3` in a task's shell command and arguments, unquoted: a path with
-    a space, or with `python3` in it, would break the command or what the task is told.
+    KFP replaces each `python3` in a task's command and arguments with `sys.executable`, unquoted. A path that contains
+    a space or `python3` would break them.
     """
     executable = sys.executable
     sys.executable = "python3"
@@ -111,8 +111,8 @@ def _this_python() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _leaving_nothing() -> Iterator[None]:
-    """Let tasks end with this process, and put what is temporary where it goes with the run: KFP itself keeps it."""
+def _temporary_folder() -> Iterator[None]:
+    """Give tasks a temporary folder that is removed after the run, and end them with this process; KFP does neither."""
     with (
         tempfile.TemporaryDirectory(prefix="steam-recsys-run-") as folder,
         _environment(TMPDIR=folder, **{READER_VARIABLE: "1"}),
@@ -121,13 +121,13 @@ def _leaving_nothing() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _own_print() -> Iterator[None]:
-    """Put `print` back: KFP replaces it to indent what a task says, and of two tasks at once one may leave it so."""
-    own = builtins.print
+def _restored_print() -> Iterator[None]:
+    """Restore `print`: KFP replaces it to indent a task's output, and parallel tasks may not restore it."""
+    original = builtins.print
     try:
         yield
     finally:
-        builtins.print = own
+        builtins.print = original
 
 
 @contextlib.contextmanager
@@ -145,29 +145,29 @@ def _environment(**variables: str) -> Iterator[None]:
 
 
 class RunLog(io.TextIOBase):
-    """Where a local run prints to: all of it goes to a file, the stages' own lines are shown as well."""
+    """The output of a local run: all of it goes to a file, and the stages' lines are shown as well."""
 
     def __init__(self, file: TextIO, shown: TextIO) -> None:
         self._file = file
         self._shown = shown
         self._line = ""
         self.failure = ""
-        """The sentence of the first stage that failed."""
+        """The message of the first failed stage."""
         self.succeeded = False
         """Whether the exit handler recorded a success."""
 
     def write(self, text: str) -> int:
-        """Take text as it comes, and show what of it is a stage's whole line."""
+        """Write text to the file, and show each complete line of a stage."""
         self._file.write(text)
         self._line += text
         while "\n" in self._line:
             line, _, self._line = self._line.partition("\n")
-            if said := stage_line(line):
-                self._show(said)
+            if stage := stage_line(line):
+                self._show(stage)
         return len(text)
 
     def flush(self) -> None:
-        """Pass on what there is."""
+        """Flush both outputs."""
         self._file.flush()
         self._shown.flush()
 

@@ -1,4 +1,4 @@
-"""What a platform that runs pipelines is asked for, and what goes wrong there, in sentences."""
+"""The interface of a platform that runs pipelines, and the messages for its errors."""
 
 from __future__ import annotations
 
@@ -14,29 +14,34 @@ from steam_recsys.errors import UserError
 
 RETRY_SECONDS = 60.0
 
-_SENTENCES = {
+_MESSAGES = {
     400: "refused the request ({message}): correct the settings or the parameters.",
-    401: "does not know who asks: log in (gcloud auth application-default login), or renew the token.",
-    403: "does not allow this ({message}): grant the account the role that is missing.",
-    404: "does not know what was named ({message}): correct the settings.",
-    409: "has something of that name already ({message}): submit again.",
-    429: "has no room for another request now ({message}): try again later, or ask for a larger quota.",
-    503: "cannot be reached or does not answer now: try again later.",
+    401: "did not accept the credentials: log in (gcloud auth application-default login), or renew the token.",
+    403: "denied permission ({message}): grant the account the missing role.",
+    404: "did not find the resource ({message}): correct the settings.",
+    409: "already has a resource of that name ({message}): submit again.",
+    429: "is over its quota ({message}): try again later, or request a larger quota.",
+    503: "cannot be reached or does not answer: try again later.",
 }
 
 
 @dataclass(frozen=True)
-class Submitted:
-    """A run that was submitted: where to watch it, and a function that follows it to its end and returns its state."""
+class SubmittedRun:
+    """A submitted run.
+
+    Attributes:
+        url: Page of the run.
+        follow: Waits for the run's end and returns its state.
+    """
 
     url: str
     follow: Callable[[], str]
 
     def wait(self) -> None:
-        """Follow the run to its end.
+        """Wait for the run's end.
 
         Raises:
-            UserError: it did not succeed.
+            UserError: The run did not succeed.
         """
         state = self.follow()
         if state != "SUCCEEDED":
@@ -44,38 +49,38 @@ class Submitted:
 
 
 class Platform(Protocol):
-    """Runs compiled pipelines, now or on a schedule."""
+    """Runs compiled pipelines, once or on a schedule."""
 
-    def submit(self, pipeline: Path, parameters: Mapping[str, Any]) -> Submitted:
-        """Start a run of a compiled pipeline, whose file is named after it."""
+    def submit(self, pipeline: Path, parameters: Mapping[str, Any]) -> SubmittedRun:
+        """Start a run of a compiled pipeline; the file has the pipeline's name."""
 
     def schedule(self, pipeline: Path, parameters: Mapping[str, Any], cron: str) -> str:
-        """Run a compiled pipeline by a cron expression of five fields, in UTC; the page to watch it on.
+        """Run a compiled pipeline on a cron expression of five fields in UTC, and return the schedule's page.
 
-        A schedule of the same pipeline is replaced: the new one is there before the old one goes.
+        Replaces the pipeline's earlier schedule: the new one exists before the old one is deleted.
         """
 
     def unschedule(self, name: str) -> int:
-        """Remove a pipeline's schedules; how many there were."""
+        """Remove a pipeline's schedules and return how many there were."""
 
 
-def retried(call: Callable[..., Any], status_of: Callable[[Exception], int | None]) -> Callable[..., Any]:
-    """The same call, tried again for `RETRY_SECONDS` where the platform has no room or does not answer."""
+def with_retries(call: Callable[..., Any], status_of: Callable[[Exception], int | None]) -> Callable[..., Any]:
+    """Wrap a call so that it is retried for `RETRY_SECONDS` while the platform is over its quota or does not answer."""
 
-    def passes(error: Exception) -> bool:
+    def is_temporary(error: Exception) -> bool:
         return status_of(error) in (429, 503)
 
-    wrapped: Callable[..., Any] = Retry(predicate=passes, initial=1.0, maximum=10.0, timeout=RETRY_SECONDS)(call)
+    wrapped: Callable[..., Any] = Retry(predicate=is_temporary, initial=1.0, maximum=10.0, timeout=RETRY_SECONDS)(call)
     return wrapped
 
 
 @contextmanager
-def in_sentences(platform: str, status_of: Callable[[Exception], int | None]) -> Iterator[None]:
-    """Turn a platform's refusals into sentences.
+def user_errors(platform: str, status_of: Callable[[Exception], int | None]) -> Iterator[None]:
+    """Convert a platform's errors to `UserError`.
 
     Args:
-        platform: its name.
-        status_of: the HTTP status that an exception stands for, None for one that is no answer of the platform.
+        platform: Name of the platform.
+        status_of: Returns an exception's HTTP status, None if the exception is not the platform's.
     """
     try:
         yield
@@ -84,8 +89,8 @@ def in_sentences(platform: str, status_of: Callable[[Exception], int | None]) ->
         status = status_of(cause)
         if status is None:
             raise
-        sentence = _SENTENCES.get(status, "answered with status {status} ({message}): see its log.")
-        raise UserError(f"{platform} {sentence.format(status=status, message=_message(cause))}") from None
+        message = _MESSAGES.get(status, "answered with status {status} ({message}): see its log.")
+        raise UserError(f"{platform} {message.format(status=status, message=_message(cause))}") from None
 
 
 def _message(error: Exception) -> str:

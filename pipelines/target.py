@@ -1,4 +1,4 @@
-"""A target: where a pipeline is to run, and what each of its tasks gets there."""
+"""A target: where pipelines run, with the settings of each task there."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from components.notify.alerts import JOB
+from components.notify.outcome import JOB
 from containers.images import LOCAL_REGISTRY, Role, image_name
 from steam_recsys.errors import UserError
 from steam_recsys.logging import FORMAT_VARIABLE
@@ -40,20 +40,21 @@ class _Settings(BaseModel):
 
 
 class TaskSettings(_Settings):
-    """What a task gets; what is not set here is taken from `[tasks.default]`, and what is not set there either is left
-    to the platform. Every task may be retried, because every task is idempotent.
+    """Settings of one task. Missing ones come from `[tasks.default]`, and otherwise from the platform.
+
+    Every task is idempotent, so every task may be retried.
 
     Attributes:
-        cpu: cores, in Kubernetes' units.
-        memory: in Kubernetes' units, as 8G.
-        accelerator: the platform's name of a kind of accelerator, as NVIDIA_TESLA_T4 or nvidia.com/gpu.
-        accelerator_count: how many of them.
-        retries: how often a failed task is tried again.
-        backoff: how long to wait before the first retry, as 30s.
-        factor: how many times as long each further retry waits.
-        timeout_minutes: after which the stage gives up.
-        caching: whether the platform may reuse an earlier task's results. Off by default: what a task reads and
-            writes, in databases and in the store, changes while its arguments stay the same.
+        cpu: Cores in Kubernetes' units, such as 500m.
+        memory: Memory in Kubernetes' units, such as 8G.
+        accelerator: The platform's name of the accelerator, such as NVIDIA_TESLA_T4 or nvidia.com/gpu.
+        accelerator_count: Number of accelerators.
+        retries: Retries of a failed task.
+        backoff: Wait before the first retry, such as 30s.
+        factor: Factor by which the wait grows with each retry.
+        timeout_minutes: Minutes after which the stage stops.
+        caching: Whether the platform may reuse an earlier task's results. Off by default: databases and store change
+            while a task's arguments stay the same.
     """
 
     cpu: str | None = None
@@ -71,16 +72,16 @@ class Vertex(_Settings):
     """Vertex AI Pipelines.
 
     Attributes:
-        project: the Google Cloud project's id.
-        region: as europe-west1.
-        staging_bucket: gs://…, under which the runs' artifacts are kept.
-        service_account: that the tasks run as; the project's default where left out.
-        network: the full name of a VPC network to peer with.
-        network_attachment: the full name of a network attachment, through which the tasks reach a VPC network and what
-            that is peered with, as Cloud SQL; instead of `network`.
-        encryption_key: the full name of a key of Cloud KMS.
-        labels: of every run.
-        failure_policy: slow finishes the tasks that do not depend on a failed one, fast starts no more.
+        project: Id of the Google Cloud project.
+        region: Region, such as europe-west1.
+        staging_bucket: Bucket gs://… for the runs' artifacts.
+        service_account: Account that the tasks run as; the project's default if unset.
+        network: Full name of a VPC network to peer with.
+        network_attachment: Full name of a network attachment, through which the tasks reach a VPC network and its
+            peers, such as Cloud SQL; excludes `network`.
+        encryption_key: Full name of a Cloud KMS key.
+        labels: Labels of every run.
+        failure_policy: After a failure, slow finishes the tasks that do not depend on it, fast starts no more tasks.
     """
 
     project: str | None = None
@@ -101,7 +102,7 @@ class Vertex(_Settings):
 
 
 class Toleration(_Settings):
-    """A taint of nodes that tasks may run on all the same, in Kubernetes' words."""
+    """A toleration of a node's taint, with Kubernetes' fields."""
 
     key: str
     operator: Literal["Equal", "Exists"] = "Equal"
@@ -113,15 +114,15 @@ class Kubeflow(_Settings):
     """Kubeflow Pipelines.
 
     Attributes:
-        host: the URL of its API.
-        namespace: that the runs belong to.
-        experiment: that the runs are listed under.
-        token_variable: the environment variable of this machine that holds a token for the API, if it asks for one.
-        secret: the Kubernetes secret whose key DATABASE_URL, and MONGODB_URL and ALERTS_URL where it has them, every
-            task has as an environment variable.
-        store_claim: the PersistentVolumeClaim that every task has at /store; none for a store in a bucket.
-        node_selector: labels of the nodes that tasks run on.
-        tolerations: of the nodes' taints.
+        host: URL of the API.
+        namespace: Namespace of the runs.
+        experiment: Experiment of the runs.
+        token_variable: Environment variable on this machine with a token for the API, if the API requires one.
+        secret: Kubernetes secret with the keys DATABASE_URL and, optionally, MONGODB_URL and ALERTS_URL. Every task
+            gets them as environment variables.
+        store_claim: PersistentVolumeClaim mounted at /store in every task; unset for a store in a bucket.
+        node_selector: Labels of the nodes that tasks run on.
+        tolerations: Tolerations of the nodes' taints.
     """
 
     host: str = "http://127.0.0.1:8080"
@@ -135,22 +136,22 @@ class Kubeflow(_Settings):
 
 
 class Target(BaseSettings):
-    """A target's settings: `pipelines/targets/<name>.toml`, and over it the environment.
+    """A target's settings: `pipelines/targets/<name>.toml`, overridden by the environment.
 
-    A variable is named STEAM_RECSYS_, then the key in capitals, two underscores between nested keys:
+    An environment variable is STEAM_RECSYS_ and the key in capitals, with two underscores between nested keys:
     STEAM_RECSYS_VERTEX__PROJECT.
 
     Attributes:
-        name: the target.
-        registry: the first part of the images' names.
-        python_image: an image for every task, where no containers are started.
-        parallelism: shards that are predicted at the same time.
-        log_format: text, or json: a line is an object with time, severity, stage, run, version and message.
-        parameters: of the pipelines that are submitted and scheduled; a demo takes limits and numbers from them.
-        schedules: a cron expression in UTC for each pipeline that is to be scheduled.
-        tasks: what the tasks get, by name; `default` is for all of them.
-        vertex: for the target vertex.
-        kubeflow: for the target kubeflow.
+        name: Name of the target.
+        registry: First part of the images' names.
+        python_image: Image named by every task, if no containers are started.
+        parallelism: Shards predicted in parallel.
+        log_format: text, or json for one object per line with time, severity, stage, run, version and message.
+        parameters: Parameters of submitted and scheduled pipelines. The demo takes thresholds from them.
+        schedules: Cron expression in UTC per scheduled pipeline.
+        tasks: Settings of the tasks by name; `default` applies to all of them.
+        vertex: Settings of the target vertex.
+        kubeflow: Settings of the target kubeflow.
     """
 
     model_config = SettingsConfigDict(extra="forbid", frozen=True, env_prefix=ENVIRONMENT, env_nested_delimiter="__")
@@ -175,7 +176,7 @@ class Target(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """What is given, the environment, the target's file: the first that has a setting counts."""
+        """Order the sources: arguments override the environment, which overrides the target's file."""
         name = init_settings()["name"]
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, SETTINGS / f"{name}.toml")
 
@@ -184,7 +185,7 @@ class Target(BaseSettings):
         """Read a target's settings.
 
         Raises:
-            UserError: the target is unknown, or a setting is unknown or of the wrong type.
+            UserError: The target is unknown, or a setting is unknown or has the wrong type.
         """
         if name not in TARGETS:
             raise UserError(f"There is no target {name}: choose one of {', '.join(TARGETS)}.")
@@ -203,18 +204,18 @@ class Target(BaseSettings):
             ) from None
         except SettingsError as error:
             raise UserError(
-                f"A variable {ENVIRONMENT}… cannot be read ({error}): write a table in JSON, or one variable a key."
+                f"A variable {ENVIRONMENT}… cannot be read ({error}): write a table as JSON, or one variable per key."
             ) from None
         except tomllib.TOMLDecodeError as error:
-            raise UserError(f"{path} is no TOML ({error}): correct it.") from None
+            raise UserError(f"{path} is not valid TOML ({error}): correct it.") from None
 
     def image(self, role: Role) -> str:
-        """The image of a role's tasks."""
+        """Return the image of a role's tasks."""
         return self.python_image or image_name(self.registry, role)
 
     @property
     def page(self) -> str:
-        """Where a run is to be watched, with `JOB` where its `job` goes; empty where there is no such page."""
+        """URL of a run's page, with `JOB` in place of the run's `job`; empty if the target has no pages."""
         if self.name == "kubeflow":
             return f"{self.kubeflow.host}/#/runs/details/{JOB}"
         if self.name == "vertex" and self.vertex.project and self.vertex.region:
@@ -224,26 +225,25 @@ class Target(BaseSettings):
 
     @property
     def job(self) -> str:
-        """What the page calls a run, as a placeholder to be passed by itself: within a text Kubeflow fills in none."""
+        """Placeholder for the run's id in its page's URL. Kubeflow does not fill in placeholders within a text."""
         return str(dsl.PIPELINE_JOB_NAME_PLACEHOLDER if self.name == "vertex" else dsl.PIPELINE_JOB_ID_PLACEHOLDER)
 
-    def settings_of(self, task: str) -> TaskSettings:
-        """What a task gets: its own settings over the default ones."""
+    def task_settings(self, task: str) -> TaskSettings:
+        """Return a task's settings: its own, and the default ones for the others."""
         by_name: Mapping[str, TaskSettings] = {str(name): settings for name, settings in self.tasks.items()}
         layers = [by_name[name].model_dump(exclude_unset=True) for name in ("default", task) if name in by_name]
         return TaskSettings(**{key: value for layer in layers for key, value in layer.items()})
 
-    def data(self, task: dsl.PipelineTask, title: str) -> dsl.PipelineTask:
-        """Fit a task that moves or checks data into this target."""
-        return self._fit(task, "data", title)
+    def configure(self, task: dsl.PipelineTask, role: Role, display_name: str) -> dsl.PipelineTask:
+        """Give a task its image, display name, resources and retries on this target.
 
-    def model(self, task: dsl.PipelineTask, title: str) -> dsl.PipelineTask:
-        """Fit a task that needs TensorFlow or a model registry's client into this target."""
-        return self._fit(task, "model", title)
-
-    def _fit(self, task: dsl.PipelineTask, role: Role, title: str) -> dsl.PipelineTask:
-        settings = self.settings_of(task.component_spec.name)
-        task.set_display_name(title)
+        Args:
+            task: The task of one component.
+            role: Image that the task runs in: `model` has TensorFlow and the client of the model registry.
+            display_name: Name of the task on the platform's pages.
+        """
+        settings = self.task_settings(task.component_spec.name)
+        task.set_display_name(display_name)
         task.set_container_image(self.image(role))
         task.set_caching_options(settings.caching)
         if settings.cpu:
@@ -261,10 +261,10 @@ class Target(BaseSettings):
         if settings.timeout_minutes:
             task.set_env_variable(TIMEOUT_VARIABLE, f"{settings.timeout_minutes:g}")
         if self.name == "kubeflow":
-            self._fit_kubernetes(task)
+            self._configure_kubernetes(task)
         return task
 
-    def _fit_kubernetes(self, task: dsl.PipelineTask) -> None:
+    def _configure_kubernetes(self, task: dsl.PipelineTask) -> None:
         settings = self.kubeflow
         kubernetes.use_secret_as_env(task, settings.secret, {"DATABASE_URL": "DATABASE_URL"})
         for optional in ("MONGODB_URL", "ALERTS_URL"):

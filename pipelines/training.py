@@ -1,21 +1,22 @@
-"""The story of training: from the shop's reviews to a champion."""
+"""The training pipeline: the shop's reviews become a champion."""
 
 from kfp import dsl
 from kfp.dsl.graph_component import GraphComponent
 
-from components.evaluate.thresholds import DEFAULT
+from components.evaluate.component import evaluate, promote
+from components.evaluate.gate import DEFAULT
 from components.extract.component import extract
 from components.notify.component import record_run
+from components.train.component import refit, train
 from components.validate.component import validate
-from pipelines.story import champion_pipeline
 from pipelines.target import Target
 
 STAGES = ["extract", "validate", "train", "evaluate"]
-"""Those that every run has."""
+"""The stages that every run has."""
 
 
 def training_pipeline(target: Target) -> GraphComponent:
-    """The pipeline for a target."""
+    """Build the training pipeline for a target."""
     train_champion = champion_pipeline(target)
 
     @dsl.pipeline(name="training", display_name="Train and promote")
@@ -32,23 +33,25 @@ def training_pipeline(target: Target) -> GraphComponent:
         slice_users: int = DEFAULT.slice_users,
         alerts: str = "",
     ) -> None:
-        """1. Extract a snapshot. 2. Validate it. 3. Train. 4. Evaluate against baselines and champion. 5. If it is
-        better, fit it to all reviews. 6. Promote it.
+        """1. Extract a snapshot. 2. Validate it. 3. Train a model. 4. Evaluate it against the baselines and the
+        champion. 5. If it passes the gate, refit it on all reviews. 6. Promote it.
 
-        A model that is not better is no failure: the champion stays. Whatever happens, the run's outcome is recorded.
+        A model that does not pass the gate is not a failure: the champion stays. The run's outcome is always recorded.
 
         Args:
-            source: reference to the URL of the shop's database.
-            replica: reference to that of a replica, which is then read in its place.
-            store: where snapshots, models, predictions and journals are kept.
-            registry: where champions are registered beside the store: nowhere, or vertex://PROJECT/LOCATION.
-            seed: of everything random; equal seeds make equal models.
-            baseline_errors: standard errors by which the model may fall short of the best baseline.
-            champion_errors: the same against the champion, and it must stay above; a negative number asks for more.
-            coverage_floor: the share of popularity's coverage of the catalogue that the model must reach.
-            slice_floor: the share of a baseline's NDCG@10 that the model must reach on every slice.
-            slice_users: users below whom a slice decides nothing.
-            alerts: reference to the URL of a webhook for what somebody should know; none where it is empty.
+            source: Reference to the URL of the shop's database.
+            replica: Reference to the URL of a replica to read instead; empty reads the database itself.
+            store: Folder or bucket for snapshots, models, predictions and journals.
+            registry: Model registry in which champions are registered as well as in the store,
+                vertex://PROJECT/LOCATION; empty for none.
+            seed: Random seed; the same seed gives identical models.
+            baseline_errors: Standard errors by which the model may fall short of the best baseline.
+            champion_errors: Standard errors by which the model may fall short of the champion; a negative number asks
+                for an improvement.
+            coverage_floor: Share of popularity's catalogue coverage that the model must reach.
+            slice_floor: Share of a baseline's NDCG@10 that the model must reach on every slice.
+            slice_users: Users that a slice needs before it counts.
+            alerts: Reference to the URL of a webhook for alerts; empty for no alerts.
         """
         run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
         outcome = record_run(
@@ -61,15 +64,18 @@ def training_pipeline(target: Target) -> GraphComponent:
             store=store,
             run=run,
         )
-        target.data(outcome, "Record the outcome")
+        target.configure(outcome, "data", "Record the outcome")
         with dsl.ExitHandler(outcome, name="Train and promote"):
+            # 1. Extract a snapshot.
             extracted = extract(source=source, replica=replica, store=store, run=run)
-            target.data(extracted, "Extract a snapshot")
+            target.configure(extracted, "data", "Extract a snapshot")
             snapshot = extracted.outputs["snapshot"]
 
+            # 2. Validate it.
             validated = validate(snapshot=snapshot, store=store, run=run)
-            target.data(validated, "Validate it")
+            target.configure(validated, "data", "Validate the snapshot")
 
+            # 3. to 6. Train, evaluate, refit and promote.
             train_champion(
                 snapshot=snapshot,
                 store=store,
@@ -84,3 +90,59 @@ def training_pipeline(target: Target) -> GraphComponent:
             ).after(validated).set_display_name("Train and promote")
 
     return training
+
+
+def champion_pipeline(target: Target) -> GraphComponent:
+    """Build the steps from a valid snapshot to a champion, which training and inference share."""
+
+    @dsl.pipeline(name="champion", display_name="Train and promote")
+    def champion(
+        snapshot: dsl.Input[dsl.Dataset],
+        store: str,
+        registry: str,
+        seed: int,
+        baseline_errors: float,
+        champion_errors: float,
+        coverage_floor: float,
+        slice_floor: float,
+        slice_users: int,
+        run: str,
+    ) -> None:
+        """1. Train a model. 2. Evaluate it against the baselines and the champion. 3. If it passes the gate, refit it
+        on all reviews. 4. Promote it.
+        """
+        # 1. Train.
+        trained = train(snapshot=snapshot, seed=seed, store=store, run=run)
+        target.configure(trained, "model", "Train the two towers")
+        model = trained.outputs["model"]
+
+        # 2. Evaluate.
+        evaluated = evaluate(
+            snapshot=snapshot,
+            model=model,
+            store=store,
+            run=run,
+            baseline_errors=baseline_errors,
+            champion_errors=champion_errors,
+            coverage_floor=coverage_floor,
+            slice_floor=slice_floor,
+            slice_users=slice_users,
+        )
+        target.configure(evaluated, "model", "Evaluate the model")
+
+        with dsl.If(evaluated.outputs["Output"] == True, name="Gate passed"):  # noqa: E712 - KFP overloads ==
+            # 3. Refit on all reviews.
+            refitted = refit(snapshot=snapshot, model=model, store=store, run=run)
+            target.configure(refitted, "model", "Refit on all reviews")
+
+            # 4. Promote.
+            promoted = promote(
+                model=refitted.outputs["refitted"],
+                evaluation=evaluated.outputs["evaluation"],
+                registry=registry,
+                store=store,
+                run=run,
+            )
+            target.configure(promoted, "model", "Promote the model")
+
+    return champion

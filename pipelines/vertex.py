@@ -13,7 +13,7 @@ from google.api_core.exceptions import GoogleAPICallError
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import aiplatform
 
-from pipelines.platform import Submitted, in_sentences, retried
+from pipelines.platform import SubmittedRun, user_errors, with_retries
 from pipelines.target import ENVIRONMENT, Target
 from steam_recsys.errors import UserError
 
@@ -21,13 +21,13 @@ _PREFIX = "PIPELINE_STATE_"
 
 
 class VertexPipelines:
-    """See `pipelines.platform.Platform`."""
+    """Vertex AI Pipelines as a `pipelines.platform.Platform`."""
 
     def __init__(self, target: Target) -> None:
         """Set up the client.
 
         Raises:
-            UserError: a setting that it needs is missing, or there are no credentials.
+            UserError: A required setting is missing, or the region does not exist.
         """
         self._settings = target.vertex
         for key in ("project", "region", "staging_bucket"):
@@ -36,37 +36,39 @@ class VertexPipelines:
         self._names = {"project": self._settings.project, "location": self._settings.region}
         try:
             aiplatform.init(**self._names, staging_bucket=self._settings.staging_bucket)
-        except ValueError:  # how the client refuses a region that it does not know
+        except ValueError:  # the client's error for an unknown region
             raise UserError(
                 f"Vertex AI has no region {self._settings.region}: correct {ENVIRONMENT}VERTEX__REGION."
             ) from None
 
-    def submit(self, pipeline: Path, parameters: Mapping[str, Any]) -> Submitted:
+    def submit(self, pipeline: Path, parameters: Mapping[str, Any]) -> SubmittedRun:
         """See `Platform.submit`."""
-        with in_sentences("Vertex AI", _status):
+        with user_errors("Vertex AI", _status):
             job = self._job(pipeline, parameters)
-            retried(job.submit, _status)(service_account=self._settings.service_account, network=self._settings.network)
-        return Submitted(job._dashboard_uri(), lambda: _follow(job))
+            with_retries(job.submit, _status)(
+                service_account=self._settings.service_account, network=self._settings.network
+            )
+        return SubmittedRun(job._dashboard_uri(), lambda: _follow(job))
 
     def schedule(self, pipeline: Path, parameters: Mapping[str, Any], cron: str) -> str:
         """See `Platform.schedule`."""
-        with in_sentences("Vertex AI", _status):
-            before = self._schedules(pipeline.stem)
+        with user_errors("Vertex AI", _status):
+            earlier = self._schedules(pipeline.stem)
             job = self._job(pipeline, parameters)
             schedule = aiplatform.PipelineJobSchedule(pipeline_job=job, display_name=_display_name(pipeline.stem))
             self._attach(schedule._gca_resource.create_pipeline_job_request.pipeline_job)
-            retried(schedule.create, _status)(
+            with_retries(schedule.create, _status)(
                 cron=f"TZ=UTC {cron}",
                 service_account=self._settings.service_account,
                 network=self._settings.network,
             )
-            for old in before:
+            for old in earlier:
                 old.delete()
             return str(schedule._dashboard_uri())
 
     def unschedule(self, name: str) -> int:
         """See `Platform.unschedule`."""
-        with in_sentences("Vertex AI", _status):
+        with user_errors("Vertex AI", _status):
             found = self._schedules(name)
             for schedule in found:
                 schedule.delete()
@@ -88,7 +90,7 @@ class VertexPipelines:
         return job
 
     def _attach(self, resource: Any) -> None:
-        """Let a run into the network; the client has no argument for this, its message has a field."""
+        """Attach a run to the network; the client has no argument for this, but its message has a field."""
         if self._settings.network_attachment:
             resource.psc_interface_config = {"network_attachment": self._settings.network_attachment}
 
@@ -102,7 +104,7 @@ def _display_name(name: str) -> str:
 
 
 def _follow(job: aiplatform.PipelineJob) -> str:
-    with contextlib.suppress(RuntimeError):  # how the client reports a run that failed; the state says so too
+    with contextlib.suppress(RuntimeError):  # the client's error for a failed run; the state says so too
         job.wait()
     return str(job.state.name).removeprefix(_PREFIX)
 

@@ -1,26 +1,50 @@
 """Real parts for the tests: a PostgreSQL server for the session, a fresh database for each test."""
 
 import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Workers share the cores, so one thread each: set before NumPy and TensorFlow are imported, here and in processes.
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ.setdefault(variable, "1")
+
+import gc
 import secrets
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from traceback import walk_stack
+from types import SimpleNamespace
 
 import psycopg2
 import pytest
 from google.cloud import storage
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-import components.train  # noqa: F401 - before any test imports TensorFlow
 from components.notify import alerts
-from demo.bucket import bucket_server
 from demo.postgres import EmbeddedPostgres
 from steam_recsys.database.connection import create_schema
+from tests.databases import copy_database
 from tests.webhook import Webhook
 
-settings.register_profile("whatever the machine", deadline=None)  # no test passes or fails by the clock
+# No test passes or fails by the clock.
+settings.register_profile("whatever the machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("whatever the machine")
+
+
+def pytest_collection_finish() -> None:
+    """Keep what has been imported for all tests from being searched again and again."""
+    gc.collect()
+    gc.freeze()  # garbage is not looked for among it
+    if "kfp.dsl.pipeline_task" in sys.modules:
+        # KFP asks `inspect` for its caller's name, and that looks through all modules: it takes seconds a compilation.
+        sys.modules["kfp.dsl.pipeline_task"].inspect = SimpleNamespace(stack=_stack)
+
+
+def _stack() -> list[tuple[None, None, None, str]]:
+    """The names of the functions that called, where `inspect.stack` has them."""
+    return [(None, None, None, frame.f_code.co_name) for frame, _ in walk_stack(sys._getframe(1))]
 
 
 @pytest.fixture(scope="session")
@@ -33,10 +57,22 @@ def postgres() -> Iterator[EmbeddedPostgres]:
         server.stop()
 
 
+@pytest.fixture(scope="session")
+def shop_template(postgres: EmbeddedPostgres) -> str:
+    """The name of a database that has the operational schema, to be copied."""
+    connection = psycopg2.connect(postgres.ensure_database("shop_template"))
+    with connection:
+        create_schema(connection, "steam")
+    connection.close()
+    return "shop_template"
+
+
 @pytest.fixture
-def database(postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The reference to a new, empty database."""
-    monkeypatch.setenv("DATABASE_URL", postgres.ensure_database(f"test_{secrets.token_hex(6)}"))
+def database(request: pytest.FixtureRequest, postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The reference to a new database: empty, but for the operational schema in tests that take `shop`."""
+    template = request.getfixturevalue("shop_template") if "shop" in request.fixturenames else "template1"
+    url = copy_database(postgres, template, f"test_{secrets.token_hex(6)}")
+    monkeypatch.setenv("DATABASE_URL", url)
     return "env:DATABASE_URL"
 
 
@@ -52,7 +88,6 @@ def connection(database: str, postgres: EmbeddedPostgres) -> Iterator[psycopg2.e
 @pytest.fixture
 def shop(connection: psycopg2.extensions.connection) -> psycopg2.extensions.connection:
     """A connection to a database that has the operational schema, still empty."""
-    create_schema(connection, "steam")
     return connection
 
 
@@ -78,6 +113,8 @@ def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
 @pytest.fixture(scope="session")
 def gcs_server() -> Iterator[str]:
     """The URL of a server that speaks Google Cloud Storage's protocol."""
+    from demo.containers import bucket_server  # imports the pipelines, which few tests need
+
     with bucket_server() as url:
         del os.environ["STORAGE_EMULATOR_HOST"]
         yield url

@@ -1,4 +1,4 @@
-"""The project as a wheel and as a source distribution."""
+"""The wheel and the source distribution."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ USED = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
     "import components, pipelines; "
     "from importlib.resources import files; "
-    "from steam_recsys.database.queries import snapshot_queries; "
+    "from steam_recsys.database.connection import snapshot_queries; "
     "from components.ingest import load; from pipelines.target import Target; "
     "assert components.__file__.startswith(sys.argv[1]), components.__file__; "
     "assert files('steam_recsys.database').joinpath('sql/steam.sql').read_text(); "
@@ -22,7 +22,7 @@ USED = (
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Both distributions, from a copy of what git has or would take."""
+    """The folder with both distributions, built from a copy of the files that git tracks or would add."""
     source, output = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(listing, cwd=ROOT, capture_output=True, check=True).stdout.decode()
@@ -38,7 +38,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["*.whl", "*.tar.gz"])
-def test_it_installs_with_everything_that_it_reads_at_run_time(kind: str, built: Path, tmp_path: Path) -> None:
+def test_a_distribution_includes_the_files_read_at_run_time(kind: str, built: Path, tmp_path: Path) -> None:
     (distribution,) = built.glob(kind)
     uv = Path(sys.executable).parent / "uv"
     command = [uv, "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--python", sys.executable]

@@ -8,24 +8,21 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
-from components.monitor.decision import FIRST, Measured, decide
+from components.monitor.decision import DEFAULT, FIRST_TRAINING, MonitoringInputs, decide
 from components.monitor.drift import Drift
 from components.monitor.quality import Quality
-from components.monitor.thresholds import DEFAULT
-from components.notify.alerts import alert_of
-from components.notify.outcome import Outcome
+from components.notify.outcome import Outcome, decide_alert
 from demo.postgres import EmbeddedPostgres
-from demo.raw_files import write_synthetic
-from demo.synthetic import Size
+from demo.synthetic import Size, write_synthetic
 from steam_recsys.database.connection import create_schema
 from steam_recsys.evaluation.intervals import Interval
 from steam_recsys.stage import StageRecord
 from steam_recsys.storage.model_store import champion
 from tests.components.evaluate.test_promotion import promote_all
 from tests.components.reverse_etl.predicted import marked, publish_version
+from tests.databases import copy_database
 from tests.pipelines.test_local import submit
 
 ROOT = Path(__file__).parents[1]
@@ -102,13 +99,7 @@ def test_a_day_that_is_replayed_makes_the_same_version_whatever_has_happened_sin
 def _copied(postgres: EmbeddedPostgres, url: str) -> str:
     """The URL of a copy of a database that nobody is connected to."""
     name = url.partition("?")[0].rpartition("/")[2]
-    admin = psycopg2.connect(postgres.url())
-    admin.autocommit = True
-    with admin.cursor() as cursor:
-        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
-        cursor.execute(statement.format(sql.Identifier(f"{name}_backup"), sql.Identifier(name)))
-    admin.close()
-    return postgres.url(f"{name}_backup")
+    return copy_database(postgres, name, f"{name}_backup")
 
 
 def _published(url: str) -> list[tuple]:
@@ -128,16 +119,16 @@ def test_every_alert_is_explained() -> None:
     good, failed, monitored = Outcome("SUCCEEDED", None), Outcome("FAILED", "x"), {"retrain": True, "reasons": ["x"]}
     trained, promoted = StageRecord("monitor", "", facts=monitored), StageRecord("promote", "")
     alerts = [
-        alert_of("inference", "R", failed, [], None, ""),
-        alert_of("inference", "R", Outcome("CANCELLED", "x"), [], None, ""),
-        alert_of("inference", "R", good, [], "FAILED", ""),
-        alert_of("inference", "R", good, [trained], None, ""),
-        alert_of("inference", "R", good, [trained, promoted], None, ""),
+        decide_alert("inference", "R", failed, [], None, ""),
+        decide_alert("inference", "R", Outcome("CANCELLED", "x"), [], None, ""),
+        decide_alert("inference", "R", good, [], "FAILED", ""),
+        decide_alert("inference", "R", good, [trained], None, ""),
+        decide_alert("inference", "R", good, [trained, promoted], None, ""),
     ]
     for alert in alerts:
         assert alert is not None
         assert f"| `{alert.title.replace('inference run R:', '…')}`" in PAGE
-    sources = [(ROOT / name).read_text() for name in ("components/notify/conclusion.py", "commands/freshness.py")]
+    sources = [(ROOT / name).read_text() for name in ("components/notify/outcome.py", "commands/freshness.py")]
     for title, source in zip(("and that could not be recorded", "Recommendations may be stale"), sources, strict=True):
         assert title in PAGE
         assert title in source
@@ -145,12 +136,13 @@ def test_every_alert_is_explained() -> None:
 
 def test_every_reason_to_train_again_is_explained() -> None:
     nothing = Quality(0, *[Interval(0.0, 0.0, 0.0)] * 4, above_floor=None)
-    rules = decide(Measured(nothing, Drift(0, 0, 0, 0, 0, 0, 0, 0), 0, 0.0), DEFAULT).rules
+    drift = Drift(0, 0, 0, 0, 0, 0, 0, 0)
+    rules = decide(MonitoringInputs(quality=nothing, drift=drift, age_days=0, catalogue_growth=0.0), DEFAULT).rules
     assert len(rules) == 7
-    for about in (*FIRST.reasons, *(rule.about for rule in rules)):
+    for about in (*FIRST_TRAINING.reasons, *(rule.about for rule in rules)):
         words = about.partition(",")[0].rstrip(".")
         index = words.partition(" of the ")
-        if words.startswith("The population stability index"):
+        if words.startswith("Population stability index"):
             assert f"| {index[0]}" in PAGE
             assert f"of the {index[2]}" in PAGE
         else:

@@ -18,8 +18,7 @@ import psycopg2
 import pytest
 
 from components.ingest.ingestion import ingest
-from demo.raw_files import write_synthetic
-from demo.synthetic import Size
+from demo.synthetic import Size, write_synthetic
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "docs/data.md", "docs/pipelines.md", "docs/model.md", "docs/containers.md")
@@ -111,7 +110,7 @@ def look_at_it(copy: Path) -> None:
         rest = "".join(printed)
         assert "Traceback" not in rest, rest
     finally:
-        process.wait(30)
+        process.wait(300)
     with pytest.raises(httpx.TransportError):
         httpx.get(f"{url}/healthz")
 
@@ -119,10 +118,10 @@ def look_at_it(copy: Path) -> None:
 def assert_an_unknown_user_or_order_is_reported_in_one_sentence(copy: Path) -> None:
     """`make user` after a demo names what is wrong, without a traceback."""
     for arguments, sentence in (
-        (["USER=nobody"], "demo: There is no user nobody: give a name or an id from the table steam.users.\n"),
+        (["USER=nobody"], "recsys: There is no user nobody: give a name or an id from the table steam.users.\n"),
         (
             ["USER=1", "RANK_BY=fame"],
-            "demo: p_rank_by is 'fame': it must be relevance, sales, revenue, reviews or newest.\n",
+            "recsys: p_rank_by is 'fame': it must be relevance, sales, revenue, reviews or newest.\n",
         ),
     ):
         done = subprocess.run(["make", "-s", "user", *arguments], cwd=copy, capture_output=True, text=True)
@@ -206,7 +205,7 @@ def test_every_command_of_readme_and_docs_works_in_order(copy, postgres):
             assert re.search(
                 r"\nModel \S+ passed the gate\.\nBy NDCG@10 the model is (better than|level with) the best", printed
             )
-            assert "A user whom the shop has never seen" in printed
+            assert "A new user" in printed
             if block == "make demo\n":
                 assert sentences(OUTPUT) <= sentences(printed)
             for page, title in (

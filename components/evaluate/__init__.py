@@ -1,1 +1,1 @@
-"""Evaluation on held-out time beside baselines and champion, the gate, and promotion; without TensorFlow."""
+"""Evaluation on held-out reviews, the gate and promotion; without TensorFlow."""

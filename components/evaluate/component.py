@@ -1,8 +1,8 @@
-"""The evaluation stage as KFP components: the verdict, then the promotion that it allows."""
+"""The evaluation stage as KFP components: evaluate a model, then promote it if it passed the gate."""
 
 from kfp import dsl
 
-from components.images import MODEL_IMAGE
+from components import MODEL_IMAGE
 
 
 @dsl.component(base_image=MODEL_IMAGE, install_kfp_package=False)
@@ -20,28 +20,34 @@ def evaluate(
     report: dsl.Output[dsl.HTML],
     evaluation: dsl.Output[dsl.Artifact],
 ) -> bool:
-    """The challenger against baselines and champion on held-out time. Returns whether it is to be promoted."""
+    """Compare the model with baselines and champion on held-out reviews. Returns whether to promote it."""
     from components.evaluate.evaluation import evaluate_model
-    from components.evaluate.thresholds import Thresholds
+    from components.evaluate.gate import Thresholds
     from steam_recsys.stage import stage
 
-    thresholds = Thresholds(baseline_errors, champion_errors, coverage_floor, slice_floor, slice_users)
+    thresholds = Thresholds(
+        baseline_errors=baseline_errors,
+        champion_errors=champion_errors,
+        coverage_floor=coverage_floor,
+        slice_floor=slice_floor,
+        slice_users=slice_users,
+    )
     with stage("evaluate", store, run) as record:
         evaluated = evaluate_model(snapshot.path, model.path, store, report.path, thresholds)
         evaluated.write(evaluation.path)
         record.facts.update(evaluated.facts())
         for name, figure in evaluated.metrics.items():
             metrics.log_metric(name, figure)
-    return evaluated.verdict.promote
+    return evaluated.verdict.passed
 
 
 @dsl.component(base_image=MODEL_IMAGE, install_kfp_package=False)
 def promote(
     model: dsl.Input[dsl.Model], evaluation: dsl.Input[dsl.Artifact], registry: str, store: str, run: str
 ) -> str:
-    """The challenger → champion. Returns its version."""
-    from components.evaluate.promotion import promote as make_champion
+    """Make the model the champion. Returns its version."""
+    from components.evaluate.promotion import promote as promote_model
     from steam_recsys.stage import stage
 
     with stage("promote", store, run):
-        return make_champion(store, model.path, evaluation.path, registry)
+        return promote_model(store, model.path, evaluation.path, registry)

@@ -1,135 +1,110 @@
-"""The gate: whether a challenger becomes champion. A pure function of what was measured and of thresholds."""
+"""The gate: whether a challenger becomes champion. A pure function of figures and thresholds."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from components.evaluate.thresholds import Thresholds
-from steam_recsys.evaluation.comparison import CHALLENGER, CHAMPION, POPULARITY, Comparison
-from steam_recsys.evaluation.metrics import METRIC
+from steam_recsys.evaluation.intervals import CHALLENGER, CHAMPION, POPULARITY, Comparison
+from steam_recsys.evaluation.metrics import HEADLINE_METRIC
+from steam_recsys.rules import Rule, Verdict
 
-PASSED, FAILED, NOT_ENOUGH = "passed", "failed", "not enough evidence"
+METRIC = HEADLINE_METRIC.name
+OVERALL = "NDCG@10 of all users"
 
 
-@dataclass(frozen=True)
-class Rule:
-    """A demand on the challenger, and how it came out.
+@dataclass(frozen=True, kw_only=True)
+class Thresholds:
+    """The gate's parameters: how much a challenger may fall short, and how much evidence a rule needs.
 
     Attributes:
-        about: the figure, in words.
-        figure: the challenger's.
-        floor: the least that passes.
-        reason: where the floor comes from, with its numbers.
-        enough: whether there is enough evidence for a decision.
-        above: whether the figure must be above the floor, and the floor itself does not pass.
+        baseline_errors: Standard errors of the paired difference by which the challenger may fall short of the best
+            baseline. With 1.96, anything within the difference's 95 % interval is a tie: the best of several baselines
+            is picked on the same rows that it is compared on, and if most users have one or two reviews, popularity is
+            as good as anything.
+        champion_errors: The same for the champion, except that the challenger must stay above the bound: with 0, its
+            mean must be higher than the champion's, by however little. A negative number requires the challenger to be
+            better by more than that many errors, so that champions change rarely. A positive one lets it fall short by
+            less than that many errors, because it has learnt from newer reviews than an ageing champion; it must still
+            keep up with the best baseline.
+        coverage_floor: Share of popularity's coverage of the catalogue that the challenger must reach.
+        slice_floor: Share of a baseline's figure that the challenger must reach on each slice, less `baseline_errors`
+            standard errors of their difference there.
+        slice_users: Number of users below which a slice is not enough evidence.
     """
 
-    about: str
-    figure: float
-    floor: float
-    reason: str
-    enough: bool = True
-    above: bool = False
-
-    @property
-    def asked(self) -> str:
-        """What passes, in words."""
-        return f"{'more than' if self.above else 'at least'} {self.floor:.4f}"
-
-    @property
-    def outcome(self) -> str:
-        """How it came out; a figure that is not a number fails."""
-        if not self.enough:
-            return NOT_ENOUGH
-        passed = self.figure > self.floor if self.above else self.figure >= self.floor
-        return PASSED if passed else FAILED
-
-    @property
-    def sentence(self) -> str:
-        """The rule and how it came out, with its numbers."""
-        asked = f", {self.asked} is asked for" if self.enough else ""
-        return f"{self.about} is {self.figure:.4f}{asked} ({self.reason}): {self.outcome}."
+    baseline_errors: float = 1.96
+    champion_errors: float = 0.0
+    coverage_floor: float = 0.9
+    slice_floor: float = 0.7
+    slice_users: int = 100
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """The decision and all rules that it follows from."""
-
-    promote: bool
-    rules: tuple[Rule, ...]
-
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """A sentence a rule."""
-        return tuple(rule.sentence for rule in self.rules)
-
-    @property
-    def failures(self) -> tuple[Rule, ...]:
-        """The rules that failed."""
-        return tuple(rule for rule in self.rules if rule.outcome == FAILED)
+DEFAULT = Thresholds()
+"""The defaults of the pipelines' parameters."""
 
 
 def decide(
     overall: Comparison, coverage: Mapping[str, float], slices: Mapping[str, Comparison], thresholds: Thresholds
 ) -> Verdict:
-    """Promote if no rule fails: against the best baseline, against the champion, of coverage, and on each slice.
+    """Compare the challenger with the best baseline, with the champion, by coverage, and on each slice.
 
-    Against a baseline a tie is enough. What is a tie is measured, not set: the users' figures are compared pair by
-    pair, as in a paired test, and the challenger may fall short by some standard errors of the mean difference.
+    A tie with a baseline passes. What counts as a tie is measured: as in a paired test, the figures are compared user
+    by user, and the challenger may fall short by some standard errors of the mean difference.
 
-    A champion is to be beaten: by a mean above its own, unless the thresholds ask for more or less. Of two that are
-    level the champion stays. Where there is none, or it is this very model, as a training that is repeated makes it
-    again, there is nobody to beat: promoting it then leaves the pointer where it is, and completes what an interrupted
-    promotion left undone.
+    The champion must be beaten, by a higher mean unless the thresholds say otherwise; if both are level, the champion
+    stays. If there is no champion, or the challenger is the champion because its training was repeated, this rule is
+    left out: promoting the model again leaves the pointer as it is and completes an interrupted promotion.
 
-    On a slice the challenger must reach a share of a baseline's figure, so that what is gained on the whole is not paid
-    for by a few. Slices with few users decide nothing.
+    On a slice, the challenger must reach a share of a baseline's figure, so that a gain overall does not come at the
+    expense of a few users. Slices with few users decide nothing.
 
     Args:
-        overall: the rankings on all users that are asked for, at least one, and with at least one baseline.
-        coverage: the rankings' coverage of the catalogue.
-        slices: by name in words, each with the challenger and one baseline.
-        thresholds: what is asked for.
+        overall: Rankings of all measured users, at least one, including at least one baseline.
+        coverage: Coverage of the catalogue by ranking.
+        slices: Comparisons by title, each of the challenger and one baseline.
+        thresholds: The gate's parameters.
     """
-    rules = [_against_baseline(overall, thresholds)]
+    baseline = overall.best_baseline(METRIC)
+    bound, reason = _bound(overall, baseline, thresholds.baseline_errors, f"the best baseline, {baseline}")
+    rules = [Rule(about=OVERALL, figure=_mean(overall, CHALLENGER), at_least=bound, reason=reason)]
     if CHAMPION in overall.figures:
-        rules.append(_against_champion(overall, thresholds))
-    rules.append(_coverage(coverage, thresholds))
-    rules += _on_slices(slices, thresholds)
-    return Verdict(all(rule.outcome != FAILED for rule in rules), tuple(rules))
-
-
-def _against_baseline(overall: Comparison, thresholds: Thresholds) -> Rule:
-    rival = overall.best_baseline(METRIC.name)
-    return _rule("NDCG@10 of all users", overall, rival, f"the best baseline, {rival}", thresholds.baseline_errors)
-
-
-def _against_champion(overall: Comparison, thresholds: Thresholds) -> Rule:
-    rule = _rule("NDCG@10 of all users", overall, CHAMPION, "the champion", thresholds.champion_errors)
-    return replace(rule, above=True)
-
-
-def _rule(about: str, comparison: Comparison, rival: str, of: str, errors: float, share: float = 1.0) -> Rule:
-    figure, theirs = (comparison.figures[name][METRIC.name].mean for name in (CHALLENGER, rival))
-    error = comparison.differences[rival][METRIC.name].error
-    less = f", less {errors:g} × {error:.4f}, the difference's standard error" if errors else ""
-    reason = f"{f'{share:g} × ' if share != 1 else ''}{theirs:.4f} of {of}{less}"
-    return Rule(about, figure, share * theirs - errors * error, reason)
-
-
-def _coverage(coverage: Mapping[str, float], thresholds: Thresholds) -> Rule:
-    share, popularity = thresholds.coverage_floor, coverage[POPULARITY]
-    reason = f"{share:g} × {popularity:.4f} of {POPULARITY}"
-    return Rule("The share of the catalogue that is recommended", coverage[CHALLENGER], share * popularity, reason)
+        bound, reason = _bound(overall, CHAMPION, thresholds.champion_errors, "the champion")
+        rules.append(Rule(about=OVERALL, figure=_mean(overall, CHALLENGER), above=bound, reason=reason))
+    rules.append(
+        Rule(
+            about="Share of the catalogue that is recommended",
+            figure=coverage[CHALLENGER],
+            at_least=thresholds.coverage_floor * coverage[POPULARITY],
+            reason=f"{thresholds.coverage_floor:g} × {coverage[POPULARITY]:.4f} of {POPULARITY}",
+        )
+    )
+    return Verdict((*rules, *_on_slices(slices, thresholds)))
 
 
 def _on_slices(slices: Mapping[str, Comparison], thresholds: Thresholds) -> Iterator[Rule]:
-    for name, comparison in slices.items():
-        about, users = f"NDCG@10 of {name}", comparison.users
+    for title, comparison in slices.items():
+        about, users = f"NDCG@10 of {title}", comparison.users
+        figure = _mean(comparison, CHALLENGER) if users else 0.0
         if not users or users < thresholds.slice_users:
-            figure = comparison.figures[CHALLENGER][METRIC.name].mean if users else 0.0
-            yield Rule(about, figure, 0.0, f"{users:,} of at least {thresholds.slice_users:,} users", enough=False)
+            reason = f"{users:,} of at least {thresholds.slice_users:,} users"
+            yield Rule(about=about, figure=figure, reason=reason, enough=False)
         else:
-            rival = comparison.best_baseline(METRIC.name)
-            yield _rule(about, comparison, rival, rival, thresholds.baseline_errors, thresholds.slice_floor)
+            baseline = comparison.best_baseline(METRIC)
+            bound, reason = _bound(
+                comparison, baseline, thresholds.baseline_errors, baseline, share=thresholds.slice_floor
+            )
+            yield Rule(about=about, figure=figure, at_least=bound, reason=reason)
+
+
+def _bound(
+    comparison: Comparison, opponent: str, errors: float, title: str, *, share: float = 1.0
+) -> tuple[float, str]:
+    """Return the bound that an opponent sets, a share of its mean less some standard errors, and the bound as text."""
+    mean, error = _mean(comparison, opponent), comparison.differences[opponent][METRIC].error
+    less = f", less {errors:g} × {error:.4f}, the difference's standard error" if errors else ""
+    return share * mean - errors * error, f"{f'{share:g} × ' if share != 1 else ''}{mean:.4f} of {title}{less}"
+
+
+def _mean(comparison: Comparison, ranking: str) -> float:
+    return comparison.figures[ranking][METRIC].mean

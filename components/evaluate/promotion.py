@@ -1,83 +1,220 @@
-"""The stage: a challenger that passed the gate → the champion."""
+"""The promotion stage: make a model that passed the gate the champion, in the model store and in its registry."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
-from components.evaluate.model_registry import open_registry
 from components.evaluate.results import Evaluation
 from steam_recsys.errors import UserError
-from steam_recsys.evaluation.comparison import CHALLENGER
+from steam_recsys.evaluation.intervals import CHALLENGER, CHAMPION
 from steam_recsys.logging import log
-from steam_recsys.storage.folder import open_folder
-from steam_recsys.storage.model_store import EVALUATION, champion, model_version, stored_model
+from steam_recsys.secrets import google_client
+from steam_recsys.storage.folder import BUCKET_SCHEME, open_folder
+from steam_recsys.storage.model_store import (
+    EVALUATION,
+    add_model,
+    champion,
+    model_version,
+    move_champion,
+    stored_model,
+)
+
+VERTEX = re.compile(r"vertex://(?P<project>[^/]+)/(?P<location>[^/]+)")
+MODEL = "steam-recsys"
+ENDPOINT_VARIABLE = "VERTEX_MODEL_ENDPOINT"
+"""Environment variable for another server than Google's public one: a private endpoint, or a test's."""
 
 
 def promote(store: str, model: str | Path, evaluation: str | Path, registry: str = "") -> str:
-    """Copy a model into the store and make it the champion, if its evaluation allows that; the champion's version.
+    """Copy a model into the store and make it the champion, if it passed the gate.
 
-    It can be repeated, also after a crash half-way: the copy is whole or not there, and the pointer moves last.
+    Promotion can be repeated, also after a crash: the copy is complete or missing, and the pointer moves last.
 
     Args:
-        store: the model store.
-        model: the model's folder.
-        evaluation: the file that `Evaluation.write` wrote for this model.
-        registry: where models are registered beside the store: nowhere, or vertex://PROJECT/LOCATION.
+        store: The model store.
+        model: Folder of the model.
+        evaluation: The file that `Evaluation.write` wrote for this model.
+        registry: Registry beside the store: empty for none, or vertex://PROJECT/LOCATION.
+
+    Returns:
+        The version of the champion.
 
     Raises:
-        UserError: the gate refused the model, the evaluation is another model's, or the champion is no longer the one
-            that the model was compared with.
+        UserError: The model did not pass the gate, the evaluation is of another model, or the champion is no longer the
+            one that the model was compared with.
     """
+    # 1. Check that the evaluation allows it.
     evaluated = Evaluation.read(evaluation)
-    if not evaluated.verdict.promote:
-        refused = " ".join(rule.sentence for rule in evaluated.verdict.failures)
-        raise UserError(f"Model {evaluated.version} did not pass the gate and stays out of {store}: {refused}")
+    if not evaluated.verdict.passed:
+        failures = " ".join(map(str, evaluated.verdict.failures))
+        raise UserError(f"Model {evaluated.version} did not pass the gate and was not added to {store}: {failures}")
     if (version := model_version(model)) != evaluated.version:
         raise UserError(f"{evaluation} is about model {evaluated.version}, not {version}: evaluate {model} first.")
+
+    # 2. Add the model to the store and the registry.
     models = open_registry(store, registry)
     metrics = evaluated.means(CHALLENGER)
     models.add(model, evaluation, metrics)
-    before = models.make_champion(evaluated.version, evaluated.champion, metrics)
-    what = "as it was already" if evaluated.is_champion else f"before it {before or 'none'}"
-    log("promote", f"champion {evaluated.version}, {what}")
-    return evaluated.version
+
+    # 3. Move the pointer.
+    previous = models.make_champion(version, evaluated.champion, metrics)
+    change = "unchanged" if evaluated.is_champion else f"previously {previous or 'none'}"
+    log("promote", f"champion {version}, {change}")
+    return version
 
 
 def roll_back(store: str, version: str | None = None, registry: str = "", expected: str | None = None) -> str:
-    """Make an earlier model the champion again; what is published changes with the next inference run.
+    """Make an earlier model the champion again; recommendations change with the next inference run.
 
-    Each time goes one further back, to the champion that the present one has beaten: never to a model that was rolled
-    back from.
+    Each rollback goes one champion back, to the model that the current champion has beaten, and never to a model that
+    was itself rolled back.
 
     Args:
-        store: the model store.
-        version: the model; None takes the champion before the present one.
-        registry: as for `promote`.
-        expected: the champion that is to go; whichever it is where this is None.
+        store: The model store.
+        version: The model; None for the one that the champion has beaten.
+        registry: See `promote`.
+        expected: Version of the champion to replace; None for any.
 
     Returns:
-        The version that is the champion now.
+        The version of the new champion.
 
     Raises:
-        UserError: the champion is not the expected one, there is none before it, the store lacks the model, or another
-            run moves the pointer meanwhile.
+        UserError: The champion is not the expected one, it has beaten none, the model is not in the store, or another
+            run moves the pointer at the same time.
     """
-    now = champion(store).version
-    if expected not in (None, now):
-        raise UserError(f"The champion of the model store {store} is {now}, not {expected}: it stays.")
-    wanted = version or _beaten_by(store, now)
-    if wanted is None:
-        raise UserError(f"There is no champion before {now} in {store}: name a model with --version.")
+    current = champion(store).version
+    if expected not in (None, current):
+        raise UserError(f"The champion of the model store {store} is {current}, not {expected}: nothing was changed.")
+    target = version or _predecessor(store, current)
+    if target is None:
+        raise UserError(f"There is no champion before {current} in {store}: name a model with --version.")
     models = open_registry(store, registry)
-    with stored_model(store, wanted) as folder:
-        evaluation = folder / EVALUATION
-        metrics = Evaluation.read(evaluation).means(CHALLENGER)
-        models.add(folder, evaluation, metrics)  # which a registry that came later may lack
-    models.make_champion(wanted, now, metrics)
-    return wanted
+    with stored_model(store, target) as folder:
+        metrics = Evaluation.read(folder / EVALUATION).means(CHALLENGER)
+        models.add(folder, folder / EVALUATION, metrics)  # a registry that was added later may lack it
+    models.make_champion(target, current, metrics)
+    return target
 
 
-def _beaten_by(store: str, version: str) -> str | None:
-    """The champion that a model was compared with; None where there was none."""
+def _predecessor(store: str, version: str) -> str | None:
+    """Return the champion that a model was compared with; None if there was none."""
     with open_folder(store).local_path(f"models/{version}/{EVALUATION}") as evaluation:
         return Evaluation.read(evaluation).champion
+
+
+class ModelRegistry(Protocol):
+    """A registry of models by version, one of which is the champion. Both operations can be repeated."""
+
+    def add(self, model: str | Path, evaluation: str | Path, metrics: Mapping[str, float]) -> None:
+        """Add a model with its evaluation as a challenger."""
+
+    def make_champion(self, version: str, expected: str | None, metrics: Mapping[str, float]) -> str | None:
+        """Make a version the champion, if the champion is the expected one, and return the previous champion."""
+
+
+def open_registry(store: str, registry: str) -> ModelRegistry:
+    """Open the registry that a pipeline's parameter names: empty for the store alone, or vertex://PROJECT/LOCATION.
+
+    Raises:
+        UserError: It is neither, or Vertex AI cannot read the store.
+    """
+    if not registry:
+        return StoreRegistry(store)
+    address = VERTEX.fullmatch(registry)
+    if not address:
+        raise UserError(f"{registry} is not a model registry: leave it out, or write vertex://PROJECT/LOCATION.")
+    if not store.startswith(BUCKET_SCHEME):
+        raise UserError(f"Vertex AI cannot read models from {store}: use a store in a bucket, gs://…")
+    return VertexRegistry(StoreRegistry(store), address["project"], address["location"])
+
+
+class StoreRegistry:
+    """The model store and its champion pointer."""
+
+    def __init__(self, store: str) -> None:
+        self.store = store
+
+    def add(self, model: str | Path, evaluation: str | Path, metrics: Mapping[str, float]) -> None:
+        """See `ModelRegistry.add`."""
+        add_model(self.store, model, evaluation)
+
+    def make_champion(self, version: str, expected: str | None, metrics: Mapping[str, float]) -> str | None:
+        """See `ModelRegistry.make_champion`."""
+        return move_champion(self.store, version, expected=expected, metrics=metrics).previous
+
+
+class VertexRegistry:
+    """The model store, whose pointer decides, and Vertex AI's Model Registry: one model whose versions have aliases."""
+
+    def __init__(self, store: StoreRegistry, project: str, location: str) -> None:
+        self._store = store
+        self._parent = f"projects/{project}/locations/{location}"
+        self._model = f"{self._parent}/models/{MODEL}"
+        # Slow to import, and only needed on Google Cloud.
+        from google.cloud.aiplatform_v1 import ModelServiceClient
+
+        with _user_errors():
+            host = f"{location}-aiplatform.googleapis.com"
+            self._client = google_client(ModelServiceClient, ENDPOINT_VARIABLE, host)
+
+    def add(self, model: str | Path, evaluation: str | Path, metrics: Mapping[str, float]) -> None:
+        """Add the SavedModel and the metrics too; see `ModelRegistry.add`."""
+        self._store.add(model, evaluation, metrics)
+        version = model_version(model)
+        with _user_errors():
+            numbers = self._numbers()
+            number = numbers.get(version) or self._upload(version, first=not numbers)
+            name = f"{self._model}@{number}"
+            if not list(self._client.list_model_evaluations(parent=name)):
+                evaluated = {"display_name": version, "metrics": dict(metrics)}
+                self._client.import_model_evaluation(parent=name, model_evaluation=evaluated)
+
+    def make_champion(self, version: str, expected: str | None, metrics: Mapping[str, float]) -> str | None:
+        """Move the store's pointer first, which only one of two runs can do; see `ModelRegistry.make_champion`."""
+        previous = self._store.make_champion(version, expected, metrics)
+        with _user_errors():
+            name = f"{self._model}@{self._numbers()[version]}"
+            self._client.merge_version_aliases(name=name, version_aliases=[CHAMPION, f"-{CHALLENGER}"])
+        return previous
+
+    def _upload(self, version: str, *, first: bool) -> str:
+        """Register a version, and the model itself with its first version; return Vertex AI's number of the version."""
+        model = {
+            "display_name": MODEL,
+            "description": "Two-tower retrieval model: from a user's history to games.",
+            "version_description": version,
+            "version_aliases": [CHALLENGER],
+            "artifact_uri": f"{self._store.store.rstrip('/')}/models/{version}/saved_model",
+            "labels": {"app": MODEL},
+        }
+        parent = {"model_id": MODEL} if first else {"parent_model": self._model}
+        uploaded = self._client.upload_model(request={"parent": self._parent, "model": model, **parent}).result()
+        return str(uploaded.model_version_id)
+
+    def _numbers(self) -> dict[str, str]:
+        """Return Vertex AI's version numbers by our versions; empty if the model is not registered yet."""
+        from google.api_core.exceptions import NotFound
+
+        try:
+            listed = list(self._client.list_model_versions(name=self._model))
+        except NotFound:
+            return {}
+        return {model.version_description: model.version_id for model in listed}
+
+
+@contextmanager
+def _user_errors() -> Iterator[None]:
+    from google.api_core.exceptions import Forbidden, GoogleAPICallError, RetryError
+    from google.auth.exceptions import GoogleAuthError
+    from requests.exceptions import ConnectionError as Unreachable
+
+    try:
+        yield
+    except Forbidden:
+        raise UserError("This account may not change Vertex AI's models: grant it the role Vertex AI User.") from None
+    except (GoogleAuthError, GoogleAPICallError, RetryError, Unreachable) as error:
+        raise UserError(f"Vertex AI's Model Registry refused the request ({error}): promote again.") from None

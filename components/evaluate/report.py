@@ -1,192 +1,311 @@
-"""The evaluation as a page that stands alone: tables, charts, and users to look at."""
+"""The evaluation report: one self-contained page with tables, charts and example users."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from components.evaluate.diagnostics import Diagnostics
-from components.evaluate.examples import Example
-from components.evaluate.gate import FAILED, NOT_ENOUGH, PASSED
+import numpy as np
+from markupsafe import Markup
+
+from components.evaluate.evaluation import EvaluationSetup
 from components.evaluate.results import Evaluation
-from components.evaluate.slices import GENRE, METRICS, Slice
-from steam_recsys.evaluation.comparison import CHALLENGER, CHAMPION, POPULARITY, Comparison
-from steam_recsys.evaluation.intervals import Interval
-from steam_recsys.evaluation.metrics import METRIC
-from steam_recsys.reporting.charts import Axis, Bar, Series, bar_chart, line_chart, scatter_chart
-from steam_recsys.reporting.html import Cell, beside, card, figure, listing, page, paragraph, section, table
+from components.evaluate.slices import GENRE, METRICS, NO_REVIEW, Slice, genres_of, rows_by_length
+from steam_recsys.arrays import Float32Array, Float64Array, Int64Array
+from steam_recsys.data.histories import Histories
+from steam_recsys.data.popularity import popularity
+from steam_recsys.evaluation.intervals import CHALLENGER, CHAMPION, Comparison, Interval
+from steam_recsys.evaluation.metrics import Recall
+from steam_recsys.evaluation.rankers import BLOCK_SCORES, ModelRanker
+from steam_recsys.evaluation.splits import HeldOut
+from steam_recsys.reporting.charts import COLOURS, Axis, Bar, Series, bar_chart, line_chart, scatter_chart
+from steam_recsys.reporting.pages import render
 
-RECALL = METRICS[1]
+SCORED_USERS = 500
+MAPPED_GAMES = 500
+OTHER_GAMES = 500
+"""Less popular games that are drawn beside the most popular ones in the chart of popularity against score."""
+
+LABELLED_GAMES = 14
+OTHER_GENRES = "other"
+
+EXAMPLE_USERS = 10
+RECOMMENDED_GAMES = 10
+HISTORY_GAMES = 10
+SEED = 0
+
+
+@dataclass(frozen=True)
+class GameMap:
+    """The candidate vectors of the most popular games in two dimensions.
+
+    Attributes:
+        genres: The games by first genre, the most common genres first, all others as `OTHER_GENRES`.
+        explained: Share of the vectors' variance that the two dimensions explain.
+        labels: Names of the most popular games, the most popular first.
+    """
+
+    genres: tuple[Series, ...]
+    explained: float
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Example:
+    """A held-out user with the challenger's recommendations.
+
+    Attributes:
+        user: Id of the user.
+        group: Length of the history as text.
+        history: The latest games before the cutoff, the newest first, each with whether the user recommends it.
+        older: Number of games before those.
+        recommended: The best games, the best first, each with whether the user recommended it after the cutoff.
+        relevant: All games that the user recommended after the cutoff.
+    """
+
+    user: int
+    group: str
+    history: tuple[tuple[str, bool], ...]
+    older: int
+    recommended: tuple[tuple[str, bool], ...]
+    relevant: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """What the report shows of a model besides its figures.
+
+    Attributes:
+        curves: Mean loss over the course of each fit, in per cent of its steps, the last fit first.
+        trials: Scale and validation NDCG@10 of each fit of the tuning.
+        popularity: Each game's log10(1 + positive reviews) against its mean score over users.
+        map: The map of games.
+        examples: Example users.
+    """
+
+    curves: tuple[Series, ...]
+    trials: tuple[tuple[float, float], ...]
+    popularity: Series
+    map: GameMap
+    examples: tuple[Example, ...]
+
+    @classmethod
+    def from_setup(cls, setup: EvaluationSetup) -> Diagnostics:
+        """Compute the diagnostics; the same setup gives the same ones."""
+        reviews = popularity(setup.past, setup.games.ids)
+        order = np.argsort(-reviews, kind="stable")
+        scores = mean_scores(setup.challenger, setup.held_out.history)
+        drawn = np.unique(np.concatenate([order[:MAPPED_GAMES], _spread(order[MAPPED_GAMES:], OTHER_GAMES)]))
+        points = list(zip(np.log10(1 + reviews[drawn]).tolist(), scores[drawn].tolist(), strict=True))
+        return cls(
+            curves=learning_curves(setup.description),
+            trials=tuple((trial["scale"], trial["ndcg_at_10"]) for trial in setup.description.get("history", ())),
+            popularity=Series("", points, [setup.names[game] for game in drawn]),
+            map=game_map(setup, order[:MAPPED_GAMES]),
+            examples=example_users(setup),
+        )
+
+
+def learning_curves(description: Mapping[str, Any]) -> tuple[Series, ...]:
+    """Return the loss curves that `model.json` holds."""
+    curves = {"last fit": description.get("losses", ())}
+    curves |= {f"scale {trial['scale']:g}": trial["losses"] for trial in description.get("history", ())}
+    return tuple(Series(name, _by_step(losses)) for name, losses in curves.items() if losses)
+
+
+def mean_scores(ranker: ModelRanker, history: Histories) -> Float64Array:
+    """Return each game's mean score over at most `SCORED_USERS` users, drawn at random: float64 [N]."""
+    n_games = len(ranker.scorer)
+    rows = np.random.default_rng(SEED).permutation(len(history))[:SCORED_USERS]
+    block = max(1, BLOCK_SCORES // max(1, n_games))
+    total = np.zeros(n_games)
+    for start in range(0, len(rows), block):
+        users = history.take(np.sort(rows[start : start + block]))
+        total += ranker.scorer.scores(users).sum(axis=0, dtype=np.float64)
+    return total / max(1, len(rows))
+
+
+def game_map(setup: EvaluationSetup, positions: Int64Array) -> GameMap:
+    """Map games by their candidate vectors.
+
+    Args:
+        setup: The evaluation's setup.
+        positions: Positions in the catalogue, int64 [n], the most popular first.
+    """
+    points, explained = principal_components(setup.challenger.scorer.candidates[positions])
+    firsts = [next(iter(genres_of(setup.games.attributes[game])), OTHER_GENRES) for game in positions.tolist()]
+    counts = Counter(genre for genre in firsts if genre != OTHER_GENRES)
+    shown = sorted(counts, key=lambda genre: (-counts[genre], genre))[: COLOURS - 1]
+    groups: dict[str, list[int]] = {genre: [] for genre in (*shown, OTHER_GENRES)}
+    for row, genre in enumerate(firsts):
+        groups[genre if genre in shown else OTHER_GENRES].append(row)
+    names = [setup.names[game] for game in positions.tolist()]
+    genres = tuple(
+        Series(genre, [(float(points[row, 0]), float(points[row, 1])) for row in rows], [names[row] for row in rows])
+        for genre, rows in groups.items()
+        if rows
+    )
+    return GameMap(genres, explained, tuple(names[:LABELLED_GAMES]))
+
+
+def principal_components(vectors: Float32Array) -> tuple[Float64Array, float]:
+    """Project vectors onto their first two principal components.
+
+    Uses the singular value decomposition of the centred vectors (Jolliffe 2002, "Principal Component Analysis", section
+    3.5). Each component points in the direction in which its largest weight is positive.
+
+    Args:
+        vectors: float32 [n, d].
+
+    Returns:
+        The projections, float64 [n, 2], zeros for missing components; and the share of the variance that they explain.
+    """
+    points = np.zeros((len(vectors), 2))
+    if not vectors.size:
+        return points, 0.0
+    centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
+    _, spreads, directions = np.linalg.svd(centred, full_matrices=False)
+    first = directions[:2]
+    first = first * np.sign(first[np.arange(len(first)), np.abs(first).argmax(axis=1)])[:, None]
+    points[:, : len(first)] = centred @ first.T
+    variance = float((spreads**2).sum())
+    return points, float((spreads[:2] ** 2).sum()) / variance if variance else 0.0
+
+
+def example_users(setup: EvaluationSetup) -> tuple[Example, ...]:
+    """Draw `EXAMPLE_USERS` at random, evenly from all lengths of history; the same setup gives the same users."""
+    held_out = setup.held_out
+    groups = [(NO_REVIEW, setup.future.newcomers)]
+    groups += [(name, held_out.take(rows)) for name, rows in rows_by_length(held_out).items()]
+    random = np.random.default_rng(SEED)
+    drawn = [
+        (turn, -number, row)
+        for number, (_, group) in enumerate(groups)
+        for turn, row in enumerate(random.permutation(len(group))[:EXAMPLE_USERS].tolist())
+    ]
+    chosen = sorted((-number, turn, row) for turn, number, row in sorted(drawn)[:EXAMPLE_USERS])
+    return tuple(_example(setup, *groups[number], row) for number, _, row in chosen)
+
+
+def _example(setup: EvaluationSetup, group: str, held_out: HeldOut, row: int) -> Example:
+    user = held_out.take(np.array([row]))
+    history, relevant = user.history, user.relevant.games
+    ranked = setup.challenger.rank(history, RECOMMENDED_GAMES)[0]
+    newest = np.arange(len(history.games))[::-1][:HISTORY_GAMES]
+    return Example(
+        user=int(history.users[0]),
+        group=group,
+        history=tuple((setup.names[history.games[index]], bool(history.recommended[index])) for index in newest),
+        older=len(history.games) - len(newest),
+        recommended=tuple((setup.names[game], bool(game in relevant)) for game in ranked[ranked >= 0]),
+        relevant=tuple(setup.names[game] for game in relevant),
+    )
+
+
+def _by_step(losses: Sequence[float]) -> list[tuple[float, float]]:
+    return [(100 * step / len(losses), loss) for step, loss in enumerate(losses, start=1)]
+
+
+def _spread(order: Int64Array, count: int) -> Int64Array:
+    """Return at most `count` elements, evenly spaced from the first to the last."""
+    return order[np.linspace(0, len(order) - 1, min(count, len(order))).astype(np.int64)]
+
+
+SLICE_METRICS = [metric.name for metric in METRICS]
+RECALL = Recall(20).name
+
 BASELINE = "a baseline"
 ROLES = (CHALLENGER, BASELINE, CHAMPION)
-"""What rankings are, in the order of their colours."""
+"""The legend of the bar charts, in the order of the colours."""
 
-MARKS = {PASSED: "✓ passed", FAILED: "✗ failed", NOT_ENOUGH: "– not enough evidence"}
-
-EVERY_POWER = [(math.log10(1 + 10**power), f"{10**power:,}") for power in range(10)]
-REVIEWS = Axis("reviews that recommend the game, on a logarithmic scale", [(0.0, "0"), *EVERY_POWER])
+POWERS = [(math.log10(1 + 10**power), f"{10**power:,}") for power in range(10)]
 
 
-def html_report(evaluation: Evaluation, exhibits: Diagnostics) -> str:
-    """The report; the same evaluation and exhibits make the same page."""
-    outcome = "is promoted" if evaluation.verdict.promote else "is not promoted"
-    return page(
-        f"Model {evaluation.version} {outcome}",
-        paragraph(
-            f"Snapshot {evaluation.snapshot_id}, reviews from {evaluation.cutoff} on held out. Every game of the "
-            f"catalogue was ranked for {evaluation.users:,} users; {evaluation.left_out:,} held-out reviews by users "
-            f"without a history or of games that nobody had reviewed by then are measured apart, as slices. Champion "
-            f"before: {'this very model' if evaluation.is_champion else evaluation.champion or 'none'}."
-        ),
-        section("The gate", _gate(evaluation)),
-        section("Beside baselines and champion", *_overall(evaluation)),
-        section("Slices", *_slices(evaluation.slices)),
-        section("The model", *_model(exhibits)),
-        section("Example users", beside(*map(_example, exhibits.examples))),
+def html_report(evaluation: Evaluation, diagnostics: Diagnostics) -> str:
+    """Render the report; the same evaluation and diagnostics give the same page."""
+    metrics = list(next(iter(evaluation.figures.values()), {}))
+    by_genre = [part for part in evaluation.slices if part.kind == GENRE]
+    others = [part for part in evaluation.slices if part.kind != GENRE]
+    charts = {
+        "rankings": {
+            f"{title_of(metric)} with 95 % intervals": _bars_of_rankings(evaluation.overall, metric)
+            for metric in SLICE_METRICS
+            if metric in metrics
+        },
+        "slices": {
+            title: _bars_of_slices(title, slices)
+            for title, slices in (
+                ("Recall@20 by history and by age of the game", others),
+                ("Recall@20 by genre", by_genre),
+            )
+        },
+        "model": _model_charts(diagnostics),
+    }
+    return render(
+        "evaluation.html",
+        title=f"Model {evaluation.version} {'is' if evaluation.verdict.passed else 'is not'} promoted",
+        evaluation=evaluation,
+        diagnostics=diagnostics,
+        charts=charts,
+        metrics=[*map(title_of, metrics)],
+        catalogue_metrics=[*map(title_of, next(iter(evaluation.catalogue.values()), {}))],
+        slice_metrics=SLICE_METRICS,
+        slice_columns=[
+            f"{title_of(metric)}, {column}"
+            for metric in SLICE_METRICS
+            for column in ("challenger", "opponent", "difference")
+        ],
     )
 
 
 def title_of(metric: str) -> str:
-    """A metric's name as people write it.
+    """Return a metric's usual spelling.
 
-    >>> title_of("ndcg_at_10"), title_of("hit_rate_at_10")
-    ('NDCG@10', 'Hit rate@10')
+    Example:
+        >>> title_of("ndcg_at_10"), title_of("hit_rate_at_10")
+        ('NDCG@10', 'Hit rate@10')
     """
-    name, _, places = metric.partition("_at_")
-    words = name.upper() if name in ("ndcg", "mrr") else name.capitalize().replace("_", " ")
-    return f"{words}@{places}" if places else words
+    name, _, k = metric.partition("_at_")
+    title = name.upper() if name in ("ndcg", "mrr") else name.capitalize().replace("_", " ")
+    return f"{title}@{k}" if k else title
 
 
-def _gate(evaluation: Evaluation) -> str:
-    rules = [
-        (
-            MARKS[rule.outcome],
-            Cell(rule.about, rule.reason, number=False),
-            rule.figure,
-            rule.asked if rule.enough else "",
-        )
-        for rule in evaluation.verdict.rules
-    ]
-    failed = len(evaluation.verdict.failures)
-    caption = f"{len(rules)} rules, {failed or 'none'} failed"
-    return table(caption, ("outcome", "figure", "challenger", "asked for"), rules)
-
-
-def _overall(evaluation: Evaluation) -> list[str]:
-    overall = evaluation.overall
-    metrics = list(next(iter(overall.figures.values()), {}))
-    charts = [_bars_of_rankings(overall, metric) for metric in (METRIC.name, RECALL.name) if metric in metrics]
-    whole = list(next(iter(evaluation.catalogue.values()), {}))
-    rows = [
-        [name, evaluation.settings.get(name, ""), *map(_cell, by_metric.values()), *evaluation.catalogue[name].values()]
-        for name, by_metric in overall.figures.items()
-    ]
-    differences = [
-        [name, *(_cell(figure, "+") for figure in by_metric.values())]
-        for name, by_metric in overall.differences.items()
-    ]
-    return [
-        beside(*charts),
-        table(
-            "Means over users with their 95 % intervals by the bootstrap, and figures of the whole catalogue",
-            ("ranking", "settings", *map(title_of, metrics), *map(title_of, whole)),
-            rows,
-        ),
-        table("The challenger less the other, user by user", ("other", *map(title_of, metrics)), differences),
-    ]
-
-
-def _bars_of_rankings(overall: Comparison, metric: str) -> str:
-    title = f"{title_of(metric)} and its 95 % interval"
+def _bars_of_rankings(overall: Comparison, metric: str) -> Markup:
+    title = f"{title_of(metric)} with 95 % intervals"
     rows = [(name, [(_role(name), _bar(figures[metric]))]) for name, figures in overall.figures.items()]
-    return figure(title, bar_chart(title, title_of(metric), _roles([overall]), rows))
+    return bar_chart(title, title_of(metric), _roles([overall]), rows)
 
 
-def _slices(slices: Sequence[Slice]) -> list[str]:
-    rows: list[list[object]] = []
-    for part in slices:
-        heading: list[object] = [part.title, part.comparison.users]
-        for rival in part.comparison.differences or ("",):
-            rows.append([*heading, rival, *_pairs(part.comparison, rival)])
-            heading = ["", ""]
-    by_genre = [part for part in slices if part.kind == GENRE]
-    others = [part for part in slices if part.kind != GENRE]
-    heads = [f"{title_of(metric.name)}, {who}" for metric in METRICS for who in ("challenger", "rival", "difference")]
-    return [
-        paragraph(
-            "Users by the length of their history, beside the baseline that is best for them; games by their age and "
-            "their genre, beside the baseline that is best on the whole, with only such games counted as right."
-        ),
-        beside(
-            _bars_of_slices("Recall@20 by history and by age of the game", others),
-            _bars_of_slices("Recall@20 by genre", by_genre),
-        ),
-        table(
-            "Means over users with their 95 % intervals, and paired differences",
-            ("slice", "users", "rival", *heads),
-            rows,
-        ),
+def _bars_of_slices(title: str, slices: Sequence[Slice]) -> Markup:
+    rows = [
+        (
+            f"{part.name}, {part.comparison.users:,} users",
+            [(_role(name), _bar(figures[RECALL])) for name, figures in part.comparison.figures.items()],
+        )
+        for part in slices
     ]
+    return bar_chart(title, title_of(RECALL), _roles([part.comparison for part in slices]), rows)
 
 
-def _pairs(comparison: Comparison, rival: str) -> Sequence[object]:
-    """By metric the challenger's cell, the rival's and the difference's; empty ones where there are no users."""
-    if not comparison.users:
-        return [""] * 3 * len(METRICS)
-    figures, differences = comparison.figures, comparison.differences[rival]
-    return [
-        cell
-        for name in (metric.name for metric in METRICS)
-        for cell in (_cell(figures[CHALLENGER][name]), _cell(figures[rival][name]), _cell(differences[name], "+"))
-    ]
-
-
-def _bars_of_slices(title: str, slices: Sequence[Slice]) -> str:
-    rows = []
-    for part in slices:
-        figures = part.comparison.figures
-        bars = [(_role(ranking), _bar(by_metric[RECALL.name])) for ranking, by_metric in figures.items()]
-        rows.append((f"{part.name}, {part.comparison.users:,} users", bars))
-    roles = _roles([part.comparison for part in slices])
-    return figure(title, bar_chart(title, title_of(RECALL.name), roles, rows))
-
-
-def _model(exhibits: Diagnostics) -> list[str]:
-    lines = "Learning curves: the mean loss of each stretch of a fit"
-    favour = f"{POPULARITY.capitalize()} against score: a dot a game"
+def _model_charts(diagnostics: Diagnostics) -> dict[str, Markup]:
+    curves = "Learning curves: mean loss over the course of each fit"
+    popularity = "Popularity against score: one dot per game"
     games = (
-        f"The most popular games by their first genre: two principal components of the candidate vectors, with "
-        f"{100 * exhibits.map.explained:.0f} % of their variance"
+        f"The most popular games by their first genre: two principal components of the candidate vectors, which "
+        f"explain {100 * diagnostics.map.explained:.0f} % of their variance"
     )
-    curves = line_chart(lines, Axis("per cent of the steps"), Axis("loss"), exhibits.curves)
-    reviews = Axis(REVIEWS.label, [tick for tick in REVIEWS.ticks or () if tick[0] <= _widest(exhibits.favour)])
-    scores = scatter_chart(favour, reviews, Axis("mean score over users"), [exhibits.favour])
-    places = scatter_chart(games, Axis("first", ()), Axis("second", ()), exhibits.map.genres, exhibits.map.written)
-    trials = table(
-        "Fits that a choice was made from",
-        ("scale", "NDCG@10 on validation rows"),
-        [(f"{scale:g}", ndcg) for scale, ndcg in exhibits.trials],
-    )
-    return [beside(figure(lines, curves), figure(favour, scores), figure(games, places), trials)]
-
-
-def _widest(series: Series) -> float:
-    return max((x for x, _ in series.points), default=0.0)
-
-
-def _example(example: Example) -> str:
-    history = [f"{name}{'' if liked else ' (not recommended)'}" for name, liked in example.history]
-    if example.older:
-        history.append(f"and {example.older:,} before these")
-    recommended = [f"{'✓ ' if hit else ''}{name}" for name, hit in example.recommended]
-    had = listing("History, the newest first", history or ["nothing yet"])
-    return card(
-        f"User {example.user}, {example.group}",
-        beside(
-            had + listing("Taken up afterwards", example.taken_up),
-            listing("Recommended", recommended, numbered=True),
-        ),
-    )
+    most = max((x for x, _ in diagnostics.popularity.points), default=0.0)
+    ticks = [(0.0, "0"), *((x, label) for x, label in POWERS if x <= most)]
+    reviews = Axis("positive reviews of the game, logarithmic", ticks)
+    first, second = Axis("first component", ()), Axis("second component", ())
+    return {
+        curves: line_chart(curves, Axis("per cent of the steps"), Axis("loss"), diagnostics.curves),
+        popularity: scatter_chart(popularity, reviews, Axis("mean score over users"), [diagnostics.popularity]),
+        games: scatter_chart(games, first, second, diagnostics.map.genres, diagnostics.map.labels),
+    }
 
 
 def _roles(comparisons: Sequence[Comparison]) -> Sequence[str]:
@@ -199,7 +318,3 @@ def _role(ranking: str) -> int:
 
 def _bar(interval: Interval) -> Bar:
     return Bar(interval.mean, interval.low, interval.high)
-
-
-def _cell(interval: Interval, sign: str = "") -> Cell:
-    return Cell(f"{interval.mean:{sign}.4f}", f"{interval.low:{sign}.4f} to {interval.high:{sign}.4f}")

@@ -1,4 +1,4 @@
-"""What an evaluation found, as it is kept: a file of JSON beside the model."""
+"""The result of an evaluation, as it is stored: a JSON file beside the model."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from components.evaluate.gate import Rule, Verdict
+from components.evaluate.gate import Thresholds
 from components.evaluate.slices import Slice
-from components.evaluate.thresholds import Thresholds
 from steam_recsys.errors import UserError, other_version_error
-from steam_recsys.evaluation.comparison import CHALLENGER, Comparison, Figures
+from steam_recsys.evaluation.intervals import CHALLENGER, Comparison, Figures
+from steam_recsys.rules import Rule, Verdict
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What was measured, and the gate's verdict.
+    """Figures of a model and the gate's verdict.
 
     Attributes:
-        version: the challenger's.
-        champion: the champion's version when it was evaluated, None for none.
-        snapshot_id: of the snapshot whose rows were held out.
-        cutoff: the ISO date on which the held-out period begins.
-        left_out: held-out reviews that the headline figures do not ask for, as in `hold_out`.
-        overall: all rankings on all users who have a history: the headline figures.
-        catalogue: coverage and the Gini index, by ranking, then by metric; they have no intervals.
-        slices: the challenger beside its rivals on some of the users or games.
-        settings: the baselines', by their names.
-        thresholds: what the gate asked for.
-        verdict: the gate's.
+        version: Version of the challenger.
+        champion: Version of the champion at the time; None if there was none.
+        snapshot_id: Id of the snapshot whose rows were held out.
+        cutoff: First day of the held-out period, ISO date.
+        left_out: Number of held-out reviews outside the headline figures, see `hold_out`.
+        overall: All rankings on all users with a history: the headline figures.
+        catalogue: Coverage and Gini index, by ranking and then by metric; they have no intervals.
+        slices: The challenger and its opponents on some of the users or games.
+        settings: Settings of each baseline as text.
+        thresholds: The gate's parameters.
+        verdict: The gate's verdict.
     """
 
     version: str
@@ -46,31 +46,31 @@ class Evaluation:
 
     @property
     def is_champion(self) -> bool:
-        """Whether the challenger was the champion already, as where a training is repeated."""
+        """Whether the challenger was the champion already, as when a training is repeated."""
         return self.version == self.champion
 
     @property
     def outcome(self) -> str:
-        """What follows from the verdict, in words."""
-        if self.verdict.promote:
+        """What follows from the verdict, as text."""
+        if self.verdict.passed:
             already = ": it is the champion already" if self.is_champion else ""
             return f"model {self.version} passes the gate{already}"
-        stays = f"the champion stays {self.champion}" if self.champion else "there is no champion yet"
-        return f"model {self.version} does not pass the gate: {stays}"
+        champion = f"the champion stays {self.champion}" if self.champion else "there is no champion yet"
+        return f"model {self.version} does not pass the gate: {champion}"
 
     @property
     def users(self) -> int:
-        """How many users the headline figures are of."""
+        """Number of users in the headline figures."""
         return self.overall.users
 
     @property
     def figures(self) -> dict[str, Figures]:
-        """The headline figures, by ranking, then by metric."""
+        """The headline figures, by ranking and then by metric."""
         return self.overall.figures
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Every headline figure, flat: the challenger's under the metric's name, others' after their own name."""
+        """All headline figures by name: `ndcg_at_10` for the challenger, `item-kNN_ndcg_at_10` for a baseline."""
         return {
             (metric if ranking == CHALLENGER else f"{ranking.replace(' ', '_')}_{metric}"): figure
             for ranking in self.figures
@@ -78,15 +78,15 @@ class Evaluation:
         }
 
     def means(self, ranking: str) -> dict[str, float]:
-        """A ranking's headline figures by metric."""
+        """Return a ranking's headline figures by metric."""
         return {name: figure.mean for name, figure in self.figures[ranking].items()} | self.catalogue[ranking]
 
     def facts(self) -> dict[str, Any]:
-        """The same as plain values, for the journal and artifacts."""
+        """Return the result as plain values, for the journal and artifacts."""
         return {
             "version": self.version, "champion": self.champion, "cutoff": self.cutoff, "users": self.users,
-            "promote": self.verdict.promote, "reasons": list(self.verdict.reasons),
-            "failures": [rule.sentence for rule in self.verdict.failures], **self.metrics,
+            "promote": self.verdict.passed, "reasons": list(self.verdict.sentences),
+            "failures": list(map(str, self.verdict.failures)), **self.metrics,
         }  # fmt: skip
 
     def write(self, path: str | Path) -> None:
@@ -96,22 +96,21 @@ class Evaluation:
 
     @classmethod
     def read(cls, path: str | Path) -> Evaluation:
-        """Read what `write` wrote.
+        """Read an evaluation that `write` wrote.
 
         Raises:
-            UserError: there is no evaluation, or one of another version of this project.
+            UserError: The file is missing, or another version of this project wrote it.
         """
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
-            verdict = content.pop("verdict")
             return cls(
-                overall=Comparison.read(content.pop("overall")),
-                slices=tuple(Slice.read(part) for part in content.pop("slices")),
+                overall=Comparison.from_dict(content.pop("overall")),
+                slices=tuple(Slice.from_dict(part) for part in content.pop("slices")),
                 thresholds=Thresholds(**content.pop("thresholds")),
-                verdict=Verdict(verdict["promote"], tuple(Rule(**rule) for rule in verdict["rules"])),
+                verdict=Verdict(tuple(Rule(**rule) for rule in content.pop("verdict")["rules"])),
                 **content,
             )
         except FileNotFoundError:
-            raise UserError(f"{path} holds no evaluation: evaluate the model first.") from None
+            raise UserError(f"{path} is missing: evaluate the model first.") from None
         except (KeyError, TypeError) as error:
             raise other_version_error(f"{path} holds an evaluation", error, "train and evaluate again") from None

@@ -1,25 +1,28 @@
-"""Slices: users by the length of their history, new games, genres. A mean over everybody hides what a few get."""
+"""Rankings of held-out users, overall and on slices: by length of history, for new games, by genre.
+
+A mean over all users hides what a few of them get.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from components.evaluate.rankings import Rankings
-from components.evaluate.setup import EvaluationSetup
-from steam_recsys.arrays import BoolArray, Int64Array
+from components.evaluate.evaluation import EvaluationSetup
+from steam_recsys.arrays import BoolArray, Float64Array, Int32Array, Int64Array
 from steam_recsys.data.games import Attributes, Games
 from steam_recsys.data.histories import positions_of
 from steam_recsys.data.interactions import Interactions
-from steam_recsys.evaluation.comparison import CHALLENGER, CHAMPION, Comparison
-from steam_recsys.evaluation.holdout import HeldOut
-from steam_recsys.evaluation.metrics import METRIC, Metric, Recall
+from steam_recsys.evaluation.intervals import CHALLENGER, CHAMPION, Comparison
+from steam_recsys.evaluation.metrics import HEADLINE_METRIC, Metric, Recall, measure_ranked
+from steam_recsys.evaluation.rankers import Ranker
+from steam_recsys.evaluation.splits import HeldOut
 
-METRICS: tuple[Metric, ...] = (METRIC, Recall(20))
+METRICS: tuple[Metric, ...] = (HEADLINE_METRIC, Recall(20))
 K = max(metric.k for metric in METRICS)
 
 HISTORY, NEW_GAMES, GENRE = "history", "new games", "genre"
@@ -27,24 +30,65 @@ HISTORY, NEW_GAMES, GENRE = "history", "new games", "genre"
 
 NO_REVIEW = "no review"
 LENGTHS = {"1 review": (1, 1), "2 to 4 reviews": (2, 4), "5 reviews or more": (5, np.inf)}
-"""The fewest and the most reviews of a history that is not empty."""
+"""The smallest and the largest number of reviews in each class of histories."""
 
 NEW_DAYS = 90
-"""A game is new for as many days after its first review."""
+"""Days after its first review for which a game is new."""
 
 LARGEST_GENRES = 6
 GENRE_ATTRIBUTE = "genre "
-"""What the names of attributes that are genres begin with."""
+"""Prefix of the attributes that are genres."""
+
+
+@dataclass(frozen=True)
+class Rankings:
+    """What each ranker recommends to held-out users.
+
+    Attributes:
+        held_out: B users.
+        ranked: By ranker, the best games as positions, int32 [B, k], -1 if fewer are left.
+    """
+
+    held_out: HeldOut
+    ranked: Mapping[str, Int32Array]
+
+    @classmethod
+    def from_rankers(cls, held_out: HeldOut, rankers: Mapping[str, Ranker], k: int) -> Rankings:
+        """Rank by every ranker; users without a history all get the same ranking, so it is computed once."""
+        history, copies = held_out.history, 1
+        if len(history) and not history.lengths.any():
+            history, copies = history.take(np.array([0])), len(history)
+        ranked = {name: np.repeat(ranker.rank(history, k), copies, axis=0) for name, ranker in rankers.items()}
+        return cls(held_out, ranked)
+
+    def take(self, rows: Int64Array) -> Rankings:
+        """Return the users in the given rows."""
+        return Rankings(self.held_out.take(rows), {name: ranked[rows] for name, ranked in self.ranked.items()})
+
+    def only(self, games: BoolArray) -> Rankings:
+        """Count only some games as relevant, and drop the users who recommend none of them.
+
+        The whole catalogue stays ranked: a rank that another game takes is a miss.
+
+        Args:
+            games: Whether a game counts, bool [N].
+        """
+        rows, held_out = self.held_out.only(games)
+        return Rankings(held_out, {name: ranked[rows] for name, ranked in self.ranked.items()})
+
+    def measure(self, metrics: Sequence[Metric]) -> dict[str, dict[str, Float64Array]]:
+        """Return one figure per user, float64 [B], by ranker and then by metric name."""
+        return {name: measure_ranked(ranked, self.held_out.relevant, metrics) for name, ranked in self.ranked.items()}
 
 
 @dataclass(frozen=True)
 class Slice:
-    """Some of the users, or of the games that they take up, on which rankings are compared apart.
+    """A comparison of rankings on some of the users or games.
 
     Attributes:
         kind: `HISTORY`, `NEW_GAMES` or `GENRE`.
-        name: which of the kind.
-        comparison: of the challenger, one baseline and the champion, if there is one.
+        name: Name of the slice within its kind.
+        comparison: Of the challenger, one baseline and the champion, if there is one.
     """
 
     kind: str
@@ -53,92 +97,92 @@ class Slice:
 
     @property
     def title(self) -> str:
-        """Kind and name in words."""
+        """Kind and name as text."""
         return {HISTORY: "users with ", NEW_GAMES: "games ", GENRE: "games of the genre "}[self.kind] + self.name
 
     @classmethod
-    def read(cls, content: Mapping[str, Any]) -> Slice:
-        """Read what `dataclasses.asdict` made of one."""
-        return cls(content["kind"], content["name"], Comparison.read(content["comparison"]))
+    def from_dict(cls, content: Mapping[str, Any]) -> Slice:
+        """Rebuild a slice from the output of `dataclasses.asdict`."""
+        return cls(content["kind"], content["name"], Comparison.from_dict(content["comparison"]))
 
 
-def slices(contest: EvaluationSetup, answers: Rankings, best: str) -> tuple[Slice, ...]:
-    """Every slice, those without users too.
+def compare_slices(setup: EvaluationSetup, rankings: Rankings, best_baseline: str) -> tuple[Slice, ...]:
+    """Compare the rankings on every slice, including slices without users.
 
-    Users without a history are asked for apart, and so are games that nobody had reviewed before the cutoff: neither
-    are among what the headline figures are of. The other slices are of these. On a slice of games only such games count
-    as right, and the whole catalogue stays ranked.
+    Users without a history and games without reviews before the cutoff are not part of the headline figures, so they
+    are ranked separately; all other slices are taken from the headline rankings. On a slice of games, only its games
+    count as relevant, and the whole catalogue stays ranked.
 
-    Who has how long a history is known when a ranking is chosen, so there the challenger's rival is the baseline that
-    is best on the slice. Which games are taken up is not: on each few games some list does well that puts them first,
-    and pays for it with all others. There the rival is the baseline that is best on the whole.
+    The length of a user's history is known when a ranking is chosen, so on such a slice the opponent is the baseline
+    that is best there. Which games a user will choose is not known: for every few games, some ranking does well because
+    it puts them first and does worse on all others. So on slices of games, the opponent is the baseline that is best
+    overall.
 
     Args:
-        contest: who is asked what.
-        answers: to the users that the headline figures are of.
-        best: the baseline that is best on these.
+        setup: The evaluation's setup.
+        rankings: Rankings of the headline users.
+        best_baseline: The baseline that is best for them.
     """
-    rivals = {HISTORY: None, NEW_GAMES: best, GENRE: best}
-    return tuple(Slice(kind, name, _compared(part, rivals[kind])) for kind, name, part in _parts(contest, answers))
+    opponents = {HISTORY: None, NEW_GAMES: best_baseline, GENRE: best_baseline}
+    return tuple(Slice(kind, name, _compare(part, opponents[kind])) for kind, name, part in _parts(setup, rankings))
 
 
-def _parts(contest: EvaluationSetup, answers: Rankings) -> Iterator[tuple[str, str, Rankings]]:
-    yield HISTORY, NO_REVIEW, Rankings.from_rankers(contest.future.newcomers, contest.rankers, K)
-    for name, rows in by_length(answers.held_out).items():
-        yield HISTORY, name, answers.take(rows)
-    new = first_reviewed(contest.past, contest.games) >= contest.day - NEW_DAYS
-    yield NEW_GAMES, f"first reviewed in the {NEW_DAYS} days before", answers.only(new)
-    yield NEW_GAMES, "not reviewed before", Rankings.from_rankers(contest.future.unreviewed, contest.rankers, K)
-    for genre, members in largest_genres(answers, contest.games).items():
-        yield GENRE, genre, answers.only(members)
+def _parts(setup: EvaluationSetup, rankings: Rankings) -> Iterator[tuple[str, str, Rankings]]:
+    yield HISTORY, NO_REVIEW, Rankings.from_rankers(setup.future.newcomers, setup.rankers, K)
+    for name, rows in rows_by_length(rankings.held_out).items():
+        yield HISTORY, name, rankings.take(rows)
+    new = first_review_days(setup.past, setup.games) >= setup.day - NEW_DAYS
+    yield NEW_GAMES, f"first reviewed in the {NEW_DAYS} days before", rankings.only(new)
+    yield NEW_GAMES, "not reviewed before", Rankings.from_rankers(setup.future.unreviewed, setup.rankers, K)
+    for genre, members in largest_genres(rankings.held_out, setup.games).items():
+        yield GENRE, genre, rankings.only(members)
 
 
-def _compared(answers: Rankings, rival: str | None) -> Comparison:
-    """The challenger beside a baseline, None for the best one here, and the champion, if there is one."""
-    measured = answers.measured(METRICS)
-    if not len(answers.held_out):
+def _compare(rankings: Rankings, opponent: str | None) -> Comparison:
+    """Compare the challenger with one baseline, None for the best one here, and with the champion, if there is one."""
+    figures = rankings.measure(METRICS)
+    if not len(rankings.held_out):
         return Comparison.from_figures({CHALLENGER: {}})
-    baselines = {name: by_metric for name, by_metric in measured.items() if name not in (CHALLENGER, CHAMPION)}
-    rival = rival or max(baselines, key=lambda name: baselines[name][METRIC.name].mean())
-    return Comparison.from_figures({name: measured[name] for name in (CHALLENGER, rival, CHAMPION) if name in measured})
+    baselines = [name for name in figures if name not in (CHALLENGER, CHAMPION)]
+    opponent = opponent or max(baselines, key=lambda name: figures[name][HEADLINE_METRIC.name].mean())
+    compared = (CHALLENGER, opponent, CHAMPION)
+    return Comparison.from_figures({name: figures[name] for name in compared if name in figures})
 
 
-def by_length(held_out: HeldOut) -> dict[str, Int64Array]:
-    """The rows of the users with each of `LENGTHS`, int64."""
+def rows_by_length(held_out: HeldOut) -> dict[str, Int64Array]:
+    """Return the rows of the users in each of `LENGTHS`, int64."""
     lengths = held_out.history.lengths
-    return {name: np.flatnonzero((lengths >= fewest) & (lengths <= most)) for name, (fewest, most) in LENGTHS.items()}
+    return {name: np.flatnonzero((lengths >= low) & (lengths <= high)) for name, (low, high) in LENGTHS.items()}
 
 
-def first_reviewed(past: Interactions, games: Games) -> Int64Array:
-    """The day of each game's first review, int64 [N], in days since 1970-01-01; the lowest number where there is none.
+def first_review_days(past: Interactions, games: Games) -> Int64Array:
+    """Return the day of each game's first review, int64 [N], in days since 1970-01-01; the lowest int64 without one.
 
-    A review that its author replaced before the cutoff is not among the past's.
+    A review that its author replaced before the cutoff is not part of the past.
     """
     positions = positions_of(past.games, games.ids)
-    first = np.full(len(games), np.iinfo(np.int64).max)
+    none = np.iinfo(np.int64)
+    first = np.full(len(games), none.max)
     np.minimum.at(first, positions, past.days)
-    return np.where(first == np.iinfo(np.int64).max, np.iinfo(np.int64).min, first)
+    return np.where(first == none.max, none.min, first)
 
 
-def largest_genres(answers: Rankings, games: Games) -> dict[str, BoolArray]:
-    """The genres that are most often taken up, the first ones by name of equals: which games are of each, bool [N].
+def largest_genres(held_out: HeldOut, games: Games) -> dict[str, BoolArray]:
+    """Return the genres with the most held-out reviews, ties in alphabetical order, and their games, bool [N].
 
-    A game of several genres is of each of them.
+    A game of several genres belongs to each of them.
     """
-    taken, times = np.unique(answers.held_out.relevant.games, return_counts=True)
+    positions, times = np.unique(held_out.relevant.games, return_counts=True)
     counts: Counter[str] = Counter()
     members: dict[str, list[int]] = {}
-    for position, count in zip(taken.tolist(), times.tolist(), strict=True):
+    for position, count in zip(positions.tolist(), times.tolist(), strict=True):
         for genre in genres_of(games.attributes[position]):
             counts[genre] += count
             members.setdefault(genre, []).append(position)
     largest = sorted(counts, key=lambda genre: (-counts[genre], genre))[:LARGEST_GENRES]
-    found = {genre: np.zeros(len(games), dtype=bool) for genre in largest}
-    for genre, of_it in found.items():
-        of_it[members[genre]] = True
-    return found
+    return {genre: np.isin(np.arange(len(games)), members[genre]) for genre in largest}
 
 
 def genres_of(attributes: Attributes) -> list[str]:
-    """A game's genres, in the shop's order."""
+    """Return a game's genres, in the shop's order."""
     return [name.removeprefix(GENRE_ATTRIBUTE) for name in attributes if name.startswith(GENRE_ATTRIBUTE)]

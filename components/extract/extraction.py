@@ -9,8 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from components.extract.database_snapshot import DatabaseSnapshot, open_database_snapshot
-from components.extract.parts import is_unchanged, layout, occupied_ranges, recent_ranges, write_part
-from components.extract.snapshot_store import SnapshotStore, intact_files
+from components.extract.parts import (
+    SnapshotStore,
+    intact_files,
+    is_unchanged,
+    layout,
+    occupied_ranges,
+    recent_ranges,
+    write_part,
+)
 from steam_recsys.data.schemas import TABLES
 from steam_recsys.data.snapshot import DataFile, Manifest, Provenance
 from steam_recsys.database.connection import Cursor

@@ -10,9 +10,8 @@ from pathlib import Path
 from psycopg2 import sql
 
 from components.ingest.staging import RejectedRows, copy_chunks
-from steam_recsys.database.connection import Cursor
+from steam_recsys.database.connection import Cursor, read_queries
 from steam_recsys.database.copy import copy_from_chunks
-from steam_recsys.database.queries import read_queries
 from steam_recsys.logging import progress
 
 STAGING_TABLES = ("staged_games", "staged_reviews", "staged_rankings")

@@ -1,1 +1,1 @@
-"""Watching: has the shop moved away from what the champion learnt, do its recommendations hit, must it be retrained."""
+"""Monitoring: drift, age and realised quality of the champion, and whether to train again."""

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.images import DATA_IMAGE
+from components import DATA_IMAGE
 
 
 @dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
@@ -25,25 +25,25 @@ def monitor(
     report: dsl.Output[dsl.HTML],
     monitoring: dsl.Output[dsl.Artifact],
 ) -> bool:
-    """Drift, age and realised quality → recsys.monitoring. Returns whether the model must be trained again."""
-    from components.monitor.monitoring import monitor as measure_and_decide
-    from components.monitor.thresholds import Thresholds
+    """Measure drift, age and realised quality of the champion. Returns whether to train again."""
+    from components.monitor.decision import Thresholds
+    from components.monitor.monitoring import monitor as run_monitoring
     from steam_recsys.publications.destinations import DestinationConfig
     from steam_recsys.stage import stage
 
     thresholds = Thresholds(
-        quality_floor,
-        quality_users,
-        drift_ceiling,
-        unknown_ceiling,
-        drift_reviews,
-        age_ceiling,
-        growth_ceiling,
-        rest_days,
+        quality_floor=quality_floor,
+        quality_users=quality_users,
+        drift_ceiling=drift_ceiling,
+        unknown_ceiling=unknown_ceiling,
+        drift_reviews=drift_reviews,
+        age_ceiling=age_ceiling,
+        growth_ceiling=growth_ceiling,
+        rest_days=rest_days,
     )
     with stage("monitor", store, run) as record:
-        places = DestinationConfig(database, publish_to, mongodb)
-        monitored = measure_and_decide(snapshot.path, places, store, report.path, run, thresholds)
+        destinations = DestinationConfig(database, publish_to, mongodb)
+        monitored = run_monitoring(snapshot.path, destinations, store, report.path, run, thresholds)
         monitored.write(monitoring.path)
         record.facts.update(monitored.facts())
         for name, figure in monitored.figures.items():

@@ -1,4 +1,4 @@
-"""The decision whether to train again. A pure function of what was measured and of thresholds."""
+"""The decision whether to train again. A pure function of figures and thresholds."""
 
 from __future__ import annotations
 
@@ -7,22 +7,53 @@ from dataclasses import dataclass
 
 from components.monitor.drift import Drift
 from components.monitor.quality import Quality
-from components.monitor.thresholds import Thresholds
-
-KEPT, EXCEEDED, NOT_ENOUGH = "kept", "exceeded", "not enough evidence"
+from steam_recsys.rules import Rule, Verdict
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What the decision follows from.
+@dataclass(frozen=True, kw_only=True)
+class Thresholds:
+    """Monitoring's parameters: how far the shop may move, and quality may fall, before the model is trained again.
 
     Attributes:
-        quality: realised by the last versions.
-        drift: of the reviews since the training.
-        age_days: days of reviews that the model did not learn from.
-        catalogue_growth: the share of the games that have come to the catalogue since the training.
-        days_since_training: days of reviews since the last inference run that trained, whether its model passed
-            the gate or not, or that failed on the way; negative where reviews of later days have been taken back since.
+        quality_floor: Share of recent popularity's realised NDCG@10 that the recommendations must reach. They fall
+            short if the 95 % interval of their NDCG@10 less that share lies below zero.
+        quality_users: Number of users with new reviews below which quality decides nothing.
+        drift_ceiling: Highest population stability index; a shift above 0.25 is usually called significant (Siddiqi
+            2006, "Credit Risk Scorecards", chapter 8).
+        unknown_ceiling: Highest share of the reviews since the training that are of games unknown to the model.
+        drift_reviews: Number of reviews since the training below which drift decides nothing.
+        age_ceiling: Highest number of days of reviews that the model lacks.
+        growth_ceiling: Highest share of the catalogue's games that were added since the training.
+        rest_days: Days of reviews to wait after a training, whatever fails: a model that did not pass the gate would
+            most likely fail again the day after.
+    """
+
+    quality_floor: float = 0.9
+    quality_users: int = 200
+    drift_ceiling: float = 0.25
+    unknown_ceiling: float = 0.1
+    drift_reviews: int = 1_000
+    age_ceiling: int = 7
+    growth_ceiling: float = 0.1
+    rest_days: int = 3
+
+
+DEFAULT = Thresholds()
+"""The defaults of the pipeline's parameters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MonitoringInputs:
+    """The figures that the decision follows from.
+
+    Attributes:
+        quality: Realised quality of the last versions.
+        drift: Drift of the reviews since the training.
+        age_days: Days of reviews that the model did not learn from.
+        catalogue_growth: Share of the catalogue's games that were added since the training.
+        days_since_training: Days of reviews since the last inference run that trained a model, whether it passed the
+            gate or not, or that failed while training. None if there was no such run; negative if reviews of later days
+            have been deleted since.
     """
 
     quality: Quality
@@ -33,95 +64,97 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Rule:
-    """A limit, and how it came out.
+class Decision:
+    """Whether to train again, and why.
 
     Attributes:
-        about: the figure, in words.
-        figure: the figure.
-        limit: what it may reach.
-        least: whether it must reach the limit, and not stay below it.
-        evidence: what there is to decide by, in words.
-        enough: whether that is enough for a decision.
+        verdict: The verdict on the champion; None if there is no champion.
+        resting: Whether a training is due but the last one was only a few days ago.
     """
 
-    about: str
-    figure: float
-    limit: float
-    least: bool = False
-    evidence: str = ""
-    enough: bool = True
-
-    @property
-    def outcome(self) -> str:
-        """How it came out; a figure that is not a number exceeds every limit."""
-        if not self.enough:
-            return NOT_ENOUGH
-        return KEPT if (self.figure >= self.limit if self.least else self.figure <= self.limit) else EXCEEDED
-
-    @property
-    def sentence(self) -> str:
-        """The rule and how it came out, with its numbers."""
-        asked = f", {'at least' if self.least else 'at most'} {self.limit:g} is asked for" if self.enough else ""
-        evidence = f" ({self.evidence})" if self.evidence else ""
-        return f"{self.about} is {self.figure:.4g}{asked}{evidence}: {self.outcome}."
-
-
-@dataclass(frozen=True)
-class Decision:
-    """Whether to train again, all rules that it follows from, and whether it is too early after a training."""
-
-    retrain: bool
-    rules: tuple[Rule, ...] = ()
+    verdict: Verdict | None
     resting: bool = False
 
     @property
+    def retrain(self) -> bool:
+        """Whether to train again."""
+        return not self.resting and (self.verdict is None or not self.verdict.passed)
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """All rules of the verdict."""
+        return self.verdict.rules if self.verdict else ()
+
+    @property
     def reasons(self) -> tuple[str, ...]:
-        """Why: a sentence for each limit that is exceeded."""
-        if not self.rules:
-            return ("There is no champion yet.",) if self.retrain else ()
-        return tuple(rule.sentence for rule in self.rules if rule.outcome == EXCEEDED)
+        """One sentence per reason to train again."""
+        if self.verdict is None:
+            return ("There is no champion yet.",)
+        return tuple(map(str, self.verdict.failures))
+
+    @property
+    def summary(self) -> str:
+        """The decision as a sentence."""
+        if self.resting:
+            return "The model stays, because a training was tried a few days ago."
+        return "The model is trained again." if self.retrain else "The model stays."
 
 
-FIRST = Decision(retrain=True)
-"""Where there is no champion."""
+FIRST_TRAINING = Decision(verdict=None)
+"""The decision without a champion."""
 
 
-def decide(measured: Measured, thresholds: Thresholds) -> Decision:
-    """Train again if any limit is exceeded: of quality, of drift, of the model's age, or of the catalogue's growth.
+def decide(inputs: MonitoringInputs, thresholds: Thresholds) -> Decision:
+    """Train again if any rule fails, unless the last training was only a few days ago."""
+    verdict = check(inputs, thresholds)
+    since = inputs.days_since_training
+    return Decision(verdict, resting=not verdict.passed and since is not None and 0 <= since < thresholds.rest_days)
 
-    Few users or few reviews are no evidence: a limit of theirs then decides nothing. Nor is any training asked for
-    within some days of the last.
+
+def check(inputs: MonitoringInputs, thresholds: Thresholds) -> Verdict:
+    """Check quality, drift, the age of the model and the growth of the catalogue.
+
+    Quality and drift decide nothing if there are too few users or reviews.
     """
-    rules = (*_quality(measured.quality, thresholds), *_drift(measured.drift, thresholds), *_age(measured, thresholds))
-    exceeded = any(rule.outcome == EXCEEDED for rule in rules)
-    since = measured.days_since_training
-    resting = exceeded and since is not None and 0 <= since < thresholds.rest_days
-    return Decision(exceeded and not resting, rules, resting)
+    return Verdict(
+        (
+            _quality(inputs.quality, thresholds),
+            *_drift(inputs.drift, thresholds),
+            Rule(
+                about="Days of reviews that the model lacks",
+                figure=inputs.age_days,
+                at_most=thresholds.age_ceiling,
+            ),
+            Rule(
+                about="Share of the catalogue's games that were added since the training",
+                figure=inputs.catalogue_growth,
+                at_most=thresholds.growth_ceiling,
+            ),
+        )
+    )
 
 
-def _quality(quality: Quality, thresholds: Thresholds) -> Iterator[Rule]:
-    about = f"NDCG@10 less {thresholds.quality_floor:g} times recent popularity's, at its interval's upper end,"
-    enough = quality.above_floor is not None and quality.users >= thresholds.quality_users
-    evidence = f"{quality.users:,} of at least {thresholds.quality_users:,} users with new reviews"
-    figure = quality.above_floor.high if quality.above_floor else 0.0
-    yield Rule(about, figure, 0.0, least=True, evidence=evidence, enough=enough)
+def _quality(quality: Quality, thresholds: Thresholds) -> Rule:
+    return Rule(
+        about=f"NDCG@10 less {thresholds.quality_floor:g} times recent popularity's, upper end of the 95 % interval",
+        figure=quality.above_floor.high if quality.above_floor else 0.0,
+        at_least=0.0,
+        reason=f"{quality.users:,} of at least {thresholds.quality_users:,} users with new reviews",
+        enough=quality.above_floor is not None and quality.users >= thresholds.quality_users,
+    )
 
 
 def _drift(drift: Drift, thresholds: Thresholds) -> Iterator[Rule]:
-    enough = drift.reviews >= thresholds.drift_reviews
-    evidence = f"{drift.reviews:,} of at least {thresholds.drift_reviews:,} reviews since the training"
-    for about, figure in (
-        ("The population stability index of the games", drift.psi_games),
-        ("The population stability index of the genres", drift.psi_genres),
-        ("The population stability index of the history lengths", drift.psi_history_lengths),
+    for about, figure, ceiling in (
+        ("Population stability index of the games", drift.psi_games, thresholds.drift_ceiling),
+        ("Population stability index of the genres", drift.psi_genres, thresholds.drift_ceiling),
+        ("Population stability index of the history lengths", drift.psi_history_lengths, thresholds.drift_ceiling),
+        ("Share of new reviews of games unknown to the model", drift.unknown_games_share, thresholds.unknown_ceiling),
     ):
-        yield Rule(about, figure, thresholds.drift_ceiling, evidence=evidence, enough=enough)
-    about = "The share of new reviews that are of games unknown to the model"
-    yield Rule(about, drift.unknown_games_share, thresholds.unknown_ceiling, evidence=evidence, enough=enough)
-
-
-def _age(measured: Measured, thresholds: Thresholds) -> Iterator[Rule]:
-    yield Rule("The number of days of reviews that the model lacks", measured.age_days, thresholds.age_ceiling)
-    about = "The share of the catalogue's games that have come since the training"
-    yield Rule(about, measured.catalogue_growth, thresholds.growth_ceiling)
+        yield Rule(
+            about=about,
+            figure=figure,
+            at_most=ceiling,
+            reason=f"{drift.reviews:,} of at least {thresholds.drift_reviews:,} reviews since the training",
+            enough=drift.reviews >= thresholds.drift_reviews,
+        )

@@ -1,4 +1,4 @@
-"""Freshness: whether recommendations are as young as they should be, for when no run is there to complain."""
+"""Freshness: whether recommendations are recent, checked from outside because a missing run cannot raise an alert."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from steam_recsys.database.connection import connect, require_schema
 MAX_AGE_HOURS = 26.0
 """A day, and two hours for the run itself."""
 
-PATIENCE = "30s"
-"""How long the database is waited for once it has taken the connection."""
+STATEMENT_TIMEOUT = "30s"
 
-_NEWEST = """
+_AGE = """
 SELECT clock_timestamp() - max(finished_at) FROM recsys.pipeline_runs
 WHERE pipeline = 'inference' AND state = 'SUCCEEDED'
 """
@@ -21,35 +20,35 @@ WHERE pipeline = 'inference' AND state = 'SUCCEEDED'
 
 @dataclass(frozen=True)
 class Freshness:
-    """Whether recommendations are fresh, and a sentence that says so."""
+    """Whether recommendations are fresh, and the same as a sentence."""
 
     fresh: bool
     sentence: str
 
 
 def check_freshness(database: str, max_age_hours: float = MAX_AGE_HOURS) -> Freshness:
-    """How old the newest successful inference run is, by the database's clock.
+    """Check the age of the newest successful inference run by the database's clock.
 
-    A run that finds nothing new publishes nothing, and its recommendations are fresh all the same: so runs count, and
-    not publications.
+    A run that finds nothing new publishes nothing, and the recommendations are fresh all the same. So runs count, not
+    publications.
 
     Args:
-        database: a reference such as `env:DATABASE_URL`.
-        max_age_hours: hours since its end up to which recommendations are fresh.
+        database: Reference to the database's URL, such as `env:DATABASE_URL`.
+        max_age_hours: Hours since the end of the run until which recommendations are fresh.
 
     Raises:
-        UserError: the database cannot be reached or does not answer, or nothing was ever run on it.
+        UserError: The database cannot be reached, does not answer in time, or has no schema `recsys`.
     """
     with connect(database, application="steam-recsys freshness") as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('statement_timeout', %s, true)", [PATIENCE])
+        cursor.execute("SELECT set_config('statement_timeout', %s, true)", [STATEMENT_TIMEOUT])
         require_schema(connection, "recsys")
-        cursor.execute(_NEWEST)
+        cursor.execute(_AGE)
         row = cursor.fetchone()
     return decide_freshness(row[0] if row else None, max_age_hours)
 
 
 def decide_freshness(age: timedelta | None, max_age_hours: float) -> Freshness:
-    """The same from the age of the newest successful inference run; None where there is none."""
+    """Decide from the age of the newest successful inference run; None if there is none."""
     if age is None:
         return Freshness(False, "No inference run has succeeded yet: run the inference pipeline.")
     hours = age / timedelta(hours=1)

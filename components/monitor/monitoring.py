@@ -1,10 +1,9 @@
-"""The stage: a run's snapshot and the last versions → figures, and the decision whether to train again."""
+"""The monitoring stage: measure how the champion does, and decide whether to train again."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,11 @@ from typing import Any
 import numpy as np
 from psycopg2.extras import Json
 
-from components.monitor.decision import FIRST, Decision, Measured, decide
+from components.monitor.decision import DEFAULT, FIRST_TRAINING, Decision, MonitoringInputs, Thresholds, decide
 from components.monitor.drift import measure_drift
-from components.monitor.quality import judge, realised
-from components.monitor.report import html_report, verdict
-from components.monitor.thresholds import DEFAULT, Thresholds
-from steam_recsys.data.games import GAME_COLUMNS, Games
+from components.monitor.quality import measure_versions, realised_quality
+from components.monitor.report import Figures, html_report
+from steam_recsys.data.games import GAME_COLUMNS, Games, available
 from steam_recsys.data.interactions import UNDATED, date_of, day_of, newest_day
 from steam_recsys.data.popularity import DECAYS
 from steam_recsys.data.snapshot import Manifest, Snapshot
@@ -25,42 +23,42 @@ from steam_recsys.database.connection import connect, create_schema
 from steam_recsys.errors import other_version_error
 from steam_recsys.evaluation.intervals import Interval
 from steam_recsys.logging import log
-from steam_recsys.model.availability import on_offer
 from steam_recsys.model.two_tower import TwoTowerArrays
 from steam_recsys.publications.destinations import DestinationConfig, open_destinations
+from steam_recsys.reporting.pages import write_page
 from steam_recsys.storage.model_store import DESCRIPTION, current_champion, stored_model
 
-_REMEMBER = """
+_LAST_TRAINING = """
+SELECT (array_agg(as_of ORDER BY measured_at DESC))[1] FROM recsys.monitoring JOIN recsys.pipeline_runs USING (run_id)
+WHERE monitoring.retrain AND pipeline_runs.state IN ('SUCCEEDED', 'FAILED') AND run_id <> %s
+"""
+_EARLIER_RUNS = """
+SELECT as_of, figures FROM recsys.monitoring WHERE run_id <> %s ORDER BY measured_at DESC LIMIT 180
+"""
+_RECORD = """
 INSERT INTO recsys.monitoring (run_id, measured_at, as_of, model_version, retrain, reasons, figures)
 VALUES (%s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (run_id) DO UPDATE SET (measured_at, as_of, model_version, retrain, reasons, figures) =
     (excluded.measured_at, excluded.as_of, excluded.model_version, excluded.retrain, excluded.reasons, excluded.figures)
 """
-_LAST_TRAINING = """
-SELECT (array_agg(as_of ORDER BY measured_at DESC))[1] FROM recsys.monitoring JOIN recsys.pipeline_runs USING (run_id)
-WHERE monitoring.retrain AND pipeline_runs.state IN ('SUCCEEDED', 'FAILED') AND run_id <> %s
-"""
-_EARLIER = """
-SELECT as_of, figures FROM recsys.monitoring WHERE run_id <> %s ORDER BY measured_at DESC LIMIT 180
-"""
 
 
 @dataclass(frozen=True)
 class Monitored:
-    """What a run found.
+    """The result of a run.
 
     Attributes:
-        model_version: the champion; None where there is none.
-        decision: whether to train again, and why.
-        figures: numbers by name; None where there was nothing to measure.
+        model_version: Version of the champion; None if there is none.
+        decision: Whether to train again, and why.
+        figures: Figures by name; None for those that could not be measured.
     """
 
     model_version: str | None
     decision: Decision
-    figures: Mapping[str, float | None]
+    figures: Figures
 
     def facts(self) -> dict[str, Any]:
-        """The same as plain values, for the journal and artifacts."""
+        """Return the result as plain values, for the journal and artifacts."""
         return {
             "model_version": self.model_version,
             "retrain": self.decision.retrain,
@@ -76,84 +74,90 @@ class Monitored:
 
 def monitor(
     snapshot: str | Path,
-    places: DestinationConfig,
+    config: DestinationConfig,
     store: str,
     report: str | Path,
     run: str,
     thresholds: Thresholds = DEFAULT,
 ) -> Monitored:
-    """Measure, decide, and remember both in `recsys.monitoring`; again for the same run replaces what it found.
+    """Measure, decide, and record both in `recsys.monitoring`; repeating a run replaces its record.
 
     Args:
-        snapshot: the run's.
-        places: where recommendations are published.
-        store: with the champion, and what earlier versions were judged to be worth.
-        report: the HTML file to write.
-        run: the run's id.
-        thresholds: the limits.
+        snapshot: The run's snapshot.
+        config: Destinations of the recommendations.
+        store: Store with the champion, and with the measured quality of earlier versions.
+        report: HTML file to write.
+        run: Id of the run.
+        thresholds: Monitoring's parameters.
 
     Raises:
-        UserError: a destination cannot be reached, or the champion is of another version of this project.
+        UserError: A destination cannot be reached, or another version of this project trained the champion.
     """
     opened = Snapshot.open(snapshot)
-    with connect(places.database, application="steam-recsys monitor") as connection:
+    as_of = _as_of(opened)
+
+    # 1. Measure the published versions by the reviews that users have written since.
+    with connect(config.database, application="steam-recsys monitor") as connection:
         create_schema(connection, "recsys")
         connection.commit()
         with connection.cursor() as cursor:
             cursor.execute(_LAST_TRAINING, [run])
             ((last_training,),) = cursor.fetchall()
         connection.commit()
-        with open_destinations(places, connection) as destinations:
-            judge(opened, destinations.leading, store)
-    as_of = _as_of(opened)
+        with open_destinations(config, connection) as destinations:
+            measure_versions(opened, destinations.primary, store)
+
+    # 2. Measure the champion, and decide.
     figures: dict[str, float | None] = dict(_volumes(opened.manifest))
     champion = current_champion(store)
-    decision = FIRST
+    decision = FIRST_TRAINING
     if champion is not None:
-        measured, of_vectors = _measure(opened, store, champion.version, as_of, thresholds)
         since = (as_of - last_training).days if last_training else None
-        decision = decide(replace(measured, days_since_training=since), thresholds)
-        figures |= _figures(measured) | of_vectors
+        inputs, without_vector = _inputs(opened, store, champion.version, as_of, since, thresholds)
+        decision = decide(inputs, thresholds)
+        figures |= _figures(inputs) | {"games_without_vector_share": without_vector}
     monitored = Monitored(champion.version if champion else None, decision, figures)
-    earlier = _remember(places.database, run, opened.manifest, as_of, monitored)
-    Path(report).parent.mkdir(parents=True, exist_ok=True)
-    Path(report).write_text(
-        html_report(monitored.model_version, decision, [*earlier, (as_of, figures)]), encoding="utf-8"
-    )
+
+    # 3. Record the result, write the report and log the decision.
+    earlier = _record(config.database, run, opened.manifest, as_of, monitored)
+    write_page(report, html_report(monitored.model_version, decision, [*earlier, (as_of, figures)]))
     for rule in decision.rules:
-        log("monitor", rule.sentence)
-    log("monitor", f"{verdict(decision)} As of {as_of.isoformat()}.")
+        log("monitor", str(rule))
+    log("monitor", f"{decision.summary} As of {as_of.isoformat()}.")
     return monitored
 
 
-def _measure(
-    snapshot: Snapshot, store: str, version: str, as_of: date, thresholds: Thresholds
-) -> tuple[Measured, dict[str, float | None]]:
+def _inputs(
+    snapshot: Snapshot, store: str, version: str, as_of: date, days_since_training: int | None, thresholds: Thresholds
+) -> tuple[MonitoringInputs, float]:
+    """Measure the champion; also return the share of the available games without a vector."""
     with stored_model(store, version) as folder:
         model = TwoTowerArrays.load(folder)
-        described = json.loads((folder / DESCRIPTION).read_text())
+        description = json.loads((folder / DESCRIPTION).read_text())
     try:
-        trained_until, games_then = day_of(date.fromisoformat(described["trained_until"])), described["catalogue_games"]
+        trained_until = day_of(date.fromisoformat(description["trained_until"]))
+        games_then = description["catalogue_games"]
     except KeyError as error:
         raise other_version_error(f"The champion {version} in {store} is", error) from None
     table = snapshot.table("games", [*GAME_COLUMNS, "delisted_on"]).sort_by("game_id")
-    offered = on_offer(table, as_of)
+    is_available = available(table, as_of)
     games = Games.from_table(table)
-    catalogue = model.for_catalogue(games, np.zeros((len(DECAYS), len(games))))
-    norms = np.linalg.norm(catalogue.history, axis=1)
-    without = ~catalogue.candidates.any(axis=1)
-    measured = Measured(
-        quality=realised(store, thresholds.quality_floor),
+    scorer = model.for_catalogue(games, np.zeros((len(DECAYS), len(games))))
+    norms = np.linalg.norm(scorer.history, axis=1)
+    without_vector = is_available & ~scorer.candidates.any(axis=1)
+    inputs = MonitoringInputs(
+        quality=realised_quality(store, thresholds.quality_floor),
         drift=measure_drift(snapshot, model.game_ids, norms, trained_until),
         age_days=max(day_of(as_of) - 1 - trained_until, 0),
         catalogue_growth=max(1 - games_then / max(len(games), 1), 0.0),
+        days_since_training=days_since_training,
     )
-    unplaced = int(np.count_nonzero(offered & without)) / max(int(np.count_nonzero(offered)), 1)
-    return measured, {"games_without_vector_share": unplaced}
+    unplaced = int(np.count_nonzero(without_vector)) / max(int(np.count_nonzero(is_available)), 1)
+    return inputs, unplaced
 
 
 def _as_of(snapshot: Snapshot) -> date:
-    """The day after the newest review; that of the extraction where none has a day."""
+    """Return the day after the newest review, or the day of the extraction if no review has a day."""
     newest = newest_day(snapshot)
     if newest == UNDATED:
         return datetime.fromisoformat(snapshot.manifest.extracted_at).date()
@@ -161,7 +165,7 @@ def _as_of(snapshot: Snapshot) -> date:
 
 
 def _volumes(manifest: Manifest) -> dict[str, float | None]:
-    """Rows, and the days since the source last changed, by its own clock."""
+    """Return the rows of each table, and the days since the source last changed by its own clock."""
     age = None
     if manifest.watermark:
         extracted, changed = map(datetime.fromisoformat, (manifest.extracted_at, manifest.watermark[0]))
@@ -169,8 +173,8 @@ def _volumes(manifest: Manifest) -> dict[str, float | None]:
     return {**{table: float(manifest.rows(table)) for table in ("reviews", "users", "games")}, "source_age_days": age}
 
 
-def _figures(measured: Measured) -> dict[str, float | None]:
-    quality, drift = measured.quality, asdict(measured.drift)
+def _figures(inputs: MonitoringInputs) -> dict[str, float | None]:
+    quality, drift = inputs.quality, asdict(inputs.drift)
     drift["reviews_since_training"] = drift.pop("reviews")
     return {
         "judged_users": quality.users,
@@ -179,8 +183,8 @@ def _figures(measured: Measured) -> dict[str, float | None]:
         **_interval("hit_rate", quality.hit_rate),
         **_interval("popular_hit_rate", quality.popular_hit_rate),
         **drift,
-        "model_age_days": measured.age_days,
-        "catalogue_growth": measured.catalogue_growth,
+        "model_age_days": inputs.age_days,
+        "catalogue_growth": inputs.catalogue_growth,
     }
 
 
@@ -190,16 +194,16 @@ def _interval(name: str, interval: Interval | None) -> dict[str, float | None]:
     return {name: interval.mean, f"{name}_lower": interval.low, f"{name}_upper": interval.high}
 
 
-def _remember(
+def _record(
     database: str, run: str, manifest: Manifest, as_of: date, monitored: Monitored
-) -> list[tuple[date, Mapping[str, float | None]]]:
-    """Write a run's row; what earlier runs found, the oldest first."""
+) -> list[tuple[date, Figures]]:
+    """Write the run's row, and return the figures of earlier runs, the oldest first."""
     facts = monitored.facts()
     with connect(database, application="steam-recsys monitor") as connection, connection.cursor() as cursor:
-        cursor.execute(_EARLIER, [run])
+        cursor.execute(_EARLIER_RUNS, [run])
         earlier = cursor.fetchall()[::-1]
         cursor.execute(
-            _REMEMBER,
+            _RECORD,
             [run, manifest.extracted_at, as_of, facts["model_version"], facts["retrain"], Json(facts["reasons"]),
              Json(facts["figures"])],
         )  # fmt: skip

@@ -1,9 +1,9 @@
-"""Realised quality: what users reviewed since a version was made, beside what it had recommended to them.
+"""Realised quality: what users reviewed since a version was published, compared with what it had recommended to them.
 
-A version is judged by the reviews from the day that it counts popularity up to, to before that of the next version: of
-these it knew nothing. Reviews have a day and no time, so days count whole: where versions are made in the midst of a
-day, users saw the next one already for the rest of the last day that this one is judged by. Nor does a rollback count.
-Its figures are kept in the store, `<store>/monitoring/<version>.parquet`, as it itself is only kept for a few days.
+A version is measured by the reviews from its `as_of` day to the day before that of the next version, none of which it
+had seen. Reviews have a day but no time, so days count as a whole: if a version is published during a day, users saw it
+for the rest of the last day that counts for the version before. Rollbacks are not taken into account. Because versions
+are kept for a few days only, their figures are stored separately, in `<store>/monitoring/<version>.parquet`.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from steam_recsys.arrays import Int32Array, Int64Array
 from steam_recsys.data.histories import Histories, positions_of
 from steam_recsys.data.interactions import REVIEW_COLUMNS, Interactions, day_of, read_reviews
 from steam_recsys.data.snapshot import Snapshot
-from steam_recsys.evaluation.holdout import Future
 from steam_recsys.evaluation.intervals import Interval, intervals
 from steam_recsys.evaluation.metrics import NDCG, HitRate, measure_ranked
+from steam_recsys.evaluation.splits import Future
 from steam_recsys.publications.destinations import Destination
 from steam_recsys.publications.versions import KeptVersion
 from steam_recsys.storage.folder import Folder, open_folder
@@ -34,31 +34,34 @@ from steam_recsys.storage.folder import Folder, open_folder
 K = 10
 METRICS = (NDCG(K), HitRate(K))
 DAYS = 28
-"""Of versions that are judged together, up to the newest."""
+"""Length of the period, up to the newest version, whose versions are measured together."""
 
-USERS_AT_A_TIME = 10_000
+BATCH_USERS = 10_000
 NEVER = np.iinfo(np.int32).max
 
 FIGURES = ("ndcg", "hit_rate", "popular_ndcg", "popular_hit_rate")
-JUDGED = pa.schema(
+USER_FIGURES = pa.schema(
     [
         pa.field("user_id", pa.int64(), nullable=False),
         *(pa.field(name, pa.float64(), nullable=False) for name in FIGURES),
         pa.field("as_of", pa.date32(), nullable=False),
     ]
 )
-"""A row a user who has reviewed something that was new to them: the figures of what was recommended to them, and of
-what was popular when it was."""
+"""One row per user who has reviewed a new game: the figures of the recommendations, and those of the games that were
+popular at the time."""
 
 
 @dataclass(frozen=True)
 class Quality:
-    """Means over the users of the last versions, of each user's mean over these: what a user does is no evidence twice.
+    """Means over the users of the last versions; a user of several versions counts once, with the mean over these.
 
     Attributes:
-        users: how many there were to judge by.
-        ndcg, hit_rate: of the recommendations' first ten games.
-        popular_ndcg, popular_hit_rate: of the most popular ones that the user had not reviewed.
+        users: Number of users.
+        ndcg: NDCG@10 of the recommendations.
+        hit_rate: Hit rate@10 of the recommendations.
+        popular_ndcg: NDCG@10 of the most popular games that the user had not reviewed.
+        popular_hit_rate: Hit rate@10 of the same games.
+        above_floor: NDCG@10 of the recommendations less the required share of popularity's.
     """
 
     users: int
@@ -67,57 +70,56 @@ class Quality:
     popular_ndcg: Interval | None = None
     popular_hit_rate: Interval | None = None
     above_floor: Interval | None = None
-    """What the recommendations' NDCG has more than the asked share of popularity's."""
 
 
-def judge(snapshot: Snapshot, destination: Destination, store: str) -> None:
-    """Judge the versions that a destination keeps by the snapshot's reviews; again replaces what was found before.
+def measure_versions(snapshot: Snapshot, destination: Destination, store: str) -> None:
+    """Measure the versions that a destination keeps by the snapshot's reviews, and store the figures.
 
-    Memory grows with the users who have reviewed something since the oldest of them was made.
+    Repeating it replaces earlier figures. Memory grows with the number of users who have reviewed a game since the
+    oldest of the versions.
     """
     folder = _folder(store)
-    kept = sorted(destination.kept(), key=lambda version: version.first_switch)
+    kept = sorted(destination.kept_versions(), key=lambda version: version.first_switch)
     if not kept:
         return
     reviews = _reviews_of_active_users(snapshot, min(day_of(version.as_of) for version in kept))
     game_ids: Int32Array = np.sort(snapshot.table("games", ["game_id"])["game_id"].to_numpy())
     for version, following in zip_longest(kept, kept[1:]):
         name = f"{version.version}.parquet"
-        if following and following.as_of <= version.as_of:  # made again for the same days, which count once
+        if following and following.as_of <= version.as_of:  # republished for the same days, which count once
             folder.remove(name)
             continue
-        parts = _judged(version, day_of(following.as_of) if following else NEVER, reviews, game_ids, destination)
-        judged = pa.Table.from_batches(parts, JUDGED)
-        if len(judged):
-            folder.write(name, _parquet(judged))
+        end = day_of(following.as_of) if following else NEVER
+        figures = pa.Table.from_batches(_measure(version, end, reviews, game_ids, destination), USER_FIGURES)
+        if len(figures):
+            folder.write(name, _parquet(figures))
         else:
             folder.remove(name)
-    for name, judged in _judgements(folder).items():
-        if not len(judged) or judged["as_of"][0].as_py() <= kept[-1].as_of - timedelta(days=DAYS):
+    for name, figures in _stored_figures(folder).items():
+        if not len(figures) or figures["as_of"][0].as_py() <= kept[-1].as_of - timedelta(days=DAYS):
             folder.remove(name)
 
 
-def realised(store: str, share: float, seed: int = 0) -> Quality:
-    """What the versions of the last weeks have been judged to be worth.
+def realised_quality(store: str, share: float, seed: int = 0) -> Quality:
+    """Return the quality of the versions of the last weeks.
 
     Args:
-        store: with what `judge` left there.
-        share: of popularity's NDCG that is asked for.
-        seed: of the resampling.
+        store: Store with the figures that `measure_versions` wrote.
+        share: Required share of popularity's NDCG@10.
+        seed: Random seed of the bootstrap; the same seed gives the same intervals.
     """
-    judged = pa.concat_tables([JUDGED.empty_table(), *_judgements(_folder(store)).values()])
-    if not len(judged):
+    rows = pa.concat_tables([USER_FIGURES.empty_table(), *_stored_figures(_folder(store)).values()])
+    if not len(rows):
         return Quality(0)
-    of_users = (
-        judged.group_by("user_id", use_threads=False).aggregate([(name, "mean") for name in FIGURES]).sort_by("user_id")
-    )
-    figures = {name: of_users[f"{name}_mean"].to_numpy() for name in FIGURES}
+    users = rows.group_by("user_id", use_threads=False).aggregate([(name, "mean") for name in FIGURES])
+    users = users.sort_by("user_id")
+    figures = {name: users[f"{name}_mean"].to_numpy() for name in FIGURES}
     figures["above_floor"] = figures["ndcg"] - share * figures["popular_ndcg"]
-    return Quality(len(of_users), **intervals(figures, seed))
+    return Quality(len(users), **intervals(figures, seed))
 
 
 def _reviews_of_active_users(snapshot: Snapshot, start: int) -> Interactions:
-    """All reviews of the users who have recommended something since a day, in days since 1970-01-01."""
+    """Return all reviews of the users with a positive review since a day, in days since 1970-01-01."""
     active = [
         np.unique(batch["user_id"][(batch["reviewed_on"] >= start) & batch["recommended"]])
         for batch in read_reviews(snapshot, ["user_id", "reviewed_on", "recommended"])
@@ -126,38 +128,38 @@ def _reviews_of_active_users(snapshot: Snapshot, start: int) -> Interactions:
     names = ("user_id", "game_id", "reviewed_on", "recommended", "hours_played")
     parts: list[list[npt.NDArray[Any]]] = [[np.zeros(0, REVIEW_COLUMNS[name])] for name in names]
     for batch in read_reviews(snapshot, names):
-        theirs = positions_of(batch["user_id"], users) >= 0
+        kept = positions_of(batch["user_id"], users) >= 0
         for part, name in zip(parts, names, strict=True):
-            part.append(batch[name][theirs])
+            part.append(batch[name][kept])
     return Interactions(*(np.concatenate(part) for part in parts))
 
 
-def _judged(
+def _measure(
     version: KeptVersion, end: int, reviews: Interactions, game_ids: Int32Array, destination: Destination
 ) -> Iterator[pa.RecordBatch]:
-    """A version by the reviews of the days from its own to before `end`, some of the users at a time."""
+    """Measure a version by the reviews from its day to before `end`, in batches of users."""
     start = day_of(version.as_of)
-    asked = reviews.take(reviews.recommended & (reviews.days >= start) & (reviews.days < end))
-    asked = asked.take(_first_of_each_pair(asked))
-    future = Future.from_interactions(reviews.take(reviews.days < start), asked, game_ids)
+    positive = reviews.take(reviews.recommended & (reviews.days >= start) & (reviews.days < end))
+    positive = positive.take(_first_of_each_pair(positive))
+    future = Future.from_interactions(reviews.take(reviews.days < start), positive, game_ids)
     relevant = Histories.from_interactions(future.interactions, game_ids)
     popular = positions_of(np.array(destination.popular_games(version.version), dtype=np.int32), game_ids)
-    for first in range(0, len(relevant), USERS_AT_A_TIME):
-        some = relevant.take(np.arange(first, min(first + USERS_AT_A_TIME, len(relevant))))
-        shown = destination.first_games(version.version, some.users.tolist(), K)
-        some = some.take(np.flatnonzero(np.isin(some.users, np.fromiter(shown, np.int64, len(shown)))))
-        recommended = np.full((len(some), K), -1, dtype=np.int32)
-        for row, user in enumerate(some.users.tolist()):
+    for first in range(0, len(relevant), BATCH_USERS):
+        batch = relevant.take(np.arange(first, min(first + BATCH_USERS, len(relevant))))
+        shown = destination.first_games(version.version, batch.users.tolist(), K)
+        batch = batch.take(np.flatnonzero(np.isin(batch.users, np.fromiter(shown, np.int64, len(shown)))))
+        recommended = np.full((len(batch), K), -1, dtype=np.int32)
+        for row, user in enumerate(batch.users.tolist()):
             recommended[row, : len(shown[user])] = positions_of(np.array(shown[user], dtype=np.int32), game_ids)
-        unseen = _unseen(popular, positions_of(some.users, future.history.users), future.history)
-        figures = [measure_ranked(ranked, some, METRICS).values() for ranked in (recommended, unseen)]
-        columns = [some.users, *(column for each in figures for column in each)]
-        day = pa.array([version.as_of] * len(some), pa.date32())
-        yield pa.RecordBatch.from_arrays([*map(pa.array, columns), day], schema=JUDGED)
+        unseen = _unseen(popular, positions_of(batch.users, future.history.users), future.history)
+        figures = [measure_ranked(ranked, batch, METRICS).values() for ranked in (recommended, unseen)]
+        columns = [batch.users, *(column for each in figures for column in each)]
+        day = pa.array([version.as_of] * len(batch), pa.date32())
+        yield pa.RecordBatch.from_arrays([*map(pa.array, columns), day], schema=USER_FIGURES)
 
 
 def _first_of_each_pair(reviews: Interactions) -> Int64Array:
-    """Where each user's first review of each game stands."""
+    """Return the index of each user's first review of each game."""
     order = np.lexsort((reviews.games, reviews.users))
     users, games = reviews.users[order], reviews.games[order]
     again = (users[1:] == users[:-1]) & (games[1:] == games[:-1])
@@ -165,9 +167,15 @@ def _first_of_each_pair(reviews: Interactions) -> Int64Array:
 
 
 def _unseen(popular: Int32Array, rows: Int32Array, history: Histories) -> Int32Array:
-    """The first `K` of the popular games, int32 [L] positions, that are in nobody's own history: int32 [B, K].
+    """Return the first `K` popular games outside each user's history.
 
-    `rows` is int32 [B], each user's row of the histories, -1 without one.
+    Args:
+        popular: Positions of the popular games, int32 [L].
+        rows: Row of each user in the histories, int32 [B], -1 without a history.
+        history: The histories.
+
+    Returns:
+        Positions, int32 [B, K], -1 if fewer are left.
     """
     width = 1 + max(int(popular.max(initial=-1)), int(history.games.max(initial=-1)))
     seen = np.isin(rows.astype(np.int64)[:, None] * width + popular, history.owners * width + history.games)
@@ -179,7 +187,7 @@ def _folder(store: str) -> Folder:
     return open_folder(f"{store.rstrip('/')}/monitoring")
 
 
-def _judgements(folder: Folder) -> dict[str, pa.Table]:
+def _stored_figures(folder: Folder) -> dict[str, pa.Table]:
     contents = {name: folder.read(name) for name in folder.names("")}
     return {name: pq.read_table(pa.BufferReader(content)) for name, content in contents.items() if content is not None}
 

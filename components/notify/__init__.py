@@ -1,1 +1,1 @@
-"""The outcome of a run, for those who were not watching."""
+"""Record how runs ended, and alert operators."""

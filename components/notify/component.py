@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.images import DATA_IMAGE
+from components import DATA_IMAGE
 
 
 @dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
@@ -17,8 +17,8 @@ def record_run(
     store: str,
     run: str,
 ) -> str:
-    """A run's outcome → PostgreSQL, failed runs too, and an alert where there is need of one. Returns its state."""
-    from components.notify.conclusion import conclude
+    """Record in PostgreSQL how a run ended, also if it failed, and post an alert if needed. Returns its state."""
+    from components.notify.outcome import conclude
     from steam_recsys.stage import stage
 
     with stage("notify", store, run):

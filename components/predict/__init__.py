@@ -1,1 +1,1 @@
-"""The champion × every user → recommendations, in shards of users."""
+"""Batch prediction: recommendations of the champion for every user, in shards of users."""

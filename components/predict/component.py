@@ -1,15 +1,15 @@
-"""The prediction stage as KFP components: a plan, then each of its shards."""
+"""The prediction stage as KFP components: a plan, then one task per shard."""
 
 from kfp import dsl
 
-from components.images import DATA_IMAGE
+from components import DATA_IMAGE
 
 
 @dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
 def make_plan(
     snapshot: dsl.Input[dsl.Dataset], users_per_shard: int, store: str, run: str, plan: dsl.Output[dsl.Artifact]
 ) -> list:  # type: ignore[type-arg]  # KFP's own type for a list
-    """What the publication will hold. Returns the numbers of its shards."""
+    """Plan a publication. Returns the numbers of its shards."""
     from components.predict.plan import plan_predictions
     from steam_recsys.stage import stage
 
@@ -22,7 +22,7 @@ def make_plan(
 
 @dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
 def predict(plan: dsl.Input[dsl.Artifact], shard: int, store: str, run: str) -> int:
-    """One shard of users → their recommendations. Returns the number of users."""
+    """Recommend games to the users of one shard. Returns the number of users."""
     from components.predict.prediction import predict_shard
     from steam_recsys.data.predictions import Plan
     from steam_recsys.stage import stage

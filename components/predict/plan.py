@@ -1,48 +1,120 @@
-"""What a publication will hold, decided before it is computed: its version, its shards of users, its catalogue."""
+"""The first step of prediction: the version, the catalogue and the shards of users of a publication to be.
+
+`plan_predictions` writes everything that the shards are predicted from, except the model, so that a shard reads only
+its own histories.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.predict.fallback import fallback_lists
-from components.predict.shards import ReviewsByShard, histories_table, users_by_shard
-from components.predict.stale_predictions import remove_stale_predictions
 from steam_recsys import code_version
-from steam_recsys.arrays import Float64Array, Int32Array
-from steam_recsys.data.games import GAME_COLUMNS
-from steam_recsys.data.interactions import UNDATED, date_of, newest_day
+from steam_recsys.arrays import Float64Array, Int32Array, Int64Array
+from steam_recsys.data.games import GAME_COLUMNS, available
+from steam_recsys.data.interactions import (
+    REVIEW_COLUMNS,
+    UNDATED,
+    Interactions,
+    date_of,
+    latest_of_each_pair,
+    newest_day,
+    read_reviews,
+)
 from steam_recsys.data.popularity import DECAY_DAYS, DECAYS, popularity, popularity_as_of
 from steam_recsys.data.predictions import CATALOGUE_FILE, PLAN_FILE, POPULAR_FILE, Plan, histories_name, predictions_uri
+from steam_recsys.data.schemas import HISTORIES, POPULAR, list_array
 from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.errors import UserError
-from steam_recsys.logging import log
-from steam_recsys.model.availability import on_offer
+from steam_recsys.logging import log, progress
 from steam_recsys.storage.folder import Folder, open_folder
 from steam_recsys.storage.model_store import champion
 
+LENGTH = 100
+"""Games per list: enough to fill an answer after the games that the user has seen are removed."""
+
+OVERALL = ""
+"""The genre of the list over all games."""
+
+
+def fallback_lists(games: pa.Table, rankings: pa.Table, recent: Float64Array, total: Float64Array) -> pa.Table:
+    """List the most popular games, overall and for each genre: a game's own tags and the genres it is ranked in.
+
+    Args:
+        games: Table with `game_id` and `genres`, sorted by `game_id`.
+        rankings: Table with `game_id` and `genre`.
+        recent: float64 [n_games], recent popularity: the score and the order of a list.
+        total: float64 [n_games], number of reviews: the order of games without recent reviews.
+
+    Returns:
+        Table in the schema POPULAR, sorted by genre and rank.
+    """
+    game_ids = games["game_id"].to_numpy()
+    order = np.lexsort((game_ids, -total, -recent))
+    genres = _genres(games, rankings)
+    lists: dict[str, list[int]] = defaultdict(list)
+    for position in order.tolist():
+        for genre in (OVERALL, *genres[position]):
+            if len(lists[genre]) < LENGTH:
+                lists[genre].append(position)
+    rows = [
+        (genre, rank, int(game_ids[position]), float(recent[position]))
+        for genre in sorted(lists)
+        for rank, position in enumerate(lists[genre], start=1)
+    ]
+    columns = zip(*rows, strict=True) if rows else ([] for _ in POPULAR)
+    return pa.Table.from_arrays(
+        [pa.array(list(column), field.type) for column, field in zip(columns, POPULAR, strict=True)], schema=POPULAR
+    )
+
+
+def _genres(games: pa.Table, rankings: pa.Table) -> list[list[str]]:
+    """Return the genres of each game, tags first, each genre once."""
+    ranked_in: dict[int, list[str]] = defaultdict(list)
+    for game_id, genre in zip(rankings["game_id"].to_pylist(), rankings["genre"].to_pylist(), strict=True):
+        ranked_in[game_id].append(genre)
+    return [
+        list(dict.fromkeys([*tags, *sorted(ranked_in[game_id])]))
+        for game_id, tags in zip(games["game_id"].to_pylist(), games["genres"].to_pylist(), strict=True)
+    ]
+
+
 ROW_GROUP_USERS = 8192
-"""Users that a shard reads, and answers, at a time."""
+"""Users per row group of a file of histories: as many as a shard reads and answers at a time."""
+
+RETENTION = timedelta(days=2)
+"""How long predictions are kept after the last write; for that long a run can be started again and continue them."""
+
+REVIEW = np.dtype(list(REVIEW_COLUMNS.items()))
+PROGRESS_REVIEWS = 10_000_000
 
 
 def plan_predictions(snapshot: str | Path, store: str, users_per_shard: int) -> Plan:
-    """Decide on a publication and write to the store all that it is made from, but for the model.
+    """Plan a publication and write its catalogue, fallback lists and histories to the store.
 
-    That is the catalogue with its popularity, the fallback lists, and a file of histories a shard, so that a shard
-    reads no more than its own. Memory grows with the catalogue and with the users of a shard, not with all users.
+    Memory grows with the catalogue and with the users per shard, not with the number of users. The same champion,
+    snapshot, shard size and code give the same version: a run that is started again continues it and does not rewrite
+    what is complete. Predictions of other versions are removed if nothing was written to them for two days.
 
-    The same champion, snapshot and code make the same version: a run that is started again continues it, and does not
-    write again what is complete. What other versions left unpublished for two days goes.
+    Args:
+        snapshot: Folder of the snapshot.
+        store: Store with the champion.
+        users_per_shard: Number of users per shard, at least 1.
 
     Raises:
-        UserError: the model store has no champion, or `users_per_shard` is not positive.
+        UserError: The model store has no champion, or `users_per_shard` is not positive.
     """
+    # 1. Name the publication: its champion, its snapshot and its shards.
     if users_per_shard < 1:
         raise UserError(f"users_per_shard is {users_per_shard}: give a number from 1.")
     opened = Snapshot.open(snapshot)
@@ -56,23 +128,127 @@ def plan_predictions(snapshot: str | Path, store: str, users_per_shard: int) -> 
         as_of=date_of(as_of).isoformat(),
         shards=[(int(users[0]), int(users[-1])) for users in users_by_shard(opened, users_per_shard)],
     )
+
+    # 2. Remove what other runs left behind, and continue a run of the same version.
     remove_stale_predictions(store, plan.version)
     folder = open_folder(predictions_uri(store, plan.version))
     if folder.read(PLAN_FILE) == plan.content():
-        log("plan", f"publication {plan.version} is planned already")
+        log("plan", f"publication {plan.version} is already planned")
         return plan
+
+    # 3. Write the histories of each shard, and count the games' popularity on the way.
     games = opened.table("games", [*GAME_COLUMNS, "delisted_on"])
     decayed, total = _write_histories(opened, folder, plan.shards, users_per_shard, games["game_id"].to_numpy(), as_of)
+
+    # 4. Write the catalogue with popularity and availability, and the fallback lists.
     recent = decayed[DECAYS.index(DECAY_DAYS)]
-    offered = on_offer(games, None if newest == UNDATED else date_of(as_of))
-    popular = pa.FixedSizeListArray.from_arrays(decayed.T.reshape(-1), len(DECAYS))
-    catalogue = games.append_column("popularity", popular).append_column("on_offer", pa.array(offered))
-    lists = fallback_lists(games.filter(offered), opened.table("rankings"), recent[offered], total[offered])
+    can_recommend = available(games, None if newest == UNDATED else date_of(as_of))
+    by_decay = pa.FixedSizeListArray.from_arrays(decayed.T.reshape(-1), len(DECAYS))
+    catalogue = games.append_column("popularity", by_decay).append_column("available", pa.array(can_recommend))
+    lists = fallback_lists(
+        games.filter(can_recommend), opened.table("rankings"), recent[can_recommend], total[can_recommend]
+    )
     folder.write(CATALOGUE_FILE, _parquet(catalogue))
     folder.write(POPULAR_FILE, _parquet(lists))
+
+    # 5. Write the plan last: it says that everything else is complete.
     folder.write(PLAN_FILE, plan.content())
     log("plan", f"publication {plan.version}: model {model_version}, {len(plan.shards)} shards of users")
     return plan
+
+
+def remove_stale_predictions(store: str, version: str) -> None:
+    """Remove predictions that were never published and to which nothing was written for two days.
+
+    Their version was rejected, or their run was abandoned.
+
+    Args:
+        store: Store with the predictions.
+        version: The version that is kept regardless of its age.
+    """
+    predictions = open_folder(f"{store.rstrip('/')}/predictions")
+    written: dict[str, datetime] = {}
+    for name, file in predictions.list_files("").items():
+        found = name.partition("/")[0]
+        written[found] = max(file.written_at, written.get(found, file.written_at))
+    for stale, newest in written.items():
+        if stale != version and newest < datetime.now(UTC) - RETENTION:
+            predictions.remove(stale)
+            log("plan", f"removed the unpublished predictions {stale}")
+
+
+def users_by_shard(snapshot: Snapshot, users_per_shard: int) -> Iterator[Int64Array]:
+    """Read the user IDs of each shard, int64, ascending.
+
+    Raises:
+        UserError: The snapshot's users are not sorted by ID.
+    """
+    users = np.zeros(0, dtype=np.int64)
+    for batch in snapshot.dataset("users").to_batches(batch_readahead=1, fragment_readahead=1):
+        users = np.concatenate([users, batch["user_id"].to_numpy()])
+        if (np.diff(users) <= 0).any():
+            raise UserError(f"The users of the snapshot {snapshot.root} are not sorted by ID: extract it again.")
+        while len(users) > users_per_shard:  # keep one to compare the next batch with
+            yield users[:users_per_shard]
+            users = users[users_per_shard:]
+    if len(users):
+        yield users
+
+
+class ReviewsByShard:
+    """The reviews of each shard's users, in an unnamed temporary file that disappears with the process.
+
+    Each batch of the snapshot is sorted by shard before it is written, so a shard reads one range per batch.
+    """
+
+    def __init__(self, snapshot: Snapshot, shards: Sequence[tuple[int, int]]) -> None:
+        """Read all reviews once.
+
+        Args:
+            snapshot: The snapshot.
+            shards: First and last user ID of each shard, ascending.
+        """
+        self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - it stays open
+        self._ends: list[Int64Array] = []
+        last_users = np.array([last for _, last in shards], dtype=np.int64)
+        read = 0
+        for batch in read_reviews(snapshot, REVIEW_COLUMNS):
+            shard = np.searchsorted(last_users, batch["user_id"])
+            order = np.argsort(shard, kind="stable")
+            reviews = np.empty(len(order), dtype=REVIEW)
+            for name, column in batch.items():
+                reviews[name] = column[order]
+            self._file.write(reviews.data)
+            self._ends.append(read + np.cumsum(np.bincount(shard, minlength=len(shards))))
+            if (read + len(reviews)) // PROGRESS_REVIEWS > read // PROGRESS_REVIEWS:
+                progress("plan", f"{read + len(reviews):,} reviews")
+            read += len(reviews)
+
+    def interactions(self, shard: int) -> Interactions:
+        """Return the interactions of a shard's users, as `load_interactions` does."""
+        parts = [np.zeros(0, dtype=REVIEW)]
+        batch_start = 0
+        for ends in self._ends:
+            start = int(ends[shard - 1]) if shard else batch_start
+            self._file.seek(start * REVIEW.itemsize)
+            parts.append(np.fromfile(self._file, REVIEW, int(ends[shard]) - start))
+            batch_start = int(ends[-1])
+        reviews = np.concatenate(parts)
+        *columns, review_ids = (np.ascontiguousarray(reviews[name]) for name in REVIEW_COLUMNS)
+        return latest_of_each_pair(Interactions(*columns), review_ids)
+
+
+def histories_table(users: Int64Array, interactions: Interactions) -> pa.Table:
+    """Build a shard's histories in the schema HISTORIES.
+
+    Args:
+        users: int64, the shard's users, ascending.
+        interactions: Interactions in the order of `load_interactions`; those of other users are ignored.
+    """
+    interactions = interactions.take(np.isin(interactions.users, users))
+    offsets = np.append(np.searchsorted(interactions.users, users), len(interactions))
+    columns = (interactions.games, interactions.recommended, interactions.hours)
+    return pa.table([pa.array(users), *(list_array(offsets, pa.array(column)) for column in columns)], HISTORIES)
 
 
 def _write_histories(
@@ -83,7 +259,11 @@ def _write_histories(
     game_ids: Int32Array,
     as_of: int,
 ) -> tuple[Float64Array, Float64Array]:
-    """Write each shard's histories; the games' popularity by decay and without any look at time, over all shards."""
+    """Write the histories of each shard, and count the popularity of N games over all shards.
+
+    Returns:
+        Popularity by decay as of a day, float64 [D, N], and the number of reviews that recommend a game, float64 [N].
+    """
     decayed, total = np.zeros((len(DECAYS), len(game_ids))), np.zeros(len(game_ids))
     reviews = ReviewsByShard(snapshot, shards)
     for shard, users in enumerate(users_by_shard(snapshot, users_per_shard)):
@@ -98,9 +278,10 @@ def _write_histories(
 
 
 def _version(as_of: int, model_version: str, snapshot_id: str, users_per_shard: int) -> str:
-    made_from = f"{model_version} {snapshot_id} {code_version()} {users_per_shard}"
+    """Name a publication by the day of the newest review and a hash of its inputs."""
+    inputs = f"{model_version} {snapshot_id} {code_version()} {users_per_shard}"
     newest = date_of(max(as_of - 1, 0))
-    return f"{newest:%Y%m%d}-{hashlib.sha256(made_from.encode()).hexdigest()[:8]}"
+    return f"{newest:%Y%m%d}-{hashlib.sha256(inputs.encode()).hexdigest()[:8]}"
 
 
 def _parquet(table: pa.Table) -> bytes:

@@ -1,4 +1,4 @@
-"""The stage: one shard of users → their recommendations, in a Parquet file of the store."""
+"""The second step of prediction: the recommendations of one shard of users, as a Parquet file in the store."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from steam_recsys.arrays import Int32Array, Int64Array
+from steam_recsys.arrays import Int32Array, offsets_from_lengths
 from steam_recsys.data.games import Games
 from steam_recsys.data.histories import Histories, positions_of
 from steam_recsys.data.predictions import (
@@ -24,9 +24,9 @@ from steam_recsys.data.predictions import (
     sha256_of,
     shard_name,
 )
-from steam_recsys.data.schemas import RECOMMENDATIONS
+from steam_recsys.data.schemas import RECOMMENDATIONS, list_array
 from steam_recsys.logging import log, progress
-from steam_recsys.model.approximate import with_fitting_search
+from steam_recsys.model.approximate import choose_retrieval
 from steam_recsys.model.scorer import Scorer
 from steam_recsys.model.two_tower import TwoTowerArrays
 from steam_recsys.storage.folder import Folder, open_folder
@@ -39,14 +39,14 @@ PROGRESS_USERS = 100_000
 
 
 @dataclass(frozen=True)
-class Predicted:
+class PredictedShard:
     """A finished shard.
 
     Attributes:
-        shard: its number.
-        users: its users with recommendations.
-        search: how their games were found, in words.
-        finished_before: whether an earlier run had finished it.
+        shard: Number of the shard.
+        users: Number of users with recommendations.
+        search: How games were retrieved, as text.
+        finished_before: Whether an earlier run had already finished it.
     """
 
     shard: int
@@ -55,116 +55,125 @@ class Predicted:
     finished_before: bool
 
     def facts(self) -> dict[str, Any]:
-        """The same as plain values, for the journal and artifacts."""
+        """Return plain values for the journal and artifacts."""
         return asdict(self)
 
 
-def predict_shard(store: str, plan: Plan, shard: int) -> Predicted:
-    """Recommend the best unseen games to each user of a shard.
+def predict_shard(store: str, plan: Plan, shard: int) -> PredictedShard:
+    """Recommend the best new games to each user of a shard.
 
-    The shard's file appears whole or not at all, and is the same each time; its manifest follows it. A shard that has
-    a manifest is left alone. A user without reviews gets the games that are popular now; a game that the user has
-    reviewed, with or without a date, or that is not on offer, is never recommended.
+    Games that are not available, and games that the user has reviewed, with or without a date, are never recommended. A
+    user without reviews gets the games that are popular now. The same plan gives the same file, which appears whole or
+    not at all; its manifest follows it. A shard that has a manifest is not predicted again.
 
     Args:
-        store: the store with the model, the plan's files and, in the end, the shard.
-        plan: the publication that the shard is part of.
-        shard: its number in the plan.
+        store: Store with the model and the plan's files; the shard is written to it.
+        plan: The publication that the shard belongs to.
+        shard: Number of the shard in the plan.
     """
+    # 1. Return the result of an earlier run, if it is complete.
     folder = open_folder(predictions_uri(store, plan.version))
     if (finished := _finished(folder, plan, shard)) is not None:
-        log("predict", f"shard {shard} is finished already")
-        return Predicted(shard, finished.rows, finished.search, True)
-    catalogue, game_ids = _catalogue(folder, store, plan.model_version)
+        log("predict", f"shard {shard} is already finished")
+        return PredictedShard(shard, finished.rows, finished.search, finished_before=True)
+
+    # 2. Load the model for the plan's catalogue.
+    scorer, game_ids = _load_scorer(folder, store, plan.model_version)
+
+    # 3. Recommend games to the users, batch by batch.
     rows = 0
     with folder.local_path(histories_name(shard)) as histories, tempfile.NamedTemporaryFile(suffix=".parquet") as local:
-        catalogue, search = with_fitting_search(catalogue, lambda: _sample(histories, game_ids), RECOMMENDED_GAMES)
+        scorer, search = choose_retrieval(scorer, lambda: _sample(histories, game_ids), RECOMMENDED_GAMES)
         with pq.ParquetWriter(local.name, RECOMMENDATIONS, compression="zstd") as writer:
-            for batch in _recommend(catalogue, game_ids, histories):
+            for batch in _recommend(scorer, game_ids, histories):
                 writer.write_batch(batch)
                 rows += batch.num_rows
         digest = sha256_of(Path(local.name))
         folder.put(Path(local.name), shard_name(shard))
+
+    # 4. Write the manifest last: a shard without one is not finished.
     ShardManifest(
-        plan.version, plan.model_version, plan.snapshot_id, shard, plan.shards[shard], rows, search, digest
+        version=plan.version,
+        model_version=plan.model_version,
+        snapshot_id=plan.snapshot_id,
+        shard=shard,
+        users=plan.shards[shard],
+        rows=rows,
+        search=search,
+        sha256=digest,
     ).write(folder)
-    return Predicted(shard, rows, search, False)
+    return PredictedShard(shard, rows, search, finished_before=False)
 
 
 def _finished(folder: Folder, plan: Plan, shard: int) -> ShardManifest | None:
-    """The manifest of a shard that is there, whole, and was made as the plan says."""
+    """Return the manifest of a shard if its file is complete and belongs to the plan."""
     manifest = ShardManifest.read(folder, shard)
     if manifest is None:
         return None
-    made = (manifest.version, manifest.model_version, manifest.snapshot_id, manifest.users)
-    if made != (plan.version, plan.model_version, plan.snapshot_id, plan.shards[shard]):
+    made_from = (manifest.version, manifest.model_version, manifest.snapshot_id, manifest.users)
+    if made_from != (plan.version, plan.model_version, plan.snapshot_id, plan.shards[shard]):
         return None
     with folder.local_path(shard_name(shard)) as path:
         return manifest if manifest.describes(path) else None
 
 
-def _catalogue(folder: Folder, store: str, model_version: str) -> tuple[Scorer, Int32Array]:
-    """The plan's catalogue, and the id of each of its positions."""
+def _load_scorer(folder: Folder, store: str, model_version: str) -> tuple[Scorer, Int32Array]:
+    """Load the model for the plan's catalogue, and the game ID of each catalogue position."""
     with folder.local_path(CATALOGUE_FILE) as path, stored_model(store, model_version) as model:
         games = pq.read_table(path)
-        recommender = TwoTowerArrays.load(model)
+        two_tower = TwoTowerArrays.load(model)
     popularity = games["popularity"].combine_chunks().flatten().to_numpy().reshape(len(games), -1).T
-    catalogue = recommender.for_catalogue(Games.from_table(games), popularity)
-    return catalogue.offering(np.asarray(games["on_offer"])), games["game_id"].to_numpy().astype(np.int32)
+    scorer = two_tower.for_catalogue(Games.from_table(games), popularity)
+    return scorer.with_available(np.asarray(games["available"])), games["game_id"].to_numpy().astype(np.int32)
+
+
+def _sample(path: Path, game_ids: Int32Array) -> Histories:
+    """Read the histories of some users, spread evenly over a file."""
+    with pq.ParquetFile(path) as file:
+        sampled = np.unique(np.linspace(0, file.metadata.num_rows - 1, SAMPLE_USERS).astype(np.int64))
+        parts, start = [], 0
+        for batch in file.iter_batches(BATCH_USERS):
+            rows = sampled[(sampled >= start) & (sampled < start + len(batch))] - start
+            parts.append(batch.take(pa.array(rows)))
+            start += len(batch)
+    return _histories(pa.Table.from_batches(parts).combine_chunks().to_batches()[0], game_ids)
+
+
+def _recommend(scorer: Scorer, game_ids: Int32Array, path: Path) -> Iterator[pa.RecordBatch]:
+    """Recommend games for a file of histories, a batch at a time."""
+    users = 0
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(BATCH_USERS):
+            yield _recommendations(scorer, game_ids, _histories(batch, game_ids))
+            if (users + len(batch)) // PROGRESS_USERS > users // PROGRESS_USERS:
+                progress("predict", f"{users + len(batch):,} of {file.metadata.num_rows:,} users")
+            users += len(batch)
 
 
 def _histories(batch: pa.RecordBatch, game_ids: Int32Array) -> Histories:
-    """A batch in the schema HISTORIES."""
+    """Convert a batch in the schema HISTORIES to catalogue positions."""
     games, recommended, hours = (batch[name] for name in ("game_ids", "recommended", "hours"))
-    offsets = np.concatenate([[0], np.cumsum(games.value_lengths().to_numpy())]).astype(np.int64)
     return Histories(
         batch["user_id"].to_numpy(),
-        offsets,
+        offsets_from_lengths(games.value_lengths().to_numpy()),
         positions_of(games.flatten().to_numpy(), game_ids),
         recommended.flatten().to_numpy(zero_copy_only=False),
         hours.flatten().to_numpy(),
     )
 
 
-def _sample(path: Path, game_ids: Int32Array) -> Histories:
-    """Some users of a file of histories, evenly spread over it."""
-    with pq.ParquetFile(path) as file:
-        chosen = np.unique(np.linspace(0, file.metadata.num_rows - 1, SAMPLE_USERS).astype(np.int64))
-        parts, start = [], 0
-        for batch in file.iter_batches(BATCH_USERS):
-            mine = chosen[(chosen >= start) & (chosen < start + len(batch))] - start
-            parts.append(batch.take(pa.array(mine)))
-            start += len(batch)
-    return _histories(pa.Table.from_batches(parts).combine_chunks().to_batches()[0], game_ids)
-
-
-def _recommend(catalogue: Scorer, game_ids: Int32Array, path: Path) -> Iterator[pa.RecordBatch]:
-    """Answers to a file of histories, a batch at a time."""
-    users = 0
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(BATCH_USERS):
-            yield _answers(catalogue, game_ids, _histories(batch, game_ids))
-            if (users + len(batch)) // PROGRESS_USERS > users // PROGRESS_USERS:
-                progress("predict", f"{users + len(batch):,} of {file.metadata.num_rows:,} users")
-            users += len(batch)
-
-
-def _answers(catalogue: Scorer, game_ids: Int32Array, history: Histories) -> pa.RecordBatch:
-    recommended, scores, because = catalogue.recommend(history, RECOMMENDED_GAMES)
+def _recommendations(scorer: Scorer, game_ids: Int32Array, history: Histories) -> pa.RecordBatch:
+    """Recommend games to a batch of users, as rows in the schema RECOMMENDATIONS."""
+    recommended, scores, because = scorer.recommend(history, RECOMMENDED_GAMES)
     found = recommended >= 0
     lengths = found.sum(axis=1)
-    served = lengths > 0  # not those who have reviewed every game
-    lengths = lengths[served]
+    served = lengths > 0  # users who have reviewed every game get no row
+    offsets = offsets_from_lengths(lengths[served])
     reasons = because[found]
     columns = [
         pa.array(history.users[served], pa.int64()),
-        _lists(pa.array(game_ids[recommended[found]], pa.int32()), lengths),
-        _lists(pa.array(scores[found], pa.float32()), lengths),
-        _lists(pa.array(game_ids[reasons], pa.int32(), mask=reasons < 0), lengths),
+        list_array(offsets, pa.array(game_ids[recommended[found]], pa.int32())),
+        list_array(offsets, pa.array(scores[found], pa.float32())),
+        list_array(offsets, pa.array(game_ids[reasons], pa.int32(), mask=reasons < 0)),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=RECOMMENDATIONS)
-
-
-def _lists(values: pa.Array, lengths: Int64Array) -> pa.ListArray:
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)

@@ -1,1 +1,1 @@
-"""Predictions → the schema `recsys` of the shop's database, a version at a time."""
+"""Publish predictions in the shop's database, one version at a time."""

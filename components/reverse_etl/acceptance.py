@@ -1,119 +1,106 @@
-"""Acceptance: whether a version may become current. A pure function of what was counted and of limits."""
+"""Acceptance: whether a version may become current. A pure function of counts and thresholds."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from components.reverse_etl.limits import Limits
-from steam_recsys.publications.version_stats import FIRST_GAMES, Shown, VersionStats
-
-ACCEPTED, REFUSED, NOT_ENOUGH = "accepted", "refused", "not enough evidence"
+from steam_recsys.publications.loading import FIRST_GAMES, CurrentVersion, VersionStats
+from steam_recsys.rules import Rule, Verdict
 
 
-@dataclass(frozen=True)
-class Rule:
-    """A demand on a version, and how it came out.
+@dataclass(frozen=True, kw_only=True)
+class Thresholds:
+    """Acceptance's parameters: how far a version may be from the current one.
 
     Attributes:
-        about: the figure, in words.
-        figure: the version's.
-        least, most: what is let through.
-        reason: where the bounds come from, or an example of what is wrong, with numbers.
-        enough: whether there is enough evidence for a decision.
+        user_coverage_floor: Share of the current version's users who must have recommendations again, and share of
+            their number that the new version must reach. Also the share of the new version's users whom the shop must
+            still have, because some leave between extraction and publication.
+        rows_per_user_floor: Share of the current version's games per user that must be reached.
+        churn_floor: Lowest churn: the mean share of a user's first ten games that are no longer among them. 0 accepts a
+            version that changes nothing, for example if there are no new reviews.
+        churn_ceiling: Highest churn. A new model may replace most games of most users. A version whose games were mixed
+            up replaces nearly all of them, except what ten random games of 290 have in common with ten others.
+        churn_users: Number of users of the current version, or of its sample, below which there is not enough evidence.
     """
 
-    about: str
-    figure: float
-    least: float = 0.0
-    most: float = math.inf
-    reason: str = ""
-    enough: bool = True
-
-    @property
-    def outcome(self) -> str:
-        """How it came out; a figure that is not a number is refused."""
-        if not self.enough:
-            return NOT_ENOUGH
-        return ACCEPTED if self.least <= self.figure <= self.most else REFUSED
-
-    @property
-    def finding(self) -> str:
-        """The figure beside what is asked for."""
-        least, most = self.least, self.most
-        if isinstance(self.figure, int):  # a count: the whole numbers that are let through
-            least, most = math.ceil(least), most if most == math.inf else math.floor(most)
-        bounds = [f"at least {_number(least)}"] if least else []
-        bounds += [f"at most {_number(most)}"] if most < math.inf else []
-        asked = f", {' and '.join(bounds)} asked for" if self.enough else ""
-        reason = f" ({self.reason})" if self.reason else ""
-        return f"{self.about}: {_number(self.figure)}{asked}{reason}"
+    user_coverage_floor: float = 0.9
+    rows_per_user_floor: float = 0.9
+    churn_floor: float = 0.0
+    churn_ceiling: float = 0.95
+    churn_users: int = 100
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """The decision and all rules that it follows from."""
-
-    rules: tuple[Rule, ...]
-
-    @property
-    def accepted(self) -> bool:
-        """Whether the version may become current: no rule refuses it."""
-        return not self.refusals
-
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """Each rule's finding and how it came out."""
-        return tuple(f"{rule.finding}: {rule.outcome}" for rule in self.rules)
-
-    @property
-    def refusals(self) -> tuple[Rule, ...]:
-        """The rules that refuse it."""
-        return tuple(rule for rule in self.rules if rule.outcome == REFUSED)
+DEFAULT = Thresholds()
+"""The defaults of the pipeline's parameters."""
 
 
-def decide(census: VersionStats, stored: int, shown: Shown | None, limits: Limits) -> Verdict:
-    """Accept a version if no rule refuses it: of its own content, and against the version that is shown.
+def decide(stats: VersionStats, stored: int, current: CurrentVersion | None, thresholds: Thresholds) -> Verdict:
+    """Check a version by itself, and compare it with the current one.
 
     Args:
-        census: what was counted on its way.
-        stored: users whom the destination says it holds; its key lets each in once.
-        shown: the version that the destination shows now; None before the first.
-        limits: how far from that it may be.
+        stats: Counts of the version, taken while it was loaded.
+        stored: Number of users that the destination holds, where each user is a unique key.
+        current: The current version of the destination; None before the first publication.
+        thresholds: Acceptance's parameters.
     """
-    return Verdict((*_content(census, stored, limits), *(_against(census, shown, limits) if shown else ())))
-
-
-def _content(census: VersionStats, stored: int, limits: Limits) -> Iterator[Rule]:
-    yield Rule("users with recommendations", census.users, least=1)
-    yield Rule(
-        "users in the destination, each once", stored, census.users, census.users, f"{census.users:,} in the shards"
+    return Verdict(
+        (*_content(stats, stored, thresholds), *(_comparison(stats, current, thresholds) if current else ()))
     )
-    yield Rule("least games of a user", census.least_rows, least=1)
-    for defect in census.defects:
-        may_be_gone = defect is census.unknown_users
-        most = census.users - limits.user_coverage_floor * census.users if may_be_gone else 0
-        yield Rule(defect.about, defect.count, most=most, reason=f"{defect.example} for one" if defect.count else "")
 
 
-def _against(census: VersionStats, shown: Shown, limits: Limits) -> Iterator[Rule]:
-    enough, sampled = (users >= limits.churn_users for users in (shown.users, len(shown.sample)))
-    floor = limits.user_coverage_floor
-    reason = f"{floor:g} × {shown.users:,} of {shown.version}"
-    yield Rule("users against the version that is shown", census.users, floor * shown.users, math.inf, reason, enough)
+def _content(stats: VersionStats, stored: int, thresholds: Thresholds) -> Iterator[Rule]:
+    yield Rule(about="Users with recommendations", figure=stats.users, at_least=1)
+    yield Rule(
+        about="Users in the destination, each once",
+        figure=stored,
+        at_least=stats.users,
+        at_most=stats.users,
+        reason=f"{stats.users:,} in the shards",
+    )
+    yield Rule(about="Fewest games of a user", figure=stats.least_rows, at_least=1)
+    for defect in stats.defects:
+        may_have_left = defect is stats.unknown_users
+        yield Rule(
+            about=f"{defect.about[0].upper()}{defect.about[1:]}",
+            figure=defect.count,
+            at_most=stats.users - thresholds.user_coverage_floor * stats.users if may_have_left else 0,
+            reason=f"{defect.example}, for example" if defect.count else "",
+        )
 
-    per_user, before = census.rows / max(1, census.users), shown.rows / max(1, shown.users)
-    reason = f"{limits.rows_per_user_floor:g} × {before:.2f} of {shown.version}"
-    yield Rule("games per user", per_user, limits.rows_per_user_floor * before, math.inf, reason, enough)
 
-    kept = census.sampled_users / max(1, len(shown.sample))
-    reason = f"{census.sampled_users:,} of {len(shown.sample):,} users sampled from {shown.version}"
-    yield Rule("share of its users who have recommendations again", kept, floor, math.inf, reason, sampled)
-
-    reason = f"of the first {FIRST_GAMES} games of {census.sampled_users:,} users of {shown.version}"
-    yield Rule("churn", census.churn, limits.churn_floor, limits.churn_ceiling, reason, sampled)
-
-
-def _number(figure: float) -> str:
-    return f"{figure:,.0f}" if float(figure).is_integer() else f"{figure:,.4f}"
+def _comparison(stats: VersionStats, current: CurrentVersion, thresholds: Thresholds) -> Iterator[Rule]:
+    sampled = len(current.sample)
+    enough_users, enough_sampled = (users >= thresholds.churn_users for users in (current.users, sampled))
+    coverage_floor, rows_floor = thresholds.user_coverage_floor, thresholds.rows_per_user_floor
+    yield Rule(
+        about="Users compared with the current version",
+        figure=stats.users,
+        at_least=coverage_floor * current.users,
+        reason=f"{coverage_floor:g} × {current.users:,} of {current.version}",
+        enough=enough_users,
+    )
+    rows_before = current.rows / max(1, current.users)
+    yield Rule(
+        about="Games per user",
+        figure=stats.rows / max(1, stats.users),
+        at_least=rows_floor * rows_before,
+        reason=f"{rows_floor:g} × {rows_before:.2f} of {current.version}",
+        enough=enough_users,
+    )
+    yield Rule(
+        about="Share of the current users who have recommendations again",
+        figure=stats.sampled_users / max(1, sampled),
+        at_least=coverage_floor,
+        reason=f"{stats.sampled_users:,} of {sampled:,} users sampled from {current.version}",
+        enough=enough_sampled,
+    )
+    yield Rule(
+        about="Churn",
+        figure=stats.churn,
+        at_least=thresholds.churn_floor or None,
+        at_most=thresholds.churn_ceiling,
+        reason=f"first {FIRST_GAMES} games of {stats.sampled_users:,} users of {current.version}",
+        enough=enough_sampled,
+    )

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.images import DATA_IMAGE
+from components import DATA_IMAGE
 
 
 @dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
@@ -19,10 +19,10 @@ def publish(
     store: str,
     run: str,
 ) -> int:
-    """Shards of recommendations → a version in PostgreSQL, MongoDB or both, made current at once. Returns its users."""
+    """Publish recommendations as a version in PostgreSQL, MongoDB or both, and make it current. Returns its users."""
     from datetime import date
 
-    from components.reverse_etl.limits import Limits
+    from components.reverse_etl.acceptance import Thresholds
     from components.reverse_etl.publication import publish as publish_version
     from steam_recsys.data.predictions import Plan, predictions_uri
     from steam_recsys.publications.destinations import DestinationConfig
@@ -32,11 +32,22 @@ def publish(
     with stage("reverse_etl", store, run) as record:
         planned = Plan.read(plan.path)
         published = publish_version(
-            DestinationConfig(database, publish_to, mongodb),
+            DestinationConfig(database=database, publish_to=publish_to, mongodb=mongodb),
             predictions_uri(store, planned.version),
-            VersionInfo(planned.version, planned.model_version, planned.snapshot_id, date.fromisoformat(planned.as_of)),
+            VersionInfo(
+                version=planned.version,
+                model_version=planned.model_version,
+                snapshot_id=planned.snapshot_id,
+                as_of=date.fromisoformat(planned.as_of),
+            ),
             planned.shards,
-            Limits(user_coverage_floor, rows_per_user_floor, churn_floor, churn_ceiling, churn_users),
+            Thresholds(
+                user_coverage_floor=user_coverage_floor,
+                rows_per_user_floor=rows_per_user_floor,
+                churn_floor=churn_floor,
+                churn_ceiling=churn_ceiling,
+                churn_users=churn_users,
+            ),
         )
         record.facts.update(published.facts())
     return published.users

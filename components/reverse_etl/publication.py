@@ -1,7 +1,7 @@
-"""The stage: predictions → a version, made current when it is complete and accepted.
+"""The stage: publish predictions as a version, and make it current once it is complete and accepted.
 
-A version is made ready with nobody seeing it, and becomes current in a short switch. Whatever happens before that
-leaves the readers with the version that they had, and what a dead run left is dropped by the next.
+A version is loaded without being shown, and becomes current in a short switch. Until then readers see the version that
+they saw before, and what a dead run left is dropped by the next one.
 """
 
 from __future__ import annotations
@@ -12,22 +12,14 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from components.reverse_etl.acceptance import decide
-from components.reverse_etl.limits import DEFAULT, Limits
+from components.reverse_etl.acceptance import DEFAULT, Thresholds, decide
+from steam_recsys.data.predictions import Predictions
 from steam_recsys.database.connection import Connection, create_schema, replace_functions, require_schema
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log
 from steam_recsys.publications.destinations import Destination, DestinationConfig, Destinations, open_destinations
-from steam_recsys.publications.postgres.connections import publishing_connection
-from steam_recsys.publications.postgres.switch import transaction
-from steam_recsys.publications.predictions import Predictions
-from steam_recsys.publications.versions import (
-    VersionInfo,
-    check_name,
-    current,
-    expired,
-    named,
-)
+from steam_recsys.publications.postgres import publishing_connection, transaction
+from steam_recsys.publications.versions import VersionInfo, check_name, expired_versions, find_current, find_version
 from steam_recsys.storage.folder import open_folder
 
 
@@ -36,12 +28,12 @@ class Publication:
     """What a publication did.
 
     Attributes:
-        version: the version that was published.
-        users: users with recommendations of their own.
-        rows: games recommended, summed over the users.
-        switched: whether it was made current now; False where it had been published before.
-        seconds: wall time.
-        acceptance: the rules that it was accepted by, and how they came out, by destination.
+        version: Version that was published.
+        users: Number of users with recommendations of their own.
+        rows: Number of recommended games, summed over the users.
+        switched: Whether it became current now; False if it had been published before.
+        seconds: Wall time.
+        acceptance: Rules that it was accepted by, with their outcomes, by destination.
     """
 
     version: str
@@ -57,112 +49,117 @@ class Publication:
 
 
 def publish(
-    places: DestinationConfig,
+    config: DestinationConfig,
     predictions: str,
-    made: VersionInfo,
+    info: VersionInfo,
     ranges: Sequence[tuple[int, int]],
-    limits: Limits = DEFAULT,
+    thresholds: Thresholds = DEFAULT,
 ) -> Publication:
     """Publish predictions as a version, make it current, and remove the predictions.
 
-    A version that is published already is left alone, even where another is current: a retry does not undo a
-    rollback. One that a dead run began is started over. Publications at the same time take turns.
+    A version that was published before is left alone, even if another version is current: a retry does not undo a
+    rollback. A version that a dead run left unfinished is started over. Publications at the same time take turns.
 
     Args:
-        places: where to publish.
-        predictions: the path or URI of a folder with `recommendations/shard-00000.parquet` and following, in the
-            schema RECOMMENDATIONS, and `popular.parquet`.
-        made: the version and what it is made from.
-        ranges: of each shard the first and the last user whom it is for, in ascending order.
-        limits: how far the version may be from the one that is shown.
+        config: Destinations to publish to.
+        predictions: Path or URI of a folder with `recommendations/shard-00000.parquet` and so on, in the schema
+            RECOMMENDATIONS, and `popular.parquet`.
+        info: The version and what it is made from.
+        ranges: First and last user of each shard, in ascending order.
+        thresholds: How far the version may be from the current one.
 
     Raises:
-        UserError: the predictions are not as they must be, or a destination refuses the version, gave up, or cannot
-            switch; what was current stays so.
+        UserError: The predictions are invalid, the version is not accepted, or a destination failed or cannot switch.
+            The current version stays current.
     """
     started = time.perf_counter()
-    check_name(made.version)
+    check_name(info.version)
     folder = open_folder(predictions)
     acceptance: dict[str, tuple[str, ...]] = {}
-    with publishing_connection(places.database) as connection:
+    with publishing_connection(config.database) as connection:
+        # 1. Wait for other publications to end.
         _take_turn(connection)
-        with open_destinations(places, connection) as destinations:
+        with open_destinations(config, connection) as destinations:
+            # 2. Repair what a dead run left.
             destinations.reconcile()
             for destination in destinations.all:
                 destination.drop_unfinished()
-            switched = _is_wanted(destinations, made.version)
+            switched = _is_wanted(destinations, info.version)
             if switched:
-                missing = [each for each in destinations.all if named(each.kept(), made.version) is None]
+                # 3. Load the version and check it, in each destination that does not have it.
+                missing = [each for each in destinations.all if not find_version(each.kept_versions(), info.version)]
                 if missing:
                     opened = Predictions.open(folder, ranges)
                     try:
-                        acceptance = _load(missing, made, opened, limits)
+                        acceptance = _load(missing, info, opened, thresholds)
                     except Exception:
                         _clean_up(connection, destinations)
                         raise
-                destinations.switch(lambda kept: made.version)
+                # 4. Make it current everywhere, and drop old versions.
+                destinations.switch(lambda kept: info.version)
                 for destination in destinations.all:
-                    destination.drop(expired(destination.kept()))
-            published = named(destinations.leading.kept(), made.version)
-    assert published is not None  # it was there, or it is there now
+                    destination.drop(expired_versions(destination.kept_versions()))
+            published = find_version(destinations.primary.kept_versions(), info.version)
+    assert published is not None  # it was there before, or it is there now
+    # 5. Remove the predictions.
     folder.remove("")
     seconds = round(time.perf_counter() - started, 3)
-    done = Publication(made.version, published.users, published.rows, switched, seconds, acceptance)
-    what = "is current" if switched else "was published before, nothing is changed"
-    log("reverse_etl", f"version {made.version} {what}: {done.users:,} users, {done.rows:,} recommended games")
+    done = Publication(info.version, published.users, published.rows, switched, seconds, acceptance)
+    outcome = "is current" if switched else "was published before, nothing is changed"
+    log("reverse_etl", f"version {info.version} {outcome}: {done.users:,} users, {done.rows:,} recommended games")
     return done
 
 
 def _take_turn(connection: Connection) -> None:
-    """Create the schema where it is missing, renew its functions, and wait until no other publication is under way."""
+    """Create the schema if it is missing, update its functions, and wait until no other publication is running."""
     require_schema(connection, "steam")
     create_schema(connection, "recsys")
     replace_functions(connection, "recsys")
     connection.commit()
     with transaction(connection) as cursor:
-        # The lock is held by the session, over all the transactions of this publication, and ends with the connection.
+        # The session holds the lock, over all transactions of this publication, until the connection is closed.
         cursor.execute("SELECT pg_try_advisory_lock(hashtext('steam-recsys:recsys.publish'))")
         if cursor.fetchone() == (False,):
-            log("reverse_etl", "another publication is under way, waiting for its end")
+            log("reverse_etl", "another publication is running, waiting for its end")
             cursor.execute("SELECT pg_advisory_lock(hashtext('steam-recsys:recsys.publish'))")
 
 
 def _is_wanted(destinations: Destinations, version: str) -> bool:
-    """Whether a version is to become current: not where that has happened, even where another was gone back to."""
-    published = named(destinations.leading.kept(), version)
+    """Whether to make a version current: not if it was before, even if someone has rolled back since."""
+    published = find_version(destinations.primary.kept_versions(), version)
     if published is None:
         return True
-    shown = [current(destination.kept()) for destination in destinations.all]
-    return published.current and not all(each and each.version == version for each in shown)
+    current = [find_current(destination.kept_versions()) for destination in destinations.all]
+    return published.current and not all(each and each.version == version for each in current)
 
 
 def _load(
-    missing: Sequence[Destination], made: VersionInfo, predictions: Predictions, limits: Limits
+    missing: Sequence[Destination], info: VersionInfo, predictions: Predictions, thresholds: Thresholds
 ) -> dict[str, tuple[str, ...]]:
-    """Make a version ready where it is missing; all rules that it was accepted by.
+    """Load a version where it is missing; the rules that accepted it, by destination.
 
     Raises:
-        UserError: the predictions are not as they must be, or a destination refuses the version or gave up.
+        UserError: The predictions are invalid, the version is not accepted, or a destination failed.
     """
     acceptance = {}
     for destination in missing:
-        shown = destination.shown()
-        census, stored = destination.load(made, predictions, shown)
-        verdict = decide(census, stored, shown, limits)
-        acceptance[destination.name] = verdict.reasons
-        for reason in verdict.reasons:
-            log("reverse_etl", f"{destination.name}, {reason}")
-        if not verdict.accepted:
-            refusals = "; ".join(rule.finding for rule in verdict.refusals)
+        current = destination.current_version()
+        stats, stored = destination.load(info, predictions, current)
+        verdict = decide(stats, stored, current, thresholds)
+        acceptance[destination.name] = verdict.sentences
+        for sentence in verdict.sentences:
+            log("reverse_etl", f"{destination.name}: {sentence}")
+        if not verdict.passed:
+            failures = " ".join(map(str, verdict.failures))
             raise UserError(
-                f"Version {made.version} is not accepted, {refusals}: extract a new snapshot and predict again, or "
-                f"set the limit where the change is meant."
+                f"Version {info.version} is not accepted. {failures} Extract a new snapshot and predict again; if the "
+                f"change is intended, set the threshold for one run."
             )
     return acceptance
 
 
 def _clean_up(connection: Connection, destinations: Destinations) -> None:
-    """Drop what was not finished, unless the turn is another's already; what is left, the next publication drops."""
+    """Drop what is unfinished, unless the connection, and with it the turn, is lost: then the next publication does."""
     with suppress(Exception):
         with transaction(connection) as cursor:
             cursor.execute("SELECT")

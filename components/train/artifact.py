@@ -1,61 +1,183 @@
-"""A model's folder: what training writes, refitting replaces, and every other stage reads."""
+"""A fitted model and its folder, which every later stage reads: plain arrays, and a SavedModel for serving."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from components.train.learning import Learned
-from components.train.serving import ServingModel
+from components.train.tensorflow_runtime import tf
+from components.train.training_data import TrainingData
+from components.train.two_tower_model import ModelConfig, pooled
+from steam_recsys.arrays import Int32Array
 from steam_recsys.data.interactions import Interactions
 from steam_recsys.data.popularity import popularity_as_of
+from steam_recsys.model.history_weights import MAX_HOURS, TYPICAL_HOURS
 from steam_recsys.model.online import ITEMS
+from steam_recsys.model.scorer import Scorer
+from steam_recsys.model.two_tower import TwoTowerArrays
 from steam_recsys.storage.model_store import DESCRIPTION, EVALUATED
 
 SAVED_MODEL = "saved_model"
+RECOMMENDED_GAMES = 100
+HISTORY = [
+    tf.TensorSpec((None, None), tf.int32, "history"),
+    tf.TensorSpec((None, None), tf.bool, "recommended"),
+    tf.TensorSpec((None, None), tf.float32, "hours"),
+]
+
+
+@dataclass(frozen=True)
+class FittedModel:
+    """A model and the fit that it comes from.
+
+    Attributes:
+        model: The model as plain arrays.
+        data: What it was fitted to.
+        config: Hyperparameters.
+        steps: Number of steps of the fit.
+        losses: Learning curve of the fit.
+    """
+
+    model: TwoTowerArrays
+    data: TrainingData
+    config: ModelConfig
+    steps: int
+    losses: tuple[float, ...]
 
 
 def write_model(
     folder: Path,
-    learned: Learned,
+    fitted: FittedModel,
     past: Interactions,
     as_of: int,
-    described: Mapping[str, Any],
+    description: Mapping[str, Any],
     evaluated: Path | None = None,
 ) -> None:
-    """Write a model's folder; what was there is replaced.
+    """Write a model folder and replace what was there.
 
-    It holds `arrays.npz`, the weights of towers and links, and `items.npz`, the vectors and the popularity of the games
-    of its vocabulary, for answers without TensorFlow; `saved_model/`, the same as a SavedModel; `vocabulary.json`; and
-    `model.json`, which goes last.
+    The folder contains `arrays.npz`, all weights, and `items.npz`, the vectors and the popularity of the vocabulary's
+    games, for serving without TensorFlow; `saved_model/`, the same as a SavedModel; `vocabulary.json`; and
+    `model.json`, which is written last.
 
     Args:
-        folder: where to.
-        learned: the model.
-        past: what it learnt from, for the popularity that it has by itself.
-        as_of: the day of that popularity, in days since 1970-01-01.
-        described: the content of `model.json`.
-        evaluated: the folder of the model that was evaluated in this one's place, which goes along but for its
+        folder: The folder to write.
+        fitted: The model.
+        past: Interactions that its stored popularity is computed from.
+        as_of: Day of that popularity, in days since 1970-01-01.
+        description: Content of `model.json`.
+        evaluated: Folder of the model that was evaluated in place of this one; it is copied into the folder without its
             SavedModel and its items.
     """
-    (folder / DESCRIPTION).unlink(missing_ok=True)  # first: what is left of a folder half removed is not a model
+    (folder / DESCRIPTION).unlink(missing_ok=True)  # first: a folder that is only half removed is not a model
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    games, model = learned.corpus.games, learned.recommender
+    games, model = fitted.data.games, fitted.model
     np.savez(folder / "arrays.npz", allow_pickle=False, **model.arrays())
-    vocabulary = {"games": games.ids.tolist(), "attributes": list(learned.corpus.attribute_names)}
+    vocabulary = {"games": games.ids.tolist(), "attributes": list(fitted.data.attribute_names)}
     (folder / "vocabulary.json").write_text(json.dumps(vocabulary) + "\n")
-    catalogue = model.for_catalogue(games, popularity_as_of(past, games.ids, as_of))
-    np.savez(folder / ITEMS, allow_pickle=False, **catalogue.arrays())
-    ServingModel(games.ids, catalogue).save(folder / SAVED_MODEL)
+    scorer = model.for_catalogue(games, popularity_as_of(past, games.ids, as_of))
+    np.savez(folder / ITEMS, allow_pickle=False, **scorer.arrays())
+    ServingModel(games.ids, scorer).save(folder / SAVED_MODEL)
     if evaluated:
         shutil.copytree(evaluated, folder / EVALUATED, ignore=shutil.ignore_patterns(SAVED_MODEL, ITEMS))
-    # Last, and whole: a folder without it is not a model.
+    # Last, and atomically: a folder without it is not a model.
     temporary = folder / f".{DESCRIPTION}"
-    temporary.write_text(json.dumps(described, indent=2) + "\n")
+    temporary.write_text(json.dumps(description, indent=2) + "\n")
     temporary.replace(folder / DESCRIPTION)
+
+
+class ServingModel(tf.Module):
+    """The SavedModel: recommends games of the model's vocabulary for histories of game IDs. It has two signatures.
+
+    - `serving_default(history, recommended, hours)`: game IDs in the order of time, int32 [B, H], padded with 0 or -1;
+      the reviews' verdicts, bool; and the hours played, float32, NaN if unknown → `game_ids`, int32 [B, k], and
+      `scores`, float32 [B, k], best first, without the history's games; -1 and -inf if fewer are left. If a game
+      appears several times in a history, the last one counts. Popularity is as of the training.
+    - `with_popularity(history, recommended, hours, popularity_offset)`: the same with today's popularity, float32 [V],
+      in the order of `vocabulary.json`.
+    """
+
+    def __init__(self, game_ids: Int32Array, scorer: Scorer) -> None:
+        """Serve a scorer of the vocabulary; `game_ids` is the vocabulary, int32 [V], ascending."""
+        super().__init__(name="two_towers")
+        self.k = min(RECOMMENDED_GAMES, len(game_ids))
+        self.scale = scorer.scale
+        self.weights = scorer.history_weights
+        self.game_ids = tf.Variable(game_ids, trainable=False)
+        self.history = tf.Variable(scorer.history, trainable=False)
+        self.candidates = tf.Variable(scorer.candidates, trainable=False)
+        self.item_item_offsets = tf.Variable(scorer.item_item.offsets, trainable=False)
+        self.item_item_games = tf.Variable(scorer.item_item.games, trainable=False, shape=[None])
+        self.item_item_weights = tf.Variable(scorer.item_item.weights, trainable=False, shape=[None])
+        self.popularity_offset = tf.Variable(scorer.popularity_offset, trainable=False)
+
+    @tf.function(input_signature=HISTORY)
+    def serve(self, history: tf.Tensor, recommended: tf.Tensor, hours: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Recommend with the popularity at the time of training."""
+        return self._recommend(history, recommended, hours, self.popularity_offset)
+
+    @tf.function(input_signature=[*HISTORY, tf.TensorSpec((None,), tf.float32, "popularity_offset")])
+    def serve_with_popularity(
+        self, history: tf.Tensor, recommended: tf.Tensor, hours: tf.Tensor, popularity_offset: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Recommend with the caller's popularity."""
+        return self._recommend(history, recommended, hours, popularity_offset)
+
+    def save(self, folder: Path) -> None:
+        """Write the SavedModel."""
+        signatures = {"serving_default": self.serve, "with_popularity": self.serve_with_popularity}
+        tf.saved_model.save(self, str(folder), signatures=signatures)
+
+    def _recommend(
+        self, history: tf.Tensor, recommended: tf.Tensor, hours: tf.Tensor, popularity_offset: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        rows = tf.minimum(tf.searchsorted(self.game_ids, tf.reshape(history, [-1])), tf.shape(self.game_ids)[0] - 1)
+        rows = tf.reshape(rows, tf.shape(history))
+        found = tf.equal(tf.gather(self.game_ids, rows), history) & _last_mentions(history)
+        known = tf.ragged.boolean_mask(rows, found)
+        weights = self._weigh(known, tf.boolean_mask(recommended, found), tf.boolean_mask(hours, found))
+        queries = pooled(self.history, known, weights)
+        scores = tf.matmul(queries * self.scale, self.candidates, transpose_b=True) + popularity_offset
+        users = tf.cast(known.value_rowids(), tf.int32)
+        entries = tf.ragged.range(
+            tf.gather(self.item_item_offsets, known.values), tf.gather(self.item_item_offsets, known.values + 1)
+        )
+        source = entries.value_rowids()
+        cells = tf.stack([tf.gather(users, source), tf.gather(self.item_item_games, entries.values)], axis=1)
+        added = tf.gather(self.item_item_weights, entries.values) * tf.gather(weights, source)
+        scores = tf.tensor_scatter_nd_add(scores, cells, added)
+        seen = tf.stack([users, known.values], axis=1)
+        scores = tf.tensor_scatter_nd_update(scores, seen, tf.fill([tf.shape(seen)[0]], -np.inf))
+        best, columns = tf.math.top_k(scores, self.k)
+        return {
+            "game_ids": tf.where(tf.math.is_inf(best), -1, tf.gather(self.game_ids, columns)),
+            "scores": best,
+        }
+
+    def _weigh(self, known: tf.RaggedTensor, recommended: tf.Tensor, hours: tf.Tensor) -> tf.Tensor:
+        """Weigh each game of the histories like `HistoryWeights.weigh`, float32 of the shape of `known.values`."""
+        played = tf.where((hours >= 0) & (hours <= MAX_HOURS), hours, TYPICAL_HOURS)
+        weights = tf.where(recommended, 1.0, self.weights.disliked)
+        weights *= ((1 + played) / (1 + TYPICAL_HOURS)) ** self.weights.hours
+        ends = tf.gather(known.row_splits[1:], known.value_rowids())
+        later = tf.cast(ends - 1 - tf.range(tf.size(known.values, tf.int64)), tf.float32)
+        weights *= (1 + later) ** -self.weights.recency
+        means = tf.math.segment_mean(tf.abs(weights), known.value_rowids())
+        return tf.math.divide_no_nan(weights, tf.gather(means, known.value_rowids()))
+
+
+def _last_mentions(history: tf.Tensor) -> tf.Tensor:
+    """Tell which IDs do not appear again later in the same row, bool of the shape of `history`, int32 [B, H]."""
+    shape = tf.shape(history, tf.int64)
+    mentions = tf.bitwise.left_shift(tf.range(shape[0]), 32)[:, None] + tf.cast(history, tf.int64)
+    backwards = tf.reverse(tf.reshape(mentions, [-1]), [0])
+    _, numbers = tf.unique(backwards)
+    indices = tf.range(tf.size(backwards))
+    first = tf.gather(tf.math.unsorted_segment_min(indices, numbers, tf.size(backwards)), numbers)
+    return tf.reshape(tf.reverse(tf.equal(indices, first), [0]), shape)

@@ -1,13 +1,13 @@
-"""The training stage as KFP components: the fit that is evaluated, then the one that serves."""
+"""The training stage as KFP components: the model that is evaluated, then the refit that serves."""
 
 from kfp import dsl
 
-from components.images import MODEL_IMAGE
+from components import MODEL_IMAGE
 
 
 @dsl.component(base_image=MODEL_IMAGE, install_kfp_package=False)
 def train(snapshot: dsl.Input[dsl.Dataset], seed: int, store: str, run: str, model: dsl.Output[dsl.Model]) -> str:
-    """Snapshot → two-tower model. Returns the model's version."""
+    """Train a two-tower model on a snapshot. Returns the model's version."""
     from components.train.training import train_model
     from steam_recsys.stage import stage
 
@@ -26,7 +26,7 @@ def refit(
     run: str,
     refitted: dsl.Output[dsl.Model],
 ) -> str:
-    """The model that passed the gate → the same, fitted to all reviews. Returns its version."""
+    """Fit the model that passed the gate to all reviews. Returns its version."""
     from components.train.refit import refit_model
     from steam_recsys.stage import stage
 

@@ -1,4 +1,4 @@
-"""Popularity as a bias of the model: as of the time of each example, and with weights that the model learns."""
+"""The popularity prior: popularity at the time of each example, with one fitted weight per decay."""
 
 from __future__ import annotations
 
@@ -14,26 +14,35 @@ from steam_recsys.data.popularity import DECAY_DAYS, DECAYS, popularity_as_of
 from steam_recsys.logging import log
 from steam_recsys.model.two_tower import log_shares
 
-USUAL = np.array([float(decay == DECAY_DAYS) for decay in DECAYS])
-"""The weights to start from, and where nothing can be learnt."""
+DEFAULT_WEIGHTS = np.array([float(decay == DECAY_DAYS) for decay in DECAYS])
+"""Initial weights, and the result if nothing can be learnt."""
 
-WITHOUT_TIME = np.array([float(decay == np.inf) for decay in DECAYS])
-"""Where time plays no part all reviews count alike, and a game's share is its probability."""
+UNDATED_WEIGHTS = np.array([float(decay == np.inf) for decay in DECAYS])
+"""Weights for reviews without dates: all count alike, and a game's share is its probability."""
 
 DIGITS = 4
-"""Of the weights: more is not known, and C libraries differ in the last digit of an exponential."""
+"""Decimals of the weights: more are not significant, and C libraries differ in the last digit of an exponential."""
 
 PRIOR_REVIEWS = 100.0
-"""How many reviews the belief in the usual weights is worth."""
+"""Strength of the prior on the default weights, in reviews."""
 
 
 def shares_by_period(
     interactions: Interactions, game_ids: Int32Array, period_days: int, smoothing: float
 ) -> tuple[Int32Array, Float32Array]:
-    """Each interaction's period, int32, and the games' log shares of popularity, float32 [D, P, V].
+    """Compute each interaction's period and the games' popularity at the start of each of P periods.
 
-    They are as of each period's first day, so that none looks past an example's moment. Where time plays no part there
-    is one period.
+    Popularity as of the first day of a period never includes reviews later than an example. Without dates there is one
+    period.
+
+    Args:
+        interactions: Interactions, either all or none of them with dates.
+        game_ids: int32 [V], the games, ascending.
+        period_days: Days per period.
+        smoothing: Number of reviews added to each game's popularity.
+
+    Returns:
+        Periods, int32, one per interaction, and log shares of popularity by decay, float32 [D, P, V].
     """
     if not interactions.dated.any():
         popular = popularity_as_of(interactions, game_ids, None)
@@ -52,42 +61,45 @@ def shares_by_period(
 def popularity_weights(
     interactions: Interactions, periods: Int32Array, shares: Float32Array, game_ids: Int32Array
 ) -> Float64Array:
-    """The weights under which the games that were recommended are likeliest, float64 [D].
+    """Find the weights under which the recommended games are most likely, float64 [D].
 
-    The conditional logit over the catalogue of each period (McFadden 1974, "Conditional Logit Analysis of Qualitative
-    Choice Behavior"): the model without its towers, which then learn what sets users apart. The likelihood is concave,
-    so there is one answer.
+    This is the conditional logit over the catalogue of each period (McFadden 1974, "Conditional Logit Analysis of
+    Qualitative Choice Behavior"): the model without its towers, which then learn what sets users apart. The likelihood
+    is concave, so the optimum is unique.
 
     Args:
-        interactions: to learn from.
-        periods: int32, of each of them.
-        shares: float32 [D, P, V], each game's log share of popularity under each decay as of each period.
-        game_ids: the V games, int32, ascending.
+        interactions: Interactions to learn from.
+        periods: int32, the period of each interaction.
+        shares: float32 [D, P, V], log shares of popularity by decay and period.
+        game_ids: int32 [V], the games, ascending.
     """
     if not interactions.dated.any():
-        return WITHOUT_TIME
+        return UNDATED_WEIGHTS
     wanted = interactions.recommended
     reviews = np.bincount(periods[wanted], minlength=shares.shape[1])
-    found = shares[:, periods[wanted], positions_of(interactions.games[wanted], game_ids)].sum(axis=1, dtype=np.float64)
-    answer = minimize(
-        partial(_loss, shares=shares, reviews=reviews, found=found),
-        USUAL,
+    observed = shares[:, periods[wanted], positions_of(interactions.games[wanted], game_ids)].sum(
+        axis=1, dtype=np.float64
+    )
+    result = minimize(
+        partial(_loss, shares=shares, reviews=reviews, observed=observed),
+        DEFAULT_WEIGHTS,
         jac=True,
-        hess=partial(_curvature, shares=shares, reviews=reviews),
+        hess=partial(_hessian, shares=shares, reviews=reviews),
         method="trust-exact",
     )
-    if not answer.success:
-        log("train", f"the weights of popularity have not converged ({answer.message})")
-    weights: Float64Array = np.round(answer.x, DIGITS)
+    if not result.success:
+        log("train", f"the popularity weights have not converged ({result.message})")
+    weights: Float64Array = np.round(result.x, DIGITS)
     return weights
 
 
 def _loss(
-    weights: Float64Array, shares: Float32Array, reviews: Int64Array, found: Float64Array
+    weights: Float64Array, shares: Float32Array, reviews: Int64Array, observed: Float64Array
 ) -> tuple[float, Float64Array]:
-    """The reviews' summed -log p and the prior's part, over the number of both, and the gradient, float64 [D]."""
-    gone = weights - USUAL
-    loss, gradient = PRIOR_REVIEWS * gone @ gone / 2 - weights @ found, PRIOR_REVIEWS * gone - found
+    """Compute the mean of the reviews' -log p and of the prior, and its gradient, float64 [D]."""
+    change = weights - DEFAULT_WEIGHTS
+    loss = PRIOR_REVIEWS * change @ change / 2 - weights @ observed
+    gradient = PRIOR_REVIEWS * change - observed
     for period in np.flatnonzero(reviews):
         probabilities, log_sum = _softmax(weights, shares[:, period])
         loss += reviews[period] * log_sum
@@ -96,18 +108,18 @@ def _loss(
     return float(loss / total), gradient / total
 
 
-def _curvature(weights: Float64Array, shares: Float32Array, reviews: Int64Array) -> Float64Array:
-    """The loss' second derivatives, float64 [D, D]."""
+def _hessian(weights: Float64Array, shares: Float32Array, reviews: Int64Array) -> Float64Array:
+    """Compute the second derivatives of the loss, float64 [D, D]."""
     hessian = PRIOR_REVIEWS * np.eye(len(weights))
     for period in np.flatnonzero(reviews):
         probabilities, _ = _softmax(weights, shares[:, period])
         hessian += reviews[period] * np.cov(shares[:, period], aweights=probabilities, bias=True)
-    curvature: Float64Array = hessian / (reviews.sum() + PRIOR_REVIEWS)
-    return curvature
+    mean: Float64Array = hessian / (reviews.sum() + PRIOR_REVIEWS)
+    return mean
 
 
 def _softmax(weights: Float64Array, shares: Float32Array) -> tuple[Float64Array, float]:
-    """The probabilities, float64 [V], and the log of the sum that they were divided by."""
+    """Compute the probabilities, float64 [V], and the log of the sum that normalises them."""
     scores = weights @ shares
     highest = scores.max()
     exponentials = np.exp(scores - highest)

@@ -1,31 +1,87 @@
-"""Fitting the towers by gradient steps, which can stop anywhere and go on as if nothing had happened."""
+"""Fits of the towers: gradient steps, a fused Adam, and checkpoints from which an interrupted fit continues."""
 
 from __future__ import annotations
 
+import io
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import time
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
+import numpy.typing as npt
 
-from components.train.adam import OnePassAdam
-from components.train.checkpoints import Arrays, Checkpoints
-from components.train.model import Config, TwoTowerModel
+from components.train.tensorflow_runtime import Workers, tf
 from components.train.training_data import Batch, TrainingData
-from components.train.workers import Workers
+from components.train.two_tower_model import ModelConfig, TwoTowerModel
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log
 from steam_recsys.model.two_tower import Towers
+from steam_recsys.storage.folder import Folder, open_folder
 
 CURVE_POINTS = 24
-REMEDY = "lower the learning rate in components/train/model.py"
+CHECKPOINT_SECONDS = 60.0
+REMEDY = "lower the learning rate in components/train/two_tower_model.py"
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass
+class Checkpoints:
+    """The checkpoints of one training, one file per fit.
+
+    Attributes:
+        folder: Folder of this training only, removed once the model is written.
+        every_seconds: Smallest number of seconds between two checkpoints.
+    """
+
+    folder: Folder
+    every_seconds: float = CHECKPOINT_SECONDS
+    _written: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def for_version(cls, store: str, version: str) -> Checkpoints:
+        """Return the checkpoints of the training of a model version."""
+        return cls(open_folder(f"{store.rstrip('/')}/checkpoints/{version}"))
+
+    def read(self, name: str) -> Arrays:
+        """Read the last checkpoint of a fit; an empty mapping if there is none or it is damaged."""
+        content = self.folder.read(f"{name}.npz")
+        if content is None:
+            return {}
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                return dict(arrays)
+        except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
+            log("train", f"cannot read the checkpoint {self.folder.uri}/{name}.npz ({error}): restarting the fit")
+            return {}
+
+    def due(self) -> bool:
+        """Whether it is time for the next checkpoint."""
+        return time.monotonic() - self._written >= self.every_seconds
+
+    def write(self, name: str, arrays: Arrays) -> None:
+        """Replace the checkpoint of a fit, atomically."""
+        content = io.BytesIO()
+        np.savez(content, allow_pickle=False, **arrays)
+        self.folder.write(f"{name}.npz", content.getvalue())
+        self._written = time.monotonic()
+
+    def clear(self) -> None:
+        """Remove all checkpoints."""
+        self.folder.remove("")
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """The towers, and the learning curve: the mean loss of each of up to 24 equal stretches of the steps."""
+class TowerFit:
+    """The result of a fit.
+
+    Attributes:
+        towers: The weights.
+        losses: The learning curve: the mean loss of each of up to 24 equal parts of the steps.
+    """
 
     towers: Towers
     losses: tuple[float, ...]
@@ -33,67 +89,67 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Trainer:
-    """What all fits of a training share.
+    """Settings that all fits of a training share.
 
     Attributes:
-        seed: of everything random; equal seeds give equal weights, bit for bit.
-        workers: that the fits run on.
-        checkpoints: None for short fits that nobody waits for.
+        seed: Random seed; the same seed gives identical weights, bit for bit.
+        workers: Workers that the fits run on.
+        checkpoints: Checkpoints; None for fits that are too short to need them.
     """
 
     seed: int
     workers: Workers
     checkpoints: Checkpoints | None = None
 
-    def fit(self, name: str, corpus: TrainingData, config: Config, steps: int, start: Towers | None = None) -> Fitted:
-        """Fit, or go on with a fit of this name that was interrupted.
+    def fit(
+        self, name: str, data: TrainingData, config: ModelConfig, steps: int, start: Towers | None = None
+    ) -> TowerFit:
+        """Fit the towers, or continue an interrupted fit of the same name.
 
         Args:
-            name: of the fit, for its checkpoints.
-            corpus: what it learns from.
-            config: of the model.
-            steps: how many to make.
-            start: the towers to start from, of the corpus' rows; random ones where left out.
+            name: Name of the fit, for its checkpoints.
+            data: Training data.
+            config: Hyperparameters.
+            steps: Number of steps.
+            start: Initial towers, with the rows of `data`; None for random ones.
 
         Raises:
-            UserError: the loss is not finite.
+            UserError: The loss is not finite.
         """
         tf.keras.utils.set_random_seed(self.seed)
         with self.workers.strategy.scope():
-            model = _model(corpus, config, steps)
+            model = _model(data, config, steps)
             if start:
                 for table, array in zip(model.tables, vars(start).values(), strict=True):
                     table.assign(array)
-        checkpoints = self.checkpoints if self.workers.chief else None
+        checkpoints = self.checkpoints if self.workers.is_chief else None
         progress = _Progress(name, model, steps, checkpoints)
-        if self.checkpoints and (saved := self.checkpoints.read(name)) and not progress.restored(saved):
-            log("train", f"the checkpoint of the {name} fit is of another one: it starts anew")
+        if self.checkpoints and (saved := self.checkpoints.read(name)) and not progress.restore(saved):
+            log("train", f"the checkpoint of the {name} fit belongs to another fit: restarting the fit")
         if (first := len(progress.losses)) < steps:
-            batches = self.workers.distributed(lambda: self._dataset(corpus, config, first, steps))
+            batches = self.workers.distribute(lambda: self._dataset(data, config, first, steps))
             model.fit(batches, epochs=1, steps_per_epoch=steps - first, verbose=0, callbacks=[progress])
         towers = model.towers()
         if not all(np.isfinite(table).all() for table in vars(towers).values()):
             raise UserError(f"The weights are not finite after step {steps} of the {name} fit: {REMEDY}.")
-        return Fitted(towers, _curve(progress.losses))
+        return TowerFit(towers, _curve(progress.losses))
 
-    def clear(self) -> None:
-        """Remove the checkpoints, once nothing has to go on from them."""
+    def clear_checkpoints(self) -> None:
+        """Remove the checkpoints once the model is written."""
         if self.checkpoints:
             self.checkpoints.clear()
 
-    def _dataset(self, corpus: TrainingData, config: Config, first: int, steps: int) -> tf.data.Dataset:
+    def _dataset(self, data: TrainingData, config: ModelConfig, first: int, steps: int) -> tf.data.Dataset:
         def batches() -> Iterator[dict[str, Any]]:
-            for batch in corpus.batches(config, first, steps, self.workers.index, self.workers.count):
-                yield inputs_of(batch)
+            for batch in data.batches(config, first, steps, self.workers.rank, self.workers.count):
+                yield model_inputs(batch)
 
-        dataset = tf.data.Dataset.from_generator(
-            batches, output_signature=_signature(sampled=corpus.sampler is not None)
-        )
+        dataset = tf.data.Dataset.from_generator(batches, output_signature=_signature(sampled=data.sampler is not None))
         return dataset.prefetch(2)
 
 
 class _Progress(tf.keras.callbacks.Callback):
-    """Keeps every step's loss, stops at one that is not finite, and writes checkpoints."""
+    """Records the loss of every step, stops at one that is not finite, and writes checkpoints."""
 
     def __init__(self, name: str, model: TwoTowerModel, steps: int, checkpoints: Checkpoints | None) -> None:
         super().__init__()
@@ -103,8 +159,8 @@ class _Progress(tf.keras.callbacks.Callback):
         self._checkpoints = checkpoints
         self.losses: list[float] = []
 
-    def restored(self, saved: Arrays) -> bool:
-        """Put everything back to where it was, if what was saved is of this fit; whether it is."""
+    def restore(self, saved: Arrays) -> bool:
+        """Restore all variables from a checkpoint and return True, or return False if it belongs to another fit."""
         arrays = {name: array for name, array in saved.items() if name != "losses"}
         shapes = {f"variable_{number}": tuple(variable.shape) for number, variable in enumerate(self._variables)}
         if {name: array.shape for name, array in arrays.items()} != shapes or "losses" not in saved:
@@ -126,12 +182,37 @@ class _Progress(tf.keras.callbacks.Callback):
             self._checkpoints.write(self._name, {"losses": np.array(self.losses), **variables})
 
 
-def _model(corpus: TrainingData, config: Config, steps: int) -> TwoTowerModel:
+class FusedAdam(tf.keras.optimizers.Adam):
+    """Adam as one fused TensorFlow operation; Keras makes a dozen passes over each table.
+
+    The weights are the same except for rounding (Kingma and Ba 2015, "Adam: A Method for Stochastic Optimization", the
+    form before section 2.1).
+    """
+
+    def update_step(self, gradient: tf.Tensor | tf.IndexedSlices, variable: tf.Variable) -> None:
+        """Update a table; rows that are missing from a sparse gradient have a gradient of zero."""
+        index = self._index_dict[self._var_key(variable)]
+        step = tf.cast(self.iterations + 1, variable.dtype)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].handle,
+            v=self._velocities[index].handle,
+            beta1_power=tf.pow(self.beta_1, step),
+            beta2_power=tf.pow(self.beta_2, step),
+            lr=tf.cast(self.learning_rate, variable.dtype),
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=tf.convert_to_tensor(gradient),
+        )
+
+
+def _model(data: TrainingData, config: ModelConfig, steps: int) -> TwoTowerModel:
     model = TwoTowerModel(
-        corpus.attributes, len(corpus.attribute_names), corpus.popularity_offsets, config, sampled=bool(corpus.sampler)
+        data.attributes, len(data.attribute_names), data.popularity_offsets, config, sampled=bool(data.sampler)
     )
     rate = tf.keras.optimizers.schedules.PolynomialDecay(config.learning_rate, steps, config.learning_rate / 100)
-    model.compile(optimizer=OnePassAdam(rate))
+    model.compile(optimizer=FusedAdam(rate))
     model.optimizer.build(model.tables)
     return model
 
@@ -140,8 +221,8 @@ def _curve(losses: Sequence[float]) -> tuple[float, ...]:
     return tuple(float(part.mean()) for part in np.array_split(losses, min(CURVE_POINTS, len(losses))))
 
 
-def inputs_of(batch: Batch) -> dict[str, Any]:
-    """A batch as the model takes it."""
+def model_inputs(batch: Batch) -> dict[str, Any]:
+    """Convert a batch to the inputs of `TwoTowerModel`."""
     inputs = {
         "history": tf.RaggedTensor.from_row_lengths(batch.history, batch.history_lengths, validate=False),
         "targets": tf.RaggedTensor.from_row_lengths(batch.targets, batch.target_lengths, validate=False),

@@ -1,4 +1,4 @@
-"""The stage: a snapshot → a trained model's folder."""
+"""The training stage: tunes and fits a two-tower model on a snapshot and writes its folder."""
 
 from __future__ import annotations
 
@@ -10,29 +10,42 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from components.train.artifact import write_model
-from components.train.checkpoints import Checkpoints
-from components.train.learning import learn
-from components.train.model import Config
-from components.train.trainer import Trainer
-from components.train.workers import workers
+from components.train.artifact import FittedModel, write_model
+from components.train.tensorflow_runtime import get_workers, tf
+from components.train.trainer import Checkpoints, Trainer
+from components.train.training_data import TrainingData
+from components.train.tuning import TuningResult, assemble_model, fit_item_item, tune
+from components.train.two_tower_model import ModelConfig
 from steam_recsys import code_version
+from steam_recsys.arrays import Float32Array, Float64Array, Int32Array
 from steam_recsys.data.games import GAME_COLUMNS, Games
+from steam_recsys.data.histories import positions_of
 from steam_recsys.data.interactions import Interactions, cutoff_day, date_of, day_of, load_interactions
+from steam_recsys.data.popularity import popularity_as_of
 from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.errors import UserError
-from steam_recsys.evaluation.holdout import hold_out
-from steam_recsys.evaluation.splits import Split, snapshot_by_time
+from steam_recsys.evaluation.metrics import HEADLINE_METRIC, measure
+from steam_recsys.evaluation.rankers import ModelRanker
+from steam_recsys.evaluation.splits import HeldOut, Split, hold_out, snapshot_by_time
 from steam_recsys.logging import log
-from steam_recsys.model.two_tower import TwoTowerArrays
+from steam_recsys.model.two_tower import Towers, TwoTowerArrays
 from steam_recsys.storage.model_store import DESCRIPTION, current_champion, evaluated_part, stored_model
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainedModel:
-    """A trained model in a few numbers; the ranking is of the validation period, before the final fit."""
+    """Key figures of a trained model.
+
+    Attributes:
+        version: The model's version.
+        scale: Tuned factor of the cosine.
+        link_weight: Tuned factor of the item-item weights.
+        ndcg_at_10: Mean NDCG@10 on the validation data, before the final fit.
+        parameters: Number of weights.
+        games: Number of games in the vocabulary.
+        users: Number of users it learnt from.
+    """
 
     version: str
     scale: float
@@ -43,13 +56,18 @@ class TrainedModel:
     users: int
 
     def facts(self) -> dict[str, Any]:
-        """The same as plain values, for the journal and artifacts."""
+        """Return plain values for the journal and artifacts."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class WarmStart:
-    """The champion whose weights a training starts from: its version and the model that was evaluated."""
+    """The champion whose weights a training starts from.
+
+    Attributes:
+        version: The champion's version.
+        model: The champion as it was evaluated, before its refit.
+    """
 
     version: str
     model: TwoTowerArrays
@@ -58,86 +76,212 @@ class WarmStart:
 def train_model(
     snapshot: str | Path, model: str | Path, store: str, *, seed: int = 0, held_out_share: float = 0.1
 ) -> TrainedModel:
-    """Train the two towers on a snapshot and write the model's folder; what was in the folder is replaced.
+    """Train the two towers on a snapshot and write the model folder; what was in the folder is replaced.
 
-    The newest `held_out_share` of the dated reviews are left to the evaluation. Of the rest, the newest share is the
-    validation period, on which the scale, the links and the history's weights are chosen; the model is then trained
-    afresh, with the same seed, on everything before the evaluation's period, from the champion's weights where there is
-    a champion that knows nothing of that period. The same snapshot, champion, seed and code make the same weights, also
-    when training is interrupted and started again.
+    The newest `held_out_share` of the dated reviews is left to the evaluation. Of the rest, the newest share is the
+    validation period, on which hyperparameters are tuned. The model is then fitted again, with the same seed, to
+    everything before the evaluation period. That fit starts from the champion's weights, unless the champion has seen
+    the evaluation period. The same snapshot, champion, seed and code give the same weights, also if training is
+    interrupted and started again.
 
     Args:
-        snapshot: the snapshot's folder.
-        model: the folder to write: `saved_model/`, `arrays.npz`, `vocabulary.json`, and `model.json` last.
-        store: with the champion, if there is one, and the checkpoints of an interrupted training.
-        seed: of everything random.
-        held_out_share: between 0 and 1.
+        snapshot: Folder of the snapshot.
+        model: The folder to write: `saved_model/`, `arrays.npz`, `vocabulary.json`, and `model.json` last.
+        store: Store with the champion, if there is one, and the checkpoints of an interrupted training.
+        seed: Random seed; the same seed gives identical weights.
+        held_out_share: Share of the reviews for the evaluation and for validation, between 0 and 1.
 
     Raises:
-        UserError: the snapshot holds too few dated reviews, users or games to learn from, or the loss is not finite.
+        UserError: The snapshot has too few dated reviews, users or games to learn from, or the loss is not finite.
     """
+    # 1. Read the snapshot and split it by time.
     tf.config.experimental.enable_op_determinism()
-    crew = workers()
-    opened, config = Snapshot.open(snapshot), Config()
+    workers = get_workers()
+    opened, config = Snapshot.open(snapshot), ModelConfig()
     interactions, cutoff, past = _before_the_cutoff(opened, held_out_share)
     games = Games.from_table(opened.table("games", GAME_COLUMNS))
-    warm = _warm_start(store, opened.manifest.snapshot_id, cutoff)
-    version = _version(interactions, opened, config, seed, held_out_share, warm)
-    trainer = Trainer(seed, crew, Checkpoints.for_version(store, version))
     validation = _validation(opened, past, games, held_out_share)
-    learned, choice = learn(past, validation, games, config, trainer, version, warm.model if warm else None)
-    facts = TrainedModel(
-        version,
-        choice.config.scale,
-        choice.config.link_weight,
-        round(choice.ndcg_at_10, 6),
-        sum(array.size for array in learned.recommender.arrays().values()),
-        len(learned.corpus.games),
-        learned.corpus.training_set.users,
+
+    # 2. Find the champion to start from; the version follows from all inputs.
+    warm_start = _find_warm_start(store, opened.manifest.snapshot_id, cutoff)
+    version = _version(interactions, opened, config, seed, held_out_share, warm_start)
+    trainer = Trainer(seed, workers, Checkpoints.for_version(store, version))
+
+    # 3. Tune on the validation period, then fit to the whole past.
+    fitted, tuned = tune_and_fit(
+        past, validation, games, config, trainer, version, warm_start.model if warm_start else None
     )
-    described = {
-        **asdict(facts),
-        "config": asdict(learned.config),
-        "steps": learned.steps,
-        "losses": learned.losses,
+    trained = TrainedModel(
+        version=version,
+        scale=tuned.config.scale,
+        link_weight=tuned.config.link_weight,
+        ndcg_at_10=round(tuned.ndcg_at_10, 6),
+        parameters=sum(array.size for array in fitted.model.arrays().values()),
+        games=len(fitted.data.games),
+        users=fitted.data.examples.users,
+    )
+
+    # 4. Write the model.
+    description = {
+        **asdict(trained),
+        "config": asdict(fitted.config),
+        "steps": fitted.steps,
+        "losses": fitted.losses,
         "snapshot_id": opened.manifest.snapshot_id,
         "cutoff": date_of(cutoff).isoformat(),
         "held_out_share": held_out_share,
         "catalogue_games": len(games),
         "seed": seed,
-        "warm_start": warm.version if warm else None,
-        "new_rows": _new_rows(learned.recommender, warm.model) if warm else None,
+        "warm_start": warm_start.version if warm_start else None,
+        "new_rows": _new_rows(fitted.model, warm_start.model) if warm_start else None,
         "code_version": code_version(),
-        "history": [asdict(trial) for trial in choice.trials],
+        "history": [asdict(trial) for trial in tuned.trials],
     }
-    crew.meet()
-    if crew.chief:
-        write_model(Path(model), learned, past, cutoff, described)
-        trainer.clear()
-    log("train", f"model {version}: {facts.games:,} games, {facts.parameters:,} parameters")
-    return facts
+    workers.barrier()
+    if workers.is_chief:
+        write_model(Path(model), fitted, past, cutoff, description)
+        trainer.clear_checkpoints()
+    log("train", f"model {version}: {trained.games:,} games, {trained.parameters:,} parameters")
+    return trained
 
 
-def _warm_start(store: str, snapshot_id: str, cutoff: int) -> WarmStart | None:
-    """The champion to start from: one that was evaluated on, and so did not learn from, what is held out now.
+def tune_and_fit(
+    past: Interactions,
+    validation: Split,
+    games: Games,
+    config: ModelConfig,
+    trainer: Trainer,
+    version: str,
+    champion: TwoTowerArrays | None = None,
+) -> tuple[FittedModel, TuningResult]:
+    """Tune on the validation data, then fit to the whole past with the same seed.
 
-    Training that is repeated on the champion's own snapshot starts where the champion did.
+    Args:
+        past: All interactions that the model may know.
+        validation: The same interactions, split like the evaluation splits them.
+        games: The catalogue, sorted by ID.
+        config: Hyperparameters; tuned ones are replaced.
+        trainer: Makes the fits.
+        version: Version of the model.
+        champion: Model that the final fit starts from; it may know no more than the past. The fits before it start from
+            random weights, since the champion knows the validation data.
+
+    Raises:
+        UserError: The loss is not finite.
+    """
+    held_out = _sample_users(hold_out(validation.past, validation.future, games.ids), config.choice_users, trainer.seed)
+    recent = popularity_as_of(validation.past, games.ids, validation.as_of)
+
+    def quality(model: TwoTowerArrays) -> Float64Array:
+        ranker = ModelRanker(model.for_catalogue(games, recent))
+        return measure(ranker, held_out, (HEADLINE_METRIC,))[HEADLINE_METRIC.name]
+
+    log("train", f"tuning on the new games of {len(held_out):,} users")
+    data = TrainingData.from_interactions(validation.past, games, config, trainer.seed)
+    tuned = tune(data, quality, config, trainer)
+    log("train", f"chosen: {_summary(tuned.config)}, NDCG@10 {tuned.ndcg_at_10:.4f}")
+    fitted = fit_model(past, games, tuned.config, trainer, "final", version, start=champion)
+    return fitted, tuned
+
+
+def fit_model(
+    interactions: Interactions,
+    games: Games,
+    config: ModelConfig,
+    trainer: Trainer,
+    name: str,
+    version: str,
+    *,
+    start: TwoTowerArrays | None = None,
+    steps: int | None = None,
+) -> FittedModel:
+    """Fit towers and item-item weights to interactions, with tuned hyperparameters.
+
+    Args:
+        interactions: Interactions to learn from.
+        games: The catalogue, sorted by ID.
+        config: Tuned hyperparameters.
+        trainer: Makes the fit.
+        name: Name of the fit, for its checkpoints.
+        version: Version of the model.
+        start: Model whose weights are the initial ones; None for random weights.
+        steps: Number of steps; None for the number that fits the data.
+
+    Raises:
+        UserError: The loss is not finite.
+    """
+    data = TrainingData.from_interactions(interactions, games, config, trainer.seed)
+    steps = steps or data.steps(config)
+    initial = warm_towers(data, config, start, trainer.seed) if start else None
+    fit = trainer.fit(name, data, config, steps, initial)
+    log("train", f"{name} fit: loss {fit.losses[-1]:.4f} after {steps:,} steps")
+    model = assemble_model(data, fit.towers, fit_item_item(data, config), config, version)
+    return FittedModel(model, data, config, steps, fit.losses)
+
+
+def warm_towers(data: TrainingData, config: ModelConfig, champion: TwoTowerArrays, seed: int) -> Towers | None:
+    """Initialise towers from the champion's: its rows for the games and attributes it knows, random rows for new ones.
+
+    Args:
+        data: Training data, whose games and attributes are the rows.
+        config: Hyperparameters.
+        champion: The champion.
+        seed: Random seed of the new rows.
+
+    Returns:
+        The towers; None if the champion's vectors have another width.
+    """
+    if champion.towers.history_games.shape[1] != config.dimensions:
+        log("train", f"cold start: the vectors of {champion.version} have another width")
+        return None
+    games = positions_of(data.games.ids, champion.game_ids)
+    names = {name: row for row, name in enumerate(champion.attribute_names)}
+    attributes = np.array([names.get(name, -1) for name in data.attribute_names], dtype=np.int32)
+    random = np.random.default_rng(seed)
+    size = config.dimensions**-0.5
+    towers = Towers(
+        history_games=_warm_rows(champion.towers.history_games, games, 0.1 * size, random),
+        history_attributes=_warm_rows(champion.towers.history_attributes, attributes, size, random),
+        candidate_games=_warm_rows(champion.towers.candidate_games, games, 0.1 * size, random),
+        candidate_attributes=_warm_rows(champion.towers.candidate_attributes, attributes, size, random),
+    )
+    new = data.games.ids[games < 0]
+    shown = ", ".join(map(str, new[:10])) + (", …" if len(new) > 10 else "")
+    log(
+        "train",
+        f"warm start from {champion.version}; new are {len(new):,} of {len(games):,} games "
+        f"{f'({shown}) ' if shown else ''}and {int((attributes < 0).sum()):,} of {len(attributes):,} attributes",
+    )
+    return towers
+
+
+def _warm_rows(table: Float32Array, rows: Int32Array, size: float, random: np.random.Generator) -> Float32Array:
+    """Return the given rows of a table; rows of -1 get random values with the standard deviation `size`."""
+    fresh: Float32Array = (random.standard_normal((len(rows), table.shape[1])) * size).astype(np.float32)
+    fresh[rows >= 0] = table[rows[rows >= 0]]
+    return fresh
+
+
+def _find_warm_start(store: str, snapshot_id: str, cutoff: int) -> WarmStart | None:
+    """Find a champion to start from: one that did not learn from the reviews that are held out now.
+
+    If the champion was trained on this very snapshot, training starts where the champion's training started.
     """
     pointer = current_champion(store)
     version = pointer.version if pointer else None
     while version:
         with stored_model(store, version) as folder:
-            described = json.loads((folder / DESCRIPTION).read_text())
-            if described["snapshot_id"] != snapshot_id:
-                if day_of(date.fromisoformat(described["cutoff"])) > cutoff:
+            description = json.loads((folder / DESCRIPTION).read_text())
+            if description["snapshot_id"] != snapshot_id:
+                if day_of(date.fromisoformat(description["cutoff"])) > cutoff:
                     return None
                 return WarmStart(version, TwoTowerArrays.load(evaluated_part(folder)))
-            version = described.get("warm_start")
+            version = description.get("warm_start")
     return None
 
 
 def _new_rows(model: TwoTowerArrays, champion: TwoTowerArrays) -> dict[str, list[Any]]:
-    """The games and attributes that the champion did not know, and whose weights therefore started by chance."""
+    """List the games and attributes that the champion did not know and whose weights started at random."""
     return {
         "games": np.setdiff1d(model.game_ids, champion.game_ids).tolist(),
         "attributes": sorted(set(model.attribute_names) - set(champion.attribute_names)),
@@ -145,55 +289,81 @@ def _new_rows(model: TwoTowerArrays, champion: TwoTowerArrays) -> dict[str, list
 
 
 def _before_the_cutoff(snapshot: Snapshot, held_out_share: float) -> tuple[Interactions, int, Interactions]:
-    """All dated interactions, the day on which the evaluation's period begins, and the interactions before it."""
+    """Read all dated interactions, the first day of the evaluation period, and the interactions before it."""
     interactions = load_interactions(snapshot)
     if not interactions.dated.any():
         raise UserError(
-            f"The snapshot {snapshot.root} holds no dated review by a known user: ingest reviews with dates and users."
+            f"The snapshot {snapshot.root} has no dated review by a known user: ingest reviews with dates and users."
         )
     cutoff = cutoff_day(interactions, held_out_share)
     past = load_interactions(snapshot, before=cutoff)
     if not len(past):
         raise UserError(
-            f"The snapshot {snapshot.root} holds no review before {date_of(cutoff)}, where the evaluation's period "
-            f"begins: ingest reviews of more than one day."
+            f"The snapshot {snapshot.root} has no review before {date_of(cutoff)}, the first day of the evaluation "
+            f"period: ingest reviews of more than one day."
         )
     if not past.recommended.any():
         raise UserError(
             f"No review of the snapshot {snapshot.root} before {date_of(cutoff)} recommends its game, so there is "
-            f"nothing to learn to recommend: ingest reviews that do."
+            f"nothing to learn: ingest reviews that do."
         )
     if len(np.unique(past.games)) < 2:
         raise UserError(
-            f"The snapshot {snapshot.root} holds reviews of one game only before {date_of(cutoff)}: ingest reviews of "
+            f"The snapshot {snapshot.root} has reviews of only one game before {date_of(cutoff)}: ingest reviews of "
             f"more games."
         )
     return interactions, cutoff, past
 
 
 def _validation(snapshot: Snapshot, past: Interactions, games: Games, share: float) -> Split:
-    """The newest share of the past held out, as the evaluation holds out the newest share of everything."""
+    """Hold out the newest share of the past, like the evaluation holds out the newest share of all reviews."""
     cutoff = cutoff_day(past, share)
     split = snapshot_by_time(snapshot, past, cutoff)
     if not split.past.recommended.any():
         raise UserError(
-            f"No review of the snapshot {snapshot.root} before {date_of(cutoff)} recommends its game, which the choice "
-            f"of the model needs: ingest reviews that do."
+            f"No review of the snapshot {snapshot.root} before {date_of(cutoff)} recommends its game, so the model "
+            f"cannot be tuned: ingest reviews that do."
         )
     if not len(hold_out(split.past, split.future, games.ids)):
         raise UserError(
             f"No user of the snapshot {snapshot.root} has a review before {date_of(cutoff)} and one of another known "
-            f"game from then on, which the choice of the model needs: ingest more reviews."
+            f"game on or after it, so the model cannot be tuned: ingest more reviews."
         )
     log("train", f"the validation period begins on {date_of(cutoff)}")
     return split
 
 
+def _sample_users(held_out: HeldOut, limit: int, seed: int) -> HeldOut:
+    """Sample enough users to tune on: ranking for millions of users would take longer than the fits."""
+    if len(held_out) <= limit:
+        return held_out
+    return held_out.take(np.sort(np.random.default_rng(seed).permutation(len(held_out))[:limit]))
+
+
 def _version(
-    interactions: Interactions, snapshot: Snapshot, config: Config, seed: int, share: float, warm: WarmStart | None
+    interactions: Interactions,
+    snapshot: Snapshot,
+    config: ModelConfig,
+    seed: int,
+    share: float,
+    warm_start: WarmStart | None,
 ) -> str:
-    made_from = [
-        snapshot.manifest.snapshot_id, asdict(config), seed, share, warm.version if warm else None, code_version(),
-    ]  # fmt: skip
-    digest = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
+    """Name the model by the day of the newest review and a hash of its inputs."""
+    inputs = [
+        snapshot.manifest.snapshot_id,
+        asdict(config),
+        seed,
+        share,
+        warm_start.version if warm_start else None,
+        code_version(),
+    ]
+    digest = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
     return f"{date_of(int(interactions.days.max())):%Y%m%d}-{digest[:8]}"
+
+
+def _summary(config: ModelConfig) -> str:
+    weights = config.history_weights
+    return (
+        f"scale {config.scale:g}, item-item weights with λ = {config.link_regularisation:g} times "
+        f"{config.link_weight:g}, recency {weights.recency:g}, hours {weights.hours:g}, disliked {weights.disliked:g}"
+    )

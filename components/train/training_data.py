@@ -1,44 +1,215 @@
-"""What the model is trained on: each user's games, the vocabulary, and how popular the games were at the time."""
+"""Training data: users' games on disk, batches of them, negatives for the sampled softmax, and the vocabulary.
+
+The examples are kept in a temporary Parquet file with one row per user and integers only. Users are in row groups, and
+as many groups as fit in memory form a window. An epoch deals the groups out to windows at random and shuffles the users
+within each window, so memory is limited to one window whatever the number of users. If one window holds all users, all
+of them are shuffled.
+"""
 
 from __future__ import annotations
 
+import tempfile
+import weakref
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import IO, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from components.train.model import Config
-from components.train.negatives import Negatives, NegativeSampler
 from components.train.popularity_prior import popularity_weights, shares_by_period
-from components.train.training_set import Examples, TrainingSet
-from steam_recsys.arrays import Float32Array, Float64Array, Int32Array, Int64Array
+from components.train.two_tower_model import ModelConfig
+from steam_recsys.arrays import Float32Array, Float64Array, Int32Array, Int64Array, offsets_from_lengths
 from steam_recsys.data.games import Games, shared_names
-from steam_recsys.data.histories import Histories
+from steam_recsys.data.histories import Histories, positions_of
 from steam_recsys.data.interactions import Interactions
 from steam_recsys.data.popularity import popularity
+from steam_recsys.data.schemas import list_array
 from steam_recsys.model.two_tower import AttributeTable, popularity_offset
 
-HOW_TO_SHUFFLE, HOW_TO_DRAW, HOW_TO_DEAL = 0, 1, 2
+WINDOW_INTERACTIONS = 1 << 22
+"""Interactions per window; each takes nine bytes."""
+
+GROUP_USERS = 1 << 12
+"""Largest number of users in a row group, which always stay in the same window."""
+
+UNIFORM_SHARE = 0.5
+"""Share of the negatives drawn uniformly; the others are drawn by popularity."""
+
+SHUFFLE, DROPOUT, WINDOWS = 0, 1, 2
+"""Streams of random numbers: the order of a window's users, what a step sees, and an epoch's windows."""
+
+EXAMPLES = pa.schema(
+    [pa.field("user_id", pa.int64(), nullable=False)]
+    + [
+        pa.field(name, pa.list_(pa.field("item", kind, nullable=False)), nullable=False)
+        for name, kind in (("games", pa.int32()), ("periods", pa.int32()), ("recommended", pa.bool_()))
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Training examples of some users.
+
+    Attributes:
+        histories: The users' games as rows of the vocabulary, in the order of time, with unknown hours.
+        periods: int32, the period of each game of the histories.
+    """
+
+    histories: Histories
+    periods: Int32Array
+
+    def take(self, rows: Int64Array) -> Examples:
+        """Select the users in some rows."""
+        histories = self.histories
+        lengths = histories.offsets[rows + 1] - histories.offsets[rows]
+        offsets = offsets_from_lengths(lengths)
+        indices = np.repeat(histories.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        columns = (column[indices] for column in (histories.games, histories.recommended, histories.hours))
+        return Examples(Histories(histories.users[rows], offsets, *columns), self.periods[indices])
+
+
+@dataclass(frozen=True)
+class ExampleFile:
+    """All examples in an unnamed temporary file that disappears with this object or the process.
+
+    Attributes:
+        file: The file, open for reading.
+        users: Number of users.
+        groups: Number of row groups, a multiple of the windows.
+        windows: Number of windows per epoch.
+    """
+
+    file: IO[bytes]
+    users: int
+    groups: int
+    windows: int
+
+    @classmethod
+    def write(cls, interactions: Interactions, periods: Int32Array, game_ids: Int32Array) -> ExampleFile:
+        """Write the examples of all users who recommend at least one game.
+
+        Args:
+            interactions: Interactions sorted by user, then time.
+            periods: int32, the period of each interaction.
+            game_ids: int32 [V], the vocabulary, ascending.
+        """
+        starts = np.flatnonzero(np.diff(interactions.users, prepend=interactions.users[0] - 1))
+        lengths = np.diff(starts, append=len(interactions))
+        has_targets = np.logical_or.reduceat(interactions.recommended, starts)
+        selected = np.flatnonzero(has_targets)
+        windows = min(len(selected), -(-int(lengths[selected].sum()) // WINDOW_INTERACTIONS))
+        groups = windows * max(1, -(-len(selected) // (windows * GROUP_USERS)))
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - it stays open
+        examples = cls(file, len(selected), groups, windows)
+        weakref.finalize(examples, file.close)
+        with pq.ParquetWriter(file, EXAMPLES, use_dictionary=False, write_statistics=False) as writer:
+            for users in np.array_split(selected, groups):
+                rows = slice(starts[users[0]], starts[users[-1]] + lengths[users[-1]])
+                kept = np.repeat(*(array[users[0] : users[-1] + 1] for array in (has_targets, lengths)))
+                offsets = offsets_from_lengths(lengths[users])
+                columns = (
+                    positions_of(interactions.games[rows][kept], game_ids),
+                    periods[rows][kept],
+                    interactions.recommended[rows][kept],
+                )
+                table = [
+                    pa.array(interactions.users[starts[users]]),
+                    *(list_array(offsets, pa.array(column)) for column in columns),
+                ]
+                writer.write_table(pa.table(table, EXAMPLES), row_group_size=len(users))
+        return examples
+
+    def window(self, number: int, random: np.random.Generator) -> Examples:
+        """Read one of an epoch's windows, numbered from 0; pass an equal generator for each window of an epoch."""
+        groups = random.permutation(self.groups).reshape(self.windows, -1)
+        return self.read(np.sort(groups[number]))
+
+    def read(self, groups: Int64Array | None = None) -> Examples:
+        """Read the users in some row groups; None for all users at once."""
+        reader = pq.ParquetFile(self.file)
+        table = reader.read() if groups is None else reader.read_row_groups(groups.tolist())
+        lists = {name: table[name].combine_chunks() for name in EXAMPLES.names[1:]}
+        games, periods, recommended = (column.values.to_numpy(zero_copy_only=False) for column in lists.values())
+        offsets = lists["games"].offsets.to_numpy().astype(np.int64)
+        hours = np.broadcast_to(np.float32(np.nan), games.shape)
+        return Examples(Histories(table["user_id"].to_numpy(), offsets, games, recommended, hours), periods)
+
+
+@dataclass(frozen=True)
+class Negatives:
+    """A sample of S games that stands for the whole catalogue in the softmax.
+
+    Attributes:
+        games: int32 [S], ascending.
+        corrections: float32 [S], added to their logits so that the sum of their exponentials is an unbiased estimate of
+            the sum over the catalogue (logQ correction: Bengio and Senécal 2008, "Adaptive Importance Sampling",
+            section 3).
+        hits: int64 [H, 2], rows and columns in which a row's own target was drawn; these count as targets only.
+    """
+
+    games: Int32Array
+    corrections: Float32Array
+    hits: Int64Array
+
+    def with_hits(self, targets: Int32Array, target_lengths: Int64Array) -> Negatives:
+        """Return the same sample with the hits of a batch's targets."""
+        columns = np.minimum(np.searchsorted(self.games, targets), len(self.games) - 1)
+        found = self.games[columns] == targets
+        rows = np.repeat(np.arange(len(target_lengths)), target_lengths)
+        return replace(self, hits=np.stack([rows[found], columns[found]], axis=1).astype(np.int64))
+
+
+@dataclass(frozen=True)
+class NegativeSampler:
+    """Draws negatives with replacement.
+
+    Half of the draws are by popularity, like in-batch negatives, and half are uniform, to include the long tail
+    (Yang et al. 2020, "Mixed Negative Sampling for Learning Two-tower Neural Networks in Recommendations", section 3).
+
+    Attributes:
+        cumulative: float64 [V], cumulative probabilities of the games.
+        draws: Number of draws per sample.
+    """
+
+    cumulative: Float64Array
+    draws: int
+
+    @classmethod
+    def from_popularity(cls, popularity: Float64Array, draws: int) -> NegativeSampler:
+        """Build a sampler from the number of users who recommend each game, float64 [V]."""
+        shares = (1 - UNIFORM_SHARE) * popularity / max(popularity.sum(), 1) + UNIFORM_SHARE / len(popularity)
+        return cls(np.cumsum(shares), draws)
+
+    def draw(self, random: np.random.Generator) -> Negatives:
+        """Draw a sample; a game that is drawn twice has one column and counts twice."""
+        total = self.cumulative[-1]
+        drawn = np.searchsorted(self.cumulative, random.random(self.draws) * total, side="right")
+        games, counts = np.unique(np.minimum(drawn, len(self.cumulative) - 1), return_counts=True)
+        shares = np.diff(self.cumulative, prepend=0)[games] / total
+        corrections = np.log(counts / (self.draws * shares))
+        return Negatives(games.astype(np.int32), corrections.astype(np.float32), np.zeros((0, 2), dtype=np.int64))
 
 
 @dataclass(frozen=True)
 class Batch:
-    """B users: the part of their games that the step sees, and all that they recommend as targets, by user and period.
+    """The examples of one step: B users, with R rows of targets, one per user and period with a target.
 
-    Games are rows of the vocabulary, int32, one user's after the other's.
+    Games are rows of the vocabulary, int32, concatenated over users or rows.
 
     Attributes:
-        history: the users' games.
+        history: The users' games, without those that dropout hides.
         history_lengths: int64 [B].
-        targets: the games that they recommend; a user has as many of the R rows as periods with such.
+        targets: The games that the users recommend.
         target_lengths: int64 [R].
-        row_users: int32 [R], each row's user as a number below B.
-        row_periods: int32 [R].
-        weights: float32 [R], what a row's targets count: one over the square root of the number of the user's targets,
-            half-way between one vote a user and one vote an interaction, over the number of users in the whole step.
-        known_ids: float32 [V], 0 for games that the step sees as new ones, by their attributes alone.
-        negatives: what the softmax is taken over where not over all games.
+        row_users: int32 [R], the user of each row, from 0 to B - 1.
+        row_periods: int32 [R], the period of each row.
+        weights: float32 [R], the weight of a row's targets: 1 / sqrt(the user's number of targets), a compromise
+            between one vote per user and one vote per interaction, divided by the number of users in the whole step.
+        known_ids: float32 [V], 0 for games that the step sees by their attributes only, like new games.
+        negatives: The negatives of a sampled softmax; None for a softmax over all games.
     """
 
     history: Int32Array
@@ -54,83 +225,103 @@ class Batch:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Training data: V games with an interaction, A attributes, P periods.
+    """Everything a fit learns from: V games with an interaction, A attributes, P periods and D decays.
 
     Attributes:
-        games: the V games: the vocabulary.
-        attribute_names: the A names.
-        attributes: the games', as rows of the names.
-        training_set: the games of the users who recommend something, and their periods, on disk.
-        popularity_weights: float64 [D], by decay.
-        popularity_offsets: float32 [P, V], what popularity under those weights adds to the scores in each period.
-        sampler: draws what the softmax is taken over; None for a catalogue that it is taken over whole.
-        seed: of the order of the users, of what a step sees and of the negatives.
+        games: The V games, which are the vocabulary.
+        attribute_names: The names of the A attributes.
+        attributes: The games' attributes.
+        examples: The games of the users who recommend something, on disk.
+        popularity_weights: float64 [D], one weight per decay of popularity.
+        popularity_offsets: float32 [P, V], what popularity adds to the scores in each period.
+        sampler: Draws the negatives of a sampled softmax; None for a softmax over all games.
+        seed: Random seed of the order of users, of dropout and of negatives.
     """
 
     games: Games
     attribute_names: tuple[str, ...]
     attributes: AttributeTable
-    training_set: TrainingSet
+    examples: ExampleFile
     popularity_weights: Float64Array
     popularity_offsets: Float32Array
     sampler: NegativeSampler | None
     seed: int
 
     @classmethod
-    def from_interactions(cls, interactions: Interactions, games: Games, config: Config, seed: int) -> TrainingData:
-        """Set up interactions for training, dated ones or, without any look at time, such as have no dates.
+    def from_interactions(
+        cls, interactions: Interactions, games: Games, config: ModelConfig, seed: int
+    ) -> TrainingData:
+        """Prepare interactions for training.
 
         Args:
-            interactions: all dated, or none; ordered by user, then day.
-            games: the catalogue.
-            config: of the model.
-            seed: of everything random.
+            interactions: Interactions sorted by user, then day; either all or none of them have dates. Without dates,
+                time is ignored.
+            games: The catalogue.
+            config: Hyperparameters.
+            seed: Random seed; the same seed gives identical batches.
         """
         known = games.select(np.unique(interactions.games))
         names = shared_names(known.attributes)
         periods, shares = shares_by_period(interactions, known.ids, config.period_days, config.popularity_smoothing)
         weights = popularity_weights(interactions, periods, shares, known.ids)
-        training_set = TrainingSet.write(interactions, periods, known.ids)
-        large = len(known) > config.full_softmax_games
-        sampler = (
-            NegativeSampler.from_popularity(popularity(interactions, known.ids), config.negatives) if large else None
+        sampler = None
+        if len(known) > config.full_softmax_games:
+            sampler = NegativeSampler.from_popularity(popularity(interactions, known.ids), config.negatives)
+        return cls(
+            games=known,
+            attribute_names=names,
+            attributes=AttributeTable.from_names(names, known.attributes),
+            examples=ExampleFile.write(interactions, periods, known.ids),
+            popularity_weights=weights,
+            popularity_offsets=popularity_offset(shares, weights),
+            sampler=sampler,
+            seed=seed,
         )
-        attributes = AttributeTable.from_names(names, known.attributes)
-        offsets = popularity_offset(shares, weights)
-        return cls(known, names, attributes, training_set, weights, offsets, sampler, seed)
 
     @property
     def histories(self) -> Histories:
-        """Everybody's, at once: for catalogues that are small enough for what needs them so."""
-        return self.training_set.read().histories
+        """The histories of all users at once, for catalogues that are small enough."""
+        return self.examples.read().histories
 
-    def batches(self, config: Config, start: int, stop: int, worker: int = 0, workers: int = 1) -> Iterator[Batch]:
-        """What some of the steps see, or the part of it that falls to one of several workers.
+    def batches(
+        self, config: ModelConfig, start: int, stop: int, worker_rank: int = 0, workers: int = 1
+    ) -> Iterator[Batch]:
+        """Yield the batches of some steps, or one worker's part of them.
 
-        A step's batch follows from its number alone, so that training can stop anywhere and go on. An epoch sees all
-        users, in an order of its own; a window of the training set is in the memory at a time.
+        A batch depends only on the number of its step, so training can stop anywhere and continue. An epoch sees all
+        users, in a new order; one window of examples is in memory at a time.
+
+        Args:
+            config: Hyperparameters.
+            start: First step.
+            stop: Step after the last one.
+            worker_rank: Number of this worker, from 0.
+            workers: Number of workers.
         """
-        windows = self.training_set.windows
+        windows = self.examples.windows
         steps = self.steps_per_epoch(config) // windows
         window: Examples | None = None
         for step in range(start, stop):
-            number, place = divmod(step, steps)
-            if not place or not window:
-                epoch, of_epoch = divmod(number, windows)
-                window = self.training_set.window(of_epoch, np.random.default_rng([self.seed, HOW_TO_DEAL, epoch]))
-                order = np.random.default_rng([self.seed, HOW_TO_SHUFFLE, number]).permutation(len(window.histories))
+            number, step_of_window = divmod(step, steps)
+            if not step_of_window or not window:
+                epoch, window_of_epoch = divmod(number, windows)
+                window = self.examples.window(window_of_epoch, np.random.default_rng([self.seed, WINDOWS, epoch]))
+                order = np.random.default_rng([self.seed, SHUFFLE, number]).permutation(len(window.histories))
                 parts = np.array_split(order, steps)
-            yield self._batch(step, window, parts[place], config, worker, workers)
+            yield self._batch(step, window, parts[step_of_window], config, worker_rank, workers)
 
-    def _batch(self, step: int, window: Examples, rows: Int64Array, config: Config, worker: int, workers: int) -> Batch:
-        random = np.random.default_rng([self.seed, HOW_TO_DRAW, step])
+    def _batch(
+        self, step: int, window: Examples, rows: Int64Array, config: ModelConfig, worker_rank: int, workers: int
+    ) -> Batch:
+        # Every worker draws the same random numbers for the whole step and keeps its own part.
+        random = np.random.default_rng([self.seed, DROPOUT, step])
         known_ids = self._known_ids(random, config)
         negatives = self.sampler.draw(random) if self.sampler else None
         lengths = window.histories.offsets[rows + 1] - window.histories.offsets[rows]
         kept = random.random(int(lengths.sum())) >= config.history_dropout
         owner = np.repeat(np.arange(len(rows)), lengths)
-        users = window.take(rows[worker::workers])
-        seen = kept[owner % workers == worker]
+        users = window.take(rows[worker_rank::workers])
+        seen = kept[owner % workers == worker_rank]
         owners = users.histories.owners
         targets = _targets(users, owners)
         targets["weights"] /= np.float32(len(rows))
@@ -138,38 +329,38 @@ class TrainingData:
             history=users.histories.games[seen],
             history_lengths=np.bincount(owners[seen], minlength=len(users.histories)).astype(np.int64),
             known_ids=known_ids,
-            negatives=negatives.without(targets["targets"], targets["target_lengths"]) if negatives else None,
+            negatives=negatives.with_hits(targets["targets"], targets["target_lengths"]) if negatives else None,
             **targets,
         )
 
-    def steps_per_epoch(self, config: Config) -> int:
-        """How many batches an epoch has; equally many for each window."""
-        users, windows = self.training_set.users, self.training_set.windows
+    def steps_per_epoch(self, config: ModelConfig) -> int:
+        """Return the number of batches per epoch, a multiple of the windows."""
+        users, windows = self.examples.users, self.examples.windows
         smallest = min(config.batch_users, max(16, users // config.min_steps_per_epoch))
         return windows * -(-users // (windows * max(smallest, users // config.max_steps_per_epoch)))
 
-    def steps(self, config: Config) -> int:
-        """How many steps a fit takes."""
+    def steps(self, config: ModelConfig) -> int:
+        """Return the number of steps of a fit."""
         return max(config.min_steps, config.epochs * self.steps_per_epoch(config))
 
-    def _known_ids(self, random: np.random.Generator, config: Config) -> Float32Array:
+    def _known_ids(self, random: np.random.Generator, config: ModelConfig) -> Float32Array:
         hidden = random.random(len(self.games)) < config.id_dropout
         return np.where(hidden & (np.diff(self.attributes.offsets) > 0), 0, 1).astype(np.float32)
 
 
 def _targets(users: Examples, owners: Int64Array) -> dict[str, Any]:
-    """The targets of some users, as `Batch` has them, but for the step's users."""
+    """Return the fields of a `Batch` that describe targets, with weights not yet divided by the step's users."""
     wanted = users.histories.recommended
     periods, owners = users.periods[wanted], owners[wanted]
     first = np.ones(len(owners), dtype=bool)
     first[1:] = (owners[1:] != owners[:-1]) | (periods[1:] != periods[:-1])
-    places = np.flatnonzero(first)
-    row_users = owners[places]
+    starts = np.flatnonzero(first)
+    row_users = owners[starts]
     counts = np.bincount(owners, minlength=len(users.histories))
     return {
         "targets": users.histories.games[wanted],
-        "target_lengths": np.diff(places, append=len(owners)).astype(np.int64),
+        "target_lengths": np.diff(starts, append=len(owners)).astype(np.int64),
         "row_users": row_users.astype(np.int32),
-        "row_periods": periods[places],
+        "row_periods": periods[starts],
         "weights": (1 / np.sqrt(counts[row_users])).astype(np.float32),
     }

@@ -28,7 +28,7 @@ from steam_recsys.data.schemas import TABLES
 from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log
-from steam_recsys.reporting.html import page, paragraph, table
+from steam_recsys.reporting.pages import render, write_page
 from steam_recsys.storage.folder import open_folder
 
 
@@ -58,12 +58,12 @@ class ValidationReport:
     def html(self) -> str:
         """Return the report as a self-contained page."""
         verdict = "The run stops." if errors(self.findings) else "The run goes on."
-        findings = [(f.severity, f.table, f.check, f.count, "; ".join(f.examples)) for f in self.findings]
-        return page(
-            f"Snapshot {self.snapshot_id}",
-            paragraph(f"{len(errors(self.findings))} errors, {self.warnings} warnings. {verdict}"),
-            table("Rows", ("table", "rows"), self.rows.items()),
-            table("Findings", ("severity", "table", "check", "rows", "examples"), findings),
+        return render(
+            "validation.html",
+            title=f"Snapshot {self.snapshot_id}",
+            summary=f"{len(errors(self.findings))} errors, {self.warnings} warnings. {verdict}",
+            rows=self.rows,
+            findings=self.findings,
         )
 
 
@@ -88,8 +88,7 @@ def validate_snapshot(snapshot: str | Path, report: str | Path, store: str) -> V
 
     # 3. Write the report.
     result = ValidationReport(opened.manifest.snapshot_id, _rows(opened), findings)
-    Path(report).parent.mkdir(parents=True, exist_ok=True)
-    Path(report).write_text(result.html(), encoding="utf-8")
+    write_page(report, result.html())
     for finding in findings:
         log("validate", f"{finding.severity}: {finding.message()}")
 

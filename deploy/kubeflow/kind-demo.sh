@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Run ingestion, training and inference on the kind cluster, on synthetic reviews, and show a user's recommendations.
+# Run ingestion, training and inference on the kind cluster, on synthetic reviews, and print a user's recommendations.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -18,13 +18,13 @@ need() {
 need kind "kind, from kind.sigs.k8s.io"
 need kubectl "kubectl, from kubernetes.io"
 if ! kind get clusters | grep -qx "$CLUSTER"; then
-  echo "kind-demo: there is no cluster $CLUSTER: run make kind-up first." >&2
+  echo "kind-demo: the cluster $CLUSTER does not exist: run make kind-up first." >&2
   exit 1
 fi
 kubectl config use-context "kind-$CLUSTER" >/dev/null
 
 say "copying synthetic reviews into the store"
-.venv/bin/python -c "from pathlib import Path; from demo.raw_files import write_synthetic; write_synthetic(Path('local/synthetic'))"
+.venv/bin/python -c "from pathlib import Path; from demo.synthetic import write_synthetic; write_synthetic(Path('local/synthetic'))"
 kubectl --namespace kubeflow exec steam-recsys-store -- mkdir -p /store/raw
 for file in local/synthetic/*.csv; do
   kubectl --namespace kubeflow cp "$file" "steam-recsys-store:/store/raw/$(basename "$file")"
@@ -41,10 +41,10 @@ done
 
 for pipeline in "ingestion --param raw=/store/raw" training inference; do
   say "pipeline ${pipeline%% *}"
-  # shellcheck disable=SC2086 # a pipeline may come with parameters
+  # shellcheck disable=SC2086 # a pipeline may have parameters
   .venv/bin/python compile.py --target kubeflow --submit $pipeline --wait
 done
 
-say "what user 1 is recommended"
+say "recommendations of user 1"
 kubectl --namespace kubeflow exec statefulset/steam-recsys-postgres -- \
   psql --username=steam --dbname=shop --command="SELECT * FROM recsys.recommended_games(1)"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Remove the kind cluster, with everything in it.
+# Delete the kind cluster and everything in it.
 set -euo pipefail
 
 command -v kind >/dev/null || {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Create a kind cluster with Kubeflow Pipelines, PostgreSQL and a store, and load the stages' images into it.
-# Safe to repeat: what is there is kept.
+# Safe to repeat: existing resources are kept.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -32,7 +32,7 @@ kubectl wait --for=condition=established --timeout=120s crd/applications.app.k8s
 kubectl apply --kustomize "$KFP/env/platform-agnostic?ref=$KFP_VERSION" >/dev/null
 
 if ! kubectl --namespace kubeflow get secret steam-recsys >/dev/null 2>&1; then
-  say "making the secret steam-recsys"
+  say "creating the secret steam-recsys"
   password=$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')
   kubectl --namespace kubeflow create secret generic steam-recsys --from-env-file=/dev/stdin <<EOF
 POSTGRES_PASSWORD=$password
@@ -40,7 +40,7 @@ DATABASE_URL=postgresql://steam:$password@steam-recsys-postgres:5432/shop
 EOF
 fi
 
-say "starting PostgreSQL, the store and the daily look at what is fresh"
+say "starting PostgreSQL, the store and the daily freshness check"
 data_image=$(.venv/bin/python -m containers tags | sed -n 's/^data //p')
 kubectl kustomize deploy/kubeflow/base | sed "s|image: steam-recsys-data$|image: $data_image|" | kubectl apply --filename=- >/dev/null
 

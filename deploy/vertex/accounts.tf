@@ -1,4 +1,4 @@
-# Two accounts: one that the tasks run as, one that builds and deploys. Neither has a key.
+# Two service accounts without keys: one for the tasks, one that builds and deploys.
 
 resource "google_service_account" "pipelines" {
   account_id   = "${local.name}-pipelines"
@@ -30,19 +30,19 @@ resource "google_storage_bucket_iam_member" "pipelines" {
   }
 
   bucket = each.value
-  role   = "roles/storage.objectUser" # read and write what tasks exchange, and replace the champion's pointer
+  role   = "roles/storage.objectUser" # read and write the tasks' files, and replace the champion's pointer
   member = google_service_account.pipelines.member
 }
 
 resource "google_storage_bucket_iam_member" "pipelines_bucket" {
   bucket = google_storage_bucket.artifacts.name
-  role   = "roles/storage.legacyBucketReader" # Vertex AI looks at the bucket itself before a run
+  role   = "roles/storage.legacyBucketReader" # Vertex AI reads the bucket's metadata before a run
   member = google_service_account.pipelines.member
 }
 
 resource "google_secret_manager_secret_iam_member" "pipelines" {
   secret_id = google_secret_manager_secret.database_url.id
-  role      = "roles/secretmanager.secretAccessor" # read the database's URL, inside the step, and no other secret
+  role      = "roles/secretmanager.secretAccessor" # read the database's URL inside the step, and no other secret
   member    = google_service_account.pipelines.member
 }
 
@@ -73,8 +73,8 @@ resource "google_artifact_registry_repository_iam_member" "deployment" {
 
 resource "google_storage_bucket_iam_member" "deployment" {
   for_each = toset([
-    "roles/storage.objectViewer",       # read what a run that it submitted has written
-    "roles/storage.legacyBucketReader", # the client looks at the bucket itself before it submits
+    "roles/storage.objectViewer",       # read the files of runs that it submitted
+    "roles/storage.legacyBucketReader", # the client reads the bucket's metadata before it submits
   ])
 
   bucket = google_storage_bucket.artifacts.name
@@ -84,6 +84,6 @@ resource "google_storage_bucket_iam_member" "deployment" {
 
 resource "google_service_account_iam_member" "deployment_as_pipelines" {
   service_account_id = google_service_account.pipelines.name
-  role               = "roles/iam.serviceAccountUser" # whoever submits a run must be allowed to be its account
+  role               = "roles/iam.serviceAccountUser" # a caller that submits a run must be allowed to act as its account
   member             = google_service_account.deployment.member
 }

@@ -1,4 +1,4 @@
-# Who is told, and of what: a run that failed, a day without a run that succeeded, money.
+# Alerts by email: a failed run, a day without a successful inference run, the budget.
 
 resource "google_monitoring_notification_channel" "email" {
   display_name = local.name
@@ -48,7 +48,7 @@ resource "google_monitoring_alert_policy" "failed" {
 
   documentation {
     mime_type = "text/markdown"
-    content   = "The publication before stays current. The failed task's log says why in one sentence; then submit the run again: every stage can be repeated. The table recsys.pipeline_runs has the outcome of each run."
+    content   = "The previous publication stays current. The failed task's log gives the reason. Then submit the run again: every stage can be repeated. The table recsys.pipeline_runs has the outcome of each run."
   }
 }
 
@@ -66,7 +66,7 @@ resource "google_monitoring_alert_policy" "late" {
       duration                = "300s"
       evaluation_missing_data = "EVALUATION_MISSING_DATA_ACTIVE"
       aggregations {
-        alignment_period     = "90000s" # the longest that Monitoring looks back on, and an hour over a day
+        alignment_period     = "90000s" # Monitoring's longest period, an hour more than a day
         per_series_aligner   = "ALIGN_SUM"
         cross_series_reducer = "REDUCE_SUM"
       }
@@ -75,7 +75,7 @@ resource "google_monitoring_alert_policy" "late" {
 
   documentation {
     mime_type = "text/markdown"
-    content   = "Look whether the schedule of inference is active, and at its last runs. The publication before stays current meanwhile."
+    content   = "Check that the inference schedule is active, and its last runs. The previous publication stays current meanwhile."
   }
 }
 

@@ -1,6 +1,6 @@
-# A PostgreSQL for the demo, with a private address only, and the way to it: tasks on Vertex AI come into the network
-# through a network attachment, from which peered networks, as Cloud SQL's, can be reached. (Peering Vertex AI with the
-# network instead would not do: what is peered twice does not see each other.)
+# A PostgreSQL with a private address for the demo, and the network to reach it. Tasks on Vertex AI enter the network
+# through a network attachment, which gives access to peered networks such as Cloud SQL's. Peering Vertex AI with the
+# network would not work, because peering is not transitive.
 
 resource "google_compute_network" "this" {
   count = var.demo_database ? 1 : 0
@@ -26,10 +26,10 @@ resource "google_compute_network_attachment" "tasks" {
   name                  = "${local.name}-tasks"
   region                = var.region
   subnetworks           = [google_compute_subnetwork.tasks[0].id]
-  connection_preference = "ACCEPT_MANUAL" # Vertex AI's agent adds itself, by the role below
+  connection_preference = "ACCEPT_MANUAL" # Vertex AI's service agent adds itself with the role below
 
   lifecycle {
-    ignore_changes = [producer_accept_lists] # which that agent writes
+    ignore_changes = [producer_accept_lists] # written by that agent
   }
 }
 
@@ -69,7 +69,7 @@ resource "google_service_networking_connection" "database" {
   network                 = google_compute_network.this[0].id
   service                 = "servicenetworking.googleapis.com"
   reserved_peering_ranges = [google_compute_global_address.database[0].name]
-  deletion_policy         = "ABANDON" # it can be removed only hours after the database that used it; the network's end ends it
+  deletion_policy         = "ABANDON" # it can be removed only hours after its database; deleting the network removes it
 }
 
 resource "google_sql_database_instance" "this" {
@@ -108,7 +108,7 @@ resource "google_sql_database" "shop" {
   instance = google_sql_database_instance.this[0].name
 }
 
-# Made anew in each run of Terraform, used only where the versions below change, and never kept in the state.
+# Generated in each Terraform run, used only if the versions below change, and never stored in the state.
 ephemeral "random_password" "database" {
   length  = 32
   special = false

@@ -1,4 +1,4 @@
-# GitHub's workflow as the deployment account, by tokens that live for minutes: there is no key to lose.
+# Lets GitHub's workflow act as the deployment account with tokens that live for minutes, without a key.
 
 resource "google_iam_workload_identity_pool" "github" {
   count = var.github_repository == "" ? 0 : 1
@@ -13,7 +13,7 @@ resource "google_iam_workload_identity_pool_provider" "github" {
   workload_identity_pool_id          = google_iam_workload_identity_pool.github[0].workload_identity_pool_id
   workload_identity_pool_provider_id = "github"
 
-  # Only what is pushed to main or tagged: a pull request from anywhere gets no token.
+  # Only pushes to main and tags get a token; pull requests do not.
   attribute_condition = join(" && ", [
     "assertion.repository == '${var.github_repository}'",
     "(assertion.ref == 'refs/heads/main' || assertion.ref.startsWith('refs/tags/v'))",
@@ -32,6 +32,6 @@ resource "google_service_account_iam_member" "github" {
   count = var.github_repository == "" ? 0 : 1
 
   service_account_id = google_service_account.deployment.name
-  role               = "roles/iam.workloadIdentityUser" # the repository's workflow acts as the deployment account
+  role               = "roles/iam.workloadIdentityUser" # let the repository's workflow act as the deployment account
   member             = "principalSet://iam.googleapis.com/${google_iam_workload_identity_pool.github[0].name}/attribute.repository/${var.github_repository}"
 }

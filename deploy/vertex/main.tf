@@ -1,4 +1,4 @@
-# What every project needs: services, a registry for the images, buckets, and the secret with the database's URL.
+# Services, an image registry, buckets, and the secret with the database's URL.
 
 locals {
   name = "steam-recsys"
@@ -7,7 +7,7 @@ locals {
     "aiplatform.googleapis.com",           # pipelines, models
     "artifactregistry.googleapis.com",     # images
     "billingbudgets.googleapis.com",       # the budget
-    "cloudbuild.googleapis.com",           # building images without a machine of one's own
+    "cloudbuild.googleapis.com",           # builds images
     "cloudresourcemanager.googleapis.com", # the project's roles
     "compute.googleapis.com",              # the network
     "iam.googleapis.com",                  # service accounts
@@ -18,7 +18,7 @@ locals {
     "servicenetworking.googleapis.com",    # the database's private address
     "sqladmin.googleapis.com",             # the database
     "storage.googleapis.com",              # buckets
-    "sts.googleapis.com",                  # GitHub's tokens against Google's
+    "sts.googleapis.com",                  # exchanges GitHub's tokens for Google's
   ]
 }
 
@@ -28,7 +28,7 @@ resource "google_project_service" "this" {
   for_each = toset(local.services)
 
   service            = each.value
-  disable_on_destroy = false # others in the project may use it
+  disable_on_destroy = false # other users of the project may need it
 }
 
 resource "google_artifact_registry_repository" "images" {
@@ -38,11 +38,10 @@ resource "google_artifact_registry_repository" "images" {
   description   = "Images of the pipelines' stages, tagged by their content."
 
   docker_config {
-    immutable_tags = true # a tag names one content
+    immutable_tags = true # a tag always names the same content
   }
 
-  # Nothing cleans up here: a schedule names its images for as long as it is not replaced, and images of one base share
-  # most of what they hold.
+  # No clean-up policy: a schedule uses its images until it is replaced, and images with the same base share most layers.
 
   depends_on = [google_project_service.this]
 }
@@ -56,7 +55,7 @@ resource "google_storage_bucket" "store" {
   force_destroy               = !var.protected
 
   versioning {
-    enabled = true # what was overwritten or deleted by mistake can be fetched back
+    enabled = true # restores files overwritten or deleted by mistake
   }
 
   lifecycle_rule {
@@ -80,13 +79,13 @@ resource "google_storage_bucket" "store" {
   depends_on = [google_project_service.this]
 }
 
-# Artifacts that tasks hand to each other: snapshots, evaluations, reports.
+# Artifacts exchanged by tasks: snapshots, evaluations, reports.
 resource "google_storage_bucket" "artifacts" {
   name                        = "${var.project}-${local.name}-artifacts"
   location                    = var.region
   uniform_bucket_level_access = true
   public_access_prevention    = "enforced"
-  force_destroy               = true # can all be made again
+  force_destroy               = true # all of it can be regenerated
 
   lifecycle_rule {
     condition {

@@ -20,7 +20,7 @@ output "settings" {
 }
 
 output "github_variables" {
-  description = "Variables of the GitHub repository that its workflow reads; empty where no repository is named."
+  description = "Variables of the GitHub repository that its workflow reads; empty if no repository is set."
   value = var.github_repository == "" ? {} : {
     WORKLOAD_IDENTITY_PROVIDER = google_iam_workload_identity_pool_provider.github[0].name
     DEPLOYMENT_SERVICE_ACCOUNT = google_service_account.deployment.email

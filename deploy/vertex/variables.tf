@@ -1,26 +1,26 @@
 variable "project" {
-  description = "The id of a Google Cloud project that exists and has billing."
+  description = "Id of an existing Google Cloud project with billing."
   type        = string
 }
 
 variable "region" {
-  description = "Where everything runs and is kept, as europe-west1."
+  description = "Region of all resources, such as europe-west1."
   type        = string
 }
 
 variable "alert_email" {
-  description = "Who is told of runs that failed or did not happen, and of the budget."
+  description = "Email address for alerts about failed or missing runs and about the budget."
   type        = string
 }
 
 variable "billing_account" {
-  description = "The id of the billing account for a monthly budget, as 000000-AAAAAA-000000; empty for no budget."
+  description = "Id of the billing account for a monthly budget, such as 000000-AAAAAA-000000; empty for no budget."
   type        = string
   default     = ""
 }
 
 variable "monthly_budget" {
-  description = "In whole units of the billing account's currency; alerts are sent at 50, 90 and 100 percent of it."
+  description = "Budget in whole units of the billing account's currency; alerts are sent at 50, 90 and 100 percent."
   type        = number
   default     = 150
 }
@@ -32,19 +32,19 @@ variable "github_repository" {
 }
 
 variable "demo_database" {
-  description = "Whether to create a PostgreSQL in Cloud SQL. A shop that has its own writes that one's URL into the secret."
+  description = "Whether to create a PostgreSQL in Cloud SQL. A shop with its own database writes that URL into the secret."
   type        = bool
   default     = true
 }
 
 variable "database_tier" {
-  description = "The machine of the database in Cloud SQL, as db-custom-CPUS-MEGABYTES."
+  description = "Machine type of the database in Cloud SQL, db-custom-CPUS-MEGABYTES."
   type        = string
   default     = "db-custom-2-8192"
 }
 
 variable "protected" {
-  description = "Whether the database, and a store that is not empty, are kept from being destroyed."
+  description = "Whether the database, and a store that is not empty, are protected from destruction."
   type        = bool
   default     = true
 }

@@ -21,6 +21,6 @@ terraform {
 provider "google" {
   project               = var.project
   region                = var.region
-  user_project_override = true # budgets are asked for in the name of a project
+  user_project_override = true # the budget API requires a project
   billing_project       = var.project
 }

@@ -6,12 +6,14 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from math import inf, log2
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from steam_recsys.arrays import Int32Array
+from steam_recsys.arrays import BoolArray, Int32Array
 from steam_recsys.data.histories import positions_of
 
 GAME_COLUMNS = [
@@ -93,3 +95,20 @@ def _attributes(game: Mapping[str, object]) -> Attributes:
         found[f"os {system}"] = 1.0
     words = set(_WORD.findall(str(game["description"] or "").lower()))
     return found | {WORD + word: len(words) ** -0.5 for word in words}
+
+
+def available(games: pa.Table, as_of: date | None) -> BoolArray:
+    """Select the games that are released and still sold on a day.
+
+    Args:
+        games: Table with `released_on` and `delisted_on`; a game without a release date counts as released.
+        as_of: The day; None if no day is known, and then every game without a delisting date is available.
+
+    Returns:
+        bool [n_games].
+    """
+    if as_of is None:
+        return np.asarray(pc.is_null(games["delisted_on"]))
+    released = pc.fill_null(pc.less_equal(games["released_on"], pa.scalar(as_of)), True)
+    delisted = pc.fill_null(pc.less_equal(games["delisted_on"], pa.scalar(as_of)), False)
+    return np.asarray(pc.and_not(released, delisted))

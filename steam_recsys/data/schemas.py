@@ -4,6 +4,8 @@ from datetime import date
 
 import pyarrow as pa
 
+from steam_recsys.arrays import Int64Array
+
 EARLIEST_REVIEW = date(1997, 1, 1)
 """Earlier dates are errors: no shop had reviews of games yet."""
 
@@ -76,3 +78,13 @@ RECOMMENDATIONS = pa.schema(
         pa.field("because", pa.list_(pa.int32()), nullable=False),  # null: popularity alone ranks it as high
     ]
 )
+
+
+def list_array(offsets: Int64Array, values: pa.Array) -> pa.ListArray:
+    """Build a column of lists for the schemas above.
+
+    Args:
+        offsets: int64 [n + 1]; list i is `values[offsets[i]:offsets[i + 1]]`.
+        values: The elements of all lists.
+    """
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)

@@ -6,13 +6,20 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
 
 import psycopg2
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
+from psycopg2.extensions import parse_dsn
 
 from steam_recsys.errors import UserError
 from steam_recsys.secrets import resolve_secret
+
+SQL_FOLDER = Path(__file__).parent / "sql"
+QUERY_MARKER = "-- name: "
+"""What begins the line above each statement in a SQL file that holds several."""
 
 COPY_BUFFER = 1 << 20
 """Buffer size of COPY in bytes: psycopg2's default of 8 KB is several times slower."""
@@ -49,8 +56,11 @@ def connect(reference: str, *, application: str = "steam-recsys") -> Iterator[Co
     url = resolve_secret(reference)
     name = reference.removeprefix("env:")
     try:
+        connection_parameters(url)
         connection = psycopg2.connect(url, application_name=application, connect_timeout=10, client_encoding="UTF8")
-    except (psycopg2.OperationalError, psycopg2.ProgrammingError) as error:
+    except ValueError as error:
+        raise UserError(f"{name} is {error}.") from None
+    except psycopg2.OperationalError as error:
         raise UserError(_connection_message(name, str(error))) from None
     try:
         yield connection
@@ -75,8 +85,6 @@ def _connection_message(name: str, error: str) -> str:
         return f"The database in {name} refused the user or the password: correct {name}."
     if re.search(r'database "[^"]*" does not exist', reason):
         return f"The database that {name} names does not exist on its server: create it or correct {name}."
-    if "invalid dsn" in reason or "invalid connection option" in reason or "missing" in reason:
-        return f"{name} is not a PostgreSQL URL: set it to postgresql://user@host:port/database."
     return f"The database in {name} cannot be reached ({reason}): check that the server is up and {name} is right."
 
 
@@ -139,7 +147,7 @@ def require_schema(connection: Connection, schema: str) -> None:
 
 
 def _schema_sql(schema: str) -> str:
-    return (Path(__file__).parent / "sql" / f"{schema}.sql").read_text()
+    return (SQL_FOLDER / f"{schema}.sql").read_text()
 
 
 def _lock(cursor: Cursor, schema: str) -> None:
@@ -185,3 +193,89 @@ def _check_version(cursor: Cursor, schema: str) -> None:
             f"The schema {schema} in the database {origin}, this code needs version {expected}: "
             f"back it up, drop it with DROP SCHEMA {schema} CASCADE, {remedy}."
         )
+
+
+_ASYNCPG_QUERY = (
+    *("passfile", "service", "options", "target_session_attrs", "krbsrvname", "gsslib", "sslmode", "sslnegotiation"),
+    *("sslcert", "sslkey", "sslpassword", "sslrootcert", "sslcrl"),
+    *("ssl_min_protocol_version", "ssl_max_protocol_version"),
+)
+"""Parameters that asyncpg knows by libpq's names, in a URL only."""
+
+_TUNING = (
+    *("application_name", "fallback_application_name", "client_encoding", "connect_timeout", "load_balance_hosts"),
+    *("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"),
+    *("sslcompression", "sslsni"),
+)
+"""Parameters that asyncpg does not have and that a connection is as good without; the caller sets the first ones."""
+
+_OPTIONAL = ("channel_binding", "gssencmode", "sslcertmode")
+"""Parameters that asyncpg does not have: it can do without unless they are `require`."""
+
+
+def connection_parameters(url: str) -> dict[str, str]:
+    """Read a URL, or a `key=value` string, as libpq does; the parameters by libpq's names.
+
+    Raises:
+        ValueError: It is not one. The message shows nothing of it, as it may hold a password.
+    """
+    try:
+        parameters = dict(parse_dsn(url))
+        ports = [int(port) for port in parameters.get("port", "").split(",") if port]
+        if not all(0 < port < 1 << 16 for port in ports):
+            raise ValueError
+    except (psycopg2.ProgrammingError, ValueError):  # a port that is not a number may be a part of the password
+        raise ValueError(
+            "not a PostgreSQL URL like postgresql://user:password@host:port/database, or one with an unknown "
+            "parameter; in a user name or a password, write %2F for /, %3A for :, %40 for @"
+        ) from None
+    return parameters
+
+
+def asyncpg_arguments(url: str) -> dict[str, Any]:
+    """The arguments of `asyncpg.connect` for a URL that psycopg2 takes.
+
+    Timeouts, the encoding and the name of the application are left to the caller.
+
+    Example:
+        >>> asyncpg_arguments("host=a,b port=5432 dbname=shop user=me")
+        {'host': ['a', 'b'], 'port': 5432, 'user': 'me', 'database': 'shop'}
+
+    Raises:
+        ValueError: It is not a PostgreSQL URL, or asks for something that asyncpg cannot do.
+    """
+    parameters = connection_parameters(url)
+    arguments: dict[str, Any] = {}
+    host, address = parameters.pop("host", ""), parameters.pop("hostaddr", "")
+    if address and host and parameters.get("sslmode") == "verify-full":
+        raise ValueError("hostaddr is not possible here with sslmode=verify-full: leave it out")
+    if hosts := address or host:
+        arguments["host"] = [each or "localhost" for each in hosts.split(",")]
+    if ports := parameters.pop("port", ""):
+        numbers = [int(port or 5432) for port in ports.split(",")]
+        arguments["port"] = numbers if len(numbers) > 1 else numbers[0]
+    for name, argument in (("user", "user"), ("password", "password"), ("dbname", "database")):
+        if value := parameters.pop(name, ""):
+            arguments[argument] = value
+    if parameters.get("sslrootcert") == "system":  # the certificates that the operating system trusts
+        arguments["ssl"] = True
+        del parameters["sslrootcert"]
+        parameters.pop("sslmode", None)
+    query = {name: parameters.pop(name) for name in _ASYNCPG_QUERY if name in parameters}
+    for name, value in parameters.items():
+        if name not in _TUNING and not (name in _OPTIONAL and value != "require"):
+            raise ValueError(f"{name} is not possible here: leave it out")
+    if query:
+        arguments["dsn"] = f"postgresql://?{urlencode(query)}"
+    return arguments
+
+
+def read_queries(path: Path) -> dict[str, str]:
+    """Return the statements of a SQL file by name, in the order of the file."""
+    sections = (section.partition("\n") for section in path.read_text(encoding="utf-8").split(QUERY_MARKER)[1:])
+    return {name.strip(): statement.strip() for name, _, statement in sections}
+
+
+def snapshot_queries() -> dict[str, str]:
+    """Return the query for each table of a snapshot, with the bounds of a key range as parameters."""
+    return read_queries(SQL_FOLDER / "snapshot_queries.sql")

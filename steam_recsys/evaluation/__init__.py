@@ -1,1 +1,1 @@
-"""Splits, metrics, rankers, baselines and intervals."""
+"""Offline evaluation: splits, held-out rows, metrics, rankers, baselines and confidence intervals."""

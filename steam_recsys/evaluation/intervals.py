@@ -1,11 +1,11 @@
-"""Confidence intervals of means over users, by the bootstrap."""
+"""Confidence intervals of means over users by the bootstrap, and rankers compared on the same users."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,12 +16,12 @@ Key = TypeVar("Key", bound=Hashable)
 RESAMPLES = 1_000
 LEVEL = 0.95
 _BLOCK = 1 << 22
-"""Draws held at a time."""
+"""Draws held in memory at a time."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over users, where 95 % of the resamples' means lie, and the mean's standard error."""
+    """A mean over users with its 95 % confidence interval and its standard error."""
 
     mean: float
     low: float
@@ -30,11 +30,15 @@ class Interval:
 
     @classmethod
     def from_resamples(cls, figures: Float64Array, resampled: Float64Array) -> Interval:
-        """The percentile interval of the mean of float64 [B]; `resampled` has the resamples' means.
-
-        The mean is summed exactly: users whose figures change places leave it as it is, to the last digit.
+        """Compute the percentile interval of a mean.
 
         (Efron and Tibshirani 1993, "An Introduction to the Bootstrap", section 13.3.)
+
+        The mean is summed exactly, so the order of the users does not change it, not even in the last digit.
+
+        Args:
+            figures: One figure per user, float64 [B].
+            resampled: Means of the resamples, float64 [RESAMPLES].
         """
         low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         return cls(math.fsum(figures.tolist()) / len(figures), float(low), float(high), standard_error(figures))
@@ -44,19 +48,19 @@ class Interval:
 
 
 def intervals(figures: Mapping[Key, Float64Array], seed: int = 0) -> dict[Key, Interval]:
-    """Each figure's interval, of the resamples that `resampled_means` draws."""
+    """Return the interval of each figure's mean; for the arguments see `resampled_means`."""
     resampled = resampled_means(figures, seed)
     return {name: Interval.from_resamples(values, resampled[name]) for name, values in figures.items()}
 
 
 def resampled_means(figures: Mapping[Key, Float64Array], seed: int = 0) -> dict[Key, Float64Array]:
-    """The means over each of the resamples of the users, float64 [RESAMPLES], of each figure.
+    """Return the means of resampled users, float64 [RESAMPLES] per figure.
 
-    The resamples are the same for all figures: the differences of two figures' means are those of a paired bootstrap.
+    All figures use the same resamples, so that the difference of two figures' means is that of a paired bootstrap.
 
     Args:
-        figures: float64 [B] each, all of the same users, at least one.
-        seed: of the resampling.
+        figures: One figure per user by name, float64 [B] each, of the same users, at least one.
+        seed: Random seed of the resampling; the same seed gives the same intervals.
     """
     if not figures:
         return {}
@@ -73,5 +77,71 @@ def resampled_means(figures: Mapping[Key, Float64Array], seed: int = 0) -> dict[
 
 
 def standard_error(figures: Float64Array) -> float:
-    """The standard error of the mean of float64 [B]; 0 for a single figure, which says nothing of its error."""
+    """Return the standard error of the mean of float64 [B]; 0 for a single figure, which has no measurable error."""
     return float(figures.std(ddof=1) / np.sqrt(len(figures))) if len(figures) > 1 else 0.0
+
+
+CHALLENGER, CHAMPION, POPULARITY = "challenger", "champion", "popularity"
+"""Names of rankings: the model under evaluation, the current model and one baseline. All others are baselines too."""
+
+UserFigures = Mapping[str, Mapping[str, Float64Array]]
+"""By ranking, then by metric name: one figure per user, float64 [B], for the same users everywhere."""
+
+Figures = dict[str, Interval]
+"""By metric name."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Figures of rankings on the same users.
+
+    Attributes:
+        users: Number of users.
+        figures: By ranking, the challenger first; empty without users.
+        differences: By opponent, the challenger's figures less the opponent's, user by user.
+    """
+
+    users: int
+    figures: dict[str, Figures]
+    differences: dict[str, Figures]
+
+    @classmethod
+    def from_figures(cls, measured: UserFigures) -> Comparison:
+        """Compare the challenger with all others; every interval uses the same resamples of users."""
+        ours = measured[CHALLENGER]
+        users = len(next(iter(ours.values()), ()))
+        if not users:
+            return cls(0, {}, {})
+        means = resampled_means(
+            {(name, metric): values for name, by_metric in measured.items() for metric, values in by_metric.items()}
+        )
+        figures = {
+            name: {metric: Interval.from_resamples(values, means[name, metric]) for metric, values in by_metric.items()}
+            for name, by_metric in measured.items()
+        }
+        differences = {
+            name: {
+                metric: Interval.from_resamples(ours[metric] - values, means[CHALLENGER, metric] - means[name, metric])
+                for metric, values in by_metric.items()
+            }
+            for name, by_metric in measured.items()
+            if name != CHALLENGER
+        }
+        return cls(users, figures, differences)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Comparison:
+        """Rebuild a comparison from the output of `dataclasses.asdict`."""
+        return cls(content["users"], _intervals(content["figures"]), _intervals(content["differences"]))
+
+    def best_baseline(self, metric: str) -> str:
+        """Return the baseline with the highest mean, the first of equals."""
+        baselines = [ranking for ranking in self.figures if ranking not in (CHALLENGER, CHAMPION)]
+        return max(baselines, key=lambda ranking: self.figures[ranking][metric].mean)
+
+
+def _intervals(content: Mapping[str, Any]) -> dict[str, Figures]:
+    return {
+        ranking: {metric: Interval(**figure) for metric, figure in figures.items()}
+        for ranking, figures in content.items()
+    }

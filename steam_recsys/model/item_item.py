@@ -1,4 +1,4 @@
-"""Item-item weights, from game to game: the part of the model that remembers which games go together."""
+"""Item-item weights: how much having one game adds to the scores of others."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from steam_recsys.arrays import Float32Array, Int32Array, Int64Array
+from steam_recsys.arrays import Float32Array, Int32Array, Int64Array, offsets_from_lengths
 
-SIEVE = 4096
+HASH_BUCKETS = 4096
 
 
 @dataclass(frozen=True)
 class ItemItemWeights:
-    """What having a game adds to others' scores, the strongest few of each game, CSR; none at all is a choice too.
+    """A sparse matrix in CSR form, with the few largest weights of each game; it may be empty.
 
     Attributes:
-        offsets: int64 [V + 1]; the links from row v are those from `offsets[v]` to `offsets[v + 1]`.
-        games: int32, the rows or positions that they lead to, each once from a row.
-        weights: float32.
+        offsets: int64 [V + 1]; the entries of row v are those from `offsets[v]` to `offsets[v + 1]`.
+        games: int32, the column of each entry, distinct within a row.
+        weights: float32, the value of each entry.
     """
 
     offsets: Int64Array
@@ -28,30 +28,46 @@ class ItemItemWeights:
     weights: Float32Array
 
     @classmethod
-    def none(cls, n_games: int) -> ItemItemWeights:
-        """No links."""
+    def empty(cls, n_games: int) -> ItemItemWeights:
+        """Return weights that are all zero."""
         return cls(np.zeros(n_games + 1, dtype=np.int64), np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.float32))
 
     @classmethod
-    def strongest(cls, weights: Float32Array, kept: int) -> ItemItemWeights:
-        """The `kept` largest by amount of each row of float32 [V, V]."""
-        n_games = len(weights)
-        kept = min(kept, n_games)
-        columns = np.argpartition(-np.abs(weights), kept - 1, axis=1)[:, :kept]
-        columns.sort(axis=1)
-        values = np.take_along_axis(weights, columns, axis=1)
-        found = values != 0
-        offsets = np.concatenate([[0], np.cumsum(found.sum(axis=1))]).astype(np.int64)
-        return cls(offsets, columns[found].astype(np.int32), values[found].astype(np.float32))
+    def from_matrix(cls, matrix: Float32Array, per_game: int) -> ItemItemWeights:
+        """Keep the largest absolute weights of each row.
 
-    def times(self, factor: float) -> ItemItemWeights:
-        """The same with other weights; nothing is left of them where the factor is 0."""
+        Args:
+            matrix: float32 [V, V].
+            per_game: Number of weights to keep in each row.
+
+        Example:
+            >>> matrix = np.array([[0.0, 0.2, -0.7], [0.2, 0.0, 0.1], [0.0, 0.0, 0.0]], dtype=np.float32)
+            >>> ItemItemWeights.from_matrix(matrix, per_game=1).games.tolist()
+            [2, 0]
+        """
+        per_game = min(per_game, len(matrix))
+        columns = np.argpartition(-np.abs(matrix), per_game - 1, axis=1)[:, :per_game]
+        columns.sort(axis=1)
+        values = np.take_along_axis(matrix, columns, axis=1)
+        kept = values != 0
+        offsets = offsets_from_lengths(kept.sum(axis=1))
+        return cls(offsets, columns[kept].astype(np.int32), values[kept].astype(np.float32))
+
+    def scaled(self, factor: float) -> ItemItemWeights:
+        """Multiply all weights by a factor; a factor of 0 leaves no entries."""
         if not factor:
-            return ItemItemWeights.none(len(self.offsets) - 1)
+            return ItemItemWeights.empty(len(self.offsets) - 1)
         return ItemItemWeights(self.offsets, self.games, self.weights * np.float32(factor))
 
-    def from_rows(self, rows: npt.NDArray[Any]) -> tuple[Int64Array, Int64Array]:
-        """The links that start from some rows: which of `rows` each starts from, and its place, int64 [n] both."""
+    def entries(self, rows: npt.NDArray[Any]) -> tuple[Int64Array, Int64Array]:
+        """Find the entries of some rows.
+
+        Args:
+            rows: Integers [m].
+
+        Returns:
+            For each of n entries the index into `rows` and the index into `games` and `weights`, both int64 [n].
+        """
         starts = self.offsets[rows]
         lengths = self.offsets[rows + 1] - starts
         source = np.repeat(np.arange(len(rows)), lengths)
@@ -59,40 +75,46 @@ class ItemItemWeights:
         return source, starts[source] + within
 
     def between(self, sources: npt.NDArray[Any], targets: Int32Array, rows: Int64Array) -> Float32Array:
-        """The weight of the link from each source to each of the targets in its row, 0 for none.
+        """Look up the weights from each source game to all target games of one user.
 
         Args:
-            sources: the rows of n games.
-            targets: int32 [B, m], distinct within a row but for -1, which stands for none.
-            rows: int64 [n], the row of `targets` that each source is asked about.
+            sources: Integers [n], games.
+            targets: int32 [B, m], games of B users, distinct within a user; -1 for none.
+            rows: int64 [n], the row of `targets` to which each source belongs.
 
         Returns:
-            float32 [n, m].
+            float32 [n, m], 0 where there is no entry.
         """
         weights = np.zeros((len(sources), targets.shape[1]), dtype=np.float32)
-        source, places = self.from_rows(sources)
-        # Most links lead elsewhere, which a small table tells of most of them.
-        sieve = np.zeros((len(targets), SIEVE), dtype=bool)
-        np.put_along_axis(sieve, targets % SIEVE, True, axis=1)
-        likely = np.flatnonzero(sieve[rows[source], self.games[places] % SIEVE])
-        source, places = source[likely], places[likely]
+        source, entries = self.entries(sources)
+        # Most entries lead to other games. A small hash table discards most of those.
+        buckets = np.zeros((len(targets), HASH_BUCKETS), dtype=bool)
+        np.put_along_axis(buckets, targets % HASH_BUCKETS, True, axis=1)
+        likely = np.flatnonzero(buckets[rows[source], self.games[entries] % HASH_BUCKETS])
+        source, entries = source[likely], entries[likely]
         stride = len(self.offsets)
         cells = (np.arange(len(targets))[:, None] * stride + targets + 1).ravel()
         order = np.argsort(cells)
-        wanted = rows[source] * stride + self.games[places] + 1
+        wanted = rows[source] * stride + self.games[entries] + 1
         found = np.minimum(np.searchsorted(cells, wanted, sorter=order), len(cells) - 1)
         hits = np.flatnonzero(cells[order[found]] == wanted)
-        weights[source[hits], order[found[hits]] % targets.shape[1]] = self.weights[places[hits]]
+        weights[source[hits], order[found[hits]] % targets.shape[1]] = self.weights[entries[hits]]
         return weights
 
-    def for_positions(self, rows: Int32Array, n_positions: int) -> ItemItemWeights:
-        """The same links between positions of a catalogue; `rows` int32 [N] has each position's row, -1 for none."""
-        position_of = np.full(len(self.offsets) - 1, -1, dtype=np.int32)
-        position_of[rows[rows >= 0]] = np.flatnonzero(rows >= 0)
+    def reindex(self, rows: Int32Array) -> ItemItemWeights:
+        """Map the weights to the positions of another catalogue.
+
+        Args:
+            rows: int32 [N], the row of this matrix for each position; -1 for a game that it does not have.
+
+        Returns:
+            Weights between N positions; entries to games outside the catalogue are dropped.
+        """
         known = np.flatnonzero(rows >= 0)
-        source, places = self.from_rows(rows[known])
-        games = position_of[self.games[places]]
+        position_of = np.full(len(self.offsets) - 1, -1, dtype=np.int32)
+        position_of[rows[known]] = known
+        source, entries = self.entries(rows[known])
+        games = position_of[self.games[entries]]
         kept = games >= 0
-        counts = np.bincount(known[source[kept]], minlength=n_positions)
-        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        return ItemItemWeights(offsets, games[kept], self.weights[places[kept]])
+        lengths = np.bincount(known[source[kept]], minlength=len(rows))
+        return ItemItemWeights(offsets_from_lengths(lengths), games[kept], self.weights[entries[kept]])

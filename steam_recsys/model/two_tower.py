@@ -1,15 +1,15 @@
-"""The model's answers from plain arrays: no TensorFlow, the same scores as the SavedModel.
+"""The two-tower model as plain arrays: the same scores as the SavedModel, without TensorFlow.
 
-A user is the weighted sum of the vectors of the games in the history, a candidate a vector of its own; a game's vector
-is an id vector plus the weighted sum of its attributes' vectors, so a game that training never saw still has one. The
-score is
+A user vector is the weighted sum of the vectors of the games in the history. A game vector, as part of a history or as
+a candidate, is an ID vector plus the weighted sum of its attributes' vectors, so a game that training never saw has a
+vector too. The score is
 
-    scale * cos(user, candidate) + links from the history's games to the candidate
+    scale * cos(user, candidate) + item-item weights from the history's games to the candidate
         + sum over decays of popularity weight * log(smoothed share of recent popularity)
 
 (two towers: Covington et al. 2016, "Deep Neural Networks for YouTube Recommendations", section 3; cosine with a
-temperature: Yi et al. 2019, "Sampling-Bias-Corrected Neural Modeling", section 3; towers that generalise beside links
-that remember: Cheng et al. 2016, "Wide & Deep Learning for TwoTowerArrays Systems", section 3.)
+temperature: Yi et al. 2019, "Sampling-Bias-Corrected Neural Modeling", section 3; towers that generalise beside weights
+that memorise: Cheng et al. 2016, "Wide & Deep Learning for Recommender Systems", section 3.)
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from steam_recsys.arrays import Float32Array, Float64Array, Int32Array, Int64Array
+from steam_recsys.arrays import Float32Array, Float64Array, Int32Array, Int64Array, offsets_from_lengths
 from steam_recsys.data.games import Attributes, Games
 from steam_recsys.data.histories import positions_of
 from steam_recsys.errors import UserError, other_version_error
@@ -34,12 +34,12 @@ from steam_recsys.model.scorer import Scorer, normalised, segment_sums
 
 @dataclass(frozen=True)
 class Towers:
-    """The weights of both towers: a row a game of the vocabulary, a row an attribute, float32, of the same width d.
+    """The weights of both towers, float32: one row per game of the vocabulary or per attribute, all of width d.
 
     Attributes:
-        history_games: [V, d], a game as part of a history.
+        history_games: [V, d], games as part of a history.
         history_attributes: [A, d].
-        candidate_games: [V, d], a game as a candidate.
+        candidate_games: [V, d], games as candidates.
         candidate_attributes: [A, d].
     """
 
@@ -51,16 +51,25 @@ class Towers:
 
 @dataclass(frozen=True)
 class TwoTowerArrays:
-    """A trained model: its towers, its links, what their rows stand for, and the score's constants.
+    """A trained model.
 
-    `popularity_weights` is float64 [D], one for each decay of popularity.
+    Attributes:
+        version: The model's version.
+        game_ids: int32 [V], the vocabulary, ascending.
+        attribute_names: The names of the A attributes.
+        towers: The weights of both towers.
+        item_item: Item-item weights between the games of the vocabulary.
+        popularity_weights: float64 [D], one weight per decay of popularity.
+        scale: Factor of the cosine.
+        popularity_smoothing: Number of reviews added to each game's popularity.
+        history_weights: How much each game of a history counts.
     """
 
     version: str
     game_ids: Int32Array
     attribute_names: tuple[str, ...]
     towers: Towers
-    links: ItemItemWeights
+    item_item: ItemItemWeights
     popularity_weights: Float64Array
     scale: float
     popularity_smoothing: float
@@ -68,18 +77,18 @@ class TwoTowerArrays:
 
     @classmethod
     def load(cls, path: str | Path) -> TwoTowerArrays:
-        """Load a model folder as training writes it.
+        """Load a model folder that training wrote.
 
         Raises:
-            UserError: the folder holds no complete model.
+            UserError: The folder holds no complete model, or a model of another version of this project.
         """
         root = Path(path)
         try:
-            described = json.loads((root / "model.json").read_text())
+            description = json.loads((root / "model.json").read_text())
             vocabulary = json.loads((root / "vocabulary.json").read_text())
             with np.load(root / "arrays.npz", allow_pickle=False) as arrays:
                 towers = Towers(**{name: arrays[name] for name in Towers.__dataclass_fields__})
-                links = ItemItemWeights(
+                item_item = ItemItemWeights(
                     **{name: arrays[f"link_{name}"] for name in ItemItemWeights.__dataclass_fields__}
                 )
                 popularity_weights = arrays["popularity_weights"]
@@ -89,37 +98,37 @@ class TwoTowerArrays:
             ) from None
         except KeyError as error:
             raise other_version_error(f"{root} holds a model", error) from None
-        config = described["config"]
+        config = description["config"]
         return cls(
-            described["version"],
-            np.asarray(vocabulary["games"], dtype=np.int32),
-            tuple(vocabulary["attributes"]),
-            towers,
-            links,
-            popularity_weights,
-            config["scale"],
-            config["popularity_smoothing"],
-            HistoryWeights(**config["history_weights"]),
+            version=description["version"],
+            game_ids=np.asarray(vocabulary["games"], dtype=np.int32),
+            attribute_names=tuple(vocabulary["attributes"]),
+            towers=towers,
+            item_item=item_item,
+            popularity_weights=popularity_weights,
+            scale=config["scale"],
+            popularity_smoothing=config["popularity_smoothing"],
+            history_weights=HistoryWeights(**config["history_weights"]),
         )
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Towers, links and popularity weights by the names that `load` reads."""
-        links = {f"link_{name}": array for name, array in vars(self.links).items()}
-        return {**vars(self.towers), **links, "popularity_weights": self.popularity_weights}
+        """Return all weights by the names that `load` reads."""
+        item_item = {f"link_{name}": array for name, array in vars(self.item_item).items()}
+        return {**vars(self.towers), **item_item, "popularity_weights": self.popularity_weights}
 
     def for_catalogue(self, catalogue: Games, popularity: Float64Array) -> Scorer:
-        """Prepare the ranking of a catalogue, which may hold games that training never saw, and lack some that it saw.
+        """Prepare a scorer for a catalogue, which need not have the same games as the vocabulary.
 
         Args:
-            catalogue: N games; attributes that training never saw are passed over.
-            popularity: float64 [D, N], each game's recent popularity as of the day of serving, under each decay.
+            catalogue: N games; attributes that training never saw are ignored.
+            popularity: float64 [D, N], each game's recent popularity on the day of serving, by decay.
         """
-        games = positions_of(catalogue.ids, self.game_ids)
-        known, towers = AttributeTable.from_names(self.attribute_names, catalogue.attributes), self.towers
+        rows = positions_of(catalogue.ids, self.game_ids)
+        attributes, towers = AttributeTable.from_names(self.attribute_names, catalogue.attributes), self.towers
         return Scorer(
-            history=_item_vectors(towers.history_games, towers.history_attributes, games, known),
-            candidates=normalised(_item_vectors(towers.candidate_games, towers.candidate_attributes, games, known)),
-            links=self.links.for_positions(games, len(catalogue)),
+            history=_item_vectors(towers.history_games, towers.history_attributes, rows, attributes),
+            candidates=normalised(_item_vectors(towers.candidate_games, towers.candidate_attributes, rows, attributes)),
+            item_item=self.item_item.reindex(rows),
             popularity_offset=popularity_offset(
                 log_shares(popularity, self.popularity_smoothing), self.popularity_weights
             ),
@@ -130,12 +139,12 @@ class TwoTowerArrays:
 
 @dataclass(frozen=True)
 class AttributeTable:
-    """The attributes of N games as rows of a vocabulary of names, CSR.
+    """The attributes of N games as a sparse matrix in CSR form; its columns are a vocabulary of names.
 
     Attributes:
         offsets: int64 [N + 1].
-        rows: int64.
-        weights: float32.
+        rows: int64, the attribute of each entry, as a row of the attributes' weights.
+        weights: float32, the value of each entry.
     """
 
     offsets: Int64Array
@@ -144,29 +153,52 @@ class AttributeTable:
 
     @classmethod
     def from_names(cls, names: Sequence[str], attributes: Sequence[Attributes]) -> AttributeTable:
-        """Look the names up; unknown ones are passed over."""
+        """Look up the games' attributes in a vocabulary; names outside it are ignored.
+
+        Args:
+            names: The vocabulary.
+            attributes: The attributes of N games.
+        """
         row_of = {name: row for row, name in enumerate(names)}
         known = [[(row_of[name], weight) for name, weight in game.items() if name in row_of] for game in attributes]
-        offsets = np.zeros(len(known) + 1, dtype=np.int64)
-        np.cumsum([len(rows) for rows in known], out=offsets[1:])
         flat = np.array([pair for rows in known for pair in rows], dtype=np.float64).reshape(-1, 2)
+        offsets = offsets_from_lengths(np.array([len(rows) for rows in known], dtype=np.int64))
         return cls(offsets, flat[:, 0].astype(np.int64), flat[:, 1].astype(np.float32))
 
 
 def log_shares(popularity: Float64Array, smoothing: float) -> Float32Array:
-    """`log((p + smoothing) / sum(p + smoothing))` over the last axis, float32 of the shape of `popularity`."""
+    """Compute `log((p + smoothing) / sum(p + smoothing))` over the last axis, float32 of the shape of `popularity`."""
     smoothed = popularity + smoothing
     shares: Float32Array = np.log(smoothed / smoothed.sum(axis=-1, keepdims=True)).astype(np.float32)
     return shares
 
 
 def popularity_offset(shares: Float32Array, weights: Float64Array) -> Float32Array:
-    """What popularity adds to the scores, float32 [..., N]: the weighted sum of log shares, float32 [D, ..., N]."""
+    """Compute what popularity adds to the scores: the weighted sum of log shares.
+
+    Args:
+        shares: float32 [D, ..., N], log shares by decay.
+        weights: float64 [D].
+
+    Returns:
+        float32 [..., N].
+    """
     return np.tensordot(weights.astype(np.float32), shares, axes=1)
 
 
-def _item_vectors(ids: Float32Array, attributes: Float32Array, rows: Int32Array, known: AttributeTable) -> Float32Array:
-    vectors = segment_sums(attributes[known.rows] * known.weights[:, None], known.offsets)
+def _item_vectors(ids: Float32Array, attributes: Float32Array, rows: Int32Array, table: AttributeTable) -> Float32Array:
+    """Compute the vectors of N games.
+
+    Args:
+        ids: float32 [V, d], ID vectors of the vocabulary.
+        attributes: float32 [A, d], attribute vectors.
+        rows: int32 [N], each game's row of the vocabulary; -1 if training never saw it.
+        table: The games' attributes.
+
+    Returns:
+        float32 [N, d].
+    """
+    vectors = segment_sums(attributes[table.rows] * table.weights[:, None], table.offsets)
     trained = rows >= 0
     vectors[trained] += ids[rows[trained]]
     return vectors

@@ -1,1 +1,1 @@
-"""Published versions in PostgreSQL and MongoDB: load, switch, roll back."""
+"""Published versions in PostgreSQL and MongoDB: loading, switching, rolling back."""

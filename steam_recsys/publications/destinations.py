@@ -1,11 +1,11 @@
-"""Where versions are published: PostgreSQL, MongoDB, or both as one.
+"""The destinations of versions: PostgreSQL, MongoDB, or both as one.
 
-Both switch or neither does. PostgreSQL's views are repointed in a transaction; while it is open, MongoDB's pointer is
-set; then the transaction is committed. So PostgreSQL decides: what refuses its switch, as a reader who does not end,
-does so before MongoDB changes, and where MongoDB refuses, the transaction is rolled back. Between the pointer and the
-commit, for the milliseconds of one round trip, a reader of MongoDB sees the new version while readers of PostgreSQL
-wait. A process that is killed just there leaves MongoDB ahead: each of the two still shows one complete version.
-`reconcile`, which every publication and rollback begins with, sets it back to the version that PostgreSQL shows.
+Both switch or neither does. A transaction repoints PostgreSQL's views; while it is open, MongoDB's pointer is set; then
+the transaction is committed. So PostgreSQL decides: if it cannot switch, for example because of a reader's long
+transaction, it fails before MongoDB changes, and if MongoDB fails, the transaction is rolled back. Between the pointer
+and the commit, for the milliseconds of one round trip, readers of MongoDB see the new version while readers of
+PostgreSQL wait. If the process is killed in between, MongoDB is ahead: each of the two still shows a complete version.
+`reconcile`, with which every publication and every rollback begins, sets MongoDB back to PostgreSQL's version.
 """
 
 from __future__ import annotations
@@ -15,71 +15,78 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from dataclasses import dataclass
 from typing import Protocol
 
-from steam_recsys.database.connection import Connection, Cursor, connect
+from steam_recsys.data.predictions import Predictions
+from steam_recsys.database.connection import Connection, Cursor, connect, require_schema
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log
-from steam_recsys.publications.postgres.destination import PostgresDestination
-from steam_recsys.publications.postgres.switch import (
+from steam_recsys.publications.loading import CurrentVersion, VersionStats
+from steam_recsys.publications.postgres import (
     SWITCH_PATIENCE_SECONDS,
-    current_version,
+    PostgresDestination,
     lock_switches,
+    read_current_version,
     transaction,
 )
-from steam_recsys.publications.predictions import Predictions
-from steam_recsys.publications.version_stats import Shown, VersionStats
-from steam_recsys.publications.versions import Choice, KeptVersion, VersionInfo, named
+from steam_recsys.publications.versions import Choice, KeptVersion, VersionInfo, find_version, rollback_target
 
 
 class Destination(Protocol):
-    """A place that keeps versions and shows one of them."""
+    """A database that keeps versions and shows one of them."""
 
     name: str
 
-    def kept(self) -> list[KeptVersion]:
+    def kept_versions(self) -> list[KeptVersion]:
         """The versions that can be made current, the newest publication first."""
 
-    def shown(self) -> Shown | None:
+    def current_version(self) -> CurrentVersion | None:
         """The version that readers see; None before the first publication."""
 
     def first_games(self, version: str, users: Sequence[int], k: int) -> dict[int, list[int]]:
-        """The k first games of some users in a kept version; those without recommendations in it are left out."""
+        """The first k games of some users in a kept version; users without recommendations are left out."""
 
     def popular_games(self, version: str) -> list[int]:
-        """The overall list of a kept version, the most popular first."""
+        """The overall list of popular games of a kept version, the most popular first."""
 
-    def load(self, made: VersionInfo, predictions: Predictions, shown: Shown | None) -> tuple[VersionStats, int]:
-        """Make a version ready for the switch, indexes included, with nobody seeing it.
+    def load(
+        self, info: VersionInfo, predictions: Predictions, current: CurrentVersion | None
+    ) -> tuple[VersionStats, int]:
+        """Load a version, indexes included, without showing it to readers.
+
+        Args:
+            info: The new version.
+            predictions: Its recommendations.
+            current: The version that readers see, to compare with.
 
         Returns:
-            What was counted on the way, and the users that the destination says it holds now.
+            The counts, and how many users the destination says it holds.
 
         Raises:
-            UserError: the predictions are not as they must be, or the destination gave up.
+            UserError: The predictions are invalid, or the destination failed.
         """
 
     def drop_unfinished(self) -> None:
-        """Drop all versions that never became current: no other publication is under way."""
+        """Drop all versions that never became current, while no other publication is running."""
 
     def drop(self, versions: Sequence[str]) -> None:
-        """Drop versions that are not current; one that is still being read may be left to the next publication."""
+        """Drop versions that are not current. A version that is being read may be left to the next publication."""
 
 
-class Pointer(Destination, Protocol):
-    """A destination whose switch is one write."""
+class PointerDestination(Destination, Protocol):
+    """A destination that switches with one write."""
 
     def point_to(self, version: str) -> None:
-        """Make a version current, where it is not already.
+        """Make a version current, unless it already is.
 
         Raises:
-            UserError: it is not there.
+            UserError: The version is missing.
         """
 
 
-class Transactional(Destination, Protocol):
-    """A destination whose switch can still be undone when another has switched."""
+class TransactionalDestination(Destination, Protocol):
+    """A destination whose switch can be undone until it is committed."""
 
     def switching(self, choose: Choice) -> AbstractContextManager[str]:
-        """Make a version current when the body ends, unless that raises; readers wait while it runs."""
+        """Make a version current when the body ends, unless it raises; readers wait while it runs."""
 
 
 PUBLISH_TO = ("postgresql", "mongodb", "both")
@@ -90,10 +97,10 @@ class DestinationConfig:
     """Where to publish, by references to secrets.
 
     Attributes:
-        database: of the shop's PostgreSQL, as `env:DATABASE_URL`: it says what users and games there are, and its locks
-            keep publications apart, wherever they go.
+        database: Reference to the URL of the shop's PostgreSQL, such as `env:DATABASE_URL`. It knows the users and the
+            games, and its locks keep publications apart, wherever they go.
         publish_to: postgresql, mongodb or both.
-        mongodb: of MongoDB, as `env:MONGODB_URL`; only asked for where it is published to.
+        mongodb: Reference to MongoDB's URL, such as `env:MONGODB_URL`; read only to publish there.
     """
 
     database: str
@@ -105,35 +112,39 @@ class Destinations:
     """The open destinations of one publication."""
 
     def __init__(
-        self, places: DestinationConfig, connection: Connection, postgres: Transactional | None, mongo: Pointer | None
+        self,
+        config: DestinationConfig,
+        connection: Connection,
+        postgres: TransactionalDestination | None,
+        mongo: PointerDestination | None,
     ) -> None:
-        """Take what is published to, at least one of the two."""
-        self._places = places
+        """Take the open destinations, at least one of the two."""
+        self._config = config
         self._connection = connection
         self._postgres = postgres
         self._mongo = mongo
         self.all: tuple[Destination, ...] = tuple(each for each in (postgres, mongo) if each is not None)
 
     @property
-    def leading(self) -> Destination:
-        """The one whose versions count where two differ: PostgreSQL, if it is published to."""
+    def primary(self) -> Destination:
+        """The destination that decides if the two differ: PostgreSQL, if it is published to."""
         return self.all[0]
 
     def switch(self, choose: Choice) -> str:
-        """Make one version current everywhere, or nowhere.
+        """Make one version current in all destinations, or in none.
 
         Args:
-            choose: chooses it from those that the leading destination keeps, while no other switch is under way.
+            choose: Chooses it from the versions that the primary destination keeps, while no other switch is running.
 
         Returns:
             The version that is current now.
 
         Raises:
-            UserError: a destination refused it.
+            UserError: A destination failed.
         """
         if self._postgres is None:
             with self._no_other_switch():
-                version = choose(self.leading.kept())
+                version = choose(self.primary.kept_versions())
                 self._point_to(version)
                 return version
         try:
@@ -142,33 +153,32 @@ class Destinations:
             return version
         except BaseException:
             if self._mongo is not None:
-                with suppress(UserError), open_destinations(self._places) as fresh:  # else the next run sets it right
+                with suppress(UserError), open_destinations(self._config) as fresh:  # else the next run reconciles
                     fresh.reconcile()
             raise
 
     def reconcile(self) -> str | None:
-        """Bring MongoDB to the version that PostgreSQL shows, after a switch that was cut off between the two.
+        """Bring MongoDB to PostgreSQL's current version, after a switch that was interrupted between the two.
 
-        Where MongoDB does not keep that version, as before the first publication to both, it stays as it is.
+        If MongoDB does not keep that version, as before the first publication to both, MongoDB stays as it is.
 
         Returns:
-            The version that PostgreSQL shows; None before the first publication.
+            PostgreSQL's current version; None before the first publication.
         """
         if self._postgres is None or self._mongo is None:
             return None
         with self._no_other_switch() as cursor:
-            ours = current_version(cursor)
-            kept = self._mongo.kept()
-            theirs = named(kept, ours) if ours else None
-            if theirs and not theirs.current:
-                self._mongo.point_to(theirs.version)
-                log("reverse_etl", f"MongoDB is at {ours} again, as PostgreSQL is: a switch of both was cut off")
-        return ours
+            current = read_current_version(cursor)
+            in_mongo = find_version(self._mongo.kept_versions(), current) if current else None
+            if in_mongo and not in_mongo.current:
+                self._mongo.point_to(in_mongo.version)
+                log("reverse_etl", f"set MongoDB back to {current}, as PostgreSQL: a switch of both was interrupted")
+        return current
 
     @contextmanager
     def _no_other_switch(self) -> Iterator[Cursor]:
         with transaction(self._connection) as cursor:
-            lock_switches(cursor, round(1000 * SWITCH_PATIENCE_SECONDS))  # no reader waits behind this
+            lock_switches(cursor, round(1000 * SWITCH_PATIENCE_SECONDS))  # no reader waits for this lock
             yield cursor
 
     def _point_to(self, version: str) -> None:
@@ -177,22 +187,78 @@ class Destinations:
 
 
 @contextmanager
-def open_destinations(places: DestinationConfig, connection: Connection | None = None) -> Iterator[Destinations]:
-    """The destinations of those places, over an open connection to the shop's database or one of their own.
+def open_destinations(config: DestinationConfig, connection: Connection | None = None) -> Iterator[Destinations]:
+    """Open the destinations.
+
+    Args:
+        config: Destinations to open.
+        connection: Open connection to the shop's database; None opens one.
 
     Raises:
-        UserError: a place is unknown, or cannot be reached, or gives up in the body.
+        UserError: A destination is unknown, cannot be reached, or fails in the body.
     """
-    if places.publish_to not in PUBLISH_TO:
-        raise UserError(f"publish_to is {places.publish_to!r}: choose one of {', '.join(PUBLISH_TO)}.")
+    if config.publish_to not in PUBLISH_TO:
+        raise UserError(f"publish_to is {config.publish_to!r}: choose one of {', '.join(PUBLISH_TO)}.")
     with ExitStack() as stack:
         if connection is None:
-            connection = stack.enter_context(connect(places.database, application="steam-recsys versions"))
+            connection = stack.enter_context(connect(config.database, application="steam-recsys versions"))
         postgres = mongo = None
-        if places.publish_to != "mongodb":
-            postgres = PostgresDestination(connection, places.database)
-        if places.publish_to != "postgresql":
-            from steam_recsys.publications.mongo.destination import open_mongo  # not there unless it is published to
+        if config.publish_to != "mongodb":
+            postgres = PostgresDestination(connection, config.database)
+        if config.publish_to != "postgresql":
+            from steam_recsys.publications.mongo import open_mongo  # needed only to publish there
 
-            mongo = stack.enter_context(open_mongo(places.mongodb, places.database))
-        yield Destinations(places, connection, postgres, mongo)
+            mongo = stack.enter_context(open_mongo(config.mongodb, config.database))
+        yield Destinations(config, connection, postgres, mongo)
+
+
+def rollback(config: DestinationConfig, version: str | None = None) -> str:
+    """Make a kept version current again, in all destinations or in none.
+
+    Args:
+        config: Destinations that keep it.
+        version: Version to make current. None takes, of those published before the current one, the one that was
+            current last.
+
+    Returns:
+        The version that is current now.
+
+    Raises:
+        UserError: The version is not kept, no earlier version exists, or a destination cannot switch.
+    """
+    with _open_published(config) as destinations:
+        destinations.reconcile()
+        return destinations.switch(lambda kept: rollback_target(kept, version))
+
+
+def reconcile(config: DestinationConfig) -> str | None:
+    """Bring MongoDB to PostgreSQL's current version, after a switch of both that was interrupted; that version.
+
+    Raises:
+        UserError: Nothing was published to this database yet, MongoDB does not keep that version, or a destination
+            failed.
+    """
+    with _open_published(config) as destinations:
+        version = destinations.reconcile()
+        if version and not all(find_version(each.kept_versions(), version) for each in destinations.all):
+            raise UserError(f"MongoDB does not keep {version}, which PostgreSQL shows: publish to both again.")
+        return version
+
+
+def kept_versions(config: DestinationConfig) -> dict[str, list[KeptVersion]]:
+    """The kept versions, the newest publication first, by destination.
+
+    Raises:
+        UserError: Nothing was published to this database yet, or a destination failed.
+    """
+    with _open_published(config) as destinations:
+        return {destination.name: destination.kept_versions() for destination in destinations.all}
+
+
+@contextmanager
+def _open_published(config: DestinationConfig) -> Iterator[Destinations]:
+    with connect(config.database, application="steam-recsys versions") as connection:
+        require_schema(connection, "recsys")
+        connection.commit()
+        with open_destinations(config, connection) as destinations:
+            yield destinations

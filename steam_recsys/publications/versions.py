@@ -1,4 +1,4 @@
-"""Versions that a destination keeps: which of them to go back to, and which to drop."""
+"""The versions that a destination keeps: which one to roll back to, and which ones to drop."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from datetime import date, datetime
 from steam_recsys.errors import UserError
 
 KEPT_VERSIONS = 3
-"""How many versions stay in a destination, the current one included: those that were current last."""
+"""How many versions a destination keeps: the current one and those that were current last."""
 
 
 def check_name(version: str) -> None:
-    """Check that a version's name can be part of a table's and a collection's.
+    """Check that a version's name can be part of a table's and a collection's name.
 
     Raises:
-        UserError: it cannot.
+        UserError: It cannot.
     """
-    # PostgreSQL cuts names after 63 bytes, which would make two long versions one. `popular_games` is a view.
+    # PostgreSQL cuts names after 63 bytes: two long versions could become one. `popular_games` is a view.
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,46}", version) or version == "games":
         raise UserError(
             f"The version {version!r} cannot name a table: "
@@ -29,13 +29,13 @@ def check_name(version: str) -> None:
 
 @dataclass(frozen=True)
 class VersionInfo:
-    """A version to be, and what it is made from.
+    """A version and what it is made from.
 
     Attributes:
-        version: names its tables or collections; letters, digits, dots, hyphens and underscores.
-        model_version: the model that made the predictions.
-        snapshot_id: the snapshot that they were made from.
-        as_of: the day that recent popularity was counted up to.
+        version: Name, which is part of the names of its tables or collections.
+        model_version: Model that made the predictions.
+        snapshot_id: Snapshot that the predictions were made from.
+        as_of: Day up to which recent popularity was counted.
     """
 
     version: str
@@ -48,15 +48,15 @@ class VersionInfo:
 class KeptVersion(VersionInfo):
     """A version that can be made current.
 
-    A destination's switches are numbered, and the numbers alone order its versions: the clocks of the machines that
-    publish, and the database's own after a failover, need not agree.
+    Versions are ordered by the numbers of a destination's switches, never by clocks: those of the machines that
+    publish, and the database's after a failover, may disagree.
 
     Attributes:
-        users: users with recommendations of their own.
-        rows: games recommended, summed over the users.
-        published_at: when it first became current, for people to read.
-        first_switch, last_switch: the numbers of the switches that first and last made it current.
-        current: whether it is the one that readers see.
+        users: Number of users with recommendations of their own.
+        rows: Number of recommended games, summed over the users.
+        published_at: Time when it first became current, for people to read.
+        first_switch, last_switch: Numbers of the switches that first and last made it current.
+        current: Whether readers see this version.
     """
 
     users: int
@@ -68,42 +68,46 @@ class KeptVersion(VersionInfo):
 
 
 Choice = Callable[[Sequence[KeptVersion]], str]
-"""Chooses the version to make current from those that are kept."""
+"""Chooses the version to make current from the kept versions."""
 
 
-def current(kept: Sequence[KeptVersion]) -> KeptVersion | None:
+def find_current(kept: Sequence[KeptVersion]) -> KeptVersion | None:
     """The version that readers see; None before the first publication."""
     return next((version for version in kept if version.current), None)
 
 
-def named(kept: Sequence[KeptVersion], version: str) -> KeptVersion | None:
+def find_version(kept: Sequence[KeptVersion], version: str) -> KeptVersion | None:
     """A kept version by its name."""
     return next((each for each in kept if each.version == version), None)
 
 
 def rollback_target(kept: Sequence[KeptVersion], version: str | None) -> str:
-    """The version to go back to: the one asked for, or else that which was current last of those before the current.
+    """Choose the version to roll back to.
 
-    After a rollback and a new publication, that is the version rolled back to, not the one rolled back from.
+    Args:
+        kept: Versions that the destination keeps.
+        version: Requested version. None takes, of those published before the current one, the one that was current
+            last: after a rollback and a new publication that is the version rolled back to, not the one rolled back
+            from.
 
     Raises:
-        UserError: the version is not kept, or there is none to go back to.
+        UserError: The version is not kept, or no version was published before the current one.
     """
     if version is not None:
-        if named(kept, version):
+        if find_version(kept, version):
             return version
         newest_first = sorted(kept, key=lambda each: -each.first_switch)
         names = ", ".join(each.version for each in newest_first) or "none"
         raise UserError(f"The version {version} is not kept: choose one of {names}.")
-    now = current(kept)
-    before = [each for each in kept if now and each.first_switch < now.first_switch]
+    current = find_current(kept)
+    before = [each for each in kept if current and each.first_switch < current.first_switch]
     if not before:
-        first = now.version if now else "the first"
+        first = current.version if current else "the first"
         raise UserError(f"There is no version before {first} to roll back to: publish a new one.")
     return max(before, key=lambda each: each.last_switch).version
 
 
-def expired(kept: Sequence[KeptVersion]) -> list[str]:
-    """The versions to drop: all but the current one and those that were current last."""
+def expired_versions(kept: Sequence[KeptVersion]) -> list[str]:
+    """The versions to drop: all except the `KEPT_VERSIONS` that are or were current last."""
     newest_first = sorted(kept, key=lambda each: (each.current, each.last_switch), reverse=True)
     return [each.version for each in newest_first[KEPT_VERSIONS:]]

@@ -1,1 +1,1 @@
-"""Charts and pages for reports."""
+"""Charts and pages of reports."""

@@ -1,8 +1,8 @@
-"""Charts as inline SVG: bars with intervals, lines and scatters. No script, and every text is escaped.
+"""Charts as inline SVG: bars with intervals, lines and scatter plots. No script, and every text is escaped.
 
-The colours, `series-0` and so on, are those of the page's style, which differ in light and dark. A drawing is about as
-wide as a phone and grows with the page, so that its letters can be read on both. What is not finite, or beyond all
-measure, is not drawn.
+The colours are CSS classes, `series-0` and so on, which the page defines for light and dark mode. A chart is about as
+wide as a phone and grows with the page, so that its text is readable on both. Values that are not finite or extremely
+large are not drawn.
 """
 
 from __future__ import annotations
@@ -12,20 +12,22 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from markupsafe import Markup
+
 COLOURS = 8
-"""Series that can be told apart; further ones share the last colour, a grey."""
+"""Number of colours; further series share the last one, a grey."""
 
 WIDTH, HEIGHT = 460.0, 320.0
 _LEFT, _RIGHT, _BOTTOM = 52.0, 14.0, 44.0
 _LETTER, _LINE, _BAR, _DOT = 7.0, 19.0, 9.0, 3.0
-"""About how wide a letter is, and how high a line of text, a bar and a dot are."""
+"""Approximate width of a letter, height of a line of text, height of a bar and radius of a dot."""
 
 _TICKS = 5
 _LEVEL = 1e-9
-"""Numbers that differ by less of their size are drawn as equal ones."""
+"""Relative difference below which numbers are drawn as equal."""
 
 _LARGEST = 1e12
-"""Of a number that is drawn."""
+"""Largest number that is drawn."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,14 @@ class Bar:
 
 @dataclass(frozen=True)
 class Series:
-    """Points (x, y) under one name; each may have a name of its own, and on a line an interval of its y."""
+    """A series of points.
+
+    Attributes:
+        name: Name in the legend.
+        points: The points (x, y).
+        names: Name of each point, shown on hover; empty for none.
+        intervals: Lower and upper end of each point's y, drawn on lines; empty for none.
+    """
 
     name: str
     points: Sequence[tuple[float, float]]
@@ -49,7 +58,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Axis:
-    """What an axis tells, and its ticks, where and what they are called: round numbers where they are left out."""
+    """The label of an axis, and its ticks with their text; None for round numbers."""
 
     label: str
     ticks: Sequence[tuple[float, str]] | None = None
@@ -57,19 +66,19 @@ class Axis:
 
 def bar_chart(
     title: str, label: str, series: Sequence[str], rows: Sequence[tuple[str, Sequence[tuple[int, Bar]]]]
-) -> str:
-    """Horizontal bars with their intervals, from zero on, below the name of their row.
+) -> Markup:
+    """Draw horizontal bars from zero, with their intervals, below the name of each row.
 
     Args:
-        title: what is shown, also for those who cannot see it.
-        label: of the values.
-        series: their names, for the legend.
-        rows: each with its name, and its bars with the number of their series.
+        title: Title for screen readers.
+        label: Label of the axis.
+        series: Names of the series for the legend.
+        rows: Name of each row, and its bars with the index of their series.
     """
     legend, top = _legend(series)
     values = [(bar.value, bar.low, bar.high) for _, bars in rows for _, bar in bars]
-    values = [of_bar for of_bar in values if _drawn(*of_bar)]
-    scale = _Scale.over([0.0, *(value for of_bar in values for value in of_bar)], 12.0, WIDTH - 62)
+    values = [ends for ends in values if _drawn(*ends)]
+    scale = _Scale.from_values([0.0, *(value for ends in values for value in ends)], 12.0, WIDTH - 62)
     drawn: list[str] = []
     y = top
     for name, bars in rows:
@@ -83,45 +92,45 @@ def bar_chart(
     return _svg(title, y + _BOTTOM, [legend, axis, *drawn])
 
 
-def line_chart(title: str, x: Axis, y: Axis, series: Sequence[Series]) -> str:
-    """A line through the points of each series, in their order; those that have names are dots on it."""
-    plot = _Plot.of(x, y, series)
+def line_chart(title: str, x: Axis, y: Axis, series: Sequence[Series]) -> Markup:
+    """Draw a line through the points of each series in their order; points with names are dots on it."""
+    plot = _Plot.from_series(x, y, series)
     lines = []
     for number, one in enumerate(series):
-        places = plot.places(one)
-        path = "L".join(f"{left:.1f} {top:.1f}" for left, top, _ in places)
+        points = plot.points(one)
+        path = "L".join(f"{left:.1f} {top:.1f}" for left, top, _ in points)
         lines.append(f'<path class="line {_colour(number)}" d="M{path}"/>' if path else "")
         whiskers = "".join(f"M{left:.1f} {low:.1f}V{high:.1f}" for left, low, high in plot.intervals(one))
         lines.append(f'<path class="line faint {_colour(number)}" d="{whiskers}"/>' if whiskers else "")
-        lines.append(_dots(number, places) if one.names else "")
+        lines.append(_dots(number, points) if one.names else "")
     return plot.svg(title, lines)
 
 
-def scatter_chart(title: str, x: Axis, y: Axis, series: Sequence[Series], written: Sequence[str] = ()) -> str:
-    """Dots, which tell their names, if any, to whoever points at them.
+def scatter_chart(title: str, x: Axis, y: Axis, series: Sequence[Series], labels: Sequence[str] = ()) -> Markup:
+    """Draw dots, which show their names on hover.
 
     Args:
-        title: what is shown, also for those who cannot see it.
-        x: the axis.
-        y: the axis.
-        series: a colour each.
-        written: names that are written beside their dots where there is room, the most important first.
+        title: Title for screen readers.
+        x: Horizontal axis.
+        y: Vertical axis.
+        series: The series, one colour each.
+        labels: Names to write beside their dots if there is room, the most important first.
     """
-    plot = _Plot.of(x, y, series)
+    plot = _Plot.from_series(x, y, series)
     drawn: list[str] = []
     named: dict[str, tuple[float, float]] = {}
     for number, one in enumerate(series):
-        places = plot.places(one)
-        drawn.append(_dots(number, places))
-        for left, top, name in places:
+        points = plot.points(one)
+        drawn.append(_dots(number, points))
+        for left, top, name in points:
             named.setdefault(name, (left, top))
-    labels = _labels([(name, *named[name]) for name in written if name in named])
-    return plot.svg(title, [*drawn, *labels])
+    texts = _labels([(name, *named[name]) for name in labels if name in named])
+    return plot.svg(title, [*drawn, *texts])
 
 
 @dataclass(frozen=True)
 class _Scale:
-    """A stretch of numbers on a stretch of the drawing."""
+    """A linear map from numbers to coordinates."""
 
     low: float
     high: float
@@ -129,7 +138,7 @@ class _Scale:
     end: float
 
     @classmethod
-    def over(cls, values: Iterable[float], start: float, end: float) -> _Scale:
+    def from_values(cls, values: Iterable[float], start: float, end: float) -> _Scale:
         found = list(values) or [0.0]
         low, high = min(found), max(found)
         level = _LEVEL * max(1.0, abs(low), abs(high))
@@ -141,7 +150,7 @@ class _Scale:
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
     def ticks(self) -> list[tuple[float, str]]:
-        """Multiples of one, two or five times a power of ten, about five of them."""
+        """Return about five round ticks: multiples of one, two or five times a power of ten."""
         raw = (self.high - self.low) / _TICKS
         power = 10.0 ** math.floor(math.log10(raw))
         step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw)
@@ -152,7 +161,7 @@ class _Scale:
 
 @dataclass(frozen=True)
 class _Plot:
-    """The frame that points are drawn in."""
+    """The frame that points are drawn in, with its axes."""
 
     x: Axis
     y: Axis
@@ -162,17 +171,17 @@ class _Plot:
     top: float
 
     @classmethod
-    def of(cls, x: Axis, y: Axis, series: Sequence[Series]) -> _Plot:
+    def from_series(cls, x: Axis, y: Axis, series: Sequence[Series]) -> _Plot:
         legend, top = _legend([one.name for one in series])
         points = [point for one in series for point in one.points if _drawn(*point)]
         heights = [point[1] for point in points]
         heights += [end for one in series for interval in one.intervals if _drawn(*interval) for end in interval]
-        along = _Scale.over((point[0] for point in points), _LEFT + 6, WIDTH - _RIGHT - 6)
-        up = _Scale.over(heights, top + HEIGHT - 6, top + 6)
+        along = _Scale.from_values((point[0] for point in points), _LEFT + 6, WIDTH - _RIGHT - 6)
+        up = _Scale.from_values(heights, top + HEIGHT - 6, top + 6)
         return cls(x, y, along, up, legend, top)
 
-    def places(self, series: Series) -> list[tuple[float, float, str]]:
-        """Where the points are drawn, and their names, empty where they have none."""
+    def points(self, series: Series) -> list[tuple[float, float, str]]:
+        """Return the coordinates of the points that are drawn, and their names, empty for none."""
         names = series.names or [""] * len(series.points)
         return [
             (self.x_scale.at(x), self.y_scale.at(y), name)
@@ -181,14 +190,14 @@ class _Plot:
         ]
 
     def intervals(self, series: Series) -> list[tuple[float, float, float]]:
-        """Where the intervals are drawn: how far along, and both ends."""
+        """Return the coordinates of the intervals that are drawn: x, and y of both ends."""
         return [
             (self.x_scale.at(x), self.y_scale.at(low), self.y_scale.at(high))
             for (x, y), (low, high) in zip(series.points, series.intervals, strict=False)
             if low < high and _drawn(x, y, low, high)
         ]
 
-    def svg(self, title: str, drawn: Sequence[str]) -> str:
+    def svg(self, title: str, drawn: Sequence[str]) -> Markup:
         bottom = self.top + HEIGHT
         frame = (
             f'<rect class="frame" x="{_LEFT:g}" y="{self.top:g}" width="{WIDTH - _LEFT - _RIGHT:g}" '
@@ -205,8 +214,8 @@ class _Plot:
             for value, name in ticks
         ]
         middle = self.top + HEIGHT / 2
-        turned = f'<text class="middle" transform="translate(12 {middle:g}) rotate(-90)">{escape(self.y.label)}</text>'
-        return "".join(drawn) + turned
+        label = f'<text class="middle" transform="translate(12 {middle:g}) rotate(-90)">{escape(self.y.label)}</text>'
+        return "".join(drawn) + label
 
 
 def _x_axis(axis: Axis, scale: _Scale, top: float, bottom: float) -> str:
@@ -230,19 +239,19 @@ def _bar(number: int, bar: Bar, scale: _Scale, y: float) -> str:
     )
 
 
-def _dots(number: int, places: Sequence[tuple[float, float, str]]) -> str:
+def _dots(number: int, points: Sequence[tuple[float, float, str]]) -> str:
     dots = []
-    for left, top, name in places:
-        told = f"><title>{escape(name)}</title></circle>" if name else "/>"
-        dots.append(f'<circle cx="{left:.1f}" cy="{top:.1f}" r="{_DOT:g}"{told}')
+    for left, top, name in points:
+        title = f"><title>{escape(name)}</title></circle>" if name else "/>"
+        dots.append(f'<circle cx="{left:.1f}" cy="{top:.1f}" r="{_DOT:g}"{title}')
     return f'<g class="dots {_colour(number)}">{"".join(dots)}</g>'
 
 
-def _labels(wanted: Sequence[tuple[str, float, float]]) -> list[str]:
-    """The names with their dots' places, those that overlap with no earlier one."""
+def _labels(names: Sequence[tuple[str, float, float]]) -> list[str]:
+    """Draw the names beside their dots, leaving out those that overlap an earlier one."""
     drawn: list[str] = []
     taken: list[tuple[float, float, float]] = []
-    for name, x, y in wanted:
+    for name, x, y in names:
         text = _shortened(name, 24)
         width = _LETTER * len(text)
         left = x + 6 if x + 6 + width < WIDTH - _RIGHT else x - 6 - width
@@ -253,7 +262,7 @@ def _labels(wanted: Sequence[tuple[str, float, float]]) -> list[str]:
 
 
 def _legend(names: Sequence[str]) -> tuple[str, float]:
-    """A coloured square beside each name, line by line, and how high that is; nothing where there is one name only."""
+    """Draw a coloured square beside each name, and return the height; nothing for a single name."""
     if len(names) < 2:
         return "", 8.0
     drawn: list[str] = []
@@ -268,8 +277,8 @@ def _legend(names: Sequence[str]) -> tuple[str, float]:
     return "".join(drawn), y + _LINE + 8
 
 
-def _svg(title: str, height: float, drawn: Sequence[str]) -> str:
-    return (
+def _svg(title: str, height: float, drawn: Sequence[str]) -> Markup:
+    return Markup(
         f'<svg role="img" viewBox="0 0 {WIDTH:g} {height:g}"><title>{escape(title)}</title>\n'
         + "\n".join(filter(None, drawn))
         + "\n</svg>\n"

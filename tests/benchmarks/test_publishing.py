@@ -1,11 +1,11 @@
-"""The benchmark of publishing, small: what it measures and what it says of it."""
+"""The benchmark of publishing, with few users."""
 
 import pytest
 
 from benchmarks import publishing
 
 
-def test_every_figure_stands_beside_its_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_figure_has_a_peer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(publishing, "SECONDS", 1)
     monkeypatch.setattr(publishing, "SWITCHES", 2)
     monkeypatch.setattr(publishing, "GAMES", 500)

@@ -1,17 +1,16 @@
-"""The benchmark's protocols against known counts, and what it makes of figures."""
+"""The benchmark's protocols against known figures, and its tables."""
 
 from pathlib import Path
 
 import pytest
 
-from benchmarks.datasets import Protocol, protocols
-from benchmarks.quality import Row, markdown, results
+from benchmarks.quality import Protocol, Row, markdown, protocols, results
 from steam_recsys.data.popularity import popularity, recent_popularity
 from steam_recsys.errors import UserError
-from steam_recsys.evaluation.baselines import StaticRanker
-from steam_recsys.evaluation.holdout import hold_out
 from steam_recsys.evaluation.intervals import Interval
 from steam_recsys.evaluation.metrics import NDCG, Recall, measure
+from steam_recsys.evaluation.rankers import StaticRanker
+from steam_recsys.evaluation.splits import hold_out
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 
@@ -32,10 +31,10 @@ def by_name() -> dict[str, Protocol]:
         ("Steam-200k, random 80/20", 4_542, 0.158, 0.309),
     ],
 )
-def test_popularity_scores_what_it_is_known_to_score(
+def test_popularity_reaches_its_known_figures(
     name: str, users: int, ndcg: float, recall: float, by_name: dict[str, Protocol]
 ) -> None:
-    """So the splits, the catalogue and the metrics are those of the table that the figures are compared by."""
+    """If it does, splits, catalogue and metrics are those of the published table."""
     protocol = by_name[name]
     game_ids, past = protocol.games.ids, protocol.test.past
     held_out = hold_out(past, protocol.test.future, game_ids)
@@ -48,7 +47,7 @@ def test_popularity_scores_what_it_is_known_to_score(
 
 
 @pytest.mark.parametrize("name", ["ML-100K, random 80/20", "ML-100K, last item out", "steam-ucsd, last 10 % of time"])
-def test_what_is_chosen_on_lies_within_what_may_be_known(name: str, by_name: dict[str, Protocol]) -> None:
+def test_validation_rows_come_from_the_training_rows(name: str, by_name: dict[str, Protocol]) -> None:
     protocol = by_name[name]
 
     def pairs(interactions) -> set[tuple[int, int]]:
@@ -60,19 +59,22 @@ def test_what_is_chosen_on_lies_within_what_may_be_known(name: str, by_name: dic
     assert not known & pairs(protocol.test.future)
 
 
-def test_data_sets_that_are_not_there_are_named(tmp_path: Path) -> None:
-    with pytest.raises(
-        UserError, match=r"u\.data does not exist: name the folder with the data sets, with DATA=folder"
-    ):
+def test_a_missing_data_set_is_named_with_its_source(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"u\.data does not exist: DATA .*MovieLens 100K from GroupLens"):
         protocols(tmp_path)
 
 
-def row(ranking: str, ndcg: float) -> Row:
+def test_without_data_the_needed_folders_are_named() -> None:
+    with pytest.raises(UserError, match=r"add DATA=folder, .*ml-100k.*steam-200k.*Kaggle.*steam-ucsd.*UCSD"):
+        protocols(None)
+
+
+def row(ranker: str, ndcg: float) -> Row:
     figures = {metric.name: Interval(ndcg, ndcg - 0.01, ndcg + 0.01) for metric in (NDCG(10), Recall(20))}
-    return Row(ranking, "", figures, figures)
+    return Row(ranker, "", figures, figures)
 
 
-def test_the_record_names_the_best_peer_and_whether_the_bar_is_met() -> None:
+def test_the_record_names_the_best_peer_and_whether_the_target_is_met() -> None:
     rows = [row("ours", 0.45), row("EASE", 0.40), row("popularity", 0.2)]
     ndcg, recall = results("ML-100K, random 80/20", rows)
     assert ndcg == {
@@ -84,7 +86,7 @@ def test_the_record_names_the_best_peer_and_whether_the_bar_is_met() -> None:
     assert not results("Steam-200k, random 80/20", [row("ours", 0.39), *rows[1:]])[0]["met"]
 
 
-def test_the_table_has_a_line_a_ranking() -> None:
+def test_the_table_has_one_line_per_ranker() -> None:
     table = markdown("ML-100K, random 80/20", [row("ours", 0.45), row("EASE", 0.40)])
     assert table.startswith("### ML-100K, random 80/20\n")
     assert "| EASE |  | 0.4000 (0.3900 to 0.4100) | 0.4000 (0.3900 to 0.4100) |" in table

@@ -1,8 +1,9 @@
-"""The benchmark of retrieval, on catalogues that are small enough for a test."""
+"""The benchmark of retrieval, on small catalogues."""
 
 import numpy as np
 import pytest
 
+from benchmarks import retrieval
 from benchmarks.retrieval import (
     OURS,
     USERS,
@@ -14,35 +15,36 @@ from benchmarks.retrieval import (
     faiss_flat,
     implicit_topk,
     ours,
-    users_a_second,
+    users_per_second,
 )
 from steam_recsys.model import approximate as module
-from steam_recsys.model.top_k import top_k
+from steam_recsys.model.retrieval import top_k
 
 SMALL = Shop(1_000, 8, skewed=True)
 
 
-def test_ours_is_found_to_be_exact() -> None:
+def test_our_retrieval_is_exact() -> None:
     rows = exactness(SMALL)
     assert [row["met"] for row in rows] == [True, True]
     assert all(row["what"].startswith("top 100 of 1,000 games, scale 8, skewed popularity, ") for row in rows)
 
 
-def test_the_peers_find_the_largest_products() -> None:
+def test_the_peers_find_the_largest_inner_products() -> None:
     catalogue, history = SMALL.catalogue(), SMALL.histories(USERS)
     expected, _ = top_k(catalogue.queries(history) @ catalogue.candidates.T, K)
     for peer in (brute_force, faiss_flat, implicit_topk):
-        assert np.mean(peer(SMALL)() == expected) > 0.99  # but for what differs in the last digit
+        assert np.mean(peer(SMALL)() == expected) > 0.99  # scores may differ in the last digit
 
 
-def test_engines_take_turns_in_processes_of_their_own() -> None:
-    speed = users_a_second({OURS: (ours, SMALL), "FAISS flat": (faiss_flat, SMALL)})
+def test_engines_take_turns_in_separate_processes() -> None:
+    speed = users_per_second({OURS: (ours, SMALL), "FAISS flat": (faiss_flat, SMALL)})
     assert list(speed) == [OURS, "FAISS flat"]
     assert all(users > 0 for users in speed.values())
 
 
-def test_approximate_retrieval_is_measured_beside_exact_retrieval(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "POPULAR", 200)
+def test_approximate_retrieval_is_compared_with_exact_retrieval(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "POPULAR_GAMES", 200)
+    monkeypatch.setattr(retrieval, "USERS", 512)
     speed, recall = approximate(Shop(2_000, 8, skewed=False, tastes=True))
     assert speed["peer_name"] == "ours, exact"
     assert 0 < recall["ours"] <= 1

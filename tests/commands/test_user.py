@@ -21,9 +21,9 @@ ROOT = Path(__file__).parents[2]
 def published(shop: Connection, database: str, tmp_path: Path) -> str:
     """The reference to a database with recommendations of three games for the user ann."""
     games = [add_game(shop, "Alpha", released_on=date(2021, 5, 1)), add_game(shop, "[Beta]"), add_game(shop, "Gamma")]
-    for place, game in enumerate(reversed(games[:2]), start=4):
-        add_ranking(shop, game, "Action", "Sales", place)
-        add_ranking(shop, game, "Puzzle", "Sales", place - 3)
+    for rank, game in enumerate(reversed(games[:2]), start=4):
+        add_ranking(shop, game, "Action", "Sales", rank)
+        add_ranking(shop, game, "Puzzle", "Sales", rank - 3)
     ann = add_user(shop, "ann")
     publish_version(
         database, write_predictions(tmp_path, [[(ann, games, [3.0, 2.0, 1.0], [None] * 3)]], overall(games))
@@ -32,7 +32,7 @@ def published(shop: Connection, database: str, tmp_path: Path) -> str:
 
 
 def shown(printed: str) -> list[list[str]]:
-    """The table's cells."""
+    """The cells of the printed table."""
     rows = [line.replace("┃", "│").strip("│ ").split("│") for line in printed.splitlines() if line[:1] in "│┃" and line]
     return [[cell.strip() for cell in row] for row in rows]
 
@@ -46,7 +46,7 @@ def shown(printed: str) -> list[list[str]]:
         ("revenue", None, "Rank by revenue", [("Alpha", "unknown"), ("[Beta]", "unknown"), ("Gamma", "unknown")]),
     ],
 )
-def test_an_order_is_shown_with_what_it_is_by(
+def test_an_order_shows_the_value_it_orders_by(
     rank_by: str, genre: str | None, heading: str, games: list[tuple[str, str]], published: str, capsys
 ) -> None:
     show_user(published, "ann", rank_by, genre)
@@ -57,16 +57,16 @@ def test_an_order_is_shown_with_what_it_is_by(
     assert printed.splitlines()[-1].startswith("Score: the model's")
 
 
-def test_a_genre_that_there_is_not_is_told_those_that_there_are(published: str, shop: Connection) -> None:
-    with pytest.raises(UserError, match=r"^There is no genre Nonsense: there are Action, Puzzle\.$"):
+def test_an_unknown_genre_lists_the_existing_ones(published: str, shop: Connection) -> None:
+    with pytest.raises(UserError, match=r"^There is no genre Nonsense: the genres are Action, Puzzle\.$"):
         show_user(published, "ann", genre="Nonsense")
     for number in range(30):
         add_game(shop, f"Game {number}", genres=["Puzzle", f"Tag {number:02}"])
-    with pytest.raises(UserError, match=r": there are Puzzle, Action, Tag 00, Tag 01, .*, Tag 17 and 12 more\.$"):
+    with pytest.raises(UserError, match=r": the genres are Puzzle, Action, Tag 00, Tag 01, .*, Tag 17 and 12 more\.$"):
         show_user(published, "ann", genre="Nonsense")
 
 
-def test_the_order_by_relevance_has_the_score_alone(published: str, capsys) -> None:
+def test_the_order_by_relevance_shows_the_score_only(published: str, capsys) -> None:
     show_user(published, "ann")
     rows = shown(capsys.readouterr().out)[1:]
     assert [row[1:3] for row in rows] == [["Alpha", "3.00"], ["[Beta]", "2.00"], ["Gamma", "1.00"]]

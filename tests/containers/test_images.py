@@ -1,4 +1,4 @@
-"""What can be said of the images without building them. `.ci/run` builds them and runs the demo in them."""
+"""The images, as far as they can be checked without building them. `.ci/run` builds them and runs the demo in them."""
 
 import os
 import re
@@ -21,13 +21,13 @@ DOCKERFILES = {role: (ROOT / "containers" / role / "Dockerfile").read_text() for
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A copy of what images are made from."""
+    """A copy of the files that images are built from."""
     for name in ("commands", "components", "containers", "explorer", "requirements", "steam_recsys"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path
 
 
-def test_an_image_keeps_its_tag_until_something_in_it_changes(checkout: Path) -> None:
+def test_an_images_tag_changes_only_with_its_content(checkout: Path) -> None:
     before = {role: content_tag(role, checkout) for role in ROLES}
     assert before == {role: content_tag(role) for role in ROLES}
     (checkout / "components" / "train" / "model.py").write_text("changed")
@@ -38,21 +38,21 @@ def test_an_image_keeps_its_tag_until_something_in_it_changes(checkout: Path) ->
 
 
 @pytest.mark.parametrize("changed", ["requirements/data.txt", "containers/data/Dockerfile"])
-def test_requirements_and_dockerfile_count_too(checkout: Path, changed: str) -> None:
+def test_requirements_and_dockerfile_change_the_tag(checkout: Path, changed: str) -> None:
     before = content_tag("data", checkout)
     with (checkout / changed).open("a") as file:
         file.write("# changed\n")
     assert content_tag("data", checkout) != before
 
 
-def test_an_image_for_gpus_has_a_tag_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_gpu_image_has_another_tag(monkeypatch: pytest.MonkeyPatch) -> None:
     before = {role: content_tag(role) for role in ROLES}
     monkeypatch.setenv("CUDA", "1")
     assert content_tag("data") == before["data"]
     assert content_tag("model") != before["model"]
 
 
-def test_a_pushed_image_is_named_by_its_digest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_pushed_image_is_named_by_digest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     name = f"example.org/r/data:{content_tag('data')}"
     monkeypatch.setattr(images, "DIGESTS", tmp_path / "image-digests.json")
     assert image_name("example.org/r", "data") == name
@@ -62,7 +62,7 @@ def test_a_pushed_image_is_named_by_its_digest(monkeypatch: pytest.MonkeyPatch, 
 
 @pytest.fixture
 def docker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A docker command that notes what it is asked; with the file `registry` beside it, registries have everything."""
+    """A docker command that records its arguments in `asked`; with the file `registry`, registries have every image."""
     monkeypatch.setattr(images, "DIGESTS", tmp_path / "image-digests.json")
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     script = f"""#!/bin/sh
@@ -77,7 +77,7 @@ def docker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_an_image_that_its_registry_has_is_named_by_its_digest_and_neither_built_nor_pushed(
+def test_an_image_already_in_its_registry_is_neither_built_nor_pushed(
     docker: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["containers", "push", "--registry", "example.org/r"])
@@ -87,12 +87,12 @@ def test_an_image_that_its_registry_has_is_named_by_its_digest_and_neither_built
     (docker / "registry").touch()
     (docker / "asked").unlink()
     command()
-    assert "is in its registry already: example.org/r/data@sha256:1234" in capsys.readouterr().out
+    assert "already in the registry: example.org/r/data@sha256:1234" in capsys.readouterr().out
     assert image_name("example.org/r", "data") == "example.org/r/data@sha256:1234"
     assert {line.split()[0] for line in (docker / "asked").read_text().splitlines()} == {"buildx"}
 
 
-def test_a_scan_looks_at_each_image_and_fails_in_one_sentence(docker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scan_checks_each_image_and_reports_vulnerabilities(docker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["containers", "scan"])
     command()
     scans = [line for line in (docker / "asked").read_text().splitlines() if line.startswith("run ")]
@@ -110,7 +110,7 @@ def test_a_scan_looks_at_each_image_and_fails_in_one_sentence(docker: Path, monk
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_every_room_that_an_images_stages_import_is_in_it(role: str) -> None:
+def test_every_package_that_an_images_stages_import_is_copied_into_it(role: str) -> None:
     copied = {ROOT / source for source in re.findall(rf"^COPY ((?:{SOURCES})\S*) ", DOCKERFILES[role], re.MULTILINE)}
     for path in (path for source in copied for path in (source.rglob("*.py") if source.is_dir() else [source])):
         for module in re.findall(rf"^\s*(?:from|import) ((?:{SOURCES})[\w.]*)", path.read_text(), re.MULTILINE):
@@ -122,14 +122,14 @@ def test_every_room_that_an_images_stages_import_is_in_it(role: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "door", sorted((ROOT / "components").glob("*/component.py")), ids=lambda door: door.parent.name
+    "component", sorted((ROOT / "components").glob("*/component.py")), ids=lambda component: component.parent.name
 )
-def test_every_stage_is_in_the_image_that_its_component_names(door: Path) -> None:
-    for role in re.findall(r"import (\w+)_IMAGE", door.read_text()):
-        assert f"COPY components/{door.parent.name} " in DOCKERFILES[role.lower()]
+def test_every_stage_is_in_the_image_that_its_component_names(component: Path) -> None:
+    for role in re.findall(r"import (\w+)_IMAGE", component.read_text()):
+        assert f"COPY components/{component.parent.name} " in DOCKERFILES[role.lower()]
 
 
-def test_the_explorers_image_runs_the_explorer_for_whoever_reaches_it() -> None:
+def test_the_explorer_image_listens_on_all_addresses() -> None:
     final = DOCKERFILES["explorer"].split("\nFROM ")[2]
     assert 'CMD ["python3", "-m", "explorer"]' in final
     assert "EXPLORER_HOST=0.0.0.0" in final
@@ -137,7 +137,7 @@ def test_the_explorers_image_runs_the_explorer_for_whoever_reaches_it() -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_images_are_built_in_stages_from_hashed_requirements_and_run_without_root(role: str) -> None:
+def test_images_install_hashed_requirements_and_do_not_run_as_root(role: str) -> None:
     packages, final = DOCKERFILES[role].split("\nFROM ")[1:]
     assert "--no-deps --require-hashes" in packages
     assert "--no-cache-dir" in packages
@@ -148,24 +148,24 @@ def test_images_are_built_in_stages_from_hashed_requirements_and_run_without_roo
 
 
 @pytest.mark.parametrize("role", ["data", "explorer"])
-def test_the_other_images_have_no_tensorflow(role: str) -> None:
+def test_only_the_model_image_has_tensorflow(role: str) -> None:
     locked = (ROOT / "requirements" / f"{role}.txt").read_text()
     assert not re.search(r"^(tensorflow|tf-keras|keras)", locked, re.MULTILINE)
 
 
-def test_without_docker_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_docker_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UserError, match=r"no docker on the PATH: install Docker Engine or Docker Desktop\."):
+    with pytest.raises(UserError, match=r"docker is not on the PATH: install Docker Engine or Docker Desktop\."):
         build("example.org/r", "data", [])
 
 
-def test_the_names_are_printed_one_a_line() -> None:
+def test_names_are_printed_one_per_line() -> None:
     command = [sys.executable, "-m", "containers", "tags", "--registry", "example.org/r"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [f"{role} {image_name('example.org/r', role)}" for role in ROLES]
 
 
-def test_images_are_built_and_pushed_by_python_alone() -> None:
-    """CI builds them in an image that has Docker and Python, and nothing of this project installed."""
+def test_building_and_pushing_needs_only_the_standard_library() -> None:
+    """CI builds the images in a container that has Docker and Python, but not this project's requirements."""
     command = [sys.executable, "-S", "-m", "containers", "tags"]
     assert subprocess.run(command, cwd=ROOT, capture_output=True).returncode == 0

@@ -1,4 +1,4 @@
-"""What the commands of make give to the demo, and the demo to `recsys`."""
+"""The arguments that make passes to the demo, and the demo to `recsys`."""
 
 import os
 import signal
@@ -15,23 +15,23 @@ ROOT = Path(__file__).parents[2]
 
 
 def arguments(tmp_path: Path, *command: str) -> list[str]:
-    """What a command of make gives to `python`."""
+    """Return the arguments that a make target passes to `python`."""
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\nprintf '%s\\0' \"$@\"\n")
     python.chmod(0o700)
-    # As if everything were installed, of which the target is a file that is there.
+    # INSTALLED names an existing file, so make skips the installation.
     make = ["make", "--no-print-directory", *command, f"BIN={tmp_path}", "INSTALLED=Makefile"]
-    environment = {**os.environ, "USER": "somebody"}
+    environment = {**os.environ, "USER": "login"}
     done = subprocess.run(make, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     return done.stdout.split("\0")[4:-1]
 
 
-def test_a_user_must_be_named_and_who_is_logged_in_is_none(tmp_path: Path) -> None:
+def test_the_login_name_is_not_taken_for_the_user(tmp_path: Path) -> None:
     assert arguments(tmp_path, "user") == ["user", ""]
     assert arguments(tmp_path, "user", "USER=7") == ["user", "7"]
 
 
-def test_no_shell_reads_what_make_is_given(tmp_path: Path) -> None:
+def test_no_shell_interprets_makes_arguments(tmp_path: Path) -> None:
     odd = """a "b" `touch oops` '; touch oops"""
     assert arguments(tmp_path, "user", f"USER={odd}", f"RANK_BY={odd}", f"GENRE={odd}") == [
         "user", odd, "--rank-by", odd, "--genre", odd,
@@ -41,13 +41,13 @@ def test_no_shell_reads_what_make_is_given(tmp_path: Path) -> None:
     assert not (ROOT / "oops").exists()
 
 
-def test_who_reads_no_further_ends_it_without_a_stack_trace(published: str, tmp_path: Path) -> None:
-    place = Workspace(tmp_path / "local")
-    place.root.mkdir(parents=True)
-    place.remember(os.environ["DATABASE_URL"])
+def test_a_closed_pipe_ends_the_command_without_a_stack_trace(published: str, tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "local")
+    workspace.root.mkdir(parents=True)
+    workspace.record_success(os.environ["DATABASE_URL"])
     reader, writer = os.pipe()
     os.close(reader)
-    command = [sys.executable, "-m", "demo", "--place", str(place.root), "user", "ann"]
+    command = [sys.executable, "-m", "demo", "--workspace", str(workspace.root), "user", "ann"]
     done = subprocess.run(command, cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (-signal.SIGPIPE, b"")

@@ -1,4 +1,4 @@
-"""The role that the explorer reads a demo's database by."""
+"""The role with which the explorer reads a demo's database."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ from steam_recsys.database.connection import create_schema
 from steam_recsys.errors import UserError
 
 
-def test_the_role_is_made_once_and_has_the_password_that_was_given_last(shop: Connection, database: str) -> None:
+def test_the_role_is_created_once_and_gets_the_last_password(shop: Connection, database: str) -> None:
     create_schema(shop, "recsys")
     for password in ("first & ?", "it's \\ % + /@: ü"):
         url = reader_url(os.environ["DATABASE_URL"], password)
@@ -24,12 +24,12 @@ def test_the_role_is_made_once_and_has_the_password_that_was_given_last(shop: Co
         connection.close()
 
 
-def test_before_anything_was_published_there_is_one_sentence(shop: Connection, database: str) -> None:
+def test_an_unpublished_database_is_refused(shop: Connection, database: str) -> None:
     with pytest.raises(UserError, match="The demo's last run published nothing: run make demo again"):
         reader_url(os.environ["DATABASE_URL"], "password")
 
 
-def test_whoever_may_make_no_roles_is_told_what_to_do(
+def test_a_user_who_may_not_create_roles_is_told_what_to_do(
     shop: Connection, database: str, postgres: EmbeddedPostgres
 ) -> None:
     create_schema(shop, "recsys")
@@ -42,7 +42,9 @@ def test_whoever_may_make_no_roles_is_told_what_to_do(
         reader_url(f"postgresql://demo_owner:owner@{server}", "password")
 
 
-def test_a_secret_is_whole_or_not_there_and_its_owners_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_secret_is_written_atomically_and_readable_by_its_owner_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "operator-token"
 
     def killed(size: int) -> str:

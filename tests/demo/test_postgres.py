@@ -14,7 +14,7 @@ def server(tmp_path):
     server.stop()
 
 
-def test_it_starts_once_keeps_its_data_and_stops(server):
+def test_data_survives_a_restart(server):
     server.start()
     url = server.ensure_database("shop")
     server.start()
@@ -34,7 +34,7 @@ def test_it_starts_once_keeps_its_data_and_stops(server):
     connection.close()
 
 
-def test_it_takes_its_port_again_where_that_is_free(server):
+def test_a_restart_keeps_the_port_if_it_is_free(server):
     server.start()
     url = server.url()
     assert server.stop()
@@ -46,7 +46,7 @@ def test_it_takes_its_port_again_where_that_is_free(server):
         assert server.url() != url
 
 
-def test_it_listens_on_loopback_only_and_asks_for_the_password(server):
+def test_it_listens_on_loopback_and_requires_the_password(server):
     server.start()
     assert "@127.0.0.1:" in server.url()
     with pytest.raises(psycopg2.OperationalError, match="password"):
@@ -54,7 +54,7 @@ def test_it_listens_on_loopback_only_and_asks_for_the_password(server):
     assert stat.S_IMODE((server.folder / "password").stat().st_mode) == 0o600
 
 
-def test_a_cluster_that_was_not_finished_is_made_anew(server):
+def test_an_unfinished_cluster_is_created_again(server):
     server.data.mkdir(parents=True)
     (server.data / "half").write_text("made")
     server.start()

@@ -1,31 +1,31 @@
-"""What the demo says of the model in a sentence."""
+"""The demo's sentences about the model."""
 
 import numpy as np
 import pytest
 
-from demo.summary import beside_best_baseline, show_metrics
-from steam_recsys.evaluation.comparison import Comparison
+from demo.summary import compare_with_best_baseline, show_metrics
+from steam_recsys.evaluation.intervals import Comparison
 
 USERS = 200
 NOISE = np.random.default_rng(0).normal(0, 0.01, USERS)
 
 
 def comparison(gain: float) -> Comparison:
-    """A challenger that gains so much on the best of two baselines, give or take."""
+    """A challenger that exceeds the best of two baselines by `gain`, plus noise."""
     figures = {"challenger": 0.3 + gain + NOISE, "recent popularity": np.full(USERS, 0.3), "EASE": np.full(USERS, 0.2)}
     return Comparison.from_figures({name: {"ndcg_at_10": figure} for name, figure in figures.items()})
 
 
 @pytest.mark.parametrize(("gain", "outcome"), [(0.1, "better"), (0.0, "level"), (-0.01, "worse"), (0.001, "level")])
-def test_a_model_is_better_or_worse_only_where_chance_does_not_explain_it(gain: float, outcome: str) -> None:
-    beside = beside_best_baseline(comparison(gain))
+def test_a_model_is_better_or_worse_only_if_the_difference_is_significant(gain: float, outcome: str) -> None:
+    beside = compare_with_best_baseline(comparison(gain))
     assert (beside["baseline"], beside["outcome"]) == ("recent_popularity", outcome)
     assert beside["low"] < beside["difference"] < beside["high"]
 
 
 def summary(*, passed: bool) -> dict[str, object]:
     figures = {"ndcg_at_10": 0.4, "recall_at_20": 0.5}
-    beside = beside_best_baseline(comparison(0.1))
+    beside = compare_with_best_baseline(comparison(0.1))
     return {
         "data": {"reviews": 1, "games": 1, "users": 1, "rejected": {}},
         "gate": {"model": "new", "passed": passed, "failed": [] if passed else ["NDCG@10 is 0.1: failed."]},
@@ -38,10 +38,10 @@ def summary(*, passed: bool) -> dict[str, object]:
     }  # fmt: skip
 
 
-def test_what_the_gate_said_and_the_best_baseline_stand_below_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_gates_outcome_and_the_best_baseline_follow_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     show_metrics(summary(passed=True), "SYNTHETIC DATA")
     show_metrics(summary(passed=False), "SYNTHETIC DATA")
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     beside = "By NDCG@10 the model is better than the best baseline, recent popularity: user by user +0."
-    assert f"Model new passed the gate.\n{beside}" in said
-    assert f"Model new did not pass the gate, old goes on serving: NDCG@10 is 0.1: failed.\n{beside}" in said
+    assert f"Model new passed the gate.\n{beside}" in printed
+    assert f"Model new did not pass the gate, the champion stays old: NDCG@10 is 0.1: failed.\n{beside}" in printed

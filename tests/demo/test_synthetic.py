@@ -7,8 +7,7 @@ import pytest
 
 from components.ingest.ingestion import ingest
 from components.ingest.raw_files import RAW_FILES, REVIEWS
-from demo.raw_files import write_synthetic
-from demo.synthetic import NONE, REPEATED, Shop, Size, batches, length_shares
+from demo.synthetic import NONE, REPEATED, Shop, Size, batches, length_shares, write_synthetic
 
 SIZE = Size(reviews=20_000, users=8_600, games=290)
 UCSD, KAGGLE = Size(59_161, 25_467, 3_682), Size(1_000_000, 700_000, 290)
@@ -26,7 +25,7 @@ def reviews(folder):
         return list(csv.DictReader(file))
 
 
-def test_equal_seeds_write_equal_bytes_and_another_seed_others(folder, tmp_path):
+def test_the_same_seed_writes_the_same_bytes(folder, tmp_path):
     write_synthetic(tmp_path / "same", SIZE)
     write_synthetic(tmp_path / "other", SIZE, seed=1)
     for raw in RAW_FILES:
@@ -41,7 +40,7 @@ def test_everything_is_labelled_synthetic(folder):
     assert all(row["username"].startswith("synthetic_user_") for row in rows if row["username"])
 
 
-def test_histories_and_popularity_are_as_skewed_as_in_a_real_shop(folder):
+def test_histories_and_popularity_are_skewed_like_a_real_shops(folder):
     rows = [row for row in reviews(folder) if row["username"]]
     lengths = np.array(list(Counter(row["username"] for row in rows).values()))
     assert 0.5 < (lengths == 1).mean() < 0.8
@@ -55,7 +54,7 @@ def drawn(size):
     return list(batches(Shop.generate(size, 0), size, 0))
 
 
-def test_there_are_as_many_reviews_and_users_as_asked_for():
+def test_the_numbers_of_reviews_and_users_are_as_requested():
     for size in (SIZE, UCSD, KAGGLE):
         found = drawn(size)
         assert sum(map(len, found)) == pytest.approx(size.reviews, rel=0.02)
@@ -64,7 +63,7 @@ def test_there_are_as_many_reviews_and_users_as_asked_for():
         assert users.max() == size.users - 1
 
 
-def test_users_write_as_many_reviews_as_those_of_the_ucsd_set():
+def test_history_lengths_match_the_ucsd_set():
     lengths = np.bincount(np.concatenate([batch.users[batch.users != NONE] for batch in drawn(UCSD)]))
     shares = [np.mean((lengths >= least) & (lengths <= most)) for least, most in ((1, 1), (2, 2), (3, 4), (5, 99))]
     assert shares == pytest.approx([0.527, 0.185, 0.157, 0.131], abs=0.03)
@@ -77,7 +76,7 @@ def test_users_write_as_many_reviews_as_those_of_the_ucsd_set():
         (KAGGLE, {0.01: 0.21, 0.05: 0.47, 0.1: 0.63, 0.2: 0.79, 0.5: 0.96}),
     ],
 )
-def test_the_most_popular_games_have_the_share_that_they_have_in_real_sets(size, real):
+def test_the_most_popular_games_have_the_same_share_as_in_real_sets(size, real):
     counts = sum(np.bincount(batch.games, minlength=size.games) for batch in drawn(size))
     curve = np.cumsum(np.sort(counts)[::-1]) / counts.sum()
     shares = [curve[int(size.games * top) - 1] for top in real]
@@ -85,14 +84,14 @@ def test_the_most_popular_games_have_the_share_that_they_have_in_real_sets(size,
 
 
 @pytest.mark.parametrize("mean", [1.43, 2.32, 5.0])
-def test_lengths_have_the_mean_that_is_asked_for(mean):
+def test_lengths_have_the_requested_mean(mean):
     shares = length_shares(mean)
     assert shares.sum() == pytest.approx(1)
     assert shares @ np.arange(1, len(shares) + 1) == pytest.approx(mean)
 
 
 @pytest.mark.parametrize("size", [SIZE, Size(reviews=4_000, users=1_250, games=60)])
-def test_a_user_reviews_a_game_once_but_for_a_few_repeats(size):
+def test_a_user_reviews_a_game_once_except_for_a_few_repeats(size):
     (batch,) = drawn(size)
     known = batch.users != NONE
     users, games = batch.users[known], batch.games[known]
@@ -100,7 +99,7 @@ def test_a_user_reviews_a_game_once_but_for_a_few_repeats(size):
     assert (len(users) - n_pairs) / (len(users) - n_users) == pytest.approx(REPEATED, rel=0.3)
 
 
-def test_it_has_the_quirks_of_real_files_and_all_of_it_loads(folder, database):
+def test_files_have_real_quirks_and_every_row_loads(folder, database):
     rows = reviews(folder)
     assert any(not row["date"] for row in rows)
     assert any(not row["username"] for row in rows)

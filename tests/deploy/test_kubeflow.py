@@ -1,4 +1,4 @@
-"""The manifests and scripts for Kubeflow, as far as they can be checked without a cluster."""
+"""The manifests and scripts for Kubeflow, checked without a cluster."""
 
 import re
 import shutil
@@ -30,7 +30,7 @@ UNITS = {"Mi": 2**20, "Gi": 2**30}
 
 
 def pods() -> list[dict]:
-    """The specification of every pod, that of a CronJob's jobs too."""
+    """Return the specification of every pod, including those of CronJobs."""
     specs = [document["spec"].get("jobTemplate", document)["spec"] for document in MANIFESTS]
     pods = [spec["template"]["spec"] if "template" in spec else spec for spec in specs]
     return [pod for pod in pods if "containers" in pod]
@@ -44,7 +44,7 @@ def freshness() -> dict:
 @pytest.mark.parametrize(
     "document", MANIFESTS, ids=lambda document: f"{document['kind']} {document['metadata']['name']}"
 )
-def test_every_manifest_is_what_kubernetes_takes(document: dict) -> None:
+def test_every_manifest_is_valid(document: dict) -> None:
     kubernetes_validate.validate(document, KUBERNETES_VERSION, strict=True)
 
 
@@ -58,7 +58,7 @@ def test_the_kustomization_builds_with_namespace_labels_and_pinned_images() -> N
         assert document["metadata"]["namespace"] == "kubeflow"
         assert document["metadata"]["labels"]["app.kubernetes.io/part-of"] == "steam-recsys"
         kubernetes_validate.validate(document, KUBERNETES_VERSION, strict=True)
-    assert len(re.findall(r"image: steam-recsys-data$", built.stdout, re.MULTILINE)) == 1  # which kind-up.sh replaces
+    assert len(re.findall(r"image: steam-recsys-data$", built.stdout, re.MULTILINE)) == 1  # kind-up.sh replaces it
     images = re.findall(r"image: (\S+)", built.stdout)
     assert images
     assert all(re.fullmatch(r"postgres:\d+\.\d+-bookworm|steam-recsys-data", image) for image in images)
@@ -76,13 +76,15 @@ def test_every_container_runs_without_root_and_within_limits() -> None:
 
 def test_the_requests_fit_a_laptop_of_16_gb_with_kubeflow_and_the_largest_task() -> None:
     settings = command.Target.load("kubeflow")
-    largest = max(int(settings.settings_of(task).memory.removesuffix("G")) for task in ("default", "train", "predict"))
+    largest = max(
+        int(settings.task_settings(task).memory.removesuffix("G")) for task in ("default", "train", "predict")
+    )
     texts = [container["resources"]["requests"]["memory"] for pod in pods() for container in pod["containers"]]
     own = sum(int(text[:-2]) * UNITS[text[-2:]] for text in texts) / 1e9
     assert own + settings.parallelism * largest + MEMORY_OF_KFP_GB < 16
 
 
-def test_names_of_secret_and_claim_are_those_of_the_settings() -> None:
+def test_secret_and_claim_have_the_names_in_the_settings() -> None:
     settings = command.Target.load("kubeflow").kubeflow
     claims = {document["metadata"]["name"] for document in MANIFESTS if document["kind"] == "PersistentVolumeClaim"}
     assert claims == {settings.store_claim}
@@ -93,11 +95,11 @@ def test_names_of_secret_and_claim_are_those_of_the_settings() -> None:
     assert {variable["valueFrom"]["secretKeyRef"]["name"] for variable in container["env"]} == {settings.secret}
 
 
-def test_the_daily_look_runs_as_it_stands_and_its_exit_code_is_the_answer(connection: Connection) -> None:
+def test_the_freshness_check_runs_and_its_exit_code_is_the_result(connection: Connection) -> None:
     create_schema(connection, "recsys")
     (container,) = freshness()["jobTemplate"]["spec"]["template"]["spec"]["containers"]
-    look = [sys.executable, *container["command"][1:]]
-    stale = subprocess.run(look, cwd=ROOT, capture_output=True, text=True)
+    check = [sys.executable, *container["command"][1:]]
+    stale = subprocess.run(check, cwd=ROOT, capture_output=True, text=True)
     assert (stale.returncode, stale.stderr) == (
         1,
         "No inference run has succeeded yet: run the inference pipeline.\n",
@@ -106,20 +108,20 @@ def test_the_daily_look_runs_as_it_stands_and_its_exit_code_is_the_answer(connec
         "INSERT INTO recsys.pipeline_runs (run_id, pipeline, state, finished_at) "
         "VALUES ('r', 'inference', 'SUCCEEDED', now())"
     )
-    assert subprocess.run(look, cwd=ROOT, capture_output=True).returncode == 0
+    assert subprocess.run(check, cwd=ROOT, capture_output=True).returncode == 0
 
 
-def test_the_daily_look_comes_when_a_run_that_was_missed_can_be_told_and_one_that_was_not_has_ended() -> None:
-    look, inference = (
+def test_the_freshness_check_is_scheduled_between_the_end_of_a_run_and_the_age_limit() -> None:
+    check, inference = (
         int(cron.split()[1]) + int(cron.split()[0]) / 60
         for cron in (freshness()["schedule"], command.Target.load("kubeflow").schedules["inference"])
     )
     longest_run = 2.0
-    assert inference + longest_run <= look
-    assert inference + longest_run <= look + 24 - MAX_AGE_HOURS
+    assert inference + longest_run <= check
+    assert inference + longest_run <= check + 24 - MAX_AGE_HOURS
 
 
-def test_no_secret_stands_in_any_file() -> None:
+def test_no_file_contains_a_secret() -> None:
     assert not [document for document in MANIFESTS if document["kind"] == "Secret"]
     for path in DEPLOY.rglob("*"):
         if path.is_file():
@@ -127,7 +129,7 @@ def test_no_secret_stands_in_any_file() -> None:
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
-def test_scripts_are_clean(script: Path) -> None:
+def test_scripts_pass_shellcheck(script: Path) -> None:
     shellcheck = Path(sys.executable).parent / "shellcheck"
     done = subprocess.run([shellcheck, str(script)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
@@ -135,7 +137,7 @@ def test_scripts_are_clean(script: Path) -> None:
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
-def test_scripts_say_what_to_install(script: Path, tmp_path: Path) -> None:
+def test_scripts_name_missing_programs(script: Path, tmp_path: Path) -> None:
     for name in ("bash", "dirname"):
         (tmp_path / name).symlink_to(shutil.which(name))
     done = subprocess.run([str(script)], env={"PATH": str(tmp_path)}, capture_output=True, text=True)
@@ -143,7 +145,7 @@ def test_scripts_say_what_to_install(script: Path, tmp_path: Path) -> None:
     assert re.fullmatch(r"kind-\w+: \w+ is not on the PATH: install .+\.\n", done.stderr)
 
 
-def test_the_commands_of_page_and_scripts_exist() -> None:
+def test_commands_in_page_and_scripts_exist() -> None:
     texts = [(ROOT / "docs" / "kubeflow.md").read_text(), *(script.read_text() for script in SCRIPTS)]
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     options = set(command._parser()._option_string_actions)

@@ -1,4 +1,4 @@
-"""The infrastructure on Google Cloud and the two definitions of CI, as far as they can be checked without a cloud."""
+"""The infrastructure on Google Cloud and the two CI definitions, checked without a cloud."""
 
 import re
 import shutil
@@ -31,7 +31,7 @@ def names(kind: str) -> set[str]:
 
 
 def addresses(kind: str) -> set[str]:
-    """The blocks of a kind with a type and a name, as Terraform calls them."""
+    """Return the addresses of a kind's blocks, TYPE.NAME."""
     return {
         f"{block_type}.{name}".replace('"', "")
         for block in blocks(kind)
@@ -41,12 +41,12 @@ def addresses(kind: str) -> set[str]:
 
 
 @pytest.mark.skipif(shutil.which("terraform") is None, reason="there is no terraform on the PATH")
-def test_the_files_are_formatted_as_terraform_does_it() -> None:
+def test_terraform_files_are_formatted() -> None:
     done = subprocess.run(["terraform", "fmt", "-check", str(DEPLOY)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_every_reference_has_what_it_refers_to() -> None:
+def test_every_reference_is_defined() -> None:
     code = re.sub(r"#.*", "", TEXT)
     resources = addresses("resource")
     used = set(re.findall(r"(?<![\w.\"])((?:google|random)_\w+\.\w+)", code))
@@ -70,7 +70,7 @@ def test_every_variable_and_output_has_a_description_and_every_variable_is_on_th
         assert all(output["description"] for output in block.values())
 
 
-def test_every_role_is_a_narrow_one_and_says_why_it_is_needed() -> None:
+def test_every_role_is_narrow_and_explained() -> None:
     lines = [line for line in FILES["accounts.tf"].splitlines() if '"roles/' in line]
     lines += [line for text in FILES.values() for line in text.splitlines() if re.match(r"\s+role\s+=", line)]
     roles = [line for line in lines if "each.value" not in line]
@@ -80,13 +80,13 @@ def test_every_role_is_a_narrow_one_and_says_why_it_is_needed() -> None:
     assert not re.search(r"roles/(owner|editor|viewer|.*[aA]dmin)\"", TEXT)
 
 
-def test_there_are_no_keys_and_no_password_in_the_state() -> None:
+def test_there_are_no_keys_and_no_passwords_in_the_state() -> None:
     assert not re.search(r"google_service_account_key|\bsecret_data\s*=|\bpassword\s*=", TEXT)
     assert 'public_access_prevention    = "enforced"' in TEXT
     assert re.search(r"ipv4_enabled\s*= false", TEXT)
 
 
-def test_the_settings_that_terraform_prints_are_those_of_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_terraforms_settings_are_valid_target_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     variables = re.findall(rf"({ENVIRONMENT}\w+)\s*=", FILES["outputs.tf"])
     assert len(variables) > 8
     examples = {"SOURCE": "sm://projects/p/secrets/s/versions/latest", "STAGING_BUCKET": "gs://bucket"}
@@ -105,7 +105,7 @@ def test_only_main_and_tags_of_the_repository_get_a_token() -> None:
     assert "refs/tags/v" in condition
 
 
-def test_the_workflow_pins_what_it_runs_and_knows_no_secret() -> None:
+def test_the_workflow_pins_its_actions_and_uses_no_secrets() -> None:
     workflow = yaml.safe_load(WORKFLOW)
     assert workflow["permissions"] == {"contents": "read"}
     for line in re.findall(r"uses: (.*)", WORKFLOW):
@@ -117,8 +117,8 @@ def test_the_workflow_pins_what_it_runs_and_knows_no_secret() -> None:
     assert all("env.PUSHES == 'true'" in step["if"] for step in pushing)
 
 
-def test_no_script_of_ci_is_made_of_what_an_author_can_choose() -> None:
-    """What comes from branches and titles reaches scripts as environment only."""
+def test_no_ci_script_contains_text_that_an_author_controls() -> None:
+    """Names of branches and titles reach scripts through the environment only."""
     for job in yaml.safe_load(WORKFLOW)["jobs"].values():
         assert not [step["run"] for step in job["steps"] if "${{" in step.get("run", "")]
     build = yaml.safe_load(CLOUD_BUILD)
@@ -126,7 +126,7 @@ def test_no_script_of_ci_is_made_of_what_an_author_can_choose() -> None:
     assert all("args" not in step for step in build["steps"])
 
 
-def test_cloud_build_pushes_nothing_of_a_pull_request() -> None:
+def test_cloud_build_pushes_nothing_for_pull_requests() -> None:
     scripts = {step["id"]: step["script"] for step in yaml.safe_load(CLOUD_BUILD)["steps"]}
     for step in ("push", "submit and schedule"):
         before, _, _ = scripts[step].partition("exit 0")

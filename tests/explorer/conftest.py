@@ -68,7 +68,7 @@ class RunningExplorer:
         )
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 600) -> None:
     """Wait until a condition holds; fail after some seconds."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -107,7 +107,7 @@ def serving(settings: Settings) -> Iterator[RunningExplorer]:
     thread.start()
     try:
         wait_until(lambda: server.started or not thread.is_alive())
-        with httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=30) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=300) as client:
             yield RunningExplorer(client, app)
     finally:
         server.should_exit = True

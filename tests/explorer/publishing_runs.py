@@ -11,7 +11,7 @@ from psycopg2.extensions import connection as Connection
 from components.extract.extraction import write_snapshot
 from components.predict.plan import plan_predictions
 from components.predict.prediction import predict_shard
-from components.reverse_etl.limits import Limits
+from components.reverse_etl.acceptance import Thresholds
 from components.reverse_etl.publication import publish
 from steam_recsys.data.popularity import DECAYS
 from steam_recsys.data.predictions import Plan, predictions_uri
@@ -67,7 +67,7 @@ def write_random_model(root: Path, version: str, seed: int) -> Path:
     numbers = np.random.default_rng(seed)
     known = GAMES - 5
     names = [f"genre {name}" for name in GENRES]
-    links = ItemItemWeights.strongest(numbers.standard_normal((known, known)).astype(np.float32), 5)
+    links = ItemItemWeights.from_matrix(numbers.standard_normal((known, known)).astype(np.float32), 5)
     arrays = {
         "history_games": numbers.standard_normal((known, DIMENSIONS)),
         "candidate_games": numbers.standard_normal((known, DIMENSIONS)),
@@ -103,6 +103,10 @@ def run_inference(database: str, store: str, folder: Path) -> Plan:
         predict_shard(store, plan, shard)
     made = VersionInfo(plan.version, plan.model_version, plan.snapshot_id, date.fromisoformat(plan.as_of))
     publish(
-        DestinationConfig(database), predictions_uri(store, plan.version), made, plan.shards, Limits(churn_ceiling=1.0)
+        DestinationConfig(database),
+        predictions_uri(store, plan.version),
+        made,
+        plan.shards,
+        Thresholds(churn_ceiling=1.0),
     )
     return plan

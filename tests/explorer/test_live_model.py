@@ -22,10 +22,9 @@ from hypothesis import strategies as st
 from components.predict.plan import plan_predictions
 from components.predict.prediction import RECOMMENDED_GAMES
 from explorer import live_model
-from explorer.catalogue import available_games, read_games, read_popularity
 from explorer.filters import Filters
 from explorer.live_model import REORDERED, PublicationModel
-from explorer.model_cache import CachedModel, cache_model, model_folder
+from explorer.model_cache import CachedModel, available_games, cache_model, model_folder, read_games, read_popularity
 from steam_recsys.data.predictions import CATALOGUE_FILE, predictions_uri
 from steam_recsys.storage.folder import open_folder
 from tests.explorer.conftest import PublishedShop, serving, wait_until
@@ -103,7 +102,7 @@ def test_games_and_popularity_equal_those_of_the_plan(published_shop: PublishedS
         popularity = read_popularity(cursor, games["game_id"].to_numpy(), as_of)
     for column in set(catalogue.column_names) & set(games.column_names):
         assert games[column].equals(catalogue[column])
-    assert available_games(games, as_of).tolist() == catalogue["on_offer"].to_pylist()
+    assert available_games(games, as_of).tolist() == catalogue["available"].to_pylist()
     planned = np.array(catalogue["popularity"].to_pylist()).T
     np.testing.assert_allclose(popularity, planned, rtol=1e-9, atol=1e-290)
     assert (planned > 0).any()
@@ -112,8 +111,8 @@ def test_games_and_popularity_equal_those_of_the_plan(published_shop: PublishedS
 def test_without_dated_reviews_every_sold_game_is_available(published_shop: PublishedShop) -> None:
     with cursor_of(published_shop) as cursor:
         games = read_games(cursor)
-    on_offer = available_games(games, date(1970, 1, 1))
-    assert on_offer.tolist() == [day is None for day in games["delisted_on"].to_pylist()]
+    available = available_games(games, date(1970, 1, 1))
+    assert available.tolist() == [day is None for day in games["delisted_on"].to_pylist()]
 
 
 def test_another_order_sorts_as_many_games_as_a_publication_has() -> None:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from explorer.pages import SHORTEST, model_score_bars, published_score_bars
 from explorer.schemas import RecommendedGame
-from explorer.score_bars import SHORTEST, model_score_bars, published_score_bars
 
 
 def games(*scored: tuple[float, str]) -> list[RecommendedGame]:

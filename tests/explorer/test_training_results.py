@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from explorer.overview import RankingResult, trained_until, training_result
 from explorer.schemas import Measurement, PipelineRun
-from explorer.training_results import RankingResult, trained_until, training_result
 from tests.explorer.training_runs import facts_of, stages_of
 
 STARTED = datetime(2024, 3, 5, 4, 30, tzinfo=UTC)

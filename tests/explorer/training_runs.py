@@ -7,11 +7,10 @@ from typing import Any
 from psycopg2.extensions import connection as Connection
 from psycopg2.extras import Json
 
-from components.evaluate.gate import Rule, Verdict
+from components.evaluate.gate import DEFAULT
 from components.evaluate.results import Evaluation
-from components.evaluate.thresholds import DEFAULT
-from steam_recsys.evaluation.comparison import Comparison
-from steam_recsys.evaluation.intervals import Interval
+from steam_recsys.evaluation.intervals import Comparison, Interval
+from steam_recsys.rules import Rule, Verdict
 
 FIGURES = {
     "challenger": (0.2033, 0.3723),
@@ -36,8 +35,13 @@ def facts_of(version: str, passed: bool = True) -> Mapping[str, Any]:
         for ranking, (ndcg, recall) in FIGURES.items()
     }
     rules = (
-        Rule("NDCG@10 of all users", 0.2033, 0.2024 if passed else 0.2036, "the best baseline, recent popularity"),
-        Rule("NDCG@10 of few users", 0.0, 0.0, "3 of at least 100 users", enough=False),
+        Rule(
+            about="NDCG@10 of all users",
+            figure=0.2033,
+            at_least=0.2024 if passed else 0.2036,
+            reason="the best baseline, recent popularity",
+        ),
+        Rule(about="NDCG@10 of few users", figure=0.0, reason="3 of at least 100 users", enough=False),
     )
     return Evaluation(
         version=version,
@@ -50,7 +54,7 @@ def facts_of(version: str, passed: bool = True) -> Mapping[str, Any]:
         slices=(),
         settings={},
         thresholds=DEFAULT,
-        verdict=Verdict(passed, rules),
+        verdict=Verdict(rules),
     ).facts()
 
 

@@ -1,4 +1,4 @@
-"""An HTTP server on loopback that answers as a platform's API would, and remembers what it was asked."""
+"""An HTTP server on loopback that answers like a platform's API and records its requests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 @dataclass
 class Request:
-    """One request: method, path, the query's first values, the token, and the body, as JSON where it is some."""
+    """One request: method, path, first values of the query, token, and body, parsed if it is JSON."""
 
     method: str
     path: str
@@ -29,22 +29,22 @@ Answer = tuple[int, Any]
 
 @dataclass
 class Api:
-    """What was asked, and what is answered: by `answer`, unless `failures` holds statuses to fail with first."""
+    """The server's requests and answers: statuses in `failures` come first, then those of `answer`."""
 
     answer: Callable[[Request], Answer]
     url: str = ""
     requests: list[Request] = field(default_factory=list)
     failures: dict[str, list[int]] = field(default_factory=dict)
-    """By method."""
+    """Statuses by HTTP method."""
 
-    def asked(self, method: str, ending: str) -> list[Request]:
-        """The requests of a method to paths with an ending."""
+    def requests_to(self, method: str, ending: str) -> list[Request]:
+        """Return the requests with a method to paths with an ending."""
         return [each for each in self.requests if each.method == method and each.path.endswith(ending)]
 
 
 @contextmanager
 def serving(answer: Callable[[Request], Answer]) -> Iterator[Api]:
-    """Serve until the context ends."""
+    """Run the server while the context is open."""
     api = Api(answer)
 
     class Handler(http.server.BaseHTTPRequestHandler):

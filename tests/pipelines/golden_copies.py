@@ -1,16 +1,16 @@
-"""The golden copies of the compiled pipelines: `python -m tests.pipelines.golden_copies` writes them anew."""
+"""The golden copies of the compiled pipelines; `python -m tests.pipelines.golden_copies` regenerates them."""
 
 from pathlib import Path
 from unittest import mock
 
-from pipelines.catalogue import compile_pipelines
+from pipelines.compilation import compile_pipelines
 from pipelines.target import TARGETS, Target
 
 GOLDEN = Path(__file__).parent / "golden"
 
 
 def compile_golden(target: str, output: Path) -> list[Path]:
-    """Compile for a target, with images whose tags do not change with every line of code."""
+    """Compile for a target, with image tags that do not depend on the code."""
     with mock.patch("pipelines.target.image_name", lambda registry, role: f"{registry}/{role}:CONTENT"):
         return compile_pipelines(Target.load(target), output)
 

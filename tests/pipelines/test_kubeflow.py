@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from components.notify.alerts import JOB
+from components.notify.outcome import JOB
 from pipelines.kubeflow import KubeflowPipelines
 from pipelines.target import Target
 from steam_recsys.errors import UserError
@@ -18,7 +18,7 @@ API = "/apis/v2beta1"
 
 
 class Kubeflow:
-    """As much of the API as the client asks of it."""
+    """The part of the API that the client uses."""
 
     def __init__(self) -> None:
         self.pipelines: dict[str, str] = {}
@@ -80,26 +80,24 @@ def pipelines(api: Api) -> KubeflowPipelines:
     return KubeflowPipelines(Target.load("kubeflow"))
 
 
-def test_a_submission_uploads_the_pipeline_once_and_runs_that_version(
+def test_a_submission_uploads_the_pipeline_and_runs_that_version(
     pipelines: KubeflowPipelines, api: Api, kubeflow: Kubeflow
 ) -> None:
     submitted = pipelines.submit(PIPELINE, PARAMETERS)
     assert submitted.url == f"{api.url}/#/runs/details/r-1" == Target.load("kubeflow").page.replace(JOB, "r-1")
-    (run,) = api.asked("POST", "/runs")
+    (run,) = api.requests_to("POST", "/runs")
     assert run.body["experiment_id"] == "e-1"
     assert run.body["pipeline_version_reference"] == {"pipeline_id": "p-1", "pipeline_version_id": "v-0"}
     assert run.body["runtime_config"]["parameters"] == PARAMETERS
-    (uploaded,) = api.asked("POST", "/upload_version")
+    (uploaded,) = api.requests_to("POST", "/upload_version")
     assert b"exec-train" in uploaded.body
     assert b"secretName: steam-recsys" in uploaded.body
 
 
-def test_a_version_that_is_there_is_not_uploaded_again(
-    pipelines: KubeflowPipelines, api: Api, kubeflow: Kubeflow
-) -> None:
+def test_an_existing_version_is_not_uploaded_again(pipelines: KubeflowPipelines, api: Api, kubeflow: Kubeflow) -> None:
     for pipeline in (PIPELINE, PIPELINE, GOLDEN / "kubeflow" / "inference.yaml"):
         pipelines.submit(pipeline, PARAMETERS)
-    assert len(api.asked("POST", "/upload_version")) == len(kubeflow.versions) == 2
+    assert len(api.requests_to("POST", "/upload_version")) == len(kubeflow.versions) == 2
 
 
 def test_a_run_is_followed_to_its_end(pipelines: KubeflowPipelines, kubeflow: Kubeflow, monkeypatch) -> None:
@@ -126,13 +124,13 @@ def test_a_schedule_is_replaced_by_the_next_and_removed(
 @pytest.mark.parametrize(
     ("status", "sentence"),
     [
-        (401, r"does not know who asks: log in \(gcloud auth .*\), or renew the token"),
-        (403, "does not allow this .*: grant the account the role that is missing"),
-        (404, "does not know what was named .*: correct the settings"),
-        (409, "has something of that name already .*: submit again"),
+        (401, r"did not accept the credentials: log in \(gcloud auth .*\), or renew the token"),
+        (403, "denied permission .*: grant the account the missing role"),
+        (404, "did not find the resource .*: correct the settings"),
+        (409, "already has a resource of that name .*: submit again"),
     ],
 )
-def test_a_refusal_gets_one_sentence_and_is_not_tried_again(
+def test_a_refusal_is_explained_and_not_retried(
     status: int, sentence: str, pipelines: KubeflowPipelines, api: Api
 ) -> None:
     api.failures["POST"] = [status]
@@ -143,15 +141,13 @@ def test_a_refusal_gets_one_sentence_and_is_not_tried_again(
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_question_that_is_not_answered_is_asked_again(
-    status: int, pipelines: KubeflowPipelines, api: Api, monkeypatch
-) -> None:
+def test_a_temporary_error_is_retried(status: int, pipelines: KubeflowPipelines, api: Api, monkeypatch) -> None:
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     api.failures["GET"] = [status, status]
     pipelines.submit(PIPELINE, PARAMETERS)
 
 
-def test_an_api_that_is_not_there_gets_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_api_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STEAM_RECSYS_KUBEFLOW__HOST", "http://127.0.0.1:1")
     monkeypatch.setattr("pipelines.platform.RETRY_SECONDS", 0.1)
     with pytest.raises(
@@ -160,14 +156,16 @@ def test_an_api_that_is_not_there_gets_one_sentence(monkeypatch: pytest.MonkeyPa
         KubeflowPipelines(Target.load("kubeflow"))
 
 
-def test_the_token_goes_along_with_every_request_and_nowhere_else(pipelines: KubeflowPipelines, api: Api) -> None:
+def test_the_token_is_sent_in_the_header_of_every_request_only(pipelines: KubeflowPipelines, api: Api) -> None:
     pipelines.submit(PIPELINE, PARAMETERS)
     assert {request.authorization for request in api.requests} == {"Bearer a-token"}
     assert "a-token" not in str([(request.path, request.query, request.body) for request in api.requests])
 
 
 @pytest.mark.parametrize("name", ["ingestion", "training", "inference"])
-def test_kubeflows_yaml_carries_secret_and_volume_of_every_task_and_vertexs_no_platform_document(name: str) -> None:
+def test_kubeflow_yaml_mounts_secret_and_volume_in_every_task_and_vertex_yaml_has_no_platform_document(
+    name: str,
+) -> None:
     spec, platform_spec = yaml.safe_load_all((GOLDEN / "kubeflow" / f"{name}.yaml").read_text())
     executors = platform_spec["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     assert set(executors) == set(spec["deploymentSpec"]["executors"])

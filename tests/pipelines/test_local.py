@@ -1,5 +1,6 @@
-"""Whole runs on KFP's local runner, through the command line, where something is wrong from the start."""
+"""Complete runs on KFP's local runner through the command line, most of them with an error."""
 
+import contextlib
 import io
 import json
 import os
@@ -10,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from demo.raw_files import write_synthetic
-from demo.synthetic import Size
+import compile as command
+from demo.synthetic import Size, write_synthetic
 from pipelines.local import RunLog, run_locally
 from steam_recsys import code_version
 from steam_recsys.errors import UserError
@@ -24,10 +25,27 @@ ROOT = Path(__file__).parents[2]
 
 
 def submit(folder: Path, pipeline: str, **parameters: str) -> subprocess.CompletedProcess[str]:
-    """Submit a pipeline to the local runner, with everything that it leaves in a folder."""
+    """Submit a pipeline to the local runner in this process, which has imported KFP; output goes to a folder."""
+    arguments, code, output, errors = _arguments(pipeline, parameters), 0, io.StringIO(), io.StringIO()
+    streams = contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors)
+    with contextlib.chdir(folder), streams[0], streams[1]:
+        try:
+            command.main(arguments)
+        except SystemExit as ended:
+            code = 1
+            print(ended.code, file=sys.stderr)
+    return subprocess.CompletedProcess(arguments, code, output.getvalue(), errors.getvalue())
+
+
+def submit_in_a_process(folder: Path, pipeline: str, **parameters: str) -> subprocess.CompletedProcess[str]:
+    """Submit a pipeline by a command line of its own."""
+    arguments = [sys.executable, str(ROOT / "compile.py"), *_arguments(pipeline, parameters)]
+    return subprocess.run(arguments, cwd=folder, env={**os.environ}, capture_output=True, text=True, check=False)
+
+
+def _arguments(pipeline: str, parameters: dict[str, str]) -> list[str]:
     assignments = [part for key, value in parameters.items() for part in ("--param", f"{key}={value}")]
-    command = [sys.executable, str(ROOT / "compile.py"), "--target", "local", "--submit", pipeline, *assignments]
-    return subprocess.run(command, cwd=folder, env={**os.environ}, capture_output=True, text=True, check=False)
+    return ["--target", "local", "--submit", pipeline, *assignments]
 
 
 def runs(connection) -> list[tuple]:
@@ -36,24 +54,24 @@ def runs(connection) -> list[tuple]:
         return cursor.fetchall()
 
 
-def assert_one_sentence(done: subprocess.CompletedProcess[str], sentence: str) -> None:
-    """It failed, said why in one line on standard error, and showed no stack trace anywhere."""
+def assert_one_message(done: subprocess.CompletedProcess[str], message: str) -> None:
+    """Check that the command failed with one line on standard error and no stack trace."""
     assert done.returncode == 1
-    assert sentence in done.stderr
+    assert message in done.stderr
     assert done.stderr.startswith("compile.py: ")
     assert done.stderr.count("\n") == 1
     assert "Traceback" not in done.stdout + done.stderr
 
 
 def test_a_missing_folder_fails_the_run_and_is_recorded(tmp_path, database, connection):
-    done = submit(tmp_path, "ingestion", raw=str(tmp_path / "nowhere"))
-    assert_one_sentence(done, "nowhere does not exist: give one that holds the raw layout's three CSV files.")
+    done = submit_in_a_process(tmp_path, "ingestion", raw=str(tmp_path / "nowhere"))
+    assert_one_message(done, "nowhere does not exist: give one that holds the raw layout's three CSV files.")
     ((pipeline, state, error),) = runs(connection)
     assert (pipeline, state) == ("ingestion", "FAILED")
     assert "nowhere does not exist" in error
 
 
-def test_a_run_that_fails_posts_why_and_one_that_succeeds_again_posts_that(tmp_path, database, webhook):
+def test_a_failed_run_posts_the_reason_and_a_recovery_is_posted(tmp_path, database, webhook):
     for rows in ([review("", "ann")], [review("Portal", "ann")], [review("Portal", "ann")]):
         submit(tmp_path, "ingestion", raw=write_raw(tmp_path / "raw", rows), alerts="env:ALERTS_URL")
     texts = [[block["text"]["text"] for block in body["blocks"]] for body in webhook.bodies]
@@ -67,73 +85,69 @@ def test_a_run_that_fails_posts_why_and_one_that_succeeds_again_posts_that(tmp_p
     assert "SECRET" not in logs
 
 
-def test_ingestion_succeeds_on_the_next_try_and_both_runs_are_recorded(tmp_path, database, connection):
+def test_ingestion_succeeds_after_a_failure_and_both_runs_are_recorded(tmp_path, database, connection):
     raw = write_raw(tmp_path / "raw", [review("", "ann")])
-    assert_one_sentence(submit(tmp_path, "ingestion", raw=raw), "1 of 1 rows that cannot be read")
+    assert_one_message(submit(tmp_path, "ingestion", raw=raw), "1 of 1 rows that cannot be read")
     write_raw(tmp_path / "raw", [review("Portal", "ann")])
-    done = submit(tmp_path, "ingestion", raw=raw)
+    done = submit_in_a_process(tmp_path, "ingestion", raw=raw)
     assert done.returncode == 0, done.stderr
     assert "[ingest] 1 reviews are new" in done.stdout
     assert "executor_input" not in done.stdout
     assert [state for _, state, _ in runs(connection)] == ["FAILED", "SUCCEEDED"]
 
 
-def test_a_run_that_logs_in_json_shows_text_and_keeps_objects_that_name_run_stage_and_version(
+def test_a_run_with_json_logs_shows_text_and_writes_objects_with_run_stage_and_version(
     tmp_path, database, connection, monkeypatch
 ):
     monkeypatch.setenv("STEAM_RECSYS_LOG_FORMAT", "json")
     raw = write_raw(tmp_path / "raw", [review("", "ann")])
     done = submit(tmp_path, "ingestion", raw=raw)
-    assert_one_sentence(done, "1 of 1 rows that cannot be read")
+    assert_one_message(done, "1 of 1 rows that cannot be read")
     assert "[ingest] failed: " in done.stdout
     (log,) = (tmp_path / "local" / "logs").glob("*.log")
     lines = [line.strip() for line in log.read_text().splitlines() if line.lstrip().startswith('{"time"')]
-    said = [json.loads(line) for line in lines]
-    assert {each["stage"] for each in said} == {"ingest", "notify"}
+    entries = [json.loads(line) for line in lines]
+    assert {each["stage"] for each in entries} == {"ingest", "notify"}
     with connection.cursor() as cursor:
         cursor.execute("SELECT run_id FROM recsys.pipeline_runs")
-        assert cursor.fetchall() == [(run,) for run in {each["run"] for each in said}]
-    assert {each["version"] for each in said} == {code_version()}
+        assert cursor.fetchall() == [(run,) for run in {each["run"] for each in entries}]
+    assert {each["version"] for each in entries} == {code_version()}
     ((_, _, error),) = runs(connection)
-    assert [f"ingest: {each['message']}" for each in said if each["severity"] == "ERROR"] == [
+    assert [f"ingest: {each['message']}" for each in entries if each["severity"] == "ERROR"] == [
         error.replace("ingest: ", "ingest: failed: ", 1)
     ]
 
 
-def test_inference_without_a_champion_trains_one_and_says_where_there_is_nothing_to_learn_from(
-    tmp_path, database, connection
-):
+def test_inference_without_a_champion_trains_and_reports_too_little_data(tmp_path, database, connection):
     write_raw(tmp_path / "raw", [review("Portal", "ann")])
     assert submit(tmp_path, "ingestion", raw=str(tmp_path / "raw")).returncode == 0
     done = submit(tmp_path, "inference")
-    assert_one_sentence(done, "begins: ingest reviews of more than one day.")
+    assert_one_message(done, "begins: ingest reviews of more than one day.")
     assert "[monitor] The model is trained again." in done.stdout
     assert runs(connection)[-1][:2] == ("inference", "FAILED")
 
 
-def test_a_database_that_cannot_be_reached_gets_one_sentence(tmp_path, monkeypatch):
+def test_an_unreachable_database_is_reported(tmp_path, monkeypatch):
     monkeypatch.setenv("DATABASE_URL", "postgresql://ann:hush@127.0.0.1:1/shop")
     done = submit(tmp_path, "training")
-    assert_one_sentence(done, "The database in DATABASE_URL cannot be reached")
+    assert_one_message(done, "The database in DATABASE_URL cannot be reached")
     log = next((tmp_path / "local" / "logs").glob("*.log")).read_text()
     assert "hush" not in log + done.stdout + done.stderr
 
 
-def test_a_refused_password_gets_one_sentence(tmp_path, database, monkeypatch):
+def test_a_wrong_password_is_reported(tmp_path, database, monkeypatch):
     monkeypatch.setenv("DATABASE_URL", os.environ["DATABASE_URL"].replace("steam:", "steam:wrong", 1))
-    assert_one_sentence(submit(tmp_path, "training"), "refused the user or the password")
+    assert_one_message(submit(tmp_path, "training"), "refused the user or the password")
 
 
-def test_training_on_too_little_gets_one_sentence(tmp_path, database):
+def test_training_on_too_few_reviews_is_reported(tmp_path, database):
     write_raw(tmp_path / "raw", [review("Portal", "ann")])
     assert submit(tmp_path, "ingestion", raw=str(tmp_path / "raw")).returncode == 0
-    assert_one_sentence(submit(tmp_path, "training"), "where the evaluation's period begins: ingest reviews of more")
+    assert_one_message(submit(tmp_path, "training"), "where the evaluation's period begins: ingest reviews of more")
 
 
 @pytest.mark.slow
-def test_a_model_that_does_not_beat_the_champion_leaves_it_in_place_and_the_run_succeeds(
-    tmp_path, database, connection
-):
+def test_the_run_succeeds_if_the_model_does_not_replace_the_champion(tmp_path, database, connection):
     write_synthetic(tmp_path / "raw", Size(reviews=4_000, users=1_700, games=60), seed=1)
     assert submit(tmp_path, "ingestion", raw=str(tmp_path / "raw")).returncode == 0
     assert submit(tmp_path, "training").returncode == 0
@@ -150,13 +164,13 @@ def test_a_model_that_does_not_beat_the_champion_leaves_it_in_place_and_the_run_
     assert {state for _, state, _ in runs(connection)} == {"SUCCEEDED"}
 
 
-def test_containers_without_an_engine_get_one_sentence(tmp_path, monkeypatch):
+def test_a_missing_docker_engine_is_reported(tmp_path, monkeypatch):
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no-docker.sock")
-    with pytest.raises(UserError, match=r"No Docker engine answers: start it, or use --target local\."):
+    with pytest.raises(UserError, match=r"The Docker engine does not answer: start it, or use --target local\."):
         run_locally(GOLDEN / "docker" / "training.yaml", {}, tmp_path / "local", containers=True)
 
 
-def test_containers_without_their_image_get_one_sentence(tmp_path, monkeypatch):
+def test_a_missing_image_is_reported(tmp_path, monkeypatch):
     def engine(request):
         is_list = request.path.endswith("/images/json")
         return 200, [] if is_list else {"ApiVersion": "1.41", "MinAPIVersion": "1.24"}
@@ -170,7 +184,7 @@ def test_containers_without_their_image_get_one_sentence(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("piece", [1, 7, 1000])
-def test_the_log_keeps_everything_and_shows_only_what_stages_say(piece):
+def test_the_log_keeps_everything_and_shows_only_stage_lines(piece):
     text = "noise\n    [extract] started\n[KFP 2026]: noise\n   [predict 00001] failed: No.\n[x] failed: Later.\n"
     file, shown = io.StringIO(), io.StringIO()
     log = RunLog(file, shown)

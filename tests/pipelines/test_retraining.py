@@ -1,4 +1,4 @@
-"""The decision to train again: driven by what happens in a shop, acted on by whole inference runs on KFP's runner."""
+"""The retraining decision, made by complete inference runs on KFP's local runner after events in a shop."""
 
 import os
 import secrets
@@ -10,20 +10,19 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
 from demo.postgres import EmbeddedPostgres
-from demo.raw_files import write_synthetic
-from demo.synthetic import Size
-from pipelines.catalogue import compile_pipelines
+from demo.synthetic import Size, write_synthetic
+from pipelines.compilation import compile_pipelines
 from pipelines.local import run_locally
 from pipelines.target import Target
 from steam_recsys.storage.model_store import champion
+from tests.databases import copy_database
 
 SIZE = Size(reviews=6_000, users=2_500, games=60)
 LENIENT = {"baseline_errors": 1e9, "champion_errors": 1e9, "coverage_floor": 0.0, "slice_floor": 0.0}
-"""A gate that lets a model pass which is no better."""
+"""Gate thresholds that let any model pass."""
 
 pytestmark = pytest.mark.slow
 
@@ -43,21 +42,21 @@ class Loop:
         run_locally(self.pipelines / f"{pipeline}.yaml", {"store": str(self.store), **parameters}, self.root)
 
     def one(self, query: str, *values: object) -> object:
-        """The first column of a query's only row."""
+        """Return the only value of a query."""
         with self.connection.cursor() as cursor:
             cursor.execute(query, values)
             ((value,),) = cursor.fetchall()
             return value
 
     def do(self, statement: str, *values: object) -> None:
-        """Something that happens in the shop."""
+        """Run a statement on the shop's database."""
         with self.connection.cursor() as cursor:
             cursor.execute(statement, values)
 
 
 @pytest.fixture(scope="module")
 def trained(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
-    """A shop that has been trained on and published to once."""
+    """A shop after one training and one publication."""
     root = tmp_path_factory.mktemp("trained")
     name = f"trained_{secrets.token_hex(6)}"
     before = os.environ.get("DATABASE_URL")
@@ -81,15 +80,10 @@ def trained(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
 def loop(trained: Loop, postgres: EmbeddedPostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loop]:
     """A copy of that shop."""
     name = f"loop_{secrets.token_hex(6)}"
-    admin = psycopg2.connect(postgres.url())
-    admin.autocommit = True
-    with admin.cursor() as cursor:
-        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
-        cursor.execute(statement.format(sql.Identifier(name), sql.Identifier(trained.database)))
-    admin.close()
-    monkeypatch.setenv("DATABASE_URL", postgres.url(name))
+    url = copy_database(postgres, trained.database, name)
+    monkeypatch.setenv("DATABASE_URL", url)
     shutil.copytree(trained.store, tmp_path / "store")
-    connection = psycopg2.connect(postgres.url(name))
+    connection = psycopg2.connect(url)
     connection.autocommit = True
     yield Loop(tmp_path, tmp_path / "store", trained.pipelines, name, connection)
     connection.close()
@@ -112,17 +106,17 @@ SELECT user_id, {game}, true, %s FROM steam.users ORDER BY user_id LIMIT %s
 
 
 def a_late_review(loop: Loop) -> None:
-    """The newest review is eight days younger than those that the model learnt from."""
+    """Add a review eight days newer than the model's training data."""
     loop.do(_REVIEWS.format(game=1), newest(loop) + timedelta(days=8), 1)
 
 
 def new_games(loop: Loop) -> None:
-    """One game of eight is new, and nobody has reviewed it."""
+    """Add new games without reviews, one in eight of all games."""
     loop.do("INSERT INTO steam.games (name) SELECT 'New ' || n FROM generate_series(1, %s) AS n", SIZE.games // 7)
 
 
 def games_that_the_model_does_not_know(loop: Loop) -> None:
-    """A thousand reviews are like the last ones, but of every seventh the game is new; it is one of three."""
+    """Add about a thousand reviews like the last ones, every seventh of which is of one of three new games."""
     loop.do("INSERT INTO steam.games (name) SELECT 'New ' || n FROM generate_series(1, 3) AS n")
     loop.do(
         """
@@ -135,7 +129,7 @@ def games_that_the_model_does_not_know(loop: Loop) -> None:
 
 
 def another_taste(loop: Loop) -> None:
-    """A thousand users review the games that hardly anybody reviewed before."""
+    """Let a thousand users review the least reviewed games."""
     rare = (
         "(SELECT (array_agg(game_id ORDER BY n))[1 + user_id %% 3] FROM "
         "(SELECT game_id, count(*) AS n FROM steam.reviews GROUP BY game_id ORDER BY n LIMIT 3) AS rare)"

@@ -3,29 +3,29 @@ import yaml
 
 from containers.images import content_tag
 from pipelines import target as targets
-from pipelines.catalogue import compile_pipelines
+from pipelines.compilation import compile_pipelines
 from pipelines.target import Target
 from steam_recsys.errors import UserError
 from steam_recsys.logging import FORMAT_VARIABLE
 
 
 @pytest.mark.parametrize("name", ["docker", "kubeflow", "vertex"])
-def test_a_targets_images_are_named_by_their_content(name):
+def test_images_are_named_by_their_content(name):
     target = Target.load(name)
     assert {target.image(role) for role in ("data", "model")} == {
         f"{target.registry}/{role}:{content_tag(role)}" for role in ("data", "model")
     }
 
 
-def test_a_task_has_its_own_settings_over_the_default_ones():
+def test_a_tasks_settings_override_the_default_ones():
     target = Target.load("vertex")
-    train, extract = target.settings_of("train"), target.settings_of("extract")
+    train, extract = target.task_settings("train"), target.settings_of("extract")
     assert (train.memory, extract.memory) == ("32G", "8G")
     assert train.retries == extract.retries == 2
-    assert target.settings_of("ingest").retries == 0
+    assert target.task_settings("ingest").retries == 0
 
 
-def test_the_environment_goes_over_the_file(monkeypatch):
+def test_the_environment_overrides_the_file(monkeypatch):
     monkeypatch.setenv("STEAM_RECSYS_REGISTRY", "europe-docker.pkg.dev/p/r")
     monkeypatch.setenv("STEAM_RECSYS_VERTEX__PROJECT", "my-project")
     monkeypatch.setenv("STEAM_RECSYS_PARAMETERS__STORE", "gs://bucket/store")
@@ -36,7 +36,7 @@ def test_the_environment_goes_over_the_file(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["kubeflow", "local", "vertex"])
-def test_the_format_of_the_log_reaches_every_task(name, tmp_path, monkeypatch):
+def test_every_task_gets_the_log_format(name, tmp_path, monkeypatch):
     for log_format, expected in (("text", None), ("json", "json")):
         monkeypatch.setenv("STEAM_RECSYS_LOG_FORMAT", log_format)
         for path in compile_pipelines(Target.load(name), tmp_path):
@@ -51,16 +51,16 @@ def test_the_format_of_the_log_reaches_every_task(name, tmp_path, monkeypatch):
     [
         ("STEAM_RECSYS_REGISTERY", "There is no setting for STEAM_RECSYS_REGISTERY: the settings are name, registry"),
         ("STEAM_RECSYS_VERTEX__PROJCT", "wrong setting vertex.projct"),
-        ("STEAM_RECSYS_VERTEX__LABELS", 'cannot be read .*"vertex".*: write a table in JSON, or one variable a key'),
+        ("STEAM_RECSYS_VERTEX__LABELS", 'cannot be read .*"vertex".*: write a table as JSON, or one variable per key'),
     ],
 )
-def test_a_variable_that_names_no_setting_is_refused(variable, sentence, monkeypatch):
+def test_an_unknown_variable_is_refused(variable, sentence, monkeypatch):
     monkeypatch.setenv(variable, "x")
     with pytest.raises(UserError, match=sentence):
         Target.load("vertex")
 
 
-def test_an_unknown_target_is_refused_with_those_there_are():
+def test_an_unknown_target_lists_the_existing_ones():
     with pytest.raises(UserError, match="choose one of local, docker, kubeflow, vertex"):
         Target.load("moon")
 
@@ -76,14 +76,14 @@ def test_an_unknown_target_is_refused_with_those_there_are():
         ('[vertex]\nstaging_bucket = "bucket"', "vertex.staging_bucket"),
     ],
 )
-def test_a_wrong_setting_is_refused_by_name(settings, where, tmp_path, monkeypatch):
+def test_a_wrong_setting_is_named(settings, where, tmp_path, monkeypatch):
     (tmp_path / "local.toml").write_text(settings)
     monkeypatch.setattr(targets, "SETTINGS", tmp_path)
     with pytest.raises(UserError, match=f"wrong setting {where}"):
         Target.load("local")
 
 
-def test_there_is_one_way_into_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_network_and_attachment_exclude_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STEAM_RECSYS_VERTEX__NETWORK", "projects/1/global/networks/shop")
     monkeypatch.setenv("STEAM_RECSYS_VERTEX__NETWORK_ATTACHMENT", "projects/p/regions/r/networkAttachments/tasks")
     with pytest.raises(UserError, match=r"wrong setting vertex \(.*network and network_attachment exclude each other"):

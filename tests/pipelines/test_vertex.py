@@ -11,7 +11,7 @@ from google.cloud import aiplatform
 from google.cloud.aiplatform import initializer
 from google.cloud.aiplatform.utils import gcs_utils
 
-from components.notify.alerts import JOB
+from components.notify.outcome import JOB
 from pipelines import platform
 from pipelines.target import Target
 from pipelines.vertex import VertexPipelines
@@ -26,7 +26,7 @@ PARAMETERS = {"source": "sm://projects/p/secrets/s/versions/1", "store": "gs://b
 
 
 class Vertex:
-    """As much of Vertex AI as the client asks of it."""
+    """The part of Vertex AI's API that the client uses."""
 
     def __init__(self) -> None:
         self.schedules: dict[str, dict] = {}
@@ -67,7 +67,7 @@ def api(vertex: Vertex, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("STEAM_RECSYS_VERTEX__SERVICE_ACCOUNT", "pipelines@my-project.iam.gserviceaccount.com")
     monkeypatch.setenv("STEAM_RECSYS_VERTEX__NETWORK", "projects/1/global/networks/shop")
     monkeypatch.setenv("STEAM_RECSYS_VERTEX__ENCRYPTION_KEY", "projects/p/locations/l/keyRings/r/cryptoKeys/k")
-    # Before each submission the client looks whether the bucket is the project's own, which another service knows.
+    # Before each submission the client asks another service whether the bucket belongs to the project.
     monkeypatch.setattr(gcs_utils, "create_gcs_bucket_for_pipeline_artifacts_if_it_does_not_exist", lambda **_: None)
     with serving(vertex.answer) as api:
         aiplatform.init(api_transport="rest", api_endpoint=api.url, credentials=AnonymousCredentials())
@@ -80,12 +80,10 @@ def pipelines(api: Api) -> VertexPipelines:
     return VertexPipelines(Target.load("vertex"))
 
 
-def test_a_submission_carries_the_whole_pipeline_its_parameters_and_the_settings(
-    pipelines: VertexPipelines, api: Api
-) -> None:
+def test_a_submission_contains_pipeline_parameters_and_settings(pipelines: VertexPipelines, api: Api) -> None:
     submitted = pipelines.submit(PIPELINE, PARAMETERS)
-    assert submitted.url == Target.load("vertex").page.replace(JOB, "run-1")  # which is what alerts name
-    (request,) = api.asked("POST", "/pipelineJobs")
+    assert submitted.url == Target.load("vertex").page.replace(JOB, "run-1")  # alerts contain this URL
+    (request,) = api.requests_to("POST", "/pipelineJobs")
     assert request.path == f"/v1/{LOCATION}/pipelineJobs"
     body = request.body
     executors = body["pipelineSpec"]["deploymentSpec"]["executors"]
@@ -101,7 +99,7 @@ def test_a_submission_carries_the_whole_pipeline_its_parameters_and_the_settings
     assert "platforms" not in json.dumps(body)
 
 
-def test_runs_and_schedules_enter_the_network_through_the_attachment(
+def test_runs_and_schedules_use_the_network_attachment(
     api: Api, vertex: Vertex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     attachment = "projects/my-project/regions/europe-west1/networkAttachments/tasks"
@@ -110,7 +108,7 @@ def test_runs_and_schedules_enter_the_network_through_the_attachment(
     pipelines = VertexPipelines(Target.load("vertex"))
     pipelines.submit(PIPELINE, PARAMETERS)
     pipelines.schedule(PIPELINE, PARAMETERS, "0 3 * * 1")
-    (request,) = api.asked("POST", "/pipelineJobs")
+    (request,) = api.requests_to("POST", "/pipelineJobs")
     (schedule,) = vertex.schedules.values()
     for job in (request.body, schedule["createPipelineJobRequest"]["pipelineJob"]):
         assert job["pscInterfaceConfig"] == {"networkAttachment": attachment}
@@ -126,39 +124,39 @@ def test_a_run_is_followed_to_its_end(pipelines: VertexPipelines, vertex: Vertex
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_refusal_that_passes_is_tried_again_under_the_same_id(
+def test_a_temporary_error_is_retried_with_the_same_id(
     status: int, pipelines: VertexPipelines, api: Api, monkeypatch
 ) -> None:
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     api.failures["POST"] = [status, status]
     pipelines.submit(PIPELINE, PARAMETERS)
-    assert len(api.asked("POST", "/pipelineJobs")) == 3
+    assert len(api.requests_to("POST", "/pipelineJobs")) == 3
 
 
 @pytest.mark.parametrize(
     ("status", "sentence"),
     [
         (400, "Vertex AI refused the request .*no such luck.*: correct the settings or the parameters"),
-        (403, "Vertex AI does not allow this .*: grant the account the role that is missing"),
-        (404, "Vertex AI does not know what was named .*: correct the settings"),
-        (409, "Vertex AI has something of that name already .*: submit again"),
+        (403, "Vertex AI denied permission .*: grant the account the missing role"),
+        (404, "Vertex AI did not find the resource .*: correct the settings"),
+        (409, "Vertex AI already has a resource of that name .*: submit again"),
     ],
 )
-def test_another_refusal_gets_one_sentence_and_is_not_tried_again(
+def test_a_refusal_is_explained_and_not_retried(
     status: int, sentence: str, pipelines: VertexPipelines, api: Api
 ) -> None:
     api.failures["POST"] = [status]
     with pytest.raises(UserError, match=sentence) as refused:
         pipelines.submit(PIPELINE, PARAMETERS)
     assert "\n" not in str(refused.value)
-    assert len(api.asked("POST", "/pipelineJobs")) == 1
+    assert len(api.requests_to("POST", "/pipelineJobs")) == 1
 
 
 @pytest.mark.parametrize(
     ("status", "sentence"),
-    [(429, "has no room for another request now .*: try again later"), (503, "cannot be reached or does not answer")],
+    [(429, "is over its quota .*: try again later"), (503, "cannot be reached or does not answer")],
 )
-def test_a_refusal_that_does_not_pass_gets_one_sentence(
+def test_a_lasting_error_is_reported(
     status: int, sentence: str, pipelines: VertexPipelines, api: Api, monkeypatch
 ) -> None:
     monkeypatch.setattr(platform, "RETRY_SECONDS", 0.1)
@@ -184,21 +182,21 @@ def test_a_schedule_is_replaced_by_the_next_and_removed(pipelines: VertexPipelin
     assert [schedule["displayName"] for schedule in vertex.schedules.values()] == ["steam-recsys inference"]
 
 
-@pytest.mark.parametrize("ask", ["submit", "schedule", "unschedule"])
-def test_without_credentials_there_is_one_sentence(ask: str, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("call", ["submit", "schedule", "unschedule"])
+def test_missing_credentials_are_reported(call: str, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     initializer.global_config.__init__()
 
-    def nobody(*_: object, **__: object) -> None:
+    def no_credentials(*_: object, **__: object) -> None:
         raise DefaultCredentialsError("not found")
 
-    monkeypatch.setattr("google.auth.default", nobody)
+    monkeypatch.setattr("google.auth.default", no_credentials)
     pipelines = VertexPipelines(Target.load("vertex"))
-    arguments = {"submit": (PIPELINE, {}), "schedule": (PIPELINE, {}, "0 3 * * 1"), "unschedule": ("training",)}[ask]
-    with pytest.raises(UserError, match=r"Vertex AI does not know who asks: log in \(gcloud auth"):
-        getattr(pipelines, ask)(*arguments)
+    arguments = {"submit": (PIPELINE, {}), "schedule": (PIPELINE, {}, "0 3 * * 1"), "unschedule": ("training",)}[call]
+    with pytest.raises(UserError, match=r"Vertex AI did not accept the credentials: log in \(gcloud auth"):
+        getattr(pipelines, call)(*arguments)
 
 
-def test_a_region_that_is_none_is_refused(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_region_is_refused(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STEAM_RECSYS_VERTEX__REGION", "moon")
     with pytest.raises(UserError, match=r"Vertex AI has no region moon: correct STEAM_RECSYS_VERTEX__REGION\."):
         VertexPipelines(Target.load("vertex"))

@@ -13,15 +13,15 @@ from kfp import dsl
 
 from components.evaluate.component import evaluate
 from components.evaluate.evaluation import METRICS, evaluate_model
+from components.evaluate.gate import Thresholds
 from components.evaluate.promotion import promote
 from components.evaluate.results import Evaluation
-from components.evaluate.thresholds import Thresholds
 from steam_recsys.data.interactions import Interactions
 from steam_recsys.data.popularity import popularity
 from steam_recsys.errors import UserError
-from steam_recsys.evaluation.baselines import StaticRanker
-from steam_recsys.evaluation.holdout import hold_out
 from steam_recsys.evaluation.metrics import measure
+from steam_recsys.evaluation.rankers import StaticRanker
+from steam_recsys.evaluation.splits import hold_out
 from steam_recsys.storage.model_store import champion
 from tests.snapshots import Review, write_snapshot_of
 
@@ -32,7 +32,7 @@ GAMES = 6
 
 
 def write_model(folder: Path, *, cutoff: date, version: str = "new", towards: int = 1) -> Path:
-    """A model by hand that puts one game first for everybody with a history."""
+    """Write a model that ranks one game first for every user with a history."""
     folder.mkdir(parents=True)
     candidates = -np.ones((GAMES, 1), dtype=np.float32)
     candidates[towards - 1] = 1
@@ -67,12 +67,12 @@ def snapshot(tmp_path: Path) -> Path:
     return write_snapshot_of(tmp_path / "snapshot", REVIEWS, n_games=GAMES).root
 
 
-def test_only_known_users_new_games_are_asked_for(snapshot: Path, tmp_path: Path, store: str) -> None:
+def test_only_new_games_of_known_users_are_held_out(snapshot: Path, tmp_path: Path, store: str) -> None:
     evaluated = evaluate_model(snapshot, write_model(tmp_path / "model", cutoff=day(10)), store)
     assert (evaluated.users, evaluated.left_out) == (2, 2)
 
 
-def test_a_model_is_scored_beside_the_baselines(snapshot: Path, tmp_path: Path, store: str) -> None:
+def test_a_model_is_compared_with_the_baselines(snapshot: Path, tmp_path: Path, store: str) -> None:
     evaluated = evaluate_model(snapshot, write_model(tmp_path / "model", cutoff=day(10), towards=3), store)
     # Game 3 comes first for user 4, who took it up, and is excluded for user 5, for whom 1 and then 2 follow.
     assert evaluated.figures["challenger"]["ndcg_at_10"].mean == pytest.approx((1 + 1 / math.log2(3)) / 2)
@@ -84,7 +84,7 @@ def test_a_model_is_scored_beside_the_baselines(snapshot: Path, tmp_path: Path, 
     assert evaluated.settings["recent popularity"] == "120 days of decay"
 
 
-def test_the_champion_is_scored_on_the_same_rows(snapshot: Path, tmp_path: Path, store: str) -> None:
+def test_the_champion_is_measured_on_the_same_rows(snapshot: Path, tmp_path: Path, store: str) -> None:
     good = write_model(tmp_path / "good", cutoff=day(10), towards=3, version="good")
     evaluate_model(snapshot, good, store).write(tmp_path / "evaluation.json")
     assert promote(store, good, tmp_path / "evaluation.json") == "good"
@@ -93,10 +93,10 @@ def test_the_champion_is_scored_on_the_same_rows(snapshot: Path, tmp_path: Path,
     assert worse.figures["champion"]["ndcg_at_10"].mean > worse.figures["challenger"]["ndcg_at_10"].mean
     assert worse.overall.differences["champion"]["ndcg_at_10"].high < 0
     assert "champion" in worse.slices[1].comparison.figures
-    assert not worse.verdict.promote
+    assert not worse.verdict.passed
 
 
-def test_a_model_that_is_level_with_the_champion_is_refused_in_a_sentence(
+def test_a_model_that_ties_with_the_champion_does_not_pass(
     snapshot: Path, tmp_path: Path, store: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     reigning = write_model(tmp_path / "old", cutoff=day(10), towards=3, version="old")
@@ -104,21 +104,21 @@ def test_a_model_that_is_level_with_the_champion_is_refused_in_a_sentence(
     assert "[evaluate] model old passes the gate\n" in capsys.readouterr().out
     promote(store, reigning, tmp_path / "evaluation.json")
     level = evaluate_model(snapshot, write_model(tmp_path / "new", cutoff=day(10), towards=3), store)
-    assert [rule.above for rule in level.verdict.failures] == [True]
+    assert [rule.above is not None for rule in level.verdict.failures] == [True]
     assert "[evaluate] model new does not pass the gate: the champion stays old\n" in capsys.readouterr().out
     strict = Thresholds(coverage_floor=7.0)
     evaluate_model(snapshot, tmp_path / "new", f"{store}/empty", thresholds=strict)
     assert "[evaluate] model new does not pass the gate: there is no champion yet\n" in capsys.readouterr().out
 
 
-def test_a_training_that_is_repeated_passes_again_and_leaves_the_pointer_where_it_is(
+def test_a_repeated_training_passes_again_and_leaves_the_pointer_unchanged(
     snapshot: Path, tmp_path: Path, store: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = write_model(tmp_path / "model", cutoff=day(10), towards=3)
     pointers = []
     for _ in range(2):
         evaluated = evaluate_model(snapshot, model, store)
-        assert evaluated.verdict.promote
+        assert evaluated.verdict.passed
         evaluated.write(tmp_path / "evaluation.json")
         assert promote(store, model, tmp_path / "evaluation.json") == "new"
         pointers.append(champion(store))
@@ -128,14 +128,14 @@ def test_a_training_that_is_repeated_passes_again_and_leaves_the_pointer_where_i
     assert "[evaluate] model new passes the gate: it is the champion already\n" in capsys.readouterr().out
 
 
-def test_thresholds_decide_and_are_kept(snapshot: Path, tmp_path: Path, store: str) -> None:
+def test_thresholds_decide_and_are_stored(snapshot: Path, tmp_path: Path, store: str) -> None:
     model, strict = write_model(tmp_path / "model", cutoff=day(10), towards=3), Thresholds(coverage_floor=7.0)
     evaluated = evaluate_model(snapshot, model, store, thresholds=strict)
     assert evaluated.thresholds == strict
-    assert [rule.about for rule in evaluated.verdict.failures] == ["The share of the catalogue that is recommended"]
+    assert [rule.about for rule in evaluated.verdict.failures] == ["Share of the catalogue that is recommended"]
 
 
-def test_newcomers_and_unreviewed_games_are_slices_and_no_part_of_the_headline(
+def test_newcomers_and_unreviewed_games_are_slices_outside_the_headline_figures(
     snapshot: Path, tmp_path: Path, store: str
 ) -> None:
     evaluated = evaluate_model(snapshot, write_model(tmp_path / "model", cutoff=day(10)), store)
@@ -156,7 +156,7 @@ def test_every_ranking_has_every_metric_and_a_difference_to_the_challenger(
     assert {"gini_at_20", "mrr_at_10", "recent_popularity_novelty_at_20"} <= set(evaluated.metrics)
 
 
-def test_the_component_logs_every_mean_and_leaves_evaluation_and_report(
+def test_the_component_logs_every_mean_and_writes_evaluation_and_report(
     snapshot: Path, tmp_path: Path, store: str
 ) -> None:
     model = write_model(tmp_path / "model", cutoff=day(10), towards=3)
@@ -167,14 +167,14 @@ def test_the_component_logs_every_mean_and_leaves_evaluation_and_report(
         **asdict(Thresholds()), **outputs,
     )  # fmt: skip
     kept = Evaluation.read(tmp_path / "evaluation.out")
-    assert promoted == kept.verdict.promote is True
+    assert promoted == kept.verdict.passed is True
     assert outputs["metrics"].metadata == kept.metrics
     assert "Model new is promoted" in (tmp_path / "report.out").read_text()
 
 
-def test_a_snapshot_in_which_nobody_can_be_asked_is_reported(tmp_path: Path, store: str) -> None:
+def test_a_snapshot_without_held_out_users_is_reported(tmp_path: Path, store: str) -> None:
     snapshot = write_snapshot_of(tmp_path / "snapshot", [(1, 1, day(0)), (2, 2, day(1))], n_games=GAMES)
-    with pytest.raises(UserError, match="nothing can be evaluated: ingest more reviews"):
+    with pytest.raises(UserError, match=r"cannot be evaluated: .*Ingest more reviews"):
         evaluate_model(snapshot.root, write_model(tmp_path / "model", cutoff=day(1)), store)
 
 
@@ -183,7 +183,7 @@ pairs = st.dictionaries(st.tuples(st.integers(0, 7), st.integers(0, GAMES - 1)),
 
 @settings(max_examples=50)
 @given(pairs, st.integers(1, 19))
-def test_popularity_scores_what_a_naive_evaluation_gives(reviews: dict[tuple[int, int], int], cutoff: int) -> None:
+def test_popularity_scores_as_in_a_naive_implementation(reviews: dict[tuple[int, int], int], cutoff: int) -> None:
     rows = Interactions(
         np.array([user for user, _ in reviews], dtype=np.int64), np.array([game for _, game in reviews], np.int32),
         np.array(list(reviews.values()), np.int32), np.ones(len(reviews), bool), np.zeros(len(reviews), np.float32),

@@ -1,3 +1,4 @@
+import json
 import re
 import subprocess
 import sys
@@ -7,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.evaluate.gate import decide
-from components.evaluate.promotion import promote, roll_back
+from components.evaluate.gate import Thresholds, decide
+from components.evaluate.promotion import open_registry, promote, roll_back
 from components.evaluate.results import Evaluation
-from components.evaluate.thresholds import Thresholds
 from steam_recsys.errors import UserError
-from steam_recsys.evaluation.comparison import Comparison
+from steam_recsys.evaluation.intervals import Comparison
 from steam_recsys.storage.model_store import EVALUATION, champion, current_champion, stored_model
 from tests.components.evaluate.test_evaluation import day, write_model
+from tests.pipelines.api_server import Answer, Api, Request, serving
 
 
 def evaluation(*, version: str = "new", promoted: bool = True, compared_with: str | None = None) -> Evaluation:
@@ -39,7 +40,7 @@ def evaluation(*, version: str = "new", promoted: bool = True, compared_with: st
 def test_a_model_that_failed_the_gate_is_not_promoted(tmp_path: Path, store: str) -> None:
     model = write_model(tmp_path / "model", cutoff=day(10))
     evaluation(promoted=False).write(tmp_path / "evaluation.json")
-    with pytest.raises(UserError, match="did not pass the gate and stays out of"):
+    with pytest.raises(UserError, match="did not pass the gate and was not added to"):
         promote(store, model, tmp_path / "evaluation.json")
     assert current_champion(store) is None
 
@@ -51,7 +52,7 @@ def test_a_promotion_can_be_repeated(tmp_path: Path, store: str) -> None:
     assert champion(store).version == "new"
 
 
-def test_who_was_champion_before_is_said_and_a_model_that_was_it_already_follows_nobody(
+def test_the_previous_champion_is_logged_unless_the_model_is_the_champion_already(
     tmp_path: Path, store: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = []
@@ -61,9 +62,9 @@ def test_who_was_champion_before_is_said_and_a_model_that_was_it_already_follows
         promote(store, models[version], tmp_path / "evaluation.json")
         said.append(capsys.readouterr().out.splitlines()[-1])
     assert said == [
-        "[promote] champion one, before it none",
-        "[promote] champion new, before it one",
-        "[promote] champion new, as it was already",
+        "[promote] champion one, previously none",
+        "[promote] champion new, previously one",
+        "[promote] champion new, unchanged",
     ]
 
 
@@ -107,7 +108,7 @@ def command(*arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def test_a_rollback_goes_one_champion_back_each_time_until_there_is_none(tmp_path: Path, any_store: str) -> None:
+def test_each_rollback_goes_one_champion_back_until_there_is_none(tmp_path: Path, any_store: str) -> None:
     promote_all(any_store, tmp_path, "one", "two", "three")
     assert roll_back(any_store) == "two"
     assert (champion(any_store).version, champion(any_store).previous) == ("two", "three")
@@ -118,7 +119,7 @@ def test_a_rollback_goes_one_champion_back_each_time_until_there_is_none(tmp_pat
     assert roll_back(any_store, "three") == "three"
 
 
-def test_after_a_rollback_and_a_promotion_the_way_back_is_to_the_model_rolled_back_to(
+def test_a_rollback_after_a_rollback_and_a_promotion_returns_to_the_model_that_was_beaten(
     tmp_path: Path, store: str
 ) -> None:
     promote_all(store, tmp_path, "one", "two")
@@ -129,10 +130,10 @@ def test_after_a_rollback_and_a_promotion_the_way_back_is_to_the_model_rolled_ba
     assert roll_back(store) == "one"
 
 
-def test_a_rollback_of_a_champion_that_has_gone_already_changes_nothing(tmp_path: Path, store: str) -> None:
+def test_a_rollback_of_a_champion_that_was_replaced_changes_nothing(tmp_path: Path, store: str) -> None:
     promote_all(store, tmp_path, "one", "two", "three")
     assert command("rollback", "--store", store, "--expected", "three") == (0, "two is the champion.\n")
-    sentence = f"recsys: The champion of the model store {store} is two, not three: it stays.\n"
+    sentence = f"recsys: The champion of the model store {store} is two, not three: nothing was changed.\n"
     assert command("rollback", "--store", store, "--expected", "three") == (1, sentence)
     assert champion(store).version == "two"
 
@@ -142,12 +143,12 @@ def test_several_rollbacks_at_once_go_back_by_one(tmp_path: Path, store: str) ->
     with ThreadPoolExecutor(4) as pool:
         tries = [pool.submit(roll_back, store, expected="four") for _ in range(4)]
     refused = [each.exception() for each in tries if each.exception()]
-    assert all(re.search(r"is three, not four: it stays\.", str(error)) for error in refused)
+    assert all(re.search(r"is three, not four: nothing was changed\.", str(error)) for error in refused)
     assert len(refused) < 4
     assert champion(store).version == "three"
 
 
-def test_what_there_is_no_way_back_to_is_said_in_one_sentence(tmp_path: Path, store: str) -> None:
+def test_a_rollback_without_a_target_is_reported(tmp_path: Path, store: str) -> None:
     assert command("champion", "--store", store)[1].startswith(f"recsys: The model store {store} has no ch")
     promote_all(store, tmp_path, "one")
     with pytest.raises(UserError, match=r"There is no champion before one in .*: name a model with --version"):
@@ -156,10 +157,158 @@ def test_what_there_is_no_way_back_to_is_said_in_one_sentence(tmp_path: Path, st
     assert (code, said) == (1, f"recsys: The model store {store} has no model other: promote it again.\n")
 
 
-def test_the_command_shows_the_champion_and_goes_back(tmp_path: Path, store: str) -> None:
+def test_the_command_shows_the_champion_and_rolls_back(tmp_path: Path, store: str) -> None:
     promote_all(store, tmp_path, "one", "two")
     assert command("rollback", "--store", store) == (0, "one is the champion.\n")
     code, said = command("champion", "--store", store)
     assert code == 0
     assert said.startswith("one is the champion since ")
     assert said.endswith("before it two was.\n")
+
+
+# The registries behind their interface: Vertex AI's real client against a server on loopback.
+
+MODEL = "projects/p/locations/l/models/steam-recsys"
+METRICS = {"ndcg_at_10": 0.25, "recall_at_20": 0.5}
+
+
+class Registry:
+    """As much of the Model Registry as the client asks of it."""
+
+    def __init__(self) -> None:
+        self.versions: list[dict] = []
+        self.evaluations: dict[str, dict] = {}
+
+    def answer(self, request: Request) -> Answer:
+        path = request.path.removeprefix("/v1/")
+        if path == f"{MODEL}:listVersions":
+            return (200, {"models": self.versions}) if self.versions else (404, {"error": {"message": "no model"}})
+        if path.endswith("/models:upload"):
+            number = str(len(self.versions) + 1)
+            model = request.body["model"]
+            self.versions.append({"name": MODEL, "versionId": number, **model})
+            kind = "type.googleapis.com/google.cloud.aiplatform.v1.UploadModelResponse"
+            done = {"@type": kind, "model": MODEL, "modelVersionId": number}
+            return 200, {"name": "projects/p/locations/l/operations/1", "done": True, "response": done}
+        if path.endswith("/evaluations:import"):
+            self.evaluations[_number(path)] = request.body["modelEvaluation"]
+            return 200, {}
+        if path.endswith("/evaluations"):
+            found = self.evaluations.get(_number(path))
+            return 200, {"modelEvaluations": [{"name": f"{path}/1", **found}] if found else []}
+        if path.endswith(":mergeVersionAliases"):
+            chosen = int(_number(path)) - 1
+            for alias in request.body["versionAliases"]:
+                self._merge(chosen, alias)
+            return 200, self.versions[chosen]
+        return 404, {"error": {"message": f"no {request.path}"}}
+
+    def _merge(self, chosen: int, alias: str) -> None:
+        for number, version in enumerate(self.versions):
+            kept = [each for each in version["versionAliases"] if each != alias.removeprefix("-")]
+            added = [alias] if number == chosen and not alias.startswith("-") else []
+            if not alias.startswith("-") or number == chosen:
+                version["versionAliases"] = kept + added
+
+
+def _number(path: str) -> str:
+    """The version's number in the path of a model's version."""
+    return re.split("[/:]", path.split("@")[1])[0]
+
+
+@pytest.fixture
+def registry() -> Registry:
+    return Registry()
+
+
+@pytest.fixture
+def api(registry: Registry, monkeypatch: pytest.MonkeyPatch):
+    with serving(registry.answer) as api:
+        monkeypatch.setenv("VERTEX_MODEL_ENDPOINT", api.url)
+        yield api
+
+
+def registered_model(root: Path, version: str) -> Path:
+    (root / version / "saved_model").mkdir(parents=True)
+    (root / version / "saved_model" / "saved_model.pb").write_bytes(b"graph")
+    (root / version / "model.json").write_text(json.dumps({"version": version}))
+    (root / version / "evaluation.json").write_text("{}")
+    return root / version
+
+
+@pytest.mark.parametrize("uri", ["", "vertex://p/l"])
+def test_a_challenger_becomes_champion_in_the_store_whatever_the_registry(
+    uri: str, api: Api, bucket_store: str, tmp_path: Path
+) -> None:
+    models = open_registry(bucket_store, uri)
+    for version, before in (("m1", None), ("m2", "m1")):
+        for _ in range(2):  # both steps can be repeated
+            folder = tmp_path / version
+            models.add(
+                folder if folder.exists() else registered_model(tmp_path, version), folder / "evaluation.json", METRICS
+            )
+            assert models.make_champion(version, before, METRICS) == before
+    assert champion(bucket_store).version == "m2"
+
+
+def test_vertex_gets_each_model_once_with_its_evaluation_and_aliases(
+    api: Api, registry: Registry, bucket_store: str, tmp_path: Path
+) -> None:
+    models = open_registry(bucket_store, "vertex://p/l")
+    for version, before in (("m1", None), ("m2", "m1")):
+        models.add(registered_model(tmp_path, version), tmp_path / version / "evaluation.json", METRICS)
+        assert registry.versions[-1]["versionAliases"] == ["challenger"]
+        models.make_champion(version, before, METRICS)
+    assert [version["versionAliases"] for version in registry.versions] == [[], ["champion"]]
+    assert [version["versionDescription"] for version in registry.versions] == ["m1", "m2"]
+    assert registry.versions[1]["artifactUri"] == f"{bucket_store}/models/m2/saved_model"
+    assert registry.evaluations["2"]["metrics"] == METRICS
+    first, second = (request.body for request in api.requests_to("POST", "/models:upload"))
+    assert (first.get("modelId"), second.get("parentModel")) == ("steam-recsys", MODEL)
+    models.add(tmp_path / "m2", tmp_path / "m2" / "evaluation.json", METRICS)
+    assert len(registry.versions) == 2
+
+
+def test_an_interrupted_registration_is_completed_by_the_next(
+    api: Api, registry: Registry, bucket_store: str, tmp_path: Path
+) -> None:
+    models = open_registry(bucket_store, "vertex://p/l")
+    folder = registered_model(tmp_path, "m1")
+    models.add(folder, folder / "evaluation.json", METRICS)
+    registry.evaluations.clear()
+    models.add(folder, folder / "evaluation.json", METRICS)
+    assert registry.evaluations["1"]["metrics"] == METRICS
+    assert len(registry.versions) == 1
+
+
+def test_a_rollback_registers_a_champion_from_before_the_registry(
+    tmp_path: Path, api: Api, registry: Registry, bucket_store: str
+) -> None:
+    promote_all(bucket_store, tmp_path, "one", "two")
+    assert roll_back(bucket_store, registry="vertex://p/l") == "one"
+    assert champion(bucket_store).version == "one"
+    assert [(each["versionDescription"], each["versionAliases"]) for each in registry.versions] == [
+        ("one", ["champion"])
+    ]
+
+
+def test_a_forbidden_request_is_reported(api: Api, bucket_store: str, tmp_path: Path) -> None:
+    api.failures["GET"] = [403]
+    with pytest.raises(
+        UserError, match=r"This account may not change Vertex AI's models: grant it the role Vertex AI User\."
+    ):
+        open_registry(bucket_store, "vertex://p/l").add(
+            registered_model(tmp_path, "m1"), tmp_path / "m1/evaluation.json", METRICS
+        )
+
+
+@pytest.mark.parametrize(
+    ("store", "registry_uri", "sentence"),
+    [
+        ("gs://b/store", "mlflow://x", "mlflow://x is not a model registry: leave it out, or write vertex://PROJECT"),
+        ("/store", "vertex://p/l", "Vertex AI cannot read models from /store: use a store in a bucket"),
+    ],
+)
+def test_an_unknown_registry_or_unreadable_store_is_rejected(store: str, registry_uri: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        open_registry(store, registry_uri)

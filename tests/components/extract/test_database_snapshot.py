@@ -111,7 +111,6 @@ def standby(postgres: EmbeddedPostgres, shop: Connection, tmp_path_factory: pyte
     server.stop()
 
 
-@pytest.mark.slow
 def test_a_hot_standby_gives_the_same_snapshot_as_the_primary(
     standby: str, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

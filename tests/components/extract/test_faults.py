@@ -17,7 +17,7 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import make_dsn, parse_dsn
 
 from components.extract.extraction import write_snapshot
-from components.extract.snapshot_store import SnapshotStore
+from components.extract.parts import SnapshotStore
 from demo.postgres import EmbeddedPostgres
 from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.database.connection import create_schema

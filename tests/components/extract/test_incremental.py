@@ -12,10 +12,9 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from components.extract import snapshot_store
+from components.extract import parts
 from components.extract.extraction import ExtractionSummary, write_snapshot
-from components.extract.parts import KEY_RANGES, LOOK_BACK
-from components.extract.snapshot_store import SnapshotStore
+from components.extract.parts import KEY_RANGES, LOOK_BACK, SnapshotStore
 from steam_recsys.data.snapshot import Manifest, Snapshot
 from tests.shop import add_game
 
@@ -164,7 +163,7 @@ def test_an_incomplete_manifest_is_ignored_and_removed_when_it_is_old(
         left.write_bytes(b"")
     assert increment(database, tmp_path).snapshot_id == first.snapshot_id
     assert all(left.exists() for left in remains)
-    long_ago = (datetime.now() - 2 * snapshot_store.IN_USE).timestamp()
+    long_ago = (datetime.now() - 2 * parts.IN_USE).timestamp()
     os.utime(remains[0], (long_ago, long_ago))
     assert increment(database, tmp_path).reused == RANGES + 2
     assert [left.exists() for left in remains] == [False, True]
@@ -175,7 +174,7 @@ def test_a_change_without_a_new_date_is_found_within_a_week(
 ) -> None:
     increment(database, tmp_path)
     execute(filled, "UPDATE steam.reviews SET funny = 1")
-    monkeypatch.setattr(snapshot_store, "FULL_EVERY", timedelta(0))
+    monkeypatch.setattr(parts, "FULL_EVERY", timedelta(0))
     assert increment(database, tmp_path).snapshot_id == full(database, tmp_path).snapshot_id
 
 

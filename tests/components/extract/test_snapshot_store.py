@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from components.extract import snapshot_store
+from components.extract import parts as module
 from components.extract.extraction import write_snapshot
-from components.extract.snapshot_store import IN_USE, KEPT, SnapshotStore, can_reuse, superseded, unreferenced
+from components.extract.parts import IN_USE, KEPT, SnapshotStore, can_reuse, superseded, unreferenced
 from steam_recsys.data.snapshot import Manifest, Provenance, Snapshot
 from steam_recsys.errors import UserError
 from steam_recsys.storage.folder import FileInfo
@@ -93,7 +93,7 @@ def test_files_of_a_killed_extraction_are_removed_once_they_are_old(
 def test_old_snapshots_are_removed_from_a_bucket(
     shop: Connection, database: str, bucket_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(snapshot_store, "IN_USE", timedelta(seconds=-60))
+    monkeypatch.setattr(module, "IN_USE", timedelta(seconds=-60))
     SnapshotStore.from_store(bucket_store).folder.write("parts/reviews/orphan.parquet", b"x")
     for number in range(KEPT + 1):
         add_game(shop, f"game {number}")

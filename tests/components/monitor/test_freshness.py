@@ -66,7 +66,7 @@ def test_a_database_that_does_not_say_is_neither_fresh_nor_stale(
 def test_a_database_that_does_not_answer_is_not_waited_for(
     published: Connection, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PATIENCE", "50ms")
+    monkeypatch.setattr(module, "STATEMENT_TIMEOUT", "50ms")
     published.autocommit = False
     published.cursor().execute("LOCK TABLE recsys.pipeline_runs")
     with pytest.raises(UserError, match=r"The database in DATABASE_URL gave up \(canceling statement due to statement"):
@@ -74,7 +74,7 @@ def test_a_database_that_does_not_answer_is_not_waited_for(
     published.rollback()
 
 
-def test_a_check_that_fails_itself_is_not_taken_for_what_is_stale(published: Connection) -> None:
+def test_a_check_that_fails_does_not_report_stale(published: Connection) -> None:
     published.cursor().execute("ALTER TABLE recsys.pipeline_runs DROP COLUMN finished_at")
     code, said = freshness()
     assert code == 2

@@ -10,9 +10,9 @@ from typing import Any, Literal
 import pytest
 from psycopg2.extensions import connection as Connection
 
+from components.monitor.decision import Thresholds
 from components.monitor.monitoring import Monitored, monitor
-from components.monitor.thresholds import Thresholds
-from components.notify.conclusion import conclude
+from components.notify.outcome import conclude
 from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.errors import UserError
 from steam_recsys.publications.destinations import DestinationConfig
@@ -48,7 +48,7 @@ def rows(connection: Connection) -> list[tuple[Any, ...]]:
         return cursor.fetchall()
 
 
-def test_a_model_that_lacks_nothing_stays_and_the_figures_are_remembered_and_shown(
+def test_a_recent_model_stays_and_the_figures_are_recorded_and_shown(
     shop: Connection, database: str, store: str, champion: None, tmp_path: Path
 ) -> None:
     snapshot = write_snapshot_of(tmp_path / "shop", UNTIL_THEN, n_games=3)
@@ -63,7 +63,7 @@ def test_a_model_that_lacks_nothing_stays_and_the_figures_are_remembered_and_sho
     assert "not enough evidence" in page
 
 
-def test_what_users_took_up_is_remembered_with_intervals_and_shown(
+def test_realised_quality_is_recorded_with_intervals_and_shown(
     shop: Connection, database: str, store: str, champion: None, tmp_path: Path
 ) -> None:
     for number in range(1, 10):
@@ -88,7 +88,7 @@ def test_what_users_took_up_is_remembered_with_intervals_and_shown(
     assert f"<td>realised hit rate@10</td><td>{interval}</td><td>–</td>" in page
 
 
-def test_what_moved_is_named_and_the_run_before_stands_beside_it(
+def test_failed_rules_are_reported_and_the_previous_run_is_shown_too(
     shop: Connection, database: str, store: str, champion: None, tmp_path: Path
 ) -> None:
     watch(database, write_snapshot_of(tmp_path / "before", UNTIL_THEN, n_games=3), store, tmp_path)
@@ -97,12 +97,12 @@ def test_what_moved_is_named_and_the_run_before_stands_beside_it(
     for _ in range(2):  # again for the same run replaces what it found
         monitored = watch(database, snapshot, store, tmp_path, "run-2")
     assert monitored.decision.retrain
-    assert [reason.split(" is ")[0] for reason in monitored.decision.reasons] == [
-        "The population stability index of the games",
-        "The population stability index of the history lengths",
-        "The share of new reviews that are of games unknown to the model",
-        "The number of days of reviews that the model lacks",
-        "The share of the catalogue's games that have come since the training",
+    assert [reason.split(":")[0] for reason in monitored.decision.reasons] == [
+        "Population stability index of the games",
+        "Population stability index of the history lengths",
+        "Share of new reviews of games unknown to the model",
+        "Days of reviews that the model lacks",
+        "Share of the catalogue's games that were added since the training",
     ]
     assert monitored.figures["model_age_days"] == 9
     assert monitored.figures["games_without_vector_share"] == 0.25
@@ -114,7 +114,7 @@ def test_what_moved_is_named_and_the_run_before_stands_beside_it(
 
 
 @pytest.mark.parametrize("state", ["SUCCEEDED", "FAILED"])
-def test_after_a_run_that_trained_or_failed_to_the_next_waits(
+def test_the_run_after_a_training_or_a_failed_one_waits(
     shop: Connection, database: str, store: str, champion: None, tmp_path: Path, state: Literal["SUCCEEDED", "FAILED"]
 ) -> None:
     old = [(user, 1, TRAINED + timedelta(days=9)) for user in range(1, 3)]
@@ -129,7 +129,7 @@ def test_after_a_run_that_trained_or_failed_to_the_next_waits(
     assert watch(database, snapshot, store, tmp_path, "run-2").decision.retrain  # the same run decides the same again
 
 
-def test_a_training_on_a_day_that_was_a_mistake_keeps_nothing_waiting(
+def test_a_training_on_a_wrong_day_does_not_delay_the_next(
     shop: Connection, database: str, store: str, champion: None, tmp_path: Path
 ) -> None:
     late = [(1, 1, TRAINED + timedelta(days=9)), (2, 1, TRAINED + timedelta(days=9))]
@@ -143,7 +143,7 @@ def test_a_training_on_a_day_that_was_a_mistake_keeps_nothing_waiting(
     assert watch(database, corrected, store, tmp_path, "run-3").decision.resting
 
 
-def test_without_a_champion_one_is_to_be_trained(shop: Connection, database: str, store: str, tmp_path: Path) -> None:
+def test_without_a_champion_one_is_trained(shop: Connection, database: str, store: str, tmp_path: Path) -> None:
     monitored = watch(database, write_snapshot_of(tmp_path / "shop", UNTIL_THEN), store, tmp_path)
     assert monitored.facts()["reasons"] == ["There is no champion yet."]
     assert monitored.decision.retrain
@@ -161,7 +161,7 @@ def test_reviews_without_days_have_figures_too(
     assert json.loads((tmp_path / "artifacts" / "monitoring").read_text()) == monitored.facts()
 
 
-def test_a_champion_of_another_version_of_the_project_is_told_from_a_bug(
+def test_a_champion_of_another_version_of_the_project_is_reported(
     shop: Connection, database: str, store: str, tmp_path: Path
 ) -> None:
     promote_model(store, write_model(tmp_path / "model", [[1.0, 0.0]]))
@@ -169,7 +169,7 @@ def test_a_champion_of_another_version_of_the_project_is_told_from_a_bug(
         watch(database, write_snapshot_of(tmp_path / "shop", UNTIL_THEN), store, tmp_path)
 
 
-def test_it_needs_nothing_that_only_the_model_image_has() -> None:
+def test_it_imports_nothing_that_only_the_model_image_has() -> None:
     look = "import sys, components.monitor.monitoring; print({'implicit', 'scipy', 'tensorflow'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

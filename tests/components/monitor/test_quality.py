@@ -1,4 +1,4 @@
-"""Versions that were published to a real PostgreSQL, judged by the reviews that came afterwards."""
+"""Versions published to a real PostgreSQL, measured by the reviews that came afterwards."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from components.monitor.quality import JUDGED, judge, realised
-from components.reverse_etl.limits import Limits
+from components.monitor.quality import USER_FIGURES, measure_versions, realised_quality
+from components.reverse_etl.acceptance import Thresholds
 from components.reverse_etl.publication import publish
 from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.publications.destinations import DestinationConfig, open_destinations
@@ -38,15 +38,15 @@ def publish_lists(
     rows: list[Row] = [(user, games, [0.0] * len(games), [None] * len(games)) for user, games in lists.items()]
     overall: list[Popular] = [("", rank, game, 1.0 / rank) for rank, game in enumerate(popular, start=1)]
     folder = write_predictions(root / version, [rows], overall)
-    limits = Limits(user_coverage_floor=0, rows_per_user_floor=0)
+    thresholds = Thresholds(user_coverage_floor=0, rows_per_user_floor=0)
     publish(
-        DestinationConfig(database), str(folder), VersionInfo(version, "m", "s", as_of), user_ranges(folder), limits
+        DestinationConfig(database), str(folder), VersionInfo(version, "m", "s", as_of), user_ranges(folder), thresholds
     )
 
 
-def judged(database: str, snapshot: Snapshot, store: str) -> dict[str, list[dict[str, object]]]:
+def measured(database: str, snapshot: Snapshot, store: str) -> dict[str, list[dict[str, object]]]:
     with open_destinations(DestinationConfig(database)) as destinations:
-        judge(snapshot, destinations.leading, store)
+        measure_versions(snapshot, destinations.primary, store)
     folder = Path(store) / "monitoring"
     return {path.stem: pq.read_table(path).to_pylist() for path in sorted(folder.glob("*"))}
 
@@ -59,7 +59,7 @@ def snapshot_of(root: Path, reviews: list[Review], **more: object) -> Snapshot:
     return write_snapshot_of(root, reviews, n_games=GAMES, users=range(1, USERS + 1), **more)
 
 
-def test_each_version_is_judged_by_the_reviews_of_its_own_days(
+def test_each_version_is_measured_by_the_reviews_of_its_own_days(
     stocked: Connection, database: str, store: str, tmp_path: Path
 ) -> None:
     publish_lists(tmp_path, database, "v1", date(2020, 1, 10), {1: [2, 3], 2: [4, 5], 3: [6, 1]}, [1, 2])
@@ -75,7 +75,7 @@ def test_each_version_is_judged_by_the_reviews_of_its_own_days(
             (3, 3, date(2020, 1, 21)),  # once more, which counts once
         ],
     )
-    found = judged(database, snapshot, store)
+    found = measured(database, snapshot, store)
     second = float(DISCOUNTS[1])
     assert found == {
         "v1": [
@@ -89,51 +89,51 @@ def test_each_version_is_judged_by_the_reviews_of_its_own_days(
              "as_of": date(2020, 1, 20)},
         ],
     }  # fmt: skip
-    assert judged(database, snapshot, store) == found
+    assert measured(database, snapshot, store) == found
 
 
-def test_popularity_leaves_out_what_the_user_has_seen(
+def test_popularity_leaves_out_games_that_the_user_has_reviewed(
     stocked: Connection, database: str, store: str, tmp_path: Path
 ) -> None:
     publish_lists(tmp_path, database, "v1", date(2020, 1, 10), {1: [6]}, [1, 2, 3])
     reviews: list[Review] = [(1, 1, date(2020, 1, 1)), (1, 3, None), (1, 2, date(2020, 1, 11))]
-    (row,) = judged(database, snapshot_of(tmp_path / "shop", reviews), store)["v1"]
+    (row,) = measured(database, snapshot_of(tmp_path / "shop", reviews), store)["v1"]
     assert (row["ndcg"], row["popular_ndcg"]) == (0.0, 1.0)
 
 
-def test_a_review_that_does_not_recommend_its_game_and_a_user_without_recommendations_say_nothing(
+def test_negative_reviews_and_users_without_recommendations_do_not_count(
     stocked: Connection, database: str, store: str, tmp_path: Path
 ) -> None:
     publish_lists(tmp_path, database, "v1", date(2020, 1, 10), {1: [2]}, [1])
     reviews: list[Review] = [(1, 2, date(2020, 1, 11)), (2, 2, date(2020, 1, 11)), (None, 2, date(2020, 1, 11))]
     snapshot = snapshot_of(tmp_path / "shop", reviews, not_recommended={(1, 2)})
-    assert judged(database, snapshot, store) == {}
-    assert realised(store, 0.9).users == 0
+    assert measured(database, snapshot, store) == {}
+    assert realised_quality(store, 0.9).users == 0
 
 
-def test_a_file_without_rows_of_a_version_that_is_gone_is_removed(
+def test_an_empty_file_of_a_removed_version_is_removed(
     stocked: Connection, database: str, store: str, tmp_path: Path
 ) -> None:
     folder = Path(store) / "monitoring"
     folder.mkdir(parents=True)
-    pq.write_table(JUDGED.empty_table(), folder / "v0.parquet")
+    pq.write_table(USER_FIGURES.empty_table(), folder / "v0.parquet")
     publish_lists(tmp_path, database, "v1", date(2020, 1, 10), {1: [2, 3]}, [1])
-    assert list(judged(database, snapshot_of(tmp_path / "shop", [(1, 3, date(2020, 1, 10))]), store)) == ["v1"]
+    assert list(measured(database, snapshot_of(tmp_path / "shop", [(1, 3, date(2020, 1, 10))]), store)) == ["v1"]
     assert not (folder / "v0.parquet").exists()
 
 
-def test_a_version_that_is_made_again_for_the_same_days_takes_the_place_of_the_first(
+def test_a_version_for_the_same_days_replaces_the_first(
     stocked: Connection, database: str, store: str, tmp_path: Path
 ) -> None:
     snapshot = snapshot_of(tmp_path / "shop", [(1, 3, date(2020, 1, 10))])
     publish_lists(tmp_path, database, "v1", date(2020, 1, 10), {1: [2, 3]}, [1])
-    assert len(judged(database, snapshot, store)["v1"]) == 1
+    assert len(measured(database, snapshot, store)["v1"]) == 1
     publish_lists(tmp_path, database, "v2", date(2020, 1, 10), {1: [3, 2]}, [1])
-    assert [row["ndcg"] for row in judged(database, snapshot, store)["v2"]] == [1.0]
-    assert realised(store, 0.9).users == 1
+    assert [row["ndcg"] for row in measured(database, snapshot, store)["v2"]] == [1.0]
+    assert realised_quality(store, 0.9).users == 1
 
 
-def test_what_is_found_outlives_the_version_for_four_weeks_and_is_put_together(
+def test_figures_are_kept_for_four_weeks_and_averaged_per_user(
     stocked: Connection, database: str, store: str, tmp_path: Path
 ) -> None:
     reviews: list[Review] = []
@@ -141,9 +141,9 @@ def test_what_is_found_outlives_the_version_for_four_weeks_and_is_put_together(
         day = date(2020, 1, 1 + 7 * number) if number < 4 else date(2020, 2, 5)
         publish_lists(tmp_path, database, f"v{number}", day, {1: [2, number % 2 + 3], 2: [1]}, [1, 5])
         reviews.append((1, number + 1, day))
-        judged(database, snapshot_of(tmp_path / f"shop {number}", reviews), store)
+        measured(database, snapshot_of(tmp_path / f"shop {number}", reviews), store)
     assert sorted(path.stem for path in (Path(store) / "monitoring").glob("*")) == ["v2", "v3", "v4"]
-    quality = realised(store, 0.9)
+    quality = realised_quality(store, 0.9)
     assert quality.users == 1  # the same one thrice
     assert quality.ndcg is not None
     assert quality.ndcg.mean == pytest.approx(np.mean([row["ndcg"] for row in _rows(store)]))
@@ -153,9 +153,7 @@ def test_what_is_found_outlives_the_version_for_four_weeks_and_is_put_together(
     assert quality.above_floor.mean == pytest.approx(quality.ndcg.mean - 0.9 * quality.popular_ndcg.mean)
 
 
-def test_a_shop_that_was_never_published_to_has_nothing_to_judge(
-    stocked: Connection, database: str, store: str, tmp_path: Path
-) -> None:
+def test_a_store_without_figures_has_no_quality(stocked: Connection, database: str, store: str, tmp_path: Path) -> None:
     publish_lists(tmp_path, database, "v1", date(2020, 1, 10), {1: [2]}, [1])
-    assert judged(database, snapshot_of(tmp_path / "shop", [(1, 2, date(2020, 1, 2))]), store) == {}
-    assert realised(f"{store}-of-another", 0.9).users == 0
+    assert measured(database, snapshot_of(tmp_path / "shop", [(1, 2, date(2020, 1, 2))]), store) == {}
+    assert realised_quality(f"{store}-of-another", 0.9).users == 0

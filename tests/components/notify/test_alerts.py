@@ -1,4 +1,4 @@
-"""Alerts, posted over HTTP to a server that answers as it is told."""
+"""Alerts, posted over HTTP to a server whose answers the tests choose."""
 
 import logging
 from pathlib import Path
@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from components.notify import alerts as module
-from components.notify.alerts import JOB, Alert, alert_of, post
-from components.notify.conclusion import conclude
-from components.notify.outcome import Outcome
+from components.notify.alerts import Alert, post
+from components.notify.outcome import JOB, Outcome, conclude, decide_alert
 from steam_recsys.errors import UserError
 from steam_recsys.stage import StageRecord, stage
 from tests.webhook import Webhook
@@ -21,17 +20,19 @@ GOOD = Outcome("SUCCEEDED", None)
 def test_a_run_that_goes_well_says_nothing() -> None:
     stages = [StageRecord("monitor", TIME, facts={"retrain": False, "reasons": []})]
     for previous in (None, "SUCCEEDED"):
-        assert alert_of("inference", "r", GOOD, stages, previous, "") is None
+        assert decide_alert("inference", "r", GOOD, stages, previous, "") is None
 
 
 def test_a_failure_a_recovery_and_a_training_are_said_with_their_reasons() -> None:
-    failed = alert_of("inference", "r", Outcome("FAILED", "validate: The tap is dry."), [], "SUCCEEDED", "http://p")
+    failed = decide_alert("inference", "r", Outcome("FAILED", "validate: The tap is dry."), [], "SUCCEEDED", "http://p")
     assert failed == Alert("inference run r: FAILED", ("validate: The tap is dry.",), "http://p")
-    assert alert_of("inference", "r", Outcome("CANCELLED", None), [], None, "") == Alert("inference run r: CANCELLED")
-    assert alert_of("inference", "r", GOOD, [], "FAILED", "") == Alert("inference run r: it succeeded again")
+    assert decide_alert("inference", "r", Outcome("CANCELLED", None), [], None, "") == Alert(
+        "inference run r: CANCELLED"
+    )
+    assert decide_alert("inference", "r", GOOD, [], "FAILED", "") == Alert("inference run r: it succeeded again")
     monitored = StageRecord("monitor", TIME, facts={"retrain": True, "reasons": ["It is old."]})
     refused, promoted = (
-        alert_of("inference", "r", GOOD, [monitored, StageRecord(last, TIME)], None, "")
+        decide_alert("inference", "r", GOOD, [monitored, StageRecord(last, TIME)], None, "")
         for last in ("train", "promote")
     )
     assert refused == Alert(
@@ -45,7 +46,7 @@ def test_a_run_that_fails_after_it_was_to_train_says_why_it_was_to_train_too() -
     resting = StageRecord("monitor", TIME, facts={"retrain": False, "reasons": ["It is old."]})
     failed = Outcome("FAILED", "train: No memory.")
     for stage_record, reasons in ((monitored, ("train: No memory.", "It is old.")), (resting, ("train: No memory.",))):
-        alert = alert_of("inference", "r", failed, [stage_record], "SUCCEEDED", "")
+        alert = decide_alert("inference", "r", failed, [stage_record], "SUCCEEDED", "")
         assert alert is not None
         assert alert.reasons == reasons
 
@@ -103,9 +104,7 @@ def test_a_webhook_that_refuses_fails_nothing_and_its_url_stays_secret(
     webhook.answers = [answer]
     post("env:ALERTS_URL", Alert("lost"))
     said = capsys.readouterr().out
-    assert said == (
-        f"[notify] the alert did not arrive: the webhook answered with status {answer}: see that its URL is right\n"
-    )
+    assert said == (f"[notify] the alert did not arrive: the webhook answered with status {answer}: check its URL\n")
     assert "SECRET" not in caplog.text
     assert len(webhook.bodies) == (1 if answer == 404 else 1 + module.RETRIES)
 

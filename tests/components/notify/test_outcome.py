@@ -2,8 +2,7 @@ from contextlib import suppress
 
 import pytest
 
-from components.notify.conclusion import conclude
-from components.notify.outcome import Outcome, decide_outcome
+from components.notify.outcome import Outcome, conclude, decide_outcome
 from steam_recsys.errors import UserError
 from steam_recsys.stage import StageRecord, stage
 

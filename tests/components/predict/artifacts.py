@@ -1,4 +1,4 @@
-"""A model's artifact made by hand, for the tests of what comes after training."""
+"""A hand-made model folder, for tests of the stages after training."""
 
 import json
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from steam_recsys.storage.model_store import add_model, move_champion
 
 
 def write_model(root: Path, vectors: Sequence[Sequence[float]], version: str = "model-1") -> Path:
-    """A model of games 1, 2, … whose history and candidate vectors are those given, without attributes."""
+    """A model of games 1, 2, … with the given history and candidate vectors and no attributes."""
     root.mkdir(parents=True)
     table = np.array(vectors, dtype=np.float32)
     none = np.zeros((0, table.shape[1]), dtype=np.float32)

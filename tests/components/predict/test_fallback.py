@@ -1,7 +1,7 @@
 import numpy as np
 import pyarrow as pa
 
-from components.predict.fallback import LENGTH, OVERALL, fallback_lists
+from components.predict.plan import LENGTH, OVERALL, fallback_lists
 from steam_recsys.data.schemas import GAMES, POPULAR, RANKINGS
 
 
@@ -24,7 +24,7 @@ def listed(table, genre):
     return [row["game_id"] for row in rows]
 
 
-def test_lists_are_ordered_by_recent_popularity_then_by_all_reviews():
+def test_lists_are_sorted_by_recent_popularity_then_by_all_reviews():
     table = fallback_lists(
         games(["A"], ["A"], ["B"], []), rankings(), np.array([1.0, 2, 0, 0]), np.array([9.0, 9, 1, 5])
     )
@@ -34,17 +34,17 @@ def test_lists_are_ordered_by_recent_popularity_then_by_all_reviews():
     assert listed(table, "B") == [3]
 
 
-def test_a_genre_that_only_rankings_know_has_a_list_too():
+def test_genre_that_appears_only_in_rankings_has_a_list():
     ranked = rankings((1, "Role-Playing", "Sales", 1), (1, "Role-Playing", "Review", 3))
     table = fallback_lists(games(["RPG"], []), ranked, np.ones(2), np.ones(2))
     assert listed(table, "Role-Playing") == [1]
 
 
-def test_a_list_is_no_longer_than_an_answer_needs():
+def test_lists_have_a_maximum_length():
     n = LENGTH + 5
     table = fallback_lists(games(*[["A"]] * n), rankings(), np.arange(n, dtype=float), np.ones(n))
     assert listed(table, OVERALL) == list(range(n, n - LENGTH, -1))
 
 
-def test_an_empty_catalogue_has_empty_lists():
+def test_empty_catalogue_has_no_lists():
     assert fallback_lists(games(), rankings(), np.array([]), np.array([])).num_rows == 0

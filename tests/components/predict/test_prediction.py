@@ -14,7 +14,7 @@ import pytest
 from google.cloud import storage
 
 from components.predict.plan import plan_predictions
-from components.predict.prediction import Predicted, predict_shard
+from components.predict.prediction import PredictedShard, predict_shard
 from steam_recsys.data.predictions import Plan, ShardManifest, predictions_uri, shard_name
 from steam_recsys.data.schemas import RECOMMENDATIONS
 from steam_recsys.errors import UserError
@@ -26,7 +26,7 @@ EVEN, ODD = [1.0, 0.0], [0.0, 1.0]
 REVIEWS = [
     (1, 1, date(2020, 1, 1)),
     (2, 2, date(2020, 1, 2)),
-    (2, 4, None),  # without a date: history all the same
+    (2, 4, None),  # undated reviews are part of the history too
     (None, 6, date(2020, 1, 3)),
 ]
 
@@ -51,10 +51,10 @@ def predict_all(snapshot, store, users_per_shard=2):
 
 
 def files_of(store):
-    """Each file of a store's predictions with what tells whether it was written again; those that writing left too."""
+    """Inode and modification time of each file of a store's predictions, temporary files included."""
     found = {}
     for path in (Path(store) / "predictions").rglob("*"):
-        with suppress(FileNotFoundError):  # a temporary file that has its own name by now
+        with suppress(FileNotFoundError):  # a temporary file that was renamed meanwhile
             if path.is_file():
                 found[path] = path.stat().st_ino, path.stat().st_mtime_ns
     return found
@@ -65,7 +65,7 @@ def contents_of(store):
     return {path.relative_to(root): path.read_bytes() for path in files_of(store) if not path.name.startswith(".")}
 
 
-def test_every_user_gets_the_unseen_games_that_suit_the_history_best(snapshot, store, champion):
+def test_every_user_gets_the_best_new_games(snapshot, store, champion):
     _, shards = predict_all(snapshot, store)
     assert all(shard.schema.equals(RECOMMENDATIONS) for shard in shards)
     rows = {row["user_id"]: row for shard in shards for row in shard.to_pylist()}
@@ -73,27 +73,27 @@ def test_every_user_gets_the_unseen_games_that_suit_the_history_best(snapshot, s
     assert rows[1]["game_ids"][:2] == [3, 5]
     assert set(rows[1]["game_ids"]) == {2, 3, 4, 5, 6}
     assert rows[1]["game_ids"][2] == 2
-    assert rows[1]["because"][:3] == [1, 1, None]  # the most popular game that is left needs no history
+    assert rows[1]["because"][:3] == [1, 1, None]  # the most popular remaining game has no reason
     assert rows[2]["game_ids"][0] == 6
     assert {2, 4}.isdisjoint(rows[2]["game_ids"])
     assert rows[2]["scores"] == sorted(rows[2]["scores"], reverse=True)
 
 
-def test_a_user_without_history_gets_what_is_popular_now_without_a_reason(snapshot, store, champion):
+def test_user_without_history_gets_popular_games_without_reasons(snapshot, store, champion):
     _, shards = predict_all(snapshot, store)
     (row,) = [row for shard in shards for row in shard.to_pylist() if row["user_id"] == 3]
     assert row["game_ids"][:2] == [2, 1]
     assert row["because"] == [None] * 6
 
 
-def test_shards_cover_each_user_once_and_change_nothing_in_the_answers(snapshot, store, champion):
+def test_shards_cover_each_user_once_and_do_not_change_recommendations(snapshot, store, champion):
     _, one = predict_all(snapshot, store, users_per_shard=100)
     plan, many = predict_all(snapshot, store, users_per_shard=1)
     assert plan.shards == [(1, 1), (2, 2), (3, 3)]
     assert [row for shard in many for row in shard.to_pylist()] == one[0].to_pylist()
 
 
-def test_the_same_inputs_make_the_same_version_and_the_same_bytes(snapshot, store, champion):
+def test_same_inputs_give_the_same_version_and_files(snapshot, store, champion):
     plan, _ = predict_all(snapshot, store)
     before = contents_of(store)
     shutil.rmtree(predictions_uri(store, plan.version))
@@ -101,7 +101,7 @@ def test_the_same_inputs_make_the_same_version_and_the_same_bytes(snapshot, stor
     assert contents_of(store) == before
 
 
-def test_what_is_finished_is_left_alone(snapshot, any_store, tmp_path):
+def test_finished_files_are_not_rewritten(snapshot, any_store, tmp_path):
     promote_model(any_store, write_model(tmp_path / "model", [ODD, EVEN, ODD, EVEN, ODD, EVEN]))
     folder = open_folder(f"{any_store}/predictions")
 
@@ -116,7 +116,7 @@ def test_what_is_finished_is_left_alone(snapshot, any_store, tmp_path):
     assert predict_shard(any_store, plan, 1).finished_before is False
     before = states()
     assert plan_predictions(snapshot, any_store, 2) == plan
-    assert predict_shard(any_store, plan, 1) == Predicted(1, 1, "exact", finished_before=True)
+    assert predict_shard(any_store, plan, 1) == PredictedShard(1, 1, "exact", finished_before=True)
     assert states() == before
     assert predict_shard(any_store, plan, 0).finished_before is False
     assert {name: state for name, state in states().items() if name in before} == before
@@ -124,7 +124,7 @@ def test_what_is_finished_is_left_alone(snapshot, any_store, tmp_path):
 
 
 @pytest.mark.parametrize("gone", [shard_name(0), "manifests/shard-00000.json"])
-def test_a_shard_without_its_file_or_its_manifest_is_not_finished(snapshot, store, champion, gone):
+def test_shard_without_file_or_manifest_is_predicted_again(snapshot, store, champion, gone):
     plan, _ = predict_all(snapshot, store)
     before = contents_of(store)
     (Path(predictions_uri(store, plan.version)) / gone).unlink()
@@ -133,7 +133,7 @@ def test_a_shard_without_its_file_or_its_manifest_is_not_finished(snapshot, stor
 
 
 @pytest.mark.parametrize("damaged", [b"", b"PAR1 of another shard"])
-def test_a_shard_whose_file_is_damaged_is_predicted_again(snapshot, store, champion, damaged):
+def test_damaged_shard_is_predicted_again(snapshot, store, champion, damaged):
     plan, _ = predict_all(snapshot, store)
     before = contents_of(store)
     (Path(predictions_uri(store, plan.version)) / shard_name(0)).write_bytes(damaged)
@@ -141,7 +141,7 @@ def test_a_shard_whose_file_is_damaged_is_predicted_again(snapshot, store, champ
     assert contents_of(store) == before
 
 
-def test_a_shard_of_another_model_is_not_taken_for_a_finished_one(snapshot, store, champion):
+def test_shard_of_another_model_is_predicted_again(snapshot, store, champion):
     plan, _ = predict_all(snapshot, store)
     folder = open_folder(predictions_uri(store, plan.version))
     other = replace(ShardManifest.read(folder, 0), model_version="another")
@@ -150,7 +150,7 @@ def test_a_shard_of_another_model_is_not_taken_for_a_finished_one(snapshot, stor
     assert ShardManifest.read(folder, 0).model_version == plan.model_version
 
 
-def test_a_manifest_says_what_its_shard_is(snapshot, store, champion):
+def test_manifest_describes_its_shard(snapshot, store, champion):
     plan, shards = predict_all(snapshot, store)
     folder = open_folder(predictions_uri(store, plan.version))
     for number, shard in enumerate(shards):
@@ -172,7 +172,7 @@ for shard in range(len(plan.shards)):
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_time_and_again_ends_as_one_that_never_was(tmp_path):
+def test_run_killed_repeatedly_gives_the_same_result(tmp_path):
     reviews = [(user, 1 + (user * 7 + n) % 6, date(2020, 1, 1 + n)) for user in range(1, 13) for n in range(3)]
     snapshot = write_snapshot_of(tmp_path / "snapshot", reviews).root
     model = write_model(tmp_path / "model", [ODD, EVEN, ODD, EVEN, ODD, EVEN])
@@ -182,7 +182,7 @@ def test_a_run_that_is_killed_time_and_again_ends_as_one_that_never_was(tmp_path
     subprocess.run([sys.executable, "-c", RUN, snapshot, whole], check=True)
 
     finished = {}
-    # Killed as soon as there are so many files, or a little later: in the plan, in a shard, before its manifest.
+    # Killed once there are this many files: during the plan, in a shard, before its manifest.
     for files in sorted(random.Random(0).sample(range(1, len(contents_of(whole))), 6)):
         run = subprocess.Popen([sys.executable, "-c", RUN, snapshot, killed])
         while len(files_of(killed)) < files and run.poll() is None:
@@ -200,7 +200,7 @@ def test_a_run_that_is_killed_time_and_again_ends_as_one_that_never_was(tmp_path
     assert contents_of(killed) == contents_of(whole)
 
 
-def test_games_that_are_not_out_yet_or_no_longer_sold_are_never_recommended_but_stay_reasons(tmp_path, store, champion):
+def test_unavailable_games_are_never_recommended_but_can_be_reasons(tmp_path, store, champion):
     reviews = [*REVIEWS, (4, 1, date(2020, 1, 1)), (3, 5, date(2020, 1, 2)), (5, 3, date(2020, 1, 2))]
     days = {1: {"delisted_on": date(2020, 1, 2)}, 3: {"released_on": date(2020, 1, 4)}, 5: {"delisted_on": None}}
     snapshot = write_snapshot_of(tmp_path / "shop", reviews, n_games=6, users=[1, 2, 3, 4, 5, 6], about=days)
@@ -216,7 +216,7 @@ def test_games_that_are_not_out_yet_or_no_longer_sold_are_never_recommended_but_
     assert rows[6]["game_ids"] == [row["game_id"] for row in popular]
 
 
-def test_the_plan_counts_popularity_up_to_the_day_after_the_newest_review_by_a_known_user(
+def test_plan_counts_popularity_up_to_the_day_after_the_newest_review_by_a_known_user(
     snapshot, store, champion, tmp_path
 ):
     plan = plan_predictions(snapshot, store, 2)
@@ -226,22 +226,22 @@ def test_the_plan_counts_popularity_up_to_the_day_after_the_newest_review_by_a_k
     assert Plan.read(tmp_path / "plan") == plan
 
 
-def test_a_store_without_a_champion_says_to_train_first(snapshot, store):
+def test_store_without_a_champion_is_refused(snapshot, store):
     with pytest.raises(UserError, match="has no champion: run the training pipeline first"):
         plan_predictions(snapshot, store, 2)
 
 
-def test_a_shard_size_below_one_is_refused(snapshot, store, champion):
+def test_shard_size_below_one_is_refused(snapshot, store, champion):
     with pytest.raises(UserError, match="users_per_shard is 0: give a number from 1"):
         plan_predictions(snapshot, store, 0)
 
 
-def test_a_plan_that_is_not_there_is_named(tmp_path):
+def test_missing_plan_is_reported(tmp_path):
     with pytest.raises(UserError, match="holds no plan"):
         Plan.read(tmp_path / "plan")
 
 
-def test_a_user_who_has_reviewed_every_game_is_left_out(tmp_path, store, champion):
+def test_user_who_has_reviewed_every_game_is_skipped(tmp_path, store, champion):
     everything = [(1, game, date(2020, 1, game)) for game in range(1, 7)]
     snapshot = write_snapshot_of(tmp_path / "seen-all", [*everything, (2, 1, date(2020, 1, 1))])
     _, shards = predict_all(snapshot.root, store)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from psycopg2.extensions import connection as Connection
 
-from components.reverse_etl.limits import DEFAULT, Limits
+from components.reverse_etl.acceptance import DEFAULT, Thresholds
 from components.reverse_etl.publication import Publication, publish
 from steam_recsys.data.predictions import ShardManifest, sha256_of
 from steam_recsys.data.schemas import POPULAR, RECOMMENDATIONS
@@ -52,7 +52,7 @@ def publish_version(
     predictions: Path,
     version: str = "v1",
     ranges: Sequence[tuple[int, int]] | None = None,
-    limits: Limits = DEFAULT,
+    thresholds: Thresholds = DEFAULT,
 ) -> Publication:
     """Publish the shards that there are, with a model, a snapshot and a day that do not matter.
 
@@ -61,11 +61,11 @@ def publish_version(
         predictions: the folder.
         version: the version's name.
         ranges: each shard's first and last user; None takes them as they are in the files.
-        limits: of acceptance.
+        thresholds: Acceptance's parameters.
     """
-    places = DestinationConfig(database) if isinstance(database, str) else database
-    made = VersionInfo(version, "m1", "s1", date(2024, 1, 1))
-    return publish(places, str(predictions), made, ranges or user_ranges(predictions), limits)
+    config = DestinationConfig(database) if isinstance(database, str) else database
+    info = VersionInfo(version, "m1", "s1", date(2024, 1, 1))
+    return publish(config, str(predictions), info, ranges or user_ranges(predictions), thresholds)
 
 
 def user_ranges(predictions: Path) -> list[tuple[int, int]]:

@@ -10,7 +10,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from steam_recsys.publications.destinations import DestinationConfig
-from steam_recsys.publications.mongo.destination import MongoDestination
+from steam_recsys.publications.mongo import MongoDestination
 from tests.components.reverse_etl.predicted import publish_version
 
 Ranges = list[tuple[int, int]]
@@ -20,23 +20,23 @@ _SERVER.set_forkserver_preload([__name__])
 
 
 def start_publication(
-    places: DestinationConfig, predictions: Path, version: str, ranges: Ranges, *, dies_between_both: bool = False
+    config: DestinationConfig, predictions: Path, version: str, ranges: Ranges, *, dies_between_both: bool = False
 ) -> ForkServerProcess:
     """Start to publish a version; the process kills itself where asked, when MongoDB has switched, PostgreSQL not."""
     urls = {name: os.environ[name] for name in ("DATABASE_URL", "MONGODB_URL") if name in os.environ}
     target: Callable[..., None] = _publish_and_die if dies_between_both else _publish
-    process = _SERVER.Process(target=target, args=(urls, places, predictions, version, ranges))
+    process = _SERVER.Process(target=target, args=(urls, config, predictions, version, ranges))
     process.start()
     return process
 
 
-def _publish(urls: dict[str, str], places: DestinationConfig, predictions: Path, version: str, ranges: Ranges) -> None:
+def _publish(urls: dict[str, str], config: DestinationConfig, predictions: Path, version: str, ranges: Ranges) -> None:
     os.environ.update(urls)
-    publish_version(places, predictions, version, ranges)
+    publish_version(config, predictions, version, ranges)
 
 
 def _publish_and_die(
-    urls: dict[str, str], places: DestinationConfig, predictions: Path, version: str, ranges: Ranges
+    urls: dict[str, str], config: DestinationConfig, predictions: Path, version: str, ranges: Ranges
 ) -> None:
     switch = MongoDestination.point_to
 
@@ -45,4 +45,4 @@ def _publish_and_die(
         os.kill(os.getpid(), signal.SIGKILL)
 
     MongoDestination.point_to = switch_and_die
-    _publish(urls, places, predictions, version, ranges)
+    _publish(urls, config, predictions, version, ranges)

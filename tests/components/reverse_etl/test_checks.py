@@ -31,7 +31,7 @@ GOOD: list[Row] = [(1, [1, 2], [2.0, 1.0], [None, None])]
 @pytest.mark.parametrize(
     ("shards", "popular", "sentence"),
     [
-        ([[], []], POPULAR, "users with recommendations: 0, at least 1 asked for"),
+        ([[], []], POPULAR, "Users with recommendations: 0, must be at least 1"),
         ([[*GOOD, *GOOD]], POPULAR, r"shard-00000\.parquet has user 1 twice, out of order or before the first of its"),
         (
             [[*GOOD, (0, [1], [1.0], [None])]],
@@ -46,11 +46,11 @@ GOOD: list[Row] = [(1, [1, 2], [2.0, 1.0], [None, None])]
         ([[*GOOD, (2, [1], [1.0], [None])], []], POPULAR, "has user 2, but is for those up to 1: predict again"),
         ([[(1, [1, 2], [1.0], [None, None])]], POPULAR, "user 1 lists of games, scores and reasons that differ"),
         ([[(1, [1], [1.0], [])]], POPULAR, "user 1 lists of games, scores and reasons that differ"),
-        ([[*GOOD, (2, [], [], [])]], POPULAR, "least games of a user: 0, at least 1 asked for"),
+        ([[*GOOD, (2, [], [], [])]], POPULAR, "Fewest games of a user: 0, must be at least 1"),
         (
             [[(1, [1], [math.nan], [None])]],
             POPULAR,
-            r"null or not finite: 1, .* \(user 1 in shard-00000.parquet for one",
+            r"null or not finite: 1, .* \(user 1 in shard-00000.parquet, for example",
         ),
         ([[*GOOD, (2, [1, 2], [1.0, -math.inf], [1, 1])]], POPULAR, r"null or not finite: 1, .* \(user 2 in shard"),
         ([[*GOOD, (2, [1, 2], [1.0, None], [1, 1])]], POPULAR, r"null or not finite: 1, .* \(user 2 in shard"),
@@ -58,7 +58,7 @@ GOOD: list[Row] = [(1, [1, 2], [2.0, 1.0], [None, None])]
         (
             [[*GOOD, (2, [2, 1, 2], [3.0, 2.0, 1.0], [None] * 3)]],
             POPULAR,
-            r"list twice: 1, at most 0 .* \(user 2 in shard",
+            r"list twice: 1, must be at most 0 \(user 2 in shard",
         ),
         ([[(1, [77], [1.0], [None])]], POPULAR, r"that steam.games does not hold: 1, .* \(game 77 in shard-00000"),
         ([[(1, [1], [1.0], [78])]], POPULAR, r"that steam.games does not hold: 1, .* \(game 78 in shard-00000"),
@@ -129,7 +129,7 @@ def test_wider_types_of_another_writer_are_taken(shop: Connection, database: str
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (lambda folder: _flip_a_bit(folder / "recommendations" / "shard-00001.parquet"), "is damaged, it has not the"),
+        (lambda folder: _flip_a_bit(folder / "recommendations" / "shard-00001.parquet"), "is damaged, its checksum"),
         (lambda folder: (folder / "manifests" / "shard-00001.json").unlink(), "has no manifest, so it is not finished"),
     ],
 )
@@ -138,9 +138,9 @@ def test_a_shard_that_is_not_what_was_predicted_is_refused(
 ) -> None:
     predictions = marked(tmp_path / "1", shop, 1.0, users=200)
     spoil(predictions)
-    for places in (both, replace(both, publish_to="mongodb")):
+    for config in (both, replace(both, publish_to="mongodb")):
         with pytest.raises(UserError, match=rf"{predictions}/recommendations/shard-00001\.parquet {sentence}"):
-            publish_version(places, predictions, ranges=[(1, 1), (2, 200)])
+            publish_version(config, predictions, ranges=[(1, 1), (2, 200)])
     assert tables(shop) == set()
 
 

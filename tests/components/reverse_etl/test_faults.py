@@ -17,10 +17,9 @@ from psycopg2.extensions import connection as Connection
 
 from demo.postgres import EmbeddedPostgres
 from steam_recsys.errors import UserError
-from steam_recsys.publications.destinations import DestinationConfig, Destinations
-from steam_recsys.publications.loading import Loading
-from steam_recsys.publications.mongo.destination import MongoDestination
-from steam_recsys.publications.rollback import rollback
+from steam_recsys.publications.destinations import DestinationConfig, Destinations, rollback
+from steam_recsys.publications.loading import Loader
+from steam_recsys.publications.mongo import MongoDestination
 from tests.components.reverse_etl.predicted import Row, marked, publish_version, write_predictions
 from tests.components.reverse_etl.test_publication import kept, shown, tables, tables_of
 from tests.shop import add_game
@@ -66,7 +65,7 @@ def database(server: Server, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def in_the_load(patch: pytest.MonkeyPatch, fault: Fault) -> None:
     """Strike when the first batch of a publication has been handed to COPY."""
-    batches, pending = Loading.batches, [fault]
+    batches, pending = Loader.batches, [fault]
 
     def struck(*arguments: Any) -> Iterator[pa.RecordBatch]:
         for batch in batches(*arguments):
@@ -74,7 +73,7 @@ def in_the_load(patch: pytest.MonkeyPatch, fault: Fault) -> None:
             if pending:
                 pending.pop()()
 
-    patch.setattr(Loading, "batches", struck)
+    patch.setattr(Loader, "batches", struck)
 
 
 def in_the_switch(patch: pytest.MonkeyPatch, fault: Fault) -> None:

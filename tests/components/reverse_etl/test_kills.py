@@ -15,8 +15,7 @@ import pymongo
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from steam_recsys.publications.destinations import DestinationConfig
-from steam_recsys.publications.rollback import reconcile, rollback
+from steam_recsys.publications.destinations import DestinationConfig, reconcile, rollback
 from tests.components.reverse_etl.predicted import Row, marked, publish_version, user_ranges, write_predictions
 from tests.components.reverse_etl.process import start_publication
 from tests.components.reverse_etl.test_publication import kept, shown, tables, tables_of
@@ -107,14 +106,14 @@ def test_killed_at_fifty_moments_readers_see_whole_versions_and_the_next_run_fin
     postgres_url: str,
 ) -> None:
     random = np.random.default_rng(0)
-    places = DestinationConfig(database)
+    config = DestinationConfig(database)
     publish_version(database, write_version(tmp_path, ids, 1), "v1")
     killed = survived = 0
     with readers(postgres_url, ids[0][0]) as readings:
         for number in (2, 3):  # the second shows how long one takes, as the first starts the processes' server
             predictions = write_version(tmp_path, ids, number)
             started = time.perf_counter()
-            process = start_publication(places, predictions, f"v{number}", user_ranges(predictions))
+            process = start_publication(config, predictions, f"v{number}", user_ranges(predictions))
             process.join()
             usual = time.perf_counter() - started
             assert process.exitcode == 0
@@ -123,7 +122,7 @@ def test_killed_at_fifty_moments_readers_see_whole_versions_and_the_next_run_fin
             predictions = write_version(tmp_path, ids, number)
             ranges = user_ranges(predictions)
             started = time.perf_counter()
-            process = start_publication(places, predictions, f"v{number}", ranges)
+            process = start_publication(config, predictions, f"v{number}", ranges)
             process.join(timeout=random.random() * usual)
             if process.exitcode is not None:  # too late: they take less time than the first did
                 usual = time.perf_counter() - started

@@ -12,9 +12,8 @@ from psycopg2.extensions import connection as Connection
 
 from components.reverse_etl.publication import publish
 from steam_recsys.errors import UserError
-from steam_recsys.publications.destinations import DestinationConfig, Destinations
-from steam_recsys.publications.postgres import destination, switch
-from steam_recsys.publications.rollback import kept_versions
+from steam_recsys.publications import postgres
+from steam_recsys.publications.destinations import DestinationConfig, Destinations, kept_versions
 from steam_recsys.publications.versions import KeptVersion, VersionInfo
 from tests.components.reverse_etl.predicted import marked, overall, publish_version, user_ranges, write_predictions
 from tests.shop import add_game, add_user
@@ -25,7 +24,7 @@ def kept(database: str) -> list[KeptVersion]:
 
 
 def tables(connection: Connection) -> set[str]:
-    """The versions' tables, but for the partitions of tables that are there."""
+    """The versions' tables, except the partitions of existing tables."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT relname FROM pg_class LEFT JOIN pg_inherits ON inhrelid = oid "
@@ -59,8 +58,8 @@ def test_a_publication_stands_in_the_database_as_the_shards_had_it(
     rows = [(users[0], games, exact, [None, games[0]]), (users[1], games[:1], [-3.4e38], [games[1]])]
     last = [(users[2], games, [3.0, 2.0], [None, None])]
     predictions = write_predictions(tmp_path / "p", [rows, last, []], overall(games))
-    made = VersionInfo("v1", "m", "s", date(2024, 1, 2))
-    done = publish(DestinationConfig(database), str(predictions), made, user_ranges(predictions))
+    info = VersionInfo("v1", "m", "s", date(2024, 1, 2))
+    done = publish(DestinationConfig(database), str(predictions), info, user_ranges(predictions))
     assert (done.version, done.users, done.rows, done.switched) == ("v1", 3, 5, True)
     assert done.facts()["rows"] == 5
     assert not predictions.exists()
@@ -111,7 +110,7 @@ def test_a_corrupt_second_shard_leaves_the_version_that_was_there(
     shard = predictions / "recommendations" / "shard-00001.parquet"
     whole = shard.read_bytes()
     shard.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match=r"shard-00001\.parquet is damaged, it has not the checksum"):
+    with pytest.raises(UserError, match=r"shard-00001\.parquet is damaged, its checksum"):
         publish_version(database, predictions, "v2", ranges)
     assert (shown(shop), tables(shop)) == (("v1", 1.0, 2), tables_of("v1"))
     shard.write_bytes(whole)
@@ -145,8 +144,8 @@ def test_a_lost_publisher_that_still_holds_its_tables_gets_one_sentence(
     lost = psycopg2.connect(os.environ["DATABASE_URL"])
     with lost.cursor() as cursor, monkeypatch.context() as patch:
         cursor.execute("SELECT FROM recsys.recommendations_v1")
-        patch.setattr(destination, "UNFINISHED_LOCK_TIMEOUT", "10ms")
-        with pytest.raises(UserError, match="of a publisher that was lost still holds the tables of its version"):
+        patch.setattr(postgres, "UNFINISHED_LOCK_TIMEOUT", "10ms")
+        with pytest.raises(UserError, match="of a lost publisher still holds the tables of its version"):
             publish_version(database, predictions, "v2")
     lost.close()
     assert publish_version(database, predictions, "v2").switched
@@ -213,7 +212,7 @@ def test_a_switch_gives_way_to_an_open_reader_and_says_who_it_is(
     reader.cursor().execute("SELECT count(*) FROM recsys.recommendations")
     predictions = marked(tmp_path / "2", shop, 2.0, users=3)
     with monkeypatch.context() as patch:
-        patch.setattr(switch, "SWITCH_PATIENCE_SECONDS", 0.0)
+        patch.setattr(postgres, "SWITCH_PATIENCE_SECONDS", 0.0)
         with pytest.raises(UserError, match=r"process \d+ \(night report\) has read them and is still open: end it"):
             publish_version(database, predictions, "v2")
     assert shown(shop) == ("v1", 1.0, 2)
@@ -243,7 +242,7 @@ def test_a_database_without_the_shops_data_is_refused(database: str, tmp_path: P
 def test_a_shard_survives_a_round_trip_in_many_batches(
     shop: Connection, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("steam_recsys.publications.predictions.BATCH_ROWS", 3)
+    monkeypatch.setattr("steam_recsys.data.predictions.BATCH_ROWS", 3)
     games = [add_game(shop, f"Game {number}") for number in range(5)]
     users = [add_user(shop, f"user {number}") for number in range(20)]
     rows = [

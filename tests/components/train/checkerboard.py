@@ -1,13 +1,13 @@
-"""A shop whose right answers are known: even users take up even games, odd users odd ones."""
+"""Reviews with a known structure: even users review even games, odd users odd ones."""
 
 from collections.abc import Container, Sequence
 from datetime import date, timedelta
 
 import numpy as np
 
-from components.train.model import Config
 from components.train.training_data import TrainingData
-from components.train.tuning import recommender
+from components.train.tuning import assemble_model
+from components.train.two_tower_model import ModelConfig
 from steam_recsys.data.games import Games
 from steam_recsys.data.histories import Histories
 from steam_recsys.data.interactions import UNDATED, Interactions
@@ -25,7 +25,7 @@ def day(number: int) -> date:
 
 
 def checkerboard() -> list[Review]:
-    """In an order and at times of the users' own."""
+    """The reviews, each user's in a random order and at random times."""
     random = np.random.default_rng(0)
     reviews: list[Review] = []
     for user in range(1, USERS + 1):
@@ -36,7 +36,7 @@ def checkerboard() -> list[Review]:
 
 
 def interactions(reviews: Sequence[Review], not_recommended: Container[tuple[int, int]] = ()) -> Interactions:
-    """Reviews as a stage reads them from a snapshot; `not_recommended` holds pairs of a user and a game."""
+    """Interactions as read from a snapshot; `not_recommended` has pairs of user and game."""
     days = [UNDATED if when is None else (when - date(1970, 1, 1)).days for _, _, when in reviews]
     rows = sorted((user, when, game) for (user, game, _), when in zip(reviews, days, strict=True))
     users, when, games = (np.array(column) for column in zip(*rows, strict=True))
@@ -51,25 +51,25 @@ def catalogue(ids: np.ndarray = IDS, genres: dict[int, list[str]] = GENRES) -> G
     return Games(ids, [{f"genre {name}": 0.5 for name in genres.get(game, [])} for game in ids.tolist()])
 
 
-def corpus(config: Config, reviews: Sequence[Review] | None = None, seed: int = 0) -> TrainingData:
-    """Of the whole checkerboard, or some of its reviews."""
+def training_data(config: ModelConfig, reviews: Sequence[Review] | None = None, seed: int = 0) -> TrainingData:
+    """Training data of the whole checkerboard, or of some reviews."""
     return TrainingData.from_interactions(
         interactions(checkerboard() if reviews is None else reviews), catalogue(), config, seed
     )
 
 
 def histories(*games: list[int]) -> Histories:
-    """Histories of game ids as positions in the catalogue of all games."""
+    """Histories of game IDs as catalogue positions."""
     return Histories.from_games(*([game - 1 for game in history] for history in games))
 
 
-def model_of(corpus: TrainingData, towers: Towers, config: Config) -> TwoTowerArrays:
-    """Without links."""
-    return recommender(corpus, towers, ItemItemWeights.none(len(corpus.games)), config, "v")
+def model_of(data: TrainingData, towers: Towers, config: ModelConfig) -> TwoTowerArrays:
+    """A model without item-item weights."""
+    return assemble_model(data, towers, ItemItemWeights.empty(len(data.games)), config, "v")
 
 
 def share_of_own_colour(model: TwoTowerArrays) -> float:
-    """Of the nine best games for a history of three, while as many of the colour are left; all games are as popular."""
+    """The share of the nine best games that have the colour of the history; all games are equally popular."""
     everything = model.for_catalogue(catalogue(), np.ones((3, GAMES)))
     positions, _, _ = everything.recommend(histories([2, 4, 6], [1, 3, 5]), k=9)
     return float(((positions + 1) % 2 == [[0], [1]]).mean())

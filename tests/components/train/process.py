@@ -1,4 +1,4 @@
-"""A training in a process of its own, for tests that kill it or run several: see `start_training`."""
+"""Training in a separate process, for tests that kill it or run several workers."""
 
 import json
 import os
@@ -9,11 +9,11 @@ import sys
 import time
 from pathlib import Path
 
-from components.train.checkpoints import Checkpoints
-from components.train.model import Config
+from components.train.trainer import Checkpoints
+from components.train.two_tower_model import ModelConfig
 from steam_recsys.storage.folder import open_folder
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def start_training(
@@ -21,8 +21,8 @@ def start_training(
 ) -> subprocess.Popen[str]:
     """Start `train_model`.
 
-    Where `stops_at` is given, it writes a checkpoint at every step and does not get past that one of the final fit.
-    Several workers keep their chief waiting before it writes the model.
+    With `stops_at` it writes a checkpoint at every step and stops at that step of the final fit. With `tf_config` the
+    other workers are late, and the chief has to wait for them before it writes the model.
     """
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     if tf_config:
@@ -35,7 +35,7 @@ def start_training(
 
 
 def free_ports(number: int) -> list[int]:
-    """Ports of this machine that nobody listens on."""
+    """Free ports of this machine."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
     ports = [listening.getsockname()[1] for listening in sockets]
     for listening in sockets:
@@ -56,27 +56,27 @@ def _write_and_stop(stops_at: int) -> None:
 
 
 def _keep_the_chief_waiting(store: str) -> None:
-    from components.train.workers import Workers
+    from components.train.tensorflow_runtime import Workers
 
-    meet, late = Workers.meet, open_folder(f"{store}/late")
+    barrier, late = Workers.barrier, open_folder(f"{store}/late")
 
-    def met(self: Workers) -> None:
-        if not self.chief:
+    def delayed(self: Workers) -> None:
+        if not self.is_chief:
             time.sleep(1)
             late.write("worker", b"is here")
-        meet(self)
-        if self.chief:
+        barrier(self)
+        if self.is_chief:
             print("[train] the late worker", late.read("worker"))
             late.remove("")
 
-    Workers.meet = met
+    Workers.barrier = delayed
 
 
 if __name__ == "__main__":
     from components.train import training
 
     snapshot, model, store, min_steps, stops_at = sys.argv[1:]
-    training.Config = lambda: Config(min_steps=int(min_steps))
+    training.ModelConfig = lambda: ModelConfig(min_steps=int(min_steps))
     if int(stops_at):
         _write_and_stop(int(stops_at))
     if os.environ.get("TF_CONFIG"):

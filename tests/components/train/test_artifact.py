@@ -1,64 +1,74 @@
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
-from components.train.artifact import write_model
-from components.train.learning import Learned, fit_all
-from components.train.model import Config
-from components.train.serving import ServingModel
+from components.train.artifact import FittedModel, ServingModel, write_model
+from components.train.tensorflow_runtime import Workers, tf
 from components.train.trainer import Trainer
-from components.train.workers import Workers
+from components.train.training import fit_model
+from components.train.two_tower_model import ModelConfig
+from steam_recsys.data.games import Games
+from steam_recsys.data.histories import Histories
 from steam_recsys.errors import UserError
+from steam_recsys.model.history_weights import HistoryWeights
+from steam_recsys.model.item_item import ItemItemWeights
 from steam_recsys.model.online import OnlineRecommender
-from steam_recsys.model.two_tower import TwoTowerArrays
+from steam_recsys.model.scorer import Scorer
+from steam_recsys.model.two_tower import Towers, TwoTowerArrays
 from steam_recsys.storage.model_store import EVALUATED, model_version
 from tests.components.train.checkerboard import GAMES, catalogue, checkerboard, interactions
 
-CONFIG = Config(dimensions=8, scale=4.0, link_weight=1.0)
+CONFIG = ModelConfig(dimensions=8, scale=4.0, link_weight=1.0)
 PAST = interactions(checkerboard())
 AS_OF = int(PAST.days.max()) + 1
-DESCRIBED = {"version": "v", "config": asdict(CONFIG)}
+DESCRIPTION = {"version": "v", "config": asdict(CONFIG)}
 
 
 class Died(Exception):
-    """The machine went away."""
+    """A simulated crash."""
 
 
 @pytest.fixture(scope="module")
-def learned() -> Learned:
+def fitted() -> FittedModel:
     trainer = Trainer(0, Workers(tf.distribute.get_strategy(), 0, 1))
-    return fit_all(PAST, catalogue(), CONFIG, trainer, "final", "v", steps=2)
+    return fit_model(PAST, catalogue(), CONFIG, trainer, "final", "v", steps=2)
+
+
+@pytest.fixture(scope="module")
+def written(fitted: FittedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("written") / "model"
+    write_model(folder, fitted, PAST, AS_OF, DESCRIPTION)
+    return folder
 
 
 @pytest.fixture
-def folder(learned: Learned, tmp_path: Path) -> Path:
-    write_model(tmp_path / "model", learned, PAST, AS_OF, DESCRIBED)
-    return tmp_path / "model"
+def folder(written: Path, tmp_path: Path) -> Path:
+    """A copy, which a test may change."""
+    return shutil.copytree(written, tmp_path / "model")
 
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_folder_holds_the_model_as_plain_arrays_and_as_a_saved_model(folder: Path, learned: Learned) -> None:
+def test_folder_has_plain_arrays_and_a_saved_model(folder: Path, fitted: FittedModel) -> None:
     assert names(folder) == ["arrays.npz", "items.npz", "model.json", "saved_model", "vocabulary.json"]
-    assert json.loads((folder / "model.json").read_text()) == json.loads(json.dumps(DESCRIBED))
+    assert json.loads((folder / "model.json").read_text()) == json.loads(json.dumps(DESCRIPTION))
     loaded = TwoTowerArrays.load(folder)
-    assert len(loaded.links.games)
-    for name, array in learned.recommender.arrays().items():
+    assert len(loaded.item_item.games)
+    for name, array in fitted.model.arrays().items():
         assert np.array_equal(loaded.arrays()[name], array), name
     assert np.array_equal(loaded.game_ids, np.arange(1, GAMES + 1))
     assert loaded.attribute_names == ("genre Even", "genre Indie", "genre Odd")
     assert set(tf.saved_model.load(str(folder / "saved_model")).signatures) == {"serving_default", "with_popularity"}
 
 
-def test_a_folder_alone_answers_online_as_its_saved_model_does(folder: Path) -> None:
+def test_folder_recommends_online_like_its_saved_model(folder: Path) -> None:
     served = tf.saved_model.load(str(folder / "saved_model")).signatures["serving_default"](
         history=tf.constant([[2, 4]]), recommended=tf.constant([[True, False]]), hours=tf.constant([[3.0, np.nan]])
     )
@@ -68,15 +78,15 @@ def test_a_folder_alone_answers_online_as_its_saved_model_does(folder: Path) -> 
     assert [game.score for game in answer] == pytest.approx(served["scores"].numpy()[0][: len(answer)], abs=1e-5)
 
 
-def test_a_folder_without_the_items_is_refused_in_a_sentence(folder: Path) -> None:
+def test_folder_without_items_is_refused(folder: Path) -> None:
     (folder / "items.npz").unlink()
     with pytest.raises(UserError, match=r"holds no complete model \(items.npz is missing\): train it again"):
         OnlineRecommender.load(folder)
 
 
-def test_what_was_in_the_folder_is_replaced(folder: Path, learned: Learned) -> None:
+def test_previous_content_of_the_folder_is_replaced(folder: Path, fitted: FittedModel) -> None:
     (folder / "leftover").write_text("of an earlier model")
-    write_model(folder, learned, PAST, AS_OF, {**DESCRIBED, "version": "w"})
+    write_model(folder, fitted, PAST, AS_OF, {**DESCRIPTION, "version": "w"})
     assert names(folder) == ["arrays.npz", "items.npz", "model.json", "saved_model", "vocabulary.json"]
     assert model_version(folder) == "w"
 
@@ -90,18 +100,18 @@ def dies(*_: object, **__: object) -> None:
     [(np, "savez"), (ServingModel, "save"), (shutil, "copytree"), (Path, "replace"), (shutil, "rmtree")],
     ids=["at the arrays", "at the SavedModel", "at the evaluated model", "at the description", "at the clearing"],
 )
-def test_wherever_the_writing_ends_a_folder_half_written_is_not_a_model(
-    where: object, what: str, folder: Path, learned: Learned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_partly_written_folder_is_not_a_model(
+    where: object, what: str, folder: Path, fitted: FittedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Over a model that is there, and with one that was evaluated."""
+    """Overwriting a model, and with an evaluated model."""
     shutil.copytree(folder, tmp_path / "evaluated")
     monkeypatch.setattr(where, what, dies)
     with pytest.raises(Died):
-        write_model(folder, learned, PAST, AS_OF, DESCRIBED, tmp_path / "evaluated")
+        write_model(folder, fitted, PAST, AS_OF, DESCRIPTION, tmp_path / "evaluated")
     monkeypatch.undo()
     for read in (TwoTowerArrays.load, model_version):
         assert_no_model(read, folder)
-    write_model(folder, learned, PAST, AS_OF, DESCRIBED, tmp_path / "evaluated")
+    write_model(folder, fitted, PAST, AS_OF, DESCRIPTION, tmp_path / "evaluated")
     assert TwoTowerArrays.load(folder).version == "v"
 
 
@@ -110,10 +120,111 @@ def assert_no_model(read: Callable[[Path], object], folder: Path) -> None:
         read(folder)
 
 
-def test_a_model_that_was_evaluated_goes_along_without_its_saved_model(
-    folder: Path, learned: Learned, tmp_path: Path
-) -> None:
-    write_model(tmp_path / "refitted", learned, PAST, AS_OF, DESCRIBED, folder)
+def test_evaluated_model_is_copied_without_its_saved_model(folder: Path, fitted: FittedModel, tmp_path: Path) -> None:
+    write_model(tmp_path / "refitted", fitted, PAST, AS_OF, DESCRIPTION, folder)
     assert names(tmp_path / "refitted" / EVALUATED) == ["arrays.npz", "model.json", "vocabulary.json"]
     assert TwoTowerArrays.load(tmp_path / "refitted" / EVALUATED).version == "v"
     assert (folder / "saved_model").is_dir()
+
+
+SERVED_GAMES, GENRES = 150, ("Action", "Puzzle", "Racing")
+HISTORIES = 2_000
+UNKNOWN = 999
+
+
+@pytest.fixture(scope="module", params=[0, 4], ids=["plain", "with item-item and history weights"])
+def scorer(request: pytest.FixtureRequest) -> Scorer:
+    random = np.random.default_rng(0)
+    tables = [random.standard_normal((rows, 16)).astype(np.float32) for rows in (SERVED_GAMES, 3, SERVED_GAMES, 3)]
+    weights = 0.1 * random.standard_normal((SERVED_GAMES, SERVED_GAMES)).astype(np.float32)  # as large as EASE's
+    item_item = ItemItemWeights.from_matrix(weights, 10).scaled(request.param)
+    ids = np.arange(1, SERVED_GAMES + 1, dtype=np.int32)
+    weights_of_history = HistoryWeights(disliked=-0.5, hours=0.2, recency=0.5) if request.param else HistoryWeights()
+    model = TwoTowerArrays("v", ids, GENRES, Towers(*tables), item_item, np.ones(1), 4.0, 1.0, weights_of_history)
+    games = Games(ids, [{GENRES[game % 3]: 1.0} for game in range(SERVED_GAMES)])
+    return model.for_catalogue(games, random.integers(0, 1000, SERVED_GAMES).astype(np.float64)[None])
+
+
+@pytest.fixture(scope="module")
+def saved(scorer: Scorer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("saved") / "model"
+    ServingModel(np.arange(1, SERVED_GAMES + 1, dtype=np.int32), scorer).save(folder)
+    return folder
+
+
+def reviews(random: np.random.Generator, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Verdicts and hours."""
+    hours = np.where(random.random(shape) < 0.2, np.nan, random.lognormal(2, 1, shape)).astype(np.float32)
+    hours[random.random(shape) < 0.05] = -5.0  # impossible
+    return random.random(shape) < 0.8, hours
+
+
+def served(
+    saved: Path, history: np.ndarray, recommended: np.ndarray, hours: np.ndarray, popularity_offset: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The games and scores of the SavedModel."""
+    model = tf.saved_model.load(str(saved))
+    found = model.signatures["with_popularity"](
+        history=tf.constant(history),
+        recommended=tf.constant(recommended),
+        hours=tf.constant(hours),
+        popularity_offset=tf.constant(popularity_offset),
+    )
+    return found["game_ids"].numpy(), found["scores"].numpy()
+
+
+def assert_same_answers(game_ids: np.ndarray, scores: np.ndarray, ours: np.ndarray, our_scores: np.ndarray) -> None:
+    """Compare the SavedModel's 100 best games with all of ours, int32 and float32 [B, SERVED_GAMES].
+
+    Two games may be swapped if their scores differ by less than float32 rounding.
+    """
+    assert scores == pytest.approx(our_scores[:, :100], abs=1e-5)
+    close = np.abs(np.diff(our_scores[:, :101], axis=1)) < 1e-5
+    elsewhere = game_ids != ours[:, :100]
+    assert (close | np.pad(close[:, :-1], ((0, 0), (1, 0))))[elsewhere].all()
+    assert elsewhere.mean() < 1e-3
+
+
+def test_scorer_equals_the_saved_model_on_thousands_of_histories(scorer: Scorer, saved: Path) -> None:
+    random = np.random.default_rng(1)
+    lengths = random.integers(0, 20, HISTORIES)
+    games = [random.permutation(SERVED_GAMES)[:length] for length in lengths]
+    padded = np.zeros((HISTORIES, 20), dtype=np.int32)
+    for user, history in enumerate(games):
+        padded[user, : len(history)] = history + 1
+        padded[user, len(history) :] = random.choice(
+            [0, -1, UNKNOWN]
+        )  # padding, or a game that the model does not know
+    recommended, hours = reviews(random, padded.shape)
+    present = np.arange(20) < lengths[:, None]
+    history = replace(Histories.from_games(*games), recommended=recommended[present], hours=hours[present])
+    positions, scores, _ = scorer.recommend(history, k=SERVED_GAMES)
+    answers = served(saved, padded, recommended, hours, scorer.popularity_offset)
+    assert_same_answers(*answers, np.where(positions >= 0, positions + 1, -1), scores)
+
+
+def test_online_recommender_equals_the_saved_model(scorer: Scorer, saved: Path) -> None:
+    random = np.random.default_rng(2)
+    # With repeats, unknown games, and padding in between.
+    histories = random.integers(-1, SERVED_GAMES + 10, (HISTORIES, 20)).astype(np.int32)
+    histories[np.arange(20) >= random.integers(0, 21, (HISTORIES, 1))] = 0
+    recommended, hours = reviews(random, histories.shape)
+    online = OnlineRecommender(np.arange(1, SERVED_GAMES + 1, dtype=np.int32), scorer)
+    ours = np.full((HISTORIES, SERVED_GAMES), -1, dtype=np.int32)
+    scores = np.full((HISTORIES, SERVED_GAMES), -np.inf, dtype=np.float32)
+    arguments = histories.tolist(), recommended.tolist(), hours.tolist()
+    for user, (history, verdicts, played) in enumerate(zip(*arguments, strict=True)):
+        answer = online.recommend(history, SERVED_GAMES, recommended=verdicts, hours=played)
+        ours[user, : len(answer)] = [game.game_id for game in answer]
+        scores[user, : len(answer)] = [game.score for game in answer]
+    answers = served(saved, histories, recommended, hours, scorer.popularity_offset)
+    assert_same_answers(*answers, ours, scores)
+
+
+def test_default_signature_uses_the_popularity_at_training(scorer: Scorer, saved: Path) -> None:
+    model = tf.saved_model.load(str(saved))
+    served = model.signatures["serving_default"](
+        history=tf.zeros((1, 3), tf.int32), recommended=tf.ones((1, 3), tf.bool), hours=tf.zeros((1, 3))
+    )
+    positions, _, _ = scorer.recommend(Histories.from_games([]), k=100)
+    assert np.array_equal(served["game_ids"].numpy(), positions + 1)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.train.negatives import NegativeSampler
+from components.train.training_data import NegativeSampler
 
 GAMES = 9
 
@@ -16,7 +16,7 @@ HISTORIES = st.lists(st.lists(st.integers(0, GAMES - 1), unique=True), max_size=
 
 
 @given(HISTORIES)
-def test_half_of_the_draws_are_by_popularity_and_half_uniform(games: list[list[int]]) -> None:
+def test_half_of_the_draws_are_by_popularity_and_half_are_uniform(games: list[list[int]]) -> None:
     sampler = NegativeSampler.from_popularity(popularity(*games), 4)
     all_of_them = [game for history in games for game in history]
     expected = [
@@ -27,9 +27,7 @@ def test_half_of_the_draws_are_by_popularity_and_half_uniform(games: list[list[i
 
 
 @given(HISTORIES, st.integers(1, 40), st.integers(0, 99))
-def test_a_sample_counts_each_draw_for_as_many_games_as_it_is_unlikely(
-    games: list[list[int]], draws: int, seed: int
-) -> None:
+def test_corrections_are_the_inverse_of_the_draw_probabilities(games: list[list[int]], draws: int, seed: int) -> None:
     sampler = NegativeSampler.from_popularity(popularity(*games), draws)
     drawn = sampler.draw(np.random.default_rng(seed))
     shares = np.diff(sampler.cumulative, prepend=0) / sampler.cumulative[-1]
@@ -42,8 +40,8 @@ def test_a_sample_counts_each_draw_for_as_many_games_as_it_is_unlikely(
     assert np.array_equal(drawn.games, again.games)
 
 
-def test_the_mean_over_many_samples_of_the_sum_of_exponentials_is_that_over_the_catalogue() -> None:
-    """Within five standard errors; without the correction, or with that of uniform draws, it is far off."""
+def test_sampled_sum_of_exponentials_is_unbiased() -> None:
+    """Within five standard errors; without the correction it is far off."""
     random = np.random.default_rng(0)
     histories = ([0, *random.choice(range(1, GAMES), 2, replace=False)] for _ in range(20))
     sampler = NegativeSampler.from_popularity(popularity(*histories), 6)
@@ -59,10 +57,10 @@ def test_the_mean_over_many_samples_of_the_sum_of_exponentials_is_that_over_the_
 
 
 @given(st.lists(st.lists(st.integers(0, GAMES - 1), unique=True, min_size=1), max_size=6), st.integers(0, 99))
-def test_the_targets_of_a_row_that_were_drawn_are_found(targets: list[list[int]], seed: int) -> None:
+def test_hits_are_the_drawn_targets_of_each_row(targets: list[list[int]], seed: int) -> None:
     drawn = NegativeSampler.from_popularity(popularity(), 5).draw(np.random.default_rng(seed))
     flat = np.array([game for row in targets for game in row], dtype=np.int32)
-    found = drawn.without(flat, np.array([len(row) for row in targets], dtype=np.int64))
+    found = drawn.with_hits(flat, np.array([len(row) for row in targets], dtype=np.int64))
     expected = {
         (row, column)
         for row, games in enumerate(targets)
@@ -75,7 +73,7 @@ def test_the_targets_of_a_row_that_were_drawn_are_found(targets: list[list[int]]
     assert np.array_equal(found.games, drawn.games)
 
 
-def test_every_game_is_drawn_sooner_or_later() -> None:
-    """Also one that nobody has, and the last one."""
+def test_every_game_can_be_drawn() -> None:
+    """Also a game that no user has, and the last one."""
     sampler = NegativeSampler.from_popularity(popularity([0, 1], [0]), 500)
     assert sampler.draw(np.random.default_rng(0)).games.tolist() == list(range(GAMES))

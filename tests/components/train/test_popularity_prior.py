@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.train.popularity_prior import PRIOR_REVIEWS, USUAL, WITHOUT_TIME, popularity_weights, shares_by_period
+from components.train.popularity_prior import (
+    DEFAULT_WEIGHTS,
+    PRIOR_REVIEWS,
+    UNDATED_WEIGHTS,
+    popularity_weights,
+    shares_by_period,
+)
 from steam_recsys.data.interactions import UNDATED, Interactions
 from steam_recsys.data.popularity import DECAYS
 from steam_recsys.model.two_tower import log_shares
@@ -40,43 +46,43 @@ def weights_of(rows: list[Row], games: int = GAMES) -> np.ndarray:
 
 @settings(max_examples=60)
 @given(ROWS)
-def test_each_example_sees_the_popularity_of_before_its_own_period(rows: list[Row]) -> None:
-    """Counted naively, review by review."""
+def test_examples_see_only_popularity_from_before_their_period(rows: list[Row]) -> None:
+    """Compared with a naive count, review by review."""
     periods, shares = shares_of(rows)
     first = min(day for _, _, day in rows)
     for (_, _, day), period in zip(sorted(rows), periods, strict=True):
         as_of = first + (day - first) // PERIOD_DAYS * PERIOD_DAYS
         assert as_of <= day
-        for place, decay in enumerate(DECAYS):
+        for index, decay in enumerate(DECAYS):
             counts = np.zeros(GAMES)
             for _, game, earlier in rows:
                 if earlier < as_of:
                     counts[game - 1] += np.exp(-(as_of - earlier) / decay)
-            assert shares[place, period] == pytest.approx(log_shares(counts, SMOOTHING), abs=1e-5)
+            assert shares[index, period] == pytest.approx(log_shares(counts, SMOOTHING), abs=1e-5)
 
 
 @settings(max_examples=60)
 @given(ROWS, st.integers(100, 160))
-def test_a_leak_that_is_planted_from_a_day_on_does_not_reach_the_examples_before_it(rows: list[Row], day: int) -> None:
+def test_later_reviews_do_not_leak_into_earlier_examples(rows: list[Row], day: int) -> None:
     planted = rows + [(user, 1 + user % GAMES, day) for user in range(100, 400)]
     first = min(when for _, _, when in rows)
     if day < first:
-        return  # it would move the beginning of the first period
+        return  # it would move the start of the first period
     (_, before), (_, after) = shares_of(rows), shares_of(planted)
     untouched = min((day - first) // PERIOD_DAYS + 1, before.shape[1])
     assert after[:, :untouched] == pytest.approx(before[:, :untouched], abs=1e-5)
 
 
-def test_the_test_for_leaks_catches_one() -> None:
-    """With the popularity of all times, as it would be without periods, the plant shows."""
+def test_leak_test_detects_a_leak() -> None:
+    """Without periods, popularity includes later reviews."""
     rows = [(1, 1, 100), (2, 2, 130)]
     planted = rows + [(user, 2, 131) for user in range(100, 400)]
     before, after = (shares_of([(user, game, UNDATED) for user, game, _ in found])[1] for found in (rows, planted))
     assert before[:, 0] != pytest.approx(after[:, 0], abs=1e-5)
 
 
-def test_reviews_that_follow_what_is_popular_of_late_give_the_shortest_decay_the_most_weight() -> None:
-    """Every period has a favourite of its own, which is that of the period before in turn."""
+def test_reviews_that_follow_recent_trends_favour_the_shortest_decay() -> None:
+    """The most popular game changes every other period."""
     random = np.random.default_rng(0)
     rows = [
         (user, 1 + int((period + late) // 2 + random.integers(0, 2)) % 40, 10 * period + late)
@@ -88,7 +94,7 @@ def test_reviews_that_follow_what_is_popular_of_late_give_the_shortest_decay_the
     assert weights[0] > 0.5 > weights[2]
 
 
-def test_reviews_that_follow_all_that_were_written_give_the_number_of_reviews_the_most_weight() -> None:
+def test_reviews_that_follow_all_time_popularity_favour_no_decay() -> None:
     random = np.random.default_rng(0)
     popularity = 1 / np.arange(1, 41)
     rows = [
@@ -102,12 +108,12 @@ def test_reviews_that_follow_all_that_were_written_give_the_number_of_reviews_th
 
 
 @given(ROWS, st.integers(0, 2), st.sampled_from([-0.02, 0.02]))
-def test_no_other_weights_are_likelier(rows: list[Row], place: int, change: float) -> None:
-    """The likelihood, with the prior, computed naively."""
+def test_weights_maximise_the_likelihood(rows: list[Row], index: int, change: float) -> None:
+    """Compared with a naive computation of the likelihood and the prior."""
     periods, shares = shares_of(rows)
 
     def loss(weights: np.ndarray) -> float:
-        total = PRIOR_REVIEWS * ((weights - USUAL) ** 2).sum() / 2
+        total = PRIOR_REVIEWS * ((weights - DEFAULT_WEIGHTS) ** 2).sum() / 2
         for (_, game, _), period in zip(sorted(rows), periods, strict=True):
             scores = weights @ shares[:, period].astype(np.float64)
             total += np.log(np.exp(scores).sum()) - scores[game - 1]
@@ -115,11 +121,11 @@ def test_no_other_weights_are_likelier(rows: list[Row], place: int, change: floa
 
     weights = weights_of(rows)
     other = weights.copy()
-    other[place] += change
+    other[index] += change
     assert loss(weights) < loss(other)
 
 
-def test_what_nobody_recommends_and_what_has_no_date_weighs_nothing() -> None:
+def test_only_recommending_reviews_count_and_undated_reviews_get_fixed_weights() -> None:
     rows = interactions([(user, 1 + user % GAMES, 100 + user) for user in range(60)])
     liked = replace(rows, recommended=rows.games != 3)
     periods, shares = shares_by_period(liked, catalogue(), PERIOD_DAYS, SMOOTHING)
@@ -128,8 +134,8 @@ def test_what_nobody_recommends_and_what_has_no_date_weighs_nothing() -> None:
     alone = popularity_weights(liked.take(kept), periods[kept], shares, catalogue())
     assert found == pytest.approx(alone)
     timeless = replace(rows, days=np.full(len(rows), UNDATED, np.int32))
-    assert popularity_weights(timeless, periods, shares, catalogue()) is WITHOUT_TIME
+    assert popularity_weights(timeless, periods, shares, catalogue()) is UNDATED_WEIGHTS
 
 
-def test_one_game_alone_leaves_the_usual_weights() -> None:
-    assert weights_of([(1, 1, 100), (2, 1, 150)], 1) == pytest.approx(USUAL)
+def test_single_game_gives_the_default_weights() -> None:
+    assert weights_of([(1, 1, 100), (2, 1, 150)], 1) == pytest.approx(DEFAULT_WEIGHTS)

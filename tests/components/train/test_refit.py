@@ -9,11 +9,10 @@ import pytest
 
 from components.evaluate.evaluation import evaluate_model
 from components.train import training
-from components.train.checkpoints import Checkpoints
-from components.train.model import Config
 from components.train.refit import refit_model
-from components.train.trainer import Trainer
+from components.train.trainer import Checkpoints, Trainer
 from components.train.training import train_model
+from components.train.two_tower_model import ModelConfig
 from steam_recsys.errors import UserError
 from steam_recsys.model.two_tower import TwoTowerArrays
 from steam_recsys.storage.folder import open_folder
@@ -32,8 +31,8 @@ STEPS = 16
 HELD_OUT_GAME = GAMES + 1
 REVIEWS = [
     *checkerboard(),
-    *((user, HELD_OUT_GAME, day(99)) for user in range(2, 10, 2)),  # known from the held-out period only
-    (500, 3, None),  # never known: it has no date
+    *((user, HELD_OUT_GAME, day(99)) for user in range(2, 10, 2)),  # only reviewed in the held-out period
+    (500, 3, None),  # never used: it has no date
 ]
 
 
@@ -46,7 +45,7 @@ def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def evaluated(snapshot: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("model")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "Config", lambda: Config(min_steps=STEPS))
+        patch.setattr(training, "ModelConfig", lambda: ModelConfig(min_steps=STEPS))
         train_model(snapshot, folder / "model", str(folder / "store"))
     return folder / "model"
 
@@ -58,7 +57,7 @@ def refitted(snapshot: Path, evaluated: Path, tmp_path_factory: pytest.TempPathF
     return folder / "model"
 
 
-def described(model: Path) -> dict[str, Any]:
+def description(model: Path) -> dict[str, Any]:
     return json.loads((model / "model.json").read_text())
 
 
@@ -68,42 +67,42 @@ def assert_same_arrays(one: Path, other: Path) -> None:
         assert np.array_equal(TwoTowerArrays.load(other).arrays()[name], array), name
 
 
-def test_a_refitted_model_has_learnt_from_all_dated_reviews(refitted: Path, evaluated: Path) -> None:
+def test_refit_learns_from_all_dated_reviews(refitted: Path, evaluated: Path) -> None:
     assert HELD_OUT_GAME not in TwoTowerArrays.load(evaluated).game_ids
     assert HELD_OUT_GAME in TwoTowerArrays.load(refitted).game_ids
-    before, after = described(evaluated), described(refitted)
+    before, after = description(evaluated), description(refitted)
     assert (before["games"], after["games"], after["users"]) == (GAMES, GAMES + 1, 120)
     assert after["trained_until"] == "2020-04-09"
     arrays = TwoTowerArrays.load(refitted).arrays()
     assert after["parameters"] == sum(array.size for array in arrays.values()) > before["parameters"]
 
 
-def test_what_was_chosen_and_measured_stays(refitted: Path, evaluated: Path) -> None:
+def test_refit_keeps_hyperparameters_and_metrics(refitted: Path, evaluated: Path) -> None:
     changed = {"trained_until", "games", "users", "parameters"}
-    before, after = described(evaluated), described(refitted)
+    before, after = description(evaluated), description(refitted)
     assert {name: value for name, value in after.items() if name not in changed} == {
         name: value for name, value in before.items() if name not in changed
     }
     assert before["steps"] == STEPS
 
 
-def test_it_makes_as_many_steps_from_the_evaluated_weights(
+def test_refit_takes_as_many_steps_from_the_evaluated_weights(
     snapshot: Path, evaluated: Path, tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[tuple[str, int]] = []
+    fits: list[tuple[str, int]] = []
     fit = Trainer.fit
 
-    def noted(self, name, corpus, config, steps, start=None):
-        made.append((name, steps))
+    def noted(self, name, data, config, steps, start=None):
+        fits.append((name, steps))
         assert np.array_equal(start.history_games[:GAMES], TwoTowerArrays.load(evaluated).towers.history_games)
-        return fit(self, name, corpus, config, steps, start)
+        return fit(self, name, data, config, steps, start)
 
     monkeypatch.setattr(Trainer, "fit", noted)
-    assert refit_model(snapshot, evaluated, tmp_path / "model", store) == described(evaluated)["version"]
-    assert made == [("refit", STEPS)]
+    assert refit_model(snapshot, evaluated, tmp_path / "model", store) == description(evaluated)["version"]
+    assert fits == [("refit", STEPS)]
 
 
-def test_the_model_that_was_evaluated_goes_along_without_what_serves(refitted: Path, evaluated: Path) -> None:
+def test_refit_keeps_the_evaluated_model_without_its_serving_files(refitted: Path, evaluated: Path) -> None:
     assert evaluated_part(refitted) == refitted / EVALUATED
     assert_same_arrays(refitted / EVALUATED, evaluated)
     files = {str(path.relative_to(refitted)) for path in refitted.rglob("*") if path.is_file()}
@@ -114,7 +113,7 @@ def test_the_model_that_was_evaluated_goes_along_without_what_serves(refitted: P
     assert "saved_model/saved_model.pb" in files
 
 
-def test_a_refit_that_was_interrupted_goes_on_to_the_same_model(
+def test_interrupted_refit_resumes_to_the_same_model(
     snapshot: Path, evaluated: Path, refitted: Path, tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write, steps = Checkpoints.write, []
@@ -137,23 +136,23 @@ def test_a_refit_that_was_interrupted_goes_on_to_the_same_model(
     assert open_folder(store).names("") == []
 
 
-def test_the_next_evaluation_compares_with_what_was_evaluated(
+def test_next_evaluation_uses_the_evaluated_model_of_the_champion(
     snapshot: Path, evaluated: Path, refitted: Path, any_store: str, tmp_path: Path
 ) -> None:
-    """Not with what has learnt from the rows that are asked for; the challenger is its equal under another name."""
-    version = described(refitted)["version"]
+    """Not the refit, which has seen the held-out reviews. The challenger is a copy of the evaluated model."""
+    version = description(refitted)["version"]
     add_model(any_store, refitted)
     move_champion(any_store, version, expected=None)
     with stored_model(any_store, version) as folder:
         assert_same_arrays(folder, refitted)
         assert_same_arrays(evaluated_part(folder), evaluated)
     challenger = shutil.copytree(evaluated, tmp_path / "challenger")
-    (challenger / DESCRIPTION).write_text(json.dumps({**described(evaluated), "version": "challenger"}))
+    (challenger / DESCRIPTION).write_text(json.dumps({**description(evaluated), "version": "challenger"}))
     figures = evaluate_model(snapshot, challenger, any_store).figures
     assert figures["champion"] == figures["challenger"]
 
 
-def test_a_folder_without_a_model_is_not_refitted(snapshot: Path, tmp_path: Path, store: str) -> None:
+def test_refit_of_a_folder_without_a_model_is_refused(snapshot: Path, tmp_path: Path, store: str) -> None:
     with pytest.raises(UserError, match="holds no complete model"):
         refit_model(snapshot, tmp_path / "nothing", tmp_path / "model", store)
     assert not (tmp_path / "model").exists()

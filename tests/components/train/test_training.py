@@ -5,24 +5,36 @@ import os
 import signal
 import time
 from collections.abc import Container, Iterator
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from components.evaluate.evaluation import evaluate_model
 from components.train import training
-from components.train.checkpoints import Arrays, Checkpoints
-from components.train.model import Config
-from components.train.training import TrainedModel, train_model
+from components.train.artifact import FittedModel
+from components.train.tensorflow_runtime import Workers, tf
+from components.train.trainer import Arrays, Checkpoints, Trainer
+from components.train.training import TrainedModel, train_model, tune_and_fit
+from components.train.two_tower_model import ModelConfig
 from steam_recsys import code_version
 from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.errors import UserError
+from steam_recsys.evaluation.splits import by_time
 from steam_recsys.model.two_tower import TwoTowerArrays
 from steam_recsys.storage.folder import open_folder
-from tests.components.train.checkerboard import GAMES, GENRES, USERS, catalogue, checkerboard, day, histories
+from tests.components.train.checkerboard import (
+    GAMES,
+    GENRES,
+    USERS,
+    catalogue,
+    checkerboard,
+    day,
+    histories,
+    interactions,
+)
 from tests.components.train.process import start_training
 from tests.snapshots import Review, write_snapshot_of
 
@@ -32,14 +44,14 @@ MIN_STEPS = 96
 @pytest.fixture(scope="module", autouse=True)
 def few_steps() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "Config", lambda: Config(min_steps=MIN_STEPS))
+        patch.setattr(training, "ModelConfig", lambda: ModelConfig(min_steps=MIN_STEPS))
         yield
 
 
 @pytest.fixture
 def fewest_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For tests in which what is learnt does not matter."""
-    monkeypatch.setattr(training, "Config", lambda: Config(min_steps=1))
+    """For tests that do not depend on what is learnt."""
+    monkeypatch.setattr(training, "ModelConfig", lambda: ModelConfig(min_steps=1))
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +76,7 @@ def assert_same_arrays(one: Path, other: Path) -> None:
         assert np.array_equal(array, arrays[1][name]), name
 
 
-def test_users_of_a_checkerboard_are_recommended_the_games_of_their_colour(trained: tuple[Path, TrainedModel]) -> None:
+def test_checkerboard_users_get_games_of_their_colour(trained: tuple[Path, TrainedModel]) -> None:
     positions, _, because = all_games(TwoTowerArrays.load(trained[0])).recommend(histories([2, 4, 6], [1, 3, 5]), k=9)
     assert set(positions[0] + 1) == {8, 10, 12, 14, 16, 18, 20, 22, 24}
     assert set(positions[1] + 1) == {7, 9, 11, 13, 15, 17, 19, 21, 23}
@@ -79,9 +91,7 @@ def test_the_model_beats_popularity_on_the_checkerboard(
     assert figures["challenger"]["ndcg_at_10"].low > 1.5 * figures["popularity"]["ndcg_at_10"].high
 
 
-def test_two_trainings_with_one_seed_make_the_same_arrays_bit_for_bit(
-    snapshot: Path, trained: tuple[Path, TrainedModel], tmp_path: Path
-) -> None:
+def test_same_seed_gives_identical_arrays(snapshot: Path, trained: tuple[Path, TrainedModel], tmp_path: Path) -> None:
     again = train_model(snapshot, tmp_path / "again", str(tmp_path / "store"))
     assert again == trained[1]
     assert_same_arrays(tmp_path / "again", trained[0])
@@ -89,7 +99,7 @@ def test_two_trainings_with_one_seed_make_the_same_arrays_bit_for_bit(
 
 
 @pytest.mark.slow
-def test_a_training_that_was_killed_in_its_final_fit_goes_on_to_the_same_model(
+def test_training_killed_in_its_final_fit_resumes_to_the_same_model(
     snapshot: Path, trained: tuple[Path, TrainedModel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, stops_at = str(tmp_path / "store"), 40
@@ -114,13 +124,13 @@ def test_a_training_that_was_killed_in_its_final_fit_goes_on_to_the_same_model(
     monkeypatch.setattr(Checkpoints, "due", lambda self: True)
     monkeypatch.setattr(Checkpoints, "write", noted)
     assert train_model(snapshot, tmp_path / "model", store) == trained[1]
-    # The fits that were finished were not made again.
+    # Finished fits are not repeated.
     assert written == [("final", step) for step in range(steps + 1, MIN_STEPS + 1)]
     assert_same_arrays(tmp_path / "model", trained[0])
     assert open_folder(store).names("") == []
 
 
-def test_an_empty_history_is_served_the_order_of_recent_popularity(trained: tuple[Path, TrainedModel]) -> None:
+def test_saved_model_ranks_by_popularity_for_an_empty_history(trained: tuple[Path, TrainedModel]) -> None:
     model = tf.saved_model.load(str(trained[0] / "saved_model"))
     served = model.signatures["serving_default"](
         history=tf.zeros((1, 3), tf.int32), recommended=tf.ones((1, 3), tf.bool), hours=tf.zeros((1, 3))
@@ -129,7 +139,7 @@ def test_an_empty_history_is_served_the_order_of_recent_popularity(trained: tupl
     assert served["game_ids"].numpy()[0].tolist() == by_popularity.tolist()
 
 
-def test_a_history_of_games_that_the_model_does_not_know_is_served_as_an_empty_one(
+def test_saved_model_treats_unknown_games_as_an_empty_history(
     trained: tuple[Path, TrainedModel],
 ) -> None:
     serve = tf.saved_model.load(str(trained[0] / "saved_model")).signatures["serving_default"]
@@ -141,7 +151,7 @@ def test_a_history_of_games_that_the_model_does_not_know_is_served_as_an_empty_o
     assert np.array_equal(unknown["scores"], nothing["scores"])
 
 
-def test_a_new_game_is_placed_by_its_genres(trained: tuple[Path, TrainedModel]) -> None:
+def test_new_game_is_scored_by_its_genres(trained: tuple[Path, TrainedModel]) -> None:
     model = TwoTowerArrays.load(trained[0])
     game_ids = np.array([*model.game_ids, 900, 901], dtype=np.int32)
     genres = {**GENRES, 900: ["Even", "Indie"], 901: ["Odd", "Indie"]}
@@ -152,31 +162,31 @@ def test_a_new_game_is_placed_by_its_genres(trained: tuple[Path, TrainedModel]) 
     assert scores[1, GAMES] < scores[1, GAMES + 1]
 
 
-def test_the_folder_says_what_the_model_was_made_from(snapshot: Path, trained: tuple[Path, TrainedModel]) -> None:
+def test_model_json_describes_the_training(snapshot: Path, trained: tuple[Path, TrainedModel]) -> None:
     folder, facts = trained
-    described = json.loads((folder / "model.json").read_text())
+    description = json.loads((folder / "model.json").read_text())
     newest = max(reviewed_on for _, _, reviewed_on in checkerboard() if reviewed_on)
     assert facts.version.startswith(f"{newest:%Y%m%d}-")
-    assert described["version"] == facts.version
-    assert described["snapshot_id"] == Snapshot.open(snapshot).manifest.snapshot_id
-    assert described["code_version"] == code_version()
-    assert described["config"]["scale"] == facts.scale
-    tried = {trial["scale"]: trial["ndcg_at_10"] for trial in described["history"]}
+    assert description["version"] == facts.version
+    assert description["snapshot_id"] == Snapshot.open(snapshot).manifest.snapshot_id
+    assert description["code_version"] == code_version()
+    assert description["config"]["scale"] == facts.scale
+    tried = {trial["scale"]: trial["ndcg_at_10"] for trial in description["history"]}
     assert tried[0.5] <= tried[facts.scale]
-    assert described["warm_start"] is None
-    assert described["losses"][-1] < described["losses"][0]
+    assert description["warm_start"] is None
+    assert description["losses"][-1] < description["losses"][0]
     assert facts.ndcg_at_10 >= tried[facts.scale] - 1e-6
-    assert all(trial["losses"][-1] < trial["losses"][0] for trial in described["history"])
+    assert all(trial["losses"][-1] < trial["losses"][0] for trial in description["history"])
     assert json.loads((folder / "vocabulary.json").read_text()) == {
         "games": list(range(1, GAMES + 1)),
         "attributes": ["genre Even", "genre Indie", "genre Odd"],
     }
-    links = TwoTowerArrays.load(folder).links
-    towers, decays = 2 * Config().dimensions * (GAMES + 3), 3
-    assert facts.parameters == towers + decays + GAMES + 1 + 2 * len(links.games)
+    item_item = TwoTowerArrays.load(folder).item_item
+    towers, decays = 2 * ModelConfig().dimensions * (GAMES + 3), 3
+    assert facts.parameters == towers + decays + GAMES + 1 + 2 * len(item_item.games)
 
 
-def test_the_period_of_the_evaluation_does_not_reach_the_model(
+def test_evaluation_period_does_not_influence_the_model(
     snapshot: Path, trained: tuple[Path, TrainedModel], tmp_path: Path
 ) -> None:
     cutoff = date.fromisoformat(json.loads((trained[0] / "model.json").read_text())["cutoff"])
@@ -187,7 +197,7 @@ def test_the_period_of_the_evaluation_does_not_reach_the_model(
         assert np.array_equal(array, TwoTowerArrays.load(tmp_path / "model").arrays()[name]), name
 
 
-def test_another_seed_makes_another_model_and_the_snapshot_stays_as_it_is(
+def test_another_seed_gives_another_version_and_the_snapshot_is_not_modified(
     snapshot: Path, trained: tuple[Path, TrainedModel], tmp_path: Path, fewest_steps: None
 ) -> None:
     def digests() -> list[str]:
@@ -198,12 +208,12 @@ def test_another_seed_makes_another_model_and_the_snapshot_stays_as_it_is(
     assert digests() == before
 
 
-def test_a_shop_without_genres_can_be_learnt(tmp_path: Path, fewest_steps: None) -> None:
+def test_games_without_genres_can_be_trained_on(tmp_path: Path, fewest_steps: None) -> None:
     snapshot = write_snapshot_of(tmp_path / "snapshot", checkerboard(), n_games=GAMES)
     assert train_model(snapshot.root, tmp_path / "model", str(tmp_path / "store")).games == GAMES
 
 
-def test_a_game_that_everyone_has_is_recommended_to_nobody_who_has_it(tmp_path: Path, fewest_steps: None) -> None:
+def test_game_that_everyone_has_is_not_recommended_to_its_owners(tmp_path: Path, fewest_steps: None) -> None:
     everyones = [(user, GAMES + 1, day(user % 60)) for user in range(1, USERS + 1)]
     genres = {**GENRES, GAMES + 1: ["Indie"]}
     snapshot = write_snapshot_of(tmp_path / "snapshot", checkerboard() + everyones, n_games=GAMES + 1, genres=genres)
@@ -217,13 +227,13 @@ def test_a_game_that_everyone_has_is_recommended_to_nobody_who_has_it(tmp_path: 
 
 
 @pytest.mark.parametrize("liked", [True, False])
-def test_a_game_that_a_colour_reviews_without_recommending_it_is_not_pushed_to_that_colour(
+def test_disliked_game_is_not_recommended_to_users_of_that_colour(
     liked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither by the towers, nor by the links, nor by popularity, as it would be had they recommended it."""
-    monkeypatch.setattr(training, "Config", lambda: Config(min_steps=64, link_weight=1.0))
+    """Neither by the towers, the item-item weights nor popularity; a liked game is."""
+    monkeypatch.setattr(training, "ModelConfig", lambda: ModelConfig(min_steps=64, link_weight=1.0))
     disputed = GAMES + 1
-    # Most of the even users have an opinion, and a few odd ones love it.
+    # Most even users review it, and a few odd users recommend it.
     reviewed = [(user, disputed, day(user % 60)) for user in (*range(2, 101, 2), *range(1, 12, 2))]
     pairs = set() if liked else {(user, disputed) for user, _, _ in reviewed if user % 2 == 0}
     snapshot = write_snapshot_of(
@@ -235,31 +245,31 @@ def test_a_game_that_a_colour_reviews_without_recommending_it_is_not_pushed_to_t
     scores = everything.scores(histories([2, 4, 6], [1, 3, 5]))[:, disputed - 1]
     assert bool(scores[0] > scores[1]) is liked
     target, rows = np.array([[disputed - 1]]), np.zeros(GAMES // 2, np.int64)
-    links = [model.links.between(np.arange(first, GAMES, 2), target, rows).mean() for first in (1, 0)]
-    assert bool(links[0] > links[1]) is liked
-    assert bool(links[0] > 0) is liked
+    item_item = [model.item_item.between(np.arange(first, GAMES, 2), target, rows).mean() for first in (1, 0)]
+    assert bool(item_item[0] > item_item[1]) is liked
+    assert bool(item_item[0] > 0) is liked
     served = tf.saved_model.load(str(tmp_path / "model" / "saved_model")).signatures["serving_default"](
         history=tf.zeros((1, 1), tf.int32), recommended=tf.ones((1, 1), tf.bool), hours=tf.zeros((1, 1))
     )
     assert served["game_ids"].numpy()[0].tolist().index(disputed) == (0 if liked else GAMES)
 
 
-def test_a_history_longer_than_any_that_was_learnt_from_has_a_defined_answer(
+def test_history_longer_than_any_in_training_is_answered(
     trained: tuple[Path, TrainedModel],
 ) -> None:
     longest = list(range(1, GAMES)) * 50
     positions, scores, because = all_games(TwoTowerArrays.load(trained[0])).recommend(histories(longest), k=3)
     assert positions[0].tolist() == [GAMES - 1, -1, -1]
     assert np.isfinite(scores[0, 0])
-    assert because[0, 0] == -1  # the one game that is left needs no reason
+    assert because[0, 0] == -1  # the only game that is left has no reason
 
 
 @pytest.mark.parametrize(
     ("reviews", "not_recommended", "sentence"),
     [
-        ([(1, 1, None), (None, 2, day(1))], (), "holds no dated review by a known user: ingest reviews"),
-        ([(1, 1, day(0)), (2, 2, day(0))], (), "holds no review before 2020-01-01"),
-        ([(user, 1, day(user)) for user in range(1, 30)], (), "holds reviews of one game only before"),
+        ([(1, 1, None), (None, 2, day(1))], (), "has no dated review by a known user: ingest reviews"),
+        ([(1, 1, day(0)), (2, 2, day(0))], (), "has no review before 2020-01-01"),
+        ([(user, 1, day(user)) for user in range(1, 30)], (), "has reviews of only one game before"),
         ([(user, user, day(user)) for user in range(1, 30)], (), "No user of the snapshot .* ingest more reviews"),
         ([(7, game, day(game)) for game in range(1, 30)], (), "No user of the snapshot .* ingest more reviews"),
         (checkerboard(), {(user, game) for user, game, _ in checkerboard()}, "No review of the snapshot .* recommends"),
@@ -269,9 +279,9 @@ def test_a_history_longer_than_any_that_was_learnt_from_has_a_defined_answer(
             "No review of the snapshot .* before 2020-03-.. recommends its game",
         ),
     ],
-    ids=["undated", "one day", "one game", "nobody returns", "one user", "all negative", "negative at first"],
+    ids=["undated", "one day", "one game", "no returning users", "one user", "all negative", "negative at first"],
 )
-def test_a_snapshot_that_cannot_be_learnt_from_is_refused_in_a_sentence(
+def test_snapshot_with_too_little_data_is_refused(
     reviews: list[Review], not_recommended: Container[tuple[int | None, int]], sentence: str, tmp_path: Path
 ) -> None:
     snapshot = write_snapshot_of(tmp_path / "snapshot", reviews, n_games=30, not_recommended=not_recommended)
@@ -280,9 +290,43 @@ def test_a_snapshot_that_cannot_be_learnt_from_is_refused_in_a_sentence(
     assert not (tmp_path / "model").exists()
 
 
-def test_a_loss_that_is_not_a_number_stops_the_training_at_its_step(
-    snapshot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(training, "Config", lambda: Config(learning_rate=math.nan))
+def test_nan_loss_stops_training(snapshot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "ModelConfig", lambda: ModelConfig(learning_rate=math.nan))
     with pytest.raises(UserError, match="The training loss is nan at step 2"):
         train_model(snapshot, tmp_path / "model", str(tmp_path / "store"))
+
+
+QUICK = ModelConfig(dimensions=8, scale=4.0, min_steps=4, trial_steps=4)
+PAST = interactions(checkerboard())
+
+
+@pytest.fixture
+def measured_users(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
+    """The users of each ranking measured in tuning."""
+    users: list[np.ndarray] = []
+    measure = training.measure
+
+    def watched(ranker, held_out, metrics):
+        users.append(held_out.history.users)
+        return measure(ranker, held_out, metrics)
+
+    monkeypatch.setattr(training, "measure", watched)
+    return users
+
+
+def fitted(config: ModelConfig) -> FittedModel:
+    validation = by_time(PAST, int(np.quantile(PAST.days, 0.8)))
+    trainer = Trainer(0, Workers(tf.distribute.get_strategy(), 0, 1))
+    return tune_and_fit(PAST, validation, catalogue(), config, trainer, "v")[0]
+
+
+def test_all_users_are_measured_if_they_are_few(measured_users: list[np.ndarray]) -> None:
+    fitted(QUICK)
+    assert len(measured_users) > 2
+    assert all(len(users) > 60 for users in measured_users)
+
+
+def test_same_sample_of_many_users_is_measured_every_time(measured_users: list[np.ndarray]) -> None:
+    fitted(replace(QUICK, choice_users=30))
+    assert {tuple(users) for users in measured_users} == {tuple(measured_users[0])}
+    assert len(set(measured_users[0])) == 30

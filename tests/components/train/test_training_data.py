@@ -5,19 +5,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.train.model import Config
 from components.train.training_data import TrainingData
+from components.train.two_tower_model import ModelConfig
 from steam_recsys.data.games import Games
 from steam_recsys.data.interactions import Interactions
 
 GAMES = 6
 CATALOGUE = Games(np.arange(1, GAMES + 1, dtype=np.int32), [{"genre Action": 1.0}] * GAMES)
-CONFIG = Config(period_days=10, history_dropout=0.5)
+CONFIG = ModelConfig(period_days=10, history_dropout=0.5)
 NOTHING_DROPPED = replace(CONFIG, history_dropout=0.0)
 
 
 def interactions(rows: list[tuple[int, int, int]]) -> Interactions:
-    """From users, games and days, in the order in which a snapshot's are."""
+    """Interactions from users, games and days, sorted as in a snapshot."""
     users, games, days = (
         np.array(column) for column in zip(*sorted(rows, key=lambda row: (row[0], row[2])), strict=True)
     )
@@ -33,12 +33,12 @@ ROWS = st.dictionaries(st.tuples(st.integers(1, 8), st.integers(1, GAMES)), st.i
 
 
 @given(ROWS, st.integers(0, 5))
-def test_an_epoch_asks_for_every_interaction_once_and_hides_some_of_the_histories(
+def test_epoch_has_every_interaction_as_target_once_and_drops_part_of_the_histories(
     rows: list[tuple[int, int, int]], seed: int
 ) -> None:
-    corpus = TrainingData.from_interactions(interactions(rows), CATALOGUE, CONFIG, seed)
-    steps = corpus.steps_per_epoch(CONFIG)
-    batches = list(corpus.batches(CONFIG, steps, 2 * steps))
+    data = TrainingData.from_interactions(interactions(rows), CATALOGUE, CONFIG, seed)
+    steps = data.steps_per_epoch(CONFIG)
+    batches = list(data.batches(CONFIG, steps, 2 * steps))
     assert sum(len(batch.targets) for batch in batches) == len(rows)
     for batch in batches:
         assert batch.target_lengths.sum() == len(batch.targets)
@@ -50,32 +50,32 @@ def test_an_epoch_asks_for_every_interaction_once_and_hides_some_of_the_historie
 
 
 @given(ROWS, st.integers(0, 30), st.integers(1, 3))
-def test_a_step_sees_the_same_whenever_training_begins_and_however_many_workers_share_it(
+def test_batch_does_not_depend_on_the_first_step_or_the_number_of_workers(
     rows: list[tuple[int, int, int]], step: int, workers: int
 ) -> None:
-    corpus = TrainingData.from_interactions(interactions(rows), CATALOGUE, CONFIG, 0)
-    *_, late = corpus.batches(CONFIG, 0, step + 1)
-    (whole,) = corpus.batches(CONFIG, step, step + 1)
+    data = TrainingData.from_interactions(interactions(rows), CATALOGUE, CONFIG, 0)
+    *_, late = data.batches(CONFIG, 0, step + 1)
+    (whole,) = data.batches(CONFIG, step, step + 1)
     assert all(np.array_equal(vars(late)[name], array) for name, array in vars(whole).items() if array is not None)
-    shares = [next(corpus.batches(CONFIG, step, step + 1, worker, workers)) for worker in range(workers)]
+    shares = [next(data.batches(CONFIG, step, step + 1, worker, workers)) for worker in range(workers)]
     assert sorted(np.concatenate([share.history for share in shares])) == sorted(whole.history)
     assert sorted(np.concatenate([share.targets for share in shares])) == sorted(whole.targets)
     counts = [(share.weights * share.target_lengths).sum() for share in shares]
     assert sum(counts) == pytest.approx((whole.weights * whole.target_lengths).sum(), abs=1e-5)
 
 
-def test_a_game_that_a_user_does_not_recommend_is_history_and_no_target() -> None:
+def test_disliked_game_is_part_of_the_history_but_no_target() -> None:
     rows = interactions([(1, 1, 100), (1, 2, 101), (2, 3, 100)])
-    corpus = TrainingData.from_interactions(
+    data = TrainingData.from_interactions(
         replace(rows, recommended=np.array([True, False, False])), CATALOGUE, NOTHING_DROPPED, 0
     )
-    (batch,) = corpus.batches(NOTHING_DROPPED, 0, 1)
-    assert corpus.games.ids[batch.history].tolist() == [1, 2]
-    assert corpus.games.ids[batch.targets].tolist() == [1]
+    (batch,) = data.batches(NOTHING_DROPPED, 0, 1)
+    assert data.games.ids[batch.history].tolist() == [1, 2]
+    assert data.games.ids[batch.targets].tolist() == [1]
     assert batch.weights.tolist() == [1.0]
 
 
-def test_only_games_of_which_something_is_known_are_seen_as_new_ones() -> None:
+def test_only_games_with_attributes_are_treated_as_new() -> None:
     games = Games(np.array([1, 2], dtype=np.int32), [{"genre Action": 1.0}, {}])
     rows = interactions([(user, game, 100) for user in range(5) for game in (1, 2)])
     config = replace(CONFIG, id_dropout=1.0)
@@ -85,17 +85,17 @@ def test_only_games_of_which_something_is_known_are_seen_as_new_ones() -> None:
         assert batch.known_ids.tolist() == expected  # an attribute of a single game is not in the vocabulary
 
 
-def test_small_data_get_their_steps_from_more_epochs() -> None:
-    corpus = TrainingData.from_interactions(
+def test_small_data_have_more_epochs() -> None:
+    data = TrainingData.from_interactions(
         interactions([(user, 1 + user % GAMES, 100) for user in range(64)]), CATALOGUE, CONFIG, 0
     )
-    assert corpus.steps_per_epoch(CONFIG) == 4
-    assert corpus.steps(CONFIG) == 480
-    assert corpus.steps(Config(min_steps=1)) == 8
+    assert data.steps_per_epoch(CONFIG) == 4
+    assert data.steps(CONFIG) == 480
+    assert data.steps(ModelConfig(min_steps=1)) == 8
 
 
-def test_large_data_get_larger_batches() -> None:
-    corpus = TrainingData.from_interactions(
+def test_large_data_have_larger_batches() -> None:
+    data = TrainingData.from_interactions(
         interactions([(user, 1 + user % GAMES, 100) for user in range(640)]), CATALOGUE, CONFIG, 0
     )
-    assert corpus.steps_per_epoch(replace(CONFIG, max_steps_per_epoch=10)) == 10
+    assert data.steps_per_epoch(replace(CONFIG, max_steps_per_epoch=10)) == 10

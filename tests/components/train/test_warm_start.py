@@ -6,16 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from components.train import training
-from components.train.model import Config
 from components.train.refit import refit_model
-from components.train.trainer import Fitted, Trainer
-from components.train.training import train_model
+from components.train.tensorflow_runtime import Workers, tf
+from components.train.trainer import TowerFit, Trainer
+from components.train.training import train_model, warm_towers
 from components.train.training_data import TrainingData
-from components.train.warm_start import warm_towers
-from components.train.workers import Workers
+from components.train.two_tower_model import ModelConfig
 from steam_recsys.model.two_tower import Towers, TwoTowerArrays
 from steam_recsys.storage.model_store import EVALUATED, add_model, move_champion
 from tests.components.train.checkerboard import (
@@ -23,27 +21,27 @@ from tests.components.train.checkerboard import (
     GENRES,
     catalogue,
     checkerboard,
-    corpus,
     day,
     interactions,
     model_of,
+    training_data,
 )
 from tests.snapshots import write_snapshot_of
 
-CONFIG = Config(dimensions=8, scale=4.0, learning_rate=0.05)
+CONFIG = ModelConfig(dimensions=8, scale=4.0, learning_rate=0.05)
 ALONE = Workers(tf.distribute.get_strategy(), 0, 1)
 
 
 @pytest.fixture(scope="module")
 def champion() -> TwoTowerArrays:
-    """Of the games from 5 on, so that its rows are not those of a corpus of all games."""
+    """A model of the games from 5 on, so its rows differ from those of all games."""
     data = TrainingData.from_interactions(
         interactions([row for row in checkerboard() if row[1] > 4]), catalogue(), CONFIG, 0
     )
     return model_of(data, Trainer(0, ALONE).fit("final", data, CONFIG, 60).towers, CONFIG)
 
 
-def test_rows_that_the_champion_has_are_its_own_and_the_others_are_new_ones(champion: TwoTowerArrays) -> None:
+def test_known_rows_come_from_the_champion_and_new_rows_are_random(champion: TwoTowerArrays) -> None:
     genres = {game: [*names, "Puzzle"] for game, names in GENRES.items()}
     data = TrainingData.from_interactions(interactions(checkerboard()), catalogue(genres=genres), CONFIG, 0)
     assert data.attribute_names == ("genre Even", "genre Indie", "genre Odd", "genre Puzzle")
@@ -64,13 +62,13 @@ def test_rows_that_the_champion_has_are_its_own_and_the_others_are_new_ones(cham
     )
 
 
-def test_the_log_names_what_is_new(champion: TwoTowerArrays, capsys: pytest.CaptureFixture[str]) -> None:
-    warm_towers(corpus(CONFIG), CONFIG, champion, seed=0)
+def test_log_lists_new_games(champion: TwoTowerArrays, capsys: pytest.CaptureFixture[str]) -> None:
+    warm_towers(training_data(CONFIG), CONFIG, champion, seed=0)
     assert (
         "[train] warm start from v; new are 4 of 24 games (1, 2, 3, 4) and 0 of 3 attributes" in capsys.readouterr().out
     )
     strangers = replace(champion, game_ids=champion.game_ids + 1_000)
-    warm_towers(corpus(CONFIG), CONFIG, strangers, seed=0)
+    warm_towers(training_data(CONFIG), CONFIG, strangers, seed=0)
     assert "new are 24 of 24 games (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, …)" in capsys.readouterr().out
     known = TrainingData.from_interactions(
         interactions([row for row in checkerboard() if row[1] > 4]), catalogue(), CONFIG, 0
@@ -79,23 +77,23 @@ def test_the_log_names_what_is_new(champion: TwoTowerArrays, capsys: pytest.Capt
     assert "new are 0 of 20 games and 0 of 3 attributes" in capsys.readouterr().out
 
 
-def test_a_champion_of_another_width_is_not_started_from(
+def test_champion_of_another_width_gives_a_cold_start(
     champion: TwoTowerArrays, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wider = replace(CONFIG, dimensions=16)
-    assert warm_towers(corpus(wider), wider, champion, seed=0) is None
-    assert "[train] cold start: the vectors of v are of another width" in capsys.readouterr().out
+    assert warm_towers(training_data(wider), wider, champion, seed=0) is None
+    assert "[train] cold start: the vectors of v have another width" in capsys.readouterr().out
 
 
-def test_a_few_steps_bring_the_champions_weights_further_than_random_ones(champion: TwoTowerArrays) -> None:
-    data = corpus(CONFIG)
+def test_warm_start_learns_faster_than_a_cold_start(champion: TwoTowerArrays) -> None:
+    data = training_data(CONFIG)
     trainer = Trainer(0, ALONE)
     cold = trainer.fit("final", data, CONFIG, 8)
     warm = trainer.fit("final", data, CONFIG, 8, warm_towers(data, CONFIG, champion, 0))
     assert max(warm.losses) < min(cold.losses)
 
 
-# From here on the stage: a champion in the store.
+# From here on: the whole stage, with a champion in the store.
 
 STEPS = 16
 EARLIER = [row for row in checkerboard() if row[2] and row[2] < day(60)]
@@ -106,13 +104,13 @@ LATER = [*checkerboard(), *((user, LATER_GAME, day(70 + user)) for user in range
 @pytest.fixture(scope="module", autouse=True)
 def few_steps() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "Config", lambda: Config(min_steps=STEPS))
+        patch.setattr(training, "ModelConfig", lambda: ModelConfig(min_steps=STEPS))
         yield
 
 
 @pytest.fixture(scope="module")
 def snapshots(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """An earlier and a later one, in which there is a new game."""
+    """An earlier snapshot, and a later one with a new game."""
     root = tmp_path_factory.mktemp("snapshots")
     earlier = write_snapshot_of(root / "earlier", EARLIER, n_games=GAMES, genres=GENRES)
     return earlier.root, write_snapshot_of(root / "later", LATER, n_games=LATER_GAME, genres=GENRES).root
@@ -120,7 +118,7 @@ def snapshots(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def refitted(snapshots: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of the earlier snapshot as promotion takes it."""
+    """A refitted model of the earlier snapshot."""
     root = tmp_path_factory.mktemp("champion")
     store = str(root / "store")
     train_model(snapshots[0], root / "model", store)
@@ -136,25 +134,25 @@ def make_champion(store: str, model: Path, before: str | None = None) -> str:
 
 
 def starts(monkeypatch: pytest.MonkeyPatch) -> dict[str, Towers | None]:
-    """What each fit started from, by its name, filled by fits to come."""
+    """Record the initial towers of each later fit, by its name."""
     found: dict[str, Towers | None] = {}
     fit = Trainer.fit
 
     def noted(
-        self: Trainer, name: str, corpus: TrainingData, config: Config, steps: int, start: Towers | None = None
-    ) -> Fitted:
+        self: Trainer, name: str, data: TrainingData, config: ModelConfig, steps: int, start: Towers | None = None
+    ) -> TowerFit:
         found[name] = start
-        return fit(self, name, corpus, config, steps, start)
+        return fit(self, name, data, config, steps, start)
 
     monkeypatch.setattr(Trainer, "fit", noted)
     return found
 
 
-def described(model: Path) -> dict[str, Any]:
+def description(model: Path) -> dict[str, Any]:
     return json.loads((model / "model.json").read_text())
 
 
-def test_training_starts_from_what_was_evaluated_of_the_champion_and_the_search_from_nothing(
+def test_final_fit_starts_from_the_evaluated_champion_and_tuning_from_random_weights(
     snapshots: tuple[Path, Path],
     refitted: Path,
     store: str,
@@ -165,8 +163,8 @@ def test_training_starts_from_what_was_evaluated_of_the_champion_and_the_search_
     version = make_champion(store, refitted)
     found = starts(monkeypatch)
     train_model(snapshots[1], tmp_path / "model", store)
-    assert described(tmp_path / "model")["warm_start"] == version
-    assert described(tmp_path / "model")["new_rows"] == {"games": [LATER_GAME], "attributes": []}
+    assert description(tmp_path / "model")["warm_start"] == version
+    assert description(tmp_path / "model")["new_rows"] == {"games": [LATER_GAME], "attributes": []}
     assert f"warm start from {version}; new are 1 of 25 games (25)" in capsys.readouterr().out
     searched = [start for name, start in found.items() if name != "final"]
     assert len(searched) >= 2
@@ -177,26 +175,26 @@ def test_training_starts_from_what_was_evaluated_of_the_champion_and_the_search_
     assert not np.array_equal(evaluated.history_games, TwoTowerArrays.load(refitted).towers.history_games)
 
 
-def test_a_champion_that_learnt_from_what_is_held_out_now_is_not_started_from(
+def test_champion_that_has_seen_the_held_out_reviews_gives_a_cold_start(
     snapshots: tuple[Path, Path], refitted: Path, store: str, tmp_path: Path
 ) -> None:
-    """The later snapshot's champion, and then training on the earlier one."""
+    """The champion of the later snapshot, then training on the earlier one."""
     later = tmp_path / "later"
     train_model(snapshots[1], later, store)
     make_champion(store, later)
     trained = train_model(snapshots[0], tmp_path / "model", store)
-    assert described(tmp_path / "model")["warm_start"] is None
-    assert described(tmp_path / "model")["new_rows"] is None
-    assert trained.version == TwoTowerArrays.load(refitted).version  # that of a training without any champion
+    assert description(tmp_path / "model")["warm_start"] is None
+    assert description(tmp_path / "model")["new_rows"] is None
+    assert trained.version == TwoTowerArrays.load(refitted).version  # the version without a champion
 
 
-def test_a_training_that_is_repeated_starts_where_it_did_before_its_model_became_the_champion(
+def test_repeated_training_starts_from_the_same_champion(
     snapshots: tuple[Path, Path], refitted: Path, store: str, tmp_path: Path
 ) -> None:
     first = make_champion(store, refitted)
     second = train_model(snapshots[1], tmp_path / "model", store)
     make_champion(store, tmp_path / "model", before=first)
     assert train_model(snapshots[1], tmp_path / "again", store) == second
-    assert described(tmp_path / "again")["warm_start"] == first
+    assert description(tmp_path / "again")["warm_start"] == first
     for name, array in TwoTowerArrays.load(tmp_path / "model").arrays().items():
         assert np.array_equal(TwoTowerArrays.load(tmp_path / "again").arrays()[name], array), name

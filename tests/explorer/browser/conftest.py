@@ -5,6 +5,7 @@ They are of this package alone, not of the session: while Playwright runs, no ot
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,13 @@ from tests.explorer.browser.visitors import PROGRAMS, SECONDS, Visitor, browsing
 Visit = Callable[..., Page]
 
 expect.set_options(timeout=1000 * SECONDS)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The demo on real data takes minutes, and `local/` holds one that workers cannot share."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent and "demo" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="package")

@@ -25,7 +25,7 @@ NAMES = (
 )
 """Pages by names of their own."""
 
-REFUSED = (400, 404)
+REFUSED = (422, 404)
 """Statuses of the last two."""
 
 

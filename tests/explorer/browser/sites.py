@@ -87,13 +87,13 @@ def _explorer(place: Workspace) -> Iterator[Site]:
         yield site
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(300)
         if not ran:
             place.postgres.stop()
 
 
 def _demo(place: Workspace, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", "demo", "--place", str(place.root), *arguments]
+    return [sys.executable, "-m", "demo", "--workspace", str(place.root), *arguments]
 
 
 def _environment() -> dict[str, str]:

@@ -49,7 +49,7 @@ def test_a_hostile_user_and_a_hostile_game_are_shown_as_they_are_called(
 
 @pytest.mark.parametrize("payload", PAYLOADS)
 def test_a_hostile_parameter_is_only_a_text(hostile: Site, visit: Visit, payload: str) -> None:
-    page = visit(hostile, 400, 404)
+    page = visit(hostile, 422, 404)
     for path in PATHS:
         page.goto(path.replace("{}", quote(payload, safe="")))
         expect(page.get_by_role("heading", level=1)).to_be_visible()

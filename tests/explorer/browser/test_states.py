@@ -59,7 +59,7 @@ def test_before_the_first_measurement_the_overview_says_so(
 def test_while_the_model_is_being_read_the_rest_is_there(loading: Site, visit: Visit, path: str) -> None:
     page = visit(loading, 503)
     page.goto(path)
-    expect(page.get_by_role("main")).to_contain_text("The model of the current publication is still being read")
+    expect(page.get_by_role("main")).to_contain_text("The current publication's model is still loading")
     expect(page.get_by_role("main")).to_contain_text("Game 1")
     expect_accessible(page)
 
@@ -72,11 +72,11 @@ def test_what_is_tried_appears_by_itself_once_the_model_is_read(
         page = visit(Site(str(served.client.base_url), published_shop.url), 503)
         page.goto("/try?games=1,2")
         page.evaluate("window.same = true")
-        expect(page.get_by_role("main")).to_contain_text("still being read")
+        expect(page.get_by_role("main")).to_contain_text("still loading")
         expect(recommended(page)).to_have_count(0)
         shutil.copytree(published_shop.store, tmp_path / "store")
         expect(recommended(page)).to_have_count(10)
-        expect(page.get_by_text("still being read").locator("visible=true")).to_have_count(0)
+        expect(page.get_by_text("still loading").locator("visible=true")).to_have_count(0)
         assert page.evaluate("window.same") is True
 
 
@@ -86,7 +86,7 @@ def test_before_the_first_night_every_page_says_so(unpublished: Site, visit: Vis
     page.goto(path)
     expect(page.get_by_role("heading", level=1)).to_be_visible()
     expect(page.get_by_role("main")).to_contain_text(
-        re.compile("Nothing has been published yet|There is no model store here")
+        re.compile("Nothing has been published yet|There is no model store")
     )
     expect_accessible(page)
 
@@ -94,14 +94,14 @@ def test_before_the_first_night_every_page_says_so(unpublished: Site, visit: Vis
 @pytest.mark.parametrize(
     ("path", "status", "sentence"),
     [
-        ("/nothing", 404, "There is no such page."),
-        ("/users/999999", 404, "There is no such user"),
-        ("/games/999999", 404, "There is no such game"),
-        ("/users/somebody", 400, "must be a whole number"),
-        ("/users/1?rank_by=fame", 400, "rank_by must be one of"),
-        ("/users/1?released_from=long+ago", 400, "released_from must be a whole number"),
-        ("/try?games=one,two", 400, "must be"),
-        (f"/users?q={'x' * 300}", 400, "at most 200 characters"),
+        ("/nothing", 404, "This page does not exist."),
+        ("/users/999999", 404, "This user does not exist"),
+        ("/games/999999", 404, "This game does not exist"),
+        ("/users/somebody", 422, "user_id: Input should be a valid integer"),
+        ("/users/1?rank_by=fame", 422, "rank_by: Input should be"),
+        ("/users/1?released_from=long+ago", 422, "released_from: Input should be a valid integer"),
+        ("/try?games=one,two", 422, "Input should be a valid integer"),
+        (f"/users?q={'x' * 300}", 422, "at most 200 characters"),
     ],
 )
 def test_what_cannot_be_shown_is_said_in_a_sentence_with_a_way_on(

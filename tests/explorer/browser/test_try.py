@@ -75,7 +75,7 @@ def test_with_javascript_no_page_is_loaded_for_it(demo: Site, visit: Visit) -> N
 def test_while_one_types_more_than_is_shown_leads_to_all_of_it(demo: Site, visit: Visit) -> None:
     page = visit(demo)
     page.goto("/try")
-    more = page.get_by_role("link", name="all that have this in their name")
+    more = page.get_by_role("link", name="show all games with this in their name")
     expect(more).to_have_count(0)
     page.get_by_role("searchbox", name="Game").fill("the r")
     expect(more).to_be_visible()
@@ -127,7 +127,7 @@ def test_a_game_that_there_is_not_is_said_and_the_others_stay(demo: Site, visit:
 def test_where_the_api_fails_another_try_keeps_what_was_clicked(nights: Site, visit: Visit) -> None:
     page = visit(nights, 503)
     page.goto("/try?games=1")
-    answer = {"status": 503, "json": {"error": "The database cannot be reached: try again in a moment."}}
+    answer = {"status": 503, "json": {"detail": "The database cannot be reached: try again in a moment."}}
     page.route("**/api/recommend", lambda route: route.fulfill(**answer))
     look_for(page, "Game 7")
     entry(page, "Games found", "Add", "Game 7").click()

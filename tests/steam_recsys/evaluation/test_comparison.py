@@ -4,8 +4,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from steam_recsys.evaluation.comparison import Comparison
-from steam_recsys.evaluation.intervals import intervals
+from steam_recsys.evaluation.intervals import Comparison, intervals
 
 OURS = np.array([0.5, 0.7, 0.9])
 MEASURED = {
@@ -16,7 +15,7 @@ MEASURED = {
 }
 
 
-def test_differences_are_taken_user_by_user_for_every_rival_and_metric() -> None:
+def test_differences_are_taken_user_by_user_for_every_opponent_and_metric() -> None:
     compared = Comparison.from_figures(MEASURED)
     assert compared.users == 3
     assert list(compared.figures) == list(MEASURED)
@@ -28,7 +27,7 @@ def test_differences_are_taken_user_by_user_for_every_rival_and_metric() -> None
     assert compared.figures["popularity"]["ndcg_at_10"].error == pytest.approx(0.2 / np.sqrt(3))
 
 
-def test_intervals_are_those_of_the_figures_and_of_their_differences_by_themselves() -> None:
+def test_intervals_equal_those_computed_separately() -> None:
     random = np.random.default_rng(0)
     measured = {name: {"ndcg_at_10": random.random(200)} for name in ("challenger", "popularity")}
     compared = Comparison.from_figures(measured)
@@ -38,17 +37,17 @@ def test_intervals_are_those_of_the_figures_and_of_their_differences_by_themselv
     assert asdict(compared.differences["popularity"]["ndcg_at_10"]) == pytest.approx(asdict(alone["difference"]))
 
 
-def test_the_best_baseline_is_the_first_of_the_highest_and_never_the_champion() -> None:
+def test_the_best_baseline_is_the_first_with_the_highest_mean_and_never_the_champion() -> None:
     compared = Comparison.from_figures(MEASURED)
     assert compared.best_baseline("ndcg_at_10") == "popularity"
     assert compared.best_baseline("recall_at_20") == "popularity"
 
 
-def test_it_is_read_back_from_json() -> None:
+def test_a_comparison_is_rebuilt_from_json() -> None:
     compared = Comparison.from_figures(MEASURED)
-    assert Comparison.read(json.loads(json.dumps(asdict(compared)))) == compared
+    assert Comparison.from_dict(json.loads(json.dumps(asdict(compared)))) == compared
 
 
-def test_nobody_has_no_figures() -> None:
+def test_no_users_have_no_figures() -> None:
     nobody = {name: {metric: figures[:0] for metric, figures in of.items()} for name, of in MEASURED.items()}
     assert Comparison.from_figures(nobody) == Comparison.from_figures({"challenger": {}}) == Comparison(0, {}, {})

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from steam_recsys.data.histories import Histories
-from steam_recsys.evaluation.ease import cooccurrences, ease
+from steam_recsys.evaluation.baselines import cooccurrences, ease
 
 GAMES = 12
 

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from steam_recsys.data.histories import Histories
 from steam_recsys.data.interactions import Interactions
-from steam_recsys.evaluation.holdout import Future, hold_out, relevant_at
+from steam_recsys.evaluation.splits import Future, hold_out, relevant_at
 
 
 def interactions(rows: list[tuple[int, int]]) -> Interactions:
@@ -26,9 +26,7 @@ pairs = st.sets(st.tuples(st.integers(1, 6), st.integers(0, 7)), max_size=25).ma
 
 
 @given(pairs, pairs)
-def test_what_is_held_out_is_what_a_naive_reading_of_the_rules_gives(
-    past: list[tuple[int, int]], future: list[tuple[int, int]]
-) -> None:
+def test_held_out_rows_match_a_naive_implementation(past: list[tuple[int, int]], future: list[tuple[int, int]]) -> None:
     known = {game for _, game in past}
     expected: dict[int, set[int]] = {}
     for user, game in future:
@@ -37,15 +35,15 @@ def test_what_is_held_out_is_what_a_naive_reading_of_the_rules_gives(
     held_out = hold_out(interactions(past), interactions(future), np.arange(8, dtype=np.int32))
     assert by_user(held_out.relevant) == expected
     assert by_user(held_out.history) == {user: {game for owner, game in past if owner == user} for user in expected}
-    asked = sum(map(len, expected.values()))
-    assert held_out.left_out == len(set(future) - set(past)) - asked
+    measured = sum(map(len, expected.values()))
+    assert held_out.left_out == len(set(future) - set(past)) - measured
 
 
 @given(pairs, pairs)
-def test_newcomers_and_unreviewed_games_are_what_is_left_out_and_no_more(
+def test_newcomers_and_unreviewed_games_are_the_rows_that_are_left_out(
     past: list[tuple[int, int]], future: list[tuple[int, int]]
 ) -> None:
-    """A newcomer who takes up an unreviewed game is in neither: nothing at all is known."""
+    """A newcomer's review of an unreviewed game is in neither: nothing is known about it."""
     users, known = {user for user, _ in past}, {game for _, game in past}
     newcomers: dict[int, set[int]] = {}
     unreviewed: dict[int, set[int]] = {}
@@ -63,7 +61,7 @@ def test_newcomers_and_unreviewed_games_are_what_is_left_out_and_no_more(
 
 
 @given(pairs, pairs, st.lists(st.booleans(), min_size=8, max_size=8))
-def test_only_some_games_are_asked_of_the_users_who_take_one_of_them_up(
+def test_only_users_with_one_of_the_selected_games_are_kept(
     past: list[tuple[int, int]], future: list[tuple[int, int]], wanted: list[bool]
 ) -> None:
     held_out = hold_out(interactions(past), interactions(future), np.arange(8, dtype=np.int32))
@@ -75,7 +73,7 @@ def test_only_some_games_are_asked_of_the_users_who_take_one_of_them_up(
 
 
 @given(st.lists(st.lists(st.integers(-1, 9), min_size=4, max_size=4), min_size=1, max_size=5), st.data())
-def test_hits_are_found_user_by_user(ranked: list[list[int]], data: st.DataObject) -> None:
+def test_hits_are_found_per_user(ranked: list[list[int]], data: st.DataObject) -> None:
     relevant = [data.draw(st.sets(st.integers(0, 9), min_size=1)) for _ in ranked]
     histories = Histories.from_interactions(
         interactions([(user, game) for user, games in enumerate(relevant) for game in sorted(games)]),

@@ -5,7 +5,7 @@ from steam_recsys.evaluation import intervals as module
 from steam_recsys.evaluation.intervals import intervals
 
 
-def test_the_interval_of_a_mean_is_about_two_standard_errors_to_each_side() -> None:
+def test_an_interval_extends_about_two_standard_errors_to_each_side() -> None:
     figures = np.random.default_rng(0).random(2_000)
     found = intervals({"figure": figures})["figure"]
     error = figures.std() / np.sqrt(2_000)
@@ -19,14 +19,14 @@ def test_the_interval_of_a_mean_is_about_two_standard_errors_to_each_side() -> N
     )  # a quantile of 1,000 resamples is off by 0.09
 
 
-def test_the_order_of_users_does_not_change_a_mean_by_the_last_digit() -> None:
+def test_the_order_of_users_does_not_change_the_last_digit_of_a_mean() -> None:
     random = np.random.default_rng(0)
     figures = 1 / np.log2(random.integers(2, 12, 300))
     means = {intervals({"": random.permutation(figures)})[""].mean for _ in range(20)}
     assert len(means) == 1
 
 
-def test_it_covers_the_true_mean_nineteen_times_in_twenty() -> None:
+def test_an_interval_covers_the_true_mean_in_95_per_cent_of_samples() -> None:
     random = np.random.default_rng(1)
     covered = [
         found.low <= 0.3 <= found.high
@@ -45,7 +45,7 @@ def test_figures_and_their_difference_are_resampled_together() -> None:
     assert found["a"].high - found["a"].low > 1
 
 
-def test_the_seed_decides_and_the_blocks_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_seed_determines_the_interval_for_any_block_size(monkeypatch: pytest.MonkeyPatch) -> None:
     figures = {"figure": np.random.default_rng(0).random(50)}
     assert intervals(figures) == intervals(figures)
     assert intervals(figures) != intervals(figures, seed=1)
@@ -54,6 +54,6 @@ def test_the_seed_decides_and_the_blocks_do_not(monkeypatch: pytest.MonkeyPatch)
     assert intervals(figures)["figure"].mean == at_once["figure"].mean
 
 
-def test_a_single_user_has_no_interval_to_speak_of() -> None:
+def test_the_interval_of_a_single_user_has_no_width() -> None:
     assert intervals({"figure": np.array([0.5])})["figure"] == module.Interval(0.5, 0.5, 0.5)
     assert intervals({}) == {}

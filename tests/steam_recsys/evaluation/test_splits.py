@@ -14,12 +14,12 @@ def interactions() -> Interactions:
     return Interactions(users, games, days, np.ones(8, bool), np.zeros(8, np.float32))
 
 
-def test_a_cut_in_time_parts_what_has_a_date(interactions: Interactions) -> None:
+def test_a_split_by_time_divides_dated_interactions(interactions: Interactions) -> None:
     split = by_time(interactions, 7)
     assert (split.past.games.tolist(), split.future.games.tolist(), split.as_of) == ([0, 3, 7], [1, 2, 4, 5], 7)
 
 
-def test_the_last_one_out_is_the_latest_and_the_later_row_among_equals(interactions: Interactions) -> None:
+def test_last_out_holds_out_the_latest_interaction_and_the_last_row_of_equals(interactions: Interactions) -> None:
     split = last_out(interactions)
     assert split.future.games.tolist() == [1, 5, 7]
     assert split.past.games.tolist() == [0, 2, 3, 4, 6]
@@ -27,7 +27,7 @@ def test_the_last_one_out_is_the_latest_and_the_later_row_among_equals(interacti
     assert not split.past.dated.any()
 
 
-def test_at_random_the_share_is_held_out_and_the_seed_decides(interactions: Interactions) -> None:
+def test_a_random_split_holds_out_the_share_and_depends_on_the_seed(interactions: Interactions) -> None:
     many = interactions.take(np.repeat(np.arange(8), 1000))
     split = at_random(many, 0.2, np.random.RandomState(42))
     assert len(split.future) / len(many) == pytest.approx(0.2, abs=0.02)

@@ -1,4 +1,4 @@
-"""An untrained model and its catalogue, for the tests of what is answered from them."""
+"""A model with random weights and its scorer."""
 
 import numpy as np
 
@@ -11,19 +11,19 @@ GAMES, GENRES, DIMENSIONS = 40, ("Action", "Puzzle", "Racing"), 8
 
 
 def random_model() -> TwoTowerArrays:
-    """Of the games 10, 20, … 400, with three links from each."""
+    """A model of the games 10, 20, …, 400 with three item-item weights each."""
     random = np.random.default_rng(0)
     games = [random.standard_normal((GAMES, DIMENSIONS)).astype(np.float32) for _ in range(2)]
     genres = [random.standard_normal((len(GENRES), DIMENSIONS)).astype(np.float32) for _ in range(2)]
     towers = Towers(games[0], genres[0], games[1], genres[1])
-    links = ItemItemWeights.strongest(random.standard_normal((GAMES, GAMES)).astype(np.float32), 3)
+    item_item = ItemItemWeights.from_matrix(random.standard_normal((GAMES, GAMES)).astype(np.float32), 3)
     return TwoTowerArrays(
-        "v", np.arange(10, 10 * GAMES + 1, 10, dtype=np.int32), GENRES, towers, links, np.ones(1), 4.0, 1.0
+        "v", np.arange(10, 10 * GAMES + 1, 10, dtype=np.int32), GENRES, towers, item_item, np.ones(1), 4.0, 1.0
     )
 
 
-def catalogue_of(model: TwoTowerArrays, *, popularity: np.ndarray | None = None) -> Scorer:
-    """The model's own games, each of one genre."""
+def scorer_for(model: TwoTowerArrays, *, popularity: np.ndarray | None = None) -> Scorer:
+    """A scorer of the model's own games, each with one genre."""
     genres = [{GENRES[game % 3]: 1.0} for game in range(GAMES)]
     counts = np.ones(GAMES) if popularity is None else popularity
     return model.for_catalogue(Games(model.game_ids, genres), counts[None])

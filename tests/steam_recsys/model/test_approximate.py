@@ -5,7 +5,7 @@ import pytest
 
 from steam_recsys.data.histories import Histories
 from steam_recsys.model import approximate as module
-from steam_recsys.model.approximate import ApproximateIndex, recall_of, with_fitting_search
+from steam_recsys.model.approximate import ApproximateIndex, choose_retrieval, recall
 from steam_recsys.model.history_weights import UNIFORM
 from steam_recsys.model.item_item import ItemItemWeights
 from steam_recsys.model.scorer import Scorer, normalised
@@ -15,23 +15,23 @@ GAMES, USERS, TASTES, K = 3_000, 60, 20, 10
 
 @pytest.fixture(autouse=True)
 def small_catalogues_are_large(monkeypatch):
-    monkeypatch.setattr(module, "APPROXIMATE_FROM", 1_000)
-    monkeypatch.setattr(module, "POPULAR", 200)
+    monkeypatch.setattr(module, "MIN_GAMES", 1_000)
+    monkeypatch.setattr(module, "POPULAR_GAMES", 200)
     monkeypatch.setattr(module, "PROBES", 40)
 
 
-def catalogue_of(*, noise: float, popularity: float = 0.1) -> Scorer:
-    """Games of some tastes, the more alike the less noise there is, with a few links from each."""
+def scorer_for(*, noise: float, popularity: float = 0.1) -> Scorer:
+    """A scorer of clustered games, with item-item weights; the less noise, the more similar are a cluster's games."""
     random = np.random.default_rng(0)
     tastes = random.standard_normal((TASTES, 16))[random.integers(0, TASTES, GAMES)]
     vectors = normalised((tastes + noise * random.standard_normal(tastes.shape)).astype(np.float32))
-    linked = np.sort(random.integers(0, GAMES - 4, (GAMES, 5)), axis=1) + np.arange(5)
-    links = ItemItemWeights(
-        np.arange(GAMES + 1) * 5, linked.ravel().astype(np.int32), random.normal(0, 2, linked.size).astype(np.float32)
+    columns = np.sort(random.integers(0, GAMES - 4, (GAMES, 5)), axis=1) + np.arange(5)
+    item_item = ItemItemWeights(
+        np.arange(GAMES + 1) * 5, columns.ravel().astype(np.int32), random.normal(0, 2, columns.size).astype(np.float32)
     )
     offsets = (popularity * np.log(1 / random.permutation(np.arange(1.0, GAMES + 1)))).astype(np.float32)
-    offered = random.random(GAMES) < 0.9
-    return Scorer(vectors, vectors, links, offsets, 6.0, UNIFORM, offered)
+    available = random.random(GAMES) < 0.9
+    return Scorer(vectors, vectors, item_item, offsets, 6.0, UNIFORM, available)
 
 
 def histories() -> Histories:
@@ -39,63 +39,63 @@ def histories() -> Histories:
     return Histories.from_games([], *(random.choice(GAMES, n % 7 + 1, replace=False) for n in range(USERS - 1)))
 
 
-def test_what_is_found_is_scored_as_exact_retrieval_scores_it_links_and_reasons_included():
-    exact, history = catalogue_of(noise=0.3), histories()
-    chosen, how = with_fitting_search(exact, lambda: history, K)
+def test_approximate_retrieval_gives_exact_scores_and_reasons():
+    exact, history = scorer_for(noise=0.3), histories()
+    chosen, how = choose_retrieval(exact, lambda: history, K)
     assert how.startswith("approximate: recall ")
     assert how.endswith(" of approximate retrieval on a sample of 60 users")
     found, right = chosen.recommend(history, K), exact.recommend(history, K)
-    assert recall_of(found[0], right[0]) >= 0.98
+    assert recall(found[0], right[0]) >= 0.98
     same = found[0] == right[0]
     assert same.mean() > 0.9
     assert found[1][same] == pytest.approx(right[1][same], abs=1e-5)
     assert (found[2] == right[2])[same].all()
 
 
-def test_no_game_that_was_reviewed_or_is_not_on_offer_is_found_and_every_linked_game_is_considered():
-    catalogue, history = catalogue_of(noise=0.3), histories()
-    found, _, _ = replace(catalogue, index=ApproximateIndex.from_scorer(catalogue)).recommend(history, 3 * K)
-    exact, _, _ = catalogue.recommend(history, 3 * K)
-    assert catalogue.offered[found].all()
+def test_reviewed_and_unavailable_games_are_not_found_and_item_item_games_are_all_scored():
+    scorer, history = scorer_for(noise=0.3), histories()
+    found, _, _ = replace(scorer, index=ApproximateIndex.from_scorer(scorer)).recommend(history, 3 * K)
+    exact, _, _ = scorer.recommend(history, 3 * K)
+    assert scorer.available[found].all()
     for user, games in enumerate(found):
-        mine = history.take(np.array([user])).games
-        assert not set(games.tolist()) & set(mine.tolist())
-        linked = set(catalogue.linked(history.take(np.array([user]))).games.tolist())
-        assert linked & set(exact[user].tolist()) <= set(games.tolist())
+        own = history.take(np.array([user])).games
+        assert not set(games.tolist()) & set(own.tolist())
+        added = set(scorer.item_item_scores(history.take(np.array([user]))).games.tolist())
+        assert added & set(exact[user].tolist()) <= set(games.tolist())
 
 
-def test_among_half_of_the_games_those_of_exact_retrieval_are_found_and_no_others():
-    catalogue, history = catalogue_of(noise=0.3), histories()
+def test_approximate_search_among_half_of_the_games():
+    scorer, history = scorer_for(noise=0.3), histories()
     among = np.random.default_rng(2).random(GAMES) < 0.5
-    found, _, _ = replace(catalogue, index=ApproximateIndex.from_scorer(catalogue)).recommend(history, K, among=among)
-    exact, _, _ = catalogue.recommend(history, K, among=among)
-    assert (among & catalogue.offered)[found].all()
-    assert recall_of(found, exact) >= 0.95
+    found, _, _ = replace(scorer, index=ApproximateIndex.from_scorer(scorer)).recommend(history, K, among=among)
+    exact, _, _ = scorer.recommend(history, K, among=among)
+    assert (among & scorer.available)[found].all()
+    assert recall(found, exact) >= 0.95
 
 
-def test_where_the_recall_is_too_low_games_are_found_exactly_and_the_run_says_so(monkeypatch, capsys):
+def test_low_recall_falls_back_to_exact_retrieval_and_is_logged(monkeypatch, capsys):
     monkeypatch.setattr(module, "PROBES", 1)
-    exact = catalogue_of(noise=5.0)
-    chosen, how = with_fitting_search(exact, histories, K)
+    exact = scorer_for(noise=5.0)
+    chosen, how = choose_retrieval(exact, histories, K)
     assert chosen is exact
     assert how.startswith("exact: recall 0.")
-    assert "is below 0.98: games are found exactly" in capsys.readouterr().out
+    assert "is below 0.98: using exact retrieval" in capsys.readouterr().out
 
 
-def test_where_popularity_lets_exact_retrieval_look_at_few_games_it_stays():
-    popular = catalogue_of(noise=0.3, popularity=20)
-    assert with_fitting_search(popular, histories, K) == (popular, "exact")
+def test_exact_retrieval_is_kept_if_it_scores_few_games():
+    popular = scorer_for(noise=0.3, popularity=20)
+    assert choose_retrieval(popular, histories, K) == (popular, "exact")
 
 
-def test_a_small_catalogue_is_answered_exactly_and_its_users_are_not_even_sampled(monkeypatch):
-    catalogue = catalogue_of(noise=0.3)
-    monkeypatch.setattr(module, "APPROXIMATE_FROM", GAMES + 1)
-    assert with_fitting_search(catalogue, lambda: pytest.fail("they were"), K) == (catalogue, "exact")
-    monkeypatch.setattr(module, "APPROXIMATE_FROM", GAMES)
-    assert with_fitting_search(catalogue, histories, K) == (catalogue, "exact")
+def test_small_catalogue_uses_exact_retrieval_without_sampling_users(monkeypatch):
+    scorer = scorer_for(noise=0.3)
+    monkeypatch.setattr(module, "MIN_GAMES", GAMES + 1)
+    assert choose_retrieval(scorer, lambda: pytest.fail("they were"), K) == (scorer, "exact")
+    monkeypatch.setattr(module, "MIN_GAMES", GAMES)
+    assert choose_retrieval(scorer, histories, K) == (scorer, "exact")
 
 
-def test_recall_is_the_share_of_the_exact_games_that_were_found():
+def test_recall_is_the_share_of_exact_games_found():
     exact = np.array([[1, 2, 3], [4, -1, -1]], dtype=np.int32)
-    assert recall_of(exact, exact) == 1
-    assert recall_of(np.array([[3, 1, 9], [-1, -1, -1]], dtype=np.int32), exact) == 0.5
+    assert recall(exact, exact) == 1
+    assert recall(np.array([[3, 1, 9], [-1, -1, -1]], dtype=np.int32), exact) == 0.5

@@ -3,7 +3,7 @@ from datetime import date
 import pyarrow as pa
 import pytest
 
-from steam_recsys.model.availability import on_offer
+from steam_recsys.data.games import available
 
 DAYS = pa.schema([("released_on", pa.date32()), ("delisted_on", pa.date32())])
 TODAY = date(2024, 5, 10)
@@ -21,19 +21,17 @@ TODAY = date(2024, 5, 10)
         (date(2024, 5, 11), date(2024, 5, 9), False),
     ],
 )
-def test_a_game_is_on_offer_from_the_day_of_its_release_until_the_day_it_is_delisted(
-    released_on, delisted_on, expected
-):
+def test_games_are_available_from_release_until_delisting(released_on, delisted_on, expected):
     games = pa.Table.from_pylist([{"released_on": released_on, "delisted_on": delisted_on}], schema=DAYS)
-    assert on_offer(games, TODAY).tolist() == [expected]
+    assert available(games, TODAY).tolist() == [expected]
 
 
-def test_where_no_day_is_known_all_games_are_out_and_the_delisted_ones_are_not_sold():
+def test_without_a_date_only_delisted_games_are_unavailable():
     games = pa.Table.from_pylist(
         [{"released_on": date(2030, 1, 1)}, {"delisted_on": date(2030, 1, 1)}, {}], schema=DAYS
     )
-    assert on_offer(games, None).tolist() == [True, False, True]
+    assert available(games, None).tolist() == [True, False, True]
 
 
-def test_an_empty_catalogue_has_nothing_on_offer():
-    assert on_offer(DAYS.empty_table(), TODAY).tolist() == []
+def test_empty_catalogue_has_no_available_games():
+    assert available(DAYS.empty_table(), TODAY).tolist() == []

@@ -17,7 +17,7 @@ WEIGHTS = st.builds(
 
 
 def histories(users: list[list[tuple[bool, float]]]) -> Histories:
-    """Of games that do not matter."""
+    """Histories with the given verdicts and hours; the games are irrelevant."""
     reviews = [review for user in users for review in user]
     offsets = np.cumsum([0, *(len(user) for user in users)]).astype(np.int64)
     return Histories(
@@ -29,8 +29,8 @@ def histories(users: list[list[tuple[bool, float]]]) -> Histories:
 
 def naive(user: list[tuple[bool, float]], weights: HistoryWeights) -> list[float]:
     found = []
-    for place, (recommended, hours) in enumerate(user):
-        later = len(user) - 1 - place
+    for index, (recommended, hours) in enumerate(user):
+        later = len(user) - 1 - index
         weight = 1.0 if recommended else weights.disliked
         if not np.isnan(hours):
             weight *= ((1 + hours) / 21) ** weights.hours
@@ -40,12 +40,10 @@ def naive(user: list[tuple[bool, float]], weights: HistoryWeights) -> list[float
 
 
 @given(USERS, WEIGHTS)
-def test_weights_are_those_of_the_formula_review_by_review(
-    users: list[list[tuple[bool, float]]], weights: HistoryWeights
-) -> None:
+def test_weights_follow_the_formula(users: list[list[tuple[bool, float]]], weights: HistoryWeights) -> None:
     history = histories(users)
     before = [array.copy() for array in vars(history).values()]
-    found = weights.of(history)
+    found = weights.weigh(history)
     assert found.dtype == np.float32
     expected = [weight for user in users if user for weight in naive(user, weights)]
     assert found == pytest.approx(np.array(expected, np.float32), rel=1e-4, abs=1e-6)
@@ -54,36 +52,35 @@ def test_weights_are_those_of_the_formula_review_by_review(
 
 
 @given(USERS)
-def test_all_games_count_alike_where_nothing_was_chosen(users: list[list[tuple[bool, float]]]) -> None:
-    assert (UNIFORM.of(histories(users)) == 1).all()
+def test_default_weights_are_uniform(users: list[list[tuple[bool, float]]]) -> None:
+    assert (UNIFORM.weigh(histories(users)) == 1).all()
 
 
-def test_the_latest_review_and_the_most_played_game_count_most() -> None:
-    weights = HistoryWeights(recency=1.0).of(histories([[(True, 1.0)] * 3, [(True, 1.0)]]))
+def test_latest_review_and_most_played_game_weigh_most() -> None:
+    weights = HistoryWeights(recency=1.0).weigh(histories([[(True, 1.0)] * 3, [(True, 1.0)]]))
     assert weights[3] == 1
     assert weights[:3] == pytest.approx(np.array([1 / 3, 1 / 2, 1]) * 18 / 11)
     assert (
-        np.diff(HistoryWeights(hours=0.2).of(histories([[(True, 0.0), (True, float("nan")), (True, 90.0)]]))) > 0
+        np.diff(HistoryWeights(hours=0.2).weigh(histories([[(True, 0.0), (True, float("nan")), (True, 90.0)]]))) > 0
     ).all()
 
 
 @pytest.mark.parametrize(("disliked", "expected"), [(1.0, [1, 1]), (0.0, [2, 0]), (-0.5, [4 / 3, -2 / 3])])
-def test_a_review_that_does_not_recommend_counts_as_was_chosen(disliked: float, expected: list[float]) -> None:
-    found = HistoryWeights(disliked=disliked).of(histories([[(True, 1.0), (False, 1.0)]]))
+def test_disliked_game_has_the_configured_weight(disliked: float, expected: list[float]) -> None:
+    found = HistoryWeights(disliked=disliked).weigh(histories([[(True, 1.0), (False, 1.0)]]))
     assert found == pytest.approx(np.array(expected))
 
 
 @pytest.mark.parametrize(("disliked", "expected"), [(0.5, 1), (0.0, 0), (-0.5, -1)])
-def test_a_user_who_recommends_nothing_is_asked_for_by_the_opposite_or_not_at_all(
+def test_history_of_one_disliked_game_is_weighted_by_its_sign_without_division_by_zero(
     disliked: float, expected: float
 ) -> None:
-    """And nothing is divided by zero."""
-    found = HistoryWeights(disliked=disliked, hours=0.2, recency=1.0).of(histories([[(False, 20.0)]]))
+    found = HistoryWeights(disliked=disliked, hours=0.2, recency=1.0).weigh(histories([[(False, 20.0)]]))
     assert found.tolist() == [expected]
 
 
 @pytest.mark.parametrize("hours", [-1.0, -50.0, 1e9, float("inf"), float("-inf")])
-def test_what_cannot_be_hours_counts_as_unknown(hours: float) -> None:
+def test_impossible_hours_count_as_unknown(hours: float) -> None:
     weights = HistoryWeights(hours=0.4)
-    impossible, unknown = (weights.of(histories([[(True, 5.0), (True, of)]])) for of in (hours, float("nan")))
+    impossible, unknown = (weights.weigh(histories([[(True, 5.0), (True, value)]])) for value in (hours, float("nan")))
     assert np.array_equal(impossible, unknown)

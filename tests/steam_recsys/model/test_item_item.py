@@ -11,19 +11,19 @@ GAMES = 7
 WEIGHTS = arrays(np.float32, (GAMES, GAMES), elements=st.floats(-1, 1, width=16))
 
 
-def dense(links: ItemItemWeights) -> np.ndarray:
-    """The same links as a matrix."""
-    n_games = len(links.offsets) - 1
+def dense(item_item: ItemItemWeights) -> np.ndarray:
+    """The weights as a dense matrix."""
+    n_games = len(item_item.offsets) - 1
     matrix = np.zeros((n_games, n_games), dtype=np.float32)
     for row in range(n_games):
-        for place in range(links.offsets[row], links.offsets[row + 1]):
-            matrix[row, links.games[place]] = links.weights[place]
+        for entry in range(item_item.offsets[row], item_item.offsets[row + 1]):
+            matrix[row, item_item.games[entry]] = item_item.weights[entry]
     return matrix
 
 
 @given(WEIGHTS, st.integers(1, GAMES))
-def test_the_strongest_of_each_row_are_kept(weights: np.ndarray, kept: int) -> None:
-    found = dense(ItemItemWeights.strongest(weights, kept))
+def test_largest_weights_of_each_row_are_kept(weights: np.ndarray, kept: int) -> None:
+    found = dense(ItemItemWeights.from_matrix(weights, kept))
     assert ((found == weights) | (found == 0)).all()
     amounts = -np.sort(-np.abs(weights), axis=1)[:, :kept]
     assert np.array_equal(-np.sort(-np.abs(found), axis=1)[:, :kept], amounts)
@@ -31,10 +31,10 @@ def test_the_strongest_of_each_row_are_kept(weights: np.ndarray, kept: int) -> N
 
 
 @given(WEIGHTS, st.permutations(range(-1, GAMES)), st.integers(1, GAMES + 1))
-def test_links_between_positions_are_those_between_their_rows(weights: np.ndarray, order: list[int], n: int) -> None:
+def test_reindexed_weights_equal_those_of_their_rows(weights: np.ndarray, order: list[int], n: int) -> None:
     rows = np.array(order[:n], dtype=np.int32)
-    found = dense(ItemItemWeights.strongest(weights, 3).for_positions(rows, n))
-    matrix = dense(ItemItemWeights.strongest(weights, 3))
+    found = dense(ItemItemWeights.from_matrix(weights, 3).reindex(rows))
+    matrix = dense(ItemItemWeights.from_matrix(weights, 3))
     for source in range(n):
         for target in range(n):
             known = rows[source] >= 0 and rows[target] >= 0
@@ -47,22 +47,22 @@ def test_links_between_positions_are_those_between_their_rows(weights: np.ndarra
     st.lists(st.tuples(st.integers(0, GAMES - 1), st.integers(0))),
     st.sampled_from([2, 4096]),
 )
-def test_the_weights_from_games_to_the_targets_of_their_rows_are_found(
+def test_weights_between_sources_and_targets(
     weights: np.ndarray, targets: list[list[int]], sources: list[tuple[int, int]], sieve: int
 ) -> None:
-    links = ItemItemWeights.strongest(weights, 4)
+    item_item = ItemItemWeights.from_matrix(weights, 4)
     rows = [row % len(targets) for _, row in sources]
     games = np.array([game for game, _ in sources], dtype=np.int32)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(module, "SIEVE", sieve)
-        found = links.between(games, np.array(targets, dtype=np.int32), np.array(rows, dtype=np.int64))
-    matrix = dense(links)
-    for place, (game, row) in enumerate(zip(games, rows, strict=True)):
-        assert found[place].tolist() == [0 if to < 0 else matrix[game, to] for to in targets[row]]
+        patched.setattr(module, "HASH_BUCKETS", sieve)
+        found = item_item.between(games, np.array(targets, dtype=np.int32), np.array(rows, dtype=np.int64))
+    matrix = dense(item_item)
+    for source, (game, row) in enumerate(zip(games, rows, strict=True)):
+        assert found[source].tolist() == [0 if to < 0 else matrix[game, to] for to in targets[row]]
 
 
-def test_links_times_nothing_are_none() -> None:
-    links = ItemItemWeights.strongest(np.ones((GAMES, GAMES), dtype=np.float32), 2)
-    assert np.array_equal(dense(links.times(0.5)), 0.5 * dense(links))
-    assert not len(links.times(0).games)
-    assert not dense(ItemItemWeights.none(GAMES)).any()
+def test_scaling_by_zero_leaves_no_weights() -> None:
+    item_item = ItemItemWeights.from_matrix(np.ones((GAMES, GAMES), dtype=np.float32), 2)
+    assert np.array_equal(dense(item_item.scaled(0.5)), 0.5 * dense(item_item))
+    assert not len(item_item.scaled(0).games)
+    assert not dense(ItemItemWeights.empty(GAMES)).any()

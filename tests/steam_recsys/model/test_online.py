@@ -17,7 +17,7 @@ from steam_recsys.model.item_item import ItemItemWeights
 from steam_recsys.model.online import OnlineRecommender, Recommendation
 from steam_recsys.model.scorer import Scorer
 from tests.components.predict.artifacts import write_model
-from tests.steam_recsys.model.models import GAMES, catalogue_of, random_model
+from tests.steam_recsys.model.models import GAMES, random_model, scorer_for
 
 ALL = random_model().game_ids.tolist()
 
@@ -27,9 +27,7 @@ def online() -> OnlineRecommender:
     model = random_model()
     popularity = np.arange(GAMES, dtype=np.float64)
     weights = HistoryWeights(disliked=-0.5, hours=0.2, recency=0.5)
-    return OnlineRecommender(
-        model.game_ids, catalogue_of(replace(model, history_weights=weights), popularity=popularity)
-    )
+    return OnlineRecommender(model.game_ids, scorer_for(replace(model, history_weights=weights), popularity=popularity))
 
 
 def ids(answer: Sequence[Recommendation]) -> list[int]:
@@ -38,10 +36,10 @@ def ids(answer: Sequence[Recommendation]) -> list[int]:
 
 @dataclass(frozen=True)
 class Shop:
-    """A small catalogue in no order, all of whose scores are exact in float32, so that equal ones are equal."""
+    """A small catalogue with unsorted IDs and scores that are exact in float32, so that there are real ties."""
 
     game_ids: list[int]
-    catalogue: Scorer
+    scorer: Scorer
 
 
 UNKNOWN = 7_777
@@ -52,46 +50,47 @@ def shops(draw: st.DrawFn) -> Shop:
     n_games = draw(st.integers(1, 100))
     random = np.random.default_rng(draw(st.integers(0, 2**32)))
     axes = np.eye(3, dtype=np.float32)
-    links = random.choice([-0.25, 0, 0, 0, 0.25, 0.5], (n_games, n_games)).astype(np.float32)
-    catalogue = Scorer(
+    item_item = random.choice([-0.25, 0, 0, 0, 0.25, 0.5], (n_games, n_games)).astype(np.float32)
+    scorer = Scorer(
         history=axes[random.integers(0, 3, n_games)],
         candidates=np.vstack([axes, np.zeros((1, 3), np.float32)])[random.integers(0, 4, n_games)],
-        links=ItemItemWeights.strongest(links, 4) if draw(st.booleans()) else ItemItemWeights.none(n_games),
+        item_item=ItemItemWeights.from_matrix(item_item, 4) if draw(st.booleans()) else ItemItemWeights.empty(n_games),
         popularity_offset=random.choice([-2.5, -1, 0], n_games).astype(np.float32),
         scale=4.0,
         history_weights=HistoryWeights(disliked=-1.0),
     )
-    return Shop(random.permutation(2 * n_games)[:n_games].tolist(), catalogue)
+    return Shop(random.permutation(2 * n_games)[:n_games].tolist(), scorer)
 
 
 def naive(shop: Shop, history: list[tuple[int, bool]], k: int, exclude: list[int]) -> list[Recommendation]:
-    """The answer game by game: what the score is, read from its definition."""
-    catalogue, one = shop.catalogue, np.float32(1)
+    """Recommend game by game, with the score as defined."""
+    scorer, one = shop.scorer, np.float32(1)
     latest = {game: verdict for game, verdict in history if game in shop.game_ids}
-    order = sorted(latest, key=lambda game: max(place for place, (had, _) in enumerate(history) if had == game))
+    order = sorted(latest, key=lambda game: max(index for index, (had, _) in enumerate(history) if had == game))
     rows, signs = [shop.game_ids.index(game) for game in order], [one if latest[game] else -one for game in order]
-    user = sum((sign * catalogue.history[row] for row, sign in zip(rows, signs, strict=True)), np.zeros(3, np.float32))
+    user = sum((sign * scorer.history[row] for row, sign in zip(rows, signs, strict=True)), np.zeros(3, np.float32))
     length = np.sqrt((user**2).sum()) or one
 
-    def linked(source: int, target: int) -> np.float32:
-        links = range(*catalogue.links.offsets[source : source + 2])
-        return sum((catalogue.links.weights[at] for at in links if catalogue.links.games[at] == target), np.float32(0))
+    def item_item(source: int, target: int) -> np.float32:
+        weights = scorer.item_item
+        entries = range(*weights.offsets[source : source + 2])
+        return sum((weights.weights[entry] for entry in entries if weights.games[entry] == target), np.float32(0))
 
     answers = []
     for target, game in enumerate(shop.game_ids):
         if game in latest or game in exclude:
             continue
-        score = np.float32(4) * (user / length) @ catalogue.candidates[target] + catalogue.popularity_offset[target]
+        score = np.float32(4) * (user / length) @ scorer.candidates[target] + scorer.popularity_offset[target]
         terms = []
         for row, sign in zip(rows, signs, strict=True):
-            score += sign * linked(row, target)
-            cosine = np.float32(4) / length * (catalogue.history[row] @ catalogue.candidates[target])
-            terms.append(sign * (cosine + linked(row, target)))
-        reasons = [place for place in range(len(rows)) if signs[place] > 0] or list(range(len(rows)))
-        because = order[max(reasons, key=lambda place: terms[place])] if rows else None
+            score += sign * item_item(row, target)
+            cosine = np.float32(4) / length * (scorer.history[row] @ scorer.candidates[target])
+            terms.append(sign * (cosine + item_item(row, target)))
+        reasons = [index for index in range(len(rows)) if signs[index] > 0] or list(range(len(rows)))
+        because = order[max(reasons, key=lambda index: terms[index])] if rows else None
         answers.append(Recommendation(game, float(score), because))
-    popularity = {game: catalogue.popularity_offset[target] for target, game in enumerate(shop.game_ids)}
-    best = sorted(answers, key=lambda answer: -answer.score)[:k]  # stable: equal scores stay in the catalogue's order
+    popularity = {game: scorer.popularity_offset[target] for target, game in enumerate(shop.game_ids)}
+    best = sorted(answers, key=lambda answer: -answer.score)[:k]  # stable: ties stay in catalogue order
     return [
         answer
         if sum(popularity[other.game_id] >= popularity[answer.game_id] for other in answers) > rank
@@ -102,12 +101,12 @@ def naive(shop: Shop, history: list[tuple[int, bool]], k: int, exclude: list[int
 
 @settings(max_examples=300, deadline=None)
 @given(shops(), st.data())
-def test_one_user_a_batch_and_a_loop_over_the_games_give_the_same_answer(shop: Shop, data: st.DataObject) -> None:
+def test_online_batch_and_naive_recommendations_are_equal(shop: Shop, data: st.DataObject) -> None:
     game = st.sampled_from([*shop.game_ids, UNKNOWN])
     users = data.draw(st.lists(st.lists(st.tuples(game, st.booleans()), max_size=8), min_size=1, max_size=4))
     k = data.draw(st.integers(0, len(shop.game_ids) + 3))
     excluded = [data.draw(st.lists(game, max_size=8)) for _ in users]
-    online = OnlineRecommender(np.array(shop.game_ids, dtype=np.int32), shop.catalogue)
+    online = OnlineRecommender(np.array(shop.game_ids, dtype=np.int32), shop.scorer)
     wanted = [naive(shop, *user) for user in zip(users, [k] * len(users), excluded, strict=True)]
     for history, exclude, answer in zip(users, excluded, wanted, strict=True):
         games, verdicts = [game for game, _ in history], [verdict for _, verdict in history]
@@ -117,21 +116,21 @@ def test_one_user_a_batch_and_a_loop_over_the_games_give_the_same_answer(shop: S
 
 
 @given(shops(), st.data())
-def test_games_that_are_not_among_those_asked_for_count_as_excluded(shop: Shop, data: st.DataObject) -> None:
+def test_games_outside_among_count_as_excluded(shop: Shop, data: st.DataObject) -> None:
     n_games = len(shop.game_ids)
     history = data.draw(st.lists(st.tuples(st.sampled_from([*shop.game_ids, UNKNOWN]), st.booleans()), max_size=8))
     among = np.array(data.draw(st.lists(st.booleans(), min_size=n_games, max_size=n_games)))
     exclude = data.draw(st.lists(st.sampled_from(shop.game_ids), max_size=4))
-    others = [game for game, asked in zip(shop.game_ids, among, strict=True) if not asked]
+    others = [game for game, allowed in zip(shop.game_ids, among, strict=True) if not allowed]
     k = data.draw(st.integers(0, n_games + 3))
-    online = OnlineRecommender(np.array(shop.game_ids, dtype=np.int32), shop.catalogue)
+    online = OnlineRecommender(np.array(shop.game_ids, dtype=np.int32), shop.scorer)
     games, verdicts = [game for game, _ in history], [verdict for _, verdict in history]
     answer = online.recommend(games, k, recommended=verdicts, exclude=exclude, among=among)
     assert answer == naive(shop, history, k, [*exclude, *others])
 
 
 def batch(shop: Shop, users: list[list[tuple[int, bool]]], k: int, excluded: list[list[int]]) -> list[list]:
-    """What `Scorer.recommend` answers to all users at once."""
+    """The recommendations of `Scorer.recommend` for all users at once."""
     distinct = []
     for history in users:
         latest: dict[int, bool] = {}
@@ -148,7 +147,7 @@ def batch(shop: Shop, users: list[list[tuple[int, bool]]], k: int, excluded: lis
             for latest, exclude in zip(distinct, excluded, strict=True)
         )
     )
-    positions, scores, because = shop.catalogue.recommend(replace(known, recommended=verdicts), k, excluded=without)
+    positions, scores, because = shop.scorer.recommend(replace(known, recommended=verdicts), k, excluded=without)
     return [
         [
             Recommendation(shop.game_ids[game], score, None if reason < 0 else shop.game_ids[reason])
@@ -161,13 +160,13 @@ def batch(shop: Shop, users: list[list[tuple[int, bool]]], k: int, excluded: lis
     ]
 
 
-def test_an_empty_history_gets_what_is_popular_without_a_reason(online: OnlineRecommender) -> None:
+def test_empty_history_gets_popular_games_without_reasons(online: OnlineRecommender) -> None:
     answer = online.recommend([], 3)
     assert ids(answer) == ALL[:-4:-1]
     assert {game.because for game in answer} == {None}
 
 
-def test_unknown_games_are_passed_over(online: OnlineRecommender) -> None:
+def test_unknown_games_are_ignored(online: OnlineRecommender) -> None:
     known = online.recommend([30, 50], 5, recommended=[True, False], hours=[3.0, 9.0])
     mixed = online.recommend(
         [UNKNOWN, 30, -1, 50, 10**30], 5, recommended=[True, True, True, False, True], hours=[1.0, 3.0, 1.0, 9.0, 1.0],
@@ -177,40 +176,40 @@ def test_unknown_games_are_passed_over(online: OnlineRecommender) -> None:
     assert online.recommend([UNKNOWN], 5) == online.recommend([], 5)
 
 
-def test_of_several_mentions_of_a_game_the_last_counts(online: OnlineRecommender) -> None:
+def test_last_mention_of_a_game_counts(online: OnlineRecommender) -> None:
     repeated = online.recommend([30, 50, 30], 5, recommended=[False, True, True], hours=[1.0, 2.0, 3.0])
     assert repeated == online.recommend([50, 30], 5, recommended=[True, True], hours=[2.0, 3.0])
     assert repeated != online.recommend([30, 50], 5, recommended=[True, True], hours=[3.0, 2.0])
 
 
-def test_more_than_there_is_gives_what_is_left(online: OnlineRecommender) -> None:
+def test_k_larger_than_the_catalogue_gives_all_remaining_games(online: OnlineRecommender) -> None:
     answer = online.recommend([30, 50], 10**9, exclude=iter([70]))
     assert sorted(ids(answer)) == sorted(set(ALL) - {30, 50, 70})
     assert online.recommend([30], 5, exclude=ALL) == []
     assert online.recommend([30], 0) == online.recommend([30], -1) == []
 
 
-def test_what_is_no_number_of_hours_is_unknown(online: OnlineRecommender) -> None:
+def test_invalid_hours_are_treated_as_unknown(online: OnlineRecommender) -> None:
     unknown = online.recommend([30, 50], 5, hours=[None, 10.0])
     for hours in (math.nan, math.inf, -math.inf, -3.0, 1e39):
         assert online.recommend([30, 50], 5, hours=[hours, 10.0]) == unknown
     assert online.recommend([30, 50], 5, hours=[0, 10]) != unknown
 
 
-def test_verdicts_and_hours_must_be_as_many_as_games(online: OnlineRecommender) -> None:
-    with pytest.raises(ValueError, match="A history of 2 games has 1 verdicts and 2 hours: give one of each a game"):
+def test_lengths_of_verdicts_and_hours_must_match_the_history(online: OnlineRecommender) -> None:
+    with pytest.raises(ValueError, match="A history of 2 games has 1 verdicts and 2 hours: give one of each per game"):
         online.recommend([30, 50], 5, recommended=[True])
     with pytest.raises(ValueError, match="2 verdicts and 3 hours"):
         online.recommend([30, 50], 5, hours=[1.0, 2.0, 3.0])
 
 
-def test_neither_arguments_nor_the_catalogue_are_changed() -> None:
+def test_arguments_and_scorer_are_not_modified() -> None:
     model = random_model()
-    catalogue = catalogue_of(model)
-    online = OnlineRecommender(model.game_ids, catalogue)
+    scorer = scorer_for(model)
+    online = OnlineRecommender(model.game_ids, scorer)
     arguments = [30, UNKNOWN, 50, 30], [True, True, False, True], [1.0, None, -2.0, 4.0], [70, 80]
-    arrays = [model.game_ids, catalogue.history, catalogue.candidates, catalogue.popularity_offset]
-    arrays += [*vars(catalogue.links).values()]
+    arrays = [model.game_ids, scorer.history, scorer.candidates, scorer.popularity_offset]
+    arrays += [*vars(scorer.item_item).values()]
     before = [list(argument) for argument in arguments], [array.copy() for array in arrays]
     history, recommended, hours, exclude = arguments
     first = online.recommend(history, 5, recommended=recommended, hours=hours, exclude=exclude)
@@ -219,7 +218,7 @@ def test_neither_arguments_nor_the_catalogue_are_changed() -> None:
     assert all(np.array_equal(was, now) for was, now in zip(before[1], arrays, strict=True))
 
 
-def test_threads_that_share_one_get_the_answers_of_one_after_another(online: OnlineRecommender) -> None:
+def test_threads_can_share_a_recommender(online: OnlineRecommender) -> None:
     random = np.random.default_rng(0)
     histories = [random.choice(ALL, length).tolist() for length in random.integers(0, 20, 400)]
 
@@ -238,13 +237,13 @@ from steam_recsys.model.two_tower import TwoTowerArrays
 from steam_recsys.data.games import Games
 
 games = Games(np.array([1, 2, 3], dtype=np.int32), [{}] * 3)
-catalogue = TwoTowerArrays.load(sys.argv[1]).for_catalogue(games, np.ones((3, 3)))
-(best,) = OnlineRecommender(games.ids, catalogue).recommend([1], k=1)
+scorer = TwoTowerArrays.load(sys.argv[1]).for_catalogue(games, np.ones((3, 3)))
+(best,) = OnlineRecommender(games.ids, scorer).recommend([1], k=1)
 print(best.game_id, best.because, *sorted({"tensorflow", "scipy", "kfp"} & set(sys.modules)))
 """
 
 
-def test_a_model_folder_answers_without_tensorflow_scipy_or_kfp(tmp_path: Path) -> None:
+def test_serving_imports_no_tensorflow_scipy_or_kfp(tmp_path: Path) -> None:
     model = write_model(tmp_path / "model", [[1.0, 0.0], [0.0, 1.0], [1.0, 0.1]])
     done = subprocess.run([sys.executable, "-c", ANSWER, str(model)], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["3", "1"]

@@ -6,15 +6,14 @@ from hypothesis.extra import numpy as hnp
 
 from steam_recsys.errors import UserError
 from steam_recsys.model import retrieval as module
-from steam_recsys.model.retrieval import ExactIndex, SparseScores
-from steam_recsys.model.top_k import top_k
+from steam_recsys.model.retrieval import TOP_K_BLOCK, ExactIndex, SparseScores, top_k
 
-# Few different values, small and exact in float32, so that ties are everywhere and no sum is rounded.
+# A few small values, exact in float32, so that there are many ties and no rounding.
 VALUES = st.sampled_from([-1.0, -0.5, -0.0, 0.0, 0.5, 1.0])
 
 
 Search = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, SparseScores, SparseScores]
-"""Queries, candidates, offsets, what is on offer, links and what is excluded."""
+"""Queries, candidates, popularity offsets, availability, item-item scores and excluded games."""
 
 
 @st.composite
@@ -32,8 +31,8 @@ def searches(draw: st.DrawFn) -> Search:
     )
     offsets = draw(hnp.arrays(np.float32, games, elements=st.sampled_from([-4.0, -2.0, 0.0]).map(np.float32)))
     some = entries(users, games) if games else st.just(nothing())
-    offered = draw(hnp.arrays(bool, games, elements=st.sampled_from([True, True, False])))
-    return queries, candidates, offsets, offered, draw(some), draw(some)
+    available = draw(hnp.arrays(bool, games, elements=st.sampled_from([True, True, False])))
+    return queries, candidates, offsets, available, draw(some), draw(some)
 
 
 def nothing() -> SparseScores:
@@ -44,48 +43,46 @@ def naive(
     queries: np.ndarray,
     candidates: np.ndarray,
     offsets: np.ndarray,
-    offered: np.ndarray,
-    linked: SparseScores,
+    available: np.ndarray,
+    item_item: SparseScores,
     excluded: SparseScores,
     k: int,
 ) -> tuple[list[list[int]], list[list[float]]]:
     scores = queries @ candidates.T + offsets
-    for row, game, weight in zip(linked.rows, linked.games, linked.weights, strict=True):
+    for row, game, weight in zip(item_item.rows, item_item.games, item_item.weights, strict=True):
         scores[row, game] += weight
     scores[excluded.rows, excluded.games] = -np.inf
-    scores[:, ~offered] = -np.inf
+    scores[:, ~available] = -np.inf
     positions, values = top_k(scores, k)
     return positions.tolist(), values.tolist()
 
 
 @settings(max_examples=150, deadline=None)
 @given(searches(), st.integers(1, 40), st.sampled_from([1, 4, 64]), st.sampled_from([1, 16, 1 << 18]), st.data())
-def test_the_best_are_those_that_a_sort_of_all_scores_finds(
-    search: Search, k: int, chunk: int, tile: int, data: st.DataObject
-) -> None:
-    queries, candidates, offsets, offered, linked, excluded = search
+def test_exact_search_equals_a_full_sort(search: Search, k: int, chunk: int, tile: int, data: st.DataObject) -> None:
+    queries, candidates, offsets, available, item_item, excluded = search
     longest = float(np.linalg.norm(queries, axis=1).max())
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(module, "CHUNK", chunk)
-        patched.setattr(module, "TILE", tile)
-        patched.setattr(module, "WIDEST", 8 * chunk)
-        index = ExactIndex.from_candidates(candidates, offsets, longest, np.flatnonzero(offered))
-        positions, scores = index.search(queries, linked, excluded, k)
+        patched.setattr(module, "CHUNK_GAMES", chunk)
+        patched.setattr(module, "TILE_SCORES", tile)
+        patched.setattr(module, "MAX_TILE_GAMES", 8 * chunk)
+        index = ExactIndex.from_candidates(candidates, offsets, longest, np.flatnonzero(available))
+        positions, scores = index.search(queries, item_item, excluded, k)
         among = data.draw(hnp.arrays(bool, len(candidates)))
-        positions_among, scores_among = index.search(queries, linked, excluded, k, among)
+        positions_among, scores_among = index.search(queries, item_item, excluded, k, among)
     assert (positions.tolist(), scores.tolist()) == naive(*search, k)
-    fewer = naive(queries, candidates, offsets, offered & among, linked, excluded, k)
+    fewer = naive(queries, candidates, offsets, available & among, item_item, excluded, k)
     assert (positions_among.tolist(), scores_among.tolist()) == fewer
 
 
-def test_of_many_games_the_best_are_found_whether_popularity_decides_or_taste() -> None:
+def test_large_catalogue_is_searched_exactly_at_low_and_high_scale() -> None:
     random = np.random.default_rng(0)
     queries = random.standard_normal((40, 16)).astype(np.float32)
     queries /= np.linalg.norm(queries, axis=1)[:, None]
     candidates = random.standard_normal((20_000, 16)).astype(np.float32)
     candidates /= np.linalg.norm(candidates, axis=1)[:, None]
     offsets = np.log(1 / random.permutation(np.arange(1.0, 20_001))).astype(np.float32)
-    linked = SparseScores(
+    item_item = SparseScores(
         random.integers(0, 40, 4_000), random.integers(0, 20_000, 4_000).astype(np.int32),
         random.normal(0, 4, 4_000).astype(np.float32),
     )  # fmt: skip
@@ -95,19 +92,19 @@ def test_of_many_games_the_best_are_found_whether_popularity_decides_or_taste() 
     for scale in (0.5, 30.0):
         scaled = queries * np.float32(scale)
         found = ExactIndex.from_candidates(candidates, offsets, scale, np.arange(20_000)).search(
-            scaled, linked, excluded, 100
+            scaled, item_item, excluded, 100
         )
-        positions, values = naive(scaled, candidates, offsets, np.ones(20_000, bool), linked, excluded, 100)
-        assert np.mean(found[0] == np.array(positions)) > 0.999  # but for what differs in the last digit
+        positions, values = naive(scaled, candidates, offsets, np.ones(20_000, bool), item_item, excluded, 100)
+        assert np.mean(found[0] == np.array(positions)) > 0.999  # except for rounding
         assert found[1] == pytest.approx(np.array(values), abs=1e-4)
 
 
 @given(flags=hnp.arrays(bool, st.integers(0, 50)))
-def test_the_few_true_flags_are_those_that_are_not_zero(flags: np.ndarray) -> None:
-    assert module.few_true(flags).tolist() == np.flatnonzero(flags).tolist()
+def test_sparse_flatnonzero_equals_flatnonzero(flags: np.ndarray) -> None:
+    assert module.sparse_flatnonzero(flags).tolist() == np.flatnonzero(flags).tolist()
 
 
-def test_scores_of_every_size_are_ordered_as_their_keys_are() -> None:
+def test_keys_sort_like_scores_then_positions() -> None:
     scores = np.array([-np.inf, -3e38, -1.5, -1e-40, 0.0, 1e-40, 1.5, 3e38], dtype=np.float32)
     keys = module._keys(scores, np.zeros(len(scores), np.int32))
     assert (np.diff(keys) > 0).all()
@@ -117,10 +114,47 @@ def test_scores_of_every_size_are_ordered_as_their_keys_are() -> None:
     assert module._positions(later).tolist() == [0, 1, 2**31 - 1]
 
 
-@pytest.mark.parametrize("place", ["candidate", "offset"])
+@pytest.mark.parametrize("where", ["candidate", "offset"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_what_is_not_a_finite_number_is_refused(place: str, value: float) -> None:
+def test_vectors_and_offsets_that_are_not_finite_are_refused(where: str, value: float) -> None:
     candidates, offsets = np.ones((3, 2), np.float32), np.zeros(3, np.float32)
-    (candidates[1] if place == "candidate" else offsets)[1] = value
+    (candidates[1] if where == "candidate" else offsets)[1] = value
     with pytest.raises(UserError, match="not finite numbers"):
         ExactIndex.from_candidates(candidates, offsets, 1.0, np.arange(3))
+
+
+# A few values, so that there are many ties; several blocks of columns.
+tied_scores = hnp.arrays(
+    np.float32,
+    st.tuples(st.integers(1, 4), st.integers(1, 10 * TOP_K_BLOCK)),
+    elements=st.sampled_from([-np.inf, -2.5, -1.0, -0.0, 0.0, 1e-6, 3.0]).map(np.float32),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(tied_scores, st.integers(1, 7))
+def test_top_k_sorts_by_score_with_ties_in_column_order(scores: np.ndarray, k: int) -> None:
+    before = scores.copy()
+    columns, values = top_k(scores, k)
+    for row, found, found_values in zip(scores, columns, values, strict=True):
+        finite = [column for column in np.argsort(-row, kind="stable") if np.isfinite(row[column])][:k]
+        assert found.tolist() == [*finite, *[-1] * (k - len(finite))]
+        assert found_values.tolist() == [*row[finite], *[-np.inf] * (k - len(finite))]
+    assert np.array_equal(scores, before)
+
+
+def test_top_k_of_fewer_columns_is_padded() -> None:
+    columns, values = top_k(np.array([[1, 2]], dtype=np.float32), 4)
+    assert columns.tolist() == [[1, 0, -1, -1]]
+    assert values.tolist() == [[2, 1, -np.inf, -np.inf]]
+
+
+def test_top_k_of_nothing_is_empty() -> None:
+    assert top_k(np.zeros((2, 0), dtype=np.float32), 3)[0].tolist() == [[-1] * 3] * 2
+    assert top_k(np.zeros((0, 5), dtype=np.float32), 3)[0].shape == (0, 3)
+
+
+def test_top_k_of_many_distinct_scores_equals_a_sort() -> None:
+    scores = np.random.default_rng(0).permutation(np.arange(100 * TOP_K_BLOCK + 7, dtype=np.float32)).reshape(1, -1)
+    for k in (1, 50, 99, 100, 101, scores.size):
+        assert top_k(scores, k)[0].tolist() == np.argsort(-scores)[:, :k].tolist()

@@ -15,28 +15,28 @@ def model() -> TwoTowerArrays:
     return random_model()
 
 
-def test_a_game_that_training_never_saw_is_placed_by_its_genres(model: TwoTowerArrays) -> None:
+def test_unseen_game_gets_the_vector_of_its_genres(model: TwoTowerArrays) -> None:
     game_ids = np.array([10, 999, 20], dtype=np.int32)
     attributes = [{"Action": 1.0}, {"Puzzle": 1.0, "Unheard of": 1.0}, {}]
-    catalogue = model.for_catalogue(Games(game_ids, attributes), np.zeros((1, 3)))
+    scorer = model.for_catalogue(Games(game_ids, attributes), np.zeros((1, 3)))
     puzzle = model.towers.candidate_attributes[1]
-    assert catalogue.candidates[1] == pytest.approx(puzzle / np.linalg.norm(puzzle))
-    assert catalogue.history[1] == pytest.approx(model.towers.history_attributes[1])
+    assert scorer.candidates[1] == pytest.approx(puzzle / np.linalg.norm(puzzle))
+    assert scorer.history[1] == pytest.approx(model.towers.history_attributes[1])
 
 
-def test_a_game_about_which_nothing_is_known_is_placed_by_its_popularity(model: TwoTowerArrays) -> None:
-    catalogue = model.for_catalogue(Games(np.array([998, 999], dtype=np.int32), [{}, {}]), np.array([[1.0, 5.0]]))
-    positions, _, _ = catalogue.recommend(Histories.from_games([]), k=2)
+def test_game_without_known_attributes_is_ranked_by_popularity(model: TwoTowerArrays) -> None:
+    scorer = model.for_catalogue(Games(np.array([998, 999], dtype=np.int32), [{}, {}]), np.array([[1.0, 5.0]]))
+    positions, _, _ = scorer.recommend(Histories.from_games([]), k=2)
     assert positions.tolist() == [[1, 0]]
-    assert not catalogue.candidates.any()
+    assert not scorer.candidates.any()
 
 
-def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
+def test_missing_model_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"holds no complete model \(model.json is missing\): train it again"):
         TwoTowerArrays.load(tmp_path)
 
 
-def test_a_model_of_another_version_of_the_code_is_named(model: TwoTowerArrays, tmp_path: Path) -> None:
+def test_model_of_another_version_is_reported(model: TwoTowerArrays, tmp_path: Path) -> None:
     np.savez(tmp_path / "arrays.npz", **vars(model.towers))
     for name in ("model.json", "vocabulary.json"):
         (tmp_path / name).write_text("{}")

@@ -58,7 +58,7 @@ def both(database: str, mongodb: str) -> DestinationConfig:
 
 
 def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     with pymongo.MongoClient(url, serverSelectionTimeoutMS=200) as client:
         while True:
             try:

@@ -8,11 +8,10 @@ import pytest
 from psycopg2.extensions import connection as Connection
 
 from steam_recsys.errors import UserError
-from steam_recsys.publications.destinations import DestinationConfig, Destinations
-from steam_recsys.publications.mongo import destination as destination_module
-from steam_recsys.publications.mongo.destination import MongoDestination
-from steam_recsys.publications.rollback import kept_versions, reconcile, rollback
-from steam_recsys.publications.version_stats import FIRST_GAMES
+from steam_recsys.publications import mongo as module
+from steam_recsys.publications.destinations import DestinationConfig, Destinations, kept_versions, reconcile, rollback
+from steam_recsys.publications.loading import FIRST_GAMES
+from steam_recsys.publications.mongo import MongoDestination
 from tests.components.reverse_etl.predicted import marked, overall, publish_version, write_predictions
 from tests.components.reverse_etl.test_publication import die, kept, shown, tables, tables_of
 from tests.shop import add_game, add_user
@@ -62,8 +61,8 @@ def test_some_users_of_the_shown_version_are_sampled_whatever_their_ids_are(
     shop: Connection, mongo_only: DestinationConfig, mongo: Mongo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish_version(mongo_only, marked(tmp_path / "1", shop, 1.0, users=40), "v1")
-    monkeypatch.setattr(destination_module, "SAMPLED_USERS", 7)
-    sampled = MongoDestination(mongo, mongo_only.database).shown()
+    monkeypatch.setattr(module, "SAMPLED_USERS", 7)
+    sampled = MongoDestination(mongo, mongo_only.database).current_version()
     assert sampled is not None
     assert len(sampled.sample) == 7
     games = {user["_id"]: user["game_ids"][:FIRST_GAMES] for user in mongo.recommendations_v1.find()}
@@ -131,9 +130,9 @@ def test_mongodb_refuses_what_postgresql_refuses(
 ) -> None:
     publish_version(both, marked(tmp_path / "1", shop, 1.0, users=2), "v1")
     wrong = write_predictions(tmp_path / "wrong", [[(1, [1], [float("nan")], [None])]], overall([1]))
-    for places in (both, mongo_only):
+    for config in (both, mongo_only):
         with pytest.raises(UserError, match="Version v2 is not accepted, scores that are null or not finite: 1"):
-            publish_version(places, wrong, "v2")
+            publish_version(config, wrong, "v2")
     assert (shown(shop), shown_in_mongo(mongo)) == (("v1", 1.0, 2), ("v1", 1.0, 2))
     assert (tables(shop), collections(mongo)) == (tables_of("v1"), tables_of("v1"))
 
@@ -207,7 +206,7 @@ def test_a_mongodb_that_does_not_answer_gets_one_sentence(
     shop: Connection, both: DestinationConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     predictions = marked(tmp_path / "1", shop, 1.0, users=2)
-    monkeypatch.setattr("steam_recsys.publications.mongo.destination._SELECTION_MS", 100)
+    monkeypatch.setattr("steam_recsys.publications.mongo._SERVER_SELECTION_MS", 100)
     for url in ("mongodb://ann:hush@127.0.0.1:1/shop", "nonsense"):
         monkeypatch.setenv("MONGODB_URL", url)
         with pytest.raises(UserError, match=r"The MongoDB in MONGODB_URL gave up \(.*\): see") as raised:

@@ -12,9 +12,8 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from steam_recsys.publications.destinations import DestinationConfig
-from steam_recsys.publications.postgres.tables import Tables
-from steam_recsys.publications.rollback import rollback
+from steam_recsys.publications.destinations import DestinationConfig, rollback
+from steam_recsys.publications.postgres_tables import Tables
 from tests.components.reverse_etl.predicted import marked, publish_version
 
 _WHOLE = """
@@ -68,7 +67,7 @@ def test_readers_see_whole_versions_only(shop: Connection, database: str, tmp_pa
                 publish_version(database, folders[version], version)
             else:
                 version = rollback(DestinationConfig(database))
-            while (rows := seen.get(timeout=20)) != whole[version]:
+            while (rows := seen.get(timeout=300)) != whole[version]:
                 assert rows in whole.values()
 
 
@@ -81,7 +80,7 @@ def test_answers_never_mix_two_versions(shop: Connection, database: str, tmp_pat
     with reading(_ANSWERS) as seen:
         for n in range(2, 7):
             publish_version(database, folders[n], f"v{n}")
-            while (rows := sorted(seen.get(timeout=20))) != whole[n]:
+            while (rows := sorted(seen.get(timeout=300))) != whole[n]:
                 assert rows in whole.values()
 
 

@@ -7,8 +7,7 @@ import pytest
 from psycopg2.extensions import connection as Connection
 
 from steam_recsys.errors import UserError
-from steam_recsys.publications.destinations import DestinationConfig
-from steam_recsys.publications.rollback import rollback
+from steam_recsys.publications.destinations import DestinationConfig, rollback
 from tests.components.reverse_etl.predicted import marked, publish_version
 from tests.components.reverse_etl.test_publication import shown, tables, tables_of
 

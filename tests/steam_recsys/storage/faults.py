@@ -137,7 +137,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._close()
         else:
             if isinstance(fault, Hold):
-                assert fault.until.wait(30)
+                assert fault.until.wait(300)
             status, headers, content = self._forward(body)
             if isinstance(fault, Drop):
                 self._close()

@@ -1,0 +1,339 @@
+"""MongoDB as a destination: a version is a pair of collections, and a pointer document names the current version.
+
+A reader gets the version from the pointer, `publications.find_one({"_id": "current"})["version"]`, and then reads
+`recommendations_<version>`, with one document per user, and `popular_<version>`, with one document per genre: its `_id`
+is the genre, or the empty string for the overall list. A reader may stay with a version, as the last ones are kept.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pyarrow as pa
+import pymongo
+from pymongo import MongoClient, WriteConcern
+from pymongo.database import Database
+from pymongo.errors import ConfigurationError, DuplicateKeyError, InvalidURI, PyMongoError
+
+from steam_recsys.data.predictions import POPULAR_FILE, Predictions, Shard, read_popular
+from steam_recsys.errors import UserError
+from steam_recsys.logging import log
+from steam_recsys.publications.loading import (
+    FIRST_GAMES,
+    SAMPLED_USERS,
+    CurrentVersion,
+    Loader,
+    VersionStats,
+    known_games,
+    known_users,
+)
+from steam_recsys.publications.versions import KeptVersion, VersionInfo, find_current
+from steam_recsys.secrets import resolve_secret
+
+DATABASE = "recsys"
+"""The database's name if the URL has none."""
+
+SWITCH_SECONDS = 0.5
+"""How long a switch may take: if PostgreSQL switches too, its readers wait for it."""
+
+_POINTER_ID = "current"
+"""The pointer document's `_id` in the collection `publications`."""
+
+_DOCUMENTS_PER_INSERT = 1000
+_SERVER_SELECTION_MS = 10_000
+
+_Document = dict[str, Any]
+
+
+@contextmanager
+def open_mongo(reference: str, shop: str) -> Iterator[MongoDestination]:
+    """Open a MongoDB database as a destination.
+
+    Args:
+        reference: Reference to its URL, such as `env:MONGODB_URL`.
+        shop: Reference to the URL of the shop's PostgreSQL, which knows the users and the games.
+
+    Raises:
+        UserError: The URL is invalid, or the database cannot be reached or fails in the body.
+    """
+    name, url = reference.removeprefix("env:"), resolve_secret(reference)
+    try:
+        client = MongoClient[_Document](
+            url, serverSelectionTimeoutMS=_SERVER_SELECTION_MS, appname="steam-recsys", tz_aware=True
+        )
+        database = client.get_default_database(DATABASE, write_concern=WriteConcern("majority"))
+    except (ConfigurationError, InvalidURI, ValueError):  # their messages may show the password
+        raise UserError(f"{name} is not the URL of a MongoDB: set it to mongodb://user@host/database.") from None
+    try:
+        with client:
+            yield MongoDestination(database, shop)
+    except PyMongoError as error:
+        reason = re.sub(r"\s+", " ", str(error)).partition(", Timeout:")[0].strip().rstrip(".")
+        raise UserError(f"The MongoDB in {name} gave up ({reason}): see that it is up, then run again.") from None
+
+
+class MongoDestination:
+    """See `steam_recsys.publications.destinations.Destination`."""
+
+    name = "MongoDB"
+
+    def __init__(self, database: Database[_Document], shop: str) -> None:
+        self._database = database
+        self._shop = shop
+
+    def kept_versions(self) -> list[KeptVersion]:
+        """See `Destination.kept_versions`."""
+        return sorted(self._pointer().kept, key=lambda each: -each.first_switch)
+
+    def current_version(self) -> CurrentVersion | None:
+        """See `Destination.current_version`."""
+        current = find_current(self.kept_versions())
+        if current is None:
+            return None
+        found = self._recommendations(current.version).aggregate(
+            [{"$sample": {"size": SAMPLED_USERS}}, {"$project": {"game_ids": {"$slice": ["$game_ids", FIRST_GAMES]}}}]
+        )
+        sample = {each["_id"]: each["game_ids"] for each in found}
+        return CurrentVersion(current.version, current.users, current.rows, sample)
+
+    def first_games(self, version: str, users: Sequence[int], k: int) -> dict[int, list[int]]:
+        """See `Destination.first_games`."""
+        found = self._recommendations(version).find({"_id": {"$in": list(users)}}, {"game_ids": {"$slice": k}})
+        return {each["_id"]: each["game_ids"] for each in found}
+
+    def popular_games(self, version: str) -> list[int]:
+        """See `Destination.popular_games`."""
+        found = self._database[f"popular_{version}"].find_one({"_id": ""})
+        return found["game_ids"] if found else []
+
+    def load(
+        self, info: VersionInfo, predictions: Predictions, current: CurrentVersion | None
+    ) -> tuple[VersionStats, int]:
+        """See `Destination.load`. The version is registered first: if this run dies, the next one drops it."""
+        self._change(lambda pointer: pointer.with_unpublished(info))
+        games = known_games(self._shop)
+        with predictions.folder.local_path(POPULAR_FILE) as path:
+            self._fill_popular(info.version, read_popular(path, games))
+        loader = Loader(predictions, games, current.sample if current else {})
+        collection = self._recommendations(info.version)
+
+        def load_part(number: int, part: list[Shard]) -> int:
+            for shard in part:
+                users = known_users(self._shop, shard.first, shard.last)
+                for batch in loader.batches(shard, users):
+                    for start in range(0, len(batch), _DOCUMENTS_PER_INSERT):
+                        collection.insert_many(_documents(batch.slice(start, _DOCUMENTS_PER_INSERT)), ordered=False)
+            return 0
+
+        stats, _ = loader.run(load_part)
+        self._change(lambda pointer: pointer.with_counts(info.version, stats.users, stats.rows))
+        return stats, collection.count_documents({})
+
+    def point_to(self, version: str) -> None:
+        """Make a version current, unless it already is.
+
+        Raises:
+            UserError: The version is missing.
+        """
+        with pymongo.timeout(SWITCH_SECONDS):
+            self._change(lambda pointer: pointer.with_current(version, datetime.now(UTC)))
+
+    def drop_unfinished(self) -> None:
+        """See `Destination.drop_unfinished`."""
+        self._drop_retired()
+        unfinished = [each.info.version for each in self._pointer().loading]
+        for version in unfinished:
+            self._drop_collections(version)
+            log("reverse_etl", f"dropped the unfinished version {version} of MongoDB")
+        self._change(lambda pointer: pointer.without(unfinished))
+
+    def drop(self, versions: Sequence[str]) -> None:
+        """See `Destination.drop`. Readers hold no locks, so nothing is left to the next publication."""
+        self._change(lambda pointer: pointer.with_retired(versions))
+        self._drop_retired()
+
+    def _drop_retired(self) -> None:
+        retired = self._pointer().retired  # not the versions to drop: someone may have rolled back to one meanwhile
+        for version in retired:
+            self._drop_collections(version)
+            log("reverse_etl", f"dropped version {version} of MongoDB")
+        self._change(lambda pointer: pointer.without(retired))
+
+    def _pointer(self) -> PointerDocument:
+        return PointerDocument.from_document(self._database["publications"].find_one({"_id": _POINTER_ID}))
+
+    def _change(self, change: Callable[[PointerDocument], PointerDocument]) -> None:
+        """Replace the pointer document; try again if another process changed it meanwhile."""
+        publications = self._database["publications"]
+        while True:
+            before = self._pointer()
+            after = change(before)
+            if after == before:
+                return
+            if before.revision:
+                found = publications.replace_one({"_id": _POINTER_ID, "revision": before.revision}, after.document())
+                if found.matched_count:
+                    return
+            else:
+                try:
+                    publications.insert_one(after.document())
+                    return
+                except DuplicateKeyError:
+                    continue
+
+    def _fill_popular(self, version: str, popular: pa.Table) -> None:
+        lists: dict[str, _Document] = {}
+        for row in popular.sort_by([("genre", "ascending"), ("rank", "ascending")]).to_pylist():
+            genre = row["genre"]
+            empty: _Document = {"_id": genre, "folded": genre.lower(), "game_ids": [], "scores": []}
+            document = lists.setdefault(genre, empty)
+            document["game_ids"].append(row["game_id"])
+            document["scores"].append(row["score"])
+        collection = self._database[f"popular_{version}"]
+        collection.insert_many(lists.values(), ordered=False)
+        collection.create_index("folded")  # for readers that ignore case
+
+    def _recommendations(self, version: str) -> pymongo.collection.Collection[_Document]:
+        return self._database[f"recommendations_{version}"]
+
+    def _drop_collections(self, version: str) -> None:
+        for kind in ("recommendations", "popular"):
+            self._database.drop_collection(f"{kind}_{version}")
+
+
+def _documents(batch: pa.RecordBatch) -> list[_Document]:
+    columns = (batch.column(name).to_pylist() for name in ("user_id", "game_ids", "scores", "because"))
+    return [
+        {"_id": user, "game_ids": games, "scores": scores, "because": because}
+        for user, games, scores, because in zip(*columns, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class PointerDocument:
+    """The pointer document: the current version and all others. Changing it is the switch.
+
+    Everything about versions is in one document, because every kind of MongoDB server changes a document as a whole or
+    not at all. It is replaced only if its revision is still the one that was read.
+
+    Attributes:
+        revision: Number of changes so far.
+        version: Version that readers see; None before the first publication.
+        kept: Versions that can be made current.
+        loading: Versions that never were current.
+        retired: Names of versions that were kept and are being dropped.
+    """
+
+    revision: int = 0
+    version: str | None = None
+    kept: tuple[KeptVersion, ...] = ()
+    loading: tuple[UnpublishedVersion, ...] = ()
+    retired: tuple[str, ...] = ()
+
+    def with_unpublished(self, info: VersionInfo) -> PointerDocument:
+        """Add a version that is going to be loaded."""
+        return replace(self, loading=(*self.loading, UnpublishedVersion(info, 0, 0)))
+
+    def with_counts(self, version: str, users: int, rows: int) -> PointerDocument:
+        """Set the size of a version that has been loaded."""
+        loading = (
+            replace(each, users=users, rows=rows) if each.info.version == version else each for each in self.loading
+        )
+        return replace(self, loading=tuple(loading))
+
+    def with_current(self, version: str, now: datetime) -> PointerDocument:
+        """Make a version current.
+
+        Raises:
+            UserError: The version is neither kept nor completely loaded.
+        """
+        if version == self.version:
+            return self
+        number = max((each.last_switch for each in self.kept), default=0) + 1
+        kept = [replace(each, current=False) for each in self.kept]
+        for index, each in enumerate(kept):
+            if each.version == version:
+                kept[index] = replace(each, last_switch=number, current=True)
+                return replace(self, version=version, kept=tuple(kept))
+        for loaded in self.loading:
+            if loaded.info.version == version and loaded.users:
+                new = KeptVersion(
+                    **asdict(loaded.info),
+                    users=loaded.users,
+                    rows=loaded.rows,
+                    published_at=now,
+                    first_switch=number,
+                    last_switch=number,
+                    current=True,
+                )
+                others = tuple(other for other in self.loading if other is not loaded)
+                return replace(self, version=version, kept=(*kept, new), loading=others)
+        raise UserError(f"The version {version} is not in MongoDB, or not complete: publish it again.")
+
+    def with_retired(self, versions: Collection[str]) -> PointerDocument:
+        """Mark kept versions as to be dropped, except one that has become current."""
+        old = [each for each in self.kept if each.version in versions and not each.current]
+        return replace(
+            self,
+            kept=tuple(each for each in self.kept if each not in old),
+            retired=(*self.retired, *(each.version for each in old)),
+        )
+
+    def without(self, versions: Collection[str]) -> PointerDocument:
+        """Remove versions that are not kept."""
+        return replace(
+            self,
+            loading=tuple(each for each in self.loading if each.info.version not in versions),
+            retired=tuple(version for version in self.retired if version not in versions),
+        )
+
+    def document(self) -> dict[str, Any]:
+        """The document to store, with the next revision; dates as ISO strings, as MongoDB has only timestamps."""
+        return {
+            "_id": _POINTER_ID,
+            "revision": self.revision + 1,
+            "version": self.version,
+            "kept": [{**asdict(each), "as_of": each.as_of.isoformat()} for each in self.kept],
+            "loading": [
+                {**asdict(each.info), "as_of": each.info.as_of.isoformat(), "users": each.users, "rows": each.rows}
+                for each in self.loading
+            ],
+            "retired": list(self.retired),
+        }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any] | None) -> PointerDocument:
+        """Read the stored document, None if it does not exist."""
+        if document is None:
+            return cls()
+        return cls(
+            document["revision"],
+            document["version"],
+            tuple(KeptVersion(**_with_date(each)) for each in document["kept"]),
+            tuple(UnpublishedVersion.from_document(_with_date(each)) for each in document["loading"]),
+            tuple(document["retired"]),
+        )
+
+
+@dataclass(frozen=True)
+class UnpublishedVersion:
+    """A version that never was current, and its size, which is 0 until it is complete."""
+
+    info: VersionInfo
+    users: int
+    rows: int
+
+    @classmethod
+    def from_document(cls, stored: dict[str, Any]) -> UnpublishedVersion:
+        """Read a part of the stored document."""
+        users, rows = stored.pop("users"), stored.pop("rows")
+        return cls(VersionInfo(**stored), users, rows)
+
+
+def _with_date(stored: Mapping[str, Any]) -> dict[str, Any]:
+    return {**stored, "as_of": date.fromisoformat(stored["as_of"])}

@@ -1,1 +1,0 @@
-"""MongoDB as a destination."""

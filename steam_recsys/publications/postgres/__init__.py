@@ -1,1 +1,0 @@
-"""PostgreSQL as a destination: tables, COPY, and the views that are switched."""
