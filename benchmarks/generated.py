@@ -22,7 +22,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from psycopg2 import sql
 
-from components.ingest.load import deferred_constraints
+from components.ingest.ingestion import deferred_constraints
 from demo import synthetic
 from steam_recsys.arrays import BoolArray, Int32Array
 from steam_recsys.data.interactions import Interactions, day_of

@@ -12,7 +12,7 @@ USED = (
     "import components, pipelines; "
     "from importlib.resources import files; "
     "from steam_recsys.database.connection import snapshot_queries; "
-    "from components.ingest import load; from pipelines.target import Target; "
+    "from components.ingest import ingestion; from pipelines.target import Target; "
     "assert components.__file__.startswith(sys.argv[1]), components.__file__; "
     "assert files('steam_recsys.database').joinpath('sql/steam.sql').read_text(); "
     "assert load.merge_statements(); assert snapshot_queries(); "

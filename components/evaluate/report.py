@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from components.evaluate.evaluation import EvaluationSetup
 from components.evaluate.results import Evaluation
+from components.evaluate.setup import EvaluationSetup
 from components.evaluate.slices import GENRE, METRICS, NO_REVIEW, Slice, genres_of, rows_by_length
 from steam_recsys.arrays import Float32Array, Float64Array, Int64Array
 from steam_recsys.data.histories import Histories

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from components.evaluate.evaluation import EvaluationSetup
+from components.evaluate.setup import EvaluationSetup
 from steam_recsys.arrays import BoolArray, Float64Array, Int32Array, Int64Array
 from steam_recsys.data.games import Attributes, Games
 from steam_recsys.data.histories import positions_of

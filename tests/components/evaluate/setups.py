@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from components.evaluate.evaluation import EvaluationSetup
+from components.evaluate.setup import EvaluationSetup
 from steam_recsys.data.games import Games
 from steam_recsys.data.interactions import Interactions
 from steam_recsys.data.popularity import popularity

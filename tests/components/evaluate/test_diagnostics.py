@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from components.evaluate import report as module
-from components.evaluate.evaluation import EvaluationSetup
 from components.evaluate.report import (
     Diagnostics,
     example_users,
@@ -13,6 +12,7 @@ from components.evaluate.report import (
     mean_scores,
     principal_components,
 )
+from components.evaluate.setup import EvaluationSetup
 from steam_recsys.data.histories import Histories
 from tests.components.evaluate.setups import evaluation_setup, interactions, model
 

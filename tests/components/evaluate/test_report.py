@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from components.evaluate import report
-from components.evaluate.evaluation import EvaluationSetup
 from components.evaluate.gate import DEFAULT, Thresholds, decide
 from components.evaluate.report import Diagnostics, html_report
 from components.evaluate.results import Evaluation
+from components.evaluate.setup import EvaluationSetup
 from components.evaluate.slices import Rankings, compare_slices
 from steam_recsys.evaluation.intervals import Comparison
 from steam_recsys.evaluation.metrics import NDCG, Recall

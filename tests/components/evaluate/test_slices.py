@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.evaluate.evaluation import EvaluationSetup
+from components.evaluate.setup import EvaluationSetup
 from components.evaluate.slices import Rankings, Slice, compare_slices, first_review_days, largest_genres
 from steam_recsys.arrays import Int32Array
 from steam_recsys.data.histories import Histories
