@@ -118,7 +118,7 @@ def loaded(url: str, folder: Path, script: str) -> Iterator[list[Load]]:
 
 @contextmanager
 def exploring(database: str, store: Path) -> Iterator[str]:
-    """The URL of an explorer that is ready, as an operator starts it, but for how often one client may ask."""
+    """The URL of an explorer that is ready, as an operator starts it, except for the rate limit."""
     settings = {"EXPLORER_DATABASE_URL": database, "EXPLORER_STORE": str(store), "EXPLORER_PORT": "0",
                 "EXPLORER_REQUESTS_PER_SECOND": "1000000"}  # fmt: skip
     command = [sys.executable, "-m", "explorer"]

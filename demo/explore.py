@@ -43,7 +43,7 @@ def reader_url(url: str, password: str) -> str:
     """The URL of a database for the role of the explorer, which is made, or gets this password.
 
     Raises:
-        UserError: nothing has been published to the database, or whoever the URL names may make no roles.
+        UserError: nothing has been published to the database, or the URL's user may not create roles.
     """
     connection = psycopg2.connect(url)
     try:
@@ -71,7 +71,7 @@ def reader_url(url: str, password: str) -> str:
 def _secret(path: Path) -> str:
     """A secret of this demo's own, which is made where it is not there yet."""
     if not path.exists():
-        temporary = path.with_name(f".{path.name}")  # whoever is killed leaves no empty secret behind
+        temporary = path.with_name(f".{path.name}")  # a killed process leaves no empty secret behind
         temporary.touch(mode=0o600)
         temporary.write_text(secrets.token_urlsafe(24))
         temporary.replace(path)

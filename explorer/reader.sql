@@ -1,5 +1,5 @@
--- The role recsys_reader: what the explorer may do, which is to read. Run it as the owner of the schemas once the first
--- publication has made the schema recsys, and again when that schema was made anew; then let a user of your own in:
+-- The role recsys_reader, with the explorer's rights, which are only to read. Run this as the owner of the schemas after the
+-- first publication has created the schema recsys, and again whenever that schema is created again. Then add a user:
 --     CREATE USER explorer PASSWORD '…' IN ROLE recsys_reader;
 
 DO $$
@@ -15,7 +15,7 @@ GRANT SELECT ON
     steam.users, steam.games, steam.game_requirements, steam.genres, steam.game_genres, steam.developers,
     steam.game_developers, steam.publishers, steam.game_publishers, steam.rankings
 TO recsys_reader;
--- Of reviews only what the explorer asks for, so not their texts; an earlier grant may have been of the whole table.
+-- Only the columns of reviews that the explorer reads, not their texts; an earlier grant may cover the whole table.
 REVOKE ALL ON steam.reviews FROM recsys_reader;
 GRANT SELECT (review_id, user_id, game_id, recommended, hours_played, reviewed_on) ON steam.reviews TO recsys_reader;
 GRANT SELECT ON ALL TABLES IN SCHEMA recsys TO recsys_reader;
