@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from explorer.server import LOGGING, reserve, serve
+from explorer.server import LOGGING, listen, serve
 from explorer.settings import Settings
 from steam_recsys.errors import UserError
 
@@ -17,17 +17,17 @@ def main() -> None:
     try:
         settings = Settings.load()
         cache = _own_folder(settings.cache)
-        reserved = reserve(settings.host, settings.port)
+        sockets = listen(settings.host, settings.port, settings.workers)
     except UserError as error:
         sys.exit(f"explorer: {error}")
-    host, port = reserved.getsockname()[:2]
+    host, port = sockets[0].getsockname()[:2]
     with cache as folder:
         print(f"explorer: http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
         # Workers read both from the environment.
         for variable, name in (("EXPLORER_CACHE", "model"), ("PROMETHEUS_MULTIPROC_DIR", "metrics")):
             (Path(folder) / name).mkdir()
             os.environ[variable] = str(Path(folder) / name)
-        serve(reserved, settings.workers, settings.trusted_proxies)
+        serve(sockets, settings.trusted_proxies)
 
 
 def _own_folder(parent: Path | None) -> tempfile.TemporaryDirectory[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,7 +19,6 @@ from explorer.live_model import LiveModel
 from explorer.middleware import Guard
 from explorer.overview import Operator
 from explorer.repository import Repository
-from explorer.server import stop_without_parent
 from explorer.settings import Settings
 
 FOLDER = Path(__file__).parent
@@ -83,5 +81,4 @@ def create_app(settings: Settings) -> FastAPI:
 def create_worker_app() -> FastAPI:
     """Return a worker's application; BLAS has one thread, so that workers do not wait for each other."""
     threadpool_limits(1, "blas")
-    threading.Thread(target=stop_without_parent, daemon=True).start()
     return create_app(Settings.load())

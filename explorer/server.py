@@ -1,32 +1,42 @@
 """How the explorer is served: its connections, its logging, and its workers on one port.
 
-uvicorn's supervisor starts, checks and replaces the workers. Each opens its own socket on the port, so that the kernel
-spreads connections over them: of workers that share one socket, a few would take nearly all connections.
+Each worker has its own socket on the port, so that the kernel spreads connections over them: of workers that share one
+socket, a few would take nearly all connections. The supervisor is our own: uvicorn's gives all workers the same socket,
+replaces workers that take more than some seconds to import, and leaves workers behind when it is killed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import multiprocessing
 import os
 import signal
 import socket
 import threading
-from functools import partial
-from typing import Any
+import time
+from collections.abc import Sequence
+from multiprocessing import resource_tracker
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.supervisors import Multiprocess
 
 from steam_recsys.errors import UserError
+
+LOG = logging.getLogger("explorer")
 
 HEAD_SECONDS = 10.0
 """Longest time for the head of a request to arrive, from the connection's start or the first byte after an answer."""
 
-WORKER_SECONDS = 60
-"""Time after which a silent worker is replaced; it includes the imports, which are slow on a busy machine."""
+PAUSE_SECONDS = 1.0
+"""Pause before an ended worker is replaced, so that one that cannot start is not started all the time."""
+
+POLL_SECONDS = 0.2
+APPLICATION = "explorer.app:create_worker_app"
 
 LOGGING = {
     "version": 1,
@@ -81,25 +91,19 @@ class HttpProtocol(HttpToolsProtocol):
             self._timer = None
 
 
-class WorkerSocket:
-    """Stands for a listening socket that each worker opens when it receives this."""
-
-    def __init__(self, address: tuple[str, int]) -> None:
-        self._address = address
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return partial(listen, reuse_port=True), self._address
-
-
-def listen(host: str, port: int, *, reuse_port: bool = False) -> socket.socket:
-    """Return a listening socket; port 0 takes a free one.
+def listen(host: str, port: int, workers: int) -> list[socket.socket]:
+    """Return a listening socket for each worker, all on one port; port 0 takes a free one.
 
     Raises:
         UserError: The port is taken, or may not be used.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=2048, reuse_port=reuse_port)
+        with socket.create_server((host, port), family=family) as first:  # fails if another program has the port
+            port = first.getsockname()[1]
+        return [
+            socket.create_server((host, port), family=family, backlog=2048, reuse_port=True) for _ in range(workers)
+        ]
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
         raise UserError(
@@ -107,21 +111,7 @@ def listen(host: str, port: int, *, reuse_port: bool = False) -> socket.socket:
         ) from None
 
 
-def reserve(host: str, port: int) -> socket.socket:
-    """Return a bound socket that does not listen: it keeps the port for the workers.
-
-    Raises:
-        UserError: The port is taken, or may not be used.
-    """
-    with listen(host, port) as probe:  # fails if another program listens, even one that shares its port
-        address = probe.getsockname()[:2]
-    reserved = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    reserved.bind(address)
-    return reserved
-
-
-def configure(application: FastAPI | str, trusted_proxies: str, workers: int = 1) -> uvicorn.Config:
+def configure(application: FastAPI | str, trusted_proxies: str) -> uvicorn.Config:
     """Return uvicorn's configuration for an application, or for the function of this name that returns one."""
     return uvicorn.Config(
         application,
@@ -133,36 +123,59 @@ def configure(application: FastAPI | str, trusted_proxies: str, workers: int = 1
         proxy_headers=bool(trusted_proxies),
         forwarded_allow_ips=trusted_proxies,
         timeout_graceful_shutdown=10,
-        timeout_worker_healthcheck=WORKER_SECONDS,
-        workers=workers,
     )
 
 
-def serve(reserved: socket.socket, workers: int, trusted_proxies: str) -> None:
-    """Run workers on a reserved port until SIGTERM or SIGINT, and let them finish their requests.
+def serve(sockets: Sequence[socket.socket], trusted_proxies: str) -> None:
+    """Run a worker for each socket until SIGTERM or SIGINT, then let the workers finish their requests.
 
     Args:
-        reserved: A socket from `reserve`.
-        workers: Number of workers.
+        sockets: Sockets from `listen`.
         trusted_proxies: Comma-separated addresses of proxies whose X-Forwarded-For names the client.
     """
-    # Ctrl-C reaches workers too, which would be interrupted in their imports: they inherit this mask, and get SIGTERM.
+    stopping = False
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal stopping
+        stopping = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    workers = [_start(listener, trusted_proxies) for listener in sockets]
+    while not stopping:
+        wait([worker.sentinel for worker in workers], timeout=POLL_SECONDS)
+        for index, worker in enumerate(workers):
+            if not stopping and not worker.is_alive():
+                LOG.error("A worker ended with %s: another one is started.", worker.exitcode)
+                time.sleep(PAUSE_SECONDS)
+                workers[index] = _start(sockets[index], trusted_proxies)
+    for worker in workers:
+        worker.terminate()
+    for worker in workers:
+        worker.join()
+
+
+def _start(listener: socket.socket, trusted_proxies: str) -> BaseProcess:
+    worker = multiprocessing.get_context("spawn").Process(target=_work, args=(listener, trusted_proxies), daemon=True)
+    # Ctrl-C reaches workers and their children too, and would interrupt their imports; the parent ends them instead.
+    resource_tracker.ensure_running()  # would otherwise start with the first worker, and unblock the signal
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    config = configure("explorer.app:create_worker_app", trusted_proxies, workers)
-    address = reserved.getsockname()[:2]
-    supervisor = Multiprocess(config, sockets=[WorkerSocket(address)])  # type: ignore[list-item]
-    threading.Thread(target=_stop_on_interrupt, args=(supervisor,), daemon=True).start()
-    supervisor.run()
+    try:
+        worker.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    return worker
 
 
-def _stop_on_interrupt(supervisor: Multiprocess) -> None:
-    signal.sigwait({signal.SIGINT})
-    supervisor.should_exit.set()
+def _work(listener: socket.socket, trusted_proxies: str) -> None:
+    server = uvicorn.Server(configure(APPLICATION, trusted_proxies))
+    threading.Thread(target=_stop_without_parent, args=(server,), daemon=True).start()
+    server.run(sockets=[listener])
 
 
-def stop_without_parent() -> None:
-    """Stop this worker when its parent has ended: it would keep the port, and nothing would stop or replace it."""
+def _stop_without_parent(server: uvicorn.Server) -> None:
+    """Stop a worker whose parent was killed: it would keep the port, and nothing would stop or replace it."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
-    os.kill(os.getpid(), signal.SIGTERM)
+    server.should_exit = True
