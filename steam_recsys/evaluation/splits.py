@@ -156,7 +156,7 @@ def hold_out(past: Interactions, future: Interactions, game_ids: Int32Array) -> 
     """Build the test of what was learnt from `past` on `future`.
 
     A game is relevant to a user who recommends it; other reviews are part of the history only. Users without a history
-    are left out, and so are games that nobody had reviewed before the cutoff, which may not have been available.
+    are left out, and so are games that had no review before the cutoff, which may not have been available.
 
     Args:
         past: Interactions before the cutoff.
