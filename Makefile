@@ -8,8 +8,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed-$(shell cat requirements/dev.txt requirements/uv.txt pyproject.toml | cksum | cut -d' ' -f1)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-# One process per core, at most eight: each imports TensorFlow and needs the memory for it.
-PARALLEL := --numprocesses=logical --maxprocesses=8 --dist=worksteal
+# One process more than cores, because many tests wait for servers; at most eight, because each imports TensorFlow.
+PARALLEL = --numprocesses=$(shell $(BIN)/python -c "import os; print(min(8, 1 + (os.cpu_count() or 1)))") --dist=worksteal
 
 # Recipes read variables of the command line, such as DATA=folder, from the environment, as "$$DATA", so that no shell
 # interprets them.

@@ -91,7 +91,7 @@ def test_ingestion_succeeds_after_a_failure_and_both_runs_are_recorded(tmp_path,
     write_raw(tmp_path / "raw", [review("Portal", "ann")])
     done = submit_in_a_process(tmp_path, "ingestion", raw=raw)
     assert done.returncode == 0, done.stderr
-    assert "[ingest] 1 reviews are new" in done.stdout
+    assert "[ingest] 1 new reviews" in done.stdout
     assert "executor_input" not in done.stdout
     assert [state for _, state, _ in runs(connection)] == ["FAILED", "SUCCEEDED"]
 
@@ -122,7 +122,7 @@ def test_inference_without_a_champion_trains_and_reports_too_little_data(tmp_pat
     write_raw(tmp_path / "raw", [review("Portal", "ann")])
     assert submit(tmp_path, "ingestion", raw=str(tmp_path / "raw")).returncode == 0
     done = submit(tmp_path, "inference")
-    assert_one_message(done, "begins: ingest reviews of more than one day.")
+    assert_one_message(done, "the first day of the evaluation period: ingest reviews of more than one day.")
     assert "[monitor] The model is trained again." in done.stdout
     assert runs(connection)[-1][:2] == ("inference", "FAILED")
 
@@ -143,7 +143,9 @@ def test_a_wrong_password_is_reported(tmp_path, database, monkeypatch):
 def test_training_on_too_few_reviews_is_reported(tmp_path, database):
     write_raw(tmp_path / "raw", [review("Portal", "ann")])
     assert submit(tmp_path, "ingestion", raw=str(tmp_path / "raw")).returncode == 0
-    assert_one_message(submit(tmp_path, "training"), "where the evaluation's period begins: ingest reviews of more")
+    assert_one_message(
+        submit(tmp_path, "training"), "the first day of the evaluation period: ingest reviews of more than one day."
+    )
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ def test_images_are_named_by_their_content(name):
 
 def test_a_tasks_settings_override_the_default_ones():
     target = Target.load("vertex")
-    train, extract = target.task_settings("train"), target.settings_of("extract")
+    train, extract = target.task_settings("train"), target.task_settings("extract")
     assert (train.memory, extract.memory) == ("32G", "8G")
     assert train.retries == extract.retries == 2
     assert target.task_settings("ingest").retries == 0

@@ -17,6 +17,7 @@ import pytest
 from psycopg2.extensions import connection as Connection
 
 from demo.postgres import EmbeddedPostgres
+from steam_recsys.database.connection import create_schema
 from steam_recsys.errors import UserError
 from steam_recsys.publications.destinations import DestinationConfig, Destinations, rollback
 from steam_recsys.publications.loading import Loader
@@ -62,6 +63,13 @@ def database(server: Server, monkeypatch: pytest.MonkeyPatch) -> str:
     """The reference to a new, empty database of that server; the fixtures built on it follow."""
     monkeypatch.setenv("DATABASE_URL", server.ensure_database(f"test_{secrets.token_hex(6)}"))
     return "env:DATABASE_URL"
+
+
+@pytest.fixture
+def shop(connection: Connection) -> Connection:
+    """A connection to that database, with the operational schema, still empty."""
+    create_schema(connection, "steam")
+    return connection
 
 
 def in_the_load(patch: pytest.MonkeyPatch, fault: Fault) -> None:
