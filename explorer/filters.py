@@ -98,9 +98,13 @@ UserPath = Annotated[UserId, Path(examples=[1])]
 
 
 class RequestModel(BaseModel):
-    """A query string or a JSON object; a parameter without a value, as forms send it, counts as left out."""
+    """A query string or a JSON object without unknown names."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class QueryModel(RequestModel):
+    """Parameters of which one without a value, as forms send it, counts as left out."""
 
     @model_validator(mode="before")
     @classmethod
@@ -114,7 +118,7 @@ class RequestModel(BaseModel):
         }
 
 
-class Filters(RequestModel):
+class Filters(QueryModel):
     """Which recommendations to show, and in which order: the arguments of `recsys.recommended_games`."""
 
     rank_by: RankBy = Field(default="relevance", description="The order.", examples=["newest"])
@@ -143,14 +147,14 @@ class Filters(RequestModel):
         return {name: getattr(self, name) for name in Filters.model_fields}
 
 
-class Search(RequestModel):
+class Search(QueryModel):
     """A search for users or games."""
 
     q: Text = Field(default="", description="What to look for.")
     limit: Limit = Field(default=10, description="Most rows to return.")
 
 
-class NoParameters(RequestModel):
+class NoParameters(QueryModel):
     """The query string of a page of the API that takes no parameters."""
 
 

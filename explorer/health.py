@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -22,7 +23,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from explorer.dependencies import LiveModelDep, RepositoryDep, SettingsDep
+from explorer.dependencies import LiveModelDep, RepositoryDep
 from explorer.errors import NOTHING_PUBLISHED
 from explorer.repository import Repository
 
@@ -148,7 +149,6 @@ async def healthz() -> Response:
 
 @router.get("/readyz")
 async def readyz(
-    settings: SettingsDep,
     repository: RepositoryDep,
     live_model: LiveModelDep,
     readiness: Annotated[Readiness, Depends(get_readiness)],
@@ -181,7 +181,11 @@ async def metrics(
             gauges.add("figures_missing", 1, of=name)
     if live_model.model is not None:
         gauges.add("live_model_info", 1, version=live_model.model.version, model=live_model.model.model_version)
-    content = generate_latest(gauges) + generate_latest(request_metrics.registry())
+    try:
+        requests = generate_latest(request_metrics.registry())
+    except struct.error:  # another worker is just creating its file
+        requests = generate_latest(request_metrics.registry())
+    content = generate_latest(gauges) + requests
     return Response(content, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 

@@ -211,6 +211,8 @@ async def authorise(request: Request, operator: OperatorDep, credentials: Bearer
 )
 async def rollback(request: Request, settings: SettingsDep, target: RollbackTarget | None = None) -> Response:
     """Make a kept publication current again: the named one, or the one before the current one."""
+    if target is None and await request.body():
+        raise HTTPException(422, "The body is null: send an object with a version, or no body.")
     version = await _roll_back(settings, target.version if target else None)
     return json_response(request, CurrentVersion(version))
 

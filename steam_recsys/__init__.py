@@ -9,7 +9,10 @@ PACKAGES = ("components", "steam_recsys")
 
 @cache
 def code_version() -> str:
-    """Return a digest of the source of `PACKAGES`: twelve hexadecimal digits, equal in a checkout and an image."""
+    """Return twelve hexadecimal digits that name the source of `PACKAGES`.
+
+    An image has only some of the stages, so its digest differs from a checkout's.
+    """
     root = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for package in PACKAGES:

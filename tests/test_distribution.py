@@ -12,10 +12,12 @@ USED = (
     "import components, pipelines; "
     "from importlib.resources import files; "
     "from steam_recsys.database.connection import snapshot_queries; "
+    "from steam_recsys.reporting.pages import ENVIRONMENT; import commands.__main__; "
     "from components.ingest import ingestion; from pipelines.target import Target; "
     "assert components.__file__.startswith(sys.argv[1]), components.__file__; "
     "assert files('steam_recsys.database').joinpath('sql/steam.sql').read_text(); "
     "assert ingestion.merge_statements(); assert snapshot_queries(); "
+    "assert ENVIRONMENT.get_template('evaluation.html'); "
     "print(Target.load('vertex').schedules['training'])"
 )
 

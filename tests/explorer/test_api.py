@@ -323,3 +323,11 @@ def test_the_api_page_lists_the_probes_and_metrics(client: httpx.Client) -> None
     told = re.findall(r"GET (/\w+)(?= )", Page(client.get("/api")).text)
     assert told == ["/healthz", "/readyz", "/metrics"]
     assert all(client.get(path).is_success for path in told)
+
+
+@pytest.mark.parametrize("content_type", ["text/plain;charset=UTF-8", "application/x-www-form-urlencoded", None])
+def test_a_posted_history_is_read_as_json_whatever_its_content_type(
+    client: httpx.Client, content_type: str | None
+) -> None:
+    headers = {"content-type": content_type} if content_type else {}
+    assert client.post("/api/recommend", content=b'{"history": []}', headers=headers).status_code == 200

@@ -317,6 +317,11 @@ def test_a_version_that_is_not_kept_is_refused(operated: RunningExplorer) -> Non
         assert roll_back(operated.client, content=body).status_code == 422
 
 
+def test_an_empty_version_is_not_the_one_before_the_current_one(operated: RunningExplorer) -> None:
+    assert roll_back(operated.client, json={"version": ""}).status_code == 409
+    assert roll_back(operated.client, content=b"null").status_code == 422
+
+
 def test_the_form_rolls_back_and_shows_the_overview(
     two_publications: tuple[PublishedShop, str], operated: RunningExplorer
 ) -> None:

@@ -164,21 +164,21 @@ def missed_by_few(loop: Loop) -> None:
     [
         (nothing, []),
         (missed_by_few, []),
-        (a_late_review, ["The number of days of reviews that the model lacks is 8"]),
-        (new_games, ["The share of the catalogue's games that have come since the training is"]),
+        (a_late_review, ["Days of reviews that the model lacks: 8, "]),
+        (new_games, ["Share of the catalogue's games that were added since the training: "]),
         (
             games_that_the_model_does_not_know,
             [
-                "The population stability index of the games is",
-                "The population stability index of the history lengths is",
-                "The share of new reviews that are of games unknown to the model is 0.14",
+                "Population stability index of the games: ",
+                "Population stability index of the history lengths: ",
+                "Share of new reviews of games unknown to the model: 0.14",
             ],
         ),
         (
             another_taste,
-            [f"The population stability index of the {of} is" for of in ("games", "genres", "history lengths")],
+            [f"Population stability index of the {of}: " for of in ("games", "genres", "history lengths")],
         ),
-        (missed, ["NDCG@10 less 0.9 times recent popularity's, at its interval's upper end, is -"]),
+        (missed, ["NDCG@10 less 0.9 times recent popularity's, upper end of the 95 % interval: -"]),
     ],
     ids=lambda case: case.__name__ if callable(case) else "",
 )
