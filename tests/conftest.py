@@ -28,22 +28,22 @@ from steam_recsys.database.connection import create_schema
 from tests.databases import copy_database
 from tests.webhook import Webhook
 
-# No test passes or fails by the clock.
+# No test depends on the clock.
 settings.register_profile("whatever the machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("whatever the machine")
 
 
 def pytest_collection_finish() -> None:
-    """Keep what has been imported for all tests from being searched again and again."""
+    """Exclude imported modules from garbage collection, and make KFP's compilation fast."""
     gc.collect()
-    gc.freeze()  # garbage is not looked for among it
+    gc.freeze()  # later collections skip what exists now
     if "kfp.dsl.pipeline_task" in sys.modules:
-        # KFP asks `inspect` for its caller's name, and that looks through all modules: it takes seconds a compilation.
+        # KFP asks `inspect` for its caller's name, which searches all modules: several seconds per compilation.
         sys.modules["kfp.dsl.pipeline_task"].inspect = SimpleNamespace(stack=_stack)
 
 
 def _stack() -> list[tuple[None, None, None, str]]:
-    """The names of the functions that called, where `inspect.stack` has them."""
+    """Return the calling functions' names in the form of `inspect.stack`."""
     return [(None, None, None, frame.f_code.co_name) for frame, _ in walk_stack(sys._getframe(1))]
 
 
