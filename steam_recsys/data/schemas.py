@@ -52,8 +52,18 @@ RANKINGS = pa.schema(
 
 TABLES: dict[str, pa.Schema] = {"reviews": REVIEWS, "users": USERS, "games": GAMES, "rankings": RANKINGS}
 
+RELEVANCE, INTERESTS, DISCOVERY, NEW_RELEASES = "relevance", "interests", "discovery", "new_releases"
+
+LISTS = (RELEVANCE, INTERESTS, DISCOVERY, NEW_RELEASES)
+"""The lists that each user has: the best games; games of the user's taste, which the other orders and the filters choose
+from; games of that taste outside the most popular ones; and games released recently."""
+
+POPULAR_LIST = "popular"
+"""The fallback list of popular games, overall and by genre. `DISCOVERY` and `NEW_RELEASES` are fallback lists too."""
+
 POPULAR = pa.schema(
     [
+        pa.field("list", pa.string(), nullable=False),  # `POPULAR_LIST`, `DISCOVERY` or `NEW_RELEASES`
         pa.field("genre", pa.string(), nullable=False),  # '': the list over all games
         pa.field("rank", pa.int32(), nullable=False),
         pa.field("game_id", pa.int32(), nullable=False),
@@ -73,9 +83,11 @@ HISTORIES = pa.schema(
 RECOMMENDATIONS = pa.schema(
     [
         pa.field("user_id", pa.int64(), nullable=False),
+        pa.field("list", pa.string(), nullable=False),  # one of `LISTS`
         pa.field("game_ids", pa.list_(pa.int32()), nullable=False),
-        pa.field("scores", pa.list_(pa.float32()), nullable=False),
-        pa.field("because", pa.list_(pa.int32()), nullable=False),  # null: popularity alone ranks it as high
+        pa.field("taste", pa.list_(pa.float32()), nullable=False),
+        pa.field("popularity", pa.list_(pa.float32()), nullable=False),  # score = taste + popularity
+        pa.field("because", pa.list_(pa.int32()), nullable=False),  # null: it would be on the list without the history
     ]
 )
 
