@@ -61,7 +61,7 @@ def test_an_unknown_parameter_or_a_wrong_type_is_refused(monkeypatch):
 
 
 def test_gate_thresholds_are_settings_and_checked(monkeypatch):
-    monkeypatch.setenv("STEAM_RECSYS_PARAMETERS__CHAMPION_ERRORS", "-1.5")
+    monkeypatch.setenv("STEAM_RECSYS_PARAMETERS__ACCURACY_MARGIN", "0.1")
     monkeypatch.setenv("STEAM_RECSYS_PARAMETERS__SLICE_USERS", "200")
     target = Target.load("kubeflow")
     check_parameters(target)
