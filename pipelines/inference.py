@@ -48,10 +48,11 @@ def inference_pipeline(target: Target) -> GraphComponent:
         rest_days: int = WATCH.rest_days,
         registry: str = "",
         seed: int = 0,
-        baseline_errors: float = GATE.baseline_errors,
-        champion_errors: float = GATE.champion_errors,
+        accuracy_margin: float = GATE.accuracy_margin,
+        champion_gain: float = GATE.champion_gain,
+        personal_margin: float = GATE.personal_margin,
         coverage_floor: float = GATE.coverage_floor,
-        slice_floor: float = GATE.slice_floor,
+        slice_margin: float = GATE.slice_margin,
         slice_users: int = GATE.slice_users,
         alerts: str = "",
     ) -> None:
@@ -81,8 +82,8 @@ def inference_pipeline(target: Target) -> GraphComponent:
             age_ceiling: Days of reviews that the model may lack.
             growth_ceiling: Share of games added since the training above which the model is retrained.
             rest_days: Days of reviews to wait between two trainings.
-            registry, seed, baseline_errors, champion_errors, coverage_floor, slice_floor, slice_users: As in the
-                training pipeline.
+            registry, seed, accuracy_margin, champion_gain, personal_margin, coverage_floor, slice_margin, slice_users:
+                As in the training pipeline.
             alerts: Reference to the URL of a webhook for alerts; empty for no alerts.
         """
         run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
@@ -133,10 +134,11 @@ def inference_pipeline(target: Target) -> GraphComponent:
                 store=store,
                 registry=registry,
                 seed=seed,
-                baseline_errors=baseline_errors,
-                champion_errors=champion_errors,
+                accuracy_margin=accuracy_margin,
+                champion_gain=champion_gain,
+                personal_margin=personal_margin,
                 coverage_floor=coverage_floor,
-                slice_floor=slice_floor,
+                slice_margin=slice_margin,
                 slice_users=slice_users,
                 run=run,
             ).set_display_name("Retrain if needed")
@@ -187,10 +189,11 @@ def retraining_pipeline(target: Target) -> GraphComponent:
         store: str,
         registry: str,
         seed: int,
-        baseline_errors: float,
-        champion_errors: float,
+        accuracy_margin: float,
+        champion_gain: float,
+        personal_margin: float,
         coverage_floor: float,
-        slice_floor: float,
+        slice_margin: float,
         slice_users: int,
         run: str,
     ) -> None:
@@ -201,10 +204,11 @@ def retraining_pipeline(target: Target) -> GraphComponent:
                 store=store,
                 registry=registry,
                 seed=seed,
-                baseline_errors=baseline_errors,
-                champion_errors=champion_errors,
+                accuracy_margin=accuracy_margin,
+                champion_gain=champion_gain,
+                personal_margin=personal_margin,
                 coverage_floor=coverage_floor,
-                slice_floor=slice_floor,
+                slice_margin=slice_margin,
                 slice_users=slice_users,
                 run=run,
             ).set_display_name("Train and promote")
