@@ -191,9 +191,13 @@ def choose_retrieval(scorer: Scorer, sample: Callable[[], Histories], lists: Seq
 
 
 def recall(found: Int32Array, exact: Int32Array) -> float:
-    """Compute the share of the exact recommendations that were found; both int32 [B, k], -1 for none."""
+    """Compute the share of the exact recommendations that were found; both int32 [B, k], -1 for none.
+
+    It is 1 if there are no recommendations.
+    """
+    expected = int((exact >= 0).sum())
     hits = sum(len(np.intersect1d(games[games >= 0], right)) for games, right in zip(found, exact, strict=True))
-    return float(hits / max(1, int((exact >= 0).sum())))
+    return float(hits / expected) if expected else 1.0
 
 
 def _faiss() -> Any:

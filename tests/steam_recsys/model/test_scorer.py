@@ -93,7 +93,7 @@ def test_liked_disliked_and_unseen_games_give_three_different_lists(model: TwoTo
     towers = replace(model.towers, candidate_games=model.towers.history_games)
     for name in ("history_attributes", "candidate_attributes"):
         towers = replace(towers, **{name: 3 * model.towers.history_attributes})
-    scorer = scorer_for(replace(model, towers=towers))
+    scorer = scorer_for(replace(model, towers=towers), popularity=np.arange(GAMES, dtype=np.float64))
     seen = histories([0, 3, 6, 9, 12])  # games of one genre
     lists = [
         scorer.recommend(history, k=10, excluded=seen).positions[0].tolist()
