@@ -24,7 +24,7 @@ from steam_recsys.data.interactions import Interactions
 from steam_recsys.data.popularity import DECAY_DAYS, popularity, recent_popularity
 from steam_recsys.evaluation.intervals import POPULARITY
 from steam_recsys.evaluation.metrics import HEADLINE_METRIC, measure
-from steam_recsys.evaluation.rankers import Ranker, StaticRanker, rank_by_scores
+from steam_recsys.evaluation.rankers import Ranker, StaticRanker
 from steam_recsys.evaluation.splits import Split, hold_out
 from steam_recsys.logging import progress
 
@@ -47,7 +47,7 @@ KNN_NEIGHBOURS = (100, 20)
 EASE_MAX_GAMES = 8_000
 """The largest catalogue: its square takes 256 MB, the inversion nine times that and half a minute on two cores."""
 
-EASE_REGULARISATIONS = (300.0, 100.0, 1000.0)
+EASE_REGULARISATIONS = (300.0, 100.0, 500.0, 1000.0)
 """Values of λ in EASE to choose from: the larger, the more users must agree."""
 
 
@@ -129,16 +129,16 @@ class SimilarityRanker:
 
     weights: Float32Array | csr_matrix
 
-    def rank(self, history: Histories, k: int) -> Int32Array:
-        """See `Ranker.rank`."""
-        n_games = self.weights.shape[0]
+    @property
+    def n_games(self) -> int:
+        """See `Ranker.n_games`."""
+        return int(self.weights.shape[0])
 
-        def scores(users: Histories) -> Float32Array:
-            found = user_game_matrix(users, n_games) @ self.weights
-            dense: Float32Array = found.toarray() if issparse(found) else found
-            return dense
-
-        return rank_by_scores(scores, history, n_games, k)
+    def scores(self, history: Histories) -> Float32Array:
+        """See `Ranker.scores`."""
+        found = user_game_matrix(history, self.n_games) @ self.weights
+        dense: Float32Array = found.toarray() if issparse(found) else found
+        return dense
 
 
 @dataclass(frozen=True)
@@ -148,17 +148,13 @@ class FactorRanker:
     model: Any
     n_games: int
 
-    def rank(self, history: Histories, k: int) -> Int32Array:
-        """See `Ranker.rank`."""
-
-        def scores(users: Histories) -> Float32Array:
-            matrix = user_game_matrix(users, self.n_games)
-            with threadpool_limits(1, "blas"):
-                factors = self.model.recalculate_user(np.arange(len(users)), matrix)
-            found: Float32Array = factors @ self.model.item_factors.T
-            return found
-
-        return rank_by_scores(scores, history, self.n_games, k)
+    def scores(self, history: Histories) -> Float32Array:
+        """See `Ranker.scores`."""
+        matrix = user_game_matrix(history, self.n_games)
+        with threadpool_limits(1, "blas"):
+            factors = self.model.recalculate_user(np.arange(len(history)), matrix)
+        found: Float32Array = factors @ self.model.item_factors.T
+        return found
 
 
 def ease(counts: Float32Array, regularisation: float) -> Float32Array:
@@ -181,6 +177,32 @@ def ease(counts: Float32Array, regularisation: float) -> Float32Array:
     gram[np.diag_indices(len(gram))] += np.float32(regularisation)
     inverse = np.linalg.inv(gram)
     weights: Float32Array = (-inverse / np.diag(inverse)).astype(np.float32, copy=False)
+    np.fill_diagonal(weights, 0)
+    return weights
+
+
+def dlae(counts: Float32Array, dropout: float, regularisation: float) -> Float32Array:
+    """Return the item-item weights of DLAE, float32 [N, N] with a zero diagonal.
+
+    Each user's history is reconstructed from what dropout leaves of it, with the weights
+
+        B = (X'X + Λ)⁻¹ X'X = I - (X'X + Λ)⁻¹ Λ, where Λ = p / (1 - p) diag(X'X) + λI
+
+    (Steck 2020, "Autoencoders that don't overfit towards the Identity", section 3.2). The diagonal plays no part, as
+    nobody is recommended a game that they have.
+
+    Args:
+        counts: Co-occurrence counts from `cooccurrences`, float32 [N, N].
+        dropout: p, between 0 and 1.
+        regularisation: λ.
+
+    Returns:
+        What owning game i (row) adds to the score of game j (column).
+    """
+    gram = counts.copy()
+    penalties = (dropout / (1 - dropout) * np.diag(counts) + regularisation).astype(np.float32)
+    gram[np.diag_indices(len(gram))] += penalties
+    weights: Float32Array = (-np.linalg.inv(gram) * penalties).astype(np.float32, copy=False)
     np.fill_diagonal(weights, 0)
     return weights
 
