@@ -215,9 +215,7 @@ def measure_protocol(protocol: Protocol, ours: Fitted) -> list[Row]:
         beyond[name] = measure_lists(ranked, held_out, ours.reference)
         beyond[name] |= matches.figures(matches.auc(ranker, held_out.history))
     return [
-        Row(
-            name, rankers[name][0], intervals(figures), intervals(_differences(measured[OURS], figures)), beyond[name]
-        )
+        Row(name, rankers[name][0], intervals(figures), intervals(_differences(measured[OURS], figures)), beyond[name])
         for name, figures in measured.items()
     ]
 

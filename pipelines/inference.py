@@ -14,7 +14,7 @@ from components.reverse_etl.component import publish
 from components.validate.component import validate
 from pipelines.target import Target
 from pipelines.training import champion_pipeline
-from steam_recsys.model.lists import NEW_RELEASE_DAYS
+from steam_recsys.model.lists import NEW_RELEASE_DAYS, PERSONAL_BUDGET
 
 STAGES = ["extract", "validate", "monitor", "plan", "predict", "reverse_etl"]
 """The stages that every run has."""
@@ -52,6 +52,7 @@ def inference_pipeline(target: Target) -> GraphComponent:
         rest_days: int = WATCH.rest_days,
         registry: str = "",
         seed: int = 0,
+        personal_budget: float = PERSONAL_BUDGET,
         accuracy_margin: float = GATE.accuracy_margin,
         champion_gain: float = GATE.champion_gain,
         personal_margin: float = GATE.personal_margin,
@@ -92,7 +93,8 @@ def inference_pipeline(target: Target) -> GraphComponent:
                 retrained.
             published_users: Users that a publication needs before its overlap and coverage count.
             rest_days: Days of reviews to wait between two trainings.
-            registry, seed, accuracy_margin, champion_gain, personal_margin, coverage_floor, slice_margin, slice_users:
+            registry, seed, personal_budget, accuracy_margin, champion_gain, personal_margin, coverage_floor, slice_margin,
+            slice_users:
                 As in the training pipeline.
             alerts: Reference to the URL of a webhook for alerts; empty for no alerts.
         """
@@ -147,6 +149,7 @@ def inference_pipeline(target: Target) -> GraphComponent:
                 store=store,
                 registry=registry,
                 seed=seed,
+                personal_budget=personal_budget,
                 accuracy_margin=accuracy_margin,
                 champion_gain=champion_gain,
                 personal_margin=personal_margin,
@@ -203,6 +206,7 @@ def retraining_pipeline(target: Target) -> GraphComponent:
         store: str,
         registry: str,
         seed: int,
+        personal_budget: float,
         accuracy_margin: float,
         champion_gain: float,
         personal_margin: float,
@@ -218,6 +222,7 @@ def retraining_pipeline(target: Target) -> GraphComponent:
                 store=store,
                 registry=registry,
                 seed=seed,
+                personal_budget=personal_budget,
                 accuracy_margin=accuracy_margin,
                 champion_gain=champion_gain,
                 personal_margin=personal_margin,

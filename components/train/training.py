@@ -27,13 +27,9 @@ from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.errors import UserError
 from steam_recsys.evaluation.splits import HeldOut, Split, hold_out, snapshot_by_time
 from steam_recsys.logging import log
-from steam_recsys.model.lists import MIN_LIKES
+from steam_recsys.model.lists import MIN_LIKES, PERSONAL_BUDGET
 from steam_recsys.model.two_tower import Towers, TwoTowerArrays
 from steam_recsys.storage.model_store import DESCRIPTION, current_champion, evaluated_part, stored_model
-
-
-PERSONAL_BUDGET = 0.025
-"""Share of the best validation NDCG@10 that may be given up for lists that differ more between users."""
 
 
 @dataclass(frozen=True, kw_only=True)
