@@ -280,7 +280,7 @@ def fans_of_tags(games: Games, reviews: Float64Array) -> tuple[list[BoolArray], 
 
 
 def share_of_own_tag(ranked: Int32Array, tags: list[BoolArray]) -> float:
-    """Return the share of their tag in the lists of `fans_of_tags`, int32 [tags × FANS_PER_TAG, k]; a mean over tags."""
+    """Return the share of the fans' tag in their lists, int32 [tags × FANS_PER_TAG, k]; a mean over tags."""
     by_tag = ranked.reshape(len(tags), FANS_PER_TAG, -1)
     return float(np.mean([members[lists].mean() for members, lists in zip(tags, by_tag, strict=True)]))
 

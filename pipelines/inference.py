@@ -93,9 +93,8 @@ def inference_pipeline(target: Target) -> GraphComponent:
                 retrained.
             published_users: Users that a publication needs before its overlap and coverage count.
             rest_days: Days of reviews to wait between two trainings.
-            registry, seed, personal_budget, accuracy_margin, champion_gain, personal_margin, coverage_floor, slice_margin,
-            slice_users:
-                As in the training pipeline.
+            registry, seed, personal_budget, accuracy_margin, champion_gain, personal_margin, coverage_floor,
+            slice_margin, slice_users: As in the training pipeline.
             alerts: Reference to the URL of a webhook for alerts; empty for no alerts.
         """
         run = dsl.PIPELINE_JOB_ID_PLACEHOLDER

@@ -109,7 +109,8 @@ def train_model(
             users; 0 takes the most accurate setting.
 
     Raises:
-        UserError: The budget is not from 0 to 1; the snapshot has too few dated reviews, users or games to learn from, or the loss is not finite.
+        UserError: The budget is not from 0 to 1, the snapshot has too few dated reviews, users or games to learn from,
+            or the loss is not finite.
     """
     # 1. Read the snapshot and split it by time.
     if not 0 <= personal_budget <= 1:
