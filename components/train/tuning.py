@@ -346,7 +346,7 @@ class _Search:
         progress("train", f"item-item weights: {find()}")
 
     def try_all_scales(self, config: ModelConfig) -> None:
-        """Try every scale and every popularity weight with a configuration, and other factors of its item-item weights."""
+        """Try every scale, every popularity weight and other factors of the item-item weights of a configuration."""
         factors = [config.link_weight * share for share in (0.5, 1.0, 2.0)] if config.link_weight else []
         for scale in self._scorers:
             for factor in (0.0, *factors):
