@@ -237,7 +237,7 @@ class GameCounts:
     @property
     def recent(self) -> Float64Array:
         """Recent popularity, float64 [N]."""
-        return self.popularity[DECAYS.index(DECAY_DAYS)]
+        return np.asarray(self.popularity[DECAYS.index(DECAY_DAYS)])
 
 
 def fallback_lists(

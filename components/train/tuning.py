@@ -182,8 +182,8 @@ def tune(
 ) -> TuningResult:
     """Choose everything that is served on the validation data.
 
-    The scale controls capacity: dense data need much of it, sparse data little. It is doubled as long as it may be
-    chosen. With capacity bounded like this the number of steps needs no tuning: more of them change little once the
+    The scale controls capacity: dense data need much of it, sparse data little. It is doubled as long as that gives a
+    more accurate setting, or one that would be chosen. With capacity bounded like this the number of steps needs no tuning: more of them change little once the
     learning rate is low.
 
     Args:
@@ -199,15 +199,14 @@ def tune(
     search = _Search(data, validation, config)
     steps = min(data.steps(config), config.trial_steps)
 
-    # 1. Double the scale while a setting with it may be chosen.
-    def fit(scale: float) -> Setting:
-        return search.fit(scale, trainer, steps)
-
-    last = fit(config.scale)
-    while last.config.scale < MAX_SCALE and last.mean >= accuracy_floor(search.best, personal_budget):
-        last = fit(2 * last.config.scale)
-    if search.best.config.scale > config.scale:
-        fit(1.5 * search.best.config.scale)
+    # 1. Double the scale while that helps, then try one between.
+    scale = config.scale
+    search.fit(scale, trainer, steps)
+    while scale < MAX_SCALE and scale in (search.best.config.scale, search.chosen(personal_budget).config.scale):
+        scale *= 2
+        search.fit(scale, trainer, steps)
+    if (chosen := search.chosen(personal_budget).config.scale) > config.scale:
+        search.fit(1.5 * chosen, trainer, steps)
 
     # 2. Improve the item-item weights and the weights of histories, each given the others.
     for _ in range(ROUNDS):
@@ -219,7 +218,7 @@ def tune(
 
     # 3. Try all scales and popularity weights with the best of them, and choose.
     search.try_all_scales()
-    chosen = most_personal(search.settings, personal_budget)
+    chosen = search.chosen(personal_budget)
     weight = validation.interests_weight(search.scorer(chosen.config))
     chosen = replace(chosen, config=replace(chosen.config, interests_weight=weight))
     progress("train", f"most accurate: {search.best}")
@@ -271,8 +270,12 @@ class _Search:
         """The most accurate setting; of equally accurate ones the most personal."""
         return max(self.settings, key=lambda setting: (setting.mean, -setting.overlap))
 
-    def fit(self, scale: float, trainer: Trainer, steps: int) -> Setting:
-        """Fit the towers with one scale; the best setting with every popularity weight."""
+    def chosen(self, budget: float) -> Setting:
+        """Choose among everything that is measured, see `most_personal`."""
+        return most_personal(self.settings, budget)
+
+    def fit(self, scale: float, trainer: Trainer, steps: int) -> None:
+        """Fit the towers with one scale, and measure them with every popularity weight."""
         config = replace(self._config, scale=scale)
         fitted = trainer.fit(f"scale-{scale:g}", self._data, config, steps)
         none = ItemItemWeights.empty(len(self._data.games))
@@ -281,7 +284,6 @@ class _Search:
         best = max(self.measure(config, POPULARITY_WEIGHTS), key=lambda setting: setting.mean)
         self.trials.append(Trial(scale, fitted.losses, best.mean))
         progress("train", f"scale {scale:g}: loss {fitted.losses[-1]:.4f}, {best}")
-        return best
 
     def measure(self, config: ModelConfig, weights: Sequence[float]) -> list[Setting]:
         """Measure a configuration with several popularity weights."""
