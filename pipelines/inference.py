@@ -11,6 +11,7 @@ from components.notify.component import record_run
 from components.predict.component import make_plan, predict
 from components.reverse_etl.acceptance import DEFAULT as ACCEPTANCE
 from components.reverse_etl.component import publish
+from components.train import PERSONAL_BUDGET
 from components.validate.component import validate
 from pipelines.target import Target
 from pipelines.training import champion_pipeline
@@ -48,6 +49,7 @@ def inference_pipeline(target: Target) -> GraphComponent:
         rest_days: int = WATCH.rest_days,
         registry: str = "",
         seed: int = 0,
+        personal_budget: float = PERSONAL_BUDGET,
         accuracy_margin: float = GATE.accuracy_margin,
         champion_gain: float = GATE.champion_gain,
         personal_margin: float = GATE.personal_margin,
@@ -82,8 +84,8 @@ def inference_pipeline(target: Target) -> GraphComponent:
             age_ceiling: Days of reviews that the model may lack.
             growth_ceiling: Share of games added since the training above which the model is retrained.
             rest_days: Days of reviews to wait between two trainings.
-            registry, seed, accuracy_margin, champion_gain, personal_margin, coverage_floor, slice_margin, slice_users:
-                As in the training pipeline.
+            registry, seed, personal_budget, accuracy_margin, champion_gain, personal_margin, coverage_floor,
+                slice_margin, slice_users: As in the training pipeline.
             alerts: Reference to the URL of a webhook for alerts; empty for no alerts.
         """
         run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
@@ -134,6 +136,7 @@ def inference_pipeline(target: Target) -> GraphComponent:
                 store=store,
                 registry=registry,
                 seed=seed,
+                personal_budget=personal_budget,
                 accuracy_margin=accuracy_margin,
                 champion_gain=champion_gain,
                 personal_margin=personal_margin,
@@ -189,6 +192,7 @@ def retraining_pipeline(target: Target) -> GraphComponent:
         store: str,
         registry: str,
         seed: int,
+        personal_budget: float,
         accuracy_margin: float,
         champion_gain: float,
         personal_margin: float,
@@ -204,6 +208,7 @@ def retraining_pipeline(target: Target) -> GraphComponent:
                 store=store,
                 registry=registry,
                 seed=seed,
+                personal_budget=personal_budget,
                 accuracy_margin=accuracy_margin,
                 champion_gain=champion_gain,
                 personal_margin=personal_margin,

@@ -7,6 +7,7 @@ from components.evaluate.component import evaluate, promote
 from components.evaluate.gate import DEFAULT
 from components.extract.component import extract
 from components.notify.component import record_run
+from components.train import PERSONAL_BUDGET
 from components.train.component import refit, train
 from components.validate.component import validate
 from pipelines.target import Target
@@ -26,6 +27,7 @@ def training_pipeline(target: Target) -> GraphComponent:
         store: str = "local/store",
         registry: str = "",
         seed: int = 0,
+        personal_budget: float = PERSONAL_BUDGET,
         accuracy_margin: float = DEFAULT.accuracy_margin,
         champion_gain: float = DEFAULT.champion_gain,
         personal_margin: float = DEFAULT.personal_margin,
@@ -46,6 +48,8 @@ def training_pipeline(target: Target) -> GraphComponent:
             registry: Model registry in which champions are registered as well as in the store,
                 vertex://PROJECT/LOCATION; empty for none.
             seed: Random seed; the same seed gives identical models.
+            personal_budget: Largest share of the best validation NDCG@10 to give up for lists that differ more between
+                users.
             accuracy_margin: Share of the best baseline's and of the champion's NDCG@10 that personal lists may cost.
             champion_gain: Share of the champion's NDCG@10 by which the model's must be higher to count as more
                 accurate; a negative number accepts a model that is level.
@@ -84,6 +88,7 @@ def training_pipeline(target: Target) -> GraphComponent:
                 store=store,
                 registry=registry,
                 seed=seed,
+                personal_budget=personal_budget,
                 accuracy_margin=accuracy_margin,
                 champion_gain=champion_gain,
                 personal_margin=personal_margin,
@@ -105,6 +110,7 @@ def champion_pipeline(target: Target) -> GraphComponent:
         store: str,
         registry: str,
         seed: int,
+        personal_budget: float,
         accuracy_margin: float,
         champion_gain: float,
         personal_margin: float,
@@ -117,7 +123,7 @@ def champion_pipeline(target: Target) -> GraphComponent:
         on all reviews. 4. Promote it.
         """
         # 1. Train.
-        trained = train(snapshot=snapshot, seed=seed, store=store, run=run)
+        trained = train(snapshot=snapshot, seed=seed, personal_budget=personal_budget, store=store, run=run)
         target.configure(trained, "model", "Train the two towers")
         model = trained.outputs["model"]
 
