@@ -7,10 +7,10 @@ from components.evaluate.component import evaluate, promote
 from components.evaluate.gate import DEFAULT
 from components.extract.component import extract
 from components.notify.component import record_run
+from components.train import PERSONAL_BUDGET
 from components.train.component import refit, train
 from components.validate.component import validate
 from pipelines.target import Target
-from steam_recsys.model.lists import PERSONAL_BUDGET
 
 STAGES = ["extract", "validate", "train", "evaluate"]
 """The stages that every run has."""
@@ -48,8 +48,8 @@ def training_pipeline(target: Target) -> GraphComponent:
             registry: Model registry in which champions are registered as well as in the store,
                 vertex://PROJECT/LOCATION; empty for none.
             seed: Random seed; the same seed gives identical models.
-            personal_budget: Share of the most accurate setting's NDCG@10 that training may give up for lists that
-                differ more between users; 0 takes the most accurate setting.
+            personal_budget: Largest share of the best validation NDCG@10 to give up for lists that differ more between
+                users.
             accuracy_margin: Share of the best baseline's and of the champion's NDCG@10 that personal lists may cost.
             champion_gain: Share of the champion's NDCG@10 by which the model's must be higher to count as more
                 accurate; a negative number accepts a model that is level.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from components.evaluate.gate import DEFAULT, Thresholds, decide
+from components.evaluate.gate import ALL_USERS, DEFAULT, Thresholds, decide
 from components.evaluate.report import Diagnostics, html_report
 from components.evaluate.results import Evaluation
 from components.evaluate.setup import EvaluationSetup
@@ -106,11 +106,11 @@ def _beyond_accuracy(
 
 def _log(evaluation: Evaluation) -> None:
     rules = evaluation.verdict.rules
-    decided = [rule for rule in rules if rule.outcome != NOT_ENOUGH]
-    for rule in decided:
+    shown = [rule for rule in rules if rule.outcome != NOT_ENOUGH or ALL_USERS in rule.about]
+    for rule in shown:
         log("evaluate", str(rule))
-    if len(decided) < len(rules):
-        log("evaluate", f"slices with too little evidence to decide: {len(rules) - len(decided)}")
+    if len(shown) < len(rules):
+        log("evaluate", f"slices with too little evidence to decide: {len(rules) - len(shown)}")
     for sentence in evaluation.trades:
         log("evaluate", sentence)
     log("evaluate", evaluation.outcome)

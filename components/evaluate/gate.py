@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from steam_recsys.evaluation.beyond_accuracy import COVERAGE, JACCARD, POPULAR_TEN
-from steam_recsys.evaluation.intervals import CHALLENGER, CHAMPION, POPULARITY, Comparison, Interval
+from steam_recsys.evaluation.intervals import CHALLENGER, CHAMPION, POPULARITY, Comparison
 from steam_recsys.evaluation.metrics import HEADLINE_METRIC
 from steam_recsys.rules import Rule, Verdict
 
 METRIC = HEADLINE_METRIC.name
+ALL_USERS = "all users"
 
 BeyondAccuracy = Mapping[str, Mapping[str, float]]
 """Figures of `beyond_accuracy`, by ranking and then by metric; the gate needs overlap, popular ten and coverage."""
@@ -31,7 +32,7 @@ class Thresholds:
     Attributes:
         accuracy_margin: Share of the best baseline's and of the champion's NDCG@10 that the challenger may cost. It is
             what personal lists are worth, and must be shown: the whole 95 % interval of the difference must lie above
-            the margin. With few held-out users the interval is wide, and a larger margin is needed.
+            the margin. With few held-out users the interval is wide, and to replace a champion a larger one is needed.
         champion_gain: Share of the champion's NDCG@10 by which the challenger's mean must be higher to count as more
             accurate: with 0, by however little. A negative one accepts challengers that are level, because they have
             learnt from newer reviews than an ageing champion.
@@ -69,7 +70,9 @@ def decide(
     The champion is replaced by a challenger that is neither clearly less accurate nor clearly less personal, and that
     is better in one of the two; if both are level, the champion stays. If there is no champion, or the challenger is
     the champion because its training was repeated, these rules are left out: promoting the model again leaves the
-    pointer as it is and completes an interrupted promotion.
+    pointer as it is and completes an interrupted promotion. Then, too, an interval on both sides of the baseline's
+    margin does not stop the model: a small shop has too few held-out users to show anything, and without a champion its
+    users get nothing.
 
     A slice has the same test with a larger margin, so that a gain overall does not come at the expense of a few users.
     A slice with few users, or with an interval on both sides of the margin, decides nothing.
@@ -80,10 +83,11 @@ def decide(
         slices: Comparisons by title, each of the challenger and one baseline.
         thresholds: The gate's parameters.
     """
-    rules = [_not_inferior(overall, overall.best_baseline(METRIC), thresholds.accuracy_margin, "all users")]
+    reigning, baseline = CHAMPION in overall.figures, overall.best_baseline(METRIC)
+    rules = [_not_inferior(overall, baseline, thresholds.accuracy_margin, ALL_USERS, must_be_shown=reigning)]
     rules += _not_less_personal(beyond, POPULARITY, thresholds)
-    if CHAMPION in overall.figures:
-        rules.append(_not_inferior(overall, CHAMPION, thresholds.accuracy_margin, "all users"))
+    if reigning:
+        rules.append(_not_inferior(overall, CHAMPION, thresholds.accuracy_margin, ALL_USERS, must_be_shown=True))
         rules += _not_less_personal(beyond, CHAMPION, thresholds)
         rules.append(_better(overall, beyond, thresholds))
     return Verdict((*rules, *_on_slices(slices, thresholds)))
@@ -105,14 +109,19 @@ def describe_trade(overall: Comparison, beyond: BeyondAccuracy, opponent: str) -
     return f"Compared with {opponent}: {overlaps} {'for' if overlap > 0 and accuracy > 0 else 'and'} {amount}."
 
 
-def _not_inferior(comparison: Comparison, opponent: str, margin: float, users: str) -> Rule:
-    """Require the interval of the paired difference to lie above a share of the opponent's mean."""
+def _not_inferior(comparison: Comparison, opponent: str, margin: float, users: str, *, must_be_shown: bool) -> Rule:
+    """Require the interval of the paired difference to lie above a share of the opponent's mean.
+
+    An interval on both sides of it shows nothing: the rule fails if it must be shown, and else decides nothing.
+    """
     difference, mean = comparison.differences[opponent][METRIC], _mean(comparison, opponent)
+    inconclusive = difference.low < -margin * mean <= difference.high
     return Rule(
         about=f"NDCG@10 of {users}, challenger less {opponent}",
         figure=difference.low,
         at_least=-margin * mean,
         reason=f"lower end of the 95 % interval of {difference.mean:+.4f}; {margin:g} × {mean:.4f} may be lost",
+        enough=must_be_shown or not inconclusive,
     )
 
 
@@ -156,12 +165,7 @@ def _on_slices(slices: Mapping[str, Comparison], thresholds: Thresholds) -> Iter
             yield Rule(about=f"NDCG@10 of {title}", figure=figure, reason=reason, enough=False)
             continue
         opponent = comparison.best_baseline(METRIC)
-        rule = _not_inferior(comparison, opponent, thresholds.slice_margin, title)
-        yield replace(rule, enough=not _inconclusive(comparison.differences[opponent][METRIC], rule.at_least))
-
-
-def _inconclusive(difference: Interval, bound: float | None) -> bool:
-    return bound is not None and difference.low < bound <= difference.high
+        yield _not_inferior(comparison, opponent, thresholds.slice_margin, title, must_be_shown=False)
 
 
 def _relative(figure: float, reference: float) -> float:

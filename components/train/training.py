@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from components.train import PERSONAL_BUDGET
 from components.train.artifact import FittedModel, write_model
 from components.train.tensorflow_runtime import get_workers, tf
 from components.train.trainer import Checkpoints, Trainer
@@ -27,7 +28,7 @@ from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.errors import UserError
 from steam_recsys.evaluation.splits import HeldOut, Split, hold_out, snapshot_by_time
 from steam_recsys.logging import log
-from steam_recsys.model.lists import MIN_LIKES, PERSONAL_BUDGET
+from steam_recsys.model.lists import MIN_LIKES
 from steam_recsys.model.two_tower import Towers, TwoTowerArrays
 from steam_recsys.storage.model_store import DESCRIPTION, current_champion, evaluated_part, stored_model
 

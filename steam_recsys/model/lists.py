@@ -25,9 +25,6 @@ MIN_LIKES = 2
 MIN_LIKED_SHARE = 0.6
 """Share of a game's reviews that must recommend it in the discovery list."""
 
-PERSONAL_BUDGET = 0.025
-"""Share of the most accurate setting's NDCG@10 that training may give up for lists that differ more between users."""
-
 NEW_RELEASE_DAYS = 90
 """Days before the publication in which a new release came out."""
 

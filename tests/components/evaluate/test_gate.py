@@ -166,15 +166,28 @@ def test_a_tie_passes_except_with_the_champion() -> None:
     assert not decided(RECENT, champion=RECENT).passed
 
 
-def test_the_whole_interval_of_the_difference_must_be_above_the_margin() -> None:
+@pytest.mark.parametrize(("users", "outcome"), [(100, FAILED), (20_000, PASSED)])
+def test_the_whole_interval_of_the_difference_must_be_above_the_margin(users: int, outcome: str) -> None:
     """With level means, it depends on how sure the tie is: on the number of users."""
     random = np.random.default_rng(0)
-    for users, promoted in ((100, False), (20_000, True)):
-        baseline = random.random(users)
-        challenger = baseline + random.normal(0, 0.3, users)
-        comparison = compared(challenger - challenger.mean() + baseline.mean(), popularity=baseline)
-        assert decide(comparison, beyond(), {}, Thresholds()).passed == promoted
-        assert decide(comparison, beyond(), {}, Thresholds(accuracy_margin=0.5)).passed
+    baseline = random.random(users)
+    challenger = baseline + random.normal(0, 0.3, users)
+    challenger += baseline.mean() - challenger.mean()
+    comparison = compared(challenger, champion=baseline - 0.1, popularity=baseline)
+    verdict = decide(comparison, beyond(), {}, Thresholds())
+    assert verdict.rules[0].outcome == outcome
+    assert verdict.passed == (outcome == PASSED)
+    assert decide(comparison, beyond(), {}, Thresholds(accuracy_margin=0.5)).passed
+    without_champion = decide(compared(challenger, popularity=baseline), beyond(), {}, Thresholds())
+    assert without_champion.rules[0].outcome == (NOT_ENOUGH if outcome == FAILED else PASSED)
+    assert without_champion.passed
+
+
+def test_a_first_model_that_is_clearly_worse_than_a_baseline_does_not_pass() -> None:
+    random = np.random.default_rng(0)
+    baseline = random.random(100)
+    comparison = compared(baseline + random.normal(0, 0.3, 100) - 0.2, popularity=baseline)
+    assert [rule.outcome for rule in decide(comparison, beyond(), {}, Thresholds()).failures] == [FAILED]
 
 
 @pytest.mark.parametrize(("cost", "promoted"), [(0.009, True), (0.011, False)])

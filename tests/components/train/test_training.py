@@ -14,6 +14,7 @@ import pytest
 
 from components.evaluate.evaluation import evaluate_model
 from components.train import training
+from components.train import PERSONAL_BUDGET
 from components.train.artifact import FittedModel
 from components.train.tensorflow_runtime import Workers, tf
 from components.train.trainer import Arrays, Checkpoints, Trainer
@@ -24,7 +25,6 @@ from steam_recsys import code_version
 from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.errors import UserError
 from steam_recsys.evaluation.splits import by_time
-from steam_recsys.model.lists import PERSONAL_BUDGET
 from steam_recsys.model.two_tower import TwoTowerArrays
 from steam_recsys.storage.folder import open_folder
 from tests.components.train.checkerboard import (
