@@ -148,14 +148,14 @@ def engines(folder: Path, game_ids: Int32Array, condition: Condition, random: np
 def _saved_model(folder: Path, game_ids: Int32Array, catalogue: Scorer) -> Answer:
     ServingModel(game_ids, catalogue).save(folder)
     loaded = tf.saved_model.load(str(folder))
-    offset = tf.constant(catalogue.popularity_offset)
+    offset = tf.constant(catalogue.popularity_prior)
 
     def answer(query: Query) -> Float32Array:
         found = loaded.signatures["with_popularity"](
             history=tf.constant([query.history]),
             recommended=tf.constant([query.recommended]),
             hours=tf.constant([query.hours]),
-            popularity_offset=offset,
+            popularity_prior=offset,
         )
         found["game_ids"].numpy()
         scores: Float32Array = found["scores"].numpy()[0]
@@ -169,7 +169,7 @@ def _plain(game_ids: Int32Array, catalogue: Scorer) -> Answer:
         rows = np.searchsorted(game_ids, query.history)
         user = catalogue.history[rows].sum(axis=0)
         scores: Float32Array = catalogue.candidates @ (np.float32(catalogue.scale) * user / np.linalg.norm(user))
-        scores += catalogue.popularity_offset
+        scores += catalogue.popularity_prior
         scores[rows] = -np.inf
         best = np.argpartition(-scores, RECOMMENDED_GAMES)[:RECOMMENDED_GAMES]
         best = best[np.argsort(-scores[best])]

@@ -70,7 +70,7 @@ class Shop:
         popularity = 1e6 / random.permutation(np.arange(1.0, n + 1)) if self.skewed else np.ones(n)
         offsets = np.log((popularity + 1) / (popularity + 1).sum()).astype(np.float32)
         item_item = ItemItemWeights(np.arange(n + 1, dtype=np.int64) * NEIGHBOURS, neighbours.ravel(), weights)
-        return Scorer(vectors[0], normalised(vectors[1]), item_item, offsets, self.scale, WEIGHTS)
+        return Scorer(vectors[0], normalised(vectors[1]), item_item, offsets, 1.0, self.scale, WEIGHTS)
 
     def histories(self, users: int) -> Histories:
         """Draw about five games per user, for some users many more; users dislike one game in ten."""

@@ -14,6 +14,7 @@ from components.reverse_etl.component import publish
 from components.validate.component import validate
 from pipelines.target import Target
 from pipelines.training import champion_pipeline
+from steam_recsys.model.lists import NEW_RELEASE_DAYS
 
 STAGES = ["extract", "validate", "monitor", "plan", "predict", "reverse_etl"]
 """The stages that every run has."""
@@ -31,6 +32,7 @@ def inference_pipeline(target: Target) -> GraphComponent:
         mongodb: str = "env:MONGODB_URL",
         store: str = "local/store",
         users_per_shard: int = 100_000,
+        new_release_days: int = NEW_RELEASE_DAYS,
         user_coverage_floor: float = ACCEPTANCE.user_coverage_floor,
         rows_per_user_floor: float = ACCEPTANCE.rows_per_user_floor,
         churn_floor: float = ACCEPTANCE.churn_floor,
@@ -65,6 +67,7 @@ def inference_pipeline(target: Target) -> GraphComponent:
             mongodb: Reference to the URL of MongoDB, for mongodb and both.
             store: Folder or bucket for snapshots, models, predictions and journals.
             users_per_shard: Users that one prediction task handles.
+            new_release_days: Days before the newest review in which a new release came out.
             user_coverage_floor: Share of the current version's users that must have recommendations again.
             rows_per_user_floor: Share of the current version's games per user that must be reached.
             churn_floor: Smallest average share of a user's first ten games that must have changed.
@@ -139,9 +142,13 @@ def inference_pipeline(target: Target) -> GraphComponent:
             ).set_display_name("Retrain if needed")
 
             # 5. Plan the shards.
-            planned = make_plan(snapshot=snapshot, users_per_shard=users_per_shard, store=store, run=run).after(
-                retrained
-            )
+            planned = make_plan(
+                snapshot=snapshot,
+                users_per_shard=users_per_shard,
+                new_release_days=new_release_days,
+                store=store,
+                run=run,
+            ).after(retrained)
             target.configure(planned, "data", "Plan the shards")
             plan = planned.outputs["plan"]
 

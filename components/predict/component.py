@@ -7,14 +7,19 @@ from components import DATA_IMAGE
 
 @dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
 def make_plan(
-    snapshot: dsl.Input[dsl.Dataset], users_per_shard: int, store: str, run: str, plan: dsl.Output[dsl.Artifact]
+    snapshot: dsl.Input[dsl.Dataset],
+    users_per_shard: int,
+    new_release_days: int,
+    store: str,
+    run: str,
+    plan: dsl.Output[dsl.Artifact],
 ) -> list:  # type: ignore[type-arg]  # KFP's own type for a list
     """Plan a publication. Returns the numbers of its shards."""
     from components.predict.plan import plan_predictions
     from steam_recsys.stage import stage
 
     with stage("plan", store, run) as record:
-        planned = plan_predictions(snapshot.path, store, users_per_shard)
+        planned = plan_predictions(snapshot.path, store, users_per_shard, new_release_days)
         planned.write(plan.path)
         record.facts.update(planned.facts())
     return list(range(len(planned.shards)))

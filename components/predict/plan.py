@@ -11,6 +11,7 @@ import io
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO
@@ -20,8 +21,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from steam_recsys import code_version
-from steam_recsys.arrays import Float64Array, Int32Array, Int64Array
-from steam_recsys.data.games import GAME_COLUMNS, available
+from steam_recsys.arrays import BoolArray, Float64Array, Int32Array, Int64Array
+from steam_recsys.data.games import GAME_COLUMNS, available, release_days
+from steam_recsys.data.histories import positions_of
 from steam_recsys.data.interactions import (
     REVIEW_COLUMNS,
     UNDATED,
@@ -31,12 +33,13 @@ from steam_recsys.data.interactions import (
     newest_day,
     read_reviews,
 )
-from steam_recsys.data.popularity import DECAY_DAYS, DECAYS, popularity, popularity_as_of
+from steam_recsys.data.popularity import DECAY_DAYS, DECAYS, popularity_as_of
 from steam_recsys.data.predictions import CATALOGUE_FILE, PLAN_FILE, POPULAR_FILE, Plan, histories_name, predictions_uri
-from steam_recsys.data.schemas import HISTORIES, POPULAR, list_array
+from steam_recsys.data.schemas import DISCOVERY, HISTORIES, NEW_RELEASES, POPULAR, POPULAR_LIST, list_array
 from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log, progress
+from steam_recsys.model.lists import NEW_RELEASE_DAYS, ReviewCounts, head, liked_share_bound, new_releases
 from steam_recsys.storage.folder import Folder, open_folder
 from steam_recsys.storage.model_store import champion
 
@@ -57,33 +60,39 @@ PROGRESS_REVIEWS = 10_000_000
 REVIEW_DTYPE = np.dtype(list(REVIEW_COLUMNS.items()))
 
 
-def plan_predictions(snapshot: str | Path, store: str, users_per_shard: int) -> Plan:
+def plan_predictions(
+    snapshot: str | Path, store: str, users_per_shard: int, new_release_days: int = NEW_RELEASE_DAYS
+) -> Plan:
     """Plan a publication and write its catalogue, fallback lists and histories to the store.
 
     Memory grows with the catalogue and with the users per shard, not with the number of users. The same champion,
-    snapshot, shard size and code give the same version: a run that is started again continues it and does not rewrite
+    snapshot, parameters and code give the same version: a run that is started again continues it and does not rewrite
     what is complete. Predictions of other versions are removed if nothing was written to them for two days.
 
     Args:
         snapshot: Folder of the snapshot.
         store: Store with the champion.
         users_per_shard: Number of users per shard, at least 1.
+        new_release_days: Days before the newest review in which a new release came out, at least 1.
 
     Raises:
-        UserError: The model store has no champion, or `users_per_shard` is not positive.
+        UserError: The model store has no champion, or a parameter is not positive.
     """
     # 1. Name the publication: its champion, its snapshot and its shards.
     if users_per_shard < 1:
         raise UserError(f"users_per_shard is {users_per_shard}: give a number from 1.")
+    if new_release_days < 1:
+        raise UserError(f"new_release_days is {new_release_days}: give a number from 1.")
     opened = Snapshot.open(snapshot)
     model_version = champion(store).version
     newest = newest_day(opened)
     as_of = 0 if newest == UNDATED else newest + 1
     plan = Plan(
-        version=_version(as_of, model_version, opened.manifest.snapshot_id, users_per_shard),
+        version=_version(as_of, model_version, opened.manifest.snapshot_id, users_per_shard, new_release_days),
         model_version=model_version,
         snapshot_id=opened.manifest.snapshot_id,
         as_of=date_of(as_of).isoformat(),
+        new_release_days=new_release_days,
         shards=[(int(users[0]), int(users[-1])) for users in users_by_shard(opened, users_per_shard)],
     )
 
@@ -94,18 +103,22 @@ def plan_predictions(snapshot: str | Path, store: str, users_per_shard: int) -> 
         log("plan", f"publication {plan.version} is already planned")
         return plan
 
-    # 3. Write the histories of each shard, and count the games' popularity on the way.
+    # 3. Write the histories of each shard, and count the games' reviews on the way.
     games = opened.table("games", [*GAME_COLUMNS, "delisted_on"])
-    decayed, total = _write_histories(opened, folder, plan.shards, users_per_shard, games["game_id"].to_numpy(), as_of)
+    counts = _write_histories(opened, folder, plan.shards, users_per_shard, games["game_id"].to_numpy(), as_of)
 
-    # 4. Write the catalogue with popularity and availability, and the fallback lists.
-    recent = decayed[DECAYS.index(DECAY_DAYS)]
+    # 4. Write the catalogue with popularity, reviews and availability, and the fallback lists.
     can_recommend = available(games, None if newest == UNDATED else date_of(as_of))
-    by_decay = pa.FixedSizeListArray.from_arrays(decayed.T.reshape(-1), len(DECAYS))
-    catalogue = games.append_column("popularity", by_decay).append_column("available", pa.array(can_recommend))
-    lists = fallback_lists(
-        games.filter(can_recommend), opened.table("rankings"), recent[can_recommend], total[can_recommend]
-    )
+    by_decay = pa.FixedSizeListArray.from_arrays(counts.popularity.T.reshape(-1), len(DECAYS))
+    columns = {
+        "popularity": by_decay, "available": pa.array(can_recommend),
+        "likes": pa.array(counts.reviews.likes), "reviews": pa.array(counts.reviews.reviews),
+    }  # fmt: skip
+    catalogue = games
+    for name, column in columns.items():
+        catalogue = catalogue.append_column(name, column)
+    new = new_releases(release_days(games), as_of, new_release_days)
+    lists = fallback_lists(games, opened.table("rankings"), counts, can_recommend, new)
     folder.write(CATALOGUE_FILE, _parquet(catalogue))
     folder.write(POPULAR_FILE, _parquet(lists))
 
@@ -209,30 +222,60 @@ def histories_table(users: Int64Array, interactions: Interactions) -> pa.Table:
     return pa.table([pa.array(users), *(list_array(offsets, pa.array(column)) for column in columns)], HISTORIES)
 
 
-def fallback_lists(games: pa.Table, rankings: pa.Table, recent: Float64Array, total: Float64Array) -> pa.Table:
-    """List the most popular games, overall and for each genre: a game's own tags and the genres it is ranked in.
+@dataclass(frozen=True)
+class GameCounts:
+    """Counts of the reviews of N games.
+
+    Attributes:
+        popularity: float64 [D, N], popularity by decay.
+        reviews: The reviews of whatever date.
+    """
+
+    popularity: Float64Array
+    reviews: ReviewCounts
+
+    @property
+    def recent(self) -> Float64Array:
+        """Recent popularity, float64 [N]."""
+        return self.popularity[DECAYS.index(DECAY_DAYS)]
+
+
+def fallback_lists(
+    games: pa.Table, rankings: pa.Table, counts: GameCounts, can_recommend: BoolArray, new: BoolArray
+) -> pa.Table:
+    """List games for visitors, and to fill up: popular games, overall and by genre, new releases, and hidden gems.
+
+    A game's genres are its own tags and those that it is ranked in. Hidden gems are games outside the head of the
+    catalogue, sorted by a lower bound of the share of their reviews that recommend them.
 
     Args:
         games: Table with `game_id` and `genres`, sorted by `game_id`.
         rankings: Table with `game_id` and `genre`.
-        recent: float64 [n_games], recent popularity: the score and the order of a list.
-        total: float64 [n_games], number of reviews: the order of games without recent reviews.
+        counts: The games' reviews.
+        can_recommend: bool [n_games], the games that may be recommended.
+        new: bool [n_games], the new releases.
 
     Returns:
-        Table in the schema POPULAR, sorted by genre and rank.
+        Table in the schema POPULAR, sorted by list, genre and rank.
     """
-    game_ids = games["game_id"].to_numpy()
-    order = np.lexsort((game_ids, -total, -recent))
+    game_ids, recent = games["game_id"].to_numpy(), counts.recent
+    by_popularity = np.lexsort((game_ids, -counts.reviews.likes, -recent))
+    by_popularity = by_popularity[can_recommend[by_popularity]]
     genres = _genres(games, rankings)
-    lists: dict[str, list[int]] = defaultdict(list)
-    for position in order.tolist():
+    lists: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for position in by_popularity.tolist():
         for genre in (OVERALL, *genres[position]):
-            if len(lists[genre]) < FALLBACK_GAMES:
-                lists[genre].append(position)
+            if len(lists[POPULAR_LIST, genre]) < FALLBACK_GAMES:
+                lists[POPULAR_LIST, genre].append(position)
+    lists[NEW_RELEASES, OVERALL] = by_popularity[new[by_popularity]][:FALLBACK_GAMES].tolist()
+    quality = liked_share_bound(counts.reviews)
+    gems = can_recommend & counts.reviews.well_liked & ~head(recent.astype(np.float32), can_recommend)
+    by_quality = np.lexsort((game_ids, -quality))
+    lists[DISCOVERY, OVERALL] = by_quality[gems[by_quality]][:FALLBACK_GAMES].tolist()
     rows = [
-        (genre, rank, int(game_ids[position]), float(recent[position]))
-        for genre in sorted(lists)
-        for rank, position in enumerate(lists[genre], start=1)
+        (name, genre, rank, int(game_ids[position]), float((quality if name == DISCOVERY else recent)[position]))
+        for name, genre in sorted(lists)
+        for rank, position in enumerate(lists[name, genre], start=1)
     ]
     columns = zip(*rows, strict=True) if rows else ([] for _ in POPULAR)
     return pa.Table.from_arrays(
@@ -240,9 +283,9 @@ def fallback_lists(games: pa.Table, rankings: pa.Table, recent: Float64Array, to
     )
 
 
-def _version(as_of: int, model_version: str, snapshot_id: str, users_per_shard: int) -> str:
+def _version(as_of: int, model_version: str, snapshot_id: str, users_per_shard: int, new_release_days: int) -> str:
     """Name a publication by the day of the newest review and a hash of its inputs."""
-    inputs = f"{model_version} {snapshot_id} {code_version()} {users_per_shard}"
+    inputs = f"{model_version} {snapshot_id} {code_version()} {users_per_shard} {new_release_days}"
     newest = date_of(max(as_of - 1, 0))
     return f"{newest:%Y%m%d}-{hashlib.sha256(inputs.encode()).hexdigest()[:8]}"
 
@@ -254,23 +297,22 @@ def _write_histories(
     users_per_shard: int,
     game_ids: Int32Array,
     as_of: int,
-) -> tuple[Float64Array, Float64Array]:
-    """Write the histories of each shard, and count the popularity of N games over all shards.
-
-    Returns:
-        Popularity by decay as of a day, float64 [D, N], and the number of reviews that recommend a game, float64 [N].
-    """
-    decayed, total = np.zeros((len(DECAYS), len(game_ids))), np.zeros(len(game_ids))
+) -> GameCounts:
+    """Write the histories of each shard, and count the reviews of N games over all shards, popularity as of a day."""
+    decayed, n_games = np.zeros((len(DECAYS), len(game_ids))), len(game_ids)
+    likes, total = np.zeros(n_games, dtype=np.int64), np.zeros(n_games, dtype=np.int64)
     reviews = ReviewsByShard(snapshot, shards)
     for shard, users in enumerate(users_by_shard(snapshot, users_per_shard)):
         interactions = reviews.interactions(shard)
         decayed = popularity_as_of(interactions, game_ids, as_of, initial=decayed)
-        total = popularity(interactions, game_ids, initial=total)
+        positions = positions_of(interactions.games, game_ids)
+        total += np.bincount(positions[positions >= 0], minlength=n_games)
+        likes += np.bincount(positions[(positions >= 0) & interactions.recommended], minlength=n_games)
         with tempfile.NamedTemporaryFile(suffix=".parquet") as local:
             table = histories_table(users, interactions)
             pq.write_table(table, local.name, compression="zstd", row_group_size=ROW_GROUP_USERS)
             folder.put(Path(local.name), histories_name(shard))
-    return decayed, total
+    return GameCounts(decayed, ReviewCounts(likes, total))
 
 
 def _genres(games: pa.Table, rankings: pa.Table) -> list[list[str]]:

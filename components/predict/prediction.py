@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from steam_recsys.arrays import Int32Array, offsets_from_lengths
-from steam_recsys.data.games import Games
+from steam_recsys.arrays import Int32Array, Int64Array, offsets_from_lengths
+from steam_recsys.data.games import Games, release_days
 from steam_recsys.data.histories import Histories, positions_of
+from steam_recsys.data.interactions import day_of
 from steam_recsys.data.predictions import (
     CATALOGUE_FILE,
     Plan,
@@ -24,15 +27,16 @@ from steam_recsys.data.predictions import (
     sha256_of,
     shard_name,
 )
-from steam_recsys.data.schemas import RECOMMENDATIONS, list_array
+from steam_recsys.data.schemas import RECOMMENDATIONS, RELEVANCE, list_array
 from steam_recsys.logging import log, progress
 from steam_recsys.model.approximate import choose_retrieval
-from steam_recsys.model.scorer import Scorer
+from steam_recsys.model.lists import ReviewCounts, game_lists, new_releases
+from steam_recsys.model.retrieval import GameList
+from steam_recsys.model.scorer import Recommendations, Scorer
 from steam_recsys.model.two_tower import TwoTowerArrays
 from steam_recsys.storage.folder import Folder, open_folder
 from steam_recsys.storage.model_store import stored_model
 
-RECOMMENDED_GAMES = 50
 BATCH_USERS = 8192
 SAMPLE_USERS = 512
 PROGRESS_USERS = 100_000
@@ -60,7 +64,7 @@ class PredictedShard:
 
 
 def predict_shard(store: str, plan: Plan, shard: int) -> PredictedShard:
-    """Recommend the best new games to each user of a shard.
+    """Recommend new games to each user of a shard, in four lists.
 
     Games that are not available, and games that the user has reviewed, with or without a date, are never recommended. A
     user without reviews gets the games that are popular now. The same plan gives the same file, which appears whole or
@@ -78,16 +82,16 @@ def predict_shard(store: str, plan: Plan, shard: int) -> PredictedShard:
         return PredictedShard(shard, finished.rows, finished.search, finished_before=True)
 
     # 2. Load the model for the plan's catalogue.
-    scorer, game_ids = _load_scorer(folder, store, plan.model_version)
+    scorer, lists, game_ids = _load_scorer(folder, store, plan)
 
     # 3. Recommend games to the users, batch by batch.
-    rows = 0
+    users = 0
     with folder.local_path(histories_name(shard)) as histories, tempfile.NamedTemporaryFile(suffix=".parquet") as local:
-        scorer, search = choose_retrieval(scorer, lambda: _sample(histories, game_ids), RECOMMENDED_GAMES)
+        scorer, search = choose_retrieval(scorer, lambda: _sample(histories, game_ids), lists)
         with pq.ParquetWriter(local.name, RECOMMENDATIONS, compression="zstd") as writer:
-            for batch in _recommend(scorer, game_ids, histories):
-                writer.write_batch(batch)
-                rows += batch.num_rows
+            for batch in _recommend(scorer, lists, game_ids, histories):
+                writer.write_table(batch)
+                users += np.count_nonzero(pc.equal(batch["list"], RELEVANCE))
         digest = sha256_of(Path(local.name))
         folder.put(Path(local.name), shard_name(shard))
 
@@ -98,11 +102,11 @@ def predict_shard(store: str, plan: Plan, shard: int) -> PredictedShard:
         snapshot_id=plan.snapshot_id,
         shard=shard,
         users=plan.shards[shard],
-        rows=rows,
+        rows=users,
         search=search,
         sha256=digest,
     ).write(folder)
-    return PredictedShard(shard, rows, search, finished_before=False)
+    return PredictedShard(shard, users, search, finished_before=False)
 
 
 def _finished(folder: Folder, plan: Plan, shard: int) -> ShardManifest | None:
@@ -117,14 +121,23 @@ def _finished(folder: Folder, plan: Plan, shard: int) -> ShardManifest | None:
         return manifest if manifest.describes(path) else None
 
 
-def _load_scorer(folder: Folder, store: str, model_version: str) -> tuple[Scorer, Int32Array]:
-    """Load the model for the plan's catalogue, and the game ID of each catalogue position."""
-    with folder.local_path(CATALOGUE_FILE) as path, stored_model(store, model_version) as model:
+def _load_scorer(folder: Folder, store: str, plan: Plan) -> tuple[Scorer, list[GameList], Int32Array]:
+    """Load the model for the plan's catalogue, the lists to recommend, and the game ID of each catalogue position."""
+    with folder.local_path(CATALOGUE_FILE) as path, stored_model(store, plan.model_version) as model:
         games = pq.read_table(path)
         two_tower = TwoTowerArrays.load(model)
     popularity = games["popularity"].combine_chunks().flatten().to_numpy().reshape(len(games), -1).T
     scorer = two_tower.for_catalogue(Games.from_table(games), popularity)
-    return scorer.with_available(np.asarray(games["available"])), games["game_id"].to_numpy().astype(np.int32)
+    available = np.asarray(games["available"])
+    lists = game_lists(
+        two_tower.popularity_weight,
+        two_tower.interests_weight,
+        scorer.popularity_prior,
+        available,
+        ReviewCounts(games["likes"].to_numpy(), games["reviews"].to_numpy()),
+        new_releases(release_days(games), day_of(date.fromisoformat(plan.as_of)), plan.new_release_days),
+    )
+    return scorer.with_available(available), lists, games["game_id"].to_numpy().astype(np.int32)
 
 
 def _sample(path: Path, game_ids: Int32Array) -> Histories:
@@ -139,12 +152,12 @@ def _sample(path: Path, game_ids: Int32Array) -> Histories:
     return _histories(pa.Table.from_batches(parts).combine_chunks().to_batches()[0], game_ids)
 
 
-def _recommend(scorer: Scorer, game_ids: Int32Array, path: Path) -> Iterator[pa.RecordBatch]:
+def _recommend(scorer: Scorer, lists: Sequence[GameList], game_ids: Int32Array, path: Path) -> Iterator[pa.Table]:
     """Recommend games for a file of histories, a batch at a time."""
     users = 0
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(BATCH_USERS):
-            yield _recommendations(scorer, game_ids, _histories(batch, game_ids))
+            yield _recommendations(scorer, lists, game_ids, _histories(batch, game_ids))
             if (users + len(batch)) // PROGRESS_USERS > users // PROGRESS_USERS:
                 progress("predict", f"{users + len(batch):,} of {file.metadata.num_rows:,} users")
             users += len(batch)
@@ -162,18 +175,32 @@ def _histories(batch: pa.RecordBatch, game_ids: Int32Array) -> Histories:
     )
 
 
-def _recommendations(scorer: Scorer, game_ids: Int32Array, history: Histories) -> pa.RecordBatch:
-    """Recommend games to a batch of users, as rows in the schema RECOMMENDATIONS."""
-    recommended, scores, because = scorer.recommend(history, RECOMMENDED_GAMES)
-    found = recommended >= 0
-    lengths = found.sum(axis=1)
-    served = lengths > 0  # users who have reviewed every game get no row
+def _recommendations(
+    scorer: Scorer, lists: Sequence[GameList], game_ids: Int32Array, history: Histories
+) -> pa.Table:
+    """Recommend games to a batch of users, as rows in the schema RECOMMENDATIONS, by user and list."""
+    found = scorer.recommend_lists(history, lists)
+    batches = [
+        _rows(wanted.name, history.users, each, game_ids) for wanted, each in zip(lists, found, strict=True)
+    ]
+    # Rows are in the order of lists: a stable sort by user keeps it.
+    users = np.concatenate([batch["user_id"].to_numpy() for batch in batches])
+    return pa.Table.from_batches(batches, RECOMMENDATIONS).take(np.argsort(users, kind="stable"))
+
+
+def _rows(name: str, users: Int64Array, found: Recommendations, game_ids: Int32Array) -> pa.RecordBatch:
+    """Convert one list to rows; users for whom no game is left get none."""
+    filled = found.positions >= 0
+    lengths = filled.sum(axis=1)
+    served = lengths > 0
     offsets = offsets_from_lengths(lengths[served])
-    reasons = because[found]
+    reasons = found.because[filled]
     columns = [
-        pa.array(history.users[served], pa.int64()),
-        list_array(offsets, pa.array(game_ids[recommended[found]], pa.int32())),
-        list_array(offsets, pa.array(scores[found], pa.float32())),
+        pa.array(users[served], pa.int64()),
+        pa.array([name] * int(served.sum()), pa.string()),
+        list_array(offsets, pa.array(game_ids[found.positions[filled]], pa.int32())),
+        list_array(offsets, pa.array(found.taste[filled], pa.float32())),
+        list_array(offsets, pa.array(found.popularity[filled], pa.float32())),
         list_array(offsets, pa.array(game_ids[reasons], pa.int32(), mask=reasons < 0)),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=RECOMMENDATIONS)

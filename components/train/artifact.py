@@ -99,7 +99,7 @@ class ServingModel(tf.Module):
       the reviews' verdicts, bool; and the hours played, float32, NaN if unknown → `game_ids`, int32 [B, k], and
       `scores`, float32 [B, k], best first, without the history's games; -1 and -inf if fewer are left. If a game
       appears several times in a history, the last one counts. Popularity is as of the training.
-    - `with_popularity(history, recommended, hours, popularity_offset)`: the same with today's popularity, float32 [V],
+    - `with_popularity(history, recommended, hours, popularity_prior)`: the same with today's popularity, float32 [V],
       in the order of `vocabulary.json`.
     """
 
@@ -108,6 +108,7 @@ class ServingModel(tf.Module):
         super().__init__(name="two_towers")
         self.k = min(RECOMMENDED_GAMES, len(game_ids))
         self.scale = scorer.scale
+        self.popularity_weight = scorer.popularity_weight
         self.weights = scorer.history_weights
         self.game_ids = tf.Variable(game_ids, trainable=False)
         self.history = tf.Variable(scorer.history, trainable=False)
@@ -115,19 +116,19 @@ class ServingModel(tf.Module):
         self.item_item_offsets = tf.Variable(scorer.item_item.offsets, trainable=False)
         self.item_item_games = tf.Variable(scorer.item_item.games, trainable=False, shape=[None])
         self.item_item_weights = tf.Variable(scorer.item_item.weights, trainable=False, shape=[None])
-        self.popularity_offset = tf.Variable(scorer.popularity_offset, trainable=False)
+        self.popularity_prior = tf.Variable(scorer.popularity_prior, trainable=False)
 
     @tf.function(input_signature=HISTORY)
     def serve(self, history: tf.Tensor, recommended: tf.Tensor, hours: tf.Tensor) -> dict[str, tf.Tensor]:
         """Recommend with the popularity at the time of training."""
-        return self._recommend(history, recommended, hours, self.popularity_offset)
+        return self._recommend(history, recommended, hours, self.popularity_prior)
 
-    @tf.function(input_signature=[*HISTORY, tf.TensorSpec((None,), tf.float32, "popularity_offset")])
+    @tf.function(input_signature=[*HISTORY, tf.TensorSpec((None,), tf.float32, "popularity_prior")])
     def serve_with_popularity(
-        self, history: tf.Tensor, recommended: tf.Tensor, hours: tf.Tensor, popularity_offset: tf.Tensor
+        self, history: tf.Tensor, recommended: tf.Tensor, hours: tf.Tensor, popularity_prior: tf.Tensor
     ) -> dict[str, tf.Tensor]:
         """Recommend with the caller's popularity."""
-        return self._recommend(history, recommended, hours, popularity_offset)
+        return self._recommend(history, recommended, hours, popularity_prior)
 
     def save(self, folder: Path) -> None:
         """Write the SavedModel."""
@@ -135,7 +136,7 @@ class ServingModel(tf.Module):
         tf.saved_model.save(self, str(folder), signatures=signatures)
 
     def _recommend(
-        self, history: tf.Tensor, recommended: tf.Tensor, hours: tf.Tensor, popularity_offset: tf.Tensor
+        self, history: tf.Tensor, recommended: tf.Tensor, hours: tf.Tensor, popularity_prior: tf.Tensor
     ) -> dict[str, tf.Tensor]:
         rows = tf.minimum(tf.searchsorted(self.game_ids, tf.reshape(history, [-1])), tf.shape(self.game_ids)[0] - 1)
         rows = tf.reshape(rows, tf.shape(history))
@@ -143,7 +144,8 @@ class ServingModel(tf.Module):
         known = tf.ragged.boolean_mask(rows, found)
         weights = self._weigh(known, tf.boolean_mask(recommended, found), tf.boolean_mask(hours, found))
         queries = pooled(self.history, known, weights)
-        scores = tf.matmul(queries * self.scale, self.candidates, transpose_b=True) + popularity_offset
+        scores = tf.matmul(queries * self.scale, self.candidates, transpose_b=True)
+        scores += self.popularity_weight * popularity_prior
         users = tf.cast(known.value_rowids(), tf.int32)
         entries = tf.ragged.range(
             tf.gather(self.item_item_offsets, known.values), tf.gather(self.item_item_offsets, known.values + 1)

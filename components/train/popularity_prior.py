@@ -58,7 +58,7 @@ def shares_by_period(
     return periods, shares
 
 
-def popularity_weights(
+def decay_weights(
     interactions: Interactions, periods: Int32Array, shares: Float32Array, game_ids: Int32Array
 ) -> Float64Array:
     """Find the weights under which the recommended games are most likely, float64 [D].

@@ -209,7 +209,7 @@ class FusedAdam(tf.keras.optimizers.Adam):
 
 def _model(data: TrainingData, config: ModelConfig, steps: int) -> TwoTowerModel:
     model = TwoTowerModel(
-        data.attributes, len(data.attribute_names), data.popularity_offsets, config, sampled=bool(data.sampler)
+        data.attributes, len(data.attribute_names), data.popularity_priors, config, sampled=bool(data.sampler)
     )
     rate = tf.keras.optimizers.schedules.PolynomialDecay(config.learning_rate, steps, config.learning_rate / 100)
     model.compile(optimizer=FusedAdam(rate))

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.train.popularity_prior import popularity_weights, shares_by_period
+from components.train.popularity_prior import decay_weights, shares_by_period
 from components.train.two_tower_model import ModelConfig
 from steam_recsys.arrays import Float32Array, Float64Array, Int32Array, Int64Array, offsets_from_lengths
 from steam_recsys.data.games import Games, shared_names
@@ -26,7 +26,7 @@ from steam_recsys.data.histories import Histories, positions_of
 from steam_recsys.data.interactions import Interactions
 from steam_recsys.data.popularity import popularity
 from steam_recsys.data.schemas import list_array
-from steam_recsys.model.two_tower import AttributeTable, popularity_offset
+from steam_recsys.model.two_tower import AttributeTable, popularity_prior
 
 WINDOW_INTERACTIONS = 1 << 22
 """Interactions per window; each takes nine bytes."""
@@ -232,8 +232,8 @@ class TrainingData:
         attribute_names: The names of the A attributes.
         attributes: The games' attributes.
         examples: The games of the users who recommend something, on disk.
-        popularity_weights: float64 [D], one weight per decay of popularity.
-        popularity_offsets: float32 [P, V], what popularity adds to the scores in each period.
+        decay_weights: float64 [D], one weight per decay of popularity.
+        popularity_priors: float32 [P, V], what popularity adds to the scores in each period.
         sampler: Draws the negatives of a sampled softmax; None for a softmax over all games.
         seed: Random seed of the order of users, of dropout and of negatives.
     """
@@ -242,8 +242,8 @@ class TrainingData:
     attribute_names: tuple[str, ...]
     attributes: AttributeTable
     examples: ExampleFile
-    popularity_weights: Float64Array
-    popularity_offsets: Float32Array
+    decay_weights: Float64Array
+    popularity_priors: Float32Array
     sampler: NegativeSampler | None
     seed: int
 
@@ -263,7 +263,7 @@ class TrainingData:
         known = games.select(np.unique(interactions.games))
         names = shared_names(known.attributes)
         periods, shares = shares_by_period(interactions, known.ids, config.period_days, config.popularity_smoothing)
-        weights = popularity_weights(interactions, periods, shares, known.ids)
+        weights = decay_weights(interactions, periods, shares, known.ids)
         sampler = None
         if len(known) > config.full_softmax_games:
             sampler = NegativeSampler.from_popularity(popularity(interactions, known.ids), config.negatives)
@@ -272,8 +272,8 @@ class TrainingData:
             attribute_names=names,
             attributes=AttributeTable.from_names(names, known.attributes),
             examples=ExampleFile.write(interactions, periods, known.ids),
-            popularity_weights=weights,
-            popularity_offsets=popularity_offset(shares, weights),
+            decay_weights=weights,
+            popularity_priors=popularity_prior(shares, weights),
             sampler=sampler,
             seed=seed,
         )

@@ -21,9 +21,11 @@ class ModelConfig:
         dimensions: Width of the vectors.
         scale: Factor of the cosine, the inverse of the softmax temperature; it controls capacity. This is the smallest
             value tried: training doubles it as long as the ranking of the validation data improves.
+        popularity_weight: Factor of the popularity prior in the list of the most relevant games, tuned in training.
+        interests_weight: The same in the lists of games of the user's taste, tuned in training.
         link_weight: Factor of the item-item weights, tuned in training; 0 for none.
         link_regularisation: EASE's λ, tuned in training.
-        links_per_game: Number of item-item weights kept per game.
+        links_per_game: Number of item-item weights kept per game, tuned in training.
         popularity_smoothing: Number of reviews added to each game's decayed popularity before shares are computed.
         period_days: Days that share one popularity offset in training.
         history_weights: How much each game of a history counts in serving, tuned in training.
@@ -43,6 +45,8 @@ class ModelConfig:
 
     dimensions: int = 64
     scale: float = 0.5
+    popularity_weight: float = 1.0
+    interests_weight: float = 0.3
     link_weight: float = 0.0
     link_regularisation: float = 300.0
     links_per_game: int = 100
@@ -210,16 +214,16 @@ def _loss(scores: tf.Tensor, sums: tf.Tensor, inputs: dict[str, Any]) -> tf.Tens
 
 
 class TwoTowerModel(tfrs.Model):
-    """Scores games by the cosine of the two towers times a scale, plus an offset for popularity at the target's time.
+    """Scores games by the cosine of the two towers times a scale, plus the popularity prior at the target's time.
 
-    The offset absorbs what everybody plays in a period, so the towers learn what sets users apart.
+    The prior absorbs what everybody plays in a period, so the towers learn what sets users apart.
     """
 
     def __init__(
         self,
         attributes: AttributeTable,
         n_attributes: int,
-        popularity_offsets: Float32Array,
+        popularity_priors: Float32Array,
         config: ModelConfig,
         *,
         sampled: bool,
@@ -229,7 +233,7 @@ class TwoTowerModel(tfrs.Model):
         Args:
             attributes: Attributes of the V games.
             n_attributes: Number of attributes.
-            popularity_offsets: float32 [P, V], what each game's popularity adds to its score in each period.
+            popularity_priors: float32 [P, V], what each game's popularity adds to its score in each period.
             config: Hyperparameters.
             sampled: Whether batches have sampled negatives instead of the whole catalogue.
         """
@@ -238,12 +242,12 @@ class TwoTowerModel(tfrs.Model):
         self.query_tower = QueryTower(attributes, n_attributes, config.dimensions)
         self.candidate_tower = CandidateTower(attributes, n_attributes, config.dimensions)
         self.task = SampledSoftmaxRetrieval() if sampled else FullSoftmaxRetrieval()
-        self.popularity_offsets = tf.constant(popularity_offsets)
+        self.popularity_priors = tf.constant(popularity_priors)
 
     def compute_loss(self, inputs: dict[str, Any], training: bool = False) -> tf.Tensor:
         """Compute what a `Batch` contributes to the step's mean loss over users."""
         queries = self.scale * self.query_tower(inputs)
-        return self.task(queries, self.candidate_tower, self.popularity_offsets, inputs)
+        return self.task(queries, self.candidate_tower, self.popularity_priors, inputs)
 
     @property
     def tables(self) -> list[tf.Variable]:

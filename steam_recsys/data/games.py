@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from steam_recsys.arrays import BoolArray, Int32Array
 from steam_recsys.data.histories import positions_of
+from steam_recsys.data.interactions import UNDATED
 
 GAME_COLUMNS = [
     "game_id", "genres", "developers", "publishers", "released_on", "ram_gb", "storage_gb", "os", "description",
@@ -83,6 +84,12 @@ def available(games: pa.Table, as_of: date | None) -> BoolArray:
     released = pc.fill_null(pc.less_equal(games["released_on"], pa.scalar(as_of)), True)
     delisted = pc.fill_null(pc.less_equal(games["delisted_on"], pa.scalar(as_of)), False)
     return np.asarray(pc.and_not(released, delisted))
+
+
+def release_days(games: pa.Table) -> Int32Array:
+    """Return the release days of a table with `released_on`, int32 [n_games], `UNDATED` if unknown."""
+    days: Int32Array = pc.fill_null(games["released_on"].cast(pa.int32()), UNDATED).to_numpy()
+    return days
 
 
 def shared_names(attributes: Sequence[Attributes]) -> tuple[str, ...]:

@@ -47,6 +47,7 @@ class Plan:
         model_version: The champion.
         snapshot_id: The snapshot that users and games come from.
         as_of: ISO date of the day after the newest review.
+        new_release_days: Days before `as_of` in which a new release came out.
         shards: The first and the last user id of each shard.
     """
 
@@ -54,6 +55,7 @@ class Plan:
     model_version: str
     snapshot_id: str
     as_of: str
+    new_release_days: int
     shards: list[tuple[int, int]]
 
     def facts(self) -> dict[str, Any]:

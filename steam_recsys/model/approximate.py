@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 from steam_recsys.arrays import BoolArray, Float32Array, Int32Array, Int64Array
 from steam_recsys.data.histories import Histories
 from steam_recsys.logging import log
-from steam_recsys.model.retrieval import ExactIndex, SparseScores, TopK
+from steam_recsys.model.retrieval import ExactIndex, Found, GameList, SparseScores, TopK
 from steam_recsys.model.scorer import Scorer
 
 MIN_GAMES = 750_000
@@ -41,7 +41,7 @@ class ApproximateIndex:
         popular: The index of the popular games.
         lists: FAISS's index of the other games by position, with vectors as in `candidates`.
         others: bool [N], the other games.
-        candidates: float32 [N, d + 1], in catalogue order; the last dimension is the popularity offset.
+        candidates: float32 [N, d + 1], in catalogue order; the last dimension is the popularity prior.
         scale: Length of the query vectors.
     """
 
@@ -57,65 +57,76 @@ class ApproximateIndex:
         import faiss  # slow to import, and only needed for a large catalogue
 
         exact = scorer.exact_index
-        candidates = np.column_stack([scorer.candidates, scorer.popularity_offset])
+        candidates = np.column_stack([scorer.candidates, scorer.popularity_prior])
         rest = np.sort(exact.positions[POPULAR_GAMES:]).astype(np.int64)
         others = np.zeros(len(scorer), dtype=bool)
         others[rest] = True
-        balanced = candidates[rest]  # with the offset in units of the cosine, which gives better clusters
+        balanced = candidates[rest]  # with the prior in units of the cosine, which gives better clusters
         balanced[:, -1] /= scorer.scale
         width = balanced.shape[1]
         lists = faiss.IndexIVFFlat(
             faiss.IndexFlatIP(width), width, max(1, int(2 * sqrt(len(rest)))), faiss.METRIC_INNER_PRODUCT
         )
-        lists.cp.niter, lists.cp.max_points_per_centroid, lists.nprobe = ITERATIONS, POINTS_PER_LIST, PROBES
+        lists.cp.niter, lists.cp.max_points_per_centroid = ITERATIONS, POINTS_PER_LIST
         lists.train(balanced)
         lists.add_with_ids(balanced, rest)
         popular = ExactIndex.from_candidates(
-            scorer.candidates, scorer.popularity_offset, scorer.scale, np.sort(exact.positions[:POPULAR_GAMES])
+            scorer.candidates, scorer.popularity_prior, scorer.scale, np.sort(exact.positions[:POPULAR_GAMES])
         )
         return cls(popular, lists, others, candidates, scorer.scale)
 
     def search(
-        self,
-        queries: Float32Array,
-        item_item: SparseScores,
-        excluded: SparseScores,
-        k: int,
-        among: BoolArray | None = None,
-    ) -> tuple[Int32Array, Float32Array]:
+        self, queries: Float32Array, item_item: SparseScores, excluded: SparseScores, lists: Sequence[GameList]
+    ) -> list[Found]:
         """See `Index.search`."""
+        popular = self.popular.search(queries, item_item, excluded, lists)
+        return [
+            self._with_others(queries, item_item, excluded, wanted, found)
+            for wanted, found in zip(lists, popular, strict=True)
+        ]
+
+    def _with_others(
+        self, queries: Float32Array, item_item: SparseScores, excluded: SparseScores, wanted: GameList, popular: Found
+    ) -> Found:
+        """Add the games that are not popular to the best popular games of a list."""
         import faiss
 
         faiss.omp_set_num_threads(1)  # for this thread: blocks of users are searched in parallel
-        ones = np.ones(len(queries), dtype=np.float32)
-        _, near = self.lists.search(np.column_stack([queries, self.scale * ones]), OVERSAMPLING * k)
-        added = np.flatnonzero(self.others[item_item.games])
+        others = self.others if wanted.allowed is None else self.others & wanted.allowed
+        selected = faiss.IDSelectorBitmap(np.packbits(others, bitorder="little"))
+        weights = np.full(len(queries), wanted.popularity_weight, dtype=np.float32)
+        _, near = self.lists.search(
+            np.column_stack([queries, self.scale * weights]),
+            OVERSAMPLING * wanted.length,
+            params=faiss.SearchParametersIVF(sel=selected, nprobe=PROBES),
+        )
+        added = np.flatnonzero(others[item_item.games])
         n_games = len(self.candidates)
         added_cells = item_item.rows[added] * n_games + item_item.games[added]
         near_cells = (np.arange(len(queries))[:, None] * n_games + near)[near >= 0]
         cells = np.sort(np.concatenate([near_cells, added_cells]))  # np.unique takes ten times as long
         cells = cells[np.diff(cells, prepend=-1) > 0]
         cells = cells[~_contains(np.sort(excluded.rows * n_games + excluded.games), cells)]
-        if among is not None:
-            cells = cells[among[cells % n_games]]
         rows, games = np.divmod(cells, n_games)
-        scores = np.einsum("nd,nd->n", np.column_stack([queries, ones])[rows], self.candidates[games])
+        scores = np.einsum("nd,nd->n", np.column_stack([queries, weights])[rows], self.candidates[games])
         kept = _contains(cells, added_cells)
         np.add.at(scores, np.searchsorted(cells, added_cells[kept]), item_item.weights[added[kept]])
-        positions, values = self.popular.search(queries, item_item, excluded, k, among)
-        best = TopK(len(queries), k, max(k, int(np.bincount(rows, minlength=1).max())))
+        positions, values = popular
+        best = TopK(len(queries), wanted.length, max(wanted.length, int(np.bincount(rows, minlength=1).max())))
         best.insert(rows, scores, games.astype(np.int32))
         best.insert(np.nonzero(positions >= 0)[0], values[positions >= 0], positions[positions >= 0])
         return best.result()
 
 
-def choose_retrieval(scorer: Scorer, sample: Callable[[], Histories], k: int) -> tuple[Scorer, str]:
+def choose_retrieval(
+    scorer: Scorer, sample: Callable[[], Histories], lists: Sequence[GameList]
+) -> tuple[Scorer, str]:
     """Switch a scorer to approximate retrieval if that is faster and its recall on a sample of users is high enough.
 
     Args:
         scorer: A scorer with exact retrieval.
         sample: Reads the histories of some users; called only for a large catalogue.
-        k: Number of games per user.
+        lists: The lists that are recommended; the lowest recall of a list counts.
 
     Returns:
         The scorer, and a text that says how it retrieves games and why.
@@ -123,11 +134,16 @@ def choose_retrieval(scorer: Scorer, sample: Callable[[], Histories], k: int) ->
     if len(scorer.exact_index.positions) < MIN_GAMES:
         return scorer, "exact"
     users = sample()
-    exact, scores, _ = scorer.recommend(users, k)
-    if scorer.exact_index.games_scored(scores[:, -1]) < MIN_GAMES:
+    exact = scorer.recommend_lists(users, lists)
+    scored = (
+        scorer.exact_index.games_scored(wanted.popularity_weight, found.scores[:, -1])
+        for wanted, found in zip(lists, exact, strict=True)
+    )
+    if max(scored) < MIN_GAMES:
         return scorer, "exact"
     approximate = replace(scorer, index=ApproximateIndex.from_scorer(scorer))
-    measured = recall(approximate.recommend(users, k)[0], exact)
+    approximated = approximate.recommend_lists(users, lists)
+    measured = min(recall(ours.positions, best.positions) for ours, best in zip(approximated, exact, strict=True))
     what = f"recall {measured:.4f} of approximate retrieval on a sample of {len(users)} users"
     if measured < MIN_RECALL:
         log("predict", f"{what} is below {MIN_RECALL}: using exact retrieval")

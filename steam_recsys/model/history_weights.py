@@ -18,19 +18,20 @@ MAX_HOURS = 1e6
 
 @dataclass(frozen=True)
 class HistoryWeights:
-    """Weights of a history's games, tuned on validation data; by default all games count alike.
+    """Weights of a history's games, tuned on validation data.
 
         w = verdict * ((1 + hours) / (1 + 20)) ** hours * (1 + later reviews of the user) ** -recency
 
     Age is counted in later reviews, not in days: some users review ten games a week, others one a year.
 
     Attributes:
-        disliked: Verdict of a game that the user does not recommend; a recommended game has 1.
+        disliked: Verdict of a game that the user does not recommend, below zero: a disliked game never counts for games
+            like it. A recommended game has 1.
         hours: Exponent of the hours.
         recency: Exponent of the age.
     """
 
-    disliked: float = 1.0
+    disliked: float = -0.5
     hours: float = 0.0
     recency: float = 0.0
 
@@ -57,4 +58,4 @@ class HistoryWeights:
 
 
 UNIFORM = HistoryWeights()
-"""All games count alike."""
+"""All liked games count alike, and all disliked ones half as much against their kin."""

@@ -1,18 +1,19 @@
-"""Exact retrieval: the k best games of a catalogue for many users at a time, in bounded memory.
+"""Exact retrieval: the best games of a catalogue for many users and several lists at a time, in bounded memory.
 
-Scores are computed in tiles of users and games that fit the processor's cache. Only scores that reach a user's
-threshold, the k-th best score so far, leave a tile. Games are sorted by popularity: the best games come early, and a
-user is skipped in every later chunk that cannot contain anything better.
+Taste is computed once, in tiles of users and games that fit the processor's cache; each list adds popularity with its
+own weight. Only scores that reach a user's threshold, the k-th best score so far, leave a tile. Games are sorted by
+popularity: the best games come early, and a user is skipped in every later tile that cannot contain anything better.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
-from steam_recsys.arrays import BoolArray, Float32Array, Int32Array, Int64Array
+from steam_recsys.arrays import BoolArray, Float32Array, Float64Array, Int32Array, Int64Array
 from steam_recsys.errors import UserError
 
 TILE_SCORES = 1 << 19
@@ -54,28 +55,44 @@ class SparseScores:
     weights: Float32Array
 
 
+@dataclass(frozen=True)
+class GameList:
+    """What a list of recommendations contains: games are sorted by taste + popularity weight × popularity prior.
+
+    Attributes:
+        name: Name of the list.
+        length: Number of games, at least 1.
+        popularity_weight: Factor of the popularity prior, at least 0: the lower, the more personal is the list.
+        allowed: bool [N], the catalogue positions that may be on the list; None for all positions of the index.
+    """
+
+    name: str
+    length: int
+    popularity_weight: float
+    allowed: BoolArray | None = None
+
+
+Found = tuple[Int32Array, Float32Array]
+"""The best games of a list for B users: positions, int32 [B, k], and scores, float32 [B, k], best first, ties in
+catalogue order; -1 and -inf if a user has fewer than k games."""
+
+
 class Index(Protocol):
     """Finds the best games of a catalogue."""
 
     def search(
-        self,
-        queries: Float32Array,
-        item_item: SparseScores,
-        excluded: SparseScores,
-        k: int,
-        among: BoolArray | None = None,
-    ) -> tuple[Int32Array, Float32Array]:
-        """Find the k best games for each of B users, best first; ties in catalogue order.
+        self, queries: Float32Array, item_item: SparseScores, excluded: SparseScores, lists: Sequence[GameList]
+    ) -> list[Found]:
+        """Find the best games for each of B users and each list, in one pass over the catalogue.
 
         Args:
             queries: float32 [B, d], multiplied with the candidate vectors.
             item_item: Additions to single scores; entries for the same user and game are summed.
             excluded: User-game pairs that are never returned; their weights are ignored.
-            k: Number of games, at least 1.
-            among: bool [N], the positions that may be returned to any user; None for all positions of the index.
+            lists: What to find.
 
         Returns:
-            Positions, int32 [B, k], and scores, float32 [B, k]; -1 and -inf if a user has fewer than k games.
+            One result per list.
         """
 
 
@@ -86,99 +103,106 @@ class ExactIndex:
     Attributes:
         positions: int32 [n], the catalogue position of each game.
         ranks: int32 [N], the index of each catalogue position in `positions`, -1 if it is not available.
-        candidates: float32 [n, d + 1], candidate vectors; the last dimension is the popularity offset.
-        bounds: float32, an upper bound for the scores of each chunk, without item-item weights.
+        candidates: float32 [n, d], candidate vectors.
+        priors: float32 [n], popularity priors, descending.
+        reach: float32, the longest candidate vector of each chunk, times the length of the queries.
     """
 
     positions: Int32Array
     ranks: Int32Array
     candidates: Float32Array
-    bounds: Float32Array
+    priors: Float32Array
+    reach: Float32Array
 
     @classmethod
     def from_candidates(
-        cls, candidates: Float32Array, offsets: Float32Array, scale: float, available: Int64Array
+        cls, candidates: Float32Array, priors: Float32Array, scale: float, available: Int64Array
     ) -> ExactIndex:
         """Build an index.
 
         Args:
             candidates: float32 [N, d], candidate vectors.
-            offsets: float32 [N], popularity offsets.
+            priors: float32 [N], popularity priors.
             scale: Length of the query vectors.
             available: int64 [n], the positions that may be returned, ascending.
 
         Raises:
-            UserError: A vector or an offset is not finite.
+            UserError: A vector or a prior is not finite.
         """
-        if not (np.isfinite(candidates).all() and np.isfinite(offsets).all()):
-            raise UserError("The model's game vectors or popularity offsets are not finite numbers: train it again.")
-        positions = available[np.argsort(-offsets[available], kind="stable")].astype(np.int32)
+        if not (np.isfinite(candidates).all() and np.isfinite(priors).all()):
+            raise UserError("The model's game vectors or popularity priors are not finite numbers: train it again.")
+        positions = available[np.argsort(-priors[available], kind="stable")].astype(np.int32)
         ranks = np.full(len(candidates), -1, dtype=np.int32)
         ranks[positions] = np.arange(len(positions), dtype=np.int32)
-        offsets = offsets[positions]
-        candidates = np.column_stack([candidates[positions], offsets])
-        reach = scale * np.sqrt(np.einsum("nd,nd->n", candidates[:, :-1], candidates[:, :-1]))
-        highest = offsets + reach + ROUNDING * (reach + np.abs(offsets))
-        return cls(positions, ranks, candidates, _chunk_maxima(highest).astype(np.float32))
+        candidates = np.ascontiguousarray(candidates[positions])
+        lengths = scale * np.sqrt(np.einsum("nd,nd->n", candidates, candidates))
+        return cls(positions, ranks, candidates, priors[positions], _chunk_maxima(lengths).astype(np.float32))
 
     def search(
-        self,
-        queries: Float32Array,
-        item_item: SparseScores,
-        excluded: SparseScores,
-        k: int,
-        among: BoolArray | None = None,
-    ) -> tuple[Int32Array, Float32Array]:
+        self, queries: Float32Array, item_item: SparseScores, excluded: SparseScores, lists: Sequence[GameList]
+    ) -> list[Found]:
         """See `Index.search`."""
-        if among is not None and np.count_nonzero(among) < SUBSET_SHARE * len(self.positions):
-            return self.subset(among).search(queries, item_item, excluded, k)
         if not len(self.positions):
-            return np.full((len(queries), k), -1, np.int32), np.full((len(queries), k), -np.inf, np.float32)
+            return [_nothing(len(queries), wanted.length) for wanted in lists]
+        if len(lists) == 1 and (index := self._subset(lists[0])) is not self:
+            return index.search(queries, item_item, excluded, [replace(lists[0], allowed=None)])
         width = min(max(TILE_SCORES // len(queries) // CHUNK_GAMES, 1) * CHUNK_GAMES, MAX_TILE_GAMES)
         # A wider first tile gives higher thresholds, which fewer scores of the second tile reach.
         starts = np.concatenate([[0], np.arange(min(2 * width, MAX_TILE_GAMES), len(self.positions), width)])
-        bounds = np.maximum.reduceat(self.bounds, starts // CHUNK_GAMES)
         added, removed = (self._by_tile(entries, starts, width) for entries in (item_item, excluded))
-        queries = np.column_stack([queries, np.ones(len(queries), dtype=np.float32)])
         widest = int(np.diff(starts, append=len(self.positions)).max())
-        best = TopK(len(queries), k, width)
-        scratch = np.empty(len(queries) * widest, dtype=np.float32)
-        for tile, (bound, start) in enumerate(zip(bounds, starts, strict=True)):
-            positions = self.positions[start : starts[tile + 1] if tile + 1 < len(starts) else None]
-            users = np.arange(len(queries))
-            if not (everyone := bool(bound >= best.thresholds.max())):
+        tastes, scratch = (np.empty(len(queries) * widest, dtype=np.float32) for _ in range(2))
+        searches = [
+            _ListSearch(self, wanted, starts, TopK(len(queries), wanted.length, width), scratch) for wanted in lists
+        ]
+        for tile, start in enumerate(starts):
+            stop = int(starts[tile + 1]) if tile + 1 < len(starts) else len(self.positions)
+            raised: Float64Array | float = 0.0
+            if tile and len(added.entries(tile)[0]):
                 raised = np.bincount(added.entries(tile)[0], np.maximum(added.entries(tile)[2], 0), len(queries))
-                users = np.flatnonzero(bound + raised * (1 + ROUNDING) >= best.thresholds)
-            if not len(users):
+            reached = np.zeros(len(queries), dtype=bool)
+            for search in searches:
+                reached |= search.may_improve(tile, raised)
+            if not reached.any():
                 continue
-            scores = scratch[: len(users) * len(positions)].reshape(len(users), -1)
-            candidates = self.candidates[start : start + len(positions)]
-            np.matmul(queries if everyone else queries[users], candidates.T, scores)
+            everyone = bool(reached.all())
+            users = np.flatnonzero(reached)
+            taste = tastes[: len(users) * (stop - start)].reshape(len(users), -1)
+            np.matmul(queries if everyone else queries[users], self.candidates[start:stop].T, taste)
             rows, columns, weights = added.entries(tile, None if everyone else users)
-            np.add.at(scores.reshape(-1), rows * len(positions) + columns, weights)
+            np.add.at(taste.reshape(-1), rows * taste.shape[1] + columns, weights)
             rows, columns, _ = removed.entries(tile, None if everyone else users)
-            scores[rows, columns] = -np.inf
-            if among is not None:
-                scores[:, ~among[positions]] = -np.inf
-            best.add(users, scores, positions)
-        return best.result()
+            taste[rows, columns] = -np.inf
+            for search in searches:
+                search.add(users, taste, int(start), stop)
+        return [search.best.result() for search in searches]
 
-    def subset(self, among: BoolArray) -> ExactIndex:
-        """Return an index of only those games that are in `among`, bool [N]."""
-        kept = np.flatnonzero(among[self.positions])
-        positions = self.positions[kept]
-        ranks = np.full_like(self.ranks, -1)
-        ranks[positions] = np.arange(len(kept), dtype=np.int32)
-        return ExactIndex(positions, ranks, self.candidates[kept], _chunk_maxima(self.bounds[kept // CHUNK_GAMES]))
-
-    def games_scored(self, kth_scores: Float32Array) -> float:
+    def games_scored(self, popularity_weight: float, kth_scores: Float32Array) -> float:
         """Return a lower bound for the games that a search must score per user, on average.
 
         Args:
+            popularity_weight: Factor of the popularity prior.
             kth_scores: float32 [B], the k-th best score of each user.
         """
         sizes = np.diff(np.arange(0, len(self.positions), CHUNK_GAMES), append=len(self.positions))
-        return float(((self.bounds >= kth_scores[:, None]) @ sizes).mean())
+        return float(((self.bounds(popularity_weight) >= kth_scores[:, None]) @ sizes).mean())
+
+    def bounds(self, popularity_weight: float) -> Float32Array:
+        """Return an upper bound for the scores of each chunk, without item-item weights, float32."""
+        highest = popularity_weight * self.priors[::CHUNK_GAMES]  # the first of each chunk
+        bounds: Float32Array = (highest + self.reach + ROUNDING * (self.reach + np.abs(highest))).astype(np.float32)
+        return bounds
+
+    def _subset(self, wanted: GameList) -> ExactIndex:
+        """Return an index of only the allowed games, if copying those is faster than scoring all games."""
+        if wanted.allowed is None or np.count_nonzero(wanted.allowed) >= SUBSET_SHARE * len(self.positions):
+            return self
+        kept = np.flatnonzero(wanted.allowed[self.positions])
+        positions = self.positions[kept]
+        ranks = np.full_like(self.ranks, -1)
+        ranks[positions] = np.arange(len(kept), dtype=np.int32)
+        reach = _chunk_maxima(self.reach[kept // CHUNK_GAMES])
+        return ExactIndex(positions, ranks, self.candidates[kept], self.priors[kept], reach)
 
     def _by_tile(self, entries: SparseScores, starts: Int64Array, width: int) -> _TileEntries:
         """Group sparse entries by tile, given the first game of each tile."""
@@ -215,6 +239,49 @@ class _TileEntries:
         indices = np.minimum(np.searchsorted(users, rows), len(users) - 1)
         found = users[indices] == rows
         return indices[found], columns[found], weights[found]
+
+
+class _ListSearch:
+    """The search for the games of one list."""
+
+    def __init__(
+        self, index: ExactIndex, wanted: GameList, starts: Int64Array, best: TopK, scratch: Float32Array
+    ) -> None:
+        """Start the search; `scratch` is as large as a tile."""
+        self.best = best
+        self._positions = index.positions
+        self._weighted = np.float32(wanted.popularity_weight) * index.priors
+        self._bounds = np.maximum.reduceat(index.bounds(wanted.popularity_weight), starts // CHUNK_GAMES)
+        self._scratch = scratch
+        self._columns: Int64Array | None = None
+        if wanted.allowed is not None:
+            allowed = wanted.allowed[index.positions]
+            self._columns = np.flatnonzero(allowed)
+            self._weighted = np.where(allowed, self._weighted, np.float32(-np.inf))
+            self._bounds[np.add.reduceat(allowed.astype(np.int64), starts) == 0] = -np.inf
+
+    def may_improve(self, tile: int, raised: Float64Array | float) -> BoolArray:
+        """Tell for which users a tile may contain better games than the best so far, bool [B].
+
+        Args:
+            tile: Number of the tile.
+            raised: float64 [B], the most that item-item weights add to a score of the tile.
+        """
+        may: BoolArray = self._bounds[tile] + raised * (1 + ROUNDING) >= self.best.thresholds
+        return may
+
+    def add(self, users: Int64Array, taste: Float32Array, start: int, stop: int) -> None:
+        """Add the games from `start` to `stop` for some users, given their taste, float32 [users, stop - start]."""
+        columns: Int64Array | slice = slice(start, stop)
+        if self._columns is not None:
+            within = self._columns[np.searchsorted(self._columns, start) : np.searchsorted(self._columns, stop)]
+            if not len(within):
+                return
+            if len(within) < SUBSET_SHARE * (stop - start):
+                columns, taste = within, taste.take(within - start, axis=1)
+        scores = self._scratch[: taste.size].reshape(taste.shape)
+        np.add(taste, self._weighted[columns], out=scores)
+        self.best.add(users, scores, self._positions[columns])
 
 
 class TopK:
@@ -265,8 +332,8 @@ class TopK:
         if self._filled.max() > 4 * self._k or self._filled.sum() > 1.5 * self._k * len(self._filled):
             self._drop()
 
-    def result(self) -> tuple[Int32Array, Float32Array]:
-        """Return positions and scores, best first, as in `Index.search`."""
+    def result(self) -> Found:
+        """Return the best games, see `Found`."""
         self._drop()
         keys = np.sort(self._pool[:, : self._k], axis=1)[:, ::-1]
         found = keys != EMPTY_KEY
@@ -331,6 +398,10 @@ def _kth_score_bound(scores: Float32Array, k: int) -> np.float32:
         scores = scores[: n_blocks * TOP_K_BLOCK].reshape(TOP_K_BLOCK, n_blocks).max(axis=0)
     rank = len(scores) - k
     return np.partition(scores, rank)[rank] if 0 < k <= len(scores) else np.float32(-np.inf)
+
+
+def _nothing(users: int, k: int) -> Found:
+    return np.full((users, k), -1, np.int32), np.full((users, k), -np.inf, np.float32)
 
 
 def _chunk_maxima(values: Float32Array) -> Float32Array:

@@ -1,4 +1,8 @@
-"""Scores and recommendations for a catalogue, for many users at a time, with the reason for each recommendation."""
+"""Scores and recommendations for a catalogue, for many users at a time, with the reason for each recommendation.
+
+A score is the sum of two numbers: taste, which is the user's own, and the popularity prior times a weight, which is the
+same for everybody. Each list has its own weight.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -15,10 +20,48 @@ from steam_recsys.arrays import BoolArray, Float32Array, Int32Array, Int64Array
 from steam_recsys.data.histories import Histories
 from steam_recsys.model.history_weights import HistoryWeights
 from steam_recsys.model.item_item import ItemItemWeights
-from steam_recsys.model.retrieval import ExactIndex, Index, SparseScores
+from steam_recsys.model.retrieval import ExactIndex, GameList, Index, SparseScores
 
 BLOCK_USERS, BLOCK_GAMES = 512, 8192
 """Limits of a block: users, and games in their histories. A user with a longer history is a block alone."""
+
+PAGE_GAMES = 10
+"""Games that a user sees at a time."""
+
+REASONED = 50
+"""Games of a list that have reasons, from the first."""
+
+REASONS_PER_GAME = 2
+"""Entries of a list that have the same reason."""
+
+NO_TERM = np.float32(-1e30)
+"""Below every contribution."""
+
+EQUAL_TERMS = 1e-5
+"""Relative difference below which two contributions count as equal."""
+
+
+@dataclass(frozen=True)
+class Recommendations:
+    """One list of games for each of B users, best first; ties in catalogue order.
+
+    Attributes:
+        positions: int32 [B, k], catalogue positions, -1 if fewer than k games are left.
+        taste: float32 [B, k], the personal part of the scores; -inf where there is no game.
+        popularity: float32 [B, k], the popularity prior times the list's weight; 0 where there is no game.
+        because: int32 [B, k], the position of a game that the user likes and without which this game would not be on
+            its page, see `Scorer.recommend_lists`; -1 for none.
+    """
+
+    positions: Int32Array
+    taste: Float32Array
+    popularity: Float32Array
+    because: Int32Array
+
+    @property
+    def scores(self) -> Float32Array:
+        """The sum of taste and popularity, float32 [B, k]; -inf where there is no game."""
+        return self.taste + self.popularity
 
 
 @dataclass(frozen=True)
@@ -29,7 +72,8 @@ class Scorer:
         history: float32 [N, d], each game's vector as part of a history.
         candidates: float32 [N, d], each game's vector as a candidate, of length one; zero if nothing is known of it.
         item_item: Weights between catalogue positions.
-        popularity_offset: float32 [N], what recent popularity adds to each game's score.
+        popularity_prior: float32 [N], the log share of each game in recent popularity.
+        popularity_weight: Factor of the popularity prior in the list of the most relevant games.
         scale: Factor of the cosine.
         history_weights: How much each game of a history counts.
         available: bool [N], the games that may be recommended; None for all.
@@ -39,7 +83,8 @@ class Scorer:
     history: Float32Array
     candidates: Float32Array
     item_item: ItemItemWeights
-    popularity_offset: Float32Array
+    popularity_prior: Float32Array
+    popularity_weight: float
     scale: float
     history_weights: HistoryWeights
     available: BoolArray | None = None
@@ -54,19 +99,25 @@ class Scorer:
 
     def arrays(self) -> dict[str, Float32Array]:
         """Return the arrays that have one row per game, by name."""
-        return {"history": self.history, "candidates": self.candidates, "popularity_offset": self.popularity_offset}
+        return {"history": self.history, "candidates": self.candidates, "popularity_prior": self.popularity_prior}
 
     def queries(self, history: Histories) -> Float32Array:
         """Compute the query tower: float32 [B, d] of length one, zero for an empty history."""
         vectors = self.history[history.games] * self.history_weights.weigh(history)[:, None]
         return normalised(segment_sums(vectors, history.offsets))
 
-    def scores(self, history: Histories) -> Float32Array:
-        """Score every game for every user, float32 [B, N]."""
-        scores: Float32Array = np.matmul(self.queries(history) * np.float32(self.scale), self.candidates.T)
-        scores += self.popularity_offset
+    def taste(self, history: Histories) -> Float32Array:
+        """Compute the personal part of every game's score for every user, float32 [B, N]."""
+        taste: Float32Array = np.matmul(self.queries(history) * np.float32(self.scale), self.candidates.T)
         added = self.item_item_scores(history)
-        np.add.at(scores.reshape(-1), added.rows * len(self) + added.games, added.weights)
+        np.add.at(taste.reshape(-1), added.rows * len(self) + added.games, added.weights)
+        return taste
+
+    def scores(self, history: Histories, popularity_weight: float | None = None) -> Float32Array:
+        """Score every game for every user, float32 [B, N], with the model's popularity weight or another one."""
+        weight = self.popularity_weight if popularity_weight is None else popularity_weight
+        scores = self.taste(history)
+        scores += np.float32(weight) * self.popularity_prior
         return scores
 
     def item_item_scores(self, history: Histories) -> SparseScores:
@@ -76,89 +127,169 @@ class Scorer:
         return SparseScores(history.owners[source], self.item_item.games[entries], weights)
 
     def recommend(
-        self, history: Histories, k: int, *, excluded: Histories | None = None, among: BoolArray | None = None
-    ) -> tuple[Int32Array, Float32Array, Int32Array]:
-        """Recommend the k best games to each of B users, best first; ties in catalogue order.
-
-        Users are answered in blocks, with one thread per core.
+        self,
+        history: Histories,
+        k: int,
+        *,
+        excluded: Histories | None = None,
+        among: BoolArray | None = None,
+        popularity_weight: float | None = None,
+    ) -> Recommendations:
+        """Recommend the k best games to each of B users.
 
         Args:
             history: The users' games, as catalogue positions.
             k: Number of games.
             excluded: Games that must not be recommended to the same users; None for those of the history.
             among: bool [N], the available games that may be recommended to any of these users; None for all.
+            popularity_weight: Factor of the popularity prior; None for the model's.
+        """
+        weight = self.popularity_weight if popularity_weight is None else popularity_weight
+        return self.recommend_lists(history, [GameList("", k, weight, among)], excluded=excluded)[0]
 
-        Returns:
-            The games' positions, int32 [B, k], -1 if fewer than k games are left; their scores, float32 [B, k], -inf
-            there; and their reasons, int32 [B, k], the position of the history's game that contributed most. Of equal
-            contributions the earliest game is the reason; a game that the user does not recommend is one only if the
-            user recommends none. The reason is -1 if the history is not the cause: the game ranks no higher than by
-            popularity alone.
+    def recommend_lists(
+        self, history: Histories, lists: Sequence[GameList], *, excluded: Histories | None = None
+    ) -> list[Recommendations]:
+        """Recommend several lists of games to each of B users, in one pass over the catalogue.
+
+        Users are answered in blocks, with one thread per core.
+
+        Every recommendation may have a reason: the game of the history that contributed most, if the user recommends
+        it and the recommended game would not be on its page otherwise. A page has ten games. Without the reason's
+        contribution, the game would score lower than the first game of the next page; and it ranks higher than by
+        popularity alone. A game is the reason of at most `REASONS_PER_GAME` entries of a list, except in lists of more
+        than `REASONED` games, whose readers choose from them; only the first `REASONED` games of a list have reasons.
+
+        Args:
+            history: The users' games, as catalogue positions.
+            lists: What to recommend.
+            excluded: Games that must not be recommended to the same users; None for those of the history.
         """
         excluded = history if excluded is None else excluded
-        positions = np.full((len(history), k), -1, dtype=np.int32)
-        values = np.full((len(history), k), -np.inf, dtype=np.float32)
-        because = np.full((len(history), k), -1, dtype=np.int32)
+        results = [
+            Recommendations(
+                np.full((len(history), wanted.length), -1, dtype=np.int32),
+                np.full((len(history), wanted.length), -np.inf, dtype=np.float32),
+                np.zeros((len(history), wanted.length), dtype=np.float32),
+                np.full((len(history), wanted.length), -1, dtype=np.int32),
+            )
+            for wanted in lists
+        ]
+        searched = [replace(wanted, length=wanted.length + 1) for wanted in lists]  # the first game of the next page
         index, order = self.index or self.exact_index, self.popularity_order  # built once, before the threads start
 
         def recommend_block(users: Int64Array) -> None:
             known, without = history.take(users), excluded.take(users)
             queries = self.queries(known) * np.float32(self.scale)
             removed = SparseScores(without.owners, without.games, np.zeros(len(without.games), dtype=np.float32))
-            positions[users], values[users] = index.search(queries, self.item_item_scores(known), removed, k, among)
-            above_popularity = order.above_popularity(positions[users], without, among)
-            because[users] = np.where(above_popularity, self._reasons(known, positions[users]), np.int32(-1))
+            found = index.search(queries, self.item_item_scores(known), removed, searched)
+            explained = Contributions.from_histories(self, known)
+            for wanted, result, (positions, scores) in zip(lists, results, found, strict=True):
+                k = wanted.length
+                popularity = np.float32(wanted.popularity_weight) * self.popularity_prior[positions[:, :k]]
+                popularity[positions[:, :k] < 0] = 0
+                result.positions[users] = positions[:, :k]
+                result.popularity[users] = popularity
+                result.taste[users] = scores[:, :k] - popularity
+                shown = positions[:, : min(k, REASONED)]
+                personal = order.above_popularity(shown, without, wanted.allowed)
+                limit = REASONS_PER_GAME if k <= REASONED else k
+                result.because[users, : shown.shape[1]] = explained.reasons(shown, personal, scores, limit)
 
-        if k and len(history):
+        if len(history) and lists:
             on_all_cores(recommend_block, _blocks(history))
-        return positions, values, because
+        return results
 
     @cached_property
     def exact_index(self) -> ExactIndex:
         """Exact retrieval of the available games."""
         available = np.arange(len(self)) if self.available is None else np.flatnonzero(self.available)
-        return ExactIndex.from_candidates(self.candidates, self.popularity_offset, self.scale, available)
+        return ExactIndex.from_candidates(self.candidates, self.popularity_prior, self.scale, available)
 
     @cached_property
     def popularity_order(self) -> PopularityOrder:
         """The available games, most popular first."""
-        return PopularityOrder.from_popularity(self.popularity_offset, self.available)
+        return PopularityOrder.from_popularity(self.popularity_prior, self.available)
 
-    def _reasons(self, history: Histories, positions: Int32Array) -> Int32Array:
-        """Find the history's game that contributed most to each recommendation; -1 for an empty history.
 
-        The cosine is a sum over the history's games, divided by one length, and the item-item weights are a sum too, so
-        the game with the largest term contributed most. The loop takes the first game of every user, then the second
-        one, and so on.
+@dataclass(frozen=True)
+class Contributions:
+    """What each game that B users like contributes to their taste.
+
+    The cosine is a sum over the history's games, divided by one length, and the item-item weights are a sum too, so
+    the contribution of a game is its term of both sums.
+
+    Attributes:
+        scorer: The scorer.
+        liked: The users' games that they recommend, in the order of time.
+        vectors: float32 [n, d], the term of each of these n games in the user's query vector.
+        weights: float32 [n], the weight of each of these games.
+    """
+
+    scorer: Scorer
+    liked: Histories
+    vectors: Float32Array
+    weights: Float32Array
+
+    @classmethod
+    def from_histories(cls, scorer: Scorer, history: Histories) -> Contributions:
+        """Compute the terms of the query vectors."""
+        weights, kept = scorer.history_weights.weigh(history), history.recommended
+        vectors = scorer.history[history.games] * weights[:, None]
+        lengths = np.linalg.norm(segment_sums(vectors, history.offsets), axis=1)
+        factors = np.float32(scorer.scale) / np.where(lengths > 0, lengths, np.float32(1))
+        terms = vectors[kept] * factors[history.owners[kept], None]
+        return cls(scorer, history.recommended_only(), terms, weights[kept])
+
+    def reasons(self, positions: Int32Array, personal: BoolArray, scores: Float32Array, limit: int) -> Int32Array:
+        """Choose the reason of each recommendation.
+
+        Args:
+            positions: int32 [B, k], the recommended games, -1 for none.
+            personal: bool [B, k], the recommendations that may have a reason.
+            scores: float32 [B, m], the scores of the whole list, m greater than k if there are more games.
+            limit: Number of recommendations that a game may be the reason of.
+
+        Returns:
+            int32 [B, k], the position of the reason, -1 for none. Of contributions that are equal but for rounding,
+            the earliest game is the reason.
         """
-        weights, owners = self.history_weights.weigh(history), history.owners
-        lengths = np.linalg.norm(segment_sums(self.history[history.games] * weights[:, None], history.offsets), axis=1)
-        factors = self.scale / np.where(lengths > 0, lengths, 1)
-        likes = np.bincount(owners, history.recommended, len(history)) > 0
-        eligible = np.flatnonzero(history.recommended | ~likes[owners])
-        counts = np.bincount(owners[eligible], minlength=len(history))
-        firsts = np.cumsum(counts) - counts
-        longest_first = np.argsort(-counts, kind="stable")
-        candidates = self.candidates.take(positions[longest_first], axis=0)  # unused where a position is -1
-        item_item = self.item_item.between(history.games[eligible], positions, owners[eligible])
-        highest = np.full(positions.shape, -np.inf, dtype=np.float32)
         because = np.full(positions.shape, -1, dtype=np.int32)
-        for turn in range(counts.max(initial=0)):
-            n = np.count_nonzero(counts > turn)
-            users = longest_first[:n]
-            indices = firsts[users] + turn
-            current = eligible[indices]
-            games = history.games[current]
-            # Not a matrix product: BLAS may round equal rows differently, and then the earliest game might not win.
-            terms = np.einsum("nd,nkd->nk", self.history[games], candidates[:n])
-            terms *= factors[users, None]
-            terms += item_item[indices]
-            terms *= weights[current, None]
-            better = terms > highest[:n]
-            np.copyto(highest[:n], terms, where=better)
-            np.copyto(because[:n], games[:, None], where=better)
-        because[longest_first] = because.copy()
-        return np.where(positions >= 0, because, np.int32(-1))
+        filled = np.flatnonzero(self.liked.lengths)
+        if not len(filled):
+            return because
+        contributions = self._contributions(positions)
+        next_page = np.minimum(PAGE_GAMES * (np.arange(positions.shape[1]) // PAGE_GAMES + 1), scores.shape[1] - 1)
+        with np.errstate(invalid="ignore"):  # where there is no game, and so no reason
+            spare = scores[:, : positions.shape[1]] - scores[:, next_page]  # inf if there is no next page
+        personal = personal & (positions >= 0)
+        starts, owners = self.liked.offsets[filled], self.liked.owners
+        uses = np.zeros(len(owners), dtype=np.int64)
+        entries = np.arange(len(owners))
+        for rank in range(positions.shape[1]):
+            if not personal[:, rank].any():
+                continue
+            terms = contributions[:, rank]
+            decides = personal[owners, rank] & (terms > spare[owners, rank]) & (uses < limit)
+            terms = np.where(decides, terms, NO_TERM)
+            highest = np.zeros(len(positions), dtype=np.float32)
+            highest[filled] = np.maximum.reduceat(terms, starts)
+            nearly = terms >= (highest - EQUAL_TERMS * np.abs(highest))[owners]
+            chosen = np.minimum.reduceat(np.where(decides & nearly, entries, len(entries)), starts)
+            users, chosen = filled[chosen < len(entries)], chosen[chosen < len(entries)]
+            because[users, rank] = self.liked.games[chosen]
+            uses[chosen] += 1
+        return because
+
+    def _contributions(self, positions: Int32Array) -> Float32Array:
+        """Compute what each of n games contributes to each of its user's recommendations, float32 [n, k]."""
+        liked, candidates = self.liked, self.scorer.candidates
+        contributions = self.scorer.item_item.between(liked.games, positions, liked.owners) * self.weights[:, None]
+        bounds = liked.offsets.tolist()
+        for user, (start, end) in enumerate(pairwise(bounds)):
+            if end > start:
+                contributions[start:end] += self.vectors[start:end] @ candidates[positions[user]].T
+        return contributions
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ A user vector is the weighted sum of the vectors of the games in the history. A 
 a candidate, is an ID vector plus the weighted sum of its attributes' vectors, so a game that training never saw has a
 vector too. The score is
 
-    scale * cos(user, candidate) + item-item weights from the history's games to the candidate
-        + sum over decays of popularity weight * log(smoothed share of recent popularity)
+    taste = scale * cos(user, candidate) + item-item weights from the history's games to the candidate
+    prior = sum over decays of decay weight * log(smoothed share of recent popularity)
+    score = taste + popularity weight * prior
 
 (two towers: Covington et al. 2016, "Deep Neural Networks for YouTube Recommendations", section 3; cosine with a
 temperature: Yi et al. 2019, "Sampling-Bias-Corrected Neural Modeling", section 3; towers that generalise beside weights
@@ -59,7 +60,9 @@ class TwoTowerArrays:
         attribute_names: The names of the A attributes.
         towers: The weights of both towers.
         item_item: Item-item weights between the games of the vocabulary.
-        popularity_weights: float64 [D], one weight per decay of popularity.
+        decay_weights: float64 [D], the weight of each decay in the popularity prior.
+        popularity_weight: Factor of the popularity prior in the list of the most relevant games.
+        interests_weight: The same in the lists of games of the user's taste.
         scale: Factor of the cosine.
         popularity_smoothing: Number of reviews added to each game's popularity.
         history_weights: How much each game of a history counts.
@@ -70,7 +73,9 @@ class TwoTowerArrays:
     attribute_names: tuple[str, ...]
     towers: Towers
     item_item: ItemItemWeights
-    popularity_weights: Float64Array
+    decay_weights: Float64Array
+    popularity_weight: float
+    interests_weight: float
     scale: float
     popularity_smoothing: float
     history_weights: HistoryWeights = UNIFORM
@@ -91,7 +96,7 @@ class TwoTowerArrays:
                 item_item = ItemItemWeights(
                     **{name: arrays[f"link_{name}"] for name in ItemItemWeights.__dataclass_fields__}
                 )
-                popularity_weights = arrays["popularity_weights"]
+                decay_weights = arrays["decay_weights"]
         except (FileNotFoundError, NotADirectoryError) as error:
             raise UserError(
                 f"{root} holds no complete model ({Path(error.filename).name} is missing): train it again."
@@ -105,7 +110,9 @@ class TwoTowerArrays:
             attribute_names=tuple(vocabulary["attributes"]),
             towers=towers,
             item_item=item_item,
-            popularity_weights=popularity_weights,
+            decay_weights=decay_weights,
+            popularity_weight=config["popularity_weight"],
+            interests_weight=config["interests_weight"],
             scale=config["scale"],
             popularity_smoothing=config["popularity_smoothing"],
             history_weights=HistoryWeights(**config["history_weights"]),
@@ -114,7 +121,7 @@ class TwoTowerArrays:
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return all weights by the names that `load` reads."""
         item_item = {f"link_{name}": array for name, array in vars(self.item_item).items()}
-        return {**vars(self.towers), **item_item, "popularity_weights": self.popularity_weights}
+        return {**vars(self.towers), **item_item, "decay_weights": self.decay_weights}
 
     def for_catalogue(self, catalogue: Games, popularity: Float64Array) -> Scorer:
         """Prepare a scorer for a catalogue, which need not have the same games as the vocabulary.
@@ -129,9 +136,8 @@ class TwoTowerArrays:
             history=_item_vectors(towers.history_games, towers.history_attributes, rows, attributes),
             candidates=normalised(_item_vectors(towers.candidate_games, towers.candidate_attributes, rows, attributes)),
             item_item=self.item_item.reindex(rows),
-            popularity_offset=popularity_offset(
-                log_shares(popularity, self.popularity_smoothing), self.popularity_weights
-            ),
+            popularity_prior=popularity_prior(log_shares(popularity, self.popularity_smoothing), self.decay_weights),
+            popularity_weight=self.popularity_weight,
             scale=self.scale,
             history_weights=self.history_weights,
         )
@@ -173,8 +179,8 @@ def log_shares(popularity: Float64Array, smoothing: float) -> Float32Array:
     return shares
 
 
-def popularity_offset(shares: Float32Array, weights: Float64Array) -> Float32Array:
-    """Compute what popularity adds to the scores: the weighted sum of log shares.
+def popularity_prior(shares: Float32Array, weights: Float64Array) -> Float32Array:
+    """Compute the popularity prior: the weighted sum of log shares.
 
     Args:
         shares: float32 [D, ..., N], log shares by decay.

@@ -79,7 +79,7 @@ def write_random_model(root: Path, version: str, seed: int) -> Path:
         root / "arrays.npz",
         **{name: array.astype(np.float32) for name, array in arrays.items()},
         **{f"link_{name}": array for name, array in vars(links).items()},
-        popularity_weights=np.linspace(0.2, 0.6, len(DECAYS)),
+        decay_weights=np.linspace(0.2, 0.6, len(DECAYS)),
     )
     (root / "vocabulary.json").write_text(json.dumps({"games": list(range(1, known + 1)), "attributes": names}))
     weights = vars(HistoryWeights(disliked=-0.5, hours=0.2, recency=0.3))

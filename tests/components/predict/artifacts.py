@@ -18,7 +18,7 @@ def write_model(root: Path, vectors: Sequence[Sequence[float]], version: str = "
         root / "arrays.npz",
         history_games=table, candidate_games=table, history_attributes=none, candidate_attributes=none,
         link_offsets=np.zeros(len(table) + 1, np.int64), link_games=np.zeros(0, np.int32),
-        link_weights=np.zeros(0, np.float32), popularity_weights=np.array([0.0, 0.1, 0.0]),
+        link_weights=np.zeros(0, np.float32), decay_weights=np.array([0.0, 0.1, 0.0]),
     )  # fmt: skip
     (root / "vocabulary.json").write_text(json.dumps({"games": list(range(1, len(table) + 1)), "attributes": []}))
     config = {"scale": 4.0, "popularity_smoothing": 1.0, "history_weights": {}}

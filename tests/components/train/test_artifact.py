@@ -160,7 +160,7 @@ def reviews(random: np.random.Generator, shape: tuple[int, ...]) -> tuple[np.nda
 
 
 def served(
-    saved: Path, history: np.ndarray, recommended: np.ndarray, hours: np.ndarray, popularity_offset: np.ndarray
+    saved: Path, history: np.ndarray, recommended: np.ndarray, hours: np.ndarray, popularity_prior: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """The games and scores of the SavedModel."""
     model = tf.saved_model.load(str(saved))
@@ -168,7 +168,7 @@ def served(
         history=tf.constant(history),
         recommended=tf.constant(recommended),
         hours=tf.constant(hours),
-        popularity_offset=tf.constant(popularity_offset),
+        popularity_prior=tf.constant(popularity_prior),
     )
     return found["game_ids"].numpy(), found["scores"].numpy()
 
@@ -199,7 +199,7 @@ def test_scorer_equals_the_saved_model_on_thousands_of_histories(scorer: Scorer,
     present = np.arange(20) < lengths[:, None]
     history = replace(Histories.from_games(*games), recommended=recommended[present], hours=hours[present])
     positions, scores, _ = scorer.recommend(history, k=SERVED_GAMES)
-    answers = served(saved, padded, recommended, hours, scorer.popularity_offset)
+    answers = served(saved, padded, recommended, hours, scorer.popularity_prior)
     assert_same_answers(*answers, np.where(positions >= 0, positions + 1, -1), scores)
 
 
@@ -217,7 +217,7 @@ def test_online_recommender_equals_the_saved_model(scorer: Scorer, saved: Path) 
         answer = online.recommend(history, SERVED_GAMES, recommended=verdicts, hours=played)
         ours[user, : len(answer)] = [game.game_id for game in answer]
         scores[user, : len(answer)] = [game.score for game in answer]
-    answers = served(saved, histories, recommended, hours, scorer.popularity_offset)
+    answers = served(saved, histories, recommended, hours, scorer.popularity_prior)
     assert_same_answers(*answers, ours, scores)
 
 

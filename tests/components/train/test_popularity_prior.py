@@ -9,7 +9,7 @@ from components.train.popularity_prior import (
     DEFAULT_WEIGHTS,
     PRIOR_REVIEWS,
     UNDATED_WEIGHTS,
-    popularity_weights,
+    decay_weights,
     shares_by_period,
 )
 from steam_recsys.data.interactions import UNDATED, Interactions
@@ -41,7 +41,7 @@ def shares_of(rows: list[Row], games: int = GAMES) -> tuple[np.ndarray, np.ndarr
 
 
 def weights_of(rows: list[Row], games: int = GAMES) -> np.ndarray:
-    return popularity_weights(interactions(rows), *shares_of(rows, games), catalogue(games))
+    return decay_weights(interactions(rows), *shares_of(rows, games), catalogue(games))
 
 
 @settings(max_examples=60)
@@ -129,12 +129,12 @@ def test_only_recommending_reviews_count_and_undated_reviews_get_fixed_weights()
     rows = interactions([(user, 1 + user % GAMES, 100 + user) for user in range(60)])
     liked = replace(rows, recommended=rows.games != 3)
     periods, shares = shares_by_period(liked, catalogue(), PERIOD_DAYS, SMOOTHING)
-    found = popularity_weights(liked, periods, shares, catalogue())
+    found = decay_weights(liked, periods, shares, catalogue())
     kept = liked.recommended
-    alone = popularity_weights(liked.take(kept), periods[kept], shares, catalogue())
+    alone = decay_weights(liked.take(kept), periods[kept], shares, catalogue())
     assert found == pytest.approx(alone)
     timeless = replace(rows, days=np.full(len(rows), UNDATED, np.int32))
-    assert popularity_weights(timeless, periods, shares, catalogue()) is UNDATED_WEIGHTS
+    assert decay_weights(timeless, periods, shares, catalogue()) is UNDATED_WEIGHTS
 
 
 def test_single_game_gives_the_default_weights() -> None:

@@ -135,7 +135,7 @@ def test_saved_model_ranks_by_popularity_for_an_empty_history(trained: tuple[Pat
     served = model.signatures["serving_default"](
         history=tf.zeros((1, 3), tf.int32), recommended=tf.ones((1, 3), tf.bool), hours=tf.zeros((1, 3))
     )
-    by_popularity = np.argsort(-model.popularity_offset.numpy(), kind="stable") + 1
+    by_popularity = np.argsort(-model.popularity_prior.numpy(), kind="stable") + 1
     assert served["game_ids"].numpy()[0].tolist() == by_popularity.tolist()
 
 

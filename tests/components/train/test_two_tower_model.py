@@ -28,7 +28,7 @@ ALONE = Workers(tf.distribute.get_strategy(), 0, 1)
 
 def model(data: TrainingData, *, sampled: bool = False, config: ModelConfig = CONFIG) -> TwoTowerModel:
     tf.keras.utils.set_random_seed(0)
-    return TwoTowerModel(data.attributes, len(data.attribute_names), data.popularity_offsets, config, sampled=sampled)
+    return TwoTowerModel(data.attributes, len(data.attribute_names), data.popularity_priors, config, sampled=sampled)
 
 
 def batch_of(data: TrainingData, config: ModelConfig = CONFIG, step: int = 0) -> Batch:
@@ -52,7 +52,7 @@ def naive_loss(data: TrainingData, batch: Batch, two_towers: TwoTowerModel) -> f
     for row, (user, period) in enumerate(zip(batch.row_users, batch.row_periods, strict=True)):
         query = histories[batch.history[starts[user] : ends[user]]].sum(axis=0)
         query = query / (np.linalg.norm(query) or 1)
-        logits = CONFIG.scale * candidates @ query + data.popularity_offsets[period]
+        logits = CONFIG.scale * candidates @ query + data.popularity_priors[period]
         for target in batch.targets[row_ends[row] - batch.target_lengths[row] : row_ends[row]]:
             p = np.exp(logits[target]) / np.exp(logits).sum()
             loss -= np.log(p) / np.sqrt(targets_of[user]) / len(batch.history_lengths)

@@ -55,7 +55,7 @@ def shops(draw: st.DrawFn) -> Shop:
         history=axes[random.integers(0, 3, n_games)],
         candidates=np.vstack([axes, np.zeros((1, 3), np.float32)])[random.integers(0, 4, n_games)],
         item_item=ItemItemWeights.from_matrix(item_item, 4) if draw(st.booleans()) else ItemItemWeights.empty(n_games),
-        popularity_offset=random.choice([-2.5, -1, 0], n_games).astype(np.float32),
+        popularity_prior=random.choice([-2.5, -1, 0], n_games).astype(np.float32),
         scale=4.0,
         history_weights=HistoryWeights(disliked=-1.0),
     )
@@ -80,7 +80,7 @@ def naive(shop: Shop, history: list[tuple[int, bool]], k: int, exclude: list[int
     for target, game in enumerate(shop.game_ids):
         if game in latest or game in exclude:
             continue
-        score = np.float32(4) * (user / length) @ scorer.candidates[target] + scorer.popularity_offset[target]
+        score = np.float32(4) * (user / length) @ scorer.candidates[target] + scorer.popularity_prior[target]
         terms = []
         for row, sign in zip(rows, signs, strict=True):
             score += sign * item_item(row, target)
@@ -89,7 +89,7 @@ def naive(shop: Shop, history: list[tuple[int, bool]], k: int, exclude: list[int
         reasons = [index for index in range(len(rows)) if signs[index] > 0] or list(range(len(rows)))
         because = order[max(reasons, key=lambda index: terms[index])] if rows else None
         answers.append(Recommendation(game, float(score), because))
-    popularity = {game: scorer.popularity_offset[target] for target, game in enumerate(shop.game_ids)}
+    popularity = {game: scorer.popularity_prior[target] for target, game in enumerate(shop.game_ids)}
     best = sorted(answers, key=lambda answer: -answer.score)[:k]  # stable: ties stay in catalogue order
     return [
         answer
@@ -208,7 +208,7 @@ def test_arguments_and_scorer_are_not_modified() -> None:
     scorer = scorer_for(model)
     online = OnlineRecommender(model.game_ids, scorer)
     arguments = [30, UNKNOWN, 50, 30], [True, True, False, True], [1.0, None, -2.0, 4.0], [70, 80]
-    arrays = [model.game_ids, scorer.history, scorer.candidates, scorer.popularity_offset]
+    arrays = [model.game_ids, scorer.history, scorer.candidates, scorer.popularity_prior]
     arrays += [*vars(scorer.item_item).values()]
     before = [list(argument) for argument in arguments], [array.copy() for array in arrays]
     history, recommended, hours, exclude = arguments
