@@ -18,7 +18,16 @@ def random_model() -> TwoTowerArrays:
     towers = Towers(games[0], genres[0], games[1], genres[1])
     item_item = ItemItemWeights.from_matrix(random.standard_normal((GAMES, GAMES)).astype(np.float32), 3)
     return TwoTowerArrays(
-        "v", np.arange(10, 10 * GAMES + 1, 10, dtype=np.int32), GENRES, towers, item_item, np.ones(1), 1.0, 0.5, 4.0, 1.0
+        "v",
+        np.arange(10, 10 * GAMES + 1, 10, dtype=np.int32),
+        GENRES,
+        towers,
+        item_item,
+        np.ones(1),
+        1.0,
+        0.5,
+        4.0,
+        1.0,
     )
 
 

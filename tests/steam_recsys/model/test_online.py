@@ -1,3 +1,4 @@
+import json
 import math
 import subprocess
 import sys
@@ -7,19 +8,24 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from steam_recsys.data.games import Games
 from steam_recsys.data.histories import Histories
 from steam_recsys.data.interactions import UNDATED
+from steam_recsys.errors import UserError
 from steam_recsys.model.history_weights import HistoryWeights
 from steam_recsys.model.item_item import ItemItemWeights
 from steam_recsys.model.lists import MIN_LIKES
 from steam_recsys.model.online import CatalogueFacts, OnlineRecommender, Recommendation
+from steam_recsys.model.retrieval import GameList
 from steam_recsys.model.scorer import Scorer
+from steam_recsys.model.two_tower import TwoTowerArrays
 from tests.components.predict.artifacts import write_model
 from tests.steam_recsys.model.models import GAMES, random_model, scorer_for
 
@@ -326,6 +332,75 @@ def test_lengths_of_verdicts_and_hours_must_match_the_history(online: OnlineReco
         online.recommend([30, 50], 5, recommended=[True])
     with pytest.raises(ValueError, match="2 verdicts and 3 hours"):
         online.recommend([30, 50], 5, hours=[1.0, 2.0, 3.0])
+
+
+@pytest.mark.parametrize("popularity", [-0.1, 1.1, math.nan, math.inf])
+def test_a_popularity_outside_0_to_1_is_refused(online: OnlineRecommender, popularity: float) -> None:
+    with pytest.raises(ValueError, match="it must be from 0 to 1"):
+        online.recommend([30], 5, popularity=popularity)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"popularity": 0.5}, {"released": (None, date(2020, 1, 1))}, {"include": ["RPG"]}, {"exclude": ["RPG"]}],
+)
+def test_without_facts_neither_the_dial_nor_filters_are_possible(
+    online: OnlineRecommender, arguments: dict[str, Any]
+) -> None:
+    with pytest.raises(ValueError, match="pass CatalogueFacts"):
+        online.recommend([30], 5, **arguments)
+
+
+def test_a_history_without_taste_gets_the_popular_games_at_every_setting() -> None:
+    model = random_model()
+    facts = CatalogueFacts.from_games([None] * GAMES, [()] * GAMES, np.full(GAMES, MIN_LIKES))
+    online = OnlineRecommender(model.game_ids, scorer_for(model, popularity=np.arange(GAMES, dtype=np.float64)), facts)
+    popular = online.recommend([], 5)
+    assert online.recommend([], 5, popularity=0.0) == online.recommend([UNKNOWN], 5, popularity=0.3) == popular
+    assert online.recommend([30], 5, popularity=0.0) != popular
+
+
+def test_a_list_has_its_own_weight_and_games() -> None:
+    model = random_model()
+    online = OnlineRecommender(model.game_ids, scorer_for(model, popularity=np.arange(GAMES, dtype=np.float64)))
+    allowed = np.arange(GAMES) % 2 == 0
+    answer = online.recommend_list(GameList("some", 5, 0.0, allowed), [30, 50])
+    assert len(answer) == 5
+    assert {game.popularity for game in answer} == {0.0}
+    assert all(allowed[ALL.index(game.game_id)] for game in answer)
+    assert online.recommend_list(GameList("some", 5, 0.0), []) == online.recommend([], 5)
+
+
+@pytest.mark.parametrize("genres", [[], [()] * 3, [("RPG", "Indie"), ("rpg",), ()]])
+def test_facts_survive_a_model_folder(tmp_path: Path, genres: list[tuple[str, ...]]) -> None:
+    released = [date(2020, 2, 29), None, date(1969, 12, 31)][: len(genres)]
+    facts = CatalogueFacts.from_games(released, genres, np.arange(len(genres)))
+    np.savez(tmp_path / "items.npz", **facts.arrays())
+    with np.load(tmp_path / "items.npz") as arrays:
+        read = CatalogueFacts.from_arrays(arrays, list(facts.genres))
+    assert read.released.tolist() == [18321, UNDATED, -1][: len(genres)]
+    assert read.positive_reviews.tolist() == list(range(len(genres)))
+    expected = {"indie": [0], "rpg": [0, 1]} if any(genres) else {}
+    assert {genre: games.tolist() for genre, games in read.genres.items()} == expected
+
+
+def test_a_model_folder_answers_with_its_own_facts(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model", [[1.0, 0.0], [0.0, 1.0], [1.0, 0.1], [0.9, 0.2]])
+    facts = CatalogueFacts.from_games([None, None, date(2020, 1, 1), date(2021, 1, 1)], [["RPG"]] * 4, np.full(4, 9))
+    scorer = TwoTowerArrays.load(folder).for_catalogue(
+        Games(np.arange(1, 5, dtype=np.int32), [{}] * 4), np.ones((3, 4))
+    )
+    np.savez(folder / "items.npz", **scorer.arrays(), **facts.arrays())
+    with pytest.raises(UserError, match=r"another version of this project \(genres\)"):
+        OnlineRecommender.load(folder)
+    vocabulary = json.loads((folder / "vocabulary.json").read_text())
+    (folder / "vocabulary.json").write_text(json.dumps(vocabulary | {"genres": list(facts.genres)}))
+    online = OnlineRecommender.load(folder)
+    assert ids(online.recommend([1], 2)) == [3, 4]
+    assert ids(online.recommend([1], 2, popularity=0.5, released=(date(2020, 6, 1), None), include=["rpg"])) == [4, 2]
+    (folder / "items.npz").unlink()
+    with pytest.raises(UserError, match=r"items.npz is missing"):
+        OnlineRecommender.load(folder)
 
 
 def test_arguments_and_scorer_are_not_modified() -> None:
