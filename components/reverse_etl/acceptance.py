@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from steam_recsys.publications.loading import FIRST_GAMES, CurrentVersion, VersionStats
+from steam_recsys.publications.loading import CurrentVersion, Stored, VersionStats
+from steam_recsys.publications.personality import FIRST_GAMES, mean_overlap
 from steam_recsys.rules import Rule, Verdict
 
 
@@ -22,7 +23,10 @@ class Thresholds:
             version that changes nothing, for example if there are no new reviews.
         churn_ceiling: Highest churn. A new model may replace most games of most users. A version whose games were mixed
             up replaces nearly all of them, except what ten random games of 290 have in common with ten others.
-        churn_users: Number of users of the current version, or of its sample, below which there is not enough evidence.
+        churn_users: Number of users of the current version, or of its sample, below which there is not enough evidence;
+            also the number of users of the new version below which their overlap is not.
+        overlap_ceiling: Highest overlap: the mean share of the first ten games of two users that both have. 1 accepts a
+            version that recommends the same to everybody.
     """
 
     user_coverage_floor: float = 0.9
@@ -30,18 +34,19 @@ class Thresholds:
     churn_floor: float = 0.0
     churn_ceiling: float = 0.95
     churn_users: int = 100
+    overlap_ceiling: float = 0.9
 
 
 DEFAULT = Thresholds()
 """The defaults of the pipeline's parameters."""
 
 
-def decide(stats: VersionStats, stored: int, current: CurrentVersion | None, thresholds: Thresholds) -> Verdict:
+def decide(stats: VersionStats, stored: Stored, current: CurrentVersion | None, thresholds: Thresholds) -> Verdict:
     """Check a version by itself, and compare it with the current one.
 
     Args:
         stats: Counts of the version, taken while it was loaded.
-        stored: Number of users that the destination holds, where each user is a unique key.
+        stored: What the destination holds, where each user, or each user's list, is a unique key.
         current: The current version of the destination; None before the first publication.
         thresholds: Acceptance's parameters.
     """
@@ -50,16 +55,24 @@ def decide(stats: VersionStats, stored: int, current: CurrentVersion | None, thr
     )
 
 
-def _content(stats: VersionStats, stored: int, thresholds: Thresholds) -> Iterator[Rule]:
+def _content(stats: VersionStats, stored: Stored, thresholds: Thresholds) -> Iterator[Rule]:
     yield Rule(about="Users with recommendations", figure=stats.users, at_least=1)
     yield Rule(
-        about="Users in the destination, each once",
-        figure=stored,
-        at_least=stats.users,
-        at_most=stats.users,
-        reason=f"{stats.users:,} in the shards",
+        about=f"{stored.keys.capitalize()} in the destination, each once",
+        figure=stored.held,
+        at_least=stored.sent,
+        at_most=stored.sent,
+        reason=f"{stored.sent:,} in the shards",
     )
-    yield Rule(about="Fewest games of a user", figure=stats.least_rows, at_least=1)
+    yield Rule(about="Fewest games of a list", figure=stats.least_rows, at_least=1)
+    compared = stats.personality.first_games
+    yield Rule(
+        about="Overlap of two users' first ten games",
+        figure=mean_overlap(compared) or 0.0,
+        at_most=thresholds.overlap_ceiling,
+        reason=f"every pair of {len(compared):,} users",
+        enough=stats.users >= thresholds.churn_users,
+    )
     for defect in stats.defects:
         may_have_left = defect is stats.unknown_users
         yield Rule(

@@ -30,7 +30,8 @@ class Publication:
     Attributes:
         version: Version that was published.
         users: Number of users with personal recommendations.
-        rows: Number of recommended games, summed over the users.
+        rows: Number of recommended games, summed over the users and their lists.
+        overlap, coverage, popular_ten: How personal the version is, as in `Personality`; None if it is not known.
         switched: Whether it became current now; False if it had been published before.
         seconds: Wall time.
         acceptance: Rules that it was accepted by, with their outcomes, by destination.
@@ -39,6 +40,9 @@ class Publication:
     version: str
     users: int
     rows: int
+    overlap: float | None
+    coverage: float | None
+    popular_ten: float | None
     switched: bool
     seconds: float
     acceptance: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -104,7 +108,17 @@ def publish(
     # 5. Remove the predictions.
     folder.remove("")
     seconds = round(time.perf_counter() - started, 3)
-    done = Publication(info.version, published.users, published.rows, switched, seconds, acceptance)
+    done = Publication(
+        version=info.version,
+        users=published.users,
+        rows=published.rows,
+        overlap=published.overlap,
+        coverage=published.coverage,
+        popular_ten=published.popular_ten,
+        switched=switched,
+        seconds=seconds,
+        acceptance=acceptance,
+    )
     outcome = "is current" if switched else "was published before, nothing is changed"
     log("reverse_etl", f"version {info.version} {outcome}: {done.users:,} users, {done.rows:,} recommended games")
     return done

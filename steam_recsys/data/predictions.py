@@ -12,11 +12,21 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from steam_recsys.data.schemas import POPULAR, RECOMMENDATIONS
+from steam_recsys.arrays import Int64Array
+from steam_recsys.data.schemas import (
+    DISCOVERY,
+    LISTS,
+    NEW_RELEASES,
+    POPULAR,
+    POPULAR_LIST,
+    RECOMMENDATIONS,
+    RELEVANCE,
+)
 from steam_recsys.errors import UserError
 from steam_recsys.storage.folder import Folder
 
@@ -32,10 +42,14 @@ CATALOGUE_FILE = "catalogue.parquet"
 SHARDS_FOLDER = "recommendations"
 """The folder of the shards' predictions."""
 
-BATCH_USERS = 16_384
+BATCH_ROWS = 16_384
 """Rows of a shard that are read at a time."""
 
 _REMEDY = "predict again"
+
+_LIST_COLUMNS = ("game_ids", "taste", "popularity", "because")
+
+_NAMES = pa.array(LISTS)
 
 
 @dataclass(frozen=True)
@@ -218,22 +232,82 @@ def check_shard(folder: Folder, shard: Shard, path: Path) -> None:
 
 
 def read_shard(path: Path, shard: Shard) -> Iterator[pa.RecordBatch]:
-    """Read a shard's rows in batches in the schema RECOMMENDATIONS: each user once, ascending, in the shard's range.
+    """Read a shard's rows in batches in the schema RECOMMENDATIONS, checked: sorted by user and by the order of LISTS.
+
+    Each user has a list of relevance, and no list twice. All rows of a user are in the same batch.
 
     Raises:
         UserError: The file is not a shard, or a row is invalid.
     """
-    before = shard.first - 1
+    before = (shard.first - 1, len(LISTS))
+    waiting: pa.RecordBatch | None = None  # the last user's rows so far: the next batch may have more of them
     try:
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(BATCH_USERS, columns=RECOMMENDATIONS.names):
+            for batch in file.iter_batches(BATCH_ROWS, columns=RECOMMENDATIONS.names):
                 conformed = _conform(batch, RECOMMENDATIONS, path)
-                _check_lists(conformed, path.name)
-                before = _check_users(conformed, path.name, shard, before)
-                if len(conformed):
-                    yield conformed
+                _check_lengths(conformed, path.name)
+                before = _check_keys(conformed, path.name, shard, before)
+                if not len(conformed):
+                    continue
+                users = conformed.column("user_id").to_numpy()
+                start = 0
+                if waiting is not None:
+                    start = int(np.searchsorted(users, waiting.column("user_id")[0].as_py(), side="right"))
+                    waiting = pa.concat_batches([waiting, conformed.slice(0, start)])
+                if start == len(conformed):
+                    continue
+                if waiting is not None:
+                    yield waiting
+                end = int(np.searchsorted(users, users[-1]))
+                if end > start:
+                    yield conformed.slice(start, end - start)
+                waiting = conformed.slice(max(start, end))
+            if waiting is not None:
+                yield waiting
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from None
+
+
+@dataclass(frozen=True)
+class EqualLists:
+    """The rows of a batch that have the same list at the same length, so that their elements form matrices.
+
+    Attributes:
+        name: Which of LISTS.
+        rows: Their numbers in the batch, int64 [n].
+        starts: Where the elements of each row start, int64 [n].
+        length: Number of elements of each row.
+    """
+
+    name: str
+    rows: Int64Array
+    starts: Int64Array
+    length: int
+
+    def matrix(self, elements: npt.NDArray[Any], length: int | None = None) -> npt.NDArray[Any]:
+        """Return the first elements of each row, [n, length]; None takes all.
+
+        Args:
+            elements: The elements of all rows of the batch, as `flatten` gives them.
+            length: Number of elements, at most `self.length`.
+        """
+        length = self.length if length is None else length
+        if length == 0:
+            return np.empty((len(self.rows), 0), elements.dtype)
+        # Copies each row as a whole, several times as fast as single elements.
+        matrix: npt.NDArray[Any] = np.lib.stride_tricks.sliding_window_view(elements, length)[self.starts]
+        return matrix
+
+
+def equal_lists(batch: pa.RecordBatch) -> Iterator[EqualLists]:
+    """Group the rows of a batch in the schema RECOMMENDATIONS by list and length, in ascending order."""
+    offsets: Int64Array = batch.column("game_ids").offsets.to_numpy().astype(np.int64)
+    lengths = np.diff(offsets)
+    width = 1 + int(lengths.max(initial=0))
+    keys = _list_codes(batch) * width + lengths
+    for key in np.unique(keys).tolist():
+        rows: Int64Array = np.flatnonzero(keys == key)
+        yield EqualLists(LISTS[key // width], rows, offsets[rows] - offsets[0], key % width)
 
 
 def read_popular(path: Path, known_games: pa.Array) -> pa.Table:
@@ -251,15 +325,24 @@ def read_popular(path: Path, known_games: pa.Array) -> pa.Table:
         lists = pa.Table.from_batches([_conform(batch, POPULAR, path) for batch in table.to_batches()], POPULAR)
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from None
-    if not pc.any(pc.equal(lists["genre"], "")).as_py():
-        raise UserError(f"{path.name} has no overall list, whose genre is the empty string: {_REMEDY}.")
+    unknown_lists = lists.filter(pc.invert(pc.is_in(lists["list"], pa.array([POPULAR_LIST, DISCOVERY, NEW_RELEASES]))))
+    if len(unknown_lists):
+        raise UserError(f"{path.name} has the unknown list {unknown_lists['list'][0].as_py()!r}: {_REMEDY}.")
+    if not pc.any(pc.and_(pc.equal(lists["list"], POPULAR_LIST), pc.equal(lists["genre"], ""))).as_py():
+        raise UserError(
+            f"{path.name} has no overall list of popular games, whose genre is the empty string: {_REMEDY}."
+        )
     if not pc.all(pc.is_finite(lists["score"])).as_py():
         raise UserError(f"{path.name} has a score that is not a finite number: {_REMEDY}.")
     for column in ("rank", "game_id"):
-        duplicates = lists.group_by(["genre", column]).aggregate([([], "count_all")]).filter(pc.field("count_all") > 1)
+        counts = lists.group_by(["list", "genre", column]).aggregate([([], "count_all")])
+        duplicates = counts.filter(pc.field("count_all") > 1)
         if len(duplicates):
-            genre = duplicates["genre"][0].as_py()
-            raise UserError(f"{path.name} has {column} {duplicates[column][0]} twice in the list {genre!r}: {_REMEDY}.")
+            name, genre = (duplicates[key][0].as_py() for key in ("list", "genre"))
+            raise UserError(
+                f"{path.name} has {column} {duplicates[column][0]} twice in the list {name} of the genre {genre!r}: "
+                f"{_REMEDY}."
+            )
     unknown = lists.filter(pc.invert(pc.is_in(lists["game_id"], value_set=known_games)))
     if len(unknown):
         raise UserError(
@@ -285,30 +368,47 @@ def _conform(batch: pa.RecordBatch, schema: pa.Schema, path: Path) -> pa.RecordB
     return pa.record_batch([columns[name] for name in schema.names], schema=schema)
 
 
-def _check_lists(batch: pa.RecordBatch, shard: str) -> None:
-    games, scores, because = (batch.column(name) for name in ("game_ids", "scores", "because"))
-    lengths = [pc.list_value_length(lists) for lists in (games, scores, because)]
-    for other in lengths[1:]:
-        if not lengths[0].equals(other):
-            row = pc.index(pc.not_equal(lengths[0], other), True).as_py()
-            _refuse(batch, shard, row, "lists of games, scores and reasons that differ in length")
+def _check_lengths(batch: pa.RecordBatch, shard: str) -> None:
+    games, *others = (batch.column(name) for name in _LIST_COLUMNS)
+    lengths = pc.list_value_length(games)
+    for other in map(pc.list_value_length, others):
+        if not lengths.equals(other):
+            row = pc.index(pc.not_equal(lengths, other), True).as_py()
+            _refuse(batch, shard, row, "games, taste, popularity and reasons that differ in number")
     if games.flatten().null_count:
         element = pc.index(pc.is_null(games.flatten()), True)
         _refuse(batch, shard, pc.list_parent_indices(games)[element.as_py()].as_py(), "a game that is null")
 
 
-def _check_users(batch: pa.RecordBatch, name: str, shard: Shard, before: int) -> int:
-    """Check that the users ascend, after the last user of the batch before; the last user of this batch."""
-    users = batch.column("user_id").to_numpy()
-    wrong = np.flatnonzero(users <= np.concatenate([[before], users[:-1]]))
+def _check_keys(batch: pa.RecordBatch, name: str, shard: Shard, before: tuple[int, int]) -> tuple[int, int]:
+    """Check that users and their lists ascend, after the last user and list of the batch before; return the last."""
+    if not len(batch):
+        return before
+    users, codes = batch.column("user_id").to_numpy(), _list_codes(batch)
+    unknown = np.flatnonzero(codes < 0)
+    if len(unknown):
+        found = batch.column("list")[int(unknown[0])]
+        raise UserError(f"{name} has the unknown list {found.as_py()!r}: choose one of {', '.join(LISTS)}.")
+    users_before = np.concatenate([[before[0]], users[:-1]])
+    codes_before = np.concatenate([[before[1]], codes[:-1]])
+    wrong = np.flatnonzero((users < users_before) | ((users == users_before) & (codes <= codes_before)))
     if len(wrong):
         raise UserError(
-            f"{name} has user {users[wrong[0]]} twice, out of order or before the first of its users, {shard.first}: "
-            f"{_REMEDY} into an empty folder."
+            f"{name} has the list {LISTS[codes[wrong[0]]]} of user {users[wrong[0]]} twice, out of order or before the "
+            f"first of its users, {shard.first}: {_REMEDY} into an empty folder."
         )
-    if len(users) and users[-1] > shard.last:
+    if users[-1] > shard.last:
         raise UserError(f"{name} has user {users[-1]}, but is for those up to {shard.last}: {_REMEDY}.")
-    return int(users[-1]) if len(users) else before
+    incomplete = np.flatnonzero((users > users_before) & (codes != LISTS.index(RELEVANCE)))
+    if len(incomplete):
+        raise UserError(f"{name} has no list {RELEVANCE} of user {users[incomplete[0]]}: {_REMEDY}.")
+    return int(users[-1]), int(codes[-1])
+
+
+def _list_codes(batch: pa.RecordBatch) -> Int64Array:
+    """Return the place of each row's list among LISTS, -1 if it is unknown."""
+    codes: Int64Array = pc.index_in(batch.column("list"), _NAMES).fill_null(-1).to_numpy().astype(np.int64)
+    return codes
 
 
 def _refuse(batch: pa.RecordBatch, shard: str, row: int, what: str) -> NoReturn:

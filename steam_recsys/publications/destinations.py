@@ -19,7 +19,7 @@ from steam_recsys.data.predictions import Predictions
 from steam_recsys.database.connection import Connection, Cursor, connect, require_schema
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log
-from steam_recsys.publications.loading import CurrentVersion, VersionStats
+from steam_recsys.publications.loading import CurrentVersion, Stored, VersionStats
 from steam_recsys.publications.postgres import (
     SWITCH_PATIENCE_SECONDS,
     PostgresDestination,
@@ -60,14 +60,14 @@ class Destination(Protocol):
         """The version that readers see; None before the first publication."""
 
     def first_games(self, version: str, users: Sequence[int], k: int) -> dict[int, list[int]]:
-        """The first k games of some users in a kept version; users without recommendations are left out."""
+        """The first k relevant games of some users in a kept version; users without recommendations are left out."""
 
     def popular_games(self, version: str) -> list[int]:
         """The overall list of popular games of a kept version, the most popular first."""
 
     def load(
         self, info: VersionInfo, predictions: Predictions, current: CurrentVersion | None
-    ) -> tuple[VersionStats, int]:
+    ) -> tuple[VersionStats, Stored]:
         """Load a version, indexes included, without showing it to readers.
 
         Args:
@@ -76,7 +76,7 @@ class Destination(Protocol):
             current: The version that readers see, to compare with.
 
         Returns:
-            The counts, and how many users the destination says it holds.
+            The counts, and what the destination says it holds.
 
         Raises:
             UserError: The predictions are invalid, or the destination failed.

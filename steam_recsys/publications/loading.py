@@ -12,14 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from steam_recsys.arrays import Int64Array
-from steam_recsys.data.predictions import Predictions, Shard, check_shard, read_shard
+from steam_recsys.arrays import BoolArray, Int32Array, Int64Array
+from steam_recsys.data.predictions import Predictions, Shard, check_shard, equal_lists, read_shard
+from steam_recsys.data.schemas import POPULAR_LIST, RELEVANCE
 from steam_recsys.database.connection import COPY_BUFFER, connect
 from steam_recsys.database.copy import read_binary_copy
 from steam_recsys.logging import progress
-
-FIRST_GAMES = 10
-"""How many of a user's games churn compares: those that users see."""
+from steam_recsys.publications.personality import FIRST_GAMES, PersonalityStats
 
 SAMPLED_USERS = 10_000
 """How many users versions are compared on: enough for a share to be known to within 0.01."""
@@ -28,6 +27,40 @@ CONNECTIONS = 4
 """How many parts of a version are loaded at the same time, each over its own connection."""
 
 _IDS_SCHEMA = pa.schema([pa.field("id", pa.int64(), nullable=False)])
+
+
+@dataclass(frozen=True)
+class Shop:
+    """What the shop knows, to check predictions with.
+
+    Attributes:
+        games: Ids of its games, int32.
+        popular: The overall list of popular games, the most popular first, int32.
+    """
+
+    games: pa.Array
+    popular: Int32Array
+
+    @classmethod
+    def from_fallback_lists(cls, games: pa.Array, lists: pa.Table) -> Shop:
+        """Take the shop's games, and the popular ones from a table in the schema POPULAR."""
+        overall = lists.filter((pc.field("list") == POPULAR_LIST) & (pc.field("genre") == "")).sort_by("rank")
+        return cls(games, overall["game_id"].to_numpy())
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a destination says it holds of a version, and how much it was sent.
+
+    Attributes:
+        keys: What is counted, each once: `lists` or `users`.
+        held: Number that the destination says it holds.
+        sent: Number in the shards.
+    """
+
+    keys: str
+    held: int
+    sent: int
 
 
 @dataclass(frozen=True)
@@ -61,18 +94,22 @@ class VersionStats:
 
     Attributes:
         users: Number of users with recommendations.
-        rows: Number of recommended games, summed over the users.
-        least_rows: Lowest number of games of a user; 0 if there are no users.
+        lists: Number of their lists.
+        rows: Number of recommended games, summed over the lists.
+        least_rows: Lowest number of games of a list; 0 if there are no lists.
         sampled_users: Number of users of the current version's sample who have recommendations again.
         replaced: Sum, over those users, of the share of their first games that are no longer among them.
+        personality: What tells how personal the first games are.
     """
 
     users: int = 0
+    lists: int = 0
     rows: int = 0
     least_rows: int = 0
     sampled_users: int = 0
     replaced: float = 0.0
-    not_finite: Defect = field(default_factory=lambda: Defect("scores that are null or not finite"))
+    personality: PersonalityStats = field(default_factory=PersonalityStats)
+    not_finite: Defect = field(default_factory=lambda: Defect("tastes and popularities that are null or not finite"))
     repeated: Defect = field(default_factory=lambda: Defect("games that stand in a user's list twice"))
     unknown_games: Defect = field(default_factory=lambda: Defect("games that steam.games does not hold"))
     unknown_users: Defect = field(default_factory=lambda: Defect("users that steam.users does not hold"))
@@ -89,12 +126,14 @@ class VersionStats:
 
     def add(self, other: VersionStats) -> None:
         """Add the counts of another part of the same version."""
-        leasts = [part.least_rows for part in (self, other) if part.users]
+        leasts = [part.least_rows for part in (self, other) if part.lists]
         self.least_rows = min(leasts, default=0)
         self.users += other.users
+        self.lists += other.lists
         self.rows += other.rows
         self.sampled_users += other.sampled_users
         self.replaced += other.replaced
+        self.personality.add(other.personality)
         for mine, theirs in zip(self.defects, other.defects, strict=True):
             mine.add(theirs.count, theirs.example)
 
@@ -106,16 +145,16 @@ class LoadingStopped(Exception):
 class Loader:
     """Loads all shards of a version into one destination, once."""
 
-    def __init__(self, predictions: Predictions, known_games: pa.Array, sample: Mapping[int, list[int]]) -> None:
+    def __init__(self, predictions: Predictions, shop: Shop, sample: Mapping[int, list[int]]) -> None:
         """Prepare a load.
 
         Args:
             predictions: The version's folder.
-            known_games: Ids of the shop's games, int32.
+            shop: What the shop knows.
             sample: First games of users of the destination's current version, by user.
         """
         self._predictions = predictions
-        self._known_games = known_games
+        self._shop = shop
         self._sample = sample
         self._stats = VersionStats()
         self._done = 0
@@ -126,11 +165,11 @@ class Loader:
         """Load the parts in parallel; the first failure stops them all.
 
         Args:
-            load_part: Loads the part with this number and these shards, and returns how many users the destination
+            load_part: Loads the part with this number and these shards, and returns how many lists the destination
                 received.
 
         Returns:
-            The counts, and how many users the destination received.
+            The counts, and how many lists the destination received.
         """
         parts = self._predictions.split(CONNECTIONS)
         with ThreadPoolExecutor(len(parts)) as pool:
@@ -161,7 +200,7 @@ class Loader:
             for batch in read_shard(path, shard):
                 if self._stop.is_set():
                     raise LoadingStopped
-                stats.add(count_batch(batch, path.name, self._known_games, known_users, self._sample))
+                stats.add(count_batch(batch, path.name, self._shop, known_users, self._sample))
                 yield batch
         with self._lock:
             self._stats.add(stats)
@@ -171,43 +210,48 @@ class Loader:
 
 
 def count_batch(
-    batch: pa.RecordBatch, source: str, known_games: pa.Array, known_users: Int64Array, sample: Mapping[int, list[int]]
+    batch: pa.RecordBatch, source: str, shop: Shop, known_users: Int64Array, sample: Mapping[int, list[int]]
 ) -> VersionStats:
     """Count a batch of recommendations.
 
     Args:
-        batch: Rows in the schema RECOMMENDATIONS, with ascending users.
+        batch: Rows in the schema RECOMMENDATIONS, with all rows of each user, by ascending user.
         source: Name of the file that the batch comes from.
-        known_games: Ids of the shop's games, int32.
+        shop: What the shop knows.
         known_users: Ids of the shop's users in the range of the batch, ascending.
         sample: First games of users of the current version, by user.
     """
-    users = batch.column("user_id").to_numpy()
+    owners: Int64Array = batch.column("user_id").to_numpy()
     lists = batch.column("game_ids")
-    starts = lists.offsets.to_numpy().astype(np.int64)
-    lengths = np.diff(starts)
-    games = lists.flatten().to_numpy()
-    stats = VersionStats(len(users), len(games), int(lengths.min(initial=np.iinfo(np.int64).max)) if len(users) else 0)
+    lengths = np.diff(lists.offsets.to_numpy().astype(np.int64))
+    games: Int32Array = lists.flatten().to_numpy()
+    stats = VersionStats(lists=len(batch), rows=len(games), least_rows=int(lengths.min()) if len(batch) else 0)
 
-    scores = batch.column("scores").flatten()
-    not_finite = ~np.isfinite(scores.to_numpy(zero_copy_only=False))  # a null comes as a NaN
-    _add_elements(stats.not_finite, not_finite, users, lengths, source)
-    _add_elements(stats.repeated, _repeated(games, lengths), users, lengths, source)
+    for column in ("taste", "popularity"):
+        # A null comes as a NaN.
+        not_finite = ~np.isfinite(batch.column(column).flatten().to_numpy(zero_copy_only=False))
+        if not_finite.any():
+            row = np.searchsorted(np.cumsum(lengths), np.argmax(not_finite), side="right")
+            stats.not_finite.add(int(not_finite.sum()), f"user {owners[row]} in {source}")
     for ids in (lists.flatten(), batch.column("because").flatten().drop_null()):
         distinct = ids.unique()
-        unknown_games = distinct.filter(pc.invert(pc.is_in(distinct, value_set=known_games)))
+        unknown_games = distinct.filter(pc.invert(pc.is_in(distinct, value_set=shop.games)))
         if len(unknown_games):
             stats.unknown_games.add(len(unknown_games), f"game {unknown_games[0]} in {source}")
-    positions = np.searchsorted(known_users, users)
-    positions[positions == len(known_users)] = 0
-    unknown_users = users[known_users[positions] != users] if len(known_users) else users
-    if len(unknown_users):
-        stats.unknown_users.add(len(unknown_users), f"user {unknown_users[0]} in {source}")
-    for user, before in _sampled(users, sample):
-        row = int(np.searchsorted(users, user))
-        now = games[starts[row] - starts[0] :][: min(FIRST_GAMES, lengths[row])]
-        stats.sampled_users += 1
-        stats.replaced += len(set(before) - set(now.tolist())) / len(before)
+    for group in equal_lists(batch):
+        ordered = np.sort(group.matrix(games), axis=1)
+        repeated = ordered[:, 1:] == ordered[:, :-1]
+        if repeated.any():
+            user = owners[group.rows[repeated.any(axis=1).argmax()]]
+            stats.repeated.add(int(repeated.sum()), f"user {user} in {source}")
+        if group.name == RELEVANCE:
+            users = owners[group.rows]
+            stats.users += len(users)
+            stats.personality.add(PersonalityStats.count(users, group.matrix(games), shop.popular))
+            _compare(stats, users, group.matrix(games, min(FIRST_GAMES, group.length)), sample)
+            unknown_users = users[~_is_known(users, known_users)]
+            if len(unknown_users):
+                stats.unknown_users.add(len(unknown_users), f"user {unknown_users[0]} in {source}")
     return stats
 
 
@@ -228,31 +272,23 @@ def known_users(shop: str, first: int, last: int) -> Int64Array:
     )
 
 
-def _add_elements(defect: Defect, wrong: np.ndarray, users: Int64Array, lengths: Int64Array, source: str) -> None:
-    """Count the elements of the users' lists that a mask marks as wrong."""
-    if wrong.any():
-        row = np.searchsorted(np.cumsum(lengths), np.argmax(wrong), side="right")
-        defect.add(int(wrong.sum()), f"user {users[row]} in {source}")
+def _compare(stats: VersionStats, users: Int64Array, games: Int32Array, sample: Mapping[int, list[int]]) -> None:
+    """Count how many of the sampled users' first games are new, from the users' first games now, int32 [users, k]."""
+    if not sample:
+        return
+    for row in np.flatnonzero(np.isin(users, np.fromiter(sample, np.int64, len(sample)))):
+        before = sample[int(users[row])]
+        stats.sampled_users += 1
+        stats.replaced += len(set(before) - set(games[row].tolist())) / len(before)
 
 
-def _repeated(games: np.ndarray, lengths: Int64Array) -> np.ndarray:
-    """Mark the games that occur earlier in the same list: bool [games]."""
-    uniform = len(lengths) and (lengths == lengths[0]).all()
-    if uniform:  # sorting short rows is ten times faster than sorting pairs
-        ordered = np.sort(games.reshape(len(lengths), -1), axis=1)
-        if not (ordered[:, 1:] == ordered[:, :-1]).any():
-            return np.zeros(len(games), dtype=np.bool_)
-    pairs = np.repeat(np.arange(len(lengths)) << 32, lengths) + games
-    order = np.argsort(pairs, kind="stable")
-    repeated = np.zeros(len(games), dtype=np.bool_)
-    repeated[order[1:]] = pairs[order[1:]] == pairs[order[:-1]]
-    return repeated
-
-
-def _sampled(users: Int64Array, sample: Mapping[int, list[int]]) -> Iterator[tuple[int, list[int]]]:
-    if sample:
-        for user in users[np.isin(users, np.fromiter(sample, np.int64, len(sample)))].tolist():
-            yield user, sample[user]
+def _is_known(users: Int64Array, known_users: Int64Array) -> BoolArray:
+    if not len(known_users):
+        return np.zeros(len(users), dtype=np.bool_)
+    positions = np.searchsorted(known_users, users)
+    positions[positions == len(known_users)] = 0
+    known: BoolArray = known_users[positions] == users
+    return known
 
 
 def _read_ids(shop: str, query: str) -> Int64Array:

@@ -1,8 +1,9 @@
 """MongoDB as a destination: a version is a pair of collections, and a pointer document names the current version.
 
 A reader gets the version from the pointer, `publications.find_one({"_id": "current"})["version"]`, and then reads
-`recommendations_<version>`, with one document per user, and `popular_<version>`, with one document per genre: its `_id`
-is the genre, or the empty string for the overall list. A reader may stay with a version, as the last ones are kept.
+`recommendations_<version>`, with one document per user, whose `lists` have the names of LISTS, and `popular_<version>`,
+with one document per fallback list. The `_id` of a list of popular games is its genre, or the empty string for the
+overall list; the others are found by their `list`. A reader may stay with a version, as the last ones are kept.
 """
 
 from __future__ import annotations
@@ -21,17 +22,20 @@ from pymongo.database import Database
 from pymongo.errors import ConfigurationError, DuplicateKeyError, InvalidURI, PyMongoError
 
 from steam_recsys.data.predictions import POPULAR_FILE, Predictions, Shard, read_popular
+from steam_recsys.data.schemas import POPULAR_LIST, RELEVANCE
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log
 from steam_recsys.publications.loading import (
-    FIRST_GAMES,
     SAMPLED_USERS,
     CurrentVersion,
     Loader,
+    Shop,
+    Stored,
     VersionStats,
     known_games,
     known_users,
 )
+from steam_recsys.publications.personality import FIRST_GAMES, Personality
 from steam_recsys.publications.versions import KeptVersion, VersionInfo, find_current
 from steam_recsys.secrets import resolve_secret
 
@@ -95,16 +99,20 @@ class MongoDestination:
         current = find_current(self.kept_versions())
         if current is None:
             return None
+        first_games = {"$slice": [f"$lists.{RELEVANCE}.game_ids", FIRST_GAMES]}
         found = self._recommendations(current.version).aggregate(
-            [{"$sample": {"size": SAMPLED_USERS}}, {"$project": {"game_ids": {"$slice": ["$game_ids", FIRST_GAMES]}}}]
+            [{"$sample": {"size": SAMPLED_USERS}}, {"$project": {"game_ids": first_games}}]
         )
         sample = {each["_id"]: each["game_ids"] for each in found}
         return CurrentVersion(current.version, current.users, current.rows, sample)
 
     def first_games(self, version: str, users: Sequence[int], k: int) -> dict[int, list[int]]:
         """See `Destination.first_games`."""
-        found = self._recommendations(version).find({"_id": {"$in": list(users)}}, {"game_ids": {"$slice": k}})
-        return {each["_id"]: each["game_ids"] for each in found}
+        wanted = [
+            {"$match": {"_id": {"$in": list(users)}}},
+            {"$project": {"game_ids": {"$slice": [f"$lists.{RELEVANCE}.game_ids", k]}}},
+        ]
+        return {each["_id"]: each["game_ids"] for each in self._recommendations(version).aggregate(wanted)}
 
     def popular_games(self, version: str) -> list[int]:
         """See `Destination.popular_games`."""
@@ -113,26 +121,30 @@ class MongoDestination:
 
     def load(
         self, info: VersionInfo, predictions: Predictions, current: CurrentVersion | None
-    ) -> tuple[VersionStats, int]:
+    ) -> tuple[VersionStats, Stored]:
         """See `Destination.load`. The version is registered first: if this run dies, the next one drops it."""
         self._change(lambda pointer: pointer.with_unpublished(info))
         games = known_games(self._shop)
         with predictions.folder.local_path(POPULAR_FILE) as path:
-            self._fill_popular(info.version, read_popular(path, games))
-        loader = Loader(predictions, games, current.sample if current else {})
+            fallback_lists = read_popular(path, games)
+        self._fill_popular(info.version, fallback_lists)
+        shop = Shop.from_fallback_lists(games, fallback_lists)
+        loader = Loader(predictions, shop, current.sample if current else {})
         collection = self._recommendations(info.version)
 
         def load_part(number: int, part: list[Shard]) -> int:
             for shard in part:
                 users = known_users(self._shop, shard.first, shard.last)
                 for batch in loader.batches(shard, users):
-                    for start in range(0, len(batch), _DOCUMENTS_PER_INSERT):
-                        collection.insert_many(_documents(batch.slice(start, _DOCUMENTS_PER_INSERT)), ordered=False)
+                    documents = _documents(batch)
+                    for start in range(0, len(documents), _DOCUMENTS_PER_INSERT):
+                        collection.insert_many(documents[start : start + _DOCUMENTS_PER_INSERT], ordered=False)
             return 0
 
         stats, _ = loader.run(load_part)
-        self._change(lambda pointer: pointer.with_counts(info.version, stats.users, stats.rows))
-        return stats, collection.count_documents({})
+        loaded = UnpublishedVersion(info, stats.users, stats.rows, stats.personality.measure(games))
+        self._change(lambda pointer: pointer.with_loaded(loaded))
+        return stats, Stored("users", collection.count_documents({}), stats.users)
 
     def point_to(self, version: str) -> None:
         """Make a version current, unless it already is.
@@ -187,16 +199,18 @@ class MongoDestination:
                     continue
 
     def _fill_popular(self, version: str, popular: pa.Table) -> None:
-        lists: dict[str, _Document] = {}
-        for row in popular.sort_by([("genre", "ascending"), ("rank", "ascending")]).to_pylist():
-            genre = row["genre"]
-            empty: _Document = {"_id": genre, "folded": genre.lower(), "game_ids": [], "scores": []}
-            document = lists.setdefault(genre, empty)
+        lists: dict[tuple[str, str], _Document] = {}
+        for row in popular.sort_by([(key, "ascending") for key in ("list", "genre", "rank")]).to_pylist():
+            name, genre = row["list"], row["genre"]
+            empty: _Document = {"list": name, "genre": genre, "folded": genre.lower(), "game_ids": [], "scores": []}
+            if name == POPULAR_LIST:
+                empty["_id"] = genre
+            document = lists.setdefault((name, genre), empty)
             document["game_ids"].append(row["game_id"])
             document["scores"].append(row["score"])
         collection = self._database[f"popular_{version}"]
         collection.insert_many(lists.values(), ordered=False)
-        collection.create_index("folded")  # for readers that ignore case
+        collection.create_index([("list", 1), ("folded", 1)])  # for readers that ignore case
 
     def _recommendations(self, version: str) -> pymongo.collection.Collection[_Document]:
         return self._database[f"recommendations_{version}"]
@@ -207,11 +221,11 @@ class MongoDestination:
 
 
 def _documents(batch: pa.RecordBatch) -> list[_Document]:
-    columns = (batch.column(name).to_pylist() for name in ("user_id", "game_ids", "scores", "because"))
-    return [
-        {"_id": user, "game_ids": games, "scores": scores, "because": because}
-        for user, games, scores, because in zip(*columns, strict=True)
-    ]
+    documents: dict[int, _Document] = {}
+    for row in batch.to_pylist():
+        user, name = row.pop("user_id"), row.pop("list")
+        documents.setdefault(user, {"_id": user, "lists": {}})["lists"][name] = row
+    return list(documents.values())
 
 
 @dataclass(frozen=True)
@@ -237,13 +251,11 @@ class PointerDocument:
 
     def with_unpublished(self, info: VersionInfo) -> PointerDocument:
         """Add a version that is going to be loaded."""
-        return replace(self, loading=(*self.loading, UnpublishedVersion(info, 0, 0)))
+        return replace(self, loading=(*self.loading, UnpublishedVersion(info)))
 
-    def with_counts(self, version: str, users: int, rows: int) -> PointerDocument:
-        """Set the size of a version that has been loaded."""
-        loading = (
-            replace(each, users=users, rows=rows) if each.info.version == version else each for each in self.loading
-        )
+    def with_loaded(self, loaded: UnpublishedVersion) -> PointerDocument:
+        """Set the figures of a version that has been loaded."""
+        loading = (loaded if each.info.version == loaded.info.version else each for each in self.loading)
         return replace(self, loading=tuple(loading))
 
     def with_current(self, version: str, now: datetime) -> PointerDocument:
@@ -266,6 +278,7 @@ class PointerDocument:
                     **asdict(loaded.info),
                     users=loaded.users,
                     rows=loaded.rows,
+                    **asdict(loaded.personality),
                     published_at=now,
                     first_switch=number,
                     last_switch=number,
@@ -299,10 +312,7 @@ class PointerDocument:
             "revision": self.revision + 1,
             "version": self.version,
             "kept": [{**asdict(each), "as_of": each.as_of.isoformat()} for each in self.kept],
-            "loading": [
-                {**asdict(each.info), "as_of": each.info.as_of.isoformat(), "users": each.users, "rows": each.rows}
-                for each in self.loading
-            ],
+            "loading": [each.document() for each in self.loading],
             "retired": list(self.retired),
         }
 
@@ -322,17 +332,23 @@ class PointerDocument:
 
 @dataclass(frozen=True)
 class UnpublishedVersion:
-    """A version that never was current, and its size, which is 0 until it is complete."""
+    """A version that never was current, its size, which is 0 until it is complete, and how personal it is."""
 
     info: VersionInfo
-    users: int
-    rows: int
+    users: int = 0
+    rows: int = 0
+    personality: Personality = Personality()
+
+    def document(self) -> dict[str, Any]:
+        """A part of the document to store."""
+        figures = {"users": self.users, "rows": self.rows, "personality": asdict(self.personality)}
+        return {**asdict(self.info), "as_of": self.info.as_of.isoformat(), **figures}
 
     @classmethod
     def from_document(cls, stored: dict[str, Any]) -> UnpublishedVersion:
         """Read a part of the stored document."""
-        users, rows = stored.pop("users"), stored.pop("rows")
-        return cls(VersionInfo(**stored), users, rows)
+        users, rows, personality = (stored.pop(name) for name in ("users", "rows", "personality"))
+        return cls(VersionInfo(**stored), users, rows, Personality(**personality))
 
 
 def _with_date(stored: Mapping[str, Any]) -> dict[str, Any]:

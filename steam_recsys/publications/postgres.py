@@ -17,14 +17,16 @@ from steam_recsys.database.connection import Connection, Cursor, connect
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log
 from steam_recsys.publications.loading import (
-    FIRST_GAMES,
     SAMPLED_USERS,
     CurrentVersion,
     Loader,
+    Shop,
+    Stored,
     VersionStats,
     known_games,
     known_users,
 )
+from steam_recsys.publications.personality import FIRST_GAMES
 from steam_recsys.publications.postgres_tables import Tables
 from steam_recsys.publications.versions import Choice, KeptVersion, VersionInfo, find_current
 
@@ -51,7 +53,8 @@ SET idle_in_transaction_session_timeout = 0;
 """
 
 _KEPT = """
-SELECT version, model_version, snapshot_id, as_of, users, rows, published_at, first_switch, last_switch, current
+SELECT version, model_version, snapshot_id, as_of, users, rows, overlap, coverage, popular_ten,
+       published_at, first_switch, last_switch, current
 FROM recsys.publications WHERE first_switch IS NOT NULL ORDER BY first_switch DESC
 """
 
@@ -60,10 +63,18 @@ INSERT INTO recsys.publications (version, model_version, snapshot_id, as_of, use
 """
 
 # Samples pages instead of rows, to read only a few pages.
-_SAMPLE = "SELECT user_id, game_ids[1:%s] FROM {} TABLESAMPLE SYSTEM (%s) REPEATABLE (0)"
+_SAMPLE = """
+SELECT user_id, game_ids[1:%s] FROM {} TABLESAMPLE SYSTEM (%s) REPEATABLE (0) WHERE list = 'relevance'
+"""
 
-_FIRST_GAMES = "SELECT user_id, game_ids[1:%s] FROM {} WHERE user_id = ANY (%s)"
-_POPULAR = "SELECT game_id FROM {} WHERE genre = '' ORDER BY rank"
+_FIRST_GAMES = "SELECT user_id, game_ids[1:%s] FROM {} WHERE user_id = ANY (%s) AND list = 'relevance'"
+_POPULAR = "SELECT game_id FROM {} WHERE list = 'popular' AND genre = '' ORDER BY rank"
+
+_DESCRIBE = """
+UPDATE recsys.publications
+SET users = %s, rows = %s, overlap = %s, coverage = %s, popular_ten = %s
+WHERE version = %s
+"""
 
 # Readers wait from the first locked view to the commit. So all that can be done before is done before, and the commit
 # does not wait for the disk: the switch becomes durable, and is only then reported, with the next commit.
@@ -76,10 +87,11 @@ SET current = true, last_switch = switch, first_switch = coalesce(first_switch, 
     made_current_at = clock_timestamp(), published_at = coalesce(published_at, clock_timestamp())
 FROM this WHERE version = {version};
 CREATE OR REPLACE VIEW recsys.recommendations AS
-    SELECT user_id, game_ids, scores, because, {version}::text AS version, {model_version}::text AS model_version
+    SELECT user_id, list, game_ids, taste, popularity, because,
+           {version}::text AS version, {model_version}::text AS model_version
     FROM {recommendations};
 CREATE OR REPLACE VIEW recsys.popular_games AS
-    SELECT genre, rank, game_id, score, {version}::text AS version FROM {popular};
+    SELECT list, genre, rank, game_id, score, {version}::text AS version FROM {popular};
 """
 
 _WAIT_FOR_THE_DISK = "UPDATE recsys.publications SET current = current WHERE current"
@@ -179,14 +191,16 @@ class PostgresDestination:
 
     def load(
         self, info: VersionInfo, predictions: Predictions, current: CurrentVersion | None
-    ) -> tuple[VersionStats, int]:
+    ) -> tuple[VersionStats, Stored]:
         """See `Destination.load`. The version is registered first: if this run dies, the next one drops it."""
         tables, games = Tables(info.version), known_games(self._reference)
         with transaction(self._connection) as cursor:
             cursor.execute(_REGISTER, [info.version, info.model_version, info.snapshot_id, info.as_of])
             with predictions.folder.local_path(POPULAR_FILE) as path:
-                tables.create(cursor, read_popular(path, games))
-        loader = Loader(predictions, games, current.sample if current else {})
+                fallback_lists = read_popular(path, games)
+            tables.create(cursor, fallback_lists)
+        shop = Shop.from_fallback_lists(games, fallback_lists)
+        loader = Loader(predictions, shop, current.sample if current else {})
 
         def load_part(number: int, part: list[Shard]) -> int:
             first, end = part[0].first, part[-1].last + 1
@@ -199,13 +213,14 @@ class PostgresDestination:
                 tables.attach_partition(cursor, number, first, end)
             return received
 
-        stats, stored = loader.run(load_part)
+        stats, received = loader.run(load_part)
+        figures = stats.personality.measure(games)
         with transaction(self._connection) as cursor:
             cursor.execute(
-                "UPDATE recsys.publications SET users = %s, rows = %s WHERE version = %s",
-                [stats.users, stats.rows, info.version],
+                _DESCRIBE,
+                [stats.users, stats.rows, figures.overlap, figures.coverage, figures.popular_ten, info.version],
             )
-        return stats, stored
+        return stats, Stored("lists", received, stats.lists)
 
     @contextmanager
     def switching(self, choose: Choice) -> Iterator[str]:

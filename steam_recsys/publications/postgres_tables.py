@@ -6,23 +6,23 @@ It also lets a transaction that took its snapshot before the load ended, and tha
 the complete new version; without it, that transaction would see an empty one.
 
 Rows are sent in COPY's binary format (https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format"): the
-server reads it four times as fast as text, most of which would be numbers to parse, and scores arrive bit by bit.
+server reads it four times as fast as text, most of which would be numbers to parse, and they arrive bit by bit.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as pv
 from psycopg2 import sql
 
+from steam_recsys.data.predictions import EqualLists, equal_lists
 from steam_recsys.database.connection import Cursor
 from steam_recsys.database.copy import HEADER, TRAILER, copy_from_chunks
 
@@ -30,12 +30,16 @@ _COPY = "COPY {} FROM STDIN WITH (FREEZE, FORMAT {})"
 
 _CREATE = """
 CREATE TABLE {recommendations} (
-    user_id bigint PRIMARY KEY,
+    user_id bigint NOT NULL,
+    list text COLLATE "C" NOT NULL,
     game_ids integer[] NOT NULL,
-    scores real[] NOT NULL,
-    because integer[] NOT NULL
+    taste real[] NOT NULL,
+    popularity real[] NOT NULL,
+    because integer[] NOT NULL,
+    PRIMARY KEY (user_id, list)
 ) PARTITION BY RANGE (user_id);
 CREATE TABLE {popular} (
+    list text COLLATE "C" NOT NULL,
     genre text NOT NULL,
     rank integer NOT NULL,
     game_id integer NOT NULL,
@@ -44,26 +48,27 @@ CREATE TABLE {popular} (
 """
 
 _INDEX_POPULAR = """
-ALTER TABLE {popular} ADD PRIMARY KEY (genre, rank), ADD UNIQUE (genre, game_id);
-CREATE INDEX ON {popular} (lower(genre));
+ALTER TABLE {popular} ADD PRIMARY KEY (list, genre, rank), ADD UNIQUE (list, genre, game_id);
+CREATE INDEX ON {popular} (list, lower(genre), rank);
 ANALYZE {popular};
 """
 
-_CREATE_PARTITION = "CREATE TABLE {} (LIKE {}, CHECK (user_id >= {} AND user_id < {}))"
+# The longest lists take four kilobytes. They are kept in the row: a reader would otherwise fetch and unpack each column
+# from another table, and COPY would have to write it there.
+_CREATE_PARTITION = """
+CREATE TABLE {} (LIKE {}, CHECK (user_id >= {} AND user_id < {})) WITH (toast_tuple_target = 8160)
+"""
 
 # The key's index is built before the partition is attached, as others wait for that. Because of the CHECK, attaching
 # does not read all rows. Statistics of the arrays would take as long as the load, and no query searches them.
 _ATTACH = """
-ALTER TABLE {partition} ADD PRIMARY KEY (user_id);
-ANALYZE {partition} (user_id);
+ALTER TABLE {partition} ADD PRIMARY KEY (user_id, list);
+ANALYZE {partition} (user_id, list);
 ALTER TABLE {recommendations} ATTACH PARTITION {partition} FOR VALUES FROM ({first}) TO ({end});
 """
 
-
-_ELEMENTS = {"game_ids": (23, ">i4"), "scores": (700, ">f4"), "because": (23, ">i4")}
+_ELEMENTS = {"game_ids": (23, ">i4"), "taste": (700, ">f4"), "popularity": (700, ">f4"), "because": (23, ">i4")}
 """For each column of lists: the OID of its elements' type, the same on every server, and their format."""
-
-_Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,7 @@ class Tables:
         cursor.execute(sql.SQL(_CREATE_PARTITION).format(self.partition(number), self.recommendations, *bounds))
 
     def fill_partition(self, cursor: Cursor, number: int, batches: Iterable[pa.RecordBatch]) -> int:
-        """Copy batches of RECOMMENDATIONS into a partition; the number of users, as the server counts them."""
+        """Copy batches of RECOMMENDATIONS into a partition; the number of rows, as the server counts them."""
         statement = sql.SQL(_COPY).format(self.partition(number), sql.SQL("binary"))
         return copy_from_chunks(cursor, statement, binary_copy(batches))
 
@@ -120,7 +125,8 @@ class Tables:
 
 def binary_copy(batches: Iterable[pa.RecordBatch]) -> Iterator[memoryview]:
     """Convert batches of RECOMMENDATIONS to chunks of the binary COPY format."""
-    return chain([memoryview(HEADER)], map(_rows, batches), [memoryview(TRAILER)])
+    rows = (_rows(batch, lists) for batch in batches for lists in equal_lists(batch))
+    return chain([memoryview(HEADER)], rows, [memoryview(TRAILER)])
 
 
 def csv_copy(table: pa.Table) -> bytes:
@@ -130,63 +136,51 @@ def csv_copy(table: pa.Table) -> bytes:
     return text.getvalue()
 
 
-def _rows(batch: pa.RecordBatch) -> memoryview:
-    """Build a matrix of rows as long as the longest, then remove what shorter lists and nulls do not have."""
-    users = batch.column("user_id").to_numpy()
-    columns = {name: batch.column(name) for name in _ELEMENTS}
-    lengths = np.diff(batch.column("game_ids").offsets.to_numpy())
-    width = int(lengths.max())
-    inside = np.arange(width) < lengths[:, None]
-    sent = {
-        name: _padded(lists.flatten().is_valid(), inside) if lists.flatten().null_count else inside
-        for name, lists in columns.items()
-    }
-
-    rows = np.empty(len(batch), _row_type(width))
-    rows["fields"] = 1 + len(_ELEMENTS)
+def _rows(batch: pa.RecordBatch, lists: EqualLists) -> memoryview:
+    """Build a matrix of those rows of a batch, then remove the values of nulls."""
+    name = lists.name.encode()
+    rows = np.empty(len(lists.rows), _row_type(len(name), lists.length))
+    rows["fields"] = 2 + len(_ELEMENTS)
     rows["user_id"]["bytes"] = 8
-    rows["user_id"]["value"] = users
-    for name, lists in columns.items():
-        rows[name]["elements"]["bytes"] = 4 if sent[name].all() else np.where(sent[name], np.int32(4), np.int32(-1))
-        rows[name]["elements"]["value"] = _padded(lists.flatten().fill_null(0), inside)
-        rows[name]["bytes"] = 20 + 4 * lengths + 4 * sent[name].sum(axis=1)
-        rows[name]["dimensions"] = 1
-        rows[name]["has_nulls"] = lists.flatten().null_count > 0
-        rows[name]["oid"] = _ELEMENTS[name][0]
-        rows[name]["length"] = lengths
-        rows[name]["first"] = 1
-    if all(each.all() for each in sent.values()):
-        return rows.view(np.uint8).data
-    return rows.view(">i2")[_kept(rows.dtype, inside, sent)].data.cast("B")
+    rows["user_id"]["value"] = batch.column("user_id").to_numpy()[lists.rows]
+    rows["list"]["bytes"] = len(name)
+    rows["list"]["value"] = name
+    dropped = None
+    for column, (oid, _) in _ELEMENTS.items():
+        elements = batch.column(column).flatten()
+        rows[column]["bytes"] = 20 + 8 * lists.length
+        rows[column]["dimensions"] = 1
+        rows[column]["has_nulls"] = 0
+        rows[column]["oid"] = oid
+        rows[column]["length"] = lists.length
+        rows[column]["first"] = 1
+        rows[column]["elements"]["bytes"] = 4
+        if not elements.null_count:
+            rows[column]["elements"]["value"] = lists.matrix(elements.to_numpy())
+            continue
+        nulls = lists.matrix(elements.is_null().to_numpy(zero_copy_only=False))
+        rows[column]["elements"]["value"] = lists.matrix(elements.fill_null(0).to_numpy())
+        if nulls.any():
+            rows[column]["elements"]["bytes"][nulls] = -1
+            rows[column]["bytes"] -= 4 * nulls.sum(axis=1)
+            rows[column]["has_nulls"] = 1
+            dropped = np.zeros(len(rows), rows.dtype) if dropped is None else dropped
+            dropped[column]["elements"]["value"].view(">i4")[nulls] = -1  # all bits are set in what is dropped
+    content = rows.view(np.uint8)
+    return (content if dropped is None else content[dropped.view(np.uint8) == 0]).data
 
 
-def _padded(values: pa.Array, inside: _Mask) -> npt.NDArray[Any]:
-    """The elements of lists as a matrix, with zeros after the end of shorter lists."""
-    elements: npt.NDArray[Any] = values.to_numpy(zero_copy_only=False)
-    if len(elements) == inside.size:
-        return elements.reshape(inside.shape)
-    padded = np.zeros(inside.shape, elements.dtype)
-    padded[inside] = elements
-    return padded
+def _row_type(name: int, length: int) -> np.dtype[np.void]:
+    """The layout of a row whose list's name has `name` bytes, and whose lists have `length` elements."""
+    keys: list[tuple[Any, ...]] = [
+        ("fields", ">i2"),
+        ("user_id", [("bytes", ">i4"), ("value", ">i8")]),
+        ("list", [("bytes", ">i4"), ("value", f"S{name}")]),
+    ]
+    return np.dtype([*keys, *((column, _list_type(value, length)) for column, (_, value) in _ELEMENTS.items())])
 
 
-def _kept(row_type: np.dtype[np.void], inside: _Mask, sent: Mapping[str, _Mask]) -> _Mask:
-    """Mark the 16-bit words to send: not those after a list's end, and not a null's value."""
-    dropped = np.zeros(len(inside), row_type)  # all bits are set in what is dropped
-    for name, values in sent.items():
-        dropped[name]["elements"]["bytes"][~inside] = -1
-        dropped[name]["elements"]["value"].view(">i4")[~values] = -1
-    kept: _Mask = dropped.view(">i2") == 0
-    return kept
-
-
-def _row_type(width: int) -> np.dtype[np.void]:
-    """The layout of a row whose lists have `width` elements."""
-    lists: list[tuple[Any, ...]] = [(name, _list_type(value, width)) for name, (_, value) in _ELEMENTS.items()]
-    return np.dtype([("fields", ">i2"), ("user_id", [("bytes", ">i4"), ("value", ">i8")]), *lists])
-
-
-def _list_type(value: str, width: int) -> np.dtype[np.void]:
+def _list_type(value: str, length: int) -> np.dtype[np.void]:
     """The layout of a one-dimensional array: the field's length in bytes, a header, and elements with their lengths."""
     header = [(name, ">i4") for name in ("bytes", "dimensions", "has_nulls", "oid", "length", "first")]
-    return np.dtype([*header, ("elements", [("bytes", ">i4"), ("value", value)], (width,))])
+    return np.dtype([*header, ("elements", [("bytes", ">i4"), ("value", value)], (length,))])

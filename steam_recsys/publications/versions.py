@@ -53,7 +53,8 @@ class KeptVersion(VersionInfo):
 
     Attributes:
         users: Number of users with personal recommendations.
-        rows: Number of recommended games, summed over the users.
+        rows: Number of recommended games, summed over the users and their lists.
+        overlap, coverage, popular_ten: How personal the version is, as in `Personality`; None if it is not known.
         published_at: Time when it first became current, for people to read.
         first_switch, last_switch: Numbers of the switches that first and last made it current.
         current: Whether readers see this version.
@@ -61,6 +62,9 @@ class KeptVersion(VersionInfo):
 
     users: int
     rows: int
+    overlap: float | None
+    coverage: float | None
+    popular_ten: float | None
     published_at: datetime
     first_switch: int
     last_switch: int

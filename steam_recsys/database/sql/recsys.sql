@@ -1,8 +1,9 @@
--- What the pipelines publish for the shop. Its developers use recsys.recommended_games(...), the views
--- recsys.recommendations and recsys.popular_games, and recsys.publications. The other tables belong to the pipelines.
+-- What the pipelines publish for the shop. Its developers use recsys.recommended_games(...), recsys.shelves(...), the
+-- views recsys.recommendations and recsys.popular_games, and recsys.publications. The rest belongs to the pipelines.
 
 CREATE SCHEMA recsys;
-COMMENT ON SCHEMA recsys IS 'Game recommendations, published daily. Start with recsys.recommended_games(user_id).';
+COMMENT ON SCHEMA recsys IS
+    'Game recommendations, published daily. Start with recsys.recommended_games(user_id) or recsys.shelves(user_id).';
 
 CREATE TABLE recsys.schema_version (version integer PRIMARY KEY);
 
@@ -12,6 +13,9 @@ CREATE TABLE recsys.publications (
     snapshot_id text NOT NULL,
     users bigint NOT NULL,
     rows bigint NOT NULL,
+    overlap real,
+    coverage real,
+    popular_ten real,
     as_of date NOT NULL,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     published_at timestamptz,
@@ -27,7 +31,13 @@ COMMENT ON TABLE recsys.publications IS
 COMMENT ON COLUMN recsys.publications.model_version IS 'The model that made the recommendations.';
 COMMENT ON COLUMN recsys.publications.snapshot_id IS 'The snapshot of the schema steam that the recommendations were made from.';
 COMMENT ON COLUMN recsys.publications.users IS 'Users with personal recommendations.';
-COMMENT ON COLUMN recsys.publications.rows IS 'Recommended games, summed over those users.';
+COMMENT ON COLUMN recsys.publications.rows IS 'Recommended games, summed over those users and their lists.';
+COMMENT ON COLUMN recsys.publications.overlap IS
+    'The mean Jaccard index of the first ten relevant games of two random users: 1 if all users see the same. Null: unknown.';
+COMMENT ON COLUMN recsys.publications.coverage IS
+    'The share of the shop''s games that are among the first ten relevant games of at least one user. Null: unknown.';
+COMMENT ON COLUMN recsys.publications.popular_ten IS
+    'The share of users whose first ten relevant games are the most popular games that are not excluded for them. Null: unknown.';
 COMMENT ON COLUMN recsys.publications.as_of IS 'The day up to which recent popularity was counted.';
 COMMENT ON COLUMN recsys.publications.created_at IS 'When publishing this version began.';
 COMMENT ON COLUMN recsys.publications.published_at IS
@@ -69,30 +79,40 @@ COMMENT ON COLUMN recsys.monitoring.model_version IS 'The champion that was moni
 COMMENT ON COLUMN recsys.monitoring.reasons IS 'One sentence for each limit that was exceeded.';
 COMMENT ON COLUMN recsys.monitoring.figures IS 'Numbers by name; null if there was nothing to measure.';
 
+CREATE TABLE recsys.genre_sizes (genre_id integer PRIMARY KEY, games bigint NOT NULL);
+COMMENT ON TABLE recsys.genre_sizes IS 'How many games had each genre of steam.genres at the last publication.';
+
 -- Empty until the first publication. Every publication repoints both views in one transaction.
 CREATE VIEW recsys.recommendations AS
-    SELECT NULL::bigint AS user_id, NULL::integer[] AS game_ids, NULL::real[] AS scores, NULL::integer[] AS because,
-           NULL::text AS version, NULL::text AS model_version
+    SELECT NULL::bigint AS user_id, NULL::text COLLATE "C" AS list, NULL::integer[] AS game_ids, NULL::real[] AS taste,
+           NULL::real[] AS popularity, NULL::integer[] AS because, NULL::text AS version, NULL::text AS model_version
     WHERE false;
 CREATE VIEW recsys.popular_games AS
-    SELECT NULL::text AS genre, NULL::integer AS rank, NULL::integer AS game_id, NULL::real AS score,
-           NULL::text AS version
+    SELECT NULL::text COLLATE "C" AS list, NULL::text AS genre, NULL::integer AS rank, NULL::integer AS game_id,
+           NULL::real AS score, NULL::text AS version
     WHERE false;
 
 COMMENT ON VIEW recsys.recommendations IS
-    'The current recommendations, one row per user, except users who have reviewed every game. Empty at first.';
-COMMENT ON COLUMN recsys.recommendations.game_ids IS 'Games of steam.games, the most relevant first; at least one, without repeats.';
-COMMENT ON COLUMN recsys.recommendations.scores IS
-    'The model''s score for each of game_ids, in the same order. Scores are comparable only within one row.';
+    'The current recommendations, one row per user and list. Users who have reviewed every game have none. Empty at first.';
+COMMENT ON COLUMN recsys.recommendations.list IS
+    'relevance: the best games, which every user here has; interests: games of the user''s taste; discovery: such games outside the most popular ones; new_releases: games released recently.';
+COMMENT ON COLUMN recsys.recommendations.game_ids IS
+    'Games of steam.games, those with the highest scores first; at least one, without repeats.';
+COMMENT ON COLUMN recsys.recommendations.taste IS
+    'For each of game_ids, the personal part of the model''s score. The score is taste + popularity.';
+COMMENT ON COLUMN recsys.recommendations.popularity IS
+    'For each of game_ids, what its popularity adds to the score in this list. Scores are comparable only within one row.';
 COMMENT ON COLUMN recsys.recommendations.because IS
-    'For each of game_ids, the game of the user''s history that contributed most; null if popularity alone would rank it as high.';
+    'For each of game_ids, a game that the user liked and without which it would not be in the list; null if there is none.';
 COMMENT ON COLUMN recsys.recommendations.version IS 'The published version, the same in every row.';
 COMMENT ON COLUMN recsys.recommendations.model_version IS 'The model that made the recommendations, the same in every row.';
 COMMENT ON VIEW recsys.popular_games IS
-    'The current lists of popular games, overall and by genre: for visitors, and when filters leave too few games. Empty at first.';
+    'The current fallback lists: for visitors, and when filters leave too few games. Empty at first.';
+COMMENT ON COLUMN recsys.popular_games.list IS
+    'popular: popular games, overall and by genre; new_releases: the most popular of the games released recently; discovery: well-liked games outside the most popular ones.';
 COMMENT ON COLUMN recsys.popular_games.genre IS 'A genre; the empty string for the overall list.';
-COMMENT ON COLUMN recsys.popular_games.rank IS 'The rank within the genre; 1 is the most popular.';
-COMMENT ON COLUMN recsys.popular_games.score IS 'Recent popularity; not comparable with recommendations.scores.';
+COMMENT ON COLUMN recsys.popular_games.rank IS 'The rank within the list and genre, from 1.';
+COMMENT ON COLUMN recsys.popular_games.score IS 'What the list is sorted by; not comparable with the users'' scores.';
 COMMENT ON COLUMN recsys.popular_games.version IS 'The published version, the same in every row.';
 
 -- Each publication runs the rest of this file again, from here to the end.

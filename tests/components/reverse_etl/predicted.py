@@ -12,27 +12,45 @@ from psycopg2.extensions import connection as Connection
 from components.reverse_etl.acceptance import DEFAULT, Thresholds
 from components.reverse_etl.publication import Publication, publish
 from steam_recsys.data.predictions import ShardManifest, sha256_of
-from steam_recsys.data.schemas import POPULAR, RECOMMENDATIONS
+from steam_recsys.data.schemas import LISTS, POPULAR, POPULAR_LIST, RECOMMENDATIONS, RELEVANCE
 from steam_recsys.publications.destinations import DestinationConfig
 from steam_recsys.publications.versions import VersionInfo
 from steam_recsys.storage.folder import open_folder
 from tests.shop import add_game, add_user
 
 Row = tuple[int, Sequence[int], Sequence[float], Sequence[int | None]]
-"""User, games, scores, because."""
+"""A list of relevance whose scores are all taste: user, games, scores, because."""
+
+ListRow = tuple[int, str, Sequence[int], Sequence[float], Sequence[float], Sequence[int | None]]
+"""Any list: user, list, games, taste, popularity, because."""
 
 Popular = tuple[str, int, int, float]
-"""Genre, rank, game, score."""
+"""A rank of a list of popular games: genre, rank, game, score."""
+
+Fallback = tuple[str, str, int, int, float]
+"""A rank of any fallback list: list, genre, rank, game, score."""
 
 
-def write_predictions(root: Path, shards: Sequence[Sequence[Row]], popular: Sequence[Popular]) -> Path:
+def write_predictions(
+    root: Path, shards: Sequence[Sequence[Row | ListRow]], popular: Sequence[Popular | Fallback]
+) -> Path:
     """Write a folder of predictions and return it."""
     (root / "recommendations").mkdir(parents=True)
     for number, rows in enumerate(shards):
-        _write(root / "recommendations" / f"shard-{number:05d}.parquet", rows, RECOMMENDATIONS)
-    _write(root / "popular.parquet", popular, POPULAR)
+        _write(root / "recommendations" / f"shard-{number:05d}.parquet", list(map(_list_row, rows)), RECOMMENDATIONS)
+    fallback = [row if len(row) == len(POPULAR) else (POPULAR_LIST, *row) for row in popular]
+    _write(root / "popular.parquet", fallback, POPULAR)
     write_manifests(root)
     return root
+
+
+def lists_of(user: int, **lists: Sequence[int]) -> list[ListRow]:
+    """Return rows of a user's lists by name, without reasons; in each the first game has the highest score."""
+    return [
+        (user, name, lists[name], [float(len(lists[name]) - n) for n in range(len(lists[name]))],
+         [0.0] * len(lists[name]), [None] * len(lists[name]))
+        for name in LISTS if name in lists
+    ]  # fmt: skip
 
 
 def write_manifests(root: Path) -> None:
@@ -90,6 +108,13 @@ def marked(root: Path, connection: Connection, mark: float, users: int) -> Path:
     games += [add_game(connection, f"Game {number}") for number in range(len(games), 4)]
     rows: list[Row] = [(user, games[:2], [mark, mark], [games[3], None]) for user in ids]
     return write_predictions(root, [rows[:1], rows[1:]], [("", 1, games[2], mark)])
+
+
+def _list_row(row: Row | ListRow) -> ListRow:
+    if len(row) == len(RECOMMENDATIONS):
+        return row
+    user, games, scores, because = row
+    return user, RELEVANCE, games, scores, [0.0] * len(scores), because
 
 
 def _write(path: Path, rows: Sequence[Sequence[Any]], schema: pa.Schema) -> None:

@@ -27,10 +27,10 @@ USERS, SHARDS = 2000, 8
 
 # All that a reader can see in one statement: every row of both views, and an answer ready to show.
 _READ = """
-SELECT array_agg(DISTINCT r.version), count(*), array_agg(DISTINCT s.score),
+SELECT array_agg(DISTINCT r.version), count(*), array_agg(DISTINCT s.taste + s.popularity),
        (SELECT array_agg(DISTINCT p.version) FROM recsys.popular_games AS p),
        (SELECT array_agg(DISTINCT a.score) FROM recsys.recommended_games(%s) AS a)
-FROM recsys.recommendations AS r, unnest(r.scores) AS s (score)
+FROM recsys.recommendations AS r, unnest(r.taste, r.popularity) AS s (taste, popularity)
 """
 
 

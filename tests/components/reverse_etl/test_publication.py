@@ -9,13 +9,22 @@ import psycopg2
 import pyarrow.parquet as pq
 import pytest
 from psycopg2.extensions import connection as Connection
+from pymongo.database import Database
 
 from components.reverse_etl.publication import publish
+from steam_recsys.data.schemas import LISTS
 from steam_recsys.errors import UserError
 from steam_recsys.publications import postgres
 from steam_recsys.publications.destinations import DestinationConfig, Destinations, kept_versions
 from steam_recsys.publications.versions import KeptVersion, VersionInfo
-from tests.components.reverse_etl.predicted import marked, overall, publish_version, user_ranges, write_predictions
+from tests.components.reverse_etl.predicted import (
+    ListRow,
+    marked,
+    overall,
+    publish_version,
+    user_ranges,
+    write_predictions,
+)
 from tests.shop import add_game, add_user
 
 
@@ -29,7 +38,7 @@ def tables(connection: Connection) -> set[str]:
         cursor.execute(
             "SELECT relname FROM pg_class LEFT JOIN pg_inherits ON inhrelid = oid "
             "WHERE relnamespace = 'recsys'::regnamespace AND relkind IN ('r', 'p') AND inhparent IS NULL "
-            "AND relname NOT IN ('schema_version', 'publications', 'pipeline_runs', 'monitoring')"
+            "AND relname NOT IN ('schema_version', 'publications', 'pipeline_runs', 'monitoring', 'genre_sizes')"
         )
         return {name for (name,) in cursor.fetchall()}
 
@@ -41,7 +50,7 @@ def tables_of(*versions: str) -> set[str]:
 def shown(connection: Connection) -> tuple[str | None, float | None, int]:
     """The version, the mark and the number of users that a reader sees."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT min(version), max(scores[1]), count(*)::int FROM recsys.recommendations")
+        cursor.execute("SELECT min(version), max(taste[1] + popularity[1]), count(*)::int FROM recsys.recommendations")
         return cursor.fetchone()
 
 
@@ -53,28 +62,39 @@ def test_a_publication_in_postgresql_equals_the_shards(shop: Connection, databas
     games = [add_game(shop, name) for name in ("A", "B")]
     users = [add_user(shop, name) for name in ("u", "v", "w")]
     exact = [0.1, 1e-30]
-    rows = [(users[0], games, exact, [None, games[0]]), (users[1], games[:1], [-3.4e38], [games[1]])]
+    interests: ListRow = (users[0], "interests", games[:1], exact[:1], [-7.5], [None])
+    rows = [(users[0], games, exact, [None, games[0]]), interests, (users[1], games[:1], [-3.4e38], [games[1]])]
     last = [(users[2], games, [3.0, 2.0], [None, None])]
-    predictions = write_predictions(tmp_path / "p", [rows, last, []], overall(games))
+    popular = [*overall(games), ("new_releases", "", 1, games[1], 0.5)]
+    predictions = write_predictions(tmp_path / "p", [rows, last, []], popular)
     info = VersionInfo("v1", "m", "s", date(2024, 1, 2))
     done = publish(DestinationConfig(database), str(predictions), info, user_ranges(predictions))
-    assert (done.version, done.users, done.rows, done.switched) == ("v1", 3, 5, True)
-    assert done.facts()["rows"] == 5
+    assert (done.version, done.users, done.rows, done.switched) == ("v1", 3, 6, True)
+    assert done.facts()["rows"] == 6
+    # One of three pairs has both games in common, two have one of two; one user has the game that is popular first, alone.
+    assert (done.overlap, done.coverage, done.popular_ten) == (pytest.approx(2 / 3), 1.0, 1.0)
     assert not predictions.exists()
     with shop.cursor() as cursor:
-        cursor.execute("SELECT * FROM recsys.recommendations ORDER BY user_id")
+        cursor.execute("SELECT * FROM recsys.recommendations ORDER BY user_id, list DESC")
         assert cursor.fetchall() == [
-            (users[0], games, exact, [None, games[0]], "v1", "m"),
-            (users[1], games[:1], [-3.4e38], [games[1]], "v1", "m"),
-            (users[2], games, [3.0, 2.0], [None, None], "v1", "m"),
+            (users[0], "relevance", games, exact, [0.0, 0.0], [None, games[0]], "v1", "m"),
+            (users[0], "interests", games[:1], exact[:1], [-7.5], [None], "v1", "m"),
+            (users[1], "relevance", games[:1], [-3.4e38], [0.0], [games[1]], "v1", "m"),
+            (users[2], "relevance", games, [3.0, 2.0], [0.0, 0.0], [None, None], "v1", "m"),
         ]
-        cursor.execute("SELECT genre, rank, game_id, score, version FROM recsys.popular_games ORDER BY rank")
-        assert cursor.fetchall() == [("", 1, games[0], 99.0, "v1"), ("", 2, games[1], 98.0, "v1")]
+        cursor.execute("SELECT list, genre, rank, game_id, score, version FROM recsys.popular_games ORDER BY list, rank")
+        assert cursor.fetchall() == [
+            ("new_releases", "", 1, games[1], 0.5, "v1"),
+            ("popular", "", 1, games[0], 99.0, "v1"),
+            ("popular", "", 2, games[1], 98.0, "v1"),
+        ]
         cursor.execute(
-            "SELECT model_version, snapshot_id, users, rows, as_of, current, published_at >= created_at "
-            "FROM recsys.publications"
+            "SELECT model_version, snapshot_id, users, rows, overlap, coverage, popular_ten, as_of, current, "
+            "published_at >= created_at FROM recsys.publications"
         )
-        assert cursor.fetchall() == [("m", "s", 3, 5, date(2024, 1, 2), True, True)]
+        assert cursor.fetchall() == [
+            ("m", "s", 3, 6, pytest.approx(2 / 3), 1.0, 1.0, date(2024, 1, 2), True, True)
+        ]
         cursor.execute("SELECT count(*) FROM pg_indexes WHERE schemaname = 'recsys' AND tablename LIKE 'part_0_v1'")
         assert cursor.fetchone() == (1,)
 
@@ -238,18 +258,27 @@ def test_a_database_without_the_shops_data_is_refused(database: str, tmp_path: P
 
 
 def test_a_shard_survives_a_round_trip_in_many_batches(
-    shop: Connection, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shop: Connection, both: DestinationConfig, mongo: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("steam_recsys.data.predictions.BATCH_USERS", 3)
+    monkeypatch.setattr("steam_recsys.data.predictions.BATCH_ROWS", 3)
     games = [add_game(shop, f"Game {number}") for number in range(5)]
     users = [add_user(shop, f"user {number}") for number in range(20)]
     rows = [
-        (user, games[: 1 + user % 5], [user + n / 7 for n in range(1 + user % 5)], [None, *games][: 1 + user % 5])
+        (user, name, games[:n], [user + k / 7 for k in range(n)], [k / 3 for k in range(n)], [None, *games][:n])
         for user in users
+        for n, name in enumerate(("relevance", *LISTS[1 + user % 3 :]), start=1 + user % 3)
     ]
     predictions = write_predictions(tmp_path / "p", [rows], overall(games))
     stored = pq.read_table(predictions / "recommendations").to_pylist()
-    publish_version(database, predictions)
+    publish_version(both, predictions)
     with shop.cursor() as cursor:
-        cursor.execute("SELECT user_id, game_ids, scores::float8[], because FROM recsys.recommendations ORDER BY 1")
+        cursor.execute(
+            "SELECT user_id, list, game_ids, taste::float8[], popularity::float8[], because "
+            "FROM recsys.recommendations ORDER BY user_id, array_position(%s, list::text)",
+            [list(LISTS)],
+        )
         assert cursor.fetchall() == [tuple(row.values()) for row in stored]
+    documents: dict[int, dict[str, object]] = {}
+    for row in stored:
+        documents.setdefault(row.pop("user_id"), {})[row.pop("list")] = row
+    assert {each["_id"]: each["lists"] for each in mongo.recommendations_v1.find()} == documents

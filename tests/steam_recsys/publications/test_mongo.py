@@ -10,9 +10,9 @@ from psycopg2.extensions import connection as Connection
 from steam_recsys.errors import UserError
 from steam_recsys.publications import mongo as module
 from steam_recsys.publications.destinations import DestinationConfig, Destinations, kept_versions, reconcile, rollback
-from steam_recsys.publications.loading import FIRST_GAMES
 from steam_recsys.publications.mongo import MongoDestination
-from tests.components.reverse_etl.predicted import marked, overall, publish_version, write_predictions
+from steam_recsys.publications.personality import FIRST_GAMES
+from tests.components.reverse_etl.predicted import ListRow, marked, overall, publish_version, write_predictions
 from tests.components.reverse_etl.test_publication import die, kept, shown, tables, tables_of
 from tests.shop import add_game, add_user
 
@@ -25,7 +25,7 @@ def shown_in_mongo(mongo: Mongo) -> tuple[str | None, float | None, int]:
     if pointer is None or pointer["version"] is None:
         return None, None, 0
     rows = list(mongo[f"recommendations_{pointer['version']}"].find())
-    return pointer["version"], max(row["scores"][0] for row in rows), len(rows)
+    return pointer["version"], max(row["lists"]["relevance"]["taste"][0] for row in rows), len(rows)
 
 
 def collections(mongo: Mongo) -> set[str]:
@@ -43,17 +43,25 @@ def test_a_publication_in_mongodb_equals_the_shards(
     hostile = 'it\'s $where "quoted".\\\n\u202e<b>'
     games = [add_game(shop, name) for name in ("A", "B")]
     users = [add_user(shop, name) for name in ("u", "v")]
-    shards = [[(users[0], games, [0.5, 0.25], [None, games[0]])], [(users[1], games[:1], [-1.5], [games[1]])]]
-    popular = [*overall(games), (hostile, 1, games[1], 3.0)]
-    done = publish_version(mongo_only, write_predictions(tmp_path / "p", shards, popular))
-    assert (done.users, done.rows, done.switched, list(done.acceptance)) == (2, 3, True, ["MongoDB"])
-    assert list(mongo.recommendations_v1.find().sort("_id")) == [
-        {"_id": users[0], "game_ids": games, "scores": [0.5, 0.25], "because": [None, games[0]]},
-        {"_id": users[1], "game_ids": games[:1], "scores": [-1.5], "because": [games[1]]},
+    interests: ListRow = (users[0], "interests", games[:1], [0.25], [0.125], [games[1]])
+    shards = [
+        [(users[0], games, [0.5, 0.25], [None, games[0]]), interests],
+        [(users[1], games[:1], [-1.5], [games[1]])],
     ]
-    assert mongo.popular_v1.find_one({"folded": hostile.lower()})["game_ids"] == [games[1]]
+    popular = [*overall(games), (hostile, 1, games[1], 3.0), ("discovery", "", 1, games[1], 2.0)]
+    done = publish_version(mongo_only, write_predictions(tmp_path / "p", shards, popular))
+    assert (done.users, done.rows, done.switched, list(done.acceptance)) == (2, 4, True, ["MongoDB"])
+    relevance = {"game_ids": games, "taste": [0.5, 0.25], "popularity": [0.0, 0.0], "because": [None, games[0]]}
+    pool = {"game_ids": games[:1], "taste": [0.25], "popularity": [0.125], "because": [games[1]]}
+    last = {"game_ids": games[:1], "taste": [-1.5], "popularity": [0.0], "because": [games[1]]}
+    assert list(mongo.recommendations_v1.find().sort("_id")) == [
+        {"_id": users[0], "lists": {"relevance": relevance, "interests": pool}},
+        {"_id": users[1], "lists": {"relevance": last}},
+    ]
+    assert mongo.popular_v1.find_one({"list": "popular", "folded": hostile.lower()})["game_ids"] == [games[1]]
     assert mongo.popular_v1.find_one({"_id": ""})["game_ids"] == games
-    assert "folded_1" in mongo.popular_v1.index_information()
+    assert mongo.popular_v1.find_one({"list": "discovery", "genre": ""})["scores"] == [2.0]
+    assert "list_1_folded_1" in mongo.popular_v1.index_information()
     assert tables(shop) == set()
 
 
@@ -65,7 +73,7 @@ def test_users_are_sampled_for_any_range_of_ids(
     sampled = MongoDestination(mongo, mongo_only.database).current_version()
     assert sampled is not None
     assert len(sampled.sample) == 7
-    games = {user["_id"]: user["game_ids"][:FIRST_GAMES] for user in mongo.recommendations_v1.find()}
+    games = {user["_id"]: user["lists"]["relevance"]["game_ids"][:FIRST_GAMES] for user in mongo.recommendations_v1.find()}
     assert all(games[user] == sample for user, sample in sampled.sample.items())
 
 
@@ -131,7 +139,7 @@ def test_mongodb_refuses_what_postgresql_refuses(
     publish_version(both, marked(tmp_path / "1", shop, 1.0, users=2), "v1")
     wrong = write_predictions(tmp_path / "wrong", [[(1, [1], [float("nan")], [None])]], overall([1]))
     for config in (both, mongo_only):
-        with pytest.raises(UserError, match=r"Version v2 is not accepted\. Scores that are null or not finite: 1"):
+        with pytest.raises(UserError, match=r"Version v2 is not accepted\. Tastes and popularities that are null or not finite: 1"):
             publish_version(config, wrong, "v2")
     assert (shown(shop), shown_in_mongo(mongo)) == (("v1", 1.0, 2), ("v1", 1.0, 2))
     assert (tables(shop), collections(mongo)) == (tables_of("v1"), tables_of("v1"))

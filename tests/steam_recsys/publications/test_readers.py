@@ -17,7 +17,7 @@ from steam_recsys.publications.postgres_tables import Tables
 from tests.components.reverse_etl.predicted import marked, publish_version
 
 _WHOLE = """
-SELECT array_agg(DISTINCT r.version), count(*), array_agg(DISTINCT r.scores[1]),
+SELECT array_agg(DISTINCT r.version), count(*), array_agg(DISTINCT r.taste[1] + r.popularity[1]),
        (SELECT array_agg(DISTINCT p.version) FROM recsys.popular_games AS p)
 FROM recsys.recommendations AS r
 """
@@ -125,7 +125,7 @@ def test_a_cached_plan_follows_the_switch(shop: Connection, database: str, tmp_p
     publish_version(database, marked(tmp_path / "1", shop, 1.0, users=2), "v1")
     with shop.cursor() as cursor:
         cursor.execute("SET plan_cache_mode = force_generic_plan")
-        cursor.execute("PREPARE answer AS SELECT scores FROM recsys.recommendations WHERE user_id = 1")
+        cursor.execute("PREPARE answer AS SELECT taste FROM recsys.recommendations WHERE user_id = 1")
         for n in range(2, 6):
             publish_version(database, marked(tmp_path / str(n), shop, n, users=2), f"v{n}")
             cursor.execute("EXECUTE answer")
