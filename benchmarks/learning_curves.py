@@ -26,7 +26,7 @@ from steam_recsys.data.histories import Histories
 from steam_recsys.data.interactions import Interactions
 from steam_recsys.data.popularity import popularity_as_of
 from steam_recsys.evaluation.metrics import Recall, measure
-from steam_recsys.evaluation.rankers import ModelRanker, Ranker, StaticRanker, rank_by_scores
+from steam_recsys.evaluation.rankers import ModelRanker, Ranker, StaticRanker
 from steam_recsys.evaluation.splits import HeldOut, hold_out, latest_of_each_user
 from steam_recsys.model.item_item import ItemItemWeights
 from steam_recsys.model.two_tower import Towers
@@ -229,12 +229,14 @@ class TutorialRanker:
         model.fit(pairs(past).shuffle(len(past), seed=seed).batch(TUTORIAL_BATCH), epochs=TUTORIAL_EPOCHS, verbose=0)
         return model.ranking(game_ids)
 
-    def rank(self, history: Histories, k: int) -> Int32Array:
-        """Rank the k best games, as `Ranker.rank` does."""
-        return rank_by_scores(self._scores, history, len(self.games), k)
+    @property
+    def n_games(self) -> int:
+        """See `Ranker.n_games`."""
+        return len(self.games)
 
-    def _scores(self, users: Histories) -> Float32Array:
-        found: Float32Array = self.model.users(users.users.astype(str)).numpy() @ self.games.T
+    def scores(self, history: Histories) -> Float32Array:
+        """See `Ranker.scores`."""
+        found: Float32Array = self.model.users(history.users.astype(str)).numpy() @ self.games.T
         return found
 
 

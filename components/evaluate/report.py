@@ -13,13 +13,14 @@ from markupsafe import Markup
 
 from components.evaluate.results import Evaluation
 from components.evaluate.setup import EvaluationSetup
-from components.evaluate.slices import GENRE, METRICS, NO_REVIEW, Slice, genres_of, rows_by_length
+from components.evaluate.slices import GENRE, METRICS, NO_REVIEW, Slice, rows_by_length
 from steam_recsys.arrays import Float32Array, Float64Array, Int64Array
 from steam_recsys.data.histories import Histories
 from steam_recsys.data.popularity import popularity
+from steam_recsys.evaluation.beyond_accuracy import genres_of
 from steam_recsys.evaluation.intervals import CHALLENGER, CHAMPION, Comparison, Interval
 from steam_recsys.evaluation.metrics import Recall
-from steam_recsys.evaluation.rankers import BLOCK_SCORES, ModelRanker
+from steam_recsys.evaluation.rankers import BLOCK_SCORES, ModelRanker, rank
 from steam_recsys.evaluation.splits import HeldOut
 from steam_recsys.reporting.charts import COLOURS, Axis, Bar, Series, bar_chart, line_chart, scatter_chart
 from steam_recsys.reporting.pages import render
@@ -299,7 +300,7 @@ def _bar(interval: Interval) -> Bar:
 def _example(setup: EvaluationSetup, group: str, held_out: HeldOut, row: int) -> Example:
     user = held_out.take(np.array([row]))
     history, relevant = user.history, user.relevant.games
-    ranked = setup.challenger.rank(history, RECOMMENDED_GAMES)[0]
+    ranked = rank(setup.challenger, history, RECOMMENDED_GAMES)[0]
     newest = np.arange(len(history.games))[::-1][:HISTORY_GAMES]
     return Example(
         user=int(history.users[0]),

@@ -14,12 +14,13 @@ import numpy as np
 
 from components.evaluate.setup import EvaluationSetup
 from steam_recsys.arrays import BoolArray, Float64Array, Int32Array, Int64Array
-from steam_recsys.data.games import Attributes, Games
+from steam_recsys.data.games import Games
 from steam_recsys.data.histories import positions_of
 from steam_recsys.data.interactions import Interactions
+from steam_recsys.evaluation.beyond_accuracy import genres_of
 from steam_recsys.evaluation.intervals import CHALLENGER, CHAMPION, Comparison
 from steam_recsys.evaluation.metrics import HEADLINE_METRIC, Metric, Recall, measure_ranked
-from steam_recsys.evaluation.rankers import Ranker
+from steam_recsys.evaluation.rankers import Ranker, rank
 from steam_recsys.evaluation.splits import HeldOut
 
 METRICS: tuple[Metric, ...] = (HEADLINE_METRIC, Recall(20))
@@ -36,8 +37,6 @@ NEW_DAYS = 90
 """Days after its first review for which a game is new."""
 
 LARGEST_GENRES = 6
-GENRE_ATTRIBUTE = "genre "
-"""Prefix of the attributes that are genres."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class Rankings:
         history, copies = held_out.history, 1
         if len(history) and not history.lengths.any():
             history, copies = history.take(np.array([0])), len(history)
-        ranked = {name: np.repeat(ranker.rank(history, k), copies, axis=0) for name, ranker in rankers.items()}
+        ranked = {name: np.repeat(rank(ranker, history, k), copies, axis=0) for name, ranker in rankers.items()}
         return cls(held_out, ranked)
 
     def take(self, rows: Int64Array) -> Rankings:
@@ -181,8 +180,3 @@ def largest_genres(held_out: HeldOut, games: Games) -> dict[str, BoolArray]:
             members.setdefault(genre, []).append(position)
     largest = sorted(counts, key=lambda genre: (-counts[genre], genre))[:LARGEST_GENRES]
     return {genre: np.isin(np.arange(len(games)), members[genre]) for genre in largest}
-
-
-def genres_of(attributes: Attributes) -> list[str]:
-    """Return a game's genres, in the shop's order."""
-    return [name.removeprefix(GENRE_ATTRIBUTE) for name in attributes if name.startswith(GENRE_ATTRIBUTE)]

@@ -24,7 +24,7 @@ from steam_recsys.data.interactions import Interactions
 from steam_recsys.data.popularity import DECAY_DAYS, popularity, recent_popularity
 from steam_recsys.evaluation.intervals import POPULARITY
 from steam_recsys.evaluation.metrics import HEADLINE_METRIC, measure
-from steam_recsys.evaluation.rankers import Ranker, StaticRanker, rank_by_scores
+from steam_recsys.evaluation.rankers import Ranker, StaticRanker
 from steam_recsys.evaluation.splits import Split, hold_out
 from steam_recsys.logging import progress
 
@@ -47,7 +47,7 @@ KNN_NEIGHBOURS = (100, 20)
 EASE_MAX_GAMES = 8_000
 """The largest catalogue: its square takes 256 MB, the inversion nine times that and half a minute on two cores."""
 
-EASE_REGULARISATIONS = (300.0, 100.0, 1000.0)
+EASE_REGULARISATIONS = (300.0, 100.0, 500.0, 1000.0)
 """Values of λ in EASE to choose from: the larger, the more users must agree."""
 
 
@@ -129,16 +129,16 @@ class SimilarityRanker:
 
     weights: Float32Array | csr_matrix
 
-    def rank(self, history: Histories, k: int) -> Int32Array:
-        """See `Ranker.rank`."""
-        n_games = self.weights.shape[0]
+    @property
+    def n_games(self) -> int:
+        """See `Ranker.n_games`."""
+        return int(self.weights.shape[0])
 
-        def scores(users: Histories) -> Float32Array:
-            found = user_game_matrix(users, n_games) @ self.weights
-            dense: Float32Array = found.toarray() if issparse(found) else found
-            return dense
-
-        return rank_by_scores(scores, history, n_games, k)
+    def scores(self, history: Histories) -> Float32Array:
+        """See `Ranker.scores`."""
+        found = user_game_matrix(history, self.n_games) @ self.weights
+        dense: Float32Array = found.toarray() if issparse(found) else found
+        return dense
 
 
 @dataclass(frozen=True)
@@ -148,17 +148,13 @@ class FactorRanker:
     model: Any
     n_games: int
 
-    def rank(self, history: Histories, k: int) -> Int32Array:
-        """See `Ranker.rank`."""
-
-        def scores(users: Histories) -> Float32Array:
-            matrix = user_game_matrix(users, self.n_games)
-            with threadpool_limits(1, "blas"):
-                factors = self.model.recalculate_user(np.arange(len(users)), matrix)
-            found: Float32Array = factors @ self.model.item_factors.T
-            return found
-
-        return rank_by_scores(scores, history, self.n_games, k)
+    def scores(self, history: Histories) -> Float32Array:
+        """See `Ranker.scores`."""
+        matrix = user_game_matrix(history, self.n_games)
+        with threadpool_limits(1, "blas"):
+            factors = self.model.recalculate_user(np.arange(len(history)), matrix)
+        found: Float32Array = factors @ self.model.item_factors.T
+        return found
 
 
 def ease(counts: Float32Array, regularisation: float) -> Float32Array:

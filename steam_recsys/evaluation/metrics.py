@@ -15,7 +15,7 @@ import numpy as np
 
 from steam_recsys.arrays import BoolArray, Float64Array, Int32Array, Int64Array
 from steam_recsys.data.histories import Histories
-from steam_recsys.evaluation.rankers import Ranker
+from steam_recsys.evaluation.rankers import Ranker, rank
 from steam_recsys.evaluation.splits import HeldOut, relevant_at
 
 
@@ -242,7 +242,7 @@ class Novelty:
 
 def measure(ranker: Ranker, held_out: HeldOut, metrics: Sequence[Metric]) -> dict[str, Float64Array]:
     """Rank all games for the held-out users and measure the result: float64 [B] by metric name."""
-    ranked = ranker.rank(held_out.history, max(metric.k for metric in metrics))
+    ranked = rank(ranker, held_out.history, max(metric.k for metric in metrics))
     return measure_ranked(ranked, held_out.relevant, metrics)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,10 +18,17 @@ BLOCK_SCORES = 1 << 24
 
 
 class Ranker(Protocol):
-    """Anything that ranks a catalogue for users."""
+    """Anything that scores a catalogue of N games for users."""
 
-    def rank(self, history: Histories, k: int) -> Int32Array:
-        """Return the k best games outside each user's history, as positions: int32 [B, k], -1 if fewer are left."""
+    @property
+    def n_games(self) -> int:
+        """N, the size of the catalogue."""
+
+    def scores(self, history: Histories) -> Float32Array:
+        """Score every game for each user of a block, float32 [B, N], in an array that the caller may change.
+
+        The users' own games have scores too; `rank` leaves them out.
+        """
 
 
 @dataclass(frozen=True)
@@ -30,37 +37,58 @@ class ModelRanker:
 
     scorer: Scorer
 
-    def rank(self, history: Histories, k: int) -> Int32Array:
-        """See `Ranker.rank`."""
-        return rank_by_scores(self.scorer.scores, history, len(self.scorer), k)
+    @property
+    def n_games(self) -> int:
+        """See `Ranker.n_games`."""
+        return len(self.scorer)
+
+    def scores(self, history: Histories) -> Float32Array:
+        """See `Ranker.scores`."""
+        return self.scorer.scores(history)
 
 
 @dataclass(frozen=True)
 class StaticRanker:
-    """Ranks by the same weights for everybody, float32 [N], leaving out each user's own games."""
+    """Ranks by the same weights for everybody, float32 [N]."""
 
     weights: Float32Array
 
-    def rank(self, history: Histories, k: int) -> Int32Array:
-        """See `Ranker.rank`."""
-        return rank_by_scores(lambda users: np.tile(self.weights, (len(users), 1)), history, len(self.weights), k)
+    @property
+    def n_games(self) -> int:
+        """See `Ranker.n_games`."""
+        return len(self.weights)
+
+    def scores(self, history: Histories) -> Float32Array:
+        """See `Ranker.scores`."""
+        return np.tile(self.weights, (len(history), 1))
 
 
-def rank_by_scores(scores: Callable[[Histories], Float32Array], history: Histories, n_games: int, k: int) -> Int32Array:
-    """Return the k best games for each user, see `Ranker.rank`; ties are ordered by position.
+def rank(ranker: Ranker, history: Histories, k: int) -> Int32Array:
+    """Return the k best games outside each user's history; ties are ordered by position.
 
-    Args:
-        scores: Function from a block of b users to their scores of all games, float32 [b, n_games].
-        history: The users' histories.
-        n_games: Size of the catalogue.
-        k: Length of each ranking.
+    Returns:
+        Positions in the catalogue, int32 [B, k], -1 if fewer games are left.
+
+    Example:
+        >>> rank(StaticRanker(np.array([1, 3, 2], np.float32)), Histories.from_games([1], []), 2).tolist()
+        [[2, 0], [1, 2]]
     """
     ranked = np.empty((len(history), k), dtype=np.int32)
-    block = max(1, BLOCK_SCORES // max(1, n_games))
-    for start in range(0, len(history), block):
-        rows = np.arange(start, min(start + block, len(history)))
-        users = history.take(rows)
-        block_scores = scores(users)
-        block_scores[users.owners, users.games] = -np.inf
-        ranked[rows], _ = top_k(block_scores, k)
+    for rows, scores in score_blocks(ranker, history):
+        ranked[rows], _ = top_k(scores, k)
     return ranked
+
+
+def score_blocks(ranker: Ranker, history: Histories) -> Iterator[tuple[slice, Float32Array]]:
+    """Score all games for a block of users after another, the users' own games with -inf.
+
+    Yields:
+        The block's rows, and its scores, float32 [b, N].
+    """
+    block = max(1, BLOCK_SCORES // max(1, ranker.n_games))
+    for start in range(0, len(history), block):
+        rows = slice(start, min(start + block, len(history)))
+        users = history.take(np.arange(rows.start, rows.stop))
+        scores = ranker.scores(users)
+        scores[users.owners, users.games] = -np.inf
+        yield rows, scores

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from components.evaluate.setup import EvaluationSetup
 from components.evaluate.slices import Rankings, Slice, compare_slices, first_review_days, largest_genres
-from steam_recsys.arrays import Int32Array
+from steam_recsys.arrays import Float32Array
 from steam_recsys.data.histories import Histories
 from steam_recsys.evaluation.metrics import NDCG, Recall, measure
-from steam_recsys.evaluation.rankers import StaticRanker
+from steam_recsys.evaluation.rankers import StaticRanker, rank
 from tests.components.evaluate.setups import DAY, Row, evaluation_setup, interactions
 
 GAMES = 9
@@ -56,7 +56,7 @@ def naive_slices(past: list[Row], future: list[Row]) -> dict[str, dict[int, set[
 
 def naive_ndcg(setup: EvaluationSetup, ranking: str, user: int, relevant: set[int], past: list[Row]) -> float:
     history = [game for owner, game, _ in sorted(past, key=lambda row: (row[2], row[1])) if owner == user]
-    ranked = setup.rankers[ranking].rank(Histories.from_games(history), GAMES)[0].tolist()
+    ranked = rank(setup.rankers[ranking], Histories.from_games(history), GAMES)[0].tolist()
     gain = sum(1 / math.log2(place + 2) for place, game in enumerate(ranked[:10]) if game in relevant)
     return gain / sum(1 / math.log2(place + 2) for place in range(len(relevant)))
 
@@ -122,7 +122,7 @@ def test_the_opponent_is_the_best_baseline_of_a_slice_of_users_and_the_best_over
 
 def test_users_without_a_history_get_the_cold_start_ranking(setup: EvaluationSetup) -> None:
     cold = sliced(setup)["no review"].comparison
-    challenger = setup.challenger.rank(Histories.from_games([]), 20)[0].tolist()
+    challenger = rank(setup.challenger, Histories.from_games([]), 20)[0].tolist()
     assert cold.figures["challenger"]["ndcg_at_10"].mean == pytest.approx(1 / math.log2(challenger.index(0) + 2))
     assert set(cold.differences) == {"popularity", "champion"}
 
@@ -188,9 +188,9 @@ class Counting(StaticRanker):
 
     n_users = 0
 
-    def rank(self, history: Histories, k: int) -> Int32Array:
+    def scores(self, history: Histories) -> Float32Array:
         Counting.n_users += len(history)
-        return super().rank(history, k)
+        return super().scores(history)
 
 
 def test_users_without_a_history_are_ranked_for_once() -> None:

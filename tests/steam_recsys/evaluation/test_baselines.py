@@ -19,6 +19,7 @@ from steam_recsys.evaluation.baselines import (
     sample_users,
     tuned_baselines,
 )
+from steam_recsys.evaluation.rankers import rank
 from steam_recsys.evaluation.splits import Split, by_time
 
 USERS, GAMES = 300, 20
@@ -57,7 +58,7 @@ def test_every_baseline_is_listed_once_with_one_setting(baselines: dict[str, Bas
 @pytest.mark.parametrize("name", sorted(PERSONAL))
 def test_a_personal_baseline_finds_the_games_of_a_users_kind(name: str, baselines: dict[str, Baseline]) -> None:
     history = Histories.from_games([0, 2, 4], [1, 3, 5])
-    ranked = baselines[name].ranker.rank(history, 7)
+    ranked = rank(baselines[name].ranker, history, 7)
     assert set(ranked[0].tolist()) == {6, 8, 10, 12, 14, 16, 18}
     assert set(ranked[1].tolist()) == {7, 9, 11, 13, 15, 17, 19}
 
@@ -66,7 +67,7 @@ def test_a_personal_baseline_finds_the_games_of_a_users_kind(name: str, baseline
 def test_the_history_is_never_ranked_and_ranks_stay_empty(name: str, baselines: dict[str, Baseline]) -> None:
     history = Histories.from_games([game for game in range(GAMES) if game not in (7, 9)], [])
     before = history.games.copy()
-    ranked = baselines[name].ranker.rank(history, 3)
+    ranked = rank(baselines[name].ranker, history, 3)
     assert sorted(ranked[0].tolist()) == [-1, 7, 9]
     assert (ranked[1] >= 0).all()
     assert np.array_equal(history.games, before)
@@ -86,7 +87,7 @@ def test_only_ease_is_left_out_if_the_square_of_the_catalogue_does_not_fit_into_
         baseline.name: baseline for baseline in tuned_baselines(interactions, 107, by_time(interactions, 105), large)
     }
     assert set(tuned) == {"popularity", "recent popularity", "tuned recent popularity", *PERSONAL} - {"EASE"}
-    ranked = tuned["item-kNN"].ranker.rank(Histories.from_games([0, 2, 4]), 7)
+    ranked = rank(tuned["item-kNN"].ranker, Histories.from_games([0, 2, 4]), 7)
     assert set(ranked[0].tolist()) == {6, 8, 10, 12, 14, 16, 18}
 
 
@@ -97,7 +98,7 @@ def test_item_knn_sums_the_similarities_to_the_games_among_a_candidates_nearest(
     assert ranker.weights.toarray() == pytest.approx(
         np.array([[0, 1, 0.5, 0], [1, 0, 0.5, 0], [0.5, 0.5, 0, 0], [0, 0, 0, 0]])
     )
-    assert ranker.rank(Histories.from_games([0], [2], []), 3).tolist() == [[1, 2, 3], [0, 1, 3], [0, 1, 2]]
+    assert rank(ranker, Histories.from_games([0], [2], []), 3).tolist() == [[1, 2, 3], [0, 1, 3], [0, 1, 2]]
 
 
 owned_games = st.lists(st.sets(st.integers(0, 8)), max_size=30)
