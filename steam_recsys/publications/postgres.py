@@ -94,6 +94,12 @@ CREATE OR REPLACE VIEW recsys.popular_games AS
     SELECT list, genre, rank, game_id, score, {version}::text AS version FROM {popular};
 """
 
+# For the reasons, which name the genres with the fewest games first.
+_COUNT_GENRES = """
+DELETE FROM recsys.genre_sizes;
+INSERT INTO recsys.genre_sizes (genre_id, games) SELECT genre_id, count(*) FROM steam.game_genres GROUP BY genre_id;
+"""
+
 _WAIT_FOR_THE_DISK = "UPDATE recsys.publications SET current = current WHERE current"
 
 _READERS = """
@@ -220,6 +226,7 @@ class PostgresDestination:
                 _DESCRIBE,
                 [stats.users, stats.rows, figures.overlap, figures.coverage, figures.popular_ten, info.version],
             )
+            cursor.execute(_COUNT_GENRES)
         return stats, Stored("lists", received, stats.lists)
 
     @contextmanager

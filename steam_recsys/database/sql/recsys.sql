@@ -131,6 +131,69 @@ $function$;
 COMMENT ON FUNCTION recsys.systems_of(text) IS
     'Which of windows, mac and linux a game''s requirement, such as "Windows® 7 64-bit", names; empty if it names none.';
 
+CREATE OR REPLACE FUNCTION recsys.reasons(
+    p_user_id bigint,
+    p_lists text[],
+    p_genres text[],
+    p_game_ids integer[],
+    p_because integer[]
+)
+RETURNS text[]
+LANGUAGE plpgsql STABLE
+SET plan_cache_mode = force_generic_plan
+AS $function$
+BEGIN
+    RETURN ARRAY(
+        SELECT CASE
+                   WHEN liked.name IS NOT NULL
+                       THEN 'because you liked ' || liked.name || coalesce(' (' || liked.shared || ')', '')
+                   WHEN e.list = 'discovery' THEN 'hidden gem'
+                   WHEN e.list = 'new_releases' THEN coalesce('new and popular in ' || popular.genre, 'new')
+                   WHEN e.list = 'popular' AND e.genre <> '' THEN 'popular in ' || e.genre
+                   WHEN e.list = 'popular' THEN 'popular now'
+                   WHEN e.list = 'relevance'
+                        AND EXISTS (SELECT FROM recsys.popular_games AS p
+                                    WHERE p.list = 'popular' AND p.genre = '' AND p.game_id = e.game_id OFFSET 0)
+                       THEN 'popular now'
+                   WHEN e.list = 'relevance' AND popular.genre IS NOT NULL THEN 'popular in ' || popular.genre
+                   ELSE 'fits your taste'
+               END
+        FROM unnest(p_lists, p_genres, p_game_ids, p_because)
+            WITH ORDINALITY AS e (list, genre, game_id, because, position)
+        LEFT JOIN LATERAL (
+            SELECT b.name,
+                   (SELECT string_agg(s.name, ', ' ORDER BY s.games, s.genre_id)
+                    FROM (SELECT n.name, n.genre_id, z.games
+                          FROM steam.game_genres AS t
+                          JOIN steam.game_genres AS o ON o.game_id = e.because AND o.genre_id = t.genre_id
+                          JOIN steam.genres AS n ON n.genre_id = t.genre_id
+                          LEFT JOIN recsys.genre_sizes AS z ON z.genre_id = t.genre_id
+                          WHERE t.game_id = e.game_id
+                          ORDER BY z.games, n.genre_id
+                          LIMIT 2) AS s) AS shared
+            FROM steam.games AS b
+            WHERE b.game_id = e.because
+              AND NOT EXISTS (SELECT FROM steam.reviews AS v
+                              WHERE v.user_id = p_user_id AND v.game_id = e.because AND NOT v.recommended OFFSET 0)
+        ) AS liked ON true
+        LEFT JOIN LATERAL (
+            SELECT p.genre
+            FROM steam.game_genres AS t
+            JOIN steam.genres AS n ON n.genre_id = t.genre_id
+            JOIN recsys.popular_games AS p
+                ON p.list = 'popular' AND p.genre = n.name AND p.game_id = t.game_id AND p.rank <= 20
+            WHERE liked.name IS NULL AND e.list IN ('relevance', 'new_releases') AND t.game_id = e.game_id
+            ORDER BY p.rank, p.genre
+            LIMIT 1
+        ) AS popular ON true
+        ORDER BY e.position
+    );
+END
+$function$;
+
+COMMENT ON FUNCTION recsys.reasons(bigint, text[], text[], integer[], integer[]) IS
+    'What recommended_games and shelves give as reasons, in the order of the games: by a list''s name, the genre of a list of popular games, and the game that the user liked.';
+
 CREATE OR REPLACE FUNCTION recsys.recommended_games(
     p_user_id bigint,
     p_rank_by text DEFAULT 'relevance',
@@ -144,7 +207,7 @@ CREATE OR REPLACE FUNCTION recsys.recommended_games(
 )
 RETURNS TABLE (rank integer, game_id integer, game text, score real, reason text)
 LANGUAGE plpgsql STABLE
--- Planning this query takes longer than running it, and the best plan does not depend on the arguments.
+-- Planning these queries takes longer than running them, and the best plans do not depend on the arguments.
 SET plan_cache_mode = force_generic_plan
 AS $function$
 #variable_conflict use_column
@@ -158,9 +221,32 @@ DECLARE
     v_ram_gb real := CASE WHEN p_max_ram_gb IS NOT NULL THEN round(greatest(least(p_max_ram_gb, 1e9), 0), 6) END;
     v_storage_gb real :=
         CASE WHEN p_max_storage_gb IS NOT NULL THEN round(greatest(least(p_max_storage_gb, 1e9), 0), 6) END;
+    -- The user's lists to choose from, one after the other, until there are enough games. Then comes a fallback list.
+    v_lists text[] := CASE
+        WHEN p_rank_by IN ('discovery', 'new_releases') THEN ARRAY[p_rank_by]
+        WHEN p_rank_by = 'relevance' THEN ARRAY['relevance', 'interests']
+        ELSE ARRAY['interests', 'relevance'] END;
+    v_fallback text := CASE WHEN p_rank_by IN ('discovery', 'new_releases') THEN p_rank_by ELSE 'popular' END;
+    v_fallback_genre text := '';
+    -- The other orders choose from all games of the first list.
+    v_takes_all boolean := p_rank_by IN ('sales', 'revenue', 'reviews', 'newest');
+    -- The games of one list.
+    v_list text;
+    v_game_ids integer[];
+    v_taste real[];
+    v_popularity real[];
+    v_because integer[];
+    -- The games found so far.
+    v_found integer[] := '{}';
+    v_found_scores real[] := '{}';
+    v_found_because integer[] := '{}';
+    v_found_days date[] := '{}';
+    v_found_lists text[] := '{}';
 BEGIN
-    IF p_rank_by IS NULL OR p_rank_by NOT IN ('relevance', 'sales', 'revenue', 'reviews', 'newest') THEN
-        RAISE EXCEPTION 'p_rank_by is %: it must be relevance, sales, revenue, reviews or newest.',
+    IF p_rank_by IS NULL
+       OR p_rank_by NOT IN ('relevance', 'sales', 'revenue', 'reviews', 'newest', 'discovery', 'new_releases') THEN
+        RAISE EXCEPTION
+            'p_rank_by is %: it must be relevance, sales, revenue, reviews, newest, discovery or new_releases.',
             coalesce(quote_literal(p_rank_by), 'null') USING ERRCODE = 'invalid_parameter_value';
     END IF;
     IF p_limit IS NULL OR p_limit < 1 THEN
@@ -190,76 +276,102 @@ BEGIN
         ) INTO v_genre_is_ranked;
     END IF;
 
-    -- One query over both views, so that an answer never mixes two publications.
+    -- The first query locks its view until the end of the transaction, and every publication changes both views at
+    -- once: so an answer never mixes two publications.
+    FOR v_step IN 1 .. cardinality(v_lists) + 1 LOOP
+        EXIT WHEN cardinality(v_found) >= p_limit;
+        IF v_step <= cardinality(v_lists) THEN
+            v_list := v_lists[v_step];
+            SELECT r.game_ids, r.taste, r.popularity, r.because INTO v_game_ids, v_taste, v_popularity, v_because
+            FROM recsys.recommendations AS r WHERE r.user_id = p_user_id AND r.list = v_list;
+        ELSE
+            v_list := v_fallback;
+            SELECT coalesce(min(p.genre), '') INTO v_fallback_genre
+            FROM recsys.popular_games AS p WHERE p.list = v_fallback AND lower(p.genre) = v_genre AND p.rank = 1;
+            SELECT array_agg(p.game_id ORDER BY p.rank), array_agg(p.score ORDER BY p.rank), NULL, NULL
+            INTO v_game_ids, v_taste, v_popularity, v_because
+            FROM recsys.popular_games AS p WHERE p.list = v_fallback AND p.genre = v_fallback_genre;
+        END IF;
+        CONTINUE WHEN v_game_ids IS NULL;
+
+        SELECT v_found || array_agg(f.game_id ORDER BY f.position),
+               v_found_scores || array_agg(f.score ORDER BY f.position),
+               v_found_because || array_agg(f.because ORDER BY f.position),
+               v_found_days || array_agg(f.released_on ORDER BY f.position)
+        INTO v_found, v_found_scores, v_found_because, v_found_days
+        FROM (
+            SELECT c.game_id, c.taste + coalesce(c.popularity, 0) AS score, c.because, g.released_on, c.position
+            FROM (SELECT *
+                  FROM unnest(v_game_ids, v_taste, v_popularity, v_because)
+                      WITH ORDINALITY AS e (game_id, taste, popularity, because, position)
+                  ORDER BY e.position) AS c
+            JOIN steam.games AS g ON g.game_id = c.game_id AND coalesce(g.delisted_on > current_date, true)
+            -- OFFSET 0 keeps each of these one lookup per candidate. As joins they would read all games of a genre, or
+            -- all reviews of a user who has written thousands.
+            WHERE c.game_id <> ALL (v_found)
+              AND NOT EXISTS (
+                    SELECT FROM steam.reviews AS v WHERE v.user_id = p_user_id AND v.game_id = c.game_id OFFSET 0)
+              AND (v_genre IS NULL
+                   OR v_fallback_genre <> ''
+                   OR EXISTS (SELECT FROM steam.game_genres AS t
+                              WHERE t.game_id = c.game_id AND t.genre_id = ANY (v_tags) OFFSET 0)
+                   OR EXISTS (SELECT FROM steam.rankings AS k
+                              WHERE k.game_id = c.game_id AND lower(k.genre) = v_genre OFFSET 0))
+              AND coalesce(extract(year FROM g.released_on) >= p_released_from, true)
+              AND coalesce(extract(year FROM g.released_on) <= p_released_to, true)
+              AND (num_nulls(v_ram_gb, v_storage_gb, v_os) = 3
+                   OR NOT EXISTS (SELECT FROM steam.game_requirements AS q
+                                  WHERE q.game_id = c.game_id AND q.level = 'minimum'
+                                    AND (q.ram_gb > v_ram_gb
+                                         OR q.storage_gb > v_storage_gb
+                                         OR (v_os <> ALL (recsys.systems_of(q.os)) AND recsys.systems_of(q.os) <> '{}'))
+                                  OFFSET 0))
+            ORDER BY c.position
+            LIMIT CASE WHEN NOT v_takes_all OR v_found <> '{}' THEN p_limit - cardinality(v_found) END
+        ) AS f;
+        v_found_lists := v_found_lists || array_fill(v_list, ARRAY[cardinality(v_found) - cardinality(v_found_lists)]);
+    END LOOP;
+
     RETURN QUERY
-    WITH own AS MATERIALIZED (
-        SELECT r.game_ids, r.scores, r.because FROM recsys.recommendations AS r WHERE r.user_id = p_user_id
-    ), fallback AS MATERIALIZED (
-        SELECT coalesce(min(l.genre), '') AS genre
-        FROM (SELECT p.genre FROM recsys.popular_games AS p WHERE lower(p.genre) = v_genre AND p.rank = 1 OFFSET 0) AS l
-    ), candidates AS (
-        SELECT true AS personal, e.position, e.game_id, e.score, e.because
-        FROM own, unnest(own.game_ids, own.scores, own.because)
-            WITH ORDINALITY AS e (game_id, score, because, position)
-        UNION ALL
-        SELECT false, p.rank, p.game_id, p.score, NULL
-        FROM recsys.popular_games AS p
-        WHERE p.genre = (SELECT f.genre FROM fallback AS f)
-          AND NOT EXISTS (SELECT FROM own WHERE p.game_id = ANY (own.game_ids))
-    ), passing AS (
-        SELECT c.personal, c.game_id, c.score, c.because, g.name, g.released_on,
-               row_number() OVER (ORDER BY c.personal DESC, c.position) AS relevance,
-               bool_or(c.personal) OVER () AS any_personal
-        FROM candidates AS c
-        JOIN steam.games AS g ON g.game_id = c.game_id AND coalesce(g.delisted_on > current_date, true)
-        -- OFFSET 0 keeps each of these one lookup per candidate. As joins they would read all games of a genre, or
-        -- all reviews of a user who has written thousands.
-        WHERE NOT EXISTS (
-                SELECT FROM steam.reviews AS v WHERE v.user_id = p_user_id AND v.game_id = c.game_id OFFSET 0)
-          AND (v_genre IS NULL
-               OR (NOT c.personal AND (SELECT f.genre FROM fallback AS f) <> '')
-               OR EXISTS (SELECT FROM steam.game_genres AS t
-                          WHERE t.game_id = c.game_id AND t.genre_id = ANY (v_tags) OFFSET 0)
-               OR EXISTS (SELECT FROM steam.rankings AS k
-                          WHERE k.game_id = c.game_id AND lower(k.genre) = v_genre OFFSET 0))
-          AND coalesce(extract(year FROM g.released_on) >= p_released_from, true)
-          AND coalesce(extract(year FROM g.released_on) <= p_released_to, true)
-          AND (num_nulls(v_ram_gb, v_storage_gb, v_os) = 3
-               OR NOT EXISTS (SELECT FROM steam.game_requirements AS q
-                              WHERE q.game_id = c.game_id AND q.level = 'minimum'
-                                AND (q.ram_gb > v_ram_gb
-                                     OR q.storage_gb > v_storage_gb
-                                     OR (v_os <> ALL (recsys.systems_of(q.os)) AND recsys.systems_of(q.os) <> '{}'))
-                              OFFSET 0))
-    ), shown AS (
+    WITH shown AS MATERIALIZED (
         SELECT row_number() OVER (
                    ORDER BY best.rank NULLS LAST,
                             CASE p_rank_by WHEN 'newest' THEN s.released_on END DESC NULLS LAST,
-                            s.relevance
+                            s.position
                )::integer AS rank,
                s.*
-        FROM passing AS s
+        FROM unnest(v_found, v_found_scores, v_found_because, v_found_days, v_found_lists)
+            WITH ORDINALITY AS s (game_id, score, because, released_on, list, position)
         LEFT JOIN LATERAL (
             SELECT min(k.rank) AS rank
             FROM steam.rankings AS k
             WHERE v_rank_type IS NOT NULL AND k.game_id = s.game_id AND k.rank_type = v_rank_type
               AND (NOT v_genre_is_ranked OR lower(k.genre) = v_genre)
         ) AS best ON true
-        -- Popular games fill up the list when there are too few personal ones, and replace them when there are none.
-        WHERE s.personal OR NOT s.any_personal OR s.relevance <= p_limit
         ORDER BY rank
         LIMIT p_limit
+    ), page AS (
+        SELECT array_agg(l.rank ORDER BY l.rank) AS ranks,
+               array_agg(l.game_id ORDER BY l.rank) AS game_ids,
+               array_agg(l.score ORDER BY l.rank) AS scores,
+               array_agg(l.list ORDER BY l.rank) AS lists,
+               array_agg(l.genre ORDER BY l.rank) AS genres,
+               array_agg(l.because ORDER BY l.rank) AS because
+        FROM (
+            SELECT s.rank, s.game_id, s.score, s.list, v_fallback_genre AS genre,
+                   -- One game is the reason of at most two entries.
+                   CASE WHEN row_number() OVER (PARTITION BY s.because ORDER BY s.rank) <= 2 THEN s.because END AS because
+            FROM shown AS s
+        ) AS l
     )
-    SELECT s.rank, s.game_id, s.name, s.score,
-           CASE
-               WHEN b.name IS NOT NULL THEN 'because you played ' || b.name
-               WHEN NOT s.personal AND f.genre <> '' THEN 'popular in ' || f.genre
-               ELSE 'popular now'
-           END
-    FROM shown AS s
-    CROSS JOIN fallback AS f
-    LEFT JOIN steam.games AS b ON b.game_id = s.because
-    ORDER BY s.rank;
+    SELECT e.rank, e.game_id, g.name, e.score, e.reason
+    FROM page
+    CROSS JOIN LATERAL unnest(
+        page.ranks, page.game_ids, page.scores,
+        recsys.reasons(p_user_id, page.lists, page.genres, page.game_ids, page.because)
+    ) AS e (rank, game_id, score, reason)
+    JOIN steam.games AS g ON g.game_id = e.game_id
+    ORDER BY e.rank;
 END
 $function$;
 
@@ -267,10 +379,14 @@ COMMENT ON FUNCTION
     recsys.recommended_games(bigint, text, text, numeric, integer, integer, integer, numeric, text) IS
 $comment$The games to show a user, in the order to show them: SELECT * FROM recsys.recommended_games(42).
 
-p_user_id: any number, or null for a visitor. A user without recommendations gets popular games.
-p_rank_by: the order: relevance, sales, revenue, reviews or newest. Sales, revenue and reviews follow the game's rank in
-    steam.rankings: its rank in p_genre if p_genre has such a ranking, else its best rank in any genre. Games without
-    a rank or a release date come last. Ties are ordered by relevance.
+p_user_id: any number, or null for a visitor. A user without recommendations gets a fallback list.
+p_rank_by: which games, and their order.
+    relevance: the best games for the user.
+    sales, revenue, reviews, newest: games of the user's taste, by their rank in steam.rankings or their release date.
+        The rank is the game's rank in p_genre if p_genre has such a ranking, else its best rank in any genre. Games
+        without a rank or a release date come last. Ties are in the order of the user's taste.
+    discovery: games of the user's taste outside the most popular ones.
+    new_releases: games released recently, the best for the user first.
 p_genre: only games that have this genre as a tag (steam.genres) or are ranked in it (steam.rankings), in upper or lower
     case.
 p_max_ram_gb: only games whose minimum requirement is not known to exceed this much memory, in GB.
@@ -281,12 +397,269 @@ p_os: windows, mac or linux, in upper or lower case; games known to run only on 
     A game passes a filter if its memory, storage, systems or release date are unknown.
 
 rank: from 1.
-score: the model's score, or recent popularity for popular games that fill up the list. Do not sort by it.
-reason: "because you played <game>" if the user's history ranks the game higher than popularity alone would, else
-    "popular now" or "popular in <genre>". Names are as in steam.games and steam.genres: escape them before you show them.
+score: the model's score, or the score of the fallback list. Do not sort by it.
+reason: "because you liked <game> (<genres of both>)" if the game would not be recommended without that game of the
+    user's history, at most twice for the same game; else "popular now", "popular in <genre>", "new", "new and popular
+    in <genre>", "hidden gem" or "fits your taste". Names are as in steam.games and steam.genres: escape them before you
+    show them.
 
 Games that the user has reviewed and games that are no longer sold are left out. If the filters leave fewer than p_limit
-of the user's personal games, popular games that pass the filters fill up the list: those of p_genre if it has a list,
-else those of the overall list. Fewer than p_limit rows mean that no other game passes. No rows are returned before the
-first publication.
+games, other lists fill up the answer: the games of the user's taste for relevance, the most relevant ones for the orders
+by rank and date, and then popular games, those of p_genre if it has a list. Discovery and new_releases are filled up
+with the fallback lists of the same names. Fewer than p_limit rows mean that no other game passes. No rows are returned
+before the first publication.
 Raises invalid_parameter_value (22023) for another p_rank_by or p_os, or a p_limit below 1.$comment$;
+
+CREATE OR REPLACE FUNCTION recsys.shelves(p_user_id bigint, p_shelves integer DEFAULT 8, p_games integer DEFAULT 10)
+RETURNS TABLE (shelf integer, title text, rank integer, game_id integer, game text, reason text)
+LANGUAGE plpgsql STABLE
+SET plan_cache_mode = force_generic_plan
+AS $function$
+#variable_conflict use_column
+DECLARE
+    v_least integer := least(4, p_games);  -- games on a shelf about one liked game
+    v_personal boolean;
+    -- The games that may be shown, list by list in their order.
+    v_lists text[];
+    v_game_ids integer[];
+    v_because integer[];
+    v_likes integer[] := '{}';
+    v_genres text[];
+    v_steps text[];
+    v_step text;
+    v_count integer := 0;
+    v_about_likes integer := 0;
+    -- The next shelf.
+    v_title text;
+    v_from text[];
+    v_like integer;
+    v_genre text;
+    v_next integer[];
+    v_next_because integer[];
+    v_next_lists text[];
+    v_next_reasons text[];
+    -- The page so far. A visitor's popular games are chosen first, though they are shown last.
+    v_reserved integer[] := '{}';
+    v_shown integer[] := '{}';
+    v_shelves integer[] := '{}';
+    v_titles text[] := '{}';
+    v_shown_lists text[] := '{}';
+    v_shown_genres text[] := '{}';
+    v_shown_because integer[] := '{}';
+    v_reasons text[] := '{}';
+BEGIN
+    IF p_shelves IS NULL OR p_shelves < 1 THEN
+        RAISE EXCEPTION 'p_shelves is %: it must be 1 or more.', coalesce(p_shelves::text, 'null')
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF p_games IS NULL OR p_games < 1 THEN
+        RAISE EXCEPTION 'p_games is %: it must be 1 or more.', coalesce(p_games::text, 'null')
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+
+    -- One query over both views, so that a page never mixes two publications. Fallback games come after the user's.
+    WITH entry AS MATERIALIZED (
+        SELECT true AS personal, r.list, e.position, e.game_id, e.because
+        FROM recsys.recommendations AS r, unnest(r.game_ids, r.because) WITH ORDINALITY AS e (game_id, because, position)
+        WHERE r.user_id = p_user_id
+        UNION ALL
+        SELECT false, p.list, p.rank, p.game_id, NULL FROM recsys.popular_games AS p WHERE p.genre = ''
+            AND p.list IN ('popular', 'new_releases', 'discovery')
+    ), may_be_shown AS MATERIALIZED (
+        SELECT d.game_id
+        FROM (SELECT DISTINCT e.game_id FROM entry AS e) AS d
+        -- OFFSET 0 as in recommended_games.
+        WHERE EXISTS (SELECT FROM steam.games AS g
+                      WHERE g.game_id = d.game_id AND coalesce(g.delisted_on > current_date, true) OFFSET 0)
+          AND NOT EXISTS (SELECT FROM steam.reviews AS v
+                          WHERE v.user_id = p_user_id AND v.game_id = d.game_id OFFSET 0)
+    )
+    SELECT bool_or(e.personal),
+           array_agg(e.list ORDER BY e.list, e.personal DESC, e.position),
+           array_agg(e.game_id ORDER BY e.list, e.personal DESC, e.position),
+           array_agg(e.because ORDER BY e.list, e.personal DESC, e.position)
+    INTO v_personal, v_lists, v_game_ids, v_because
+    FROM entry AS e JOIN may_be_shown AS m ON m.game_id = e.game_id;
+
+    IF v_personal THEN
+        v_steps := ARRAY['relevance'] || array_fill('like'::text, ARRAY[6])
+            || ARRAY['new_releases', 'discovery', 'sellers', 'popular'];
+    ELSE
+        v_steps := ARRAY['new_releases', 'discovery'] || array_fill('genre'::text, ARRAY[p_shelves]) || ARRAY['popular'];
+        v_reserved := ARRAY(
+            SELECT e.game_id FROM unnest(v_lists, v_game_ids) WITH ORDINALITY AS e (list, game_id, position)
+            WHERE e.list = 'popular' ORDER BY e.position LIMIT p_games);
+        v_shown := v_reserved;
+        v_genres := ARRAY(
+            SELECT n.name
+            FROM recsys.genre_sizes AS z
+            JOIN steam.genres AS n ON n.genre_id = z.genre_id
+            WHERE EXISTS (SELECT FROM recsys.popular_games AS p
+                          WHERE p.list = 'popular' AND p.genre = n.name AND p.rank = 1 OFFSET 0)
+            ORDER BY z.games DESC, n.genre_id
+            LIMIT p_shelves);
+    END IF;
+
+    FOREACH v_step IN ARRAY v_steps LOOP
+        -- The last shelf is that of the popular games, unless there is only one.
+        CONTINUE WHEN v_count >= p_shelves - CASE WHEN v_step = 'popular' OR v_personal AND v_count = 0 THEN 0 ELSE 1 END;
+        v_from := ARRAY[v_step];
+        v_like := NULL;
+        v_genre := '';
+        v_next := NULL;
+        v_next_reasons := NULL;
+        IF v_step = 'relevance' THEN
+            v_title := 'For you';
+        ELSIF v_step = 'new_releases' THEN
+            v_title := CASE WHEN v_personal THEN 'New for you' ELSE 'New releases' END;
+        ELSIF v_step = 'discovery' THEN
+            v_title := 'Hidden gems';
+        ELSIF v_step = 'popular' THEN
+            v_title := 'Popular now';
+            v_shown := v_shown[cardinality(v_reserved) + 1:];
+        ELSIF v_step = 'like' THEN
+            CONTINUE WHEN v_about_likes = 3;
+            IF v_likes = '{}' THEN
+                -- Of the games that most of the others are recommended for, the ones that the user liked most recently.
+                v_likes := ARRAY(
+                    SELECT x.because
+                    FROM (SELECT e.because, count(DISTINCT e.game_id) AS games
+                          FROM unnest(v_lists, v_game_ids, v_because) AS e (list, game_id, because)
+                          WHERE e.because IS NOT NULL AND e.list IN ('interests', 'relevance', 'discovery')
+                            AND e.game_id <> ALL (v_shown)
+                          GROUP BY e.because
+                          HAVING count(DISTINCT e.game_id) >= v_least
+                          ORDER BY games DESC, e.because
+                          LIMIT 6) AS x
+                    CROSS JOIN LATERAL (
+                        SELECT max(v.reviewed_on) AS reviewed_on, bool_and(v.recommended) AS liked
+                        FROM steam.reviews AS v WHERE v.user_id = p_user_id AND v.game_id = x.because OFFSET 0) AS r
+                    WHERE r.liked
+                    ORDER BY r.reviewed_on DESC NULLS LAST, x.games DESC, x.because) || 0;  -- 0: no game
+            END IF;
+            v_like := v_likes[1];
+            CONTINUE WHEN v_like = 0;
+            v_likes := v_likes[2:];
+            v_from := ARRAY['interests', 'relevance', 'discovery'];
+            SELECT 'Because you liked ' || g.name INTO v_title FROM steam.games AS g WHERE g.game_id = v_like;
+        ELSIF v_step = 'sellers' THEN
+            v_title := 'Top sellers in the genres you play';
+            v_genres := ARRAY(
+                WITH liked AS MATERIALIZED (
+                    SELECT v.game_id FROM steam.reviews AS v WHERE v.user_id = p_user_id AND v.recommended LIMIT 50)
+                SELECT lower(n.name)
+                FROM (SELECT g.name, l.game_id
+                      FROM liked AS l
+                      JOIN steam.game_genres AS t ON t.game_id = l.game_id
+                      JOIN steam.genres AS g ON g.genre_id = t.genre_id
+                      UNION
+                      SELECT k.genre, l.game_id FROM liked AS l JOIN steam.rankings AS k ON k.game_id = l.game_id
+                      ) AS n
+                GROUP BY lower(n.name) ORDER BY count(*) DESC, lower(n.name) LIMIT 5);
+            SELECT array_agg(s.game_id ORDER BY s.rank, s.position), array_agg(s.because ORDER BY s.rank, s.position),
+                   array_agg(s.list ORDER BY s.rank, s.position),
+                   array_agg('number ' || s.rank || ' in ' || s.genre || ' sales' ORDER BY s.rank, s.position)
+            INTO v_next, v_next_because, v_next_lists, v_next_reasons
+            FROM (
+                SELECT e.*, k.rank, k.genre
+                FROM unnest(v_lists, v_game_ids, v_because) WITH ORDINALITY AS e (list, game_id, because, position)
+                CROSS JOIN LATERAL (
+                    SELECT k.rank, k.genre
+                    FROM steam.rankings AS k
+                    WHERE k.game_id = e.game_id AND k.rank_type = 'Sales' AND lower(k.genre) = ANY (v_genres)
+                    ORDER BY k.rank, k.genre LIMIT 1) AS k
+                WHERE e.list = 'interests' AND e.game_id <> ALL (v_shown)
+                ORDER BY k.rank, e.position
+                LIMIT p_games
+            ) AS s;
+        ELSE
+            v_genre := v_genres[1];
+            CONTINUE WHEN v_genre IS NULL;
+            v_genres := v_genres[2:];
+            v_title := 'Popular in ' || v_genre;
+            SELECT array_agg(s.game_id ORDER BY s.rank), array_agg(NULL::integer), array_agg('popular'::text)
+            INTO v_next, v_next_because, v_next_lists
+            FROM (
+                SELECT p.game_id, p.rank
+                FROM recsys.popular_games AS p
+                WHERE p.list = 'popular' AND p.genre = v_genre AND p.game_id <> ALL (v_shown)
+                  AND EXISTS (SELECT FROM steam.games AS g
+                              WHERE g.game_id = p.game_id AND coalesce(g.delisted_on > current_date, true) OFFSET 0)
+                  AND NOT EXISTS (SELECT FROM steam.reviews AS v
+                                  WHERE v.user_id = p_user_id AND v.game_id = p.game_id OFFSET 0)
+                ORDER BY p.rank
+                LIMIT p_games
+            ) AS s;
+        END IF;
+        IF v_step NOT IN ('sellers', 'genre') THEN
+            SELECT array_agg(s.game_id ORDER BY s.place, s.position), array_agg(s.because ORDER BY s.place, s.position),
+                   array_agg(s.list ORDER BY s.place, s.position)
+            INTO v_next, v_next_because, v_next_lists
+            FROM (
+                SELECT u.*
+                FROM (SELECT DISTINCT ON (e.game_id) e.*, array_position(v_from, e.list) AS place
+                      FROM unnest(v_lists, v_game_ids, v_because)
+                          WITH ORDINALITY AS e (list, game_id, because, position)
+                      WHERE e.list = ANY (v_from) AND (v_like IS NULL OR e.because = v_like)
+                        AND e.game_id <> ALL (v_shown)
+                      ORDER BY e.game_id, place, e.position) AS u
+                ORDER BY u.place, u.position
+                LIMIT p_games
+            ) AS s;
+        END IF;
+
+        CONTINUE WHEN v_next IS NULL OR v_step = 'like' AND cardinality(v_next) < v_least;
+        v_count := v_count + 1;
+        v_about_likes := v_about_likes + (v_step = 'like')::integer;
+        v_shown := v_shown || v_next;
+        v_shelves := v_shelves || array_fill(v_count, ARRAY[cardinality(v_next)]);
+        v_titles := v_titles || v_title;
+        v_shown_lists := v_shown_lists || v_next_lists;
+        v_shown_genres := v_shown_genres || array_fill(v_genre, ARRAY[cardinality(v_next)]);
+        v_shown_because := v_shown_because || v_next_because;
+        v_reasons := v_reasons || coalesce(v_next_reasons, array_fill(NULL::text, ARRAY[cardinality(v_next)]));
+    END LOOP;
+    v_shown := v_shown[cardinality(v_shown) - cardinality(v_shelves) + 1:];
+
+    RETURN QUERY
+    SELECT e.shelf, v_titles[e.shelf],
+           (row_number() OVER (PARTITION BY e.shelf ORDER BY e.position))::integer AS rank,
+           e.game_id, g.name, coalesce(e.own_reason, e.reason)
+    FROM unnest(
+        v_shelves, v_shown, v_reasons,
+        recsys.reasons(p_user_id, v_shown_lists, v_shown_genres, v_shown, ARRAY(
+            -- Besides the shelves about one liked game, a game is the reason of at most two entries.
+            SELECT CASE
+                       WHEN v_titles[l.shelf] LIKE 'Because you liked %'
+                            OR row_number() OVER (
+                                   PARTITION BY l.because, v_titles[l.shelf] LIKE 'Because you liked %'
+                                   ORDER BY l.position) <= 2
+                           THEN l.because
+                   END
+            FROM unnest(v_shelves, v_shown_because) WITH ORDINALITY AS l (shelf, because, position)
+            ORDER BY l.position))
+    ) WITH ORDINALITY AS e (shelf, game_id, own_reason, reason, position)
+    CROSS JOIN LATERAL (SELECT g.name FROM steam.games AS g WHERE g.game_id = e.game_id OFFSET 0) AS g
+    ORDER BY e.position;
+END
+$function$;
+
+COMMENT ON FUNCTION recsys.shelves(bigint, integer, integer) IS
+$comment$A page of shelves for a user, in the order to show it: SELECT * FROM recsys.shelves(42).
+
+p_user_id: any number, or null for a visitor. A user without recommendations gets a visitor's page.
+p_shelves: the maximum number of shelves, at least 1.
+p_games: the maximum number of games on a shelf, at least 1.
+
+shelf: from 1. The shelves of a user, without those that would be empty: "For you"; "Because you liked <game>", up to
+    three, with four games or more; "New for you"; "Hidden gems"; "Top sellers in the genres you play"; and "Popular
+    now", which is always the last one unless p_shelves is 1. A visitor's shelves: "New releases", "Hidden gems",
+    "Popular in <genre>" for the genres with most games, and "Popular now".
+title: the shelf's title, the same in all its rows.
+rank: from 1 on each shelf.
+reason: as in recsys.recommended_games; for the top sellers "number <rank> in <genre> sales". Names are as in steam.games
+    and steam.genres: escape them, and the titles, before you show them.
+
+No game is twice on a page. Games that the user has reviewed and games that are no longer sold are left out. No rows are
+returned before the first publication.
+Raises invalid_parameter_value (22023) for a p_shelves or p_games below 1.$comment$;
