@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import subprocess
 import sys
@@ -34,10 +35,10 @@ from explorer.settings import Settings
 from steam_recsys.arrays import BoolArray, Int32Array, Int64Array
 from steam_recsys.data.histories import positions_of
 from steam_recsys.data.interactions import UNDATED, day_of
-from steam_recsys.data.schemas import DISCOVERY, INTERESTS, LISTS, NEW_RELEASES, RELEVANCE
+from steam_recsys.data.schemas import DISCOVERY, INTERESTS, LISTS, NEW_RELEASES, POPULAR_LIST, RELEVANCE
 from steam_recsys.model.online import OnlineRecommender, Recommendation
 from steam_recsys.model.retrieval import top_k
-from steam_recsys.model.scorer import REASONS_PER_GAME
+from steam_recsys.model.scorer import PAGE_GAMES, REASONS_PER_GAME
 
 LOG = logging.getLogger("explorer")
 POLL_SECONDS = 2.0
@@ -70,6 +71,8 @@ class PublicationModel:
         self._cached = cached
         self._online = OnlineRecommender(cached.game_ids, cached.scorer, cached.facts.catalogue)
         self._lists = {each.name: each for each in cached.lists}
+        self._popular_now = frozenset(cached.facts.popular_now.tolist())
+        self._genre_names = dict(zip(cached.facts.catalogue.genres, cached.facts.genre_names, strict=True))
         self._online.recommend([], 1)  # builds what is built once, while no request waits
 
     def recommend(
@@ -87,8 +90,8 @@ class PublicationModel:
             ValueError: `recommended` or `hours` is not as long as `history`.
         """
         found = self._best(history, filters, self.passing(filters, today), recommended, hours)
-        positions = positions_of(np.array([game.game_id for game in found], dtype=np.int32), self._cached.game_ids)
-        return self._with_reasons([found[row] for row in self._order(positions, filters)[: filters.limit].tolist()])
+        rows = self._order(self._positions([game for _, game in found]), filters)
+        return self._with_reasons([found[row] for row in rows[: filters.limit].tolist()], filters)
 
     def similar(self, game_id: int, k: int, today: date) -> list[SimilarGame]:
         """Return the k available games with the nearest vectors by cosine; none if the game has no vector."""
@@ -137,11 +140,15 @@ class PublicationModel:
         among: BoolArray,
         recommended: Sequence[bool] | None,
         hours: Sequence[float | None] | None,
-    ) -> list[Recommendation]:
-        """Return the games that an order is made from, the best first."""
+    ) -> list[tuple[str, Recommendation]]:
+        """Return the games that an order is made from, the best first, each with the name of the list that it is from.
+
+        Without a game that the model knows there is no taste: what is best is what is popular.
+        """
         popularity = 1.0 if filters.popularity is None else filters.popularity
-        found: list[Recommendation] = []
+        knows_taste = bool((positions_of(np.array(history, dtype=np.int32), self._cached.game_ids) >= 0).any())
         wanted = self._lists.get(filters.rank_by if filters.rank_by in LISTS else INTERESTS)
+        found: list[tuple[str, Recommendation]] = []
         if filters.rank_by != RELEVANCE and wanted is not None:
             games = replace(
                 wanted,
@@ -149,15 +156,19 @@ class PublicationModel:
                 popularity_weight=popularity * wanted.popularity_weight,
                 allowed=among if wanted.allowed is None else among & wanted.allowed,
             )
-            found = self._online.recommend_list(games, history, recommended=recommended, hours=hours)
+            name = POPULAR_LIST if wanted.name == INTERESTS and not knows_taste else wanted.name
+            best = self._online.recommend_list(games, history, recommended=recommended, hours=hours)
+            found = [(name, game) for game in best]
         if filters.rank_by in (DISCOVERY, NEW_RELEASES) or len(found) >= filters.limit:
             return found
         # Too few games are of the user's taste: the most relevant ones fill up the list.
-        among[positions_of(np.array([game.game_id for game in found], dtype=np.int32), self._cached.game_ids)] = False
-        missing = filters.limit - len(found)
-        return found + self._online.recommend(
-            history, missing, recommended=recommended, hours=hours, among=among, popularity=popularity
+        among[self._positions([game for _, game in found])] = False
+        pages = math.ceil((filters.limit - len(found)) / PAGE_GAMES)  # reasons depend on whole pages
+        best = self._online.recommend(
+            history, pages * PAGE_GAMES, recommended=recommended, hours=hours, among=among, popularity=popularity
         )
+        name = RELEVANCE if knows_taste else POPULAR_LIST
+        return found + [(name, game) for game in best[: filters.limit - len(found)]]
 
     def _order(self, positions: Int32Array, filters: Filters) -> Int64Array:
         """Return the rows of the most relevant games in the wanted order; equal ones stay in order of relevance."""
@@ -177,11 +188,11 @@ class PublicationModel:
     def _name(self, game_id: int) -> str:
         return self._cached.facts.names[self._position(game_id)]
 
-    def _with_reasons(self, games: Sequence[Recommendation]) -> list[RecommendedGame]:
-        """Rank games from 1 and put their reasons into words; a game is the reason of two of them at most."""
+    def _with_reasons(self, games: Sequence[tuple[str, Recommendation]], filters: Filters) -> list[RecommendedGame]:
+        """Rank games from 1 and give their reasons as text; a game is the reason of two of them at most."""
         named: Counter[int] = Counter()
         shown = []
-        for rank, game in enumerate(games, start=1):
+        for rank, (name, game) in enumerate(games, start=1):
             because = game.because if game.because is not None and named[game.because] < REASONS_PER_GAME else None
             if because is not None:
                 named[because] += 1
@@ -193,19 +204,40 @@ class PublicationModel:
                     score=game.score,
                     taste=game.taste,
                     popularity=game.popularity,
-                    reason=self._reason(game.game_id, because),
+                    reason=self._reason(name, self._position(game.game_id), because, filters.genre or ""),
                     because=because,
                 )
             )
         return shown
 
-    def _reason(self, game_id: int, because: int | None) -> str:
-        if because is None:
-            return "popular now"
+    def _reason(self, name: str, position: int, because: int | None, genre: str) -> str:
+        """Return a reason as `recsys.reasons` does.
+
+        Args:
+            name: The list that the game is from.
+            position: The game.
+            because: The game that the user liked, if it is the reason.
+            genre: The genre that all games have; empty for any.
+        """
         facts = self._cached.facts
-        tags, liked = (facts.tags_of(self._position(each)) for each in (game_id, because))
-        shared = [tag for tag in tags if tag in liked][:MOST_SHARED_TAGS]
-        return f"{BECAUSE}{self._name(because)}" + (f" ({', '.join(shared)})" if shared else "")
+        if because is not None:
+            liked = facts.tags_of(self._position(because))
+            shared = [tag for tag in facts.tags_of(position) if tag in liked][:MOST_SHARED_TAGS]
+            return f"{BECAUSE}{self._name(because)}" + (f" ({', '.join(shared)})" if shared else "")
+        if name == DISCOVERY:
+            return "hidden gem"
+        if name == NEW_RELEASES:
+            return f"new and popular in {facts.popular_in[position]}" if position in facts.popular_in else "new"
+        if name == POPULAR_LIST:
+            return f"popular in {self._genre_names[genre.lower()]}" if genre else "popular now"
+        if name == RELEVANCE and position in self._popular_now:
+            return "popular now"
+        if name == RELEVANCE and position in facts.popular_in:
+            return f"popular in {facts.popular_in[position]}"
+        return "fits your taste"
+
+    def _positions(self, games: Sequence[Recommendation]) -> Int32Array:
+        return positions_of(np.array([game.game_id for game in games], dtype=np.int32), self._cached.game_ids)
 
     def _position(self, game_id: int) -> int:
         return int(np.searchsorted(self._cached.game_ids, game_id))

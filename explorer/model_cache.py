@@ -17,7 +17,6 @@ import json
 import os
 import shutil
 import sys
-from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -54,6 +53,9 @@ EVERY_ID = {"first": -(2**31), "end": 2**31}
 NEVER = np.iinfo(np.int32).max
 """The day of delisting of a game that is available."""
 
+POPULAR_IN_GENRE = 20
+"""Games of a genre's list of popular games that a reason calls popular in the genre."""
+
 DESCRIPTION_FILE = "model.json"
 DATABASE_TIMEOUT = "10min"
 """Longest time for the database to count popularity."""
@@ -74,10 +76,34 @@ coalesce(sum(exp(greatest((reviewed_on - %(as_of)s::date) / {decay}::float8, -70
          FILTER (WHERE recommended AND reviewed_on < %(as_of)s), 0)
 """
 
+# As `recsys.reasons` reads them.
+_TAGS_QUERY = """
+SELECT name FROM steam.genres LEFT JOIN steam.game_genres USING (genre_id)
+GROUP BY genre_id, name ORDER BY count(game_id), genre_id
+"""
+_POPULAR_NOW_QUERY = "SELECT game_id FROM recsys.popular_games WHERE list = 'popular' AND genre = '' ORDER BY game_id"
+_POPULAR_IN_QUERY = """
+SELECT DISTINCT ON (game_id) game_id, p.genre
+FROM recsys.popular_games AS p
+JOIN steam.genres AS n ON n.name = p.genre
+JOIN steam.game_genres USING (genre_id, game_id)
+WHERE p.list = 'popular' AND p.rank <= %s
+ORDER BY game_id, p.rank, p.genre
+"""
+
 _SYSTEMS_QUERY = "SELECT game_id, recsys.systems_of(os) FROM steam.game_requirements WHERE level = 'minimum'"
 
 _SCORER_ARRAYS = ("history", "candidates", "popularity_prior")
-_FACT_ARRAYS = ("released_year", "delisted", "ram_gb", "storage_gb", "systems", "tag_offsets", "tag_numbers")
+_FACT_ARRAYS = (
+    "released_year",
+    "delisted",
+    "ram_gb",
+    "storage_gb",
+    "systems",
+    "tag_offsets",
+    "tag_numbers",
+    "popular_now",
+)
 
 Array = npt.NDArray[Any]
 
@@ -89,7 +115,8 @@ class GameFacts:
     Attributes:
         catalogue: Release dates, genres, tagged or ranked, and reviews.
         names: Names.
-        tags: The names of all tags, in alphabetical order.
+        genre_names: The names of the catalogue's genres, in its order.
+        tags: The names of all tags, those of the fewest games first.
         tag_offsets: int64 [N + 1]; the tags of game i are `tag_numbers[tag_offsets[i]:tag_offsets[i + 1]]`.
         tag_numbers: int32, ascending for each game.
         released_year: int32 [N], `UNDATED` if unknown.
@@ -97,10 +124,13 @@ class GameFacts:
         ram_gb, storage_gb: float32 [N], minimum requirements, NaN if unknown.
         systems: uint8 [N], one bit per system of `SYSTEMS` that the game is known to run on; 0 if unknown.
         ranks: Positions and ranks by (lower-case genre, rank type); the genre "" has the best rank in any genre.
+        popular_now: int32, the positions of the publication's popular games.
+        popular_in: By position, the tag in which a game is most popular, if it is one of the first there.
     """
 
     catalogue: CatalogueFacts
     names: list[str]
+    genre_names: list[str]
     tags: list[str]
     tag_offsets: Int64Array
     tag_numbers: Int32Array
@@ -110,9 +140,11 @@ class GameFacts:
     storage_gb: Float32Array
     systems: npt.NDArray[np.uint8]
     ranks: Mapping[tuple[str, str], tuple[Int32Array, Int32Array]]
+    popular_now: Int32Array
+    popular_in: Mapping[int, str]
 
     def tags_of(self, position: int) -> list[str]:
-        """Return a game's tags, in alphabetical order."""
+        """Return a game's tags, those of the fewest games first."""
         numbers = self.tag_numbers[self.tag_offsets[position] : self.tag_offsets[position + 1]]
         return [self.tags[number] for number in numbers.tolist()]
 
@@ -164,8 +196,9 @@ class CachedModel:
             "history_weights": asdict(scorer.history_weights),
             "names": facts.names,
             "tags": facts.tags,
-            "genres": list(facts.catalogue.genres),
+            "genres": facts.genre_names,
             "ranks": list(facts.ranks),
+            "popular_in": list(facts.popular_in.items()),
         }
         (folder / DESCRIPTION_FILE).write_text(json.dumps(described))
 
@@ -187,11 +220,15 @@ class CachedModel:
             for number, (genre, rank_type) in enumerate(described["ranks"])
         }
         facts = GameFacts(
-            catalogue=CatalogueFacts.from_arrays(_prefixed("catalogue_", arrays), described["genres"]),
+            catalogue=CatalogueFacts.from_arrays(
+                _prefixed("catalogue_", arrays), [name.lower() for name in described["genres"]]
+            ),
             names=described["names"],
+            genre_names=described["genres"],
             tags=described["tags"],
             **{name: arrays[name] for name in _FACT_ARRAYS},
             ranks=ranks,
+            popular_in=dict(described["popular_in"]),
         )
         return cls(
             version=described["version"],
@@ -273,25 +310,35 @@ def read_facts(cursor: Cursor, games: pa.Table, positive_reviews: Int64Array) ->
     for game_id, names in cursor.fetchall():
         systems[np.searchsorted(game_ids, game_id)] = sum(1 << SYSTEMS.index(name) for name in names)
     cursor.execute(snapshot_queries()["rankings"], EVERY_ID)
-    tags = [sorted(set(names)) for names in games["genres"].to_pylist()]
+    tags = games["genres"].to_pylist()
     rankings = cursor.fetchall()
     ranked = positions_of(np.array([row[0] for row in rankings], dtype=np.int32), game_ids).tolist()
     genres = [{*names} for names in tags]
     for position, (_, genre, _, _) in zip(ranked, rankings, strict=True):
         genres[position].add(genre)
-    all_tags = sorted({name for names in tags for name in names})
+    catalogue = CatalogueFacts.from_games(released, genres, positive_reviews)
+    name_of = {name.lower(): name for names in genres for name in sorted(names)}
+    cursor.execute(_TAGS_QUERY)
+    number_of = {name: number for number, (name,) in enumerate(cursor.fetchall())}
+    cursor.execute(_POPULAR_NOW_QUERY)
+    popular_now = positions_of(np.array([game for (game,) in cursor.fetchall()], dtype=np.int32), game_ids)
+    cursor.execute(_POPULAR_IN_QUERY, [POPULAR_IN_GENRE])
+    popular_in = {int(np.searchsorted(game_ids, game)): genre for game, genre in cursor.fetchall()}
     return GameFacts(
-        catalogue=CatalogueFacts.from_games(released, genres, positive_reviews),
+        catalogue=catalogue,
         names=games["name"].to_pylist(),
-        tags=all_tags,
+        genre_names=[name_of[genre] for genre in catalogue.genres],
+        tags=list(number_of),
         tag_offsets=offsets_from_lengths(np.array([len(names) for names in tags], dtype=np.int64)),
-        tag_numbers=_int32(bisect_left(all_tags, name) for names in tags for name in names),
+        tag_numbers=_int32(number for names in tags for number in sorted(number_of[name] for name in names)),
         released_year=_int32(UNDATED if day is None else day.year for day in released),
         delisted=_int32(NEVER if day is None else day_of(day) for day in games["delisted_on"].to_pylist()),
         ram_gb=games["ram_gb"].to_numpy(),
         storage_gb=games["storage_gb"].to_numpy(),
         systems=systems,
         ranks=_by_genre(ranked, rankings),
+        popular_now=popular_now,
+        popular_in=popular_in,
     )
 
 
