@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from rich.table import Table
 from components.evaluate.results import Evaluation
 from steam_recsys.evaluation.intervals import CHALLENGER, CHAMPION, Comparison
 from steam_recsys.evaluation.metrics import HEADLINE_METRIC
+from steam_recsys.publications.loading import FIRST_GAMES
 from steam_recsys.storage.model_store import EVALUATION, champion, stored_model
 
 BETTER, LEVEL, WORSE = "better", "level", "worse"
@@ -75,6 +76,24 @@ def show_metrics(summary: dict[str, Any], title: str) -> None:
         f"The stages took {sum(summary['seconds'].values()):.0f} s.",
         soft_wrap=True,
     )
+    console.print(how_personal(summary["publication"]), soft_wrap=True)
+
+
+def how_personal(publication: Mapping[str, Any]) -> str:
+    """Say how much the lists of two users have in common.
+
+    Example:
+        >>> how_personal({"popular_ten": 0.12, "overlap": 0.25, "coverage": 0.4})
+        'Personal: 12 % of users get the popular ten; two users share 4.0 of 10 games; 40.0 % of the games are shown.'
+    """
+    popular_ten, overlap, coverage = (publication[name] for name in ("popular_ten", "overlap", "coverage"))
+    if None in (popular_ten, overlap, coverage):
+        return "Personal: there are too few users to compare their games."
+    shared = FIRST_GAMES * 2 * overlap / (1 + overlap)  # of two lists of this length with that Jaccard index
+    return (
+        f"Personal: {popular_ten:.0%} of users get the popular ten; two users share {shared:.1f} of {FIRST_GAMES} "
+        f"games; {coverage:.1%} of the games are shown."
+    ).replace("%", " %")
 
 
 def _outcome(summary: dict[str, Any]) -> Iterator[str]:
@@ -136,10 +155,11 @@ def _gate(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _publication(cursor: psycopg2.extensions.cursor) -> dict[str, Any]:
-    cursor.execute("SELECT version, users, rows FROM recsys.publications WHERE current")
+    columns = ("version", "users", "rows", "overlap", "coverage", "popular_ten")
+    cursor.execute(f"SELECT {', '.join(columns)} FROM recsys.publications WHERE current")  # noqa: S608 - as above
     row = cursor.fetchone()
     assert row is not None
-    return {"version": row[0], "users": row[1], "rows": row[2]}
+    return dict(zip(columns, row, strict=True))
 
 
 def _stages(cursor: psycopg2.extensions.cursor) -> list[dict[str, Any]]:

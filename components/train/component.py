@@ -6,13 +6,20 @@ from components import MODEL_IMAGE
 
 
 @dsl.component(base_image=MODEL_IMAGE, install_kfp_package=False)
-def train(snapshot: dsl.Input[dsl.Dataset], seed: int, store: str, run: str, model: dsl.Output[dsl.Model]) -> str:
+def train(
+    snapshot: dsl.Input[dsl.Dataset],
+    seed: int,
+    personal_budget: float,
+    store: str,
+    run: str,
+    model: dsl.Output[dsl.Model],
+) -> str:
     """Train a two-tower model on a snapshot. Returns the model's version."""
     from components.train.training import train_model
     from steam_recsys.stage import stage
 
     with stage("train", store, run) as record:
-        trained = train_model(snapshot.path, model.path, store, seed=seed)
+        trained = train_model(snapshot.path, model.path, store, seed=seed, personal_budget=personal_budget)
         record.facts.update(trained.facts())
         model.metadata.update(trained.facts())
     return trained.version

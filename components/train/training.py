@@ -15,22 +15,25 @@ from components.train.artifact import FittedModel, write_model
 from components.train.tensorflow_runtime import get_workers, tf
 from components.train.trainer import Checkpoints, Trainer
 from components.train.training_data import TrainingData
-from components.train.tuning import TuningResult, assemble_model, fit_item_item, tune
+from components.train.tuning import TuningResult, Validation, assemble_model, fit_item_item, tune
 from components.train.two_tower_model import ModelConfig
 from steam_recsys import code_version
-from steam_recsys.arrays import Float32Array, Float64Array, Int32Array
+from steam_recsys.arrays import Float32Array, Int32Array
 from steam_recsys.data.games import GAME_COLUMNS, Games
 from steam_recsys.data.histories import positions_of
 from steam_recsys.data.interactions import Interactions, cutoff_day, date_of, day_of, load_interactions
-from steam_recsys.data.popularity import popularity_as_of
+from steam_recsys.data.popularity import popularity, popularity_as_of
 from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.errors import UserError
-from steam_recsys.evaluation.metrics import HEADLINE_METRIC, measure
-from steam_recsys.evaluation.rankers import ModelRanker
 from steam_recsys.evaluation.splits import HeldOut, Split, hold_out, snapshot_by_time
 from steam_recsys.logging import log
+from steam_recsys.model.lists import MIN_LIKES
 from steam_recsys.model.two_tower import Towers, TwoTowerArrays
 from steam_recsys.storage.model_store import DESCRIPTION, current_champion, evaluated_part, stored_model
+
+
+PERSONAL_BUDGET = 0.025
+"""Share of the best validation NDCG@10 that may be given up for lists that differ more between users."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +43,13 @@ class TrainedModel:
     Attributes:
         version: The model's version.
         scale: Tuned factor of the cosine.
+        popularity_weight: Tuned factor of the popularity prior.
+        interests_weight: The same in the lists of games of the user's taste.
         link_weight: Tuned factor of the item-item weights.
         ndcg_at_10: Mean NDCG@10 on the validation data, before the final fit.
+        overlap_at_10: Mean Jaccard index of the first ten games of two users there.
+        best_ndcg_at_10: NDCG@10 of the most accurate setting there, and so what the chosen one gives up.
+        best_overlap_at_10: Its overlap, and so what the chosen one gains.
         parameters: Number of weights.
         games: Number of games in the vocabulary.
         users: Number of users it learnt from.
@@ -49,8 +57,13 @@ class TrainedModel:
 
     version: str
     scale: float
+    popularity_weight: float
+    interests_weight: float
     link_weight: float
     ndcg_at_10: float
+    overlap_at_10: float
+    best_ndcg_at_10: float
+    best_overlap_at_10: float
     parameters: int
     games: int
     users: int
@@ -74,7 +87,13 @@ class WarmStart:
 
 
 def train_model(
-    snapshot: str | Path, model: str | Path, store: str, *, seed: int = 0, held_out_share: float = 0.1
+    snapshot: str | Path,
+    model: str | Path,
+    store: str,
+    *,
+    seed: int = 0,
+    held_out_share: float = 0.1,
+    personal_budget: float = PERSONAL_BUDGET,
 ) -> TrainedModel:
     """Train the two towers on a snapshot and write the model folder; what was in the folder is replaced.
 
@@ -90,11 +109,15 @@ def train_model(
         store: Store with the champion, if there is one, and the checkpoints of an interrupted training.
         seed: Random seed; the same seed gives identical weights.
         held_out_share: Share of the reviews for the evaluation and for validation, between 0 and 1.
+        personal_budget: Largest share of the best validation NDCG@10 to give up for lists that differ more between
+            users; 0 takes the most accurate setting.
 
     Raises:
-        UserError: The snapshot has too few dated reviews, users or games to learn from, or the loss is not finite.
+        UserError: The budget is not from 0 to 1; the snapshot has too few dated reviews, users or games to learn from, or the loss is not finite.
     """
     # 1. Read the snapshot and split it by time.
+    if not 0 <= personal_budget <= 1:
+        raise UserError(f"personal_budget is {personal_budget:g}: give a share from 0 to 1.")
     tf.config.experimental.enable_op_determinism()
     workers = get_workers()
     opened, config = Snapshot.open(snapshot), ModelConfig()
@@ -104,18 +127,23 @@ def train_model(
 
     # 2. Find the champion to start from; the version follows from all inputs.
     warm_start = _find_warm_start(store, opened.manifest.snapshot_id, cutoff)
-    version = _version(interactions, opened, config, seed, held_out_share, warm_start)
+    version = _version(interactions, opened, config, seed, held_out_share, personal_budget, warm_start)
     trainer = Trainer(seed, workers, Checkpoints.for_version(store, version))
 
     # 3. Tune on the validation period, then fit to the whole past.
     fitted, tuned = tune_and_fit(
-        past, validation, games, config, trainer, version, warm_start.model if warm_start else None
+        past, validation, games, config, trainer, version, personal_budget, warm_start.model if warm_start else None
     )
     trained = TrainedModel(
         version=version,
-        scale=tuned.config.scale,
-        link_weight=tuned.config.link_weight,
-        ndcg_at_10=round(tuned.ndcg_at_10, 6),
+        scale=fitted.config.scale,
+        popularity_weight=fitted.config.popularity_weight,
+        interests_weight=fitted.config.interests_weight,
+        link_weight=fitted.config.link_weight,
+        ndcg_at_10=round(tuned.chosen.mean, 6),
+        overlap_at_10=round(tuned.chosen.overlap, 6),
+        best_ndcg_at_10=round(tuned.most_accurate.mean, 6),
+        best_overlap_at_10=round(tuned.most_accurate.overlap, 6),
         parameters=sum(array.size for array in fitted.model.arrays().values()),
         games=len(fitted.data.games),
         users=fitted.data.examples.users,
@@ -130,6 +158,7 @@ def train_model(
         "snapshot_id": opened.manifest.snapshot_id,
         "cutoff": date_of(cutoff).isoformat(),
         "held_out_share": held_out_share,
+        "personal_budget": personal_budget,
         "catalogue_games": len(games),
         "seed": seed,
         "warm_start": warm_start.version if warm_start else None,
@@ -152,6 +181,7 @@ def tune_and_fit(
     config: ModelConfig,
     trainer: Trainer,
     version: str,
+    personal_budget: float = PERSONAL_BUDGET,
     champion: TwoTowerArrays | None = None,
 ) -> tuple[FittedModel, TuningResult]:
     """Tune on the validation data, then fit to the whole past with the same seed.
@@ -163,24 +193,23 @@ def tune_and_fit(
         config: Hyperparameters; tuned ones are replaced.
         trainer: Makes the fits.
         version: Version of the model.
+        personal_budget: See `train_model`.
         champion: Model that the final fit starts from; it may know no more than the past. The fits before it start from
             random weights, since the champion knows the validation data.
 
     Raises:
         UserError: The loss is not finite.
     """
-    held_out = _sample_users(hold_out(validation.past, validation.future, games.ids), config.choice_users, trainer.seed)
-    recent = popularity_as_of(validation.past, games.ids, validation.as_of)
-
-    def quality(model: TwoTowerArrays) -> Float64Array:
-        ranker = ModelRanker(model.for_catalogue(games, recent))
-        return measure(ranker, held_out, (HEADLINE_METRIC,))[HEADLINE_METRIC.name]
-
-    log("train", f"tuning on the new games of {len(held_out):,} users")
+    held_out = hold_out(validation.past, validation.future, games.ids)
+    held_out = _sample_users(held_out, config.choice_limit(len(games)), trainer.seed)
+    likes = popularity(validation.past, games.ids)
     data = TrainingData.from_interactions(validation.past, games, config, trainer.seed)
-    tuned = tune(data, quality, config, trainer)
-    log("train", f"chosen: {_summary(tuned.config)}, NDCG@10 {tuned.ndcg_at_10:.4f}")
-    fitted = fit_model(past, games, tuned.config, trainer, "final", version, start=champion)
+    ranked = Validation(
+        held_out, games, popularity_as_of(validation.past, games.ids, validation.as_of), likes >= MIN_LIKES
+    )
+    log("train", f"tuning on the new games of {len(held_out):,} users")
+    tuned = tune(data, ranked, config, trainer, personal_budget)
+    fitted = fit_model(past, games, tuned.chosen.config, trainer, "final", version, start=champion)
     return fitted, tuned
 
 
@@ -346,6 +375,7 @@ def _version(
     config: ModelConfig,
     seed: int,
     share: float,
+    personal_budget: float,
     warm_start: WarmStart | None,
 ) -> str:
     """Name the model by the day of the newest review and a hash of its inputs."""
@@ -354,16 +384,9 @@ def _version(
         asdict(config),
         seed,
         share,
+        personal_budget,
         warm_start.version if warm_start else None,
         code_version(),
     ]
     digest = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
     return f"{date_of(int(interactions.days.max())):%Y%m%d}-{digest[:8]}"
-
-
-def _summary(config: ModelConfig) -> str:
-    weights = config.history_weights
-    return (
-        f"scale {config.scale:g}, item-item weights with λ = {config.link_regularisation:g} times "
-        f"{config.link_weight:g}, recency {weights.recency:g}, hours {weights.hours:g}, disliked {weights.disliked:g}"
-    )

@@ -1,34 +1,64 @@
-"""Tuning of the scale, the item-item weights and the history weights on validation data."""
+"""Tuning on validation data: the most personal setting that accuracy cannot tell from the best.
+
+Everything that is served is chosen together: the scale of the cosine, the item-item weights, the weights of a history's
+games, and how much popularity counts. The next review is mostly of what is popular now, so NDCG@10 alone would choose
+the least personal of settings that are level.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
-from statistics import NormalDist
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
 
 from components.train.trainer import Trainer
 from components.train.training_data import TrainingData
 from components.train.two_tower_model import ModelConfig
-from steam_recsys.arrays import Float32Array, Float64Array
-from steam_recsys.evaluation.baselines import EASE_MAX_GAMES, EASE_REGULARISATIONS, cooccurrences, ease
+from steam_recsys.arrays import BoolArray, Float32Array, Float64Array, Int32Array
+from steam_recsys.data.games import Games
+from steam_recsys.data.histories import positions_of
+from steam_recsys.evaluation.baselines import EASE_MAX_GAMES, cooccurrences, dlae, ease
+from steam_recsys.evaluation.beyond_accuracy import mean_jaccard
 from steam_recsys.evaluation.intervals import standard_error
+from steam_recsys.evaluation.metrics import HEADLINE_METRIC, measure_ranked
+from steam_recsys.evaluation.rankers import BLOCK_SCORES
+from steam_recsys.evaluation.splits import HeldOut
 from steam_recsys.logging import progress
 from steam_recsys.model.history_weights import HistoryWeights
 from steam_recsys.model.item_item import ItemItemWeights
+from steam_recsys.model.lists import interests_length
+from steam_recsys.model.retrieval import top_k
+from steam_recsys.model.scorer import Scorer
 from steam_recsys.model.two_tower import Towers, TwoTowerArrays
 
-Quality = Callable[[TwoTowerArrays], Float64Array]
-"""Measures NDCG@10 of each validation user, float64 [n_users]."""
+POPULARITY_WEIGHTS = (8.0, 6.0, 4.0, 3.0, 2.5, 2.0, 1.6, 1.3, 1.15, 1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
+"""Factors of the popularity prior to choose from, the least personal one first."""
 
-ITEM_ITEM_FACTORS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
-RECENCIES = (0.25, 0.5, 1.0, 2.0)
-HOURS = (0.1, 0.2, 0.4)
-DISLIKED = (0.5, 0.0, -0.5)
+INTERESTS_WEIGHTS = (*POPULARITY_WEIGHTS, 0.2, 0.1, 0.05, 0.0)
+
+INTERESTS_OVERLAP = 0.3
+"""Largest mean overlap of two users' interests."""
+
+INTERESTS_USERS = 1_000
+"""Users among whom the overlap of interests is measured."""
+
+LINK_KINDS = ((0.0, 1000.0), (0.0, 500.0), (0.0, 300.0), (0.0, 100.0), (0.33, 500.0), (0.33, 100.0))
+"""Dropout and regularisation of the item-item weights: EASE without dropout, DLAE with it."""
+
+LINK_FACTORS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
+LINKS_PER_GAME = (25, 50, 100, 400)
+RECENCIES = (0.0, 0.25, 0.5, 0.75, 1.0, 2.0)
+HOURS = (0.0, 0.1, 0.2, 0.4)
+DISLIKED = (-0.25, -0.5, -1.0)
+"""Below zero, so that a disliked game never counts for its kin."""
+
 MAX_SCALE = 32.0
 """Far below the scale at which exp(1.5 * scale) overflows float32, and above what any data set has chosen."""
 
-CONFIDENCE = 0.95
-"""Confidence level at which one candidate counts as clearly better than another."""
+ROUNDS = 2
+"""Rounds over item-item and history weights: what is best for the one depends on the others."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +68,7 @@ class Trial:
     Attributes:
         scale: The scale.
         losses: The learning curve.
-        ndcg_at_10: Mean NDCG@10 on the validation data.
+        ndcg_at_10: Mean NDCG@10 on the validation data with the popularity weight that is best for it.
     """
 
     scale: float
@@ -47,93 +77,290 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class Setting:
+    """A setting of everything that is tuned, and how it ranks the validation data.
+
+    Attributes:
+        config: The configuration.
+        ndcg: NDCG@10 of each user, float64 [n_users].
+        overlap: Mean Jaccard index of the first ten games of two users.
+    """
+
+    config: ModelConfig
+    ndcg: Float64Array = field(repr=False)
+    overlap: float
+
+    @property
+    def mean(self) -> float:
+        """Mean NDCG@10."""
+        return float(self.ndcg.mean())
+
+    def __str__(self) -> str:
+        return f"NDCG@10 {self.mean:.4f}, overlap {self.overlap:.3f} ({self.config.summary})"
+
+
+@dataclass(frozen=True)
 class TuningResult:
     """The outcome of tuning.
 
     Attributes:
-        config: The best configuration.
-        ndcg_at_10: Its mean NDCG@10 on the validation data.
+        chosen: The chosen setting.
+        most_accurate: The setting with the highest mean NDCG@10.
         trials: The fits of the search for the scale.
     """
 
-    config: ModelConfig
-    ndcg_at_10: float
+    chosen: Setting
+    most_accurate: Setting
     trials: tuple[Trial, ...]
 
 
 @dataclass(frozen=True)
-class _Candidate:
-    """A configuration with its model and the NDCG@10 of each validation user, float64 [n_users]."""
+class Validation:
+    """The validation data.
 
-    config: ModelConfig
-    model: TwoTowerArrays
-    ndcg: Float64Array
+    Attributes:
+        held_out: The users.
+        games: The catalogue, sorted by ID.
+        popularity: float64 [D, N], popularity by decay at the beginning of the validation period.
+        supported: bool [N], the games with enough reviews by then for taste alone to rank them.
+    """
 
-    @property
-    def mean(self) -> float:
-        return float(self.ndcg.mean())
+    held_out: HeldOut
+    games: Games
+    popularity: Float64Array
+    supported: BoolArray
 
-    def clearly_better_than(self, other: _Candidate, n_candidates: int) -> bool:
-        """Whether the confidence interval of the gain is above zero.
+    def measure(self, scorer: Scorer, weights: Sequence[float]) -> Iterator[tuple[Float64Array, float]]:
+        """Yield NDCG@10 of each user, float64 [n_users], and the overlap with each of some popularity weights."""
+        k = HEADLINE_METRIC.k
+        for ranked in rank(scorer, self.held_out, weights, k):
+            figures = measure_ranked(ranked, self.held_out.relevant, (HEADLINE_METRIC,))
+            yield figures[HEADLINE_METRIC.name], mean_jaccard(ranked, k)
 
-        The best of many is often better by chance, most of all on sparse reviews: two of a period's most popular games
-        are nearly level, and whatever swaps them changes everybody's metric. So the interval is widened for the best of
-        `n_candidates` (Bonferroni's correction: Dunn 1961, "Multiple Comparisons Among Means").
-        """
-        errors = NormalDist().inv_cdf(1 - (1 - CONFIDENCE) / 2 / n_candidates)
-        enough = len(self.ndcg) > 1  # a single user gives no interval
-        return enough and self.mean - other.mean > errors * standard_error(self.ndcg - other.ndcg)
+    def interests_weight(self, scorer: Scorer) -> float:
+        """Return the largest popularity weight with which the interests of two users overlap little enough."""
+        users = self.held_out.take(np.arange(min(len(self.held_out), INTERESTS_USERS)))
+        length = interests_length(int(self.supported.sum()))
+        for weight in INTERESTS_WEIGHTS:
+            (ranked,) = rank(scorer, users, (weight,), length, self.supported)
+            if mean_jaccard(ranked, length) <= INTERESTS_OVERLAP:
+                return weight
+        return INTERESTS_WEIGHTS[-1]
 
 
-def tune(data: TrainingData, quality: Quality, config: ModelConfig, trainer: Trainer) -> TuningResult:
-    """Choose the scale, the item-item weights and the history weights by the metric that the gate uses.
+def rank(
+    scorer: Scorer, users: HeldOut, weights: Sequence[float], k: int, allowed: BoolArray | None = None
+) -> list[Int32Array]:
+    """Rank the games outside each user's history with several popularity weights.
 
-    The scale controls capacity: dense data need much of it, sparse data little. It is doubled as long as the ranking
-    improves; then 1.5 times the best is tried, unless the smallest scale was best. With capacity bounded like this the
-    number of steps needs no tuning: more of them change little once the learning rate is low.
+    Args:
+        scorer: Scores the catalogue.
+        users: B users.
+        weights: The popularity weights.
+        k: Number of games.
+        allowed: bool [N], the games that may be ranked; None for all.
 
-    The scale that ranks best is chosen if histories help at all. If the smallest scale is not clearly better than
-    popularity alone, a larger one must be clearly better than the smallest. Item-item and history weights must always
-    be clearly better than none.
+    Returns:
+        The k best games as positions for each weight, int32 [B, k], -1 if fewer are left.
+    """
+    ranked = [np.empty((len(users), k), dtype=np.int32) for _ in weights]
+    block = max(1, BLOCK_SCORES // max(1, len(scorer)))
+    for start in range(0, len(users), block):
+        rows = np.arange(start, min(start + block, len(users)))
+        history = users.history.take(rows)
+        taste = scorer.taste(history)
+        taste[history.owners, history.games] = -np.inf
+        if allowed is not None:
+            taste[:, ~allowed] = -np.inf
+        for weight, games in zip(weights, ranked, strict=True):
+            games[rows], _ = top_k(taste + np.float32(weight) * scorer.popularity_prior, k)
+    return ranked
+
+
+def tune(
+    data: TrainingData, validation: Validation, config: ModelConfig, trainer: Trainer, personal_budget: float
+) -> TuningResult:
+    """Choose everything that is served on the validation data.
+
+    The scale controls capacity: dense data need much of it, sparse data little. It is doubled as long as it may be
+    chosen. With capacity bounded like this the number of steps needs no tuning: more of them change little once the
+    learning rate is low.
 
     Args:
         data: Training data of the validation split.
-        quality: Measures a model on the validation data.
+        validation: The validation data.
         config: Hyperparameters to start from.
         trainer: Makes the fits.
+        personal_budget: Largest share of the best NDCG@10 to give up for lists that differ more between users.
 
     Raises:
         UserError: The loss is not finite.
     """
-    # 1. Double the scale while that helps.
-    trials: list[Trial] = []
+    search = _Search(data, validation, config)
     steps = min(data.steps(config), config.trial_steps)
 
-    def try_scale(scale: float) -> _Candidate:
-        at_scale = replace(config, scale=scale)
-        fit = trainer.fit(f"scale-{scale:g}", data, at_scale, steps)
-        model = assemble_model(data, fit.towers, ItemItemWeights.empty(len(data.games)), at_scale)
-        candidate = _Candidate(at_scale, model, quality(model))
-        trials.append(Trial(scale, fit.losses, candidate.mean))
-        progress("train", f"scale {scale:g}: loss {fit.losses[-1]:.4f}, validation NDCG@10 {candidate.mean:.4f}")
-        return candidate
+    # 1. Double the scale while a setting with it may be chosen.
+    def fit(scale: float) -> Setting:
+        return search.fit(scale, trainer, steps)
 
-    scales = [try_scale(config.scale)]
-    while scales[-1].config.scale < MAX_SCALE and (len(scales) == 1 or scales[-1].mean > scales[-2].mean):
-        scales.append(try_scale(2 * scales[-1].config.scale))
-    if (highest := max(scales, key=lambda candidate: candidate.mean)).config.scale > config.scale:
-        scales.append(try_scale(1.5 * highest.config.scale))
-        highest = max(scales, key=lambda candidate: candidate.mean)
+    last = fit(config.scale)
+    while last.config.scale < MAX_SCALE and last.mean >= accuracy_floor(search.best, personal_budget):
+        last = fit(2 * last.config.scale)
+    if search.best.config.scale > config.scale:
+        fit(1.5 * search.best.config.scale)
 
-    # 2. Choose one.
-    best = highest if _histories_help(scales[0], quality) else _better_of(scales[0], scales[1:], "scale")
-    progress("train", f"chose scale {best.config.scale:g}")
+    # 2. Improve the item-item weights and the weights of histories, each given the others.
+    for _ in range(ROUNDS):
+        before = search.best
+        search.improve_history_weights()
+        search.improve_item_item()
+        if search.best is before:
+            break
 
-    # 3. Add item-item weights and history weights if they clearly help.
-    best = _better_of(best, _with_item_item(best, data, quality), "item-item weights")
-    for name, values in (("recency", RECENCIES), ("hours", HOURS), ("disliked", DISLIKED)):
-        best = _better_of(best, _with_history_weights(best, name, values, quality), name)
-    return TuningResult(best.config, best.mean, tuple(trials))
+    # 3. Try all scales and popularity weights with the best of them, and choose.
+    search.try_all_scales()
+    chosen = most_personal(search.settings, personal_budget)
+    weight = validation.interests_weight(search.scorer(chosen.config))
+    chosen = replace(chosen, config=replace(chosen.config, interests_weight=weight))
+    progress("train", f"most accurate: {search.best}")
+    progress("train", f"chosen: {chosen}")
+    return TuningResult(chosen, search.best, tuple(search.trials))
+
+
+def most_personal(settings: Sequence[Setting], budget: float) -> Setting:
+    """Choose the setting with the least overlap among those that are about as accurate as the best.
+
+    Args:
+        settings: At least one setting.
+        budget: See `accuracy_floor`.
+    """
+    best = max(settings, key=lambda setting: setting.mean)
+    floor = accuracy_floor(best, budget)
+    level = [setting for setting in settings if setting.mean >= floor]
+    return min(level, key=lambda setting: (setting.overlap, -setting.mean))
+
+
+def accuracy_floor(best: Setting, budget: float) -> float:
+    """Return the mean NDCG@10 that a setting must reach to be chosen instead of the best one.
+
+    It is within one standard error of the mean of the best (the one-standard-error rule: Breiman et al. 1984,
+    "Classification and Regression Trees", section 3.4.3) and within the budget.
+
+    Args:
+        best: The most accurate setting.
+        budget: Share of its NDCG@10 that may be given up; 0 leaves only settings as accurate as the best.
+    """
+    error = standard_error(best.ndcg) if len(best.ndcg) > 1 else 0.0
+    return best.mean - min(error, budget * best.mean)
+
+
+class _Search:
+    """The search for settings. It keeps everything that it has measured."""
+
+    def __init__(self, data: TrainingData, validation: Validation, config: ModelConfig) -> None:
+        self.settings: list[Setting] = []
+        self.trials: list[Trial] = []
+        self._data, self._validation, self._config = data, validation, config
+        self._scorers: dict[float, Scorer] = {}
+        self._rows = positions_of(validation.games.ids, data.games.ids)
+        self._matrix: tuple[tuple[float, float], Float32Array] | None = None
+        self._item_item: tuple[tuple[float, float, int], ItemItemWeights] | None = None
+
+    @property
+    def best(self) -> Setting:
+        """The most accurate setting; of equally accurate ones the most personal."""
+        return max(self.settings, key=lambda setting: (setting.mean, -setting.overlap))
+
+    def fit(self, scale: float, trainer: Trainer, steps: int) -> Setting:
+        """Fit the towers with one scale; the best setting with every popularity weight."""
+        config = replace(self._config, scale=scale)
+        fitted = trainer.fit(f"scale-{scale:g}", self._data, config, steps)
+        none = ItemItemWeights.empty(len(self._data.games))
+        model = assemble_model(self._data, fitted.towers, none, config)
+        self._scorers[scale] = model.for_catalogue(self._validation.games, self._validation.popularity)
+        best = max(self.measure(config, POPULARITY_WEIGHTS), key=lambda setting: setting.mean)
+        self.trials.append(Trial(scale, fitted.losses, best.mean))
+        progress("train", f"scale {scale:g}: loss {fitted.losses[-1]:.4f}, {best}")
+        return best
+
+    def measure(self, config: ModelConfig, weights: Sequence[float]) -> list[Setting]:
+        """Measure a configuration with several popularity weights."""
+        measured = self._validation.measure(self.scorer(config), weights)
+        found = [
+            Setting(replace(config, popularity_weight=weight), ndcg, overlap)
+            for weight, (ndcg, overlap) in zip(weights, measured, strict=True)
+        ]
+        self.settings += found
+        return found
+
+    def scorer(self, config: ModelConfig) -> Scorer:
+        """Return the scorer of a configuration, whose scale has been fitted."""
+        return replace(
+            self._scorers[config.scale],
+            item_item=self._weights(config),
+            history_weights=config.history_weights,
+            popularity_weight=config.popularity_weight,
+        )
+
+    def improve_history_weights(self) -> None:
+        """Try other weights of the games of histories, one kind after the other."""
+        history = self._validation.held_out.history
+        tried: dict[str, Sequence[float]] = {"recency": RECENCIES}
+        if np.isfinite(history.hours).any():
+            tried["hours"] = HOURS
+        if not history.recommended.all():
+            tried["disliked"] = DISLIKED
+        for name, values in tried.items():
+            config = self.best.config
+            for value in values:
+                weights: HistoryWeights = replace(config.history_weights, **{name: value})
+                if weights != config.history_weights:
+                    self.measure(replace(config, history_weights=weights), _near(config.popularity_weight))
+            progress("train", f"{name}: {self.best}")
+
+    def improve_item_item(self) -> None:
+        """Try other item-item weights: every kind with growing factors, then other numbers of weights per game."""
+        if len(self._data.games) > EASE_MAX_GAMES:
+            return
+        start = self.best.config
+        for dropout, regularisation in LINK_KINDS:
+            config = replace(start, link_dropout=dropout, link_regularisation=regularisation)
+            figure = -np.inf
+            for factor in LINK_FACTORS:
+                found = self.measure(replace(config, link_weight=factor), _near(start.popularity_weight))
+                if (now := max(setting.mean for setting in found)) < figure:
+                    break
+                figure = now
+        config = self.best.config
+        if config.link_weight:
+            for per_game in LINKS_PER_GAME:
+                self.measure(replace(config, links_per_game=per_game), _near(config.popularity_weight))
+        progress("train", f"item-item weights: {self.best}")
+
+    def try_all_scales(self) -> None:
+        """Try every scale, every popularity weight and several factors of the best item-item weights."""
+        config = self.best.config
+        factors = [config.link_weight * share for share in (0.5, 1.0, 2.0)] if config.link_weight else []
+        for scale in self._scorers:
+            for factor in (0.0, *factors):
+                self.measure(replace(config, scale=scale, link_weight=factor), POPULARITY_WEIGHTS)
+
+    def _weights(self, config: ModelConfig) -> ItemItemWeights:
+        """Return the item-item weights of a configuration between catalogue positions; the last kind is kept."""
+        if not config.link_weight:
+            return ItemItemWeights.empty(len(self._validation.games))
+        kind = config.link_dropout, config.link_regularisation
+        if self._matrix is None or self._matrix[0] != kind:
+            self._matrix = kind, item_item_matrix(self._counts, *kind)
+        wanted = *kind, config.links_per_game
+        if self._item_item is None or self._item_item[0] != wanted:
+            kept = ItemItemWeights.from_matrix(self._matrix[1], config.links_per_game)
+            self._item_item = wanted, kept.reindex(self._rows)
+        return self._item_item[1].scaled(config.link_weight)
+
+    @cached_property
+    def _counts(self) -> Float32Array:
+        return _cooccurrences(self._data)
 
 
 def assemble_model(
@@ -156,56 +383,23 @@ def assemble_model(
 
 
 def fit_item_item(data: TrainingData, config: ModelConfig) -> ItemItemWeights:
-    """Fit item-item weights: EASE's largest weights; none if they are switched off or there are too many games."""
+    """Fit item-item weights; none if they are switched off or there are too many games."""
     n_games = len(data.games)
     if n_games > EASE_MAX_GAMES or not config.link_weight:
         return ItemItemWeights.empty(n_games)
-    weights = ease(_cooccurrences(data), config.link_regularisation)
+    weights = item_item_matrix(_cooccurrences(data), config.link_dropout, config.link_regularisation)
     return ItemItemWeights.from_matrix(weights, config.links_per_game).scaled(config.link_weight)
 
 
-def _histories_help(smallest: _Candidate, quality: Quality) -> bool:
-    """Whether the model with the smallest scale is clearly better than its popularity alone."""
-    popularity = replace(smallest.model, scale=0.0)
-    alone = _Candidate(replace(smallest.config, scale=0.0), popularity, quality(popularity))
-    clear = smallest.clearly_better_than(alone, 1)
-    what = "histories clearly help" if clear else "histories do not clearly help"
-    progress("train", f"popularity alone: validation NDCG@10 {alone.mean:.4f}, {what}")
-    return clear
+def item_item_matrix(counts: Float32Array, dropout: float, regularisation: float) -> Float32Array:
+    """Fit EASE's weights, or DLAE's with dropout, to co-occurrence counts, both float32 [V, V]."""
+    return dlae(counts, dropout, regularisation) if dropout else ease(counts, regularisation)
 
 
-def _better_of(current: _Candidate, candidates: Iterable[_Candidate], what: str) -> _Candidate:
-    """Return the best of the candidates if it is clearly better than the current one, otherwise the current one."""
-    everything = [current, *candidates]
-    best = max(everything, key=lambda candidate: candidate.mean)
-    if best is current:
-        progress("train", f"{what}: no gain over NDCG@10 {current.mean:.4f}")
-        return current
-    chosen = best.clearly_better_than(current, len(everything) - 1)
-    verdict = "chosen" if chosen else "not chosen, the gain may be chance"
-    progress("train", f"{what}: NDCG@10 {best.mean:.4f} instead of {current.mean:.4f}, {verdict}")
-    return best if chosen else current
-
-
-def _with_item_item(current: _Candidate, data: TrainingData, quality: Quality) -> Iterator[_Candidate]:
-    if len(data.games) > EASE_MAX_GAMES:
-        return
-    counts = _cooccurrences(data)
-    for regularisation in EASE_REGULARISATIONS:
-        item_item = ItemItemWeights.from_matrix(ease(counts, regularisation), current.config.links_per_game)
-        for factor in ITEM_ITEM_FACTORS:
-            config = replace(current.config, link_weight=factor, link_regularisation=regularisation)
-            model = replace(current.model, item_item=item_item.scaled(factor))
-            yield _Candidate(config, model, quality(model))
-
-
-def _with_history_weights(
-    current: _Candidate, name: str, values: tuple[float, ...], quality: Quality
-) -> Iterator[_Candidate]:
-    for value in values:
-        weights: HistoryWeights = replace(current.config.history_weights, **{name: value})
-        model = replace(current.model, history_weights=weights)
-        yield _Candidate(replace(current.config, history_weights=weights), model, quality(model))
+def _near(weight: float) -> tuple[float, ...]:
+    """Return a popularity weight and its neighbours among those to choose from."""
+    place = POPULARITY_WEIGHTS.index(weight)
+    return POPULARITY_WEIGHTS[max(0, place - 1) : place + 2]
 
 
 def _cooccurrences(data: TrainingData) -> Float32Array:

@@ -24,7 +24,8 @@ class ModelConfig:
         popularity_weight: Factor of the popularity prior in the list of the most relevant games, tuned in training.
         interests_weight: The same in the lists of games of the user's taste, tuned in training.
         link_weight: Factor of the item-item weights, tuned in training; 0 for none.
-        link_regularisation: EASE's λ, tuned in training.
+        link_dropout: Dropout of the item-item weights, tuned in training: 0 for EASE, more for DLAE.
+        link_regularisation: Their λ, tuned in training.
         links_per_game: Number of item-item weights kept per game, tuned in training.
         popularity_smoothing: Number of reviews added to each game's decayed popularity before shares are computed.
         period_days: Days that share one popularity offset in training.
@@ -38,7 +39,8 @@ class ModelConfig:
         min_steps: Smallest number of steps of a fit.
         epochs: Smallest number of epochs of a fit.
         trial_steps: Largest number of steps of the fits that tune the scale.
-        choice_users: Largest number of users whose rankings are measured in tuning.
+        choice_users, choice_scores: Largest number of users whose rankings are measured in tuning, and of their scores,
+            unless that would leave fewer than a tenth of these users.
         full_softmax_games: Largest catalogue for which the softmax covers all games.
         negatives: Number of negatives drawn for a larger catalogue.
     """
@@ -48,13 +50,14 @@ class ModelConfig:
     popularity_weight: float = 1.0
     interests_weight: float = 0.3
     link_weight: float = 0.0
+    link_dropout: float = 0.0
     link_regularisation: float = 300.0
     links_per_game: int = 100
     popularity_smoothing: float = 1.0
     period_days: int = 30
     history_weights: HistoryWeights = field(default_factory=HistoryWeights)
     history_dropout: float = 0.5
-    id_dropout: float = 0.1
+    id_dropout: float = 0.5
     learning_rate: float = 0.01
     batch_users: int = 256
     min_steps_per_epoch: int = 32
@@ -63,8 +66,25 @@ class ModelConfig:
     epochs: int = 2
     trial_steps: int = 500
     choice_users: int = 20_000
+    choice_scores: int = 40_000_000
     full_softmax_games: int = 20_000
     negatives: int = 4_096
+
+    def choice_limit(self, n_games: int) -> int:
+        """Return the number of users to tune on in a catalogue of that many games."""
+        return max(self.choice_users // 10, min(self.choice_users, self.choice_scores // max(1, n_games)))
+
+    @property
+    def summary(self) -> str:
+        """What tuning chose, as text."""
+        links, weights = "no item-item weights", self.history_weights
+        if self.link_weight:
+            kind = f"DLAE, p {self.link_dropout:g}," if self.link_dropout else "EASE,"
+            links = f"{self.link_weight:g} × {kind} λ {self.link_regularisation:g}, {self.links_per_game} per game"
+        return (
+            f"scale {self.scale:g}, popularity × {self.popularity_weight:g}, in interests × {self.interests_weight:g}, "
+            f"{links}, recency {weights.recency:g}, hours {weights.hours:g}, disliked {weights.disliked:g}"
+        )
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelConfig:

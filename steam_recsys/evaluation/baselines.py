@@ -181,6 +181,32 @@ def ease(counts: Float32Array, regularisation: float) -> Float32Array:
     return weights
 
 
+def dlae(counts: Float32Array, dropout: float, regularisation: float) -> Float32Array:
+    """Return the item-item weights of DLAE, float32 [N, N] with a zero diagonal.
+
+    Each user's history is reconstructed from what dropout leaves of it, with the weights
+
+        B = (X'X + Λ)⁻¹ X'X = I - (X'X + Λ)⁻¹ Λ, where Λ = p / (1 - p) diag(X'X) + λI
+
+    (Steck 2020, "Autoencoders that don't overfit towards the Identity", section 3.2). The diagonal plays no part, as
+    nobody is recommended a game that they have.
+
+    Args:
+        counts: Co-occurrence counts from `cooccurrences`, float32 [N, N].
+        dropout: p, between 0 and 1.
+        regularisation: λ.
+
+    Returns:
+        What owning game i (row) adds to the score of game j (column).
+    """
+    gram = counts.copy()
+    penalties = (dropout / (1 - dropout) * np.diag(counts) + regularisation).astype(np.float32)
+    gram[np.diag_indices(len(gram))] += penalties
+    weights: Float32Array = (-np.linalg.inv(gram) * penalties).astype(np.float32, copy=False)
+    np.fill_diagonal(weights, 0)
+    return weights
+
+
 def cooccurrences(histories: Histories, n_games: int) -> Float32Array:
     """Count the users who have both of two games, float32 [n_games, n_games]; the diagonal counts a game's users."""
     matrix = user_game_matrix(histories, n_games)

@@ -19,7 +19,7 @@ INTERESTS_SHARE = 1 / 4
 HEAD_GAMES, HEAD_SHARE = 50, 1 / 5
 """The head of the catalogue: this many of its most popular games, and at most this share of it."""
 
-MIN_LIKES = 3
+MIN_LIKES = 2
 """Reviews that must recommend a game before taste alone may rank it: the vectors of others are noise."""
 
 MIN_LIKED_SHARE = 0.6
@@ -70,16 +70,20 @@ def game_lists(
         counts: The games' reviews.
         new: bool [N], the new releases.
     """
-    n_games = int(np.count_nonzero(available))
-    interests = max(LENGTHS[RELEVANCE], min(LENGTHS[INTERESTS], int(INTERESTS_SHARE * n_games)))
+    supported = available & counts.supported
     tail = available & ~head(popularity_prior, available)
     lists = [
         GameList(RELEVANCE, LENGTHS[RELEVANCE], popularity_weight),
-        GameList(INTERESTS, interests, interests_weight, available & counts.supported),
+        GameList(INTERESTS, interests_length(int(supported.sum())), interests_weight, supported),
         GameList(DISCOVERY, LENGTHS[DISCOVERY], interests_weight, tail & counts.well_liked),
         GameList(NEW_RELEASES, LENGTHS[NEW_RELEASES], popularity_weight, available & new),
     ]
     return [wanted for wanted in lists if wanted.allowed is None or wanted.allowed.any()]
+
+
+def interests_length(n_games: int) -> int:
+    """Return the length of the list of interests in a catalogue of that many supported games."""
+    return max(LENGTHS[RELEVANCE], min(LENGTHS[INTERESTS], int(INTERESTS_SHARE * n_games)))
 
 
 def head(popularity_prior: Float32Array, available: BoolArray) -> BoolArray:
