@@ -91,7 +91,7 @@ def predict_shard(store: str, plan: Plan, shard: int) -> PredictedShard:
         with pq.ParquetWriter(local.name, RECOMMENDATIONS, compression="zstd") as writer:
             for batch in _recommend(scorer, lists, game_ids, histories):
                 writer.write_table(batch)
-                users += np.count_nonzero(pc.equal(batch["list"], RELEVANCE))
+                users += int(np.count_nonzero(pc.equal(batch["list"], RELEVANCE)))
         digest = sha256_of(Path(local.name))
         folder.put(Path(local.name), shard_name(shard))
 

@@ -250,13 +250,15 @@ class OnlineRecommender:
     ) -> list[Recommendation]:
         """Recommend the games of a list, such as those that are published; the arguments are as in `recommend`.
 
-        An empty history has no taste, so the model's own weight of popularity orders its list.
+        An empty history has no taste, so popularity orders its list, even if it counts for nothing in the list.
 
         Raises:
             ValueError: `recommended` or `hours` is not as long as `history`.
         """
         known = self._known(history, recommended, hours)
-        weight = games.popularity_weight if len(known.games) else self._scorer.popularity_weight
+        weight = games.popularity_weight
+        if not len(known.games):
+            weight = weight or self._scorer.popularity_weight
         return self._best(known, games.length, self._excluded(known, ()), games.allowed, weight)
 
     def _best(
