@@ -26,7 +26,7 @@ MIN_LIKED_SHARE = 0.6
 """Share of a game's reviews that must recommend it in the discovery list."""
 
 NEW_RELEASE_DAYS = 90
-"""Days before the publication in which a new release came out."""
+"""Days up to the publication in which a new release came out."""
 
 
 @dataclass(frozen=True)
@@ -96,14 +96,14 @@ def head(popularity_prior: Float32Array, available: BoolArray) -> BoolArray:
 
 
 def new_releases(released: Int32Array, as_of: int, days: int) -> BoolArray:
-    """Return the games that were released within some days before a day, bool [N].
+    """Return the games that were released in the last days, bool [N].
 
     Args:
         released: int32 [N], days since 1970-01-01, `UNDATED` if unknown.
-        as_of: The day, in days since 1970-01-01.
-        days: Length of the window in days.
+        as_of: The last day, in days since 1970-01-01; a game released on it is available.
+        days: Number of days, with the last one.
     """
-    return np.asarray((released != UNDATED) & (released < as_of) & (released >= as_of - days))
+    return np.asarray((released != UNDATED) & (released <= as_of) & (released > as_of - days))
 
 
 def liked_share_bound(counts: ReviewCounts) -> Float64Array:
