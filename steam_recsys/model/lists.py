@@ -25,6 +25,9 @@ MIN_LIKES = 2
 MIN_LIKED_SHARE = 0.6
 """Share of a game's reviews that must recommend it in the discovery list."""
 
+MIN_INTERESTS_WEIGHT = 0.01
+"""Smallest popularity weight of interests. At 0, users without a history would get the catalogue's first games."""
+
 NEW_RELEASE_DAYS = 90
 """Days up to the publication in which a new release came out."""
 
@@ -70,6 +73,7 @@ def game_lists(
         counts: The games' reviews.
         new: bool [N], the new releases.
     """
+    interests_weight = max(interests_weight, MIN_INTERESTS_WEIGHT)
     supported = available & counts.supported
     tail = available & ~head(popularity_prior, available)
     lists = [
