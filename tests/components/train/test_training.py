@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from components.evaluate.evaluation import evaluate_model
-from components.train import training
-from components.train import PERSONAL_BUDGET
+from components.train import PERSONAL_BUDGET, training
 from components.train.artifact import FittedModel
 from components.train.tensorflow_runtime import Workers, tf
 from components.train.trainer import Arrays, Checkpoints, Trainer
