@@ -130,7 +130,9 @@ def _random_lists(users: Int64Array, random: np.random.Generator) -> pa.RecordBa
     elements = [
         pa.array(np.concatenate(games, axis=1).ravel(), pa.int32(), safe=False),
         pa.array(taste_of),
-        pa.array(np.repeat(np.float32([0.5, 0.25, 0.125, 0.25])[np.arange(len(lengths)) % len(LISTS)], lengths)),
+        pa.array(
+            np.repeat(np.array([0.5, 0.25, 0.125, 0.25], np.float32)[np.arange(len(lengths)) % len(LISTS)], lengths)
+        ),
         pa.array(because_of, pa.int32(), mask=random.random(len(because_of)) < WITHOUT_REASON),
     ]
     columns = [pa.array(np.repeat(users, len(LISTS))), pa.array(list(LISTS) * len(users))]

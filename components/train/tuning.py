@@ -202,15 +202,18 @@ def tune(
     # 1. Double the scale while that helps, then try one between.
     scale = config.scale
     search.fit(scale, trainer, steps)
-    while scale < MAX_SCALE and scale in (search.best.config.scale, search.chosen(personal_budget).config.scale):
+    while scale < MAX_SCALE and scale in (
+        search.most_accurate().config.scale,
+        search.chosen(personal_budget).config.scale,
+    ):
         scale *= 2
         search.fit(scale, trainer, steps)
-    if (chosen := search.chosen(personal_budget).config.scale) > config.scale:
-        search.fit(1.5 * chosen, trainer, steps)
+    if (scale := search.chosen(personal_budget).config.scale) > config.scale:
+        search.fit(1.5 * scale, trainer, steps)
 
     # 2. Improve the item-item weights and the weights of histories, each given the others: of the most accurate
     # setting, which sets the standard, then of the one that would be chosen, which may come closer to it.
-    for find in (lambda: search.best, lambda: search.chosen(personal_budget)):
+    for find in (search.most_accurate, chosen):
         for _ in range(ROUNDS):
             before = find()
             search.improve_history_weights(find)
@@ -221,12 +224,12 @@ def tune(
         search.try_all_scales(find().config)
 
     # 4. Choose.
-    chosen = search.chosen(personal_budget)
-    weight = validation.interests_weight(search.scorer(chosen.config))
-    chosen = replace(chosen, config=replace(chosen.config, interests_weight=weight))
-    progress("train", f"most accurate: {search.best}")
-    progress("train", f"chosen: {chosen}")
-    return TuningResult(chosen, search.best, tuple(search.trials))
+    found = chosen()
+    weight = validation.interests_weight(search.scorer(found.config))
+    found = replace(found, config=replace(found.config, interests_weight=weight))
+    progress("train", f"most accurate: {search.most_accurate()}")
+    progress("train", f"chosen: {found}")
+    return TuningResult(found, search.most_accurate(), tuple(search.trials))
 
 
 def most_personal(settings: Sequence[Setting], budget: float) -> Setting:
@@ -268,14 +271,9 @@ class _Search:
         self._largest: dict[tuple[float, float], ItemItemWeights] = {}
         self._last: tuple[tuple[float, float, int], ItemItemWeights] | None = None
 
-    @property
-    def best(self) -> Setting:
-        """The most accurate setting; of equally accurate ones the most personal."""
+    def most_accurate(self) -> Setting:
+        """Return the most accurate setting; of equally accurate ones the most personal."""
         return max(self.settings, key=lambda setting: (setting.mean, -setting.overlap))
-
-    def chosen(self, budget: float) -> Setting:
-        """Choose among everything that is measured, see `most_personal`."""
-        return most_personal(self.settings, budget)
 
     def fit(self, scale: float, trainer: Trainer, steps: int) -> None:
         """Fit the towers with one scale, and measure them with every popularity weight."""
