@@ -199,17 +199,17 @@ def tune(
     search = _Search(data, validation, config)
     steps = min(data.steps(config), config.trial_steps)
 
+    def chosen() -> Setting:
+        return most_personal(search.settings, personal_budget)
+
     # 1. Double the scale while that helps, then try one between.
     scale = config.scale
     search.fit(scale, trainer, steps)
-    while scale < MAX_SCALE and scale in (
-        search.most_accurate().config.scale,
-        search.chosen(personal_budget).config.scale,
-    ):
+    while scale < MAX_SCALE and scale in (search.most_accurate().config.scale, chosen().config.scale):
         scale *= 2
         search.fit(scale, trainer, steps)
-    if (scale := search.chosen(personal_budget).config.scale) > config.scale:
-        search.fit(1.5 * scale, trainer, steps)
+    if (best := chosen().config.scale) > config.scale:
+        search.fit(1.5 * best, trainer, steps)
 
     # 2. Improve the item-item weights and the weights of histories, each given the others: of the most accurate
     # setting, which sets the standard, then of the one that would be chosen, which may come closer to it.
