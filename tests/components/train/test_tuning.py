@@ -76,7 +76,10 @@ class KnownFigures(Validation):
     def measure(self, scorer: Scorer, weights: Sequence[float]) -> Iterator[tuple[Float64Array, float]]:
         for weight in weights:
             lower = POPULARITY_WEIGHTS.index(weight)
-            yield setting(self.means.get(scorer.scale, 0.1) - 0.00105 * lower, 0.9 - 0.02 * lower).ndcg, 0.9 - 0.02 * lower
+            yield (
+                setting(self.means.get(scorer.scale, 0.1) - 0.00105 * lower, 0.9 - 0.02 * lower).ndcg,
+                0.9 - 0.02 * lower,
+            )
 
     def interests_weight(self, scorer: Scorer) -> float:
         return 0.1
@@ -86,7 +89,9 @@ def tuned(store: str, means: dict[float, float], budget: float = BUDGET) -> Tuni
     data = training_data(CONFIG)
     history = data.histories
     held_out = HeldOut(history, history, 0)
-    validation = KnownFigures(held_out, data.games, np.ones((3, len(data.games))), np.ones(len(data.games), bool), means)
+    validation = KnownFigures(
+        held_out, data.games, np.ones((3, len(data.games))), np.ones(len(data.games), bool), means
+    )
     trainer = Trainer(0, Workers(tf.distribute.get_strategy(), 0, 1), Checkpoints.for_version(store, "v1"))
     return tune(data, validation, CONFIG, trainer, budget)
 
