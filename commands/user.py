@@ -1,9 +1,14 @@
-"""`recsys user`: a user's recommendations as a table, read as a shop's page would: by `recsys.recommended_games`."""
+"""`recsys user`: a user's lists or shelves as tables, read as a shop's page would.
+
+They are what `recsys.recommended_games` and `recsys.shelves` return.
+"""
 
 from __future__ import annotations
 
 import argparse
 import signal
+from itertools import groupby
+from typing import Literal
 
 import psycopg2
 from rich.console import Console
@@ -16,9 +21,14 @@ from steam_recsys.errors import UserError
 SHOWN_HISTORY = 5
 SHOWN_GAMES = 5
 SHOWN_GENRES = 20
+SHOWN_SHELVES = 8
+
+LISTS = {"relevance": "For you", "discovery": "Hidden gems", "new_releases": "New releases"}
+"""The lists that are shown if no order is given, and their titles."""
 
 _RANKED_BY = {
     "newest": ("Released", None),
+    "new_releases": ("Released", None),
     "sales": ("Rank by sales", "Sales"),
     "revenue": ("Rank by revenue", "Revenue"),
     "reviews": ("Rank by reviews", "Review"),
@@ -41,6 +51,8 @@ CROSS JOIN LATERAL (
 ORDER BY r.rank
 """
 
+_SHELVES = "SELECT shelf, title, rank, game, reason FROM recsys.shelves(%s, %s, %s) ORDER BY shelf, rank"
+
 # Genres that games have or are ranked in, those of most games first, and whether one is the requested genre.
 _GENRES = """
 SELECT name, lower(name) = lower(%s) FROM (
@@ -53,35 +65,53 @@ SELECT name, lower(name) = lower(%s) FROM (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("user", metavar="NAME", help="a user's name or id")
-    parser.add_argument("--rank-by", default="relevance", help="relevance, sales, revenue, reviews or newest")
+    parser.add_argument(
+        "--rank-by",
+        help="relevance, discovery, new_releases, sales, revenue, reviews or newest; by default, the first three",
+    )
     parser.add_argument("--genre", help="only games of a genre")
+    parser.add_argument("--shelves", action="store_true", help="the storefront's page instead of lists")
     parser.add_argument("--database", default="env:DATABASE_URL", help="reference to the database's URL (%(default)s)")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Show the recommendations."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end quietly if the reader of a pipe does
-    show_user(arguments.database, arguments.user, arguments.rank_by, arguments.genre)
+    if arguments.shelves and (arguments.rank_by or arguments.genre):
+        raise UserError("A storefront's page has neither an order nor a genre: leave out --shelves, or both of them.")
+    show_user(arguments.database, arguments.user, arguments.rank_by, arguments.genre, shelves=arguments.shelves)
 
 
-def show_user(database: str, user: str, rank_by: str = "relevance", genre: str | None = None) -> None:
+def show_user(
+    database: str, user: str, rank_by: str | None = None, genre: str | None = None, *, shelves: bool = False
+) -> None:
     """Print one user's recommendations.
 
     Args:
         database: Reference to the database's URL, such as `env:DATABASE_URL`.
         user: The user's name or id.
-        rank_by: Order of the games, as in `recsys.recommended_games`.
+        rank_by: Order of the games, as in `recsys.recommended_games`; None for each of `LISTS`.
         genre: Only games of this genre; None for all.
+        shelves: Print the storefront's page instead.
 
     Raises:
         UserError: The user, the order, the genre or a publication does not exist, or the database cannot be reached.
     """
     if not user:
         raise UserError("Name a user, as in make user USER=1 or recsys user 1: an id or a name in steam.users.")
-    order = "" if rank_by == "relevance" else f", by {rank_by}"
     try:
         with connect(database, application="steam-recsys user") as connection, connection.cursor() as cursor:
-            show_recommendations(cursor, f"User {user}{order}", _find_user(cursor, user), rank_by, genre)
+            user_id = _find_user(cursor, user)
+            if shelves:
+                show_shelves(cursor, f"User {user}", user_id)
+                return
+            if rank_by is None:
+                _print_heading(cursor, f"User {user}", user_id)
+                for each, title in LISTS.items():
+                    _print_list(cursor, user_id, each, genre, title)
+            else:
+                order = "" if rank_by == "relevance" else f", by {rank_by}"
+                show_recommendations(cursor, f"User {user}{order}", user_id, rank_by, genre)
     except psycopg2.errors.InvalidParameterValue as error:
         raise UserError(str(error.diag.message_primary)) from None
     except (psycopg2.errors.UndefinedTable, psycopg2.errors.InvalidSchemaName):
@@ -104,27 +134,59 @@ def show_recommendations(
     Raises:
         UserError: The genre does not exist.
     """
+    _print_heading(cursor, title, user_id)
+    _print_list(cursor, user_id, rank_by, genre)
+
+
+def show_shelves(cursor: Cursor, title: str, user_id: int | None) -> None:
+    """Print a storefront's page, one table per shelf.
+
+    Args:
+        cursor: A cursor on the shop's database.
+        title: The page's title.
+        user_id: The user; None for a user whom the shop has never seen.
+    """
+    _print_heading(cursor, title, user_id)
+    cursor.execute(_SHELVES, [user_id, SHOWN_SHELVES, SHOWN_GAMES])
+    for (_, shelf), games in groupby(cursor.fetchall(), key=lambda row: (row[0], row[1])):
+        table = _table(shelf, [("", "right"), ("Game", "left"), ("Why", "left")])
+        for _, _, rank, game, reason in games:
+            table.add_row(str(rank), escape(game), escape(reason))
+        Console().print(table)
+
+
+def explain_scores() -> None:
+    """Print what the scores in the tables mean."""
+    print(
+        "Score: the model's sum of taste and popularity; for games that fill up a list, their recent reviews. "
+        "Compare within a list."
+    )
+
+
+def _print_heading(cursor: Cursor, title: str, user_id: int | None) -> None:
+    Console().print(f"\n[bold]{escape(title)}[/bold]{_history(cursor, user_id)}", soft_wrap=True)
+
+
+def _print_list(cursor: Cursor, user_id: int | None, rank_by: str, genre: str | None, title: str | None = None) -> None:
     heading, rank_type = _RANKED_BY.get(rank_by, ("", None))
     parameters = {"user": user_id, "rank_by": rank_by, "genre": genre, "games": SHOWN_GAMES, "rank_type": rank_type}
     cursor.execute(_GAMES, parameters)
     rows = cursor.fetchall()
     if genre and not rows:
         _check_genre(cursor, genre)
-    ranked_by = [(heading, "right")] if heading else []
-    table = Table()
-    for column, justify in [("", "right"), ("Game", "left"), *ranked_by, ("Score", "right"), ("Why", "left")]:
-        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    ranked_by: list[tuple[str, Literal["left", "right"]]] = [(heading, "right")] if heading else []
+    table = _table(title, [("", "right"), ("Game", "left"), *ranked_by, ("Score", "right"), ("Why", "left")])
     for rank, game, figure, score, reason in rows:
         figures = [escape(figure)] if heading else []
         table.add_row(str(rank), escape(game), *figures, f"{score:.2f}", escape(reason))
-    console = Console()
-    console.print(f"\n[bold]{escape(title)}[/bold]{_history(cursor, user_id)}", soft_wrap=True)
-    console.print(table if rows else "No game passes.")
+    Console().print(table if rows else "No game passes." if title is None else f"{title}: no game passes.")
 
 
-def explain_scores() -> None:
-    """Print what the scores in the tables mean."""
-    print("Score: the model's log-odds; for games that fill up a list, their recent reviews. Compare within a list.")
+def _table(title: str | None, columns: list[tuple[str, Literal["left", "right"]]]) -> Table:
+    table = Table(title=None if title is None else escape(title), title_justify="left")
+    for column, justify in columns:
+        table.add_column(column, justify=justify)
+    return table
 
 
 def _find_user(cursor: Cursor, user: str) -> int:

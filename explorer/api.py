@@ -26,6 +26,7 @@ from explorer.filters import (
     GamePath,
     NoParameters,
     PostedHistory,
+    QueryModel,
     RequestModel,
     Search,
     UserPath,
@@ -34,10 +35,12 @@ from explorer.schemas import (
     HISTORY_EXAMPLE,
     LIVE_EXAMPLE,
     RECOMMENDATIONS_EXAMPLE,
+    SHELVES_EXAMPLE,
     GameDetails,
     GameList,
     LiveRecommendations,
     Recommendations,
+    Shelves,
     SimilarGames,
     UserHistory,
     UserList,
@@ -49,6 +52,7 @@ DESCRIPTION = (
     "An answer names its publication, and its ETag changes with it. Errors are problem details (RFC 9457): `detail` "
     "says what is wrong and what to do."
 )
+MOST_SHELVES = 20
 NO_USER = "This user does not exist: search with /api/users?q=."
 NO_GAME = "This game does not exist: search with /api/games?q=."
 
@@ -74,6 +78,12 @@ def create_router(largest_limit: int) -> APIRouter:
     class LimitedSearch(Search):
         limit: Limit = Field(default=10, description="Most rows to return.")
 
+    class ShelvesQuery(QueryModel):
+        shelves: Annotated[int, Field(ge=1, le=MOST_SHELVES), WHOLE] = Field(
+            default=8, description="Most shelves to return.", examples=[1]
+        )
+        games: Limit = Field(default=10, description="Most games per shelf.", examples=[1])
+
     class SimilarQuery(RequestModel):
         limit: Limit = Field(default=10, description="Most rows to return.")
 
@@ -88,10 +98,33 @@ def create_router(largest_limit: int) -> APIRouter:
         responses={200: _example_response(RECOMMENDATIONS_EXAMPLE), **known},
     )
     async def recommendations(
-        request: Request, user_id: UserPath, filters: Annotated[LimitedFilters, Query()], repository: RepositoryDep
+        request: Request,
+        user_id: UserPath,
+        filters: Annotated[LimitedFilters, Query()],
+        repository: RepositoryDep,
+        live_model: LiveModelDep,
     ) -> Response:
-        """Return the rows of `recsys.recommended_games`; a user without recommendations gets the popular games."""
-        answer = await repository.recommendations(user_id, filters)
+        """Return the rows of `recsys.recommended_games`; a user without recommendations gets the popular games.
+
+        With `popularity`, `include` or `exclude`, the model answers at once, from the user's newest reviews.
+        """
+        answering = live_model.recommendations if filters.live else repository.recommendations
+        answer = await answering(user_id, filters)
+        if answer.version is None:
+            raise HTTPException(503, NOTHING_PUBLISHED)
+        return json_response(request, answer, answer.version)
+
+    @router.get(
+        "/users/{user_id}/shelves",
+        summary="A storefront's page for a user",
+        response_model=Shelves,
+        responses={200: _example_response(SHELVES_EXAMPLE), **known},
+    )
+    async def shelves(
+        request: Request, user_id: UserPath, query: Annotated[ShelvesQuery, Query()], repository: RepositoryDep
+    ) -> Response:
+        """Return the rows of `recsys.shelves`, shelf by shelf; no game is on two shelves."""
+        answer = await repository.shelves(user_id, query.shelves, query.games)
         if answer.version is None:
             raise HTTPException(503, NOTHING_PUBLISHED)
         return json_response(request, answer, answer.version)

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.exceptions import RequestValidationError
 
+from explorer.filters import LIST_PARAMETERS
 from explorer.live_model import LiveModel
 from explorer.repository import Repository
 from explorer.settings import Settings
@@ -33,8 +34,9 @@ async def get_live_model(request: Request) -> LiveModel:
 
 
 async def refuse_repeated_parameters(request: Request) -> None:
-    """Refuse a query string that has a parameter twice."""
-    if len(request.query_params.multi_items()) > len(request.query_params):
+    """Refuse a query string that has a parameter twice, except for lists."""
+    names = [name for name, _ in request.query_params.multi_items() if name not in LIST_PARAMETERS]
+    if len(names) > len(set(names)):
         error = {"type": "repeated_parameter", "loc": ("query",), "msg": "A parameter is given twice"}
         raise RequestValidationError([error])
 

@@ -111,7 +111,7 @@ def _links(request: Request, parameter: str | None) -> Iterator[tuple[str, str]]
     """Yield the same page without the invalid parameter, or the page to search on."""
     path, query = request.url.path, request.query_params
     if parameter in query:
-        rest = {name: query[name] for name in query if name != parameter}
+        rest = {name: query.getlist(name) for name in query if name != parameter}
         yield f"The same page without {parameter}", page_address(path, rest)
         return
     yield from (link for beginning, link in SEARCHES.items() if path.startswith(beginning))

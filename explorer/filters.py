@@ -31,14 +31,17 @@ from explorer.model_cache import System
 from explorer.templating import exact
 from steam_recsys.model.history_weights import MAX_HOURS
 
-RankBy = Literal["relevance", "sales", "revenue", "reviews", "newest"]
+RankBy = Literal["relevance", "discovery", "new_releases", "sales", "revenue", "reviews", "newest"]
 
 LONGEST_HISTORY = 1000
+MOST_GENRES = 20
 LARGEST_GB = 1e6
 LARGEST_YEAR = 9999
 
 ORDER_LABELS = {
     "relevance": "Relevance",
+    "discovery": "Hidden gems",
+    "new_releases": "New releases",
     "sales": "Sales",
     "revenue": "Revenue",
     "reviews": "Reviews",
@@ -46,10 +49,13 @@ ORDER_LABELS = {
 }
 SYSTEM_LABELS = {"windows": "Windows", "mac": "macOS", "linux": "Linux"}
 
+LIST_PARAMETERS: Final = ("include", "exclude")
+"""Parameters of an address that may be given several times."""
+
 _INTEGER = re.compile(r"-?[0-9]+")
 
 Parameters = Mapping[str, object]
-"""Parameters of an address by name; None and the empty text are left out of it."""
+"""Parameters of an address by name; None, the empty text and empty lists are left out of it."""
 
 
 def _check_integer(value: object) -> object:
@@ -64,6 +70,13 @@ def _check_number(value: object) -> object:
     if isinstance(value, bool):
         raise PydanticCustomError("float_parsing", "Input should be a valid number")
     return value
+
+
+def _leave_out_blank(values: object) -> object:
+    """Leave out the empty texts that forms send."""
+    if not isinstance(values, list):
+        return values
+    return [value for value in values if not (isinstance(value, str) and not value.strip())]
 
 
 class _NullInAnswers:
@@ -81,6 +94,8 @@ WHOLE: Final = BeforeValidator(_check_integer)
 Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200, pattern=r"^[^\x00]*$")]
 Year = Annotated[int, Field(ge=0, le=LARGEST_YEAR), WHOLE]
 Gigabytes = Annotated[float, Field(ge=0, le=LARGEST_GB, allow_inf_nan=False), BeforeValidator(_check_number)]
+Popularity = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), BeforeValidator(_check_number)]
+Genres = Annotated[list[Text], Field(max_length=MOST_GENRES), BeforeValidator(_leave_out_blank)]
 Hours = Annotated[float, Field(ge=0, le=MAX_HOURS, allow_inf_nan=False), BeforeValidator(_check_number)]
 Limit = Annotated[int, Field(ge=1), WHOLE]
 GameId = Annotated[
@@ -119,7 +134,11 @@ class QueryModel(RequestModel):
 
 
 class Filters(QueryModel):
-    """Which recommendations to show, and in which order: the arguments of `recsys.recommended_games`."""
+    """Which recommendations to show, and in which order.
+
+    The published recommendations take the arguments of `recsys.recommended_games`; if `popularity`, `include` or
+    `exclude` is given, the model answers at once.
+    """
 
     rank_by: RankBy = Field(default="relevance", description="The order.", examples=["newest"])
     genre: Annotated[Text | None, _NullInAnswers()] = Field(
@@ -140,7 +159,18 @@ class Filters(QueryModel):
     os: Annotated[System | None, _NullInAnswers()] = Field(
         default=None, description="Not known to run on other systems only.", examples=["linux"]
     )
+    popularity: Annotated[Popularity | None, _NullInAnswers()] = Field(
+        default=None,
+        description="How much popularity counts: 0 is the user's taste alone, 1 the balance of the published lists.",
+    )
+    include: Genres = Field(default_factory=list, description="Only games of at least one of these genres.")
+    exclude: Genres = Field(default_factory=list, description="No games of these genres.")
     limit: Limit = Field(default=10, description="Most rows to return.", examples=[2])
+
+    @property
+    def live(self) -> bool:
+        """Whether only the model can answer: published lists have neither a dial nor genres to leave out."""
+        return self.popularity is not None or bool(self.include or self.exclude)
 
     def applied(self) -> dict[str, Any]:
         """Return the filters by name, as answers repeat them."""
@@ -213,6 +243,7 @@ class FilterForm:
         genres: Genres to choose from.
         further: The page's further parameters.
         largest_limit: Most games on one page.
+        dial: Whether the form has a field for the popularity.
     """
 
     path: str
@@ -220,6 +251,7 @@ class FilterForm:
     genres: list[str]
     further: Parameters
     largest_limit: int
+    dial: bool = False
     orders = ORDER_LABELS
     systems = SYSTEM_LABELS
 
@@ -235,11 +267,11 @@ class FilterForm:
         return [ActiveFilter(text, self._address(without)) for text, without in _active(self.filters)]
 
     @property
-    def hidden(self) -> dict[str, str]:
-        """What the form sends besides its fields."""
-        limit = filter_parameters(self.filters).get("limit")
-        parameters = {**self.further, "limit": limit}
-        return {name: str(value) for name, value in parameters.items() if value not in (None, "")}
+    def hidden(self) -> list[tuple[str, str]]:
+        """Names and values that the form sends besides its fields."""
+        names = ("include", "exclude", "limit") if self.dial else ("popularity", "include", "exclude", "limit")
+        given = filter_parameters(self.filters)
+        return parameter_pairs({**self.further, **{name: given.get(name) for name in names}})
 
     @property
     def more(self) -> str | None:
@@ -263,12 +295,23 @@ class FilterForm:
 
 def page_address(path: str, parameters: Parameters) -> str:
     """Return a page's address."""
-    given = {
-        name: exact(value) if isinstance(value, float) else str(value)
-        for name, value in parameters.items()
-        if value not in (None, "")
-    }
+    given = parameter_pairs(parameters)
     return f"{path}?{urlencode(given, safe=',')}" if given else path
+
+
+def parameter_pairs(parameters: Parameters) -> list[tuple[str, str]]:
+    """Return names and values as text, one pair per element of a list.
+
+    Example:
+        >>> parameter_pairs({"include": ["Indie", "RPG"], "max_ram_gb": 8.0, "os": None})
+        [('include', 'Indie'), ('include', 'RPG'), ('max_ram_gb', '8')]
+    """
+    return [
+        (name, exact(each) if isinstance(each, float) else str(each))
+        for name, value in parameters.items()
+        for each in (value if isinstance(value, list) else [value])
+        if each not in (None, "")
+    ]
 
 
 def filter_parameters(filters: Filters) -> dict[str, object]:
@@ -295,6 +338,12 @@ def _active(filters: Filters) -> Iterator[tuple[str, Filters]]:
         if value is not None:
             shown = exact(value) if isinstance(value, float) else SYSTEM_LABELS[value] if name == "os" else value
             yield text.format(shown), _changed(filters, **{name: None})
+    for name, text in (("include", "{}"), ("exclude", "no {}")):
+        genres = getattr(filters, name)
+        for genre in genres:
+            yield text.format(genre), _changed(filters, **{name: [other for other in genres if other != genre]})
+    if filters.popularity not in (None, 1):
+        yield f"{filters.popularity:.0%} popularity".replace("%", " %"), _changed(filters, popularity=None)
 
 
 def _changed(filters: Filters, **changes: object) -> Filters:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -19,13 +22,23 @@ from fastapi import HTTPException
 from explorer.filters import Filters, HistoryGame
 from explorer.model_cache import SYSTEMS, CachedModel, model_folder
 from explorer.repository import Repository
-from explorer.schemas import BECAUSE, LiveRecommendations, Publication, RecommendedGame, SimilarGame, SimilarGames
+from explorer.schemas import (
+    BECAUSE,
+    LiveRecommendations,
+    Publication,
+    Recommendations,
+    RecommendedGame,
+    SimilarGame,
+    SimilarGames,
+)
 from explorer.settings import Settings
 from steam_recsys.arrays import BoolArray, Int32Array, Int64Array
 from steam_recsys.data.histories import positions_of
 from steam_recsys.data.interactions import UNDATED, day_of
-from steam_recsys.model.online import OnlineRecommender
+from steam_recsys.data.schemas import DISCOVERY, INTERESTS, LISTS, NEW_RELEASES, POPULAR_LIST, RELEVANCE
+from steam_recsys.model.online import OnlineRecommender, Recommendation
 from steam_recsys.model.retrieval import top_k
+from steam_recsys.model.scorer import PAGE_GAMES, REASONS_PER_GAME
 
 LOG = logging.getLogger("explorer")
 POLL_SECONDS = 2.0
@@ -40,8 +53,8 @@ CACHE_SECONDS = 600.0
 LONGEST_QUEUE = 64
 """Most answers to wait for at a time; later ones would be too late."""
 
-REORDERED = 50
-"""Number of the most relevant games that another order sorts: as many as a publication has per user."""
+MOST_SHARED_TAGS = 2
+"""Most tags in a reason."""
 
 RANK_TYPES = {"sales": "Sales", "revenue": "Revenue", "reviews": "Review"}
 _UNRANKED = np.iinfo(np.int32).max
@@ -56,7 +69,10 @@ class PublicationModel:
         self.version = cached.version
         self.model_version = cached.model_version
         self._cached = cached
-        self._online = OnlineRecommender(cached.game_ids, cached.scorer)
+        self._online = OnlineRecommender(cached.game_ids, cached.scorer, cached.facts.catalogue)
+        self._lists = {each.name: each for each in cached.lists}
+        self._popular_now = frozenset(cached.facts.popular_now.tolist())
+        self._genre_names = dict(zip(cached.facts.catalogue.genres, cached.facts.genre_names, strict=True))
         self._online.recommend([], 1)  # builds what is built once, while no request waits
 
     def recommend(
@@ -73,15 +89,9 @@ class PublicationModel:
         Raises:
             ValueError: `recommended` or `hours` is not as long as `history`.
         """
-        k = filters.limit if filters.rank_by == "relevance" else max(filters.limit, REORDERED)
-        among = self.passing(filters, today)
-        found = self._online.recommend(history, k, recommended=recommended, hours=hours, among=among)
-        positions = positions_of(np.array([game.game_id for game in found], dtype=np.int32), self._cached.game_ids)
-        best = [found[row] for row in self._order(positions, filters)[: filters.limit].tolist()]
-        return [
-            RecommendedGame(rank, game.game_id, self._name(game.game_id), game.score, self._reason(game.because))
-            for rank, game in enumerate(best, start=1)
-        ]
+        found = self._best(history, filters, self.passing(filters, today), recommended, hours)
+        rows = self._order(self._positions([game for _, game in found]), filters)
+        return self._with_reasons([found[row] for row in rows[: filters.limit].tolist()], filters)
 
     def similar(self, game_id: int, k: int, today: date) -> list[SimilarGame]:
         """Return the k available games with the nearest vectors by cosine; none if the game has no vector."""
@@ -105,9 +115,11 @@ class PublicationModel:
         facts = self._cached.facts
         among = self._cached.available & (facts.delisted > day_of(today))
         if filters.genre is not None:
-            members = np.zeros_like(among)
-            members[facts.genres.get(filters.genre.lower(), np.zeros(0, np.int32))] = True
-            among &= members
+            among &= facts.catalogue.with_genres([filters.genre])
+        if filters.include:
+            among &= facts.catalogue.with_genres(filters.include)
+        if filters.exclude:
+            among &= ~facts.catalogue.with_genres(filters.exclude)
         undated = facts.released_year == UNDATED
         if filters.released_from is not None:
             among &= undated | (facts.released_year >= filters.released_from)
@@ -121,13 +133,50 @@ class PublicationModel:
             among &= (facts.systems == 0) | (facts.systems & (1 << SYSTEMS.index(filters.os)) != 0)
         return among
 
+    def _best(
+        self,
+        history: Sequence[int],
+        filters: Filters,
+        among: BoolArray,
+        recommended: Sequence[bool] | None,
+        hours: Sequence[float | None] | None,
+    ) -> list[tuple[str, Recommendation]]:
+        """Return the games that an order is made from, the best first, each with the name of the list that it is from.
+
+        Without a game that the model knows there is no taste: what is best is what is popular.
+        """
+        popularity = 1.0 if filters.popularity is None else filters.popularity
+        knows_taste = bool((positions_of(np.array(history, dtype=np.int32), self._cached.game_ids) >= 0).any())
+        wanted = self._lists.get(filters.rank_by if filters.rank_by in LISTS else INTERESTS)
+        found: list[tuple[str, Recommendation]] = []
+        if filters.rank_by != RELEVANCE and wanted is not None:
+            games = replace(
+                wanted,
+                length=max(filters.limit, wanted.length),
+                popularity_weight=popularity * wanted.popularity_weight,
+                allowed=among if wanted.allowed is None else among & wanted.allowed,
+            )
+            name = POPULAR_LIST if wanted.name == INTERESTS and not knows_taste else wanted.name
+            best = self._online.recommend_list(games, history, recommended=recommended, hours=hours)
+            found = [(name, game) for game in best]
+        if filters.rank_by in (DISCOVERY, NEW_RELEASES) or len(found) >= filters.limit:
+            return found
+        # Too few games are of the user's taste: the most relevant ones fill up the list.
+        among[self._positions([game for _, game in found])] = False
+        pages = math.ceil((filters.limit - len(found)) / PAGE_GAMES)  # reasons depend on whole pages
+        best = self._online.recommend(
+            history, pages * PAGE_GAMES, recommended=recommended, hours=hours, among=among, popularity=popularity
+        )
+        name = RELEVANCE if knows_taste else POPULAR_LIST
+        return found + [(name, game) for game in best[: filters.limit - len(found)]]
+
     def _order(self, positions: Int32Array, filters: Filters) -> Int64Array:
         """Return the rows of the most relevant games in the wanted order; equal ones stay in order of relevance."""
         facts = self._cached.facts
-        if filters.rank_by == "relevance":
+        if filters.rank_by in LISTS:
             return np.arange(len(positions))
         if filters.rank_by == "newest":
-            return np.argsort(-facts.released[positions].astype(np.int64), kind="stable")
+            return np.argsort(-facts.catalogue.released[positions].astype(np.int64), kind="stable")
         rank_type = RANK_TYPES[filters.rank_by]
         genre = (filters.genre or "").lower()
         ranking = facts.ranks.get((genre, rank_type)) or facts.ranks.get(("", rank_type))
@@ -137,10 +186,61 @@ class PublicationModel:
         return np.argsort(np.where(rows >= 0, ranking[1][rows], _UNRANKED), kind="stable")
 
     def _name(self, game_id: int) -> str:
-        return self._cached.facts.names[int(np.searchsorted(self._cached.game_ids, game_id))]
+        return self._cached.facts.names[self._position(game_id)]
 
-    def _reason(self, because: int | None) -> str:
-        return "popular now" if because is None else f"{BECAUSE}{self._name(because)}"
+    def _with_reasons(self, games: Sequence[tuple[str, Recommendation]], filters: Filters) -> list[RecommendedGame]:
+        """Rank games from 1 and give their reasons as text; a game is the reason of two of them at most."""
+        named: Counter[int] = Counter()
+        shown = []
+        for rank, (name, game) in enumerate(games, start=1):
+            because = game.because if game.because is not None and named[game.because] < REASONS_PER_GAME else None
+            if because is not None:
+                named[because] += 1
+            shown.append(
+                RecommendedGame(
+                    rank=rank,
+                    game_id=game.game_id,
+                    game=self._name(game.game_id),
+                    score=game.score,
+                    taste=game.taste,
+                    popularity=game.popularity,
+                    reason=self._reason(name, self._position(game.game_id), because, filters.genre or ""),
+                    because=because,
+                )
+            )
+        return shown
+
+    def _reason(self, name: str, position: int, because: int | None, genre: str) -> str:
+        """Return a reason as `recsys.reasons` does.
+
+        Args:
+            name: The list that the game is from.
+            position: The game.
+            because: The game that the user liked, if it is the reason.
+            genre: The genre that all games have; empty for any.
+        """
+        facts = self._cached.facts
+        if because is not None:
+            liked = facts.tags_of(self._position(because))
+            shared = [tag for tag in facts.tags_of(position) if tag in liked][:MOST_SHARED_TAGS]
+            return f"{BECAUSE}{self._name(because)}" + (f" ({', '.join(shared)})" if shared else "")
+        if name == DISCOVERY:
+            return "hidden gem"
+        if name == NEW_RELEASES:
+            return f"new and popular in {facts.popular_in[position]}" if position in facts.popular_in else "new"
+        if name == POPULAR_LIST:
+            return f"popular in {self._genre_names[genre.lower()]}" if genre else "popular now"
+        if name == RELEVANCE and position in self._popular_now:
+            return "popular now"
+        if name == RELEVANCE and position in facts.popular_in:
+            return f"popular in {facts.popular_in[position]}"
+        return "fits your taste"
+
+    def _positions(self, games: Sequence[Recommendation]) -> Int32Array:
+        return positions_of(np.array([game.game_id for game in games], dtype=np.int32), self._cached.game_ids)
+
+    def _position(self, game_id: int) -> int:
+        return int(np.searchsorted(self._cached.game_ids, game_id))
 
 
 class LiveModel:
@@ -183,6 +283,11 @@ class LiveModel:
             )
         )
         return LiveRecommendations(model.version, model.model_version, filters, games)
+
+    async def recommendations(self, user_id: int, filters: Filters) -> Recommendations:
+        """Return the best games for a user, from the reviews that the database has now."""
+        answer = await self.recommend(await self._repository.live_history(user_id), filters)
+        return Recommendations(user_id, filters, answer.version, answer.games)
 
     async def similar(self, game_id: int, k: int) -> SimilarGames:
         """Return the k games nearest to a game; none if the model does not know it."""

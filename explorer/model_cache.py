@@ -29,7 +29,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from psycopg2 import sql
 
-from steam_recsys.arrays import BoolArray, Float32Array, Float64Array, Int32Array
+from steam_recsys.arrays import BoolArray, Float32Array, Float64Array, Int32Array, Int64Array, offsets_from_lengths
 from steam_recsys.data.games import Games, available
 from steam_recsys.data.histories import positions_of
 from steam_recsys.data.interactions import EPOCH, UNDATED, day_of
@@ -39,7 +39,9 @@ from steam_recsys.database.connection import Cursor, connect, snapshot_queries
 from steam_recsys.errors import UserError
 from steam_recsys.model.history_weights import HistoryWeights
 from steam_recsys.model.item_item import ItemItemWeights
-from steam_recsys.model.retrieval import ExactIndex
+from steam_recsys.model.lists import NEW_RELEASE_DAYS, ReviewCounts, game_lists, new_releases
+from steam_recsys.model.online import CatalogueFacts
+from steam_recsys.model.retrieval import ExactIndex, GameList
 from steam_recsys.model.scorer import Scorer
 from steam_recsys.model.two_tower import TwoTowerArrays
 from steam_recsys.storage.model_store import stored_model
@@ -51,28 +53,57 @@ EVERY_ID = {"first": -(2**31), "end": 2**31}
 NEVER = np.iinfo(np.int32).max
 """The day of delisting of a game that is available."""
 
+POPULAR_IN_GENRE = 20
+"""Games of a genre's list of popular games that a reason calls popular in the genre."""
+
 DESCRIPTION_FILE = "model.json"
 DATABASE_TIMEOUT = "10min"
 """Longest time for the database to count popularity."""
 
-_POPULARITY_QUERY = """
-SELECT game_id, {sums}
+_REVIEWS_QUERY = """
+SELECT game_id, count(*) FILTER (WHERE recommended), count(*), {sums}
 FROM (
     SELECT DISTINCT ON (user_id, game_id) game_id, recommended, reviewed_on
     FROM steam.reviews WHERE user_id IS NOT NULL
     ORDER BY user_id, game_id, reviewed_on DESC NULLS LAST, review_id DESC
 ) AS latest
-WHERE recommended AND reviewed_on < %(as_of)s
 GROUP BY game_id
 """
 
 # Without the bound, the weight of a review from the 19th century would be an underflow error.
-_DECAYED_SUM = "sum(exp(greatest((reviewed_on - %(as_of)s::date) / {decay}::float8, -700)))"
+_DECAYED_SUM = """
+coalesce(sum(exp(greatest((reviewed_on - %(as_of)s::date) / {decay}::float8, -700)))
+         FILTER (WHERE recommended AND reviewed_on < %(as_of)s), 0)
+"""
+
+# As `recsys.reasons` reads them.
+_TAGS_QUERY = """
+SELECT name FROM steam.genres LEFT JOIN steam.game_genres USING (genre_id)
+GROUP BY genre_id, name ORDER BY count(game_id), genre_id
+"""
+_POPULAR_NOW_QUERY = "SELECT game_id FROM recsys.popular_games WHERE list = 'popular' AND genre = '' ORDER BY game_id"
+_POPULAR_IN_QUERY = """
+SELECT DISTINCT ON (game_id) game_id, p.genre
+FROM recsys.popular_games AS p
+JOIN steam.genres AS n ON n.name = p.genre
+JOIN steam.game_genres USING (genre_id, game_id)
+WHERE p.list = 'popular' AND p.rank <= %s
+ORDER BY game_id, p.rank, p.genre
+"""
 
 _SYSTEMS_QUERY = "SELECT game_id, recsys.systems_of(os) FROM steam.game_requirements WHERE level = 'minimum'"
 
-_SCORER_ARRAYS = ("history", "candidates", "popularity_offset")
-_FACT_ARRAYS = ("released", "released_year", "delisted", "ram_gb", "storage_gb", "systems")
+_SCORER_ARRAYS = ("history", "candidates", "popularity_prior")
+_FACT_ARRAYS = (
+    "released_year",
+    "delisted",
+    "ram_gb",
+    "storage_gb",
+    "systems",
+    "tag_offsets",
+    "tag_numbers",
+    "popular_now",
+)
 
 Array = npt.NDArray[Any]
 
@@ -82,25 +113,40 @@ class GameFacts:
     """Facts of N games for filters and orders, by position.
 
     Attributes:
+        catalogue: Release dates, genres, tagged or ranked, and reviews.
         names: Names.
-        released: int32 [N], days since 1970-01-01, `UNDATED` if unknown.
+        genre_names: The names of the catalogue's genres, in its order.
+        tags: The names of all tags, those of the fewest games first.
+        tag_offsets: int64 [N + 1]; the tags of game i are `tag_numbers[tag_offsets[i]:tag_offsets[i + 1]]`.
+        tag_numbers: int32, ascending for each game.
         released_year: int32 [N], `UNDATED` if unknown.
         delisted: int32 [N], the first day on which the game is not sold, or `NEVER`.
         ram_gb, storage_gb: float32 [N], minimum requirements, NaN if unknown.
         systems: uint8 [N], one bit per system of `SYSTEMS` that the game is known to run on; 0 if unknown.
-        genres: Positions of each genre's games, tagged or ranked, by lower-case genre.
         ranks: Positions and ranks by (lower-case genre, rank type); the genre "" has the best rank in any genre.
+        popular_now: int32, the positions of the publication's popular games.
+        popular_in: By position, the tag in which a game is most popular, if it is one of the first there.
     """
 
+    catalogue: CatalogueFacts
     names: list[str]
-    released: Int32Array
+    genre_names: list[str]
+    tags: list[str]
+    tag_offsets: Int64Array
+    tag_numbers: Int32Array
     released_year: Int32Array
     delisted: Int32Array
     ram_gb: Float32Array
     storage_gb: Float32Array
     systems: npt.NDArray[np.uint8]
-    genres: Mapping[str, Int32Array]
     ranks: Mapping[tuple[str, str], tuple[Int32Array, Int32Array]]
+    popular_now: Int32Array
+    popular_in: Mapping[int, str]
+
+    def tags_of(self, position: int) -> list[str]:
+        """Return a game's tags, those of the fewest games first."""
+        numbers = self.tag_numbers[self.tag_offsets[position] : self.tag_offsets[position + 1]]
+        return [self.tags[number] for number in numbers.tolist()]
 
 
 @dataclass(frozen=True)
@@ -113,6 +159,7 @@ class CachedModel:
         game_ids: int32 [N], the id at each position, ascending.
         scorer: The scorer, with an index of the available games.
         available: bool [N], the games that the publication could recommend.
+        lists: The lists that the publication has for each user.
         facts: Facts for filters and orders.
     """
 
@@ -121,6 +168,7 @@ class CachedModel:
     game_ids: Int32Array
     scorer: Scorer
     available: BoolArray
+    lists: list[GameList]
     facts: GameFacts
 
     def save(self, folder: Path) -> None:
@@ -129,11 +177,12 @@ class CachedModel:
         scorer, facts = self.scorer, self.facts
         assert isinstance(scorer.index, ExactIndex)
         arrays = {"game_ids": self.game_ids, "available": self.available}
+        arrays |= {f"allowed_{each.name}": each.allowed for each in self.lists if each.allowed is not None}
         arrays |= {name: getattr(scorer, name) for name in _SCORER_ARRAYS}
         arrays |= {f"link_{name}": array for name, array in vars(scorer.item_item).items()}
         arrays |= {f"index_{name}": array for name, array in vars(scorer.index).items()}
         arrays |= {name: getattr(facts, name) for name in _FACT_ARRAYS}
-        arrays |= {f"genre_{number}": positions for number, positions in enumerate(facts.genres.values())}
+        arrays |= {f"catalogue_{name}": array for name, array in facts.catalogue.arrays().items()}
         for number, (positions, ranks) in enumerate(facts.ranks.values()):
             arrays |= {f"ranked_{number}": positions, f"rank_{number}": ranks}
         for name, array in arrays.items():
@@ -142,10 +191,14 @@ class CachedModel:
             "version": self.version,
             "model_version": self.model_version,
             "scale": scorer.scale,
+            "popularity_weight": scorer.popularity_weight,
+            "lists": [(each.name, each.length, each.popularity_weight) for each in self.lists],
             "history_weights": asdict(scorer.history_weights),
             "names": facts.names,
-            "genres": list(facts.genres),
+            "tags": facts.tags,
+            "genres": facts.genre_names,
             "ranks": list(facts.ranks),
+            "popular_in": list(facts.popular_in.items()),
         }
         (folder / DESCRIPTION_FILE).write_text(json.dumps(described))
 
@@ -158,19 +211,36 @@ class CachedModel:
             **{name: arrays[name] for name in _SCORER_ARRAYS},
             item_item=ItemItemWeights(**_prefixed("link_", arrays)),
             scale=described["scale"],
+            popularity_weight=described["popularity_weight"],
             history_weights=HistoryWeights(**described["history_weights"]),
             index=ExactIndex(**_prefixed("index_", arrays)),
         )
-        genres = {genre: arrays[f"genre_{number}"] for number, genre in enumerate(described["genres"])}
         ranks = {
             (genre, rank_type): (arrays[f"ranked_{number}"], arrays[f"rank_{number}"])
             for number, (genre, rank_type) in enumerate(described["ranks"])
         }
         facts = GameFacts(
-            names=described["names"], **{name: arrays[name] for name in _FACT_ARRAYS}, genres=genres, ranks=ranks
+            catalogue=CatalogueFacts.from_arrays(
+                _prefixed("catalogue_", arrays), [name.lower() for name in described["genres"]]
+            ),
+            names=described["names"],
+            genre_names=described["genres"],
+            tags=described["tags"],
+            **{name: arrays[name] for name in _FACT_ARRAYS},
+            ranks=ranks,
+            popular_in=dict(described["popular_in"]),
         )
         return cls(
-            described["version"], described["model_version"], arrays["game_ids"], scorer, arrays["available"], facts
+            version=described["version"],
+            model_version=described["model_version"],
+            game_ids=arrays["game_ids"],
+            scorer=scorer,
+            available=arrays["available"],
+            lists=[
+                GameList(name, length, weight, arrays.get(f"allowed_{name}"))
+                for name, length, weight in described["lists"]
+            ],
+            facts=facts,
         )
 
 
@@ -216,18 +286,23 @@ def read_games(cursor: Cursor) -> pa.Table:
     return pa.table([pa.array(column, field.type) for column, field in zip(columns, GAMES, strict=True)], schema=GAMES)
 
 
-def read_popularity(cursor: Cursor, game_ids: Int32Array, as_of: date) -> Float64Array:
-    """Return recent popularity under each of the `DECAYS` as of a day, float64 [D, N]; see `popularity_as_of`."""
+def count_reviews(cursor: Cursor, game_ids: Int32Array, as_of: date) -> tuple[Float64Array, ReviewCounts]:
+    """Count the reviews of N games by known users, of whom each counts once per game, with the latest review.
+
+    Returns:
+        Recent popularity under each of the `DECAYS` as of a day, float64 [D, N], see `popularity_as_of`; and the
+        reviews of whatever date.
+    """
     sums = sql.SQL(", ").join(sql.SQL(_DECAYED_SUM).format(decay=sql.Literal(decay)) for decay in DECAYS)
-    cursor.execute(sql.SQL(_POPULARITY_QUERY).format(sums=sums), {"as_of": as_of})
-    counts = np.zeros((len(DECAYS), len(game_ids)))
-    rows = np.array(cursor.fetchall(), dtype=np.float64).reshape(-1, 1 + len(DECAYS))
+    cursor.execute(sql.SQL(_REVIEWS_QUERY).format(sums=sums), {"as_of": as_of})
+    counts = np.zeros((2 + len(DECAYS), len(game_ids)))
+    rows = np.array(cursor.fetchall(), dtype=np.float64).reshape(-1, 1 + len(counts))
     counts[:, positions_of(rows[:, 0].astype(np.int32), game_ids)] = rows[:, 1:].T
-    return counts
+    return counts[2:], ReviewCounts(*counts[:2].astype(np.int64))
 
 
-def read_facts(cursor: Cursor, games: pa.Table) -> GameFacts:
-    """Return the facts of games that `read_games` returned."""
+def read_facts(cursor: Cursor, games: pa.Table, positive_reviews: Int64Array) -> GameFacts:
+    """Return the facts of games that `read_games` returned, given how many reviews recommend each of them."""
     game_ids = games["game_id"].to_numpy()
     released = games["released_on"].to_pylist()
     cursor.execute(_SYSTEMS_QUERY)
@@ -235,17 +310,35 @@ def read_facts(cursor: Cursor, games: pa.Table) -> GameFacts:
     for game_id, names in cursor.fetchall():
         systems[np.searchsorted(game_ids, game_id)] = sum(1 << SYSTEMS.index(name) for name in names)
     cursor.execute(snapshot_queries()["rankings"], EVERY_ID)
-    genres, ranks = _by_genre(games["genres"].to_pylist(), cursor.fetchall(), game_ids)
+    tags = games["genres"].to_pylist()
+    rankings = cursor.fetchall()
+    ranked = positions_of(np.array([row[0] for row in rankings], dtype=np.int32), game_ids).tolist()
+    genres = [{*names} for names in tags]
+    for position, (_, genre, _, _) in zip(ranked, rankings, strict=True):
+        genres[position].add(genre)
+    catalogue = CatalogueFacts.from_games(released, genres, positive_reviews)
+    name_of = {name.lower(): name for names in genres for name in sorted(names)}
+    cursor.execute(_TAGS_QUERY)
+    number_of = {name: number for number, (name,) in enumerate(cursor.fetchall())}
+    cursor.execute(_POPULAR_NOW_QUERY)
+    popular_now = positions_of(np.array([game for (game,) in cursor.fetchall()], dtype=np.int32), game_ids)
+    cursor.execute(_POPULAR_IN_QUERY, [POPULAR_IN_GENRE])
+    popular_in = {int(np.searchsorted(game_ids, game)): genre for game, genre in cursor.fetchall()}
     return GameFacts(
+        catalogue=catalogue,
         names=games["name"].to_pylist(),
-        released=_int32(UNDATED if day is None else day_of(day) for day in released),
+        genre_names=[name_of[genre] for genre in catalogue.genres],
+        tags=list(number_of),
+        tag_offsets=offsets_from_lengths(np.array([len(names) for names in tags], dtype=np.int64)),
+        tag_numbers=_int32(number for names in tags for number in sorted(number_of[name] for name in names)),
         released_year=_int32(UNDATED if day is None else day.year for day in released),
         delisted=_int32(NEVER if day is None else day_of(day) for day in games["delisted_on"].to_pylist()),
         ram_gb=games["ram_gb"].to_numpy(),
         storage_gb=games["storage_gb"].to_numpy(),
         systems=systems,
-        genres=genres,
-        ranks=ranks,
+        ranks=_by_genre(ranked, rankings),
+        popular_now=popular_now,
+        popular_in=popular_in,
     )
 
 
@@ -280,36 +373,38 @@ def _build(database: str, store: str, version: str, model_version: str, as_of: d
         with connection.cursor() as cursor:
             cursor.execute("SELECT set_config('statement_timeout', %s, true)", [DATABASE_TIMEOUT])
             games = read_games(cursor)
-            facts = read_facts(cursor, games)
-            popularity = read_popularity(cursor, games["game_id"].to_numpy(), as_of)
+            popularity, reviews = count_reviews(cursor, games["game_id"].to_numpy(), as_of)
+            facts = read_facts(cursor, games, reviews.likes)
     with stored_model(store, model_version) as model:
         arrays = TwoTowerArrays.load(model)
     available = available_games(games, as_of)
     scorer = arrays.for_catalogue(Games.from_table(games), popularity).with_available(available)
-    indexed = replace(scorer, index=scorer.exact_index)
-    return CachedModel(version, model_version, games["game_id"].to_numpy(), indexed, available, facts)
+    new = new_releases(facts.catalogue.released, day_of(as_of), NEW_RELEASE_DAYS)
+    return CachedModel(
+        version=version,
+        model_version=model_version,
+        game_ids=games["game_id"].to_numpy(),
+        scorer=replace(scorer, index=scorer.exact_index),
+        available=available,
+        lists=game_lists(
+            arrays.popularity_weight, arrays.interests_weight, scorer.popularity_prior, available, reviews, new
+        ),
+        facts=facts,
+    )
 
 
 def _by_genre(
-    tags: list[list[str]], rankings: list[tuple[int, str, str, int]], game_ids: Int32Array
-) -> tuple[dict[str, Int32Array], dict[tuple[str, str], tuple[Int32Array, Int32Array]]]:
-    members: dict[str, set[int]] = defaultdict(set)
+    ranked: list[int], rankings: list[tuple[int, str, str, int]]
+) -> dict[tuple[str, str], tuple[Int32Array, Int32Array]]:
+    """Return the ranks of games by genre and rank type, given the position and the row of each ranked game."""
     best_ranks: dict[tuple[str, str], dict[int, int]] = defaultdict(dict)
-    for position, names in enumerate(tags):
-        for name in names:
-            members[name.lower()].add(position)
-    ranked = positions_of(np.array([row[0] for row in rankings], dtype=np.int32), game_ids).tolist()
     for position, (_, name, rank_type, rank) in zip(ranked, rankings, strict=True):
-        genre = name.lower()
-        members[genre].add(position)
-        for ranking in ((genre, rank_type), ("", rank_type)):
+        for ranking in ((name.lower(), rank_type), ("", rank_type)):
             best_ranks[ranking][position] = min(rank, best_ranks[ranking].get(position, rank))
-    genres = {genre: _int32(sorted(positions)) for genre, positions in members.items()}
-    ranks = {
+    return {
         ranking: (_int32(sorted(found)), _int32(found[position] for position in sorted(found)))
         for ranking, found in best_ranks.items()
     }
-    return genres, ranks
 
 
 def _int32(values: Iterable[int]) -> Int32Array:

@@ -8,7 +8,7 @@ asks the API instead.
 
 import math
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, get_args
 
@@ -29,10 +29,11 @@ from explorer.filters import (
     UserPath,
     filter_parameters,
     page_address,
+    parameter_pairs,
 )
 from explorer.live_model import LiveModel
 from explorer.repository import UserKind
-from explorer.schemas import BECAUSE, GameName, RecommendedGame, Review, SimilarGame
+from explorer.schemas import GameName, RecommendedGame, Review, SimilarGame
 from explorer.templating import render
 
 MOST_FOUND = 50
@@ -116,16 +117,21 @@ def create_router(largest_limit: int) -> APIRouter:
 
     @router.get("/users/{user_id}")
     async def user(
-        request: Request, user_id: UserPath, filters: Annotated[PageFilters, Query()], repository: RepositoryDep
+        request: Request,
+        user_id: UserPath,
+        filters: Annotated[PageFilters, Query()],
+        repository: RepositoryDep,
+        live_model: LiveModelDep,
     ) -> Response:
         """Show a user's history and recommendations."""
         found = await repository.user(user_id)
         if found is None:
             raise HTTPException(404, "This user does not exist: search by name.")
         history = await repository.history(user_id, largest_limit)
-        answer = await repository.recommendations(user_id, filters)
-        newest = filters.rank_by == "newest"
-        released = await repository.release_days([game.game_id for game in answer.games]) if newest else None
+        answering = live_model.recommendations if filters.live else repository.recommendations
+        answer = await answering(user_id, filters)
+        dated = filters.rank_by in ("newest", "new_releases")
+        released = await repository.release_days([game.game_id for game in answer.games]) if dated else None
         return render(
             request,
             "user.html",
@@ -133,7 +139,7 @@ def create_router(largest_limit: int) -> APIRouter:
             history=with_recommendation_counts(history, answer.games),
             version=answer.version,
             games=answer.games,
-            score_bars=published_score_bars(answer.games, await repository.own_games(user_id)),
+            score_bars=published_score_bars(answer.games),
             released=released,
             form=FilterForm(f"/users/{user_id}", filters, await repository.genres(), {}, largest_limit),
         )
@@ -185,8 +191,8 @@ def create_router(largest_limit: int) -> APIRouter:
             problem=problem,
             loading=live_model.is_loading,
             longest=TRY_LONGEST,
-            form=FilterForm(TRY_PATH, query, await repository.genres(), further, largest_limit),
-            search={"games": _join(trial.games), **filter_parameters(query)},
+            form=FilterForm(TRY_PATH, query, await repository.genres(), further, largest_limit, dial=True),
+            search=parameter_pairs({"games": _join(trial.games), **filter_parameters(query)}),
         )
 
     return router
@@ -194,20 +200,18 @@ def create_router(largest_limit: int) -> APIRouter:
 
 def with_recommendation_counts(history: Sequence[Review], games: Sequence[RecommendedGame]) -> list[tuple[Review, int]]:
     """Return each review with the number of games recommended because of its game, at its newest review only."""
-    named = Counter(game.reason.removeprefix(BECAUSE) for game in games if game.reason.startswith(BECAUSE))
-    return [(review, named.pop(review.name, 0)) for review in history]
+    named = Counter(game.because for game in games)
+    return [(review, named.pop(review.game_id, 0)) for review in history]
 
 
-def published_score_bars(games: Sequence[RecommendedGame], own: Container[int]) -> dict[int, float]:
+def published_score_bars(games: Sequence[RecommendedGame]) -> dict[int, float]:
     """Return the lengths of the bars beside scores, in percent by game id: a game compared with the best of its kind.
 
-    Args:
-        games: A user's recommendations.
-        own: Ids of the games that the model recommends to the user. Popular games that fill up the list are scored by
-            recent popularity, a sum that is never negative: they compare by their quotient, and only with each other.
+    Popular games that fill up a list have no taste. They are scored by recent popularity, a sum that is never negative:
+    they compare by their quotient, and only with each other.
     """
-    personal = [game for game in games if game.game_id in own]
-    popular = [game for game in games if game.game_id not in own]
+    personal = [game for game in games if game.taste is not None]
+    popular = [game for game in games if game.taste is None]
     most = max((game.score for game in popular), default=0.0) or 1.0
     return {**model_score_bars(personal), **{game.game_id: _visible(100 * game.score / most) for game in popular}}
 

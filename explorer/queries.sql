@@ -2,17 +2,41 @@
 
 -- name: recommendations
 -- The views' rows have their version, and a view cannot be repointed while a statement reads it: version and games
--- always belong together.
-SELECT shown.version, r.rank, r.game_id, r.game, r.score, r.reason
+-- always belong together. The score says which of the user's lists a game is from; popular games are from none.
+WITH own AS MATERIALIZED (
+    SELECT e.game_id, e.taste, e.popularity, e.because, e.taste + e.popularity AS score
+    FROM recsys.recommendations AS l,
+         unnest(l.game_ids, l.taste, l.popularity, l.because) AS e (game_id, taste, popularity, because)
+    WHERE l.user_id = $1
+)
+SELECT shown.version, r.rank, r.game_id, r.game, r.score, listed.taste, listed.popularity, r.reason,
+       CASE WHEN starts_with(r.reason, $10) THEN listed.because END AS because
 FROM (SELECT coalesce((SELECT version FROM recsys.popular_games LIMIT 1),
                       (SELECT version FROM recsys.recommendations LIMIT 1)) AS version) AS shown
 LEFT JOIN LATERAL recsys.recommended_games(
     p_user_id => $1, p_rank_by => $2, p_genre => $3, p_max_ram_gb => $4::float8::numeric, p_limit => $5,
     p_released_from => $6, p_released_to => $7, p_max_storage_gb => $8::float8::numeric, p_os => $9) AS r ON true
+LEFT JOIN LATERAL (
+    SELECT own.taste, own.popularity, own.because FROM own WHERE own.game_id = r.game_id AND own.score = r.score LIMIT 1
+) AS listed ON true
 ORDER BY r.rank
 
--- name: own_games
-SELECT game_ids FROM recsys.recommendations WHERE user_id = $1
+-- name: shelves
+SELECT shown.version, s.shelf, s.title, s.rank, s.game_id, s.game, s.reason
+FROM (SELECT coalesce((SELECT version FROM recsys.popular_games LIMIT 1),
+                      (SELECT version FROM recsys.recommendations LIMIT 1)) AS version) AS shown
+LEFT JOIN LATERAL recsys.shelves(p_user_id => $1, p_shelves => $2, p_games => $3) AS s ON true
+ORDER BY s.shelf, s.rank
+
+-- name: live_history
+-- The newest reviews, the newest of them last.
+SELECT game_id, recommended, hours_played
+FROM (
+    SELECT game_id, recommended, hours_played, reviewed_on, review_id
+    FROM steam.reviews WHERE user_id = $1
+    ORDER BY reviewed_on DESC NULLS LAST, review_id DESC LIMIT $2
+) AS newest
+ORDER BY reviewed_on NULLS FIRST, review_id
 
 -- name: user
 SELECT user_id, username, (SELECT count(*) FROM steam.reviews AS v WHERE v.user_id = u.user_id) AS reviews
@@ -154,6 +178,7 @@ SELECT (SELECT CASE WHEN reltuples > 1e6 THEN reltuples::bigint ELSE (SELECT cou
 -- A view cannot be sampled, so this samples the shop's users.
 WITH lists AS MATERIALIZED (
     SELECT game_ids FROM steam.users TABLESAMPLE SYSTEM ($1) REPEATABLE (0) JOIN recsys.recommendations USING (user_id)
+    WHERE list = 'relevance'
 )
 SELECT game_id, count(*) AS users, avg(rank)::float8 AS mean_rank, (SELECT count(*) FROM lists) AS sampled
 FROM lists, unnest(game_ids) WITH ORDINALITY AS listed (game_id, rank)

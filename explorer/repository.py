@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import date
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -22,8 +23,9 @@ import asyncpg
 from fastapi import HTTPException
 
 from explorer.errors import NOTHING_PUBLISHED
-from explorer.filters import Filters
+from explorer.filters import Filters, HistoryGame
 from explorer.schemas import (
+    BECAUSE,
     Coverage,
     Game,
     GameName,
@@ -36,6 +38,9 @@ from explorer.schemas import (
     RecommendedGame,
     Requirement,
     Review,
+    Shelf,
+    ShelfGame,
+    Shelves,
     TableCounts,
     User,
 )
@@ -55,6 +60,9 @@ COUNT_SECONDS = 60.0
 
 REACH_SAMPLE_USERS = 20_000
 """Approximate size of the sample for the reach: the standard error of a share of 1 % is then 0.07 %."""
+
+LONGEST_LIVE_HISTORY = 10_000
+"""Most reviews of a user that an answer at once takes into account."""
 
 LARGEST_ID = 2**63 - 1
 
@@ -156,15 +164,30 @@ class Repository:
             filters.released_to,
             filters.max_storage_gb,
             filters.os,
+            BECAUSE,
         )
         version = rows[0][0] if rows else None
         games = [RecommendedGame(*row[1:]) for row in rows if row[1] is not None]
         return Recommendations(user_id, filters, version, games)
 
-    async def own_games(self, user_id: int) -> frozenset[int]:
-        """Return the games that the model recommends to a user; popular games fill up the list."""
-        row = await self._fetchrow("own_games", user_id)
-        return frozenset() if row is None else frozenset(row[0])
+    async def shelves(self, user_id: int, shelves: int, games: int) -> Shelves:
+        """Return what `recsys.shelves` returns, and its publication."""
+        rows = await self._fetch("shelves", user_id, shelves, games)
+        found = groupby((row for row in rows if row["shelf"] is not None), key=lambda row: (row["shelf"], row["title"]))
+        return Shelves(
+            user_id,
+            rows[0]["version"] if rows else None,
+            [
+                Shelf(title, [ShelfGame(row["rank"], row["game_id"], row["game"], row["reason"]) for row in of_shelf])
+                for (_, title), of_shelf in found
+            ],
+        )
+
+    async def live_history(self, user_id: int) -> list[HistoryGame]:
+        """Return a user's newest reviews as a history, the newest last."""
+        rows = await self._fetch("live_history", user_id, LONGEST_LIVE_HISTORY)
+        # As the database has them: the model treats impossible hours as unknown.
+        return [HistoryGame.model_construct(game_id=row[0], recommended=row[1], hours=row[2]) for row in rows]
 
     async def find_users(self, text: str, limit: int) -> list[User]:
         """Return users by id, by name, and by the beginning of the name, in this order."""

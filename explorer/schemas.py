@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from explorer.filters import Filters
 
-BECAUSE = "because you played "
+BECAUSE = "because you liked "
 """How a reason begins that names a game of the history."""
 
 
@@ -34,13 +34,26 @@ class Review:
 
 @dataclass(frozen=True)
 class RecommendedGame:
-    """A row of `recsys.recommended_games`: rank from 1, the game, its score, and the reason as text."""
+    """A recommended game, as in a row of `recsys.recommended_games`.
+
+    Attributes:
+        rank: From 1.
+        game_id, game: The game's id and name.
+        score: The sum of taste and popularity; for popular games that fill up a list, their recent popularity.
+        taste: How well the game fits the user; None for popular games that fill up a list.
+        popularity: What the game's popularity adds, the same for all users; None likewise.
+        reason: The reason as text.
+        because: The id of the game that the reason names, None if it names none.
+    """
 
     rank: int
     game_id: int
     game: str
     score: float
+    taste: float | None
+    popularity: float | None
     reason: str
+    because: int | None
 
 
 @dataclass(frozen=True)
@@ -76,6 +89,33 @@ class LiveRecommendations:
     model_version: str
     filters: Filters
     games: list[RecommendedGame]
+
+
+@dataclass(frozen=True)
+class ShelfGame:
+    """A game on a shelf: rank from 1, the game, and the reason as text."""
+
+    rank: int
+    game_id: int
+    game: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """A row of games on a storefront's page, under a title."""
+
+    title: str
+    games: list[ShelfGame]
+
+
+@dataclass(frozen=True)
+class Shelves:
+    """A storefront's page for a user, and its publication; None and no shelves before the first publication."""
+
+    user_id: int
+    version: str | None
+    shelves: list[Shelf]
 
 
 @dataclass(frozen=True)
@@ -281,20 +321,34 @@ _FILTERS = Filters(
     rank_by="newest", genre="Action", released_from=2005, released_to=2025, max_ram_gb=8.0, max_storage_gb=16.0,
     os="linux", limit=2,
 )  # fmt: skip
+_LIVE_FILTERS = _FILTERS.model_copy(update={"popularity": 0.5, "include": ["Action", "Puzzle"], "exclude": ["Sports"]})
 _GAMES = [
-    {"rank": 1, "game_id": 730, "game": "Counter-Strike: Global Offensive", "score": -2.184712,
-     "reason": "because you played Team Fortress 2"},
-    {"rank": 2, "game_id": 400, "game": "Portal", "score": -2.930155, "reason": "because you played Portal 2"},
+    {"rank": 1, "game_id": 730, "game": "Counter-Strike: Global Offensive", "score": -0.75, "taste": 1.5,
+     "popularity": -2.25, "reason": "because you liked Team Fortress 2 (Action, Free to Play)", "because": 440},
+    {"rank": 2, "game_id": 400, "game": "Portal", "score": -1.5, "taste": 1.75, "popularity": -3.25,
+     "reason": "because you liked Portal 2 (Action, Puzzle)", "because": 620},
 ]  # fmt: skip
 
 HISTORY_EXAMPLE: Final[dict[str, Any]] = {
     "history": [440, {"game_id": 620, "recommended": True, "hours": 12.5}],
-    **_FILTERS.applied(),
+    **_LIVE_FILTERS.applied(),
 }
 RECOMMENDATIONS_EXAMPLE: Final[dict[str, Any]] = {
     "user_id": 1, "filters": _FILTERS.applied(), "version": _VERSION, "games": _GAMES,
 }  # fmt: skip
 LIVE_EXAMPLE: Final[dict[str, Any]] = {
-    "version": _VERSION, "model_version": _MODEL, "filters": _FILTERS.applied(), "games": _GAMES,
+    "version": _VERSION, "model_version": _MODEL, "filters": _LIVE_FILTERS.applied(), "games": _GAMES,
 }  # fmt: skip
-"""A posted history, and the answers to a user's id and to the history, for the API's documentation."""
+SHELVES_EXAMPLE: Final[dict[str, Any]] = {
+    "user_id": 1,
+    "version": _VERSION,
+    "shelves": [
+        {
+            "title": "For you",
+            "games": [
+                {"rank": 1, "game_id": 400, "game": "Portal", "reason": "because you liked Portal 2 (Action, Puzzle)"}
+            ],
+        }
+    ],
+}
+"""A posted history, and the answers to a user's id, to the history and for shelves, for the API's documentation."""

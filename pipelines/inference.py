@@ -39,6 +39,7 @@ def inference_pipeline(target: Target) -> GraphComponent:
         churn_floor: float = ACCEPTANCE.churn_floor,
         churn_ceiling: float = ACCEPTANCE.churn_ceiling,
         churn_users: int = ACCEPTANCE.churn_users,
+        overlap_ceiling: float = ACCEPTANCE.overlap_ceiling,
         quality_floor: float = WATCH.quality_floor,
         quality_users: int = WATCH.quality_users,
         drift_ceiling: float = WATCH.drift_ceiling,
@@ -46,6 +47,9 @@ def inference_pipeline(target: Target) -> GraphComponent:
         drift_reviews: int = WATCH.drift_reviews,
         age_ceiling: int = WATCH.age_ceiling,
         growth_ceiling: float = WATCH.growth_ceiling,
+        published_overlap_ceiling: float = WATCH.published_overlap_ceiling,
+        published_coverage_floor: float = WATCH.published_coverage_floor,
+        published_users: int = WATCH.published_users,
         rest_days: int = WATCH.rest_days,
         registry: str = "",
         seed: int = 0,
@@ -75,7 +79,8 @@ def inference_pipeline(target: Target) -> GraphComponent:
             rows_per_user_floor: Share of the current version's games per user that must be reached.
             churn_floor: Smallest average share of a user's first ten games that must have changed.
             churn_ceiling: Largest average share of a user's first ten games that may have changed.
-            churn_users: Users that the current version needs before anything is compared with it.
+            churn_users: Users that a version needs before anything is compared with it, or its users with each other.
+            overlap_ceiling: Largest average share of two users' first ten games that both may have.
             quality_floor: Share of recent popularity's realised NDCG@10 below which the model is retrained.
             quality_users: Users with new reviews that quality needs before it counts.
             drift_ceiling: Population stability index above which the model is retrained.
@@ -83,6 +88,11 @@ def inference_pipeline(target: Target) -> GraphComponent:
             drift_reviews: Reviews since the training that drift needs before it counts.
             age_ceiling: Days of reviews that the model may lack.
             growth_ceiling: Share of games added since the training above which the model is retrained.
+            published_overlap_ceiling: Average share of two users' first ten games that both have, above which the model
+                is retrained.
+            published_coverage_floor: Share of the games that are among any user's first ten, below which the model is
+                retrained.
+            published_users: Users that a publication needs before its overlap and coverage count.
             rest_days: Days of reviews to wait between two trainings.
             registry, seed, personal_budget, accuracy_margin, champion_gain, personal_margin, coverage_floor,
                 slice_margin, slice_users: As in the training pipeline.
@@ -123,6 +133,9 @@ def inference_pipeline(target: Target) -> GraphComponent:
                 drift_reviews=drift_reviews,
                 age_ceiling=age_ceiling,
                 growth_ceiling=growth_ceiling,
+                published_overlap_ceiling=published_overlap_ceiling,
+                published_coverage_floor=published_coverage_floor,
+                published_users=published_users,
                 rest_days=rest_days,
                 store=store,
                 run=run,
@@ -173,6 +186,7 @@ def inference_pipeline(target: Target) -> GraphComponent:
                 churn_floor=churn_floor,
                 churn_ceiling=churn_ceiling,
                 churn_users=churn_users,
+                overlap_ceiling=overlap_ceiling,
                 store=store,
                 run=run,
             ).after(predicted)

@@ -110,7 +110,8 @@ def train_model(
             users; 0 takes the most accurate setting.
 
     Raises:
-        UserError: The budget is not from 0 to 1; the snapshot has too few dated reviews, users or games to learn from, or the loss is not finite.
+        UserError: The budget is not from 0 to 1, the snapshot has too few dated reviews, users or games to learn from,
+            or the loss is not finite.
     """
     # 1. Read the snapshot and split it by time.
     if not 0 <= personal_budget <= 1:
@@ -119,7 +120,8 @@ def train_model(
     workers = get_workers()
     opened, config = Snapshot.open(snapshot), ModelConfig()
     interactions, cutoff, past = _before_the_cutoff(opened, held_out_share)
-    games = Games.from_table(opened.table("games", GAME_COLUMNS))
+    catalogue = opened.table("games", GAME_COLUMNS)
+    games = Games.from_table(catalogue)
     validation = _validation(opened, past, games, held_out_share)
 
     # 2. Find the champion to start from; the version follows from all inputs.
@@ -165,7 +167,7 @@ def train_model(
     }
     workers.barrier()
     if workers.is_chief:
-        write_model(Path(model), fitted, past, cutoff, description)
+        write_model(Path(model), fitted, catalogue, past, cutoff, description)
         trainer.clear_checkpoints()
     log("train", f"model {version}: {trained.games:,} games, {trained.parameters:,} parameters")
     return trained

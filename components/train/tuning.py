@@ -7,7 +7,7 @@ the least personal of settings that are level.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -41,8 +41,8 @@ INTERESTS_WEIGHTS = (*POPULARITY_WEIGHTS, 0.2, 0.1, 0.05, 0.0)
 INTERESTS_OVERLAP = 0.3
 """Largest mean overlap of two users' interests."""
 
-INTERESTS_USERS = 1_000
-"""Users among whom the overlap of interests is measured."""
+OVERLAP_USERS = 500
+"""Users among whom overlap is measured, at least: twice as many at most."""
 
 LINK_KINDS = ((0.0, 1000.0), (0.0, 500.0), (0.0, 300.0), (0.0, 100.0), (0.33, 500.0), (0.33, 100.0))
 """Dropout and regularisation of the item-item weights: EASE without dropout, DLAE with it."""
@@ -135,11 +135,11 @@ class Validation:
         k = HEADLINE_METRIC.k
         for ranked in rank(scorer, self.held_out, weights, k):
             figures = measure_ranked(ranked, self.held_out.relevant, (HEADLINE_METRIC,))
-            yield figures[HEADLINE_METRIC.name], mean_jaccard(ranked, k)
+            yield figures[HEADLINE_METRIC.name], mean_jaccard(ranked[:: max(1, len(ranked) // OVERLAP_USERS)], k)
 
     def interests_weight(self, scorer: Scorer) -> float:
         """Return the largest popularity weight with which the interests of two users overlap little enough."""
-        users = self.held_out.take(np.arange(min(len(self.held_out), INTERESTS_USERS)))
+        users = self.held_out.take(np.arange(0, len(self.held_out), max(1, len(self.held_out) // OVERLAP_USERS)))
         length = interests_length(int(self.supported.sum()))
         for weight in INTERESTS_WEIGHTS:
             (ranked,) = rank(scorer, users, (weight,), length, self.supported)
@@ -183,8 +183,8 @@ def tune(
     """Choose everything that is served on the validation data.
 
     The scale controls capacity: dense data need much of it, sparse data little. It is doubled as long as that gives a
-    more accurate setting, or one that would be chosen. With capacity bounded like this the number of steps needs no tuning: more of them change little once the
-    learning rate is low.
+    more accurate setting, or one that would be chosen. With capacity bounded like this the number of steps needs no
+    tuning: more of them change little once the learning rate is low.
 
     Args:
         data: Training data of the validation split.
@@ -208,16 +208,19 @@ def tune(
     if (chosen := search.chosen(personal_budget).config.scale) > config.scale:
         search.fit(1.5 * chosen, trainer, steps)
 
-    # 2. Improve the item-item weights and the weights of histories, each given the others.
-    for _ in range(ROUNDS):
-        before = search.best
-        search.improve_history_weights()
-        search.improve_item_item()
-        if search.best is before:
-            break
+    # 2. Improve the item-item weights and the weights of histories, each given the others: of the most accurate
+    # setting, which sets the standard, then of the one that would be chosen, which may come closer to it.
+    for find in (lambda: search.best, lambda: search.chosen(personal_budget)):
+        for _ in range(ROUNDS):
+            before = find()
+            search.improve_history_weights(find)
+            search.improve_item_item(find)
+            if find() is before:
+                break
+        # 3. Try all scales and popularity weights with it.
+        search.try_all_scales(find().config)
 
-    # 3. Try all scales and popularity weights with the best of them, and choose.
-    search.try_all_scales()
+    # 4. Choose.
     chosen = search.chosen(personal_budget)
     weight = validation.interests_weight(search.scorer(chosen.config))
     chosen = replace(chosen, config=replace(chosen.config, interests_weight=weight))
@@ -262,8 +265,8 @@ class _Search:
         self._data, self._validation, self._config = data, validation, config
         self._scorers: dict[float, Scorer] = {}
         self._rows = positions_of(validation.games.ids, data.games.ids)
-        self._matrix: tuple[tuple[float, float], Float32Array] | None = None
-        self._item_item: tuple[tuple[float, float, int], ItemItemWeights] | None = None
+        self._largest: dict[tuple[float, float], ItemItemWeights] = {}
+        self._last: tuple[tuple[float, float, int], ItemItemWeights] | None = None
 
     @property
     def best(self) -> Setting:
@@ -304,8 +307,8 @@ class _Search:
             popularity_weight=config.popularity_weight,
         )
 
-    def improve_history_weights(self) -> None:
-        """Try other weights of the games of histories, one kind after the other."""
+    def improve_history_weights(self, find: Callable[[], Setting]) -> None:
+        """Try other weights of the games of histories for a setting, one kind after the other."""
         history = self._validation.held_out.history
         tried: dict[str, Sequence[float]] = {"recency": RECENCIES}
         if np.isfinite(history.hours).any():
@@ -313,18 +316,21 @@ class _Search:
         if not history.recommended.all():
             tried["disliked"] = DISLIKED
         for name, values in tried.items():
-            config = self.best.config
+            config = find().config
             for value in values:
                 weights: HistoryWeights = replace(config.history_weights, **{name: value})
                 if weights != config.history_weights:
                     self.measure(replace(config, history_weights=weights), _near(config.popularity_weight))
-            progress("train", f"{name}: {self.best}")
+            progress("train", f"{name}: {find()}")
 
-    def improve_item_item(self) -> None:
-        """Try other item-item weights: every kind with growing factors, then other numbers of weights per game."""
+    def improve_item_item(self, find: Callable[[], Setting]) -> None:
+        """Try other item-item weights for a setting: each kind with growing factors, then numbers of weights per game.
+
+        A factor is the last one of its kind if it lowers the NDCG@10.
+        """
         if len(self._data.games) > EASE_MAX_GAMES:
             return
-        start = self.best.config
+        start = find().config
         for dropout, regularisation in LINK_KINDS:
             config = replace(start, link_dropout=dropout, link_regularisation=regularisation)
             figure = -np.inf
@@ -333,32 +339,35 @@ class _Search:
                 if (now := max(setting.mean for setting in found)) < figure:
                     break
                 figure = now
-        config = self.best.config
+        config = find().config
         if config.link_weight:
             for per_game in LINKS_PER_GAME:
                 self.measure(replace(config, links_per_game=per_game), _near(config.popularity_weight))
-        progress("train", f"item-item weights: {self.best}")
+        progress("train", f"item-item weights: {find()}")
 
-    def try_all_scales(self) -> None:
-        """Try every scale, every popularity weight and several factors of the best item-item weights."""
-        config = self.best.config
+    def try_all_scales(self, config: ModelConfig) -> None:
+        """Try every scale, every popularity weight and other factors of the item-item weights of a configuration."""
         factors = [config.link_weight * share for share in (0.5, 1.0, 2.0)] if config.link_weight else []
         for scale in self._scorers:
             for factor in (0.0, *factors):
                 self.measure(replace(config, scale=scale, link_weight=factor), POPULARITY_WEIGHTS)
 
     def _weights(self, config: ModelConfig) -> ItemItemWeights:
-        """Return the item-item weights of a configuration between catalogue positions; the last kind is kept."""
+        """Return the item-item weights of a configuration between catalogue positions.
+
+        The largest weights of every kind are kept, and those of the last configuration.
+        """
         if not config.link_weight:
             return ItemItemWeights.empty(len(self._validation.games))
         kind = config.link_dropout, config.link_regularisation
-        if self._matrix is None or self._matrix[0] != kind:
-            self._matrix = kind, item_item_matrix(self._counts, *kind)
+        if kind not in self._largest:
+            self._largest[kind] = ItemItemWeights.from_matrix(
+                item_item_matrix(self._counts, *kind), max(LINKS_PER_GAME)
+            )
         wanted = *kind, config.links_per_game
-        if self._item_item is None or self._item_item[0] != wanted:
-            kept = ItemItemWeights.from_matrix(self._matrix[1], config.links_per_game)
-            self._item_item = wanted, kept.reindex(self._rows)
-        return self._item_item[1].scaled(config.link_weight)
+        if self._last is None or self._last[0] != wanted:
+            self._last = wanted, self._largest[kind].largest(config.links_per_game).reindex(self._rows)
+        return self._last[1].scaled(config.link_weight)
 
     @cached_property
     def _counts(self) -> Float32Array:

@@ -102,7 +102,9 @@ function tryIt() {
 
   async function recommend(what = "") {
     const mine = ++asked;
-    const filters = Object.fromEntries([...new URL(location).searchParams].filter(([, value]) => value));
+    const parameters = new URL(location).searchParams;
+    const filters = Object.fromEntries([...parameters].filter(([, value]) => value));
+    for (const name of ["include", "exclude"]) filters[name] = parameters.getAll(name);
     delete filters.games;
     delete filters.q;
     results.setAttribute("aria-busy", "true");

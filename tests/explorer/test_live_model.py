@@ -7,9 +7,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import numpy as np
@@ -20,18 +21,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.predict.plan import plan_predictions
-from components.predict.prediction import RECOMMENDED_GAMES
 from explorer import live_model
-from explorer.filters import Filters
-from explorer.live_model import REORDERED, PublicationModel
-from explorer.model_cache import CachedModel, available_games, cache_model, model_folder, read_games, read_popularity
+from explorer.filters import Filters, RankBy
+from explorer.live_model import PublicationModel
+from explorer.model_cache import CachedModel, available_games, cache_model, count_reviews, model_folder, read_games
+from explorer.schemas import BECAUSE
 from steam_recsys.data.predictions import CATALOGUE_FILE, predictions_uri
+from steam_recsys.data.schemas import LISTS
 from steam_recsys.storage.folder import open_folder
 from tests.explorer.conftest import PublishedShop, serving, wait_until
-from tests.explorer.publishing_runs import GAMES, GENRES, promote_random_model, run_inference
+from tests.explorer.publishing_runs import GAMES, GENRES, USERS, promote_random_model, run_inference
 
 TODAY = date(2024, 6, 1)
-POPULAR = "popular now"
 LATEST = """
 SELECT game_id, recommended, hours_played
 FROM (SELECT DISTINCT ON (game_id) * FROM steam.reviews WHERE user_id = %s
@@ -60,36 +61,83 @@ def cursor_of(published_shop: PublishedShop) -> Iterator[Any]:
         yield cursor
 
 
+@pytest.mark.parametrize("name", ["relevance", "discovery", "new_releases"])
 def test_a_posted_history_gets_its_users_published_recommendations(
-    published_shop: PublishedShop, client: httpx.Client
+    published_shop: PublishedShop, client: httpx.Client, name: str
 ) -> None:
     with cursor_of(published_shop) as cursor:
-        cursor.execute("SELECT user_id, game_ids, scores, because FROM recsys.recommendations ORDER BY user_id")
-        rows = cursor.fetchall()
-        cursor.execute("SELECT game_id, name FROM steam.games")
-        names = dict(cursor.fetchall())
         cursor.execute("SELECT game_id FROM steam.games WHERE delisted_on <= current_date")
         gone = {game for (game,) in cursor.fetchall()}
+        cursor.execute(
+            "SELECT user_id, game_ids, taste, popularity FROM recsys.recommendations WHERE list = %s ORDER BY user_id",
+            [name],
+        )
+        rows = cursor.fetchall()
         reasons = []
-        for user, game_ids, scores, because in rows:
+        for user, game_ids, taste, popularity in rows:
             cursor.execute(LATEST, [user])
             history = [
                 {"game_id": game, "recommended": verdict, "hours": hours} for game, verdict, hours in cursor.fetchall()
             ]
-            answer = client.post("/api/recommend", json={"history": history, "limit": 20}).json()
-            expected = [row for row in zip(game_ids, scores, because, strict=True) if row[0] not in gone][:20]
-            assert [game["game_id"] for game in answer["games"]] == [game for game, _, _ in expected]
-            assert [game["score"] for game in answer["games"]] == pytest.approx(
-                [score for _, score, _ in expected], abs=1e-5
-            )
-            for game, (_, _, reason) in zip(answer["games"], expected, strict=True):
-                reasons.append((game["reason"], f"because you played {names[reason]}" if reason else POPULAR))
+            answer = client.post("/api/recommend", json={"history": history, "limit": 20, "rank_by": name}).json()
+            expected = [row for row in zip(game_ids, taste, popularity, strict=True) if row[0] not in gone][:20]
+            games = answer["games"][: len(expected)]
+            assert [game["game_id"] for game in games] == [game for game, _, _ in expected]
+            assert [game["taste"] for game in games] == pytest.approx([part for _, part, _ in expected], abs=1e-5)
+            assert [game["popularity"] for game in games] == pytest.approx([part for _, _, part in expected], abs=1e-5)
+            assert all(game["score"] == pytest.approx(game["taste"] + game["popularity"]) for game in games)
+            cursor.execute("SELECT game_id, reason FROM recsys.recommended_games(%s, %s, p_limit => 20)", [user, name])
+            published = dict(cursor.fetchall())
+            reasons += [(game["reason"], published[game["game_id"]]) for game in games]
             assert answer["version"] == published_shop.plan.version
     assert len(rows) > 20
-    # A game that is gone since may have been what popularity alone would have put higher.
-    assert all(now == then for now, then in reasons if POPULAR not in (now, then))
-    assert sum(now != then for now, then in reasons) < 0.02 * len(reasons)
-    assert 0.2 < sum(now == POPULAR for now, _ in reasons) / len(reasons) < 0.8
+    # A game that is gone since may have been what popularity alone would have put higher, or the first of a page.
+    differing = [now for now, then in reasons if now != then]
+    assert len(differing) < 0.1 * len(reasons)
+    assert any(
+        reason.startswith({"relevance": "popular ", "discovery": "hidden gem"}.get(name, "new"))
+        for reason, _ in reasons
+    )
+    if name == "relevance":
+        assert any(reason.startswith(BECAUSE) and reason.endswith(")") for reason, _ in reasons)
+
+
+@pytest.mark.parametrize("name", ["relevance", "discovery", "new_releases"])
+def test_on_the_day_of_the_publication_the_reasons_are_the_published_ones(
+    published_shop: PublishedShop, model: PublicationModel, name: str
+) -> None:
+    today = date.fromisoformat(published_shop.plan.as_of)
+    with cursor_of(published_shop) as cursor:
+        cursor.execute("SELECT user_id, because FROM recsys.recommendations WHERE list = %s", [name])
+        rows = cursor.fetchall()
+        for user, because in rows:
+            cursor.execute(LATEST, [user])
+            games, verdicts, hours = zip(*cursor.fetchall(), strict=True) if cursor.rowcount else ((), (), ())
+            filters = Filters(rank_by=name, limit=20)
+            shown = model.recommend(games, filters, today, recommended=verdicts, hours=hours)
+            assert [game.because for game in shown] == because[:20]
+
+
+@pytest.mark.parametrize(
+    "filters", [{"popularity": 0.0}, {"popularity": 0.4, "exclude": ["action"]}, {"include": "RPG"}]
+)
+def test_a_user_gets_what_their_reviews_get_as_a_posted_history(
+    published_shop: PublishedShop, client: httpx.Client, filters: dict[str, Any]
+) -> None:
+    lists = set()
+    for user in range(1, USERS + 1):
+        with cursor_of(published_shop) as cursor:
+            cursor.execute(LATEST, [user])
+            history = [
+                {"game_id": game, "recommended": verdict, "hours": hours} for game, verdict, hours in cursor.fetchall()
+            ]
+        answer = client.get(f"/api/users/{user}/recommendations", params=filters).json()
+        body = filters if "include" not in filters else {"include": [filters["include"]]}
+        posted = client.post("/api/recommend", json={"history": history, **body}).json()
+        assert answer["games"] == posted["games"]
+        assert answer["version"] == published_shop.plan.version
+        lists.add(tuple(game["game_id"] for game in answer["games"]))
+    assert len(lists) > USERS / 2
 
 
 def test_games_and_popularity_equal_those_of_the_plan(published_shop: PublishedShop, tmp_path: Path) -> None:
@@ -99,12 +147,14 @@ def test_games_and_popularity_equal_those_of_the_plan(published_shop: PublishedS
     with cursor_of(published_shop) as cursor:
         games = read_games(cursor)
         as_of = date.fromisoformat(plan.as_of)
-        popularity = read_popularity(cursor, games["game_id"].to_numpy(), as_of)
+        popularity, reviews = count_reviews(cursor, games["game_id"].to_numpy(), as_of)
     for column in set(catalogue.column_names) & set(games.column_names):
         assert games[column].equals(catalogue[column])
     assert available_games(games, as_of).tolist() == catalogue["available"].to_pylist()
     planned = np.array(catalogue["popularity"].to_pylist()).T
     np.testing.assert_allclose(popularity, planned, rtol=1e-9, atol=1e-290)
+    assert reviews.likes.tolist() == catalogue["likes"].to_pylist()
+    assert reviews.reviews.tolist() == catalogue["reviews"].to_pylist()
     assert (planned > 0).any()
 
 
@@ -115,14 +165,16 @@ def test_without_dated_reviews_every_sold_game_is_available(published_shop: Publ
     assert available.tolist() == [day is None for day in games["delisted_on"].to_pylist()]
 
 
-def test_another_order_sorts_as_many_games_as_a_publication_has() -> None:
-    assert REORDERED == RECOMMENDED_GAMES
+def pool(model: PublicationModel, history: list[int], rank_by: str) -> tuple[list[int], int]:
+    """Return all games of the list that an order is made from, the best first, and how many of them it takes."""
+    name = rank_by if rank_by in LISTS else "interests"
+    wanted = model._lists[name]
+    games = model._online.recommend_list(replace(wanted, length=GAMES), history)
+    return [game.game_id for game in games], wanted.length
 
 
-def naive(
-    published_shop: PublishedShop, cursor: Any, history: list[int], filters: Filters, relevant: list[int]
-) -> list[int]:
-    """Return the expected games by a query on the shop's tables, from the games by relevance."""
+def naive(cursor: Any, history: list[int], filters: Filters, model: PublicationModel) -> list[int]:
+    """Return the expected games by a query on the shop's tables, from the games of each list."""
     cursor.execute(
         """
         SELECT g.game_id, g.released_on,
@@ -130,6 +182,11 @@ def naive(
                 AND (lower(k.genre) = %(genre)s OR NOT EXISTS (
                     SELECT FROM steam.rankings AS o WHERE o.rank_type = %(type)s AND lower(o.genre) = %(genre)s)))
         FROM steam.games AS g LEFT JOIN steam.game_requirements AS q ON q.game_id = g.game_id AND q.level = 'minimum'
+        CROSS JOIN LATERAL (
+            SELECT ARRAY(SELECT lower(t.name) FROM steam.game_genres JOIN steam.genres AS t USING (genre_id)
+                         WHERE game_id = g.game_id
+                         UNION SELECT lower(k.genre) FROM steam.rankings AS k WHERE k.game_id = g.game_id) AS genres
+        ) AS all_of
         WHERE (g.released_on IS NULL OR extract(year FROM g.released_on) BETWEEN %(from)s AND %(to)s)
           AND (q.ram_gb IS NULL OR q.ram_gb <= %(ram)s) AND (q.storage_gb IS NULL OR q.storage_gb <= %(storage)s)
           AND (%(os)s::text IS NULL OR coalesce(recsys.systems_of(q.os), '{}') = '{}'
@@ -137,6 +194,8 @@ def naive(
           AND (%(genre)s IS NULL OR EXISTS (SELECT FROM steam.game_genres JOIN steam.genres AS t USING (genre_id)
                                             WHERE game_id = g.game_id AND lower(t.name) = %(genre)s)
                OR EXISTS (SELECT FROM steam.rankings AS k WHERE k.game_id = g.game_id AND lower(k.genre) = %(genre)s))
+          AND (%(include)s::text[] = '{}' OR all_of.genres && %(include)s::text[])
+          AND NOT all_of.genres && %(exclude)s::text[]
           AND coalesce(g.delisted_on > %(today)s, true)
         """,
         {
@@ -148,13 +207,22 @@ def naive(
             "storage": filters.max_storage_gb if filters.max_storage_gb is not None else 1e9,
             "os": filters.os,
             "today": TODAY,
+            "include": [genre.lower() for genre in filters.include],
+            "exclude": [genre.lower() for genre in filters.exclude],
         },
     )
     passing = {game: (released, rank) for game, released, rank in cursor.fetchall()}
-    best = [game for game in relevant if game in passing and game not in history][: max(filters.limit, REORDERED)]
+    best = []
+    if filters.rank_by != "relevance":
+        games, length = pool(model, history, filters.rank_by)
+        best = [game for game in games if game in passing][: max(filters.limit, length)]
+    if filters.rank_by not in ("discovery", "new_releases"):
+        relevant = [game.game_id for game in model.recommend(history, Filters(limit=GAMES), TODAY)]
+        more = [game for game in relevant if game in passing and game not in best]
+        best += more[: max(filters.limit - len(best), 0)]
     if filters.rank_by == "newest":
         best.sort(key=lambda game: passing[game][0] or date.min, reverse=True)
-    elif filters.rank_by != "relevance":
+    elif filters.rank_by not in LISTS:
         best.sort(key=lambda game: passing[game][1] or 10**9)
     return best[: filters.limit]
 
@@ -165,19 +233,21 @@ def test_filters_and_orders_equal_those_of_a_query_on_the_shops_tables(
 ) -> None:
     history = data.draw(st.lists(st.integers(1, GAMES), max_size=3))
     some = st.none()
+    genres = st.lists(st.sampled_from(["Action", "rpg", "Role-Playing", "no such genre"]), max_size=2)
     filters = Filters(
-        rank_by=data.draw(st.sampled_from(["relevance", "sales", "revenue", "reviews", "newest"])),
+        rank_by=data.draw(st.sampled_from(get_args(RankBy))),
         genre=data.draw(some | st.sampled_from([*GENRES, "aCTION", "role-playing", "no such genre"])),
         released_from=data.draw(some | st.integers(2016, 2025)),
         released_to=data.draw(some | st.integers(2016, 2025)),
         max_ram_gb=data.draw(some | st.sampled_from([0.0, 1.0, 3.5, 16.0])),
         max_storage_gb=data.draw(some | st.sampled_from([0.5, 10.0, 60.0])),
         os=data.draw(some | st.sampled_from(["windows", "mac", "linux"])),
+        include=data.draw(genres),
+        exclude=data.draw(genres),
         limit=data.draw(st.integers(1, 60)),
     )
-    relevant = [game.game_id for game in model.recommend(history, Filters(limit=GAMES), TODAY)]
     with cursor_of(published_shop) as cursor:
-        expected = naive(published_shop, cursor, history, filters, relevant)
+        expected = naive(cursor, history, filters, model)
     shown = model.recommend(history, filters, TODAY)
     assert [game.game_id for game in shown] == expected
     assert [game.rank for game in shown] == list(range(1, len(expected) + 1))

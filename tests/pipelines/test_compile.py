@@ -40,8 +40,8 @@ def test_an_unknown_parameter_lists_the_existing_ones():
     assert sentence == (
         "compile.py: The pipeline training has no parameter sed: it takes source (String), replica (String), "
         "store (String), registry (String), seed (Integer), personal_budget (Float), accuracy_margin (Float), "
-        "champion_gain (Float), personal_margin (Float), coverage_floor (Float), slice_margin (Float), slice_users (Integer), "
-        "alerts (String)."
+        "champion_gain (Float), personal_margin (Float), coverage_floor (Float), slice_margin (Float), "
+        "slice_users (Integer), alerts (String)."
     )
 
 

@@ -38,7 +38,7 @@ GOOD: list[Row] = [(1, [1, 2], [2.0, 1.0], [None, None])]
         (
             [[*GOOD, *GOOD]],
             POPULAR,
-            r"shard-00000\.parquet has the list relevance of user 1 twice, out of order or before the first of its users",
+            r"shard-00000\.parquet has the list relevance of user 1 twice, out of order or before the first of its",
         ),
         (
             [[*GOOD, (0, [1], [1.0], [None])]],

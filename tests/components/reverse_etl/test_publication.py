@@ -71,7 +71,7 @@ def test_a_publication_in_postgresql_equals_the_shards(shop: Connection, databas
     done = publish(DestinationConfig(database), str(predictions), info, user_ranges(predictions))
     assert (done.version, done.users, done.rows, done.switched) == ("v1", 3, 6, True)
     assert done.facts()["rows"] == 6
-    # One of three pairs has both games in common, two have one of two; one user has the game that is popular first, alone.
+    # One of three pairs has both games in common, the others one of two. All lists begin as the popular one.
     assert (done.overlap, done.coverage, done.popular_ten) == (pytest.approx(2 / 3), 1.0, 1.0)
     assert not predictions.exists()
     with shop.cursor() as cursor:

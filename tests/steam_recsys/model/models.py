@@ -18,9 +18,17 @@ def random_model() -> TwoTowerArrays:
     towers = Towers(games[0], genres[0], games[1], genres[1])
     item_item = ItemItemWeights.from_matrix(random.standard_normal((GAMES, GAMES)).astype(np.float32), 3)
     return TwoTowerArrays(
-        "v", np.arange(10, 10 * GAMES + 1, 10, dtype=np.int32), GENRES, towers, item_item, np.ones(1),
-        popularity_weight=1.0, interests_weight=0.25, scale=4.0, popularity_smoothing=1.0,
-    )  # fmt: skip
+        "v",
+        np.arange(10, 10 * GAMES + 1, 10, dtype=np.int32),
+        GENRES,
+        towers,
+        item_item,
+        np.ones(1),
+        1.0,
+        0.5,
+        4.0,
+        1.0,
+    )
 
 
 def scorer_for(model: TwoTowerArrays, *, popularity: np.ndarray | None = None) -> Scorer:

@@ -5,7 +5,15 @@ from hypothesis import strategies as st
 
 from steam_recsys.data.interactions import UNDATED
 from steam_recsys.data.schemas import DISCOVERY, INTERESTS, LISTS, NEW_RELEASES, RELEVANCE
-from steam_recsys.model.lists import ReviewCounts, game_lists, head, liked_share_bound, new_releases
+from steam_recsys.model.lists import (
+    MIN_INTERESTS_WEIGHT,
+    MIN_LIKES,
+    ReviewCounts,
+    game_lists,
+    head,
+    liked_share_bound,
+    new_releases,
+)
 from steam_recsys.model.retrieval import GameList
 
 N_GAMES = 1_000
@@ -38,16 +46,25 @@ def test_lists_have_their_lengths_and_popularity_weights() -> None:
     assert [wanted.popularity_weight for wanted in lists.values()] == [1.0, 0.25, 0.25, 1.0]
 
 
-def test_interests_take_at_most_a_quarter_of_the_catalogue_but_as_many_games_as_relevance() -> None:
-    for n_available, length in ((800, 200), (400, 100), (100, 50), (0, 50)):
-        assert lists_of(available=np.arange(N_GAMES) < n_available)[RELEVANCE].allowed is None
-        if n_available:
-            assert lists_of(available=np.arange(N_GAMES) < n_available)[INTERESTS].length == length
+def test_popularity_counts_a_little_in_interests_so_that_users_without_taste_get_popular_games() -> None:
+    everything, reviews = np.ones(N_GAMES, bool), counts(np.full(N_GAMES, 5), np.full(N_GAMES, 5))
+    lists = game_lists(1.0, 0.0, np.zeros(N_GAMES, np.float32), everything, reviews, everything)
+    weights = [1.0, MIN_INTERESTS_WEIGHT, MIN_INTERESTS_WEIGHT, 1.0]
+    assert [wanted.popularity_weight for wanted in lists] == weights
+
+
+@pytest.mark.parametrize(("n_games", "length"), [(900, 200), (800, 200), (400, 100), (100, 50), (1, 50)])
+def test_interests_take_at_most_a_quarter_of_the_supported_games_but_as_many_as_relevance(
+    n_games: int, length: int
+) -> None:
+    lists = lists_of(available=np.arange(N_GAMES) < n_games)
+    assert lists[INTERESTS].length == length
+    assert lists[RELEVANCE].allowed is None
 
 
 def test_taste_ranks_only_games_with_enough_positive_reviews() -> None:
     likes, reviews = np.full(N_GAMES, 30), np.full(N_GAMES, 40)
-    likes[[100, 101]], reviews[[100, 101]] = 2, 2  # too few
+    likes[[100, 101]], reviews[[100, 101]] = MIN_LIKES - 1, MIN_LIKES - 1
     likes[102], reviews[102] = 20, 40  # disliked by half of the players
     lists = lists_of(reviews=counts(likes, reviews))
     assert not lists[INTERESTS].allowed[[100, 101]].any()
@@ -87,8 +104,8 @@ def test_head_of_equally_popular_games_is_in_catalogue_order() -> None:
     assert np.flatnonzero(head(np.zeros(10, np.float32), np.ones(10, bool))).tolist() == [0, 1]
 
 
-def test_new_release_came_out_within_the_days_before_the_publication() -> None:
-    released = np.array([99, 100, 109, 110, UNDATED], dtype=np.int32)
+def test_new_release_came_out_within_the_days_up_to_the_publication() -> None:
+    released = np.array([100, 101, 110, 111, UNDATED], dtype=np.int32)
     assert new_releases(released, 110, 10).tolist() == [False, True, True, False, False]
 
 
