@@ -131,7 +131,7 @@ def _not_less_personal(beyond: BeyondAccuracy, opponent: str, thresholds: Thresh
         yield Rule(
             about=about,
             figure=ours[metric],
-            at_most=theirs[metric] + thresholds.personal_margin,
+            at_most=min(theirs[metric] + thresholds.personal_margin, 1.0),
             reason=f"{theirs[metric]:.4f} of {opponent} and {thresholds.personal_margin:g}",
         )
     yield Rule(

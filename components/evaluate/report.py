@@ -48,13 +48,13 @@ BEYOND_TITLES = {
     JACCARD: "Overlap of two users' ten",
     POPULAR_TEN: "Users with the popular ten",
     COVERAGE: "Coverage@10",
-    EFFECTIVE_GAMES: "Effective number of games@10",
+    EFFECTIVE_GAMES: "Effective games@10",
     POPULARITY_RANK: "Mean popularity rank@10",
-    GENRE_DIVERGENCE: "Divergence of genres@10, lower is better",
-    IPW_NDCG: "NDCG@10 weighted by inverse propensity",
-    TAIL_RECALL: f"Recall@20 outside the {HEAD_GAMES} most popular",
-    MATCHED_AUC: "AUC against equally popular games",
-    TAIL_MATCHED_AUC: f"AUC against equally popular games, outside the {HEAD_GAMES} most popular",
+    GENRE_DIVERGENCE: "Divergence of genres@10",
+    IPW_NDCG: "IPW NDCG@10",
+    TAIL_RECALL: f"Recall@20 outside the top {HEAD_GAMES}",
+    MATCHED_AUC: "AUC against equally popular",
+    TAIL_MATCHED_AUC: f"AUC against equally popular, outside the top {HEAD_GAMES}",
 }
 """Titles of the figures beyond accuracy."""
 
@@ -155,13 +155,11 @@ def html_report(evaluation: Evaluation, diagnostics: Diagnostics) -> str:
     by_genre = [part for part in evaluation.slices if part.kind == GENRE]
     others = [part for part in evaluation.slices if part.kind != GENRE]
     charts = {
+        "trade": {SCATTER: _accuracy_against_coverage(evaluation)},
         "rankings": {
-            SCATTER: _accuracy_against_coverage(evaluation),
-            **{
-                f"{title_of(metric)} with 95 % intervals": _bars_of_rankings(evaluation.overall, metric)
-                for metric in SLICE_METRIC_NAMES
-                if metric in metrics
-            },
+            f"{title_of(metric)} with 95 % intervals": _bars_of_rankings(evaluation.overall, metric)
+            for metric in SLICE_METRIC_NAMES
+            if metric in metrics
         },
         "slices": {
             title: _bars_of_slices(title, slices)

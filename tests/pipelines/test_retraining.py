@@ -69,7 +69,7 @@ def trained(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
     loop = Loop(root, root / "store", root / "pipelines", name, connection)
     write_synthetic(root / "raw", SIZE)
     loop.run("ingestion", raw=str(root / "raw"))
-    loop.run("training", **LENIENT)  # few users, wide intervals
+    loop.run("training")
     loop.run("inference")
     connection.close()
     yield loop

@@ -78,7 +78,7 @@ def test_the_page_has_every_kind_of_table_and_chart(setup: EvaluationSetup) -> N
     assert [element["role"] for element in page.all("svg")] == ["img"] * 8
     text = " ".join(page.texts)
     for expected in (
-        "The gate", "Beside baselines and champion", "Slices", "The model", "Example users",
+        "Accurate and personal", "The gate", "Beside baselines and champion", "Slices", "The model", "Example users",
         "NDCG@10 of users with no review", "Recall@20 by genre", "Learning curves", "against score", "RPG",
     ):  # fmt: skip
         assert expected in text, expected
@@ -110,7 +110,7 @@ def test_figures_beyond_accuracy_and_what_they_cost_are_shown(setup: EvaluationS
     evaluation, diagnostics = evaluated(setup)
     evaluation.beyond_accuracy["challenger"].update(jaccard_at_10=0.2, tail_matched_auc=0.5432)
     texts = Page(html_report(evaluation, diagnostics)).texts
-    for expected in ("Overlap of two users' ten", "AUC against equally popular games, outside the 50 most popular"):
+    for expected in ("Overlap of two users' ten", "AUC against equally popular, outside the top 50"):
         assert expected in texts
     assert {"0.5432", "–"} <= set(texts)  # other rankings do not have the figure
     assert len(evaluation.trades) == 2
