@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from statistics import NormalDist
 
 import numpy as np
 
@@ -38,7 +39,7 @@ POPULARITY_WEIGHTS = (8.0, 6.0, 4.0, 3.0, 2.5, 2.0, 1.6, 1.3, 1.15, 1.0, 0.9, 0.
 
 INTERESTS_WEIGHTS = (*POPULARITY_WEIGHTS, 0.2, 0.1, 0.05, 0.0)
 
-INTERESTS_OVERLAP = 0.3
+INTERESTS_OVERLAP = 0.2
 """Largest mean overlap of two users' interests."""
 
 OVERLAP_USERS = 500
@@ -49,13 +50,16 @@ LINK_KINDS = ((0.0, 1000.0), (0.0, 500.0), (0.0, 300.0), (0.0, 100.0), (0.33, 50
 
 LINK_FACTORS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
 LINKS_PER_GAME = (25, 50, 100, 400)
-RECENCIES = (0.0, 0.25, 0.5, 0.75, 1.0, 2.0)
-HOURS = (0.0, 0.1, 0.2, 0.4)
+RECENCIES = (0.25, 0.5, 0.75, 1.0, 2.0)
+HOURS = (0.1, 0.2, 0.4)
 DISLIKED = (-0.25, -0.5, -1.0)
 """Below zero, so that a disliked game never counts for its kin."""
 
 MAX_SCALE = 32.0
 """Far below the scale at which exp(1.5 * scale) overflows float32, and above what any data set has chosen."""
+
+CONFIDENCE = 0.95
+"""Confidence level at which weights of histories must be better than even ones."""
 
 ROUNDS = 2
 """Rounds over item-item and history weights: what is best for the one depends on the others."""
@@ -259,6 +263,17 @@ def accuracy_floor(best: Setting, budget: float) -> float:
     return best.mean - min(error, budget * best.mean)
 
 
+def is_clearly_better(one: Setting, other: Setting, n_candidates: int) -> bool:
+    """Tell whether the confidence interval of the gain in NDCG@10 is above zero.
+
+    The best of many is often better by chance, most of all on sparse reviews. So the interval is widened for the best
+    of `n_candidates` (Bonferroni's correction: Dunn 1961, "Multiple Comparisons Among Means").
+    """
+    errors = NormalDist().inv_cdf(1 - (1 - CONFIDENCE) / 2 / n_candidates)
+    enough = len(one.ndcg) > 1  # a single user gives no interval
+    return enough and one.mean - other.mean > errors * standard_error(one.ndcg - other.ndcg)
+
+
 class _Search:
     """The search for settings. It keeps everything that it has measured."""
 
@@ -287,14 +302,17 @@ class _Search:
         progress("train", f"scale {scale:g}: loss {fitted.losses[-1]:.4f}, {best}")
 
     def measure(self, config: ModelConfig, weights: Sequence[float]) -> list[Setting]:
-        """Measure a configuration with several popularity weights."""
+        """Measure a configuration with several popularity weights, and keep what is found."""
+        found = self._measured(config, weights)
+        self.settings += found
+        return found
+
+    def _measured(self, config: ModelConfig, weights: Sequence[float]) -> list[Setting]:
         measured = self._validation.measure(self.scorer(config), weights)
-        found = [
+        return [
             Setting(replace(config, popularity_weight=weight), ndcg, overlap)
             for weight, (ndcg, overlap) in zip(weights, measured, strict=True)
         ]
-        self.settings += found
-        return found
 
     def scorer(self, config: ModelConfig) -> Scorer:
         """Return the scorer of a configuration, whose scale has been fitted."""
@@ -306,7 +324,11 @@ class _Search:
         )
 
     def improve_history_weights(self, find: Callable[[], Setting]) -> None:
-        """Try other weights of the games of histories for a setting, one kind after the other."""
+        """Try other weights of the games of histories for a setting, one kind after the other.
+
+        A kind is used only if its best value is clearly better than the present one. Otherwise chance would choose on
+        sparse reviews, and forget most of what long histories say about a taste.
+        """
         history = self._validation.held_out.history
         tried: dict[str, Sequence[float]] = {"recency": RECENCIES}
         if np.isfinite(history.hours).any():
@@ -314,11 +336,16 @@ class _Search:
         if not history.recommended.all():
             tried["disliked"] = DISLIKED
         for name, values in tried.items():
-            config = find().config
+            present = find()
+            config, found = present.config, []
             for value in values:
                 weights: HistoryWeights = replace(config.history_weights, **{name: value})
                 if weights != config.history_weights:
-                    self.measure(replace(config, history_weights=weights), _near(config.popularity_weight))
+                    found += self._measured(replace(config, history_weights=weights), (config.popularity_weight,))
+            best = max(found, key=lambda setting: setting.mean)
+            if is_clearly_better(best, present, len(found)):
+                self.settings += found
+                self.measure(best.config, _near(config.popularity_weight))
             progress("train", f"{name}: {find()}")
 
     def improve_item_item(self, find: Callable[[], Setting]) -> None:

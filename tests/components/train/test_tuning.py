@@ -15,6 +15,7 @@ from components.train.tuning import (
     TuningResult,
     Validation,
     accuracy_floor,
+    is_clearly_better,
     most_personal,
     rank,
     tune,
@@ -65,6 +66,21 @@ def test_the_floor_is_within_the_budget_and_one_standard_error(spread: float, fl
 
 def test_a_single_user_gives_no_standard_error_and_so_no_budget() -> None:
     assert accuracy_floor(Setting(CONFIG, np.array([0.4]), 0.9), BUDGET) == 0.4
+
+
+@pytest.mark.parametrize(
+    ("gain", "candidates", "better"),
+    [(2.2, 1, True), (1.5, 1, False), (-2.2, 1, False), (2.2, 10, False), (3.0, 10, True)],
+)
+def test_a_setting_is_clearly_better_only_if_the_interval_of_its_gain_is_above_zero(
+    gain: float, candidates: int, better: bool
+) -> None:
+    """Gains in standard errors: one candidate needs 1.96, the best of ten 2.81."""
+    noise = np.random.default_rng(0).standard_normal(USERS)
+    noise = (noise - noise.mean()) / noise.std(ddof=1)
+    plain = Setting(CONFIG, np.full(USERS, 0.5), 0.9)
+    refined = Setting(CONFIG, 0.5 + 0.01 * (noise + gain / np.sqrt(USERS)), 0.9)
+    assert is_clearly_better(refined, plain, candidates) is better
 
 
 @dataclass(frozen=True)
