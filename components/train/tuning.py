@@ -241,26 +241,29 @@ def most_personal(settings: Sequence[Setting], budget: float) -> Setting:
 
     Args:
         settings: At least one setting.
-        budget: See `accuracy_floor`.
+        budget: See `is_level`.
     """
-    best = max(settings, key=lambda setting: setting.mean)
-    floor = accuracy_floor(best, budget)
-    level = [setting for setting in settings if setting.mean >= floor]
+    best = max(settings, key=lambda setting: (setting.mean, -setting.overlap))
+    level = [setting for setting in settings if setting is best or is_level(setting, best, budget)]
     return min(level, key=lambda setting: (setting.overlap, -setting.mean))
 
 
-def accuracy_floor(best: Setting, budget: float) -> float:
-    """Return the mean NDCG@10 that a setting must reach to be chosen instead of the best one.
+def is_level(setting: Setting, best: Setting, budget: float) -> bool:
+    """Tell whether a setting may be chosen instead of the most accurate one.
 
-    It is within one standard error of the mean of the best (the one-standard-error rule: Breiman et al. 1984,
-    "Classification and Regression Trees", section 3.4.3) and within the budget.
+    Its mean NDCG@10 is within one standard error of the mean of the best (the one-standard-error rule: Breiman et al.
+    1984, "Classification and Regression Trees", section 3.4.3), and the loss is within the budget, by one standard
+    error of the paired difference: of many settings, the one that just keeps to it on these users exceeds it on others.
 
     Args:
+        setting: The setting.
         best: The most accurate setting.
-        budget: Share of its NDCG@10 that may be given up; 0 leaves only settings as accurate as the best.
+        budget: Share of the best NDCG@10 that may be given up; with 0 nothing may.
     """
-    error = standard_error(best.ndcg) if len(best.ndcg) > 1 else 0.0
-    return best.mean - min(error, budget * best.mean)
+    if len(best.ndcg) < 2:  # a single user gives no standard error
+        return False
+    loss = best.mean - setting.mean
+    return loss <= standard_error(best.ndcg) and (loss + standard_error(best.ndcg - setting.ndcg) <= budget * best.mean)
 
 
 def is_clearly_better(one: Setting, other: Setting, n_candidates: int) -> bool:

@@ -14,8 +14,8 @@ from components.train.tuning import (
     Setting,
     TuningResult,
     Validation,
-    accuracy_floor,
     is_clearly_better,
+    is_level,
     most_personal,
     rank,
     tune,
@@ -59,13 +59,22 @@ def test_a_budget_of_nothing_takes_the_most_accurate_setting() -> None:
     assert most_personal([nearly, best], 0.0) is best
 
 
-@pytest.mark.parametrize(("spread", "floor"), [(1.0, 0.4 - BUDGET * 0.4), (0.1, 0.4 - 0.1 / USERS**0.5)])
-def test_the_floor_is_within_the_budget_and_one_standard_error(spread: float, floor: float) -> None:
-    assert accuracy_floor(setting(0.4, 0.9, spread), BUDGET) == pytest.approx(floor)
+@pytest.mark.parametrize(("loss", "spread", "level"), [(0.009, 1.0, True), (0.011, 1.0, False), (0.009, 0.1, False)])
+def test_a_level_setting_is_within_the_budget_and_one_standard_error(loss: float, spread: float, level: bool) -> None:
+    """The budget is 0.01; the standard error of the mean is 0.05 or 0.005."""
+    assert is_level(setting(0.4 - loss, 0.1, spread), setting(0.4, 0.9, spread), BUDGET) is level
+
+
+def test_a_loss_counts_with_a_standard_error_of_its_difference() -> None:
+    best = setting(0.4, 0.9)
+    noise = np.random.default_rng(1).standard_normal(USERS)
+    noise -= noise.mean()
+    assert is_level(Setting(CONFIG, best.ndcg - 0.009 + 0.01 * noise, 0.1), best, BUDGET)
+    assert not is_level(Setting(CONFIG, best.ndcg - 0.009 + 0.04 * noise, 0.1), best, BUDGET)
 
 
 def test_a_single_user_gives_no_standard_error_and_so_no_budget() -> None:
-    assert accuracy_floor(Setting(CONFIG, np.array([0.4]), 0.9), BUDGET) == 0.4
+    assert not is_level(Setting(CONFIG, np.array([0.4]), 0.1), Setting(CONFIG, np.array([0.4]), 0.9), BUDGET)
 
 
 @pytest.mark.parametrize(
