@@ -153,8 +153,8 @@ def _rows(
     """Convert rows of the same list at the same length.
 
     All that precedes the elements of `because` has the same length in each row, so it forms a matrix. These elements
-    do not, as a null has no value. Both parts are copied to the rows' places. After a shorter row, that copies some bytes
-    too many, which the next row overwrites.
+    do not, as a null has no value. Both parts are copied to the rows' places. After a shorter row, that copies some
+    bytes too many, which the next row overwrites.
 
     Args:
         name: The list's name.
