@@ -73,7 +73,7 @@ def plan_predictions(
         snapshot: Folder of the snapshot.
         store: Store with the champion.
         users_per_shard: Number of users per shard, at least 1.
-        new_release_days: Days before the newest review in which a new release came out, at least 1.
+        new_release_days: Days up to the day after the newest review in which a new release came out, at least 1.
 
     Raises:
         UserError: The model store has no champion, or a parameter is not positive.
@@ -237,7 +237,7 @@ class GameCounts:
     @property
     def recent(self) -> Float64Array:
         """Recent popularity, float64 [N]."""
-        return self.popularity[DECAYS.index(DECAY_DAYS)]
+        return np.asarray(self.popularity[DECAYS.index(DECAY_DAYS)])
 
 
 def fallback_lists(

@@ -18,6 +18,7 @@ from steam_recsys.arrays import Int32Array, Int64Array, offsets_from_lengths
 from steam_recsys.data.games import Games, release_days
 from steam_recsys.data.histories import Histories, positions_of
 from steam_recsys.data.interactions import day_of
+from steam_recsys.data.popularity import DECAYS
 from steam_recsys.data.predictions import (
     CATALOGUE_FILE,
     Plan,
@@ -91,7 +92,7 @@ def predict_shard(store: str, plan: Plan, shard: int) -> PredictedShard:
         with pq.ParquetWriter(local.name, RECOMMENDATIONS, compression="zstd") as writer:
             for batch in _recommend(scorer, lists, game_ids, histories):
                 writer.write_table(batch)
-                users += int(np.count_nonzero(pc.equal(batch["list"], RELEVANCE)))
+                users += int(pc.sum(pc.equal(batch["list"], RELEVANCE)).as_py() or 0)
         digest = sha256_of(Path(local.name))
         folder.put(Path(local.name), shard_name(shard))
 
@@ -126,7 +127,7 @@ def _load_scorer(folder: Folder, store: str, plan: Plan) -> tuple[Scorer, list[G
     with folder.local_path(CATALOGUE_FILE) as path, stored_model(store, plan.model_version) as model:
         games = pq.read_table(path)
         two_tower = TwoTowerArrays.load(model)
-    popularity = games["popularity"].combine_chunks().flatten().to_numpy().reshape(len(games), -1).T
+    popularity = games["popularity"].combine_chunks().flatten().to_numpy().reshape(-1, len(DECAYS)).T
     scorer = two_tower.for_catalogue(Games.from_table(games), popularity)
     available = np.asarray(games["available"])
     lists = game_lists(
@@ -175,14 +176,10 @@ def _histories(batch: pa.RecordBatch, game_ids: Int32Array) -> Histories:
     )
 
 
-def _recommendations(
-    scorer: Scorer, lists: Sequence[GameList], game_ids: Int32Array, history: Histories
-) -> pa.Table:
+def _recommendations(scorer: Scorer, lists: Sequence[GameList], game_ids: Int32Array, history: Histories) -> pa.Table:
     """Recommend games to a batch of users, as rows in the schema RECOMMENDATIONS, by user and list."""
     found = scorer.recommend_lists(history, lists)
-    batches = [
-        _rows(wanted.name, history.users, each, game_ids) for wanted, each in zip(lists, found, strict=True)
-    ]
+    batches = [_rows(wanted.name, history.users, each, game_ids) for wanted, each in zip(lists, found, strict=True)]
     # Rows are in the order of lists: a stable sort by user keeps it.
     users = np.concatenate([batch["user_id"].to_numpy() for batch in batches])
     return pa.Table.from_batches(batches, RECOMMENDATIONS).take(np.argsort(users, kind="stable"))

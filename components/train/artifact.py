@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from components.train.tensorflow_runtime import tf
 from components.train.training_data import TrainingData
 from components.train.two_tower_model import ModelConfig, pooled
 from steam_recsys.arrays import Int32Array
+from steam_recsys.data.histories import positions_of
 from steam_recsys.data.interactions import Interactions
-from steam_recsys.data.popularity import popularity_as_of
+from steam_recsys.data.popularity import popularity, popularity_as_of
 from steam_recsys.model.history_weights import MAX_HOURS, TYPICAL_HOURS
-from steam_recsys.model.online import ITEMS
+from steam_recsys.model.online import ITEMS, VOCABULARY, CatalogueFacts
 from steam_recsys.model.scorer import Scorer
 from steam_recsys.model.two_tower import TwoTowerArrays
 from steam_recsys.storage.model_store import DESCRIPTION, EVALUATED
@@ -54,6 +56,7 @@ class FittedModel:
 def write_model(
     folder: Path,
     fitted: FittedModel,
+    catalogue: pa.Table,
     past: Interactions,
     as_of: int,
     description: Mapping[str, Any],
@@ -61,14 +64,15 @@ def write_model(
 ) -> None:
     """Write a model folder and replace what was there.
 
-    The folder contains `arrays.npz`, all weights, and `items.npz`, the vectors and the popularity of the vocabulary's
-    games, for serving without TensorFlow; `saved_model/`, the same as a SavedModel; `vocabulary.json`; and
-    `model.json`, which is written last.
+    The folder contains `arrays.npz`, all weights, and `items.npz`, the vectors, the popularity and the facts of the
+    vocabulary's games, for serving without TensorFlow; `saved_model/`, the same scores as a SavedModel;
+    `vocabulary.json`, the names of games, attributes and genres; and `model.json`, which is written last.
 
     Args:
         folder: The folder to write.
         fitted: The model.
-        past: Interactions that its stored popularity is computed from.
+        catalogue: Table of the vocabulary's games, or more, with `game_id`, `genres` and `released_on`.
+        past: Interactions that its stored popularity and its counts of positive reviews are computed from.
         as_of: Day of that popularity, in days since 1970-01-01.
         description: Content of `model.json`.
         evaluated: Folder of the model that was evaluated in place of this one; it is copied into the folder without its
@@ -79,10 +83,15 @@ def write_model(
     folder.mkdir(parents=True)
     games, model = fitted.data.games, fitted.model
     np.savez(folder / "arrays.npz", allow_pickle=False, **model.arrays())
-    vocabulary = {"games": games.ids.tolist(), "attributes": list(fitted.data.attribute_names)}
-    (folder / "vocabulary.json").write_text(json.dumps(vocabulary) + "\n")
+    facts = _facts(catalogue, past, games.ids)
+    vocabulary = {
+        "games": games.ids.tolist(),
+        "attributes": list(fitted.data.attribute_names),
+        "genres": list(facts.genres),
+    }
+    (folder / VOCABULARY).write_text(json.dumps(vocabulary) + "\n")
     scorer = model.for_catalogue(games, popularity_as_of(past, games.ids, as_of))
-    np.savez(folder / ITEMS, allow_pickle=False, **scorer.arrays())
+    np.savez(folder / ITEMS, allow_pickle=False, **scorer.arrays(), **facts.arrays())
     ServingModel(games.ids, scorer).save(folder / SAVED_MODEL)
     if evaluated:
         shutil.copytree(evaluated, folder / EVALUATED, ignore=shutil.ignore_patterns(SAVED_MODEL, ITEMS))
@@ -90,6 +99,16 @@ def write_model(
     temporary = folder / f".{DESCRIPTION}"
     temporary.write_text(json.dumps(description, indent=2) + "\n")
     temporary.replace(folder / DESCRIPTION)
+
+
+def _facts(catalogue: pa.Table, past: Interactions, game_ids: Int32Array) -> CatalogueFacts:
+    """Return the facts of games, given by ID; a game that the table does not have has no date and no genres."""
+    ordered = catalogue.select(["game_id", "released_on", "genres"]).sort_by("game_id")
+    rows = positions_of(game_ids, ordered["game_id"].to_numpy())
+    games = ordered.take(pa.array(rows, mask=rows < 0))
+    genres = [names or () for names in games["genres"].to_pylist()]
+    likes = popularity(past, game_ids).astype(np.int64)
+    return CatalogueFacts.from_games(games["released_on"].to_pylist(), genres, likes)
 
 
 class ServingModel(tf.Module):

@@ -44,12 +44,13 @@ def refit_model(snapshot: str | Path, model: str | Path, refitted: str | Path, s
     description = json.loads((Path(model) / DESCRIPTION).read_text())
     interactions = load_interactions(opened)
     interactions = interactions.take(interactions.dated)
+    catalogue = opened.table("games", GAME_COLUMNS)
 
     # 2. Fit it.
     trainer = Trainer(description["seed"], workers, Checkpoints.for_version(store, version))
     fitted = fit_model(
         interactions,
-        Games.from_table(opened.table("games", GAME_COLUMNS)),
+        Games.from_table(catalogue),
         ModelConfig.from_dict(description["config"]),
         trainer,
         "refit",
@@ -68,6 +69,6 @@ def refit_model(snapshot: str | Path, model: str | Path, refitted: str | Path, s
             "users": fitted.data.examples.users,
             "parameters": sum(array.size for array in fitted.model.arrays().values()),
         }
-        write_model(Path(refitted), fitted, interactions, newest + 1, description, evaluated=Path(model))
+        write_model(Path(refitted), fitted, catalogue, interactions, newest + 1, description, evaluated=Path(model))
         trainer.clear_checkpoints()
     return version

@@ -61,7 +61,7 @@ class Plan:
         model_version: The champion.
         snapshot_id: The snapshot that users and games come from.
         as_of: ISO date of the day after the newest review.
-        new_release_days: Days before `as_of` in which a new release came out.
+        new_release_days: Days up to `as_of` in which a new release came out.
         shards: The first and the last user id of each shard.
     """
 

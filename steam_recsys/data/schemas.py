@@ -55,8 +55,8 @@ TABLES: dict[str, pa.Schema] = {"reviews": REVIEWS, "users": USERS, "games": GAM
 RELEVANCE, INTERESTS, DISCOVERY, NEW_RELEASES = "relevance", "interests", "discovery", "new_releases"
 
 LISTS = (RELEVANCE, INTERESTS, DISCOVERY, NEW_RELEASES)
-"""The lists that each user has: the best games; games of the user's taste, which the other orders and the filters choose
-from; games of that taste outside the most popular ones; and games released recently."""
+"""The lists that each user has: the best games; games of the user's taste, from which the other orders and the filters
+choose; games of that taste outside the most popular ones; and games released recently."""
 
 POPULAR_LIST = "popular"
 """The fallback list of popular games, overall and by genre. `DISCOVERY` and `NEW_RELEASES` are fallback lists too."""

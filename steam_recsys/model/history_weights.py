@@ -57,5 +57,5 @@ class HistoryWeights:
         return weights.astype(np.float32)
 
 
-UNIFORM = HistoryWeights()
-"""All liked games count alike, and all disliked ones half as much against their kin."""
+DEFAULT_HISTORY_WEIGHTS = HistoryWeights()
+"""All liked games count the same; a disliked game counts half as much, against games like it."""

@@ -25,8 +25,11 @@ MIN_LIKES = 2
 MIN_LIKED_SHARE = 0.6
 """Share of a game's reviews that must recommend it in the discovery list."""
 
+MIN_INTERESTS_WEIGHT = 0.01
+"""Smallest popularity weight of interests. At 0, users without a history would get the catalogue's first games."""
+
 NEW_RELEASE_DAYS = 90
-"""Days before the publication in which a new release came out."""
+"""Days up to the publication in which a new release came out."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ def game_lists(
         counts: The games' reviews.
         new: bool [N], the new releases.
     """
+    interests_weight = max(interests_weight, MIN_INTERESTS_WEIGHT)
     supported = available & counts.supported
     tail = available & ~head(popularity_prior, available)
     lists = [
@@ -96,14 +100,14 @@ def head(popularity_prior: Float32Array, available: BoolArray) -> BoolArray:
 
 
 def new_releases(released: Int32Array, as_of: int, days: int) -> BoolArray:
-    """Return the games that were released within some days before a day, bool [N].
+    """Return the games that were released in the last days, bool [N].
 
     Args:
         released: int32 [N], days since 1970-01-01, `UNDATED` if unknown.
-        as_of: The day, in days since 1970-01-01.
-        days: Length of the window in days.
+        as_of: The last day, in days since 1970-01-01; a game released on it is available.
+        days: Number of days, with the last one.
     """
-    return np.asarray((released != UNDATED) & (released < as_of) & (released >= as_of - days))
+    return np.asarray((released != UNDATED) & (released <= as_of) & (released > as_of - days))
 
 
 def liked_share_bound(counts: ReviewCounts) -> Float64Array:

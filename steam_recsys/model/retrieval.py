@@ -1,8 +1,9 @@
 """Exact retrieval: the best games of a catalogue for many users and several lists at a time, in bounded memory.
 
-Taste is computed once, in tiles of users and games that fit the processor's cache; each list adds popularity with its
-own weight. Only scores that reach a user's threshold, the k-th best score so far, leave a tile. Games are sorted by
-popularity: the best games come early, and a user is skipped in every later tile that cannot contain anything better.
+Taste is computed once, in tiles of users and games that fit the processor's cache. Each list adds popularity with its
+own weight, but only to the few games of a tile whose taste can reach the user's threshold, the k-th best score so far.
+Games are sorted by popularity: the best games come early, a tile's games are about equally popular, and a user is
+skipped in every later tile that cannot contain anything better.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from steam_recsys.arrays import BoolArray, Float32Array, Float64Array, Int32Array, Int64Array
+from steam_recsys.arrays import BoolArray, Float32Array, Float64Array, Int32Array, Int64Array, offsets_from_lengths
 from steam_recsys.errors import UserError
 
 TILE_SCORES = 1 << 19
@@ -27,8 +28,9 @@ MAX_TILE_GAMES = 64 * CHUNK_GAMES
 ROUNDING = 1e-5
 """Relative rounding error allowed for float32 scores in upper bounds."""
 
-SUBSET_SHARE = 1 / 4
-"""If a smaller share of the games is allowed, copying those is faster than scoring all games."""
+SUBSET_SHARE, SHARED_SUBSET_SHARE = 1 / 4, 1 / 16
+"""If a smaller share of the games is allowed, copying those is faster than scoring all games. The second share is for
+lists that can be searched together with others, for which many games are scored anyway."""
 
 LOWEST_SCORE = np.finfo(np.float32).min
 EMPTY_KEY = np.iinfo(np.int64).min
@@ -77,23 +79,27 @@ Found = tuple[Int32Array, Float32Array]
 catalogue order; -1 and -inf if a user has fewer than k games."""
 
 
-class Index(Protocol):
-    """Finds the best games of a catalogue."""
+class Search(Protocol):
+    """A search for the games of some lists; threads may share it."""
 
-    def search(
-        self, queries: Float32Array, item_item: SparseScores, excluded: SparseScores, lists: Sequence[GameList]
-    ) -> list[Found]:
-        """Find the best games for each of B users and each list, in one pass over the catalogue.
+    def __call__(self, queries: Float32Array, item_item: SparseScores, excluded: SparseScores) -> list[Found]:
+        """Find the best games for each of B users and each list.
 
         Args:
             queries: float32 [B, d], multiplied with the candidate vectors.
             item_item: Additions to single scores; entries for the same user and game are summed.
             excluded: User-game pairs that are never returned; their weights are ignored.
-            lists: What to find.
 
         Returns:
             One result per list.
         """
+
+
+class Index(Protocol):
+    """Finds the best games of a catalogue."""
+
+    def prepare(self, lists: Sequence[GameList]) -> Search:
+        """Compute what the search for some lists needs for every user."""
 
 
 @dataclass(frozen=True)
@@ -138,64 +144,33 @@ class ExactIndex:
         lengths = scale * np.sqrt(np.einsum("nd,nd->n", candidates, candidates))
         return cls(positions, ranks, candidates, priors[positions], _chunk_maxima(lengths).astype(np.float32))
 
-    def search(
-        self, queries: Float32Array, item_item: SparseScores, excluded: SparseScores, lists: Sequence[GameList]
-    ) -> list[Found]:
-        """See `Index.search`."""
-        if not len(self.positions):
-            return [_nothing(len(queries), wanted.length) for wanted in lists]
-        if len(lists) == 1 and (index := self._subset(lists[0])) is not self:
-            return index.search(queries, item_item, excluded, [replace(lists[0], allowed=None)])
-        width = min(max(TILE_SCORES // len(queries) // CHUNK_GAMES, 1) * CHUNK_GAMES, MAX_TILE_GAMES)
-        # A wider first tile gives higher thresholds, which fewer scores of the second tile reach.
-        starts = np.concatenate([[0], np.arange(min(2 * width, MAX_TILE_GAMES), len(self.positions), width)])
-        added, removed = (self._by_tile(entries, starts, width) for entries in (item_item, excluded))
-        widest = int(np.diff(starts, append=len(self.positions)).max())
-        tastes, scratch = (np.empty(len(queries) * widest, dtype=np.float32) for _ in range(2))
-        searches = [
-            _ListSearch(self, wanted, starts, TopK(len(queries), wanted.length, width), scratch) for wanted in lists
+    def prepare(self, lists: Sequence[GameList]) -> Search:
+        """See `Index.prepare`. Lists are searched together, except those that few games may be on."""
+        share = SUBSET_SHARE if len(lists) == 1 else SHARED_SUBSET_SHARE
+        alone = [self.is_narrow(wanted, share) for wanted in lists]
+        together = _Pass(self, [wanted for wanted, narrow in zip(lists, alone, strict=True) if not narrow])
+        passes = [
+            _Pass(self.subset(wanted), [replace(wanted, allowed=None)])
+            for wanted, narrow in zip(lists, alone, strict=True)
+            if narrow
         ]
-        for tile, start in enumerate(starts):
-            stop = int(starts[tile + 1]) if tile + 1 < len(starts) else len(self.positions)
-            raised: Float64Array | float = 0.0
-            if tile and len(added.entries(tile)[0]):
-                raised = np.bincount(added.entries(tile)[0], np.maximum(added.entries(tile)[2], 0), len(queries))
-            reached = np.zeros(len(queries), dtype=bool)
-            for search in searches:
-                reached |= search.may_improve(tile, raised)
-            if not reached.any():
-                continue
-            everyone = bool(reached.all())
-            users = np.flatnonzero(reached)
-            taste = tastes[: len(users) * (stop - start)].reshape(len(users), -1)
-            np.matmul(queries if everyone else queries[users], self.candidates[start:stop].T, taste)
-            rows, columns, weights = added.entries(tile, None if everyone else users)
-            np.add.at(taste.reshape(-1), rows * taste.shape[1] + columns, weights)
-            rows, columns, _ = removed.entries(tile, None if everyone else users)
-            taste[rows, columns] = -np.inf
-            for search in searches:
-                search.add(users, taste, int(start), stop)
-        return [search.best.result() for search in searches]
 
-    def games_scored(self, popularity_weight: float, kth_scores: Float32Array) -> float:
-        """Return a lower bound for the games that a search must score per user, on average.
+        def search(queries: Float32Array, item_item: SparseScores, excluded: SparseScores) -> list[Found]:
+            shared = iter(together(queries, item_item, excluded))
+            own = iter([found for each in passes for found in each(queries, item_item, excluded)])
+            return [next(own if narrow else shared) for narrow in alone]
 
-        Args:
-            popularity_weight: Factor of the popularity prior.
-            kth_scores: float32 [B], the k-th best score of each user.
-        """
-        sizes = np.diff(np.arange(0, len(self.positions), CHUNK_GAMES), append=len(self.positions))
-        return float(((self.bounds(popularity_weight) >= kth_scores[:, None]) @ sizes).mean())
+        return search
 
-    def bounds(self, popularity_weight: float) -> Float32Array:
-        """Return an upper bound for the scores of each chunk, without item-item weights, float32."""
-        highest = popularity_weight * self.priors[::CHUNK_GAMES]  # the first of each chunk
-        bounds: Float32Array = (highest + self.reach + ROUNDING * (self.reach + np.abs(highest))).astype(np.float32)
-        return bounds
+    def is_narrow(self, wanted: GameList, share: float) -> bool:
+        """Tell whether fewer than a share of the games may be on a list."""
+        if wanted.allowed is None:
+            return False
+        return bool(np.count_nonzero(wanted.allowed[self.positions]) < share * len(self.positions))
 
-    def _subset(self, wanted: GameList) -> ExactIndex:
-        """Return an index of only the allowed games, if copying those is faster than scoring all games."""
-        if wanted.allowed is None or np.count_nonzero(wanted.allowed) >= SUBSET_SHARE * len(self.positions):
+    def subset(self, wanted: GameList) -> ExactIndex:
+        """Return an index of only the games that may be on a list."""
+        if wanted.allowed is None:
             return self
         kept = np.flatnonzero(wanted.allowed[self.positions])
         positions = self.positions[kept]
@@ -204,16 +179,46 @@ class ExactIndex:
         reach = _chunk_maxima(self.reach[kept // CHUNK_GAMES])
         return ExactIndex(positions, ranks, self.candidates[kept], self.priors[kept], reach)
 
+    def games_scored(self, wanted: GameList, kth_scores: Float32Array) -> float:
+        """Return a lower bound for the games that a search for a list must score per user, on average.
+
+        Args:
+            wanted: The list.
+            kth_scores: float32 [B], the score of each user's last game of the list; -inf if the list is not full.
+        """
+        sizes = np.diff(np.arange(0, len(self.positions), CHUNK_GAMES), append=len(self.positions))
+        bounds = self.bounds(self.weighted_priors(wanted))
+        return float(((bounds >= np.maximum(kth_scores, LOWEST_SCORE)[:, None]) @ sizes).mean())
+
+    def weighted_priors(self, wanted: GameList) -> Float32Array:
+        """Return the popularity of each game in a list, float32 [n]; -inf if the game may not be on it."""
+        priors: Float32Array = np.float32(wanted.popularity_weight) * self.priors
+        if wanted.allowed is not None:
+            priors[~wanted.allowed[self.positions]] = -np.inf
+        return priors
+
+    def bounds(self, priors: Float32Array) -> Float32Array:
+        """Return an upper bound for the scores of each chunk, without item-item weights, float32.
+
+        Args:
+            priors: float32 [n], the popularity of each game in a list.
+        """
+        highest = _chunk_maxima(priors)
+        slack = ROUNDING * (self.reach + np.where(highest > -np.inf, np.abs(highest), 0))
+        return np.asarray(highest + self.reach + slack, dtype=np.float32)
+
     def _by_tile(self, entries: SparseScores, starts: Int64Array, width: int) -> _TileEntries:
-        """Group sparse entries by tile, given the first game of each tile."""
+        """Group sparse entries by tile, given the first game of each tile; other games' entries are dropped."""
         ranks = self.ranks.take(entries.games)
+        kept = np.flatnonzero(ranks >= 0)
+        ranks = ranks.take(kept)
         first = int(starts[1]) if len(starts) > 1 else len(self.positions)
         tile = np.maximum((ranks - first) // width + 1, 0)
-        tile[ranks < 0] = -1  # not available
-        order = np.argsort(tile.astype(np.min_scalar_type(-len(starts) - 1)), kind="stable")
-        ends = np.cumsum(np.bincount(tile + 1, minlength=len(starts) + 1))
+        order = np.argsort(tile.astype(np.min_scalar_type(len(starts))), kind="stable")
         columns = (ranks - starts.take(tile)).take(order)
-        return _TileEntries(entries.rows.take(order), columns, entries.weights.take(order), ends)
+        kept = kept.take(order)
+        ends = offsets_from_lengths(np.bincount(tile, minlength=len(starts)))
+        return _TileEntries(entries.rows.take(kept), columns, entries.weights.take(kept), ends)
 
 
 @dataclass(frozen=True)
@@ -232,7 +237,7 @@ class _TileEntries:
             tile: Number of the tile.
             users: int64, ascending: only entries of these users, with indices into `users` as rows; None for all.
         """
-        selected = slice(self.ends[tile], self.ends[tile + 1])
+        selected = self._slice(tile)
         rows, columns, weights = self.rows[selected], self.columns[selected], self.weights[selected]
         if users is None:
             return rows, columns, weights
@@ -240,48 +245,134 @@ class _TileEntries:
         found = users[indices] == rows
         return indices[found], columns[found], weights[found]
 
+    def raised(self, tile: int, users: int) -> Float64Array:
+        """Return the most that the entries of a tile add to a score of each of B users, float64 [B]."""
+        selected = self._slice(tile)
+        return np.bincount(self.rows[selected], np.maximum(self.weights[selected], 0), users).astype(np.float64)
+
+    def _slice(self, tile: int) -> slice:
+        return slice(self.ends[tile], self.ends[tile + 1])
+
+
+class _Pass:
+    """A search for several lists in one pass over an index."""
+
+    def __init__(self, index: ExactIndex, lists: Sequence[GameList]) -> None:
+        self._index = index
+        self._lengths = [wanted.length for wanted in lists]
+        self._priors = [index.weighted_priors(wanted) for wanted in lists]
+        self._bounds = [index.bounds(priors) for priors in self._priors]
+
+    def __call__(self, queries: Float32Array, item_item: SparseScores, excluded: SparseScores) -> list[Found]:
+        """See `Search`."""
+        index, n_users, n_games = self._index, len(queries), len(self._index.positions)
+        if not n_users or not n_games or not self._lengths:
+            return [_nothing(n_users, length) for length in self._lengths]
+        width = min(max(TILE_SCORES // n_users // CHUNK_GAMES, 1) * CHUNK_GAMES, MAX_TILE_GAMES)
+        # A wider first tile gives higher thresholds, which fewer scores of the second tile reach.
+        starts = np.concatenate([[0], np.arange(min(2 * width, MAX_TILE_GAMES), n_games, width)])
+        ends = np.append(starts[1:], n_games)
+        added, removed = (index._by_tile(entries, starts, width) for entries in (item_item, excluded))
+        scratch = _Scratch.of_size(n_users * int((ends - starts).max()))
+        searches = [
+            _ListSearch(index.positions, priors, np.maximum.reduceat(bounds, starts // CHUNK_GAMES), starts, best)
+            for priors, bounds, best in zip(
+                self._priors, self._bounds, (TopK(n_users, length, width) for length in self._lengths), strict=True
+            )
+        ]
+        for tile, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
+            limits = np.array([search.limits(tile, added.raised(tile, n_users)) for search in searches])
+            users = np.flatnonzero(limits.min(axis=0) < np.inf)
+            if not len(users):
+                continue
+            selected = None if len(users) == n_users else users
+            taste = scratch.taste[: len(users) * (end - start)].reshape(len(users), -1)
+            np.matmul(queries if selected is None else queries[users], index.candidates[start:end].T, taste)
+            rows, columns, weights = added.entries(tile, selected)
+            np.add.at(taste.reshape(-1), rows * taste.shape[1] + columns, weights)
+            rows, columns, _ = removed.entries(tile, selected)
+            taste[rows, columns] = -np.inf
+            full = np.array([search.best.full for search in searches])
+            if full.any():  # one comparison finds the few games that any of these lists needs
+                reaching = scratch.flags[: taste.size].reshape(taste.shape)
+                np.greater_equal(taste, limits[full].min(axis=0)[users, None], out=reaching)
+                cells = sparse_flatnonzero(reaching.reshape(-1))
+                rows = cells // taste.shape[1]
+                games, found = cells - rows * taste.shape[1] + start, taste.reshape(-1).take(cells)
+                owners = users.take(rows)
+            for search, has_threshold in zip(searches, full.tolist(), strict=True):
+                if has_threshold:
+                    search.insert(owners, games, found)
+                else:
+                    search.add(users, taste, start, end, scratch.scores)
+        return [search.best.result() for search in searches]
+
+
+@dataclass(frozen=True)
+class _Scratch:
+    """Memory for one tile: its taste, the scores of one list, and flags."""
+
+    taste: Float32Array
+    scores: Float32Array
+    flags: BoolArray
+
+    @classmethod
+    def of_size(cls, size: int) -> _Scratch:
+        """Allocate memory for tiles of up to `size` scores."""
+        return cls(np.empty(size, np.float32), np.empty(size, np.float32), np.empty(size, bool))
+
 
 class _ListSearch:
-    """The search for the games of one list."""
+    """The search for the games of one list for some users."""
 
     def __init__(
-        self, index: ExactIndex, wanted: GameList, starts: Int64Array, best: TopK, scratch: Float32Array
+        self, positions: Int32Array, priors: Float32Array, bounds: Float32Array, starts: Int64Array, best: TopK
     ) -> None:
-        """Start the search; `scratch` is as large as a tile."""
-        self.best = best
-        self._positions = index.positions
-        self._weighted = np.float32(wanted.popularity_weight) * index.priors
-        self._bounds = np.maximum.reduceat(index.bounds(wanted.popularity_weight), starts // CHUNK_GAMES)
-        self._scratch = scratch
-        self._columns: Int64Array | None = None
-        if wanted.allowed is not None:
-            allowed = wanted.allowed[index.positions]
-            self._columns = np.flatnonzero(allowed)
-            self._weighted = np.where(allowed, self._weighted, np.float32(-np.inf))
-            self._bounds[np.add.reduceat(allowed.astype(np.int64), starts) == 0] = -np.inf
+        """Start the search.
 
-    def may_improve(self, tile: int, raised: Float64Array | float) -> BoolArray:
-        """Tell for which users a tile may contain better games than the best so far, bool [B].
+        Args:
+            positions: int32 [n], the games of the index.
+            priors: float32 [n], their popularity in this list, -inf for games that may not be on it.
+            bounds: float32 [T], an upper bound for the scores of each tile without item-item weights.
+            starts: int64 [T], the first game of each tile.
+            best: The best games so far.
+        """
+        self.best = best
+        self._positions, self._priors, self._bounds = positions, priors, bounds
+        self._highest = np.maximum.reduceat(priors, starts).astype(np.float64)
+
+    def limits(self, tile: int, raised: Float64Array) -> Float64Array:
+        """Return the taste that a game of a tile needs to be one of the best, at least, for each of B users.
 
         Args:
             tile: Number of the tile.
             raised: float64 [B], the most that item-item weights add to a score of the tile.
-        """
-        may: BoolArray = self._bounds[tile] + raised * (1 + ROUNDING) >= self.best.thresholds
-        return may
 
-    def add(self, users: Int64Array, taste: Float32Array, start: int, stop: int) -> None:
-        """Add the games from `start` to `stop` for some users, given their taste, float32 [users, stop - start]."""
-        columns: Int64Array | slice = slice(start, stop)
-        if self._columns is not None:
-            within = self._columns[np.searchsorted(self._columns, start) : np.searchsorted(self._columns, stop)]
-            if not len(within):
-                return
-            if len(within) < SUBSET_SHARE * (stop - start):
-                columns, taste = within, taste.take(within - start, axis=1)
-        scores = self._scratch[: taste.size].reshape(taste.shape)
-        np.add(taste, self._weighted[columns], out=scores)
-        self.best.add(users, scores, self._positions[columns])
+        Returns:
+            float64 [B], infinite if no game of the tile has as much.
+        """
+        highest, thresholds = self._highest[tile], self.best.thresholds.astype(np.float64)
+        if highest == -np.inf:
+            return np.full(len(thresholds), np.inf)
+        slack = ROUNDING * (np.abs(thresholds) + np.abs(highest))
+        limits = np.maximum(thresholds - highest - slack, LOWEST_SCORE)
+        return np.where(self._bounds[tile] + raised * (1 + ROUNDING) >= thresholds, limits, np.inf)
+
+    def insert(self, users: Int64Array, games: Int64Array, taste: Float32Array) -> None:
+        """Add single games of single users, sorted by user, given their taste, if their scores reach the threshold."""
+        scores = taste + self._priors.take(games)
+        kept = np.flatnonzero(scores >= self.best.thresholds.take(users))
+        self.best.insert(users.take(kept), scores.take(kept), self._positions.take(games.take(kept)))
+
+    def add(self, users: Int64Array, taste: Float32Array, start: int, end: int, scratch: Float32Array) -> None:
+        """Add the games from `start` to `end` for some users, given their taste, float32 [users, end - start]."""
+        priors, positions = self._priors[start:end], self._positions[start:end]
+        allowed = np.flatnonzero(priors > -np.inf)
+        if len(allowed) < SUBSET_SHARE * len(priors):
+            priors, positions, taste = priors[allowed], positions[allowed], taste.take(allowed, axis=1)
+        scores = scratch[: taste.size].reshape(taste.shape)
+        np.add(taste, priors, out=scores)
+        self.best.add(users, scores, positions)
 
 
 class TopK:
@@ -304,6 +395,11 @@ class TopK:
         self._filled = np.zeros(users, dtype=np.int64)
         self._reaching = np.empty(users * width, dtype=bool)
         self.thresholds = np.full(users, LOWEST_SCORE, dtype=np.float32)
+
+    @property
+    def full(self) -> bool:
+        """Whether every user has k games, and so a threshold."""
+        return bool((self.thresholds > LOWEST_SCORE).all())
 
     def add(self, users: Int64Array, scores: Float32Array, positions: Int32Array) -> None:
         """Add the scores of some games for some users, float32 [users, positions]."""

@@ -46,7 +46,7 @@ class Recommendations:
     """One list of games for each of B users, best first; ties in catalogue order.
 
     Attributes:
-        positions: int32 [B, k], catalogue positions, -1 if fewer than k games are left.
+        positions: int32 [B, k], catalogue positions, -1 where fewer than k games are left.
         taste: float32 [B, k], the personal part of the scores; -inf where there is no game.
         popularity: float32 [B, k], the popularity prior times the list's weight; 0 where there is no game.
         because: int32 [B, k], the position of a game that the user likes and without which this game would not be on
@@ -154,11 +154,13 @@ class Scorer:
 
         Users are answered in blocks, with one thread per core.
 
-        Every recommendation may have a reason: the game of the history that contributed most, if the user recommends
-        it and the recommended game would not be on its page otherwise. A page has ten games. Without the reason's
-        contribution, the game would score lower than the first game of the next page; and it ranks higher than by
-        popularity alone. A game is the reason of at most `REASONS_PER_GAME` entries of a list, except in lists of more
-        than `REASONED` games, whose readers choose from them; only the first `REASONED` games of a list have reasons.
+        A recommendation may have a reason: a game that the user likes and without which the recommended game would not
+        be on its page of ten. That is, without the reason's contribution to its score, the recommended game would
+        score less than the first game of the next page (of the last page: the first game after the list). Besides, it
+        must rank higher than by popularity alone. Of several such games, the one with the largest contribution is the
+        reason. A game is the reason of at most `REASONS_PER_GAME` entries of a list, the first ones, so that a list
+        names several games. There is no such limit in lists of more than `REASONED` games, whose readers choose from
+        them; only the first `REASONED` games of these have reasons.
 
         Args:
             history: The users' games, as catalogue positions.
@@ -176,13 +178,14 @@ class Scorer:
             for wanted in lists
         ]
         searched = [replace(wanted, length=wanted.length + 1) for wanted in lists]  # the first game of the next page
-        index, order = self.index or self.exact_index, self.popularity_order  # built once, before the threads start
+        search = (self.index or self.exact_index).prepare(searched)
+        order = self.popularity_order  # built before the threads start
 
         def recommend_block(users: Int64Array) -> None:
             known, without = history.take(users), excluded.take(users)
             queries = self.queries(known) * np.float32(self.scale)
             removed = SparseScores(without.owners, without.games, np.zeros(len(without.games), dtype=np.float32))
-            found = index.search(queries, self.item_item_scores(known), removed, searched)
+            found = search(queries, self.item_item_scores(known), removed)
             explained = Contributions.from_histories(self, known)
             for wanted, result, (positions, scores) in zip(lists, results, found, strict=True):
                 k = wanted.length
@@ -196,7 +199,7 @@ class Scorer:
                 limit = REASONS_PER_GAME if k <= REASONED else k
                 result.because[users, : shown.shape[1]] = explained.reasons(shown, personal, scores, limit)
 
-        if len(history) and lists:
+        if len(history) and len(self) and lists:
             on_all_cores(recommend_block, _blocks(history))
         return results
 
@@ -237,8 +240,8 @@ class Contributions:
         weights, kept = scorer.history_weights.weigh(history), history.recommended
         vectors = scorer.history[history.games] * weights[:, None]
         lengths = np.linalg.norm(segment_sums(vectors, history.offsets), axis=1)
-        factors = np.float32(scorer.scale) / np.where(lengths > 0, lengths, np.float32(1))
-        terms = vectors[kept] * factors[history.owners[kept], None]
+        factors = (scorer.scale / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+        terms: Float32Array = vectors[kept] * factors[history.owners[kept], None]
         return cls(scorer, history.recommended_only(), terms, weights[kept])
 
     def reasons(self, positions: Int32Array, personal: BoolArray, scores: Float32Array, limit: int) -> Int32Array:

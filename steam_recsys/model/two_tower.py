@@ -28,7 +28,7 @@ from steam_recsys.arrays import Float32Array, Float64Array, Int32Array, Int64Arr
 from steam_recsys.data.games import Attributes, Games
 from steam_recsys.data.histories import positions_of
 from steam_recsys.errors import UserError, other_version_error
-from steam_recsys.model.history_weights import UNIFORM, HistoryWeights
+from steam_recsys.model.history_weights import DEFAULT_HISTORY_WEIGHTS, HistoryWeights
 from steam_recsys.model.item_item import ItemItemWeights
 from steam_recsys.model.scorer import Scorer, normalised, segment_sums
 
@@ -78,7 +78,7 @@ class TwoTowerArrays:
     interests_weight: float
     scale: float
     popularity_smoothing: float
-    history_weights: HistoryWeights = UNIFORM
+    history_weights: HistoryWeights = DEFAULT_HISTORY_WEIGHTS
 
     @classmethod
     def load(cls, path: str | Path) -> TwoTowerArrays:

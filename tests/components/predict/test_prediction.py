@@ -6,17 +6,27 @@ import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from google.cloud import storage
 
 from components.predict.plan import plan_predictions
 from components.predict.prediction import PredictedShard, predict_shard
-from steam_recsys.data.predictions import Plan, ShardManifest, predictions_uri, shard_name
-from steam_recsys.data.schemas import RECOMMENDATIONS
+from steam_recsys.data.predictions import Plan, Shard, ShardManifest, predictions_uri, read_shard, shard_name
+from steam_recsys.data.schemas import (
+    DISCOVERY,
+    INTERESTS,
+    LISTS,
+    NEW_RELEASES,
+    POPULAR_LIST,
+    RECOMMENDATIONS,
+    RELEVANCE,
+)
 from steam_recsys.errors import UserError
 from steam_recsys.storage.folder import open_folder
 from tests.components.predict.artifacts import promote_model, write_model
@@ -65,25 +75,123 @@ def contents_of(store):
     return {path.relative_to(root): path.read_bytes() for path in files_of(store) if not path.name.startswith(".")}
 
 
+def by_list(shards, name=RELEVANCE):
+    """The rows of a list by user."""
+    rows = [row for shard in shards for row in shard.to_pylist() if row["list"] == name]
+    assert len({row["user_id"] for row in rows}) == len(rows)
+    return {row["user_id"]: row for row in rows}
+
+
 def test_every_user_gets_the_best_new_games(snapshot, store, champion):
     _, shards = predict_all(snapshot, store)
     assert all(shard.schema.equals(RECOMMENDATIONS) for shard in shards)
-    rows = {row["user_id"]: row for shard in shards for row in shard.to_pylist()}
+    rows = by_list(shards)
     assert sorted(rows) == [1, 2, 3]
     assert rows[1]["game_ids"][:2] == [3, 5]
     assert set(rows[1]["game_ids"]) == {2, 3, 4, 5, 6}
     assert rows[1]["game_ids"][2] == 2
-    assert rows[1]["because"][:3] == [1, 1, None]  # the most popular remaining game has no reason
     assert rows[2]["game_ids"][0] == 6
     assert {2, 4}.isdisjoint(rows[2]["game_ids"])
-    assert rows[2]["scores"] == sorted(rows[2]["scores"], reverse=True)
 
 
 def test_user_without_history_gets_popular_games_without_reasons(snapshot, store, champion):
     _, shards = predict_all(snapshot, store)
-    (row,) = [row for shard in shards for row in shard.to_pylist() if row["user_id"] == 3]
+    row = by_list(shards)[3]
     assert row["game_ids"][:2] == [2, 1]
     assert row["because"] == [None] * 6
+    assert row["taste"] == [0.0] * 6
+
+
+GAMES = 60
+NEW = {1: [21, 41], 0: [22, 42]}
+"""New releases by taste: even and odd games have different vectors."""
+
+
+@pytest.fixture
+def shop(tmp_path, store):
+    """A shop of sixty games of two tastes. Users 1 and 2 like games of one taste each, user 3 dislikes those of 1."""
+    day = date(2020, 1, 1)
+    owned = {1: [11, 13, 15, 17], 2: [12, 14, 16, 18], 3: [11, 13, 15, 17]}
+    reviews = [(user, game, day + timedelta(days=n)) for user, games in owned.items() for n, game in enumerate(games)]
+    crowd = range(100, 105)  # who like every game but the last ten
+    reviews += [(user, game, day) for user in crowd for game in range(1, GAMES - 9)]
+    about = {game: {"released_on": day} for games in NEW.values() for game in games}
+    snapshot = write_snapshot_of(
+        tmp_path / "shop", reviews, n_games=GAMES, users=[1, 2, 3, 4, *crowd], about=about,
+        not_recommended={(3, game) for game in owned[3]} | {(user, 45) for user in crowd},
+    )  # fmt: skip
+    promote_model(store, write_model(tmp_path / "model", [ODD, EVEN] * (GAMES // 2)))
+    return predict_all(snapshot.root, store, users_per_shard=3)
+
+
+def test_rows_are_sorted_by_user_and_list_and_are_read_as_a_valid_shard(shop, store):
+    plan, shards = shop
+    keys = [(row["user_id"], LISTS.index(row["list"])) for shard in shards for row in shard.to_pylist()]
+    assert keys == sorted(set(keys))
+    assert [user for user, name in keys if name == 0] == [1, 2, 3, 4, *range(100, 105)]
+    folder = Path(predictions_uri(store, plan.version))
+    for number, table in enumerate(shards):
+        shard = Shard(number, *plan.shards[number])
+        read = list(read_shard(folder / shard_name(number), shard))
+        assert pa.Table.from_batches(read).to_pylist() == table.to_pylist()
+
+
+def test_scores_are_taste_plus_popularity_and_descend(shop):
+    _, shards = shop
+    for row in (row for shard in shards for row in shard.to_pylist()):
+        scores = np.array(row["taste"], np.float32) + np.array(row["popularity"], np.float32)
+        assert (np.diff(scores) <= 0).all()
+        assert len(row["game_ids"]) == len(set(row["game_ids"])) == len(row["because"])
+    popularity = [dict(zip(row["game_ids"], row["popularity"], strict=True)) for row in by_list(shards).values()]
+    assert all(games.items() <= (popularity[0] | games).items() for games in popularity)  # the same for all users
+    relevance, interests = by_list(shards)[1], by_list(shards, INTERESTS)[1]
+    weighted = dict(zip(relevance["game_ids"], relevance["popularity"], strict=True))
+    both = [
+        (weighted[g], p) for g, p in zip(interests["game_ids"], interests["popularity"], strict=True) if g in weighted
+    ]
+    assert both
+    assert [interest for _, interest in both] == pytest.approx([0.5 * relevant for relevant, _ in both])
+
+
+def test_lists_are_of_the_users_taste(shop):
+    _, shards = shop
+    for name in LISTS:
+        rows = by_list(shards, name)
+        odd_first = rows[1]["game_ids"], rows[2]["game_ids"], rows[3]["game_ids"]
+        assert [games[0] % 2 for games in odd_first] == [1, 0, 0], name
+        assert rows[1]["game_ids"] != rows[4]["game_ids"]
+
+
+def test_lists_have_their_games(shop):
+    plan, shards = shop
+    assert plan.new_release_days == 90
+    rows = {name: by_list(shards, name)[1]["game_ids"] for name in LISTS}
+    assert rows[NEW_RELEASES] == [21, 41, 22, 42]
+    assert len(rows[RELEVANCE]) == 50
+    assert max(rows[INTERESTS]) <= 50  # the last ten games have no reviews
+    assert len(rows[DISCOVERY]) == 30
+    assert all({11, 13, 15, 17}.isdisjoint(games) for games in rows.values())
+    assert 45 not in rows[DISCOVERY]  # nobody likes it
+    catalogue = by_list(shards)[4]
+    head = catalogue["game_ids"][:10]  # user 4 has no history, so this list is by popularity
+    assert set(head).isdisjoint(rows[DISCOVERY])
+
+
+def test_reasons_are_liked_games_named_at_most_twice(shop):
+    _, shards = shop
+    for name in (RELEVANCE, DISCOVERY, NEW_RELEASES):
+        because = [game for game in by_list(shards, name)[1]["because"] if game]
+        assert set(because) <= {11, 13, 15, 17}
+        assert max((because.count(game) for game in because), default=0) <= 2
+    assert any(by_list(shards)[1]["because"])
+    assert not any(by_list(shards)[3]["because"])  # only disliked games
+    assert not any(by_list(shards)[4]["because"])
+
+
+def test_user_has_no_row_for_a_list_that_would_be_empty(tmp_path, store, champion):
+    snapshot = write_snapshot_of(tmp_path / "old", REVIEWS, n_games=6, users=[1, 2, 3])
+    _, shards = predict_all(snapshot.root, store)
+    assert {row["list"] for shard in shards for row in shard.to_pylist()} == {RELEVANCE}
 
 
 def test_shards_cover_each_user_once_and_do_not_change_recommendations(snapshot, store, champion):
@@ -156,7 +264,14 @@ def test_manifest_describes_its_shard(snapshot, store, champion):
     for number, shard in enumerate(shards):
         digest = hashlib.sha256(folder.read(shard_name(number))).hexdigest()
         assert ShardManifest.read(folder, number) == ShardManifest(
-            plan.version, "model-1", plan.snapshot_id, number, plan.shards[number], len(shard), "exact", digest
+            plan.version,
+            "model-1",
+            plan.snapshot_id,
+            number,
+            plan.shards[number],
+            len(by_list([shard])),
+            "exact",
+            digest,
         )
 
 
@@ -200,17 +315,17 @@ def test_run_killed_repeatedly_gives_the_same_result(tmp_path):
     assert contents_of(killed) == contents_of(whole)
 
 
-def test_unavailable_games_are_never_recommended_but_can_be_reasons(tmp_path, store, champion):
+def test_unavailable_games_are_never_recommended(tmp_path, store, champion):
     reviews = [*REVIEWS, (4, 1, date(2020, 1, 1)), (3, 5, date(2020, 1, 2)), (5, 3, date(2020, 1, 2))]
     days = {1: {"delisted_on": date(2020, 1, 2)}, 3: {"released_on": date(2020, 1, 4)}, 5: {"delisted_on": None}}
     snapshot = write_snapshot_of(tmp_path / "shop", reviews, n_games=6, users=[1, 2, 3, 4, 5, 6], about=days)
     plan, shards = predict_all(snapshot.root, store)
-    rows = {row["user_id"]: row for shard in shards for row in shard.to_pylist()}
+    rows = by_list(shards)
     assert plan.as_of == "2020-01-03"
     assert all({1, 3}.isdisjoint(row["game_ids"]) for row in rows.values())
     assert rows[4]["game_ids"][0] == 5
-    assert rows[4]["because"][0] == 1
-    popular = pq.read_table(Path(predictions_uri(store, plan.version)) / "popular.parquet").to_pylist()
+    lists = pq.read_table(Path(predictions_uri(store, plan.version)) / "popular.parquet").to_pylist()
+    popular = [row for row in lists if row["list"] == POPULAR_LIST]
     assert {row["game_id"] for row in popular} == {2, 4, 5, 6}
     assert [row["rank"] for row in popular] == [1, 2, 3, 4]
     assert rows[6]["game_ids"] == [row["game_id"] for row in popular]
@@ -245,4 +360,4 @@ def test_user_who_has_reviewed_every_game_is_skipped(tmp_path, store, champion):
     everything = [(1, game, date(2020, 1, game)) for game in range(1, 7)]
     snapshot = write_snapshot_of(tmp_path / "seen-all", [*everything, (2, 1, date(2020, 1, 1))])
     _, shards = predict_all(snapshot.root, store)
-    assert [row["user_id"] for shard in shards for row in shard.to_pylist()] == [2]
+    assert sorted(by_list(shards)) == [2]

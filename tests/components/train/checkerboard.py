@@ -71,5 +71,5 @@ def model_of(data: TrainingData, towers: Towers, config: ModelConfig) -> TwoTowe
 def share_of_own_colour(model: TwoTowerArrays) -> float:
     """The share of the nine best games that have the colour of the history; all games are equally popular."""
     everything = model.for_catalogue(catalogue(), np.ones((3, GAMES)))
-    positions, _, _ = everything.recommend(histories([2, 4, 6], [1, 3, 5]), k=9)
+    positions = everything.recommend(histories([2, 4, 6], [1, 3, 5]), k=9).positions
     return float(((positions + 1) % 2 == [[0], [1]]).mean())

@@ -2,9 +2,11 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from datetime import date
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from components.train.artifact import FittedModel, ServingModel, write_model
@@ -14,10 +16,11 @@ from components.train.training import fit_model
 from components.train.two_tower_model import ModelConfig
 from steam_recsys.data.games import Games
 from steam_recsys.data.histories import Histories
+from steam_recsys.data.interactions import UNDATED, day_of
 from steam_recsys.errors import UserError
 from steam_recsys.model.history_weights import HistoryWeights
 from steam_recsys.model.item_item import ItemItemWeights
-from steam_recsys.model.online import OnlineRecommender
+from steam_recsys.model.online import CatalogueFacts, OnlineRecommender
 from steam_recsys.model.scorer import Scorer
 from steam_recsys.model.two_tower import Towers, TwoTowerArrays
 from steam_recsys.storage.model_store import EVALUATED, model_version
@@ -26,6 +29,14 @@ from tests.components.train.checkerboard import GAMES, catalogue, checkerboard, 
 CONFIG = ModelConfig(dimensions=8, scale=4.0, link_weight=1.0)
 PAST = interactions(checkerboard())
 AS_OF = int(PAST.days.max()) + 1
+RELEASED = {game: date(2020, 1, game) for game in range(2, GAMES + 1)}
+CATALOGUE = pa.table(
+    {
+        "game_id": pa.array(range(GAMES + 3, 1, -1), pa.int32()),  # without game 1, and with games of no reviews
+        "released_on": pa.array([RELEASED.get(game) for game in range(GAMES + 3, 1, -1)], pa.date32()),
+        "genres": [["Indie", "Odd" if game % 2 else "Even"] for game in range(GAMES + 3, 1, -1)],
+    }
+)
 DESCRIPTION = {"version": "v", "config": asdict(CONFIG)}
 
 
@@ -42,7 +53,7 @@ def fitted() -> FittedModel:
 @pytest.fixture(scope="module")
 def written(fitted: FittedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("written") / "model"
-    write_model(folder, fitted, PAST, AS_OF, DESCRIPTION)
+    write_model(folder, fitted, CATALOGUE, PAST, AS_OF, DESCRIPTION)
     return folder
 
 
@@ -78,6 +89,20 @@ def test_folder_recommends_online_like_its_saved_model(folder: Path) -> None:
     assert [game.score for game in answer] == pytest.approx(served["scores"].numpy()[0][: len(answer)], abs=1e-5)
 
 
+def test_folder_has_the_facts_of_its_games(folder: Path) -> None:
+    assert json.loads((folder / "vocabulary.json").read_text())["genres"] == ["even", "indie", "odd"]
+    with np.load(folder / "items.npz") as items:
+        facts = CatalogueFacts.from_arrays(items, ["even", "indie", "odd"])
+    assert facts.released.tolist() == [UNDATED, *(day_of(RELEASED[game]) for game in range(2, GAMES + 1))]
+    assert facts.genres["even"].tolist() == list(range(1, GAMES, 2))
+    assert facts.genres["indie"].tolist() == list(range(1, GAMES))
+    likes = np.bincount(PAST.games[PAST.recommended], minlength=GAMES + 1)[1:]
+    assert facts.positive_reviews.tolist() == likes.tolist()
+    online = OnlineRecommender.load(folder)
+    odd = online.recommend([2], GAMES, popularity=0.5, include=["Odd"])
+    assert {game.game_id for game in odd} == set(range(3, GAMES + 1, 2))
+
+
 def test_folder_without_items_is_refused(folder: Path) -> None:
     (folder / "items.npz").unlink()
     with pytest.raises(UserError, match=r"holds no complete model \(items.npz is missing\): train it again"):
@@ -86,7 +111,7 @@ def test_folder_without_items_is_refused(folder: Path) -> None:
 
 def test_previous_content_of_the_folder_is_replaced(folder: Path, fitted: FittedModel) -> None:
     (folder / "leftover").write_text("of an earlier model")
-    write_model(folder, fitted, PAST, AS_OF, {**DESCRIPTION, "version": "w"})
+    write_model(folder, fitted, CATALOGUE, PAST, AS_OF, {**DESCRIPTION, "version": "w"})
     assert names(folder) == ["arrays.npz", "items.npz", "model.json", "saved_model", "vocabulary.json"]
     assert model_version(folder) == "w"
 
@@ -107,11 +132,11 @@ def test_partly_written_folder_is_not_a_model(
     shutil.copytree(folder, tmp_path / "evaluated")
     monkeypatch.setattr(where, what, dies)
     with pytest.raises(Died):
-        write_model(folder, fitted, PAST, AS_OF, DESCRIPTION, tmp_path / "evaluated")
+        write_model(folder, fitted, CATALOGUE, PAST, AS_OF, DESCRIPTION, tmp_path / "evaluated")
     monkeypatch.undo()
     for read in (TwoTowerArrays.load, model_version):
         assert_no_model(read, folder)
-    write_model(folder, fitted, PAST, AS_OF, DESCRIPTION, tmp_path / "evaluated")
+    write_model(folder, fitted, CATALOGUE, PAST, AS_OF, DESCRIPTION, tmp_path / "evaluated")
     assert TwoTowerArrays.load(folder).version == "v"
 
 
@@ -121,7 +146,7 @@ def assert_no_model(read: Callable[[Path], object], folder: Path) -> None:
 
 
 def test_evaluated_model_is_copied_without_its_saved_model(folder: Path, fitted: FittedModel, tmp_path: Path) -> None:
-    write_model(tmp_path / "refitted", fitted, PAST, AS_OF, DESCRIPTION, folder)
+    write_model(tmp_path / "refitted", fitted, CATALOGUE, PAST, AS_OF, DESCRIPTION, folder)
     assert names(tmp_path / "refitted" / EVALUATED) == ["arrays.npz", "model.json", "vocabulary.json"]
     assert TwoTowerArrays.load(tmp_path / "refitted" / EVALUATED).version == "v"
     assert (folder / "saved_model").is_dir()
@@ -132,7 +157,7 @@ HISTORIES = 2_000
 UNKNOWN = 999
 
 
-@pytest.fixture(scope="module", params=[0, 4], ids=["plain", "with item-item and history weights"])
+@pytest.fixture(scope="module", params=[0, 4], ids=["plain", "with item-item, history and popularity weights"])
 def scorer(request: pytest.FixtureRequest) -> Scorer:
     random = np.random.default_rng(0)
     tables = [random.standard_normal((rows, 16)).astype(np.float32) for rows in (SERVED_GAMES, 3, SERVED_GAMES, 3)]
@@ -140,7 +165,11 @@ def scorer(request: pytest.FixtureRequest) -> Scorer:
     item_item = ItemItemWeights.from_matrix(weights, 10).scaled(request.param)
     ids = np.arange(1, SERVED_GAMES + 1, dtype=np.int32)
     weights_of_history = HistoryWeights(disliked=-0.5, hours=0.2, recency=0.5) if request.param else HistoryWeights()
-    model = TwoTowerArrays("v", ids, GENRES, Towers(*tables), item_item, np.ones(1), 4.0, 1.0, weights_of_history)
+    model = TwoTowerArrays(
+        "v", ids, GENRES, Towers(*tables), item_item, np.ones(1),
+        popularity_weight=0.4 if request.param else 1.0, interests_weight=0.1, scale=4.0, popularity_smoothing=1.0,
+        history_weights=weights_of_history,
+    )  # fmt: skip
     games = Games(ids, [{GENRES[game % 3]: 1.0} for game in range(SERVED_GAMES)])
     return model.for_catalogue(games, random.integers(0, 1000, SERVED_GAMES).astype(np.float64)[None])
 
@@ -198,9 +227,9 @@ def test_scorer_equals_the_saved_model_on_thousands_of_histories(scorer: Scorer,
     recommended, hours = reviews(random, padded.shape)
     present = np.arange(20) < lengths[:, None]
     history = replace(Histories.from_games(*games), recommended=recommended[present], hours=hours[present])
-    positions, scores, _ = scorer.recommend(history, k=SERVED_GAMES)
+    found = scorer.recommend(history, k=SERVED_GAMES)
     answers = served(saved, padded, recommended, hours, scorer.popularity_prior)
-    assert_same_answers(*answers, np.where(positions >= 0, positions + 1, -1), scores)
+    assert_same_answers(*answers, np.where(found.positions >= 0, found.positions + 1, -1), found.scores)
 
 
 def test_online_recommender_equals_the_saved_model(scorer: Scorer, saved: Path) -> None:
@@ -226,5 +255,5 @@ def test_default_signature_uses_the_popularity_at_training(scorer: Scorer, saved
     served = model.signatures["serving_default"](
         history=tf.zeros((1, 3), tf.int32), recommended=tf.ones((1, 3), tf.bool), hours=tf.zeros((1, 3))
     )
-    positions, _, _ = scorer.recommend(Histories.from_games([]), k=100)
+    positions = scorer.recommend(Histories.from_games([]), k=100).positions
     assert np.array_equal(served["game_ids"].numpy(), positions + 1)

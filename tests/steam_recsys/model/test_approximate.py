@@ -6,11 +6,13 @@ import pytest
 from steam_recsys.data.histories import Histories
 from steam_recsys.model import approximate as module
 from steam_recsys.model.approximate import ApproximateIndex, choose_retrieval, recall
-from steam_recsys.model.history_weights import UNIFORM
+from steam_recsys.model.history_weights import DEFAULT_HISTORY_WEIGHTS
 from steam_recsys.model.item_item import ItemItemWeights
+from steam_recsys.model.retrieval import GameList
 from steam_recsys.model.scorer import Scorer, normalised
 
 GAMES, USERS, TASTES, K = 3_000, 60, 20, 10
+LISTS = [GameList("all", K, 1.0), GameList("new", K, 1.0, np.arange(GAMES) % 100 == 0)]
 
 
 @pytest.fixture(autouse=True)
@@ -29,9 +31,9 @@ def scorer_for(*, noise: float, popularity: float = 0.1) -> Scorer:
     item_item = ItemItemWeights(
         np.arange(GAMES + 1) * 5, columns.ravel().astype(np.int32), random.normal(0, 2, columns.size).astype(np.float32)
     )
-    offsets = (popularity * np.log(1 / random.permutation(np.arange(1.0, GAMES + 1)))).astype(np.float32)
+    priors = (popularity * np.log(1 / random.permutation(np.arange(1.0, GAMES + 1)))).astype(np.float32)
     available = random.random(GAMES) < 0.9
-    return Scorer(vectors, vectors, item_item, offsets, 6.0, UNIFORM, available)
+    return Scorer(vectors, vectors, item_item, priors, 1.0, 6.0, DEFAULT_HISTORY_WEIGHTS, available)
 
 
 def histories() -> Histories:
@@ -41,21 +43,21 @@ def histories() -> Histories:
 
 def test_approximate_retrieval_gives_exact_scores_and_reasons():
     exact, history = scorer_for(noise=0.3), histories()
-    chosen, how = choose_retrieval(exact, lambda: history, K)
+    chosen, how = choose_retrieval(exact, lambda: history, LISTS)
     assert how.startswith("approximate: recall ")
     assert how.endswith(" of approximate retrieval on a sample of 60 users")
-    found, right = chosen.recommend(history, K), exact.recommend(history, K)
-    assert recall(found[0], right[0]) >= 0.98
-    same = found[0] == right[0]
-    assert same.mean() > 0.9
-    assert found[1][same] == pytest.approx(right[1][same], abs=1e-5)
-    assert (found[2] == right[2])[same].all()
+    for found, right in zip(chosen.recommend_lists(history, LISTS), exact.recommend_lists(history, LISTS), strict=True):
+        assert recall(found.positions, right.positions) >= 0.98
+        same = found.positions == right.positions
+        assert same.mean() > 0.9
+        assert found.scores[same] == pytest.approx(right.scores[same], abs=1e-5)
+        assert (found.because == right.because)[same].mean() > 0.99  # the next page may start with another game
 
 
 def test_reviewed_and_unavailable_games_are_not_found_and_item_item_games_are_all_scored():
     scorer, history = scorer_for(noise=0.3), histories()
-    found, _, _ = replace(scorer, index=ApproximateIndex.from_scorer(scorer)).recommend(history, 3 * K)
-    exact, _, _ = scorer.recommend(history, 3 * K)
+    found = replace(scorer, index=ApproximateIndex.from_scorer(scorer)).recommend(history, 3 * K).positions
+    exact = scorer.recommend(history, 3 * K).positions
     assert scorer.available[found].all()
     for user, games in enumerate(found):
         own = history.take(np.array([user])).games
@@ -64,19 +66,27 @@ def test_reviewed_and_unavailable_games_are_not_found_and_item_item_games_are_al
         assert added & set(exact[user].tolist()) <= set(games.tolist())
 
 
-def test_approximate_search_among_half_of_the_games():
+def test_several_lists_with_different_weights_and_games():
     scorer, history = scorer_for(noise=0.3), histories()
-    among = np.random.default_rng(2).random(GAMES) < 0.5
-    found, _, _ = replace(scorer, index=ApproximateIndex.from_scorer(scorer)).recommend(history, K, among=among)
-    exact, _, _ = scorer.recommend(history, K, among=among)
-    assert (among & scorer.available)[found].all()
-    assert recall(found, exact) >= 0.95
+    approximate = replace(scorer, index=ApproximateIndex.from_scorer(scorer))
+    half, few = np.random.default_rng(2).random((2, GAMES)) < [[0.5], [0.04]]
+    lists = [
+        GameList("all", K, 1.0),
+        GameList("half", 2 * K, 0.0, half),
+        GameList("few", K, 3.0, few),
+        GameList("none", K, 1.0, np.zeros(GAMES, bool)),
+    ]
+    found, exact = approximate.recommend_lists(history, lists), scorer.recommend_lists(history, lists)
+    assert (half & scorer.available)[found[1].positions].all()
+    assert min(recall(ours.positions, right.positions) for ours, right in zip(found, exact, strict=True)) >= 0.95
+    assert np.array_equal(found[2].positions, exact[2].positions)  # searched exactly
+    assert (found[3].positions == -1).all()
 
 
 def test_low_recall_falls_back_to_exact_retrieval_and_is_logged(monkeypatch, capsys):
     monkeypatch.setattr(module, "PROBES", 1)
     exact = scorer_for(noise=5.0)
-    chosen, how = choose_retrieval(exact, histories, K)
+    chosen, how = choose_retrieval(exact, histories, LISTS)
     assert chosen is exact
     assert how.startswith("exact: recall 0.")
     assert "is below 0.98: using exact retrieval" in capsys.readouterr().out
@@ -84,18 +94,19 @@ def test_low_recall_falls_back_to_exact_retrieval_and_is_logged(monkeypatch, cap
 
 def test_exact_retrieval_is_kept_if_it_scores_few_games():
     popular = scorer_for(noise=0.3, popularity=20)
-    assert choose_retrieval(popular, histories, K) == (popular, "exact")
+    assert choose_retrieval(popular, histories, LISTS) == (popular, "exact")
 
 
 def test_small_catalogue_uses_exact_retrieval_without_sampling_users(monkeypatch):
     scorer = scorer_for(noise=0.3)
     monkeypatch.setattr(module, "MIN_GAMES", GAMES + 1)
-    assert choose_retrieval(scorer, lambda: pytest.fail("they were"), K) == (scorer, "exact")
+    assert choose_retrieval(scorer, lambda: pytest.fail("they were"), LISTS) == (scorer, "exact")
     monkeypatch.setattr(module, "MIN_GAMES", GAMES)
-    assert choose_retrieval(scorer, histories, K) == (scorer, "exact")
+    assert choose_retrieval(scorer, histories, LISTS) == (scorer, "exact")
 
 
 def test_recall_is_the_share_of_exact_games_found():
     exact = np.array([[1, 2, 3], [4, -1, -1]], dtype=np.int32)
     assert recall(exact, exact) == 1
     assert recall(np.array([[3, 1, 9], [-1, -1, -1]], dtype=np.int32), exact) == 0.5
+    assert recall(np.full((2, 3), -1), np.full((2, 3), -1)) == 1

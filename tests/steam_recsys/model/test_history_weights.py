@@ -4,13 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steam_recsys.data.histories import Histories
-from steam_recsys.model.history_weights import UNIFORM, HistoryWeights
+from steam_recsys.model.history_weights import DEFAULT_HISTORY_WEIGHTS, HistoryWeights
 
 REVIEW = st.tuples(st.booleans(), st.one_of(st.just(float("nan")), st.floats(0, 5_000, width=32)))
 USERS = st.lists(st.lists(REVIEW, max_size=6), max_size=5)
 WEIGHTS = st.builds(
     HistoryWeights,
-    disliked=st.sampled_from([1.0, 0.5, 0.0, -0.5]),
+    disliked=st.sampled_from([-0.25, -0.5, -1.0]),
     hours=st.sampled_from([0.0, 0.1, 0.4]),
     recency=st.sampled_from([0.0, 0.25, 2.0]),
 )
@@ -52,8 +52,23 @@ def test_weights_follow_the_formula(users: list[list[tuple[bool, float]]], weigh
 
 
 @given(USERS)
-def test_default_weights_are_uniform(users: list[list[tuple[bool, float]]]) -> None:
-    assert (UNIFORM.weigh(histories(users)) == 1).all()
+def test_by_default_all_liked_games_count_the_same_and_disliked_ones_half_as_much_against(
+    users: list[list[tuple[bool, float]]],
+) -> None:
+    history = histories(users)
+    found = DEFAULT_HISTORY_WEIGHTS.weigh(history)
+    for owner in range(len(users)):
+        own = found[history.owners == owner]
+        liked = history.recommended[history.owners == owner]
+        assert np.unique(np.where(liked, own, -2 * own).round(5)).size <= 1
+
+
+@given(USERS, WEIGHTS)
+def test_disliked_game_never_counts_for_games_like_it(
+    users: list[list[tuple[bool, float]]], weights: HistoryWeights
+) -> None:
+    history = histories(users)
+    assert (weights.weigh(history)[~history.recommended] < 0).all()
 
 
 def test_latest_review_and_most_played_game_weigh_most() -> None:
@@ -65,18 +80,16 @@ def test_latest_review_and_most_played_game_weigh_most() -> None:
     ).all()
 
 
-@pytest.mark.parametrize(("disliked", "expected"), [(1.0, [1, 1]), (0.0, [2, 0]), (-0.5, [4 / 3, -2 / 3])])
+@pytest.mark.parametrize(("disliked", "expected"), [(-1.0, [1, -1]), (-0.5, [4 / 3, -2 / 3])])
 def test_disliked_game_has_the_configured_weight(disliked: float, expected: list[float]) -> None:
     found = HistoryWeights(disliked=disliked).weigh(histories([[(True, 1.0), (False, 1.0)]]))
     assert found == pytest.approx(np.array(expected))
 
 
-@pytest.mark.parametrize(("disliked", "expected"), [(0.5, 1), (0.0, 0), (-0.5, -1)])
-def test_history_of_one_disliked_game_is_weighted_by_its_sign_without_division_by_zero(
-    disliked: float, expected: float
-) -> None:
+@pytest.mark.parametrize("disliked", [-0.25, -0.5, -2.0])
+def test_history_of_one_disliked_game_has_the_weight_minus_one(disliked: float) -> None:
     found = HistoryWeights(disliked=disliked, hours=0.2, recency=1.0).weigh(histories([[(False, 20.0)]]))
-    assert found.tolist() == [expected]
+    assert found.tolist() == [-1]
 
 
 @pytest.mark.parametrize("hours", [-1.0, -50.0, 1e9, float("inf"), float("-inf")])

@@ -1,5 +1,6 @@
-"""Scores and recommendations, and ranks above popularity compared with a naive count."""
+"""Scores, lists and reasons, compared with naive versions."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -9,9 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steam_recsys.data.histories import Histories
+from steam_recsys.model import retrieval
 from steam_recsys.model import scorer as module
+from steam_recsys.model.history_weights import HistoryWeights
 from steam_recsys.model.item_item import ItemItemWeights
-from steam_recsys.model.scorer import PopularityOrder
+from steam_recsys.model.retrieval import GameList
+from steam_recsys.model.scorer import PopularityOrder, Scorer
 from steam_recsys.model.two_tower import TwoTowerArrays
 from tests.steam_recsys.model.models import GAMES, random_model, scorer_for
 
@@ -27,11 +31,12 @@ def histories(*games: list[int]) -> Histories:
     return Histories.from_games(*games)
 
 
-def test_score_is_scaled_cosine_plus_item_item_weights_plus_log_popularity_share(
+def test_score_is_scaled_cosine_plus_item_item_weights_plus_weighted_log_popularity_share(
     model: TwoTowerArrays,
 ) -> None:
     popularity = np.arange(GAMES, dtype=np.float64)
-    scores = scorer_for(model, popularity=popularity).scores(histories([3, 5]))
+    scorer = scorer_for(replace(model, popularity_weight=0.5), popularity=popularity)
+    scores, more_popular = scorer.scores(histories([3, 5])), scorer.scores(histories([3, 5]), 2.0)
     towers = model.towers
     user = sum(towers.history_games[game] + towers.history_attributes[game % 3] for game in (3, 5))
     for game in range(GAMES):
@@ -39,62 +44,192 @@ def test_score_is_scaled_cosine_plus_item_item_weights_plus_log_popularity_share
         cosine = user @ candidate / np.linalg.norm(user) / np.linalg.norm(candidate)
         share = (popularity[game] + 1) / (popularity + 1).sum()
         added = float(model.item_item.between(np.array([3, 5]), np.array([[game]]), np.zeros(2, int)).sum())
-        assert scores[0, game] == pytest.approx(4 * cosine + added + np.log(share), abs=1e-5)
+        assert scores[0, game] == pytest.approx(4 * cosine + added + 0.5 * np.log(share), abs=1e-5)
+        assert more_popular[0, game] == pytest.approx(4 * cosine + added + 2 * np.log(share), abs=1e-5)
+
+
+def test_scores_of_recommendations_are_the_sum_of_taste_and_popularity(model: TwoTowerArrays) -> None:
+    scorer, history = scorer_for(model, popularity=np.arange(GAMES, dtype=np.float64)), histories([3, 5], [], [8])
+    for weight in (0.0, 0.3, 1.0, 5.0):
+        found = scorer.recommend(history, k=GAMES, popularity_weight=weight)
+        filled = found.positions >= 0
+        prior = (np.float32(weight) * scorer.popularity_prior)[found.positions]
+        assert np.array_equal(found.popularity, np.where(filled, prior, 0))
+        taste = np.take_along_axis(scorer.taste(history), found.positions, axis=1)
+        assert found.taste[filled] == pytest.approx(taste[filled], abs=1e-5)
+        assert (found.taste[~filled] == -np.inf).all()
+        scores = np.take_along_axis(scorer.scores(history, weight), found.positions, axis=1)
+        assert found.scores[filled] == pytest.approx(scores[filled], abs=1e-5)
+        assert (found.scores[:, 1:] <= found.scores[:, :-1]).all()
 
 
 def test_empty_history_is_ranked_by_popularity_with_ties_by_position(model: TwoTowerArrays) -> None:
     popularity = np.array([game % 4 for game in range(GAMES)], dtype=np.float64)
-    positions, _, because = scorer_for(model, popularity=popularity).recommend(histories([]), k=GAMES)
-    assert positions[0].tolist() == sorted(range(GAMES), key=lambda game: (-popularity[game], game))
-    assert (because == -1).all()
+    scorer = scorer_for(model, popularity=popularity)
+    for weight in (0.3, 1.0):
+        found = scorer.recommend(histories([]), k=GAMES, popularity_weight=weight)
+        assert found.positions[0].tolist() == sorted(range(GAMES), key=lambda game: (-popularity[game], game))
+        assert (found.because == -1).all()
+        assert not found.taste.any()
 
 
 def test_history_is_never_recommended_and_missing_games_are_minus_one(model: TwoTowerArrays) -> None:
     everything_but_two = [game for game in range(GAMES) if game not in (7, 9)]
-    positions, scores, because = scorer_for(model).recommend(histories(everything_but_two, [7]), k=3)
-    assert sorted(positions[0][:2].tolist()) == [7, 9]
-    assert (positions[0, 2], scores[0, 2], because[0, 2]) == (-1, -np.inf, -1)
-    assert 7 not in positions[1]
+    found = scorer_for(model).recommend(histories(everything_but_two, [7]), k=3)
+    assert sorted(found.positions[0][:2].tolist()) == [7, 9]
+    last = (found.positions, found.taste, found.popularity, found.scores, found.because)
+    assert [column[0, 2] for column in last] == [-1, -np.inf, 0, -np.inf, -1]
+    assert 7 not in found.positions[1]
 
 
 def test_games_outside_the_history_can_be_excluded(model: TwoTowerArrays) -> None:
     scorer, history = scorer_for(model), histories([1, 2], [])
-    positions, _, _ = scorer.recommend(history, k=GAMES, excluded=histories([], [4]))
+    positions = scorer.recommend(history, k=GAMES, excluded=histories([], [4])).positions
     assert sorted(positions[0].tolist()) == list(range(GAMES))
     assert 4 not in positions[1]
 
 
-def test_reason_is_the_game_with_the_largest_contribution(model: TwoTowerArrays) -> None:
-    scorer, history = scorer_for(model), ([3, 8, 21], [], [5], [30, 2])
-    positions, _, because = scorer.recommend(histories(*history), k=6)
-    for user, games in enumerate(history):
-        for column in range(6):
-            length = np.linalg.norm(scorer.history[games].sum(axis=0)) if games else 1.0
-            game = positions[user, column]
-            terms = [
-                4 * float(scorer.history[had] @ scorer.candidates[game]) / length
-                + float(scorer.item_item.between(np.array([had]), np.array([[game]]), np.zeros(1, int))[0, 0])
-                for had in games
-            ]
-            assert because[user, column] == (games[int(np.argmax(terms))] if games else -1)
+def test_liked_disliked_and_unseen_games_give_three_different_lists(model: TwoTowerArrays) -> None:
+    towers = replace(model.towers, candidate_games=model.towers.history_games)
+    for name in ("history_attributes", "candidate_attributes"):
+        towers = replace(towers, **{name: 3 * model.towers.history_attributes})
+    scorer = scorer_for(replace(model, towers=towers), popularity=np.arange(GAMES, dtype=np.float64))
+    seen = histories([0, 3, 6, 9, 12])  # games of one genre
+    lists = [
+        scorer.recommend(history, k=10, excluded=seen).positions[0].tolist()
+        for history in (seen, replace(seen, recommended=np.zeros(5, dtype=bool)), histories([]))
+    ]
+    assert len({tuple(games) for games in lists}) == 3
+    of_the_genre = [sum(game % 3 == 0 for game in games) for games in lists]
+    assert of_the_genre[0] > of_the_genre[2] > of_the_genre[1]
+
+
+def test_disliked_games_alone_turn_the_taste_around(model: TwoTowerArrays) -> None:
+    scorer, liked = scorer_for(model), histories([3, 8])
+    disliked = replace(liked, recommended=np.zeros(2, dtype=bool))
+    assert scorer.taste(disliked) == pytest.approx(-scorer.taste(liked), abs=1e-6)
+
+
+def naive_lists(
+    scorer: Scorer, history: Histories, lists: Sequence[GameList]
+) -> list[tuple[list[list[int]], list[list[int]]]]:
+    """Games and reasons, -1 for none, from a full sort and the documented rule, one game at a time."""
+    found = []
+    for wanted in lists:
+        allowed = np.ones(len(scorer), bool) if wanted.allowed is None else wanted.allowed
+        allowed = allowed if scorer.available is None else allowed & scorer.available
+        positions, because = [], []
+        for user in range(len(history)):
+            one = history.take(np.array([user]))
+            scores = scorer.scores(one, wanted.popularity_weight)[0].astype(np.float64)
+            left = np.setdiff1d(np.flatnonzero(allowed), one.games)
+            ranked = sorted(left.tolist(), key=lambda game: (-scores[game], game))
+            games = ranked[: wanted.length]
+            positions.append(games + [-1] * (wanted.length - len(games)))
+            used: Counter[int] = Counter()
+            reasons = []
+            for rank, game in enumerate(games):
+                next_page = min(10 * (rank // 10 + 1), wanted.length)
+                more_popular = (scorer.popularity_prior[left] >= scorer.popularity_prior[game]).sum() > rank + 1
+                reason = -1
+                if rank < 50 and next_page < len(ranked) and more_popular:
+                    spare = scores[game] - scores[ranked[next_page]]
+                    terms = {
+                        liked: term
+                        for liked, term in contributions(scorer, one, game).items()
+                        if term > spare and (wanted.length > 50 or used[liked] < 2)
+                    }
+                    reason = max(terms, key=terms.__getitem__) if terms else -1
+                used[reason] += 1
+                reasons.append(reason)
+            because.append(reasons + [-1] * (wanted.length - len(games)))
+        found.append((positions, because))
+    return found
+
+
+def contributions(scorer: Scorer, one: Histories, game: int) -> dict[int, float]:
+    """What each game that a user likes contributes to the score of another game."""
+    weights = scorer.history_weights.weigh(one).astype(np.float64)
+    length = np.linalg.norm((scorer.history[one.games] * weights[:, None]).sum(axis=0))
+    found = {}
+    for entry in np.flatnonzero(one.recommended).tolist():
+        liked = int(one.games[entry])
+        cosine = scorer.history[liked].astype(np.float64) @ scorer.candidates[game] / length
+        added = scorer.item_item.between(np.array([liked]), np.array([[game]]), np.zeros(1, int))[0, 0]
+        found[liked] = weights[entry] * (scorer.scale * cosine + added)
+    return found
+
+
+def random_histories(random: np.random.Generator, users: int) -> Histories:
+    """Some empty, some only of disliked games, hours and verdicts at random."""
+    history = histories(*(random.choice(GAMES, random.integers(0, 12), replace=False).tolist() for _ in range(users)))
+    liked = random.random(len(history.games)) < np.repeat(random.choice([0.0, 0.7, 1.0], users), history.lengths)
+    return replace(history, recommended=liked, hours=random.lognormal(2, 1, len(liked)).astype(np.float32))
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_several_lists_at_once_equal_a_sort_of_each_and_reasons_follow_the_rule(
+    model: TwoTowerArrays, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    monkeypatch.setattr(module, "BLOCK_USERS", int(random.choice([2, 512])))
+    monkeypatch.setattr(retrieval, "CHUNK_GAMES", int(random.choice([1, 4, 512])))
+    monkeypatch.setattr(retrieval, "TILE_SCORES", int(random.choice([1, 16, 1 << 19])))
+    weights = HistoryWeights(disliked=-0.5, hours=0.2, recency=0.5)
+    popularity = random.integers(0, random.choice([2, 1000]), GAMES).astype(np.float64)
+    scorer = scorer_for(replace(model, history_weights=weights), popularity=popularity)
+    if random.random() < 0.7:
+        scorer = scorer.with_available(random.random(GAMES) < 0.8)
+    history = random_histories(random, 12)
+    lists = [
+        GameList("short", 7, 1.0),
+        GameList("pages", 25, 0.3, random.random(GAMES) < 0.7),
+        GameList("longer than the catalogue", 60, 0.3, random.random(GAMES) < 0.9),
+        GameList("few games", 12, 2.0, random.random(GAMES) < random.choice([0.0, 0.05, 0.3])),
+    ]
+    found = scorer.recommend_lists(history, lists)
+    for wanted, got, (positions, because) in zip(lists, found, naive_lists(scorer, history, lists), strict=True):
+        assert got.positions.tolist() == positions, wanted.name
+        assert got.because.tolist() == because, wanted.name
+        scores = scorer.scores(history, wanted.popularity_weight)
+        expected = np.where(got.positions < 0, -np.inf, np.take_along_axis(scores, got.positions, axis=1))
+        assert got.scores == pytest.approx(expected, abs=1e-5)
+        alone = scorer.recommend_lists(history, [wanted])[0]
+        assert alone.positions.tolist() == positions
+        assert alone.because.tolist() == because
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_reason_is_liked_and_named_at_most_twice(model: TwoTowerArrays, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    history = random_histories(random, 30)
+    found = scorer_for(model, popularity=random.random(GAMES)).recommend(history, k=25)
+    assert (found.because >= 0).any()
+    for user, because in enumerate(found.because):
+        own = history.take(np.array([user]))
+        named = Counter(because[because >= 0].tolist())
+        assert set(named) <= set(own.games[own.recommended].tolist())
+        assert max(named.values(), default=0) <= 2
 
 
 def test_reason_is_the_earlier_of_two_equal_contributions(model: TwoTowerArrays) -> None:
     model.towers.history_games[6] = model.towers.history_games[3]  # same genre, so the same vector
     without_links = replace(model, item_item=ItemItemWeights.empty(GAMES))
-    _, _, because = scorer_for(without_links).recommend(histories([6, 3]), k=5)
-    assert set(because[0].tolist()) == {6}
+    because = scorer_for(without_links).recommend(histories([6, 3]), k=5).because[0].tolist()
+    assert [game for game in because if game >= 0] == [6, 6, 3]  # each of them at most twice
 
 
-def test_disliked_game_is_a_reason_only_if_there_is_no_other(
-    model: TwoTowerArrays,
-) -> None:
-    scorer, games = scorer_for(model), [3, 8, 21]
-    liked = replace(histories(games), recommended=np.array([False, True, False]))
-    assert (scorer.recommend(liked, k=6)[2] == 8).all()
-    none_liked = replace(histories(games), recommended=np.zeros(3, dtype=bool))
-    all_liked = scorer.recommend(histories(games), k=6)
-    assert all(np.array_equal(*pair) for pair in zip(scorer.recommend(none_liked, k=6), all_liked, strict=True))
+def test_game_that_would_be_on_the_page_anyway_has_no_reason(model: TwoTowerArrays) -> None:
+    one_genre = replace(model, item_item=ItemItemWeights.empty(GAMES))
+    for games in (GAMES - 1, GAMES + 5):  # no game is left for a next page
+        assert (scorer_for(one_genre).recommend(histories([1]), k=games).because[0, 30:] == -1).all()
+    only_ten = np.arange(GAMES) < 11  # with the history's game
+    assert (scorer_for(model).recommend(histories([1]), k=10, among=only_ten).because == -1).all()
+
+
+def test_users_who_like_nothing_get_no_reasons(model: TwoTowerArrays) -> None:
+    history = replace(histories([3, 8, 21]), recommended=np.zeros(3, dtype=bool))
+    assert (scorer_for(model).recommend(history, k=6).because == -1).all()
 
 
 def test_recommendations_do_not_depend_on_the_block_size(
@@ -104,8 +239,8 @@ def test_recommendations_do_not_depend_on_the_block_size(
     at_once = scorer.recommend(history, k=5)
     monkeypatch.setattr(module, "BLOCK_USERS", 2)
     in_blocks = scorer.recommend(history, k=5)
-    assert np.array_equal(at_once[0], in_blocks[0])
-    assert np.array_equal(at_once[2], in_blocks[2])
+    assert np.array_equal(at_once.positions, in_blocks.positions)
+    assert np.array_equal(at_once.because, in_blocks.because)
 
 
 def test_inputs_are_not_modified(model: TwoTowerArrays) -> None:
@@ -119,8 +254,25 @@ def test_inputs_are_not_modified(model: TwoTowerArrays) -> None:
 
 
 def test_no_users_give_empty_arrays(model: TwoTowerArrays) -> None:
-    positions, scores, because = scorer_for(model).recommend(Histories.from_games(), 5)
-    assert positions.shape == scores.shape == because.shape == (0, 5)
+    found = scorer_for(model).recommend(Histories.from_games(), 5)
+    assert all(array.shape == (0, 5) for array in (*vars(found).values(), found.scores))
+    assert scorer_for(model).recommend_lists(histories([1]), []) == []
+
+
+@pytest.mark.parametrize("n_games", [0, 3])
+def test_catalogue_without_available_games_gives_empty_lists(n_games: int) -> None:
+    vectors, prior = np.ones((n_games, 2), dtype=np.float32), np.zeros(n_games, dtype=np.float32)
+    scorer = Scorer(vectors, vectors, ItemItemWeights.empty(n_games), prior, 1.0, 4.0, HistoryWeights())
+    nothing = np.zeros(n_games, dtype=bool)
+    history = histories([], list(range(n_games))[:1])
+    for found in (
+        scorer.with_available(nothing).recommend(history, 4),
+        scorer.recommend(history, 4, among=nothing),
+    ):
+        assert (found.positions == -1).all()
+        assert (found.scores == -np.inf).all()
+        assert (found.because == -1).all()
+    assert scorer.scores(history).shape == (2, n_games)
 
 
 def above_popularity(

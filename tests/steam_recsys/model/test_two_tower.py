@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 from steam_recsys.data.games import Games
 from steam_recsys.data.histories import Histories
 from steam_recsys.errors import UserError
+from steam_recsys.model.history_weights import HistoryWeights
 from steam_recsys.model.two_tower import TwoTowerArrays
 from tests.steam_recsys.model.models import random_model
 
@@ -26,9 +28,27 @@ def test_unseen_game_gets_the_vector_of_its_genres(model: TwoTowerArrays) -> Non
 
 def test_game_without_known_attributes_is_ranked_by_popularity(model: TwoTowerArrays) -> None:
     scorer = model.for_catalogue(Games(np.array([998, 999], dtype=np.int32), [{}, {}]), np.array([[1.0, 5.0]]))
-    positions, _, _ = scorer.recommend(Histories.from_games([]), k=2)
-    assert positions.tolist() == [[1, 0]]
+    found = scorer.recommend(Histories.from_games([]), k=2)
+    assert found.positions.tolist() == [[1, 0]]
     assert not scorer.candidates.any()
+
+
+def test_model_is_saved_and_loaded_with_both_popularity_weights(model: TwoTowerArrays, tmp_path: Path) -> None:
+    np.savez(tmp_path / "arrays.npz", **model.arrays())
+    (tmp_path / "vocabulary.json").write_text(
+        json.dumps({"games": model.game_ids.tolist(), "attributes": model.attribute_names})
+    )
+    config = {
+        "popularity_weight": 0.75, "interests_weight": 0.125, "scale": model.scale, "popularity_smoothing": 1.0,
+        "history_weights": {"disliked": -1.0, "recency": 0.5},
+    }  # fmt: skip
+    (tmp_path / "model.json").write_text(json.dumps({"version": "v", "config": config}))
+    loaded = TwoTowerArrays.load(tmp_path)
+    assert (loaded.popularity_weight, loaded.interests_weight) == (0.75, 0.125)
+    assert loaded.history_weights == HistoryWeights(disliked=-1.0, recency=0.5)
+    assert all(np.array_equal(array, loaded.arrays()[name]) for name, array in model.arrays().items())
+    scorer = loaded.for_catalogue(Games(model.game_ids, [{}] * len(model.game_ids)), np.ones((1, len(model.game_ids))))
+    assert scorer.popularity_weight == 0.75
 
 
 def test_missing_model_is_reported(tmp_path: Path) -> None:
