@@ -124,17 +124,15 @@ def _random_lists(users: Int64Array, random: np.random.Generator) -> pa.RecordBa
         games.append(random.integers(1, step, (len(users), length)) + random.permutation(length) * step)
         taste.append(-np.sort(-random.random((len(users), length), dtype=np.float32)))
         because.append(np.take_along_axis(favourites, random.integers(0, FAVOURITES, (len(users), length)), axis=1))
-    because_of = np.concatenate(because, axis=1).ravel()
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    taste_of = np.concatenate(taste, axis=1).ravel()
+    popularity = np.tile(np.array([0.5, 0.25, 0.125, 0.25], dtype=np.float32), len(users))
+    without_reason = random.random(lengths.sum()) < WITHOUT_REASON
     elements = [
         pa.array(np.concatenate(games, axis=1).ravel(), pa.int32(), safe=False),
-        pa.array(taste_of),
-        pa.array(
-            np.repeat(np.array([0.5, 0.25, 0.125, 0.25], np.float32)[np.arange(len(lengths)) % len(LISTS)], lengths)
-        ),
-        pa.array(because_of, pa.int32(), mask=random.random(len(because_of)) < WITHOUT_REASON),
+        pa.array(np.concatenate(taste, axis=1).ravel()),
+        pa.array(np.repeat(popularity, lengths)),
+        pa.array(np.concatenate(because, axis=1).ravel(), mask=without_reason),
     ]
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
     columns = [pa.array(np.repeat(users, len(LISTS))), pa.array(list(LISTS) * len(users))]
     columns += [list_array(offsets, values) for values in elements]
     return pa.RecordBatch.from_arrays(columns, schema=RECOMMENDATIONS)
