@@ -42,7 +42,7 @@ TOP_K_BLOCK, BLOCKS_PER_SCORE = 32, 2
 """Largest number of scores per block, and smallest number of blocks per requested score, when a threshold is computed:
 the k best blocks must contain little besides the k best scores."""
 
-UPDATE_SHARE = 1 / 2
+UPDATE_SHARE = 1.0
 """Thresholds are updated after this many new games per user, times the length of the longest list."""
 
 
@@ -432,18 +432,18 @@ class TopK:
     """The k best games so far of each of B users.
 
     A score and its position are packed into one integer key that sorts by score, then by catalogue order.
+
+    Attributes:
+        k: Number of games.
+        thresholds: float32 [B], the k-th best score of each user; the lowest finite number if there are fewer games.
+        full: Whether every user has k games, and so a threshold.
     """
 
     def __init__(self, users: int, k: int) -> None:
         """Start without games."""
-        self.k = k
+        self.k, self.full = k, False
         self.thresholds = np.full(users, LOWEST_SCORE, dtype=np.float32)
         self._best = np.full((users, k), EMPTY_KEY)
-
-    @property
-    def full(self) -> bool:
-        """Whether every user has k games, and so a threshold."""
-        return bool((self.thresholds > LOWEST_SCORE).all())
 
     def add(self, users: Int64Array, scores: Float32Array, positions: Int32Array) -> None:
         """Add single games of single users, sorted by user; a game must not be added to a user twice."""
@@ -461,6 +461,7 @@ class TopK:
         self._best = pool[:, most:]
         lowest = pool[:, most]
         self.thresholds = np.where(lowest == EMPTY_KEY, LOWEST_SCORE, _scores(lowest))
+        self.full = bool((lowest > EMPTY_KEY).all())
 
     def result(self) -> Found:
         """Return the best games, see `Found`."""

@@ -22,7 +22,7 @@ from steam_recsys.model.history_weights import HistoryWeights
 from steam_recsys.model.item_item import ItemItemWeights
 from steam_recsys.model.retrieval import ExactIndex, GameList, Index, SparseScores
 
-BLOCK_USERS, BLOCK_GAMES = 512, 8192
+BLOCK_USERS, BLOCK_GAMES = 1024, 16384
 """Limits of a block: users, and games in their histories. A user with a longer history is a block alone."""
 
 PAGE_GAMES = 10
