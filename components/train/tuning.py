@@ -376,12 +376,12 @@ class _Search:
         progress("train", f"item-item weights: {find()}")
 
     def try_all_scales(self, config: ModelConfig) -> None:
-        """Try every scale and popularity weight with a configuration, without its item-item weights and with them, in
-        proportion to the scale.
-        """
+        """Try every scale, every popularity weight and other factors of the item-item weights of a configuration."""
         for scale in self._scorers:
-            for factor in {0.0, config.link_weight, config.link_weight * scale / config.scale}:
-                self.measure(replace(config, scale=scale, link_weight=factor), POPULARITY_WEIGHTS)
+            ratio = scale / config.scale
+            for share in {0.0, 0.5, 1.0, 2.0, ratio, 2 * ratio}:
+                at_scale = replace(config, scale=scale, link_weight=share * config.link_weight)
+                self.measure(at_scale, POPULARITY_WEIGHTS)
 
     def _weights(self, config: ModelConfig) -> ItemItemWeights:
         """Return the item-item weights of a configuration between catalogue positions.
