@@ -34,7 +34,7 @@ from steam_recsys.model.retrieval import top_k
 from steam_recsys.model.scorer import Scorer
 from steam_recsys.model.two_tower import Towers, TwoTowerArrays
 
-POPULARITY_WEIGHTS = (8.0, 6.0, 4.0, 3.0, 2.5, 2.0, 1.6, 1.3, 1.15, 1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
+POPULARITY_WEIGHTS = (8.0, 4.0, 3.0, 2.0, 1.6, 1.3, 1.15, 1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
 """Factors of the popularity prior to choose from, the least personal one first."""
 
 INTERESTS_WEIGHTS = (*POPULARITY_WEIGHTS, 0.2, 0.1, 0.05, 0.0)
@@ -284,6 +284,7 @@ class _Search:
         self.settings: list[Setting] = []
         self.trials: list[Trial] = []
         self._data, self._validation, self._config = data, validation, config
+        self._known: dict[ModelConfig, Setting] = {}
         self._scorers: dict[float, Scorer] = {}
         self._rows = positions_of(validation.games.ids, data.games.ids)
         self._largest: dict[tuple[float, float], ItemItemWeights] = {}
@@ -311,11 +312,12 @@ class _Search:
         return found
 
     def _measured(self, config: ModelConfig, weights: Sequence[float]) -> list[Setting]:
-        measured = self._validation.measure(self.scorer(config), weights)
-        return [
-            Setting(replace(config, popularity_weight=weight), ndcg, overlap)
-            for weight, (ndcg, overlap) in zip(weights, measured, strict=True)
-        ]
+        """Measure what has not been measured before."""
+        configs = [replace(config, popularity_weight=weight) for weight in weights]
+        new = [each for each in configs if each not in self._known]
+        measured = self._validation.measure(self.scorer(config), [each.popularity_weight for each in new])
+        self._known |= {each: Setting(each, ndcg, overlap) for each, (ndcg, overlap) in zip(new, measured, strict=True)}
+        return [self._known[each] for each in configs]
 
     def scorer(self, config: ModelConfig) -> Scorer:
         """Return the scorer of a configuration, whose scale has been fitted."""
@@ -363,10 +365,10 @@ class _Search:
             config = replace(start, link_dropout=dropout, link_regularisation=regularisation)
             figure = -np.inf
             for factor in LINK_FACTORS:
-                found = self.measure(replace(config, link_weight=factor), _near(start.popularity_weight))
-                if (now := max(setting.mean for setting in found)) < figure:
+                (found,) = self.measure(replace(config, link_weight=factor), (start.popularity_weight,))
+                if found.mean < figure:
                     break
-                figure = now
+                figure = found.mean
         config = find().config
         if config.link_weight:
             for per_game in LINKS_PER_GAME:
@@ -374,10 +376,11 @@ class _Search:
         progress("train", f"item-item weights: {find()}")
 
     def try_all_scales(self, config: ModelConfig) -> None:
-        """Try every scale, every popularity weight and other factors of the item-item weights of a configuration."""
-        factors = [config.link_weight * share for share in (0.5, 1.0, 2.0)] if config.link_weight else []
+        """Try every scale and popularity weight with a configuration, without its item-item weights and with them, in
+        proportion to the scale.
+        """
         for scale in self._scorers:
-            for factor in (0.0, *factors):
+            for factor in {0.0, config.link_weight, config.link_weight * scale / config.scale}:
                 self.measure(replace(config, scale=scale, link_weight=factor), POPULARITY_WEIGHTS)
 
     def _weights(self, config: ModelConfig) -> ItemItemWeights:

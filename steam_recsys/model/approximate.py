@@ -151,9 +151,9 @@ class _OthersSearch:
         kept = _contains(cells, added_cells)
         np.add.at(scores, np.searchsorted(cells, added_cells[kept]), item_item.weights[added[kept]])
         positions, values = popular
-        best = TopK(len(queries), k, max(k, int(np.bincount(rows, minlength=1).max())))
-        best.insert(rows, scores, games.astype(np.int32))
-        best.insert(np.nonzero(positions >= 0)[0], values[positions >= 0], positions[positions >= 0])
+        best = TopK(len(queries), k)
+        best.add(rows, scores, games.astype(np.int32))
+        best.add(np.nonzero(positions >= 0)[0], values[positions >= 0], positions[positions >= 0])
         return best.result()
 
 

@@ -89,7 +89,7 @@ class ItemItemWeights:
 
         Args:
             sources: Integers [n], games.
-            targets: int32 [B, m], games of B users, distinct within a user; -1 for none.
+            targets: int32 [B, m], games of B users; -1 for none.
             rows: int64 [n], the row of `targets` to which each source belongs.
 
         Returns:
@@ -105,10 +105,13 @@ class ItemItemWeights:
         stride = len(self.offsets)
         cells = (np.arange(len(targets))[:, None] * stride + targets + 1).ravel()
         order = np.argsort(cells)
+        ascending = np.append(cells[order], -1)
         wanted = rows[source] * stride + self.games[entries] + 1
-        found = np.minimum(np.searchsorted(cells, wanted, sorter=order), len(cells) - 1)
-        hits = np.flatnonzero(cells[order[found]] == wanted)
-        weights[source[hits], order[found[hits]] % targets.shape[1]] = self.weights[entries[hits]]
+        found = np.searchsorted(ascending[:-1], wanted)
+        while len(hits := np.flatnonzero(ascending[found] == wanted)):  # again if a user has a target several times
+            source, entries, found, wanted = source[hits], entries[hits], found[hits], wanted[hits]
+            weights[source, order[found] % targets.shape[1]] = self.weights[entries]
+            found += 1
         return weights
 
     def reindex(self, rows: Int32Array) -> ItemItemWeights:

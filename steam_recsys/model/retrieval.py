@@ -38,8 +38,12 @@ EMPTY_KEY = np.iinfo(np.int64).min
 
 MAX_INT32 = np.iinfo(np.int32).max
 
-TOP_K_BLOCK = 32
-"""Scores per block in `top_k`: so few that the k best blocks contain little besides the k best scores."""
+TOP_K_BLOCK, BLOCKS_PER_SCORE = 32, 2
+"""Largest number of scores per block, and smallest number of blocks per requested score, when a threshold is computed:
+the k best blocks must contain little besides the k best scores."""
+
+UPDATE_SHARE = 1.0
+"""Thresholds are updated after this many new games per user, times the length of the longest list."""
 
 
 @dataclass(frozen=True)
@@ -275,13 +279,13 @@ class _Pass:
         added, removed = (index._by_tile(entries, starts, width) for entries in (item_item, excluded))
         scratch = _Scratch.of_size(n_users * int((ends - starts).max()))
         searches = [
-            _ListSearch(index.positions, priors, np.maximum.reduceat(bounds, starts // CHUNK_GAMES), starts, best)
-            for priors, bounds, best in zip(
-                self._priors, self._bounds, (TopK(n_users, length, width) for length in self._lengths), strict=True
-            )
+            _ListSearch(index.positions, priors, bounds, starts, TopK(n_users, length))
+            for priors, bounds, length in zip(self._priors, self._bounds, self._lengths, strict=True)
         ]
+        waiting = _Waiting(n_users, int(UPDATE_SHARE * n_users * max(self._lengths)))
         for tile, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
-            limits = np.array([search.limits(tile, added.raised(tile, n_users)) for search in searches])
+            raised = added.raised(tile, n_users)
+            limits = np.stack([search.limits(tile, raised) for search in searches])
             users = np.flatnonzero(limits.min(axis=0) < np.inf)
             if not len(users):
                 continue
@@ -292,19 +296,20 @@ class _Pass:
             np.add.at(taste.reshape(-1), rows * taste.shape[1] + columns, weights)
             rows, columns, _ = removed.entries(tile, selected)
             taste[rows, columns] = -np.inf
-            full = np.array([search.best.full for search in searches])
-            if full.any():  # one comparison finds the few games that any of these lists needs
-                reaching = scratch.flags[: taste.size].reshape(taste.shape)
-                np.greater_equal(taste, limits[full].min(axis=0)[users, None], out=reaching)
-                cells = sparse_flatnonzero(reaching.reshape(-1))
-                rows = cells // taste.shape[1]
-                games, found = cells - rows * taste.shape[1] + start, taste.reshape(-1).take(cells)
-                owners = users.take(rows)
-            for search, has_threshold in zip(searches, full.tolist(), strict=True):
-                if has_threshold:
-                    search.insert(owners, games, found)
-                else:
+            full = [search for search in searches if search.best.full]
+            for search in searches:
+                if not search.best.full:
                     search.add(users, taste, start, end, scratch.scores)
+            if full:
+                # One comparison finds the few games that any of these lists may need.
+                lowest = limits[[search in full for search in searches]].min(axis=0)[users]
+                reaching = np.greater_equal(
+                    taste, lowest[:, None], out=scratch.flags[: taste.size].reshape(taste.shape)
+                )
+                waiting.add(users, taste, start, sparse_flatnonzero(reaching.reshape(-1)))
+            if len(full) < len(searches) or waiting.enough:
+                waiting.offer(full)
+        waiting.offer(searches)
         return [search.best.result() for search in searches]
 
 
@@ -322,8 +327,51 @@ class _Scratch:
         return cls(np.empty(size, np.float32), np.empty(size, np.float32), np.empty(size, bool))
 
 
+class _Waiting:
+    """Games of single users that may be on a list, from several tiles: a few large updates are faster than many."""
+
+    def __init__(self, users: int, limit: int) -> None:
+        """Start without games; `limit` is the number of games that is enough for an update."""
+        self._small = np.min_scalar_type(users)
+        self._limit = limit
+        self._clear()
+
+    @property
+    def enough(self) -> bool:
+        """Whether enough games wait for an update."""
+        return self._count >= self._limit
+
+    def add(self, users: Int64Array, taste: Float32Array, start: int, cells: Int64Array) -> None:
+        """Add some cells of a tile, int64 indices into its flat taste; the tile begins with the game `start`."""
+        rows = cells // taste.shape[1]
+        self._users.append(users.take(rows))
+        self._games.append(cells - rows * taste.shape[1] + start)
+        self._taste.append(taste.reshape(-1).take(cells))
+        self._count += len(cells)
+
+    def offer(self, searches: Sequence[_ListSearch]) -> None:
+        """Pass the games on to some lists."""
+        if self._count:
+            users = np.concatenate(self._users)
+            order = np.argsort(users.astype(self._small), kind="stable")  # a radix sort
+            users, games, taste = (
+                users.take(order),
+                np.concatenate(self._games).take(order),
+                np.concatenate(self._taste).take(order),
+            )
+            for search in searches:
+                search.offer(users, games, taste)
+            self._clear()
+
+    def _clear(self) -> None:
+        self._users: list[Int64Array] = []
+        self._games: list[Int64Array] = []
+        self._taste: list[Float32Array] = []
+        self._count = 0
+
+
 class _ListSearch:
-    """The search for the games of one list for some users."""
+    """The search for the games of one list for B users."""
 
     def __init__(
         self, positions: Int32Array, priors: Float32Array, bounds: Float32Array, starts: Int64Array, best: TopK
@@ -333,15 +381,16 @@ class _ListSearch:
         Args:
             positions: int32 [n], the games of the index.
             priors: float32 [n], their popularity in this list, -inf for games that may not be on it.
-            bounds: float32 [T], an upper bound for the scores of each tile without item-item weights.
+            bounds: float32, an upper bound for the scores of each chunk without item-item weights.
             starts: int64 [T], the first game of each tile.
             best: The best games so far.
         """
         self.best = best
-        self._positions, self._priors, self._bounds = positions, priors, bounds
-        self._highest = np.maximum.reduceat(priors, starts).astype(np.float64)
+        self._positions, self._priors = positions, priors
+        self._bounds = np.maximum.reduceat(bounds, starts // CHUNK_GAMES)
+        self._highest = np.maximum.reduceat(priors, starts)
 
-    def limits(self, tile: int, raised: Float64Array) -> Float64Array:
+    def limits(self, tile: int, raised: Float64Array) -> Float32Array:
         """Return the taste that a game of a tile needs to be one of the best, at least, for each of B users.
 
         Args:
@@ -349,102 +398,76 @@ class _ListSearch:
             raised: float64 [B], the most that item-item weights add to a score of the tile.
 
         Returns:
-            float64 [B], infinite if no game of the tile has as much.
+            float32 [B], infinite if no game of the tile has as much.
         """
-        highest, thresholds = self._highest[tile], self.best.thresholds.astype(np.float64)
+        highest, thresholds = float(self._highest[tile]), self.best.thresholds.astype(np.float64)
         if highest == -np.inf:
-            return np.full(len(thresholds), np.inf)
-        slack = ROUNDING * (np.abs(thresholds) + np.abs(highest))
-        limits = np.maximum(thresholds - highest - slack, LOWEST_SCORE)
-        return np.where(self._bounds[tile] + raised * (1 + ROUNDING) >= thresholds, limits, np.inf)
+            return np.full(len(thresholds), np.inf, dtype=np.float32)
+        limits = thresholds - highest - ROUNDING * (np.abs(thresholds) + abs(highest))
+        limits[self._bounds[tile] + raised * (1 + ROUNDING) < thresholds] = np.inf
+        return np.maximum(limits, LOWEST_SCORE).astype(np.float32)
 
-    def insert(self, users: Int64Array, games: Int64Array, taste: Float32Array) -> None:
+    def offer(self, users: Int64Array, games: Int64Array, taste: Float32Array) -> None:
         """Add single games of single users, sorted by user, given their taste, if their scores reach the threshold."""
         scores = taste + self._priors.take(games)
         kept = np.flatnonzero(scores >= self.best.thresholds.take(users))
-        self.best.insert(users.take(kept), scores.take(kept), self._positions.take(games.take(kept)))
+        self.best.add(users.take(kept), scores.take(kept), self._positions.take(games.take(kept)))
 
     def add(self, users: Int64Array, taste: Float32Array, start: int, end: int, scratch: Float32Array) -> None:
         """Add the games from `start` to `end` for some users, given their taste, float32 [users, end - start]."""
         priors, positions = self._priors[start:end], self._positions[start:end]
         allowed = np.flatnonzero(priors > -np.inf)
-        if len(allowed) < SUBSET_SHARE * len(priors):
+        if not len(allowed):
+            return
+        if len(allowed) < len(priors):
             priors, positions, taste = priors[allowed], positions[allowed], taste.take(allowed, axis=1)
-        scores = scratch[: taste.size].reshape(taste.shape)
-        np.add(taste, priors, out=scores)
-        self.best.add(users, scores, positions)
+        scores = np.add(taste, priors, out=scratch[: taste.size].reshape(taste.shape))
+        thresholds = np.maximum(_kth_score_bounds(scores, self.best.k), self.best.thresholds[users])
+        cells = np.flatnonzero(scores >= thresholds[:, None])
+        rows = cells // scores.shape[1]
+        self.best.add(users.take(rows), scores.reshape(-1).take(cells), positions.take(cells - rows * scores.shape[1]))
 
 
 class TopK:
     """The k best games so far of each of B users.
 
-    A score and its position are packed into one integer key that sorts by score, then by catalogue order. New keys
-    collect in a pool; once there are enough of them, all but the k best of each user are dropped.
+    A score and its position are packed into one integer key that sorts by score, then by catalogue order.
+
+    Attributes:
+        k: Number of games.
+        thresholds: float32 [B], the k-th best score of each user; the lowest finite number if there are fewer games.
+        full: Whether every user has k games, and so a threshold.
     """
 
-    def __init__(self, users: int, k: int, width: int) -> None:
-        """Start without games.
-
-        Args:
-            users: Number of users.
-            k: Number of games to keep per user.
-            width: Largest number of games that is added to a user at a time.
-        """
-        self._k, self._width = k, width
-        self._pool = np.empty((users, 4 * k + width), dtype=np.int64)
-        self._filled = np.zeros(users, dtype=np.int64)
-        self._reaching = np.empty(users * width, dtype=bool)
+    def __init__(self, users: int, k: int) -> None:
+        """Start without games."""
+        self.k, self.full = k, False
         self.thresholds = np.full(users, LOWEST_SCORE, dtype=np.float32)
-
-    @property
-    def full(self) -> bool:
-        """Whether every user has k games, and so a threshold."""
-        return bool((self.thresholds > LOWEST_SCORE).all())
+        self._best = np.full((users, k), EMPTY_KEY)
 
     def add(self, users: Int64Array, scores: Float32Array, positions: Int32Array) -> None:
-        """Add the scores of some games for some users, float32 [users, positions]."""
-        n_games = scores.shape[1]
-        thresholds = self.thresholds[users]
-        if self._k <= n_games and not self._filled.any():
-            kth_scores = np.partition(scores, n_games - self._k, axis=1)[:, n_games - self._k]
-            thresholds = np.maximum(kth_scores, LOWEST_SCORE)
-            self.thresholds[users] = thresholds
-        for start in range(0, n_games, self._width):
-            part = scores[:, start : start + self._width]
-            reaching = self._reaching[: part.size].reshape(part.shape)
-            np.greater_equal(part, thresholds[:, None], out=reaching)
-            cells = sparse_flatnonzero(reaching.reshape(-1))
-            rows = cells // part.shape[1]
-            columns = cells - rows * part.shape[1] + start
-            found = scores.reshape(-1).take(rows * n_games + columns)
-            self.insert(users.take(rows), found, positions.take(columns))
-
-    def insert(self, rows: Int64Array, scores: Float32Array, positions: Int32Array) -> None:
         """Add single games of single users, sorted by user; a game must not be added to a user twice."""
-        counts = np.bincount(rows, minlength=len(self._filled))
-        slots = np.arange(len(rows)) + (self._filled + counts - np.cumsum(counts)).take(rows)
-        self._pool[rows, slots] = _keys(scores, positions)
-        self._filled += counts
-        if self._filled.max() > 4 * self._k or self._filled.sum() > 1.5 * self._k * len(self._filled):
-            self._drop()
+        if not len(users):
+            return
+        counts = np.bincount(users, minlength=len(self._best))
+        most = int(counts.max())
+        pool = np.full((len(counts), most + self.k), EMPTY_KEY)
+        slots = np.arange(len(users)) + (counts - np.cumsum(counts) + np.arange(len(counts)) * pool.shape[1]).take(
+            users
+        )
+        pool.reshape(-1)[slots] = _keys(scores, positions)
+        pool[:, most:] = self._best
+        pool.partition(most, axis=1)
+        self._best = pool[:, most:]
+        lowest = pool[:, most]
+        self.thresholds = np.where(lowest == EMPTY_KEY, LOWEST_SCORE, _scores(lowest))
+        self.full = bool((lowest > EMPTY_KEY).all())
 
     def result(self) -> Found:
         """Return the best games, see `Found`."""
-        self._drop()
-        keys = np.sort(self._pool[:, : self._k], axis=1)[:, ::-1]
+        keys = np.sort(self._best, axis=1)[:, ::-1]
         found = keys != EMPTY_KEY
         return np.where(found, _positions(keys), np.int32(-1)), np.where(found, _scores(keys), np.float32(-np.inf))
-
-    def _drop(self) -> None:
-        """Keep the k best keys of each user and update the thresholds."""
-        k, widest = self._k, max(self._k, int(self._filled.max(initial=0)))
-        pool = self._pool[:, :widest]
-        np.copyto(pool, EMPTY_KEY, where=np.arange(widest) >= self._filled[:, None])
-        pool.partition(widest - k, axis=1)
-        pool[:, :k] = pool[:, widest - k :]
-        self._filled = np.minimum(self._filled, k)
-        full = self._filled == k
-        self.thresholds[full] = _scores(pool[full, :k].min(axis=1))
 
 
 def top_k(scores: Float32Array, k: int) -> tuple[Int32Array, Float32Array]:
@@ -465,7 +488,7 @@ def top_k(scores: Float32Array, k: int) -> tuple[Int32Array, Float32Array]:
     columns = np.full((len(scores), k), -1, dtype=np.int32)
     values = np.full((len(scores), k), -np.inf, dtype=np.float32)
     for row, row_scores in enumerate(scores):
-        found = np.flatnonzero(row_scores >= max(_kth_score_bound(row_scores, k), LOWEST_SCORE))
+        found = np.flatnonzero(row_scores >= max(_kth_score_bounds(row_scores, k), LOWEST_SCORE))
         best = found[np.argsort(-row_scores[found], kind="stable")[:k]]
         columns[row, : len(best)] = best
         values[row, : len(best)] = row_scores[best]
@@ -483,17 +506,20 @@ def sparse_flatnonzero(flags: BoolArray) -> Int64Array:
     return cells
 
 
-def _kth_score_bound(scores: Float32Array, k: int) -> np.float32:
-    """Return a lower bound of the k-th highest of float32 [N]; -inf if there are fewer than k.
+def _kth_score_bounds(scores: Float32Array, k: int) -> Float32Array:
+    """Return a lower bound of the k-th highest of float32 [..., N], float32 [...]; -inf if there are fewer than k.
 
     It is the k-th highest of the blocks' maxima: each of k blocks contains a score that is at least as high. A block
     takes every M-th score, so the maxima of all blocks are computed along contiguous memory.
     """
-    n_blocks = len(scores) // TOP_K_BLOCK
-    if n_blocks > k:
-        scores = scores[: n_blocks * TOP_K_BLOCK].reshape(TOP_K_BLOCK, n_blocks).max(axis=0)
-    rank = len(scores) - k
-    return np.partition(scores, rank)[rank] if 0 < k <= len(scores) else np.float32(-np.inf)
+    n_scores = scores.shape[-1]
+    if not 0 < k <= n_scores:
+        return np.full(scores.shape[:-1], -np.inf, dtype=np.float32)
+    block = min(TOP_K_BLOCK, n_scores // (BLOCKS_PER_SCORE * k))
+    if block > 1:
+        n_scores //= block
+        scores = scores[..., : n_scores * block].reshape(*scores.shape[:-1], block, n_scores).max(axis=-2)
+    return np.asarray(np.partition(scores, n_scores - k, axis=-1)[..., n_scores - k])
 
 
 def _nothing(users: int, k: int) -> Found:

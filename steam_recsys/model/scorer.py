@@ -22,7 +22,7 @@ from steam_recsys.model.history_weights import HistoryWeights
 from steam_recsys.model.item_item import ItemItemWeights
 from steam_recsys.model.retrieval import ExactIndex, GameList, Index, SparseScores
 
-BLOCK_USERS, BLOCK_GAMES = 512, 8192
+BLOCK_USERS, BLOCK_GAMES = 1024, 16384
 """Limits of a block: users, and games in their histories. A user with a longer history is a block alone."""
 
 PAGE_GAMES = 10
@@ -186,7 +186,7 @@ class Scorer:
             queries = self.queries(known) * np.float32(self.scale)
             removed = SparseScores(without.owners, without.games, np.zeros(len(without.games), dtype=np.float32))
             found = search(queries, self.item_item_scores(known), removed)
-            explained = Contributions.from_histories(self, known)
+            spare = []
             for wanted, result, (positions, scores) in zip(lists, results, found, strict=True):
                 k = wanted.length
                 popularity = np.float32(wanted.popularity_weight) * self.popularity_prior[positions[:, :k]]
@@ -195,9 +195,13 @@ class Scorer:
                 result.popularity[users] = popularity
                 result.taste[users] = scores[:, :k] - popularity
                 shown = positions[:, : min(k, REASONED)]
-                personal = order.above_popularity(shown, without, wanted.allowed)
-                limit = REASONS_PER_GAME if k <= REASONED else k
-                result.because[users, : shown.shape[1]] = explained.reasons(shown, personal, scores, limit)
+                personal = (shown >= 0) & order.above_popularity(shown, without, wanted.allowed)
+                spare.append(np.where(personal, _spare(scores, shown.shape[1]), np.float32(np.inf)))
+            contributions = Contributions.from_histories(self, known)
+            limits = [REASONS_PER_GAME if wanted.length <= REASONED else REASONED for wanted in lists]
+            reasons = contributions.reasons([positions for positions, _ in found], spare, limits)
+            for result, because in zip(results, reasons, strict=True):
+                result.because[users, : because.shape[1]] = because
 
         if len(history) and len(self) and lists:
             on_all_cores(recommend_block, _blocks(history))
@@ -244,45 +248,47 @@ class Contributions:
         terms: Float32Array = vectors[kept] * factors[history.owners[kept], None]
         return cls(scorer, history.recommended_only(), terms, weights[kept])
 
-    def reasons(self, positions: Int32Array, personal: BoolArray, scores: Float32Array, limit: int) -> Int32Array:
-        """Choose the reason of each recommendation.
+    def reasons(
+        self, positions: Sequence[Int32Array], spare: Sequence[Float32Array], limits: Sequence[int]
+    ) -> list[Int32Array]:
+        """Choose the reason of each recommendation of L lists.
 
         Args:
-            positions: int32 [B, k], the recommended games, -1 for none.
-            personal: bool [B, k], the recommendations that may have a reason.
-            scores: float32 [B, m], the scores of the whole list, m greater than k if there are more games.
-            limit: Number of recommendations that a game may be the reason of.
+            positions: int32 [B, k or more] for each list, the recommended games, -1 for none.
+            spare: float32 [B, k] for each list, the part of a game's score without which it would still be on its page;
+                infinite if it cannot have a reason.
+            limits: Number of recommendations of each list that a game may be the reason of.
 
         Returns:
-            int32 [B, k], the position of the reason, -1 for none. Of contributions that are equal but for rounding,
-            the earliest game is the reason.
+            int32 [B, k] for each list, the position of the reason, -1 for none. Of contributions that are equal but for
+            rounding, the earliest game is the reason.
         """
-        because = np.full(positions.shape, -1, dtype=np.int32)
+        n_users, widths = len(self.liked), [each.shape[1] for each in spare]
+        n_lists, longest, n_liked = len(widths), max(widths, default=0), len(self.liked.games)
+        because = np.full((n_lists, n_users, longest), -1, dtype=np.int32)
+        games = np.full((n_users, n_lists, longest), -1, dtype=np.int32)
+        spares = np.full(games.shape, np.inf, dtype=np.float32)
+        for number, (width, list_positions, list_spare) in enumerate(zip(widths, positions, spare, strict=True)):
+            games[:, number, :width], spares[:, number, :width] = list_positions[:, :width], list_spare
+        terms = self._contributions(games.reshape(n_users, -1)).reshape(n_liked, n_lists, longest)
+        terms[terms <= spares[self.liked.owners]] = NO_TERM
+        by_rank = np.ascontiguousarray(terms.transpose(2, 1, 0)).reshape(longest, -1)  # by rank, list and liked game
+
         filled = np.flatnonzero(self.liked.lengths)
-        if not len(filled):
-            return because
-        contributions = self._contributions(positions)
-        next_page = np.minimum(PAGE_GAMES * (np.arange(positions.shape[1]) // PAGE_GAMES + 1), scores.shape[1] - 1)
-        with np.errstate(invalid="ignore"):  # where there is no game, and so no reason
-            spare = scores[:, : positions.shape[1]] - scores[:, next_page]  # inf if there is no next page
-        personal = personal & (positions >= 0)
-        starts, owners = self.liked.offsets[filled], self.liked.owners
-        uses = np.zeros(len(owners), dtype=np.int64)
-        entries = np.arange(len(owners))
-        for rank in range(positions.shape[1]):
-            if not personal[:, rank].any():
-                continue
-            terms = contributions[:, rank]
-            decides = personal[owners, rank] & (terms > spare[owners, rank]) & (uses < limit)
-            terms = np.where(decides, terms, NO_TERM)
-            highest = np.zeros(len(positions), dtype=np.float32)
-            highest[filled] = np.maximum.reduceat(terms, starts)
-            nearly = terms >= (highest - EQUAL_TERMS * np.abs(highest))[owners]
-            chosen = np.minimum.reduceat(np.where(decides & nearly, entries, len(entries)), starts)
-            users, chosen = filled[chosen < len(entries)], chosen[chosen < len(entries)]
-            because[users, rank] = self.liked.games[chosen]
-            uses[chosen] += 1
-        return because
+        owners = np.concatenate([self.liked.owners + number * n_users for number in range(n_lists)])
+        segments = np.concatenate([filled + number * n_users for number in range(n_lists)])
+        starts = np.concatenate([self.liked.offsets[filled] + number * n_liked for number in range(n_lists)])
+        left, entries = np.repeat(limits, n_liked), np.arange(n_lists * n_liked)
+        highest = np.zeros(n_lists * n_users, dtype=np.float32)
+        for rank in np.flatnonzero((by_rank > NO_TERM).any(axis=1)).tolist():
+            rank_terms = np.where(left > 0, by_rank[rank], NO_TERM)
+            highest[segments] = np.maximum.reduceat(rank_terms, starts)
+            nearly = rank_terms >= (highest - EQUAL_TERMS * np.abs(highest))[owners]
+            chosen = np.minimum.reduceat(np.where(nearly & (rank_terms > NO_TERM), entries, len(entries)), starts)
+            where, chosen = segments[chosen < len(entries)], chosen[chosen < len(entries)]
+            because.reshape(-1, longest)[where, rank] = self.liked.games[chosen % n_liked]
+            left[chosen] -= 1
+        return [each[:, :width] for each, width in zip(because, widths, strict=True)]
 
     def _contributions(self, positions: Int32Array) -> Float32Array:
         """Compute what each of n games contributes to each of its user's recommendations, float32 [n, k]."""
@@ -291,8 +297,23 @@ class Contributions:
         bounds = liked.offsets.tolist()
         for user, (start, end) in enumerate(pairwise(bounds)):
             if end > start:
-                contributions[start:end] += self.vectors[start:end] @ candidates[positions[user]].T
+                contributions[start:end] += self.vectors[start:end] @ candidates.take(positions[user], axis=0).T
         return contributions
+
+
+def _spare(scores: Float32Array, k: int) -> Float32Array:
+    """Return by how much each of the first k games of a list scores more than the first game of the next page.
+
+    Args:
+        scores: float32 [B, m], the scores of the whole list and of the first game after it, so m > k; -inf for none.
+        k: Number of games.
+
+    Returns:
+        float32 [B, k], infinite if there is no next page.
+    """
+    next_page = np.minimum(PAGE_GAMES * (np.arange(k) // PAGE_GAMES + 1), scores.shape[1] - 1)
+    ends = scores[:, next_page]
+    return np.where(ends > -np.inf, scores[:, :k] - np.where(ends > -np.inf, ends, 0), np.float32(np.inf))
 
 
 @dataclass(frozen=True)

@@ -147,7 +147,8 @@ def what_is_popular(users: int) -> str:
         SELECT DISTINCT ON (r.user_id) r.user_id, p.game_id FROM recsys.recommendations AS r
         JOIN recsys.popular_games AS p
             ON p.list = 'popular' AND p.genre = '' AND p.rank <= 10 AND p.game_id <> ALL (r.game_ids[1:10])
-        WHERE r.list = 'relevance' AND NOT EXISTS (SELECT FROM steam.reviews AS v WHERE (v.user_id, v.game_id) = (r.user_id, p.game_id))
+        WHERE r.list = 'relevance' AND NOT EXISTS (
+            SELECT FROM steam.reviews AS v WHERE (v.user_id, v.game_id) = (r.user_id, p.game_id))
         ORDER BY r.user_id, p.rank
     ) AS found LIMIT {users}"""
 
