@@ -11,6 +11,7 @@ import pytest
 from psycopg2.extensions import connection as Connection
 from pymongo.database import Database
 
+from components.reverse_etl.acceptance import Thresholds
 from components.reverse_etl.publication import publish
 from steam_recsys.data.schemas import LISTS
 from steam_recsys.errors import UserError
@@ -97,6 +98,17 @@ def test_a_publication_in_postgresql_equals_the_shards(shop: Connection, databas
         assert cursor.fetchall() == [("m", "s", 3, 6, pytest.approx(2 / 3), 1.0, 1.0, date(2024, 1, 2), True, True)]
         cursor.execute("SELECT count(*) FROM pg_indexes WHERE schemaname = 'recsys' AND tablename LIKE 'part_0_v1'")
         assert cursor.fetchone() == (1,)
+
+
+def test_a_version_that_recommends_the_same_to_everybody_is_not_accepted(
+    shop: Connection, both: DestinationConfig, tmp_path: Path
+) -> None:
+    predictions = marked(tmp_path / "1", shop, 1.0, users=100)
+    sentence = r"Version v1 is not accepted\. Overlap of two users' first ten games: 1\.0000, must be at most 0\.9000"
+    with pytest.raises(UserError, match=sentence):
+        publish_version(both, predictions, thresholds=Thresholds())
+    assert tables(shop) == set()
+    assert publish_version(both, predictions, thresholds=Thresholds(overlap_ceiling=1.0)).overlap == 1.0
 
 
 def test_publishing_a_version_again_changes_nothing(
