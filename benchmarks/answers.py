@@ -9,9 +9,11 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -24,7 +26,7 @@ from steam_recsys.arrays import Float32Array, Float64Array, Int32Array
 from steam_recsys.data.games import Games
 from steam_recsys.model.history_weights import HistoryWeights
 from steam_recsys.model.item_item import ItemItemWeights
-from steam_recsys.model.online import OnlineRecommender
+from steam_recsys.model.online import CatalogueFacts, OnlineRecommender
 from steam_recsys.model.scorer import Scorer
 from steam_recsys.model.two_tower import Towers, TwoTowerArrays
 
@@ -32,6 +34,20 @@ GAMES, DIMENSIONS, NEIGHBOURS = 100_000, 64, 100
 QUERIES, LONGEST_HISTORY = 5_000, 50
 WARM_UP = 20
 MUST_MS, MUST_DIFFERENCE = 5.0, 1e-5
+INTERESTS_WEIGHT = 0.3
+GENRES, YEARS, MEAN_POSITIVE_REVIEWS = 20, 10, 5.0
+SETTINGS: dict[str, dict[str, Any]] = {
+    "popularity 0": {"popularity": 0.0},
+    "popularity 0.5": {"popularity": 0.5},
+    "released in three months": {"released": (date(2024, 10, 1), None)},
+    "one genre": {"include": ["genre 1"]},
+    "without three genres": {"exclude": ["genre 1", "genre 2", "genre 3"]},
+    "popularity 0.5, one genre, released in five years": {
+        "popularity": 0.5, "include": ["genre 1"], "released": (date(2020, 1, 1), date(2024, 12, 31)),
+    },
+}  # fmt: skip
+"""Arguments of `OnlineRecommender.recommend`. The default is popularity 1, without filters."""
+
 OURS, SAVED_MODEL, PLAIN = "ours", "SavedModel, one thread", "NumPy argpartition, no item-item or history weights"
 
 
@@ -117,10 +133,17 @@ def written_model(
     )
     weights = HistoryWeights(disliked=-0.5, hours=0.2, recency=0.5)
     towers = Towers(games[0], none, games[1], none)
-    model = TwoTowerArrays("benchmark", game_ids, (), towers, item_item, DEFAULT_WEIGHTS, condition.scale, 1.0, weights)
+    model = TwoTowerArrays(
+        "benchmark", game_ids, (), towers, item_item, DEFAULT_WEIGHTS,
+        popularity_weight=1.0, interests_weight=INTERESTS_WEIGHT, scale=condition.scale, popularity_smoothing=1.0,
+        history_weights=weights,
+    )  # fmt: skip
     np.savez(folder / "arrays.npz", allow_pickle=False, **model.arrays())
     (folder / "vocabulary.json").write_text(json.dumps({"games": game_ids.tolist(), "attributes": []}))
-    constants = {name: getattr(model, name) for name in ("scale", "popularity_smoothing")}
+    constants = {
+        name: getattr(model, name)
+        for name in ("popularity_weight", "interests_weight", "scale", "popularity_smoothing")
+    }
     described = {"version": model.version, "config": {**constants, "history_weights": asdict(weights)}}
     (folder / "model.json").write_text(json.dumps(described))
     return TwoTowerArrays.load(folder)
@@ -132,30 +155,43 @@ def engines(folder: Path, game_ids: Int32Array, condition: Condition, random: np
     popularity = 1e6 / random.permutation(np.arange(1.0, n_games + 1)) if condition.skewed else np.ones(n_games)
     model = written_model(folder, game_ids, condition, random)
     catalogue = model.for_catalogue(Games(game_ids, [{}] * n_games), np.tile(popularity, (len(DEFAULT_WEIGHTS), 1)))
-    online = OnlineRecommender(game_ids, catalogue)
+    online = OnlineRecommender(game_ids, catalogue, random_facts(n_games, random))
 
-    def ours(query: Query) -> Float32Array:
-        found = online.recommend(query.history, RECOMMENDED_GAMES, recommended=query.recommended, hours=query.hours)
-        return np.array([game.score for game in found], dtype=np.float32)
+    def ours(settings: Mapping[str, Any]) -> Answer:
+        def answer(query: Query) -> Float32Array:
+            found = online.recommend(
+                query.history, RECOMMENDED_GAMES, recommended=query.recommended, hours=query.hours, **settings
+            )
+            return np.array([game.score for game in found], dtype=np.float32)
+
+        return answer
 
     return {
-        OURS: ours,
+        OURS: ours({}),
+        **{name: ours(settings) for name, settings in SETTINGS.items()},
         SAVED_MODEL: _saved_model(folder / "saved_model", game_ids, catalogue),
         PLAIN: _plain(game_ids, catalogue),
     }
 
 
+def random_facts(n_games: int, random: np.random.Generator) -> CatalogueFacts:
+    """Draw two genres, a release date of the last ten years, and a few positive reviews for each game."""
+    days = [date(2025, 1, 1) - timedelta(days=int(age)) for age in random.integers(0, YEARS * 365, n_games)]
+    genres = [[f"genre {genre}" for genre in pair] for pair in random.integers(0, GENRES, (n_games, 2)).tolist()]
+    return CatalogueFacts.from_games(days, genres, random.poisson(MEAN_POSITIVE_REVIEWS, n_games))
+
+
 def _saved_model(folder: Path, game_ids: Int32Array, catalogue: Scorer) -> Answer:
     ServingModel(game_ids, catalogue).save(folder)
     loaded = tf.saved_model.load(str(folder))
-    offset = tf.constant(catalogue.popularity_prior)
+    prior = tf.constant(catalogue.popularity_prior)
 
     def answer(query: Query) -> Float32Array:
         found = loaded.signatures["with_popularity"](
             history=tf.constant([query.history]),
             recommended=tf.constant([query.recommended]),
             hours=tf.constant([query.hours]),
-            popularity_prior=offset,
+            popularity_prior=prior,
         )
         found["game_ids"].numpy()
         scores: Float32Array = found["scores"].numpy()[0]
@@ -199,6 +235,12 @@ def results(what: str, measured: dict[str, Timings]) -> list[Row]:
         below(f"{what}, {name}, ms", ours[name], figure, peer, MUST_MS if name == "p99" else None)
         for peer in (SAVED_MODEL, PLAIN)
         for name, figure in measured[peer].figures().items()
+    ]
+    found += [
+        at_most(f"{what}, {setting}, {name}, ms", figure, MUST_MS if name == "p99" else None)
+        for setting in SETTINGS
+        if setting in measured
+        for name, figure in measured[setting].figures().items()
     ]
     pairs = zip(measured[OURS].scores, measured[SAVED_MODEL].scores, strict=True)
     difference = max(float(np.abs(mine - theirs).max()) for mine, theirs in pairs)

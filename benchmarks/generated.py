@@ -122,15 +122,22 @@ def _chosen(random: np.random.Generator, size: Size, users: Int32Array, tastes: 
     return np.minimum(chosen, size.games - 1)
 
 
-def write_generated(root: Path, size: Size, seed: int) -> Snapshot:
-    """Write generated interactions as a snapshot, ordered by day; one review in ten does not recommend its game."""
+def write_generated(root: Path, size: Size, seed: int, *, released: bool = False) -> Snapshot:
+    """Write generated interactions as a snapshot, ordered by day; one review in ten does not recommend its game.
+
+    Args:
+        root: Folder of the snapshot.
+        size: Numbers of interactions, users and games.
+        seed: Random seed.
+        released: Whether games have release dates, spread evenly over the days of the reviews.
+    """
     interactions = generate(size, seed)
     random = np.random.default_rng([seed, 2])
     by_day = interactions.take(np.argsort(interactions.days, kind="stable"))
     files = {
         "reviews": _write(root, "reviews", _reviews(by_day, random.random(len(by_day)) < LIKED)),
         "users": _write(root, "users", pa.table({"user_id": np.unique(interactions.users)}, TABLES["users"])),
-        "games": _write(root, "games", _games(size, draw_tastes(size, seed))),
+        "games": _write(root, "games", _games(size, draw_tastes(size, seed), released)),
         "rankings": _write(root, "rankings", TABLES["rankings"].empty_table()),
     }
     Manifest("1:1:", "2025-01-01T00:00:00+00:00", None, files).write(root)
@@ -153,12 +160,13 @@ def _reviews(interactions: Interactions, liked: BoolArray) -> pa.Table:
     return pa.table({name: pa.array(column) for name, column in columns.items()}).cast(TABLES["reviews"])
 
 
-def _games(size: Size, tastes: Int32Array) -> pa.Table:
+def _games(size: Size, tastes: Int32Array, released: bool) -> pa.Table:
     ids = np.arange(1, size.games + 1)
     studios = [[f"Studio {game // GAMES_PER_STUDIO}"] for game in range(size.games)]
     nothing = [None] * size.games
+    days = (FIRST_DAY + ids * DAYS // size.games).tolist() if released else nothing
     columns = [
-        ids, [f"Game {game}" for game in ids], nothing, nothing,
+        ids, [f"Game {game}" for game in ids], days, nothing,
         [[f"Taste {taste}" for taste in pair] for pair in tastes],
         studios, studios, nothing, nothing, nothing, nothing,
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Batch prediction at the size of a large shop: the memory of the planning process and of one shard's process.
+"""Batch prediction of four lists per user at the size of a large shop: the memory of planning and of one shard.
 
 The model's weights are random: the cost of a prediction depends on their number, not on what was learnt. All shards are
 alike, so the first and the last are measured.
@@ -59,7 +59,7 @@ def prepare(root: Path, interactions: int, users: int, games: int) -> int:
     from benchmarks.generated import write_generated
     from steam_recsys.storage.model_store import add_model, move_champion
 
-    write_generated(root / "snapshot", Size(interactions, users, games), SEED)
+    write_generated(root / "snapshot", Size(interactions, users, games), SEED, released=True)
     game_ids = np.arange(1, games + 1, dtype=np.int32)
     model = root / "model"
     model.mkdir()

@@ -1,9 +1,11 @@
 """Users per second of batch prediction, beside the usual libraries for exact retrieval.
 
-Ours is the complete answer, `Scorer.recommend`: queries from histories, cosine similarities, popularity, item-item
-weights, exclusion of the user's own games, reasons. The peers get finished queries and return the largest inner
-products only. Each engine has its own process with all cores, and the engines take turns. The weights are random, so
-clusters help no engine. Only the comparison with approximate retrieval has clusters, because it depends on them.
+Ours is the complete answer, `Scorer.recommend_lists`: queries from histories, cosine similarities, popularity,
+item-item weights, exclusion of the user's own games, and four lists of 50, 200, 30 and 30 games with reasons. The peers
+get finished queries and return the 100 largest inner products only. implicit also retrieves our four lists, one after
+the other, from the games that may be on each of them. One list of 100 games is measured too. Each engine has its own
+process with all cores, and the engines take turns. The weights are random, so clusters help no engine. Only the
+comparison with approximate retrieval has clusters, because it depends on them.
 """
 
 from __future__ import annotations
@@ -14,17 +16,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from typing import Any
 
 import numpy as np
 
 from benchmarks.record import Row, at_least, at_most, run_benchmark, times_as_many
-from steam_recsys.arrays import Float32Array, Int32Array, offsets_from_lengths
+from steam_recsys.arrays import Float32Array, offsets_from_lengths
 from steam_recsys.data.histories import Histories
 from steam_recsys.model.approximate import MIN_RECALL, ApproximateIndex
 from steam_recsys.model.approximate import recall as recall_of
 from steam_recsys.model.history_weights import HistoryWeights
 from steam_recsys.model.item_item import ItemItemWeights
-from steam_recsys.model.retrieval import top_k
+from steam_recsys.model.lists import ReviewCounts, game_lists
+from steam_recsys.model.retrieval import GameList, top_k
 from steam_recsys.model.scorer import Scorer, normalised
 
 GAMES, DIMENSIONS, NEIGHBOURS, K = 100_000, 64, 100, 100
@@ -35,6 +39,9 @@ MUST, MUST_DIFFERENCE = 2.0, 1e-4
 TASTES, NOISE = 300, 0.8
 APPROXIMATE_K = 50
 WEIGHTS = HistoryWeights(disliked=-0.5, hours=0.2, recency=0.5)
+POPULARITY_WEIGHT, INTERESTS_WEIGHT = 1.0, 0.3
+MEAN_REVIEWS, LIKED_SHARE, NEW_SHARE = 4.0, 0.8, 0.005
+"""Of the games: reviews, the share of them that recommend the game, and the share of games that are new releases."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +75,19 @@ class Shop:
         neighbours += np.arange(NEIGHBOURS, dtype=np.int32)
         weights = random.standard_normal(neighbours.size, dtype=np.float32) * np.float32(0.1)
         popularity = 1e6 / random.permutation(np.arange(1.0, n + 1)) if self.skewed else np.ones(n)
-        offsets = np.log((popularity + 1) / (popularity + 1).sum()).astype(np.float32)
+        priors = np.log((popularity + 1) / (popularity + 1).sum()).astype(np.float32)
         item_item = ItemItemWeights(np.arange(n + 1, dtype=np.int64) * NEIGHBOURS, neighbours.ravel(), weights)
-        return Scorer(vectors[0], normalised(vectors[1]), item_item, offsets, 1.0, self.scale, WEIGHTS)
+        candidates = normalised(vectors[1])
+        return Scorer(vectors[0], candidates, item_item, priors, POPULARITY_WEIGHT, self.scale, WEIGHTS)
+
+    def lists(self, catalogue: Scorer) -> list[GameList]:
+        """Describe the four lists; about nine in ten games have enough reviews for interests."""
+        random = np.random.default_rng(2)
+        reviews = 1 + random.poisson(MEAN_REVIEWS, self.games)
+        counts = ReviewCounts(random.binomial(reviews, LIKED_SHARE), reviews)
+        new, everything = random.random(self.games) < NEW_SHARE, np.ones(self.games, dtype=bool)
+        prior = catalogue.popularity_prior
+        return game_lists(POPULARITY_WEIGHT, INTERESTS_WEIGHT, prior, everything, counts, new)
 
     def histories(self, users: int) -> Histories:
         """Draw about five games per user, for some users many more; users dislike one game in ten."""
@@ -82,14 +99,21 @@ class Shop:
         return Histories(np.arange(users), offsets, games.astype(np.int32), liked, hours)
 
 
-Answer = Callable[[], Int32Array]
-"""Answers all users: indices of games, int32 [USERS, K]."""
+Answer = Callable[[], Any]
+"""Answers all users. A peer returns indices of games, int32 [USERS, K]."""
 
 
 def ours(shop: Shop) -> Answer:
-    """Batch prediction."""
+    """Batch prediction of four lists."""
     catalogue, history = shop.catalogue(), shop.histories(USERS)
-    return lambda: catalogue.recommend(history, K)[0]
+    lists = shop.lists(catalogue)
+    return lambda: catalogue.recommend_lists(history, lists)
+
+
+def our_single_list(shop: Shop) -> Answer:
+    """Batch prediction of one list."""
+    catalogue, history = shop.catalogue(), shop.histories(USERS)
+    return lambda: catalogue.recommend(history, K)
 
 
 def brute_force(shop: Shop) -> Answer:
@@ -120,12 +144,27 @@ def implicit_topk(shop: Shop) -> Answer:
     return lambda: np.asarray(topk(candidates, queries, K)[0])
 
 
+def implicit_lists(shop: Shop) -> Answer:
+    """implicit's topk, once for each of the four lists."""
+    from implicit.cpu.topk import topk
+
+    catalogue = shop.catalogue()
+    scaled = catalogue.queries(shop.histories(USERS)) * np.float32(shop.scale)
+    searches = []
+    for wanted in shop.lists(catalogue):
+        allowed = slice(None) if wanted.allowed is None else wanted.allowed
+        candidates = np.column_stack([catalogue.candidates[allowed], catalogue.popularity_prior[allowed]])
+        weights = np.full(USERS, wanted.popularity_weight, dtype=np.float32)
+        searches.append((candidates, np.column_stack([scaled, weights]), wanted.length))
+    return lambda: [topk(candidates, queries, k) for candidates, queries, k in searches]
+
+
 def _queries_and_candidates(shop: Shop) -> tuple[Float32Array, Float32Array]:
     catalogue = shop.catalogue()
     return catalogue.queries(shop.histories(USERS)), catalogue.candidates
 
 
-OURS, EXACT = "ours", "ours, exact"
+OURS, ONE_LIST, EXACT, FOUR_TIMES = "ours", "ours, one list", "ours, exact", "implicit, list by list"
 PEERS = {"TFRS BruteForce": brute_force, "FAISS flat": faiss_flat, "implicit": implicit_topk}
 LARGE = [Shop(n_games, 8, skewed=False, tastes=True) for n_games in (250_000, 500_000, 1_000_000)]
 CONDITIONS = [Shop(GAMES, 8, skewed=False), Shop(GAMES, 2, skewed=True)]
@@ -161,17 +200,21 @@ def users_per_second(engines: dict[str, tuple[Callable[[Shop], Answer], Shop]]) 
 
 
 def exactness(shop: Shop) -> list[Row]:
-    """Compare ours with a full sort of all scores: the share of games at the same ranks, and the scores' difference."""
+    """Compare each list with a full sort of all scores: the share of games at the same ranks, and the scores."""
     catalogue, history = shop.catalogue(), shop.histories(CHECKED_USERS)
-    indices, scores, _ = catalogue.recommend(history, K)
-    naive = catalogue.scores(history)
-    naive[history.owners, history.games] = -np.inf
-    expected, values = top_k(naive, K)
-    difference = float(np.abs(values - scores).max())
-    # Two games whose scores differ in the last digit may swap ranks.
-    as_good = np.take_along_axis(naive, indices, axis=1) >= values - MUST_DIFFERENCE
-    same = float(np.mean((indices == expected) | as_good))
-    what = f"top {K} of {shop}"
+    lists, same, difference = shop.lists(catalogue), 1.0, 0.0
+    for wanted, found in zip(lists, catalogue.recommend_lists(history, lists), strict=True):
+        naive = catalogue.scores(history, wanted.popularity_weight)
+        naive[history.owners, history.games] = -np.inf
+        if wanted.allowed is not None:
+            naive[:, ~wanted.allowed] = -np.inf
+        expected, values = top_k(naive, wanted.length)
+        full = values > -np.inf
+        difference = max(difference, float(np.abs(values[full] - found.scores[full]).max(initial=0)))
+        # Two games whose scores differ in the last digit may swap ranks.
+        as_good = np.take_along_axis(naive, found.positions, axis=1) >= values - MUST_DIFFERENCE
+        same = min(same, float(np.mean((found.positions == expected) | as_good)))
+    what = f"four lists of {shop}"
     return [
         at_least(f"{what}, share of games as in a full sort", same, 1.0),
         at_most(f"{what}, largest difference of a score to a full sort's", difference, MUST_DIFFERENCE),
@@ -181,11 +224,11 @@ def exactness(shop: Shop) -> list[Row]:
 def approximate(shop: Shop) -> list[Row]:
     """Compare approximate with exact retrieval."""
     catalogue, history = shop.catalogue(), shop.histories(USERS)
-    exact, scores, _ = catalogue.recommend(history, APPROXIMATE_K)
+    exact = catalogue.recommend(history, APPROXIMATE_K)
     started = time.perf_counter()
     with_index = replace(catalogue, index=ApproximateIndex.from_scorer(catalogue))
     index_seconds = time.perf_counter() - started
-    found = with_index.recommend(history, APPROXIMATE_K)[0]
+    found = with_index.recommend(history, APPROXIMATE_K)
     seconds: dict[str, list[float]] = {"exact": [], "approximate": []}
     for _ in range(2):
         for name, each in (("exact", catalogue), ("approximate", with_index)):
@@ -194,7 +237,9 @@ def approximate(shop: Shop) -> list[Row]:
             seconds[name].append(time.perf_counter() - started)
     speed = {name: USERS / statistics.median(taken) for name, taken in seconds.items()}
     what = f"top {APPROXIMATE_K} of {shop}"
-    reach, recall = catalogue.exact_index.games_scored(scores[:, -1]), recall_of(found, exact)
+    wanted = GameList("", APPROXIMATE_K, POPULARITY_WEIGHT)
+    reach = catalogue.exact_index.games_scored(wanted, exact.scores[:, -1])
+    recall = recall_of(found.positions, exact.positions)
     made = f"{index_seconds:.0f} s to build the index, exact looks at {reach:,.0f}"
     return [
         times_as_many(f"{what}, approximate retrieval, users/s ({made})", speed["approximate"], speed["exact"], EXACT),
@@ -204,11 +249,13 @@ def approximate(shop: Shop) -> list[Row]:
 
 def rows() -> Iterator[Row]:
     """Measure everything."""
-    mine = {f"{OURS}, {shop}": (ours, shop) for shop in CONDITIONS}
-    speed = users_per_second({**mine, **{name: (engine, CONDITIONS[0]) for name, engine in PEERS.items()}})
     for shop in CONDITIONS:
-        own = speed[f"{OURS}, {shop}"]
-        yield from (times_as_many(f"top {K} of {shop}, users/s", own, speed[peer], peer, MUST) for peer in PEERS)
+        mine = {OURS: ours, ONE_LIST: our_single_list, FOUR_TIMES: implicit_lists}
+        speed = users_per_second({name: (engine, shop) for name, engine in (mine | PEERS).items()})
+        four = f"four lists of {shop}, users/s"
+        yield from (times_as_many(four, speed[OURS], speed[peer], peer, MUST) for peer in (*PEERS, FOUR_TIMES))
+        one = f"top {K} of {shop}, users/s"
+        yield from (times_as_many(one, speed[ONE_LIST], speed[peer], peer) for peer in PEERS)
         yield from exactness(shop)
     for shop in LARGE:
         yield from approximate(shop)

@@ -9,6 +9,7 @@ from benchmarks.answers import (
     OURS,
     PLAIN,
     SAVED_MODEL,
+    SETTINGS,
     Condition,
     Timings,
     measure_condition,
@@ -21,9 +22,15 @@ GAMES, QUERIES = 500, 20
 @pytest.mark.parametrize("condition", [Condition(8, False, 0), Condition(2, True, 100)], ids=str)
 def test_ours_and_its_peers_answer_the_same_queries(condition: Condition) -> None:
     rows = measure_condition(condition, GAMES, QUERIES)
-    assert {row["peer_name"] for row in rows[:-1]} == {SAVED_MODEL, PLAIN}
+    beside, alone = rows[:6], rows[6:-1]
+    assert {row["peer_name"] for row in beside} == {SAVED_MODEL, PLAIN}
+    assert [row["what"].removeprefix(f"500 games, {condition}, ") for row in alone] == [
+        f"{setting}, {name}, ms" for setting in SETTINGS for name in ("p50", "p99", "max")
+    ]
+    assert {row["must"] for row in alone} == {None, MUST_MS}
     assert all(row["what"].startswith(f"500 games, {condition}, ") for row in rows)
-    assert all(row["ours"] > 0 and row["peer"] > 0 for row in rows[:-1])
+    assert all(row["ours"] > 0 for row in rows[:-1])
+    assert all(row["peer"] > 0 for row in beside)
     difference = rows[-1]
     assert (difference["must"], difference["met"]) == (MUST_DIFFERENCE, True)
 
