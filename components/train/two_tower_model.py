@@ -46,7 +46,7 @@ class ModelConfig:
     """
 
     dimensions: int = 64
-    scale: float = 0.5
+    scale: float = 2.0
     popularity_weight: float = 1.0
     interests_weight: float = 0.3
     link_weight: float = 0.0
