@@ -270,9 +270,10 @@ class Contributions:
         spares = np.full(games.shape, np.inf, dtype=np.float32)
         for number, (width, list_positions, list_spare) in enumerate(zip(widths, positions, spare, strict=True)):
             games[:, number, :width], spares[:, number, :width] = list_positions[:, :width], list_spare
-        terms = self._contributions(games.reshape(n_users, -1)).reshape(n_liked, n_lists, longest)
+        terms = self._contributions(games.reshape(n_users, n_lists * longest)).reshape(n_liked, n_lists, longest)
         terms[terms <= spares[self.liked.owners]] = NO_TERM
-        by_rank = np.ascontiguousarray(terms.transpose(2, 1, 0)).reshape(longest, -1)  # by rank, list and liked game
+        # By rank, list and liked game.
+        by_rank = np.ascontiguousarray(terms.transpose(2, 1, 0)).reshape(longest, n_lists * n_liked)
 
         filled = np.flatnonzero(self.liked.lengths)
         owners = np.concatenate([self.liked.owners + number * n_users for number in range(n_lists)])
