@@ -36,7 +36,7 @@ from steam_recsys.publications.destinations import DestinationConfig, rollback
 from steam_recsys.publications.versions import VersionInfo
 from steam_recsys.storage.model_store import add_model
 
-USERS, GAMES_PER_USER = 2_000_000, 50
+USERS = 2_000_000
 LIVE_GAMES, LONGEST_HISTORY = 100_000, 50
 READY_SECONDS = 60
 SECONDS, CONNECTIONS, LIVE_CONNECTIONS = 20, 16, 4
@@ -139,7 +139,7 @@ def running_explorer(database: str, store: Path) -> Iterator[str]:
             process.terminate()
 
 
-def published_rows(url: str, folder: Path, users: int, per_user: int) -> Iterator[Row]:
+def published_rows(url: str, folder: Path, users: int) -> Iterator[Row]:
     """Measure recommendations from the published tables, also during a publication and rollbacks."""
     for name, query in (
         ("recommendations", ""),
@@ -155,7 +155,7 @@ def published_rows(url: str, folder: Path, users: int, per_user: int) -> Iterato
         yield at_most(f"{what}, p99, ms", measured.p99, MUST_MS if plain else None)
         yield at_most(f"{what}, failed of {measured.requests:,}", measured.failed, 0)
     predictions = folder / "again"
-    ranges = publishing.write_predictions(predictions, users, per_user, 2)
+    ranges = publishing.write_predictions(predictions, users, 2)
     with loaded(url, folder, _RECOMMENDATIONS.format(query="", users=users)) as results:
         publishing.publish_seconds(predictions, "v2", ranges)
         rollback(DestinationConfig(DATABASE))
@@ -179,22 +179,22 @@ def live_rows(url: str, folder: Path, games: int) -> Iterator[Row]:
         yield at_most(f"{what}, failed of {measured.requests:,}", measured.failed, 0)
 
 
-def rows(users: int = USERS, per_user: int = GAMES_PER_USER, games: int = LIVE_GAMES) -> Iterator[Row]:
+def rows(users: int = USERS, games: int = LIVE_GAMES) -> Iterator[Row]:
     """Measure everything on a temporary server."""
     with tempfile.TemporaryDirectory(prefix="steam-recsys-explorer-") as scratch:
         folder = Path(scratch)
         server = EmbeddedPostgres(folder / "postgres")
         server.start()
         try:
-            with running_explorer(*_shop(server, folder / "published", users, per_user, publishing.GAMES)) as url:
-                yield from published_rows(url, folder, users, per_user)
-            with running_explorer(*_shop(server, folder / "live", 1000, per_user, games)) as url:
+            with running_explorer(*_shop(server, folder / "published", users, publishing.GAMES)) as url:
+                yield from published_rows(url, folder, users)
+            with running_explorer(*_shop(server, folder / "live", 1000, games)) as url:
                 yield from live_rows(url, folder, games)
         finally:
             server.stop()
 
 
-def _shop(server: EmbeddedPostgres, folder: Path, users: int, per_user: int, games: int) -> tuple[str, Path]:
+def _shop(server: EmbeddedPostgres, folder: Path, users: int, games: int) -> tuple[str, Path]:
     """Create a shop with a publication and its model; return the URL for the explorer's role, and the store."""
     from benchmarks.answers import Condition, written_model  # imports TensorFlow, which nothing measured here needs
 
@@ -207,7 +207,7 @@ def _shop(server: EmbeddedPostgres, folder: Path, users: int, per_user: int, gam
     game_ids = np.arange(1, games + 1, dtype=np.int32)
     written_model(model, game_ids, Condition(8, False, 100), np.random.default_rng(0))
     add_model(str(folder / "store"), model)
-    ranges = publishing.write_predictions(folder / "predictions", users, per_user, 1)
+    ranges = publishing.write_predictions(folder / "predictions", users, 1)
     info = VersionInfo("v1", "benchmark", "s", date(2025, 1, 1))
     publish(DestinationConfig(DATABASE), str(folder / "predictions"), info, ranges, Thresholds(churn_ceiling=1.0))
     return reader_url(url, PASSWORD), folder / "store"

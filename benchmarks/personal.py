@@ -45,7 +45,7 @@ def synthetic_shop() -> Iterator[Row]:
     """Measure the demo's synthetic shop on its held-out reviews."""
     with _demo(None) as (_, store), stored_model(store, champion(store).version) as folder:
         evaluation = Evaluation.read(folder / EVALUATION)
-        beyond = evaluation.beyond[CHALLENGER]
+        beyond = evaluation.beyond_accuracy[CHALLENGER]
         yield at_least("synthetic shop, ndcg_at_10", evaluation.metrics["ndcg_at_10"], 0.345)
         yield at_most(f"synthetic shop, {JACCARD}", beyond[JACCARD], 0.4)
         yield at_least(f"synthetic shop, {COVERAGE}", beyond[COVERAGE], 0.35)

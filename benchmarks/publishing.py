@@ -1,7 +1,8 @@
-"""Publishing beside a raw COPY and beside upserts, the readers' wait during a switch, and the shop's SQL call.
+"""Publishing beside a raw COPY and beside upserts, the readers' wait during a switch, and the shop's SQL calls.
 
-Needs ten gigabytes of disk while it runs, for two million users of fifty games. The server is durable, like a shop's.
-Every figure and its peer come from the same run. Two publications and two raw COPYs take turns, and the faster counts.
+Each user has four lists, of 50, 200, 30 and 30 games, with reasons for most of them. Needs 35 gigabytes of disk while
+it runs, for two million users. The server is durable, like a shop's. Every figure and its peer come from the same run.
+Two publications and two raw COPYs take turns, and the faster counts. What has been measured is removed at once.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -25,17 +26,36 @@ from components.predict.plan import FALLBACK_GAMES
 from components.reverse_etl.acceptance import Thresholds
 from components.reverse_etl.publication import publish
 from demo.postgres import EmbeddedPostgres, programs
+from steam_recsys.arrays import Int64Array
 from steam_recsys.data.predictions import POPULAR_FILE, Shard, ShardManifest, read_shard, sha256_of, shard_name
-from steam_recsys.data.schemas import POPULAR, RECOMMENDATIONS
+from steam_recsys.data.schemas import (
+    DISCOVERY,
+    LISTS,
+    NEW_RELEASES,
+    POPULAR,
+    POPULAR_LIST,
+    RECOMMENDATIONS,
+    list_array,
+)
 from steam_recsys.database.connection import COPY_BUFFER, connect, create_schema
 from steam_recsys.publications.destinations import DestinationConfig, rollback
 from steam_recsys.publications.postgres_tables import binary_copy
 from steam_recsys.publications.versions import VersionInfo
 from steam_recsys.storage.folder import open_folder
 
-USERS, GAMES_PER_USER = 2_000_000, 50
+USERS = 2_000_000
+LENGTHS = dict(zip(LISTS, (50, 200, 30, 30), strict=True))
+"""Games of each list."""
+
+WITHOUT_REASON = 0.2
+"""Share of the games for which no game of the user is the reason."""
+
+FAVOURITES = 15
+"""How many games are the reasons of a user's games."""
+
 GAMES, GENRES = 50_000, 20
 SHARD_USERS = 100_000
+WRITTEN_USERS = 4096
 UPSERTED_USERS = 20_000
 SWITCHES, READERS, SECONDS = 20, 8, 10
 DATABASE = "env:DATABASE_URL"
@@ -53,12 +73,22 @@ SELECT n, 'minimum', 1 << n % 6, '' FROM generate_series(1, {games}) AS n;
 INSERT INTO steam.rankings SELECT n, 'genre ' || 1 + n % {genres}, kind, n FROM generate_series(1, {games}) AS n,
     unnest('{{Sales,Revenue,Review}}'::text[]) AS kind;
 INSERT INTO steam.reviews (user_id, game_id, recommended)
-SELECT user_id, 1 + user_id * 7 % {games}, true FROM steam.users;
+SELECT user_id, 1 + user_id * k % {games}, true FROM steam.users, unnest('{{7,11,13}}'::bigint[]) AS k;
 ANALYZE
+"""
+
+_RAW = """
+CREATE TABLE raw (
+    user_id bigint NOT NULL, list text COLLATE "C" NOT NULL, game_ids integer[] NOT NULL, taste real[] NOT NULL,
+    popularity real[] NOT NULL, because integer[] NOT NULL
+) WITH (toast_tuple_target = 8160)
 """
 
 _CALLS = {
     "recommended_games(user)": "SELECT * FROM recsys.recommended_games(:user);",
+    "shelves(user)": "SELECT * FROM recsys.shelves(:user);",
+    "shelves(visitor)": "SELECT * FROM recsys.shelves(NULL);",
+    "recommended_games(user, 'sales')": "SELECT * FROM recsys.recommended_games(:user, 'sales');",
     "recommended_games(user, 'sales', genre, memory)": (
         "SELECT * FROM recsys.recommended_games(:user, 'sales', 'genre ' || :genre, 8);"
     ),
@@ -68,33 +98,58 @@ _CALLS = {
 }
 
 
-def write_predictions(folder: Path, users: int, per_user: int, seed: int) -> list[tuple[int, int]]:
+def write_predictions(folder: Path, users: int, seed: int) -> list[tuple[int, int]]:
     """Write random recommendations with descending scores for users 1 to `users`; return the range of each shard."""
     random = np.random.default_rng(seed)
     (folder / "recommendations").mkdir(parents=True)
     ranges = [(first, min(first + SHARD_USERS - 1, users)) for first in range(1, users + 1, SHARD_USERS)]
-    step = GAMES // per_user
     for number, (first, last) in enumerate(ranges):
-        n = last + 1 - first
-        games = random.integers(1, step, (n, per_user)) + random.permutation(per_user) * step
-        scores = -np.sort(-random.random((n, per_user)), axis=1)
-        lists = (games, scores, random.integers(1, GAMES + 1, (n, per_user)))
-        offsets = pa.array(np.arange(n + 1) * per_user, pa.int32())
-        columns = [pa.array(np.arange(first, last + 1), pa.int64())]
-        for values, field in zip(lists, list(RECOMMENDATIONS)[1:], strict=True):
-            columns.append(
-                pa.ListArray.from_arrays(offsets, pa.array(values.ravel(), field.type.value_type, safe=False))
-            )
         path = folder / shard_name(number)
-        pq.write_table(pa.table(columns, schema=RECOMMENDATIONS), path, compression="zstd")
-        manifest = ShardManifest("v", "m", "s", number, (first, last), n, "exact", sha256_of(path))
+        with pq.ParquetWriter(path, RECOMMENDATIONS, compression="zstd", compression_level=1) as writer:
+            for start in range(first, last + 1, WRITTEN_USERS):
+                writer.write_batch(_random_lists(np.arange(start, min(start + WRITTEN_USERS, last + 1)), random))
+        manifest = ShardManifest("v", "m", "s", number, (first, last), last + 1 - first, "exact", sha256_of(path))
         manifest.write(open_folder(folder))
-    genres = ["", *(f"genre {number}" for number in range(1, GENRES + 1))]
-    ranks = np.tile(np.arange(1, FALLBACK_GAMES + 1), len(genres))
-    popular = [np.repeat(genres, FALLBACK_GAMES), ranks, ranks, 1.0 / ranks]
-    table = pa.table([pa.array(column, field.type) for column, field in zip(popular, POPULAR, strict=True)], POPULAR)
-    pq.write_table(table, folder / POPULAR_FILE)
+    _write_fallback_lists(folder / POPULAR_FILE)
     return ranges
+
+
+def _random_lists(users: Int64Array, random: np.random.Generator) -> pa.RecordBatch:
+    """Make all lists of some users: one row per user and list. In each the games are distinct."""
+    lengths = np.tile(list(LENGTHS.values()), len(users))
+    games, taste, because = [], [], []
+    favourites = random.integers(1, GAMES + 1, (len(users), FAVOURITES), dtype=np.int32)
+    for length in LENGTHS.values():
+        step = GAMES // length
+        games.append(random.integers(1, step, (len(users), length)) + random.permutation(length) * step)
+        taste.append(-np.sort(-random.random((len(users), length), dtype=np.float32)))
+        because.append(np.take_along_axis(favourites, random.integers(0, FAVOURITES, (len(users), length)), axis=1))
+    popularity = np.tile(np.array([0.5, 0.25, 0.125, 0.25], dtype=np.float32), len(users))
+    without_reason = random.random(lengths.sum()) < WITHOUT_REASON
+    elements = [
+        pa.array(np.concatenate(games, axis=1).ravel(), pa.int32(), safe=False),
+        pa.array(np.concatenate(taste, axis=1).ravel()),
+        pa.array(np.repeat(popularity, lengths)),
+        pa.array(np.concatenate(because, axis=1).ravel(), mask=without_reason),
+    ]
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    columns = [pa.array(np.repeat(users, len(LISTS))), pa.array(list(LISTS) * len(users))]
+    columns += [list_array(offsets, values) for values in elements]
+    return pa.RecordBatch.from_arrays(columns, schema=RECOMMENDATIONS)
+
+
+def _write_fallback_lists(path: Path) -> None:
+    """Write lists of popular games, overall and by genre, and the other two."""
+    genres = ["", *(f"genre {number}" for number in range(1, GENRES + 1))]
+    keys = [*((POPULAR_LIST, genre) for genre in genres), (NEW_RELEASES, ""), (DISCOVERY, "")]
+    columns: list[list[object]] = [[] for _ in POPULAR]
+    for number, (name, genre) in enumerate(keys):
+        for rank in range(1, FALLBACK_GAMES + 1):
+            game = 1 + (number * FALLBACK_GAMES + rank) % GAMES
+            for column, value in zip(columns, (name, genre, rank, game, 1 / rank), strict=True):
+                column.append(value)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, POPULAR, strict=True)]
+    pq.write_table(pa.table(arrays, schema=POPULAR), path)
 
 
 def publish_seconds(folder: Path, version: str, ranges: list[tuple[int, int]]) -> float:
@@ -105,16 +160,26 @@ def publish_seconds(folder: Path, version: str, ranges: list[tuple[int, int]]) -
     ).seconds
 
 
-def raw_copy_seconds(content: Path) -> float:
-    """Measure COPY of an existing file with the same rows into such a table, and its index."""
+def raw_copy_seconds(predictions: Path, shards: Sequence[Shard], content: Path) -> float:
+    """Measure COPY of existing files with the same rows into such a table, and its index.
+
+    One file per shard, written to `content` before its COPY and removed after it, which is not measured.
+    """
+    seconds = 0.0
     with connect(DATABASE) as connection, connection.cursor() as cursor:
+        cursor.execute(_RAW)
+        for shard in shards:
+            with content.open("wb") as file:
+                file.writelines(binary_copy(read_shard(predictions / shard.name, shard)))
+            started = time.perf_counter()
+            with content.open("rb") as file:
+                cursor.copy_expert("COPY raw FROM STDIN WITH (FREEZE, FORMAT binary)", file, size=COPY_BUFFER)
+            seconds += time.perf_counter() - started
+            content.unlink()
         started = time.perf_counter()
-        cursor.execute("CREATE TABLE raw (LIKE recsys.recommendations_v1)")
-        with content.open("rb") as file:
-            cursor.copy_expert("COPY raw FROM STDIN WITH (FREEZE, FORMAT binary)", file, size=COPY_BUFFER)
-        cursor.execute("ALTER TABLE raw ADD PRIMARY KEY (user_id)")
+        cursor.execute("ALTER TABLE raw ADD PRIMARY KEY (user_id, list)")
         connection.commit()
-        seconds = time.perf_counter() - started
+        seconds += time.perf_counter() - started
         cursor.execute("DROP TABLE raw")
     return seconds
 
@@ -126,8 +191,8 @@ def unchanged_copy_seconds() -> float:
     """
     with connect(DATABASE) as connection, connection.cursor() as cursor:
         started = time.perf_counter()
-        cursor.execute("CREATE TABLE unchanged AS TABLE recsys.recommendations_v1")
-        cursor.execute("ALTER TABLE unchanged ADD PRIMARY KEY (user_id)")
+        cursor.execute("CREATE TABLE unchanged WITH (toast_tuple_target = 8160) AS TABLE recsys.recommendations_v1")
+        cursor.execute("ALTER TABLE unchanged ADD PRIMARY KEY (user_id, list)")
         connection.commit()
         seconds = time.perf_counter() - started
         cursor.execute("DROP TABLE unchanged")
@@ -136,22 +201,27 @@ def unchanged_copy_seconds() -> float:
 
 def upsert_rate(folder: Path, shard: Shard) -> float:
     """Measure the users per second that upserts write into such an indexed table."""
-    batches = read_shard(folder / shard.name, shard)
-    rows = [tuple(row.values()) for batch in batches for row in batch.to_pylist()][:UPSERTED_USERS]
+    rows: list[tuple[object, ...]] = []
+    for batch in read_shard(folder / shard.name, shard):
+        rows += [tuple(row.values()) for row in batch.to_pylist()]
+        if len(rows) >= UPSERTED_USERS * len(LISTS):
+            break
+    rows = rows[: UPSERTED_USERS * len(LISTS)]
     with connect(DATABASE) as connection, connection.cursor() as cursor:
-        cursor.execute("CREATE TABLE upserted (LIKE recsys.recommendations_v1, PRIMARY KEY (user_id))")
+        cursor.execute("CREATE TABLE upserted (LIKE recsys.recommendations_v1, PRIMARY KEY (user_id, list))")
         started = time.perf_counter()
         execute_values(
             cursor,
-            "INSERT INTO upserted VALUES %s ON CONFLICT (user_id) DO UPDATE SET (game_ids, scores, because) = "
-            "(excluded.game_ids, excluded.scores, excluded.because)",
+            "INSERT INTO upserted VALUES %s ON CONFLICT (user_id, list) DO UPDATE SET "
+            "(game_ids, taste, popularity, because) = "
+            "(excluded.game_ids, excluded.taste, excluded.popularity, excluded.because)",
             rows,
             page_size=1000,
         )
         connection.commit()
         seconds = time.perf_counter() - started
         cursor.execute("DROP TABLE upserted")
-    return len(rows) / seconds
+    return len(rows) / len(LISTS) / seconds
 
 
 @contextmanager
@@ -175,28 +245,26 @@ def calling(folder: Path, call: str, users: int, clients: int) -> Iterator[list[
         log.unlink()
 
 
-def loading_rows(folder: Path, users: int, per_user: int) -> list[Row]:
+def loading_rows(folder: Path, users: int) -> list[Row]:
     """Measure publications and their peers."""
-    content = folder / "raw.bin"
     ours, peer = [], []
     for number in (1, 2):
         predictions = folder / f"predictions-{number}"
-        ranges = write_predictions(predictions, users, per_user, number)
+        ranges = write_predictions(predictions, users, number)
         shards = [Shard(number, first, last) for number, (first, last) in enumerate(ranges)]
+        peer.append(raw_copy_seconds(predictions, shards, folder / "raw.bin"))
         if number == 2:
             rate = upsert_rate(predictions, shards[0])
-        with content.open("wb") as file:
-            for chunk in binary_copy(b for shard in shards for b in read_shard(predictions / shard.name, shard)):
-                file.write(chunk)
         ours.append(publish_seconds(predictions, f"v{number}", ranges))
-        peer.append(raw_copy_seconds(content))
-        content.unlink()
-    what, copied = f"publish {users:,} users × {per_user}", "raw COPY of a file in binary format and its index"
+        if number == 1:
+            unchanged = unchanged_copy_seconds()
+    what = f"publish {users:,} users with lists of {', '.join(map(str, LENGTHS.values()))} games"
+    copied = "raw COPY of files in binary format and their index"
     upserted = f"execute_values upserts of {UPSERTED_USERS:,} users"
     return [
         times_as_much(f"{what}, s", min(ours), min(peer), copied, MUST_RATIO),
         times_as_many(f"{what}, users/s", users / min(ours), rate, upserted, MUST_FASTER),
-        times_as_much(f"{what}, s", min(ours), unchanged_copy_seconds(), "copying a version within the database"),
+        times_as_much(f"{what}, s", min(ours), unchanged, "copying a version within the database"),
     ]
 
 
@@ -226,7 +294,7 @@ def reading_rows(folder: Path, users: int) -> list[Row]:
     return found
 
 
-def rows(users: int = USERS, per_user: int = GAMES_PER_USER) -> Iterator[Row]:
+def rows(users: int = USERS) -> Iterator[Row]:
     """Measure everything on a temporary server."""
     with tempfile.TemporaryDirectory(prefix="steam-recsys-publishing-") as scratch:
         folder = Path(scratch)
@@ -237,7 +305,7 @@ def rows(users: int = USERS, per_user: int = GAMES_PER_USER) -> Iterator[Row]:
             with connect(DATABASE) as connection, connection.cursor() as cursor:
                 create_schema(connection, "steam")
                 cursor.execute(_SHOP.format(users=users, games=GAMES, genres=GENRES))
-            yield from loading_rows(folder, users, per_user)
+            yield from loading_rows(folder, users)
             yield from reading_rows(folder, users)
         finally:
             server.stop()

@@ -215,9 +215,7 @@ def measure_protocol(protocol: Protocol, ours: Fitted) -> list[Row]:
         beyond[name] = measure_lists(ranked, held_out, ours.reference)
         beyond[name] |= matches.figures(matches.auc(ranker, held_out.history))
     return [
-        Row(
-            name, rankers[name][0], intervals(figures), intervals(_differences(measured[OURS], figures)), beyond[name]
-        )
+        Row(name, rankers[name][0], intervals(figures), intervals(_differences(measured[OURS], figures)), beyond[name])
         for name, figures in measured.items()
     ]
 
@@ -282,7 +280,7 @@ def fans_of_tags(games: Games, reviews: Float64Array) -> tuple[list[BoolArray], 
 
 
 def share_of_own_tag(ranked: Int32Array, tags: list[BoolArray]) -> float:
-    """Return the share of their tag in the lists of `fans_of_tags`, int32 [tags × FANS_PER_TAG, k]; a mean over tags."""
+    """Return the share of the fans' tag in their lists, int32 [tags × FANS_PER_TAG, k]; a mean over tags."""
     by_tag = ranked.reshape(len(tags), FANS_PER_TAG, -1)
     return float(np.mean([members[lists].mean() for members, lists in zip(tags, by_tag, strict=True)]))
 

@@ -41,11 +41,18 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _print_versions(config: DestinationConfig) -> None:
-    rows = [("", "version", "model", "snapshot", "users", "rows", "as of", "published", "in")]
+    rows = [("", "version", "model", "snapshot", "users", "rows", "overlap", "coverage", "popular ten", "as of",
+             "published", "in")]  # fmt: skip
     for destination, versions in kept_versions(config).items():
         for kept in versions:
             published = f"{kept.published_at:%Y-%m-%d %H:%M:%S %Z}"
             mark = "*" if kept.current else ""
             sources = (kept.version, kept.model_version, kept.snapshot_id)
-            rows.append((mark, *sources, f"{kept.users:,}", f"{kept.rows:,}", str(kept.as_of), published, destination))
+            sizes = (f"{kept.users:,}", f"{kept.rows:,}")
+            shares = (_percentage(kept.overlap), _percentage(kept.coverage), _percentage(kept.popular_ten))
+            rows.append((mark, *sources, *sizes, *shares, str(kept.as_of), published, destination))
     print_table(rows)
+
+
+def _percentage(share: float | None) -> str:
+    return "–" if share is None else f"{share:.1%}"

@@ -94,7 +94,7 @@ def _gate_failure(workspace: Workspace, url: str) -> str:
     return (
         f"Model {gate['model']} did not pass the gate, and there is no champion yet: {gate['failed'][0]} All rules "
         f"are on {workspace.keep_page('evaluate', 'evaluation')}. Add reviews or relax the rule: for the best baseline "
-        f"put STEAM_RECSYS_PARAMETERS__BASELINE_ERRORS=6 before the command; docs/targets.md lists all rules."
+        f"put STEAM_RECSYS_PARAMETERS__ACCURACY_MARGIN=0.2 before the command; docs/targets.md lists all rules."
     )
 
 

@@ -116,14 +116,14 @@ def create_router(largest_limit: int) -> APIRouter:
 
     @router.get(
         "/users/{user_id}/shelves",
-        summary="A storefront's page for a user",
+        summary="Shelves of games for a user",
         response_model=Shelves,
         responses={200: _example_response(SHELVES_EXAMPLE), **known},
     )
     async def shelves(
         request: Request, user_id: UserPath, query: Annotated[ShelvesQuery, Query()], repository: RepositoryDep
     ) -> Response:
-        """Return the rows of `recsys.shelves`, shelf by shelf; no game is on two shelves."""
+        """Return a storefront's page: the rows of `recsys.shelves`, shelf by shelf. No game is on two shelves."""
         answer = await repository.shelves(user_id, query.shelves, query.games)
         if answer.version is None:
             raise HTTPException(503, NOTHING_PUBLISHED)

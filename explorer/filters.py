@@ -174,7 +174,8 @@ class Filters(QueryModel):
 
     def applied(self) -> dict[str, Any]:
         """Return the filters by name, as answers repeat them."""
-        return {name: getattr(self, name) for name in Filters.model_fields}
+        given = {name: getattr(self, name) for name in Filters.model_fields}
+        return given | {"popularity": 1.0 if self.popularity is None else self.popularity}
 
 
 class Search(QueryModel):

@@ -39,6 +39,9 @@ GAUGES = {
     "publication_info": "The current publication, its model and its snapshot.",
     "publication_users": "Users with their own recommendations in the current publication.",
     "publication_rows": "Recommended games in the current publication, over all users.",
+    "publication_overlap": "Mean Jaccard index of the first ten games of two of its users.",
+    "publication_coverage": "Share of the shop's games that are among the first ten of a user of it.",
+    "publication_popular_ten": "Share of its users whose first ten games are the most popular ones.",
     "publication_data_age_days": "Days since the newest review of the current publication's data.",
     "publication_published_age_seconds": "Time since the current publication first became current.",
     "publication_made_current_age_seconds": "Time since it last became current, by a rollback too.",
@@ -197,6 +200,9 @@ async def _add_publication(gauges: Gauges, repository: Repository, now: datetime
     gauges.add("publication_info", 1, **names)
     gauges.add("publication_users", publication.users)
     gauges.add("publication_rows", publication.rows)
+    for name in ("overlap", "coverage", "popular_ten"):
+        if (figure := getattr(publication, name)) is not None:
+            gauges.add(f"publication_{name}", figure)
     newest = publication.as_of - timedelta(days=1)  # popularity counts reviews before `as_of`
     gauges.add("publication_data_age_days", (now.date() - newest).days)
     for name, moment in (("published", publication.published_at), ("made_current", publication.made_current_at)):

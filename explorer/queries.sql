@@ -4,7 +4,7 @@
 -- The views' rows have their version, and a view cannot be repointed while a statement reads it: version and games
 -- always belong together. The score says which of the user's lists a game is from; popular games are from none.
 WITH own AS MATERIALIZED (
-    SELECT e.game_id, e.taste, e.popularity, e.because, e.taste + e.popularity AS score
+    SELECT l.list, e.game_id, e.taste, e.popularity, e.because, e.taste + e.popularity AS score
     FROM recsys.recommendations AS l,
          unnest(l.game_ids, l.taste, l.popularity, l.because) AS e (game_id, taste, popularity, because)
     WHERE l.user_id = $1
@@ -17,7 +17,9 @@ LEFT JOIN LATERAL recsys.recommended_games(
     p_user_id => $1, p_rank_by => $2, p_genre => $3, p_max_ram_gb => $4::float8::numeric, p_limit => $5,
     p_released_from => $6, p_released_to => $7, p_max_storage_gb => $8::float8::numeric, p_os => $9) AS r ON true
 LEFT JOIN LATERAL (
-    SELECT own.taste, own.popularity, own.because FROM own WHERE own.game_id = r.game_id AND own.score = r.score LIMIT 1
+    SELECT own.taste, own.popularity, own.because FROM own WHERE own.game_id = r.game_id AND own.score = r.score
+    -- Lists of equal weight have equal scores. The order's own list comes first, then those that fill it up.
+    ORDER BY own.list <> $2, own.list NOT IN ('relevance', 'interests') LIMIT 1
 ) AS listed ON true
 ORDER BY r.rank
 
@@ -134,11 +136,13 @@ WITH RECURSIVE ranked (genre) AS (
 SELECT name FROM steam.genres UNION SELECT genre FROM ranked WHERE genre IS NOT NULL ORDER BY 1
 
 -- name: publication
-SELECT version, model_version, snapshot_id, users, rows, as_of, published_at, made_current_at, current
+SELECT version, model_version, snapshot_id, users, rows, as_of, published_at, made_current_at, current,
+    overlap, coverage, popular_ten
 FROM recsys.publications WHERE current
 
 -- name: publications
-SELECT version, model_version, snapshot_id, users, rows, as_of, published_at, made_current_at, current
+SELECT version, model_version, snapshot_id, users, rows, as_of, published_at, made_current_at, current,
+    overlap, coverage, popular_ten
 FROM recsys.publications WHERE first_switch IS NOT NULL ORDER BY first_switch DESC LIMIT 20
 
 -- name: runs

@@ -58,7 +58,10 @@ class RecommendedGame:
 
 @dataclass(frozen=True)
 class Publication:
-    """A kept version of the recommendations; see the table `recsys.publications`."""
+    """A kept version of the recommendations; see the table `recsys.publications`.
+
+    How personal it is, `overlap`, `coverage` and `popular_ten`, is None if unknown.
+    """
 
     version: str
     model_version: str
@@ -69,6 +72,9 @@ class Publication:
     published_at: datetime | None
     made_current_at: datetime | None
     current: bool
+    overlap: float | None
+    coverage: float | None
+    popular_ten: float | None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from components.notify.component import record_run
 from components.predict.component import make_plan, predict
 from components.reverse_etl.acceptance import DEFAULT as ACCEPTANCE
 from components.reverse_etl.component import publish
+from components.train import PERSONAL_BUDGET
 from components.validate.component import validate
 from pipelines.target import Target
 from pipelines.training import champion_pipeline
@@ -38,6 +39,7 @@ def inference_pipeline(target: Target) -> GraphComponent:
         churn_floor: float = ACCEPTANCE.churn_floor,
         churn_ceiling: float = ACCEPTANCE.churn_ceiling,
         churn_users: int = ACCEPTANCE.churn_users,
+        overlap_ceiling: float = ACCEPTANCE.overlap_ceiling,
         quality_floor: float = WATCH.quality_floor,
         quality_users: int = WATCH.quality_users,
         drift_ceiling: float = WATCH.drift_ceiling,
@@ -45,13 +47,18 @@ def inference_pipeline(target: Target) -> GraphComponent:
         drift_reviews: int = WATCH.drift_reviews,
         age_ceiling: int = WATCH.age_ceiling,
         growth_ceiling: float = WATCH.growth_ceiling,
+        published_overlap_ceiling: float = WATCH.published_overlap_ceiling,
+        published_coverage_floor: float = WATCH.published_coverage_floor,
+        published_users: int = WATCH.published_users,
         rest_days: int = WATCH.rest_days,
         registry: str = "",
         seed: int = 0,
-        baseline_errors: float = GATE.baseline_errors,
-        champion_errors: float = GATE.champion_errors,
+        personal_budget: float = PERSONAL_BUDGET,
+        accuracy_margin: float = GATE.accuracy_margin,
+        champion_gain: float = GATE.champion_gain,
+        personal_margin: float = GATE.personal_margin,
         coverage_floor: float = GATE.coverage_floor,
-        slice_floor: float = GATE.slice_floor,
+        slice_margin: float = GATE.slice_margin,
         slice_users: int = GATE.slice_users,
         alerts: str = "",
     ) -> None:
@@ -72,7 +79,8 @@ def inference_pipeline(target: Target) -> GraphComponent:
             rows_per_user_floor: Share of the current version's games per user that must be reached.
             churn_floor: Smallest average share of a user's first ten games that must have changed.
             churn_ceiling: Largest average share of a user's first ten games that may have changed.
-            churn_users: Users that the current version needs before anything is compared with it.
+            churn_users: Users that a version needs before anything is compared with it, or its users with each other.
+            overlap_ceiling: Largest average share of two users' first ten games that both may have.
             quality_floor: Share of recent popularity's realised NDCG@10 below which the model is retrained.
             quality_users: Users with new reviews that quality needs before it counts.
             drift_ceiling: Population stability index above which the model is retrained.
@@ -80,9 +88,14 @@ def inference_pipeline(target: Target) -> GraphComponent:
             drift_reviews: Reviews since the training that drift needs before it counts.
             age_ceiling: Days of reviews that the model may lack.
             growth_ceiling: Share of games added since the training above which the model is retrained.
+            published_overlap_ceiling: Average share of two users' first ten games that both have, above which the model
+                is retrained.
+            published_coverage_floor: Share of the games that are among any user's first ten, below which the model is
+                retrained.
+            published_users: Users that a publication needs before its overlap and coverage count.
             rest_days: Days of reviews to wait between two trainings.
-            registry, seed, baseline_errors, champion_errors, coverage_floor, slice_floor, slice_users: As in the
-                training pipeline.
+            registry, seed, personal_budget, accuracy_margin, champion_gain, personal_margin, coverage_floor,
+                slice_margin, slice_users: As in the training pipeline.
             alerts: Reference to the URL of a webhook for alerts; empty for no alerts.
         """
         run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
@@ -120,6 +133,9 @@ def inference_pipeline(target: Target) -> GraphComponent:
                 drift_reviews=drift_reviews,
                 age_ceiling=age_ceiling,
                 growth_ceiling=growth_ceiling,
+                published_overlap_ceiling=published_overlap_ceiling,
+                published_coverage_floor=published_coverage_floor,
+                published_users=published_users,
                 rest_days=rest_days,
                 store=store,
                 run=run,
@@ -133,10 +149,12 @@ def inference_pipeline(target: Target) -> GraphComponent:
                 store=store,
                 registry=registry,
                 seed=seed,
-                baseline_errors=baseline_errors,
-                champion_errors=champion_errors,
+                personal_budget=personal_budget,
+                accuracy_margin=accuracy_margin,
+                champion_gain=champion_gain,
+                personal_margin=personal_margin,
                 coverage_floor=coverage_floor,
-                slice_floor=slice_floor,
+                slice_margin=slice_margin,
                 slice_users=slice_users,
                 run=run,
             ).set_display_name("Retrain if needed")
@@ -168,6 +186,7 @@ def inference_pipeline(target: Target) -> GraphComponent:
                 churn_floor=churn_floor,
                 churn_ceiling=churn_ceiling,
                 churn_users=churn_users,
+                overlap_ceiling=overlap_ceiling,
                 store=store,
                 run=run,
             ).after(predicted)
@@ -187,10 +206,12 @@ def retraining_pipeline(target: Target) -> GraphComponent:
         store: str,
         registry: str,
         seed: int,
-        baseline_errors: float,
-        champion_errors: float,
+        personal_budget: float,
+        accuracy_margin: float,
+        champion_gain: float,
+        personal_margin: float,
         coverage_floor: float,
-        slice_floor: float,
+        slice_margin: float,
         slice_users: int,
         run: str,
     ) -> None:
@@ -201,10 +222,12 @@ def retraining_pipeline(target: Target) -> GraphComponent:
                 store=store,
                 registry=registry,
                 seed=seed,
-                baseline_errors=baseline_errors,
-                champion_errors=champion_errors,
+                personal_budget=personal_budget,
+                accuracy_margin=accuracy_margin,
+                champion_gain=champion_gain,
+                personal_margin=personal_margin,
                 coverage_floor=coverage_floor,
-                slice_floor=slice_floor,
+                slice_margin=slice_margin,
                 slice_users=slice_users,
                 run=run,
             ).set_display_name("Train and promote")

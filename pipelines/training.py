@@ -7,6 +7,7 @@ from components.evaluate.component import evaluate, promote
 from components.evaluate.gate import DEFAULT
 from components.extract.component import extract
 from components.notify.component import record_run
+from components.train import PERSONAL_BUDGET
 from components.train.component import refit, train
 from components.validate.component import validate
 from pipelines.target import Target
@@ -26,10 +27,12 @@ def training_pipeline(target: Target) -> GraphComponent:
         store: str = "local/store",
         registry: str = "",
         seed: int = 0,
-        baseline_errors: float = DEFAULT.baseline_errors,
-        champion_errors: float = DEFAULT.champion_errors,
+        personal_budget: float = PERSONAL_BUDGET,
+        accuracy_margin: float = DEFAULT.accuracy_margin,
+        champion_gain: float = DEFAULT.champion_gain,
+        personal_margin: float = DEFAULT.personal_margin,
         coverage_floor: float = DEFAULT.coverage_floor,
-        slice_floor: float = DEFAULT.slice_floor,
+        slice_margin: float = DEFAULT.slice_margin,
         slice_users: int = DEFAULT.slice_users,
         alerts: str = "",
     ) -> None:
@@ -45,11 +48,15 @@ def training_pipeline(target: Target) -> GraphComponent:
             registry: Model registry in which champions are registered as well as in the store,
                 vertex://PROJECT/LOCATION; empty for none.
             seed: Random seed; the same seed gives identical models.
-            baseline_errors: Standard errors by which the model may fall short of the best baseline.
-            champion_errors: Standard errors by which the model may fall short of the champion; a negative number asks
-                for an improvement.
-            coverage_floor: Share of popularity's catalogue coverage that the model must reach.
-            slice_floor: Share of a baseline's NDCG@10 that the model must reach on every slice.
+            personal_budget: Largest share of the best validation NDCG@10 to give up for lists that differ more between
+                users.
+            accuracy_margin: Share of the best baseline's and of the champion's NDCG@10 that personal lists may cost.
+            champion_gain: Share of the champion's NDCG@10 by which the model's must be higher to count as more
+                accurate; a negative number accepts a model that is level.
+            personal_margin: By how much two users' overlap and the share of users with the popular ten may exceed
+                popularity's and the champion's.
+            coverage_floor: Share of popularity's and of the champion's catalogue coverage that the model must reach.
+            slice_margin: Share of a baseline's NDCG@10 that the model may fall short by on every slice.
             slice_users: Users that a slice needs before it counts.
             alerts: Reference to the URL of a webhook for alerts; empty for no alerts.
         """
@@ -81,10 +88,12 @@ def training_pipeline(target: Target) -> GraphComponent:
                 store=store,
                 registry=registry,
                 seed=seed,
-                baseline_errors=baseline_errors,
-                champion_errors=champion_errors,
+                personal_budget=personal_budget,
+                accuracy_margin=accuracy_margin,
+                champion_gain=champion_gain,
+                personal_margin=personal_margin,
                 coverage_floor=coverage_floor,
-                slice_floor=slice_floor,
+                slice_margin=slice_margin,
                 slice_users=slice_users,
                 run=run,
             ).after(validated).set_display_name("Train and promote")
@@ -101,10 +110,12 @@ def champion_pipeline(target: Target) -> GraphComponent:
         store: str,
         registry: str,
         seed: int,
-        baseline_errors: float,
-        champion_errors: float,
+        personal_budget: float,
+        accuracy_margin: float,
+        champion_gain: float,
+        personal_margin: float,
         coverage_floor: float,
-        slice_floor: float,
+        slice_margin: float,
         slice_users: int,
         run: str,
     ) -> None:
@@ -112,7 +123,7 @@ def champion_pipeline(target: Target) -> GraphComponent:
         on all reviews. 4. Promote it.
         """
         # 1. Train.
-        trained = train(snapshot=snapshot, seed=seed, store=store, run=run)
+        trained = train(snapshot=snapshot, seed=seed, personal_budget=personal_budget, store=store, run=run)
         target.configure(trained, "model", "Train the two towers")
         model = trained.outputs["model"]
 
@@ -122,10 +133,11 @@ def champion_pipeline(target: Target) -> GraphComponent:
             model=model,
             store=store,
             run=run,
-            baseline_errors=baseline_errors,
-            champion_errors=champion_errors,
+            accuracy_margin=accuracy_margin,
+            champion_gain=champion_gain,
+            personal_margin=personal_margin,
             coverage_floor=coverage_floor,
-            slice_floor=slice_floor,
+            slice_margin=slice_margin,
             slice_users=slice_users,
         )
         target.configure(evaluated, "model", "Evaluate the model")

@@ -75,7 +75,7 @@ def assert_loop_is_whole(copy: Path) -> None:
     with connection, connection.cursor() as cursor:
         for query, expected in (
             ("SELECT count(*) FROM steam.reviews", summary["data"]["reviews"]),
-            ("SELECT count(*) FROM recsys.recommendations", summary["publication"]["users"]),
+            ("SELECT count(*) FROM recsys.recommendations WHERE list = 'relevance'", summary["publication"]["users"]),
             ("SELECT count(*) FROM steam.users LEFT JOIN recsys.recommendations USING (user_id) "
              "WHERE game_ids IS NULL", 0),
             ("SELECT count(*) FROM recsys.recommendations JOIN steam.reviews USING (user_id) "

@@ -11,10 +11,11 @@ def evaluate(
     model: dsl.Input[dsl.Model],
     store: str,
     run: str,
-    baseline_errors: float,
-    champion_errors: float,
+    accuracy_margin: float,
+    champion_gain: float,
+    personal_margin: float,
     coverage_floor: float,
-    slice_floor: float,
+    slice_margin: float,
     slice_users: int,
     metrics: dsl.Output[dsl.Metrics],
     report: dsl.Output[dsl.HTML],
@@ -26,10 +27,11 @@ def evaluate(
     from steam_recsys.stage import stage
 
     thresholds = Thresholds(
-        baseline_errors=baseline_errors,
-        champion_errors=champion_errors,
+        accuracy_margin=accuracy_margin,
+        champion_gain=champion_gain,
+        personal_margin=personal_margin,
         coverage_floor=coverage_floor,
-        slice_floor=slice_floor,
+        slice_margin=slice_margin,
         slice_users=slice_users,
     )
     with stage("evaluate", store, run) as record:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from components.evaluate.gate import DEFAULT, Thresholds, decide
+from components.evaluate.gate import ALL_USERS, DEFAULT, Thresholds, decide
 from components.evaluate.report import Diagnostics, html_report
 from components.evaluate.results import Evaluation
 from components.evaluate.setup import EvaluationSetup
 from components.evaluate.slices import Rankings, compare_slices
-from steam_recsys.data.popularity import popularity
+from steam_recsys.evaluation.beyond_accuracy import PopularityMatches, Reference, measure_lists
 from steam_recsys.evaluation.intervals import Comparison
-from steam_recsys.evaluation.metrics import HEADLINE_METRIC, MRR, Coverage, Gini, HitRate, Metric, Novelty, Recall
+from steam_recsys.evaluation.metrics import HEADLINE_METRIC, MRR, Gini, HitRate, Metric, Novelty, Recall
+from steam_recsys.evaluation.rankers import ModelRanker
 from steam_recsys.logging import log
 from steam_recsys.reporting.pages import write_page
 from steam_recsys.rules import NOT_ENOUGH
 
 METRICS: tuple[Metric, ...] = (HEADLINE_METRIC, Recall(20), MRR(10), HitRate(10))
-NOVELTY, COVERAGE, GINI = Novelty(20), Coverage(20), Gini(20)
+NOVELTY, GINI = Novelty(10), Gini(10)
 RANKING_LENGTH = 20
 """Length of the rankings: the longest that a metric looks at."""
 
@@ -48,14 +49,15 @@ def evaluate_model(
     # 1. Read the snapshot and the models, and fit the baselines.
     setup = EvaluationSetup.load(snapshot, model, store)
 
-    # 2. Rank the catalogue for the held-out users, and measure the rankings overall and on slices.
-    rankings = Rankings.from_rankers(setup.held_out, setup.rankers, RANKING_LENGTH)
-    overall, catalogue = _overall(setup, rankings), _catalogue(setup, rankings)
+    # 2. Rank the catalogue for the held-out users, and measure the rankings: accuracy, beyond accuracy, and on slices.
+    reference = _reference(setup)
+    matches = PopularityMatches.from_held_out(setup.held_out, reference.popularity)
+    rankings = Rankings.from_matches(setup.held_out, setup.rankers, RANKING_LENGTH, matches)
+    overall, beyond = _overall(rankings, reference), _beyond_accuracy(rankings, reference, matches)
     slices = compare_slices(setup, rankings, overall.best_baseline(HEADLINE_METRIC.name))
 
     # 3. Apply the gate.
-    coverage = {ranking: figures[COVERAGE.name] for ranking, figures in catalogue.items()}
-    verdict = decide(overall, coverage, {part.title: part.comparison for part in slices}, thresholds)
+    verdict = decide(overall, beyond, {part.title: part.comparison for part in slices}, thresholds)
     evaluation = Evaluation(
         version=setup.version,
         champion=setup.champion,
@@ -63,7 +65,7 @@ def evaluate_model(
         cutoff=setup.cutoff,
         left_out=rankings.held_out.left_out,
         overall=overall,
-        catalogue=catalogue,
+        beyond_accuracy=beyond,
         slices=slices,
         settings=setup.settings,
         thresholds=thresholds,
@@ -77,26 +79,38 @@ def evaluate_model(
     return evaluation
 
 
-def _overall(setup: EvaluationSetup, rankings: Rankings) -> Comparison:
+def _reference(setup: EvaluationSetup) -> Reference:
+    """Collect what lists are measured against; without taste, a model's list would be sorted by its own prior."""
+    models = [ranker for ranker in setup.rankers.values() if isinstance(ranker, ModelRanker)]
+    priors = [model.scorer.popularity_prior for model in models]
+    return Reference.from_past(setup.past, setup.games, setup.day, priors)
+
+
+def _overall(rankings: Rankings, reference: Reference) -> Comparison:
     figures = rankings.measure(METRICS)
-    reviews = popularity(setup.past, setup.games.ids)
     for name, ranked in rankings.ranked.items():
-        figures[name][NOVELTY.name] = NOVELTY.per_user(ranked, reviews)
+        figures[name][NOVELTY.name] = NOVELTY.per_user(ranked, reference.reviews)
     return Comparison.from_figures(figures)
 
 
-def _catalogue(setup: EvaluationSetup, rankings: Rankings) -> dict[str, dict[str, float]]:
+def _beyond_accuracy(
+    rankings: Rankings, reference: Reference, matches: PopularityMatches
+) -> dict[str, dict[str, float]]:
     return {
-        name: {metric.name: metric.compute(ranked, len(setup.games)) for metric in (COVERAGE, GINI)}
+        name: measure_lists(ranked, rankings.held_out, reference)
+        | {GINI.name: GINI.compute(ranked, len(reference.reviews))}
+        | matches.figures(rankings.auc[name])
         for name, ranked in rankings.ranked.items()
     }
 
 
 def _log(evaluation: Evaluation) -> None:
     rules = evaluation.verdict.rules
-    decided = [rule for rule in rules if rule.outcome != NOT_ENOUGH]
-    for rule in decided:
+    shown = [rule for rule in rules if rule.outcome != NOT_ENOUGH or ALL_USERS in rule.about]
+    for rule in shown:
         log("evaluate", str(rule))
-    if len(decided) < len(rules):
-        log("evaluate", f"slices with too few users to decide: {len(rules) - len(decided)}")
+    if len(shown) < len(rules):
+        log("evaluate", f"slices with too little evidence to decide: {len(rules) - len(shown)}")
+    for sentence in evaluation.trades:
+        log("evaluate", sentence)
     log("evaluate", evaluation.outcome)

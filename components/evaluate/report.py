@@ -17,9 +17,22 @@ from components.evaluate.slices import GENRE, METRICS, NO_REVIEW, Slice, rows_by
 from steam_recsys.arrays import Float32Array, Float64Array, Int64Array
 from steam_recsys.data.histories import Histories
 from steam_recsys.data.popularity import popularity
-from steam_recsys.evaluation.beyond_accuracy import genres_of
+from steam_recsys.evaluation.beyond_accuracy import (
+    COVERAGE,
+    EFFECTIVE_GAMES,
+    GENRE_DIVERGENCE,
+    HEAD_GAMES,
+    IPW_NDCG,
+    JACCARD,
+    MATCHED_AUC,
+    POPULAR_TEN,
+    POPULARITY_RANK,
+    TAIL_MATCHED_AUC,
+    TAIL_RECALL,
+    genres_of,
+)
 from steam_recsys.evaluation.intervals import CHALLENGER, CHAMPION, Comparison, Interval
-from steam_recsys.evaluation.metrics import Recall
+from steam_recsys.evaluation.metrics import HEADLINE_METRIC, Recall
 from steam_recsys.evaluation.rankers import BLOCK_SCORES, ModelRanker, rank
 from steam_recsys.evaluation.splits import HeldOut
 from steam_recsys.reporting.charts import COLOURS, Axis, Bar, Series, bar_chart, line_chart, scatter_chart
@@ -28,6 +41,22 @@ from steam_recsys.reporting.pages import render
 BASELINE = "a baseline"
 ROLES = (CHALLENGER, BASELINE, CHAMPION)
 """The legend of the bar charts, in the order of the colours."""
+
+SCATTER = "Accuracy against coverage: one dot per ranking, the best at the top right"
+
+BEYOND_TITLES = {
+    JACCARD: "Overlap of two users' ten",
+    POPULAR_TEN: "Users with the popular ten",
+    COVERAGE: "Coverage@10",
+    EFFECTIVE_GAMES: "Effective games@10",
+    POPULARITY_RANK: "Mean popularity rank@10",
+    GENRE_DIVERGENCE: "Divergence of genres@10",
+    IPW_NDCG: "IPW NDCG@10",
+    TAIL_RECALL: f"Recall@20 outside the top {HEAD_GAMES}",
+    MATCHED_AUC: "AUC against equally popular",
+    TAIL_MATCHED_AUC: f"AUC against equally popular, outside the top {HEAD_GAMES}",
+}
+"""Titles of the figures beyond accuracy."""
 
 RECALL = Recall(20).name
 SLICE_METRIC_NAMES = [metric.name for metric in METRICS]
@@ -126,6 +155,7 @@ def html_report(evaluation: Evaluation, diagnostics: Diagnostics) -> str:
     by_genre = [part for part in evaluation.slices if part.kind == GENRE]
     others = [part for part in evaluation.slices if part.kind != GENRE]
     charts = {
+        "trade": {SCATTER: _accuracy_against_coverage(evaluation)},
         "rankings": {
             f"{title_of(metric)} with 95 % intervals": _bars_of_rankings(evaluation.overall, metric)
             for metric in SLICE_METRIC_NAMES
@@ -147,7 +177,7 @@ def html_report(evaluation: Evaluation, diagnostics: Diagnostics) -> str:
         diagnostics=diagnostics,
         charts=charts,
         metrics=[*map(title_of, metrics)],
-        catalogue_metrics=[*map(title_of, next(iter(evaluation.catalogue.values()), {}))],
+        beyond_metrics={metric: title_of(metric) for metric in next(iter(evaluation.beyond_accuracy.values()), {})},
         slice_metrics=SLICE_METRIC_NAMES,
         slice_columns=[
             f"{title_of(metric)}, {column}"
@@ -164,6 +194,8 @@ def title_of(metric: str) -> str:
         >>> title_of("ndcg_at_10"), title_of("hit_rate_at_10")
         ('NDCG@10', 'Hit rate@10')
     """
+    if metric in BEYOND_TITLES:
+        return BEYOND_TITLES[metric]
     name, _, k = metric.partition("_at_")
     title = name.upper() if name in ("ndcg", "mrr") else name.capitalize().replace("_", " ")
     return f"{title}@{k}" if k else title
@@ -248,6 +280,19 @@ def example_users(setup: EvaluationSetup) -> tuple[Example, ...]:
     ]
     chosen = sorted((-number, turn, row) for turn, number, row in sorted(drawn)[:EXAMPLE_USERS])
     return tuple(_example(setup, *groups[number], row) for number, _, row in chosen)
+
+
+def _accuracy_against_coverage(evaluation: Evaluation) -> Markup:
+    """Draw every ranking as a point: above is more accurate, to the right more of the catalogue is shown."""
+    metric, roles = HEADLINE_METRIC.name, _roles([evaluation.overall])
+    points: list[list[tuple[float, float]]] = [[] for _ in roles]
+    names: list[list[str]] = [[] for _ in roles]
+    for name, figures in evaluation.figures.items():
+        points[_role(name)].append((100 * evaluation.beyond_accuracy[name][COVERAGE], figures[metric].mean))
+        names[_role(name)].append(name)
+    series = [Series(*one) for one in zip(roles, points, names, strict=True)]
+    x, y = Axis("coverage@10, per cent of the catalogue"), Axis(title_of(metric))
+    return scatter_chart(SCATTER, x, y, series, list(evaluation.figures), every_label=True)
 
 
 def _bars_of_rankings(overall: Comparison, metric: str) -> Markup:

@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from components.evaluate.gate import Thresholds
+from components.evaluate.gate import Thresholds, describe_trade
 from components.evaluate.slices import Slice
 from steam_recsys.errors import UserError, other_version_error
-from steam_recsys.evaluation.intervals import CHALLENGER, Comparison, Figures
+from steam_recsys.evaluation.intervals import CHALLENGER, CHAMPION, Comparison, Figures
+from steam_recsys.evaluation.metrics import HEADLINE_METRIC
 from steam_recsys.rules import Rule, Verdict
 
 
@@ -25,7 +26,8 @@ class Evaluation:
         cutoff: First day of the held-out period, ISO date.
         left_out: Number of held-out reviews outside the headline figures, see `hold_out`.
         overall: All rankings on all users with a history: the headline figures.
-        catalogue: Coverage and Gini index, by ranking and then by metric; they have no intervals.
+        beyond_accuracy: How personal, varied and well matched the lists are, by ranking and then by metric, see
+            `beyond_accuracy`; these figures have no intervals.
         slices: The challenger and its opponents on some of the users or games.
         settings: Settings of each baseline as text.
         thresholds: The gate's parameters.
@@ -38,7 +40,7 @@ class Evaluation:
     cutoff: str
     left_out: int
     overall: Comparison
-    catalogue: dict[str, dict[str, float]]
+    beyond_accuracy: dict[str, dict[str, float]]
     slices: tuple[Slice, ...]
     settings: dict[str, str]
     thresholds: Thresholds
@@ -77,16 +79,23 @@ class Evaluation:
             for metric, figure in self.means(ranking).items()
         }
 
+    @property
+    def trades(self) -> tuple[str, ...]:
+        """What the model gains and loses beside the best baseline and the champion, one sentence each."""
+        opponents = [self.overall.best_baseline(HEADLINE_METRIC.name)]
+        opponents += [CHAMPION] if CHAMPION in self.figures else []
+        return tuple(describe_trade(self.overall, self.beyond_accuracy, opponent) for opponent in opponents)
+
     def means(self, ranking: str) -> dict[str, float]:
         """Return a ranking's headline figures by metric."""
-        return {name: figure.mean for name, figure in self.figures[ranking].items()} | self.catalogue[ranking]
+        return {name: figure.mean for name, figure in self.figures[ranking].items()} | self.beyond_accuracy[ranking]
 
     def facts(self) -> dict[str, Any]:
         """Return the result as plain values, for the journal and artifacts."""
         return {
             "version": self.version, "champion": self.champion, "cutoff": self.cutoff, "users": self.users,
             "promote": self.verdict.passed, "reasons": list(self.verdict.sentences),
-            "failures": list(map(str, self.verdict.failures)), **self.metrics,
+            "failures": list(map(str, self.verdict.failures)), "trades": list(self.trades), **self.metrics,
         }  # fmt: skip
 
     def write(self, path: str | Path) -> None:

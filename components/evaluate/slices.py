@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from steam_recsys.arrays import BoolArray, Float64Array, Int32Array, Int64Array
 from steam_recsys.data.games import Games
 from steam_recsys.data.histories import positions_of
 from steam_recsys.data.interactions import Interactions
-from steam_recsys.evaluation.beyond_accuracy import genres_of
+from steam_recsys.evaluation.beyond_accuracy import PopularityMatches, genres_of, rank_and_match
 from steam_recsys.evaluation.intervals import CHALLENGER, CHAMPION, Comparison
 from steam_recsys.evaluation.metrics import HEADLINE_METRIC, Metric, Recall, measure_ranked
 from steam_recsys.evaluation.rankers import Ranker, rank
@@ -46,10 +46,24 @@ class Rankings:
     Attributes:
         held_out: B users.
         ranked: By ranker, the best games as positions, int32 [B, k], -1 if fewer are left.
+        auc: By ranker, the figures of `PopularityMatches.auc`, float64 [n]; empty if nothing was matched.
     """
 
     held_out: HeldOut
     ranked: Mapping[str, Int32Array]
+    auc: Mapping[str, Float64Array] = field(default_factory=dict)
+
+    @classmethod
+    def from_matches(
+        cls, held_out: HeldOut, rankers: Mapping[str, Ranker], k: int, matches: PopularityMatches
+    ) -> Rankings:
+        """Rank by every ranker, and compare the held-out games with those that are as popular."""
+        found = {name: rank_and_match(ranker, held_out.history, k, matches) for name, ranker in rankers.items()}
+        return cls(
+            held_out,
+            {name: ranked for name, (ranked, _) in found.items()},
+            {name: auc for name, (_, auc) in found.items()},
+        )
 
     @classmethod
     def from_rankers(cls, held_out: HeldOut, rankers: Mapping[str, Ranker], k: int) -> Rankings:

@@ -18,6 +18,9 @@ def monitor(
     drift_reviews: int,
     age_ceiling: int,
     growth_ceiling: float,
+    published_overlap_ceiling: float,
+    published_coverage_floor: float,
+    published_users: int,
     rest_days: int,
     store: str,
     run: str,
@@ -39,6 +42,9 @@ def monitor(
         drift_reviews=drift_reviews,
         age_ceiling=age_ceiling,
         growth_ceiling=growth_ceiling,
+        published_overlap_ceiling=published_overlap_ceiling,
+        published_coverage_floor=published_coverage_floor,
+        published_users=published_users,
         rest_days=rest_days,
     )
     with stage("monitor", store, run) as record:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from components.monitor.drift import Drift
 from components.monitor.quality import Quality
+from steam_recsys.publications.versions import KeptVersion
 from steam_recsys.rules import Rule, Verdict
 
 
@@ -24,6 +25,10 @@ class Thresholds:
         drift_reviews: Number of reviews since the training below which drift decides nothing.
         age_ceiling: Highest number of days of reviews that the model lacks.
         growth_ceiling: Highest share of the catalogue's games that were added since the training.
+        published_overlap_ceiling: Highest overlap of the current publication: the mean Jaccard index of the first ten
+            games of two users. The model recommends nearly the same to everybody.
+        published_coverage_floor: Lowest share of the shop's games that are among the first ten of any user.
+        published_users: Number of users of the current publication below which its overlap and coverage decide nothing.
         rest_days: Days of reviews to wait after a training, whatever fails: a model that did not pass the gate would
             most likely fail again the day after.
     """
@@ -35,6 +40,9 @@ class Thresholds:
     drift_reviews: int = 1_000
     age_ceiling: int = 7
     growth_ceiling: float = 0.1
+    published_overlap_ceiling: float = 0.8
+    published_coverage_floor: float = 0.005
+    published_users: int = 1_000
     rest_days: int = 3
 
 
@@ -51,6 +59,7 @@ class MonitoringInputs:
         drift: Drift of the reviews since the training.
         age_days: Days of reviews that the model did not learn from.
         catalogue_growth: Share of the catalogue's games that were added since the training.
+        published: The current publication; None before the first.
         days_since_training: Days of reviews since the last inference run that trained a model, whether it passed the
             gate or not, or that failed while training. None if there was no such run; negative if reviews of later days
             have been deleted since.
@@ -60,6 +69,7 @@ class MonitoringInputs:
     drift: Drift
     age_days: int
     catalogue_growth: float
+    published: KeptVersion | None = None
     days_since_training: int | None = None
 
 
@@ -112,9 +122,9 @@ def decide(inputs: MonitoringInputs, thresholds: Thresholds) -> Decision:
 
 
 def check(inputs: MonitoringInputs, thresholds: Thresholds) -> Verdict:
-    """Check quality, drift, the age of the model and the growth of the catalogue.
+    """Check quality, drift, the age of the model, the growth of the catalogue, and how personal the publication is.
 
-    Quality and drift decide nothing if there are too few users or reviews.
+    Quality, drift and the publication decide nothing if there are too few users or reviews.
     """
     return Verdict(
         (
@@ -130,6 +140,7 @@ def check(inputs: MonitoringInputs, thresholds: Thresholds) -> Verdict:
                 figure=inputs.catalogue_growth,
                 at_most=thresholds.growth_ceiling,
             ),
+            *_published(inputs.published, thresholds),
         )
     )
 
@@ -141,6 +152,28 @@ def _quality(quality: Quality, thresholds: Thresholds) -> Rule:
         at_least=0.0,
         reason=f"{quality.users:,} of at least {thresholds.quality_users:,} users with new reviews",
         enough=quality.above_floor is not None and quality.users >= thresholds.quality_users,
+    )
+
+
+def _published(published: KeptVersion | None, thresholds: Thresholds) -> Iterator[Rule]:
+    users = published.users if published else 0
+    overlap = published.overlap if published else None
+    coverage = published.coverage if published else None
+    reason = f"{users:,} of at least {thresholds.published_users:,} users with recommendations"
+    enough = users >= thresholds.published_users
+    yield Rule(
+        about="Overlap of two users' first ten published games",
+        figure=overlap or 0.0,
+        at_most=thresholds.published_overlap_ceiling,
+        reason=reason,
+        enough=enough and overlap is not None,
+    )
+    yield Rule(
+        about="Share of the games that are among the first ten published of any user",
+        figure=coverage or 0.0,
+        at_least=thresholds.published_coverage_floor,
+        reason=reason,
+        enough=enough and coverage is not None,
     )
 
 

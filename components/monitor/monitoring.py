@@ -25,6 +25,7 @@ from steam_recsys.evaluation.intervals import Interval
 from steam_recsys.logging import log
 from steam_recsys.model.two_tower import TwoTowerArrays
 from steam_recsys.publications.destinations import DestinationConfig, open_destinations
+from steam_recsys.publications.versions import KeptVersion, find_current
 from steam_recsys.reporting.pages import write_page
 from steam_recsys.storage.model_store import DESCRIPTION, current_champion, stored_model
 
@@ -106,14 +107,15 @@ def monitor(
         connection.commit()
         with open_destinations(config, connection) as destinations:
             measure_versions(opened, destinations.primary, store)
+            published = find_current(destinations.primary.kept_versions())
 
     # 2. Measure the champion, and decide.
-    figures: dict[str, float | None] = dict(_volumes(opened.manifest))
+    figures: dict[str, float | None] = _volumes(opened.manifest) | _personality(published)
     champion = current_champion(store)
     decision = FIRST_TRAINING
     if champion is not None:
         since = (as_of - last_training).days if last_training else None
-        inputs, without_vector = _inputs(opened, store, champion.version, as_of, since, thresholds)
+        inputs, without_vector = _inputs(opened, store, champion.version, as_of, published, since, thresholds)
         decision = decide(inputs, thresholds)
         figures |= _figures(inputs) | {"games_without_vector_share": without_vector}
     monitored = Monitored(champion.version if champion else None, decision, figures)
@@ -128,7 +130,13 @@ def monitor(
 
 
 def _inputs(
-    snapshot: Snapshot, store: str, version: str, as_of: date, days_since_training: int | None, thresholds: Thresholds
+    snapshot: Snapshot,
+    store: str,
+    version: str,
+    as_of: date,
+    published: KeptVersion | None,
+    days_since_training: int | None,
+    thresholds: Thresholds,
 ) -> tuple[MonitoringInputs, float]:
     """Measure the champion; also return the share of the available games without a vector."""
     with stored_model(store, version) as folder:
@@ -150,6 +158,7 @@ def _inputs(
         drift=measure_drift(snapshot, model.game_ids, norms, trained_until),
         age_days=max(day_of(as_of) - 1 - trained_until, 0),
         catalogue_growth=max(1 - games_then / max(len(games), 1), 0.0),
+        published=published,
         days_since_training=days_since_training,
     )
     unplaced = int(np.count_nonzero(without_vector)) / max(int(np.count_nonzero(is_available)), 1)
@@ -171,6 +180,12 @@ def _volumes(manifest: Manifest) -> dict[str, float | None]:
         extracted, changed = map(datetime.fromisoformat, (manifest.extracted_at, manifest.watermark[0]))
         age = round((extracted - changed) / timedelta(days=1), 3)
     return {**{table: float(manifest.rows(table)) for table in ("reviews", "users", "games")}, "source_age_days": age}
+
+
+def _personality(published: KeptVersion | None) -> dict[str, float | None]:
+    """Return how personal the current publication is."""
+    names = ("overlap", "coverage", "popular_ten")
+    return {name: getattr(published, name) if published else None for name in names}
 
 
 def _figures(inputs: MonitoringInputs) -> dict[str, float | None]:

@@ -35,6 +35,9 @@ TITLES = {
     "vector_norm_change": "change of the mean vector length of the reviewed games",
     "catalogue_growth": "share of the catalogue's games that were added since the training",
     "games_without_vector_share": "share of the available games without a vector",
+    "overlap": "overlap of two users' first ten published games",
+    "coverage": "share of the games that are among the first ten published of any user",
+    "popular_ten": "share of users whose first ten published games are the most popular ones",
 }
 WITH_INTERVAL = ("ndcg", "popular_ndcg", "hit_rate", "popular_hit_rate")
 
@@ -42,6 +45,9 @@ CHARTS = {
     "Realised NDCG@10": {"recommendations": "ndcg", "recent popularity": "popular_ndcg"},
     "Population stability index": {
         "games": "psi_games", "genres": "psi_genres", "history lengths": "psi_history_lengths",
+    },
+    "How personal the publications are": {
+        "overlap of two users": "overlap", "games shown": "coverage", "users with the popular ten": "popular_ten",
     },
     "Reviews": {"reviews": "reviews"},
 }  # fmt: skip

@@ -16,6 +16,7 @@ def publish(
     churn_floor: float,
     churn_ceiling: float,
     churn_users: int,
+    overlap_ceiling: float,
     store: str,
     run: str,
 ) -> int:
@@ -47,6 +48,7 @@ def publish(
                 churn_floor=churn_floor,
                 churn_ceiling=churn_ceiling,
                 churn_users=churn_users,
+                overlap_ceiling=overlap_ceiling,
             ),
         )
         record.facts.update(published.facts())

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from components.train import PERSONAL_BUDGET
 from components.train.artifact import FittedModel, write_model
 from components.train.tensorflow_runtime import get_workers, tf
 from components.train.trainer import Checkpoints, Trainer
@@ -30,10 +31,6 @@ from steam_recsys.logging import log
 from steam_recsys.model.lists import MIN_LIKES
 from steam_recsys.model.two_tower import Towers, TwoTowerArrays
 from steam_recsys.storage.model_store import DESCRIPTION, current_champion, evaluated_part, stored_model
-
-
-PERSONAL_BUDGET = 0.025
-"""Share of the best validation NDCG@10 that may be given up for lists that differ more between users."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +110,8 @@ def train_model(
             users; 0 takes the most accurate setting.
 
     Raises:
-        UserError: The budget is not from 0 to 1; the snapshot has too few dated reviews, users or games to learn from, or the loss is not finite.
+        UserError: The budget is not from 0 to 1, the snapshot has too few dated reviews, users or games to learn from,
+            or the loss is not finite.
     """
     # 1. Read the snapshot and split it by time.
     if not 0 <= personal_budget <= 1:

@@ -7,9 +7,10 @@ the least personal of settings that are level.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from statistics import NormalDist
 
 import numpy as np
 
@@ -33,29 +34,32 @@ from steam_recsys.model.retrieval import top_k
 from steam_recsys.model.scorer import Scorer
 from steam_recsys.model.two_tower import Towers, TwoTowerArrays
 
-POPULARITY_WEIGHTS = (8.0, 6.0, 4.0, 3.0, 2.5, 2.0, 1.6, 1.3, 1.15, 1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
+POPULARITY_WEIGHTS = (8.0, 4.0, 3.0, 2.0, 1.6, 1.3, 1.15, 1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
 """Factors of the popularity prior to choose from, the least personal one first."""
 
 INTERESTS_WEIGHTS = (*POPULARITY_WEIGHTS, 0.2, 0.1, 0.05, 0.0)
 
-INTERESTS_OVERLAP = 0.3
+INTERESTS_OVERLAP = 0.2
 """Largest mean overlap of two users' interests."""
 
-INTERESTS_USERS = 1_000
-"""Users among whom the overlap of interests is measured."""
+OVERLAP_USERS = 500
+"""Users among whom overlap is measured, at least: twice as many at most."""
 
 LINK_KINDS = ((0.0, 1000.0), (0.0, 500.0), (0.0, 300.0), (0.0, 100.0), (0.33, 500.0), (0.33, 100.0))
 """Dropout and regularisation of the item-item weights: EASE without dropout, DLAE with it."""
 
 LINK_FACTORS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
 LINKS_PER_GAME = (25, 50, 100, 400)
-RECENCIES = (0.0, 0.25, 0.5, 0.75, 1.0, 2.0)
-HOURS = (0.0, 0.1, 0.2, 0.4)
+RECENCIES = (0.25, 0.5, 0.75, 1.0, 2.0)
+HOURS = (0.1, 0.2, 0.4)
 DISLIKED = (-0.25, -0.5, -1.0)
 """Below zero, so that a disliked game never counts for its kin."""
 
 MAX_SCALE = 32.0
 """Far below the scale at which exp(1.5 * scale) overflows float32, and above what any data set has chosen."""
+
+CONFIDENCE = 0.95
+"""Confidence level at which weights of histories must be better than even ones."""
 
 ROUNDS = 2
 """Rounds over item-item and history weights: what is best for the one depends on the others."""
@@ -135,11 +139,11 @@ class Validation:
         k = HEADLINE_METRIC.k
         for ranked in rank(scorer, self.held_out, weights, k):
             figures = measure_ranked(ranked, self.held_out.relevant, (HEADLINE_METRIC,))
-            yield figures[HEADLINE_METRIC.name], mean_jaccard(ranked, k)
+            yield figures[HEADLINE_METRIC.name], mean_jaccard(ranked[:: max(1, len(ranked) // OVERLAP_USERS)], k)
 
     def interests_weight(self, scorer: Scorer) -> float:
         """Return the largest popularity weight with which the interests of two users overlap little enough."""
-        users = self.held_out.take(np.arange(min(len(self.held_out), INTERESTS_USERS)))
+        users = self.held_out.take(np.arange(0, len(self.held_out), max(1, len(self.held_out) // OVERLAP_USERS)))
         length = interests_length(int(self.supported.sum()))
         for weight in INTERESTS_WEIGHTS:
             (ranked,) = rank(scorer, users, (weight,), length, self.supported)
@@ -182,9 +186,9 @@ def tune(
 ) -> TuningResult:
     """Choose everything that is served on the validation data.
 
-    The scale controls capacity: dense data need much of it, sparse data little. It is doubled as long as it may be
-    chosen. With capacity bounded like this the number of steps needs no tuning: more of them change little once the
-    learning rate is low.
+    The scale controls capacity: dense data need much of it, sparse data little. It is doubled as long as that gives a
+    more accurate setting, or one that would be chosen. With capacity bounded like this the number of steps needs no
+    tuning: more of them change little once the learning rate is low.
 
     Args:
         data: Training data of the validation split.
@@ -199,32 +203,37 @@ def tune(
     search = _Search(data, validation, config)
     steps = min(data.steps(config), config.trial_steps)
 
-    # 1. Double the scale while a setting with it may be chosen.
-    def fit(scale: float) -> Setting:
-        return search.fit(scale, trainer, steps)
+    def chosen() -> Setting:
+        return most_personal(search.settings, personal_budget)
 
-    last = fit(config.scale)
-    while last.config.scale < MAX_SCALE and last.mean >= accuracy_floor(search.best, personal_budget):
-        last = fit(2 * last.config.scale)
-    if search.best.config.scale > config.scale:
-        fit(1.5 * search.best.config.scale)
+    # 1. Double the scale while that helps, then try one between.
+    scale = config.scale
+    search.fit(scale, trainer, steps)
+    while scale < MAX_SCALE and scale in (search.most_accurate().config.scale, chosen().config.scale):
+        scale *= 2
+        search.fit(scale, trainer, steps)
+    if (best := chosen().config.scale) > config.scale:
+        search.fit(1.5 * best, trainer, steps)
 
-    # 2. Improve the item-item weights and the weights of histories, each given the others.
-    for _ in range(ROUNDS):
-        before = search.best
-        search.improve_history_weights()
-        search.improve_item_item()
-        if search.best is before:
-            break
+    # 2. Improve the item-item weights and the weights of histories, each given the others: of the most accurate
+    # setting, which sets the standard, then of the one that would be chosen, which may come closer to it.
+    for find in (search.most_accurate, chosen):
+        for _ in range(ROUNDS):
+            before = find()
+            search.improve_history_weights(find)
+            search.improve_item_item(find)
+            if find() is before:
+                break
+        # 3. Try all scales and popularity weights with it.
+        search.try_all_scales(find().config)
 
-    # 3. Try all scales and popularity weights with the best of them, and choose.
-    search.try_all_scales()
-    chosen = most_personal(search.settings, personal_budget)
-    weight = validation.interests_weight(search.scorer(chosen.config))
-    chosen = replace(chosen, config=replace(chosen.config, interests_weight=weight))
-    progress("train", f"most accurate: {search.best}")
-    progress("train", f"chosen: {chosen}")
-    return TuningResult(chosen, search.best, tuple(search.trials))
+    # 4. Choose.
+    found = chosen()
+    weight = validation.interests_weight(search.scorer(found.config))
+    found = replace(found, config=replace(found.config, interests_weight=weight))
+    progress("train", f"most accurate: {search.most_accurate()}")
+    progress("train", f"chosen: {found}")
+    return TuningResult(found, search.most_accurate(), tuple(search.trials))
 
 
 def most_personal(settings: Sequence[Setting], budget: float) -> Setting:
@@ -232,26 +241,40 @@ def most_personal(settings: Sequence[Setting], budget: float) -> Setting:
 
     Args:
         settings: At least one setting.
-        budget: See `accuracy_floor`.
+        budget: See `is_level`.
     """
-    best = max(settings, key=lambda setting: setting.mean)
-    floor = accuracy_floor(best, budget)
-    level = [setting for setting in settings if setting.mean >= floor]
+    best = max(settings, key=lambda setting: (setting.mean, -setting.overlap))
+    level = [setting for setting in settings if setting is best or is_level(setting, best, budget)]
     return min(level, key=lambda setting: (setting.overlap, -setting.mean))
 
 
-def accuracy_floor(best: Setting, budget: float) -> float:
-    """Return the mean NDCG@10 that a setting must reach to be chosen instead of the best one.
+def is_level(setting: Setting, best: Setting, budget: float) -> bool:
+    """Tell whether a setting may be chosen instead of the most accurate one.
 
-    It is within one standard error of the mean of the best (the one-standard-error rule: Breiman et al. 1984,
-    "Classification and Regression Trees", section 3.4.3) and within the budget.
+    Its mean NDCG@10 is within one standard error of the mean of the best (the one-standard-error rule: Breiman et al.
+    1984, "Classification and Regression Trees", section 3.4.3), and the loss is within the budget, by one standard
+    error of the paired difference: of many settings, the one that just keeps to it on these users exceeds it on others.
 
     Args:
+        setting: The setting.
         best: The most accurate setting.
-        budget: Share of its NDCG@10 that may be given up; 0 leaves only settings as accurate as the best.
+        budget: Share of the best NDCG@10 that may be given up; with 0 nothing may.
     """
-    error = standard_error(best.ndcg) if len(best.ndcg) > 1 else 0.0
-    return best.mean - min(error, budget * best.mean)
+    if len(best.ndcg) < 2:  # a single user gives no standard error
+        return False
+    loss = best.mean - setting.mean
+    return loss <= standard_error(best.ndcg) and (loss + standard_error(best.ndcg - setting.ndcg) <= budget * best.mean)
+
+
+def is_clearly_better(one: Setting, other: Setting, n_candidates: int) -> bool:
+    """Tell whether the confidence interval of the gain in NDCG@10 is above zero.
+
+    The best of many is often better by chance, most of all on sparse reviews. So the interval is widened for the best
+    of `n_candidates` (Bonferroni's correction: Dunn 1961, "Multiple Comparisons Among Means").
+    """
+    errors = NormalDist().inv_cdf(1 - (1 - CONFIDENCE) / 2 / n_candidates)
+    enough = len(one.ndcg) > 1  # a single user gives no interval
+    return enough and one.mean - other.mean > errors * standard_error(one.ndcg - other.ndcg)
 
 
 class _Search:
@@ -261,18 +284,18 @@ class _Search:
         self.settings: list[Setting] = []
         self.trials: list[Trial] = []
         self._data, self._validation, self._config = data, validation, config
+        self._known: dict[ModelConfig, Setting] = {}
         self._scorers: dict[float, Scorer] = {}
         self._rows = positions_of(validation.games.ids, data.games.ids)
-        self._matrix: tuple[tuple[float, float], Float32Array] | None = None
-        self._item_item: tuple[tuple[float, float, int], ItemItemWeights] | None = None
+        self._largest: dict[tuple[float, float], ItemItemWeights] = {}
+        self._last: tuple[tuple[float, float, int], ItemItemWeights] | None = None
 
-    @property
-    def best(self) -> Setting:
-        """The most accurate setting; of equally accurate ones the most personal."""
+    def most_accurate(self) -> Setting:
+        """Return the most accurate setting; of equally accurate ones the most personal."""
         return max(self.settings, key=lambda setting: (setting.mean, -setting.overlap))
 
-    def fit(self, scale: float, trainer: Trainer, steps: int) -> Setting:
-        """Fit the towers with one scale; the best setting with every popularity weight."""
+    def fit(self, scale: float, trainer: Trainer, steps: int) -> None:
+        """Fit the towers with one scale, and measure them with every popularity weight."""
         config = replace(self._config, scale=scale)
         fitted = trainer.fit(f"scale-{scale:g}", self._data, config, steps)
         none = ItemItemWeights.empty(len(self._data.games))
@@ -281,17 +304,20 @@ class _Search:
         best = max(self.measure(config, POPULARITY_WEIGHTS), key=lambda setting: setting.mean)
         self.trials.append(Trial(scale, fitted.losses, best.mean))
         progress("train", f"scale {scale:g}: loss {fitted.losses[-1]:.4f}, {best}")
-        return best
 
     def measure(self, config: ModelConfig, weights: Sequence[float]) -> list[Setting]:
-        """Measure a configuration with several popularity weights."""
-        measured = self._validation.measure(self.scorer(config), weights)
-        found = [
-            Setting(replace(config, popularity_weight=weight), ndcg, overlap)
-            for weight, (ndcg, overlap) in zip(weights, measured, strict=True)
-        ]
+        """Measure a configuration with several popularity weights, and keep what is found."""
+        found = self._measured(config, weights)
         self.settings += found
         return found
+
+    def _measured(self, config: ModelConfig, weights: Sequence[float]) -> list[Setting]:
+        """Measure what has not been measured before."""
+        configs = [replace(config, popularity_weight=weight) for weight in weights]
+        new = [each for each in configs if each not in self._known]
+        measured = self._validation.measure(self.scorer(config), [each.popularity_weight for each in new])
+        self._known |= {each: Setting(each, ndcg, overlap) for each, (ndcg, overlap) in zip(new, measured, strict=True)}
+        return [self._known[each] for each in configs]
 
     def scorer(self, config: ModelConfig) -> Scorer:
         """Return the scorer of a configuration, whose scale has been fitted."""
@@ -302,8 +328,12 @@ class _Search:
             popularity_weight=config.popularity_weight,
         )
 
-    def improve_history_weights(self) -> None:
-        """Try other weights of the games of histories, one kind after the other."""
+    def improve_history_weights(self, find: Callable[[], Setting]) -> None:
+        """Try other weights of the games of histories for a setting, one kind after the other.
+
+        A kind is used only if its best value is clearly better than the present one. Otherwise chance would choose on
+        sparse reviews, and forget most of what long histories say about a taste.
+        """
         history = self._validation.held_out.history
         tried: dict[str, Sequence[float]] = {"recency": RECENCIES}
         if np.isfinite(history.hours).any():
@@ -311,52 +341,64 @@ class _Search:
         if not history.recommended.all():
             tried["disliked"] = DISLIKED
         for name, values in tried.items():
-            config = self.best.config
+            present = find()
+            config, found = present.config, []
             for value in values:
                 weights: HistoryWeights = replace(config.history_weights, **{name: value})
                 if weights != config.history_weights:
-                    self.measure(replace(config, history_weights=weights), _near(config.popularity_weight))
-            progress("train", f"{name}: {self.best}")
+                    found += self._measured(replace(config, history_weights=weights), (config.popularity_weight,))
+            best = max(found, key=lambda setting: setting.mean)
+            if is_clearly_better(best, present, len(found)):
+                self.settings += found
+                self.measure(best.config, _near(config.popularity_weight))
+            progress("train", f"{name}: {find()}")
 
-    def improve_item_item(self) -> None:
-        """Try other item-item weights: every kind with growing factors, then other numbers of weights per game."""
+    def improve_item_item(self, find: Callable[[], Setting]) -> None:
+        """Try other item-item weights for a setting: each kind with growing factors, then numbers of weights per game.
+
+        A factor is the last one of its kind if it lowers the NDCG@10.
+        """
         if len(self._data.games) > EASE_MAX_GAMES:
             return
-        start = self.best.config
+        start = find().config
         for dropout, regularisation in LINK_KINDS:
             config = replace(start, link_dropout=dropout, link_regularisation=regularisation)
             figure = -np.inf
             for factor in LINK_FACTORS:
-                found = self.measure(replace(config, link_weight=factor), _near(start.popularity_weight))
-                if (now := max(setting.mean for setting in found)) < figure:
+                (found,) = self.measure(replace(config, link_weight=factor), (start.popularity_weight,))
+                if found.mean < figure:
                     break
-                figure = now
-        config = self.best.config
+                figure = found.mean
+        config = find().config
         if config.link_weight:
             for per_game in LINKS_PER_GAME:
                 self.measure(replace(config, links_per_game=per_game), _near(config.popularity_weight))
-        progress("train", f"item-item weights: {self.best}")
+        progress("train", f"item-item weights: {find()}")
 
-    def try_all_scales(self) -> None:
-        """Try every scale, every popularity weight and several factors of the best item-item weights."""
-        config = self.best.config
-        factors = [config.link_weight * share for share in (0.5, 1.0, 2.0)] if config.link_weight else []
+    def try_all_scales(self, config: ModelConfig) -> None:
+        """Try every scale, every popularity weight and other factors of the item-item weights of a configuration."""
         for scale in self._scorers:
-            for factor in (0.0, *factors):
-                self.measure(replace(config, scale=scale, link_weight=factor), POPULARITY_WEIGHTS)
+            ratio = scale / config.scale
+            for share in {0.0, 0.5, 1.0, 2.0, ratio, 2 * ratio}:
+                at_scale = replace(config, scale=scale, link_weight=share * config.link_weight)
+                self.measure(at_scale, POPULARITY_WEIGHTS)
 
     def _weights(self, config: ModelConfig) -> ItemItemWeights:
-        """Return the item-item weights of a configuration between catalogue positions; the last kind is kept."""
+        """Return the item-item weights of a configuration between catalogue positions.
+
+        The largest weights of every kind are kept, and those of the last configuration.
+        """
         if not config.link_weight:
             return ItemItemWeights.empty(len(self._validation.games))
         kind = config.link_dropout, config.link_regularisation
-        if self._matrix is None or self._matrix[0] != kind:
-            self._matrix = kind, item_item_matrix(self._counts, *kind)
+        if kind not in self._largest:
+            self._largest[kind] = ItemItemWeights.from_matrix(
+                item_item_matrix(self._counts, *kind), max(LINKS_PER_GAME)
+            )
         wanted = *kind, config.links_per_game
-        if self._item_item is None or self._item_item[0] != wanted:
-            kept = ItemItemWeights.from_matrix(self._matrix[1], config.links_per_game)
-            self._item_item = wanted, kept.reindex(self._rows)
-        return self._item_item[1].scaled(config.link_weight)
+        if self._last is None or self._last[0] != wanted:
+            self._last = wanted, self._largest[kind].largest(config.links_per_game).reindex(self._rows)
+        return self._last[1].scaled(config.link_weight)
 
     @cached_property
     def _counts(self) -> Float32Array:

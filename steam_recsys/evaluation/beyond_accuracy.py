@@ -23,6 +23,7 @@ from steam_recsys.data.popularity import popularity, recent_popularity
 from steam_recsys.evaluation.metrics import Coverage
 from steam_recsys.evaluation.rankers import Ranker, score_blocks
 from steam_recsys.evaluation.splits import HeldOut, relevant_at
+from steam_recsys.model.retrieval import top_k
 
 K, TAIL_K = 10, 20
 """How many ranks count; and in recall of the tail, which needs longer lists."""
@@ -438,6 +439,17 @@ class PopularityMatches:
         """Return the mean over all held-out games and over those of the tail by name, without those of no games."""
         means = {MATCHED_AUC: _mean(auc), TAIL_MATCHED_AUC: _mean(auc[self.tail])}
         return {name: figure for name, figure in means.items() if figure is not None}
+
+
+def rank_and_match(
+    ranker: Ranker, history: Histories, k: int, matches: PopularityMatches
+) -> tuple[Int32Array, Float64Array]:
+    """Return what `rank` and `PopularityMatches.auc` return, from the same scores."""
+    ranked, auc = np.empty((len(history), k), dtype=np.int32), np.empty(len(matches.users))
+    for rows, scores in score_blocks(ranker, history):
+        ranked[rows], _ = top_k(scores, k)
+        auc[matches.pairs_of(rows)] = matches.auc_of(rows, scores)
+    return ranked, auc
 
 
 def _nearest(users: Int64Array, places: Int64Array, owned: Int64Array, n_games: int) -> Int64Array:

@@ -33,9 +33,15 @@ class Ranker(Protocol):
 
 @dataclass(frozen=True)
 class ModelRanker:
-    """Ranks by a model, in the order of `Scorer.recommend`, without explanations."""
+    """Ranks by a model, in the order of `Scorer.recommend`, without explanations.
+
+    Attributes:
+        scorer: The model.
+        popularity_weight: Factor of the popularity prior; None for the model's own.
+    """
 
     scorer: Scorer
+    popularity_weight: float | None = None
 
     @property
     def n_games(self) -> int:
@@ -44,7 +50,7 @@ class ModelRanker:
 
     def scores(self, history: Histories) -> Float32Array:
         """See `Ranker.scores`."""
-        return self.scorer.scores(history)
+        return self.scorer.scores(history, self.popularity_weight)
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,16 @@ class ItemItemWeights:
         offsets = offsets_from_lengths(kept.sum(axis=1))
         return cls(offsets, columns[kept].astype(np.int32), values[kept].astype(np.float32))
 
+    def largest(self, per_game: int) -> ItemItemWeights:
+        """Keep the largest absolute weights of each row; of equal ones the first."""
+        lengths = np.diff(self.offsets)
+        rows = np.repeat(np.arange(len(lengths)), lengths)
+        order = np.lexsort((-np.abs(self.weights), rows))
+        within = np.arange(len(order)) - np.repeat(self.offsets[:-1], lengths)
+        kept = np.sort(order[within < per_game])
+        offsets = offsets_from_lengths(np.minimum(lengths, per_game))
+        return ItemItemWeights(offsets, self.games[kept], self.weights[kept])
+
     def scaled(self, factor: float) -> ItemItemWeights:
         """Multiply all weights by a factor; a factor of 0 leaves no entries."""
         if not factor:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -108,7 +108,7 @@ class MongoDestination:
 
     def first_games(self, version: str, users: Sequence[int], k: int) -> dict[int, list[int]]:
         """See `Destination.first_games`."""
-        wanted = [
+        wanted: list[_Document] = [
             {"$match": {"_id": {"$in": list(users)}}},
             {"$project": {"game_ids": {"$slice": [f"$lists.{RELEVANCE}.game_ids", k]}}},
         ]
@@ -337,7 +337,7 @@ class UnpublishedVersion:
     info: VersionInfo
     users: int = 0
     rows: int = 0
-    personality: Personality = Personality()
+    personality: Personality = field(default_factory=Personality)
 
     def document(self) -> dict[str, Any]:
         """A part of the document to store."""

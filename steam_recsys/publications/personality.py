@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -138,7 +137,8 @@ def _ranks(games: Int32Array, popular: Int32Array) -> Int64Array:
 
 def _hash(users: Int64Array) -> npt.NDArray[np.uint64]:
     """Hash the users' ids with SplitMix64 (Steele, Lea & Flood 2014)."""
-    mixed: npt.NDArray[Any] = users.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+    mixed: npt.NDArray[np.uint64] = users.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
+    mixed ^= mixed >> np.uint64(31)
+    return mixed

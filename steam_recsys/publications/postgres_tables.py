@@ -12,17 +12,19 @@ server reads it four times as fast as text, most of which would be numbers to pa
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as pv
 from psycopg2 import sql
 
-from steam_recsys.data.predictions import EqualLists, equal_lists
+from steam_recsys.arrays import Int64Array
+from steam_recsys.data.predictions import equal_lists
 from steam_recsys.database.connection import Cursor
 from steam_recsys.database.copy import HEADER, TRAILER, copy_from_chunks
 
@@ -67,8 +69,8 @@ ANALYZE {partition} (user_id, list);
 ALTER TABLE {recommendations} ATTACH PARTITION {partition} FOR VALUES FROM ({first}) TO ({end});
 """
 
-_ELEMENTS = {"game_ids": (23, ">i4"), "taste": (700, ">f4"), "popularity": (700, ">f4"), "because": (23, ">i4")}
-"""For each column of lists: the OID of its elements' type, the same on every server, and their format."""
+_ELEMENTS = {"game_ids": 23, "taste": 700, "popularity": 700, "because": 23}
+"""For each column of lists: the OID of its elements' type, the same on every server. All of them have four bytes."""
 
 
 @dataclass(frozen=True)
@@ -125,8 +127,7 @@ class Tables:
 
 def binary_copy(batches: Iterable[pa.RecordBatch]) -> Iterator[memoryview]:
     """Convert batches of RECOMMENDATIONS to chunks of the binary COPY format."""
-    rows = (_rows(batch, lists) for batch in batches for lists in equal_lists(batch))
-    return chain([memoryview(HEADER)], rows, [memoryview(TRAILER)])
+    return chain([memoryview(HEADER)], chain.from_iterable(map(_chunks, batches)), [memoryview(TRAILER)])
 
 
 def csv_copy(table: pa.Table) -> bytes:
@@ -136,51 +137,83 @@ def csv_copy(table: pa.Table) -> bytes:
     return text.getvalue()
 
 
-def _rows(batch: pa.RecordBatch, lists: EqualLists) -> memoryview:
-    """Build a matrix of those rows of a batch, then remove the values of nulls."""
-    name = lists.name.encode()
-    rows = np.empty(len(lists.rows), _row_type(len(name), lists.length))
-    rows["fields"] = 2 + len(_ELEMENTS)
-    rows["user_id"]["bytes"] = 8
-    rows["user_id"]["value"] = batch.column("user_id").to_numpy()[lists.rows]
-    rows["list"]["bytes"] = len(name)
-    rows["list"]["value"] = name
-    dropped = None
-    for column, (oid, _) in _ELEMENTS.items():
-        elements = batch.column(column).flatten()
-        rows[column]["bytes"] = 20 + 8 * lists.length
-        rows[column]["dimensions"] = 1
-        rows[column]["has_nulls"] = 0
-        rows[column]["oid"] = oid
-        rows[column]["length"] = lists.length
-        rows[column]["first"] = 1
-        rows[column]["elements"]["bytes"] = 4
-        if not elements.null_count:
-            rows[column]["elements"]["value"] = lists.matrix(elements.to_numpy())
-            continue
-        nulls = lists.matrix(elements.is_null().to_numpy(zero_copy_only=False))
-        rows[column]["elements"]["value"] = lists.matrix(elements.fill_null(0).to_numpy())
-        if nulls.any():
-            rows[column]["elements"]["bytes"][nulls] = -1
-            rows[column]["bytes"] -= 4 * nulls.sum(axis=1)
-            rows[column]["has_nulls"] = 1
-            dropped = np.zeros(len(rows), rows.dtype) if dropped is None else dropped
-            dropped[column]["elements"]["value"].view(">i4")[nulls] = -1  # all bits are set in what is dropped
-    content = rows.view(np.uint8)
-    return (content if dropped is None else content[dropped.view(np.uint8) == 0]).data
+def _chunks(batch: pa.RecordBatch) -> Iterator[memoryview]:
+    """Convert a batch, one list and length after the other; a null is a zero, except as a reason."""
+    users = batch.column("user_id").to_numpy()
+    elements = {column: batch.column(column).flatten().fill_null(0).to_numpy() for column in _ELEMENTS}
+    nulls = batch.column("because").flatten().is_null().to_numpy(zero_copy_only=False)
+    for lists in equal_lists(batch):
+        matrices = {column: lists.matrix(values) for column, values in elements.items()}
+        yield _rows(lists.name.encode(), users[lists.rows], matrices, lists.matrix(nulls))
 
 
-def _row_type(name: int, length: int) -> np.dtype[np.void]:
-    """The layout of a row whose list's name has `name` bytes, and whose lists have `length` elements."""
-    keys: list[tuple[Any, ...]] = [
+def _rows(
+    name: bytes, users: Int64Array, elements: Mapping[str, npt.NDArray[Any]], nulls: npt.NDArray[np.bool_]
+) -> memoryview:
+    """Convert rows of the same list at the same length.
+
+    All that precedes the elements of `because` has the same length in each row, so it forms a matrix. These elements
+    do not, as a null has no value. Both parts are copied to the rows' places. After a shorter row, that copies some
+    bytes too many, which the next row overwrites.
+
+    Args:
+        name: The list's name.
+        users: Each row's user, int64 [n].
+        elements: The elements of each column, [n, length].
+        nulls: Where `because` is null, bool [n, length].
+    """
+    n, length = nulls.shape
+    sizes = 4 * (2 * length - nulls.sum(axis=1, dtype=np.int64))
+
+    heads = np.empty(n, _head_type(len(name), length))
+    heads["fields"] = 2 + len(_ELEMENTS)
+    heads["user_id"]["bytes"] = 8
+    heads["user_id"]["value"] = users
+    heads["list"]["bytes"] = len(name)
+    heads["list"]["value"] = name
+    for column, oid in _ELEMENTS.items():
+        header = heads[column]["header"]
+        header["bytes"] = 20 + (sizes if column == "because" else 8 * length)
+        header["dimensions"] = 1
+        header["has_nulls"] = nulls.any() if column == "because" else 0
+        header["oid"] = oid
+        header["length"] = length
+        header["first"] = 1
+        if column != "because":  # the length of each element, and its bits
+            heads[column]["elements"] = elements[column].view(np.uint32) | np.uint64(4 << 32)
+
+    tails = np.empty((n, length, 2), ">i4")
+    tails[..., 0] = np.where(nulls, -1, 4) if nulls.any() else 4
+    tails[..., 1] = elements["because"]
+    if nulls.any():
+        kept = np.ones(tails.shape, dtype=np.bool_)
+        kept[..., 1] = ~nulls
+        tails = tails[kept]
+    # After the last tail there is room for the bytes too many.
+    ends = np.cumsum(sizes)
+    source, content = (np.empty(ends[-1] + size + 8 * length, np.uint8) for size in (0, n * heads.itemsize))
+    source[: ends[-1]] = tails.reshape(-1).view(np.uint8)
+    starts = ends - sizes + np.arange(n) * heads.itemsize
+    if length:
+        _windows(content, 8 * length)[starts + heads.itemsize] = _windows(source, 8 * length)[ends - sizes]
+    _windows(content, heads.itemsize)[starts] = heads.view(np.uint8).reshape(n, -1)
+    return content[: ends[-1] + n * heads.itemsize].data
+
+
+def _windows(content: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
+    """All runs of this many bytes, by where they start."""
+    return np.lib.stride_tricks.sliding_window_view(content, size, writeable=True)
+
+
+def _head_type(name: int, length: int) -> np.dtype[np.void]:
+    """The layout of a row before the elements of `because`, given the lengths of the list's name and of the list."""
+    header = [(field, ">i4") for field in ("bytes", "dimensions", "has_nulls", "oid", "length", "first")]
+    fields: list[tuple[Any, ...]] = [
         ("fields", ">i2"),
         ("user_id", [("bytes", ">i4"), ("value", ">i8")]),
         ("list", [("bytes", ">i4"), ("value", f"S{name}")]),
     ]
-    return np.dtype([*keys, *((column, _list_type(value, length)) for column, (_, value) in _ELEMENTS.items())])
-
-
-def _list_type(value: str, length: int) -> np.dtype[np.void]:
-    """The layout of a one-dimensional array: the field's length in bytes, a header, and elements with their lengths."""
-    header = [(name, ">i4") for name in ("bytes", "dimensions", "has_nulls", "oid", "length", "first")]
-    return np.dtype([*header, ("elements", [("bytes", ">i4"), ("value", value)], (length,))])
+    for column in _ELEMENTS:
+        elements = [] if column == "because" else [("elements", ">u8", (length,))]
+        fields.append((column, [("header", header), *elements]))
+    return np.dtype(fields)

@@ -22,6 +22,9 @@ _LEFT, _RIGHT, _BOTTOM = 52.0, 14.0, 44.0
 _LETTER, _LINE, _BAR, _DOT = 7.0, 19.0, 9.0, 3.0
 """Approximate width of a letter, height of a line of text, height of a bar and radius of a dot."""
 
+_SHIFTS = tuple(side * line * (_LINE - 3) for line in range(8) for side in (-1, 1))
+"""Where a name is written, from beside its dot to further up and down."""
+
 _TICKS = 5
 _LEVEL = 1e-9
 """Relative difference below which numbers are drawn as equal."""
@@ -106,7 +109,9 @@ def line_chart(title: str, x: Axis, y: Axis, series: Sequence[Series]) -> Markup
     return plot.svg(title, lines)
 
 
-def scatter_chart(title: str, x: Axis, y: Axis, series: Sequence[Series], labels: Sequence[str] = ()) -> Markup:
+def scatter_chart(
+    title: str, x: Axis, y: Axis, series: Sequence[Series], labels: Sequence[str] = (), *, every_label: bool = False
+) -> Markup:
     """Draw dots, which show their names on hover.
 
     Args:
@@ -115,6 +120,7 @@ def scatter_chart(title: str, x: Axis, y: Axis, series: Sequence[Series], labels
         y: Vertical axis.
         series: The series, one colour each.
         labels: Names to write beside their dots if there is room, the most important first.
+        every_label: Whether to write a name above or below, with a line to its dot, if there is no room beside it.
     """
     plot = _Plot.from_series(x, y, series)
     drawn: list[str] = []
@@ -124,7 +130,7 @@ def scatter_chart(title: str, x: Axis, y: Axis, series: Sequence[Series], labels
         drawn.append(_dots(number, points))
         for left, top, name in points:
             named.setdefault(name, (left, top))
-    texts = _labels([(name, *named[name]) for name in labels if name in named])
+    texts = _labels([(name, *named[name]) for name in labels if name in named], _SHIFTS if every_label else (0.0,))
     return plot.svg(title, [*drawn, *texts])
 
 
@@ -247,17 +253,21 @@ def _dots(number: int, points: Sequence[tuple[float, float, str]]) -> str:
     return f'<g class="dots {_colour(number)}">{"".join(dots)}</g>'
 
 
-def _labels(names: Sequence[tuple[str, float, float]]) -> list[str]:
-    """Draw the names beside their dots, leaving out those that overlap an earlier one."""
+def _labels(names: Sequence[tuple[str, float, float]], shifts: Sequence[float]) -> list[str]:
+    """Draw the names beside their dots, or shifted up or down, leaving out those that overlap an earlier one."""
     drawn: list[str] = []
     taken: list[tuple[float, float, float]] = []
-    for name, x, y in names:
+    for name, x, dot in names:
         text = _shortened(name, 24)
         width = _LETTER * len(text)
         left = x + 6 if x + 6 + width < WIDTH - _RIGHT else x - 6 - width
-        if all(abs(y - other) > _LINE - 4 or left > end or left + width < start for start, end, other in taken):
-            taken.append((left, left + width, y))
-            drawn.append(_text(left, y + 4, text, "small"))
+        for y in (dot + shift for shift in shifts if not shift or _LINE < dot + shift < HEIGHT):
+            if all(abs(y - other) > _LINE - 4 or left > end or left + width < start for start, end, other in taken):
+                taken.append((left, left + width, y))
+                side = left if left > x else left + width
+                drawn.append(f'<path class="grid" d="M{x:.1f} {dot:.1f}L{side:.1f} {y:.1f}"/>' if y != dot else "")
+                drawn.append(_text(left, y + 4, text, "small"))
+                break
     return drawn
 
 

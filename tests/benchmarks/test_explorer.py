@@ -14,7 +14,7 @@ def test_all_requests_are_made_and_none_fails(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(publishing, "GAMES", 500)
     monkeypatch.setattr(publishing, "SHARD_USERS", 300)
     monkeypatch.delenv("DATABASE_URL", raising=False)
-    rows = list(explorer.rows(users=1000, per_user=10, games=600))
+    rows = list(explorer.rows(users=1000, games=600))
     assert [row["must"] for row in rows] == [
         1000.0, None, 50.0, 0, None, None, None, 0, 0, None, None, None, 25.0, 0, None, None, 25.0, 0,
     ]  # fmt: skip

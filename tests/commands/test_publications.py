@@ -18,8 +18,10 @@ def test_versions_are_listed_and_rolled_back(
     assert capsys.readouterr().out == "v1 is current.\n"
     main(["publications", "list"])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["version", "model", "snapshot", "users", "rows", "as", "of", "published", "in"]
-    assert [line.split()[:6] for line in lines[3:]] == [["*", "v1", "m1", "s1", "2", "4"]]
+    titles = "version model snapshot users rows overlap coverage popular ten as of published in"
+    assert lines[0].split() == titles.split()
+    # Two users with the same two of four games, neither of which is popular.
+    assert [line.split()[:9] for line in lines[3:]] == [["*", "v1", "m1", "s1", "2", "4", "100.0%", "50.0%", "0.0%"]]
     assert [each.version for each in kept(database)] == ["v3", "v2", "v1"]
 
 

@@ -1,5 +1,6 @@
 """What `recsys user` prints."""
 
+import argparse
 import subprocess
 import sys
 import time
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from commands.user import show_user
+from commands.user import run, show_user
 from steam_recsys.errors import UserError
 from tests.components.reverse_etl.predicted import overall, publish_version, write_predictions
 from tests.shop import add_game, add_ranking, add_user
@@ -66,8 +67,40 @@ def test_an_unknown_genre_lists_the_existing_ones(published: str, shop: Connecti
         show_user(published, "ann", genre="Nonsense")
 
 
-def test_the_order_by_relevance_shows_the_score_only(published: str, capsys) -> None:
+def test_without_an_order_three_lists_are_shown_under_their_titles(published: str, capsys) -> None:
     show_user(published, "ann")
+    printed = capsys.readouterr().out
+    assert printed.count("User ann") == 1
+    positions = [printed.index(title) for title in ("For you", "Hidden gems", "New releases")]
+    assert positions == sorted(positions)
+    assert "Alpha" in printed[positions[0] : positions[1]]
+    assert printed.splitlines()[-1].startswith("Score: the model's")
+
+
+def test_shelves_are_shown_one_table_per_shelf_as_the_function_returns_them(
+    published: str, shop: Connection, capsys
+) -> None:
+    show_user(published, "ann", shelves=True)
+    printed = capsys.readouterr().out
+    with shop.cursor() as cursor:
+        cursor.execute(
+            "SELECT title, rank, game, reason FROM recsys.shelves("
+            "(SELECT user_id FROM steam.users WHERE username = 'ann'), 8, 5) ORDER BY shelf, rank"
+        )
+        rows = cursor.fetchall()
+    assert rows
+    assert all(title in printed for title, _, _, _ in rows)
+    cells = [row for row in shown(printed) if row[0] != ""]
+    assert [tuple(row) for row in cells if row[0].isdecimal()] == [(str(rank), *rest) for _, rank, *rest in rows]
+
+
+def test_shelves_have_neither_an_order_nor_a_genre(published: str) -> None:
+    with pytest.raises(UserError, match="leave out --shelves"):
+        run(argparse.Namespace(database=published, user="ann", rank_by="sales", genre=None, shelves=True))
+
+
+def test_the_order_by_relevance_shows_the_score_only(published: str, capsys) -> None:
+    show_user(published, "ann", "relevance")
     rows = shown(capsys.readouterr().out)[1:]
     assert [row[1:3] for row in rows] == [["Alpha", "3.00"], ["[Beta]", "2.00"], ["Gamma", "1.00"]]
 

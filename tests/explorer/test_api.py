@@ -4,20 +4,21 @@ import json
 import re
 import shlex
 from http import HTTPStatus
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import pytest
 
-from explorer.schemas import HISTORY_EXAMPLE, LIVE_EXAMPLE, RECOMMENDATIONS_EXAMPLE
+from explorer.filters import RankBy
+from explorer.schemas import HISTORY_EXAMPLE, LIVE_EXAMPLE, RECOMMENDATIONS_EXAMPLE, SHELVES_EXAMPLE
 from tests.explorer.conftest import PublishedShop, RunningExplorer, serving
 from tests.explorer.parsed_page import Page, page
 from tests.explorer.publishing_runs import GAMES, USERS, promote_random_model, run_inference
-from tests.shop import add_review
+from tests.shop import add_review, add_user
 
 
 def get(client: httpx.Client, path: str, **query: Any) -> Any:
-    answer = client.get(path, params=query)
+    answer = client.get(path, params=query or None)
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"] == "application/json"
     return answer.json()
@@ -43,10 +44,74 @@ def test_recommendations_are_complete_and_name_their_publication(
     assert answer["user_id"] == 1
     assert answer["filters"] == {
         "rank_by": "newest", "genre": None, "released_from": None, "released_to": None, "max_ram_gb": 8.0,
-        "max_storage_gb": None, "os": None, "limit": 3,
+        "max_storage_gb": None, "os": None, "popularity": 1.0, "include": [], "exclude": [], "limit": 3,
     }  # fmt: skip
     assert [game["rank"] for game in answer["games"]] == [1, 2, 3]
-    assert set(answer["games"][0]) == {"rank", "game_id", "game", "score", "reason"}
+    assert set(answer["games"][0]) == {
+        "rank", "game_id", "game", "score", "taste", "popularity", "reason", "because",
+    }  # fmt: skip
+
+
+def test_a_personal_score_is_the_sum_of_taste_and_popularity(client: httpx.Client) -> None:
+    for rank_by in get_args(RankBy):
+        games = get(client, "/api/users/1/recommendations", rank_by=rank_by, limit=100)["games"]
+        personal = [game for game in games if game["taste"] is not None]
+        assert personal
+        for game in personal:
+            assert game["score"] == pytest.approx(game["taste"] + game["popularity"], abs=1e-5)
+            assert (game["because"] is not None) == game["reason"].startswith("because you liked ")
+    (visitors,) = {game["taste"] for game in get(client, "/api/users/-1/recommendations")["games"]}
+    assert visitors is None
+
+
+def test_the_dial_answers_at_once_from_the_users_reviews(published_shop: PublishedShop, client: httpx.Client) -> None:
+    path = f"/api/users/{USERS + 1000}/recommendations"
+    with published_shop.connection() as connection:
+        assert get(client, path, popularity=0.2) == get(client, path, popularity=0.2)
+        popular = get(client, path, popularity=0.2)["games"]
+        user = add_user(connection, "newcomer")
+        path = f"/api/users/{user}/recommendations"
+        assert get(client, path, popularity=0.2)["games"] == popular
+        for game in (1, 5, 9):
+            add_review(connection, user, game, recommended=game != 9)
+        found = get(client, path, popularity=0.2)["games"]
+        assert found != popular
+        assert not {1, 5, 9} & {game["game_id"] for game in found}
+        with connection.cursor() as cursor:
+            cursor.execute("DELETE FROM steam.reviews WHERE user_id = %s", [user])
+            cursor.execute("DELETE FROM steam.users WHERE user_id = %s", [user])
+
+
+def test_genres_may_be_given_several_times(client: httpx.Client) -> None:
+    def genres(game: dict[str, Any]) -> set[str]:
+        return set(get(client, f"/api/games/{game['game_id']}")["game"]["genres"])
+
+    path = "/api/users/1/recommendations?include=strategy&include=Indie&exclude=rpg"
+    answer = get(client, path)
+    assert answer["filters"]["include"] == ["strategy", "Indie"]
+    assert answer["games"]
+    assert all(genres(game) & {"Strategy", "Indie"} and "RPG" not in genres(game) for game in answer["games"])
+    assert "given twice" in refused(client.get(f"{path}&limit=1&limit=2"))
+    assert get(client, "/api/users/1/recommendations?include=&exclude=")["filters"]["include"] == []
+
+
+def test_shelves_are_the_rows_of_the_database_function(published_shop: PublishedShop, client: httpx.Client) -> None:
+    with published_shop.connection() as connection, connection.cursor() as cursor:
+        for user in (1, USERS, 10**15):
+            answer = get(client, f"/api/users/{user}/shelves", shelves=5, games=4)
+            assert (answer["user_id"], answer["version"]) == (user, published_shop.plan.version)
+            cursor.execute("SELECT title, rank, game_id, game, reason FROM recsys.shelves(%s, 5, 4)", [user])
+            rows = [
+                (shelf["title"], game["rank"], game["game_id"], game["game"], game["reason"])
+                for shelf in answer["shelves"]
+                for game in shelf["games"]
+            ]
+            assert rows == cursor.fetchall()
+            assert rows
+            assert len({game for _, _, game, _, _ in rows}) == len(rows)
+    for name, values in {"shelves": ["0", "21", "x"], "games": ["0", "101"]}.items():
+        for value in values:
+            assert refused(client.get("/api/users/1/shelves", params={name: value})).startswith(f"{name}: ")
 
 
 def test_unknown_users_get_popular_games(client: httpx.Client) -> None:
@@ -105,6 +170,8 @@ def test_invalid_ids_are_refused(client: httpx.Client, number: str) -> None:
         ("released_from", ["-1", "10000", "2020.5", "99999999999", "then"]),
         ("released_to", ["-1", "10000", "2020.0"]),
         ("genre", ["x" * 201, "nul\0", "\0"]),
+        ("popularity", ["-0.1", "1.01", "nan", "inf", "much", "1e1"]),
+        ("rank_by", ["interests", "popular"]),
     ],
 )
 def test_invalid_filters_are_refused_by_name(client: httpx.Client, name: str, values: list[str]) -> None:
@@ -135,6 +202,9 @@ def test_an_unknown_parameter_is_refused(client: httpx.Client) -> None:
         b'{"history": [{"game_id": 1, "hours": -1}]}', b'{"history": [{"game_id": 1, "hours": 1e300}]}',
         b'{"history": [{"game_id": 1, "hours": "a"}]}', b'{"history": [], "limit": true}',
         b'{"history": [], "limit": 1.5}',
+        b'{"history": [], "popularity": true}', b'{"history": [], "include": "RPG"}',
+        b'{"history": [], "exclude": [5]}',
+        b'{"history": [], "include": ["a\\u0000"]}', b'{"history": [], "include": [' + b'"RPG",' * 20 + b'"RPG"]}',
         b'{"history": [], "genre": 5}', b'{"history": [], "genre": "\\ud800"}', b'{"history": [], "os": []}',
         b'{"history": [], "max_ram_gb": {}}', b'{"history": [], "max_ram_gb": true}',
         b'{"history": [' + b"1," * 1000 + b"1]}",
@@ -213,8 +283,9 @@ def test_before_the_first_publication_the_api_returns_503(postgres: Any, publish
 def test_openapi_and_the_api_page_have_every_operation(served: RunningExplorer) -> None:
     described = served.client.get("/api/openapi.json").json()
     assert set(described["paths"]) == {
-        "/api/users/{user_id}/recommendations", "/api/recommend", "/api/games/{game_id}/similar", "/api/users",
-        "/api/users/{user_id}", "/api/games", "/api/games/{game_id}", "/api/rollback",
+        "/api/users/{user_id}/recommendations", "/api/users/{user_id}/shelves", "/api/recommend",
+        "/api/games/{game_id}/similar", "/api/users", "/api/users/{user_id}", "/api/games", "/api/games/{game_id}",
+        "/api/rollback",
     }  # fmt: skip
     page = served.client.get("/api")
     assert page.status_code == 200
@@ -262,7 +333,7 @@ def shape(content: Any) -> Any:
     """Return the names in a JSON value; for a list, those of its first element."""
     if isinstance(content, dict):
         return {name: shape(value) for name, value in content.items()}
-    return [shape(content[0])] if isinstance(content, list) else None
+    return [shape(each) for each in content[:1]] if isinstance(content, list) else None
 
 
 def asked(client: httpx.Client, line: str) -> httpx.Response:
@@ -280,14 +351,15 @@ def test_examples_work_and_return_the_documented_fields(client: httpx.Client) ->
     shown = page(client, "/api")
     lines = [text for text in shown.texts if text.startswith("curl ")]
     answers = [json.loads(text) for text in shown.texts if text.startswith("{\n")]
-    assert answers == [RECOMMENDATIONS_EXAMPLE, LIVE_EXAMPLE]
+    assert answers == [RECOMMENDATIONS_EXAMPLE, SHELVES_EXAMPLE, LIVE_EXAMPLE]
     assert len(lines) == len(answers)
     for line, answer in zip(lines, answers, strict=True):
         assert str(client.base_url) in line
         found = asked(client, line)
         assert found.status_code == 200, found.text
         assert shape(found.json()) == shape(answer)
-        assert len(found.json()["games"]) == len(answer["games"])
+        listed = "shelves" if "shelves" in answer else "games"
+        assert len(found.json()[listed]) == len(answer[listed])
 
 
 def test_openapi_has_the_examples(client: httpx.Client) -> None:
@@ -295,6 +367,7 @@ def test_openapi_has_the_examples(client: httpx.Client) -> None:
     paths, schemas = openapi["paths"], openapi["components"]["schemas"]
     for operation, answer in (
         (paths["/api/users/{user_id}/recommendations"]["get"], RECOMMENDATIONS_EXAMPLE),
+        (paths["/api/users/{user_id}/shelves"]["get"], SHELVES_EXAMPLE),
         (paths["/api/recommend"]["post"], LIVE_EXAMPLE),
     ):
         content = operation["responses"]["200"]["content"]["application/json"]

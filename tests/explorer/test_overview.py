@@ -150,10 +150,12 @@ def test_drift_without_reviews_is_shown_as_unknown(changing: PublishedShop) -> N
 
 def test_coverage_states_its_sample(published_shop: PublishedShop, client: httpx.Client) -> None:
     with published_shop.connection() as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT round(avg(cardinality(game_ids))) FROM recsys.recommendations")
-        ((games,),) = cursor.fetchall()
-    sentence = f"Estimated from all published recommendations of a sample of {USERS} users, about {games} games each."
-    assert sentence in overview(client).text
+        cursor.execute("SELECT overlap, popular_ten FROM recsys.publications WHERE current")
+        overlap, popular_ten = cursor.fetchone()
+    text = overview(client).text
+    assert f"Estimated from the most relevant games of a sample of {USERS} users." in text
+    assert f"The first ten games of two users overlap by {100 * overlap:.1f} % on average." in text
+    assert f"{100 * popular_ten:.1f} % of the users get the ten most popular games" in text
 
 
 def test_runs_show_states_durations_and_stages(changing: PublishedShop) -> None:

@@ -109,10 +109,9 @@ def test_a_users_page_shows_history_recommendations_and_reasons(client: httpx.Cl
 def test_recommendations_are_counted_once_per_named_game() -> None:
     names = {1: "Portal", 2: "popular now", 3: "Portal 2"}
     history = [Review(number, names[number], True, None, None) for number in (1, 2, 3, 1, 2)]
-    reasons = ["because you played Portal", "popular now", "because you played Portal", "popular now"]
-    games = [RecommendedGame(rank, 9, "Half-Life", 1.0, reason) for rank, reason in enumerate(reasons, start=1)]
+    games = [game_of(rank, because=because) for rank, because in enumerate([1, None, 1, None], start=1)]
     assert [led_to for _, led_to in with_recommendation_counts(history, games)] == [2, 0, 0, 0, 0]
-    games.append(RecommendedGame(5, 9, "Half-Life", 1.0, "because you played popular now"))
+    games.append(game_of(5, because=2))
     assert [led_to for _, led_to in with_recommendation_counts(history, games)] == [2, 1, 0, 0, 0]
 
 
@@ -252,7 +251,7 @@ def test_only_web_links_of_a_game_are_shown(changing: PublishedShop, link: str |
         ("/games/999999", 404, "This game does not exist"),
         ("/someone/else", 404, "This kind of user does not exist"),
         ("/users/unknown", 422, "user_id: Input should be a valid integer"),
-        ("/users/1?rank_by=fame", 422, "rank_by: Input should be 'relevance', 'sales'"),
+        ("/users/1?rank_by=fame", 422, "rank_by: Input should be 'relevance', 'discovery'"),
         ("/users/1?limit=101", 422, "limit: Input should be less than or equal to 100"),
         ("/try?games=one", 422, "games.0: Input should be a valid integer"),
         (f"/try?games={','.join(map(str, range(101)))}", 422, "games: List should have at most 100 items"),
@@ -332,6 +331,36 @@ def test_a_long_search_result_links_to_all_games(client: httpx.Client) -> None:
     assert "hidden" in next(each for each in few.all("p") if "data-more" in each)
 
 
+def test_the_dial_and_the_genres_are_kept_by_links_and_forms(client: httpx.Client) -> None:
+    path = "/try?games=3&popularity=0.2&include=Indie&include=RPG&exclude=Action"
+    shown = page(client, path)
+    (dial,) = (each for _, each in shown.elements if each.get("type") == "range")
+    assert (dial["name"], dial["value"]) == ("popularity", "0.2")
+    assert all(
+        text in shown.text for text in ("20 % popularity", "Indie : remove", "RPG : remove", "no Action : remove")
+    )
+    assert "/try?games=3&popularity=0.2&include=RPG&exclude=Action" in shown.links("/try")
+    hidden = [(each["name"], each["value"]) for _, each in shown.elements if each.get("type") == "hidden"]
+    assert [pair for pair in dict.fromkeys(hidden) if pair[0] in ("include", "exclude")] == [
+        ("include", "Indie"),
+        ("include", "RPG"),
+        ("exclude", "Action"),
+    ]
+    body = {"history": [3], "popularity": 0.2, "include": ["Indie", "RPG"], "exclude": ["Action"]}
+    games = client.post("/api/recommend", json=body).json()["games"]
+    assert games
+    assert all(game["game"] in shown.text and game["reason"] in shown.text for game in games)
+
+
+def test_a_users_page_with_a_dial_is_answered_at_once(client: httpx.Client) -> None:
+    shown = page(client, "/users/1?popularity=0.2&limit=5")
+    games = client.get("/api/users/1/recommendations?popularity=0.2&limit=5").json()["games"]
+    assert games != client.get("/api/users/1/recommendations?limit=5").json()["games"]
+    assert all(game["game"] in shown.text and game["reason"] in shown.text for game in games)
+    assert "20 % popularity" in shown.text
+    assert "/users/1?limit=5" in shown.links("/users/1")
+
+
 def test_unknown_games_of_an_address_are_left_out_and_counted(client: httpx.Client) -> None:
     shown = page(client, "/try", games="3,999999,3")
     assert [row["data-game"] for row in shown.all("li") if row.get("data-game")] == ["3"]
@@ -355,27 +384,35 @@ def test_without_a_model_store_pages_say_so(published_shop: PublishedShop) -> No
         assert "There is no model store" in page(served.client, "/games/7").text
 
 
-def games(*scored: tuple[float, str]) -> list[RecommendedGame]:
-    return [RecommendedGame(rank, rank, f"Game {rank}", *each) for rank, each in enumerate(scored, start=1)]
+def game_of(rank: int, score: float = 1.0, taste: float | None = 0.0, because: int | None = None) -> RecommendedGame:
+    """A recommended game; a popular one that fills up a list has no taste."""
+    popularity = None if taste is None else score - taste
+    return RecommendedGame(rank, rank, f"Game {rank}", score, taste, popularity, "a reason", because)
+
+
+def personal(*scores: float) -> list[RecommendedGame]:
+    return [game_of(rank, score) for rank, score in enumerate(scores, start=1)]
+
+
+def popular(*scores: float, first: int = 1) -> list[RecommendedGame]:
+    return [game_of(rank, score, taste=None) for rank, score in enumerate(scores, start=first)]
 
 
 def test_model_scores_compare_as_odds_and_popularity_by_quotient() -> None:
-    own = games((-3.0, "because you played X"), (-3.0 + math.log(0.25), "because you played Y"))
-    assert published_score_bars(own, {1, 2}) == model_score_bars(own) == {1: pytest.approx(100), 2: pytest.approx(25)}
-    assert published_score_bars(games((480.0, "popular now"), (120.0, "popular now")), set()) == {
-        1: 100,
-        2: pytest.approx(25),
-    }
-    assert published_score_bars(games((-3.0, "because you played X"), (480.0, "popular now")), {1}) == {1: 100, 2: 100}
+    own = personal(-3.0, -3.0 + math.log(0.25))
+    assert published_score_bars(own) == model_score_bars(own) == {1: pytest.approx(100), 2: pytest.approx(25)}
+    assert published_score_bars(popular(480.0, 120.0)) == {1: 100, 2: pytest.approx(25)}
+    assert published_score_bars([*personal(-3.0), *popular(480.0, first=2)]) == {1: 100, 2: 100}
 
 
 def test_popular_games_that_the_model_recommends_have_model_scores() -> None:
-    own = games((3.0, "popular now"), (3.0 + math.log(0.5), "because you played X"), (480.0, "popular now"))
-    assert published_score_bars(own, {1, 2}) == {1: 100, 2: pytest.approx(50), 3: 100}
+    own = [*personal(3.0, 3.0 + math.log(0.5)), *popular(480.0, first=3)]
+    assert published_score_bars(own) == {1: 100, 2: pytest.approx(50), 3: 100}
 
 
-@given(st.lists(st.tuples(st.floats(-1e4, 1e4), st.sampled_from(["because you played X", "popular now"]))))
-def test_every_bar_is_visible_and_fits(scored: list[tuple[float, str]]) -> None:
-    for lengths in (published_score_bars(games(*scored), {1, 2, 5}), model_score_bars(games(*scored))):
-        assert lengths.keys() == {game.game_id for game in games(*scored)}
+@given(st.lists(st.tuples(st.floats(-1e4, 1e4), st.none() | st.floats(-1e4, 1e4))))
+def test_every_bar_is_visible_and_fits(scored: list[tuple[float, float | None]]) -> None:
+    games = [game_of(rank, *each) for rank, each in enumerate(scored, start=1)]
+    for lengths in (published_score_bars(games), model_score_bars(games)):
+        assert lengths.keys() == {game.game_id for game in games}
         assert all(SHORTEST_BAR <= length <= 100 for length in lengths.values())

@@ -53,6 +53,8 @@ def test_recommendations_equal_the_rows_of_recommended_games(published_shop: Pub
     wanted = [
         Filters(),
         Filters(limit=3, rank_by="sales", genre="action"),
+        Filters(limit=40, rank_by="discovery"),
+        Filters(rank_by="new_releases"),
         Filters(rank_by="newest", released_from=2018, released_to=2023, max_ram_gb=4, max_storage_gb=10.5, os="linux"),
     ]
     with published_shop.connection() as connection, connection.cursor() as cursor:
@@ -72,6 +74,25 @@ def test_recommendations_equal_the_rows_of_recommended_games(published_shop: Pub
                 assert rows == [(*row[:3], pytest.approx(row[3]), row[4]) for row in cursor.fetchall()]
                 assert answer.version == published_shop.plan.version
                 assert (answer.user_id, answer.filters) == (user_id, filters)
+
+
+def test_a_live_history_has_the_newest_reviews_last(
+    small: tuple[Connection, Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop, settings = small
+    user, games = add_user(shop, "player"), [add_game(shop, f"Game {number}") for number in range(4)]
+    for game, day, hours in zip(games, (2, None, 3, 1), (0.5, 0, None, 1e7), strict=True):
+        day = day and date(2020, 1, day)
+        add_review(shop, user, game, reviewed_on=day, hours_played=hours, recommended=game != games[2])
+
+    def history() -> list[tuple[int, bool, float | None]]:
+        found = read(settings, lambda repository: repository.live_history(user))
+        return [(game.game_id, game.recommended, game.hours) for game in found]
+
+    expected = [(games[1], True, 0.0), (games[3], True, 1e7), (games[0], True, 0.5), (games[2], False, None)]
+    assert history() == expected
+    monkeypatch.setattr("explorer.repository.LONGEST_LIVE_HISTORY", 2)
+    assert history() == expected[-2:]
 
 
 def test_filters_that_exclude_every_game_return_a_version_and_no_games(published_shop: PublishedShop) -> None:
@@ -207,7 +228,7 @@ def test_reach_counts_users_and_ranks(published_shop: PublishedShop) -> None:
     with published_shop.connection() as connection, connection.cursor() as cursor:
         cursor.execute(
             "SELECT game_id, count(*), avg(rank)::float8 FROM recsys.recommendations, "
-            "unnest(game_ids) WITH ORDINALITY AS listed (game_id, rank) GROUP BY game_id"
+            "unnest(game_ids) WITH ORDINALITY AS listed (game_id, rank) WHERE list = 'relevance' GROUP BY game_id"
         )
         counted = {game: (users, rank) for game, users, rank in cursor.fetchall()}
         cursor.execute("SELECT count(*) FROM steam.games WHERE coalesce(delisted_on > current_date, true)")

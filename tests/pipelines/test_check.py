@@ -49,7 +49,7 @@ def test_a_target_with_settings_and_images_is_ready(tmp_path, monkeypatch, capsy
 def test_an_unknown_parameter_or_a_wrong_type_is_refused(monkeypatch):
     monkeypatch.setenv("STEAM_RECSYS_PARAMETERS__STOER", "gs://bucket/store")
     with pytest.raises(
-        UserError, match="No pipeline has the parameter stoer of the target vertex: the parameters are age_ceiling"
+        UserError, match="No pipeline has the parameter stoer of the target vertex: the parameters are accuracy_margin"
     ):
         check_parameters(Target.load("vertex"))
     monkeypatch.delenv("STEAM_RECSYS_PARAMETERS__STOER")
@@ -61,13 +61,13 @@ def test_an_unknown_parameter_or_a_wrong_type_is_refused(monkeypatch):
 
 
 def test_gate_thresholds_are_settings_and_checked(monkeypatch):
-    monkeypatch.setenv("STEAM_RECSYS_PARAMETERS__CHAMPION_ERRORS", "-1.5")
+    monkeypatch.setenv("STEAM_RECSYS_PARAMETERS__ACCURACY_MARGIN", "0.1")
     monkeypatch.setenv("STEAM_RECSYS_PARAMETERS__SLICE_USERS", "200")
     target = Target.load("kubeflow")
     check_parameters(target)
     assert parameters_for(target, "training")["slice_users"] == "200"
-    monkeypatch.setenv("STEAM_RECSYS_PARAMETERS__SLICE_FLOOR", "most")
-    with pytest.raises(UserError, match="The parameter slice_floor is 'most': it must be a number"):
+    monkeypatch.setenv("STEAM_RECSYS_PARAMETERS__SLICE_MARGIN", "most")
+    with pytest.raises(UserError, match="The parameter slice_margin is 'most': it must be a number"):
         check_parameters(Target.load("kubeflow"))
 
 

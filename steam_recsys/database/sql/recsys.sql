@@ -418,28 +418,39 @@ AS $function$
 #variable_conflict use_column
 DECLARE
     v_least integer := least(4, p_games);  -- games on a shelf about one liked game
+    -- The user's lists and the fallback lists: games, and what they are recommended for.
+    v_relevance integer[];
+    v_relevance_because integer[];
+    v_interests integer[];
+    v_interests_because integer[];
+    v_discovery integer[];
+    v_discovery_because integer[];
+    v_new integer[];
+    v_new_because integer[];
+    v_own_new integer[];
+    v_popular integer[];
+    v_fallbacks text[] := ARRAY['popular'];
     v_personal boolean;
-    -- The games that may be shown, list by list in their order.
-    v_lists text[];
-    v_game_ids integer[];
-    v_because integer[];
-    v_likes integer[] := '{}';
-    v_genres text[];
     v_steps text[];
     v_step text;
     v_count integer := 0;
+    -- Liked games that many others are recommended for, and these others.
+    v_likes integer[];
     v_about_likes integer := 0;
-    -- The next shelf.
+    v_liked integer[];
+    v_liked_because integer[];
+    v_genres text[];
+    -- The next shelf: what it chooses from, and what is on it.
     v_title text;
-    v_from text[];
     v_like integer;
     v_genre text;
+    v_from integer[];
+    v_from_because integer[];
+    v_from_reasons text[];
     v_next integer[];
     v_next_because integer[];
-    v_next_lists text[];
     v_next_reasons text[];
     -- The page so far. A visitor's popular games are chosen first, though they are shown last.
-    v_reserved integer[] := '{}';
     v_shown integer[] := '{}';
     v_shelves integer[] := '{}';
     v_titles text[] := '{}';
@@ -457,39 +468,36 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
 
-    -- One query over both views, so that a page never mixes two publications. Fallback games come after the user's.
-    WITH entry AS MATERIALIZED (
-        SELECT true AS personal, r.list, e.position, e.game_id, e.because
-        FROM recsys.recommendations AS r, unnest(r.game_ids, r.because) WITH ORDINALITY AS e (game_id, because, position)
-        WHERE r.user_id = p_user_id
-        UNION ALL
-        SELECT false, p.list, p.rank, p.game_id, NULL FROM recsys.popular_games AS p WHERE p.genre = ''
-            AND p.list IN ('popular', 'new_releases', 'discovery')
-    ), may_be_shown AS MATERIALIZED (
-        SELECT d.game_id
-        FROM (SELECT DISTINCT e.game_id FROM entry AS e) AS d
-        -- OFFSET 0 as in recommended_games.
-        WHERE EXISTS (SELECT FROM steam.games AS g
-                      WHERE g.game_id = d.game_id AND coalesce(g.delisted_on > current_date, true) OFFSET 0)
-          AND NOT EXISTS (SELECT FROM steam.reviews AS v
-                          WHERE v.user_id = p_user_id AND v.game_id = d.game_id OFFSET 0)
-    )
-    SELECT bool_or(e.personal),
-           array_agg(e.list ORDER BY e.list, e.personal DESC, e.position),
-           array_agg(e.game_id ORDER BY e.list, e.personal DESC, e.position),
-           array_agg(e.because ORDER BY e.list, e.personal DESC, e.position)
-    INTO v_personal, v_lists, v_game_ids, v_because
-    FROM entry AS e JOIN may_be_shown AS m ON m.game_id = e.game_id;
+    -- The first query locks its view until the end of the transaction, and every publication changes both views at
+    -- once: so a page never mixes two publications.
+    SELECT r.game_ids, r.because, i.game_ids, i.because, d.game_ids, d.because, n.game_ids, n.because
+    INTO v_relevance, v_relevance_because, v_interests, v_interests_because, v_discovery, v_discovery_because,
+         v_own_new, v_new_because
+    FROM recsys.recommendations AS r
+    LEFT JOIN recsys.recommendations AS i ON i.user_id = p_user_id AND i.list = 'interests'
+    LEFT JOIN recsys.recommendations AS d ON d.user_id = p_user_id AND d.list = 'discovery'
+    LEFT JOIN recsys.recommendations AS n ON n.user_id = p_user_id AND n.list = 'new_releases'
+    WHERE r.user_id = p_user_id AND r.list = 'relevance';
+    v_personal := v_relevance IS NOT NULL;
+    -- The fallback lists continue the user's own, where these may be too short.
+    IF coalesce(cardinality(v_discovery), 0) < 2 * p_games::bigint THEN
+        v_fallbacks := v_fallbacks || 'discovery'::text;
+    END IF;
+    IF coalesce(cardinality(v_own_new), 0) < 2 * p_games::bigint THEN
+        v_fallbacks := v_fallbacks || 'new_releases'::text;
+    END IF;
+    SELECT array_agg(p.game_id ORDER BY p.rank) FILTER (WHERE p.list = 'popular'),
+           v_discovery || array_agg(p.game_id ORDER BY p.rank)
+               FILTER (WHERE p.list = 'discovery' AND p.game_id <> ALL (coalesce(v_discovery, '{}'))),
+           v_own_new || array_agg(p.game_id ORDER BY p.rank)
+               FILTER (WHERE p.list = 'new_releases' AND p.game_id <> ALL (coalesce(v_own_new, '{}')))
+    INTO v_popular, v_discovery, v_new
+    FROM recsys.popular_games AS p WHERE p.genre = '' AND p.list = ANY (v_fallbacks);
 
     IF v_personal THEN
         v_steps := ARRAY['relevance'] || array_fill('like'::text, ARRAY[6])
             || ARRAY['new_releases', 'discovery', 'sellers', 'popular'];
     ELSE
-        v_steps := ARRAY['new_releases', 'discovery'] || array_fill('genre'::text, ARRAY[p_shelves]) || ARRAY['popular'];
-        v_reserved := ARRAY(
-            SELECT e.game_id FROM unnest(v_lists, v_game_ids) WITH ORDINALITY AS e (list, game_id, position)
-            WHERE e.list = 'popular' ORDER BY e.position LIMIT p_games);
-        v_shown := v_reserved;
         v_genres := ARRAY(
             SELECT n.name
             FROM recsys.genre_sizes AS z
@@ -498,49 +506,69 @@ BEGIN
                           WHERE p.list = 'popular' AND p.genre = n.name AND p.rank = 1 OFFSET 0)
             ORDER BY z.games DESC, n.genre_id
             LIMIT p_shelves);
+        v_steps := ARRAY['popular', 'new_releases', 'discovery']
+            || array_fill('genre'::text, ARRAY[cardinality(v_genres)]);
     END IF;
 
     FOREACH v_step IN ARRAY v_steps LOOP
-        -- The last shelf is that of the popular games, unless there is only one.
+        -- One shelf is left to the popular games, unless there is only one.
         CONTINUE WHEN v_count >= p_shelves - CASE WHEN v_step = 'popular' OR v_personal AND v_count = 0 THEN 0 ELSE 1 END;
-        v_from := ARRAY[v_step];
         v_like := NULL;
         v_genre := '';
-        v_next := NULL;
-        v_next_reasons := NULL;
+        v_from_because := NULL;
+        v_from_reasons := NULL;
         IF v_step = 'relevance' THEN
             v_title := 'For you';
+            v_from := v_relevance;
+            v_from_because := v_relevance_because;
         ELSIF v_step = 'new_releases' THEN
-            v_title := CASE WHEN v_personal THEN 'New for you' ELSE 'New releases' END;
+            v_from := v_new;
+            v_from_because := v_new_because;
         ELSIF v_step = 'discovery' THEN
             v_title := 'Hidden gems';
+            v_from := v_discovery;
+            v_from_because := v_discovery_because;
         ELSIF v_step = 'popular' THEN
             v_title := 'Popular now';
-            v_shown := v_shown[cardinality(v_reserved) + 1:];
+            v_from := v_popular;
         ELSIF v_step = 'like' THEN
             CONTINUE WHEN v_about_likes = 3;
-            IF v_likes = '{}' THEN
-                -- Of the games that most of the others are recommended for, the ones that the user liked most recently.
+            IF v_likes IS NULL THEN
+                SELECT array_agg(u.game_id ORDER BY u.place, u.position), array_agg(u.because ORDER BY u.place, u.position)
+                INTO v_liked, v_liked_because
+                FROM (
+                    SELECT DISTINCT ON (c.game_id) c.*
+                    FROM (SELECT 1 AS place, e.* FROM unnest(v_interests, v_interests_because)
+                              WITH ORDINALITY AS e (game_id, because, position)
+                          UNION ALL
+                          SELECT 2, e.* FROM unnest(v_relevance, v_relevance_because)
+                              WITH ORDINALITY AS e (game_id, because, position)
+                          UNION ALL
+                          SELECT 3, e.* FROM unnest(v_discovery, v_discovery_because)
+                              WITH ORDINALITY AS e (game_id, because, position)) AS c
+                    WHERE c.because IS NOT NULL AND c.game_id <> ALL (v_shown)
+                    ORDER BY c.game_id, c.place
+                ) AS u;
+                -- Of the games that most others are recommended for, the ones that the user has liked most recently.
                 v_likes := ARRAY(
                     SELECT x.because
-                    FROM (SELECT e.because, count(DISTINCT e.game_id) AS games
-                          FROM unnest(v_lists, v_game_ids, v_because) AS e (list, game_id, because)
-                          WHERE e.because IS NOT NULL AND e.list IN ('interests', 'relevance', 'discovery')
-                            AND e.game_id <> ALL (v_shown)
+                    FROM (SELECT e.because, count(*) AS games
+                          FROM unnest(v_liked_because) AS e (because)
                           GROUP BY e.because
-                          HAVING count(DISTINCT e.game_id) >= v_least
+                          HAVING count(*) >= v_least
                           ORDER BY games DESC, e.because
                           LIMIT 6) AS x
                     CROSS JOIN LATERAL (
                         SELECT max(v.reviewed_on) AS reviewed_on, bool_and(v.recommended) AS liked
                         FROM steam.reviews AS v WHERE v.user_id = p_user_id AND v.game_id = x.because OFFSET 0) AS r
                     WHERE r.liked
-                    ORDER BY r.reviewed_on DESC NULLS LAST, x.games DESC, x.because) || 0;  -- 0: no game
+                    ORDER BY r.reviewed_on DESC NULLS LAST, x.games DESC, x.because);
             END IF;
+            CONTINUE WHEN v_likes = '{}';
             v_like := v_likes[1];
-            CONTINUE WHEN v_like = 0;
             v_likes := v_likes[2:];
-            v_from := ARRAY['interests', 'relevance', 'discovery'];
+            v_from := v_liked;
+            v_from_because := v_liked_because;
             SELECT 'Because you liked ' || g.name INTO v_title FROM steam.games AS g WHERE g.game_id = v_like;
         ELSIF v_step = 'sellers' THEN
             v_title := 'Top sellers in the genres you play';
@@ -556,91 +584,78 @@ BEGIN
                       SELECT k.genre, l.game_id FROM liked AS l JOIN steam.rankings AS k ON k.game_id = l.game_id
                       ) AS n
                 GROUP BY lower(n.name) ORDER BY count(*) DESC, lower(n.name) LIMIT 5);
-            SELECT array_agg(s.game_id ORDER BY s.rank, s.position), array_agg(s.because ORDER BY s.rank, s.position),
-                   array_agg(s.list ORDER BY s.rank, s.position),
+            SELECT array_agg(s.game_id ORDER BY s.rank, s.position),
                    array_agg('number ' || s.rank || ' in ' || s.genre || ' sales' ORDER BY s.rank, s.position)
-            INTO v_next, v_next_because, v_next_lists, v_next_reasons
+            INTO v_from, v_from_reasons
             FROM (
-                SELECT e.*, k.rank, k.genre
-                FROM unnest(v_lists, v_game_ids, v_because) WITH ORDINALITY AS e (list, game_id, because, position)
-                CROSS JOIN LATERAL (
-                    SELECT k.rank, k.genre
-                    FROM steam.rankings AS k
-                    WHERE k.game_id = e.game_id AND k.rank_type = 'Sales' AND lower(k.genre) = ANY (v_genres)
-                    ORDER BY k.rank, k.genre LIMIT 1) AS k
-                WHERE e.list = 'interests' AND e.game_id <> ALL (v_shown)
-                ORDER BY k.rank, e.position
-                LIMIT p_games
+                SELECT DISTINCT ON (e.position) e.game_id, e.position, k.rank, k.genre
+                FROM (SELECT e.* FROM unnest(v_interests) WITH ORDINALITY AS e (game_id, position)
+                      WHERE e.game_id <> ALL (v_shown) ORDER BY e.position LIMIT 100) AS e
+                JOIN steam.rankings AS k ON k.game_id = e.game_id
+                WHERE k.rank_type = 'Sales' AND lower(k.genre) = ANY (v_genres)
+                ORDER BY e.position, k.rank, k.genre
             ) AS s;
         ELSE
             v_genre := v_genres[1];
-            CONTINUE WHEN v_genre IS NULL;
             v_genres := v_genres[2:];
             v_title := 'Popular in ' || v_genre;
-            SELECT array_agg(s.game_id ORDER BY s.rank), array_agg(NULL::integer), array_agg('popular'::text)
-            INTO v_next, v_next_because, v_next_lists
-            FROM (
-                SELECT p.game_id, p.rank
-                FROM recsys.popular_games AS p
-                WHERE p.list = 'popular' AND p.genre = v_genre AND p.game_id <> ALL (v_shown)
-                  AND EXISTS (SELECT FROM steam.games AS g
-                              WHERE g.game_id = p.game_id AND coalesce(g.delisted_on > current_date, true) OFFSET 0)
-                  AND NOT EXISTS (SELECT FROM steam.reviews AS v
-                                  WHERE v.user_id = p_user_id AND v.game_id = p.game_id OFFSET 0)
-                ORDER BY p.rank
-                LIMIT p_games
-            ) AS s;
+            v_from := ARRAY(SELECT p.game_id FROM recsys.popular_games AS p
+                            WHERE p.list = 'popular' AND p.genre = v_genre ORDER BY p.rank);
         END IF;
-        IF v_step NOT IN ('sellers', 'genre') THEN
-            SELECT array_agg(s.game_id ORDER BY s.place, s.position), array_agg(s.because ORDER BY s.place, s.position),
-                   array_agg(s.list ORDER BY s.place, s.position)
-            INTO v_next, v_next_because, v_next_lists
-            FROM (
-                SELECT u.*
-                FROM (SELECT DISTINCT ON (e.game_id) e.*, array_position(v_from, e.list) AS place
-                      FROM unnest(v_lists, v_game_ids, v_because)
-                          WITH ORDINALITY AS e (list, game_id, because, position)
-                      WHERE e.list = ANY (v_from) AND (v_like IS NULL OR e.because = v_like)
-                        AND e.game_id <> ALL (v_shown)
-                      ORDER BY e.game_id, place, e.position) AS u
-                ORDER BY u.place, u.position
-                LIMIT p_games
-            ) AS s;
-        END IF;
+
+        SELECT array_agg(s.game_id ORDER BY s.position), array_agg(s.because ORDER BY s.position),
+               array_agg(s.reason ORDER BY s.position)
+        INTO v_next, v_next_because, v_next_reasons
+        FROM (
+            SELECT e.*
+            FROM unnest(v_from, v_from_because, v_from_reasons)
+                WITH ORDINALITY AS e (game_id, because, reason, position)
+            WHERE (v_like IS NULL OR e.because = v_like)
+              AND e.game_id <> ALL (v_shown)
+              -- OFFSET 0 as in recommended_games.
+              AND EXISTS (SELECT FROM steam.games AS g
+                          WHERE g.game_id = e.game_id AND coalesce(g.delisted_on > current_date, true) OFFSET 0)
+              AND NOT EXISTS (SELECT FROM steam.reviews AS v
+                              WHERE v.user_id = p_user_id AND v.game_id = e.game_id OFFSET 0)
+            ORDER BY e.position
+            LIMIT p_games
+        ) AS s;
 
         CONTINUE WHEN v_next IS NULL OR v_step = 'like' AND cardinality(v_next) < v_least;
-        v_count := v_count + 1;
+        IF v_step = 'new_releases' THEN
+            v_title := CASE WHEN v_next && coalesce(v_own_new, '{}') THEN 'New for you' ELSE 'New releases' END;
+        END IF;
+        v_count := v_count + (v_step <> 'popular')::integer;
         v_about_likes := v_about_likes + (v_step = 'like')::integer;
         v_shown := v_shown || v_next;
-        v_shelves := v_shelves || array_fill(v_count, ARRAY[cardinality(v_next)]);
-        v_titles := v_titles || v_title;
-        v_shown_lists := v_shown_lists || v_next_lists;
+        v_shelves := v_shelves
+            || array_fill(CASE WHEN v_step = 'popular' THEN p_shelves ELSE v_count END, ARRAY[cardinality(v_next)]);
+        v_titles := v_titles || array_fill(v_title, ARRAY[cardinality(v_next)]);
+        v_shown_lists := v_shown_lists
+            || array_fill(CASE v_step WHEN 'genre' THEN 'popular' ELSE v_step END, ARRAY[cardinality(v_next)]);
         v_shown_genres := v_shown_genres || array_fill(v_genre, ARRAY[cardinality(v_next)]);
         v_shown_because := v_shown_because || v_next_because;
-        v_reasons := v_reasons || coalesce(v_next_reasons, array_fill(NULL::text, ARRAY[cardinality(v_next)]));
+        v_reasons := v_reasons || v_next_reasons;
     END LOOP;
-    v_shown := v_shown[cardinality(v_shown) - cardinality(v_shelves) + 1:];
 
     RETURN QUERY
-    SELECT e.shelf, v_titles[e.shelf],
-           (row_number() OVER (PARTITION BY e.shelf ORDER BY e.position))::integer AS rank,
+    SELECT (dense_rank() OVER (ORDER BY e.shelf))::integer,
+           e.title,
+           (row_number() OVER (PARTITION BY e.shelf ORDER BY e.position))::integer,
            e.game_id, g.name, coalesce(e.own_reason, e.reason)
     FROM unnest(
-        v_shelves, v_shown, v_reasons,
+        v_shelves, v_titles, v_shown, v_reasons,
         recsys.reasons(p_user_id, v_shown_lists, v_shown_genres, v_shown, ARRAY(
             -- Besides the shelves about one liked game, a game is the reason of at most two entries.
             SELECT CASE
-                       WHEN v_titles[l.shelf] LIKE 'Because you liked %'
-                            OR row_number() OVER (
-                                   PARTITION BY l.because, v_titles[l.shelf] LIKE 'Because you liked %'
-                                   ORDER BY l.position) <= 2
+                       WHEN l.list = 'like' OR row_number() OVER (PARTITION BY l.because, l.list = 'like' ORDER BY l.position) <= 2
                            THEN l.because
                    END
-            FROM unnest(v_shelves, v_shown_because) WITH ORDINALITY AS l (shelf, because, position)
+            FROM unnest(v_shown_lists, v_shown_because) WITH ORDINALITY AS l (list, because, position)
             ORDER BY l.position))
-    ) WITH ORDINALITY AS e (shelf, game_id, own_reason, reason, position)
+    ) WITH ORDINALITY AS e (shelf, title, game_id, own_reason, reason, position)
     CROSS JOIN LATERAL (SELECT g.name FROM steam.games AS g WHERE g.game_id = e.game_id OFFSET 0) AS g
-    ORDER BY e.position;
+    ORDER BY e.shelf, e.position;
 END
 $function$;
 

@@ -38,7 +38,7 @@ def model(n_games: int, seed: int = 0) -> ModelRanker:
     random = np.random.default_rng(seed)
     towers = Towers(*(random.normal(size=(rows, 3)).astype(np.float32) for rows in (n_games, 0, n_games, 0)))
     ids = np.arange(n_games, dtype=np.int32)
-    arrays = TwoTowerArrays("new", ids, (), towers, ItemItemWeights.empty(n_games), np.array([0.1]), 2.0, 1.0)
+    arrays = TwoTowerArrays("new", ids, (), towers, ItemItemWeights.empty(n_games), np.array([0.1]), 1.0, 0.5, 2.0, 1.0)
     return ModelRanker(arrays.for_catalogue(Games(ids, [{}] * n_games), np.arange(n_games, dtype=np.float64)[None]))
 
 

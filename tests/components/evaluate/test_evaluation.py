@@ -45,7 +45,10 @@ def write_model(folder: Path, *, cutoff: date, version: str = "new", towards: in
         link_weights=np.zeros(0, np.float32), decay_weights=np.array([0.0, 1.0, 0.0]),
     )  # fmt: skip
     (folder / "vocabulary.json").write_text(json.dumps({"games": list(range(1, GAMES + 1)), "attributes": []}))
-    config = {"scale": 100.0, "popularity_smoothing": 1.0, "history_weights": {}}
+    config = {
+        "scale": 100.0, "popularity_weight": 1.0, "interests_weight": 0.5, "popularity_smoothing": 1.0,
+        "history_weights": {},
+    }  # fmt: skip
     model = {"version": version, "cutoff": cutoff.isoformat(), "held_out_share": 0.1, "config": config}
     (folder / "model.json").write_text(json.dumps(model))
     return folder
@@ -104,7 +107,7 @@ def test_a_model_that_ties_with_the_champion_does_not_pass(
     assert "[evaluate] model old passes the gate\n" in capsys.readouterr().out
     promote(store, reigning, tmp_path / "evaluation.json")
     level = evaluate_model(snapshot, write_model(tmp_path / "new", cutoff=day(10), towards=3), store)
-    assert [rule.above is not None for rule in level.verdict.failures] == [True]
+    assert [rule.about for rule in level.verdict.failures] == ["Advantages over the champion"]
     assert "[evaluate] model new does not pass the gate: the champion stays old\n" in capsys.readouterr().out
     strict = Thresholds(coverage_floor=7.0)
     evaluate_model(snapshot, tmp_path / "new", f"{store}/empty", thresholds=strict)
@@ -132,7 +135,7 @@ def test_thresholds_decide_and_are_stored(snapshot: Path, tmp_path: Path, store:
     model, strict = write_model(tmp_path / "model", cutoff=day(10), towards=3), Thresholds(coverage_floor=7.0)
     evaluated = evaluate_model(snapshot, model, store, thresholds=strict)
     assert evaluated.thresholds == strict
-    assert [rule.about for rule in evaluated.verdict.failures] == ["Share of the catalogue that is recommended"]
+    assert [rule.about for rule in evaluated.verdict.failures] == ["Share of the catalogue that is in somebody's ten"]
 
 
 def test_newcomers_and_unreviewed_games_are_slices_outside_the_headline_figures(
@@ -144,16 +147,32 @@ def test_newcomers_and_unreviewed_games_are_slices_outside_the_headline_figures(
     assert users["1 review"] == evaluated.users == 2
 
 
+BEYOND = {
+    "coverage_at_10", "effective_games_at_10", "jaccard_at_10", "popular_ten", "popularity_rank_at_10", "gini_at_10",
+    "ipw_ndcg_at_10", "matched_auc",
+}  # fmt: skip
+"""The figures of games without genres, all of which are among the fifty most popular."""
+
+
 def test_every_ranking_has_every_metric_and_a_difference_to_the_challenger(
     snapshot: Path, tmp_path: Path, store: str
 ) -> None:
     evaluated = evaluate_model(snapshot, write_model(tmp_path / "model", cutoff=day(10)), store)
-    metrics = {"ndcg_at_10", "recall_at_20", "mrr_at_10", "hit_rate_at_10", "novelty_at_20"}
+    metrics = {"ndcg_at_10", "recall_at_20", "mrr_at_10", "hit_rate_at_10", "novelty_at_10"}
     assert {frozenset(figures) for figures in evaluated.figures.values()} == {frozenset(metrics)}
     assert {frozenset(figures) for figures in evaluated.overall.differences.values()} == {frozenset(metrics)}
-    assert set(evaluated.catalogue) == set(evaluated.figures) == {"challenger", *BASELINES}
-    assert evaluated.metrics["coverage_at_20"] == 1  # six games, twenty places
-    assert {"gini_at_20", "mrr_at_10", "recent_popularity_novelty_at_20"} <= set(evaluated.metrics)
+    assert set(evaluated.beyond_accuracy) == set(evaluated.figures) == {"challenger", *BASELINES}
+    assert {frozenset(figures) for figures in evaluated.beyond_accuracy.values()} == {frozenset(BEYOND)}
+    assert evaluated.metrics["coverage_at_10"] == 1  # six games, ten places
+    assert {"gini_at_10", "mrr_at_10", "recent_popularity_novelty_at_10"} <= set(evaluated.metrics)
+    assert evaluated.metrics["popularity_popular_ten"] == evaluated.metrics["recent_popularity_popular_ten"] == 1
+
+
+def test_what_the_model_costs_and_gains_is_logged(
+    snapshot: Path, tmp_path: Path, store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluated = evaluate_model(snapshot, write_model(tmp_path / "model", cutoff=day(10), towards=3), store)
+    assert f"[evaluate] {evaluated.trades[0]}\n" in capsys.readouterr().out
 
 
 def test_the_component_logs_every_mean_and_writes_evaluation_and_report(

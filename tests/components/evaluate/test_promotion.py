@@ -21,7 +21,8 @@ from tests.pipelines.api_server import Answer, Api, Request, serving
 def evaluation(*, version: str = "new", promoted: bool = True, compared_with: str | None = None) -> Evaluation:
     figures = {"challenger": {"ndcg_at_10": np.array([0.3 if promoted else 0.1])}}
     overall = Comparison.from_figures({**figures, "popularity": {"ndcg_at_10": np.array([0.2])}})
-    coverage = {"challenger": 0.5, "popularity": 0.5}
+    personal = {"coverage_at_10": 0.5, "jaccard_at_10": 0.5, "popular_ten": 0.5}
+    beyond = {"challenger": personal, "popularity": personal}
     return Evaluation(
         version=version,
         champion=compared_with,
@@ -29,11 +30,11 @@ def evaluation(*, version: str = "new", promoted: bool = True, compared_with: st
         cutoff="2020-01-11",
         left_out=0,
         overall=overall,
-        catalogue={name: {"coverage_at_20": share} for name, share in coverage.items()},
+        beyond_accuracy=beyond,
         slices=(),
         settings={},
         thresholds=Thresholds(),
-        verdict=decide(overall, coverage, {}, Thresholds()),
+        verdict=decide(overall, beyond, {}, Thresholds()),
     )
 
 

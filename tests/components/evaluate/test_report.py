@@ -42,9 +42,12 @@ CHART_FUTURE = [(1, 2, 1), (2, 1, 1), (3, 0, 3)]
 def evaluated(setup: EvaluationSetup, thresholds: Thresholds = DEFAULT) -> tuple[Evaluation, Diagnostics]:
     rankings = Rankings.from_rankers(setup.held_out, setup.rankers, 20)
     overall = Comparison.from_figures(rankings.measure((NDCG(10), Recall(20))))
-    coverage = dict.fromkeys(setup.rankers, 0.5)
+    beyond = {
+        name: {"coverage_at_10": 0.5, "jaccard_at_10": 0.4, "popular_ten": 0.3, "gini_at_10": 0.9}
+        for name in setup.rankers
+    }
     parts = compare_slices(setup, rankings, "popularity")
-    verdict = decide(overall, coverage, {part.title: part.comparison for part in parts}, thresholds)
+    verdict = decide(overall, beyond, {part.title: part.comparison for part in parts}, thresholds)
     evaluation = Evaluation(
         version=setup.version,
         champion=None,
@@ -52,7 +55,7 @@ def evaluated(setup: EvaluationSetup, thresholds: Thresholds = DEFAULT) -> tuple
         cutoff=setup.cutoff,
         left_out=setup.held_out.left_out,
         overall=overall,
-        catalogue={name: {"coverage_at_20": 0.5, "gini_at_20": 0.9} for name in setup.rankers},
+        beyond_accuracy=beyond,
         slices=parts,
         settings={"popularity": ""},
         thresholds=thresholds,
@@ -72,10 +75,10 @@ def setup() -> EvaluationSetup:
 
 def test_the_page_has_every_kind_of_table_and_chart(setup: EvaluationSetup) -> None:
     page = Page(html_report(*evaluated(setup)))
-    assert [element["role"] for element in page.all("svg")] == ["img"] * 7
+    assert [element["role"] for element in page.all("svg")] == ["img"] * 8
     text = " ".join(page.texts)
     for expected in (
-        "The gate", "Beside baselines and champion", "Slices", "The model", "Example users",
+        "Accurate and personal", "The gate", "Beside baselines and champion", "Slices", "The model", "Example users",
         "NDCG@10 of users with no review", "Recall@20 by genre", "Learning curves", "against score", "RPG",
     ):  # fmt: skip
         assert expected in text, expected
@@ -87,7 +90,7 @@ def test_the_same_evaluation_gives_the_same_page(setup: EvaluationSetup) -> None
 
 
 def test_every_rule_is_listed_with_its_outcome(setup: EvaluationSetup) -> None:
-    evaluation, diagnostics = evaluated(setup, Thresholds(slice_users=3, coverage_floor=2.0))
+    evaluation, diagnostics = evaluated(setup, Thresholds(slice_users=3, coverage_floor=2.0, accuracy_margin=2.0))
     page = Page(html_report(evaluation, diagnostics))
     assert "Model new is not promoted" in page.texts
     outcomes = [text for text in page.texts if text in MARKS.values()]
@@ -95,14 +98,24 @@ def test_every_rule_is_listed_with_its_outcome(setup: EvaluationSetup) -> None:
     assert set(outcomes) == set(MARKS.values())
 
 
-def test_a_bound_to_exceed_is_distinguished_from_a_bound_to_reach(
+def test_every_ranking_is_a_labelled_point_of_accuracy_and_coverage_before_all_other_charts(
     setup: EvaluationSetup,
 ) -> None:
-    evaluation, diagnostics = evaluated(setup, Thresholds(slice_users=3))
+    evaluation, diagnostics = evaluated(setup)
+    first = Page(html_report(evaluation, diagnostics).partition("<svg")[2].partition("</svg>")[0])
+    assert [first.texts.count(name) for name in ("challenger", "champion", "popularity")] == [3, 3, 2]  # with a legend
+
+
+def test_figures_beyond_accuracy_and_what_they_cost_are_shown(setup: EvaluationSetup) -> None:
+    evaluation, diagnostics = evaluated(setup)
+    evaluation.beyond_accuracy["challenger"].update(jaccard_at_10=0.2, tail_matched_auc=0.5432)
     texts = Page(html_report(evaluation, diagnostics)).texts
-    champion = evaluation.figures["champion"]["ndcg_at_10"].mean
-    assert f"more than {champion:.4f}" in texts
-    assert f"at least {0.9 * 0.5:.4f}" in texts
+    for expected in ("Overlap of two users' ten", "AUC against equally popular, outside the top 50"):
+        assert expected in texts
+    assert {"0.5432", "–"} <= set(texts)  # other rankings do not have the figure
+    assert len(evaluation.trades) == 2
+    assert set(evaluation.trades) <= set(texts)
+    assert evaluation.trades[0].startswith("Compared with popularity: 50 % less overlap ")
 
 
 @pytest.mark.parametrize(("champion", "words"), [(None, "none"), ("old", "old"), ("new", "this very model")])
@@ -125,7 +138,7 @@ def test_hostile_names_are_escaped(setup: EvaluationSetup) -> None:
 def test_one_user_no_genres_and_no_curves_give_a_page_too() -> None:
     small = evaluation_setup(interactions([(1, 0, -1), (2, 1, -1)]), interactions([(1, 1, 0)]), 2)
     page = Page(html_report(*evaluated(small)))
-    assert len(page.all("svg")) == 7
+    assert len(page.all("svg")) == 8
     assert len(page.all("article")) == 1
 
 

@@ -27,7 +27,10 @@ def evaluation() -> Evaluation:
         cutoff=setup.cutoff,
         left_out=2,
         overall=Comparison.from_figures(rankings.measure((NDCG(10), Recall(20)))),
-        catalogue={"challenger": {"coverage_at_20": 1.0}, "popularity": {"coverage_at_20": 0.5}},
+        beyond_accuracy={
+            "challenger": {"coverage_at_10": 1.0, "jaccard_at_10": 0.3},
+            "popularity": {"coverage_at_10": 0.5, "jaccard_at_10": 0.6},
+        },
         slices=compare_slices(setup, rankings, "popularity"),
         settings={"popularity": ""},
         thresholds=Thresholds(slice_users=3),
@@ -47,11 +50,11 @@ def test_reading_returns_what_was_written(evaluation: Evaluation, tmp_path: Path
 
 def test_metrics_are_flat_and_those_of_the_challenger_have_no_prefix(evaluation: Evaluation) -> None:
     assert set(evaluation.metrics) == {
-        "ndcg_at_10", "recall_at_20", "coverage_at_20",
-        "popularity_ndcg_at_10", "popularity_recall_at_20", "popularity_coverage_at_20",
+        "ndcg_at_10", "recall_at_20", "coverage_at_10", "jaccard_at_10",
+        "popularity_ndcg_at_10", "popularity_recall_at_20", "popularity_coverage_at_10", "popularity_jaccard_at_10",
     }  # fmt: skip
     assert evaluation.metrics["popularity_ndcg_at_10"] == evaluation.figures["popularity"]["ndcg_at_10"].mean
-    assert evaluation.metrics["popularity_coverage_at_20"] == 0.5
+    assert evaluation.metrics["popularity_coverage_at_10"] == 0.5
 
 
 def test_facts_list_every_rule(evaluation: Evaluation) -> None:
@@ -59,6 +62,8 @@ def test_facts_list_every_rule(evaluation: Evaluation) -> None:
     assert json.loads(json.dumps(facts)) == facts
     assert facts["promote"] is False
     assert facts["reasons"] == list(evaluation.verdict.sentences)
+    assert facts["trades"] == list(evaluation.trades)
+    assert facts["trades"][0].startswith("Compared with popularity: 50 % less overlap ")
     assert facts["failures"] == [str(rule) for rule in evaluation.verdict.failures]
 
 

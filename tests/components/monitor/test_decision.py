@@ -1,4 +1,5 @@
 from dataclasses import replace
+from datetime import date, datetime
 
 import pytest
 
@@ -6,11 +7,27 @@ from components.monitor.decision import DEFAULT, FIRST_TRAINING, Decision, Monit
 from components.monitor.drift import Drift
 from components.monitor.quality import Quality
 from steam_recsys.evaluation.intervals import Interval
+from steam_recsys.publications.versions import KeptVersion
 from steam_recsys.rules import FAILED, NOT_ENOUGH, Verdict
 
 GOOD = Quality(500, *[Interval(0.2, 0.18, 0.22)] * 4, above_floor=Interval(0.02, 0.01, 0.03))
 CALM = Drift(5_000, 0.01, 0.01, 0.01, 0.01, 0.3, 0.1, -0.1)
-FINE = MonitoringInputs(quality=GOOD, drift=CALM, age_days=3, catalogue_growth=0.05)
+PERSONAL = KeptVersion(
+    version="v1",
+    model_version="m1",
+    snapshot_id="s1",
+    as_of=date(2024, 1, 1),
+    users=1_000,
+    rows=300_000,
+    overlap=0.4,
+    coverage=0.1,
+    popular_ten=0.1,
+    published_at=datetime(2024, 1, 1),
+    first_switch=1,
+    last_switch=1,
+    current=True,
+)
+FINE = MonitoringInputs(quality=GOOD, drift=CALM, age_days=3, catalogue_growth=0.05, published=PERSONAL)
 
 
 def failed(inputs: MonitoringInputs) -> list[str]:
@@ -36,6 +53,8 @@ def test_a_model_within_all_limits_stays() -> None:
         (replace(FINE, age_days=8), "Days of reviews that the model lacks"),
         (replace(FINE, catalogue_growth=0.11), "games that were added since the training"),
         (replace(FINE, drift=replace(CALM, psi_games=float("nan"))), "index of the games"),
+        (replace(FINE, published=replace(PERSONAL, overlap=0.81)), "Overlap of two users' first ten published games"),
+        (replace(FINE, published=replace(PERSONAL, coverage=0.0049)), "among the first ten published of any user"),
     ],
 )  # fmt: skip
 def test_each_rule_alone_triggers_a_training(inputs: MonitoringInputs, about: str) -> None:
@@ -49,6 +68,7 @@ def test_each_rule_alone_triggers_a_training(inputs: MonitoringInputs, about: st
         replace(FINE, quality=replace(GOOD, above_floor=Interval(-0.02, -0.05, 0.001))),
         replace(FINE, drift=replace(CALM, psi_games=0.25, unknown_games_share=0.1)),
         replace(FINE, age_days=7, catalogue_growth=0.1),
+        replace(FINE, published=replace(PERSONAL, overlap=0.8, coverage=0.005)),
     ],
 )
 def test_a_figure_at_its_limit_or_within_chance_triggers_none(inputs: MonitoringInputs) -> None:
@@ -62,11 +82,16 @@ def test_few_users_and_few_reviews_decide_nothing() -> None:
         drift=Drift(999, 9, 9, 9, 1, 1, 1, 1),
         age_days=0,
         catalogue_growth=0.0,
+        published=replace(PERSONAL, users=999, overlap=1.0, coverage=0.0),
     )
     decision = decide(few, DEFAULT)
-    assert [rule.outcome for rule in decision.rules[:5]] == [NOT_ENOUGH] * 5
+    assert [rule.outcome for rule in decision.rules].count(NOT_ENOUGH) == 7
     assert not decision.retrain
     assert not decide(replace(FINE, quality=Quality(0)), DEFAULT).retrain
+    for published in (None, replace(PERSONAL, overlap=None, coverage=None)):
+        assert [rule.outcome for rule in decide(replace(FINE, published=published), DEFAULT).rules[-2:]] == [
+            NOT_ENOUGH
+        ] * 2
 
 
 @pytest.mark.parametrize(("since", "retrain"), [(0, False), (2, False), (3, True), (None, True), (-30, True)])

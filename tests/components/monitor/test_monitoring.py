@@ -84,6 +84,9 @@ def test_realised_quality_is_recorded_with_intervals_and_shown(
         assert high is not None
         assert 0 <= low < value < high <= 1
     page = (tmp_path / "reports" / "run-1.html").read_text()
+    # Each of three games is all that three of the users have, and one of them is the popular one.
+    assert [figures[name] for name in ("overlap", "coverage", "popular_ten")] == pytest.approx([0.25, 1.0, 1 / 3])
+    assert "<td>overlap of two users&#39; first ten published games</td><td>0.2500</td>" in page
     interval = f"0.5556 ({figures['hit_rate_lower']:.4f} to {figures['hit_rate_upper']:.4f})"
     assert f"<td>realised hit rate@10</td><td>{interval}</td><td>–</td>" in page
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from psycopg2.extensions import connection as Connection
 
-from components.reverse_etl.acceptance import DEFAULT, Thresholds
+from components.reverse_etl.acceptance import Thresholds
 from components.reverse_etl.publication import Publication, publish
 from steam_recsys.data.predictions import ShardManifest, sha256_of
 from steam_recsys.data.schemas import LISTS, POPULAR, POPULAR_LIST, RECOMMENDATIONS, RELEVANCE
@@ -17,6 +17,9 @@ from steam_recsys.publications.destinations import DestinationConfig
 from steam_recsys.publications.versions import VersionInfo
 from steam_recsys.storage.folder import open_folder
 from tests.shop import add_game, add_user
+
+SAME_FOR_ALL = Thresholds(overlap_ceiling=1.0)
+"""Acceptance for predictions in which all users have the same games."""
 
 Row = tuple[int, Sequence[int], Sequence[float], Sequence[int | None]]
 """A list of relevance whose scores are all taste: user, games, scores, because."""
@@ -70,7 +73,7 @@ def publish_version(
     predictions: Path,
     version: str = "v1",
     ranges: Sequence[tuple[int, int]] | None = None,
-    thresholds: Thresholds = DEFAULT,
+    thresholds: Thresholds = SAME_FOR_ALL,
 ) -> Publication:
     """Publish the shards in the store, with an arbitrary model, snapshot and day.
 

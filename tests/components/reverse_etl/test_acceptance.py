@@ -72,7 +72,8 @@ def test_each_rule_fails_just_outside_its_bounds(counted: VersionStats, about: s
 
 
 @pytest.mark.parametrize(
-    "counted", [stats(users=900, rows=45_000), stats(sampled_users=90), stats(rows=45_000), stats(churn=0.95), stats(shared=9)]
+    "counted",
+    [stats(users=900, rows=45_000), stats(sampled_users=90), stats(rows=45_000), stats(churn=0.95), stats(shared=9)],
 )
 def test_each_rule_passes_just_inside_its_bounds(counted: VersionStats) -> None:
     assert decide(counted, stored(counted), CURRENT, Thresholds()).passed
@@ -91,7 +92,9 @@ def test_bounds_of_counts_are_counts_and_bounds_of_shares_are_shares() -> None:
 @pytest.mark.parametrize("keys", ["lists", "users"])
 def test_a_destination_that_holds_other_lists_than_were_sent_fails(keys: str, held: int) -> None:
     (failure,) = decide(stats(), Stored(keys, held, 2000), CURRENT, Thresholds()).failures
-    assert str(failure).startswith(f"{keys.capitalize()} in the destination, each once: {held:,}, must be exactly 2,000 (")
+    assert str(failure).startswith(
+        f"{keys.capitalize()} in the destination, each once: {held:,}, must be exactly 2,000 ("
+    )
 
 
 def test_an_overlap_of_few_users_is_not_enough_evidence() -> None:

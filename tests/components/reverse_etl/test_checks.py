@@ -38,7 +38,7 @@ GOOD: list[Row] = [(1, [1, 2], [2.0, 1.0], [None, None])]
         (
             [[*GOOD, *GOOD]],
             POPULAR,
-            r"shard-00000\.parquet has the list relevance of user 1 twice, out of order or before the first of its users",
+            r"shard-00000\.parquet has the list relevance of user 1 twice, out of order or before the first of its",
         ),
         (
             [[*GOOD, (0, [1], [1.0], [None])]],
@@ -102,8 +102,16 @@ GOOD: list[Row] = [(1, [1, 2], [2.0, 1.0], [None, None])]
         ([GOOD], [*POPULAR, ("interests", "", 1, 1, 1.0)], r"popular\.parquet has the unknown list 'interests'"),
         ([GOOD], [("", 1, 1, math.nan)], r"popular\.parquet has a score that is not a finite number"),
         ([GOOD], [("", 1, 79, 1.0)], r"popular\.parquet names game 79, which steam.games does not hold: extract a new"),
-        ([GOOD], [("", 1, 1, 1.0), ("", 1, 2, 1.0)], r"popular\.parquet has rank 1 twice in the list popular of the genre ''"),
-        ([GOOD], [("", 1, 1, 1.0), ("", 2, 1, 1.0)], r"popular\.parquet has game_id 1 twice in the list popular of the genre"),
+        (
+            [GOOD],
+            [("", 1, 1, 1.0), ("", 1, 2, 1.0)],
+            r"popular\.parquet has rank 1 twice in the list popular of the genre ''",
+        ),
+        (
+            [GOOD],
+            [("", 1, 1, 1.0), ("", 2, 1, 1.0)],
+            r"popular\.parquet has game_id 1 twice in the list popular of the genre",
+        ),
     ],
 )
 def test_invalid_predictions_are_refused_with_a_message_and_nothing_changes(
@@ -145,10 +153,16 @@ def test_invalid_predictions_are_refused_with_a_message_and_nothing_changes(
         (
             lambda folder: _rewrite(
                 folder,
-                pa.table({
-                    "user_id": [None], "list": ["relevance"], "game_ids": [[1]], "taste": [[1.0]],
-                    "popularity": [[0.0]], "because": [[1]],
-                }),
+                pa.table(
+                    {
+                        "user_id": [None],
+                        "list": ["relevance"],
+                        "game_ids": [[1]],
+                        "taste": [[1.0]],
+                        "popularity": [[0.0]],
+                        "because": [[1]],
+                    }
+                ),
             ),
             "has a row whose user_id is null",
         ),

@@ -11,6 +11,7 @@ import pytest
 from psycopg2.extensions import connection as Connection
 from pymongo.database import Database
 
+from components.reverse_etl.acceptance import Thresholds
 from components.reverse_etl.publication import publish
 from steam_recsys.data.schemas import LISTS
 from steam_recsys.errors import UserError
@@ -71,7 +72,7 @@ def test_a_publication_in_postgresql_equals_the_shards(shop: Connection, databas
     done = publish(DestinationConfig(database), str(predictions), info, user_ranges(predictions))
     assert (done.version, done.users, done.rows, done.switched) == ("v1", 3, 6, True)
     assert done.facts()["rows"] == 6
-    # One of three pairs has both games in common, two have one of two; one user has the game that is popular first, alone.
+    # One of three pairs has both games in common, the others one of two. All lists begin as the popular one.
     assert (done.overlap, done.coverage, done.popular_ten) == (pytest.approx(2 / 3), 1.0, 1.0)
     assert not predictions.exists()
     with shop.cursor() as cursor:
@@ -82,7 +83,9 @@ def test_a_publication_in_postgresql_equals_the_shards(shop: Connection, databas
             (users[1], "relevance", games[:1], [-3.4e38], [0.0], [games[1]], "v1", "m"),
             (users[2], "relevance", games, [3.0, 2.0], [0.0, 0.0], [None, None], "v1", "m"),
         ]
-        cursor.execute("SELECT list, genre, rank, game_id, score, version FROM recsys.popular_games ORDER BY list, rank")
+        cursor.execute(
+            "SELECT list, genre, rank, game_id, score, version FROM recsys.popular_games ORDER BY list, rank"
+        )
         assert cursor.fetchall() == [
             ("new_releases", "", 1, games[1], 0.5, "v1"),
             ("popular", "", 1, games[0], 99.0, "v1"),
@@ -92,11 +95,20 @@ def test_a_publication_in_postgresql_equals_the_shards(shop: Connection, databas
             "SELECT model_version, snapshot_id, users, rows, overlap, coverage, popular_ten, as_of, current, "
             "published_at >= created_at FROM recsys.publications"
         )
-        assert cursor.fetchall() == [
-            ("m", "s", 3, 6, pytest.approx(2 / 3), 1.0, 1.0, date(2024, 1, 2), True, True)
-        ]
+        assert cursor.fetchall() == [("m", "s", 3, 6, pytest.approx(2 / 3), 1.0, 1.0, date(2024, 1, 2), True, True)]
         cursor.execute("SELECT count(*) FROM pg_indexes WHERE schemaname = 'recsys' AND tablename LIKE 'part_0_v1'")
         assert cursor.fetchone() == (1,)
+
+
+def test_a_version_that_recommends_the_same_to_everybody_is_not_accepted(
+    shop: Connection, both: DestinationConfig, tmp_path: Path
+) -> None:
+    predictions = marked(tmp_path / "1", shop, 1.0, users=100)
+    sentence = r"Version v1 is not accepted\. Overlap of two users' first ten games: 1\.0000, must be at most 0\.9000"
+    with pytest.raises(UserError, match=sentence):
+        publish_version(both, predictions, thresholds=Thresholds())
+    assert tables(shop) == set()
+    assert publish_version(both, predictions, thresholds=Thresholds(overlap_ceiling=1.0)).overlap == 1.0
 
 
 def test_publishing_a_version_again_changes_nothing(

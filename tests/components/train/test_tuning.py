@@ -1,20 +1,37 @@
-"""Tuning with a fake quality that depends only on the scale."""
+"""The choice of a setting; and the search, with figures that depend only on the scale and the popularity weight."""
 
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
 from components.train.tensorflow_runtime import Workers, tf
 from components.train.trainer import Checkpoints, Trainer
-from components.train.tuning import TuningResult, _better_of, _Candidate, tune
+from components.train.tuning import (
+    INTERESTS_OVERLAP,
+    POPULARITY_WEIGHTS,
+    Setting,
+    TuningResult,
+    Validation,
+    is_clearly_better,
+    is_level,
+    most_personal,
+    rank,
+    tune,
+)
 from components.train.two_tower_model import ModelConfig
-from steam_recsys.model.two_tower import TwoTowerArrays
+from steam_recsys.arrays import Float64Array
+from steam_recsys.data.histories import Histories
+from steam_recsys.evaluation.beyond_accuracy import mean_jaccard
+from steam_recsys.evaluation.splits import HeldOut
+from steam_recsys.model.scorer import Scorer
 from tests.components.train.checkerboard import training_data
+from tests.steam_recsys.model.models import GAMES, random_model, scorer_for
 
 USERS = 400
 CONFIG = ModelConfig(dimensions=8, scale=0.5, trial_steps=2)
-LEAST, NEXT = 0.5, 1.0
+BUDGET = 0.025
 
 
 @pytest.fixture(autouse=True)
@@ -22,53 +39,126 @@ def repeatable() -> None:
     tf.config.experimental.enable_op_determinism()
 
 
-def chosen(store: str, means: dict[float, float]) -> TuningResult:
-    """Tune with a given mean NDCG@10 by scale (0 is popularity alone) and random differences between users."""
-
-    def quality(model: TwoTowerArrays) -> np.ndarray:
-        users = np.random.default_rng(int(8 * model.scale)).normal(0, 0.2, USERS)
-        return users - users.mean() + means.get(model.scale, 0.1)
-
-    trainer = Trainer(0, Workers(tf.distribute.get_strategy(), 0, 1), Checkpoints.for_version(store, "v1"))
-    return tune(training_data(CONFIG), quality, CONFIG, trainer)
+def setting(mean: float, overlap: float, spread: float = 1.0) -> Setting:
+    noise = np.random.default_rng(0).standard_normal(USERS)
+    return Setting(CONFIG, mean + spread * (noise - noise.mean()) / noise.std(ddof=1), overlap)
 
 
-def test_larger_scale_needs_a_clear_gain_if_popularity_ranks_as_well(store: str) -> None:
-    assert chosen(store, {0: 0.3, LEAST: 0.3, NEXT: 0.31}).config == CONFIG
-    clear = chosen(store, {0: 0.3, LEAST: 0.3, NEXT: 0.4})
-    assert clear.config == replace(CONFIG, scale=NEXT)
-    assert clear.ndcg_at_10 == pytest.approx(0.4)
+def test_the_least_overlap_wins_among_settings_that_are_level_with_the_best() -> None:
+    best, level, personal = setting(0.4, 0.9), setting(0.395, 0.5), setting(0.38, 0.1)
+    assert most_personal([best, level, personal], BUDGET) is level
 
 
-def test_best_scale_is_chosen_if_histories_help(store: str) -> None:
-    assert chosen(store, {0: 0.1, LEAST: 0.3, NEXT: 0.31}).config.scale == NEXT
-    assert chosen(store, {0: 0.1, LEAST: 0.3, NEXT: 0.29}).config == CONFIG
+def test_the_more_accurate_of_two_equally_personal_settings_wins() -> None:
+    settings = [setting(0.396, 0.5), setting(0.399, 0.5), setting(0.4, 0.6)]
+    assert most_personal(settings, BUDGET) is settings[1]
 
 
-def test_scale_is_doubled_while_the_ranking_improves_then_one_intermediate_value_is_tried(store: str) -> None:
-    found = chosen(store, {0: 0.1, 0.5: 0.2, 1.0: 0.3, 2.0: 0.4, 4.0: 0.35, 3.0: 0.38})
-    assert [trial.scale for trial in found.trials] == [0.5, 1.0, 2.0, 4.0, 3.0]
-    assert found.config.scale == 2.0
+def test_a_budget_of_nothing_takes_the_most_accurate_setting() -> None:
+    best, nearly = setting(0.4, 0.9), setting(0.3999, 0.1)
+    assert most_personal([nearly, best], 0.0) is best
 
 
-def candidate(figures: np.ndarray) -> _Candidate:
-    return _Candidate(CONFIG, None, figures)
+@pytest.mark.parametrize(("loss", "spread", "level"), [(0.009, 1.0, True), (0.011, 1.0, False), (0.009, 0.1, False)])
+def test_a_level_setting_is_within_the_budget_and_one_standard_error(loss: float, spread: float, level: bool) -> None:
+    """The budget is 0.01; the standard error of the mean is 0.05 or 0.005."""
+    assert is_level(setting(0.4 - loss, 0.1, spread), setting(0.4, 0.9, spread), BUDGET) is level
+
+
+def test_a_loss_counts_with_a_standard_error_of_its_difference() -> None:
+    best = setting(0.4, 0.9)
+    noise = np.random.default_rng(1).standard_normal(USERS)
+    noise -= noise.mean()
+    assert is_level(Setting(CONFIG, best.ndcg - 0.009 + 0.01 * noise, 0.1), best, BUDGET)
+    assert not is_level(Setting(CONFIG, best.ndcg - 0.009 + 0.04 * noise, 0.1), best, BUDGET)
+
+
+def test_a_single_user_gives_no_standard_error_and_so_no_budget() -> None:
+    assert not is_level(Setting(CONFIG, np.array([0.4]), 0.1), Setting(CONFIG, np.array([0.4]), 0.9), BUDGET)
 
 
 @pytest.mark.parametrize(
-    ("gain", "others", "taken"), [(2.2, 0, True), (1.5, 0, False), (-2.2, 0, False), (2.2, 9, False), (3.0, 9, True)]
+    ("gain", "candidates", "better"),
+    [(2.2, 1, True), (1.5, 1, False), (-2.2, 1, False), (2.2, 10, False), (3.0, 10, True)],
 )
-def test_candidate_is_chosen_only_if_the_interval_of_its_gain_is_above_zero(
-    gain: float, others: int, taken: bool
+def test_a_setting_is_clearly_better_only_if_the_interval_of_its_gain_is_above_zero(
+    gain: float, candidates: int, better: bool
 ) -> None:
     """Gains in standard errors: one candidate needs 1.96, the best of ten 2.81."""
-    noise = np.random.default_rng(0).standard_normal(400)
+    noise = np.random.default_rng(0).standard_normal(USERS)
     noise = (noise - noise.mean()) / noise.std(ddof=1)
-    plain, refined = candidate(np.full(400, 0.5)), candidate(0.5 + 0.01 * (noise + gain / np.sqrt(400)))
-    worse = [candidate(np.full(400, 0.4))] * others
-    assert (_better_of(plain, [refined, *worse], "item-item weights") is refined) == taken
+    plain = Setting(CONFIG, np.full(USERS, 0.5), 0.9)
+    refined = Setting(CONFIG, 0.5 + 0.01 * (noise + gain / np.sqrt(USERS)), 0.9)
+    assert is_clearly_better(refined, plain, candidates) is better
 
 
-def test_tie_keeps_the_current_candidate() -> None:
-    plain, same = candidate(np.full(400, 0.5)), candidate(np.full(400, 0.5))
-    assert _better_of(plain, [same, same], "hours") is plain
+@dataclass(frozen=True)
+class KnownFigures(Validation):
+    """Mean NDCG@10 by scale; each popularity weight below the first costs a little and lowers the overlap."""
+
+    means: dict[float, float]
+
+    def measure(self, scorer: Scorer, weights: Sequence[float]) -> Iterator[tuple[Float64Array, float]]:
+        for weight in weights:
+            lower = POPULARITY_WEIGHTS.index(weight)
+            yield (
+                setting(self.means.get(scorer.scale, 0.1) - 0.00105 * lower, 0.9 - 0.02 * lower).ndcg,
+                0.9 - 0.02 * lower,
+            )
+
+    def interests_weight(self, scorer: Scorer) -> float:
+        return 0.1
+
+
+def tuned(store: str, means: dict[float, float], budget: float = BUDGET) -> TuningResult:
+    data = training_data(CONFIG)
+    history = data.histories
+    held_out = HeldOut(history, history, 0)
+    validation = KnownFigures(
+        held_out, data.games, np.ones((3, len(data.games))), np.ones(len(data.games), bool), means
+    )
+    trainer = Trainer(0, Workers(tf.distribute.get_strategy(), 0, 1), Checkpoints.for_version(store, "v1"))
+    return tune(data, validation, CONFIG, trainer, budget)
+
+
+def test_scale_is_doubled_while_that_helps_then_one_between_is_tried(store: str) -> None:
+    found = tuned(store, {0.5: 0.39, 1.0: 0.4, 2.0: 0.395, 1.5: 0.398})
+    assert [trial.scale for trial in found.trials] == [0.5, 1.0, 2.0, 1.5]
+
+
+def test_the_most_accurate_and_the_chosen_setting_are_both_reported(store: str) -> None:
+    found = tuned(store, {0.5: 0.4, 1.0: 0.2})
+    assert (found.most_accurate.config.scale, found.most_accurate.mean) == (0.5, pytest.approx(0.4))
+    assert found.chosen.config.popularity_weight == POPULARITY_WEIGHTS[9]  # the last with a mean of at least 0.39
+    assert found.chosen.config.interests_weight == 0.1
+    assert found.chosen.overlap < found.most_accurate.overlap
+
+
+def test_without_a_budget_the_most_accurate_setting_is_chosen(store: str) -> None:
+    found = tuned(store, {0.5: 0.4, 1.0: 0.2}, budget=0.0)
+    assert found.chosen.config == replace(found.most_accurate.config, interests_weight=0.1)
+
+
+def users_of(scorer: Scorer, n_users: int) -> HeldOut:
+    random = np.random.default_rng(0)
+    histories = Histories.from_games(*(random.choice(len(scorer), 3, replace=False).tolist() for _ in range(n_users)))
+    return HeldOut(histories, histories, 0)
+
+
+def test_ranking_with_several_popularity_weights_equals_the_scorers_lists() -> None:
+    scorer = scorer_for(random_model(), popularity=np.arange(GAMES, dtype=np.float64))
+    users, allowed = users_of(scorer, 20), np.arange(GAMES) % 3 > 0
+    for weight, ranked in zip((2.0, 0.5), rank(scorer, users, (2.0, 0.5), 6, allowed), strict=True):
+        expected = scorer.recommend(users.history, 6, among=allowed, popularity_weight=weight)
+        assert np.array_equal(ranked, expected.positions)
+
+
+def test_interests_get_the_largest_popularity_weight_with_which_they_overlap_little() -> None:
+    scorer = scorer_for(random_model(), popularity=np.arange(GAMES, dtype=np.float64) ** 3)
+    users = users_of(scorer, 60)
+    validation = Validation(users, None, None, np.ones(GAMES, bool))  # type: ignore[arg-type]
+    chosen = validation.interests_weight(scorer)
+    overlaps = [
+        mean_jaccard(ranked, 50) for ranked in rank(scorer, users, (chosen, chosen + 0.2), 50, np.ones(GAMES, bool))
+    ]
+    assert overlaps[0] <= INTERESTS_OVERLAP or chosen == 0

@@ -98,7 +98,7 @@ def test_before_the_first_publication_every_page_says_so(unpublished: Site, visi
         ("/users/999999", 404, "This user does not exist"),
         ("/games/999999", 404, "This game does not exist"),
         ("/users/unknown", 422, "user_id: Input should be a valid integer"),
-        ("/users/1?rank_by=fame", 422, "rank_by: Input should be 'relevance', 'sales'"),
+        ("/users/1?rank_by=fame", 422, "rank_by: Input should be 'relevance', 'discovery'"),
         ("/users/1?released_from=long+ago", 422, "released_from: Input should be a valid integer"),
         ("/try?games=one,two", 422, "games.0: Input should be a valid integer"),
         (f"/users?q={'x' * 300}", 422, "q: String should have at most 200 characters"),

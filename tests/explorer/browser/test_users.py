@@ -89,7 +89,7 @@ def test_a_users_page_shows_history_recommendations_and_reasons(demo: Site, visi
     expect(reviewed.locator("a[href^='/games/']")).to_have_text([name for (name,) in names])
     rows = demo.recommended(user_id)
     expect_recommended(page, rows)
-    assert any(reason.startswith("because you played ") for _, _, reason in rows)
+    assert any(reason.startswith("because you liked ") for _, _, reason in rows)
     beside = [page.get_by_role("heading", level=2, name=name).bounding_box() for name in ("Reviewed", "Recommended")]
     assert abs(beside[0]["y"] - beside[1]["y"]) < 5
     assert abs(beside[0]["x"] - beside[1]["x"]) > 300

@@ -10,7 +10,14 @@ import pytest
 from psycopg2.extensions import connection as Connection
 
 from steam_recsys.database.connection import create_schema
-from tests.components.reverse_etl.predicted import overall, publish_version, write_predictions
+from tests.components.reverse_etl.predicted import (
+    Fallback,
+    ListRow,
+    Popular,
+    overall,
+    publish_version,
+    write_predictions,
+)
 from tests.shop import add_game, add_ranking, add_review, add_user
 
 UNKNOWN_USER = 10**15
@@ -32,7 +39,7 @@ def names(connection: Connection, user: int | None, **options: Any) -> list[str]
 
 @pytest.fixture
 def player(shop: Connection, database: str, tmp_path: Path) -> int:
-    """A user who played Halo and has four personal recommendations. Four other games are popular."""
+    """A user who liked Halo and has four relevant games. Four other games are popular."""
     games = {
         name: add_game(shop, name, genres=genres, released_on=released_on, ram_gb=ram_gb)
         for name, genres, released_on, ram_gb in [
@@ -77,10 +84,10 @@ def test_games_delisted_after_the_publication_are_left_out(shop: Connection, pla
 def test_personal_games_come_first_with_reasons_then_popular_games(shop: Connection, player: int) -> None:
     rows = call(shop, player)
     assert [(rank, game, reason) for rank, _, game, _, reason in rows] == [
-        (1, "Ants", "because you played Halo"),
-        (2, "Bees", "because you played Halo"),
-        (3, "Cats", "popular now"),
-        (4, "Dogs", "because you played Halo"),
+        (1, "Ants", "because you liked Halo (Action)"),
+        (2, "Bees", "because you liked Halo"),
+        (3, "Cats", "fits your taste"),
+        (4, "Dogs", "fits your taste"),  # Halo would be the reason for the third time
         (5, "Pop", "popular now"),
         (6, "Rock", "popular now"),
         (7, "Jazz", "popular now"),
@@ -234,15 +241,105 @@ def test_hostile_names_are_returned_unchanged(shop: Connection, database: str, t
     rows = [(user, games[::2], [1.0] * len(games[::2]), games[1::2])]
     publish_version(database, write_predictions(tmp_path / "p", [rows], popular))
     assert [(row[2], row[4]) for row in call(shop, user, p_limit=len(rows[0][1]))] == [
-        (name, f"because you played {because}") for name, because in zip(hostile[::2], hostile[1::2], strict=True)
+        (name, f"because you liked {because}") for name, because in zip(hostile[::2], hostile[1::2], strict=True)
     ]
     for name in hostile[:-1]:
         assert [(row[2], row[4]) for row in call(shop, UNKNOWN_USER, p_genre=name)] == [(name, f"popular in {name}")]
 
 
+@pytest.fixture
+def collector(shop: Connection, database: str, tmp_path: Path) -> int:
+    """A user who liked Halo and has all four lists. The shop has all three fallback lists."""
+    games = {
+        name: add_game(shop, name, genres=genres, released_on=released_on)
+        for name, genres, released_on in [
+            ("Halo", ["Action", "Indie", "Space"], None),
+            ("Ants", ["Action", "Space"], date(2019, 1, 1)),
+            ("Bees", ["Indie", "Action", "Space"], date(2021, 1, 1)),
+            ("Cats", ["Casual"], None),
+            ("Dogs", ["Action"], date(2020, 1, 1)),
+            ("Eels", ["Action"], date(2018, 1, 1)),
+            ("Gem", ["Indie"], date(2011, 1, 1)),
+            ("Jewel", [], date(2012, 1, 1)),
+            ("Fresh", ["Action"], date(2024, 1, 1)),
+            ("Novel", ["Casual"], date(2024, 2, 1)),
+            ("Pop", ["Action"], date(2023, 1, 1)),
+            ("Rock", ["Indie"], date(2010, 1, 1)),
+        ]
+    }
+    for rank, name in enumerate(("Pop", "Eels", "Dogs", "Ants"), start=1):
+        add_ranking(shop, games[name], "Action", "Sales", rank)
+    user = add_user(shop, "collector")
+    add_review(shop, user, games["Halo"])
+    halo, ids = games["Halo"], lambda *names: [games[name] for name in names]
+    rows: list[ListRow] = [
+        (user, "relevance", ids("Ants", "Bees", "Cats"), [0.5, 0.4, 0.3], [0.4, 0.2, 0.1], [halo, halo, None]),
+        (user, "interests", ids("Dogs", "Ants", "Eels"), [0.9, 0.8, 0.7], [0.0, 0.0, 0.0], [None, halo, None]),
+        (user, "discovery", ids("Gem", "Bees"), [0.9, 0.8], [0.0, 0.0], [None, halo]),
+        (user, "new_releases", ids("Fresh"), [0.1], [0.1], [None]),
+    ]
+    popular: list[Popular | Fallback] = [
+        *overall(ids("Halo", "Pop", "Cats", "Rock")),
+        ("Action", 1, games["Fresh"], 5.0),
+        ("new_releases", "", 1, games["Novel"], 2.0),
+        ("new_releases", "", 2, games["Fresh"], 1.0),
+        ("discovery", "", 1, games["Jewel"], 3.0),
+    ]
+    publish_version(database, write_predictions(tmp_path / "predictions", [rows], popular))
+    return user
+
+
+def test_discovery_and_new_releases_are_lists_of_their_own_and_filled_up_from_their_fallback_lists(
+    shop: Connection, collector: int
+) -> None:
+    assert [row[2:] for row in call(shop, collector, p_rank_by="discovery")] == [
+        ("Gem", pytest.approx(0.9), "hidden gem"),
+        ("Bees", pytest.approx(0.8), "because you liked Halo (Space, Indie)"),  # the rarest first: not Action
+        ("Jewel", 3.0, "hidden gem"),
+    ]
+    assert [row[2:] for row in call(shop, collector, p_rank_by="new_releases")] == [
+        ("Fresh", pytest.approx(0.2), "new and popular in Action"),
+        ("Novel", 2.0, "new"),
+    ]
+    assert names(shop, collector, p_rank_by="new_releases", p_genre="casual") == ["Novel"]
+    assert names(shop, collector, p_rank_by="discovery", p_released_to=2011) == ["Gem"]
+
+
+@pytest.mark.parametrize("user", [UNKNOWN_USER, None])
+def test_visitors_get_the_fallback_list_of_the_order(shop: Connection, collector: int, user: int | None) -> None:
+    assert names(shop, user, p_rank_by="discovery") == ["Jewel"]
+    assert names(shop, user, p_rank_by="new_releases") == ["Novel", "Fresh"]
+    assert names(shop, user) == ["Halo", "Pop", "Cats", "Rock"]
+    assert names(shop, user, p_rank_by="sales") == ["Pop", "Halo", "Cats", "Rock"]
+
+
+def test_relevance_continues_with_the_games_of_the_users_taste_and_then_with_popular_ones(
+    shop: Connection, collector: int
+) -> None:
+    rows = call(shop, collector)
+    assert [row[2] for row in rows] == ["Ants", "Bees", "Cats", "Dogs", "Eels", "Pop", "Rock"]
+    assert [row[3] for row in rows[:3]] == pytest.approx([0.9, 0.6, 0.4])
+    assert [row[4] for row in rows[2:]] == ["popular now", "fits your taste", "fits your taste", *["popular now"] * 2]
+    assert names(shop, collector, p_limit=2) == ["Ants", "Bees"]
+    assert names(shop, collector, p_released_to=2020, p_limit=4) == ["Ants", "Cats", "Dogs", "Eels"]
+
+
+def test_other_orders_choose_from_the_games_of_the_users_taste(shop: Connection, collector: int) -> None:
+    assert names(shop, collector, p_rank_by="sales", p_limit=3) == ["Eels", "Dogs", "Ants"]
+    assert names(shop, collector, p_rank_by="sales", p_limit=1) == ["Eels"]
+    assert names(shop, collector, p_rank_by="newest", p_limit=2) == ["Dogs", "Ants"]
+    assert names(shop, collector, p_rank_by="newest", p_limit=4) == ["Bees", "Dogs", "Ants", "Eels"]
+
+
+def test_a_game_that_the_user_has_come_to_dislike_is_no_reason(shop: Connection, collector: int) -> None:
+    with shop.cursor() as cursor:
+        cursor.execute("UPDATE steam.reviews SET recommended = false")
+    assert [row[4] for row in call(shop, collector, p_limit=2)] == ["fits your taste"] * 2
+
+
 @pytest.mark.parametrize("rank_by", ["price", "Sales", "", None, "'; DROP TABLE steam.users --"])
 def test_an_invalid_order_is_rejected(shop: Connection, player: int, rank_by: str | None) -> None:
-    with pytest.raises(psycopg2.errors.InvalidParameterValue, match="relevance, sales, revenue, reviews or newest"):
+    with pytest.raises(psycopg2.errors.InvalidParameterValue, match="newest, discovery or new_releases"):
         call(shop, player, p_rank_by=rank_by)
 
 

@@ -23,6 +23,7 @@ from steam_recsys.evaluation.beyond_accuracy import (
     mean_jaccard,
     measure_lists,
     popularity_ranks,
+    rank_and_match,
     shows_popular_games,
     tail_hits,
 )
@@ -230,6 +231,9 @@ def test_auc_compares_with_the_nearest_games_in_popularity_that_the_user_does_no
                 tail.append(place >= 5)
     matches = PopularityMatches.from_held_out(held_out, popularity)
     assert matches.auc(StaticRanker(weights), held_out.history) == pytest.approx(expected)
+    ranked, auc = rank_and_match(StaticRanker(weights), held_out.history, 5, matches)
+    assert auc == pytest.approx(expected)
+    assert np.array_equal(ranked, rank(StaticRanker(weights), held_out.history, 5))
     assert matches.tail.tolist() == tail
     figures = matches.figures(np.array(expected))
     assert figures["matched_auc"] == pytest.approx(np.mean(expected))

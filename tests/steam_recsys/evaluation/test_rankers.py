@@ -7,7 +7,7 @@ from scipy.sparse import csr_matrix
 from steam_recsys.data.histories import Histories
 from steam_recsys.evaluation import rankers
 from steam_recsys.evaluation.baselines import SimilarityRanker
-from steam_recsys.evaluation.rankers import Ranker, StaticRanker, rank, score_blocks
+from steam_recsys.evaluation.rankers import ModelRanker, Ranker, StaticRanker, rank, score_blocks
 from tests.components.evaluate.setups import model
 
 HISTORY = Histories.from_games([0, 3], [], [5])
@@ -42,6 +42,13 @@ def test_scores_may_be_changed_by_the_caller() -> None:
         expected = ranker.scores(HISTORY).copy()
         ranker.scores(HISTORY)[:] = 0
         assert np.array_equal(ranker.scores(HISTORY), expected)
+
+
+def test_a_model_ranks_with_another_weight_of_popularity() -> None:
+    scorer = model(6).scorer
+    by_taste, by_popularity = ModelRanker(scorer, 0.0), ModelRanker(scorer, 1e6)
+    assert np.array_equal(by_taste.scores(HISTORY), scorer.taste(HISTORY))
+    assert rank(by_popularity, HISTORY, 6)[1].tolist() == np.argsort(-scorer.popularity_prior).tolist()
 
 
 def test_no_users_have_no_rankings() -> None:

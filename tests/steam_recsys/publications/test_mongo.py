@@ -73,7 +73,9 @@ def test_users_are_sampled_for_any_range_of_ids(
     sampled = MongoDestination(mongo, mongo_only.database).current_version()
     assert sampled is not None
     assert len(sampled.sample) == 7
-    games = {user["_id"]: user["lists"]["relevance"]["game_ids"][:FIRST_GAMES] for user in mongo.recommendations_v1.find()}
+    games = {
+        user["_id"]: user["lists"]["relevance"]["game_ids"][:FIRST_GAMES] for user in mongo.recommendations_v1.find()
+    }
     assert all(games[user] == sample for user, sample in sampled.sample.items())
 
 
@@ -139,7 +141,9 @@ def test_mongodb_refuses_what_postgresql_refuses(
     publish_version(both, marked(tmp_path / "1", shop, 1.0, users=2), "v1")
     wrong = write_predictions(tmp_path / "wrong", [[(1, [1], [float("nan")], [None])]], overall([1]))
     for config in (both, mongo_only):
-        with pytest.raises(UserError, match=r"Version v2 is not accepted\. Tastes and popularities that are null or not finite: 1"):
+        with pytest.raises(
+            UserError, match=r"Version v2 is not accepted\. Tastes and popularities that are null or not finite: 1"
+        ):
             publish_version(config, wrong, "v2")
     assert (shown(shop), shown_in_mongo(mongo)) == (("v1", 1.0, 2), ("v1", 1.0, 2))
     assert (tables(shop), collections(mongo)) == (tables_of("v1"), tables_of("v1"))

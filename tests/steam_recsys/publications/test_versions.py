@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from steam_recsys.errors import UserError
-from steam_recsys.publications.mongo import PointerDocument
+from steam_recsys.publications.mongo import PointerDocument, UnpublishedVersion
+from steam_recsys.publications.personality import Personality
 from steam_recsys.publications.versions import (
     KEPT_VERSIONS,
     VersionInfo,
@@ -24,12 +25,16 @@ def info(version: str) -> VersionInfo:
     return VersionInfo(version, "m", "s", date(2024, 1, 1))
 
 
+def loaded(version: str) -> UnpublishedVersion:
+    return UnpublishedVersion(info(version), 10, 20, Personality(0.5, 0.25, None))
+
+
 def published(*versions: str) -> PointerDocument:
     """Publish versions one after another; a version that is already kept becomes current again."""
     pointer = PointerDocument()
     for version in versions:
         if version not in [each.version for each in pointer.kept]:
-            pointer = pointer.with_unpublished(info(version)).with_counts(version, 10, 20)
+            pointer = pointer.with_unpublished(info(version)).with_loaded(loaded(version))
         pointer = pointer.with_current(version, NOW)
     return pointer
 
@@ -72,6 +77,7 @@ def test_the_pointer_document_is_read_as_it_was_stored() -> None:
     assert [each.info.version for each in pointer.loading] == ["v3"]
     assert pointer.retired == ("v2",)
     assert [each.version for each in pointer.kept] == ["v1"]
+    assert [(each.overlap, each.coverage, each.popular_ten) for each in pointer.kept] == [(0.5, 0.25, None)]
     stored = pointer.document()
     assert PointerDocument.from_document(stored) == replace(pointer, revision=pointer.revision + 1)
     assert PointerDocument.from_document(None) == PointerDocument()
@@ -95,4 +101,4 @@ def test_half_loaded_and_half_dropped_versions_cannot_become_current() -> None:
     for version in ("v1", "v3"):
         with pytest.raises(UserError, match=f"{version} is not in MongoDB, or not complete: publish it again"):
             pointer.with_current(version, NOW)
-    assert pointer.with_counts("v3", 10, 20).with_current("v3", NOW).version == "v3"
+    assert pointer.with_loaded(loaded("v3")).with_current("v3", NOW).version == "v3"

@@ -1,4 +1,5 @@
 import re
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -99,6 +100,18 @@ def test_labels_are_placed_by_importance_where_there_is_room() -> None:
     series = Series("one", [(0, 0), (0.01, 0.01), (1, 1)], ["first", "second", "third"])
     svg = scatter_chart("Title", X, Y, [series], ["first", "second", "third", "nowhere"])
     assert [texts(svg).count(name) for name in ("first", "second", "third", "nowhere")] == [2, 1, 2, 0]
+
+
+def test_every_label_is_placed_above_or_below_if_there_is_no_room_and_points_to_its_dot() -> None:
+    names = ["popularity", "recent popularity", "tuned recent popularity", "EASE"]
+    series = Series("one", [(0, 0), (0.01, 0.01), (0.01, 0.01), (1, 1)], names)
+    svg = scatter_chart("Title", X, Y, [series], names, every_label=True)
+    assert [texts(svg).count(name) for name in names] == [2] * 4
+    places = sorted(float(y) for y in re.findall(r'<text class="small" x="[\d.]+" y="([\d.]+)"', svg))
+    assert all(second - first > 14 for first, second in pairwise(places))
+    lines = re.findall(r'<path class="grid" d="M([\d.]+) ([\d.]+)L', svg)
+    dots = [(dot["cx"], dot["cy"]) for dot in Page(svg).all("circle")]
+    assert lines == dots[1:3]
 
 
 def test_a_ninth_series_and_those_after_it_are_grey() -> None:
