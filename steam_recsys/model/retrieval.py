@@ -42,7 +42,10 @@ TOP_K_BLOCK, BLOCKS_PER_SCORE = 32, 2
 """Largest number of scores per block, and smallest number of blocks per requested score, when a threshold is computed:
 the k best blocks must contain little besides the k best scores."""
 
-UPDATE_SHARE = 1.0
+FIRST_TILE = 4
+"""Width of the first tile, in tiles. A wider one gives higher thresholds, which fewer scores of later tiles reach."""
+
+UPDATE_SHARE = 1 / 2
 """Thresholds are updated after this many new games per user, times the length of the longest list."""
 
 
@@ -273,8 +276,7 @@ class _Pass:
         if not n_users or not n_games or not self._lengths:
             return [_nothing(n_users, length) for length in self._lengths]
         width = min(max(TILE_SCORES // n_users // CHUNK_GAMES, 1) * CHUNK_GAMES, MAX_TILE_GAMES)
-        # A wider first tile gives higher thresholds, which fewer scores of the second tile reach.
-        starts = np.concatenate([[0], np.arange(min(2 * width, MAX_TILE_GAMES), n_games, width)])
+        starts = np.concatenate([[0], np.arange(min(FIRST_TILE * width, MAX_TILE_GAMES), n_games, width)])
         ends = np.append(starts[1:], n_games)
         added, removed = (index._by_tile(entries, starts, width) for entries in (item_item, excluded))
         scratch = _Scratch.of_size(n_users * int((ends - starts).max()))
@@ -284,7 +286,8 @@ class _Pass:
         ]
         waiting = _Waiting(n_users, int(UPDATE_SHARE * n_users * max(self._lengths)))
         for tile, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
-            raised = added.raised(tile, n_users)
+            certain = all(search.reaches_all(tile) for search in searches)
+            raised = np.zeros(n_users) if certain else added.raised(tile, n_users)
             limits = np.stack([search.limits(tile, raised) for search in searches])
             users = np.flatnonzero(limits.min(axis=0) < np.inf)
             if not len(users):
@@ -302,7 +305,7 @@ class _Pass:
                     search.add(users, taste, start, end, scratch.scores)
             if full:
                 # One comparison finds the few games that any of these lists may need.
-                lowest = limits[[search in full for search in searches]].min(axis=0)[users]
+                lowest = limits[[search in full for search in searches]].min(axis=0)[users].astype(np.float32)
                 reaching = np.greater_equal(
                     taste, lowest[:, None], out=scratch.flags[: taste.size].reshape(taste.shape)
                 )
@@ -390,7 +393,11 @@ class _ListSearch:
         self._bounds = np.maximum.reduceat(bounds, starts // CHUNK_GAMES)
         self._highest = np.maximum.reduceat(priors, starts)
 
-    def limits(self, tile: int, raised: Float64Array) -> Float32Array:
+    def reaches_all(self, tile: int) -> bool:
+        """Tell whether a tile's bound reaches every user's threshold."""
+        return bool(self._bounds[tile] >= self.best.highest_threshold)
+
+    def limits(self, tile: int, raised: Float64Array) -> Float64Array:
         """Return the taste that a game of a tile needs to be one of the best, at least, for each of B users.
 
         Args:
@@ -398,14 +405,15 @@ class _ListSearch:
             raised: float64 [B], the most that item-item weights add to a score of the tile.
 
         Returns:
-            float32 [B], infinite if no game of the tile has as much.
+            float64 [B], infinite if no game of the tile has as much.
         """
-        highest, thresholds = float(self._highest[tile]), self.best.thresholds.astype(np.float64)
+        highest = float(self._highest[tile])
         if highest == -np.inf:
-            return np.full(len(thresholds), np.inf, dtype=np.float32)
-        limits = thresholds - highest - ROUNDING * (np.abs(thresholds) + abs(highest))
-        limits[self._bounds[tile] + raised * (1 + ROUNDING) < thresholds] = np.inf
-        return np.maximum(limits, LOWEST_SCORE).astype(np.float32)
+            return np.full(len(raised), np.inf)
+        limits: Float64Array = self.best.lowered_thresholds - (highest + ROUNDING * abs(highest))
+        if not self.reaches_all(tile):
+            limits[self._bounds[tile] + raised * (1 + ROUNDING) < self.best.thresholds] = np.inf
+        return limits
 
     def offer(self, users: Int64Array, games: Int64Array, taste: Float32Array) -> None:
         """Add single games of single users, sorted by user, given their taste, if their scores reach the threshold."""
@@ -436,13 +444,15 @@ class TopK:
     Attributes:
         k: Number of games.
         thresholds: float32 [B], the k-th best score of each user; the lowest finite number if there are fewer games.
+        highest_threshold: The highest of these.
+        lowered_thresholds: float64 [B], the thresholds less rounding errors; -inf if there are fewer games.
         full: Whether every user has k games, and so a threshold.
     """
 
     def __init__(self, users: int, k: int) -> None:
         """Start without games."""
-        self.k, self.full = k, False
-        self.thresholds = np.full(users, LOWEST_SCORE, dtype=np.float32)
+        self.k = k
+        self._set_thresholds(np.full(users, LOWEST_SCORE, dtype=np.float32))
         self._best = np.full((users, k), EMPTY_KEY)
 
     def add(self, users: Int64Array, scores: Float32Array, positions: Int32Array) -> None:
@@ -460,8 +470,14 @@ class TopK:
         pool.partition(most, axis=1)
         self._best = pool[:, most:]
         lowest = pool[:, most]
-        self.thresholds = np.where(lowest == EMPTY_KEY, LOWEST_SCORE, _scores(lowest))
-        self.full = bool((lowest > EMPTY_KEY).all())
+        self._set_thresholds(np.where(lowest == EMPTY_KEY, LOWEST_SCORE, _scores(lowest)))
+
+    def _set_thresholds(self, thresholds: Float32Array) -> None:
+        self.thresholds = thresholds
+        self.highest_threshold = float(thresholds.max(initial=LOWEST_SCORE))
+        some = thresholds > LOWEST_SCORE
+        self.full = bool(some.all())
+        self.lowered_thresholds = np.where(some, thresholds - ROUNDING * np.abs(thresholds.astype(np.float64)), -np.inf)
 
     def result(self) -> Found:
         """Return the best games, see `Found`."""
