@@ -13,6 +13,9 @@ from steam_recsys.storage.folder import open_folder
 from steam_recsys.storage.model_store import DESCRIPTION, EVALUATION, champion, current_champion
 
 
+SHOWN_METRICS = ("ndcg_at_10", "recall_at_20", "coverage_at_10", "jaccard_at_10", "popular_ten")
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the sub-commands and their options."""
     commands = parser.add_subparsers(dest="action", required=True)
@@ -65,6 +68,7 @@ def _metrics(evaluation: bytes | None) -> Mapping[str, float]:
     try:
         content: dict[str, Any] = json.loads(evaluation or b"")
         means = {name: figure["mean"] for name, figure in content["overall"]["figures"]["challenger"].items()}
-        return {**means, **content["catalogue"]["challenger"]}
+        figures = {**means, **content["beyond_accuracy"]["challenger"]}
+        return {name: figures[name] for name in SHOWN_METRICS if name in figures}
     except (ValueError, KeyError, TypeError):
         return {}

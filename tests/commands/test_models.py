@@ -15,10 +15,10 @@ def test_models_are_listed_with_the_champion_and_their_metrics(
     capsys.readouterr()
     main(["models", "list", "--store", store])
     head, *rows = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert head == ["version", "added", "ndcg@10", "coverage@20"]
-    assert [(row[0], row[1], row[-2:]) for row in rows] == [
-        ("*", "two", ["0.3000", "0.5000"]),
-        ("one", rows[1][1], ["-", "-"]),
+    assert head == ["version", "added", "ndcg@10", "coverage@10", "jaccard@10", "popular_ten"]
+    assert [(row[0], row[1], row[-4:]) for row in rows] == [
+        ("*", "two", ["0.3000", "0.5000", "0.5000", "0.5000"]),
+        ("one", rows[1][1], ["-", "-", "-", "-"]),
     ]
     assert champion(store).version == "two"
 

@@ -33,7 +33,7 @@ def summary(*, passed: bool) -> dict[str, object]:
             "version": "new" if passed else "old", **figures,
             "baselines": {"recent_popularity": figures}, "beside_best_baseline": beside,
         },
-        "publication": {"users": 1},
+        "publication": {"users": 1, "overlap": None, "coverage": None, "popular_ten": None},
         "seconds": {"train": 1.0},
     }  # fmt: skip
 
