@@ -70,7 +70,7 @@ class GameList:
 
     Attributes:
         name: Name of the list.
-        length: Number of games, at least 1.
+        length: Number of games.
         popularity_weight: Factor of the popularity prior, at least 0: the lower, the more personal is the list.
         allowed: bool [N], the catalogue positions that may be on the list; None for all positions of the index.
     """

@@ -266,6 +266,8 @@ class Contributions:
         n_users, widths = len(self.liked), [each.shape[1] for each in spare]
         n_lists, longest, n_liked = len(widths), max(widths, default=0), len(self.liked.games)
         because = np.full((n_lists, n_users, longest), -1, dtype=np.int32)
+        if not longest or not n_liked:
+            return [each[:, :width] for each, width in zip(because, widths, strict=True)]
         games = np.full((n_users, n_lists, longest), -1, dtype=np.int32)
         spares = np.full(games.shape, np.inf, dtype=np.float32)
         for number, (width, list_positions, list_spare) in enumerate(zip(widths, positions, spare, strict=True)):

@@ -259,6 +259,13 @@ def test_no_users_give_empty_arrays(model: TwoTowerArrays) -> None:
     assert scorer_for(model).recommend_lists(histories([1]), []) == []
 
 
+def test_list_without_games_is_empty(model: TwoTowerArrays) -> None:
+    lists = [GameList("none", 0, 1.0), GameList("one", 1, 1.0)]
+    none, one = scorer_for(model).recommend_lists(histories([1], []), lists)
+    assert all(array.shape == (2, 0) for array in (*vars(none).values(), none.scores))
+    assert (one.positions >= 0).all()
+
+
 @pytest.mark.parametrize("n_games", [0, 3])
 def test_catalogue_without_available_games_gives_empty_lists(n_games: int) -> None:
     vectors, prior = np.ones((n_games, 2), dtype=np.float32), np.zeros(n_games, dtype=np.float32)
