@@ -57,8 +57,8 @@ lint: setup ## Check style and types
 	@output=$$($(BIN)/lint-imports --no-logo) || { echo "$$output"; exit 1; }
 
 # USER counts only from the command line; the environment's USER is the login name.
-user: setup ## Show a user's recommendations: USER=name or id, RANK_BY=newest, GENRE=Action, DATA=folder
-	@$(BIN)/python -m demo --workspace $(LOCAL) user "$(if $(findstring command,$(origin USER)),$$USER)" $(if $(RANK_BY),--rank-by "$$RANK_BY") $(if $(GENRE),--genre "$$GENRE") $(if $(DATA),--data "$$DATA")
+user: setup ## Show a user's recommendations: USER=name or id, RANK_BY=newest, GENRE=Action, SHELVES=1, DATA=folder
+	@$(BIN)/python -m demo --workspace $(LOCAL) user "$(if $(findstring command,$(origin USER)),$$USER)" $(if $(RANK_BY),--rank-by "$$RANK_BY") $(if $(GENRE),--genre "$$GENRE") $(if $(SHELVES),--shelves) $(if $(DATA),--data "$$DATA")
 
 explore: setup ## Open the demo's recommendations in a browser, until Ctrl-C; EXPLORER_PORT=8600, DATA=folder
 	@exec $(BIN)/python -m demo --workspace $(LOCAL) explore $(if $(DATA),--data "$$DATA")

@@ -12,7 +12,6 @@ from commands import print_table
 from steam_recsys.storage.folder import open_folder
 from steam_recsys.storage.model_store import DESCRIPTION, EVALUATION, champion, current_champion
 
-
 SHOWN_METRICS = ("ndcg_at_10", "recall_at_20", "coverage_at_10", "jaccard_at_10", "popular_ten")
 
 

@@ -21,7 +21,8 @@ def main() -> None:
         command.add_argument("--data", type=Path, help="folder in the raw layout (default: synthetic reviews)")
     user = commands.add_parser("user", help="show a user's recommendations, like recsys user")
     user.add_argument("user", help="name or id")
-    user.add_argument("--rank-by", default="relevance", help="relevance, sales, revenue, reviews or newest")
+    user.add_argument("--rank-by", help="one list only: relevance, discovery, new_releases, sales, revenue, …")
+    user.add_argument("--shelves", action="store_true", help="the shelves of a storefront")
     user.add_argument("--genre", help="only games of this genre")
     explorer = commands.add_parser("explore", help="look at the demo's recommendations in a browser")
     psql = commands.add_parser("psql", help="open the demo's database")
@@ -46,8 +47,10 @@ def main() -> None:
                     run_demo_in_containers(workspace, options.data)
             case "user":
                 os.environ["DATABASE_URL"] = workspace.known_database_url(options.data)
-                genre = [f"--genre={options.genre}"] if options.genre else []
-                recsys(["user", f"--rank-by={options.rank_by}", *genre, "--", options.user])
+                chosen = [f"--rank-by={options.rank_by}"] if options.rank_by else []
+                chosen += [f"--genre={options.genre}"] if options.genre else []
+                chosen += ["--shelves"] if options.shelves else []
+                recsys(["user", *chosen, "--", options.user])
             case "explore":
                 from demo.explore import explore
 

@@ -29,8 +29,11 @@ MAX_DIFFERENCE = 1e-4
 ROUNDING = 1e-5
 """Score difference within which games may swap ranks: a BLAS for another processor rounds differently."""
 
+Key = tuple[int, str]
+"""A user's id and the name of one of the user's lists."""
+
 Row = tuple[Sequence[int], Sequence[float]]
-"""A user's games and scores, best first."""
+"""The games and scores of a list, best first."""
 
 
 @dataclass(frozen=True)
@@ -38,25 +41,25 @@ class Comparison:
     """A comparison of two publications.
 
     Attributes:
-        users: Users in both.
-        differing: Users whose games differ, or who are in one only.
-        largest_difference: Largest score difference of the other users.
+        lists: Lists in both.
+        differing: Lists whose games differ, or that are in one only.
+        largest_difference: Largest score difference of the other lists.
     """
 
-    users: int
+    lists: int
     differing: int
     largest_difference: float
 
     @property
     def same(self) -> bool:
-        """Whether the same users get the same games in the same order, except for ties, with equal scores."""
-        return self.users > 0 and self.differing == 0 and self.largest_difference <= MAX_DIFFERENCE
+        """Whether the same lists have the same games in the same order, except for ties, with equal scores."""
+        return self.lists > 0 and self.differing == 0 and self.largest_difference <= MAX_DIFFERENCE
 
 
-def compare(one: Mapping[int, Row], other: Mapping[int, Row]) -> Comparison:
-    """Compare two publications, given by user id."""
-    same = [user for user in one if user in other and same_games(one[user], other[user])]
-    differences = (abs(a - b) for user in same for a, b in zip(one[user][1], other[user][1], strict=True))
+def compare(one: Mapping[Key, Row], other: Mapping[Key, Row]) -> Comparison:
+    """Compare the lists of two publications."""
+    same = [key for key in one if key in other and same_games(one[key], other[key])]
+    differences = (abs(a - b) for key in same for a, b in zip(one[key][1], other[key][1], strict=True))
     return Comparison(
         len(one.keys() & other.keys()), len(one.keys() | other.keys()) - len(same), max(differences, default=0.0)
     )
@@ -100,7 +103,7 @@ def run_demo_in_containers(workspace: Workspace, data: Path | None) -> None:
             run_pipeline(workspace, target, name, {"store": f"{bucket}/store", **parameters}, containers=True)
         compared = compare(_recommendations(url), _recommendations(copy))
     print(
-        f"\n[demo] processes and containers compared: {compared.users:,} users, {compared.differing:,} with different "
+        f"\n[demo] processes and containers compared: {compared.lists:,} lists, {compared.differing:,} with different "
         f"games, scores differ by at most {compared.largest_difference:.1e}"
     )
     if not compared.same:
@@ -166,11 +169,14 @@ def _bucket() -> Iterator[str]:
         yield f"gs://{BUCKET}"
 
 
-def _recommendations(url: str) -> dict[int, Row]:
+def _recommendations(url: str) -> dict[Key, Row]:
     connection = psycopg2.connect(url)
     try:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT user_id, game_ids, scores FROM recsys.recommendations")
-            return {user: (games, scores) for user, games, scores in cursor.fetchall()}
+            cursor.execute("SELECT user_id, list, game_ids, taste, popularity FROM recsys.recommendations")
+            return {
+                (user, name): (games, [sum(parts) for parts in zip(taste, popularity, strict=True)])
+                for user, name, games, taste, popularity in cursor
+            }
     finally:
         connection.close()

@@ -7,25 +7,26 @@ from demo.containers import Comparison, _database_copy, compare
 from steam_recsys.database.connection import create_schema
 from steam_recsys.errors import UserError
 
-ONE = {1: ([7, 8], [0.5, 0.25]), 2: ([9], [1.0])}
+FIRST, SECOND, THIRD = (1, "relevance"), (2, "relevance"), (2, "discovery")
+ONE = {FIRST: ([7, 8], [0.5, 0.25]), SECOND: ([9], [1.0])}
 
 
 def test_equal_recommendations_are_the_same():
-    assert compare(ONE, ONE) == Comparison(users=2, differing=0, largest_difference=0.0)
+    assert compare(ONE, ONE) == Comparison(lists=2, differing=0, largest_difference=0.0)
     assert compare(ONE, ONE).same
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        {1: ([8, 7], [0.5, 0.25]), 2: ([9], [1.0])},
-        {1: ([7], [0.5]), 2: ([9], [1.0])},
-        {1: ([7, 8], [0.5, 0.25])},
-        {**ONE, 3: ([7], [0.5])},
-        {1: ([7, 8], [0.5, 0.2498]), 2: ([9], [1.0])},
+        {FIRST: ([8, 7], [0.5, 0.25]), SECOND: ([9], [1.0])},
+        {FIRST: ([7], [0.5]), SECOND: ([9], [1.0])},
+        {FIRST: ([7, 8], [0.5, 0.25])},
+        {**ONE, THIRD: ([7], [0.5])},
+        {FIRST: ([7, 8], [0.5, 0.2498]), SECOND: ([9], [1.0])},
     ],
 )
-def test_different_orders_games_users_or_scores_are_not_the_same(other):
+def test_different_orders_games_lists_or_scores_are_not_the_same(other):
     assert not compare(ONE, other).same
     assert not compare(other, ONE).same
 
@@ -35,7 +36,7 @@ def test_empty_publications_are_not_the_same():
 
 
 def test_scores_may_differ_by_rounding():
-    assert compare(ONE, {1: ([7, 8], [0.50001, 0.25]), 2: ([9], [1.0])}).same
+    assert compare(ONE, {FIRST: ([7, 8], [0.50001, 0.25]), SECOND: ([9], [1.0])}).same
 
 
 @pytest.mark.parametrize(
@@ -48,9 +49,9 @@ def test_scores_may_differ_by_rounding():
     ],
 )
 def test_games_may_swap_ranks_only_if_rounding_decides(games, scores, same):
-    tie = {1: ([7, 8], [0.5, 0.499996])} if same else {1: ([7, 8], [0.5, 0.49])}
-    assert compare(tie, {1: (games, scores)}).same == same
-    assert compare({1: (games, scores)}, tie).same == same
+    tie = {FIRST: ([7, 8], [0.5, 0.499996])} if same else {FIRST: ([7, 8], [0.5, 0.49])}
+    assert compare(tie, {FIRST: (games, scores)}).same == same
+    assert compare({FIRST: (games, scores)}, tie).same == same
 
 
 def test_a_database_is_copied_without_publications_and_the_copy_is_dropped(postgres, connection, database):
