@@ -18,7 +18,8 @@ from components.train.artifact import FittedModel
 from components.train.tensorflow_runtime import Workers, tf
 from components.train.trainer import Arrays, Checkpoints, Trainer
 from components.train.training import TrainedModel, train_model, tune_and_fit
-from components.train.tuning import Validation
+from components.train.training_data import TrainingData
+from components.train.tuning import Validation, fit_item_item
 from components.train.two_tower_model import ModelConfig
 from steam_recsys import code_version
 from steam_recsys.data.snapshot import Snapshot
@@ -181,6 +182,7 @@ def test_model_json_describes_the_training(snapshot: Path, trained: tuple[Path, 
     assert json.loads((folder / "vocabulary.json").read_text()) == {
         "games": list(range(1, GAMES + 1)),
         "attributes": ["genre Even", "genre Indie", "genre Odd"],
+        "genres": ["even", "indie", "odd"],
     }
     item_item = TwoTowerArrays.load(folder).item_item
     towers, decays = 2 * ModelConfig().dimensions * (GAMES + 3), 3
@@ -232,7 +234,7 @@ def test_disliked_game_is_not_recommended_to_users_of_that_colour(
     liked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither by the towers, the item-item weights nor popularity; a liked game is."""
-    monkeypatch.setattr(training, "ModelConfig", lambda: ModelConfig(min_steps=64, link_weight=1.0))
+    monkeypatch.setattr(training, "ModelConfig", lambda: ModelConfig(min_steps=64))
     disputed = GAMES + 1
     # Most even users review it, and a few odd users recommend it.
     reviewed = [(user, disputed, day(user % 60)) for user in (*range(2, 101, 2), *range(1, 12, 2))]
@@ -246,7 +248,10 @@ def test_disliked_game_is_not_recommended_to_users_of_that_colour(
     scores = everything.scores(histories([2, 4, 6], [1, 3, 5]))[:, disputed - 1]
     assert bool(scores[0] > scores[1]) is liked
     target, rows = np.array([[disputed - 1]]), np.zeros(GAMES // 2, np.int64)
-    item_item = [model.item_item.between(np.arange(first, GAMES, 2), target, rows).mean() for first in (1, 0)]
+    config, ids = ModelConfig(link_weight=1.0), np.arange(1, disputed + 1, dtype=np.int32)
+    data = TrainingData.from_interactions(interactions(checkerboard() + reviewed, pairs), catalogue(ids), config, 0)
+    weights = fit_item_item(data, config)
+    item_item = [weights.between(np.arange(first, GAMES, 2), target, rows).mean() for first in (1, 0)]
     assert bool(item_item[0] > item_item[1]) is liked
     assert bool(item_item[0] > 0) is liked
     served = tf.saved_model.load(str(tmp_path / "model" / "saved_model")).signatures["serving_default"](
