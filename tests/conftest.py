@@ -47,6 +47,14 @@ def _stack() -> list[tuple[None, None, None, str]]:
     return [(None, None, None, frame.f_code.co_name) for frame, _ in walk_stack(sys._getframe(1))]
 
 
+@pytest.hookimpl(trylast=True)  # once all tests are marked
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put slow tests into two groups that can run beside each other: those of the demo in a browser, and all others."""
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.xdist_group("browser" if "browser" in item.path.parts else "others"))
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
     # Not in pytest's own folder: another session may clear that away while the server runs.
