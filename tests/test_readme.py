@@ -190,7 +190,7 @@ def test_every_command_of_readme_and_docs_works_in_order(copy, postgres):
     for language, block in BLOCKS:
         if language == "python":
             assert re.fullmatch(
-                r"(\d+ -?\d+\.\d+ (12|7|None)\n){5}", run(copy, f".venv/bin/python - <<'END'\n{block}END")
+                r"(\d+ -?\d+\.\d+ -?\d+\.\d+ (12|7|None)\n){5}", run(copy, f".venv/bin/python - <<'END'\n{block}END")
             )
             continue
         if block in ("make test\n", "make images\nmake demo-docker\n"):
