@@ -121,7 +121,8 @@ def assert_an_unknown_user_or_order_is_reported_in_one_sentence(copy: Path) -> N
         (["USER=unknown"], "recsys: There is no user unknown: give a name or an id from the table steam.users.\n"),
         (
             ["USER=1", "RANK_BY=fame"],
-            "recsys: p_rank_by is 'fame': it must be relevance, sales, revenue, reviews or newest.\n",
+            "recsys: p_rank_by is 'fame': it must be relevance, sales, revenue, reviews, newest, discovery or "
+            "new_releases.\n",
         ),
     ):
         done = subprocess.run(["make", "-s", "user", *arguments], cwd=copy, capture_output=True, text=True)
