@@ -155,11 +155,11 @@ def _gate(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _publication(cursor: psycopg2.extensions.cursor) -> dict[str, Any]:
-    columns = ("version", "users", "rows", "overlap", "coverage", "popular_ten")
-    cursor.execute(f"SELECT {', '.join(columns)} FROM recsys.publications WHERE current")  # noqa: S608 - as above
+    cursor.execute("SELECT version, users, rows, overlap, coverage, popular_ten FROM recsys.publications WHERE current")
     row = cursor.fetchone()
     assert row is not None
-    return dict(zip(columns, row, strict=True))
+    assert cursor.description is not None
+    return {column.name: figure for column, figure in zip(cursor.description, row, strict=True)}
 
 
 def _stages(cursor: psycopg2.extensions.cursor) -> list[dict[str, Any]]:

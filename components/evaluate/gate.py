@@ -22,7 +22,7 @@ PERSONAL = {
 }
 """Figures that are lower if lists are more personal, and their names in rules."""
 
-CATALOGUE_SHARE = "Share of the catalogue that is in somebody's ten"
+CATALOGUE_SHARE = "Share of the catalogue that is in any user's ten"
 
 
 @dataclass(frozen=True, kw_only=True)

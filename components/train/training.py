@@ -203,11 +203,11 @@ def tune_and_fit(
     held_out = _sample_users(held_out, config.choice_limit(len(games)), trainer.seed)
     likes = popularity(validation.past, games.ids)
     data = TrainingData.from_interactions(validation.past, games, config, trainer.seed)
-    ranked = Validation(
+    tuned_on = Validation(
         held_out, games, popularity_as_of(validation.past, games.ids, validation.as_of), likes >= MIN_LIKES
     )
     log("train", f"tuning on the new games of {len(held_out):,} users")
-    tuned = tune(data, ranked, config, trainer, personal_budget)
+    tuned = tune(data, tuned_on, config, trainer, personal_budget)
     fitted = fit_model(past, games, tuned.chosen.config, trainer, "final", version, start=champion)
     return fitted, tuned
 

@@ -7,7 +7,7 @@ the least personal of settings that are level.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import NormalDist
@@ -24,7 +24,7 @@ from steam_recsys.evaluation.baselines import EASE_MAX_GAMES, cooccurrences, dla
 from steam_recsys.evaluation.beyond_accuracy import mean_jaccard
 from steam_recsys.evaluation.intervals import standard_error
 from steam_recsys.evaluation.metrics import HEADLINE_METRIC, measure_ranked
-from steam_recsys.evaluation.rankers import BLOCK_SCORES
+from steam_recsys.evaluation.rankers import ModelRanker, score_blocks
 from steam_recsys.evaluation.splits import HeldOut
 from steam_recsys.logging import progress
 from steam_recsys.model.history_weights import HistoryWeights
@@ -37,7 +37,8 @@ from steam_recsys.model.two_tower import Towers, TwoTowerArrays
 POPULARITY_WEIGHTS = (8.0, 4.0, 3.0, 2.0, 1.6, 1.3, 1.15, 1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
 """Factors of the popularity prior to choose from, the least personal one first."""
 
-INTERESTS_WEIGHTS = (*POPULARITY_WEIGHTS, 0.2, 0.1, 0.05, 0.0)
+INTERESTS_WEIGHTS = (*POPULARITY_WEIGHTS, 0.2, 0.1, 0.05, 0.01)
+"""The same for interests. None is 0: users without a history would get the catalogue's first games."""
 
 INTERESTS_OVERLAP = 0.2
 """Largest mean overlap of two users' interests."""
@@ -168,12 +169,7 @@ def rank(
         The k best games as positions for each weight, int32 [B, k], -1 if fewer are left.
     """
     ranked = [np.empty((len(users), k), dtype=np.int32) for _ in weights]
-    block = max(1, BLOCK_SCORES // max(1, len(scorer)))
-    for start in range(0, len(users), block):
-        rows = np.arange(start, min(start + block, len(users)))
-        history = users.history.take(rows)
-        taste = scorer.taste(history)
-        taste[history.owners, history.games] = -np.inf
+    for rows, taste in score_blocks(ModelRanker(scorer, popularity_weight=0.0), users.history):
         if allowed is not None:
             taste[:, ~allowed] = -np.inf
         for weight, games in zip(weights, ranked, strict=True):
@@ -203,21 +199,24 @@ def tune(
     search = _Search(data, validation, config)
     steps = min(data.steps(config), config.trial_steps)
 
+    def best() -> Setting:
+        return most_accurate(search.settings.values())
+
     def chosen() -> Setting:
-        return most_personal(search.settings, personal_budget)
+        return most_personal(search.settings.values(), personal_budget)
 
     # 1. Double the scale while that helps, then try one between.
     scale = config.scale
     search.fit(scale, trainer, steps)
-    while scale < MAX_SCALE and scale in (search.most_accurate().config.scale, chosen().config.scale):
+    while scale < MAX_SCALE and scale in (best().config.scale, chosen().config.scale):
         scale *= 2
         search.fit(scale, trainer, steps)
-    if (best := chosen().config.scale) > config.scale:
-        search.fit(1.5 * best, trainer, steps)
+    if (scale := chosen().config.scale) > config.scale:
+        search.fit(1.5 * scale, trainer, steps)
 
     # 2. Improve the item-item weights and the weights of histories, each given the others: of the most accurate
     # setting, which sets the standard, then of the one that would be chosen, which may come closer to it.
-    for find in (search.most_accurate, chosen):
+    for find in (best, chosen):
         for _ in range(ROUNDS):
             before = find()
             search.improve_history_weights(find)
@@ -231,19 +230,25 @@ def tune(
     found = chosen()
     weight = validation.interests_weight(search.scorer(found.config))
     found = replace(found, config=replace(found.config, interests_weight=weight))
-    progress("train", f"most accurate: {search.most_accurate()}")
+    progress("train", f"most accurate: {best()}")
     progress("train", f"chosen: {found}")
-    return TuningResult(found, search.most_accurate(), tuple(search.trials))
+    return TuningResult(found, best(), tuple(search.trials))
 
 
-def most_personal(settings: Sequence[Setting], budget: float) -> Setting:
+def most_accurate(settings: Iterable[Setting]) -> Setting:
+    """Return the most accurate setting; of equally accurate ones the most personal."""
+    return max(settings, key=lambda setting: (setting.mean, -setting.overlap))
+
+
+def most_personal(settings: Iterable[Setting], budget: float) -> Setting:
     """Choose the setting with the least overlap among those that are about as accurate as the best.
 
     Args:
         settings: At least one setting.
         budget: See `is_level`.
     """
-    best = max(settings, key=lambda setting: (setting.mean, -setting.overlap))
+    settings = list(settings)
+    best = most_accurate(settings)
     level = [setting for setting in settings if setting is best or is_level(setting, best, budget)]
     return min(level, key=lambda setting: (setting.overlap, -setting.mean))
 
@@ -278,10 +283,15 @@ def is_clearly_better(one: Setting, other: Setting, n_candidates: int) -> bool:
 
 
 class _Search:
-    """The search for settings. It keeps everything that it has measured."""
+    """The search for settings.
+
+    Attributes:
+        settings: Everything that may be chosen, by configuration.
+        trials: The fits so far.
+    """
 
     def __init__(self, data: TrainingData, validation: Validation, config: ModelConfig) -> None:
-        self.settings: list[Setting] = []
+        self.settings: dict[ModelConfig, Setting] = {}
         self.trials: list[Trial] = []
         self._data, self._validation, self._config = data, validation, config
         self._known: dict[ModelConfig, Setting] = {}
@@ -289,10 +299,6 @@ class _Search:
         self._rows = positions_of(validation.games.ids, data.games.ids)
         self._largest: dict[tuple[float, float], ItemItemWeights] = {}
         self._last: tuple[tuple[float, float, int], ItemItemWeights] | None = None
-
-    def most_accurate(self) -> Setting:
-        """Return the most accurate setting; of equally accurate ones the most personal."""
-        return max(self.settings, key=lambda setting: (setting.mean, -setting.overlap))
 
     def fit(self, scale: float, trainer: Trainer, steps: int) -> None:
         """Fit the towers with one scale, and measure them with every popularity weight."""
@@ -306,10 +312,13 @@ class _Search:
         progress("train", f"scale {scale:g}: loss {fitted.losses[-1]:.4f}, {best}")
 
     def measure(self, config: ModelConfig, weights: Sequence[float]) -> list[Setting]:
-        """Measure a configuration with several popularity weights, and keep what is found."""
+        """Measure a configuration with several popularity weights; any of these settings may be chosen."""
         found = self._measured(config, weights)
-        self.settings += found
+        self._keep(found)
         return found
+
+    def _keep(self, settings: Iterable[Setting]) -> None:
+        self.settings |= {setting.config: setting for setting in settings}
 
     def _measured(self, config: ModelConfig, weights: Sequence[float]) -> list[Setting]:
         """Measure what has not been measured before."""
@@ -349,7 +358,7 @@ class _Search:
                     found += self._measured(replace(config, history_weights=weights), (config.popularity_weight,))
             best = max(found, key=lambda setting: setting.mean)
             if is_clearly_better(best, present, len(found)):
-                self.settings += found
+                self._keep(found)
                 self.measure(best.config, _near(config.popularity_weight))
             progress("train", f"{name}: {find()}")
 

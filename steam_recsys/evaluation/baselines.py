@@ -189,7 +189,7 @@ def dlae(counts: Float32Array, dropout: float, regularisation: float) -> Float32
         B = (X'X + Λ)⁻¹ X'X = I - (X'X + Λ)⁻¹ Λ, where Λ = p / (1 - p) diag(X'X) + λI
 
     (Steck 2020, "Autoencoders that don't overfit towards the Identity", section 3.2). The diagonal plays no part, as
-    nobody is recommended a game that they have.
+    users are not recommended games that they have.
 
     Args:
         counts: Co-occurrence counts from `cooccurrences`, float32 [N, N].

@@ -102,7 +102,7 @@ class Reference:
 def measure_lists(ranked: Int32Array, held_out: HeldOut, reference: Reference) -> dict[str, float]:
     """Measure any lists beyond accuracy, for example a model's hidden gems: figures by name.
 
-    Figures that nobody has are left out: the divergence of genres in a catalogue without genres, and recall of games
+    Figures that no user has are left out: the divergence of genres in a catalogue without genres, and recall of games
     outside the head if only games of the head are held out.
 
     Args:
@@ -316,7 +316,7 @@ def ipw_ndcg(ranked: Int32Array, relevant: Histories, reviews: Float64Array, k: 
     """Return the discounted gain of the first k ranks per held-out game, in which rare games weigh more.
 
     A held-out game at rank r gains 1 / log2(r + 1), and 0 if it is not among the first k. The mean over all held-out
-    games weighs each by the inverse of its propensity, the chance that somebody reviews it, which grows with the square
+    games weighs each by the inverse of its propensity, the chance that it is reviewed, which grows with the square
     root of its reviews; the weights are normalised (the self-normalised estimator of Swaminathan and Joachims 2015,
     "The Self-Normalized Estimator for Counterfactual Learning", with the propensities of Yang et al. 2018, "Unbiased
     Offline Recommender Evaluation for Missing-Not-At-Random Implicit Feedback").
@@ -369,8 +369,8 @@ def tail_hits(ranked: Int32Array, relevant: Histories, popularity: Float64Array,
 class PopularityMatches:
     """Held-out games, each with the games of about the same popularity that its user does not have.
 
-    Popularity cannot tell them apart, so whoever ranks the held-out game above the others knows the user's taste. In
-    the head of the catalogue no games are as popular as the first ones; `tail` leaves the head out.
+    Popularity cannot tell them apart, so a ranker that ranks the held-out game above the others knows the user's taste.
+    In the head of the catalogue no games are as popular as the first ones; `tail` leaves the head out.
 
     Attributes:
         users: Row of each held-out game's user, int64 [n], ascending.

@@ -25,9 +25,6 @@ MIN_LIKES = 2
 MIN_LIKED_SHARE = 0.6
 """Share of a game's reviews that must recommend it in the discovery list."""
 
-MIN_INTERESTS_WEIGHT = 0.01
-"""Smallest popularity weight of interests. At 0, users without a history would get the catalogue's first games."""
-
 NEW_RELEASE_DAYS = 90
 """Days up to the publication in which a new release came out."""
 
@@ -67,13 +64,12 @@ def game_lists(
 
     Args:
         popularity_weight: Factor of the popularity prior in the list of the most relevant games.
-        interests_weight: The same in the lists of games of the user's taste.
+        interests_weight: The same in the lists of games of the user's taste, above 0.
         popularity_prior: float32 [N].
         available: bool [N], the games that may be recommended.
         counts: The games' reviews.
         new: bool [N], the new releases.
     """
-    interests_weight = max(interests_weight, MIN_INTERESTS_WEIGHT)
     supported = available & counts.supported
     tail = available & ~head(popularity_prior, available)
     lists = [

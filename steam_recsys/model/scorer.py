@@ -260,7 +260,7 @@ class Contributions:
             limits: Number of recommendations of each list that a game may be the reason of.
 
         Returns:
-            int32 [B, k] for each list, the position of the reason, -1 for none. Of contributions that are equal but for
+            int32 [B, k] for each list, the position of the reason, -1 for none. Of contributions that are equal within
             rounding, the earliest game is the reason.
         """
         n_users, widths = len(self.liked), [each.shape[1] for each in spare]

@@ -9,14 +9,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from steam_recsys.arrays import BoolArray, Int32Array, Int64Array
+from steam_recsys.evaluation.beyond_accuracy import mean_jaccard
 
 FIRST_GAMES = 10
 """How many of a user's relevant games are compared: those that users see."""
 
 COMPARED_USERS = 1000
 """How many users are compared with each other. Half a million pairs give the mean overlap to within about 0.01."""
-
-_NO_GAME = -1
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class PersonalityStats:
         first = games[:, :FIRST_GAMES]
         hashes = _hash(users)
         kept = np.argsort(hashes)[:COMPARED_USERS]
-        compared = np.full((len(kept), FIRST_GAMES), _NO_GAME, dtype=np.int32)
+        compared = np.full((len(kept), FIRST_GAMES), -1, dtype=np.int32)
         compared[:, : first.shape[1]] = first[kept]
         popular_users = int(np.count_nonzero(_shows_the_popular_games(games, popular)))
         return cls(len(users), popular_users, np.unique(first), hashes[kept], compared)
@@ -80,32 +79,18 @@ class PersonalityStats:
         kept = np.argsort(hashes, kind="stable")[:COMPARED_USERS]
         self.hashes, self.first_games = hashes[kept], np.concatenate([self.first_games, other.first_games])[kept]
 
+    @property
+    def overlap(self) -> float | None:
+        """Mean Jaccard index of the first games of two users; None if there are fewer than two."""
+        return mean_jaccard(self.first_games, FIRST_GAMES) if len(self.first_games) > 1 else None
+
     def measure(self, games: pa.Array) -> Personality:
         """Compute the figures, given the ids of the shop's games, int32."""
         return Personality(
-            overlap=mean_overlap(self.first_games),
+            overlap=self.overlap,
             coverage=float(np.isin(games.to_numpy(), self.shown).mean()) if len(games) else None,
             popular_ten=self.popular_users / self.users if self.users else None,
         )
-
-
-def mean_overlap(lists: Int32Array) -> float | None:
-    """Return the mean Jaccard index of all pairs of lists; None if there are fewer than two.
-
-    Args:
-        lists: Games of each list, distinct, int32 [n, k], -1 after the end of shorter lists.
-    """
-    n = len(lists)
-    if n < 2:
-        return None
-    games, columns = np.unique(lists, return_inverse=True)
-    contains = np.zeros((n, len(games)), dtype=np.float32)
-    contains[np.arange(n)[:, None], columns.reshape(lists.shape)] = 1
-    contains = contains[:, games != _NO_GAME]
-    shared = (contains @ contains.T)[np.triu_indices(n, k=1)].astype(np.float64)
-    lengths = contains.sum(axis=1, dtype=np.float64)
-    together = np.add.outer(lengths, lengths)[np.triu_indices(n, k=1)] - shared
-    return float(np.mean(shared / np.maximum(together, 1)))
 
 
 def _shows_the_popular_games(games: Int32Array, popular: Int32Array) -> BoolArray:

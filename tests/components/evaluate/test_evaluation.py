@@ -135,7 +135,7 @@ def test_thresholds_decide_and_are_stored(snapshot: Path, tmp_path: Path, store:
     model, strict = write_model(tmp_path / "model", cutoff=day(10), towards=3), Thresholds(coverage_floor=7.0)
     evaluated = evaluate_model(snapshot, model, store, thresholds=strict)
     assert evaluated.thresholds == strict
-    assert [rule.about for rule in evaluated.verdict.failures] == ["Share of the catalogue that is in somebody's ten"]
+    assert [rule.about for rule in evaluated.verdict.failures] == ["Share of the catalogue that is in any user's ten"]
 
 
 def test_newcomers_and_unreviewed_games_are_slices_outside_the_headline_figures(

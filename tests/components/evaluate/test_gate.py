@@ -81,12 +81,12 @@ CASES = {
     ),
     "coverage": (
         {"personal": beyond(challenger=figures(coverage=0.17))},
-        "Share of the catalogue that is in somebody's ten: 0.1700, must be at least 0.1800 (0.9 × 0.2000 of "
+        "Share of the catalogue that is in any user's ten: 0.1700, must be at least 0.1800 (0.9 × 0.2000 of "
         "popularity): failed.",
     ),
     "coverage of the champion": (
         {"challenger": RECENT + 0.01, "champion": RECENT, "personal": beyond(champion=figures(coverage=0.3))},
-        "Share of the catalogue that is in somebody's ten: 0.2000, must be at least 0.2700 (0.9 × 0.3000 of "
+        "Share of the catalogue that is in any user's ten: 0.2000, must be at least 0.2700 (0.9 × 0.3000 of "
         "champion): failed.",
     ),
     "slice": (
@@ -119,7 +119,7 @@ def test_every_rule_is_listed() -> None:
     personal = [
         ("Overlap of two users' ten games", PASSED),
         ("Share of users who get the popular ten", PASSED),
-        ("Share of the catalogue that is in somebody's ten", PASSED),
+        ("Share of the catalogue that is in any user's ten", PASSED),
     ]
     assert [(rule.about, rule.outcome) for rule in verdict.rules] == [
         ("NDCG@10 of all users, challenger less recent popularity", PASSED),

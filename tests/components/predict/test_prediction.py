@@ -171,7 +171,7 @@ def test_lists_have_their_games(shop):
     assert max(rows[INTERESTS]) <= 50  # the last ten games have no reviews
     assert len(rows[DISCOVERY]) == 30
     assert all({11, 13, 15, 17}.isdisjoint(games) for games in rows.values())
-    assert 45 not in rows[DISCOVERY]  # nobody likes it
+    assert 45 not in rows[DISCOVERY]  # no user likes it
     catalogue = by_list(shards)[4]
     head = catalogue["game_ids"][:10]  # user 4 has no history, so this list is by popularity
     assert set(head).isdisjoint(rows[DISCOVERY])

@@ -10,6 +10,7 @@ from components.train.tensorflow_runtime import Workers, tf
 from components.train.trainer import Checkpoints, Trainer
 from components.train.tuning import (
     INTERESTS_OVERLAP,
+    INTERESTS_WEIGHTS,
     POPULARITY_WEIGHTS,
     Setting,
     TuningResult,
@@ -153,6 +154,13 @@ def test_ranking_with_several_popularity_weights_equals_the_scorers_lists() -> N
         assert np.array_equal(ranked, expected.positions)
 
 
+def test_users_without_a_history_get_popular_games_with_every_weight_of_interests() -> None:
+    scorer = scorer_for(random_model(), popularity=np.arange(GAMES, dtype=np.float64))
+    newcomer = Histories.from_games([])
+    for ranked in rank(scorer, HeldOut(newcomer, newcomer, 0), INTERESTS_WEIGHTS, GAMES):
+        assert ranked[0].tolist() == list(range(GAMES))[::-1]
+
+
 def test_interests_get_the_largest_popularity_weight_with_which_they_overlap_little() -> None:
     scorer = scorer_for(random_model(), popularity=np.arange(GAMES, dtype=np.float64) ** 3)
     users = users_of(scorer, 60)
@@ -161,4 +169,4 @@ def test_interests_get_the_largest_popularity_weight_with_which_they_overlap_lit
     overlaps = [
         mean_jaccard(ranked, 50) for ranked in rank(scorer, users, (chosen, chosen + 0.2), 50, np.ones(GAMES, bool))
     ]
-    assert overlaps[0] <= INTERESTS_OVERLAP or chosen == 0
+    assert overlaps[0] <= INTERESTS_OVERLAP or chosen == INTERESTS_WEIGHTS[-1]

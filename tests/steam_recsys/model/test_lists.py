@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 from steam_recsys.data.interactions import UNDATED
 from steam_recsys.data.schemas import DISCOVERY, INTERESTS, LISTS, NEW_RELEASES, RELEVANCE
 from steam_recsys.model.lists import (
-    MIN_INTERESTS_WEIGHT,
     MIN_LIKES,
     ReviewCounts,
     game_lists,
@@ -44,13 +43,6 @@ def test_lists_have_their_lengths_and_popularity_weights() -> None:
     assert tuple(lists) == LISTS
     assert [wanted.length for wanted in lists.values()] == [50, 200, 30, 30]
     assert [wanted.popularity_weight for wanted in lists.values()] == [1.0, 0.25, 0.25, 1.0]
-
-
-def test_popularity_counts_a_little_in_interests_so_that_users_without_taste_get_popular_games() -> None:
-    everything, reviews = np.ones(N_GAMES, bool), counts(np.full(N_GAMES, 5), np.full(N_GAMES, 5))
-    lists = game_lists(1.0, 0.0, np.zeros(N_GAMES, np.float32), everything, reviews, everything)
-    weights = [1.0, MIN_INTERESTS_WEIGHT, MIN_INTERESTS_WEIGHT, 1.0]
-    assert [wanted.popularity_weight for wanted in lists] == weights
 
 
 @pytest.mark.parametrize(("n_games", "length"), [(900, 200), (800, 200), (400, 100), (100, 50), (1, 50)])

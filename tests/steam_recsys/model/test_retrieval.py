@@ -72,10 +72,10 @@ def test_exact_search_for_several_lists_equals_a_full_sort_of_each(
         index = ExactIndex.from_candidates(candidates, priors, longest, np.flatnonzero(available))
         prepared = index.prepare(lists)
         found = [prepared(queries, item_item, excluded) for _ in range(2)]  # it can be used again
-        nobody = prepared(queries[:0], nothing(), nothing())
+        no_users = prepared(queries[:0], nothing(), nothing())
     for results in found:
         assert [(p.tolist(), s.tolist()) for p, s in results] == [naive(search, wanted) for wanted in lists]
-    assert [positions.shape for positions, _ in nobody] == [(0, wanted.length) for wanted in lists]
+    assert [positions.shape for positions, _ in no_users] == [(0, wanted.length) for wanted in lists]
 
 
 def test_large_catalogue_is_searched_exactly_at_low_and_high_scale() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from steam_recsys.publications.personality import COMPARED_USERS, Personality, PersonalityStats, mean_overlap
+from steam_recsys.publications.personality import COMPARED_USERS, Personality, PersonalityStats
 
 POPULAR = np.array([5, 3, 9, 1, 7, 2, 8, 30, 31, 32, 33, 34, 35, 36], dtype=np.int32)
 
@@ -48,7 +48,13 @@ def test_figures_match_a_naive_implementation_however_the_users_are_divided(seed
 
 
 def test_lists_of_different_lengths_overlap_by_their_own_games() -> None:
-    assert mean_overlap(np.array([[1, 2, 3], [1, -1, -1]], dtype=np.int32)) == pytest.approx(1 / 3)
+    stats = PersonalityStats.count(np.array([1]), np.array([[1, 2, 3]], dtype=np.int32), POPULAR)
+    stats.add(PersonalityStats.count(np.array([2]), np.array([[1]], dtype=np.int32), POPULAR))
+    assert stats.overlap == pytest.approx(1 / 3)
+
+
+def test_a_single_user_has_no_overlap() -> None:
+    assert PersonalityStats.count(np.array([1]), np.array([[1, 2]], dtype=np.int32), POPULAR).overlap is None
 
 
 def test_many_users_are_sampled_and_the_sample_does_not_depend_on_how_they_are_divided() -> None:
@@ -60,9 +66,13 @@ def test_many_users_are_sampled_and_the_sample_does_not_depend_on_how_they_are_d
         divided.add(PersonalityStats.count(users[part], lists[part], POPULAR))
     assert len(whole.hashes) == COMPARED_USERS
     assert np.array_equal(whole.first_games, divided.first_games)
-    exact = mean_overlap(lists)
-    assert exact is not None
-    assert mean_overlap(whole.first_games) == pytest.approx(exact, abs=0.01)
+    contains = np.zeros((len(lists), lists.max() + 1), dtype=np.float32)
+    np.put_along_axis(contains, lists, 1, axis=1)
+    shared = contains @ contains.T
+    indices = shared / (2 * lists.shape[1] - shared)
+    np.fill_diagonal(indices, 0)
+    exact = indices.sum(dtype=np.float64) / (len(lists) * (len(lists) - 1))
+    assert whole.overlap == pytest.approx(exact, abs=0.01)
 
 
 def test_a_popular_game_that_the_list_does_not_contain_counts_as_excluded() -> None:
