@@ -6,53 +6,37 @@ Nothing is tuned on a test split: what the model and the baselines tune, they tu
 from __future__ import annotations
 
 import argparse
-import csv
-import os
 import sys
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import date
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from benchmarks.learning_curves import TutorialRanker
 from benchmarks.personal import published_reviews, synthetic_shop
+from benchmarks.public_data import STEAM_200K, UCSD, Protocol, protocols
 from benchmarks.record import OUTPUT, at_least, at_most, show, times_as_many, write
 from benchmarks.record import Row as Record
-from components.extract.extraction import write_snapshot
-from components.ingest.ingestion import ingest
 from components.train.tensorflow_runtime import get_workers
 from components.train.trainer import Trainer
 from components.train.training import tune_and_fit
 from components.train.two_tower_model import ModelConfig
-from demo.postgres import EmbeddedPostgres
 from steam_recsys.arrays import BoolArray, Float64Array, Int32Array
-from steam_recsys.data.games import GAME_COLUMNS, Games, release_days
+from steam_recsys.data.games import Games
 from steam_recsys.data.histories import Histories
-from steam_recsys.data.interactions import UNDATED, Interactions, cutoff_day, day_of
 from steam_recsys.data.popularity import popularity_as_of
 from steam_recsys.data.schemas import DISCOVERY, NEW_RELEASES, RELEVANCE
-from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.errors import UserError
 from steam_recsys.evaluation.baselines import tuned_baselines
 from steam_recsys.evaluation.beyond_accuracy import (
     COVERAGE,
-    EFFECTIVE_GAMES,
-    GENRE_DIVERGENCE,
     IPW_NDCG,
     JACCARD,
-    MATCHED_AUC,
-    POPULAR_TEN,
-    POPULARITY_RANK,
     TAIL_MATCHED_AUC,
     TAIL_RECALL,
+    TITLES,
     PopularityMatches,
     Reference,
     genres_of,
@@ -61,29 +45,15 @@ from steam_recsys.evaluation.beyond_accuracy import (
 from steam_recsys.evaluation.intervals import Interval, intervals
 from steam_recsys.evaluation.metrics import NDCG, Recall, measure_ranked
 from steam_recsys.evaluation.rankers import ModelRanker, Ranker, StaticRanker, rank
-from steam_recsys.evaluation.splits import HeldOut, Split, at_random, by_time, hold_out, last_out, latest_of_each_user
+from steam_recsys.evaluation.splits import HeldOut, hold_out
 from steam_recsys.model.lists import LENGTHS, NEW_RELEASE_DAYS, ReviewCounts, game_lists, new_releases
 from steam_recsys.model.retrieval import GameList
 from steam_recsys.model.scorer import Scorer
-
-DATA_SETS = {
-    "ml-100k/u.data": "MovieLens 100K from GroupLens",
-    "steam-200k/steam-200k.csv": "tamber/steam-video-games from Kaggle",
-    "steam-ucsd/steam_game_reviews.csv": "UCSD's Steam reviews of Australian users, in the raw layout",
-}
-"""Files that the benchmark reads, and the public data set of each."""
-
-DATABASE = "BENCHMARK_DATABASE_URL"
-SPLIT_SEED, VALIDATION_SEED = 42, 7
-HELD_OUT_SHARE = 0.2
-STEAM_CUTOFF = day_of(date(2015, 10, 4))
-VALIDATION_SHARE = 0.1
 
 METRICS = (NDCG(10), Recall(20))
 RANKS = 20
 OURS = "ours"
 SEED = 0
-UCSD, STEAM_200K = "steam-ucsd, last 10 % of time", "Steam-200k, random 80/20"
 
 FAN_GAMES, FANS_PER_TAG, FANS_HISTORY, FANS_FROM = 30, 20, 8, 60
 """Of the fans: games that a tag must have, users of each tag, games of each user, and the tag's games with the most
@@ -105,39 +75,6 @@ PERSONAL_MUST: dict[tuple[str, str], tuple[Callable[..., Record], float]] = {
     (STEAM_200K, IPW_NDCG): (at_least, 0.087),
 }
 """Figures of ours beyond accuracy to reach."""
-
-BEYOND = {
-    COVERAGE: "coverage@10",
-    EFFECTIVE_GAMES: "effective games",
-    JACCARD: "overlap of two users",
-    POPULAR_TEN: "users with the popular ten",
-    POPULARITY_RANK: "mean popularity rank",
-    GENRE_DIVERGENCE: "divergence of genres",
-    IPW_NDCG: "IPW NDCG@10",
-    MATCHED_AUC: "AUC, equally popular",
-    TAIL_MATCHED_AUC: "the same outside the top 50",
-    TAIL_RECALL: "Recall@20 outside the top 50",
-}
-"""Figures beyond accuracy and their headings."""
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """A data set with its splits.
-
-    Attributes:
-        name: Name in the table.
-        games: Catalogue, in the order of ids.
-        test: Training rows and held-out rows.
-        validation: The same, within the test's training rows.
-        released: int32 [N], release days since 1970-01-01, `UNDATED` if unknown; None if none is known.
-    """
-
-    name: str
-    games: Games
-    test: Split
-    validation: Split
-    released: Int32Array | None = None
 
 
 @dataclass(frozen=True)
@@ -324,115 +261,15 @@ def markdown(protocol: str, rows: list[Row]) -> str:
         cells = [str(row.figures[metric.name]) for metric in METRICS]
         cells += ["" if row.ranker == OURS else str(row.differences[metric.name]) for metric in METRICS]
         lines.append(f"| {row.ranker} | {row.settings} | {' | '.join(cells)} |")
-    lines += ["", f"| ranking | {' | '.join(BEYOND.values())} |", f"|---|{'---|' * len(BEYOND)}"]
+    lines += ["", f"| ranking | {' | '.join(TITLES.values())} |", f"|---|{'---|' * len(TITLES)}"]
     for row in rows:
-        cells = [f"{row.beyond[name]:.4g}" if name in row.beyond else "" for name in BEYOND]
+        cells = [f"{row.beyond[name]:.4g}" if name in row.beyond else "" for name in TITLES]
         lines.append(f"| {row.ranker} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
 def _differences(ours: dict[str, Float64Array], others: dict[str, Float64Array]) -> dict[str, Float64Array]:
     return {name: ours[name] - others[name] for name in ours}
-
-
-def protocols(data: Path | None) -> list[Protocol]:
-    """Prepare every protocol of the table from the folder with the data sets.
-
-    Raises:
-        UserError: The folder or one of its data sets is missing.
-    """
-    sources = "; ".join(f"{path} ({source})" for path, source in DATA_SETS.items())
-    if data is None:
-        raise UserError(f"This benchmark needs public data: add DATA=folder, a folder with {sources}.")
-    if missing := [path for path in DATA_SETS if not (data / path).is_file()]:
-        raise UserError(f"{data / missing[0]} does not exist: DATA must name a folder with {sources}.")
-    movies, movie_games = _movielens(data / "ml-100k")
-    purchases, purchase_games = _purchases(data / "steam-200k" / "steam-200k.csv")
-    reviews, review_games, released = _reviews(data / "steam-ucsd")
-    steam = by_time(reviews, STEAM_CUTOFF)
-    return [
-        _random("ML-100K, random 80/20", movies, movie_games),
-        Protocol(
-            "ML-100K, last item out",
-            movie_games,
-            last_out(movies),
-            last_out(movies.take(~latest_of_each_user(movies))),
-        ),
-        Protocol(
-            UCSD,
-            review_games,
-            steam,
-            by_time(steam.past, cutoff_day(steam.past, VALIDATION_SHARE)),
-            released,
-        ),
-        _random(STEAM_200K, purchases, purchase_games),
-    ]
-
-
-def _random(name: str, interactions: Interactions, games: Games) -> Protocol:
-    test = at_random(interactions, HELD_OUT_SHARE, np.random.RandomState(SPLIT_SEED))
-    return Protocol(name, games, test, at_random(test.past, HELD_OUT_SHARE, np.random.RandomState(VALIDATION_SEED)))
-
-
-def _movielens(folder: Path) -> tuple[Interactions, Games]:
-    """Read all ratings, ordered by user and time; seconds take the place of days, because only the order counts."""
-    table = np.loadtxt(folder / "u.data", dtype=np.int64)
-    users, movies, _, seconds = table[np.lexsort((table[:, 3], table[:, 0]))].T
-    return _interactions(users, movies, seconds - seconds.min()), _catalogue(int(movies.max()))
-
-
-def _purchases(path: Path) -> tuple[Interactions, Games]:
-    """Read each user's purchases once, in the file's order."""
-    with path.open(encoding="utf-8", newline="") as file:
-        pairs = list(dict.fromkeys((row[0], row[1]) for row in csv.reader(file) if row[2] == "purchase"))
-    users, games = (
-        {name: number for number, name in enumerate(dict.fromkeys(column))} for column in zip(*pairs, strict=True)
-    )
-    rows = np.array([(users[user], games[game] + 1) for user, game in pairs])
-    return _interactions(rows[:, 0], rows[:, 1], np.full(len(rows), UNDATED)), _catalogue(len(games))
-
-
-def _reviews(folder: Path) -> tuple[Interactions, Games, Int32Array]:
-    """Read the first review of each user and game if it has a date, ordered by user and day, the games, and their
-    release days.
-    """
-    with tempfile.TemporaryDirectory(prefix="steam-recsys-benchmark-") as root:
-        server = EmbeddedPostgres(Path(root) / "postgres", durable=False)
-        server.start()
-        try:
-            os.environ[DATABASE] = server.ensure_database("benchmark")
-            ingest(str(folder), f"env:{DATABASE}")
-            snapshot = Path(root) / "snapshot"
-            write_snapshot(f"env:{DATABASE}", snapshot, Path(root) / "store")
-            opened = Snapshot.open(snapshot)
-            games = opened.table("games", GAME_COLUMNS).sort_by("game_id")
-            return _first_reviews(opened), Games.from_table(games), release_days(games)
-        finally:
-            os.environ.pop(DATABASE, None)
-            server.stop()
-
-
-def _first_reviews(snapshot: Snapshot) -> Interactions:
-    columns = ["user_id", "game_id", "reviewed_on", "review_id"]
-    table = snapshot.dataset("reviews").to_table(columns=columns, filter=pc.field("user_id").is_valid())
-    table = table.sort_by("review_id")
-    pairs = np.stack([table["user_id"].to_numpy(), table["game_id"].to_numpy()])
-    _, first = np.unique(pairs, axis=1, return_index=True)
-    days = pc.fill_null(table["reviewed_on"].cast(pa.int32()), UNDATED).to_numpy()
-    first = first[days[first] != UNDATED]
-    kept = first[np.lexsort((days[first], pairs[0, first]))]
-    return _interactions(pairs[0, kept], pairs[1, kept], days[kept])
-
-
-def _interactions(users: npt.NDArray[Any], games: npt.NDArray[Any], days: npt.NDArray[Any]) -> Interactions:
-    """Build interactions in which every rating and review is a positive, as in the table's protocols."""
-    verdicts, hours = np.ones(len(users), dtype=bool), np.full(len(users), np.nan, dtype=np.float32)
-    return Interactions(users.astype(np.int64), games.astype(np.int32), days.astype(np.int32), verdicts, hours)
-
-
-def _catalogue(n_games: int) -> Games:
-    """Build a catalogue of games numbered from 1, with no attributes."""
-    return Games(np.arange(1, n_games + 1, dtype=np.int32), [{}] * n_games)
 
 
 def main() -> None:

@@ -19,16 +19,7 @@ from steam_recsys.data.histories import Histories
 from steam_recsys.data.popularity import popularity
 from steam_recsys.evaluation.beyond_accuracy import (
     COVERAGE,
-    EFFECTIVE_GAMES,
-    GENRE_DIVERGENCE,
-    HEAD_GAMES,
-    IPW_NDCG,
-    JACCARD,
-    MATCHED_AUC,
-    POPULAR_TEN,
-    POPULARITY_RANK,
-    TAIL_MATCHED_AUC,
-    TAIL_RECALL,
+    TITLES,
     genres_of,
 )
 from steam_recsys.evaluation.intervals import CHALLENGER, CHAMPION, Comparison, Interval
@@ -43,20 +34,6 @@ ROLES = (CHALLENGER, BASELINE, CHAMPION)
 """The legend of the bar charts, in the order of the colours."""
 
 SCATTER = "Accuracy against coverage: one dot per ranking, the best at the top right"
-
-BEYOND_TITLES = {
-    JACCARD: "Overlap of two users' ten",
-    POPULAR_TEN: "Users with the popular ten",
-    COVERAGE: "Coverage@10",
-    EFFECTIVE_GAMES: "Effective games@10",
-    POPULARITY_RANK: "Mean popularity rank@10",
-    GENRE_DIVERGENCE: "Divergence of genres@10",
-    IPW_NDCG: "IPW NDCG@10",
-    TAIL_RECALL: f"Recall@20 outside the top {HEAD_GAMES}",
-    MATCHED_AUC: "AUC against equally popular",
-    TAIL_MATCHED_AUC: f"AUC against equally popular, outside the top {HEAD_GAMES}",
-}
-"""Titles of the figures beyond accuracy."""
 
 RECALL = Recall(20).name
 SLICE_METRIC_NAMES = [metric.name for metric in METRICS]
@@ -194,8 +171,8 @@ def title_of(metric: str) -> str:
         >>> title_of("ndcg_at_10"), title_of("hit_rate_at_10")
         ('NDCG@10', 'Hit rate@10')
     """
-    if metric in BEYOND_TITLES:
-        return BEYOND_TITLES[metric]
+    if metric in TITLES:
+        return TITLES[metric]
     name, _, k = metric.partition("_at_")
     title = name.upper() if name in ("ndcg", "mrr") else name.capitalize().replace("_", " ")
     return f"{title}@{k}" if k else title

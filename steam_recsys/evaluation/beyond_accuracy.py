@@ -37,6 +37,20 @@ GENRE_DIVERGENCE, IPW_NDCG, TAIL_RECALL = f"genre_divergence_at_{K}", f"ipw_ndcg
 MATCHED_AUC, TAIL_MATCHED_AUC = "matched_auc", "tail_matched_auc"
 """Names in reports and stored results."""
 
+TITLES = {
+    JACCARD: "Overlap of two users' ten",
+    POPULAR_TEN: "Users with the popular ten",
+    COVERAGE: "Coverage@10",
+    EFFECTIVE_GAMES: "Effective games@10",
+    POPULARITY_RANK: "Mean popularity rank@10",
+    GENRE_DIVERGENCE: "Divergence of genres@10",
+    IPW_NDCG: "IPW NDCG@10",
+    TAIL_RECALL: f"Recall@20 outside the top {HEAD_GAMES}",
+    MATCHED_AUC: "AUC against equally popular",
+    TAIL_MATCHED_AUC: f"AUC against equally popular, outside the top {HEAD_GAMES}",
+}
+"""The figures and their titles in reports, those that tell most first."""
+
 JACCARD_USERS = 2_500
 """Maximum number of users whose lists are compared pair by pair; of more, this many are drawn at random."""
 

@@ -1,0 +1,68 @@
+"""The benchmark's protocols against known figures."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.public_data import Protocol, protocols
+from steam_recsys.data.popularity import popularity, recent_popularity
+from steam_recsys.errors import UserError
+from steam_recsys.evaluation.metrics import NDCG, Recall, measure
+from steam_recsys.evaluation.rankers import StaticRanker
+from steam_recsys.evaluation.splits import hold_out
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+
+
+@pytest.fixture(scope="module")
+def by_name() -> dict[str, Protocol]:
+    if not (DATA / "ml-100k").is_dir():
+        pytest.skip("the public data sets are not beside this project")
+    return {protocol.name: protocol for protocol in protocols(DATA)}
+
+
+@pytest.mark.parametrize(
+    ("name", "users", "ndcg", "recall"),
+    [
+        ("ML-100K, random 80/20", 942, 0.223, 0.225),
+        ("ML-100K, last item out", 940, 0.045, 0.127),
+        ("steam-ucsd, last 10 % of time", 2_042, 0.208, 0.390),
+        ("Steam-200k, random 80/20", 4_542, 0.158, 0.309),
+    ],
+)
+def test_popularity_reaches_its_known_figures(
+    name: str, users: int, ndcg: float, recall: float, by_name: dict[str, Protocol]
+) -> None:
+    """If it does, splits, catalogue and metrics are those of the published table."""
+    protocol = by_name[name]
+    game_ids, past = protocol.games.ids, protocol.test.past
+    held_out = hold_out(past, protocol.test.future, game_ids)
+    as_of = protocol.test.as_of
+    weights = popularity(past, game_ids) if as_of is None else recent_popularity(past, game_ids, as_of)
+    measured = measure(StaticRanker(weights.astype("float32")), held_out, (NDCG(10), Recall(20)))
+    assert len(held_out) == users
+    assert measured["ndcg_at_10"].mean() == pytest.approx(ndcg, abs=6e-4)
+    assert measured["recall_at_20"].mean() == pytest.approx(recall, abs=6e-4)
+
+
+@pytest.mark.parametrize("name", ["ML-100K, random 80/20", "ML-100K, last item out", "steam-ucsd, last 10 % of time"])
+def test_validation_rows_come_from_the_training_rows(name: str, by_name: dict[str, Protocol]) -> None:
+    protocol = by_name[name]
+
+    def pairs(interactions) -> set[tuple[int, int]]:
+        return set(zip(interactions.users.tolist(), interactions.games.tolist(), strict=True))
+
+    known = pairs(protocol.test.past)
+    assert pairs(protocol.validation.past) | pairs(protocol.validation.future) <= known
+    assert not pairs(protocol.validation.past) & pairs(protocol.validation.future)
+    assert not known & pairs(protocol.test.future)
+
+
+def test_a_missing_data_set_is_named_with_its_source(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"u\.data does not exist: DATA .*MovieLens 100K from GroupLens"):
+        protocols(tmp_path)
+
+
+def test_without_data_the_needed_folders_are_named() -> None:
+    with pytest.raises(UserError, match=r"add DATA=folder, .*ml-100k.*steam-200k.*Kaggle.*steam-ucsd.*UCSD"):
+        protocols(None)
