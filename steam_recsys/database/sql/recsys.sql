@@ -142,6 +142,10 @@ RETURNS text[]
 LANGUAGE plpgsql STABLE
 SET plan_cache_mode = force_generic_plan
 AS $function$
+DECLARE
+    v_disliked integer[] := ARRAY(
+        SELECT v.game_id FROM steam.reviews AS v
+        WHERE v.user_id = p_user_id AND v.game_id = ANY (p_because) AND NOT v.recommended);
 BEGIN
     RETURN ARRAY(
         SELECT CASE
@@ -172,9 +176,7 @@ BEGIN
                           ORDER BY z.games, n.genre_id
                           LIMIT 2) AS s) AS shared
             FROM steam.games AS b
-            WHERE b.game_id = e.because
-              AND NOT EXISTS (SELECT FROM steam.reviews AS v
-                              WHERE v.user_id = p_user_id AND v.game_id = e.because AND NOT v.recommended OFFSET 0)
+            WHERE b.game_id = e.because AND b.game_id <> ALL (v_disliked)
         ) AS liked ON true
         LEFT JOIN LATERAL (
             SELECT p.genre
@@ -236,6 +238,7 @@ DECLARE
     v_taste real[];
     v_popularity real[];
     v_because integer[];
+    v_reviewed integer[];
     -- The games found so far.
     v_found integer[] := '{}';
     v_found_scores real[] := '{}';
@@ -293,6 +296,8 @@ BEGIN
             FROM recsys.popular_games AS p WHERE p.list = v_fallback AND p.genre = v_fallback_genre;
         END IF;
         CONTINUE WHEN v_game_ids IS NULL;
+        v_reviewed := ARRAY(
+            SELECT v.game_id FROM steam.reviews AS v WHERE v.user_id = p_user_id AND v.game_id = ANY (v_game_ids));
 
         SELECT v_found || array_agg(f.game_id ORDER BY f.position),
                v_found_scores || array_agg(f.score ORDER BY f.position),
@@ -306,11 +311,9 @@ BEGIN
                       WITH ORDINALITY AS e (game_id, taste, popularity, because, position)
                   ORDER BY e.position) AS c
             JOIN steam.games AS g ON g.game_id = c.game_id AND coalesce(g.delisted_on > current_date, true)
-            -- OFFSET 0 keeps each of these one lookup per candidate. As joins they would read all games of a genre, or
-            -- all reviews of a user who has written thousands.
+            -- OFFSET 0 keeps each of these one lookup per candidate. As joins they would read all games of a genre.
             WHERE c.game_id <> ALL (v_found)
-              AND NOT EXISTS (
-                    SELECT FROM steam.reviews AS v WHERE v.user_id = p_user_id AND v.game_id = c.game_id OFFSET 0)
+              AND c.game_id <> ALL (v_reviewed)
               AND (v_genre IS NULL
                    OR v_fallback_genre <> ''
                    OR EXISTS (SELECT FROM steam.game_genres AS t
@@ -429,6 +432,7 @@ DECLARE
     v_new_because integer[];
     v_own_new integer[];
     v_popular integer[];
+    v_reviewed integer[];
     v_fallbacks text[] := ARRAY['popular'];
     v_personal boolean;
     v_steps text[];
@@ -493,6 +497,11 @@ BEGIN
                FILTER (WHERE p.list = 'new_releases' AND p.game_id <> ALL (coalesce(v_own_new, '{}')))
     INTO v_popular, v_discovery, v_new
     FROM recsys.popular_games AS p WHERE p.genre = '' AND p.list = ANY (v_fallbacks);
+
+    v_reviewed := ARRAY(
+        SELECT v.game_id FROM steam.reviews AS v
+        WHERE v.user_id = p_user_id
+          AND v.game_id = ANY (v_relevance || v_interests || v_discovery || v_new || v_popular));
 
     IF v_personal THEN
         v_steps := ARRAY['relevance'] || array_fill('like'::text, ARRAY[6])
@@ -615,8 +624,7 @@ BEGIN
               -- OFFSET 0 as in recommended_games.
               AND EXISTS (SELECT FROM steam.games AS g
                           WHERE g.game_id = e.game_id AND coalesce(g.delisted_on > current_date, true) OFFSET 0)
-              AND NOT EXISTS (SELECT FROM steam.reviews AS v
-                              WHERE v.user_id = p_user_id AND v.game_id = e.game_id OFFSET 0)
+              AND e.game_id <> ALL (v_reviewed)
             ORDER BY e.position
             LIMIT p_games
         ) AS s;

@@ -94,7 +94,8 @@ CREATE TABLE steam.rankings (
     rank integer NOT NULL CHECK (rank > 0),
     PRIMARY KEY (genre, rank_type, game_id)
 );
-CREATE INDEX ON steam.rankings (game_id);
+-- Holds all that the orders by rank look up for a game.
+CREATE INDEX ON steam.rankings (game_id, rank_type, rank) INCLUDE (genre);
 
 CREATE TABLE steam.rejected_rows (
     file text NOT NULL,
