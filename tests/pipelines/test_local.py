@@ -118,6 +118,7 @@ def test_a_run_with_json_logs_shows_text_and_writes_objects_with_run_stage_and_v
     ]
 
 
+@pytest.mark.slow
 def test_inference_without_a_champion_trains_and_reports_too_little_data(tmp_path, database, connection):
     write_raw(tmp_path / "raw", [review("Portal", "ann")])
     assert submit(tmp_path, "ingestion", raw=str(tmp_path / "raw")).returncode == 0

@@ -175,6 +175,7 @@ def test_final_fit_starts_from_the_evaluated_champion_and_tuning_from_random_wei
     assert not np.array_equal(evaluated.history_games, TwoTowerArrays.load(refitted).towers.history_games)
 
 
+@pytest.mark.slow
 def test_champion_trained_on_the_held_out_reviews_gives_a_cold_start(
     snapshots: tuple[Path, Path], refitted: Path, store: str, tmp_path: Path
 ) -> None:
@@ -188,6 +189,7 @@ def test_champion_trained_on_the_held_out_reviews_gives_a_cold_start(
     assert trained.version == TwoTowerArrays.load(refitted).version  # the version without a champion
 
 
+@pytest.mark.slow
 def test_repeated_training_starts_from_the_same_champion(
     snapshots: tuple[Path, Path], refitted: Path, store: str, tmp_path: Path
 ) -> None:
