@@ -112,7 +112,7 @@ def inference_pipeline(target: Target) -> GraphComponent:
         target.configure(outcome, "data", "Record the outcome")
         with dsl.ExitHandler(outcome, name="Recommend and publish"):
             # 1. Extract a snapshot.
-            extracted = extract(source=source, replica=replica, store=store, run=run)
+            extracted = extract(pipeline="inference", source=source, replica=replica, store=store, run=run)
             target.configure(extracted, "data", "Extract a snapshot")
             snapshot = extracted.outputs["snapshot"]
 

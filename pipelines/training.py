@@ -74,7 +74,7 @@ def training_pipeline(target: Target) -> GraphComponent:
         target.configure(outcome, "data", "Record the outcome")
         with dsl.ExitHandler(outcome, name="Train and promote"):
             # 1. Extract a snapshot.
-            extracted = extract(source=source, replica=replica, store=store, run=run)
+            extracted = extract(pipeline="training", source=source, replica=replica, store=store, run=run)
             target.configure(extracted, "data", "Extract a snapshot")
             snapshot = extracted.outputs["snapshot"]
 

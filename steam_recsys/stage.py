@@ -25,6 +25,9 @@ from steam_recsys.errors import UserError
 from steam_recsys.logging import log, log_error, set_run
 from steam_recsys.storage.folder import open_folder
 
+JOURNALS = "runs"
+"""Folder of the journals in the store."""
+
 TIMEOUT_VARIABLE = "STAGE_TIMEOUT_MINUTES"
 """The environment variable for the time limit of a stage, in minutes. No limit if it is not set."""
 
@@ -101,7 +104,7 @@ def stage(name: str, store: str, run: str, part: str = "") -> Iterator[StageReco
 def read_journal(store: str, run: str) -> list[StageRecord]:
     """Return the records of a run's stages, ordered by start."""
     journal = open_folder(store)
-    contents = [journal.read(name) for name in journal.names(f"runs/{run}") if name.endswith(".json")]
+    contents = [journal.read(name) for name in journal.names(f"{JOURNALS}/{run}") if name.endswith(".json")]
     records = [StageRecord(**json.loads(content)) for content in contents if content]
     return sorted(records, key=lambda record: (record.started_at, record.part))
 
@@ -136,7 +139,7 @@ def _end_with_reader() -> None:
 def _write(record: StageRecord, store: str, run: str) -> None:
     name = f"{record.stage}-{record.part}" if record.part else record.stage
     try:
-        open_folder(store).write(f"runs/{run}/{name}.json", f"{json.dumps(asdict(record), indent=2)}\n".encode())
+        open_folder(store).write(f"{JOURNALS}/{run}/{name}.json", f"{json.dumps(asdict(record), indent=2)}\n".encode())
     except UserError as error:
         log_error(record.stage, str(error))
         raise SystemExit(1) from None

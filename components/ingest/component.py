@@ -12,6 +12,7 @@ def ingest(raw: str, database: str, year: int, max_rejected_share: float, store:
     from steam_recsys.stage import stage
 
     with stage("ingest", store, run) as record:
+        record.facts["pipeline"] = "ingestion"
         loaded = load_raw_files(raw, database, year=year or None, max_rejected_share=max_rejected_share)
         record.facts.update(loaded.facts())
     return loaded.inserted + loaded.updated

@@ -13,7 +13,7 @@ def make_plan(
     store: str,
     run: str,
     plan: dsl.Output[dsl.Artifact],
-) -> list:  # type: ignore[type-arg]  # KFP's own type for a list
+) -> list[int]:
     """Plan a publication. Returns the numbers of its shards."""
     from components.predict.plan import plan_predictions
     from steam_recsys.stage import stage
