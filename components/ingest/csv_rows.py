@@ -11,7 +11,7 @@ import io
 import re
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from components.ingest.columns import RAW_LAYOUT, ColumnMapping, Pick, find_columns
@@ -37,9 +37,6 @@ Remark = Callable[[str, int], None]
 _ESCAPED_QUOTE = re.compile(rb'\\"[^",\r\n]')
 _DOUBLED_QUOTE = re.compile(rb'[^",\r\n\\]""[^",\r\n]')
 _ESCAPE = re.compile(r'\\(["\\]|\r?\n|\r)')
-
-_FIELD = r'(?:"[^"]*(?:""[^"]*)*"|[^",\r\n]*)'
-_WELL_FORMED = re.compile(rf"{_FIELD}(?:,{_FIELD})*[\r\n]*")
 
 
 class RawRow(NamedTuple):
@@ -111,6 +108,7 @@ def read_rows(
 
 
 def _rows(source: RawSource, reader: _csv.Reader, lines: _Lines, width: int, pick: Pick) -> Iterator[RawRow]:
+    taken = lines.taken
     while True:
         line = lines.start_row()
         try:
@@ -125,13 +123,14 @@ def _rows(source: RawSource, reader: _csv.Reader, lines: _Lines, width: int, pic
             yield _unreadable_row(lines, line, "the row is not CSV", width, pick)
             continue
         if len(fields) == width:
-            text = lines.text()
-            # Only a file that is not CSV has a quote inside a field that does not begin with one.
-            if '"' in text and '"' in "".join(fields) and not _WELL_FORMED.fullmatch(lines.unescape(text)):
-                problem = "a quote is inside a field that does not begin with one"
-                yield RawRow(line, text, (), problem, _inner_rows(lines, width, pick))
+            text = taken[0] if len(taken) == 1 else "".join(taken)
+            # Several rows have several times the commas of one.
+            several = len(taken) > 1 and text.count(",") >= 2 * (width - 1)
+            inner_rows = _inner_rows(lines, width, pick) if several else ()
+            if '"' in text and '"' in "".join(fields) and _has_bare_quote(fields, lines.unescape(text)):
+                yield RawRow(line, text, (), "a quote is inside a field that does not begin with one", inner_rows)
             else:
-                yield RawRow(line, text, pick(fields), None, _inner_rows(lines, width, pick))
+                yield RawRow(line, text, pick(fields), None, inner_rows)
         elif fields:
             problem = f"the row has {len(fields)} fields, the header {width}"
             joined_rows = (len(fields) - 1) // max(width - 1, 1)
@@ -140,31 +139,36 @@ def _rows(source: RawSource, reader: _csv.Reader, lines: _Lines, width: int, pic
 
 def _unreadable_row(lines: _Lines, line: int, problem: str, width: int, pick: Pick) -> RawRow:
     lines.take_rest_of_text()
-    text = lines.text()
+    text = "".join(lines.taken)
     if '\\"' in text and not lines.escaped:
         problem += r': it writes quotes as \", the file as ""'
     return RawRow(line, text, (), problem, _inner_rows(lines, width, pick))
 
 
 def _inner_rows(lines: _Lines, width: int, pick: Pick) -> tuple[tuple[str, ...], ...]:
-    """Return the values of each line that is a row when it stands alone, if there are several lines.
+    """Return the values of each line that is a row when it stands alone, if there may be several.
 
     One quote is lost or too many in the first and the last line of such a row, so lines are read without it, too.
     """
-    if len(lines.taken) == 1:
+    candidates = [line for line in lines.taken if line.count(",") >= width - 1]
+    if len(candidates) < 2:
         return ()
     rows = []
-    for line in map(lines.unescape, lines.taken):
-        if line.count(",") >= width - 1:
-            first, last = line.find('"'), line.rfind('"')
-            without_first = line[:first] + line[first + 1 :]
-            without_last = line[:last] + line[last + 1 :]
-            for text in (line, without_first, without_last, line.replace('"', "")) if first >= 0 else (line,):
-                fields = _split(text)
-                if len(fields) == width:
-                    rows.append(pick(fields))
-                    break
+    for line in map(lines.unescape, candidates):
+        first, last = line.find('"'), line.rfind('"')
+        without_first = line[:first] + line[first + 1 :]
+        without_last = line[:last] + line[last + 1 :]
+        for text in (line, without_first, without_last, line.replace('"', "")) if first >= 0 else (line,):
+            fields = _split(text)
+            if len(fields) == width:
+                rows.append(pick(fields))
+                break
     return tuple(rows)
+
+
+def _has_bare_quote(fields: Sequence[str], text: str) -> bool:
+    """Return whether a field has a quote but is not quoted in the row's text: then the row is not CSV."""
+    return any('"' in field and '"' + field.replace('"', '""') + '"' not in text for field in fields)
 
 
 def _split(line: str) -> list[str]:
@@ -186,29 +190,27 @@ class _Lines:
         self._lines_before = 0
 
     def __iter__(self) -> Iterator[str]:
-        while line := self._next():
-            self.taken.append(line)
+        taken, read_ahead = self.taken, self._read_ahead
+        while True:
+            # This runs for each line, so the common case calls nothing.
+            line = read_ahead.popleft() if read_ahead else next(self._file, "")
+            if "\0" in line:
+                line = self._without_nul(line)
+            if not line:
+                return
+            taken.append(line)
             yield self.unescape(line) if self.escaped else line
 
-    def _next(self) -> str:
-        """Return the next line without NUL, which PostgreSQL does not store; empty at the end."""
-        if self._read_ahead:
-            return self._read_ahead.popleft()
-        line = next(self._file, "")
-        if "\0" in line:
-            self._remark("NUL characters are left out", self._lines_before + len(self.taken) + 1)
-            line = line.replace("\0", "")
-        return line
+    def _without_nul(self, line: str) -> str:
+        """Return the line without NUL characters, which PostgreSQL does not store."""
+        self._remark("NUL characters are left out", self._lines_before + len(self.taken) + 1)
+        return line.replace("\0", "")
 
     def start_row(self) -> int:
         """Forget the lines of the last row, and return the number of the next line."""
         self._lines_before += len(self.taken)
         self.taken.clear()
         return self._lines_before + 1
-
-    def text(self) -> str:
-        """Return the current row's text as in the file."""
-        return self.taken[0] if len(self.taken) == 1 else "".join(self.taken)
 
     def unescape(self, text: str) -> str:
         """Return the text with doubled quotes instead of escaped ones, if the file escapes them."""
@@ -221,14 +223,17 @@ class _Lines:
         """
         ahead: list[str] = []
         length = 0
-        while length < LONGEST_TEXT and (line := self._next()):
+        while length < LONGEST_TEXT:
+            line = self._read_ahead.popleft() if self._read_ahead else next(self._file, "")
+            if not line:
+                break
             ahead.append(line)
             length += len(line)
             before, quote, _ = self.unescape(line).partition('"')
             if quote and (not before or before.endswith(",")):
                 break
             if quote:
-                self.taken += ahead
+                self.taken += [self._without_nul(line) if "\0" in line else line for line in ahead]
                 ahead.clear()
         self._read_ahead.extendleft(reversed(ahead))
 

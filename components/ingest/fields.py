@@ -154,7 +154,7 @@ def parse_author(text: str) -> str | None:
     stripped = name.strip()
     if not stripped or stripped in NO_NAMES:
         return None
-    if _ROUNDED_ID.fullmatch(stripped):
+    if stripped[0].isdigit() and _ROUNDED_ID.fullmatch(stripped):
         raise FieldError("username is an id that a spreadsheet has rounded: export it as text", text)
     return check_name(name, "username")
 

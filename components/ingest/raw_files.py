@@ -65,7 +65,7 @@ class RawSource:
     member: str = ""
 
     @contextmanager
-    def open(self) -> Iterator[IO[bytes]]:
+    def open(self) -> Iterator[IO[bytes] | gzip.GzipFile]:
         """Open the file's content, unpacked.
 
         Raises:
@@ -77,7 +77,7 @@ class RawSource:
                     archive = stack.enter_context(zipfile.ZipFile(self.path))
                     yield stack.enter_context(self._open_member(archive))
                 elif _first_bytes(self.path).startswith(_GZIP):
-                    yield stack.enter_context(gzip.open(self.path))
+                    yield stack.enter_context(gzip.GzipFile(self.path))
                 else:
                     yield stack.enter_context(self.path.open("rb"))
         except _DAMAGE:
