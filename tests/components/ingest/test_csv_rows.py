@@ -187,20 +187,23 @@ def test_what_a_writer_escapes_is_read_back(path, texts):
 def damaged_files(draw: st.DrawFn, raw: RawFile, rows: st.SearchStrategy[list[dict[str, str]]]):
     """Draw the lines of a file, the numbers of those without damage, and the damaged content below the header.
 
-    Damage is anywhere, and often a quote before or after the first field of a row, which is where it does most harm.
+    Damage is anywhere, and often a quote before the first field of a row and one after that of a later row: the rows
+    between them become text.
     """
     lines = written(raw, draw(rows), quote_all=draw(st.booleans()))
     content = "".join(lines)
     starts = [sum(map(len, lines[:number])) for number in range(len(lines))]
     whole = set(range(len(lines)))
-    first_fields = {*starts, *(content.find(",", start) for start in starts)}
-    quotes = st.tuples(st.sampled_from(sorted(first_fields)), st.just(0), st.just('"'))
     anything = st.tuples(
         st.integers(0, len(content) - 1),
         st.integers(0, 3),  # characters that are overwritten
         st.sampled_from(['"', "", ",", "\n", "\\", '""', "x", "\0", "\0\0\n"]),
     )
-    for position, overwritten, new in sorted(draw(st.lists(quotes | anything, max_size=4)), reverse=True):
+    damage = draw(st.lists(anything, max_size=3))
+    if draw(st.booleans()):
+        first, last = sorted(draw(st.tuples(*[st.sampled_from(starts)] * 2)))
+        damage += [(first, 0, '"'), (content.find(",", last), 0, '"')]
+    for position, overwritten, new in sorted(damage, reverse=True):
         end = position + overwritten
         content = content[:position] + new + content[end:]
         whole -= {n for n, start in enumerate(starts) if start <= end and position <= start + len(lines[n])}
