@@ -203,8 +203,10 @@ def damaged_files(draw: st.DrawFn, raw: RawFile, rows: st.SearchStrategy[list[di
     if draw(st.booleans()):
         first, last = sorted(draw(st.tuples(*[st.sampled_from(starts)] * 2)))
         damage += [(first, 0, '"'), (content.find(",", last), 0, '"')]
+    end_of_original = len(content)  # what follows is damaged already
     for position, overwritten, new in sorted(damage, reverse=True):
-        end = position + overwritten
+        end = min(position + overwritten, end_of_original)
+        end_of_original = position
         content = content[:position] + new + content[end:]
         whole -= {n for n, start in enumerate(starts) if start <= end and position <= start + len(lines[n])}
     return lines, whole, content
