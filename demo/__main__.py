@@ -18,7 +18,11 @@ def main() -> None:
     run = commands.add_parser("run", help="ingest, train, recommend and publish")
     containers = commands.add_parser("containers", help="run the demo, run it again in containers, and compare")
     for command in (run, containers):
-        command.add_argument("--data", type=Path, help="folder in the raw layout (default: synthetic reviews)")
+        command.add_argument(
+            "--data",
+            type=Path,
+            help="folder in the raw layout, a file with reviews, or an archive (default: synthetic)",
+        )
     user = commands.add_parser("user", help="show a user's recommendations, like recsys user")
     user.add_argument("user", help="name or id")
     user.add_argument("--rank-by", help="one list only: relevance, discovery, new_releases, sales, revenue, …")

@@ -51,7 +51,9 @@ def _log(name: str, message: str, severity: str) -> None:
 
 
 def write_line(stream: TextIO, line: str) -> None:
-    """Write a stage's line to a stream and flush it."""
+    """Write a stage's line to a stream and flush it. Characters that its encoding lacks are written as escapes."""
+    encoding = stream.encoding or "utf-8"
+    line = line.encode(encoding, "backslashreplace").decode(encoding)
     if not stream.isatty():
         stream.write(f"{line}\n")
     elif _PROGRESS.match(line):

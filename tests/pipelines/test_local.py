@@ -65,7 +65,7 @@ def assert_one_message(done: subprocess.CompletedProcess[str], message: str) -> 
 
 def test_a_missing_folder_fails_the_run_and_is_recorded(tmp_path, database, connection):
     done = submit_in_a_process(tmp_path, "ingestion", raw=str(tmp_path / "nowhere"))
-    assert_one_message(done, "nowhere does not exist: give one that holds the raw layout's three CSV files.")
+    assert_one_message(done, "nowhere does not exist: give one that holds steam_game_reviews.csv.")
     ((pipeline, state, error),) = runs(connection)
     assert (pipeline, state) == ("ingestion", "FAILED")
     assert "nowhere does not exist" in error
