@@ -4,7 +4,7 @@ Files never change, and the manifest is written last: a folder without one is no
 half-written one. The files are in the manifest's folder, or in a store where snapshots share files with equal rows.
 
 Files on disk are compared with their checksums before they are read. From a bucket only some columns of a file are
-fetched: each of their pages has a checksum of its own.
+fetched: each of their pages has a checksum of its own, and the columns must be those that were declared.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -28,6 +29,9 @@ from steam_recsys.storage.folder import BUCKET_SCHEME, Folder, open_folder
 from steam_recsys.storage.manifest import MANIFEST, FileDigest, UnreadableError, seal, unseal
 
 DATES_MODULUS = 1 << 64
+
+FOOTER_REQUESTS = 8
+"""Footers that are read from a bucket at the same time."""
 
 
 @dataclass(frozen=True)
@@ -182,13 +186,17 @@ class Snapshot:
         """Return a table as an Arrow dataset, to read in batches. Only the requested columns are read.
 
         Raises:
-            UserError: A file on disk is damaged.
+            UserError: A file on disk is damaged, or a file in a bucket has other columns.
         """
-        if not self.folder.uri.startswith(BUCKET_SCHEME):
-            self._verify(self.manifest.files[table])
+        files, in_bucket = self.manifest.files[table], self.folder.uri.startswith(BUCKET_SCHEME)
+        if not in_bucket:
+            self._verify(files)
         parquet, disk = ds.ParquetFileFormat(page_checksum_verification=True), LocalFileSystem()
-        sources = [self.folder.arrow_source(file.path, file.bytes) for file in self.manifest.files[table]]
+        sources = [self.folder.arrow_source(file.path, file.bytes) for file in files]
         fragments = [parquet.make_fragment(source, filesystem=disk) for source in sources]
+        if in_bucket:
+            with ThreadPoolExecutor(FOOTER_REQUESTS) as pool:
+                list(pool.map(self._check_columns, [table] * len(files), files, fragments))
         return ds.FileSystemDataset(fragments, TABLES[table], parquet)
 
     def table(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -222,6 +230,18 @@ class Snapshot:
         for files in self.manifest.files.values():
             self._verify(files)
 
+    def _check_columns(self, table: str, file: DataFile, fragment: ds.Fragment) -> None:
+        """Check the columns that a file's footer declares. The fragment keeps the footer, which is read once."""
+        try:
+            intact = fragment.physical_schema.equals(TABLES[table])
+        except (pa.ArrowException, OSError):
+            intact = False
+        if not intact:
+            raise self._damaged(file)
+
+    def _damaged(self, file: DataFile) -> UserError:
+        return UserError(f"{self.folder.uri}/{file.path} is damaged: delete it and extract the snapshot again.")
+
     def _verify(self, files: Iterable[DataFile]) -> None:
         """Compare files with their checksums, each once."""
         for file in files:
@@ -229,8 +249,5 @@ class Snapshot:
                 continue
             with self.folder.local_path(file.path) as path:
                 if not path.exists() or FileDigest.from_path(path).sha256 != file.sha256:
-                    raise UserError(
-                        f"{self.folder.uri}/{file.path} is damaged (wrong checksum): delete it and extract the "
-                        f"snapshot again."
-                    )
+                    raise self._damaged(file)
             self._verified.add(file.path)

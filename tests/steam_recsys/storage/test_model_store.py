@@ -116,5 +116,5 @@ def test_a_model_that_is_not_in_the_store_cannot_become_champion(two_models: str
 
 def test_an_invalid_pointer_is_reported(two_models: str) -> None:
     open_folder(two_models).write("models/champion.json", b"{")
-    with pytest.raises(UserError, match="is not a champion pointer"):
+    with pytest.raises(UserError, match=r"champion\.json is damaged, or of another release: restore it, or delete it"):
         current_champion(two_models)
