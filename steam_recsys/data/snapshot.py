@@ -58,7 +58,7 @@ class DataFile:
     def from_path(cls, root: Path, path: Path, rows: int) -> DataFile:
         """Describe an existing file below `root`."""
         digest = FileDigest.from_path(path)
-        return cls(str(path.relative_to(root)), rows, digest.bytes, digest.sha256)
+        return cls(str(path.relative_to(root)), rows, digest.size, digest.sha256)
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def unseal(content: bytes, decode: Callable[[dict[str, Any]], Decoded]) -> Decod
 class FileDigest:
     """The size of a file in bytes, and its SHA-256 in hexadecimal."""
 
-    bytes: int
+    size: int
     sha256: str
 
     @classmethod
