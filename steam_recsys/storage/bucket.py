@@ -88,7 +88,8 @@ class BucketFolder:
             try:
                 yield path
             except UserError as error:
-                raise type(error)(str(error).replace(str(path), f"{self.uri}/{name}".rstrip("/"))) from None
+                error.args = (str(error).replace(str(path), f"{self.uri}/{name}".rstrip("/")),)
+                raise
 
     def arrow_source(self, name: str, size: int) -> str | io.RawIOBase:
         """See `Folder.arrow_source`. Each read requests a range of bytes."""
