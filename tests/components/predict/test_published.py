@@ -145,6 +145,7 @@ def contents(folder: Folder) -> dict[str, bytes]:
     return {name: folder.read(name) for name in folder.names("")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("killed", [True, False], ids=["killed", "refused"])
 def test_a_clean_up_that_is_cut_off_after_any_file_wedges_no_later_run(
     run: Run, killed: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
