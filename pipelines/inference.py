@@ -164,6 +164,9 @@ def inference_pipeline(target: Target) -> GraphComponent:
                 snapshot=snapshot,
                 users_per_shard=users_per_shard,
                 new_release_days=new_release_days,
+                database=source,
+                publish_to=publish_to,
+                mongodb=mongodb,
                 store=store,
                 run=run,
             ).after(retrained)
@@ -172,7 +175,15 @@ def inference_pipeline(target: Target) -> GraphComponent:
 
             # 6. Predict each shard.
             with dsl.ParallelFor(planned.outputs["Output"], name="Shards", parallelism=target.parallelism) as shard:
-                predicted = predict(plan=plan, shard=shard, store=store, run=run)
+                predicted = predict(
+                    plan=plan,
+                    shard=shard,
+                    database=source,
+                    publish_to=publish_to,
+                    mongodb=mongodb,
+                    store=store,
+                    run=run,
+                )
                 target.configure(predicted, "data", "Predict a shard")
 
             # 7. Publish all shards at once.

@@ -31,6 +31,11 @@ def log(name: str, message: str) -> None:
     _log(name, message, "INFO")
 
 
+def log_warning(name: str, message: str) -> None:
+    """Log a failure that the stage goes on after."""
+    _log(name, f"warning: {message}", "WARNING")
+
+
 def log_error(name: str, message: str) -> None:
     """Log why the stage fails."""
     _log(name, f"failed: {message}", "ERROR")

@@ -6,7 +6,6 @@ runs in its own process, and some reach no database.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import resource
@@ -24,6 +23,7 @@ from typing import Any
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log, log_error, set_run
 from steam_recsys.storage.folder import open_folder
+from steam_recsys.storage.manifest import UnreadableError, seal, unseal
 
 JOURNALS = "runs"
 """Folder of the journals in the store."""
@@ -102,10 +102,16 @@ def stage(name: str, store: str, run: str, part: str = "") -> Iterator[StageReco
 
 
 def read_journal(store: str, run: str) -> list[StageRecord]:
-    """Return the records of a run's stages, ordered by start."""
-    journal = open_folder(store)
-    contents = [journal.read(name) for name in journal.names(f"{JOURNALS}/{run}") if name.endswith(".json")]
-    records = [StageRecord(**json.loads(content)) for content in contents if content]
+    """Return the records of a run's stages, ordered by start; a record that cannot be read counts as missing."""
+    journal, records = open_folder(store), []
+    for name in journal.names(f"{JOURNALS}/{run}"):
+        content = journal.read(name) if name.endswith(".json") else None
+        if content is None:
+            continue
+        try:
+            records.append(unseal(content, lambda fields: StageRecord(**fields)))
+        except UnreadableError as error:
+            log("journal", f"{store}/{name} {error}: it counts as missing")
     return sorted(records, key=lambda record: (record.started_at, record.part))
 
 
@@ -139,7 +145,7 @@ def _end_with_reader() -> None:
 def _write(record: StageRecord, store: str, run: str) -> None:
     name = f"{record.stage}-{record.part}" if record.part else record.stage
     try:
-        open_folder(store).write(f"{JOURNALS}/{run}/{name}.json", f"{json.dumps(asdict(record), indent=2)}\n".encode())
+        open_folder(store).write(f"{JOURNALS}/{run}/{name}.json", seal(asdict(record)))
     except UserError as error:
         log_error(record.stage, str(error))
         raise SystemExit(1) from None

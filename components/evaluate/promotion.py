@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from components.evaluate.results import Evaluation
-from steam_recsys.errors import UserError
+from steam_recsys.errors import ArtifactError, UserError
 from steam_recsys.evaluation.intervals import CHALLENGER, CHAMPION
 from steam_recsys.logging import log
 from steam_recsys.secrets import google_client
@@ -101,9 +101,19 @@ def roll_back(store: str, version: str | None = None, registry: str = "", expect
 
 
 def _predecessor(store: str, version: str) -> str | None:
-    """Return the champion that a model was compared with; None if there was none."""
-    with open_folder(store).local_path(f"models/{version}/{EVALUATION}") as evaluation:
-        return Evaluation.read(evaluation).champion
+    """Return the champion that a model was compared with; None if there was none.
+
+    Raises:
+        UserError: The model's evaluation cannot be read.
+    """
+    try:
+        with open_folder(store).local_path(f"models/{version}/{EVALUATION}") as evaluation:
+            return Evaluation.read(evaluation).champion
+    except ArtifactError:
+        raise UserError(
+            f"The evaluation of {version} in {store} cannot be read, so the champion before it is unknown: name a "
+            f"model with --version."
+        ) from None
 
 
 class ModelRegistry(Protocol):

@@ -21,6 +21,7 @@ from steam_recsys.publications.destinations import Destination, DestinationConfi
 from steam_recsys.publications.postgres import publishing_connection, transaction
 from steam_recsys.publications.versions import VersionInfo, check_name, expired_versions, find_current, find_version
 from steam_recsys.storage.folder import open_folder
+from steam_recsys.storage.manifest import clean_up, remove_artifact
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,8 @@ def publish(
             published = find_version(destinations.primary.kept_versions(), info.version)
     assert published is not None  # it was there before, or it is there now
     # 5. Remove the predictions.
-    folder.remove("")
+    with clean_up("reverse_etl", f"the predictions in {folder.uri}"):
+        remove_artifact(folder)
     seconds = round(time.perf_counter() - started, 3)
     done = Publication(
         version=info.version,

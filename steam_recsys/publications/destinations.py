@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from steam_recsys.data.predictions import Predictions
-from steam_recsys.database.connection import Connection, Cursor, connect, require_schema
+from steam_recsys.database.connection import Connection, Cursor, connect, create_schema, require_schema
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log
 from steam_recsys.publications.loading import CurrentVersion, Stored, VersionStats
@@ -252,6 +252,19 @@ def kept_versions(config: DestinationConfig) -> dict[str, list[KeptVersion]]:
     """
     with _open_published(config) as destinations:
         return {destination.name: destination.kept_versions() for destination in destinations.all}
+
+
+def is_published(config: DestinationConfig, version: str) -> bool:
+    """Return whether all destinations keep a version, current or not, so that it need not be predicted again.
+
+    Raises:
+        UserError: A destination failed.
+    """
+    with connect(config.database, application="steam-recsys versions") as connection:
+        create_schema(connection, "recsys")
+        connection.commit()
+        with open_destinations(config, connection) as destinations:
+            return all(find_version(each.kept_versions(), version) for each in destinations.all)
 
 
 @contextmanager

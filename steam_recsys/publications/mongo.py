@@ -21,7 +21,7 @@ from pymongo import MongoClient, WriteConcern
 from pymongo.database import Database
 from pymongo.errors import ConfigurationError, DuplicateKeyError, InvalidURI, PyMongoError
 
-from steam_recsys.data.predictions import POPULAR_FILE, Predictions, Shard, read_popular
+from steam_recsys.data.predictions import Predictions, Shard
 from steam_recsys.data.schemas import POPULAR_LIST, RELEVANCE
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log
@@ -125,8 +125,7 @@ class MongoDestination:
         """See `Destination.load`. The version is registered first: if this run dies, the next one drops it."""
         self._change(lambda pointer: pointer.with_unpublished(info))
         games = known_games(self._shop)
-        with predictions.folder.local_path(POPULAR_FILE) as path:
-            fallback_lists = read_popular(path, games)
+        fallback_lists = predictions.popular(games)
         self._fill_popular(info.version, fallback_lists)
         shop = Shop.from_fallback_lists(games, fallback_lists)
         loader = Loader(predictions, shop, current.sample if current else {})

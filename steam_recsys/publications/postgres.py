@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import psycopg2
 from psycopg2 import sql
 
-from steam_recsys.data.predictions import POPULAR_FILE, Predictions, Shard, read_popular
+from steam_recsys.data.predictions import Predictions, Shard
 from steam_recsys.database.connection import Connection, Cursor, connect
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log
@@ -202,8 +202,7 @@ class PostgresDestination:
         tables, games = Tables(info.version), known_games(self._reference)
         with transaction(self._connection) as cursor:
             cursor.execute(_REGISTER, [info.version, info.model_version, info.snapshot_id, info.as_of])
-            with predictions.folder.local_path(POPULAR_FILE) as path:
-                fallback_lists = read_popular(path, games)
+            fallback_lists = predictions.popular(games)
             tables.create(cursor, fallback_lists)
         shop = Shop.from_fallback_lists(games, fallback_lists)
         loader = Loader(predictions, shop, current.sample if current else {})

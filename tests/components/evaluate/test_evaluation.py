@@ -22,6 +22,7 @@ from steam_recsys.errors import UserError
 from steam_recsys.evaluation.metrics import measure
 from steam_recsys.evaluation.rankers import StaticRanker
 from steam_recsys.evaluation.splits import hold_out
+from steam_recsys.storage.manifest import complete_artifact
 from steam_recsys.storage.model_store import champion
 from tests.snapshots import Review, write_snapshot_of
 
@@ -51,6 +52,7 @@ def write_model(folder: Path, *, cutoff: date, version: str = "new", towards: in
     }  # fmt: skip
     model = {"version": version, "cutoff": cutoff.isoformat(), "held_out_share": 0.1, "config": config}
     (folder / "model.json").write_text(json.dumps(model))
+    complete_artifact(folder)
     return folder
 
 
@@ -97,6 +99,24 @@ def test_the_champion_is_measured_on_the_same_rows(snapshot: Path, tmp_path: Pat
     assert worse.overall.differences["champion"]["ndcg_at_10"].high < 0
     assert "champion" in worse.slices[1].comparison.figures
     assert not worse.verdict.passed
+
+
+def test_a_champion_that_cannot_be_read_is_replaced(
+    snapshot: Path, tmp_path: Path, store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = write_model(tmp_path / "good", cutoff=day(10), towards=3, version="good")
+    evaluate_model(snapshot, good, store).write(tmp_path / "evaluation.json")
+    promote(store, good, tmp_path / "evaluation.json")
+    (Path(store) / "models" / "good" / "arrays.npz").write_bytes(b"PK")
+    other = write_model(tmp_path / "other", cutoff=day(10), towards=3, version="other")
+    evaluated = evaluate_model(snapshot, other, store)
+    assert f"the model is not compared with the champion: {store}/models/good/arrays.npz is damaged" in (
+        capsys.readouterr().out
+    )
+    assert (evaluated.champion, evaluated.verdict.passed) == ("good", True)
+    assert set(evaluated.figures) == {"challenger", *BASELINES}
+    evaluated.write(tmp_path / "evaluation.json")
+    assert promote(store, other, tmp_path / "evaluation.json") == "other"
 
 
 def test_a_model_that_ties_with_the_champion_does_not_pass(

@@ -13,8 +13,12 @@ from components.evaluate.promotion import open_registry, promote, roll_back
 from components.evaluate.results import Evaluation
 from steam_recsys.errors import UserError
 from steam_recsys.evaluation.intervals import Comparison
+from steam_recsys.model.two_tower import TwoTowerArrays
+from steam_recsys.storage.folder import open_folder
+from steam_recsys.storage.manifest import complete_artifact
 from steam_recsys.storage.model_store import EVALUATION, champion, current_champion, stored_model
 from tests.components.evaluate.test_evaluation import day, write_model
+from tests.damage import damaged_contents
 from tests.pipelines.api_server import Answer, Api, Request, serving
 
 
@@ -101,6 +105,51 @@ def promote_all(store: str, root: Path, *versions: str) -> None:
         evaluation(version=version, compared_with=before).write(root / f"{version}.json")
         promote(store, root / version, root / f"{version}.json")
         before = version
+
+
+def test_no_damaged_model_or_evaluation_is_promoted_or_rolled_back_to(tmp_path: Path, store: str) -> None:
+    promote_all(store, tmp_path, "one", "two")
+    evaluation(version="three", compared_with="two").write(tmp_path / "three.json")
+    write_model(tmp_path / "three", cutoff=day(10), version="three")
+    files = [*(tmp_path / "three").iterdir(), tmp_path / "three.json"]
+    stored = Path(store) / "models" / "one"
+    uses = [(path, lambda: promote(store, tmp_path / "three", tmp_path / "three.json")) for path in files]
+    uses += [(path, lambda: roll_back(store)) for path in stored.iterdir()]
+    assert len(uses) == 5 + 5
+    for path, use in uses:
+        whole = path.read_bytes()
+        for _, content in damaged_contents(whole):
+            path.write_bytes(content)
+            with pytest.raises(UserError, match=rf"^{path} (is|has) .*: (train|it is)"):
+                use()
+            assert champion(store).version == "two"
+        path.write_bytes(whole)
+    assert roll_back(store) == "one"
+
+
+def test_a_rollback_from_a_model_whose_evaluation_is_damaged_needs_a_version(tmp_path: Path, any_store: str) -> None:
+    promote_all(any_store, tmp_path, "one", "two")
+    open_folder(any_store).write(f"models/two/{EVALUATION}", b"{}")
+    with pytest.raises(
+        UserError, match=rf"The evaluation of two in {any_store} cannot be read, .* name a model with --"
+    ):
+        roll_back(any_store)
+    assert roll_back(any_store, "one") == "one"
+
+
+def test_promoting_again_replaces_a_damaged_model_in_the_store(
+    tmp_path: Path, any_store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    promote_all(any_store, tmp_path, "one")
+    folder = open_folder(f"{any_store}/models/one")
+    whole = {name: folder.read(name) for name in folder.names("")}
+    folder.write("arrays.npz", b"PK")
+    evaluation(version="one", compared_with="one").write(tmp_path / "again.json")
+    promote(any_store, tmp_path / "one", tmp_path / "again.json")
+    assert f"[promote] {folder.uri}/arrays.npz is damaged" in capsys.readouterr().out
+    assert folder.read("arrays.npz") == whole["arrays.npz"]
+    with stored_model(any_store, "one") as model:
+        TwoTowerArrays.load(model)
 
 
 def command(*arguments: str) -> tuple[int, str]:
@@ -233,6 +282,7 @@ def registered_model(root: Path, version: str) -> Path:
     (root / version / "saved_model").mkdir(parents=True)
     (root / version / "saved_model" / "saved_model.pb").write_bytes(b"graph")
     (root / version / "model.json").write_text(json.dumps({"version": version}))
+    complete_artifact(root / version)
     (root / version / "evaluation.json").write_text("{}")
     return root / version
 
