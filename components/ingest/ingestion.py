@@ -24,11 +24,15 @@ from components.ingest.staging import (
 from steam_recsys.data.schemas import EARLIEST_REVIEW
 from steam_recsys.database.connection import Cursor, connect, create_schema, read_queries
 from steam_recsys.database.copy import copy_from_chunks
+from steam_recsys.database.limits import LONG_STATEMENTS
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log, progress
 
 MAX_REJECTED_SHARE = 0.01
 PROGRESS_ROWS = 250_000
+
+LOAD_PATIENCE = "30min"
+"""How long to wait for another load to end."""
 
 STAGING_TABLES = ("staged_games", "staged_reviews", "staged_rankings")
 
@@ -121,7 +125,10 @@ def ingest(
     """
     check_parameters(year, max_rejected_share)
     newest = datetime.now(UTC).date() + timedelta(days=1)  # in eastern time zones it is already tomorrow
-    with open_raw(raw) as folder, connect(database, application="steam-recsys ingest") as connection:
+    connected = connect(database, application="steam-recsys ingest", limits=LONG_STATEMENTS)
+    with open_raw(raw) as folder, connected as connection:
+        with connection.cursor() as cursor:
+            wait_for_other_loads(cursor)
         create_schema(connection, "steam")
         with connection.cursor() as cursor:
             # 1. Copy the readable rows of each file into staging tables.
@@ -179,9 +186,15 @@ def check_rejected_share(rejected: RejectedRows, max_share: float) -> None:
     )
 
 
-def create_staging(cursor: Cursor) -> None:
-    """Create the staging tables of this transaction, after any other load has ended."""
+def wait_for_other_loads(cursor: Cursor) -> None:
+    """Wait until no other load is running, at most `LOAD_PATIENCE`, and keep others out until the transaction ends."""
+    cursor.execute(f"SET LOCAL lock_timeout = '{LOAD_PATIENCE}'")
     cursor.execute("SELECT pg_advisory_xact_lock(hashtext('steam-recsys:ingest'))")
+    cursor.execute(f"SET LOCAL lock_timeout = '{LONG_STATEMENTS.lock}s'")
+
+
+def create_staging(cursor: Cursor) -> None:
+    """Create the staging tables of this transaction."""
     cursor.execute((Path(__file__).parent / "staging.sql").read_text())
 
 
