@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-import psycopg2
-from psycopg2.extensions import make_dsn, parse_dsn
+from psycopg2.extensions import make_dsn
 
 from demo.postgres import EmbeddedPostgres, programs
+from steam_recsys.database.urls import connection_parameters
 from steam_recsys.errors import UserError
 
 
@@ -118,7 +118,7 @@ class Workspace:
         if not path.exists():
             raise UserError("The demo has not run yet: run make demo first.")
         url = path.read_text().strip()
-        if self.postgres.owns(url) and not self.postgres.running():
+        if self.postgres.owns(url):
             self.postgres.start()
             url = self.postgres.url(_parts(url)["dbname"])
             path.write_text(url + "\n")
@@ -180,9 +180,9 @@ class Workspace:
 
 def _parts(url: str) -> dict[str, str]:
     try:
-        return dict(parse_dsn(url))
-    except psycopg2.ProgrammingError:
-        raise UserError("DATABASE_URL is not a PostgreSQL URL: set it to postgresql://user@host:port/name.") from None
+        return connection_parameters(url)
+    except ValueError as error:
+        raise UserError(f"DATABASE_URL is {error}.") from None
 
 
 def _version(psql: str) -> int:

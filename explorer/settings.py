@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from steam_recsys.database.connection import asyncpg_arguments, connection_parameters
+from steam_recsys.database.urls import asyncpg_arguments, connection_parameters
 from steam_recsys.errors import UserError
 
 PREFIX = "EXPLORER_"

@@ -26,6 +26,11 @@ def set_run(run: str) -> None:
     _RUN["run"] = run
 
 
+def current_run() -> str:
+    """Return the run that this process works for; empty if there is none."""
+    return _RUN.get("run", "")
+
+
 def log(name: str, message: str) -> None:
     """Log a message."""
     _log(name, message, "INFO")

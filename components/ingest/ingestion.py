@@ -19,11 +19,15 @@ from components.ingest.staging import FileReport, converters, copy_chunks, stage
 from steam_recsys.data.schemas import EARLIEST_REVIEW
 from steam_recsys.database.connection import Cursor, connect, create_schema, read_queries
 from steam_recsys.database.copy import copy_from_chunks
+from steam_recsys.database.limits import LONG_STATEMENTS
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log, progress
 
 MAX_REJECTED_SHARE = 0.01
 PROGRESS_ROWS = 250_000
+
+LOAD_PATIENCE = "30min"
+"""How long to wait for another load to end."""
 
 STAGING_TABLES = {GAMES.name: "staged_games", REVIEWS.name: "staged_reviews", RANKINGS.name: "staged_rankings"}
 
@@ -124,7 +128,9 @@ def ingest(
     newest = datetime.now(UTC).date() + timedelta(days=1)  # in eastern time zones it is already tomorrow
     with open_raw(raw) as sources:
         check_headers(sources, mapping)
-        with connect(database, application="steam-recsys ingest") as connection:
+        with connect(database, application="steam-recsys ingest", limits=LONG_STATEMENTS) as connection:
+            with connection.cursor() as cursor:
+                wait_for_other_loads(cursor)
             create_schema(connection, "steam")
             with connection.cursor() as cursor:
                 # 1. Copy the readable rows of each file into staging tables.
@@ -199,9 +205,15 @@ def check_rejected_share(report: FileReport, max_share: float) -> None:
     )
 
 
-def create_staging(cursor: Cursor) -> None:
-    """Create the staging tables of this transaction, after any other load has ended."""
+def wait_for_other_loads(cursor: Cursor) -> None:
+    """Wait until no other load is running, at most `LOAD_PATIENCE`, and keep others out until the transaction ends."""
+    cursor.execute(f"SET LOCAL lock_timeout = '{LOAD_PATIENCE}'")
     cursor.execute("SELECT pg_advisory_xact_lock(hashtext('steam-recsys:ingest'))")
+    cursor.execute(f"SET LOCAL lock_timeout = '{LONG_STATEMENTS.lock}s'")
+
+
+def create_staging(cursor: Cursor) -> None:
+    """Create the staging tables of this transaction."""
     cursor.execute((Path(__file__).parent / "staging.sql").read_text())
 
 

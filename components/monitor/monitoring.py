@@ -104,10 +104,9 @@ def monitor(
         with connection.cursor() as cursor:
             cursor.execute(_LAST_TRAINING, [run])
             ((last_training,),) = cursor.fetchall()
-        connection.commit()
-        with open_destinations(config, connection) as destinations:
-            measure_versions(opened, destinations.primary, store)
-            published = find_current(destinations.primary.kept_versions())
+    with open_destinations(config) as destinations:
+        measure_versions(opened, destinations.primary, store)
+        published = find_current(destinations.primary.kept_versions())
 
     # 2. Measure the champion, and decide.
     figures: dict[str, float | None] = _volumes(opened.manifest) | _personality(published)

@@ -64,8 +64,11 @@ def test_folders_of_equal_names_have_separate_databases_on_the_embedded_server(t
         workspace.postgres.stop()
 
 
-def test_an_invalid_url_is_refused_without_showing_or_keeping_it(tmp_path, monkeypatch):
-    monkeypatch.setenv("DATABASE_URL", "mysql://ann:hush@db/shop")
+@pytest.mark.parametrize(
+    "url", ["mysql://ann:hush@db/shop", "postgresql://ann:a@hush@db/shop", "postgresql://ann:1/hush@db/shop"]
+)
+def test_an_invalid_url_is_refused_without_showing_or_keeping_it(tmp_path, monkeypatch, url):
+    monkeypatch.setenv("DATABASE_URL", url)
     with pytest.raises(UserError, match="DATABASE_URL is not a PostgreSQL URL") as refused:
         Workspace(tmp_path).database_url(None)
     assert "hush" not in str(refused.value)
