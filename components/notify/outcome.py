@@ -7,7 +7,7 @@ monitoring asked for.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from psycopg2.extras import Json
@@ -16,6 +16,7 @@ from components.notify.alerts import Alert, post
 from steam_recsys.database.connection import connect, create_schema
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log
+from steam_recsys.secrets import mask
 from steam_recsys.stage import StageRecord, read_journal
 
 JOB = "{job}"
@@ -163,7 +164,7 @@ def record_outcome(
         with connection.cursor() as cursor:
             cursor.execute(_PREVIOUS, [pipeline, run])
             previous = cursor.fetchone()
-            content = Json(list(map(asdict, stages)))
-            cursor.execute(_RECORD, [run, pipeline, outcome.state, outcome.error, started, finished, content])
+            error, content = outcome.error and mask(outcome.error), Json([stage.masked() for stage in stages])
+            cursor.execute(_RECORD, [run, pipeline, outcome.state, error, started, finished, content])
     log("notify", f"{pipeline} run {run}: {outcome.state}{f', {outcome.error}' if outcome.error else ''}")
     return previous[0] if previous else None
