@@ -138,7 +138,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._hang_up()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        super()._start_asgi_task(cycle, _answer_of(cycle, app))
+        answer: Any = _answer_of(cycle, app)  # uvicorn's types and Starlette's differ
+        super()._start_asgi_task(cycle, answer)
 
     def _is_answered(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
