@@ -22,6 +22,8 @@ from pipelines.local import run_locally
 from pipelines.platform import Platform
 from pipelines.target import TARGETS, Target
 from steam_recsys.errors import UserError
+from steam_recsys.logging import mask_output
+from steam_recsys.secrets import mask
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 plus the number of SIGINT."""
@@ -30,10 +32,11 @@ INTERRUPTED = 130
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
     options = _parser().parse_args(arguments)
+    mask_output()
     try:
         run(options)
     except UserError as error:
-        sys.exit(f"compile.py: {error}")
+        sys.exit(f"compile.py: {mask(str(error))}")
     except KeyboardInterrupt:
         print("compile.py: interrupted; run it again to continue after the last finished step", file=sys.stderr)
         sys.exit(INTERRUPTED)

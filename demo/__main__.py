@@ -8,6 +8,8 @@ from pathlib import Path
 from commands.__main__ import main as recsys
 from demo.workspace import Workspace
 from steam_recsys.errors import UserError
+from steam_recsys.logging import mask_output
+from steam_recsys.secrets import mask, register_environment
 
 
 def main() -> None:
@@ -36,6 +38,8 @@ def main() -> None:
         )
     commands.add_parser("stop", help="stop the demo's database")
     options = parser.parse_args()
+    register_environment()
+    mask_output()
     workspace = Workspace(options.workspace)
     try:
         match options.command:
@@ -64,7 +68,7 @@ def main() -> None:
             case "stop":
                 print("demo: the database is stopped" if workspace.postgres.stop() else "demo: no database was running")
     except UserError as error:
-        sys.exit(f"demo: {error}")
+        sys.exit(f"demo: {mask(str(error))}")
     except KeyboardInterrupt:
         print("demo: interrupted; run it again to continue after the last finished step", file=sys.stderr)
         sys.exit(130)

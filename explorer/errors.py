@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from explorer.filters import page_address
 from explorer.templating import render
 from steam_recsys.database.failures import known_detail
+from steam_recsys.secrets import mask
 
 API_PATHS = ("/api/", "/healthz", "/readyz", "/metrics")
 """Beginnings of the paths whose errors are problem details."""
@@ -118,10 +119,11 @@ def error_response(
     Args:
         request: The request.
         status: HTTP status.
-        detail: A sentence that says what is wrong; it is shown to the client, so it must contain no secret.
+        detail: A sentence that says what is wrong; secrets in it are masked, as it is shown to the client.
         headers: Further headers.
         parameter: The invalid parameter of the query string, if any.
     """
+    detail = mask(detail)
     if request.url.path.startswith(API_PATHS):
         problem = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
         return Response(orjson.dumps(problem), status, headers, media_type="application/problem+json")

@@ -44,6 +44,7 @@ from steam_recsys.model.online import CatalogueFacts
 from steam_recsys.model.retrieval import ExactIndex, GameList
 from steam_recsys.model.scorer import Scorer
 from steam_recsys.model.two_tower import TwoTowerArrays
+from steam_recsys.secrets import mask
 from steam_recsys.storage.manifest import Artifact, complete_artifact
 from steam_recsys.storage.model_store import stored_model
 
@@ -372,7 +373,7 @@ def main() -> None:
             date.fromisoformat(options.as_of),
         )
     except UserError as error:
-        sys.exit(f"{error}")
+        sys.exit(mask(str(error)))
 
 
 def _open_cached(folder: Path) -> Artifact:

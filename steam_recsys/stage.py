@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from steam_recsys.errors import UserError
-from steam_recsys.logging import log, log_error, set_run
+from steam_recsys.logging import log, log_error, mask_output, set_run
+from steam_recsys.secrets import mask, mask_values, register_environment
 from steam_recsys.storage.folder import open_folder
 from steam_recsys.storage.manifest import UnreadableError, seal, unseal
 
@@ -57,13 +58,17 @@ class StageRecord:
     facts: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
 
+    def masked(self) -> dict[str, Any]:
+        """Return the record as plain values, with secrets masked in the facts and in the error."""
+        return {**asdict(self), "facts": mask_values(self.facts), "error": self.error and mask(self.error)}
+
 
 @contextmanager
 def stage(name: str, store: str, run: str, part: str = "") -> Iterator[StageRecord]:
     """Run the body as a stage. The body may add facts to the record.
 
     A `UserError` ends the process with exit code 1 and prints its one sentence. Any other exception is a bug: it is
-    recorded and raised again, with its stack trace.
+    recorded and raised again, with its stack trace. Secrets are masked in the record, the log and the stack trace.
 
     Args:
         name: Name of the stage.
@@ -79,6 +84,8 @@ def stage(name: str, store: str, run: str, part: str = "") -> Iterator[StageReco
     started = time.perf_counter()
     title = f"{name} {part}".rstrip()
     set_run(run)
+    register_environment()
+    mask_output()
     log(title, "started")
     timer = _start_timeout(record, title, store, run)
     if os.environ.get(READER_VARIABLE):
@@ -145,7 +152,7 @@ def _end_with_reader() -> None:
 def _write(record: StageRecord, store: str, run: str) -> None:
     name = f"{record.stage}-{record.part}" if record.part else record.stage
     try:
-        open_folder(store).write(f"{JOURNALS}/{run}/{name}.json", seal(asdict(record)))
+        open_folder(store).write(f"{JOURNALS}/{run}/{name}.json", seal(record.masked()))
     except UserError as error:
         log_error(record.stage, str(error))
         raise SystemExit(1) from None

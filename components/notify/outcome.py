@@ -7,7 +7,7 @@ monitoring asked for.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from psycopg2.extras import Json
@@ -16,6 +16,7 @@ from components.notify.alerts import Alert, post
 from steam_recsys.database.connection import connect, create_schema
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log
+from steam_recsys.secrets import mask
 from steam_recsys.stage import JOURNALS, StageRecord, read_journal
 from steam_recsys.storage.folder import open_folder
 
@@ -208,8 +209,8 @@ def record_outcome(
         with connection.cursor() as cursor:
             cursor.execute(_PREVIOUS, [pipeline, run])
             previous = cursor.fetchone()
-            content = Json(list(map(asdict, stages)))
-            cursor.execute(_RECORD, [run, pipeline, outcome.state, outcome.error, started, finished, content])
+            error, content = outcome.error and mask(outcome.error), Json([stage.masked() for stage in stages])
+            cursor.execute(_RECORD, [run, pipeline, outcome.state, error, started, finished, content])
     log("notify", f"{pipeline} run {run}: {outcome.state}{f', {outcome.error}' if outcome.error else ''}")
     return previous[0] if previous else None
 
@@ -242,9 +243,9 @@ def record_lost_runs(database: str, store: str, now: datetime) -> list[str]:
             if pipeline is None:
                 continue  # the first stage did not end: nothing was done
             outcome = decide_outcome(CANCELLED, _LOST, stages, ())
-            content = Json(list(map(asdict, stages)))
+            error, content = outcome.error and mask(outcome.error), Json([stage.masked() for stage in stages])
             started = datetime.fromisoformat(stages[0].started_at)
-            cursor.execute(_RECORD, [run, pipeline, outcome.state, outcome.error, started, changed[run], content])
+            cursor.execute(_RECORD, [run, pipeline, outcome.state, error, started, changed[run], content])
             log("notify", f"{pipeline} run {run} of {started:%Y-%m-%d %H:%M} UTC: {outcome.state}, {outcome.error}")
             lost.append(run)
     return lost

@@ -25,10 +25,26 @@ variable "monthly_budget" {
   default     = 150
 }
 
-variable "github_repository" {
-  description = "OWNER/NAME of the repository whose workflow builds and deploys; empty for none."
+variable "github_repository_id" {
+  description = "Number of the GitHub repository whose workflow deploys; empty for none."
   type        = string
   default     = ""
+
+  validation {
+    condition     = can(regex("^[0-9]*$", var.github_repository_id))
+    error_message = "github_repository_id must be a number: see docs/vertex.md for the command that prints it."
+  }
+}
+
+variable "github_owner_id" {
+  description = "Number of the user or organization that owns that repository."
+  type        = string
+  default     = ""
+
+  validation {
+    condition     = can(regex(var.github_repository_id == "" ? "^[0-9]*$" : "^[0-9]+$", var.github_owner_id))
+    error_message = "github_owner_id must be a number: see docs/vertex.md for the command that prints it."
+  }
 }
 
 variable "demo_database" {

@@ -61,7 +61,9 @@ def test_the_kustomization_builds_with_namespace_labels_and_pinned_images() -> N
     assert len(re.findall(r"image: steam-recsys-data$", built.stdout, re.MULTILINE)) == 1  # kind-up.sh replaces it
     images = re.findall(r"image: (\S+)", built.stdout)
     assert images
-    assert all(re.fullmatch(r"postgres:\d+\.\d+-bookworm|steam-recsys-data", image) for image in images)
+    assert all(
+        re.fullmatch(r"postgres:\d+\.\d+-bookworm@sha256:[0-9a-f]{64}|steam-recsys-data", image) for image in images
+    )
 
 
 def test_every_container_runs_without_root_and_within_limits() -> None:

@@ -1,8 +1,12 @@
+import json
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
+import psycopg2
 import pytest
 
+from components.notify.alerts import Alert, post
 from components.notify.outcome import (
     LOST_AFTER,
     Outcome,
@@ -12,7 +16,10 @@ from components.notify.outcome import (
     record_lost_runs,
 )
 from steam_recsys.errors import UserError
+from steam_recsys.secrets import resolve_secret
 from steam_recsys.stage import StageRecord, stage
+from steam_recsys.storage.folder import open_folder
+from tests.canaries import MALFORMED, leaked
 
 TIME = "2020-01-01T00:00:00+00:00"
 
@@ -169,3 +176,32 @@ def test_a_retried_exit_handler_does_not_fail_the_run(database, connection, stor
     with stage("notify", store, "run-1"):
         outcome = conclude(database, store, "run-1", "inference", ["extract"], "SUCCEEDED", None)
     assert outcome == Outcome("SUCCEEDED", None)
+
+
+@pytest.mark.parametrize("url", MALFORMED)
+def test_recorded_errors_and_alerts_show_no_part_of_a_password(
+    url, database, connection, webhook, store, monkeypatch, capfd
+):
+    monkeypatch.setenv("REPLICA_URL", url)
+    with pytest.raises(psycopg2.Error) as failed:
+        psycopg2.connect(url, connect_timeout=5)
+    # The journal of another release, which did not mask.
+    open_folder(store).write("runs/run-1/extract.json", json.dumps(asdict(
+        StageRecord("extract", TIME, facts={"why": url}, error=f"It failed ({failed.value}): correct {url}.")
+    )).encode())  # fmt: skip
+    with stage("notify", store, "run-1"):
+        conclude(database, store, "run-1", "training", ["extract"], "FAILED", url, "env:ALERTS_URL", f"http://x/{url}")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT error, stages::text FROM recsys.pipeline_runs")
+        recorded = cursor.fetchone()
+    printed = capfd.readouterr()
+    assert "It failed (" in recorded[0]
+    assert "It failed (" in str(webhook.bodies)
+    assert [leaked(text) for text in (*recorded, str(webhook.bodies), *printed)] == [[]] * 5
+
+
+def test_an_alert_is_masked_before_it_is_cut(webhook, monkeypatch):
+    monkeypatch.setenv("REPLICA_URL", "postgresql://shop:Sup3rS-S3cr3tPw@db/shop")
+    resolve_secret("env:REPLICA_URL")
+    post("env:ALERTS_URL", Alert("x" * 490 + " Sup3rS-S3cr3tPw", ("y" * 488 + " Sup3rS-S3cr3tPw",)))
+    assert leaked(str(webhook.bodies)) == []
