@@ -152,6 +152,7 @@ def champion_pipeline(target: Target) -> GraphComponent:
                 model=refitted.outputs["refitted"],
                 evaluation=evaluated.outputs["evaluation"],
                 registry=registry,
+                serving_image=target.image("explorer"),
                 store=store,
                 run=run,
             )
