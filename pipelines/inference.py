@@ -157,7 +157,7 @@ def inference_pipeline(target: Target) -> GraphComponent:
                 slice_margin=slice_margin,
                 slice_users=slice_users,
                 run=run,
-            ).set_display_name("Retrain if needed")
+            ).set_display_name("Retrain if needed").set_caching_options(False)
 
             # 5. Plan the shards.
             planned = make_plan(
@@ -230,6 +230,6 @@ def retraining_pipeline(target: Target) -> GraphComponent:
                 slice_margin=slice_margin,
                 slice_users=slice_users,
                 run=run,
-            ).set_display_name("Train and promote")
+            ).set_display_name("Train and promote").set_caching_options(False)
 
     return retraining

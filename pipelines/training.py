@@ -96,7 +96,7 @@ def training_pipeline(target: Target) -> GraphComponent:
                 slice_margin=slice_margin,
                 slice_users=slice_users,
                 run=run,
-            ).after(validated).set_display_name("Train and promote")
+            ).after(validated).set_display_name("Train and promote").set_caching_options(False)
 
     return training
 
