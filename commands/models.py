@@ -26,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     back.add_argument("--version", help="the model (the champion before the present one)")
     back.add_argument("--expected", help="roll back only if this model is the champion now")
     back.add_argument("--registry", default="", help="where champions are registered too, vertex://PROJECT/LOCATION")
-    back.add_argument("--serving-image", default="", help="the explorer's image, for a model that is not registered yet")
+    back.add_argument(
+        "--serving-image", default="", help="the explorer's image, for a model that is not registered yet"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -65,7 +65,9 @@ class ServingSettings(BaseSettings):
         except ValidationError as error:
             first = error.errors()[0]
             name = PREFIX + str(first["loc"][0]).upper()
-            raise UserError(f"{name} is invalid ({first['msg']}): Vertex AI sets it; elsewhere set it yourself.") from None
+            raise UserError(
+                f"{name} is invalid ({first['msg']}): Vertex AI sets it; elsewhere set it yourself."
+            ) from None
 
 
 class Parameters(RequestModel):

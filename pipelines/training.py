@@ -83,7 +83,7 @@ def training_pipeline(target: Target) -> GraphComponent:
             target.configure(validated, "data", "Validate the snapshot")
 
             # 3. to 6. Train, evaluate, refit and promote.
-            train_champion(
+            trained = train_champion(
                 snapshot=snapshot,
                 store=store,
                 registry=registry,
@@ -96,7 +96,8 @@ def training_pipeline(target: Target) -> GraphComponent:
                 slice_margin=slice_margin,
                 slice_users=slice_users,
                 run=run,
-            ).after(validated).set_display_name("Train and promote").set_caching_options(False)
+            ).set_display_name("Train and promote")
+            trained.after(validated).set_caching_options(False)
 
     return training
 

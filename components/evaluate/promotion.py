@@ -35,9 +35,7 @@ ENDPOINT_VARIABLE = "VERTEX_MODEL_ENDPOINT"
 """Environment variable for another server than Google's public one: a private endpoint, or a test's."""
 
 
-def promote(
-    store: str, model: str | Path, evaluation: str | Path, registry: str = "", serving_image: str = ""
-) -> str:
+def promote(store: str, model: str | Path, evaluation: str | Path, registry: str = "", serving_image: str = "") -> str:
     """Copy a model into the store and make it the champion, if it passed the gate.
 
     Promotion can be repeated, also after a crash: the copy is complete or missing, and the pointer moves last.
@@ -205,7 +203,10 @@ class VertexRegistry:
         try:
             self._client.import_model_evaluation(parent=name, model_evaluation=evaluated)
         except BadRequest as error:
-            log("promote", f"Vertex AI's Model Registry did not accept the metrics ({error.message}); the store has them")
+            log(
+                "promote",
+                f"Vertex AI's Model Registry did not accept the metrics ({error.message}); the store has them",
+            )
 
     def _upload(self, version: str, *, first: bool) -> str:
         """Register a version, and the model itself with its first version; return Vertex AI's number of the version."""

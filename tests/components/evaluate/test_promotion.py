@@ -317,7 +317,9 @@ def test_a_rollback_registers_a_champion_from_before_the_registry(
     tmp_path: Path, api: Api, registry: Registry, bucket_store: str
 ) -> None:
     promote_all(bucket_store, tmp_path, "one", "two")
-    with pytest.raises(UserError, match="Model one is not in Vertex AI's Model Registry, .*: add --serving-image IMAGE"):
+    with pytest.raises(
+        UserError, match=r"Model one is not in Vertex AI's Model Registry, .*: add --serving-image IMAGE"
+    ):
         roll_back(bucket_store, registry="vertex://p/l")
     assert champion(bucket_store).version == "two"
     assert roll_back(bucket_store, registry="vertex://p/l", serving_image=IMAGE) == "one"
