@@ -38,7 +38,7 @@ Route = Annotated[str, Field(pattern="^/")]
 
 
 class ServingSettings(BaseSettings):
-    """What Vertex AI tells a serving container, named like its variables in lower case without AIP_.
+    """Settings that Vertex AI gives to a serving container, named like their variables in lower case without AIP_.
 
     Attributes:
         storage_uri: The model's folder: Vertex AI's own copy in a bucket, or a path.

@@ -95,8 +95,8 @@ def _resource_problems(resources: Json) -> Iterator[str]:
         ("memory", resources.get("memoryLimit", 0), MOST_MEMORY_GB, "GB"),
     ):
         if limit > most:
-            yield f"asks for {limit:g} {unit}, and a machine of Vertex AI has at most {most:g}: lower its {name}."
+            yield f"requests {limit:g} {unit}, and a machine of Vertex AI has at most {most:g}: lower its {name}."
     accelerator = resources.get("accelerator", {})
     kind = accelerator.get("resourceType") or accelerator.get("type")
     if kind and not _ACCELERATOR.fullmatch(kind):
-        yield f"asks for the accelerator {kind}: use Vertex AI's name, such as NVIDIA_TESLA_T4 or NVIDIA_L4."
+        yield f"requests the accelerator {kind}: use Vertex AI's name, such as NVIDIA_TESLA_T4 or NVIDIA_L4."

@@ -113,9 +113,9 @@ def small_spec(**changes: object) -> Spec:
         (small_spec(resources={"cpuLimit": 96.0, "memoryLimit": 624.0}), None),
         (
             small_spec(resources={"cpuLimit": 97.0}),
-            "train asks for 97 cores, and a machine .* at most 96: lower its cpu",
+            "train requests 97 cores, and a machine .* at most 96: lower its cpu",
         ),
-        (small_spec(resources={"memoryLimit": 625.0}), "train asks for 625 GB, .* at most 624: lower its memory"),
+        (small_spec(resources={"memoryLimit": 625.0}), "train requests 625 GB, .* at most 624: lower its memory"),
         (
             small_spec(resources={"accelerator": {"type": "nvidia.com/gpu"}}),
             "the accelerator nvidia.com/gpu: use Vertex",
@@ -187,7 +187,7 @@ def test_refused_settings_stop_the_check_and_a_submission(tmp_path: Path, monkey
 def test_a_task_beyond_a_limit_stops_the_check(tmp_path: Path) -> None:
     target = Target(name="vertex", tasks={"train": TaskSettings(accelerator="nvidia.com/gpu")})
     compiled = command.compile_pipelines(target, tmp_path)
-    with pytest.raises(UserError, match=r"training\.yaml: the task train asks for the accelerator nvidia\.com/gpu"):
+    with pytest.raises(UserError, match=r"training\.yaml: the task train requests the accelerator nvidia\.com/gpu"):
         check.check_compiled(target, compiled)
 
 
