@@ -9,8 +9,10 @@ from typing import Any
 
 from pipelines.check import (
     FOUND,
+    check_compiled,
     check_no_secrets,
     check_parameters,
+    check_platform_settings,
     check_run,
     graph,
     image_states,
@@ -78,6 +80,8 @@ def check(target: Target, compiled: list[Path]) -> None:
         UserError: A parameter or a compiled pipeline is invalid, or an image is missing.
     """
     check_parameters(target)
+    check_platform_settings(target)
+    check_compiled(target, compiled)
     check_no_secrets(compiled)
     for path in compiled:
         print("\n".join(graph(path)))

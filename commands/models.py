@@ -26,6 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     back.add_argument("--version", help="the model (the champion before the present one)")
     back.add_argument("--expected", help="roll back only if this model is the champion now")
     back.add_argument("--registry", default="", help="where champions are registered too, vertex://PROJECT/LOCATION")
+    back.add_argument(
+        "--serving-image", default="", help="the explorer's image, for a model that is not registered yet"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -33,7 +36,9 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.action == "rollback":
         from components.evaluate.promotion import roll_back  # slow to import
 
-        now = roll_back(arguments.store, arguments.version, arguments.registry, arguments.expected)
+        now = roll_back(
+            arguments.store, arguments.version, arguments.registry, arguments.expected, arguments.serving_image
+        )
         print(f"{now} is the champion.")
     elif arguments.action == "champion":
         current = champion(arguments.store)

@@ -158,6 +158,7 @@ def inference_pipeline(target: Target) -> GraphComponent:
                 slice_users=slice_users,
                 run=run,
             ).set_display_name("Retrain if needed")
+            retrained.set_caching_options(False)
 
             # 5. Plan the shards.
             planned = make_plan(
@@ -228,7 +229,7 @@ def retraining_pipeline(target: Target) -> GraphComponent:
     ) -> None:
         """1. If retraining is needed, train, evaluate and promote a model."""
         with dsl.If(retrain == True, name="Retraining needed"):  # noqa: E712 - KFP overloads ==
-            train_champion(
+            trained = train_champion(
                 snapshot=snapshot,
                 store=store,
                 registry=registry,
@@ -242,5 +243,6 @@ def retraining_pipeline(target: Target) -> GraphComponent:
                 slice_users=slice_users,
                 run=run,
             ).set_display_name("Train and promote")
+            trained.set_caching_options(False)
 
     return retraining

@@ -70,3 +70,32 @@ variable "artifact_days" {
   type        = number
   default     = 30
 }
+
+variable "explorer_image" {
+  description = "Image of the explorer for Cloud Run; empty to deploy none."
+  type        = string
+  default     = ""
+}
+
+variable "explorer_users" {
+  description = "Who may open the explorer: members such as user:ann@example.org or serviceAccount:NAME@PROJECT.iam.gserviceaccount.com."
+  type        = list(string)
+  default     = []
+}
+
+variable "explorer_ingress" {
+  description = "From where the explorer can be reached: from the project's networks, from a load balancer too, or from everywhere. Callers must be among the users in any case."
+  type        = string
+  default     = "INGRESS_TRAFFIC_INTERNAL_ONLY"
+
+  validation {
+    condition     = contains(["INGRESS_TRAFFIC_INTERNAL_ONLY", "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER", "INGRESS_TRAFFIC_ALL"], var.explorer_ingress)
+    error_message = "explorer_ingress must be INGRESS_TRAFFIC_INTERNAL_ONLY, INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER or INGRESS_TRAFFIC_ALL."
+  }
+}
+
+variable "explorer_subnetwork" {
+  description = "Subnetwork through which the explorer reaches a database with a private address, projects/PROJECT/regions/REGION/subnetworks/NAME; empty for the demo database's."
+  type        = string
+  default     = ""
+}

@@ -188,6 +188,26 @@ def test_every_ranking_has_every_metric_and_a_difference_to_the_challenger(
     assert evaluated.metrics["popularity_popular_ten"] == evaluated.metrics["recent_popularity_popular_ten"] == 1
 
 
+@pytest.mark.parametrize(
+    "reviews",
+    [
+        [(1, 1, day(0)), (2, 2, day(0)), (1, 2, day(12))],
+        [(1, 1, day(0)), (2, 2, day(0)), (2, 1, day(12)), (1, 2, day(12))],
+        [(1, 1, day(0)), (2, 2, day(0)), (3, 3, day(1)), (1, 2, day(12)), (3, 1, day(13))],
+    ],
+    ids=["one user", "all games known", "two users"],
+)
+def test_the_figures_of_a_tiny_shop_are_numbers_that_every_platform_accepts(
+    reviews: list[Review], tmp_path: Path, store: str
+) -> None:
+    """Kubeflow and Vertex AI fail a task whose metrics or facts are not a number."""
+    snapshot = write_snapshot_of(tmp_path / "snapshot", reviews, n_games=GAMES)
+    evaluated = evaluate_model(snapshot.root, write_model(tmp_path / "model", cutoff=day(10)), store)
+    assert "ndcg_at_10" in evaluated.metrics
+    json.dumps(evaluated.facts(), allow_nan=False)
+    assert {type(figure) for figure in evaluated.metrics.values()} <= {float, int}
+
+
 def test_what_the_model_costs_and_gains_is_logged(
     snapshot: Path, tmp_path: Path, store: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
