@@ -106,7 +106,7 @@ def submit(target: Target, pipeline: Path, parameters: dict[str, Any], wait: boo
         UserError: The platform refused the run, or the run failed.
     """
     if target.name in ("local", "docker"):
-        run_locally(pipeline, parameters, containers=target.name == "docker")
+        run_locally(pipeline, parameters, containers=target.name == "docker", retention=target.retention)
         return
     submitted = platform_of(target).submit(pipeline, parameters)
     print(f"compile.py: submitted, {submitted.url}", flush=True)

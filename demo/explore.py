@@ -14,6 +14,7 @@ from psycopg2.extensions import parse_dsn
 
 from demo.workspace import Workspace
 from steam_recsys.errors import UserError
+from steam_recsys.storage.folder import replace_durably
 
 READER = Path(__file__).parents[1] / "explorer" / "reader.sql"
 ROLE = "steam_recsys_explorer"
@@ -76,5 +77,5 @@ def _secret(path: Path) -> str:
         temporary = path.with_name(f".{path.name}")  # a killed process leaves no empty secret behind
         temporary.touch(mode=0o600)
         temporary.write_text(secrets.token_urlsafe(24))
-        temporary.replace(path)
+        replace_durably(temporary, path)
     return path.read_text()

@@ -38,7 +38,8 @@ def run_pipeline(
     own = {key: value for key, value in parameters_for(target, name).items() if key not in IGNORED}
     given = [f"{key}={value}" for key, value in {**own, **parameters}.items()]
     values = read_parameters(PIPELINES[name](target), given)
-    run_locally(workspace.build / target.name / f"{name}.yaml", values, workspace.root, containers=containers)
+    pipeline = workspace.build / target.name / f"{name}.yaml"
+    run_locally(pipeline, values, workspace.root, containers=containers, retention=target.retention)
 
 
 def run_demo(workspace: Workspace, data: Path | None) -> None:

@@ -20,6 +20,7 @@ import pyarrow.csv as pa_csv
 
 from components.ingest.raw_files import GAMES, RANKINGS, REVIEWS, RawFile
 from steam_recsys.arrays import BoolArray, Float64Array, Int64Array
+from steam_recsys.storage.folder import replace_durably
 
 GENRES = (
     "Action", "Adventure", "Casual", "Horror", "Indie", "Platformer",
@@ -328,4 +329,4 @@ def _write(folder: Path, raw: RawFile, batches: Iterable[Sequence[pa.Array]]) ->
     with pa_csv.CSVWriter(temporary, schema) as writer:
         for columns in batches:
             writer.write(pa.table(list(columns), schema))
-    temporary.replace(folder / raw.name)
+    replace_durably(temporary, folder / raw.name)

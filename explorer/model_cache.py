@@ -27,6 +27,7 @@ from typing import Any, Final, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from psycopg2 import sql
 
 from steam_recsys.arrays import BoolArray, Float32Array, Float64Array, Int32Array, Int64Array, offsets_from_lengths
@@ -292,7 +293,13 @@ def read_games(cursor: Cursor) -> pa.Table:
     cursor.execute(snapshot_queries()["games"], EVERY_ID)
     rows = cursor.fetchall()
     columns = zip(*rows, strict=True) if rows else ([] for _ in GAMES)
-    return pa.table([pa.array(column, field.type) for column, field in zip(columns, GAMES, strict=True)], schema=GAMES)
+    games = pa.table([pa.array(column, field.type) for column, field in zip(columns, GAMES, strict=True)], schema=GAMES)
+    for name in ("released_on", "delisted_on"):  # a day beyond Python's, which validation reports, counts as unknown
+        known = pc.and_(pc.greater_equal(games[name], date.min), pc.less_equal(games[name], date.max))
+        games = games.set_column(
+            games.schema.get_field_index(name), name, pc.if_else(known, games[name], pa.scalar(None, pa.date32()))
+        )
+    return games
 
 
 def count_reviews(cursor: Cursor, game_ids: Int32Array, as_of: date) -> tuple[Float64Array, ReviewCounts]:

@@ -106,6 +106,7 @@ def inference_pipeline(target: Target) -> GraphComponent:
             alerts=alerts,
             page=target.page,
             job=target.job,
+            **target.stored_days,
             store=store,
             run=run,
         )

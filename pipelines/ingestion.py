@@ -44,6 +44,7 @@ def ingestion_pipeline(target: Target) -> GraphComponent:
             alerts=alerts,
             page=target.page,
             job=target.job,
+            **target.stored_days,
             store=store,
             run=run,
         )

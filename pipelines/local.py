@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import fcntl
 import io
 import os
 import re
@@ -21,6 +22,7 @@ from kfp import components, local
 
 from steam_recsys.errors import UserError
 from steam_recsys.logging import stage_line, write_line
+from steam_recsys.retention import DEFAULT, LOCK, TEMPORARY_PREFIX, Retention, clean_local
 from steam_recsys.secrets import mask, register_environment, register_secret
 from steam_recsys.stage import READER_VARIABLE
 
@@ -32,15 +34,23 @@ FAILURE = re.compile(r"^\[([a-z_]+)[^\]]*\] failed: (.*)$")
 
 
 def run_locally(
-    pipeline: Path, parameters: dict[str, Any], root: Path = Path("local"), *, containers: bool = False
+    pipeline: Path,
+    parameters: dict[str, Any],
+    root: Path = Path("local"),
+    *,
+    containers: bool = False,
+    retention: Retention = DEFAULT,
 ) -> None:
     """Run a compiled pipeline and show its stages' lines; KFP's whole output goes to a log file.
+
+    In the end, what has expired of earlier local runs is removed.
 
     Args:
         pipeline: Compiled YAML.
         parameters: Arguments of the pipeline.
         root: Folder for the run's artifacts and log.
         containers: Whether each task runs in a container of its image instead of a process.
+        retention: How long artifacts and logs are kept.
 
     Raises:
         UserError: The run failed; the message is the failed stage's, if there is one.
@@ -61,7 +71,13 @@ def run_locally(
         workspace_root=str(workspace),  # the default is a new temporary folder per run
     )
     run = components.load_component_from_file(str(pipeline))
-    with path.open("w", encoding="utf-8") as file, _this_python(), _temporary_folder(), _restored_print():
+    with (
+        _removing_expired(root, retention),
+        path.open("w", encoding="utf-8") as file,
+        _this_python(),
+        _temporary_folder(),
+        _restored_print(),
+    ):
         log = RunLog(file, sys.stdout)
         try:
             with contextlib.redirect_stdout(log), warnings.catch_warnings():
@@ -102,6 +118,15 @@ def _docker(pipeline: Path, artifacts: Path) -> local.DockerRunner:
 
 
 @contextlib.contextmanager
+def _removing_expired(root: Path, retention: Retention) -> Iterator[None]:
+    """In the end, remove what has expired of earlier runs, however this one ends."""
+    try:
+        yield
+    finally:
+        clean_local(root, retention)
+
+
+@contextlib.contextmanager
 def _this_python() -> Iterator[None]:
     """Run tasks with this Python, found on the PATH as `python3`.
 
@@ -119,11 +144,16 @@ def _this_python() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _temporary_folder() -> Iterator[None]:
-    """Give tasks a temporary folder that is removed after the run, and end them with this process; KFP does neither."""
+    """Give tasks a temporary folder that is removed after the run, and end them with this process; KFP does neither.
+
+    It is locked as long as this process lives, so that `clean_local` knows those that killed runs left.
+    """
     with (
-        tempfile.TemporaryDirectory(prefix="steam-recsys-run-") as folder,
+        tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX) as folder,
+        (Path(folder) / LOCK).open("w") as lock,
         _environment(TMPDIR=folder, **{READER_VARIABLE: "1"}),
     ):
+        fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 

@@ -6,6 +6,7 @@ import math
 import os
 import tomllib
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal, Self, get_args
 
@@ -23,6 +24,8 @@ from components.notify.outcome import JOB
 from containers.images import LOCAL_REGISTRY, Role, image_name
 from steam_recsys.errors import UserError
 from steam_recsys.logging import FORMAT_VARIABLE
+from steam_recsys.retention import DEFAULT as DEFAULT_RETENTION
+from steam_recsys.retention import Retention
 from steam_recsys.stage import TIMEOUT_VARIABLE
 
 TargetName = Literal["local", "docker", "kubeflow", "vertex"]
@@ -164,6 +167,7 @@ class Target(BaseSettings):
         parameters: Parameters of submitted and scheduled pipelines. The demo takes thresholds from them.
         schedules: Cron expression in UTC per scheduled pipeline.
         tasks: Settings of the tasks by name; `default` applies to all of them.
+        retention: Days for which what runs leave behind is kept.
         vertex: Settings of the target vertex.
         kubeflow: Settings of the target kubeflow.
     """
@@ -178,6 +182,7 @@ class Target(BaseSettings):
     parameters: dict[str, str | int | float] = {}
     schedules: dict[Literal["training", "inference"], str] = {}
     tasks: dict[TaskName, TaskSettings] = {}
+    retention: Retention = DEFAULT_RETENTION
     vertex: Vertex = Vertex()
     kubeflow: Kubeflow = Kubeflow()
 
@@ -241,6 +246,11 @@ class Target(BaseSettings):
     def job(self) -> str:
         """Placeholder for the run's id in its page's URL. Kubeflow does not fill in placeholders within a text."""
         return str(dsl.PIPELINE_JOB_NAME_PLACEHOLDER if self.name == "vertex" else dsl.PIPELINE_JOB_ID_PLACEHOLDER)
+
+    @property
+    def stored_days(self) -> dict[str, int]:
+        """The settings of `retention` for the store and the database, which the task that records a run applies."""
+        return {name: days for name, days in asdict(self.retention).items() if name != "local_days"}
 
     def task_settings(self, task: str) -> TaskSettings:
         """Return a task's settings: its own, and the default ones for the others."""

@@ -68,6 +68,7 @@ def training_pipeline(target: Target) -> GraphComponent:
             alerts=alerts,
             page=target.page,
             job=target.job,
+            **target.stored_days,
             store=store,
             run=run,
         )

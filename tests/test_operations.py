@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import psycopg2
@@ -18,6 +19,7 @@ from demo.postgres import EmbeddedPostgres
 from demo.synthetic import Size, write_synthetic
 from steam_recsys.database.connection import create_schema
 from steam_recsys.evaluation.intervals import Interval
+from steam_recsys.retention import DEFAULT as RETENTION
 from steam_recsys.stage import StageRecord
 from steam_recsys.storage.model_store import champion
 from tests.components.evaluate.test_promotion import promote_all
@@ -69,11 +71,14 @@ def test_every_command_of_the_page_works_in_its_order(
         "INSERT INTO recsys.pipeline_runs (run_id, pipeline, state, finished_at) "
         "VALUES ('r', 'inference', 'SUCCEEDED', now())"
     )
-    printed = [run(block.replace("MODEL", champion(store).version), tmp_path, STORE=store) for block in COMMANDS]
-    freshness, publications, champions = printed
+    (tmp_path / "temporary").mkdir()
+    environment = {"STORE": store, "TMPDIR": str(tmp_path / "temporary")}
+    printed = [run(block.replace("MODEL", champion(store).version), tmp_path, **environment) for block in COMMANDS]
+    freshness, publications, champions, cleaned = printed
     assert freshness.startswith("The last inference run succeeded 0.0 hours ago.")
     assert publications.endswith("v1 is current.\n")
     assert champions.endswith("one is the champion.\n")
+    assert cleaned == "Nothing has expired.\nNothing has expired.\n"
 
 
 @pytest.mark.slow
@@ -153,4 +158,9 @@ def test_every_reason_to_train_again_is_explained() -> None:
 def test_every_limit_named_on_the_page_is_a_parameter_of_inference() -> None:
     inputs = (ROOT / "docs" / "targets.md").read_text()
     for name in re.findall(r"`([a-z]+_(?:ceiling|users|reviews|days))\b", PAGE):
-        assert f"| `{name}` |" in inputs
+        assert f"| `{name}` |" in inputs or name in asdict(RETENTION)
+
+
+def test_every_setting_of_retention_is_on_the_page_with_its_default() -> None:
+    listed = re.findall(r"^\| `(\w+_days)` \| (\d+) \|", PAGE, re.MULTILINE)
+    assert listed == [(name, str(days)) for name, days in asdict(RETENTION).items()]

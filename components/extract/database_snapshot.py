@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
+from components.extract.source import check_source
 from steam_recsys.database.connection import Connection, Cursor, connect, require_schema
 from steam_recsys.database.limits import Limits
 
@@ -109,7 +110,8 @@ def open_database_snapshot(source: str) -> Iterator[DatabaseSnapshot]:
         source: Reference to the database's URL, such as `env:DATABASE_URL`.
 
     Raises:
-        UserError: The database cannot be reached, or has no schema `steam` of this version.
+        UserError: The database cannot be reached, has no schema `steam` of this version, or the schema's tables are not
+            as the contract says.
     """
     with _transaction(source) as connection, connection.cursor() as cursor:
         cursor.execute(_EXPORT_SNAPSHOT)
@@ -117,6 +119,7 @@ def open_database_snapshot(source: str) -> Iterator[DatabaseSnapshot]:
         assert row is not None
         exported_name, current_snapshot, taken_at, database = row
         require_schema(connection, "steam")
+        check_source(cursor)
         yield DatabaseSnapshot(source, exported_name, current_snapshot, taken_at, database, cursor)
 
 
@@ -124,4 +127,8 @@ def open_database_snapshot(source: str) -> Iterator[DatabaseSnapshot]:
 def _transaction(source: str) -> Iterator[Connection]:
     with connect(source, application="steam-recsys extract", limits=LIMITS) as connection:
         connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
+        with connection.cursor() as cursor:
+            if connection.get_parameter_status("server_encoding") == "SQL_ASCII":
+                # Such a database holds whatever bytes it was sent. Unchecked by the server, a wrong row can be named.
+                cursor.execute("SET LOCAL client_encoding = 'SQL_ASCII'")
         yield connection

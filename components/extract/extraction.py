@@ -25,6 +25,12 @@ from steam_recsys.logging import log, progress
 from steam_recsys.storage.manifest import clean_up
 
 CONNECTIONS = 4
+
+# Without dates that Python cannot hold, which validation reports.
+_WATERMARK = """
+SELECT updated_at, review_id FROM steam.reviews WHERE updated_at BETWEEN '0001-01-02' AND '9999-12-30'
+ORDER BY updated_at DESC, review_id DESC LIMIT 1
+"""
 PROGRESS_ROWS = 1_000_000
 
 READING_ORDER = ["users", *(table for table in TABLES if table != "users")]
@@ -81,8 +87,8 @@ def write_snapshot(
         connections: Number of connections that read at the same time, besides the one that holds the snapshot.
 
     Raises:
-        UserError: The database cannot be reached, has no schema `steam` of this version or fails part-way, or the store
-            cannot be written to.
+        UserError: The database cannot be reached, has no schema `steam` of this version, has other columns or types in
+            it, holds a value that a snapshot cannot hold, or fails part-way; or the store cannot be written to.
 
     Example:
         >>> write_snapshot("env:DATABASE_URL", "snapshot", "store")
@@ -168,7 +174,7 @@ class _PartWriter:
 
 
 def _watermark(cursor: Cursor) -> tuple[str, int] | None:
-    cursor.execute("SELECT updated_at, review_id FROM steam.reviews ORDER BY updated_at DESC, review_id DESC LIMIT 1")
+    cursor.execute(_WATERMARK)
     row = cursor.fetchone()
     return (_iso(row[0]), row[1]) if row else None
 

@@ -15,6 +15,7 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +26,7 @@ from steam_recsys.data.schemas import TABLES
 from steam_recsys.data.snapshot import DATES_MODULUS, DataFile, Manifest, Provenance
 from steam_recsys.database.connection import COPY_BUFFER, Cursor, snapshot_queries
 from steam_recsys.database.copy import has_fixed_width, read_binary_copy
+from steam_recsys.errors import UserError
 from steam_recsys.logging import log
 from steam_recsys.storage.folder import BUCKET_SCHEME, FileInfo, Folder, open_folder
 from steam_recsys.storage.manifest import UnreadableError
@@ -59,15 +61,17 @@ WITH RECURSIVE occupied (number) AS (
     SELECT min({key})::bigint >> {bits} FROM {table}
     UNION ALL
     SELECT (SELECT min({key})::bigint >> {bits} FROM {table} WHERE {key} >= (number + 1) << {bits})
-    FROM occupied WHERE number IS NOT NULL
+    FROM occupied WHERE number < 9223372036854775807 >> {bits}  -- the last range has no next one
 )
 SELECT number FROM occupied WHERE number IS NOT NULL
 """)
 
 _RANGES_DATED_SINCE = "SELECT DISTINCT review_id >> %s FROM steam.reviews WHERE updated_at >= %s"
 _COUNT = "SELECT count(*), 0 FROM steam.reviews WHERE review_id >= %(first)s AND review_id < %(end)s"
+# A date that a bigint of microseconds cannot hold counts as 0: its part is read again, and validation reports it.
 _COUNT_AND_DATES = """
-SELECT count(*), sum((date_part('epoch', updated_at) * 1000000)::bigint)
+SELECT count(*), sum(CASE WHEN updated_at BETWEEN '0001-01-01' AND '9999-12-31'
+                     THEN (date_part('epoch', updated_at) * 1000000)::bigint ELSE 0 END)
 FROM steam.reviews WHERE review_id >= %(first)s AND review_id < %(end)s
 """
 
@@ -273,11 +277,50 @@ def _read(cursor: Cursor, table: str, key_range: int) -> pa.Table:
     if has_fixed_width(schema):
         content = io.BytesIO()
         cursor.copy_expert(f"COPY ({query}) TO STDOUT (FORMAT binary)", content, size=COPY_BUFFER)
-        return read_binary_copy(content.getbuffer(), schema)
-    cursor.execute(query)
-    rows = cursor.fetchall()
+        try:
+            return read_binary_copy(content.getbuffer(), schema)
+        except ValueError:  # a null makes a row shorter: the types are those of the contract
+            _check_nulls(cursor, table, query)
+            raise
+    rows = _fetch(cursor, table, query)
     columns = [pa.array([row[index] for row in rows], field.type) for index, field in enumerate(schema)]
+    if any(column.null_count for column, field in zip(columns, schema, strict=True) if not field.nullable):
+        _check_nulls(cursor, table, query)
     return pa.table(columns, schema=schema)
+
+
+def _fetch(cursor: Cursor, table: str, query: str) -> list[tuple[Any, ...]]:
+    """Run a query and return its rows.
+
+    Raises:
+        UserError: A row has text that is not UTF-8; a database in SQL_ASCII holds whatever bytes it was sent.
+    """
+    rows: list[tuple[Any, ...]] = []
+    cursor.execute(query)
+    try:
+        rows.extend(cursor)
+    except UnicodeDecodeError as error:
+        key = KEY_RANGES[table].key
+        cursor.execute(f"SELECT {key} FROM ({query} OFFSET {len(rows)} LIMIT 1) AS failed")  # noqa: S608 - own names
+        failed = cursor.fetchone()
+        raise UserError(
+            f"steam.{table} has text that is not UTF-8 ({error.object!r}, {key} {failed[0] if failed else 'unknown'}): "
+            f"correct it."
+        ) from None
+    return rows
+
+
+def _check_nulls(cursor: Cursor, table: str, query: str) -> None:
+    """Check that the rows of a query have a value wherever the snapshot needs one.
+
+    Raises:
+        UserError: A row has none, as when the shop dropped a NOT NULL.
+    """
+    key = KEY_RANGES[table].key
+    for column in (field.name for field in TABLES[table] if not field.nullable):
+        cursor.execute(f"SELECT {key} FROM ({query}) AS rows WHERE {column} IS NULL LIMIT 1")  # noqa: S608 - own names
+        if row := cursor.fetchone():
+            raise UserError(f"steam.{table} has no {column} in the row with {key} {row[0]}: give it one.")
 
 
 def _sum_of_dates(rows: pa.Table) -> int:

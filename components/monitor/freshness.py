@@ -6,15 +6,22 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from steam_recsys.database.connection import connect, require_schema
+from steam_recsys.errors import UserError
 
 MAX_AGE_HOURS = 26.0
 """A day, and two hours for the run itself."""
 
 STATEMENT_TIMEOUT = "30s"
 
-_AGE = """
-SELECT clock_timestamp() - max(finished_at) FROM recsys.pipeline_runs
-WHERE pipeline = 'inference' AND state = 'SUCCEEDED'
+CLOCK_TOLERANCE = timedelta(minutes=5)
+"""How far the clock of a machine that records runs may be ahead of the database's."""
+
+# The newest run, whose age may be negative; a run that ended at infinity, which no interval reaches, ends far ahead.
+_NEWEST = """
+SELECT run_id, clock_timestamp() - least(finished_at, clock_timestamp() + interval '100 years')
+FROM recsys.pipeline_runs
+WHERE pipeline = 'inference' AND state = 'SUCCEEDED' AND finished_at > '-infinity'
+ORDER BY finished_at DESC LIMIT 1
 """
 
 
@@ -37,21 +44,32 @@ def check_freshness(database: str, max_age_hours: float = MAX_AGE_HOURS) -> Fres
         max_age_hours: Hours since the end of the run until which recommendations are fresh.
 
     Raises:
-        UserError: The database cannot be reached, does not answer in time, or has no schema `recsys`.
+        UserError: The database cannot be reached, does not answer in time, or has no schema `recsys`; or the newest run
+            is recorded as one that ends in the future, which would hide that no others succeed.
     """
     with connect(database, application="steam-recsys freshness") as connection, connection.cursor() as cursor:
         cursor.execute("SELECT set_config('statement_timeout', %s, true)", [STATEMENT_TIMEOUT])
         require_schema(connection, "recsys")
-        cursor.execute(_AGE)
-        row = cursor.fetchone()
-    return decide_freshness(row[0] if row else None, max_age_hours)
+        cursor.execute(_NEWEST)
+        run, age = cursor.fetchone() or ("", None)
+    return decide_freshness(run, age, max_age_hours)
 
 
-def decide_freshness(age: timedelta | None, max_age_hours: float) -> Freshness:
-    """Decide from the age of the newest successful inference run; None if there is none."""
+def decide_freshness(run: str, age: timedelta | None, max_age_hours: float) -> Freshness:
+    """Decide from the newest successful inference run and its age; None if there is none.
+
+    Raises:
+        UserError: The run ended in the future.
+    """
     if age is None:
         return Freshness(False, "No inference run has succeeded yet: run the inference pipeline.")
-    hours = age / timedelta(hours=1)
+    if age < -CLOCK_TOLERANCE:
+        raise UserError(
+            f"Whether recommendations are fresh is unknown, since the inference run {run} is recorded to end "
+            f"{-age / timedelta(hours=1):,.1f} hours after now: correct the clock of the machine that recorded it, or "
+            f"the database's, then finished_at of that run in recsys.pipeline_runs."
+        )
+    hours = max(age, timedelta(0)) / timedelta(hours=1)
     if hours > max_age_hours:
         return Freshness(
             False,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import pandera.pyarrow as pandera
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,6 +26,9 @@ LAST_GOOD_RUN = "last-good-snapshot.json"
 
 MIN_SHARE_OF_LAST_RUN = 0.5
 STALE_AFTER = timedelta(days=2)
+CLOCK_TOLERANCE = timedelta(minutes=5)
+"""How far ahead of the database's clock a change may be dated."""
+
 MAX_NULL_SHARES = {"user_id": 0.5, "reviewed_on": 0.5, "hours_played": 0.99}
 """The share of nulls in a column of the reviews that causes a warning."""
 
@@ -57,19 +62,12 @@ def errors(findings: Iterable[Finding]) -> list[Finding]:
     return [finding for finding in findings if finding.severity == "error"]
 
 
-def contract(table: str, today: date) -> pandera.DataFrameSchema:
-    """Return the pandera schema of a table.
-
-    Args:
-        table: Name of the table.
-        today: Date of the extraction in UTC. The next day is valid too: east of Greenwich it may already have begun.
-    """
-    tomorrow = today + timedelta(days=1)
+def contract(table: str) -> pandera.DataFrameSchema:
+    """Return the pandera schema of a table. `check_dates` checks dates: they need not fit Python's."""
     checks: dict[tuple[str, str], list[pandera.Check]] = {
-        ("reviews", "hours_played"): [pandera.Check.ge(0)],
+        ("reviews", "hours_played"): [pandera.Check.ge(0), pandera.Check.lt(math.inf)],
         ("reviews", "helpful"): [pandera.Check.ge(0)],
         ("reviews", "funny"): [pandera.Check.ge(0)],
-        ("reviews", "reviewed_on"): [pandera.Check.ge(EARLIEST_REVIEW), pandera.Check.le(tomorrow)],
         ("games", "ram_gb"): [pandera.Check.ge(0)],
         ("games", "storage_gb"): [pandera.Check.ge(0)],
         ("rankings", "rank_type"): [pandera.Check.isin(["Sales", "Revenue", "Review"])],
@@ -105,13 +103,41 @@ def check_schema(table: str, schema: pa.Schema) -> list[Finding]:
     return [Finding("error", table, check, len(differences), ("; ".join(differences),))]
 
 
-def check_columns(table: str, rows: pa.Table, today: date) -> list[Finding]:
+def check_columns(table: str, rows: pa.Table) -> list[Finding]:
     """Check a table's values against its contract: unique keys, nulls and ranges."""
     try:
-        contract(table, today).validate(rows, lazy=True)
+        contract(table).validate(rows, lazy=True)
     except SchemaErrors as failed:
         return list(_contract_findings(table, rows, failed.failure_cases))
     return []
+
+
+def check_dates(table: str, rows: pa.Table, today: date) -> list[Finding]:
+    """Check that the dates and times of a table are possible, and fit what Python's hold.
+
+    PostgreSQL's begin in 4713 BC and end in the year 5874897.
+
+    Args:
+        table: Name of the table.
+        rows: The table.
+        today: Date of the extraction in UTC. The next day is valid too: east of Greenwich it may already have begun.
+    """
+    first, last = date.min, date.max
+    ranges: dict[tuple[str, str], tuple[date, date]] = {
+        ("reviews", "reviewed_on"): (EARLIEST_REVIEW, today + timedelta(days=1)),
+        ("reviews", "updated_at"): (first, last),
+        ("games", "released_on"): (first, last),
+        ("games", "delisted_on"): (first, last),
+    }
+    findings = []
+    for column, (earliest, latest) in ((name, bounds) for (of, name), bounds in ranges.items() if of == table):
+        numbers = _numbers(rows[column])
+        low, high = _numbers(pa.array([earliest, latest]).cast(rows[column].type)).to_pylist()
+        outside = rows.filter(pc.or_(pc.less(numbers, low), pc.greater(numbers, high)))
+        if outside.num_rows:
+            check = f"{column} is between {earliest} and {latest}"
+            findings.append(Finding("error", table, check, outside.num_rows, _examples(outside, column)))
+    return findings
 
 
 def check_references(reviews: pa.Table, users: pa.Table, games: pa.Table, rankings: pa.Table) -> list[Finding]:
@@ -155,11 +181,17 @@ def check_volume(rows: Mapping[str, int], last_rows: Mapping[str, int]) -> list[
 
 
 def check_freshness(newest_change: datetime | None, extracted_at: datetime) -> list[Finding]:
-    """Check that the newest review is less than two days older than the extraction."""
-    if newest_change is None or extracted_at - newest_change <= STALE_AFTER:
+    """Check that the newest review is less than two days older than the extraction, and not dated after it.
+
+    As long as a change is dated in the future, nobody could see that no others arrive.
+    """
+    if newest_change is None or -CLOCK_TOLERANCE <= extracted_at - newest_change <= STALE_AFTER:
         return []
-    age = (extracted_at - newest_change).days
-    return [Finding("warning", "reviews", "days since the last change", age, (newest_change.isoformat(),))]
+    if newest_change > extracted_at:
+        check, days = "days by which the last change is dated in the future", (newest_change - extracted_at).days
+    else:
+        check, days = "days since the last change", (extracted_at - newest_change).days
+    return [Finding("warning", "reviews", check, days, (newest_change.isoformat(),))]
 
 
 def check_nulls(reviews: pa.Table) -> list[Finding]:
@@ -209,9 +241,8 @@ def _contract_findings(table: str, rows: pa.Table, cases: pa.Table) -> Iterator[
         column, check = row["column"], row["check"]
         same_check = pc.and_(pc.equal(cases["column"], column), pc.equal(cases["check"], check))
         values = cases.filter(same_check)["failure_case"].slice(0, MAX_EXAMPLES)
-        failing = rows.filter(_has_value(rows[column], values)).slice(0, MAX_EXAMPLES)
-        examples = tuple(_describe(example, column) for example in failing.to_pylist())
-        yield Finding("error", table, f"{column} {_check_text(check)}", row["index_count"], examples)
+        failing = rows.filter(_has_value(rows[column], values))
+        yield Finding("error", table, f"{column} {_check_text(check)}", row["index_count"], _examples(failing, column))
 
 
 def _has_value(column: pa.ChunkedArray, values: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -231,10 +262,39 @@ def _missing(table: str, column: str, rows: pa.Table, keys: pa.ChunkedArray) -> 
     missing = rows.filter(pc.and_(pc.is_valid(rows[column]), pc.invert(known)))
     if not missing.num_rows:
         return []
-    examples = tuple(_describe(row, column) for row in missing.slice(0, MAX_EXAMPLES).to_pylist())
-    return [Finding("error", table, f"every {column} exists", missing.num_rows, examples)]
+    return [Finding("error", table, f"every {column} exists", missing.num_rows, _examples(missing, column))]
 
 
-def _describe(row: Mapping[str, object], column: str) -> str:
-    """Return a row's ids and the checked column as text."""
-    return ", ".join(f"{name} {value}" for name, value in row.items() if name.endswith("_id") or name == column)
+def _examples(rows: pa.Table, column: str) -> tuple[str, ...]:
+    """Return the ids and the checked column of some rows as text."""
+    names = [name for name in rows.schema.names if name.endswith("_id") or name == column]
+    columns = [_values(rows[name].slice(0, MAX_EXAMPLES)) for name in names]
+    return tuple(
+        ", ".join(f"{name} {value}" for name, value in zip(names, row, strict=True))
+        for row in zip(*columns, strict=True)
+    )
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    """Return the values of a column; dates and times as text, as Python's may not hold them."""
+    if not pa.types.is_temporal(column.type):
+        values: list[Any] = column.to_pylist()
+        return values
+    unit = "D" if pa.types.is_date32(column.type) else column.type.unit
+    return [None if number is None else _time_text(number, unit) for number in _numbers(column).to_pylist()]
+
+
+def _numbers(column: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray | pa.Array:
+    """Return the whole numbers that Arrow keeps dates and times as."""
+    return column.cast(pa.int32() if pa.types.is_date32(column.type) else pa.int64())
+
+
+def _time_text(number: int, unit: str) -> str:
+    """Return a date or time as PostgreSQL writes it: `20220-05-01`, `0044-03-15 BC`, `infinity`."""
+    limits = np.iinfo(np.int64)
+    if number in (limits.min, limits.max):
+        return "infinity" if number > 0 else "-infinity"
+    day, _, time = str(np.array(number).astype(f"datetime64[{unit}]")).partition("T")
+    year = int(day[:-6])  # year 0 is 1 BC
+    text = f"{year if year > 0 else 1 - year:04}{day[-6:]}{f' {time}' if time else ''}"
+    return text if year > 0 else f"{text} BC"

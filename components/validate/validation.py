@@ -13,6 +13,7 @@ from components.validate.checks import (
     Finding,
     check_blanks,
     check_columns,
+    check_dates,
     check_freshness,
     check_nulls,
     check_ranks,
@@ -121,7 +122,7 @@ def find(snapshot: Snapshot, last_rows: Mapping[str, int]) -> list[Finding]:
     extracted_at = datetime.fromisoformat(snapshot.manifest.extracted_at)
     tables = {name: snapshot.table(name) for name in TABLES}
     for name, content in tables.items():
-        findings += check_columns(name, content, extracted_at.date())
+        findings += check_columns(name, content) + check_dates(name, content, extracted_at.date())
     findings += check_references(tables["reviews"], tables["users"], tables["games"], tables["rankings"])
     findings += check_ranks(tables["rankings"])
     findings += check_nulls(tables["reviews"]) + check_blanks(tables["reviews"]) + check_repeats(tables["reviews"])

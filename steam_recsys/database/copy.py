@@ -122,10 +122,16 @@ def _column(wire_values: npt.NDArray[Any], field: pa.Field) -> pa.Array:
     values = wire_values.astype(wire_values.dtype.newbyteorder("="))
     nulls = values == _lowest(values.dtype) if field.nullable else None
     if pa.types.is_timestamp(field.type):
-        values += _MICROSECONDS_TO_2000
+        values = _shifted(values, _MICROSECONDS_TO_2000)
     elif pa.types.is_date(field.type):
-        values += _DAYS_TO_2000
+        values = _shifted(values, _DAYS_TO_2000)
     return pa.array(values, mask=nulls).cast(field.type)
+
+
+def _shifted(values: npt.NDArray[Any], offset: int) -> npt.NDArray[Any]:
+    """Add an offset to times. Infinity stays the highest value of the type, -infinity the lowest; none wraps around."""
+    limits = np.iinfo(values.dtype)
+    return np.where(values == limits.min, values, np.minimum(values, limits.max - offset) + offset)
 
 
 def _lowest(dtype: np.dtype[Any]) -> float | int:

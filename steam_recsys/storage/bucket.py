@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from google.api_core.exceptions import (
     Forbidden,
@@ -20,20 +21,29 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud import storage
 from google.cloud.storage.exceptions import DataCorruption
 from google.cloud.storage.retry import DEFAULT_RETRY
-from requests.exceptions import ConnectionError as Unreachable
+from requests.exceptions import RequestException
 
 from steam_recsys.errors import UserError
 from steam_recsys.storage.folder import BUCKET_SCHEME, FileInfo, no_space_error
 
-RETRY_SECONDS = 60.0
+ATTEMPT_SECONDS = 60.0
+"""How long an attempt of a request waits for the server to take or send anything."""
+
+RETRY_SECONDS = 300.0
+"""How long a request is tried again: several attempts, also if each of them hangs."""
 
 
 class BucketFolder:
-    """A folder of a bucket. Requests are retried after transient errors: all of them are idempotent."""
+    """A folder of a bucket. Requests are retried after transient errors and if they hang: all of them are idempotent.
+
+    An object whose name ends with a slash is not a file: consoles create empty ones to show a folder.
+    """
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
-        self._retry = DEFAULT_RETRY.with_timeout(RETRY_SECONDS)
+        self._attempts: dict[str, Any] = {
+            "retry": DEFAULT_RETRY.with_timeout(RETRY_SECONDS), "timeout": ATTEMPT_SECONDS
+        }  # fmt: skip
         bucket, _, self._prefix = uri.removeprefix(BUCKET_SCHEME).partition("/")
         with self._user_errors():
             self._bucket: storage.Bucket = storage.Client().bucket(bucket)
@@ -42,7 +52,7 @@ class BucketFolder:
         """See `Folder.read`."""
         with self._user_errors():
             try:
-                content: bytes = self._blob(name).download_as_bytes(retry=self._retry)
+                content: bytes = self._blob(name).download_as_bytes(**self._attempts)
             except NotFound:
                 return None
             return content
@@ -50,21 +60,21 @@ class BucketFolder:
     def write(self, name: str, content: bytes) -> None:
         """See `Folder.write`."""
         with self._user_errors():
-            self._blob(name).upload_from_string(content, retry=self._retry)
+            self._blob(name).upload_from_string(content, **self._attempts)
 
     def compare_and_swap(self, name: str, content: bytes, expected: bytes | None) -> bool:
         """See `Folder.compare_and_swap`. The bucket compares generations, so no other writer can interfere."""
         blob = self._blob(name)
         with self._user_errors():
             try:
-                found = blob.download_as_bytes(retry=self._retry)
+                found = blob.download_as_bytes(**self._attempts)
                 generation = blob.generation
             except NotFound:
                 found, generation = None, 0
             if found != expected:
                 return False
             try:
-                blob.upload_from_string(content, if_generation_match=generation, retry=self._retry)
+                blob.upload_from_string(content, if_generation_match=generation, **self._attempts)
             except PreconditionFailed:
                 return self.read(name) == content  # an earlier attempt of this request may have succeeded
             return True
@@ -72,7 +82,7 @@ class BucketFolder:
     def put(self, source: Path, name: str) -> None:
         """See `Folder.put`."""
         with self._user_errors():
-            self._blob(name).upload_from_filename(str(source), retry=self._retry)
+            self._blob(name).upload_from_filename(str(source), **self._attempts)
 
     @contextmanager
     def local_path(self, name: str) -> Iterator[Path]:
@@ -80,11 +90,11 @@ class BucketFolder:
         with tempfile.TemporaryDirectory(prefix="steam-recsys-") as scratch:
             path = Path(scratch) / (Path(name).name or "folder")
             with self._user_errors():
-                for blob in self._blobs(name):
-                    target = path / blob.name.removeprefix(self._blob(name).name).strip("/")
+                for blob in self._files(name):
+                    target = self._target(path, name, blob)
                     target.parent.mkdir(parents=True, exist_ok=True)
                     with self._user_errors(missing=f"{self.uri}/{name} changed while it was read: run again."):
-                        blob.download_to_filename(str(target), retry=self._retry)
+                        blob.download_to_filename(str(target), **self._attempts)
             try:
                 yield path
             except UserError as error:
@@ -102,7 +112,7 @@ class BucketFolder:
             UserError: The file does not exist.
         """
         with self._user_errors(missing=f"{self.uri}/{name} is missing: create it again."):
-            content: bytes = self._blob(name).download_as_bytes(start=start, end=end - 1, retry=self._retry)
+            content: bytes = self._blob(name).download_as_bytes(start=start, end=end - 1, **self._attempts)
             return content
 
     def names(self, name: str) -> list[str]:
@@ -113,23 +123,33 @@ class BucketFolder:
         """See `Folder.list_files`."""
         own = len(self._prefix) + 1 if self._prefix else 0
         with self._user_errors():
-            return {blob.name[own:]: FileInfo(blob.size, blob.updated) for blob in self._blobs(name)}
+            return {blob.name[own:]: FileInfo(blob.size, blob.updated) for blob in self._files(name)}
 
     def remove(self, name: str) -> None:
         """See `Folder.remove`."""
         with self._user_errors():
             for blob in self._blobs(name):
                 try:
-                    blob.delete(retry=self._retry)
+                    blob.delete(**self._attempts)
                 except NotFound:
                     continue  # an earlier attempt of this request succeeded
 
     def _blob(self, name: str) -> storage.Blob:
         return self._bucket.blob("/".join(part for part in (self._prefix, name) if part))
 
+    def _files(self, name: str) -> list[storage.Blob]:
+        return [blob for blob in self._blobs(name) if not blob.name.endswith("/")]
+
+    def _target(self, path: Path, name: str, blob: storage.Blob) -> Path:
+        """Return the local path for an object: below `path`, whatever the object's name."""
+        below: str = blob.name.removeprefix(self._blob(name).name).strip("/")
+        if ".." in below.split("/"):
+            raise UserError(f"{self.uri}/{name} has an object whose name leads out of it ({blob.name}): remove it.")
+        return path / below
+
     def _blobs(self, name: str) -> list[storage.Blob]:
         path = self._blob(name).name
-        listed = self._bucket.client.list_blobs(self._bucket, prefix=path, retry=self._retry)
+        listed = self._bucket.client.list_blobs(self._bucket, prefix=path, **self._attempts)
         return [blob for blob in listed if not path or blob.name == path or blob.name.startswith(f"{path}/")]
 
     @contextmanager
@@ -147,7 +167,7 @@ class BucketFolder:
                 f"There are no credentials for {self.uri} ({error}): run gcloud auth application-default login, or run "
                 f"as a service account."
             ) from None
-        except (RetryError, Unreachable, GoogleAPICallError) as error:
+        except (RetryError, RequestException, GoogleAPICallError) as error:
             if _is_full(error):
                 raise no_space_error(self.uri) from None
             if isinstance(error, Forbidden | Unauthorized):

@@ -1,7 +1,8 @@
 """One interface for folders on disk and in a bucket of Google Cloud Storage.
 
-A file is written atomically, and can be replaced on condition that its content is still the expected one. The store's
-pointers, journals and shards rely on nothing else.
+A file is written atomically, has reached the disk once it is written, and can be replaced on condition that its content
+is still the expected one. The store's pointers, journals and shards rely on nothing else: what was written before a
+marker is there if the marker is, also after a loss of power.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import io
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -91,6 +93,36 @@ def no_space_error(uri: str) -> UserError:
     return UserError(f"There is no room left for {uri}: make some, then run again.")
 
 
+def replace_durably(source: Path, target: Path) -> None:
+    """Rename a file, replacing another.
+
+    The content reaches the disk before the name does, and the name before this returns: a loss of power does not leave
+    the name with half of the content, or with none.
+    """
+    _sync(source)
+    source.replace(target)
+    _sync(target.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems do not sync folders
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _create(folder: Path) -> None:
+    """Create a folder and its parents unless they exist, so that their names reach the disk too."""
+    if not folder.is_dir():
+        _create(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync(folder.parent)
+
+
 class DiskFolder:
     """A folder on disk."""
 
@@ -113,13 +145,14 @@ class DiskFolder:
     def compare_and_swap(self, name: str, content: bytes, expected: bytes | None) -> bool:
         """See `Folder.compare_and_swap`. Writers take a file lock, which the system releases when a process ends."""
         lock = self._root / f"{name}.lock"
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        with lock.open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            if self.read(name) != expected:
-                return False
-            self.write(name, content)
-            return True
+        with self._user_errors():
+            _create(lock.parent)
+            with lock.open("w") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                if self.read(name) != expected:
+                    return False
+                self.write(name, content)
+                return True
 
     def put(self, source: Path, name: str) -> None:
         """See `Folder.put`."""
@@ -164,13 +197,13 @@ class DiskFolder:
     def _atomic_write(self, name: str) -> Iterator[Path]:
         path = self._root / name
         with self._user_errors():
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _create(path.parent)
             descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
             try:
                 with open(descriptor, "wb"):
                     yield Path(temporary)
                 Path(temporary).chmod(0o644)
-                Path(temporary).replace(path)
+                replace_durably(Path(temporary), path)
             except BaseException:
                 Path(temporary).unlink(missing_ok=True)
                 raise

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from psycopg2.extensions import connection as Connection
 
 from components.predict.plan import plan_predictions
 from explorer import live_model
@@ -33,6 +34,7 @@ from steam_recsys.storage.folder import open_folder
 from tests.damage import damaged_contents
 from tests.explorer.conftest import PublishedShop, serving, wait_until
 from tests.explorer.publishing_runs import GAMES, GENRES, USERS, promote_random_model, run_inference
+from tests.shop import add_game
 
 TODAY = date(2024, 6, 1)
 LATEST = """
@@ -158,6 +160,17 @@ def test_games_and_popularity_equal_those_of_the_plan(published_shop: PublishedS
     assert reviews.likes.tolist() == catalogue["likes"].to_pylist()
     assert reviews.reviews.tolist() == catalogue["reviews"].to_pylist()
     assert (planned > 0).any()
+
+
+def test_a_day_that_python_cannot_hold_counts_as_unknown(shop: Connection) -> None:
+    for name in ("early", "usual", "late"):
+        add_game(shop, name, released_on=date(2020, 1, 1), delisted_on=date(2021, 1, 1))
+    with shop.cursor() as cursor:
+        cursor.execute("UPDATE steam.games SET released_on = '0044-03-15 BC' WHERE name = 'early'")
+        cursor.execute("UPDATE steam.games SET delisted_on = '20220-05-01' WHERE name = 'late'")
+        games = read_games(cursor)
+    assert games["released_on"].to_pylist() == [None, date(2020, 1, 1), date(2020, 1, 1)]
+    assert games["delisted_on"].to_pylist() == [date(2021, 1, 1), date(2021, 1, 1), None]
 
 
 def test_without_dated_reviews_every_sold_game_is_available(published_shop: PublishedShop) -> None:

@@ -7,11 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 
 import psycopg2
 import pytest
 
+from steam_recsys import retention
+from steam_recsys.retention import Retention, clean_local
 from tests.pipelines.test_local import ROOT
 from tests.raw_files import review, write_raw
 
@@ -44,6 +47,14 @@ def started(tmp_path: Path, database: str) -> Iterator[subprocess.Popen[str]]:
     other.close()
 
 
+class ThreeDaysLater(datetime):
+    """A clock that is ahead."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+        return datetime.now(tz) + timedelta(days=3)
+
+
 def wait_for_the_last_process_of(group: int) -> None:
     deadline = time.monotonic() + 600
     with contextlib.suppress(ProcessLookupError):
@@ -69,7 +80,18 @@ def test_ctrl_c_ends_a_run_with_a_message_and_leaves_nothing_behind(
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_a_killed_run_ends_its_task(started: subprocess.Popen[str], how: signal.Signals) -> None:
+def test_a_killed_run_ends_its_task_and_a_later_one_removes_its_temporary_folder(
+    started: subprocess.Popen[str], how: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    monkeypatch.setattr(retention, "datetime", ThreeDaysLater)
+    clean_local(tmp_path / "local", Retention())
+    (folder,) = temporary.iterdir()  # its run lives, however old it is
+    assert folder.name.startswith("steam-recsys-run-")
     started.send_signal(how)
     started.wait(timeout=600)
     wait_for_the_last_process_of(started.pid)
+    assert list(temporary.iterdir()) == [folder]
+    assert [each.name for each in clean_local(tmp_path / "local", Retention())] == [str(folder)]
+    assert list(temporary.iterdir()) == []

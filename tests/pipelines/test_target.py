@@ -7,6 +7,7 @@ from pipelines.compilation import PIPELINES, compile_pipelines
 from pipelines.target import Target, TaskSettings
 from steam_recsys.errors import UserError
 from steam_recsys.logging import FORMAT_VARIABLE
+from steam_recsys.retention import Retention
 from tests.pipelines.golden_copies import GOLDEN
 
 
@@ -75,6 +76,9 @@ def test_an_unknown_target_lists_the_existing_ones():
         ('[tasks.trian]\nmemory = "8G"', "tasks.trian"),
         ('[tasks.default]\nretries = "many"', "tasks.default.retries"),
         ('[vertex]\nstaging_bucket = "bucket"', "vertex.staging_bucket"),
+        ("[retention]\njournals = 9", "retention.journals"),
+        ("[retention]\njournal_days = 1", r"retention \(.*journal_days is 1, but at least 2 days must be kept"),
+        ('[retention]\nmodel_days = "many"', "retention.model_days"),
     ],
 )
 def test_a_wrong_setting_is_named(settings, where, tmp_path, monkeypatch):
@@ -82,6 +86,19 @@ def test_a_wrong_setting_is_named(settings, where, tmp_path, monkeypatch):
     monkeypatch.setattr(targets, "SETTINGS", tmp_path)
     with pytest.raises(UserError, match=f"wrong setting {where}"):
         Target.load("local")
+
+
+@pytest.mark.parametrize("name", ["kubeflow", "local", "vertex"])
+def test_the_task_that_records_a_run_gets_the_retention(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("STEAM_RECSYS_RETENTION__JOURNAL_DAYS", "30")
+    monkeypatch.setenv("STEAM_RECSYS_RETENTION__LOCAL_DAYS", "7")
+    target = Target.load(name)
+    assert target.retention == Retention(journal_days=30, local_days=7)
+    for path in compile_pipelines(target, tmp_path):
+        tasks = next(yaml.safe_load_all(path.read_text()))["root"]["dag"]["tasks"]
+        given = tasks["record-run"]["inputs"]["parameters"]
+        days = {key: value["runtimeValue"]["constant"] for key, value in given.items() if key.endswith("_days")}
+        assert days == {"journal_days": 30.0, "prediction_days": 2.0, "model_days": 90.0, "record_days": 400.0}
 
 
 def test_network_and_attachment_exclude_each_other(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 -- The rows of a snapshot with keys from %(first)s (inclusive) to %(end)s (exclusive). Columns have the order and names
 -- of steam_recsys/data/schemas.py. Tables that are copied in the binary format send a null as the lowest value of its
--- type, which no column can hold (see steam_recsys/database/copy.py).
+-- type, which no column can hold (see steam_recsys/database/copy.py). In other tables a date is a number of days since
+-- 1970-01-01, as PostgreSQL's dates go beyond those of Python; infinity is the last day of Python's, -infinity the first.
 
 -- name: reviews
 SELECT review_id, coalesce(user_id, -9223372036854775808), game_id, recommended, coalesce(hours_played, '-infinity'),
@@ -13,7 +14,11 @@ ORDER BY review_id
 SELECT user_id FROM steam.users WHERE user_id >= %(first)s AND user_id < %(end)s ORDER BY user_id
 
 -- name: games
-SELECT games.game_id, name, released_on, delisted_on,
+SELECT games.game_id, name,
+    CASE WHEN isfinite(released_on) THEN released_on - date '1970-01-01' WHEN released_on > '1970-01-01' THEN 2932896
+        WHEN released_on < '1970-01-01' THEN -719162 END AS released_on,
+    CASE WHEN isfinite(delisted_on) THEN delisted_on - date '1970-01-01' WHEN delisted_on > '1970-01-01' THEN 2932896
+        WHEN delisted_on < '1970-01-01' THEN -719162 END AS delisted_on,
     ARRAY(SELECT genres.name FROM steam.game_genres JOIN steam.genres USING (genre_id)
           WHERE game_genres.game_id = games.game_id ORDER BY genre_id) AS genres,
     ARRAY(SELECT developers.name FROM steam.game_developers JOIN steam.developers USING (developer_id)

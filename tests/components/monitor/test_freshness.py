@@ -36,7 +36,35 @@ def ended(connection: Connection, run: str, pipeline: str, state: str, hours_ago
 
 @pytest.mark.parametrize(("hours", "fresh"), [(0.0, True), (26.0, True), (26.1, False), (1e5, False)])
 def test_an_age_up_to_the_limit_is_fresh(hours: float, fresh: bool) -> None:
-    assert decide_freshness(timedelta(hours=hours), 26).fresh is fresh
+    assert decide_freshness("r", timedelta(hours=hours), 26).fresh is fresh
+
+
+def test_a_clock_may_be_a_little_ahead() -> None:
+    found = decide_freshness("r", -timedelta(minutes=4), 26)
+    assert (found.fresh, found.sentence) == (True, "The last inference run succeeded 0.0 hours ago.")
+
+
+@pytest.mark.parametrize(("end", "hours"), [("now() + interval '240.04 hours'", "240.0"), ("'infinity'", "876,")])
+def test_a_run_that_ends_in_the_future_is_refused_with_its_id(published: Connection, end: str, hours: str) -> None:
+    ended(published, "good", "inference", "SUCCEEDED", 1)
+    ended(published, "ahead", "inference", "SUCCEEDED", 1)
+    ended(published, "failed", "inference", "FAILED", -99)
+    published.cursor().execute(f"UPDATE recsys.pipeline_runs SET finished_at = {end} WHERE run_id = 'ahead'")
+    code, sentence = freshness()
+    assert code == 2
+    assert sentence.startswith(
+        "Whether recommendations are fresh is unknown, since the inference run ahead is recorded to end " + hours
+    )
+    assert "correct the clock" in sentence
+    assert "Traceback" not in sentence
+
+
+def test_a_run_without_an_end_does_not_count(published: Connection) -> None:
+    ended(published, "a", "inference", "SUCCEEDED", 1)
+    ended(published, "b", "inference", "SUCCEEDED", 1)
+    published.cursor().execute("UPDATE recsys.pipeline_runs SET finished_at = NULL WHERE run_id = 'a'")
+    published.cursor().execute("UPDATE recsys.pipeline_runs SET finished_at = '-infinity' WHERE run_id = 'b'")
+    assert freshness()[0] == 1
 
 
 def test_the_newest_success_of_inference_counts_and_the_exit_code_says_how(published: Connection) -> None:

@@ -1,4 +1,5 @@
 import json
+import math
 import re
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -57,8 +58,9 @@ def test_a_good_snapshot_passes_and_its_rows_are_recorded(snapshot, report, stor
         ("reviews", {"review_id": [1, 1, 2]}, r"review_id is unique: 1 \(for example review_id 1, user_id 1"),
         ("reviews", {"game_id": [1, None, 2]}, r"game_id is not null: 1 \(for example review_id 2, user_id 2"),
         ("reviews", {"hours_played": [-1.0, None, 2.0]}, r"hours_played is greater than or equal to\(0\): 1 "),
-        ("reviews", {"reviewed_on": [date(1996, 1, 1), None, None]}, "1997-01-01.: 1 .*reviewed_on 1996-01-01"),
-        ("reviews", {"reviewed_on": [date(2025, 1, 3), None, None]}, "less than or equal to.*2025-01-02.* 2025-01-03"),
+        ("reviews", {"hours_played": [math.inf, None, 2.0]}, r"hours_played is less than\(inf\): 1 .*review_id 1, "),
+        ("reviews", {"reviewed_on": [date(1996, 1, 1), None, None]}, "between 1997-01-01.*: 1 .*1996-01-01"),
+        ("reviews", {"reviewed_on": [date(2025, 1, 3), None, None]}, "between .* and 2025-01-02: 1 .* 2025-01-03"),
         ("reviews", {"user_id": [1, 2, 77]}, r"every user_id exists: 1 \(for example review_id 3, user_id 77"),
         ("reviews", {"game_id": [1, 2, 88]}, "every game_id exists: 1 .*88"),
         ("games", {"game_id": [1, 1]}, "game_id is unique"),
@@ -137,6 +139,16 @@ def test_a_source_without_recent_changes_is_a_warning():
     now = datetime(2024, 1, 10, tzinfo=UTC)
     assert check_freshness(now - timedelta(days=1), now) == []
     assert [finding.severity for finding in check_freshness(now - timedelta(days=3), now)] == ["warning"]
+
+
+def test_a_last_change_in_the_future_is_a_warning_as_it_would_hide_that_others_are_missing():
+    now = datetime(2024, 1, 10, tzinfo=UTC)
+    assert check_freshness(now + timedelta(minutes=4), now) == []
+    (finding,) = check_freshness(now + timedelta(days=10), now)
+    assert finding.severity == "warning"
+    assert finding.message() == (
+        "reviews: days by which the last change is dated in the future: 10 (for example 2024-01-20T00:00:00+00:00)"
+    )
 
 
 def test_hostile_values_are_escaped_in_the_report(snapshot, report, store):

@@ -61,6 +61,13 @@ class Hold(Fault):
 
 
 @dataclass(frozen=True)
+class Hang(Fault):
+    """The server never gets the request, and the client no answer: its connection stays open until an event."""
+
+    until: threading.Event
+
+
+@dataclass(frozen=True)
 class Announce(Fault):
     """The request succeeds, and an event is set once it is answered."""
 
@@ -139,6 +146,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._forward_part(body[: fault.sent], len(body))
             self._close()
         elif isinstance(fault, Drop) and not fault.done:
+            self._close()
+        elif isinstance(fault, Hang):
+            assert fault.until.wait(300)
             self._close()
         else:
             if isinstance(fault, Hold):

@@ -1,6 +1,7 @@
 """A bucket over a failing network: transient errors are retried, permanent ones are reported, files stay whole."""
 
 import io
+import json
 import os
 import secrets
 import threading
@@ -12,6 +13,7 @@ import pytest
 from google.cloud import storage
 
 from steam_recsys.errors import UserError
+from steam_recsys.storage import bucket
 from steam_recsys.storage.folder import Folder, open_folder
 from steam_recsys.storage.model_store import POINTER, add_model, champion, move_champion
 from tests.steam_recsys.storage.faults import (
@@ -23,6 +25,7 @@ from tests.steam_recsys.storage.faults import (
     Fault,
     Faults,
     FlipBit,
+    Hang,
     Hold,
     faulty_proxy,
 )
@@ -132,6 +135,79 @@ def test_every_request_is_retried_after_a_transient_error(
     faults.add(method, text, fault, fault)
     use(folder, tmp_path / "local")
     assert faults.left == []
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that gives a request up early and tries it again."""
+    monkeypatch.setattr("steam_recsys.storage.bucket.ATTEMPT_SECONDS", 0.3)
+
+
+@pytest.mark.parametrize(("use", "method", "text"), [*SMALL, (puts_a_large_file, "PUT", UPLOAD)])
+def test_a_hanging_request_is_tried_again(
+    use: Use, method: str, text: str, folder: Folder, faults: Faults, tmp_path: Path, impatient: None
+) -> None:
+    end = threading.Event()
+    faults.add(method, text, Hang(end))
+    try:
+        use(open_folder(folder.uri), tmp_path / "local")
+    finally:
+        end.set()
+    assert faults.left == []
+
+
+def test_attempts_that_all_hang_end_with_one_sentence(
+    folder: Folder, faults: Faults, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("steam_recsys.storage.bucket.RETRY_SECONDS", 2.0)
+    end = threading.Event()
+    faults.add("GET", OBJECT, Hang(end), always=True)
+    before = len(faults.requests)
+    try:
+        with pytest.raises(UserError, match=rf"^{folder.uri} cannot be reached \(ReadTimeout\): try again later\.$"):
+            open_folder(folder.uri).read("a/b")
+    finally:
+        end.set()
+    assert len(faults.requests) > before + 1
+
+
+def test_a_request_has_time_for_several_attempts() -> None:
+    assert bucket.RETRY_SECONDS >= 4 * bucket.ATTEMPT_SECONDS
+
+
+def listing(folder: Folder, *names: str) -> Answer:
+    """Return a server's answer to a listing, in which all objects are empty except those that end in `a/b`.
+
+    Cloud Storage lists the empty objects that consoles create to show a folder; the server of these tests does not.
+    """
+    name, _, prefix = folder.uri.removeprefix("gs://").partition("/")
+    items = [
+        {"kind": "storage#object", "name": f"{prefix}/{each}", "bucket": name,
+         "size": "6" if each == "a/b" else "0", "updated": "2026-01-01T00:00:00Z"}
+        for each in names
+    ]  # fmt: skip
+    return Answer(200, json.dumps({"kind": "storage#objects", "items": items}).encode())
+
+
+def test_the_empty_objects_that_show_folders_are_passed_over(folder: Folder, faults: Faults) -> None:
+    for use in (lists, fetches):
+        faults.add("GET", LIST, listing(folder, "a/", "a/b", "a/raw/"))
+        use(folder, Path())
+    faults.add("GET", LIST, listing(folder, "a/", "a/b"))
+    assert folder.names("a") == ["a/b"]
+    faults.add("GET", LIST, listing(folder, "a/"))
+    with folder.local_path("a") as path:
+        assert not path.exists()
+    assert faults.left == []
+
+
+def test_an_object_whose_name_leads_out_of_a_folder_is_not_written_elsewhere(folder: Folder, faults: Faults) -> None:
+    faults.add("GET", LIST, listing(folder, "a/../../escaped"))
+    with (
+        pytest.raises(UserError, match=r"/a has an object whose name leads out of it \(store/a/../../escaped\): "),
+        folder.local_path("a"),
+    ):
+        pass
 
 
 # The loss of the last response is not tested: Cloud Storage repeats it on request, but this server forgets the upload.

@@ -1,7 +1,10 @@
 """Folders on disk and in a bucket behave the same."""
 
+import errno
 import io
+import os
 import resource
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -113,6 +116,85 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         folder.put(tmp_path / "missing", "file")
     assert [path.name for path in (tmp_path / "store").iterdir()] == ["file"]
     assert folder.read("file") == b"old"
+
+
+class Recorder:
+    """The order in which files and folders are written through to the disk, and files are renamed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls: list[tuple[str, str]] = []
+        sync, rename = os.fsync, Path.replace
+
+        def fsync(descriptor: int) -> None:
+            path = Path(f"/proc/self/fd/{descriptor}").resolve()
+            self.calls.append(("sync", "temporary" if path.name.startswith(".") else str(path)))
+            sync(descriptor)
+
+        def replace(source: Path, target: Path) -> Path:
+            self.calls.append(("rename", str(target)))
+            return rename(source, target)
+
+        monkeypatch.setattr(os, "fsync", fsync)
+        monkeypatch.setattr(Path, "replace", replace)
+
+
+def writes(folder: Folder, local: Path) -> None:
+    folder.write("a/b/c", b"content")
+
+
+def puts(folder: Folder, local: Path) -> None:
+    local.write_bytes(b"content")
+    folder.put(local, "a/b/c")
+
+
+def swaps(folder: Folder, local: Path) -> None:
+    assert folder.compare_and_swap("a/b/c", b"content", None)
+
+
+@pytest.mark.parametrize("use", [writes, puts, swaps])
+def test_content_reaches_the_disk_before_the_name_and_the_name_before_the_next_step(
+    use: Callable[[Folder, Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = Recorder(monkeypatch)
+    root = tmp_path / "store"
+    use(open_folder(root), tmp_path / "local")
+    assert recorder.calls == [
+        *(("sync", str(parent)) for parent in (tmp_path, root, root / "a")),  # the names of the new folders
+        ("sync", "temporary"),
+        ("rename", str(root / "a" / "b" / "c")),
+        ("sync", str(root / "a" / "b")),
+    ]
+
+
+def test_a_file_system_that_cannot_sync_folders_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fsync(descriptor: int) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    open_folder(tmp_path / "store").write("a/b", b"content")
+    assert (tmp_path / "store" / "a" / "b").read_bytes() == b"content"
+
+
+def test_a_disk_that_fails_to_sync_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = open_folder(tmp_path / "store")
+    folder.write("file", b"old")
+
+    def fsync(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(UserError, match=f"There is no room left for {tmp_path}/store: make some, then run again"):
+        folder.write("file", b"new")
+    assert (folder.names(""), folder.read("file")) == (["file"], b"old")
+
+
+def test_a_lock_that_may_not_be_written_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)  # root may write to any folder
+    with pytest.raises(UserError, match=f"{tmp_path}/store may not be written to: give this user the right"):
+        open_folder(tmp_path / "store").compare_and_swap("pointer", b"a", None)
 
 
 def test_a_full_disk_is_reported_and_the_old_file_stays(tmp_path: Path) -> None:
