@@ -13,7 +13,6 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO
 
@@ -51,7 +50,7 @@ from steam_recsys.logging import log, progress
 from steam_recsys.model.lists import NEW_RELEASE_DAYS, ReviewCounts, head, liked_share_bound, new_releases
 from steam_recsys.publications.destinations import DestinationConfig, is_published
 from steam_recsys.storage.folder import open_folder
-from steam_recsys.storage.manifest import ArtifactWriter, clean_up, remove_artifact
+from steam_recsys.storage.manifest import ArtifactWriter
 from steam_recsys.storage.model_store import champion
 
 FALLBACK_GAMES = 100
@@ -62,9 +61,6 @@ OVERALL = ""
 
 ROW_GROUP_USERS = 8192
 """Users per row group of a file of histories: as many as a shard reads and answers at a time."""
-
-RETENTION = timedelta(days=2)
-"""How long predictions are kept after the last write; for that long a run can be started again and continue them."""
 
 PROGRESS_REVIEWS = 10_000_000
 
@@ -113,8 +109,7 @@ def plan_predictions(
         shards=[(int(users[0]), int(users[-1])) for users in users_by_shard(opened, users_per_shard)],
     )
 
-    # 2. Remove what other runs left behind, and continue a run of the same version.
-    remove_stale_predictions(store, plan.version)
+    # 2. Leave a version that is published, and continue a run of the same version.
     if config and is_published(config, plan.version):
         log("plan", f"publication {plan.version} is already published")
         return plan
@@ -147,27 +142,6 @@ def plan_predictions(
     writer.finish()
     log("plan", f"publication {plan.version}: model {model_version}, {len(plan.shards)} shards of users")
     return plan
-
-
-def remove_stale_predictions(store: str, version: str) -> None:
-    """Remove predictions that were never published and to which nothing was written for two days.
-
-    Their version was rejected, or their run was abandoned.
-
-    Args:
-        store: Store with the predictions.
-        version: The version that is kept regardless of its age.
-    """
-    predictions = open_folder(f"{store.rstrip('/')}/predictions")
-    written: dict[str, datetime] = {}
-    for name, file in predictions.list_files("").items():
-        found = name.partition("/")[0]
-        written[found] = max(file.written_at, written.get(found, file.written_at))
-    for stale, newest in written.items():
-        if stale != version and newest < datetime.now(UTC) - RETENTION:
-            with clean_up("plan", f"{predictions.uri}/{stale}"):
-                remove_artifact(predictions, stale)
-                log("plan", f"removed the unpublished predictions {stale}")
 
 
 def users_by_shard(snapshot: Snapshot, users_per_shard: int) -> Iterator[Int64Array]:

@@ -19,6 +19,7 @@ from psycopg2.extensions import connection as Connection
 from demo.postgres import EmbeddedPostgres
 from steam_recsys.retention import Retention, clean_store
 from steam_recsys.storage.folder import open_folder
+from steam_recsys.storage.manifest import complete_artifact
 from tests.components.predict.artifacts import promote_model, write_model
 from tests.components.reverse_etl.test_publication import kept, tables, tables_of
 from tests.databases import copy_database
@@ -52,6 +53,7 @@ def killed(shop: Connection, tmp_path: Path) -> Shop:
     described = json.loads((model / "model.json").read_text())
     trained = {**described, "trained_until": DAY.isoformat(), "catalogue_games": GAMES}
     (model / "model.json").write_text(json.dumps(trained))
+    complete_artifact(model)
     promote_model(str(tmp_path / "store"), model)
     return Shop(os.environ["DATABASE_URL"], tmp_path / "store", tmp_path / "artifacts")
 

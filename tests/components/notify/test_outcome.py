@@ -1,4 +1,3 @@
-import json
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -19,6 +18,7 @@ from steam_recsys.errors import UserError
 from steam_recsys.secrets import resolve_secret
 from steam_recsys.stage import StageRecord, stage
 from steam_recsys.storage.folder import open_folder
+from steam_recsys.storage.manifest import seal
 from tests.canaries import MALFORMED, leaked
 
 TIME = "2020-01-01T00:00:00+00:00"
@@ -185,10 +185,9 @@ def test_recorded_errors_and_alerts_show_no_part_of_a_password(
     monkeypatch.setenv("REPLICA_URL", url)
     with pytest.raises(psycopg2.Error) as failed:
         psycopg2.connect(url, connect_timeout=5)
-    # The journal of another release, which did not mask.
-    open_folder(store).write("runs/run-1/extract.json", json.dumps(asdict(
-        StageRecord("extract", TIME, facts={"why": url}, error=f"It failed ({failed.value}): correct {url}.")
-    )).encode())  # fmt: skip
+    # A journal that nobody masked.
+    record = StageRecord("extract", TIME, facts={"why": url}, error=f"It failed ({failed.value}): correct {url}.")
+    open_folder(store).write("runs/run-1/extract.json", seal(asdict(record)))
     with stage("notify", store, "run-1"):
         conclude(database, store, "run-1", "training", ["extract"], "FAILED", url, "env:ALERTS_URL", f"http://x/{url}")
     with connection.cursor() as cursor:

@@ -1,5 +1,4 @@
-import os
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.predict import plan as plans
 from components.predict.plan import (
     FALLBACK_GAMES,
     OVERALL,
@@ -18,7 +16,6 @@ from components.predict.plan import (
     fallback_lists,
     histories_table,
     plan_predictions,
-    remove_stale_predictions,
     users_by_shard,
 )
 from steam_recsys.data import snapshot as snapshots
@@ -28,9 +25,7 @@ from steam_recsys.data.predictions import predictions_uri
 from steam_recsys.data.schemas import DISCOVERY, GAMES, HISTORIES, NEW_RELEASES, POPULAR, POPULAR_LIST, RANKINGS
 from steam_recsys.errors import UserError
 from steam_recsys.model.lists import ReviewCounts
-from steam_recsys.storage.folder import DiskFolder, open_folder
 from tests.components.predict.artifacts import promote_model, write_model
-from tests.damage import fail_removals
 from tests.snapshots import write_snapshot_of
 
 DAYS = st.one_of(st.none(), st.integers(0, 5).map(lambda day: date(2020, 1, 1) + timedelta(days=day)))
@@ -101,42 +96,6 @@ def test_snapshot_without_users_has_no_shards(tmp_path):
     assert list(users_by_shard(snapshot, 2)) == []
     assert not len(load_interactions(snapshot))
     ReviewsByShard(snapshot, [])
-
-
-def test_predictions_not_written_for_two_days_are_removed_except_the_current_version(tmp_path: Path) -> None:
-    store = DiskFolder(str(tmp_path))
-    names = [f"predictions/{version}/{file}" for version in ("old", "young", "mine") for file in ("plan.json", "a/b")]
-    for name in (*names, "models/old"):
-        store.write(name, b"x")
-    long_ago = (datetime.now(UTC) - timedelta(days=3)).timestamp()
-    for name in (*names, "models/old"):
-        if name != "predictions/young/a/b":
-            os.utime(tmp_path / name, (long_ago, long_ago))
-    for _ in range(2):
-        remove_stale_predictions(str(tmp_path), "mine")
-        kept = [name for name in names if "/old/" not in name]
-        assert store.names("") == sorted([*kept, "models/old"])
-
-
-def test_predictions_that_cannot_be_removed_stop_no_plan(
-    bucket_store: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = open_folder(f"{bucket_store}/predictions")
-    for name in ("old/manifest.json", "old/plan.json", "older/plan.json"):
-        folder.write(name, b"x")
-    monkeypatch.setattr(plans, "RETENTION", timedelta(0))
-    with monkeypatch.context() as patch:
-        fail_removals(patch, bucket_store, 1, killed=False)
-        remove_stale_predictions(bucket_store, "mine")
-    assert folder.names("") == ["old/plan.json", "older/plan.json"]
-    assert capsys.readouterr().out.count("could not be removed, a later run tries again: ") == 2
-    remove_stale_predictions(bucket_store, "mine")
-    assert folder.names("") == []
-
-
-def test_store_without_predictions_is_not_created(tmp_path: Path) -> None:
-    remove_stale_predictions(str(tmp_path / "store"), "mine")
-    assert not (tmp_path / "store").exists()
 
 
 def games(*genres):
