@@ -26,7 +26,7 @@ class NothingPublished(UserError):
 def main() -> None:
     """Wait for the first publication, then create the user that EXPLORER_DATABASE_URL names, with its password.
 
-    DATABASE_URL connects as the owner of the schemas. Whoever starts this limits the wait.
+    DATABASE_URL connects as the owner of the schemas. The caller limits the wait.
     """
     try:
         user, password = reader_credentials(resolve_secret(READER))

@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 . deploy/kubeflow/common.bash
 
-# At least 2.15.0; 2.17.0 would not retry failed tasks. See docs/kubeflow.md.
+# 2.15.0 is the oldest that can work; 2.17.0 does not retry failed tasks: see docs/kubeflow.md.
 KFP_VERSION=2.16.1
 KFP=github.com/kubeflow/pipelines/manifests/kustomize
 OPTIONS="ref=$KFP_VERSION&timeout=300s" # kustomize allows 27 seconds for a clone

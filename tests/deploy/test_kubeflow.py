@@ -187,7 +187,9 @@ def test_the_explorers_parts_select_its_pods_and_agree_on_the_port() -> None:
     (port,) = container["ports"]
     assert port["containerPort"] == Settings.model_fields["port"].default
     assert [each["targetPort"] for each in service["spec"]["ports"]] == [port["name"]]
-    assert [rule["ports"] for rule in policy["spec"]["ingress"]] == [[{"port": port["name"]}]]
+    assert [rule["ports"] for rule in policy["spec"]["ingress"]] == [
+        [{"port": port["containerPort"], "protocol": "TCP"}]
+    ]
     probed = {container[probe]["httpGet"]["port"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")}
     assert probed == {port["name"]}
     autoscaler, budget = one("HorizontalPodAutoscaler")["spec"], one("PodDisruptionBudget")["spec"]
