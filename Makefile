@@ -1,5 +1,12 @@
 # Steam RecSys: the commands. `make help` lists them.
 
+# Recipes read variables of the command line, such as DATA=folder, from the environment, as "$$DATA", so that no shell
+# interprets them. Make would expand them and run what $(shell …) in them says, so each is first replaced by its literal
+# text.
+override GIVEN := $(strip $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name))))
+override INPUTS := DATA USER RANK_BY GENRE SHELVES REGISTRY BUILD PART CUDA PYTHON_IMAGE EXPLORER_PORT PYTHON
+$(foreach name,$(sort $(GIVEN) $(INPUTS)),$(if $(filter-out undefined default file,$(origin $(name))),$(eval override export $(name) := $$(value $(name)))))
+
 PYTHON ?= python3
 LOCAL := local
 VENV := .venv
@@ -11,11 +18,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # One process more than cores, because many tests wait for servers; at most eight, because each imports TensorFlow.
 PARALLEL = --numprocesses=$(shell $(BIN)/python -c "import os; print(min(8, 1 + (os.cpu_count() or 1)))") --dist=worksteal
 
-# Recipes read variables of the command line, such as DATA=folder, from the environment, as "$$DATA", so that no shell
-# interprets them.
-
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-docker test test-all lint user explore psql stop images push scan audit licences kind-up kind-demo kind-check kind-open kind-close kind-down golden screenshots docs lock benchmark-quality benchmark-training benchmark-answers benchmark-data benchmark-replay benchmark-explorer clean
+.PHONY: help setup demo demo-docker test test-all lint user explore psql stop images push scan audit sbom licences pin-images lock-terraform kind-up kind-demo kind-check kind-open kind-close kind-down golden screenshots docs lock benchmark-quality benchmark-training benchmark-answers benchmark-data benchmark-replay benchmark-explorer clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-19s %s\n", $$1, $$2}'
@@ -58,7 +62,7 @@ lint: setup ## Check style and types
 
 # USER counts only from the command line; the environment's USER is the login name.
 user: setup ## Show a user's recommendations: USER=name or id, RANK_BY=newest, GENRE=Action, SHELVES=1, DATA=folder
-	@$(BIN)/python -m demo --workspace $(LOCAL) user "$(if $(findstring command,$(origin USER)),$$USER)" $(if $(RANK_BY),--rank-by "$$RANK_BY") $(if $(GENRE),--genre "$$GENRE") $(if $(SHELVES),--shelves) $(if $(DATA),--data "$$DATA")
+	@$(BIN)/python -m demo --workspace $(LOCAL) user "$(if $(filter USER,$(GIVEN)),$$USER)" $(if $(RANK_BY),--rank-by "$$RANK_BY") $(if $(GENRE),--genre "$$GENRE") $(if $(SHELVES),--shelves) $(if $(DATA),--data "$$DATA")
 
 explore: setup ## Open the demo's recommendations in a browser, until Ctrl-C; EXPLORER_PORT=8600, DATA=folder
 	@exec $(BIN)/python -m demo --workspace $(LOCAL) explore $(if $(DATA),--data "$$DATA")
@@ -70,16 +74,25 @@ stop: ## Stop the demo's database
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m demo --workspace $(LOCAL) stop; fi
 
 images: setup ## Build the stages' images; REGISTRY=name, CUDA=1, BUILD="options of docker build"
-	@$(BIN)/python -m containers build $(if $(REGISTRY),--registry "$$REGISTRY") $(BUILD)
+	@set -f; $(BIN)/python -m containers build $(if $(REGISTRY),--registry "$$REGISTRY") $$BUILD
 
 push: setup ## Build the images and push them to REGISTRY=name
-	@$(BIN)/python -m containers push $(if $(REGISTRY),--registry "$$REGISTRY") $(BUILD)
+	@set -f; $(BIN)/python -m containers push $(if $(REGISTRY),--registry "$$REGISTRY") $$BUILD
 
 scan: setup ## Build the images and scan them for known vulnerabilities
-	@$(BIN)/python -m containers scan $(if $(REGISTRY),--registry "$$REGISTRY") $(BUILD)
+	@set -f; $(BIN)/python -m containers scan $(if $(REGISTRY),--registry "$$REGISTRY") $$BUILD
 
 audit: setup ## Check the images' locked requirements for known vulnerabilities
 	@$(BIN)/python -m containers audit
+
+sbom: setup ## List what each image contains, in CycloneDX, in build/sbom; REGISTRY=name, CUDA=1
+	@$(BIN)/python -m containers sbom $(if $(REGISTRY),--registry "$$REGISTRY")
+
+pin-images: setup ## Write the current digests of the fetched images into all files that name them, for review as a diff
+	@$(BIN)/python -m containers pin
+
+lock-terraform: ## Lock Terraform's providers with their hashes, in deploy/vertex/.terraform.lock.hcl
+	@terraform -chdir=deploy/vertex providers lock -platform=linux_amd64 -platform=linux_arm64 -platform=darwin_arm64
 
 licences: setup ## Regenerate docs/licences.md, the licences of the images' packages
 	@$(BIN)/python -m containers licences

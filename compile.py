@@ -9,8 +9,10 @@ from typing import Any
 
 from pipelines.check import (
     FOUND,
+    check_compiled,
     check_no_secrets,
     check_parameters,
+    check_platform_settings,
     check_run,
     graph,
     image_states,
@@ -22,6 +24,8 @@ from pipelines.local import run_locally
 from pipelines.platform import Platform
 from pipelines.target import TARGETS, Target
 from steam_recsys.errors import UserError
+from steam_recsys.logging import mask_output
+from steam_recsys.secrets import mask
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 plus the number of SIGINT."""
@@ -30,10 +34,11 @@ INTERRUPTED = 130
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
     options = _parser().parse_args(arguments)
+    mask_output()
     try:
         run(options)
     except UserError as error:
-        sys.exit(f"compile.py: {error}")
+        sys.exit(f"compile.py: {mask(str(error))}")
     except KeyboardInterrupt:
         print("compile.py: interrupted; run it again to continue after the last finished step", file=sys.stderr)
         sys.exit(INTERRUPTED)
@@ -75,6 +80,8 @@ def check(target: Target, compiled: list[Path]) -> None:
         UserError: A parameter or a compiled pipeline is invalid, or an image is missing.
     """
     check_parameters(target)
+    check_platform_settings(target)
+    check_compiled(target, compiled)
     check_no_secrets(compiled)
     for path in compiled:
         print("\n".join(graph(path)))

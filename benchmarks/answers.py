@@ -29,6 +29,7 @@ from steam_recsys.model.item_item import ItemItemWeights
 from steam_recsys.model.online import CatalogueFacts, OnlineRecommender
 from steam_recsys.model.scorer import Scorer
 from steam_recsys.model.two_tower import Towers, TwoTowerArrays
+from steam_recsys.storage.manifest import complete_artifact
 
 GAMES, DIMENSIONS, NEIGHBOURS = 100_000, 64, 100
 QUERIES, LONGEST_HISTORY = 5_000, 50
@@ -146,6 +147,7 @@ def written_model(
     }
     described = {"version": model.version, "config": {**constants, "history_weights": asdict(weights)}}
     (folder / "model.json").write_text(json.dumps(described))
+    complete_artifact(folder)
     return TwoTowerArrays.load(folder)
 
 

@@ -27,7 +27,7 @@ from components.reverse_etl.acceptance import Thresholds
 from components.reverse_etl.publication import publish
 from demo.postgres import EmbeddedPostgres, programs
 from steam_recsys.arrays import Int64Array
-from steam_recsys.data.predictions import POPULAR_FILE, Shard, ShardManifest, read_shard, sha256_of, shard_name
+from steam_recsys.data.predictions import POPULAR_FILE, Shard, ShardManifest, read_shard, shard_name
 from steam_recsys.data.schemas import (
     DISCOVERY,
     LISTS,
@@ -42,6 +42,7 @@ from steam_recsys.publications.destinations import DestinationConfig, rollback
 from steam_recsys.publications.postgres_tables import binary_copy
 from steam_recsys.publications.versions import VersionInfo
 from steam_recsys.storage.folder import open_folder
+from steam_recsys.storage.manifest import FileDigest, complete_artifact
 
 USERS = 2_000_000
 LENGTHS = dict(zip(LISTS, (50, 200, 30, 30), strict=True))
@@ -108,9 +109,11 @@ def write_predictions(folder: Path, users: int, seed: int) -> list[tuple[int, in
         with pq.ParquetWriter(path, RECOMMENDATIONS, compression="zstd", compression_level=1) as writer:
             for start in range(first, last + 1, WRITTEN_USERS):
                 writer.write_batch(_random_lists(np.arange(start, min(start + WRITTEN_USERS, last + 1)), random))
-        manifest = ShardManifest("v", "m", "s", number, (first, last), last + 1 - first, "exact", sha256_of(path))
+        digest = FileDigest.from_path(path).sha256
+        manifest = ShardManifest("v", "m", "s", number, (first, last), last + 1 - first, "exact", digest)
         manifest.write(open_folder(folder))
     _write_fallback_lists(folder / POPULAR_FILE)
+    complete_artifact(folder)
     return ranges
 
 

@@ -9,6 +9,8 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
 from steam_recsys.errors import UserError
+from steam_recsys.logging import mask_output
+from steam_recsys.secrets import mask
 
 COMMANDS = {
     "ingest": "load raw CSV files into PostgreSQL",
@@ -28,11 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: The command line without the program's name; by default that of this process.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    mask_output()
     try:
         parsed = _parser(arguments).parse_args(arguments)
         parsed.run(parsed)
     except UserError as error:
-        sys.exit(f"recsys: {error}")
+        sys.exit(f"recsys: {mask(str(error))}")
     except ModuleNotFoundError as error:
         sys.exit(f"recsys: {arguments[0]} needs the Python module {error.name}, which is not installed: install it.")
     except KeyboardInterrupt:

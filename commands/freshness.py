@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-import traceback
 
 from components.monitor.freshness import MAX_AGE_HOURS, check_freshness
 from steam_recsys.errors import UserError
+from steam_recsys.secrets import mask
 
 FRESH, STALE, UNKNOWN = 0, 1, 2
 
@@ -36,9 +36,9 @@ def run(arguments: argparse.Namespace) -> None:
     except UserError as error:
         code, sentence = UNKNOWN, str(error)
     except Exception as error:  # Python would exit with 1, which means stale
-        traceback.print_exc()
+        sys.excepthook(type(error), error, error.__traceback__)
         code, sentence = UNKNOWN, f"The check itself failed ({type(error).__name__}): see the traceback above."
-    print(sentence, file=sys.stderr if code else sys.stdout)
+    print(mask(sentence), file=sys.stderr if code else sys.stdout)
     if code and arguments.alerts:
         from components.notify.alerts import Alert, post
 

@@ -11,7 +11,7 @@ from components.ingest.raw_files import STEAM_REVIEWS
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--raw", metavar="FOLDER", help="a folder in the raw layout")
+    source.add_argument("--raw", metavar="PATH", help="a folder in the raw layout, a file with reviews, or an archive")
     source.add_argument(
         "--from-huggingface",
         dest="raw",
@@ -21,6 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--database", default="env:DATABASE_URL", help="reference to the database's URL (%(default)s)")
     parser.add_argument("--year", type=int, help="year of dates without one (that of the newest date)")
+    parser.add_argument(
+        "--columns",
+        default="",
+        metavar="COLUMN=NAME,…",
+        help="names of columns in a reviews file that has others, as in date=timestamp_created,hours_played=minutes/60",
+    )
     parser.add_argument(
         "--max-rejected-share",
         type=float,
@@ -36,4 +42,5 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.database,
         year=arguments.year,
         max_rejected_share=arguments.max_rejected_share,
+        columns=arguments.columns,
     )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from commands import print_table
 from steam_recsys.storage.folder import open_folder
-from steam_recsys.storage.model_store import DESCRIPTION, EVALUATION, champion, current_champion
+from steam_recsys.storage.manifest import MANIFEST, UnreadableError, unseal
+from steam_recsys.storage.model_store import EVALUATION, champion, current_champion
 
 SHOWN_METRICS = ("ndcg_at_10", "recall_at_20", "coverage_at_10", "jaccard_at_10", "popular_ten")
 
@@ -26,6 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     back.add_argument("--version", help="the model (the champion before the present one)")
     back.add_argument("--expected", help="roll back only if this model is the champion now")
     back.add_argument("--registry", default="", help="where champions are registered too, vertex://PROJECT/LOCATION")
+    back.add_argument(
+        "--serving-image", default="", help="the explorer's image, for a model that is not registered yet"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -33,7 +36,9 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.action == "rollback":
         from components.evaluate.promotion import roll_back  # slow to import
 
-        now = roll_back(arguments.store, arguments.version, arguments.registry, arguments.expected)
+        now = roll_back(
+            arguments.store, arguments.version, arguments.registry, arguments.expected, arguments.serving_image
+        )
         print(f"{now} is the champion.")
     elif arguments.action == "champion":
         current = champion(arguments.store)
@@ -48,7 +53,7 @@ def _print_models(store: str) -> None:
     added = {
         found[1]: file.written_at
         for name, file in folder.list_files("models").items()
-        if (found := re.fullmatch(rf"models/([^/]+)/{re.escape(DESCRIPTION)}", name))
+        if (found := re.fullmatch(rf"models/([^/]+)/{re.escape(MANIFEST)}", name))
     }
     versions = sorted(added, key=lambda version: added[version], reverse=True)
     metrics = {version: _metrics(folder.read(f"models/{version}/{EVALUATION}")) for version in versions}
@@ -63,11 +68,14 @@ def _print_models(store: str) -> None:
 
 
 def _metrics(evaluation: bytes | None) -> Mapping[str, float]:
-    """A model's metrics in its evaluation's file; empty if that is missing or of another version of this project."""
-    try:
-        content: dict[str, Any] = json.loads(evaluation or b"")
+    """A model's metrics in its evaluation's file; empty if that is missing, damaged or of another release."""
+
+    def decode(content: dict[str, Any]) -> Mapping[str, float]:
         means = {name: figure["mean"] for name, figure in content["overall"]["figures"]["challenger"].items()}
         figures = {**means, **content["beyond_accuracy"]["challenger"]}
         return {name: figures[name] for name in SHOWN_METRICS if name in figures}
-    except (ValueError, KeyError, TypeError):
+
+    try:
+        return unseal(evaluation or b"", decode)
+    except UnreadableError:
         return {}

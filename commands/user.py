@@ -99,8 +99,8 @@ def show_user(
     """
     if not user:
         raise UserError("Name a user, as in make user USER=1 or recsys user 1: an id or a name in steam.users.")
-    try:
-        with connect(database, application="steam-recsys user") as connection, connection.cursor() as cursor:
+    with connect(database, application="steam-recsys user") as connection, connection.cursor() as cursor:
+        try:
             user_id = _find_user(cursor, user)
             if shelves:
                 show_shelves(cursor, f"User {user}", user_id)
@@ -112,10 +112,10 @@ def show_user(
             else:
                 order = "" if rank_by == "relevance" else f", by {rank_by}"
                 show_recommendations(cursor, f"User {user}{order}", user_id, rank_by, genre)
-    except psycopg2.errors.InvalidParameterValue as error:
-        raise UserError(str(error.diag.message_primary)) from None
-    except (psycopg2.errors.UndefinedTable, psycopg2.errors.InvalidSchemaName):
-        raise UserError("Nothing has been published yet: run the inference pipeline, or make demo.") from None
+        except psycopg2.errors.InvalidParameterValue as error:  # from our own functions
+            raise UserError(str(error.diag.message_primary)) from None
+        except (psycopg2.errors.UndefinedTable, psycopg2.errors.InvalidSchemaName):
+            raise UserError("Nothing has been published yet: run the inference pipeline, or make demo.") from None
     explain_scores()
 
 

@@ -1,4 +1,4 @@
-"""The locked requirements of the images: their known vulnerabilities and their licences."""
+"""The locked requirements of the images: what they install, its known vulnerabilities and its licences."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from steam_recsys.errors import UserError
 
 UNAVAILABLE = 75
 """Exit code if the vulnerability database cannot be reached; sysexits.h calls it a temporary failure."""
+
+LOCKED = [ROOT / "requirements" / f"{name}.txt" for name in ("data", "model", "model-cuda", "explorer")]
+"""The locked requirements of all images, also of the one for GPUs."""
 
 PAGE = ROOT / "docs" / "licences.md"
 IMAGE = {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix", "platform_machine": "x86_64",
@@ -32,6 +36,15 @@ page from the locked requirements.
 """
 _LONGEST = 60
 _CLASSIFIER = "License :: OSI Approved :: "
+
+
+@dataclass(frozen=True)
+class LockedPackage:
+    """A package of a locked file, with the SHA-256 of each file that may be installed."""
+
+    name: str
+    version: str
+    hashes: list[str]
 
 
 class DatabaseUnavailableError(UserError):
@@ -93,11 +106,20 @@ def licences_page() -> str:
 
 def packages(requirements: Path) -> list[str]:
     """Return the names of the packages that a locked file installs in an image."""
+    return [package.name for package in installed_packages(requirements)]
+
+
+def installed_packages(requirements: Path) -> list[LockedPackage]:
+    """Return the packages that a locked file installs in an image."""
     from packaging.requirements import Requirement  # the other commands need nothing but Python
 
-    lines = re.findall(r"^([a-z0-9].*?) \\$", requirements.read_text(), re.MULTILINE)
-    found = [Requirement(line) for line in lines]
-    return [each.name for each in found if each.marker is None or each.marker.evaluate(IMAGE)]
+    found = []
+    for line, hashes in re.findall(r"^([a-z0-9].*?) \\\n((?: +--hash=.*\n)+)", requirements.read_text(), re.MULTILINE):
+        requirement = Requirement(line)
+        if requirement.marker is None or requirement.marker.evaluate(IMAGE):
+            (pinned,) = requirement.specifier
+            found.append(LockedPackage(requirement.name, pinned.version, re.findall(r"sha256:(\w+)", hashes)))
+    return found
 
 
 def licence(name: str) -> str:

@@ -105,10 +105,20 @@ def push(name: str) -> str:
 
 def find_pushed(name: str) -> str | None:
     """Return an image's name by digest if its registry already has it. Nothing is built or fetched."""
+    digest = registry_digest(name)
+    return _remember(name, f"{name.rpartition(':')[0]}@{digest}") if digest else None
+
+
+def registry_digest(name: str) -> str | None:
+    """Return the digest that an image's tag names in its registry, for all platforms; None if it has no such image."""
     digest = _printed("buildx", "imagetools", "inspect", "--format={{.Manifest.Digest}}", name).strip()
-    if not digest.startswith("sha256:"):
-        return None
-    return _remember(name, f"{name.rpartition(':')[0]}@{digest}")
+    return digest if digest.startswith("sha256:") else None
+
+
+def base_image() -> str:
+    """Return the name of the image that all images are built on; PYTHON_IMAGE in the environment replaces it."""
+    declared = re.search(r"^ARG PYTHON_IMAGE=(\S+)$", (ROOT / "containers" / "data" / "Dockerfile").read_text(), re.M)
+    return os.environ.get("PYTHON_IMAGE") or (declared[1] if declared else "")
 
 
 def _remember(name: str, by_digest: str) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 from commands.__main__ import main as recsys
 from demo.workspace import Workspace
 from steam_recsys.errors import UserError
+from steam_recsys.logging import mask_output
+from steam_recsys.secrets import mask, register_environment
 
 
 def main() -> None:
@@ -18,7 +20,11 @@ def main() -> None:
     run = commands.add_parser("run", help="ingest, train, recommend and publish")
     containers = commands.add_parser("containers", help="run the demo, run it again in containers, and compare")
     for command in (run, containers):
-        command.add_argument("--data", type=Path, help="folder in the raw layout (default: synthetic reviews)")
+        command.add_argument(
+            "--data",
+            type=Path,
+            help="folder in the raw layout, a file with reviews, or an archive (default: synthetic)",
+        )
     user = commands.add_parser("user", help="show a user's recommendations, like recsys user")
     user.add_argument("user", help="name or id")
     user.add_argument("--rank-by", help="one list only: relevance, discovery, new_releases, sales, revenue, …")
@@ -32,6 +38,8 @@ def main() -> None:
         )
     commands.add_parser("stop", help="stop the demo's database")
     options = parser.parse_args()
+    register_environment()
+    mask_output()
     workspace = Workspace(options.workspace)
     try:
         match options.command:
@@ -60,7 +68,7 @@ def main() -> None:
             case "stop":
                 print("demo: the database is stopped" if workspace.postgres.stop() else "demo: no database was running")
     except UserError as error:
-        sys.exit(f"demo: {error}")
+        sys.exit(f"demo: {mask(str(error))}")
     except KeyboardInterrupt:
         print("demo: interrupted; run it again to continue after the last finished step", file=sys.stderr)
         sys.exit(130)

@@ -43,6 +43,8 @@ class EmbeddedPostgres:
         url = server.ensure_database("shop")
     """
 
+    locale_options = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8")
+
     def __init__(self, folder: Path, *, durable: bool = True) -> None:
         self.folder = folder.resolve()
         self.durable = durable
@@ -74,7 +76,13 @@ class EmbeddedPostgres:
         return True
 
     def url(self, database: str = "postgres") -> str:
-        """Return the URL of a database on this server, with the password."""
+        """Return the URL of a database on this server, with the password.
+
+        Also removes libpq's variables from this process's environment, which its children inherit: some of them, such
+        as PGSERVICE, PGHOSTADDR and PGSSLMODE, would change a connection to this URL, and no URL can overrule them all.
+        """
+        for variable in [name for name in os.environ if name.startswith("PG")]:
+            del os.environ[variable]
         password = (self.folder / "password").read_text()
         port = (self.data / "postmaster.pid").read_text().splitlines()[3]
         return f"postgresql://{USER}:{password}@127.0.0.1:{port}/{database}"
@@ -122,7 +130,7 @@ class EmbeddedPostgres:
             self._give_to_system_user(password)
         self._run(
             "initdb", "-D", self.data, "-U", USER, "--auth=scram-sha-256", f"--pwfile={password}",
-            "--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-sync",
+            "--encoding=UTF8", "--locale=C", *self.locale_options, "--no-sync",
         )  # fmt: skip
 
     def _give_to_system_user(self, password: Path) -> None:
@@ -135,14 +143,18 @@ class EmbeddedPostgres:
             owner = pwd.getpwnam(SYSTEM_USER)
         for path in (self.folder, self.data, password):
             os.chown(path, owner.pw_uid, owner.pw_gid)
-        for folder in {*self.folder.parents, *programs().parents}:
+        for folder in {*self.folder.parents, *self.programs().parents}:
             mode = folder.stat().st_mode
             if not mode & stat.S_IXOTH:  # the system user may pass through, not list files
                 print(f"[demo] let PostgreSQL's system user pass through {folder} (chmod o+x)", flush=True)
                 folder.chmod(mode | stat.S_IXOTH)
 
+    def programs(self) -> Path:
+        """Return the folder of this server's programs."""
+        return programs()
+
     def _run(self, program: str, *arguments: object, check: bool = True) -> int:
-        command = [str(programs() / program), *map(str, arguments)]
+        command = [str(self.programs() / program), *map(str, arguments)]
         # With its own group: as a member of root's group it would get only that group's permissions.
         user: dict[str, Any] = {}
         if os.geteuid() == 0:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from components.ingest.raw_files import check_folder
+from components.ingest.ingestion import check_raw
 from demo.recommendations import show_typical_users
 from demo.summary import gate_outcome, show_metrics, write_summary
 from demo.synthetic import write_synthetic
@@ -46,17 +46,21 @@ def run_demo(workspace: Workspace, data: Path | None) -> None:
 
     Args:
         workspace: Folder of the demo.
-        data: Folder in the raw layout; None generates synthetic reviews.
+        data: Folder in the raw layout, file with reviews, or archive; None generates synthetic reviews.
 
     Raises:
         UserError: A stage failed, the first model did not pass the gate, or the data or the database is invalid.
     """
+    target = Target.load("local")
+    check_parameters(target)
+
     # 1. Find or generate the raw files.
     raw = data or workspace.root / "synthetic"
     if data is None:
         print("[demo] SYNTHETIC DATA: generated users, games and reviews; use DATA=folder for real ones", flush=True)
         write_synthetic(raw)
-    check_folder(raw)
+    columns = str(parameters_for(target, "ingestion").get("columns", "")) if data else ""
+    check_raw(str(raw), columns)
 
     # 2. Start the database.
     url = workspace.database_url(data)
@@ -66,11 +70,9 @@ def run_demo(workspace: Workspace, data: Path | None) -> None:
     os.environ["DATABASE_URL"] = url  # the stages resolve env:DATABASE_URL
 
     # 3. Compile and run the pipelines.
-    target = Target.load("local")
-    check_parameters(target)
     compile_pipelines(target, workspace.build / target.name)
     for name, parameters in (
-        ("ingestion", {"raw": raw.resolve()}),
+        ("ingestion", {"raw": raw.resolve(), "columns": columns}),
         ("training", {}),
         ("inference", inference_parameters(data)),
     ):

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-import psycopg2
-from psycopg2.extensions import make_dsn, parse_dsn
+from psycopg2.extensions import make_dsn
 
 from demo.postgres import EmbeddedPostgres, programs
+from steam_recsys.database.urls import connection_parameters
 from steam_recsys.errors import UserError
 
 
@@ -101,6 +101,7 @@ class Workspace:
         """Record the database and the store of a successful run, in `database-url` and `store-path`."""
         path = self.root / "database-url"
         path.touch(mode=0o600)
+        path.chmod(0o600)  # also if it existed
         path.write_text(url + "\n")
         (self.root / "store-path").write_text(f"{self.store(url)}\n")
 
@@ -118,7 +119,7 @@ class Workspace:
         if not path.exists():
             raise UserError("The demo has not run yet: run make demo first.")
         url = path.read_text().strip()
-        if self.postgres.owns(url) and not self.postgres.running():
+        if self.postgres.owns(url):
             self.postgres.start()
             url = self.postgres.url(_parts(url)["dbname"])
             path.write_text(url + "\n")
@@ -150,14 +151,18 @@ class Workspace:
     def store(self, url: str) -> Path:
         """Return the store of a database; models use the ids of one database.
 
+        Its folder is named after the database only if that is a plain name, as it might be a part of a password that
+        contains a slash.
+
         Raises:
             UserError: The URL is not a PostgreSQL URL.
         """
         parts = _parts(url)
         name = parts.get("dbname", "default")
         if not self.postgres.owns(url):  # its port may change
-            server = f"{parts.get('host')}:{parts.get('port')}/{name}"
-            name = f"{_identifier(name)}_{_digest(server)}"
+            plain = _identifier(name) if re.fullmatch(r"[\w.-]+", name) else "database"
+            host, port = parts.get("host"), parts.get("port")
+            name = f"{plain}_{_digest(f'{host}:{port}/{name}')}"
         return (self.root / "store" / name).resolve()
 
     def open_psql(self, url: str) -> None:
@@ -180,9 +185,9 @@ class Workspace:
 
 def _parts(url: str) -> dict[str, str]:
     try:
-        return dict(parse_dsn(url))
-    except psycopg2.ProgrammingError:
-        raise UserError("DATABASE_URL is not a PostgreSQL URL: set it to postgresql://user@host:port/name.") from None
+        return connection_parameters(url)
+    except ValueError as error:
+        raise UserError(f"DATABASE_URL is {error}.") from None
 
 
 def _version(psql: str) -> int:

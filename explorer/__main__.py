@@ -9,17 +9,20 @@ from pathlib import Path
 from explorer.server import LOGGING, listen, serve
 from explorer.settings import Settings
 from steam_recsys.errors import UserError
+from steam_recsys.logging import mask_output
+from steam_recsys.secrets import mask
 
 
 def main() -> None:
     """Serve until SIGTERM or Ctrl-C."""
     logging.config.dictConfig(LOGGING)
+    mask_output()
     try:
         settings = Settings.load()
         cache = _own_folder(settings.cache)
         sockets = listen(settings.host, settings.port, settings.workers)
     except UserError as error:
-        sys.exit(f"explorer: {error}")
+        sys.exit(f"explorer: {mask(str(error))}")
     host, port = sockets[0].getsockname()[:2]
     with cache as folder:
         print(f"explorer: http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)

@@ -15,6 +15,8 @@ from starlette.exceptions import HTTPException
 
 from explorer.filters import page_address
 from explorer.templating import render
+from steam_recsys.database.failures import known_detail
+from steam_recsys.secrets import mask
 
 API_PATHS = ("/api/", "/healthz", "/readyz", "/metrics")
 """Beginnings of the paths whose errors are problem details."""
@@ -44,6 +46,31 @@ DETAILS = {400: "The body is not JSON.", 404: "This page does not exist.", 405: 
 """Details of errors that the framework raises."""
 
 NOTHING_PUBLISHED = "Nothing has been published yet: run the inference pipeline first."
+UNREACHABLE = "The database cannot be reached: try again in a moment."
+OTHER_VERSION = "The published tables are of another version: run the pipelines."
+
+DATABASE_ERRORS = {
+    "08": UNREACHABLE,
+    "28": UNREACHABLE,
+    "3D000": UNREACHABLE,
+    "3F000": NOTHING_PUBLISHED,
+    "40": "The database cancelled the query: try again.",  # a deadlock, or a conflict on a replica
+    "42501": "The role may not read this{known}: run explorer/reader.sql.",
+    "42703": OTHER_VERSION,
+    "42704": UNREACHABLE,  # a parameter in the URL's options
+    "42883": NOTHING_PUBLISHED,
+    "42P01": NOTHING_PUBLISHED,
+    "53": "The database is out of room, memory or connections: try again in a moment.",
+    "53300": UNREACHABLE,
+    "55000": UNREACHABLE,  # a database that takes no connections
+    "55P03": "The database's tables are locked: try again in a moment.",
+    "57014": "The database took too long to answer: try a smaller limit.",
+    "57": UNREACHABLE,
+    "58": UNREACHABLE,
+    "F0": UNREACHABLE,
+    "XX": UNREACHABLE,
+}
+"""Details of answers with status 503, by SQLSTATE or its class."""
 
 
 class ProblemDetails(BaseModel):
@@ -92,10 +119,11 @@ def error_response(
     Args:
         request: The request.
         status: HTTP status.
-        detail: A sentence that says what is wrong; it is shown to the client, so it must contain no secret.
+        detail: A sentence that says what is wrong; secrets in it are masked, as it is shown to the client.
         headers: Further headers.
         parameter: The invalid parameter of the query string, if any.
     """
+    detail = mask(detail)
     if request.url.path.startswith(API_PATHS):
         problem = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
         return Response(orjson.dumps(problem), status, headers, media_type="application/problem+json")
@@ -105,6 +133,18 @@ def error_response(
     response = render(request, "error.html", status, title=title, detail=detail, retry=retry, links=links)
     response.headers.update(headers or {})
     return response
+
+
+def describe_database_error(sqlstate: str, message: str) -> str | None:
+    """Return the detail of the answer to an error of the database; None if it is an error of this program.
+
+    Args:
+        sqlstate: The error's SQLSTATE.
+        message: The server's message, which is shown only where its form is known.
+    """
+    detail = DATABASE_ERRORS.get(sqlstate) or DATABASE_ERRORS.get(sqlstate[:2])
+    known = known_detail(sqlstate, message)
+    return None if detail is None else detail.format(known=f" ({known})" if known else "")
 
 
 def _links(request: Request, parameter: str | None) -> Iterator[tuple[str, str]]:

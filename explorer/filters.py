@@ -201,8 +201,8 @@ def _history_tag(value: object) -> str:
     return "game" if isinstance(value, dict | HistoryGame) else "id"
 
 
-class PostedHistory(Filters):
-    """A history, and filters for its recommendations."""
+class GameHistory(RequestModel):
+    """A user's history as a client sends it."""
 
     history: list[
         Annotated[Annotated[GameId, Tag("id")] | Annotated[HistoryGame, Tag("game")], Discriminator(_history_tag)]
@@ -216,6 +216,10 @@ class PostedHistory(Filters):
     def games(self) -> list[HistoryGame]:
         """Return the history as objects."""
         return [HistoryGame(game_id=game) if isinstance(game, int) else game for game in self.history]
+
+
+class PostedHistory(GameHistory, Filters):
+    """A history, and filters for its recommendations."""
 
 
 class RollbackTarget(RequestModel):

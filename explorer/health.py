@@ -144,12 +144,6 @@ async def get_metrics(request: Request) -> RequestMetrics:
     return metrics
 
 
-@router.get("/healthz")
-async def healthz() -> Response:
-    """The process answers; the database and the model may be down."""
-    return PlainTextResponse("ok\n")
-
-
 @router.get("/readyz")
 async def readyz(
     repository: RepositoryDep,

@@ -36,6 +36,7 @@ from steam_recsys.arrays import BoolArray, Int32Array, Int64Array
 from steam_recsys.data.histories import positions_of
 from steam_recsys.data.interactions import UNDATED, day_of
 from steam_recsys.data.schemas import DISCOVERY, INTERESTS, LISTS, NEW_RELEASES, POPULAR_LIST, RELEVANCE
+from steam_recsys.errors import ArtifactError
 from steam_recsys.model.online import OnlineRecommender, Recommendation
 from steam_recsys.model.retrieval import top_k
 from steam_recsys.model.scorer import PAGE_GAMES, REASONS_PER_GAME
@@ -310,8 +311,8 @@ class LiveModel:
                     LOG.info("Answers come from publication %s now.", publication.version)
                 pause, logged, removed = POLL_SECONDS, None, False
             except Exception as error:
-                if isinstance(error, FileNotFoundError) and not removed:
-                    removed = True  # by a worker that already caches the next publication's model
+                if isinstance(error, FileNotFoundError | ArtifactError) and not removed:
+                    removed = True  # damaged, or removed by a worker that already caches the next publication's model
                     continue
                 message = error.detail if isinstance(error, HTTPException) else f"{type(error).__name__}: {error}"
                 if message != logged:  # once, not every few seconds

@@ -13,40 +13,24 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from explorer.errors import error_response
+from explorer.headers import HEADERS, names_one_host
 from explorer.health import RequestMetrics
 from explorer.settings import Settings
 
 LOG = logging.getLogger("explorer")
-
-CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
-
-HEADERS = [
-    (name.encode(), value.encode())
-    for name, value in (
-        ("content-security-policy", CONTENT_SECURITY_POLICY),
-        ("x-content-type-options", "nosniff"),
-        ("x-frame-options", "DENY"),
-        ("referrer-policy", "no-referrer"),
-        ("permissions-policy", "camera=(), geolocation=(), microphone=()"),
-        ("cross-origin-opener-policy", "same-origin"),
-        ("cross-origin-resource-policy", "same-origin"),
-    )
-]
+_RAW_HEADERS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 
 BODY_SECONDS = 10.0
 """Longest time for a request's body to arrive."""
 
 HANG_UP = {"Connection": "close"}
-"""Header after an unread body, which would otherwise have to be read before the next request."""
+"""Header that closes the connection: an unread body or further requests would otherwise have to be read."""
 
 MOST_CLIENTS = 10_000
 """Most clients whose rates are remembered: the last ones."""
 
-PROBES = ("/healthz", "/readyz")
-"""Paths without a rate limit, for the orchestrator's probes."""
+READINESS = "/readyz"
+"""A path without a rate limit, for the orchestrator's probes; the server itself answers the one for liveness."""
 
 
 class RateLimiter:
@@ -98,13 +82,17 @@ class Guard:
                 return
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", []), *HEADERS]
+                message["headers"] = [*message.get("headers", []), *_RAW_HEADERS]
             await send(message)
 
         try:
             try:
-                if scope["path"] not in PROBES and not self._rates.allows(client_of(scope), started):
-                    raise HTTPException(429, "Too many requests. Try again in one second.", {"Retry-After": "1"})
+                if not names_one_host(scope):
+                    raise HTTPException(400, "The request must have one Host header: send it again with one.", HANG_UP)
+                if scope["path"] != READINESS and not self._rates.allows(client_of(scope), started):
+                    raise HTTPException(
+                        429, "Too many requests. Try again in one second.", {"Retry-After": "1", **HANG_UP}
+                    )
                 await self._app(scope, body.receive, send_guarded)
             except ClientDisconnect:
                 pass

@@ -1,7 +1,7 @@
 """A publication's model as files that every worker of a machine maps into memory, so that it is held once.
 
-`python -m explorer.model_cache` writes them, in one process for all workers. A folder has one file per array;
-`model.json` is written last.
+`python -m explorer.model_cache` writes them, in one process for all workers. A folder has one file per array; its
+manifest is written last, and the files are compared with it before they are mapped.
 
 The games are as the shop's database has them now. They are read as the extract stage reads them, and popularity is
 counted as the predict stage counts it, so a history gets the recommendations that the inference pipeline would have
@@ -36,7 +36,7 @@ from steam_recsys.data.interactions import EPOCH, UNDATED, day_of
 from steam_recsys.data.popularity import DECAYS
 from steam_recsys.data.schemas import GAMES
 from steam_recsys.database.connection import Cursor, connect, snapshot_queries
-from steam_recsys.errors import UserError
+from steam_recsys.errors import ArtifactError, UserError
 from steam_recsys.model.history_weights import HistoryWeights
 from steam_recsys.model.item_item import ItemItemWeights
 from steam_recsys.model.lists import NEW_RELEASE_DAYS, ReviewCounts, game_lists, new_releases
@@ -44,6 +44,8 @@ from steam_recsys.model.online import CatalogueFacts
 from steam_recsys.model.retrieval import ExactIndex, GameList
 from steam_recsys.model.scorer import Scorer
 from steam_recsys.model.two_tower import TwoTowerArrays
+from steam_recsys.secrets import mask
+from steam_recsys.storage.manifest import Artifact, complete_artifact
 from steam_recsys.storage.model_store import stored_model
 
 System = Literal["windows", "mac", "linux"]
@@ -201,10 +203,16 @@ class CachedModel:
             "popular_in": list(facts.popular_in.items()),
         }
         (folder / DESCRIPTION_FILE).write_text(json.dumps(described))
+        complete_artifact(folder)
 
     @classmethod
     def load(cls, folder: Path) -> CachedModel:
-        """Map a saved model into memory."""
+        """Map a saved model into memory.
+
+        Raises:
+            ArtifactError: A file is missing or damaged.
+        """
+        _open_cached(folder).verify()
         described = json.loads((folder / DESCRIPTION_FILE).read_text())
         arrays = {path.stem: _map(path) for path in folder.glob("*.npy")}
         scorer = Scorer(
@@ -245,7 +253,7 @@ class CachedModel:
 
 
 def cache_model(cache: Path, database: str, store: str, version: str, model_version: str, as_of: date) -> None:
-    """Cache a publication's model unless it is cached already, and remove the models of other publications.
+    """Cache a publication's model unless it is cached already, undamaged; remove the models of other publications.
 
     Processes take turns; later ones find the work done.
 
@@ -263,10 +271,11 @@ def cache_model(cache: Path, database: str, store: str, version: str, model_vers
     with (cache / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # released when this process ends
         folder = model_folder(cache, version)
-        if not folder.exists():
+        if not _is_cached(folder):
             unfinished = cache / "unfinished"
             shutil.rmtree(unfinished, ignore_errors=True)
             _build(database, store, version, model_version, as_of).save(unfinished)
+            shutil.rmtree(folder, ignore_errors=True)  # damaged
             unfinished.rename(folder)
         for other in cache.iterdir():
             if other.is_dir() and other != folder:
@@ -364,7 +373,19 @@ def main() -> None:
             date.fromisoformat(options.as_of),
         )
     except UserError as error:
-        sys.exit(f"{error}")
+        sys.exit(mask(str(error)))
+
+
+def _open_cached(folder: Path) -> Artifact:
+    return Artifact.open(folder, "cached model", "it is cached again")
+
+
+def _is_cached(folder: Path) -> bool:
+    try:
+        _open_cached(folder).verify()
+    except ArtifactError:
+        return False
+    return True
 
 
 def _build(database: str, store: str, version: str, model_version: str, as_of: date) -> CachedModel:

@@ -206,7 +206,7 @@ async def authorise(request: Request, operator: OperatorDep, credentials: Bearer
     summary="Roll back to a publication",
     response_model=CurrentVersion,
     response_description="The publication that is current now",
-    responses=error_responses(400, 403, 404, 408, 409, 413, 422, 429),
+    responses=error_responses(400, 403, 404, 408, 409, 413, 422, 429, 503),
     dependencies=[Depends(authorise)],
 )
 async def rollback(request: Request, settings: SettingsDep, target: RollbackTarget | None = None) -> Response:
@@ -228,6 +228,7 @@ async def rollback_form(request: Request, settings: SettingsDep, operator: Opera
 
 async def _roll_back(settings: Settings, version: str | None) -> str:
     # Imported here because only a rollback needs what publishes.
+    from steam_recsys.database.failures import UnavailableError
     from steam_recsys.publications.destinations import DestinationConfig, rollback
 
     destinations = DestinationConfig(
@@ -236,7 +237,7 @@ async def _roll_back(settings: Settings, version: str | None) -> str:
     try:
         current = await asyncio.to_thread(rollback, destinations, version)
     except UserError as error:
-        raise HTTPException(409, str(error)) from None
+        raise HTTPException(503 if isinstance(error, UnavailableError) else 409, str(error)) from None
     LOG.warning("The operator made publication %s current.", current)
     return current
 

@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import math
+import os
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -22,7 +23,7 @@ from typing import Any, Final, Literal
 import asyncpg
 from fastapi import HTTPException
 
-from explorer.errors import NOTHING_PUBLISHED
+from explorer.errors import OTHER_VERSION, UNREACHABLE, describe_database_error
 from explorer.filters import Filters, HistoryGame
 from explorer.schemas import (
     BECAUSE,
@@ -45,7 +46,9 @@ from explorer.schemas import (
     User,
 )
 from explorer.settings import Settings
-from steam_recsys.database.connection import asyncpg_arguments, read_queries
+from steam_recsys.database.connection import read_queries
+from steam_recsys.database.failures import database_error
+from steam_recsys.database.urls import asyncpg_arguments
 
 LOG = logging.getLogger("explorer")
 QUERIES: Final = read_queries(Path(__file__).parent / "queries.sql")
@@ -98,9 +101,12 @@ class Repository:
                 "application_name": APPLICATION,
                 "default_transaction_read_only": "on",
                 "statement_timeout": str(milliseconds),
+                "lock_timeout": str(milliseconds // 2),  # before the other, so that a lock is named as the cause
+                "idle_in_transaction_session_timeout": str(milliseconds + 1000 * round(REACH_SECONDS)),
+                "idle_session_timeout": "0",  # the pool closes what it does not use
                 "jit": "off",  # compiling would take longer than these queries
             },
-            init=_decode_json,
+            init=_prepare,
             reset=_keep_session,
         )
 
@@ -128,28 +134,24 @@ class Repository:
             async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
                 yield connection
             self._note_answer()
-        except asyncpg.QueryCanceledError:
-            raise HTTPException(503, "The database took too long to answer: try a smaller limit.") from None
-        except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError, asyncpg.UndefinedFunctionError):
-            raise HTTPException(503, NOTHING_PUBLISHED) from None
-        except asyncpg.UndefinedColumnError as error:
-            LOG.warning("The database's schemas are of another version than this explorer: %s", error)
-            raise HTTPException(503, "The published tables are of another version: run the pipelines.") from None
-        except asyncpg.TransactionRollbackError:  # a deadlock, or a conflict on a replica
-            raise HTTPException(503, "The database cancelled the query: try again.") from None
-        except asyncpg.InsufficientPrivilegeError as error:
-            raise HTTPException(503, f"The role may not read this ({error}): run explorer/reader.sql.") from None
-        except (asyncpg.InvalidParameterValueError, asyncpg.DataError, UnicodeEncodeError):
+        except (asyncpg.DataError, UnicodeEncodeError):
             raise HTTPException(422, "The database does not accept a value of this request: correct it.") from None
-        except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError,
-                asyncpg.CannotConnectNowError, asyncpg.InvalidAuthorizationSpecificationError,
-                asyncpg.InvalidCatalogNameError, asyncpg.TooManyConnectionsError, asyncpg.AdminShutdownError,
-                asyncpg.ObjectNotInPrerequisiteStateError,  # a database that takes no connections
-                asyncpg.UndefinedObjectError,  # a parameter in the URL's options
+        except asyncpg.PostgresError as error:
+            detail = describe_database_error(error.sqlstate, error.args[0])
+            if detail is None:
+                raise
+            reason = str(database_error("EXPLORER_DATABASE_URL", error.sqlstate, error.args[0]))
+            if detail == UNREACHABLE:
+                self._note_failure(reason)
+            elif detail == OTHER_VERSION:
+                LOG.warning("%s", reason)
+            raise HTTPException(503, detail) from None
+        except (OSError, TimeoutError, asyncpg.InterfaceError,
                 asyncpg.InternalClientError,  # a connection that closes while a query is sent
                ) as error:  # fmt: skip
-            self._note_failure(error)
-            raise HTTPException(503, "The database cannot be reached: try again in a moment.") from None
+            number = error.errno if isinstance(error, OSError) else None
+            self._note_failure(f"{type(error).__name__}{f', {os.strerror(number)}' if number and number > 0 else ''}.")
+            raise HTTPException(503, UNREACHABLE) from None
 
     async def recommendations(self, user_id: int, filters: Filters) -> Recommendations:
         """Return what `recsys.recommended_games` returns, and its publication."""
@@ -302,10 +304,10 @@ class Repository:
         rows = await self._fetch(query, *arguments)
         return rows[0] if rows else None
 
-    def _note_failure(self, error: Exception) -> None:
+    def _note_failure(self, reason: str) -> None:
         """Log that the database cannot be reached, once until it is back."""
         if self._failed_at is None:
-            LOG.warning("The database cannot be reached: %s: %s", type(error).__name__, error)
+            LOG.warning("The database cannot be reached: %s", reason)
         self._failed_at = time.monotonic()
 
     def _note_answer(self) -> None:
@@ -358,6 +360,9 @@ async def _keep_session(connection: Any) -> None:
     """Reset nothing: queries change nothing in a session, and a reset would cost as much as a query."""
 
 
-async def _decode_json(connection: Any) -> None:
+async def _prepare(connection: Any) -> None:
+    """Set what the server may not know, and how JSON is read."""
+    if connection.get_server_version() >= (17,):
+        await connection.execute("SET transaction_timeout = 0")
     for kind in ("json", "jsonb"):
         await connection.set_type_codec(kind, encoder=json.dumps, decoder=json.loads, schema="pg_catalog")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from steam_recsys.database.connection import asyncpg_arguments, connection_parameters
+from steam_recsys.database.urls import asyncpg_arguments, connection_parameters
 from steam_recsys.errors import UserError
+from steam_recsys.secrets import register_secret
 
 PREFIX = "EXPLORER_"
 
@@ -56,6 +57,12 @@ class Settings(BaseSettings):
     body_bytes: int = Field(default=1 << 16, ge=1)
     requests_per_second: float = Field(default=100.0, gt=0)
 
+    @field_validator("database_url", "operator_token", "operator_database_url", "mongodb_url", mode="before")
+    @classmethod
+    def _strip(cls, value: Any) -> Any:
+        """Remove white space, such as the line break at the end of a file that became a Kubernetes secret."""
+        return value.strip() if isinstance(value, str) else value
+
     @field_validator("database_url")
     @classmethod
     def _check_url(cls, value: SecretStr) -> SecretStr:
@@ -71,7 +78,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls) -> Settings:
-        """Read the settings.
+        """Read the settings; secrets among them are masked from now on.
 
         Raises:
             UserError: A setting is missing, unknown or invalid; the message does not show its value.
@@ -81,8 +88,12 @@ class Settings(BaseSettings):
                 names = ", ".join(PREFIX + name.upper() for name in cls.model_fields)
                 raise UserError(f"Unknown setting {variable}: the settings are {names}.")
         try:
-            return cls()  # type: ignore[call-arg]  # from the environment
+            settings = cls()  # type: ignore[call-arg]  # from the environment
         except ValidationError as error:
             first = error.errors()[0]
             name = PREFIX + str(first["loc"][0]).upper()
             raise UserError(f"{name} is invalid ({first['msg']}): set it in the environment.") from None
+        for value in (getattr(settings, name) for name in cls.model_fields):
+            if isinstance(value, SecretStr):
+                register_secret(value.get_secret_value())
+        return settings

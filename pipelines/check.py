@@ -12,9 +12,10 @@ from typing import Any
 
 import yaml
 
-from containers.images import LOCAL_REGISTRY
+from containers.images import LOCAL_REGISTRY, Role
 from pipelines.compilation import PIPELINES, read_value
 from pipelines.target import ENVIRONMENT, Target
+from pipelines.vertex_limits import setting_problems, spec_problems
 from steam_recsys.errors import UserError
 from steam_recsys.publications.destinations import PUBLISH_TO
 from steam_recsys.secrets import SECRET_MANAGER_SCHEME, resolve_secret
@@ -69,6 +70,7 @@ def check_run(target: Target, name: str, parameters: Mapping[str, Any]) -> None:
     values = {key: spec.default for key, spec in inputs.items() if spec.optional} | dict(parameters)
     if values.get("users_per_shard", 1) < 1:
         raise UserError(f"The parameter users_per_shard is {values['users_per_shard']}: it must be 1 or more.")
+    check_platform_settings(target)
     if (destination := values.get("publish_to", PUBLISH_TO[0])) not in PUBLISH_TO:
         raise UserError(f"The parameter publish_to is {destination!r}: it must be one of {', '.join(PUBLISH_TO)}.")
     unused = set() if destination != PUBLISH_TO[0] else {"mongodb"}
@@ -76,6 +78,29 @@ def check_run(target: Target, name: str, parameters: Mapping[str, Any]) -> None:
         if key not in unused and (reference := str(values.get(key) or "")):
             _check_secret(target, key, reference)
     _check_store(target, str(values["store"]))
+
+
+def check_platform_settings(target: Target) -> None:
+    """Check settings that the platform would refuse only at the submission, or in the middle of a run.
+
+    Raises:
+        UserError: One has a form that the platform refuses.
+    """
+    for problem in setting_problems(target) if target.name == "vertex" else ():
+        raise UserError(problem)
+
+
+def check_compiled(target: Target, compiled: list[Path]) -> None:
+    """Check compiled pipelines against the platform's limits.
+
+    Raises:
+        UserError: A pipeline exceeds one.
+    """
+    if target.name != "vertex":
+        return
+    for path in compiled:
+        for problem in spec_problems(*yaml.safe_load_all(path.read_text())):
+            raise UserError(f"{path}: {problem}")
 
 
 def _check_secret(target: Target, key: str, reference: str) -> None:
@@ -138,7 +163,10 @@ def image_states(target: Target) -> Iterator[tuple[str, str]]:
     Images on this machine count only if the tasks take their images from it.
     """
     local_images = target.name in ("local", "docker") or target.registry == LOCAL_REGISTRY
-    for image in sorted({target.image("data"), target.image("model")}):
+    roles: list[Role] = ["data", "model"]
+    if target.parameters.get("registry"):
+        roles.append("explorer")  # serves registered models
+    for image in sorted({target.image(role) for role in roles}):
         if target.python_image or shutil.which("docker") is None:
             yield image, "not checked"
         elif local_images and _command_error("docker", "image", "inspect", image) == "":

@@ -112,7 +112,7 @@ def inference_pipeline(target: Target) -> GraphComponent:
         target.configure(outcome, "data", "Record the outcome")
         with dsl.ExitHandler(outcome, name="Recommend and publish"):
             # 1. Extract a snapshot.
-            extracted = extract(source=source, replica=replica, store=store, run=run)
+            extracted = extract(pipeline="inference", source=source, replica=replica, store=store, run=run)
             target.configure(extracted, "data", "Extract a snapshot")
             snapshot = extracted.outputs["snapshot"]
 
@@ -158,12 +158,16 @@ def inference_pipeline(target: Target) -> GraphComponent:
                 slice_users=slice_users,
                 run=run,
             ).set_display_name("Retrain if needed")
+            retrained.set_caching_options(False)
 
             # 5. Plan the shards.
             planned = make_plan(
                 snapshot=snapshot,
                 users_per_shard=users_per_shard,
                 new_release_days=new_release_days,
+                database=source,
+                publish_to=publish_to,
+                mongodb=mongodb,
                 store=store,
                 run=run,
             ).after(retrained)
@@ -172,7 +176,15 @@ def inference_pipeline(target: Target) -> GraphComponent:
 
             # 6. Predict each shard.
             with dsl.ParallelFor(planned.outputs["Output"], name="Shards", parallelism=target.parallelism) as shard:
-                predicted = predict(plan=plan, shard=shard, store=store, run=run)
+                predicted = predict(
+                    plan=plan,
+                    shard=shard,
+                    database=source,
+                    publish_to=publish_to,
+                    mongodb=mongodb,
+                    store=store,
+                    run=run,
+                )
                 target.configure(predicted, "data", "Predict a shard")
 
             # 7. Publish all shards at once.
@@ -217,7 +229,7 @@ def retraining_pipeline(target: Target) -> GraphComponent:
     ) -> None:
         """1. If retraining is needed, train, evaluate and promote a model."""
         with dsl.If(retrain == True, name="Retraining needed"):  # noqa: E712 - KFP overloads ==
-            train_champion(
+            trained = train_champion(
                 snapshot=snapshot,
                 store=store,
                 registry=registry,
@@ -231,5 +243,6 @@ def retraining_pipeline(target: Target) -> GraphComponent:
                 slice_users=slice_users,
                 run=run,
             ).set_display_name("Train and promote")
+            trained.set_caching_options(False)
 
     return retraining

@@ -21,6 +21,7 @@ from kfp import components, local
 
 from steam_recsys.errors import UserError
 from steam_recsys.logging import stage_line, write_line
+from steam_recsys.secrets import mask, register_environment, register_secret
 from steam_recsys.stage import READER_VARIABLE
 
 OUTCOME = re.compile(r"^\[notify\] \w+ run \S+: ([A-Z]+)(?:, (.*))?$")
@@ -45,6 +46,10 @@ def run_locally(
         UserError: The run failed; the message is the failed stage's, if there is one.
     """
     root = root.resolve()
+    register_environment()
+    for value in parameters.values():
+        if isinstance(value, str) and value.startswith("env:"):
+            register_secret(os.environ.get(value.removeprefix("env:"), "").strip())
     started = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
     path = root / "logs" / f"{pipeline.stem}-{started}.log"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,6 +70,8 @@ def run_locally(
                 run(**parameters)
         except (RuntimeError, ValueError):  # KFP's errors for a failed run, and for a container that died unnoticed
             raise UserError(f"{log.failure or f'The {pipeline.stem} run failed.'} The full log is {path}.") from None
+        finally:
+            log.finish()
     if not log.succeeded:  # KFP takes a container that dies at once for a success
         raise UserError(f"{log.failure or f'The {pipeline.stem} run left no outcome.'} The full log is {path}.")
 
@@ -145,7 +152,10 @@ def _environment(**variables: str) -> Iterator[None]:
 
 
 class RunLog(io.TextIOBase):
-    """The output of a local run: all of it goes to a file, and the stages' lines are shown as well."""
+    """The output of a local run: all of it goes to a file, and the stages' lines are shown as well.
+
+    Secrets are masked in both, also in the stack traces of tasks.
+    """
 
     def __init__(self, file: TextIO, shown: TextIO) -> None:
         self._file = file
@@ -157,14 +167,18 @@ class RunLog(io.TextIOBase):
         """Whether the exit handler recorded a success."""
 
     def write(self, text: str) -> int:
-        """Write text to the file, and show each complete line of a stage."""
-        self._file.write(text)
-        self._line += text
-        while "\n" in self._line:
-            line, _, self._line = self._line.partition("\n")
+        """Write each complete line to the file, and show it if it is a stage's."""
+        *lines, self._line = (self._line + text).split("\n")
+        for line in lines:
+            self._file.write(f"{mask(line)}\n")
             if stage := stage_line(line):
                 self._show(stage)
         return len(text)
+
+    def finish(self) -> None:
+        """Write what remains without the end of a line."""
+        self._file.write(mask(self._line))
+        self._line = ""
 
     def flush(self) -> None:
         """Flush both outputs."""
@@ -173,8 +187,8 @@ class RunLog(io.TextIOBase):
 
     def _show(self, line: str) -> None:
         if (failed := FAILURE.match(line)) and not self.failure:
-            self.failure = failed[2]
+            self.failure = mask(failed[2])
         if outcome := OUTCOME.match(line):
             self.succeeded = outcome[1] == "SUCCEEDED"
-            self.failure = self.failure or outcome[2]
-        write_line(self._shown, line)
+            self.failure = self.failure or (outcome[2] and mask(outcome[2]))
+        write_line(self._shown, mask(line))

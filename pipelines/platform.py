@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from google.api_core.retry import Retry
 from steam_recsys.errors import UserError
 
 RETRY_SECONDS = 60.0
+
+_MAX_CHARACTERS = 300
 
 _MESSAGES = {
     400: "refused the request ({message}): correct the settings or the parameters.",
@@ -94,5 +97,20 @@ def user_errors(platform: str, status_of: Callable[[Exception], int | None]) -> 
 
 
 def _message(error: Exception) -> str:
-    text = str(getattr(error, "message", None) or getattr(error, "reason", None) or error)
-    return " ".join(text.split()).rstrip(".")[:300]
+    text = _api_message(error) or str(getattr(error, "message", None) or getattr(error, "reason", None) or error)
+    return " ".join(text.split()).rstrip(".")[:_MAX_CHARACTERS]
+
+
+def _api_message(error: Exception) -> str:
+    """Return the message in the body of an answer of Kubeflow's API; empty if there is none."""
+    try:
+        body = json.loads(getattr(error, "body", None) or "{}")
+    except ValueError:
+        return ""
+    if not isinstance(body, dict):
+        return ""
+    details = body.get("details")
+    for detail in details if isinstance(details, list) else []:
+        if isinstance(detail, dict) and "error_message" in detail:
+            return str(detail["error_message"])
+    return str(body.get("message") or body.get("error") or body.get("error_message") or "")  # the last by uploads

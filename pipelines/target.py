@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tomllib
 from collections.abc import Mapping
@@ -30,6 +31,12 @@ SETTINGS = Path(__file__).parent / "targets"
 ENVIRONMENT = "STEAM_RECSYS_"
 GOOGLE_FOLDER = "/etc/google"
 """Folder of a task's Google Cloud credentials on Kubeflow."""
+
+START_MINUTES = 10
+"""How long a pod may wait for a node and its image before its stage starts."""
+
+LONGEST_TASK_MINUTES = 24 * 60
+"""How long a task without a time limit may take."""
 
 TaskName = Literal[
     "default", "ingest", "extract", "validate", "monitor", "train", "evaluate", "refit", "promote", "make-plan",
@@ -68,6 +75,13 @@ class TaskSettings(_Settings):
     factor: float = Field(default=2.0, ge=1)
     timeout_minutes: float | None = Field(default=None, gt=0)
     caching: bool = False
+
+    @property
+    def longest_seconds(self) -> int:
+        """Seconds from the first attempt's start to the end of the last retry, with the waits between them."""
+        minutes = LONGEST_TASK_MINUTES if self.timeout_minutes is None else self.timeout_minutes + START_MINUTES
+        waits = sum(int(self.backoff.removesuffix("s")) * self.factor**attempt for attempt in range(self.retries))
+        return math.ceil((self.retries + 1) * minutes * 60 + waits)
 
 
 class Vertex(_Settings):
@@ -259,7 +273,12 @@ class Target(BaseSettings):
             task.set_accelerator_type(settings.accelerator).set_accelerator_limit(settings.accelerator_count)
         if settings.retries:
             task.set_retry(
-                num_retries=settings.retries, backoff_duration=settings.backoff, backoff_factor=settings.factor
+                num_retries=settings.retries,
+                backoff_duration=settings.backoff,
+                backoff_factor=settings.factor,
+                # Kubeflow gives it to Argo as the deadline of all attempts, counted from the first one's start. Vertex
+                # reads it as the longest wait between two, for which the default is enough.
+                backoff_max_duration=f"{settings.longest_seconds}s" if self.name == "kubeflow" else None,
             )
         if self.log_format != "text":
             task.set_env_variable(FORMAT_VARIABLE, self.log_format)

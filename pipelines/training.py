@@ -74,7 +74,7 @@ def training_pipeline(target: Target) -> GraphComponent:
         target.configure(outcome, "data", "Record the outcome")
         with dsl.ExitHandler(outcome, name="Train and promote"):
             # 1. Extract a snapshot.
-            extracted = extract(source=source, replica=replica, store=store, run=run)
+            extracted = extract(pipeline="training", source=source, replica=replica, store=store, run=run)
             target.configure(extracted, "data", "Extract a snapshot")
             snapshot = extracted.outputs["snapshot"]
 
@@ -83,7 +83,7 @@ def training_pipeline(target: Target) -> GraphComponent:
             target.configure(validated, "data", "Validate the snapshot")
 
             # 3. to 6. Train, evaluate, refit and promote.
-            train_champion(
+            trained = train_champion(
                 snapshot=snapshot,
                 store=store,
                 registry=registry,
@@ -96,7 +96,8 @@ def training_pipeline(target: Target) -> GraphComponent:
                 slice_margin=slice_margin,
                 slice_users=slice_users,
                 run=run,
-            ).after(validated).set_display_name("Train and promote")
+            ).set_display_name("Train and promote")
+            trained.after(validated).set_caching_options(False)
 
     return training
 
@@ -152,6 +153,7 @@ def champion_pipeline(target: Target) -> GraphComponent:
                 model=refitted.outputs["refitted"],
                 evaluation=evaluated.outputs["evaluation"],
                 registry=registry,
+                serving_image=target.image("explorer"),
                 store=store,
                 run=run,
             )

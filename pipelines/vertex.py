@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from google.api_core.exceptions import GoogleAPICallError
+from google.api_core.exceptions import Conflict, GoogleAPICallError
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import aiplatform
 
@@ -45,15 +45,17 @@ class VertexPipelines:
         """See `Platform.submit`."""
         with user_errors("Vertex AI", _status):
             job = self._job(pipeline, parameters)
-            with_retries(job.submit, _status)(
-                service_account=self._settings.service_account, network=self._settings.network
-            )
+            try:
+                with_retries(job.submit, _status)(
+                    service_account=self._settings.service_account, network=self._settings.network
+                )
+            except Conflict:  # the id is new, so an earlier attempt started the run, and its answer was lost
+                job = aiplatform.PipelineJob.get(job.job_id, **self._names)
         return SubmittedRun(job._dashboard_uri(), lambda: _follow(job))
 
     def schedule(self, pipeline: Path, parameters: Mapping[str, Any], cron: str) -> str:
         """See `Platform.schedule`."""
         with user_errors("Vertex AI", _status):
-            earlier = self._schedules(pipeline.stem)
             job = self._job(pipeline, parameters)
             schedule = aiplatform.PipelineJobSchedule(pipeline_job=job, display_name=_display_name(pipeline.stem))
             self._attach(schedule._gca_resource.create_pipeline_job_request.pipeline_job)
@@ -62,8 +64,9 @@ class VertexPipelines:
                 service_account=self._settings.service_account,
                 network=self._settings.network,
             )
-            for old in earlier:
-                old.delete()
+            for other in self._schedules(pipeline.stem):  # earlier ones, and one of an attempt whose answer was lost
+                if other.resource_name != schedule.resource_name:
+                    other.delete()
             return str(schedule._dashboard_uri())
 
     def unschedule(self, name: str) -> int:
@@ -79,7 +82,7 @@ class VertexPipelines:
             display_name=pipeline.stem,
             template_path=str(pipeline),
             job_id=f"{pipeline.stem}-{datetime.now(UTC):%Y%m%d%H%M%S%f}",  # a retry must not start a second run
-            pipeline_root=f"{self._settings.staging_bucket}/pipeline-root",
+            pipeline_root=f"{str(self._settings.staging_bucket).rstrip('/')}/pipeline-root",
             parameter_values=dict(parameters),
             encryption_spec_key_name=self._settings.encryption_key,
             labels=dict(self._settings.labels),

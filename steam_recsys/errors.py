@@ -9,7 +9,11 @@ class UserError(Exception):
     """
 
 
-def other_version_error(content: str, error: Exception, remedy: str = "train again") -> UserError:
+class ArtifactError(UserError):
+    """Stored content that is missing, damaged or of another release. A stage can make it again, or do without."""
+
+
+def other_version_error(content: str, error: Exception, remedy: str = "train again") -> ArtifactError:
     """Return the error for stored content that another version of this project wrote.
 
     Args:
@@ -19,8 +23,7 @@ def other_version_error(content: str, error: Exception, remedy: str = "train aga
 
     Example:
         >>> other_version_error("models/v1 holds a model", KeyError("history_weights"))
-        UserError('models/v1 holds a model of another version of this project (history_weights): train again, ...')
+        ArtifactError('models/v1 holds a model of another version of this project (history_weights): train again.')
     """
-    return UserError(
-        f"{content} of another version of this project ({error.args[0]}): {remedy}, in a store without it."
-    )
+    reason = error.args[0] if error.args else type(error).__name__
+    return ArtifactError(f"{content} of another version of this project ({reason}): {remedy}.")

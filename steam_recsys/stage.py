@@ -6,7 +6,6 @@ runs in its own process, and some reach no database.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import resource
@@ -22,8 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from steam_recsys.errors import UserError
-from steam_recsys.logging import log, log_error, set_run
+from steam_recsys.logging import log, log_error, mask_output, set_run
+from steam_recsys.secrets import mask, mask_values, register_environment
 from steam_recsys.storage.folder import open_folder
+from steam_recsys.storage.manifest import UnreadableError, seal, unseal
+
+JOURNALS = "runs"
+"""Folder of the journals in the store."""
 
 TIMEOUT_VARIABLE = "STAGE_TIMEOUT_MINUTES"
 """The environment variable for the time limit of a stage, in minutes. No limit if it is not set."""
@@ -54,13 +58,17 @@ class StageRecord:
     facts: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
 
+    def masked(self) -> dict[str, Any]:
+        """Return the record as plain values, with secrets masked in the facts and in the error."""
+        return {**asdict(self), "facts": mask_values(self.facts), "error": self.error and mask(self.error)}
+
 
 @contextmanager
 def stage(name: str, store: str, run: str, part: str = "") -> Iterator[StageRecord]:
     """Run the body as a stage. The body may add facts to the record.
 
     A `UserError` ends the process with exit code 1 and prints its one sentence. Any other exception is a bug: it is
-    recorded and raised again, with its stack trace.
+    recorded and raised again, with its stack trace. Secrets are masked in the record, the log and the stack trace.
 
     Args:
         name: Name of the stage.
@@ -76,6 +84,8 @@ def stage(name: str, store: str, run: str, part: str = "") -> Iterator[StageReco
     started = time.perf_counter()
     title = f"{name} {part}".rstrip()
     set_run(run)
+    register_environment()
+    mask_output()
     log(title, "started")
     timer = _start_timeout(record, title, store, run)
     if os.environ.get(READER_VARIABLE):
@@ -99,10 +109,16 @@ def stage(name: str, store: str, run: str, part: str = "") -> Iterator[StageReco
 
 
 def read_journal(store: str, run: str) -> list[StageRecord]:
-    """Return the records of a run's stages, ordered by start."""
-    journal = open_folder(store)
-    contents = [journal.read(name) for name in journal.names(f"runs/{run}") if name.endswith(".json")]
-    records = [StageRecord(**json.loads(content)) for content in contents if content]
+    """Return the records of a run's stages, ordered by start; a record that cannot be read counts as missing."""
+    journal, records = open_folder(store), []
+    for name in journal.names(f"{JOURNALS}/{run}"):
+        content = journal.read(name) if name.endswith(".json") else None
+        if content is None:
+            continue
+        try:
+            records.append(unseal(content, lambda fields: StageRecord(**fields)))
+        except UnreadableError as error:
+            log("journal", f"{store}/{name} {error}: it counts as missing")
     return sorted(records, key=lambda record: (record.started_at, record.part))
 
 
@@ -136,7 +152,7 @@ def _end_with_reader() -> None:
 def _write(record: StageRecord, store: str, run: str) -> None:
     name = f"{record.stage}-{record.part}" if record.part else record.stage
     try:
-        open_folder(store).write(f"runs/{run}/{name}.json", f"{json.dumps(asdict(record), indent=2)}\n".encode())
+        open_folder(store).write(f"{JOURNALS}/{run}/{name}.json", seal(record.masked()))
     except UserError as error:
         log_error(record.stage, str(error))
         raise SystemExit(1) from None

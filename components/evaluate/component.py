@@ -45,11 +45,16 @@ def evaluate(
 
 @dsl.component(base_image=MODEL_IMAGE, install_kfp_package=False)
 def promote(
-    model: dsl.Input[dsl.Model], evaluation: dsl.Input[dsl.Artifact], registry: str, store: str, run: str
+    model: dsl.Input[dsl.Model],
+    evaluation: dsl.Input[dsl.Artifact],
+    registry: str,
+    serving_image: str,
+    store: str,
+    run: str,
 ) -> str:
     """Make the model the champion. Returns its version."""
     from components.evaluate.promotion import promote as promote_model
     from steam_recsys.stage import stage
 
     with stage("promote", store, run):
-        return promote_model(store, model.path, evaluation.path, registry)
+        return promote_model(store, model.path, evaluation.path, registry, serving_image)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from components.evaluate.results import Evaluation
-from steam_recsys.errors import UserError
+from steam_recsys.errors import ArtifactError, UserError
 from steam_recsys.evaluation.intervals import CHALLENGER, CHAMPION
 from steam_recsys.logging import log
 from steam_recsys.secrets import google_client
@@ -25,11 +25,17 @@ from steam_recsys.storage.model_store import (
 
 VERTEX = re.compile(r"vertex://(?P<project>[^/]+)/(?P<location>[^/]+)")
 MODEL = "steam-recsys"
+SERVING_COMMAND = ["python3", "-m", "explorer.vertex_serving"]
+"""What a registered model's serving container, the explorer's image, runs on an endpoint."""
+
+SERVING_PORT, HEALTH_ROUTE, PREDICT_ROUTE = 8080, "/health", "/predict"
+"""Where Vertex AI sends requests; the container receives them as AIP_HTTP_PORT, AIP_HEALTH_ROUTE, AIP_PREDICT_ROUTE."""
+
 ENDPOINT_VARIABLE = "VERTEX_MODEL_ENDPOINT"
 """Environment variable for another server than Google's public one: a private endpoint, or a test's."""
 
 
-def promote(store: str, model: str | Path, evaluation: str | Path, registry: str = "") -> str:
+def promote(store: str, model: str | Path, evaluation: str | Path, registry: str = "", serving_image: str = "") -> str:
     """Copy a model into the store and make it the champion, if it passed the gate.
 
     Promotion can be repeated, also after a crash: the copy is complete or missing, and the pointer moves last.
@@ -39,6 +45,7 @@ def promote(store: str, model: str | Path, evaluation: str | Path, registry: str
         model: Folder of the model.
         evaluation: The file that `Evaluation.write` wrote for this model.
         registry: Registry beside the store: empty for none, or vertex://PROJECT/LOCATION.
+        serving_image: The explorer's image, which serves the model on an endpoint of Vertex AI.
 
     Returns:
         The version of the champion.
@@ -56,7 +63,7 @@ def promote(store: str, model: str | Path, evaluation: str | Path, registry: str
         raise UserError(f"{evaluation} is about model {evaluated.version}, not {version}: evaluate {model} first.")
 
     # 2. Add the model to the store and the registry.
-    models = open_registry(store, registry)
+    models = open_registry(store, registry, serving_image)
     metrics = evaluated.means(CHALLENGER)
     models.add(model, evaluation, metrics)
 
@@ -67,7 +74,13 @@ def promote(store: str, model: str | Path, evaluation: str | Path, registry: str
     return version
 
 
-def roll_back(store: str, version: str | None = None, registry: str = "", expected: str | None = None) -> str:
+def roll_back(
+    store: str,
+    version: str | None = None,
+    registry: str = "",
+    expected: str | None = None,
+    serving_image: str = "",
+) -> str:
     """Make an earlier model the champion again; recommendations change with the next inference run.
 
     Each rollback goes one champion back, to the model that the current champion has beaten, and never to a model that
@@ -78,6 +91,7 @@ def roll_back(store: str, version: str | None = None, registry: str = "", expect
         version: The model; None for the one that the champion has beaten.
         registry: See `promote`.
         expected: Version of the champion to replace; None for any.
+        serving_image: See `promote`; needed for a model from before the registry.
 
     Returns:
         The version of the new champion.
@@ -92,7 +106,7 @@ def roll_back(store: str, version: str | None = None, registry: str = "", expect
     target = version or _predecessor(store, current)
     if target is None:
         raise UserError(f"There is no champion before {current} in {store}: name a model with --version.")
-    models = open_registry(store, registry)
+    models = open_registry(store, registry, serving_image)
     with stored_model(store, target) as folder:
         metrics = Evaluation.read(folder / EVALUATION).means(CHALLENGER)
         models.add(folder, folder / EVALUATION, metrics)  # a registry that was added later may lack it
@@ -101,9 +115,19 @@ def roll_back(store: str, version: str | None = None, registry: str = "", expect
 
 
 def _predecessor(store: str, version: str) -> str | None:
-    """Return the champion that a model was compared with; None if there was none."""
-    with open_folder(store).local_path(f"models/{version}/{EVALUATION}") as evaluation:
-        return Evaluation.read(evaluation).champion
+    """Return the champion that a model was compared with; None if there was none.
+
+    Raises:
+        UserError: The model's evaluation cannot be read.
+    """
+    try:
+        with open_folder(store).local_path(f"models/{version}/{EVALUATION}") as evaluation:
+            return Evaluation.read(evaluation).champion
+    except ArtifactError:
+        raise UserError(
+            f"The evaluation of {version} in {store} cannot be read, so the champion before it is unknown: name a "
+            f"model with --version."
+        ) from None
 
 
 class ModelRegistry(Protocol):
@@ -116,7 +140,7 @@ class ModelRegistry(Protocol):
         """Make a version the champion, if the champion is the expected one, and return the previous champion."""
 
 
-def open_registry(store: str, registry: str) -> ModelRegistry:
+def open_registry(store: str, registry: str, serving_image: str = "") -> ModelRegistry:
     """Open the registry that a pipeline's parameter names: empty for the store alone, or vertex://PROJECT/LOCATION.
 
     Raises:
@@ -129,7 +153,7 @@ def open_registry(store: str, registry: str) -> ModelRegistry:
         raise UserError(f"{registry} is not a model registry: leave it out, or write vertex://PROJECT/LOCATION.")
     if not store.startswith(BUCKET_SCHEME):
         raise UserError(f"Vertex AI cannot read models from {store}: use a store in a bucket, gs://…")
-    return VertexRegistry(StoreRegistry(store), address["project"], address["location"])
+    return VertexRegistry(StoreRegistry(store), address["project"], address["location"], serving_image)
 
 
 class StoreRegistry:
@@ -150,8 +174,9 @@ class StoreRegistry:
 class VertexRegistry:
     """The model store, whose pointer decides, and Vertex AI's Model Registry: one model whose versions have aliases."""
 
-    def __init__(self, store: StoreRegistry, project: str, location: str) -> None:
+    def __init__(self, store: StoreRegistry, project: str, location: str, serving_image: str) -> None:
         self._store = store
+        self._serving_image = serving_image
         self._parent = f"projects/{project}/locations/{location}"
         self._model = f"{self._parent}/models/{MODEL}"
         # Slow to import, and only needed on Google Cloud.
@@ -162,7 +187,7 @@ class VertexRegistry:
             self._client = google_client(ModelServiceClient, ENDPOINT_VARIABLE, host)
 
     def add(self, model: str | Path, evaluation: str | Path, metrics: Mapping[str, float]) -> None:
-        """Add the SavedModel and the metrics too; see `ModelRegistry.add`."""
+        """Add the model with its serving container, and the metrics, too; see `ModelRegistry.add`."""
         self._store.add(model, evaluation, metrics)
         version = model_version(model)
         with _user_errors():
@@ -170,8 +195,7 @@ class VertexRegistry:
             number = numbers.get(version) or self._upload(version, first=not numbers)
             name = f"{self._model}@{number}"
             if not list(self._client.list_model_evaluations(parent=name)):
-                evaluated = {"display_name": version, "metrics": dict(metrics)}
-                self._client.import_model_evaluation(parent=name, model_evaluation=evaluated)
+                self._import_evaluation(name, version, metrics)
 
     def make_champion(self, version: str, expected: str | None, metrics: Mapping[str, float]) -> str | None:
         """Move the store's pointer first, which only one of two runs can do; see `ModelRegistry.make_champion`."""
@@ -181,14 +205,39 @@ class VertexRegistry:
             self._client.merge_version_aliases(name=name, version_aliases=[CHAMPION, f"-{CHALLENGER}"])
         return previous
 
+    def _import_evaluation(self, name: str, version: str, metrics: Mapping[str, float]) -> None:
+        """Add the metrics to a registered version. Vertex AI has no schema for ranking metrics, and may refuse them."""
+        from google.api_core.exceptions import BadRequest
+
+        evaluated = {"display_name": version, "metrics": dict(metrics)}
+        try:
+            self._client.import_model_evaluation(parent=name, model_evaluation=evaluated)
+        except BadRequest as error:
+            log(
+                "promote",
+                f"Vertex AI's Model Registry did not accept the metrics ({error.message}); the store has them",
+            )
+
     def _upload(self, version: str, *, first: bool) -> str:
         """Register a version, and the model itself with its first version; return Vertex AI's number of the version."""
+        if not self._serving_image:
+            raise UserError(
+                f"Model {version} is not in Vertex AI's Model Registry, which requires the image that serves it: "
+                f"add --serving-image IMAGE, the explorer's image."
+            )
         model = {
             "display_name": MODEL,
             "description": "Two-tower retrieval model: from a user's history to games.",
             "version_description": version,
             "version_aliases": [CHALLENGER],
-            "artifact_uri": f"{self._store.store.rstrip('/')}/models/{version}/saved_model",
+            "artifact_uri": f"{self._store.store.rstrip('/')}/models/{version}",
+            "container_spec": {
+                "image_uri": self._serving_image,
+                "command": SERVING_COMMAND,
+                "ports": [{"container_port": SERVING_PORT}],
+                "health_route": HEALTH_ROUTE,
+                "predict_route": PREDICT_ROUTE,
+            },
             "labels": {"app": MODEL},
         }
         parent = {"model_id": MODEL} if first else {"parent_model": self._model}

@@ -1,18 +1,18 @@
-"""The result of an evaluation, as it is stored: a JSON file beside the model."""
+"""The result of an evaluation, as it is stored: a state file beside the model."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from components.evaluate.gate import Thresholds, describe_trade
 from components.evaluate.slices import Slice
-from steam_recsys.errors import UserError, other_version_error
+from steam_recsys.errors import ArtifactError
 from steam_recsys.evaluation.intervals import CHALLENGER, CHAMPION, Comparison, Figures
 from steam_recsys.evaluation.metrics import HEADLINE_METRIC
 from steam_recsys.rules import Rule, Verdict
+from steam_recsys.storage.manifest import UnreadableError, seal, unseal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,27 +99,30 @@ class Evaluation:
         }  # fmt: skip
 
     def write(self, path: str | Path) -> None:
-        """Write the evaluation as JSON."""
+        """Write the evaluation to a file."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        Path(path).write_bytes(seal(asdict(self)))
 
     @classmethod
     def read(cls, path: str | Path) -> Evaluation:
         """Read an evaluation that `write` wrote.
 
         Raises:
-            UserError: The file is missing, or another version of this project wrote it.
+            ArtifactError: The file is missing or damaged, or another version of this project wrote it.
         """
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-            return cls(
-                overall=Comparison.from_dict(content.pop("overall")),
-                slices=tuple(Slice.from_dict(part) for part in content.pop("slices")),
-                thresholds=Thresholds(**content.pop("thresholds")),
-                verdict=Verdict(tuple(Rule(**rule) for rule in content.pop("verdict")["rules"])),
-                **content,
-            )
+            return unseal(Path(path).read_bytes(), cls._decode)
         except FileNotFoundError:
-            raise UserError(f"{path} is missing: evaluate the model first.") from None
-        except (KeyError, TypeError) as error:
-            raise other_version_error(f"{path} holds an evaluation", error, "train and evaluate again") from None
+            raise ArtifactError(f"{path} is missing: evaluate the model first.") from None
+        except UnreadableError as error:
+            raise ArtifactError(f"{path} {error}: train and evaluate again.") from None
+
+    @classmethod
+    def _decode(cls, fields: dict[str, Any]) -> Evaluation:
+        return cls(
+            overall=Comparison.from_dict(fields.pop("overall")),
+            slices=tuple(Slice.from_dict(part) for part in fields.pop("slices")),
+            thresholds=Thresholds(**fields.pop("thresholds")),
+            verdict=Verdict(tuple(Rule(**rule) for rule in fields.pop("verdict")["rules"])),
+            **fields,
+        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -13,13 +12,14 @@ from steam_recsys.data.games import GAME_COLUMNS, Games
 from steam_recsys.data.interactions import Interactions, cutoff_day, day_of, load_interactions, split_by_time
 from steam_recsys.data.popularity import popularity_as_of
 from steam_recsys.data.snapshot import Snapshot
-from steam_recsys.errors import UserError
+from steam_recsys.errors import ArtifactError, UserError
 from steam_recsys.evaluation.baselines import tuned_baselines
 from steam_recsys.evaluation.intervals import CHALLENGER, CHAMPION
 from steam_recsys.evaluation.rankers import ModelRanker, Ranker
 from steam_recsys.evaluation.splits import Future, HeldOut, snapshot_by_time
+from steam_recsys.logging import log
 from steam_recsys.model.two_tower import TwoTowerArrays
-from steam_recsys.storage.model_store import DESCRIPTION, current_champion, evaluated_part, stored_model
+from steam_recsys.storage.model_store import current_champion, evaluated_part, read_description, stored_model
 
 
 @dataclass(frozen=True)
@@ -71,13 +71,13 @@ class EvaluationSetup:
         Popularity is as of the cutoff, in the models and in the baselines. The champion takes part as it was before it
         was fitted to all reviews. The later cutoff of the two models is used for all, so that neither has seen a
         held-out review. If the challenger is the champion, because its training was repeated, there is no champion to
-        compare with.
+        compare with; nor if it cannot be read, since nothing can be predicted with it either.
 
         Raises:
             UserError: A folder holds no snapshot or no model, or there is no user to rank for.
         """
         opened, challenger = Snapshot.open(snapshot), TwoTowerArrays.load(model)
-        description = json.loads((Path(model) / DESCRIPTION).read_text())
+        description = read_description(model)
         champion_version, champion, champion_cutoff = _champion(store)
         cutoff = max(description["cutoff"], champion_cutoff)
         day = day_of(date.fromisoformat(cutoff))
@@ -116,10 +116,17 @@ class EvaluationSetup:
 
 
 def _champion(store: str) -> tuple[str | None, TwoTowerArrays | None, str]:
-    """Return the champion's version, its model as it was evaluated, and its cutoff, an ISO date; `""` for none."""
+    """Return the champion's version, its model as it was evaluated, and its cutoff, an ISO date; `""` for none.
+
+    The model is None if there is no champion or it cannot be read.
+    """
     pointer = current_champion(store)
     if not pointer:
         return None, None, ""
-    with stored_model(store, pointer.version) as folder:
-        description = json.loads((folder / DESCRIPTION).read_text())
-        return pointer.version, TwoTowerArrays.load(evaluated_part(folder)), description["cutoff"]
+    try:
+        with stored_model(store, pointer.version) as folder:
+            cutoff: str = read_description(folder)["cutoff"]
+            return pointer.version, TwoTowerArrays.load(evaluated_part(folder)), cutoff
+    except ArtifactError as error:
+        log("evaluate", f"the model is not compared with the champion: {error}")
+        return pointer.version, None, ""

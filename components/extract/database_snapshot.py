@@ -17,16 +17,11 @@ from datetime import datetime
 from typing import TypeVar
 
 from steam_recsys.database.connection import Connection, Cursor, connect, require_schema
+from steam_recsys.database.limits import Limits
 
-LOCK_TIMEOUT = "1min"
-STATEMENT_TIMEOUT = "10min"
-"""Time limit of a statement. The longest ones read one part, or find what changed since the last extraction."""
-
-_LIMITS = f"""
-SET LOCAL lock_timeout = '{LOCK_TIMEOUT}';
-SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}';
-SET LOCAL idle_in_transaction_session_timeout = 0;
-"""
+LIMITS = Limits(lock=60, statement=600, idle=0)
+"""Time limits. The longest statements read one part, or find what changed since the last extraction. The transaction
+that exported the snapshot waits, without a limit, while others read."""
 
 # The timeline changes when a backup is restored or a standby is promoted: rows that were read before may be gone.
 _EXPORT_SNAPSHOT = """
@@ -127,8 +122,6 @@ def open_database_snapshot(source: str) -> Iterator[DatabaseSnapshot]:
 
 @contextmanager
 def _transaction(source: str) -> Iterator[Connection]:
-    with connect(source, application="steam-recsys extract") as connection:
+    with connect(source, application="steam-recsys extract", limits=LIMITS) as connection:
         connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
-        with connection.cursor() as cursor:
-            cursor.execute(_LIMITS)
         yield connection

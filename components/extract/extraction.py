@@ -22,6 +22,7 @@ from steam_recsys.data.schemas import TABLES
 from steam_recsys.data.snapshot import DataFile, Manifest, Provenance
 from steam_recsys.database.connection import Cursor
 from steam_recsys.logging import log, progress
+from steam_recsys.storage.manifest import clean_up
 
 CONNECTIONS = 4
 PROGRESS_ROWS = 1_000_000
@@ -110,7 +111,9 @@ def write_snapshot(
     manifest.write(snapshot)
 
     # 3. Remove old snapshots from the store.
-    removed = snapshots.remove_old()
+    removed = 0
+    with clean_up("extract", f"old snapshots in {snapshots.folder.uri}"):
+        removed = snapshots.remove_old()
     rows = {table: manifest.rows(table) for table in TABLES}
     summary = ExtractionSummary(manifest.snapshot_id, rows, sum(map(len, files.values())), writer.reused)
     counts = ", ".join(f"{number:,} {table}" for table, number in rows.items())

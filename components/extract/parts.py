@@ -25,7 +25,9 @@ from steam_recsys.data.schemas import TABLES
 from steam_recsys.data.snapshot import DATES_MODULUS, DataFile, Manifest, Provenance
 from steam_recsys.database.connection import COPY_BUFFER, Cursor, snapshot_queries
 from steam_recsys.database.copy import has_fixed_width, read_binary_copy
+from steam_recsys.logging import log
 from steam_recsys.storage.folder import BUCKET_SCHEME, FileInfo, Folder, open_folder
+from steam_recsys.storage.manifest import UnreadableError
 
 LOOK_BACK = timedelta(days=1)
 """How long before an extraction a change that it missed may be dated: longer than any transaction takes from its
@@ -45,6 +47,9 @@ DELTA_COLUMNS = ("review_id", "user_id", "updated_at")
 
 COMPRESSION_LEVEL = 1
 """Level of zstd: higher ones take longer and save 1 %."""
+
+PAGE_CHECKSUMS = True
+"""Whether pages have checksums, for readers that fetch only some columns."""
 
 MANIFESTS_FOLDER = "manifests"
 PARTS_FOLDER = "parts"
@@ -91,7 +96,8 @@ def layout() -> str:
     """Return a digest of everything that determines the bytes of a range's file."""
     schemas = {table: TABLES[table].to_string() for table in sorted(TABLES)}
     ranges = sorted((table, astuple(key_ranges)) for table, key_ranges in KEY_RANGES.items())
-    settings = (pa.__version__, schemas, sorted(snapshot_queries().items()), ranges, DELTA_COLUMNS, COMPRESSION_LEVEL)
+    writing = (DELTA_COLUMNS, COMPRESSION_LEVEL, PAGE_CHECKSUMS)
+    settings = (pa.__version__, schemas, sorted(snapshot_queries().items()), ranges, writing)
     return hashlib.sha256(repr(settings).encode()).hexdigest()[:12]
 
 
@@ -113,12 +119,19 @@ class SnapshotStore:
         return open_folder(f"{self.folder.uri}/{PARTS_FOLDER}")
 
     def reusable_snapshot(self, origin: Provenance) -> Manifest | None:
-        """Return the newest snapshot, or None if an extraction of this origin cannot reuse it (see `can_reuse`)."""
+        """Return the newest snapshot, or None if an extraction of this origin cannot reuse it (see `can_reuse`).
+
+        A manifest that cannot be read, because it is damaged or of another release, is no base either.
+        """
         names = [name for name in self.folder.names(MANIFESTS_FOLDER) if is_complete(name)]
         content = self.folder.read(names[-1]) if names else None
         if content is None:
             return None
-        newest = Manifest.from_json(content)
+        try:
+            newest = Manifest.from_json(content)
+        except UnreadableError as error:
+            log("extract", f"{self.folder.uri}/{names[-1]} {error}: all rows are read")
+            return None
         return newest if can_reuse(newest, origin) else None
 
     def add(self, manifest: Manifest) -> None:
@@ -135,22 +148,30 @@ class SnapshotStore:
         # Listed before the manifests are read, so that later parts are not considered.
         parts = self.folder.list_files(PARTS_FOLDER)
         parts |= {name: info for name, info in files.items() if not is_complete(name)}
-        contents = [self.folder.read(name) for name in manifests if name not in old]
-        needed = {
-            f"{PARTS_FOLDER}/{file.path}"
-            for content in contents
-            if content is not None
-            for files_of_table in Manifest.from_json(content).files.values()
-            for file in files_of_table
-        }
-        for name in old:
+        needed = set[str]()
+        unreadable = []
+        for name in manifests.keys() - set(old):
+            try:
+                content = self.folder.read(name)
+                needed |= _parts_of(Manifest.from_json(content)) if content is not None else set()
+            except UnreadableError:
+                unreadable.append(name)
+        expired = [name for name in unreadable if datetime.now(UTC) - manifests[name].written_at > IN_USE_PERIOD]
+        for name in (*old, *expired):
             self.folder.remove(name)
+        if len(unreadable) > len(expired):  # a run of another release may be reading parts that only its manifest names
+            return 0
         unneeded = unreferenced(parts, needed, datetime.now(UTC))
         current = self.folder.list_files("") if unneeded else {}
         unneeded = [name for name in unneeded if current.get(name) == parts[name]]  # not if it was written again
         for name in unneeded:
             self.folder.remove(name)
         return len(unneeded)
+
+
+def _parts_of(manifest: Manifest) -> set[str]:
+    """Return the names of a snapshot's files, relative to the folder of the snapshots."""
+    return {f"{PARTS_FOLDER}/{file.path}" for files in manifest.files.values() for file in files}
 
 
 def can_reuse(base: Manifest, origin: Provenance) -> bool:
@@ -275,6 +296,7 @@ def _to_parquet(rows: pa.Table) -> bytes:
         row_group_size=max(1, rows.num_rows),
         compression="zstd",
         compression_level=COMPRESSION_LEVEL,
+        write_page_checksum=PAGE_CHECKSUMS,
         use_dictionary=[name for name in rows.schema.names if name not in delta] if delta else True,
         column_encoding=dict.fromkeys(delta, "DELTA_BINARY_PACKED") or None,
     )

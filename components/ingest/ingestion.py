@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -12,32 +12,27 @@ from typing import Any
 
 from psycopg2 import sql
 
-from components.ingest.raw_files import GAMES, RANKINGS, REVIEWS, RawFile, RawRow, open_raw, read_rows
-from components.ingest.staging import (
-    RejectedRows,
-    copy_chunks,
-    game_converter,
-    ranking_converter,
-    review_converter,
-    staged_rows,
-)
+from components.ingest.columns import ColumnMapping, parse_columns
+from components.ingest.csv_rows import RawRow, check_headers, read_rows
+from components.ingest.raw_files import GAMES, RANKINGS, RAW_FILES, REVIEWS, RawFile, RawSource, open_raw
+from components.ingest.staging import FileReport, converters, copy_chunks, staged_rows
 from steam_recsys.data.schemas import EARLIEST_REVIEW
 from steam_recsys.database.connection import Cursor, connect, create_schema, read_queries
 from steam_recsys.database.copy import copy_from_chunks
+from steam_recsys.database.limits import LONG_STATEMENTS
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log, progress
 
 MAX_REJECTED_SHARE = 0.01
 PROGRESS_ROWS = 250_000
 
-STAGING_TABLES = ("staged_games", "staged_reviews", "staged_rankings")
+LOAD_PATIENCE = "30min"
+"""How long to wait for another load to end."""
 
-# The staging table of each raw file, and what makes its converter for the latest possible date.
-_STAGED_FILES: dict[str, tuple[str, Callable[[date], Callable[[RawRow], str]]]] = {
-    GAMES.name: ("staged_games", lambda newest: game_converter()),
-    REVIEWS.name: ("staged_reviews", review_converter),
-    RANKINGS.name: ("staged_rankings", lambda newest: ranking_converter()),
-}
+STAGING_TABLES = {GAMES.name: "staged_games", REVIEWS.name: "staged_reviews", RANKINGS.name: "staged_rankings"}
+
+_WITHOUT = {GAMES.name: "games keep the descriptions that they have", RANKINGS.name: "rankings stay as they are"}
+"""What is missing without a file that is not required."""
 
 # A list column of the descriptions file, the table of its names, and the table that links them to games.
 _LIST_COLUMNS = (
@@ -87,12 +82,14 @@ class IngestionSummary:
     Attributes:
         rows: Rows read per file.
         rejected: Rejected rows per reason.
+        remarks: Loaded rows of which something is unknown or left out, per remark.
         inserted: New reviews.
         updated: Existing reviews that differed.
     """
 
     rows: dict[str, int]
     rejected: dict[str, int]
+    remarks: dict[str, int]
     inserted: int
     updated: int
 
@@ -102,16 +99,23 @@ class IngestionSummary:
 
 
 def ingest(
-    raw: str, database: str, *, year: int | None = None, max_rejected_share: float = MAX_REJECTED_SHARE
+    raw: str,
+    database: str,
+    *,
+    year: int | None = None,
+    max_rejected_share: float = MAX_REJECTED_SHARE,
+    columns: str = "",
 ) -> IngestionSummary:
-    """Load the three raw files into the schema `steam`. Loading the same files again changes nothing.
+    """Load the raw files into the schema `steam`. Loading the same files again changes nothing.
 
     Args:
-        raw: A folder in the raw layout, `gs://BUCKET/FOLDER`, or `hf://OWNER/NAME/FOLDER` on Hugging Face.
+        raw: A folder in the raw layout, a file with reviews, an archive, `gs://BUCKET/FOLDER`, or
+            `hf://OWNER/NAME/FOLDER` on Hugging Face.
         database: Reference to the database's URL, such as `env:DATABASE_URL`.
         year: Year of dates without one; None for the year of the file's newest date.
         max_rejected_share: Share of a file's rows (0 to 1) that may be unreadable. If there are more, nothing is loaded
             except the rejected rows, which are in `steam.rejected_rows` for inspection.
+        columns: The columns of a reviews file in another layout, as in `date=timestamp_created,username=author`.
 
     Raises:
         UserError: The raw files, the parameters or the database are invalid.
@@ -120,34 +124,56 @@ def ingest(
         >>> ingest("hf://HangenYuu/Steam_Games_Review/raw", "env:DATABASE_URL")
     """
     check_parameters(year, max_rejected_share)
+    mapping = parse_columns(columns)
     newest = datetime.now(UTC).date() + timedelta(days=1)  # in eastern time zones it is already tomorrow
-    with open_raw(raw) as folder, connect(database, application="steam-recsys ingest") as connection:
-        create_schema(connection, "steam")
-        with connection.cursor() as cursor:
-            # 1. Copy the readable rows of each file into staging tables.
-            create_staging(cursor)
-            rejected = [_stage(cursor, folder, raw_file, newest) for raw_file in (GAMES, REVIEWS, RANKINGS)]
+    with open_raw(raw) as sources:
+        check_headers(sources, mapping)
+        with connect(database, application="steam-recsys ingest", limits=LONG_STATEMENTS) as connection:
+            with connection.cursor() as cursor:
+                wait_for_other_loads(cursor)
+            create_schema(connection, "steam")
+            with connection.cursor() as cursor:
+                # 1. Copy the readable rows of each file into staging tables.
+                create_staging(cursor)
+                reports = [
+                    _stage(cursor, sources[raw_file.name], raw_file, newest, mapping)
+                    for raw_file in RAW_FILES
+                    if raw_file.name in sources
+                ]
 
-            # 2. Record the rejected rows, and stop if a file has too many.
-            for file_rows in rejected:
-                replace_rejected_rows(cursor, file_rows)
-            try:
-                for file_rows in rejected:
-                    check_rejected_share(file_rows, max_rejected_share)
-            except UserError:
-                connection.commit()  # keeps the rejected rows only: the staging tables are temporary
-                raise
+                # 2. Record the rejected rows, and stop if a file has too many.
+                for report in reports:
+                    replace_rejected_rows(cursor, report)
+                try:
+                    for report in reports:
+                        check_rejected_share(report, max_rejected_share)
+                except UserError:
+                    connection.commit()  # keeps the rejected rows only: the staging tables are temporary
+                    raise
 
-            # 3. Merge the staging tables into the schema.
-            changes = merge(cursor, year, newest)
-            cursor.execute("ANALYZE steam.reviews, steam.users, steam.games")
+                # 3. Merge the staging tables into the schema.
+                changes = merge(cursor, year, newest)
+                cursor.execute("ANALYZE steam.reviews, steam.users, steam.games")
 
-    reasons: Counter[str] = Counter()
-    for file_rows in rejected:
-        reasons.update(file_rows.by_reason())
-    summary = IngestionSummary({r.file: r.rows_read for r in rejected}, dict(reasons), **changes)
+    for name in STAGING_TABLES.keys() - sources.keys():
+        log("ingest", f"{name} is missing: {_WITHOUT[name]}")
+    summary = _summarize(reports, **changes)
     log("ingest", f"{summary.inserted:,} new reviews, {summary.updated:,} updated, the others unchanged")
     return summary
+
+
+def check_raw(raw: str, columns: str = "") -> None:
+    """Check that raw files can be read and have the columns of the layout.
+
+    Args:
+        raw: See `ingest`.
+        columns: See `ingest`.
+
+    Raises:
+        UserError: The files or the columns are invalid.
+    """
+    with open_raw(raw) as sources:
+        check_headers(sources, parse_columns(columns))
 
 
 def check_parameters(year: int | None, max_rejected_share: float) -> None:
@@ -162,26 +188,32 @@ def check_parameters(year: int | None, max_rejected_share: float) -> None:
         raise UserError(f"max_rejected_share is {max_rejected_share}: give a share from 0 to 1.")
 
 
-def check_rejected_share(rejected: RejectedRows, max_share: float) -> None:
+def check_rejected_share(report: FileReport, max_share: float) -> None:
     """Check that not too many rows of a file were rejected.
 
     Raises:
         UserError: More than `max_share` (0 to 1) of the rows were rejected.
     """
-    count = len(rejected.rows)
-    if count <= max_share * rejected.rows_read:
+    count = report.rows_rejected
+    if count <= max_share * report.rows_read:
         return
-    reasons = "; ".join(rejected.messages()[:3])
+    reasons = "; ".join(report.reasons()[:3])
     raise UserError(
-        f"{rejected.file} has {count:,} of {rejected.rows_read:,} rows that cannot be read, more than the "
+        f"{report.file} has {count:,} of {report.rows_read:,} rows that cannot be read, more than the "
         f"{max_share:.1%} allowed ({reasons}): see steam.rejected_rows, then fix the file, or allow more with "
         f"--param max_rejected_share=0.05, or with STEAM_RECSYS_PARAMETERS__MAX_REJECTED_SHARE=0.05 before the command."
     )
 
 
-def create_staging(cursor: Cursor) -> None:
-    """Create the staging tables of this transaction, after any other load has ended."""
+def wait_for_other_loads(cursor: Cursor) -> None:
+    """Wait until no other load is running, at most `LOAD_PATIENCE`, and keep others out until the transaction ends."""
+    cursor.execute(f"SET LOCAL lock_timeout = '{LOAD_PATIENCE}'")
     cursor.execute("SELECT pg_advisory_xact_lock(hashtext('steam-recsys:ingest'))")
+    cursor.execute(f"SET LOCAL lock_timeout = '{LONG_STATEMENTS.lock}s'")
+
+
+def create_staging(cursor: Cursor) -> None:
+    """Create the staging tables of this transaction."""
     cursor.execute((Path(__file__).parent / "staging.sql").read_text())
 
 
@@ -201,7 +233,7 @@ def merge(cursor: Cursor, year: int | None, newest: date) -> dict[str, int]:
     Returns:
         The number of reviews that were `inserted` and `updated`.
     """
-    for table in STAGING_TABLES:
+    for table in STAGING_TABLES.values():
         cursor.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table)))
     if year is None:
         cursor.execute("SELECT extract(year FROM max(reviewed_on))::integer FROM staged_reviews")
@@ -217,6 +249,8 @@ def merge(cursor: Cursor, year: int | None, newest: date) -> dict[str, int]:
             counts[name] = cursor.rowcount
             if name == "game descriptions":
                 _merge_lists(cursor)
+            if name == "dates without a year":
+                _log_unknown_dates(cursor, year)
         progress("ingest", "merging: references and indexes")
     return {"inserted": counts["new reviews"], "updated": counts["reviews that differ"]}
 
@@ -242,21 +276,41 @@ def deferred_constraints(cursor: Cursor) -> Iterator[None]:
         cursor.execute(create)
 
 
-def replace_rejected_rows(cursor: Cursor, rejected: RejectedRows) -> None:
+def replace_rejected_rows(cursor: Cursor, report: FileReport) -> None:
     """Replace a file's rows in `steam.rejected_rows` with those of this load."""
-    cursor.execute("DELETE FROM steam.rejected_rows WHERE file = %s", [rejected.file])
-    copy_into(cursor, "steam.rejected_rows", rejected.copy_rows())
+    cursor.execute("DELETE FROM steam.rejected_rows WHERE file = %s", [report.file])
+    copy_into(cursor, "steam.rejected_rows", report.copy_rows())
 
 
-def _stage(cursor: Cursor, folder: Path, raw_file: RawFile, newest: date) -> RejectedRows:
-    table, converter = _STAGED_FILES[raw_file.name]
-    rejected = RejectedRows(raw_file.name)
-    rows = _with_progress(read_rows(folder, raw_file), raw_file.name)
-    copy_into(cursor, table, staged_rows(rows, converter(newest), rejected))
-    log("ingest", f"{raw_file.name}: {rejected.rows_read:,} rows read, {len(rejected.rows):,} rejected")
-    for message in rejected.messages():
-        log("ingest", f"{raw_file.name}: rejected because {message}")
-    return rejected
+def _stage(cursor: Cursor, source: RawSource, raw_file: RawFile, newest: date, mapping: ColumnMapping) -> FileReport:
+    report = FileReport(raw_file.name)
+    rows = _with_progress(read_rows(source, raw_file, mapping, report.remark), raw_file.name)
+    new_converter = converters(raw_file, newest, mapping)
+    copy_into(cursor, STAGING_TABLES[raw_file.name], staged_rows(rows, new_converter, report))
+    for message in report.messages():
+        log("ingest", f"{raw_file.name}: {message}")
+    return report
+
+
+def _summarize(reports: Sequence[FileReport], inserted: int, updated: int) -> IngestionSummary:
+    rejected: Counter[str] = Counter()
+    remarks: Counter[str] = Counter()
+    for report in reports:
+        rejected.update(report.by_reason())
+        remarks.update(report.remarks)
+    rows = {report.file: report.rows_read for report in reports}
+    return IngestionSummary(rows, dict(rejected), dict(remarks), inserted, updated)
+
+
+def _log_unknown_dates(cursor: Cursor, year: int | None) -> None:
+    cursor.execute("SELECT month = 2 AND day = 29, count(*) FROM staged_reviews "
+                   "WHERE month IS NOT NULL AND reviewed_on IS NULL GROUP BY 1")  # fmt: skip
+    for leap_day, count in cursor.fetchall():
+        reason = f"{year} is not a leap year" if leap_day and year else "no date in the file has one"
+        day = "February 29" if leap_day else "a day"
+        log(
+            "ingest", f"{REVIEWS.name}: the date is unknown, because it is {day} without a year and {reason}: {count:,}"
+        )
 
 
 def _with_progress(rows: Iterable[RawRow], name: str) -> Iterator[RawRow]:

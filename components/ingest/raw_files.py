@@ -1,32 +1,29 @@
-"""The raw files: fetched from a folder, a bucket or Hugging Face, checked, and read row by row."""
+"""The raw files: their layout, and where they are: in a folder, an archive, a bucket or on Hugging Face."""
 
 from __future__ import annotations
 
-import csv
-from codecs import BOM_UTF16_BE, BOM_UTF16_LE
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+import gzip
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from operator import itemgetter
-from pathlib import Path
-from typing import TYPE_CHECKING
+from pathlib import Path, PurePosixPath
+from typing import IO
 
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log
-from steam_recsys.storage.folder import open_folder
-
-if TYPE_CHECKING:
-    import _csv
-
-FIELD_LIMIT = 1 << 20
-"""Maximum length of a field in characters. Only a quote that never closes exceeds it."""
+from steam_recsys.storage.folder import BUCKET_SCHEME, open_folder
 
 HUGGING_FACE_SCHEME = "hf://"
 STEAM_REVIEWS = "hf://HangenYuu/Steam_Games_Review/raw"
 """The public copy of the Kaggle data set Steam Games Reviews and Rankings."""
 
-_UTF16 = "is UTF-16: convert it with iconv -f UTF-16 -t UTF-8."
-_OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs"}
+FILE_SUFFIXES = (".csv", ".gz", ".zip")
+
+_GZIP = b"\x1f\x8b"
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # with and without members
+_DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -54,39 +51,139 @@ RAW_FILES = (GAMES, REVIEWS, RANKINGS)
 
 
 @dataclass(frozen=True)
-class RawRow:
-    """One row of a raw file.
+class RawSource:
+    """Where the content of a raw file is.
 
     Attributes:
-        line: Line on which the row starts.
-        text: The row's text.
-        fields: Values of the file's `columns`; empty if there is a problem.
-        problem: Why the row cannot be split into fields; None if it can.
+        location: The location in the user's words, for messages.
+        path: A local file: the raw file itself, a gzip of it, or a zip archive.
+        member: The file's name in the zip archive; empty if the path is none.
     """
 
-    line: int
-    text: str
-    fields: tuple[str, ...]
-    problem: str | None = None
+    location: str
+    path: Path
+    member: str = ""
+
+    @contextmanager
+    def open(self) -> Iterator[IO[bytes] | gzip.GzipFile]:
+        """Open the file's content, unpacked.
+
+        Raises:
+            UserError: The file cannot be read, or the archive is damaged.
+        """
+        try:
+            with ExitStack() as stack:
+                if self.member:
+                    archive = stack.enter_context(zipfile.ZipFile(self.path))
+                    yield stack.enter_context(self._open_member(archive))
+                elif _first_bytes(self.path).startswith(_GZIP):
+                    yield stack.enter_context(gzip.GzipFile(self.path))
+                else:
+                    yield stack.enter_context(self.path.open("rb"))
+        except _DAMAGE:
+            raise UserError(f"{self.location} is a damaged archive: copy or download it again.") from None
+        except OSError as error:
+            raise UserError(f"{self.location} cannot be read ({error.strerror}): correct that.") from None
+
+    def _open_member(self, archive: zipfile.ZipFile) -> IO[bytes]:
+        try:
+            return archive.open(self.member)
+        except (RuntimeError, NotImplementedError):  # it has a password, or an unknown method of compression
+            raise UserError(f"{self.location} cannot be unpacked here: unpack it and give the folder.") from None
 
 
 @contextmanager
-def open_raw(raw: str) -> Iterator[Path]:
-    """Give a checked local folder with the raw files.
+def open_raw(raw: str) -> Iterator[dict[str, RawSource]]:
+    """Find the raw files, and fetch them if they are elsewhere. Only files of the layout are fetched.
 
     Args:
-        raw: A folder, `gs://BUCKET/FOLDER`, or `hf://OWNER/NAME/FOLDER` on Hugging Face.
+        raw: A folder, a CSV file with reviews, a gzip of one, a zip archive, `gs://BUCKET/FOLDER`, or
+            `hf://OWNER/NAME/FOLDER` on Hugging Face.
+
+    Yields:
+        The files by name. Only the reviews file is always there.
 
     Raises:
-        UserError: The files cannot be fetched, or do not have the raw layout.
+        UserError: There is no reviews file, or the files cannot be fetched.
     """
-    remote = raw.startswith(HUGGING_FACE_SCHEME)
-    with nullcontext(_download(raw)) if remote else open_folder(raw).local_path("") as folder:
-        try:
-            check_folder(folder)
-            yield folder
-        except UserError as error:  # name the location that the user gave, not the local copy
-            raise UserError(str(error).replace(str(folder), raw.rstrip("/"))) from None
+    raw = raw.rstrip("/") or raw
+    with ExitStack() as stack:
+        if raw.startswith(HUGGING_FACE_SCHEME):
+            sources = _sources_in_folder(raw, _download(raw))
+        elif raw.startswith(BUCKET_SCHEME):
+            parent, _, name = raw.rpartition("/")
+            if name.endswith(FILE_SUFFIXES):
+                sources = _sources_in_file(raw, stack.enter_context(open_folder(parent).local_path(name)))
+            else:
+                folder = open_folder(raw)
+                paths = {file.name: stack.enter_context(folder.local_path(file.name)) for file in RAW_FILES}
+                sources = _existing_sources(raw, paths)
+        elif "://" in raw:
+            raise UserError(f"{raw} is neither a path nor a gs:// nor an hf:// URI: name a folder with the raw files.")
+        elif Path(raw).is_file():
+            sources = _sources_in_file(raw, Path(raw))
+        elif Path(raw).is_dir():
+            sources = _sources_in_folder(raw, Path(raw))
+        else:
+            raise UserError(f"The folder {raw} does not exist: give one that holds {REVIEWS.name}.")
+        yield sources
+
+
+def _sources_in_folder(location: str, folder: Path) -> dict[str, RawSource]:
+    sources = _existing_sources(location, {file.name: folder / file.name for file in RAW_FILES}, folder)
+    for source in sources.values():
+        if _first_bytes(source.path).startswith(_ZIP):
+            raise UserError(f"{source.location} is a zip archive: unpack it.")
+    return sources
+
+
+def _existing_sources(location: str, paths: dict[str, Path], folder: Path | None = None) -> dict[str, RawSource]:
+    sources = {name: RawSource(f"{location}/{name}", path) for name, path in paths.items() if path.exists()}
+    if REVIEWS.name in sources:
+        return sources
+    others = (
+        sorted(path.name for path in folder.iterdir() if path.name.endswith(FILE_SUFFIXES))
+        if folder and folder.is_dir()
+        else []
+    )
+    holds = f"the folder holds {', '.join(others[:10])}; " if others else ""
+    raise UserError(
+        f"{location}/{REVIEWS.name} is missing: {holds}give a folder that holds it, or a file with reviews."
+    )
+
+
+def _sources_in_file(location: str, path: Path) -> dict[str, RawSource]:
+    """Return the files in a zip archive, or a file with reviews, which may have any name."""
+    if not path.is_file():
+        raise UserError(f"{location} is missing: correct the location.")
+    if not _first_bytes(path).startswith(_ZIP):
+        return {REVIEWS.name: RawSource(location, path)}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [name for name in archive.namelist() if name.endswith(".csv") and not name.startswith("__MACOSX")]
+    except zipfile.BadZipFile:
+        raise UserError(f"{location} is a damaged archive: copy or download it again.") from None
+    by_name = {PurePosixPath(member).name: member for member in members}
+    if len(members) == 1:
+        by_name = {REVIEWS.name: members[0]}
+    if REVIEWS.name not in by_name or len(by_name) < len(members):
+        holds = ", ".join(sorted(members)[:10]) or "no CSV file"
+        raise UserError(
+            f"{location} must hold {REVIEWS.name} once, but it holds {holds}: unpack it and give the file with reviews."
+        )
+    return {
+        file.name: RawSource(f"{location}/{by_name[file.name]}", path, by_name[file.name])
+        for file in RAW_FILES
+        if file.name in by_name
+    }
+
+
+def _first_bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(4)
+    except OSError:
+        return b""  # opening it to read gives the reason
 
 
 def _download(raw: str) -> Path:
@@ -110,94 +207,3 @@ def _download(raw: str) -> Path:
             f"give its folder."
         ) from None
     return Path(root) / folder
-
-
-def check_folder(folder: Path) -> None:
-    """Check that a folder has the raw layout, before any rows are read.
-
-    Raises:
-        UserError: The folder or one of its three files is missing, or a file is empty or lacks a column.
-    """
-    if not folder.is_dir():
-        raise UserError(f"The folder {folder} does not exist: give one that holds the raw layout's three CSV files.")
-    for raw in RAW_FILES:
-        path = folder / raw.name
-        if not path.is_file():
-            raise UserError(f"{path} is missing: the raw layout has {', '.join(file.name for file in RAW_FILES)}.")
-        next(read_rows(folder, raw), None)
-
-
-def read_rows(folder: Path, raw: RawFile) -> Iterator[RawRow]:
-    """Read the rows of a raw file.
-
-    Raises:
-        UserError: The file is empty or not UTF-8, lacks a column, or has a quote that never closes.
-    """
-    path = folder / raw.name
-    csv.field_size_limit(FIELD_LIMIT)
-    lines: list[str] = []
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(_recorded(file, lines), strict=True)
-        try:
-            header = next(reader, None)
-            if header is None:
-                raise UserError(f"{path} is empty: it must hold at least the header {','.join(raw.columns)}.")
-            pick = itemgetter(*_column_indices(path, raw, header))
-            yield from _rows(path, reader, lines, len(header), pick)
-        except UnicodeDecodeError:
-            raise _encoding_error(path) from None
-
-
-def _encoding_error(path: Path) -> UserError:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if number == 1 and line.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
-                return UserError(f"{path} {_UTF16}")
-            try:
-                line.decode()
-            except UnicodeDecodeError:
-                break
-    return UserError(
-        f"{path} is not UTF-8 on line {number}: convert it, for example with iconv -f WINDOWS-1252 -t UTF-8."
-    )
-
-
-def _column_indices(path: Path, raw: RawFile, header: list[str]) -> list[int]:
-    names = [name.strip() for name in header]
-    missing = [column for column in raw.columns if column not in names]
-    if missing:
-        if "\0" in "".join(header):
-            raise UserError(f"{path} {_UTF16}")
-        for separator, separators in _OTHER_SEPARATORS.items():
-            if len(header) == 1 and separator in header[0]:
-                raise UserError(f"{path} has {separators} between its columns: write it with commas.")
-        raise UserError(f"{path} lacks the column {', '.join(missing)}: its header must name {', '.join(raw.columns)}.")
-    return [names.index(column) for column in raw.columns]
-
-
-def _recorded(file: Iterable[str], lines: list[str]) -> Iterator[str]:
-    """Yield the lines of a file and append them to `lines`."""
-    for line in file:
-        lines.append(line)
-        yield line
-
-
-def _rows(
-    path: Path, reader: _csv.Reader, lines: list[str], width: int, pick: Callable[[Sequence[str]], tuple[str, ...]]
-) -> Iterator[RawRow]:
-    while True:
-        lines.clear()
-        line = reader.line_num + 1
-        try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            if "unexpected end of data" in str(error) or "field larger" in str(error):
-                raise UserError(f"{path} has a quote that opens near line {line} and never closes: fix it.") from None
-            yield RawRow(line, "".join(lines), (), "the row is not CSV")
-            continue
-        if len(fields) == width:
-            yield RawRow(line, "".join(lines), pick(fields))
-        elif fields:
-            yield RawRow(line, "".join(lines), (), f"the row has {len(fields)} fields, the header {width}")

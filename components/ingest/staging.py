@@ -7,12 +7,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import date
-from functools import lru_cache, partial
+from functools import lru_cache
 
+from components.ingest.columns import ColumnMapping
+from components.ingest.csv_rows import RawRow, Remark
 from components.ingest.fields import (
+    SQL_NULL,
     FieldError,
     Requirements,
     check_name,
+    parse_author,
     parse_count,
     parse_decimal,
     parse_list,
@@ -23,17 +27,20 @@ from components.ingest.fields import (
     parse_review_counts,
     parse_review_day,
 )
-from components.ingest.raw_files import RawRow
+from components.ingest.raw_files import GAMES, RANKINGS, RawFile
 from steam_recsys.database.connection import COPY_BUFFER
 
-# COPY's text format (PostgreSQL manual, COPY, "Text Format"); PostgreSQL stores no NUL, so it is dropped.
-_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": None})
+# COPY's text format (PostgreSQL manual, COPY, "Text Format").
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 _NULL = "\\N"
 
 MAX_RANK = 1_000_000_000
 
 MAX_SHOWN_CHARACTERS = 60
 """Characters of an unreadable value that messages show."""
+
+Convert = Callable[[RawRow], str]
+"""A function from a row of a file to a row of its staging table."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +52,14 @@ class RejectedRow:
         reason: Why the row was rejected.
         value: The value that cannot be read; empty if the reason does not concern one value.
         content: The whole row.
+        rows: Number of rows that are lost with it: more than one if a lost quote or line break joins rows.
     """
 
     line: int
     reason: str
     value: str
     content: str
+    rows: int = 1
 
     @property
     def shown_value(self) -> str:
@@ -60,47 +69,112 @@ class RejectedRow:
 
 
 @dataclass
-class RejectedRows:
-    """The rejected rows of one file.
+class FileReport:
+    """What a load found in one file.
 
     Attributes:
         file: Name of the file.
-        rows_read: Number of rows read, including the rejected ones.
-        rows: The rejected rows.
+        rows_read: Number of rows read, including the rejected ones and those that they hold.
+        rejected: The rejected rows.
+        remarks: Number of rows per remark: what is unknown or left out although the row is loaded.
     """
 
     file: str
     rows_read: int = 0
-    rows: list[RejectedRow] = field(default_factory=list)
+    rejected: list[RejectedRow] = field(default_factory=list)
+    remarks: Counter[str] = field(default_factory=Counter)
+    _first_remarks: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def rows_rejected(self) -> int:
+        """The number of rows that are not loaded."""
+        return sum(row.rows for row in self.rejected)
+
+    def remark(self, message: str, line: int) -> None:
+        """Count a remark about the row on a line."""
+        self.remarks[message] += 1
+        self._first_remarks.setdefault(message, line)
 
     def by_reason(self) -> dict[str, int]:
-        """Return the number of rejected rows per reason, the most frequent first."""
-        return dict(Counter(row.reason for row in self.rows).most_common())
+        """Return the number of rows rejected per reason, the most frequent first."""
+        reasons: Counter[str] = Counter()
+        for row in self.rejected:
+            reasons[row.reason] += row.rows
+        return dict(reasons.most_common())
 
-    def messages(self) -> list[str]:
-        """Return one message per reason, with the number of rows and the first of them."""
-        first = {row.reason: row for row in reversed(self.rows)}
+    def reasons(self) -> list[str]:
+        """Return one message per reason for rejecting rows, with the number of rows and the first of them."""
+        first = {row.reason: row for row in reversed(self.rejected)}
         return [
             f"{reason}: {count:,}, the first on line {first[reason].line}{first[reason].shown_value}"
             for reason, count in self.by_reason().items()
         ]
 
+    def messages(self) -> list[str]:
+        """Return what to log about the file."""
+        return [
+            f"{self.rows_read:,} rows read, {self.rows_rejected:,} rejected",
+            *(f"rejected because {reason}" for reason in self.reasons()),
+            *(
+                f"{message}: {count:,}, the first on line {self._first_remarks[message]}"
+                for message, count in self.remarks.most_common()
+            ),
+        ]
+
     def copy_rows(self) -> Iterator[str]:
-        """Yield the rows for `steam.rejected_rows`, in COPY's text format."""
-        for row in self.rows:
+        """Yield the rejected rows for `steam.rejected_rows`, in COPY's text format."""
+        for row in self.rejected:
             yield copy_row(self.file, row.line, row.reason, row.content)
 
 
-def staged_rows(rows: Iterable[RawRow], convert: Callable[[RawRow], str], rejected: RejectedRows) -> Iterator[str]:
-    """Convert raw rows for COPY. Rows that cannot be read are added to `rejected`."""
+def staged_rows(
+    rows: Iterable[RawRow], new_converter: Callable[[Remark], Convert], report: FileReport
+) -> Iterator[str]:
+    """Convert raw rows for COPY. Rows that cannot be read are added to the report.
+
+    Args:
+        rows: The rows of a file.
+        new_converter: Makes a converter, which sends its remarks to the function that it is given.
+        report: Report of the file.
+    """
+    convert = new_converter(report.remark)
     for row in rows:
-        rejected.rows_read += 1
+        count = 1
         try:
             if row.problem:
+                count = max(1, row.joined_rows, len(row.inner_rows))
                 raise FieldError(row.problem)
+            if len(row.inner_rows) > 1:
+                count = max(1, sum(_is_valid(values, new_converter) for values in row.inner_rows))
+                if count > 1:
+                    raise FieldError("a quote is missing or too many, so that rows have become the text of another")
             yield convert(row)
         except FieldError as error:
-            rejected.rows.append(RejectedRow(row.line, str(error), error.value, row.text))
+            report.rejected.append(RejectedRow(row.line, str(error), error.value, row.text, count))
+        report.rows_read += count
+
+
+def _is_valid(values: tuple[str, ...], new_converter: Callable[[Remark], Convert]) -> bool:
+    try:
+        new_converter(lambda message, line: None)(RawRow(0, "", values))
+    except FieldError:
+        return False
+    return True
+
+
+def converters(raw: RawFile, newest: date, mapping: ColumnMapping) -> Callable[[Remark], Convert]:
+    """Return what makes converters for a file.
+
+    Args:
+        raw: The file of the layout.
+        newest: Latest possible date of a review.
+        mapping: Where the reviews file differs from the layout.
+    """
+    if raw is GAMES:
+        return lambda remark: game_converter()
+    if raw is RANKINGS:
+        return lambda remark: ranking_converter()
+    return lambda remark: review_converter(newest, mapping.hours_divisor, remark)
 
 
 def copy_row(*values: object) -> str:
@@ -108,22 +182,33 @@ def copy_row(*values: object) -> str:
     return "\t".join(map(_copy_value, values)) + "\n"
 
 
-def review_converter(newest: date) -> Callable[[RawRow], str]:
-    """Return a converter for the reviews file; `newest` is the latest possible date of a review."""
-    return partial(_review, newest)
+def review_converter(newest: date, hours_divisor: float, remark: Remark) -> Convert:
+    """Return a converter for the reviews file.
 
+    Args:
+        newest: Latest possible date of a review.
+        hours_divisor: What `hours_played` is divided by.
+        remark: Receives what is unknown although the row is loaded.
+    """
 
-def _review(newest: date, row: RawRow) -> str:
-    # Written out for speed: this runs for millions of rows, and `copy_row` takes three times as long.
-    review, hours, helpful, funny, recommendation, day, game, username = row.fields
-    played = parse_decimal(hours, "hours_played")
-    author = _copy_value(check_name(username, "username")) if username.strip() else _NULL
-    return (
-        f"{row.line}\t{author}\t{_copy_game(game)}\t"
-        f"{'t' if parse_recommendation(recommendation) else 'f'}\t{_NULL if played is None else played}\t"
-        f"{parse_count(helpful, 'helpful') or 0}\t{parse_count(funny, 'funny') or 0}\t{_copy_day(day, newest)}\t"
-        f"{_copy_value(review) if review.strip() else _NULL}\n"
-    )
+    def convert(row: RawRow) -> str:
+        # Written out for speed: this runs for millions of rows, and `copy_row` takes three times as long.
+        review, hours, helpful, funny, recommendation, day, game, username = row.fields
+        played = parse_decimal(hours, "hours_played")
+        if played and hours_divisor != 1:
+            played = round(played / hours_divisor, 4)
+        author = parse_author(username)
+        converted = (
+            f"{row.line}\t{_NULL if author is None else author.translate(_ESCAPES)}\t{_copy_game(game)}\t"
+            f"{'t' if parse_recommendation(recommendation) else 'f'}\t{_NULL if played is None else played}\t"
+            f"{parse_count(helpful, 'helpful') or 0}\t{parse_count(funny, 'funny') or 0}\t{_copy_day(day, newest)}\t"
+            f"{_copy_value(_text(review) and review)}\n"
+        )
+        if author is None and username.strip():
+            remark(f"the author is unknown, because username is {username.strip()}", row.line)
+        return converted
+
+    return convert
 
 
 @lru_cache(maxsize=1 << 16)
@@ -138,7 +223,7 @@ def _copy_day(text: str, newest: date) -> str:
     return copy_row(day.day, month, day_of_month).rstrip("\n")
 
 
-def game_converter() -> Callable[[RawRow], str]:
+def game_converter() -> Convert:
     """Return a converter for the descriptions file; a second row for a game is rejected."""
     seen: set[str] = set()
 
@@ -152,16 +237,16 @@ def game_converter() -> Callable[[RawRow], str]:
         converted = copy_row(
             row.line,
             name,
-            short.strip(),
-            long.strip(),
+            _text(short),
+            _text(long),
             parse_release_day(release),
-            release.strip(),
-            rating.strip(),
+            _text(release),
+            _text(rating),
             counts.total,
             counts.positive_share,
             counts.positive_share_of,
             parse_count(english, "number_of_english_reviews"),
-            link.strip(),
+            _text(link),
             json.dumps(parse_list(genres, "genres")),
             json.dumps(parse_list(developers, "developer")),
             json.dumps(parse_list(publishers, "publisher")),
@@ -175,7 +260,7 @@ def game_converter() -> Callable[[RawRow], str]:
     return convert
 
 
-def ranking_converter() -> Callable[[RawRow], str]:
+def ranking_converter() -> Convert:
     """Return a converter for the rankings file; a second rank of a game in the same ranking is rejected."""
     seen: set[tuple[str, str, str]] = set()
 
@@ -212,6 +297,12 @@ def copy_chunks(rows: Iterable[str]) -> Iterator[bytes]:
 
 def _levels(**levels: Requirements | None) -> list[dict[str, object]]:
     return [{"level": level, **asdict(requirements)} for level, requirements in levels.items() if requirements]
+
+
+def _text(value: str) -> str:
+    """Return a text without whitespace around it; empty if it is blank or missing."""
+    text = value.strip()
+    return "" if text == SQL_NULL else text
 
 
 def _required_name(text: str, field_name: str) -> str:

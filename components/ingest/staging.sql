@@ -36,8 +36,8 @@ CREATE TEMP TABLE staged_reviews (
     review text
 ) ON COMMIT DROP;
 
--- A date, or null if the year does not have it.
-CREATE FUNCTION pg_temp.day_of(year integer, month integer, day integer) RETURNS date LANGUAGE sql IMMUTABLE AS $$
+-- A date, or null if the year does not have it. A pooler's connection may still have the function of an earlier load.
+CREATE OR REPLACE FUNCTION pg_temp.day_of(year integer, month integer, day integer) RETURNS date LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE WHEN day <= extract(day FROM make_date(year, month, 1) + interval '1 month - 1 day')
         THEN make_date(year, month, day) END
 $$;

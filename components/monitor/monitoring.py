@@ -27,7 +27,7 @@ from steam_recsys.model.two_tower import TwoTowerArrays
 from steam_recsys.publications.destinations import DestinationConfig, open_destinations
 from steam_recsys.publications.versions import KeptVersion, find_current
 from steam_recsys.reporting.pages import write_page
-from steam_recsys.storage.model_store import DESCRIPTION, current_champion, stored_model
+from steam_recsys.storage.model_store import current_champion, read_description, stored_model
 
 _LAST_TRAINING = """
 SELECT (array_agg(as_of ORDER BY measured_at DESC))[1] FROM recsys.monitoring JOIN recsys.pipeline_runs USING (run_id)
@@ -104,10 +104,9 @@ def monitor(
         with connection.cursor() as cursor:
             cursor.execute(_LAST_TRAINING, [run])
             ((last_training,),) = cursor.fetchall()
-        connection.commit()
-        with open_destinations(config, connection) as destinations:
-            measure_versions(opened, destinations.primary, store)
-            published = find_current(destinations.primary.kept_versions())
+    with open_destinations(config) as destinations:
+        measure_versions(opened, destinations.primary, store)
+        published = find_current(destinations.primary.kept_versions())
 
     # 2. Measure the champion, and decide.
     figures: dict[str, float | None] = _volumes(opened.manifest) | _personality(published)
@@ -141,7 +140,7 @@ def _inputs(
     """Measure the champion; also return the share of the available games without a vector."""
     with stored_model(store, version) as folder:
         model = TwoTowerArrays.load(folder)
-        description = json.loads((folder / DESCRIPTION).read_text())
+        description = read_description(folder)
     try:
         trained_until = day_of(date.fromisoformat(description["trained_until"]))
         games_then = description["catalogue_games"]

@@ -27,6 +27,7 @@ from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.evaluation.intervals import Interval, intervals
 from steam_recsys.evaluation.metrics import NDCG, HitRate, measure_ranked
 from steam_recsys.evaluation.splits import Future
+from steam_recsys.logging import log
 from steam_recsys.publications.destinations import Destination
 from steam_recsys.publications.versions import KeptVersion
 from steam_recsys.storage.folder import Folder, open_folder
@@ -188,11 +189,23 @@ def _folder(store: str) -> Folder:
 
 
 def _stored_figures(folder: Folder) -> dict[str, pa.Table]:
-    contents = {name: folder.read(name) for name in folder.names("")}
-    return {name: pq.read_table(pa.BufferReader(content)) for name, content in contents.items() if content is not None}
+    """Read the figures of all versions. Files that cannot be read are removed: kept versions are measured again."""
+    figures = {}
+    for name in folder.names(""):
+        content = folder.read(name)
+        if content is None:
+            continue
+        try:
+            table = pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
+            figures[name] = table.select(USER_FIGURES.names).cast(USER_FIGURES)
+        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+            reason = str(error).partition("\n")[0]
+            log("monitor", f"{folder.uri}/{name} cannot be read as figures ({reason}) and was removed")
+            folder.remove(name)
+    return figures
 
 
 def _parquet(table: pa.Table) -> bytes:
     content = io.BytesIO()
-    pq.write_table(table, content, compression="zstd")
+    pq.write_table(table, content, compression="zstd", write_page_checksum=True)
     return content.getvalue()

@@ -18,7 +18,7 @@ from urllib3.util import Retry
 
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log
-from steam_recsys.secrets import resolve_secret
+from steam_recsys.secrets import mask, resolve_secret
 
 RETRIES, BACKOFF_SECONDS, LONGEST_PAUSE_SECONDS, TIMEOUT_SECONDS = 4, 1.0, 30, 10.0
 """Pauses between attempts grow from the second to the third, also if the webhook asks for longer (`Retry-After`)."""
@@ -38,11 +38,11 @@ class Alert:
 
     def payload(self) -> dict[str, Any]:
         """The body of the request, as in "Incoming Webhooks" and "Block Kit" of Slack's documentation."""
-        title = _escape(self.title[:_MAX_CHARACTERS])
+        title = _shown(self.title)
         blocks = [_section(f"*{title}*")]
-        blocks += [_section(f"• {_escape(reason[:_MAX_CHARACTERS])}") for reason in self.reasons[:_MAX_REASONS]]
+        blocks += [_section(f"• {_shown(reason)}") for reason in self.reasons[:_MAX_REASONS]]
         if self.link:
-            blocks.append(_section(f"<{_escape(self.link)}|The run>"))
+            blocks.append(_section(f"<{_escape(mask(self.link))}|The run>"))
         return {"text": title, "blocks": blocks}
 
 
@@ -97,6 +97,11 @@ def _without_logs() -> Iterator[None]:
 
 def _section(text: str) -> dict[str, Any]:
     return {"type": "section", "text": {"type": "mrkdwn", "text": text}}
+
+
+def _shown(text: str) -> str:
+    """Mask secrets, then shorten: what is left of a secret that was cut would not be recognised."""
+    return _escape(mask(text)[:_MAX_CHARACTERS])
 
 
 def _escape(text: str) -> str:

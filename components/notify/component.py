@@ -9,7 +9,7 @@ from components import DATA_IMAGE
 def record_run(
     status: dsl.PipelineTaskFinalStatus,
     pipeline: str,
-    stages: list,  # type: ignore[type-arg]  # KFP's own type for a list
+    stages: list[str],
     database: str,
     alerts: str,
     page: str,

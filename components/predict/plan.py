@@ -1,7 +1,8 @@
 """The plan of a publication: its version, its shards of users, its catalogue and its fallback lists.
 
 `plan_predictions` writes everything that the shards are predicted from, except the model, so that a shard reads only
-its own histories. Users without a history get a fallback list: the games that are popular now, overall or in a genre.
+its own histories. These files are an artifact, whose manifest is written last. Users without a history get a fallback
+list: the games that are popular now, overall or in a genre.
 """
 
 from __future__ import annotations
@@ -34,13 +35,23 @@ from steam_recsys.data.interactions import (
     read_reviews,
 )
 from steam_recsys.data.popularity import DECAY_DAYS, DECAYS, popularity_as_of
-from steam_recsys.data.predictions import CATALOGUE_FILE, PLAN_FILE, POPULAR_FILE, Plan, histories_name, predictions_uri
+from steam_recsys.data.predictions import (
+    CATALOGUE_FILE,
+    PLAN_FILE,
+    POPULAR_FILE,
+    Plan,
+    histories_name,
+    open_plan,
+    predictions_uri,
+)
 from steam_recsys.data.schemas import DISCOVERY, HISTORIES, NEW_RELEASES, POPULAR, POPULAR_LIST, list_array
 from steam_recsys.data.snapshot import Snapshot
-from steam_recsys.errors import UserError
+from steam_recsys.errors import ArtifactError, UserError
 from steam_recsys.logging import log, progress
 from steam_recsys.model.lists import NEW_RELEASE_DAYS, ReviewCounts, head, liked_share_bound, new_releases
-from steam_recsys.storage.folder import Folder, open_folder
+from steam_recsys.publications.destinations import DestinationConfig, is_published
+from steam_recsys.storage.folder import open_folder
+from steam_recsys.storage.manifest import ArtifactWriter, clean_up, remove_artifact
 from steam_recsys.storage.model_store import champion
 
 FALLBACK_GAMES = 100
@@ -61,19 +72,25 @@ REVIEW_DTYPE = np.dtype(list(REVIEW_COLUMNS.items()))
 
 
 def plan_predictions(
-    snapshot: str | Path, store: str, users_per_shard: int, new_release_days: int = NEW_RELEASE_DAYS
+    snapshot: str | Path,
+    store: str,
+    users_per_shard: int,
+    new_release_days: int = NEW_RELEASE_DAYS,
+    config: DestinationConfig | None = None,
 ) -> Plan:
     """Plan a publication and write its catalogue, fallback lists and histories to the store.
 
     Memory grows with the catalogue and with the users per shard, not with the number of users. The same champion,
     snapshot, parameters and code give the same version: a run that is started again continues it and does not rewrite
-    what is complete. Predictions of other versions are removed if nothing was written to them for two days.
+    what is complete. For a version that is published already, nothing is written. Predictions of other versions are
+    removed if nothing was written to them for two days.
 
     Args:
         snapshot: Folder of the snapshot.
         store: Store with the champion.
         users_per_shard: Number of users per shard, at least 1.
         new_release_days: Days up to the day after the newest review in which a new release came out, at least 1.
+        config: Destinations that may have the version already; None plans it in any case.
 
     Raises:
         UserError: The model store has no champion, or a parameter is not positive.
@@ -98,14 +115,17 @@ def plan_predictions(
 
     # 2. Remove what other runs left behind, and continue a run of the same version.
     remove_stale_predictions(store, plan.version)
-    folder = open_folder(predictions_uri(store, plan.version))
-    if folder.read(PLAN_FILE) == plan.content():
+    if config and is_published(config, plan.version):
+        log("plan", f"publication {plan.version} is already published")
+        return plan
+    if _is_planned(store, plan):
         log("plan", f"publication {plan.version} is already planned")
         return plan
 
     # 3. Write the histories of each shard, and count the games' reviews on the way.
+    writer = ArtifactWriter(open_folder(predictions_uri(store, plan.version)))
     games = opened.table("games", [*GAME_COLUMNS, "delisted_on"])
-    counts = _write_histories(opened, folder, plan.shards, users_per_shard, games["game_id"].to_numpy(), as_of)
+    counts = _write_histories(opened, writer, plan.shards, users_per_shard, games["game_id"].to_numpy(), as_of)
 
     # 4. Write the catalogue with popularity, reviews and availability, and the fallback lists.
     can_recommend = available(games, None if newest == UNDATED else date_of(as_of))
@@ -119,11 +139,12 @@ def plan_predictions(
         catalogue = catalogue.append_column(name, column)
     new = new_releases(release_days(games), as_of, new_release_days)
     lists = fallback_lists(games, opened.table("rankings"), counts, can_recommend, new)
-    folder.write(CATALOGUE_FILE, _parquet(catalogue))
-    folder.write(POPULAR_FILE, _parquet(lists))
+    writer.write(CATALOGUE_FILE, _parquet(catalogue))
+    writer.write(POPULAR_FILE, _parquet(lists))
 
-    # 5. Write the plan last: it says that everything else is complete.
-    folder.write(PLAN_FILE, plan.content())
+    # 5. Write the plan, and the manifest last: it says that everything else is complete.
+    writer.write(PLAN_FILE, plan.content())
+    writer.finish()
     log("plan", f"publication {plan.version}: model {model_version}, {len(plan.shards)} shards of users")
     return plan
 
@@ -144,8 +165,9 @@ def remove_stale_predictions(store: str, version: str) -> None:
         written[found] = max(file.written_at, written.get(found, file.written_at))
     for stale, newest in written.items():
         if stale != version and newest < datetime.now(UTC) - RETENTION:
-            predictions.remove(stale)
-            log("plan", f"removed the unpublished predictions {stale}")
+            with clean_up("plan", f"{predictions.uri}/{stale}"):
+                remove_artifact(predictions, stale)
+                log("plan", f"removed the unpublished predictions {stale}")
 
 
 def users_by_shard(snapshot: Snapshot, users_per_shard: int) -> Iterator[Int64Array]:
@@ -155,7 +177,7 @@ def users_by_shard(snapshot: Snapshot, users_per_shard: int) -> Iterator[Int64Ar
         UserError: The snapshot's users are not sorted by ID.
     """
     users = np.zeros(0, dtype=np.int64)
-    for batch in snapshot.dataset("users").to_batches(batch_readahead=1, fragment_readahead=1):
+    for batch in _user_batches(snapshot):
         users = np.concatenate([users, batch["user_id"].to_numpy()])
         if (np.diff(users) <= 0).any():
             raise UserError(f"The users of the snapshot {snapshot.root} are not sorted by ID: extract it again.")
@@ -164,6 +186,11 @@ def users_by_shard(snapshot: Snapshot, users_per_shard: int) -> Iterator[Int64Ar
             users = users[users_per_shard:]
     if len(users):
         yield users
+
+
+def _user_batches(snapshot: Snapshot) -> Iterator[pa.RecordBatch]:
+    with snapshot.reading("users"):
+        yield from snapshot.dataset("users").to_batches(batch_readahead=1, fragment_readahead=1)
 
 
 class ReviewsByShard:
@@ -283,6 +310,21 @@ def fallback_lists(
     )
 
 
+def _is_planned(store: str, plan: Plan) -> bool:
+    """Return whether the store has all files of a plan; log it if one is damaged."""
+    try:
+        planned = open_plan(store, plan.version)
+    except ArtifactError:
+        return False
+    try:
+        planned.verify()
+        with planned.file(PLAN_FILE) as path:
+            return path.read_bytes() == plan.content()
+    except ArtifactError as error:
+        log("plan", f"planned again: {error}")
+        return False
+
+
 def _version(as_of: int, model_version: str, snapshot_id: str, users_per_shard: int, new_release_days: int) -> str:
     """Name a publication by the day of the newest review and a hash of its inputs."""
     inputs = f"{model_version} {snapshot_id} {code_version()} {users_per_shard} {new_release_days}"
@@ -292,7 +334,7 @@ def _version(as_of: int, model_version: str, snapshot_id: str, users_per_shard: 
 
 def _write_histories(
     snapshot: Snapshot,
-    folder: Folder,
+    writer: ArtifactWriter,
     shards: list[tuple[int, int]],
     users_per_shard: int,
     game_ids: Int32Array,
@@ -311,7 +353,7 @@ def _write_histories(
         with tempfile.NamedTemporaryFile(suffix=".parquet") as local:
             table = histories_table(users, interactions)
             pq.write_table(table, local.name, compression="zstd", row_group_size=ROW_GROUP_USERS)
-            folder.put(Path(local.name), histories_name(shard))
+            writer.put(Path(local.name), histories_name(shard))
     return GameCounts(decayed, ReviewCounts(likes, total))
 
 

@@ -24,23 +24,29 @@ from steam_recsys.data.predictions import (
     Plan,
     ShardManifest,
     histories_name,
+    open_plan,
     predictions_uri,
-    sha256_of,
     shard_name,
 )
 from steam_recsys.data.schemas import RECOMMENDATIONS, RELEVANCE, list_array
+from steam_recsys.errors import ArtifactError, UserError
 from steam_recsys.logging import log, progress
 from steam_recsys.model.approximate import choose_retrieval
 from steam_recsys.model.lists import ReviewCounts, game_lists, new_releases
 from steam_recsys.model.retrieval import GameList
 from steam_recsys.model.scorer import Recommendations, Scorer
 from steam_recsys.model.two_tower import TwoTowerArrays
+from steam_recsys.publications.destinations import DestinationConfig, is_published
 from steam_recsys.storage.folder import Folder, open_folder
+from steam_recsys.storage.manifest import Artifact, FileDigest
 from steam_recsys.storage.model_store import stored_model
 
 BATCH_USERS = 8192
 SAMPLE_USERS = 512
 PROGRESS_USERS = 100_000
+
+NOT_NEEDED = "none, the version is published already"
+"""The `search` of a shard of a version that is published already."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,7 @@ class PredictedShard:
 
     Attributes:
         shard: Number of the shard.
-        users: Number of users with recommendations.
+        users: Number of users with recommendations; 0 if the version is published already.
         search: How games were retrieved, as text.
         finished_before: Whether an earlier run had already finished it.
     """
@@ -64,18 +70,34 @@ class PredictedShard:
         return asdict(self)
 
 
-def predict_shard(store: str, plan: Plan, shard: int) -> PredictedShard:
+def predict_shard(store: str, plan: Plan, shard: int, config: DestinationConfig | None = None) -> PredictedShard:
     """Recommend new games to each user of a shard, in four lists.
 
     Games that are not available, and games that the user has reviewed, with or without a date, are never recommended. A
     user without reviews gets the games that are popular now. The same plan gives the same file, which appears whole or
-    not at all; its manifest follows it. A shard that has a manifest is not predicted again.
+    not at all; its manifest follows it. A shard that has a manifest is not predicted again, and nothing is predicted if
+    the version is published already, also if another run publishes it, and removes the plan's files, in the meantime.
 
     Args:
         store: Store with the model and the plan's files; the shard is written to it.
         plan: The publication that the shard belongs to.
         shard: Number of the shard in the plan.
+        config: Destinations that may have the version already; None if it is published nowhere.
+
+    Raises:
+        UserError: A file of the plan or of the model is missing or damaged.
     """
+    try:
+        return _predict(store, plan, shard)
+    except (UserError, OSError):
+        if config and is_published(config, plan.version):
+            log("predict", f"shard {shard} is not needed, publication {plan.version} is already published")
+            return PredictedShard(shard, 0, NOT_NEEDED, finished_before=True)
+        raise
+
+
+def _predict(store: str, plan: Plan, shard: int) -> PredictedShard:
+    """Predict a shard, unless it is finished."""
     # 1. Return the result of an earlier run, if it is complete.
     folder = open_folder(predictions_uri(store, plan.version))
     if (finished := _finished(folder, plan, shard)) is not None:
@@ -83,17 +105,18 @@ def predict_shard(store: str, plan: Plan, shard: int) -> PredictedShard:
         return PredictedShard(shard, finished.rows, finished.search, finished_before=True)
 
     # 2. Load the model for the plan's catalogue.
-    scorer, lists, game_ids = _load_scorer(folder, store, plan)
+    planned = open_plan(store, plan.version)
+    scorer, lists, game_ids = _load_scorer(planned, store, plan)
 
     # 3. Recommend games to the users, batch by batch.
     users = 0
-    with folder.local_path(histories_name(shard)) as histories, tempfile.NamedTemporaryFile(suffix=".parquet") as local:
+    with planned.file(histories_name(shard)) as histories, tempfile.NamedTemporaryFile(suffix=".parquet") as local:
         scorer, search = choose_retrieval(scorer, lambda: _sample(histories, game_ids), lists)
         with pq.ParquetWriter(local.name, RECOMMENDATIONS, compression="zstd") as writer:
             for batch in _recommend(scorer, lists, game_ids, histories):
                 writer.write_table(batch)
                 users += int(pc.sum(pc.equal(batch["list"], RELEVANCE)).as_py() or 0)
-        digest = sha256_of(Path(local.name))
+        digest = FileDigest.from_path(Path(local.name)).sha256
         folder.put(Path(local.name), shard_name(shard))
 
     # 4. Write the manifest last: a shard without one is not finished.
@@ -112,7 +135,11 @@ def predict_shard(store: str, plan: Plan, shard: int) -> PredictedShard:
 
 def _finished(folder: Folder, plan: Plan, shard: int) -> ShardManifest | None:
     """Return the manifest of a shard if its file is complete and belongs to the plan."""
-    manifest = ShardManifest.read(folder, shard)
+    try:
+        manifest = ShardManifest.read(folder, shard)
+    except ArtifactError as error:
+        log("predict", str(error))
+        return None
     if manifest is None:
         return None
     made_from = (manifest.version, manifest.model_version, manifest.snapshot_id, manifest.users)
@@ -122,9 +149,9 @@ def _finished(folder: Folder, plan: Plan, shard: int) -> ShardManifest | None:
         return manifest if manifest.describes(path) else None
 
 
-def _load_scorer(folder: Folder, store: str, plan: Plan) -> tuple[Scorer, list[GameList], Int32Array]:
+def _load_scorer(planned: Artifact, store: str, plan: Plan) -> tuple[Scorer, list[GameList], Int32Array]:
     """Load the model for the plan's catalogue, the lists to recommend, and the game ID of each catalogue position."""
-    with folder.local_path(CATALOGUE_FILE) as path, stored_model(store, plan.model_version) as model:
+    with planned.file(CATALOGUE_FILE) as path, stored_model(store, plan.model_version) as model:
         games = pq.read_table(path)
         two_tower = TwoTowerArrays.load(model)
     popularity = games["popularity"].combine_chunks().flatten().to_numpy().reshape(-1, len(DECAYS)).T

@@ -14,13 +14,14 @@ from typing import Any
 
 from components.reverse_etl.acceptance import DEFAULT, Thresholds, decide
 from steam_recsys.data.predictions import Predictions
-from steam_recsys.database.connection import Connection, create_schema, replace_functions, require_schema
+from steam_recsys.database.connection import connect, create_schema, replace_functions, require_schema
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log
 from steam_recsys.publications.destinations import Destination, DestinationConfig, Destinations, open_destinations
-from steam_recsys.publications.postgres import publishing_connection, transaction
+from steam_recsys.publications.lease import publishing_lease
 from steam_recsys.publications.versions import VersionInfo, check_name, expired_versions, find_current, find_version
 from steam_recsys.storage.folder import open_folder
+from steam_recsys.storage.manifest import clean_up, remove_artifact
 
 
 @dataclass(frozen=True)
@@ -80,33 +81,36 @@ def publish(
     check_name(info.version)
     folder = open_folder(predictions)
     acceptance: dict[str, tuple[str, ...]] = {}
-    with publishing_connection(config.database) as connection:
-        # 1. Wait for other publications to end.
-        _take_turn(connection)
-        with open_destinations(config, connection) as destinations:
-            # 2. Clean up after a killed run.
-            destinations.reconcile()
+    _prepare_schema(config.database)
+    # 1. Wait for other publications to end.
+    with (
+        publishing_lease(config.database, info.version) as lease,
+        open_destinations(config, lease) as destinations,
+    ):
+        # 2. Clean up after a killed run.
+        destinations.reconcile()
+        for destination in destinations.all:
+            destination.drop_unfinished()
+        switched = _is_wanted(destinations, info.version)
+        if switched:
+            # 3. Load the version and check it, in each destination that does not have it.
+            missing = [each for each in destinations.all if not find_version(each.kept_versions(), info.version)]
+            if missing:
+                opened = Predictions.open(folder, ranges)
+                try:
+                    acceptance = _load(missing, info, opened, thresholds)
+                except Exception:
+                    _clean_up(destinations)
+                    raise
+            # 4. Make it current everywhere, and drop old versions.
+            destinations.switch(lambda kept: info.version)
             for destination in destinations.all:
-                destination.drop_unfinished()
-            switched = _is_wanted(destinations, info.version)
-            if switched:
-                # 3. Load the version and check it, in each destination that does not have it.
-                missing = [each for each in destinations.all if not find_version(each.kept_versions(), info.version)]
-                if missing:
-                    opened = Predictions.open(folder, ranges)
-                    try:
-                        acceptance = _load(missing, info, opened, thresholds)
-                    except Exception:
-                        _clean_up(connection, destinations)
-                        raise
-                # 4. Make it current everywhere, and drop old versions.
-                destinations.switch(lambda kept: info.version)
-                for destination in destinations.all:
-                    destination.drop(expired_versions(destination.kept_versions()))
-            published = find_version(destinations.primary.kept_versions(), info.version)
+                destination.drop(expired_versions(destination.kept_versions()))
+        published = find_version(destinations.primary.kept_versions(), info.version)
     assert published is not None  # it was there before, or it is there now
     # 5. Remove the predictions.
-    folder.remove("")
+    with clean_up("reverse_etl", f"the predictions in {folder.uri}"):
+        remove_artifact(folder)
     seconds = round(time.perf_counter() - started, 3)
     done = Publication(
         version=info.version,
@@ -124,18 +128,12 @@ def publish(
     return done
 
 
-def _take_turn(connection: Connection) -> None:
-    """Create the schema if it is missing, update its functions, and wait until no other publication is running."""
-    require_schema(connection, "steam")
-    create_schema(connection, "recsys")
-    replace_functions(connection, "recsys")
-    connection.commit()
-    with transaction(connection) as cursor:
-        # The session holds the lock, over all transactions of this publication, until the connection is closed.
-        cursor.execute("SELECT pg_try_advisory_lock(hashtext('steam-recsys:recsys.publish'))")
-        if cursor.fetchone() == (False,):
-            log("reverse_etl", "another publication is running, waiting for its end")
-            cursor.execute("SELECT pg_advisory_lock(hashtext('steam-recsys:recsys.publish'))")
+def _prepare_schema(database: str) -> None:
+    """Create the schema if it is missing, and update its functions."""
+    with connect(database, application="steam-recsys publish") as connection:
+        require_schema(connection, "steam")
+        create_schema(connection, "recsys")
+        replace_functions(connection, "recsys")
 
 
 def _is_wanted(destinations: Destinations, version: str) -> bool:
@@ -172,10 +170,8 @@ def _load(
     return acceptance
 
 
-def _clean_up(connection: Connection, destinations: Destinations) -> None:
-    """Drop what is unfinished, unless the connection, and with it the turn, is lost: then the next publication does."""
-    with suppress(Exception):
-        with transaction(connection) as cursor:
-            cursor.execute("SELECT")
+def _clean_up(destinations: Destinations) -> None:
+    """Drop what is unfinished, unless the database or the lease is lost: then the next publication does."""
+    with suppress(UserError):
         for destination in destinations.all:
             destination.drop_unfinished()

@@ -20,10 +20,12 @@ from steam_recsys.data.histories import positions_of
 from steam_recsys.data.interactions import Interactions
 from steam_recsys.data.popularity import popularity, popularity_as_of
 from steam_recsys.model.history_weights import MAX_HOURS, TYPICAL_HOURS
-from steam_recsys.model.online import ITEMS, VOCABULARY, CatalogueFacts
+from steam_recsys.model.online import CatalogueFacts
 from steam_recsys.model.scorer import Scorer
 from steam_recsys.model.two_tower import TwoTowerArrays
-from steam_recsys.storage.model_store import DESCRIPTION, EVALUATED
+from steam_recsys.storage.folder import open_folder
+from steam_recsys.storage.manifest import MANIFEST, ArtifactWriter, complete_artifact
+from steam_recsys.storage.model_store import ARRAYS, DESCRIPTION, EVALUATED, ITEMS, VOCABULARY, open_model
 
 SAVED_MODEL = "saved_model"
 RECOMMENDED_GAMES = 100
@@ -66,7 +68,7 @@ def write_model(
 
     The folder contains `arrays.npz`, all weights, and `items.npz`, the vectors, the popularity and the facts of the
     vocabulary's games, for serving without TensorFlow; `saved_model/`, the same scores as a SavedModel;
-    `vocabulary.json`, the names of games, attributes and genres; and `model.json`, which is written last.
+    `vocabulary.json`, the names of games, attributes and genres; `model.json`; and the manifest, which is written last.
 
     Args:
         folder: The folder to write.
@@ -78,11 +80,11 @@ def write_model(
         evaluated: Folder of the model that was evaluated in place of this one; it is copied into the folder without its
             SavedModel and its items.
     """
-    (folder / DESCRIPTION).unlink(missing_ok=True)  # first: a folder that is only half removed is not a model
+    (folder / MANIFEST).unlink(missing_ok=True)  # first: a folder that is only half removed is not a model
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     games, model = fitted.data.games, fitted.model
-    np.savez(folder / "arrays.npz", allow_pickle=False, **model.arrays())
+    np.savez(folder / ARRAYS, allow_pickle=False, **model.arrays())
     facts = _facts(catalogue, past, games.ids)
     vocabulary = {
         "games": games.ids.tolist(),
@@ -93,12 +95,20 @@ def write_model(
     scorer = model.for_catalogue(games, popularity_as_of(past, games.ids, as_of))
     np.savez(folder / ITEMS, allow_pickle=False, **scorer.arrays(), **facts.arrays())
     ServingModel(games.ids, scorer).save(folder / SAVED_MODEL)
+    (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
     if evaluated:
-        shutil.copytree(evaluated, folder / EVALUATED, ignore=shutil.ignore_patterns(SAVED_MODEL, ITEMS))
-    # Last, and atomically: a folder without it is not a model.
-    temporary = folder / f".{DESCRIPTION}"
-    temporary.write_text(json.dumps(description, indent=2) + "\n")
-    temporary.replace(folder / DESCRIPTION)
+        _copy_evaluated(evaluated, folder / EVALUATED)
+    complete_artifact(folder)  # last, and atomically: a folder without a manifest is not a model
+
+
+def _copy_evaluated(model: Path, folder: Path) -> None:
+    """Copy a model without what only serving reads."""
+    source, copy = open_model(model), ArtifactWriter(open_folder(folder))
+    for name in source.files:
+        if name != ITEMS and not name.startswith(f"{SAVED_MODEL}/"):
+            with source.file(name) as path:
+                copy.put(path, name)
+    copy.finish()
 
 
 def _facts(catalogue: pa.Table, past: Interactions, game_ids: Int32Array) -> CatalogueFacts:

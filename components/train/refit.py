@@ -5,7 +5,6 @@ The evaluated model is kept in `evaluated/`: the next challenger is compared wit
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from components.train.artifact import write_model
@@ -17,7 +16,7 @@ from steam_recsys.data.games import GAME_COLUMNS, Games
 from steam_recsys.data.interactions import date_of, load_interactions
 from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.model.two_tower import TwoTowerArrays
-from steam_recsys.storage.model_store import DESCRIPTION, model_version
+from steam_recsys.storage.model_store import read_description
 
 
 def refit_model(snapshot: str | Path, model: str | Path, refitted: str | Path, store: str) -> str:
@@ -35,13 +34,13 @@ def refit_model(snapshot: str | Path, model: str | Path, refitted: str | Path, s
         The model's version, which does not change.
 
     Raises:
-        UserError: The folder holds no complete model, or the loss is not finite.
+        UserError: The folder holds no complete model, a file of it is damaged, or the loss is not finite.
     """
     # 1. Read the model and all dated reviews.
     tf.config.experimental.enable_op_determinism()
-    workers, version = get_workers(), model_version(model)
+    workers, description = get_workers(), read_description(model)
+    version: str = description["version"]
     opened, evaluated = Snapshot.open(snapshot), TwoTowerArrays.load(model)
-    description = json.loads((Path(model) / DESCRIPTION).read_text())
     interactions = load_interactions(opened)
     interactions = interactions.take(interactions.dated)
     catalogue = opened.table("games", GAME_COLUMNS)

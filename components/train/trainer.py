@@ -20,6 +20,7 @@ from steam_recsys.errors import UserError
 from steam_recsys.logging import log
 from steam_recsys.model.two_tower import Towers
 from steam_recsys.storage.folder import Folder, open_folder
+from steam_recsys.storage.manifest import clean_up
 
 CURVE_POINTS = 24
 CHECKPOINT_SECONDS = 60.0
@@ -137,7 +138,8 @@ class Trainer:
     def clear_checkpoints(self) -> None:
         """Remove the checkpoints once the model is written."""
         if self.checkpoints:
-            self.checkpoints.clear()
+            with clean_up("train", f"the checkpoints in {self.checkpoints.folder.uri}"):
+                self.checkpoints.clear()
 
     def _dataset(self, data: TrainingData, config: ModelConfig, first: int, steps: int) -> tf.data.Dataset:
         def batches() -> Iterator[dict[str, Any]]:

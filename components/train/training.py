@@ -25,12 +25,12 @@ from steam_recsys.data.histories import positions_of
 from steam_recsys.data.interactions import Interactions, cutoff_day, date_of, day_of, load_interactions
 from steam_recsys.data.popularity import popularity, popularity_as_of
 from steam_recsys.data.snapshot import Snapshot
-from steam_recsys.errors import UserError
+from steam_recsys.errors import ArtifactError, UserError
 from steam_recsys.evaluation.splits import HeldOut, Split, hold_out, snapshot_by_time
 from steam_recsys.logging import log
 from steam_recsys.model.lists import MIN_LIKES
 from steam_recsys.model.two_tower import Towers, TwoTowerArrays
-from steam_recsys.storage.model_store import DESCRIPTION, current_champion, evaluated_part, stored_model
+from steam_recsys.storage.model_store import current_champion, evaluated_part, read_description, stored_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +102,8 @@ def train_model(
 
     Args:
         snapshot: Folder of the snapshot.
-        model: The folder to write: `saved_model/`, `arrays.npz`, `vocabulary.json`, and `model.json` last.
+        model: The folder to write: `saved_model/`, `arrays.npz`, `vocabulary.json`, `model.json`, and the
+            manifest last.
         store: Store with the champion, if there is one, and the checkpoints of an interrupted training.
         seed: Random seed; the same seed gives identical weights.
         held_out_share: Share of the reviews for the evaluation and for validation, between 0 and 1.
@@ -293,18 +294,22 @@ def _warm_rows(table: Float32Array, rows: Int32Array, size: float, random: np.ra
 def _find_warm_start(store: str, snapshot_id: str, cutoff: int) -> WarmStart | None:
     """Find a champion to start from: one that did not learn from the reviews that are held out now.
 
-    If the champion was trained on this very snapshot, training starts where the champion's training started.
+    If the champion was trained on this very snapshot, training starts where the champion's training started. A model
+    that cannot be read is no start: training is how it is replaced.
     """
     pointer = current_champion(store)
     version = pointer.version if pointer else None
-    while version:
-        with stored_model(store, version) as folder:
-            description = json.loads((folder / DESCRIPTION).read_text())
-            if description["snapshot_id"] != snapshot_id:
-                if day_of(date.fromisoformat(description["cutoff"])) > cutoff:
-                    return None
-                return WarmStart(version, TwoTowerArrays.load(evaluated_part(folder)))
-            version = description.get("warm_start")
+    try:
+        while version:
+            with stored_model(store, version) as folder:
+                description = read_description(folder)
+                if description["snapshot_id"] != snapshot_id:
+                    if day_of(date.fromisoformat(description["cutoff"])) > cutoff:
+                        return None
+                    return WarmStart(version, TwoTowerArrays.load(evaluated_part(folder)))
+                version = description.get("warm_start")
+    except ArtifactError as error:
+        log("train", f"cold start: {error}")
     return None
 
 

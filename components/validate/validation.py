@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,6 +29,7 @@ from steam_recsys.errors import UserError
 from steam_recsys.logging import log
 from steam_recsys.reporting.pages import render, write_page
 from steam_recsys.storage.folder import open_folder
+from steam_recsys.storage.manifest import UnreadableError, seal, unseal
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,7 @@ def validate_snapshot(snapshot: str | Path, report: str | Path, store: str) -> V
     opened.verify()
 
     # 2. Run all checks, also against the last good run.
-    last_good_run = open_folder(store).read(LAST_GOOD_RUN)
-    findings = find(opened, json.loads(last_good_run) if last_good_run else {})
+    findings = find(opened, _last_rows(store))
 
     # 3. Write the report.
     result = ValidationReport(opened.manifest.snapshot_id, _rows(opened), findings)
@@ -98,7 +97,7 @@ def validate_snapshot(snapshot: str | Path, report: str | Path, store: str) -> V
         raise UserError(
             f"The snapshot breaks its contract ({failed[0].message()}{more}): fix the source; the report is {report}."
         )
-    open_folder(store).write(LAST_GOOD_RUN, f"{json.dumps(result.rows)}\n".encode())
+    open_folder(store).write(LAST_GOOD_RUN, seal({"rows": result.rows}))
     return result
 
 
@@ -129,6 +128,18 @@ def find(snapshot: Snapshot, last_rows: Mapping[str, int]) -> list[Finding]:
     watermark = snapshot.manifest.watermark
     newest_change = datetime.fromisoformat(watermark[0]) if watermark else None
     return findings + check_freshness(newest_change, extracted_at)
+
+
+def _last_rows(store: str) -> dict[str, int]:
+    """Read the rows of the last good run; none if there was none or they cannot be read."""
+    content = open_folder(store).read(LAST_GOOD_RUN)
+    if content is None:
+        return {}
+    try:
+        return unseal(content, lambda fields: {table: int(rows) for table, rows in fields["rows"].items()})
+    except UnreadableError as error:
+        log("validate", f"{store}/{LAST_GOOD_RUN} {error}: the volume is not compared with the last good run's")
+        return {}
 
 
 def _rows(snapshot: Snapshot) -> dict[str, int]:

@@ -77,6 +77,9 @@ resource "google_monitoring_alert_policy" "late" {
     mime_type = "text/markdown"
     content   = "Check that the inference schedule is active, and its last runs. The previous publication stays current meanwhile."
   }
+
+  # A policy can only refer to a new metric minutes after the metric was created; the database takes longer.
+  depends_on = [google_sql_database_instance.this]
 }
 
 resource "google_billing_budget" "this" {

@@ -91,6 +91,13 @@ resource "google_sql_database_instance" "this" {
       point_in_time_recovery_enabled = true
     }
 
+    data_api_access = "ALLOW_DATA_API" # Terraform runs the script below through it
+
+    database_flags {
+      name  = "cloudsql.iam_authentication"
+      value = "on"
+    }
+
     ip_configuration {
       ipv4_enabled    = false
       private_network = google_compute_network.this[0].id
@@ -108,6 +115,30 @@ resource "google_sql_database" "shop" {
   instance = google_sql_database_instance.this[0].name
 }
 
+# The account that applies this configuration; it is the database's administrator and needs no password.
+data "google_client_openid_userinfo" "this" {}
+
+resource "google_sql_user" "administrator" {
+  count = var.demo_database ? 1 : 0
+
+  name           = trimsuffix(data.google_client_openid_userinfo.this.email, ".gserviceaccount.com")
+  type           = endswith(data.google_client_openid_userinfo.this.email, ".gserviceaccount.com") ? "CLOUD_IAM_SERVICE_ACCOUNT" : "CLOUD_IAM_USER"
+  instance       = google_sql_database_instance.this[0].name
+  database_roles = ["cloudsqlsuperuser"]
+}
+
+# What the pipelines may do: create their schemas in this one database. Cloud SQL makes a user without roles a member of
+# cloudsqlsuperuser.
+resource "google_sql_provision_script" "roles" {
+  count = var.demo_database ? 1 : 0
+
+  description = "The role of the pipelines' user."
+  instance    = google_sql_database_instance.this[0].name
+  database    = google_sql_database.shop[0].name
+  script      = file("${path.module}/roles.sql")
+  depends_on  = [google_sql_user.administrator]
+}
+
 # Generated in each Terraform run, used only if the versions below change, and never stored in the state.
 ephemeral "random_password" "database" {
   length  = 32
@@ -123,8 +154,10 @@ resource "google_sql_user" "pipelines" {
 
   name                = "pipelines"
   instance            = google_sql_database_instance.this[0].name
+  database_roles      = ["steam_recsys_pipelines"]
   password_wo         = ephemeral.random_password.database.result
   password_wo_version = local.password_version
+  depends_on          = [google_sql_provision_script.roles]
 }
 
 resource "google_secret_manager_secret_version" "database_url" {

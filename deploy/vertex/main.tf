@@ -14,6 +14,7 @@ locals {
     "iamcredentials.googleapis.com",       # short-lived tokens for GitHub's workflow
     "logging.googleapis.com",              # logs of the tasks
     "monitoring.googleapis.com",           # alerts
+    "run.googleapis.com",                  # the explorer
     "secretmanager.googleapis.com",        # the database's URL
     "servicenetworking.googleapis.com",    # the database's private address
     "sqladmin.googleapis.com",             # the database

@@ -21,7 +21,7 @@ output "settings" {
 
 output "github_variables" {
   description = "Variables of the GitHub repository that its workflow reads; empty if no repository is set."
-  value = var.github_repository == "" ? {} : {
+  value = var.github_repository_id == "" ? {} : {
     WORKLOAD_IDENTITY_PROVIDER = google_iam_workload_identity_pool_provider.github[0].name
     DEPLOYMENT_SERVICE_ACCOUNT = google_service_account.deployment.email
   }

@@ -4,7 +4,7 @@ terraform {
   required_providers {
     google = {
       source  = "hashicorp/google"
-      version = "~> 7.10"
+      version = "~> 7.31" # scripts and roles in Cloud SQL
     }
     random = {
       source  = "hashicorp/random"

@@ -114,8 +114,9 @@ def read_reviews(
     batches = snapshot.dataset("reviews").to_batches(
         columns=list(columns), filter=condition, batch_readahead=1, fragment_readahead=1
     )
-    for batch in batches:
-        yield {name: _to_numpy(batch[name]) for name in batch.schema.names}
+    with snapshot.reading("reviews"):
+        for batch in batches:
+            yield {name: _to_numpy(batch[name]) for name in batch.schema.names}
 
 
 def newest_day(snapshot: Snapshot) -> int:

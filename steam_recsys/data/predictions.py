@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -27,11 +25,12 @@ from steam_recsys.data.schemas import (
     RECOMMENDATIONS,
     RELEVANCE,
 )
-from steam_recsys.errors import UserError
-from steam_recsys.storage.folder import Folder
+from steam_recsys.errors import ArtifactError, UserError
+from steam_recsys.storage.folder import Folder, open_folder
+from steam_recsys.storage.manifest import Artifact, FileDigest, UnreadableError, seal, unseal
 
 PLAN_FILE = "plan.json"
-"""The plan, written once all the files that the shards read are complete."""
+"""The plan."""
 
 POPULAR_FILE = "popular.parquet"
 """The fallback lists, in the schema `POPULAR`."""
@@ -77,27 +76,32 @@ class Plan:
         return {**asdict(self), "shards": len(self.shards)}
 
     def write(self, path: str | Path) -> None:
-        """Write the plan as JSON."""
+        """Write the plan to a file."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_bytes(self.content())
 
     def content(self) -> bytes:
-        """Return the plan as JSON."""
-        return f"{json.dumps(asdict(self), indent=2)}\n".encode()
+        """Return the content of the plan's file."""
+        return seal(asdict(self))
 
     @classmethod
     def read(cls, path: str | Path) -> Plan:
         """Read a plan from a file.
 
         Raises:
-            UserError: The file does not exist.
+            ArtifactError: The file does not exist, is damaged, or is of another version of this project.
         """
         try:
-            content = json.loads(Path(path).read_text())
+            return unseal(Path(path).read_bytes(), cls._decode)
         except FileNotFoundError:
-            raise UserError(f"{path} holds no plan: run the inference pipeline.") from None
-        shards = [(first, last) for first, last in content.pop("shards")]
-        return cls(**content, shards=shards)
+            raise ArtifactError(f"{path} holds no plan: run the inference pipeline.") from None
+        except UnreadableError as error:
+            raise ArtifactError(f"{path} {error}: run the inference pipeline again.") from None
+
+    @classmethod
+    def _decode(cls, fields: dict[str, Any]) -> Plan:
+        shards = [(first, last) for first, last in fields.pop("shards")]
+        return cls(**fields, shards=shards)
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,8 @@ class Shard:
 @dataclass(frozen=True)
 class ShardManifest:
     """A finished shard. The manifest is written after the shard's file: a shard without a manifest is not finished.
+
+    Shards have no common manifest because each is written by a task of its own.
 
     Attributes:
         version: Version of the publication.
@@ -140,29 +146,46 @@ class ShardManifest:
 
     def describes(self, path: Path) -> bool:
         """Return whether a file is the shard's, byte for byte."""
-        return path.exists() and sha256_of(path) == self.sha256
+        return path.exists() and FileDigest.from_path(path).sha256 == self.sha256
 
     def write(self, folder: Folder) -> None:
         """Write the manifest to a folder of predictions."""
-        folder.write(_manifest_name(self.shard), f"{json.dumps(asdict(self), indent=2)}\n".encode())
+        folder.write(_manifest_name(self.shard), seal(asdict(self)))
 
     @classmethod
     def read(cls, folder: Folder, shard: int) -> ShardManifest | None:
-        """Read a shard's manifest; None if the shard is not finished."""
+        """Read a shard's manifest; None if the shard is not finished.
+
+        Raises:
+            ArtifactError: The manifest is damaged, or of another version of this project.
+        """
         content = folder.read(_manifest_name(shard))
         if content is None:
             return None
-        fields = json.loads(content)
+        try:
+            return unseal(content, cls._decode)
+        except UnreadableError as error:
+            raise ArtifactError(f"{folder.uri}/{_manifest_name(shard)} {error}: {_REMEDY}.") from None
+
+    @classmethod
+    def _decode(cls, fields: dict[str, Any]) -> ShardManifest:
         first, last = fields.pop("users")
         return cls(**fields, users=(first, last))
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """A complete folder of predictions: shards in the order of their users, and the fallback lists."""
+    """A complete folder of predictions.
+
+    Attributes:
+        folder: The folder.
+        shards: The shards, in the order of their users.
+        plan: What the shards were predicted from, with the fallback lists.
+    """
 
     folder: Folder
     shards: list[Shard]
+    plan: Artifact
 
     @classmethod
     def open(cls, folder: Folder, ranges: Sequence[tuple[int, int]]) -> Predictions:
@@ -183,7 +206,12 @@ class Predictions:
             raise UserError(
                 f"{folder.uri}/{missing[0]} is missing, one of {len(shards)} shards and the lists: {_REMEDY}."
             )
-        return cls(folder, shards)
+        return cls(folder, shards, Artifact.open(folder, "plan", _REMEDY))
+
+    def popular(self, known_games: pa.Array) -> pa.Table:
+        """Read the fallback lists, see `read_popular`."""
+        with self.plan.file(POPULAR_FILE) as path:
+            return read_popular(path, known_games)
 
     def split(self, n: int) -> list[list[Shard]]:
         """Split the shards into n consecutive parts of about equal length, or into fewer if there are fewer shards."""
@@ -197,6 +225,15 @@ def predictions_uri(store: str, version: str) -> str:
     return f"{store.rstrip('/')}/predictions/{version}"
 
 
+def open_plan(store: str, version: str) -> Artifact:
+    """Open the files of a plan in the store, to read them verified.
+
+    Raises:
+        ArtifactError: The plan is not complete, or was removed.
+    """
+    return Artifact.open(open_folder(predictions_uri(store, version)), "plan", "run the inference pipeline again")
+
+
 def histories_name(number: int) -> str:
     """Return the name of a shard's input, in the schema `HISTORIES`: all users by id, with or without reviews."""
     return f"histories/shard-{number:05}.parquet"
@@ -205,12 +242,6 @@ def histories_name(number: int) -> str:
 def shard_name(number: int) -> str:
     """Return the name of a shard's predictions, in the schema `RECOMMENDATIONS`."""
     return f"{SHARDS_FOLDER}/shard-{number:05}.parquet"
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_shard(folder: Folder, shard: Shard, path: Path) -> None:

@@ -2,27 +2,36 @@
 
 Files never change, and the manifest is written last: a folder without one is not a snapshot, so a reader never sees a
 half-written one. The files are in the manifest's folder, or in a store where snapshots share files with equal rows.
+
+Files on disk are compared with their checksums before they are read. From a bucket only some columns of a file are
+fetched: each of their pages has a checksum of its own, and the columns must be those that were declared.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 from pyarrow.fs import LocalFileSystem
 
 from steam_recsys.data.schemas import TABLES
-from steam_recsys.errors import UserError
-from steam_recsys.storage.folder import Folder, open_folder
+from steam_recsys.errors import ArtifactError, UserError
+from steam_recsys.storage.folder import BUCKET_SCHEME, Folder, open_folder
+from steam_recsys.storage.manifest import MANIFEST, FileDigest, UnreadableError, seal, unseal
 
-MANIFEST = "manifest.json"
 DATES_MODULUS = 1 << 64
+
+FOOTER_REQUESTS = 8
+"""Footers that are read from a bucket at the same time."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +57,8 @@ class DataFile:
     @classmethod
     def from_path(cls, root: Path, path: Path, rows: int) -> DataFile:
         """Describe an existing file below `root`."""
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return cls(str(path.relative_to(root)), rows, path.stat().st_size, digest)
+        digest = FileDigest.from_path(path)
+        return cls(str(path.relative_to(root)), rows, digest.size, digest.sha256)
 
 
 @dataclass(frozen=True)
@@ -100,12 +108,19 @@ class Manifest:
 
     def to_json(self) -> bytes:
         """Return the content of the manifest's file."""
-        return f"{json.dumps({'snapshot_id': self.snapshot_id, **asdict(self)}, indent=2)}\n".encode()
+        return seal({"snapshot_id": self.snapshot_id, **asdict(self)})
 
     @classmethod
     def from_json(cls, content: bytes) -> Manifest:
-        """Parse the content of a manifest's file."""
-        fields = json.loads(content)
+        """Parse the content of a manifest's file.
+
+        Raises:
+            UnreadableError: It is damaged, or another release wrote it.
+        """
+        return unseal(content, cls._decode)
+
+    @classmethod
+    def _decode(cls, fields: dict[str, Any]) -> Manifest:
         del fields["snapshot_id"]
         fields["files"] = {table: [DataFile(**file) for file in files] for table, files in fields["files"].items()}
         fields["watermark"] = tuple(fields["watermark"]) if fields["watermark"] else None
@@ -121,12 +136,15 @@ class Manifest:
         """Read a snapshot's manifest.
 
         Raises:
-            UserError: The folder does not hold a complete snapshot.
+            ArtifactError: The folder does not hold a complete snapshot.
         """
         content = open_folder(root).read(MANIFEST)
         if content is None:
-            raise UserError(f"{root} holds no complete snapshot ({MANIFEST} is missing): extract it again.")
-        return cls.from_json(content)
+            raise ArtifactError(f"{root} holds no complete snapshot ({MANIFEST} is missing): extract it again.")
+        try:
+            return cls.from_json(content)
+        except UnreadableError as error:
+            raise ArtifactError(f"{root}/{MANIFEST} {error}: extract it again.") from None
 
 
 @dataclass(frozen=True)
@@ -140,6 +158,7 @@ class Snapshot:
 
     root: Path
     manifest: Manifest
+    _verified: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     @classmethod
     def open(cls, root: str | Path) -> Snapshot:
@@ -164,15 +183,43 @@ class Snapshot:
         return open_folder(self.manifest.files_uri or self.root)
 
     def dataset(self, table: str) -> ds.Dataset:
-        """Return a table as an Arrow dataset, to read in batches. Only the requested columns are read."""
-        parquet, disk = ds.ParquetFileFormat(), LocalFileSystem()
-        sources = [self.folder.arrow_source(file.path, file.bytes) for file in self.manifest.files[table]]
+        """Return a table as an Arrow dataset, to read in batches. Only the requested columns are read.
+
+        Raises:
+            UserError: A file on disk is damaged, or a file in a bucket has other columns.
+        """
+        files, in_bucket = self.manifest.files[table], self.folder.uri.startswith(BUCKET_SCHEME)
+        if not in_bucket:
+            self._verify(files)
+        parquet, disk = ds.ParquetFileFormat(page_checksum_verification=True), LocalFileSystem()
+        sources = [self.folder.arrow_source(file.path, file.bytes) for file in files]
         fragments = [parquet.make_fragment(source, filesystem=disk) for source in sources]
+        if in_bucket:
+            with ThreadPoolExecutor(FOOTER_REQUESTS) as pool:
+                list(pool.map(self._check_columns, [table] * len(files), files, fragments))
         return ds.FileSystemDataset(fragments, TABLES[table], parquet)
 
     def table(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Read a table, or some of its columns, into memory."""
-        return self.dataset(table).to_table(columns=list(columns) if columns else None)
+        dataset = self.dataset(table)
+        with self.reading(table):
+            return dataset.to_table(columns=list(columns) if columns else None)
+
+    @contextmanager
+    def reading(self, table: str) -> Iterator[None]:
+        """Report damage that is found while a dataset is read.
+
+        Raises:
+            UserError: A page's checksum is wrong, or a file is no longer Parquet.
+        """
+        try:
+            yield
+        except (pa.ArrowException, OSError) as error:
+            reason = str(error).partition("\n")[0].rstrip(".")
+            raise UserError(
+                f"A file of the table {table} in {self.folder.uri} is damaged ({reason}): validate the snapshot, which "
+                f"names the file, delete it and extract the snapshot again."
+            ) from None
 
     def verify(self) -> None:
         """Compare every file with its checksum.
@@ -180,9 +227,27 @@ class Snapshot:
         Raises:
             UserError: A file is damaged.
         """
-        folder = self.folder
-        for file in (file for files in self.manifest.files.values() for file in files):
-            if hashlib.sha256(folder.read(file.path) or b"").hexdigest() != file.sha256:
-                raise UserError(
-                    f"{folder.uri}/{file.path} is damaged (wrong checksum): delete it and extract the snapshot again."
-                )
+        for files in self.manifest.files.values():
+            self._verify(files)
+
+    def _check_columns(self, table: str, file: DataFile, fragment: ds.Fragment) -> None:
+        """Check the columns that a file's footer declares. The fragment keeps the footer, which is read once."""
+        try:
+            intact = fragment.physical_schema.equals(TABLES[table])
+        except (pa.ArrowException, OSError):
+            intact = False
+        if not intact:
+            raise self._damaged(file)
+
+    def _damaged(self, file: DataFile) -> UserError:
+        return UserError(f"{self.folder.uri}/{file.path} is damaged: delete it and extract the snapshot again.")
+
+    def _verify(self, files: Iterable[DataFile]) -> None:
+        """Compare files with their checksums, each once."""
+        for file in files:
+            if file.path in self._verified:
+                continue
+            with self.folder.local_path(file.path) as path:
+                if not path.exists() or FileDigest.from_path(path).sha256 != file.sha256:
+                    raise self._damaged(file)
+            self._verified.add(file.path)

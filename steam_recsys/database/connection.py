@@ -1,25 +1,22 @@
-"""Connections to PostgreSQL, the two schemas that the stages share, and the statements of SQL files.
-
-Every command takes the same URLs: `postgres://` and `postgresql://`, with several hosts or a host after the `?`, and
-libpq's `key=value` strings (https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING). psycopg2
-reads them as libpq does; asyncpg does not, so `asyncpg_arguments` converts them.
-"""
+"""Connections to PostgreSQL, the two schemas that the stages share, and the statements of SQL files."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlencode
 
 import psycopg2
+import psycopg2.errorcodes
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
-from psycopg2.extensions import parse_dsn
 
+from steam_recsys.database.failures import CONNECTION_LOST, connection_error, database_error
+from steam_recsys.database.limits import DEFAULT, LimitedConnection, LimitedCursor, Limits
+from steam_recsys.database.lock_watch import LockWatch
+from steam_recsys.database.urls import connection_parameters
 from steam_recsys.errors import UserError
+from steam_recsys.logging import log
 from steam_recsys.secrets import resolve_secret
 
 __all__ = [
@@ -27,9 +24,7 @@ __all__ = [
     "SCHEMA_VERSIONS",
     "Connection",
     "Cursor",
-    "asyncpg_arguments",
     "connect",
-    "connection_parameters",
     "create_schema",
     "read_queries",
     "replace_functions",
@@ -44,7 +39,7 @@ QUERY_MARKER = "-- name: "
 COPY_BUFFER = 1 << 20
 """Buffer size of COPY in bytes: psycopg2's default of 8 KB is several times slower."""
 
-SCHEMA_VERSIONS = {"steam": 2, "recsys": 4}
+SCHEMA_VERSIONS = {"steam": 2, "recsys": 5}
 """The version of each schema that this code reads and writes."""
 
 _FUNCTIONS_START = "CREATE OR REPLACE FUNCTION"
@@ -54,35 +49,24 @@ _FUNCTIONS_IN_SCHEMA = """
 SELECT proname, oid::regprocedure::text, xmin::text FROM pg_proc WHERE pronamespace = %s::regnamespace
 """
 
-_URL_PARAMETERS = (
-    *("passfile", "service", "options", "target_session_attrs", "krbsrvname", "gsslib", "sslmode", "sslnegotiation"),
-    *("sslcert", "sslkey", "sslpassword", "sslrootcert", "sslcrl"),
-    *("ssl_min_protocol_version", "ssl_max_protocol_version"),
-)
-"""Parameters that asyncpg knows by libpq's names, in a URL only."""
-
-_TUNING_PARAMETERS = (
-    *("application_name", "fallback_application_name", "client_encoding", "connect_timeout", "load_balance_hosts"),
-    *("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"),
-    *("sslcompression", "sslsni"),
-)
-"""Parameters that asyncpg does not have and that a connection is as good without; the caller sets the first ones."""
-
-_OPTIONAL_PARAMETERS = ("channel_binding", "gssencmode", "sslcertmode")
-"""Parameters that asyncpg does not have: it can do without unless they are `require`."""
-
 
 @contextmanager
-def connect(reference: str, *, application: str = "steam-recsys") -> Iterator[Connection]:
+def connect(
+    reference: str, *, application: str = "steam-recsys", limits: Limits = DEFAULT
+) -> Iterator[LimitedConnection]:
     """Open one transaction: committed at the end, rolled back on an error.
+
+    The body may commit and go on: each transaction begins with the limits. While a statement waits for a lock, the
+    sessions that hold it are logged. Every error of the database is translated, so that none shows a part of the URL.
 
     Args:
         reference: Reference to the database's URL, such as `env:DATABASE_URL`.
         application: Name of the client in `pg_stat_activity`.
+        limits: Time limits of its statements.
 
     Raises:
-        UserError: The database cannot be reached, refuses the password, does not exist or fails part-way, or the role
-            lacks a privilege.
+        UserError: The database cannot be reached, refuses the password, does not exist, has another schema or fails
+            part-way, or the role lacks a privilege; `UnavailableError` if that may pass.
 
     Example:
         >>> with connect("env:DATABASE_URL") as connection, connection.cursor() as cursor:
@@ -92,26 +76,29 @@ def connect(reference: str, *, application: str = "steam-recsys") -> Iterator[Co
     name = reference.removeprefix("env:")
     try:
         connection_parameters(url)
-        connection = psycopg2.connect(url, application_name=application, connect_timeout=10, client_encoding="UTF8")
+        connection = psycopg2.connect(
+            url,
+            application_name=application,
+            connect_timeout=10,
+            client_encoding="UTF8",
+            connection_factory=LimitedConnection,
+            cursor_factory=LimitedCursor,
+        )
     except ValueError as error:
         raise UserError(f"{name} is {error}.") from None
     except psycopg2.OperationalError as error:
-        raise UserError(_connection_message(name, str(error))) from None
-    try:
-        yield connection
-        connection.commit()
-    except psycopg2.errors.InsufficientPrivilege as error:
-        message = error.diag.message_primary
-        raise UserError(f"The role in {name} may not do this ({message}): grant it.") from None
-    except psycopg2.Error as error:
-        # If a connection drops during COPY, psycopg2 raises a plain DatabaseError without a message.
-        lost = "no message from the libpq" in str(error)
-        if not isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) and not lost:
-            raise
-        reason = "the connection was lost" if lost else _one_line(str(error))
-        raise UserError(f"The database in {name} failed ({reason}): see its log, then run again.") from None
-    finally:
-        connection.close()  # rolls back what was not committed
+        raise connection_error(name, str(error)) from None
+    connection.limits = limits
+    with LockWatch(url, connection, application, announce=_log_blockers) as watch:
+        try:
+            yield connection
+            connection.commit()
+        except psycopg2.Error as error:
+            if (translated := _translated(name, error, connection, watch.blockers)) is None:
+                raise
+            raise translated from None
+        finally:
+            connection.close()  # rolls back what was not committed
 
 
 def create_schema(connection: Connection, schema: str) -> None:
@@ -121,8 +108,9 @@ def create_schema(connection: Connection, schema: str) -> None:
         UserError: The schema exists in another version.
     """
     with connection.cursor() as cursor:
-        _lock(cursor, schema)
-        if _schema_exists(cursor, schema):
+        if not _schema_exists(cursor, schema):
+            _lock(cursor, schema)
+        if _schema_exists(cursor, schema):  # another transaction may have created it meanwhile
             _check_version(cursor, schema)
             return
         cursor.execute(_schema_sql(schema))
@@ -172,63 +160,6 @@ def replace_functions(connection: Connection, schema: str) -> None:
         _drop(cursor, {function for function in before & after if function[0] in replaced})
 
 
-def connection_parameters(url: str) -> dict[str, str]:
-    """Read a URL, or a `key=value` string, as libpq does; the parameters by libpq's names.
-
-    Raises:
-        ValueError: It is not a PostgreSQL URL. The message does not show it, as it may contain a password.
-    """
-    try:
-        parameters = dict(parse_dsn(url))
-        ports = [int(port) for port in parameters.get("port", "").split(",") if port]
-        if not all(0 < port < 1 << 16 for port in ports):
-            raise ValueError
-    except (psycopg2.ProgrammingError, ValueError):  # a port that is not a number may be a part of the password
-        raise ValueError(
-            "not a PostgreSQL URL like postgresql://user:password@host:port/database, or one with an unknown "
-            "parameter; in a user name or a password, write %2F for /, %3A for :, %40 for @"
-        ) from None
-    return parameters
-
-
-def asyncpg_arguments(url: str) -> dict[str, Any]:
-    """The arguments of `asyncpg.connect` for a URL that psycopg2 takes.
-
-    Timeouts, the encoding and the name of the application are left to the caller.
-
-    Example:
-        >>> asyncpg_arguments("host=a,b port=5432 dbname=shop user=me")
-        {'host': ['a', 'b'], 'port': 5432, 'user': 'me', 'database': 'shop'}
-
-    Raises:
-        ValueError: It is not a PostgreSQL URL, or has an option that asyncpg does not support.
-    """
-    parameters = connection_parameters(url)
-    arguments: dict[str, Any] = {}
-    host, address = parameters.pop("host", ""), parameters.pop("hostaddr", "")
-    if address and host and parameters.get("sslmode") == "verify-full":
-        raise ValueError("hostaddr is not supported with sslmode=verify-full: remove it")
-    if hosts := address or host:
-        arguments["host"] = [each or "localhost" for each in hosts.split(",")]
-    if ports := parameters.pop("port", ""):
-        numbers = [int(port or 5432) for port in ports.split(",")]
-        arguments["port"] = numbers if len(numbers) > 1 else numbers[0]
-    for name, argument in (("user", "user"), ("password", "password"), ("dbname", "database")):
-        if value := parameters.pop(name, ""):
-            arguments[argument] = value
-    if parameters.get("sslrootcert") == "system":  # the certificates that the operating system trusts
-        arguments["ssl"] = True
-        del parameters["sslrootcert"]
-        parameters.pop("sslmode", None)
-    query = {name: parameters.pop(name) for name in _URL_PARAMETERS if name in parameters}
-    for name, value in parameters.items():
-        if name not in _TUNING_PARAMETERS and not (name in _OPTIONAL_PARAMETERS and value != "require"):
-            raise ValueError(f"{name} is not supported: remove it")
-    if query:
-        arguments["dsn"] = f"postgresql://?{urlencode(query)}"
-    return arguments
-
-
 def read_queries(path: Path) -> dict[str, str]:
     """Return the statements of a SQL file by name, in the order of the file."""
     sections = (section.partition("\n") for section in path.read_text(encoding="utf-8").split(QUERY_MARKER)[1:])
@@ -240,17 +171,26 @@ def snapshot_queries() -> dict[str, str]:
     return read_queries(SQL_FOLDER / "snapshot_queries.sql")
 
 
-def _connection_message(name: str, error: str) -> str:
-    reason = _one_line(error)
-    if "password authentication failed" in reason or "no password supplied" in reason:
-        return f"The database in {name} refused the user or the password: correct {name}."
-    if re.search(r'database "[^"]*" does not exist', reason):
-        return f"The database that {name} names does not exist on its server: create it or correct {name}."
-    return f"The database in {name} cannot be reached ({reason}): check that the server is up and {name} is right."
+def _translated(name: str, error: psycopg2.Error, connection: Connection, blockers: str) -> UserError | None:
+    """Return what to raise instead of the driver's error; None if it is an error of this program."""
+    sqlstate = error.pgcode
+    if sqlstate is None:
+        # If a connection drops during COPY, psycopg2 raises a plain DatabaseError.
+        if connection.closed or isinstance(error, psycopg2.OperationalError) or type(error) is psycopg2.DatabaseError:
+            return database_error(name, CONNECTION_LOST, detail="the connection was lost")
+        return None
+    detail = ""
+    if sqlstate == psycopg2.errorcodes.LOCK_NOT_AVAILABLE and blockers:
+        detail = f"held by {blockers}"
+    if sqlstate == psycopg2.errorcodes.QUERY_CANCELED and blockers:
+        detail = f"it waited for a lock that is held by {blockers}"
+    if sqlstate in (psycopg2.errorcodes.CHARACTER_NOT_IN_REPERTOIRE, psycopg2.errorcodes.UNTRANSLATABLE_CHARACTER):
+        detail = f"its encoding is {connection.info.parameter_status('server_encoding')}"
+    return database_error(name, sqlstate, error.diag.message_primary or "", detail)
 
 
-def _one_line(text: str) -> str:
-    return re.sub(r"\s+", " ", text).strip()
+def _log_blockers(blockers: str) -> None:
+    log("database", f"waiting for a lock that is held by {blockers}")
 
 
 def _schema_sql(schema: str) -> str:
@@ -278,9 +218,9 @@ def _drop(cursor: Cursor, functions: set[tuple[str, str, str]]) -> None:
 
 
 def _schema_exists(cursor: Cursor, schema: str) -> bool:
-    cursor.execute("SELECT to_regnamespace(%s) IS NOT NULL", [schema])
-    row = cursor.fetchone()
-    return bool(row and row[0])
+    # Not by to_regnamespace, which may remember an answer from before the lock.
+    cursor.execute("SELECT FROM pg_namespace WHERE nspname = %s", [schema])
+    return bool(cursor.rowcount)
 
 
 def _check_version(cursor: Cursor, schema: str) -> None:

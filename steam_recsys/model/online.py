@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import zipfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -21,18 +22,13 @@ import numpy.typing as npt
 from steam_recsys.arrays import BoolArray, Int32Array, Int64Array, offsets_from_lengths
 from steam_recsys.data.histories import Histories
 from steam_recsys.data.interactions import UNDATED, day_of
-from steam_recsys.errors import UserError, other_version_error
+from steam_recsys.errors import other_version_error
 from steam_recsys.model.history_weights import MAX_HOURS
 from steam_recsys.model.lists import MIN_LIKES
 from steam_recsys.model.retrieval import GameList
 from steam_recsys.model.scorer import Scorer
 from steam_recsys.model.two_tower import TwoTowerArrays
-
-ITEMS = "items.npz"
-"""The file in a model folder with the vectors, the popularity and the facts of the vocabulary's games."""
-
-VOCABULARY = "vocabulary.json"
-"""The file in a model folder with the vocabulary's names; the facts' genres are its `genres`."""
+from steam_recsys.storage.model_store import ITEMS, VOCABULARY, open_model
 
 
 @dataclass(frozen=True)
@@ -156,26 +152,25 @@ class OnlineRecommender:
         For other games or today's popularity, pass the result of `TwoTowerArrays.for_catalogue` to the constructor.
 
         Raises:
-            UserError: The folder holds no complete model, or a model of another version of this project.
+            ArtifactError: The folder holds no complete model, a damaged one, or one of another version of this project.
         """
-        model = TwoTowerArrays.load(folder)
-        try:
-            genres = json.loads((Path(folder) / VOCABULARY).read_text())["genres"]
-            with np.load(Path(folder) / ITEMS, allow_pickle=False) as items:
-                facts = CatalogueFacts.from_arrays(items, genres)
-                scorer = Scorer(
-                    history=items["history"],
-                    candidates=items["candidates"],
-                    item_item=model.item_item,
-                    popularity_prior=items["popularity_prior"],
-                    popularity_weight=model.popularity_weight,
-                    scale=model.scale,
-                    history_weights=model.history_weights,
-                )
-        except FileNotFoundError:
-            raise UserError(f"{folder} holds no complete model ({ITEMS} is missing): train it again.") from None
-        except KeyError as error:
-            raise other_version_error(f"{folder} holds a model", error) from None
+        model, files = TwoTowerArrays.load(folder), open_model(folder)
+        with files.file(VOCABULARY) as named, files.file(ITEMS) as stored:
+            try:
+                genres = json.loads(named.read_text())["genres"]
+                with np.load(stored, allow_pickle=False) as items:
+                    facts = CatalogueFacts.from_arrays(items, genres)
+                    scorer = Scorer(
+                        history=items["history"],
+                        candidates=items["candidates"],
+                        item_item=model.item_item,
+                        popularity_prior=items["popularity_prior"],
+                        popularity_weight=model.popularity_weight,
+                        scale=model.scale,
+                        history_weights=model.history_weights,
+                    )
+            except (KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+                raise other_version_error(f"{folder} holds a model", error) from None
         return cls(model.game_ids, scorer, facts)
 
     def recommend(

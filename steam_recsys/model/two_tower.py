@@ -16,7 +16,8 @@ that memorise: Cheng et al. 2016, "Wide & Deep Learning for Recommender Systems"
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,11 @@ import numpy.typing as npt
 from steam_recsys.arrays import Float32Array, Float64Array, Int32Array, Int64Array, offsets_from_lengths
 from steam_recsys.data.games import Attributes, Games
 from steam_recsys.data.histories import positions_of
-from steam_recsys.errors import UserError, other_version_error
+from steam_recsys.errors import other_version_error
 from steam_recsys.model.history_weights import DEFAULT_HISTORY_WEIGHTS, HistoryWeights
 from steam_recsys.model.item_item import ItemItemWeights
 from steam_recsys.model.scorer import Scorer, normalised, segment_sums
+from steam_recsys.storage.model_store import ARRAYS, DESCRIPTION, VOCABULARY, open_model
 
 
 @dataclass(frozen=True)
@@ -82,27 +84,27 @@ class TwoTowerArrays:
 
     @classmethod
     def load(cls, path: str | Path) -> TwoTowerArrays:
-        """Load a model folder that training wrote.
+        """Load a model folder that training wrote. What is read is verified.
 
         Raises:
-            UserError: The folder holds no complete model, or a model of another version of this project.
+            ArtifactError: The folder holds no complete model, a damaged one, or one of another version of this project.
         """
-        root = Path(path)
-        try:
-            description = json.loads((root / "model.json").read_text())
-            vocabulary = json.loads((root / "vocabulary.json").read_text())
-            with np.load(root / "arrays.npz", allow_pickle=False) as arrays:
-                towers = Towers(**{name: arrays[name] for name in Towers.__dataclass_fields__})
-                item_item = ItemItemWeights(
-                    **{name: arrays[f"link_{name}"] for name in ItemItemWeights.__dataclass_fields__}
-                )
-                decay_weights = arrays["decay_weights"]
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise UserError(
-                f"{root} holds no complete model ({Path(error.filename).name} is missing): train it again."
-            ) from None
-        except KeyError as error:
-            raise other_version_error(f"{root} holds a model", error) from None
+        model = open_model(path)
+        with model.file(DESCRIPTION) as described, model.file(VOCABULARY) as named, model.file(ARRAYS) as stored:
+            try:
+                description, vocabulary = json.loads(described.read_text()), json.loads(named.read_text())
+                with np.load(stored, allow_pickle=False) as arrays:
+                    return cls._decode(description, vocabulary, arrays)
+            except (KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+                raise other_version_error(f"{path} holds a model", error) from None
+
+    @classmethod
+    def _decode(
+        cls, description: Mapping[str, Any], vocabulary: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]
+    ) -> TwoTowerArrays:
+        """Make a model from the content of its files."""
+        towers = Towers(**{name: arrays[name] for name in Towers.__dataclass_fields__})
+        item_item = ItemItemWeights(**{name: arrays[f"link_{name}"] for name in ItemItemWeights.__dataclass_fields__})
         config = description["config"]
         return cls(
             version=description["version"],
@@ -110,7 +112,7 @@ class TwoTowerArrays:
             attribute_names=tuple(vocabulary["attributes"]),
             towers=towers,
             item_item=item_item,
-            decay_weights=decay_weights,
+            decay_weights=arrays["decay_weights"],
             popularity_weight=config["popularity_weight"],
             interests_weight=config["interests_weight"],
             scale=config["scale"],

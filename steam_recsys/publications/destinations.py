@@ -16,16 +16,16 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from steam_recsys.data.predictions import Predictions
-from steam_recsys.database.connection import Connection, Cursor, connect, require_schema
+from steam_recsys.database.connection import Cursor, connect, create_schema, require_schema
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log
+from steam_recsys.publications.lease import Lease
 from steam_recsys.publications.loading import CurrentVersion, Stored, VersionStats
 from steam_recsys.publications.postgres import (
     SWITCH_PATIENCE_SECONDS,
     PostgresDestination,
     lock_switches,
     read_current_version,
-    transaction,
 )
 from steam_recsys.publications.versions import Choice, KeptVersion, VersionInfo, find_version, rollback_target
 
@@ -38,7 +38,7 @@ class DestinationConfig:
 
     Attributes:
         database: Reference to the URL of the shop's PostgreSQL, such as `env:DATABASE_URL`. It knows the users and the
-            games, and its locks keep publications apart, wherever they go.
+            games, and its lease keeps publications apart, wherever they go.
         publish_to: postgresql, mongodb or both.
         mongodb: Reference to MongoDB's URL, such as `env:MONGODB_URL`; read only to publish there.
     """
@@ -113,15 +113,15 @@ class Destinations:
     def __init__(
         self,
         config: DestinationConfig,
-        connection: Connection,
         postgres: TransactionalDestination | None,
         mongo: PointerDestination | None,
+        lease: Lease | None = None,
     ) -> None:
-        """Take the open destinations, at least one of the two."""
+        """Take the open destinations, at least one of the two, and the lease of the publication."""
         self._config = config
-        self._connection = connection
         self._postgres = postgres
         self._mongo = mongo
+        self._lease = lease
         self.all: tuple[Destination, ...] = tuple(each for each in (postgres, mongo) if each is not None)
 
     @property
@@ -176,7 +176,10 @@ class Destinations:
 
     @contextmanager
     def _no_other_switch(self) -> Iterator[Cursor]:
-        with transaction(self._connection) as cursor:
+        connected = connect(self._config.database, application="steam-recsys versions")
+        with connected as connection, connection.cursor() as cursor:
+            if self._lease is not None:
+                self._lease.check(cursor)
             lock_switches(cursor, round(1000 * SWITCH_PATIENCE_SECONDS))  # no reader waits for this lock
             yield cursor
 
@@ -186,12 +189,12 @@ class Destinations:
 
 
 @contextmanager
-def open_destinations(config: DestinationConfig, connection: Connection | None = None) -> Iterator[Destinations]:
+def open_destinations(config: DestinationConfig, lease: Lease | None = None) -> Iterator[Destinations]:
     """Open the destinations.
 
     Args:
         config: Destinations to open.
-        connection: Open connection to the shop's database; None opens one.
+        lease: The lease of the publication; None to read, or to switch between kept versions.
 
     Raises:
         UserError: A destination is unknown, cannot be reached, or fails in the body.
@@ -199,16 +202,14 @@ def open_destinations(config: DestinationConfig, connection: Connection | None =
     if config.publish_to not in PUBLISH_TO:
         raise UserError(f"publish_to is {config.publish_to!r}: choose one of {', '.join(PUBLISH_TO)}.")
     with ExitStack() as stack:
-        if connection is None:
-            connection = stack.enter_context(connect(config.database, application="steam-recsys versions"))
         postgres = mongo = None
         if config.publish_to != "mongodb":
-            postgres = PostgresDestination(connection, config.database)
+            postgres = PostgresDestination(config.database, lease)
         if config.publish_to != "postgresql":
             from steam_recsys.publications.mongo import open_mongo  # needed only to publish there
 
-            mongo = stack.enter_context(open_mongo(config.mongodb, config.database))
-        yield Destinations(config, connection, postgres, mongo)
+            mongo = stack.enter_context(open_mongo(config.mongodb, config.database, lease))
+        yield Destinations(config, postgres, mongo, lease)
 
 
 def rollback(config: DestinationConfig, version: str | None = None) -> str:
@@ -254,10 +255,21 @@ def kept_versions(config: DestinationConfig) -> dict[str, list[KeptVersion]]:
         return {destination.name: destination.kept_versions() for destination in destinations.all}
 
 
+def is_published(config: DestinationConfig, version: str) -> bool:
+    """Return whether all destinations keep a version, current or not, so that it need not be predicted again.
+
+    Raises:
+        UserError: A destination failed.
+    """
+    with connect(config.database, application="steam-recsys versions") as connection:
+        create_schema(connection, "recsys")
+    with open_destinations(config) as destinations:
+        return all(find_version(each.kept_versions(), version) for each in destinations.all)
+
+
 @contextmanager
 def _open_published(config: DestinationConfig) -> Iterator[Destinations]:
     with connect(config.database, application="steam-recsys versions") as connection:
         require_schema(connection, "recsys")
-        connection.commit()
-        with open_destinations(config, connection) as destinations:
-            yield destinations
+    with open_destinations(config) as destinations:
+        yield destinations

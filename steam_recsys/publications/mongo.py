@@ -8,9 +8,8 @@ overall list; the others are found by their `list`. A reader may stay with a ver
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any
@@ -19,12 +18,22 @@ import pyarrow as pa
 import pymongo
 from pymongo import MongoClient, WriteConcern
 from pymongo.database import Database
-from pymongo.errors import ConfigurationError, DuplicateKeyError, InvalidURI, PyMongoError
+from pymongo.errors import (
+    ConfigurationError,
+    ConnectionFailure,
+    DuplicateKeyError,
+    InvalidURI,
+    OperationFailure,
+    PyMongoError,
+)
 
-from steam_recsys.data.predictions import POPULAR_FILE, Predictions, Shard, read_popular
+from steam_recsys.data.predictions import Predictions, Shard
 from steam_recsys.data.schemas import POPULAR_LIST, RELEVANCE
+from steam_recsys.database.failures import UnavailableError, known_obstacle
+from steam_recsys.database.urls import has_stray_separators
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log
+from steam_recsys.publications.lease import Lease
 from steam_recsys.publications.loading import (
     SAMPLED_USERS,
     CurrentVersion,
@@ -48,6 +57,14 @@ SWITCH_SECONDS = 0.5
 _POINTER_ID = "current"
 """The pointer document's `_id` in the collection `publications`."""
 
+_REMEDIES = {
+    13: "grant its user the role readWrite on the database",
+    18: "correct the user or the password in {name}",
+    10107: "let {name} name all members of the replica set",
+    14031: "make some room on its disk, then run again",
+}
+"""What to do, by the server's error code (https://www.mongodb.com/docs/manual/reference/error-codes/)."""
+
 _DOCUMENTS_PER_INSERT = 1000
 _SERVER_SELECTION_MS = 10_000
 
@@ -55,30 +72,46 @@ _Document = dict[str, Any]
 
 
 @contextmanager
-def open_mongo(reference: str, shop: str) -> Iterator[MongoDestination]:
+def open_mongo(reference: str, shop: str, lease: Lease | None = None) -> Iterator[MongoDestination]:
     """Open a MongoDB database as a destination.
 
     Args:
         reference: Reference to its URL, such as `env:MONGODB_URL`.
         shop: Reference to the URL of the shop's PostgreSQL, which knows the users and the games.
+        lease: The lease that loading and dropping need; a rollback switches without one.
 
     Raises:
         UserError: The URL is invalid, or the database cannot be reached or fails in the body.
     """
     name, url = reference.removeprefix("env:"), resolve_secret(reference)
     try:
+        if has_stray_separators(url):
+            raise ValueError
         client = MongoClient[_Document](
             url, serverSelectionTimeoutMS=_SERVER_SELECTION_MS, appname="steam-recsys", tz_aware=True
         )
         database = client.get_default_database(DATABASE, write_concern=WriteConcern("majority"))
     except (ConfigurationError, InvalidURI, ValueError):  # their messages may show the password
-        raise UserError(f"{name} is not the URL of a MongoDB: set it to mongodb://user@host/database.") from None
+        raise UserError(
+            f"{name} is not the URL of a MongoDB: set it to mongodb://user@host/database; in a user name or a "
+            f"password, write %2F for /, %3A for :, %40 for @."
+        ) from None
     try:
         with client:
-            yield MongoDestination(database, shop)
+            yield MongoDestination(database, shop, lease)
     except PyMongoError as error:
-        reason = re.sub(r"\s+", " ", str(error)).partition(", Timeout:")[0].strip().rstrip(".")
-        raise UserError(f"The MongoDB in {name} failed ({reason}): check that it is up, then run again.") from None
+        raise _mongo_error(name, error) from None
+
+
+def _mongo_error(name: str, error: PyMongoError) -> UserError:
+    """Return the error to raise instead of the driver's, whose text may show a part of the URL."""
+    if isinstance(error, ConnectionFailure):
+        reason = known_obstacle(str(error)) or "the connection was lost"
+        return UnavailableError(f"The MongoDB in {name} failed ({reason}): check that it is up, then run again.")
+    if not isinstance(error, OperationFailure):
+        return UserError(f"The MongoDB in {name} failed ({type(error).__name__}): see its log, then run again.")
+    remedy = _REMEDIES.get(error.code or 0, "see its log, then run again")
+    return UserError(f"The MongoDB in {name} failed (error {error.code}): {remedy.format(name=name)}.")
 
 
 class MongoDestination:
@@ -86,9 +119,10 @@ class MongoDestination:
 
     name = "MongoDB"
 
-    def __init__(self, database: Database[_Document], shop: str) -> None:
+    def __init__(self, database: Database[_Document], shop: str, lease: Lease | None = None) -> None:
         self._database = database
         self._shop = shop
+        self._lease = lease
 
     def kept_versions(self) -> list[KeptVersion]:
         """See `Destination.kept_versions`."""
@@ -123,10 +157,10 @@ class MongoDestination:
         self, info: VersionInfo, predictions: Predictions, current: CurrentVersion | None
     ) -> tuple[VersionStats, Stored]:
         """See `Destination.load`. The version is registered first: if this run dies, the next one drops it."""
-        self._change(lambda pointer: pointer.with_unpublished(info))
+        with self._lease_held():
+            self._change(lambda pointer: pointer.with_unpublished(info))
         games = known_games(self._shop)
-        with predictions.folder.local_path(POPULAR_FILE) as path:
-            fallback_lists = read_popular(path, games)
+        fallback_lists = predictions.popular(games)
         self._fill_popular(info.version, fallback_lists)
         shop = Shop.from_fallback_lists(games, fallback_lists)
         loader = Loader(predictions, shop, current.sample if current else {})
@@ -143,7 +177,8 @@ class MongoDestination:
 
         stats, _ = loader.run(load_part)
         loaded = UnpublishedVersion(info, stats.users, stats.rows, stats.personality.measure(games))
-        self._change(lambda pointer: pointer.with_loaded(loaded))
+        with self._lease_held():
+            self._change(lambda pointer: pointer.with_loaded(loaded))
         return stats, Stored("users", collection.count_documents({}), stats.users)
 
     def point_to(self, version: str) -> None:
@@ -157,17 +192,22 @@ class MongoDestination:
 
     def drop_unfinished(self) -> None:
         """See `Destination.drop_unfinished`."""
-        self._drop_retired()
-        unfinished = [each.info.version for each in self._pointer().loading]
-        for version in unfinished:
-            self._drop_collections(version)
-            log("reverse_etl", f"dropped the unfinished version {version} of MongoDB")
-        self._change(lambda pointer: pointer.without(unfinished))
+        with self._lease_held():
+            self._drop_retired()
+            unfinished = [each.info.version for each in self._pointer().loading]
+            for version in unfinished:
+                self._drop_collections(version)
+                log("reverse_etl", f"dropped the unfinished version {version} of MongoDB")
+            self._change(lambda pointer: pointer.without(unfinished))
 
     def drop(self, versions: Sequence[str]) -> None:
         """See `Destination.drop`. Readers hold no locks, so every collection can be dropped at once."""
-        self._change(lambda pointer: pointer.with_retired(versions))
-        self._drop_retired()
+        with self._lease_held():
+            self._change(lambda pointer: pointer.with_retired(versions))
+            self._drop_retired()
+
+    def _lease_held(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._lease is None else self._lease.held()
 
     def _drop_retired(self) -> None:
         retired = self._pointer().retired  # not the versions to drop: someone may have rolled back to one meanwhile

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import psycopg2
 from psycopg2 import sql
 
-from steam_recsys.data.predictions import POPULAR_FILE, Predictions, Shard, read_popular
+from steam_recsys.data.predictions import Predictions, Shard
 from steam_recsys.database.connection import Connection, Cursor, connect
+from steam_recsys.database.failures import UnavailableError
+from steam_recsys.database.limits import DEFAULT, LONG_STATEMENTS, Limits
+from steam_recsys.database.lock_watch import LockWatch
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log
+from steam_recsys.publications.lease import APPLICATION, Lease
 from steam_recsys.publications.loading import (
     SAMPLED_USERS,
     CurrentVersion,
@@ -29,6 +33,7 @@ from steam_recsys.publications.loading import (
 from steam_recsys.publications.personality import FIRST_GAMES
 from steam_recsys.publications.postgres_tables import Tables
 from steam_recsys.publications.versions import Choice, KeptVersion, VersionInfo, find_current
+from steam_recsys.secrets import resolve_secret
 
 FIRST_LOCK_TIMEOUT_MS, LAST_LOCK_TIMEOUT_MS = 5, 40
 """How long a switch waits for the transactions that have read a view, and so how long others may wait behind it, for
@@ -40,17 +45,16 @@ Both are below PostgreSQL's deadlock_timeout: if a switch and a reader wait for 
 SWITCH_PATIENCE_SECONDS = 300.0
 """How long a switch is tried again before it fails."""
 
-UNFINISHED_LOCK_TIMEOUT = "2min"
+UNFINISHED_LIMITS = Limits(lock=120)
 """How long to wait for the tables of a lost publisher: by then the server has ended its sessions."""
 
 _PAUSE_SECONDS = 0.5
 
-# The server ends the session, with its locks, within a minute after this machine is lost, but not while it only waits
-# for the next batch.
-_SESSION_SETTINGS = """
-SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3;
-SET idle_in_transaction_session_timeout = 0;
-"""
+_LOOK_SECONDS = 0.005
+"""How often to look who holds a lock during a try: several times before it ends."""
+
+_BLIND_TRIES = 20
+"""How many more times a switch is tried after the last one, to see who holds it up."""
 
 _KEPT = """
 SELECT version, model_version, snapshot_id, as_of, users, rows, overlap, coverage, popular_ten,
@@ -60,6 +64,7 @@ FROM recsys.publications WHERE first_switch IS NOT NULL ORDER BY first_switch DE
 
 _REGISTER = """
 INSERT INTO recsys.publications (version, model_version, snapshot_id, as_of, users, rows) VALUES (%s, %s, %s, %s, 0, 0)
+ON CONFLICT DO NOTHING
 """
 
 # Samples pages instead of rows, to read only a few pages.
@@ -100,48 +105,17 @@ DELETE FROM recsys.genre_sizes;
 INSERT INTO recsys.genre_sizes (genre_id, games) SELECT genre_id, count(*) FROM steam.game_genres GROUP BY genre_id;
 """
 
+_FORGET_UNFINISHED = "DELETE FROM recsys.publications WHERE version = %s AND first_switch IS NULL"
 _WAIT_FOR_THE_DISK = "UPDATE recsys.publications SET current = current WHERE current"
-
-_READERS = """
-SELECT pid, coalesce(nullif(application_name, ''), 'without a name')
-FROM pg_locks JOIN pg_stat_activity USING (pid)
-WHERE locktype = 'relation' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND relation IN ('recsys.recommendations'::regclass, 'recsys.popular_games'::regclass) AND pid <> pg_backend_pid()
-ORDER BY xact_start LIMIT 1
-"""
-
-
-@contextmanager
-def publishing_connection(reference: str) -> Iterator[Connection]:
-    """Connect as `steam_recsys.database.connection.connect` does, for a session that must not outlive its publisher.
-
-    Raises:
-        UserError: As `connect`.
-    """
-    with connect(reference, application="steam-recsys publish") as connection:
-        with connection.cursor() as cursor:
-            cursor.execute(_SESSION_SETTINGS)
-        connection.commit()
-        yield connection
-
-
-@contextmanager
-def transaction(connection: Connection) -> Iterator[Cursor]:
-    """Run one of several transactions on a connection: commit at the end, roll back on an error."""
-    try:
-        with connection.cursor() as cursor:
-            yield cursor
-    except BaseException:
-        if not connection.closed:
-            connection.rollback()
-        raise
-    connection.commit()
 
 
 def lock_switches(cursor: Cursor, timeout_ms: int = LAST_LOCK_TIMEOUT_MS) -> None:
-    """Keep other switches out until the end of the transaction, in which no lock is waited for longer than this."""
+    """Keep other switches out until the end of the transaction, in which no lock is waited for longer than this.
+
+    It locks a row, not an advisory lock, which any role might take.
+    """
     cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{timeout_ms}ms"])
-    cursor.execute("SELECT pg_advisory_xact_lock(hashtext('steam-recsys:recsys.switch'))")
+    cursor.execute("SELECT FROM recsys.lease WHERE name = 'switch' FOR UPDATE")
 
 
 def read_current_version(cursor: Cursor) -> str | None:
@@ -156,24 +130,25 @@ class PostgresDestination:
 
     name = "PostgreSQL"
 
-    def __init__(self, connection: Connection, reference: str) -> None:
-        """Use a connection to a database that has the schema `recsys`.
+    def __init__(self, reference: str, lease: Lease | None = None) -> None:
+        """Use a database that has the schema `recsys`; each transaction has its own connection.
 
         Args:
-            connection: Connection that is in no transaction.
-            reference: Reference to the database's URL, for further connections.
+            reference: Reference to the database's URL.
+            lease: The lease that loading and dropping need; a rollback switches without one.
         """
-        self._connection = connection
         self._reference = reference
+        self._lease = lease
+        self._application = APPLICATION if lease else "steam-recsys versions"
 
     def kept_versions(self) -> list[KeptVersion]:
         """See `Destination.kept_versions`."""
-        with transaction(self._connection) as cursor:
+        with self._transaction() as cursor:
             return _read_kept_versions(cursor)
 
     def current_version(self) -> CurrentVersion | None:
         """See `Destination.current_version`."""
-        with transaction(self._connection) as cursor:
+        with self._transaction() as cursor:
             current = find_current(_read_kept_versions(cursor))
             if current is None:
                 return None
@@ -184,14 +159,14 @@ class PostgresDestination:
 
     def first_games(self, version: str, users: Sequence[int], k: int) -> dict[int, list[int]]:
         """See `Destination.first_games`."""
-        with transaction(self._connection) as cursor:
+        with self._transaction() as cursor:
             statement = sql.SQL(_FIRST_GAMES).format(Tables(version).recommendations)
             cursor.execute(statement, [k, list(users)])
             return dict(cursor.fetchall())
 
     def popular_games(self, version: str) -> list[int]:
         """See `Destination.popular_games`."""
-        with transaction(self._connection) as cursor:
+        with self._transaction() as cursor:
             cursor.execute(sql.SQL(_POPULAR).format(Tables(version).popular))
             return [game for (game,) in cursor.fetchall()]
 
@@ -200,33 +175,40 @@ class PostgresDestination:
     ) -> tuple[VersionStats, Stored]:
         """See `Destination.load`. The version is registered first: if this run dies, the next one drops it."""
         tables, games = Tables(info.version), known_games(self._reference)
-        with transaction(self._connection) as cursor:
+        fallback_lists = predictions.popular(games)
+        with self._transaction() as cursor:
             cursor.execute(_REGISTER, [info.version, info.model_version, info.snapshot_id, info.as_of])
-            with predictions.folder.local_path(POPULAR_FILE) as path:
-                fallback_lists = read_popular(path, games)
+            if not cursor.rowcount:
+                raise UserError(
+                    f"An unfinished version {info.version} could not be dropped, see above: drop what depends on its "
+                    f"tables, then run again."
+                )
             tables.create(cursor, fallback_lists)
+            self._check_lease(cursor)
         shop = Shop.from_fallback_lists(games, fallback_lists)
         loader = Loader(predictions, shop, current.sample if current else {})
 
         def load_part(number: int, part: list[Shard]) -> int:
             first, end = part[0].first, part[-1].last + 1
-            with publishing_connection(self._reference) as connection, connection.cursor() as cursor:
+            with self._transaction(LONG_STATEMENTS) as cursor:
                 tables.create_partition(cursor, number, first, end)
                 received = 0
                 for shard in part:
                     users = known_users(self._reference, shard.first, shard.last)
                     received += tables.fill_partition(cursor, number, loader.batches(shard, users))
                 tables.attach_partition(cursor, number, first, end)
+                self._check_lease(cursor)
             return received
 
         stats, received = loader.run(load_part)
         figures = stats.personality.measure(games)
-        with transaction(self._connection) as cursor:
+        with self._transaction() as cursor:
             cursor.execute(
                 _DESCRIBE,
                 [stats.users, stats.rows, figures.overlap, figures.coverage, figures.popular_ten, info.version],
             )
             cursor.execute(_COUNT_GENRES)
+            self._check_lease(cursor)
         return stats, Stored("lists", received, stats.lists)
 
     @contextmanager
@@ -240,72 +222,92 @@ class PostgresDestination:
         Raises:
             UserError: Transactions that have read the views stayed open for `SWITCH_PATIENCE_SECONDS`.
         """
-        version = self._begin_switch(choose)
-        with transaction(self._connection):
+        with connect(self._reference, application=self._application) as connection:
+            version = self._begin_switch(connection, choose)
             yield version
-        with transaction(self._connection) as cursor:
+        with self._transaction() as cursor:
             cursor.execute(_WAIT_FOR_THE_DISK)
 
     def drop_unfinished(self) -> None:
         """See `Destination.drop_unfinished`."""
-        try:
-            with transaction(self._connection) as cursor:
-                cursor.execute("SELECT set_config('lock_timeout', %s, true)", [UNFINISHED_LOCK_TIMEOUT])
-                cursor.execute("DELETE FROM recsys.publications WHERE first_switch IS NULL RETURNING version")
-                for (version,) in cursor.fetchall():
-                    Tables(version).drop(cursor)
-                    log("reverse_etl", f"dropped the unfinished version {version}")
-        except psycopg2.errors.LockNotAvailable:
-            raise UserError(
-                "A connection of a lost publisher still holds the tables of its version: publish again in a minute, or "
-                "end that connection."
-            ) from None
+        with self._transaction() as cursor:
+            cursor.execute("SELECT version FROM recsys.publications WHERE first_switch IS NULL")
+            unfinished = [version for (version,) in cursor.fetchall()]
+        for version in unfinished:
+            with self._transaction(UNFINISHED_LIMITS) as cursor:
+                cursor.execute(_FORGET_UNFINISHED, [version])
+                if dependents := Tables(version).drop(cursor):
+                    cursor.connection.rollback()
+                    log("reverse_etl", f"the unfinished version {version} is kept, as {dependents}: drop that")
+                    continue
+                self._check_lease(cursor)
+            log("reverse_etl", f"dropped the unfinished version {version}")
 
     def drop(self, versions: Sequence[str]) -> None:
-        """See `Destination.drop`."""
+        """See `Destination.drop`. A version that others' objects depend on is kept, such as one with a shop's view."""
         for version in versions:
-            try:
-                with transaction(self._connection) as cursor:
+            with self._transaction() as cursor:
+                try:
+                    self._check_lease(cursor)
                     lock_switches(cursor)
                     cursor.execute("DELETE FROM recsys.publications WHERE version = %s AND NOT current", [version])
-                    if cursor.rowcount:
-                        Tables(version).drop(cursor)
-                        log("reverse_etl", f"dropped version {version}")
-            except psycopg2.errors.LockNotAvailable:
-                log("reverse_etl", f"version {version} is still being read: the next publication drops it")
+                    if not cursor.rowcount:
+                        continue
+                    dependents = Tables(version).drop(cursor)
+                except psycopg2.errors.LockNotAvailable:
+                    cursor.connection.rollback()
+                    log(
+                        "reverse_etl",
+                        f"version {version} is locked by a transaction: the next publication drops it",
+                    )
+                    continue
+                if dependents:
+                    cursor.connection.rollback()
+                    log("reverse_etl", f"version {version} is kept, as {dependents}: drop that, or leave it")
+                    continue
+            log("reverse_etl", f"dropped version {version}")
 
-    def _begin_switch(self, choose: Choice) -> str:
+    @contextmanager
+    def _transaction(self, limits: Limits = DEFAULT) -> Iterator[Cursor]:
+        """Open one transaction on a connection of its own."""
+        connected = connect(self._reference, application=self._application, limits=limits)
+        with connected as connection, connection.cursor() as cursor:
+            yield cursor
+
+    def _check_lease(self, cursor: Cursor) -> None:
+        if self._lease is not None:
+            self._lease.check(cursor)
+
+    def _begin_switch(self, connection: Connection, choose: Choice) -> str:
         """Begin a transaction in which the views are repointed to the chosen version; that version."""
         deadline = time.monotonic() + SWITCH_PATIENCE_SECONDS
-        timeout_ms = FIRST_LOCK_TIMEOUT_MS
-        while True:
-            try:
-                with self._connection.cursor() as cursor:
-                    lock_switches(cursor, timeout_ms)
-                    version = choose(_read_kept_versions(cursor))
-                    if version != read_current_version(cursor):
-                        _repoint(cursor, version)
-                    return version
-            except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected):
-                self._connection.rollback()
-                cause = self._describe_readers()
-                if time.monotonic() > deadline:
-                    raise UserError(f"The views of recsys cannot be changed, {cause}: end it and try again.") from None
-                log("reverse_etl", f"the switch waits, {cause}")
-                time.sleep(_PAUSE_SECONDS)
+        timeout_ms, tries_left = FIRST_LOCK_TIMEOUT_MS, _BLIND_TRIES
+        watch = LockWatch(resolve_secret(self._reference), connection, self._application, look_seconds=_LOOK_SECONDS)
+        with ExitStack() as watching:
+            while True:
+                try:
+                    with connection.cursor() as cursor:
+                        self._check_lease(cursor)
+                        lock_switches(cursor, timeout_ms)
+                        version = choose(_read_kept_versions(cursor))
+                        if version != read_current_version(cursor):
+                            _repoint(cursor, version)
+                        return version
+                except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected):
+                    blockers = watch.blockers
+                    connection.rollback()
+                if timeout_ms == FIRST_LOCK_TIMEOUT_MS:  # most switches succeed at the first try
+                    watching.enter_context(watch)
+                elif time.monotonic() > deadline and (blockers or not tries_left):
+                    raise UnavailableError(
+                        f"The views of recsys cannot be changed, as {blockers or 'another transaction'} holds a lock: "
+                        f"end that transaction, then try again."
+                    )
+                else:
+                    tries_left -= time.monotonic() > deadline
+                    log("reverse_etl", f"the switch waits for {blockers or 'another transaction'}")
+                    time.sleep(_PAUSE_SECONDS)
                 timeout_ms = min(2 * timeout_ms, LAST_LOCK_TIMEOUT_MS)
-            except BaseException:
-                if not self._connection.closed:
-                    self._connection.rollback()
-                raise
-
-    def _describe_readers(self) -> str:
-        with transaction(self._connection) as cursor:
-            cursor.execute(_READERS)
-            row = cursor.fetchone()
-        if row is None:
-            return "another transaction holds them"
-        return f"a transaction of process {row[0]} ({row[1]}) has read them and is still open"
 
 
 def _read_kept_versions(cursor: Cursor) -> list[KeptVersion]:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import psycopg2
 import pyarrow as pa
 import pyarrow.csv as pv
 from psycopg2 import sql
@@ -120,9 +121,18 @@ class Tables:
             )
         )
 
-    def drop(self, cursor: Cursor) -> None:
-        """Drop the tables that exist, attached partitions included."""
-        cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}, {}").format(self.recommendations, self.popular))
+    def drop(self, cursor: Cursor) -> str:
+        """Drop the tables that exist, attached partitions included.
+
+        Returns:
+            What depends on them, such as "view mine depends on table recsys.recommendations_v1"; then nothing is
+            dropped, and the transaction can only be rolled back. Empty if they are dropped.
+        """
+        try:
+            cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}, {}").format(self.recommendations, self.popular))
+        except psycopg2.errors.DependentObjectsStillExist as error:
+            return (error.diag.message_detail or "something depends on its tables").partition("\n")[0].rstrip(".")
+        return ""
 
 
 def binary_copy(batches: Iterable[pa.RecordBatch]) -> Iterator[memoryview]:

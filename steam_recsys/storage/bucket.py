@@ -18,6 +18,7 @@ from google.api_core.exceptions import (
 )
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import storage
+from google.cloud.storage.exceptions import DataCorruption
 from google.cloud.storage.retry import DEFAULT_RETRY
 from requests.exceptions import ConnectionError as Unreachable
 
@@ -75,7 +76,7 @@ class BucketFolder:
 
     @contextmanager
     def local_path(self, name: str) -> Iterator[Path]:
-        """See `Folder.local_path`. The files are downloaded, and deleted afterwards."""
+        """See `Folder.local_path`. The files are downloaded, and deleted afterwards; errors name the bucket's files."""
         with tempfile.TemporaryDirectory(prefix="steam-recsys-") as scratch:
             path = Path(scratch) / (Path(name).name or "folder")
             with self._user_errors():
@@ -84,7 +85,11 @@ class BucketFolder:
                     target.parent.mkdir(parents=True, exist_ok=True)
                     with self._user_errors(missing=f"{self.uri}/{name} changed while it was read: run again."):
                         blob.download_to_filename(str(target), retry=self._retry)
-            yield path
+            try:
+                yield path
+            except UserError as error:
+                error.args = (str(error).replace(str(path), f"{self.uri}/{name}".rstrip("/")),)
+                raise
 
     def arrow_source(self, name: str, size: int) -> str | io.RawIOBase:
         """See `Folder.arrow_source`. Each read requests a range of bytes."""
@@ -135,6 +140,8 @@ class BucketFolder:
             raise UserError(
                 missing or f"The bucket of {self.uri} does not exist: create it or correct the URI."
             ) from None
+        except DataCorruption:
+            raise UserError(f"{self.uri} sent a file that differs from its checksum: run again.") from None
         except GoogleAuthError as error:
             raise UserError(
                 f"There are no credentials for {self.uri} ({error}): run gcloud auth application-default login, or run "

@@ -102,7 +102,7 @@ class DiskFolder:
         """See `Folder.read`."""
         try:
             return (self._root / name).read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def write(self, name: str, content: bytes) -> None:

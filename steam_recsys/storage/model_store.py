@@ -1,7 +1,7 @@
 """The model store: one folder per version, `<store>/models/<version>/`, and `champion.json`, which names the champion.
 
-Models are added atomically and never change. Only promotion moves the pointer, and only if the champion is still the
-one that the new model was compared with: of two promotions at the same time, one wins.
+Models are added atomically, with their manifest last, and never change. Only promotion moves the pointer, and only if
+the champion is still the one that the new model was compared with: of two promotions at the same time, one wins.
 """
 
 from __future__ import annotations
@@ -12,12 +12,26 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from steam_recsys.errors import UserError
-from steam_recsys.storage.folder import open_folder
+from steam_recsys.errors import ArtifactError, UserError
+from steam_recsys.logging import log
+from steam_recsys.storage.folder import Folder, open_folder
+from steam_recsys.storage.manifest import MANIFEST, Artifact, ArtifactWriter, UnreadableError, seal, unseal
 
 POINTER = "models/champion.json"
 DESCRIPTION = "model.json"
+"""The file in a model folder with its version, hyperparameters and facts of the training."""
+
+VOCABULARY = "vocabulary.json"
+"""The file in a model folder with the names of games, attributes and genres."""
+
+ARRAYS = "arrays.npz"
+"""The file in a model folder with all weights."""
+
+ITEMS = "items.npz"
+"""The file in a model folder with the vectors, the popularity and the facts of the vocabulary's games."""
+
 EVALUATION = "evaluation.json"
 EVALUATED = "evaluated"
 """The subfolder of a refitted model for the model that was evaluated, which was not trained on the held-out data."""
@@ -42,15 +56,35 @@ class Champion:
 
 @contextmanager
 def stored_model(store: str, version: str) -> Iterator[Path]:
-    """Give the folder of a model as a local path.
+    """Give the folder of a model as a local path. Its files are verified by what reads them, see `open_model`.
 
     Raises:
-        UserError: The store does not hold the version.
+        ArtifactError: The store does not hold the version.
     """
     with open_folder(store).local_path(f"models/{version}") as folder:
-        if not (folder / DESCRIPTION).is_file():
-            raise UserError(f"The model store {store} has no model {version}: promote it again.")
+        if not (folder / MANIFEST).is_file():
+            raise _no_model(store, version)
         yield folder
+
+
+def open_model(model: str | Path) -> Artifact:
+    """Open a model's local folder, to read its files verified.
+
+    Raises:
+        ArtifactError: The folder holds no complete model.
+    """
+    return Artifact.open(str(model), "model", "train it again")
+
+
+def read_description(model: str | Path) -> dict[str, Any]:
+    """Return the content of a model's `model.json`.
+
+    Raises:
+        ArtifactError: The folder holds no complete model, or the file is damaged.
+    """
+    with open_model(model).file(DESCRIPTION) as path:
+        description: dict[str, Any] = json.loads(path.read_text())
+        return description
 
 
 def evaluated_part(model: Path) -> Path:
@@ -62,13 +96,9 @@ def model_version(model: str | Path) -> str:
     """Return the version of the model in a local folder.
 
     Raises:
-        UserError: The folder holds no complete model.
+        ArtifactError: The folder holds no complete model.
     """
-    path = Path(model) / DESCRIPTION
-    try:
-        version: str = json.loads(path.read_text())["version"]
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{model} holds no complete model ({DESCRIPTION} is missing): train it again.") from None
+    version: str = read_description(model)["version"]
     return version
 
 
@@ -96,9 +126,9 @@ def current_champion(store: str) -> Champion | None:
 
 
 def add_model(store: str, model: str | Path, evaluation: str | Path | None = None) -> None:
-    """Copy a model into the store under its version. A version that the store already holds stays as it is.
+    """Copy a model into the store under its version.
 
-    The description is copied last: a folder without one is not a model.
+    A version that the store already holds stays as it is, unless it is damaged: then it is replaced.
 
     Args:
         store: The model store.
@@ -106,18 +136,19 @@ def add_model(store: str, model: str | Path, evaluation: str | Path | None = Non
         evaluation: File of its evaluation, if any.
 
     Raises:
-        UserError: The folder holds no complete model.
+        ArtifactError: The folder holds no complete model, or one of its files is damaged.
     """
-    source, target = Path(model), f"models/{model_version(model)}"
-    folder = open_folder(store)
-    if folder.read(f"{target}/{DESCRIPTION}") is not None:
+    source = open_model(model)
+    target = open_folder(f"{store.rstrip('/')}/models/{model_version(model)}")
+    if _is_intact(target):
         return
-    files = sorted(path for path in source.rglob("*") if path.is_file() and path != source / DESCRIPTION)
-    for path in files:
-        folder.put(path, f"{target}/{path.relative_to(source)}")
+    writer = ArtifactWriter(target)
+    for name in source.files:
+        with source.file(name) as path:
+            writer.put(path, name)
     if evaluation is not None:
-        folder.put(Path(evaluation), f"{target}/{EVALUATION}")
-    folder.put(source / DESCRIPTION, f"{target}/{DESCRIPTION}")
+        writer.put(Path(evaluation), EVALUATION)
+    writer.finish()
 
 
 def move_champion(
@@ -137,8 +168,8 @@ def move_champion(
         UserError: The store does not hold the version, or another run moved the pointer meanwhile.
     """
     folder = open_folder(store)
-    if folder.read(f"models/{version}/{DESCRIPTION}") is None:
-        raise UserError(f"The model store {store} has no model {version}: promote it again.")
+    if folder.read(f"models/{version}/{MANIFEST}") is None:
+        raise _no_model(store, version)
     while True:
         content = folder.read(POINTER)
         before = _pointer(store, content)
@@ -151,7 +182,7 @@ def move_champion(
                 f"since another run promoted at the same time: check it, then run again."
             )
         pointer = Champion(version, datetime.now(UTC).isoformat(timespec="seconds"), expected, dict(metrics or {}))
-        if folder.compare_and_swap(POINTER, f"{json.dumps(asdict(pointer), indent=2)}\n".encode(), content):
+        if folder.compare_and_swap(POINTER, seal(asdict(pointer)), content):
             return pointer
 
 
@@ -159,8 +190,22 @@ def _pointer(store: str, content: bytes | None) -> Champion | None:
     if content is None:
         return None
     try:
-        return Champion(**json.loads(content))
-    except (ValueError, TypeError):
-        raise UserError(
-            f"{store}/{POINTER} is not a champion pointer: restore it, or delete it and promote a model again."
-        ) from None
+        return unseal(content, lambda fields: Champion(**fields))
+    except UnreadableError as error:
+        raise UserError(f"{store}/{POINTER} {error}: restore it, or delete it and promote a model again.") from None
+
+
+def _is_intact(folder: Folder) -> bool:
+    """Return whether a folder holds a complete model; log it if it held one that is damaged now."""
+    if folder.read(MANIFEST) is None:
+        return False
+    try:
+        Artifact.open(folder, "model", "it is written again").verify()
+    except ArtifactError as error:
+        log("promote", str(error))
+        return False
+    return True
+
+
+def _no_model(store: str, version: str) -> ArtifactError:
+    return ArtifactError(f"The model store {store} has no model {version}: promote it again.")

@@ -5,6 +5,7 @@ import pytest
 from benchmarks import publishing
 
 
+@pytest.mark.slow
 def test_every_figure_has_a_peer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(publishing, "SECONDS", 1)
     monkeypatch.setattr(publishing, "SWITCHES", 2)

@@ -47,6 +47,7 @@ def test_implicit_finds_the_games_of_our_lists_from_the_products_alone() -> None
         assert np.mean(found[:, : expected.shape[1]] == expected) > 0.99
 
 
+@pytest.mark.slow
 def test_engines_take_turns_in_separate_processes() -> None:
     speed = users_per_second({OURS: (ours, SMALL), "FAISS flat": (faiss_flat, SMALL)})
     assert list(speed) == [OURS, "FAISS flat"]

@@ -52,6 +52,7 @@ def test_our_loop_beats_popularity(task: Task) -> None:
     assert curve.best.recall > popularity(task)
 
 
+@pytest.mark.slow
 def test_the_tutorial_stops_when_its_recall_no_longer_rises(task: Task) -> None:
     curve = tutorial(task)
     assert len(curve.points) == curve.points.index(curve.best) + 3
@@ -84,6 +85,7 @@ def test_a_curve_is_read_from_the_record_of_its_process(task: Task) -> None:
     assert read.examples_per_second > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["ours", "tutorial"])
 def test_each_side_is_measured_in_its_own_process(side: str) -> None:
     read = LearningCurve.from_record(measured("benchmarks.training", side, "3000", "300", "80"))
@@ -96,6 +98,7 @@ def test_the_large_shop_must_fit_into_four_gigabytes() -> None:
     assert not large_shop_result(4_097.0, 1.0)[0]["met"]
 
 
+@pytest.mark.slow
 def test_training_on_a_generated_snapshot_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("components.train.training.ModelConfig", lambda: ModelConfig(min_steps=1))
     measured = train_on(replace(SMALL, interactions=3_000, games=80), tmp_path)

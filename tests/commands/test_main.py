@@ -7,6 +7,9 @@ import pytest
 
 from commands import __main__ as module
 from commands.__main__ import COMMANDS, main
+from tests.canaries import MALFORMED, leaked
+from tests.raw_files import review, write_raw
+from tests.webhook import Webhook
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,3 +47,35 @@ def test_a_missing_package_is_named_in_one_sentence(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(module, "import_module", import_module)
     with pytest.raises(SystemExit, match="recsys: explore needs the Python module asyncpg, which is not installed"):
         main(["explore"])
+
+
+@pytest.mark.parametrize("url", MALFORMED)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["ingest", "--raw", "raw"],
+        ["publications", "list"],
+        ["publications", "rollback"],
+        ["freshness"],
+        ["freshness", "--alerts", "env:ALERTS_URL"],
+        ["user", "ann"],
+    ],
+    ids=" ".join,
+)
+def test_no_command_shows_a_part_of_a_password_in_a_malformed_url(
+    command: list[str],
+    url: str,
+    tmp_path: Path,
+    webhook: Webhook,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    write_raw(tmp_path / "raw", [review("Portal", "ann")])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATABASE_URL", url)
+    with pytest.raises(SystemExit) as ended:
+        main(command)
+    assert ended.value.code
+    printed = f"{capfd.readouterr()} {ended.value.code} {webhook.bodies}"
+    assert "DATABASE_URL" in printed
+    assert leaked(printed) == []

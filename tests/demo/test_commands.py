@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from demo.workspace import Workspace
 from tests.commands.test_user import published
 
@@ -38,6 +40,29 @@ def test_no_shell_interprets_makes_arguments(tmp_path: Path) -> None:
     ]  # fmt: skip
     for command in ("user", "explore", "psql"):
         assert arguments(tmp_path, command, f"DATA={odd}")[-2:] == ["--data", odd]
+    assert not (ROOT / "oops").exists()
+
+
+@pytest.mark.parametrize(
+    "variable", ["USER", "DATA", "RANK_BY", "GENRE", "SHELVES", "BUILD", "LOCAL", "OTHER", "GIVEN"]
+)
+def test_make_runs_nothing_in_its_arguments(variable: str, tmp_path: Path) -> None:
+    odd = f"$(shell touch {tmp_path}/oops) $(info oops) ${{HOME}} $$x"
+    passed = arguments(tmp_path, "user", "USER=7", f"{variable}={odd}")
+    assert not (tmp_path / "oops").exists()
+    assert odd in passed if variable in ("USER", "DATA", "RANK_BY", "GENRE") else "--shelves" in passed or passed
+
+
+@pytest.mark.parametrize("variable", ["DATA", "GENRE", "BUILD", "REGISTRY", "PYTHON"])
+def test_make_runs_nothing_in_the_environment(variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, f"$(shell touch {tmp_path}/oops)")
+    arguments(tmp_path, "user", "USER=7")
+    assert not (tmp_path / "oops").exists()
+
+
+def test_the_options_of_a_build_are_words_and_no_commands(tmp_path: Path) -> None:
+    passed = arguments(tmp_path, "images", "REGISTRY=r", "BUILD=--label=a=*; touch oops `touch oops`")
+    assert passed == ["r", "--label=a=*;", "touch", "oops", "`touch", "oops`"]
     assert not (ROOT / "oops").exists()
 
 

@@ -1,3 +1,4 @@
+import os
 import socket
 import stat
 
@@ -52,6 +53,30 @@ def test_it_listens_on_loopback_and_requires_the_password(server):
     with pytest.raises(psycopg2.OperationalError, match="password"):
         psycopg2.connect(server.url().replace("steam:", "steam:wrong", 1))
     assert stat.S_IMODE((server.folder / "password").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("PGSSLMODE", "require"),
+        ("PGSERVICE", "shop"),
+        ("PGHOSTADDR", "192.0.2.1"),
+        ("PGOPTIONS", "-c search_path=nowhere"),
+        ("PGTARGETSESSIONATTRS", "standby"),
+        ("PGREQUIREAUTH", "none"),
+        ("PGCHANNELBINDING", "require"),
+        ("PGCLIENTENCODING", "nonsense"),
+    ],
+)
+def test_variables_of_libpq_do_not_reach_it(postgres, monkeypatch, variable, value):
+    monkeypatch.setenv(variable, value)
+    url = postgres.ensure_database("postgres")
+    assert variable not in os.environ  # nor do they reach processes that are started with the URL
+    connection = psycopg2.connect(url)
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW search_path")
+        assert cursor.fetchone() == ('"$user", public',)
+    connection.close()
 
 
 def test_an_unfinished_cluster_is_created_again(server):

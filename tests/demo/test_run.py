@@ -26,6 +26,21 @@ def test_the_environment_sets_thresholds_of_a_demo_but_not_its_data(tmp_path, da
         assert cursor.fetchone() == (1,)
 
 
+def test_data_is_checked_before_anything_starts(tmp_path, monkeypatch):
+    workspace, file = Workspace(tmp_path / "local"), tmp_path / "mine.csv"
+    file.write_text("app,user_id,voted\n")
+    with pytest.raises(UserError, match=r"mine.csv lacks the column .*: its header is app,user_id,voted.* --columns"):
+        run_demo(workspace, file)
+    columns = "game_name=app,username=user,recommendation=voted,review=,hours_played=,helpful=,funny=,date="
+    monkeypatch.setenv("STEAM_RECSYS_PARAMETERS__COLUMNS", columns)
+    with pytest.raises(UserError, match=r"mine.csv lacks the column user: .* --columns username=user_id\."):
+        run_demo(workspace, file)
+    (tmp_path / "mine.zip").write_bytes(b"PK\3\4")
+    with pytest.raises(UserError, match=r"mine.zip is a damaged archive"):
+        run_demo(workspace, tmp_path / "mine.zip")
+    assert not workspace.root.exists()
+
+
 @pytest.mark.slow
 def test_a_demo_whose_first_model_fails_the_gate_names_the_rule_and_the_page(tmp_path, database, monkeypatch):
     write_synthetic(tmp_path / "raw", Size(2_000, 600, 40), seed=1)

@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from demo.postgres import programs
 from demo.workspace import Workspace
 from steam_recsys.errors import UserError
+from tests.canaries import MALFORMED, leaked
 
 ROOT = Path(__file__).parents[2]
 
@@ -64,12 +66,31 @@ def test_folders_of_equal_names_have_separate_databases_on_the_embedded_server(t
         workspace.postgres.stop()
 
 
-def test_an_invalid_url_is_refused_without_showing_or_keeping_it(tmp_path, monkeypatch):
-    monkeypatch.setenv("DATABASE_URL", "mysql://ann:hush@db/shop")
+@pytest.mark.parametrize(
+    "url", ["mysql://ann:hush@db/shop", "postgresql://ann:a@hush@db/shop", "postgresql://ann:1/hush@db/shop"]
+)
+def test_an_invalid_url_is_refused_without_showing_or_keeping_it(tmp_path, monkeypatch, url):
+    monkeypatch.setenv("DATABASE_URL", url)
     with pytest.raises(UserError, match="DATABASE_URL is not a PostgreSQL URL") as refused:
         Workspace(tmp_path).database_url(None)
     assert "hush" not in str(refused.value)
     assert not (tmp_path / "database-url").exists()
+
+
+@pytest.mark.parametrize("url", MALFORMED)
+def test_no_folder_is_named_after_a_part_of_a_password(url, tmp_path, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", url)
+    workspace = Workspace(tmp_path / "local")
+    with suppress(UserError):
+        workspace.record_load(workspace.database_url(None), tmp_path / "raw")
+    assert leaked(str(list(tmp_path.rglob("*")))) == []
+
+
+def test_the_file_with_the_url_becomes_private_also_if_it_exists(tmp_path):
+    workspace = Workspace(tmp_path)
+    (tmp_path / "database-url").touch(mode=0o644)
+    workspace.record_success("postgresql://ann:hush@db:5432/shop")
+    assert stat.S_IMODE((tmp_path / "database-url").stat().st_mode) == 0o600
 
 
 def test_the_folder_loaded_last_is_recorded_per_database(tmp_path):

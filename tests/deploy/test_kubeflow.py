@@ -14,6 +14,7 @@ from psycopg2.extensions import connection as Connection
 import compile as command
 from components.monitor.freshness import MAX_AGE_HOURS
 from explorer import health, reader
+from explorer.server import LIVENESS
 from explorer.settings import Settings
 from steam_recsys.database.connection import create_schema
 
@@ -80,7 +81,9 @@ def test_the_kustomization_builds_with_namespace_labels_and_pinned_images() -> N
     images = re.findall(r"image: (\S+)$", built.stdout, re.MULTILINE)
     replaced = [image for image in images if image.startswith("steam-recsys-")]  # by kind-up.sh
     assert sorted(replaced) == ["steam-recsys-data", "steam-recsys-explorer", "steam-recsys-explorer"]
-    assert all(re.fullmatch(r"postgres:\d+\.\d+-bookworm", image) for image in set(images) - set(replaced))
+    assert all(
+        re.fullmatch(r"postgres:\d+\.\d+-bookworm@sha256:[0-9a-f]{64}", image) for image in set(images) - set(replaced)
+    )
 
 
 def test_every_container_runs_without_root_and_within_limits() -> None:
@@ -203,10 +206,10 @@ def explorer_service() -> dict:
 
 def test_the_explorers_probes_are_routes_of_the_explorer() -> None:
     (container,) = one("Deployment")["spec"]["template"]["spec"]["containers"]
-    routes = {route.path for route in health.router.routes}
+    routes = {route.path for route in health.router.routes} | {LIVENESS}
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
         assert container[probe]["httpGet"]["path"] in routes
-    assert container["livenessProbe"]["httpGet"]["path"] != "/readyz"  # a database that is down is no reason to restart
+    assert container["livenessProbe"]["httpGet"]["path"] == LIVENESS  # a database that is down is no reason to restart
 
 
 def test_the_explorers_settings_exist_and_no_service_adds_others() -> None:

@@ -6,12 +6,17 @@ import subprocess
 from pathlib import Path
 
 import hcl2
+import psycopg2
 import pytest
 import yaml
 
 import compile as command
+from containers.pins import FILES as FILES_WITH_IMAGES
+from containers.pins import unpinned
+from demo.postgres import EmbeddedPostgres
 from pipelines.check import check_parameters
 from pipelines.target import ENVIRONMENT, Target
+from steam_recsys.database.connection import create_schema, replace_functions
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy" / "vertex"
@@ -98,11 +103,44 @@ def test_terraforms_settings_are_valid_target_settings(monkeypatch: pytest.Monke
     assert target.vertex.network_attachment == target.vertex.project == target.registry == "value"
 
 
-def test_only_main_and_tags_of_the_repository_get_a_token() -> None:
-    (condition,) = re.findall(r"attribute_condition = join\(.*?\]\)", FILES["github.tf"], re.DOTALL)
-    assert "assertion.repository == '${var.github_repository}'" in condition
-    assert "refs/heads/main" in condition
-    assert "refs/tags/v" in condition
+def test_only_protected_tags_of_the_repository_of_this_number_get_a_token() -> None:
+    (condition,) = re.findall(r"attribute_condition = join\(\" && \", \[\n(.*?)\n  \]\)", FILES["github.tf"], re.DOTALL)
+    assert [line.strip(' ,"') for line in condition.splitlines()] == [
+        "assertion.repository_id == '${var.github_repository_id}'",
+        "assertion.repository_owner_id == '${var.github_owner_id}'",
+        "assertion.ref_type == 'tag'",
+        "assertion.ref.startsWith('refs/tags/v')",
+        "assertion.ref_protected == 'true'",
+        "assertion.environment == 'deployment'",
+    ]
+    assert "/attribute.repository_id/${var.github_repository_id}" in FILES["github.tf"]
+    assert not re.search(r"assertion\.(repository|repository_owner|actor)\b", FILES["github.tf"])
+
+
+def test_the_pipelines_user_has_one_narrow_role() -> None:
+    users = {name: user for block in blocks("resource") for kind, named in block.items() if "google_sql_user" in kind
+             for name, user in named.items()}  # fmt: skip
+    roles = {name.strip('"'): re.findall(r"\w+", str(user["database_roles"])) for name, user in users.items()}
+    assert roles == {"administrator": ["cloudsqlsuperuser"], "pipelines": ["steam_recsys_pipelines"]}
+
+
+def test_the_role_of_the_pipelines_user_suffices_for_both_schemas(postgres: EmbeddedPostgres) -> None:
+    url = postgres.ensure_database("shop")
+    script = (DEPLOY / "roles.sql").read_text()
+    connection = psycopg2.connect(url)
+    with connection, connection.cursor() as cursor:
+        for _ in range(2):
+            cursor.execute(script)
+        cursor.execute("CREATE USER narrow PASSWORD 'narrow' IN ROLE steam_recsys_pipelines")
+        cursor.execute("SELECT rolsuper, rolcreaterole, rolcreatedb FROM pg_roles WHERE rolname LIKE 'steam_recsys_p%'")
+        assert cursor.fetchall() == [(False, False, False)]
+    connection.close()
+    connection = psycopg2.connect(url, user="narrow", password="narrow")
+    with connection:
+        for schema in ("steam", "recsys"):
+            create_schema(connection, schema)
+        replace_functions(connection, "recsys")
+    connection.close()
 
 
 def test_the_workflow_pins_its_actions_and_uses_no_secrets() -> None:
@@ -111,10 +149,30 @@ def test_the_workflow_pins_its_actions_and_uses_no_secrets() -> None:
     for line in re.findall(r"uses: (.*)", WORKFLOW):
         assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v[\d.]+", line), line
     assert "secrets." not in WORKFLOW
-    assert "id-token" not in str(workflow["jobs"]["test"])
-    pushing = [step for step in workflow["jobs"]["images"]["steps"] if re.search(r"push|submit", str(step.get("run")))]
-    assert len(pushing) == 2
-    assert all("env.PUSHES == 'true'" in step["if"] for step in pushing)
+    deploy = workflow["jobs"].pop("deploy")
+    assert "github.ref_type == 'tag' && github.ref_protected" in deploy["if"]
+    assert deploy["environment"] == "deployment"
+    assert {"audit", "images"} <= set(deploy["needs"])
+    assert "id-token" not in str(workflow["jobs"])
+    assert not re.search(r"make push|--submit|--schedule|docker login", str(workflow["jobs"]))
+
+
+def test_every_image_that_is_fetched_has_a_digest() -> None:
+    assert unpinned() == []
+    named = "\n".join(path.read_text() for path in FILES_WITH_IMAGES)
+    assert len(re.findall(r"@sha256:[0-9a-f]{64}\b", named)) > 10
+
+
+def test_providers_are_checked_against_the_lock_file() -> None:
+    assert "-lockfile=readonly" in WORKFLOW
+    assert "-lockfile=readonly" in CLOUD_BUILD
+    assert "terraform -chdir=deploy/vertex providers lock" in (ROOT / "Makefile").read_text()
+    lock = DEPLOY / ".terraform.lock.hcl"
+    if lock.exists():
+        assert set(re.findall(r'"registry\.terraform\.io/(\S+)"', lock.read_text())) == {
+            "hashicorp/google",
+            "hashicorp/random",
+        }
 
 
 def test_no_ci_script_contains_text_that_an_author_controls() -> None:
@@ -130,7 +188,7 @@ def test_cloud_build_pushes_nothing_for_pull_requests() -> None:
     scripts = {step["id"]: step["script"] for step in yaml.safe_load(CLOUD_BUILD)["steps"]}
     for step in ("push", "submit and schedule"):
         before, _, _ = scripts[step].partition("exit 0")
-        assert '[ -n "$_PR_NUMBER" ]' in before
+        assert '[ -n "$_PR_NUMBER" ] || [ -z "$TAG_NAME" ]' in before
 
 
 @pytest.mark.parametrize("text", [WORKFLOW, CLOUD_BUILD, PAGE], ids=["workflow", "cloud build", "page"])

@@ -19,6 +19,7 @@ from steam_recsys.model.history_weights import HistoryWeights
 from steam_recsys.model.item_item import ItemItemWeights
 from steam_recsys.publications.destinations import DestinationConfig
 from steam_recsys.publications.versions import VersionInfo
+from steam_recsys.storage.manifest import complete_artifact
 from steam_recsys.storage.model_store import add_model, champion, current_champion, move_champion
 from tests.shop import add_game, add_ranking, add_review, add_user
 
@@ -86,6 +87,7 @@ def write_random_model(root: Path, version: str, seed: int) -> Path:
     priors = {"popularity_weight": 0.8, "interests_weight": 0.2}
     config = {"scale": 4.0, "popularity_smoothing": 1.0, "history_weights": weights, **priors}
     (root / "model.json").write_text(json.dumps({"version": version, "config": config}))
+    complete_artifact(root)
     return root
 
 

@@ -28,7 +28,9 @@ from explorer.model_cache import CachedModel, available_games, cache_model, coun
 from explorer.schemas import BECAUSE
 from steam_recsys.data.predictions import CATALOGUE_FILE, predictions_uri
 from steam_recsys.data.schemas import LISTS
+from steam_recsys.errors import ArtifactError, UserError
 from steam_recsys.storage.folder import open_folder
+from tests.damage import damaged_contents
 from tests.explorer.conftest import PublishedShop, serving, wait_until
 from tests.explorer.publishing_runs import GAMES, GENRES, USERS, promote_random_model, run_inference
 
@@ -293,6 +295,34 @@ def test_a_model_is_cached_once_and_others_are_removed(published_shop: Published
     assert [path for path in tmp_path.iterdir() if path.is_dir()] == [folder]
     assert prepared(published_shop, tmp_path) == folder
     assert (folder / "model.json").stat().st_mtime_ns == made
+
+
+def test_a_damaged_file_is_not_mapped_and_is_cached_again(published_shop: PublishedShop, tmp_path: Path) -> None:
+    folder = prepared(published_shop, tmp_path)
+    expected = PublicationModel(CachedModel.load(folder)).recommend([1, 2], Filters(), TODAY)
+    for number, path in enumerate(sorted(folder.iterdir())):
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        with pytest.raises(ArtifactError, match=rf"{path.name} (is|has) .*: it is cached again\."):
+            CachedModel.load(folder)
+        if number:
+            path.write_bytes(whole)
+        else:  # once is enough, it takes a second
+            assert prepared(published_shop, tmp_path) == folder
+    assert PublicationModel(CachedModel.load(folder)).recommend([1, 2], Filters(), TODAY) == expected
+
+
+def test_a_damaged_model_in_the_store_gives_no_answers(published_shop: PublishedShop, tmp_path: Path) -> None:
+    store = shutil.copytree(published_shop.store, tmp_path / "store")
+    plan, as_of = published_shop.plan, date.fromisoformat(published_shop.plan.as_of)
+    for name in ("model.json", "vocabulary.json", "arrays.npz", "manifest.json"):
+        path = store / "models" / plan.model_version / name
+        whole = path.read_bytes()
+        for _, content in damaged_contents(whole):
+            path.write_bytes(content)
+            with pytest.raises(UserError, match=rf"^{path} (is|has) .*: train it again\.$"):
+                cache_model(tmp_path, "env:PUBLISHED_SHOP_URL", str(store), plan.version, plan.model_version, as_of)
+        path.write_bytes(whole)
 
 
 def test_mapped_arrays_outlive_their_files(published_shop: PublishedShop, tmp_path: Path) -> None:

@@ -1,10 +1,15 @@
 """Headers and limits of every response, and hostile input."""
 
+import asyncio
+import logging
 import re
 import secrets
 import socket
+import struct
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import httpx
 import psycopg2
@@ -15,7 +20,8 @@ from hypothesis import strategies as st
 from demo.explore import reader_url
 from demo.postgres import EmbeddedPostgres
 from explorer import middleware, server
-from explorer.middleware import CONTENT_SECURITY_POLICY, MOST_CLIENTS, RateLimiter, client_of
+from explorer.headers import CONTENT_SECURITY_POLICY
+from explorer.middleware import MOST_CLIENTS, RateLimiter, client_of
 from explorer.settings import Settings
 from tests.components.reverse_etl.predicted import overall, publish_version, write_predictions
 from tests.explorer.conftest import PASSWORD, TOKEN, PublishedShop, RunningExplorer, routes, serving, wait_until
@@ -181,6 +187,141 @@ def test_a_client_that_hangs_up_is_not_logged_as_an_error(
         counted = 'http_requests_total{route="/api/recommend",status="0xx"} 1.0'
         wait_until(lambda: counted in served.client.get("/metrics").text)
     assert caplog.text == ""
+
+
+@contextmanager
+def connected(served: RunningExplorer) -> Iterator[socket.socket]:
+    """Connect to an explorer."""
+    url = served.client.base_url
+    with socket.create_connection((url.host, url.port), timeout=60) as connection:
+        yield connection
+
+
+def received(connection: socket.socket) -> bytes:
+    """Return all that arrives until the server closes the connection."""
+    found = b""
+    with suppress(ConnectionResetError):  # it has requests that it did not read
+        while part := connection.recv(1 << 16):
+            found += part
+    return found
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /api HTTP/1.1\r\n", 400),
+        (b"GET /healthz HTTP/1.1\r\n", 400),
+        (b"GET /api HTTP/1.1\r\nHost: here\r\nHost: here\r\n", 400),
+        (b"GET /api HTTP/1.1\r\nHost: here\r\nhost: there\r\n", 400),
+        (b"GET /healthz HTTP/1.1\r\nHost: here\r\nHost: here\r\n", 400),
+        (b"GET /api HTTP/1.0\r\nHost: here\r\nHost: here\r\n", 400),
+        (b"GET /api HTTP/1.1\r\nHost: here there\r\n", 400),
+        (b"GET /api HTTP/1.1\r\nHost: me@here\r\n", 400),
+        (b"GET /api HTTP/1.1\r\nHost: here/there\r\n", 400),
+        (b"GET /api HTTP/1.1\r\nHost: here:port\r\n", 400),
+        (b"POST /api/recommend HTTP/1.1\r\nContent-Length: 2\r\n", 400),
+        (b"GET /api HTTP/1.1\r\nHost: here.example.org:8600\r\n", 200),
+        (b"GET /api HTTP/1.1\r\nHost: [2001:db8::1]:8600\r\n", 200),
+        (b"GET /api HTTP/1.1\r\nHost:\r\n", 200),
+        (b"GET /api HTTP/1.0\r\n", 200),
+        (b"GET /healthz HTTP/1.0\r\n", 200),
+    ],
+)
+def test_a_request_must_have_one_valid_host(served: RunningExplorer, head: bytes, status: int) -> None:
+    with connected(served) as connection:
+        connection.sendall(head + b"Connection: close\r\n\r\n{}")
+        answer = received(connection)
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+    assert answer.lower().count(b"http/1.1 ") == 1
+    assert (b"must have one Host header" in answer) == (status == 400)
+    assert b"content-security-policy" in answer
+
+
+def test_a_client_over_its_rate_is_hung_up_on(published_shop: PublishedShop) -> None:
+    with (
+        serving(published_shop.settings(store=None, requests_per_second=1.0)) as served,
+        connected(served) as connection,
+    ):
+        connection.sendall(b"GET /nothing HTTP/1.1\r\nHost: here\r\n\r\n" * 10)
+        answers = received(connection)
+    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"404", b"404", b"429"]
+    assert b"connection: close" in answers[answers.index(b"HTTP/1.1 429") :]
+
+
+def test_some_pipelined_requests_are_answered_and_a_flood_is_hung_up_on(served: RunningExplorer) -> None:
+    with connected(served) as connection:
+        connection.sendall(b"GET /api/nothing HTTP/1.1\r\nHost: here\r\n\r\n" * 10)
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
+        assert re.findall(rb"HTTP/1.1 (\d+)", received(connection)) == [b"404"] * 10 + [b"200"]
+    with connected(served) as connection:
+        connection.sendall(b"GET /api/nothing HTTP/1.1\r\nHost: here\r\n\r\n" * 1_000)
+        answers = received(connection)
+    assert server.MOST_PIPELINED <= answers.count(b"HTTP/1.1 404") < 500
+    assert b"connection: close" in answers[answers.rindex(b"HTTP/1.1 404") :]
+
+
+def test_requests_before_a_malformed_one_are_answered_first(served: RunningExplorer) -> None:
+    with connected(served) as connection:
+        connection.sendall(b"GET /api/nothing HTTP/1.1\r\nHost: here\r\n\r\n" * 2 + b"nonsense\r\n\r\n")
+        assert re.findall(rb"HTTP/1.1 (\d+)", received(connection)) == [b"404"] * 2
+    with connected(served) as connection:
+        connection.sendall(b"nonsense\r\n\r\n")
+        assert received(connection).startswith(b"HTTP/1.1 400 ")
+
+
+def test_liveness_is_answered_while_the_application_answers_nothing(published_shop: PublishedShop) -> None:
+    with serving(published_shop.settings(store=None)) as served:
+        stack, waiting, released = served.app.middleware_stack, threading.Event(), threading.Event()
+
+        async def stuck(*arguments: object) -> None:
+            waiting.set()
+            while not released.is_set():
+                await asyncio.sleep(0.01)
+
+        served.app.middleware_stack = stuck
+        with connected(served) as connection:
+            connection.sendall(b"GET /api HTTP/1.1\r\nHost: here\r\n\r\n")
+            assert waiting.wait(60)
+            alive = served.client.get("/healthz")
+            assert served.client.head("/healthz").status_code == 200
+            released.set()
+        served.app.middleware_stack = stack
+    assert (alive.status_code, alive.text) == (200, "ok\n")
+
+
+def send_until_closed(connection: socket.socket, requests: bytes, times: int = 2_000) -> None:
+    """Send requests every 20 ms, and read no answer, until the connection is reset."""
+    with suppress(ConnectionError):
+        for _ in range(times):
+            connection.sendall(requests)
+            time.sleep(0.02)
+        raise AssertionError("the connection is still open")
+
+
+def test_liveness_has_only_get_and_head(client: httpx.Client) -> None:
+    assert client.post("/healthz").status_code == 404
+
+
+def test_a_client_that_reads_nothing_is_hung_up_on(
+    published_shop: PublishedShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "SEND_SECONDS", 0.5)
+    settings = published_shop.settings(store=None, requests_per_second=1e6)
+    with serving(settings) as served, connected(served) as connection:
+        send_until_closed(connection, b"GET /static/explorer.css HTTP/1.1\r\nHost: here\r\n\r\n" * 8)
+
+
+def test_clients_that_leave_in_the_middle_are_not_logged(
+    published_shop: PublishedShop, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving(published_shop.settings(store=None, requests_per_second=1e6)) as served:
+        for path in (b"/", b"/api/users/1", b"/static/explorer.css", b"/healthz") * 10:
+            with connected(served) as connection:
+                connection.sendall(b"GET %b HTTP/1.1\r\nHost: here\r\n\r\n" % path * 15)
+                connection.recv(1)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # resets
+        assert served.client.get("/readyz").status_code == 200
+    assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 def test_rates_are_limited_per_client(published_shop: PublishedShop) -> None:

@@ -9,7 +9,9 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import httpx
+import psycopg2
 import pytest
+from psycopg2.extensions import make_dsn, parse_dsn
 
 from explorer.middleware import RateLimiter
 from explorer.overview import DRIFT_LINES, QUALITY_LINES, RankingResult, chart, trained_until, training_result
@@ -317,6 +319,45 @@ def test_a_version_that_is_not_kept_is_refused(operated: RunningExplorer) -> Non
     assert roll_back(operated.client, content=b"{").status_code == 400
     for body in (b"[]", b'{"version": 5}', b'{"version": "nul\\u0000"}'):
         assert roll_back(operated.client, content=body).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "sentence"),
+    [
+        ("ALTER DATABASE {} SET default_transaction_read_only = on", 503, "is read-only, as a standby is: let"),
+        ("ALTER TABLE recsys.lease RENAME TO leases", 409, "does not match this release's schema"),
+        ("ALTER DATABASE {} CONNECTION LIMIT 0", 503, "has no connection left"),
+    ],
+    ids=["read-only", "another schema", "no connection"],
+)
+def test_a_rollback_that_the_database_refuses_is_answered_with_the_reason(
+    two_publications: tuple[PublishedShop, str], operated: RunningExplorer, change: str, status: int, sentence: str
+) -> None:
+    published_shop, _ = two_publications
+    parts = parse_dsn(published_shop.url)
+    role = f"operator_{parts['dbname']}"
+    connection = psycopg2.connect(published_shop.url)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'p'; GRANT USAGE ON SCHEMA recsys TO {role}")
+        cursor.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA recsys TO {role}")
+        cursor.execute(change.format(parts["dbname"]))
+    connection.close()
+    with pytest.MonkeyPatch.context() as patch:  # limits of connections do not concern superusers
+        patch.setenv("EXPLORER_OPERATOR_DATABASE_URL", make_dsn(**{**parts, "user": role, "password": "p"}))
+        answer = roll_back(operated.client)
+    assert answer.status_code == status
+    assert sentence in answer.json()["detail"]
+
+
+def test_a_role_without_rights_may_not_roll_back(
+    two_publications: tuple[PublishedShop, str], operated: RunningExplorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published_shop, _ = two_publications
+    monkeypatch.setenv("EXPLORER_OPERATOR_DATABASE_URL", published_shop.reader_url)
+    answer = roll_back(operated.client)
+    assert answer.status_code == 409
+    assert "may not do this (permission denied for table lease): grant it." in answer.json()["detail"]
 
 
 def test_an_empty_version_is_not_the_one_before_the_current_one(operated: RunningExplorer) -> None:

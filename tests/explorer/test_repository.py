@@ -11,9 +11,11 @@ import psycopg2
 import pytest
 from fastapi import HTTPException
 from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import parse_dsn
 
 from demo.explore import reader_url
 from demo.postgres import EmbeddedPostgres
+from explorer.errors import describe_database_error
 from explorer.filters import Filters
 from explorer.reader import GRANTS
 from explorer.repository import QUERIES, Repository
@@ -339,6 +341,53 @@ def test_a_slow_query_is_cancelled(published_shop: PublishedShop) -> None:
     with pytest.raises(HTTPException, match="took too long") as caught:
         read(published_shop.settings(query_seconds=0.2), wait)
     assert caught.value.status_code == 503
+
+
+def test_a_locked_table_is_named_as_the_cause(changing: PublishedShop) -> None:
+    with changing.connection() as connection:
+        connection.autocommit = False
+        connection.cursor().execute("LOCK TABLE recsys.publications")
+        with pytest.raises(HTTPException, match="tables are locked: try again") as caught:
+            read(changing.settings(query_seconds=1.0), lambda repository: repository.publication())
+        connection.rollback()
+    assert caught.value.status_code == 503
+
+
+def test_the_limits_are_the_explorers_own_whatever_the_role_has(changing: PublishedShop) -> None:
+    settings = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout",
+                "transaction_timeout")  # fmt: skip
+
+    async def limits(repository: Repository) -> list[str]:
+        async with repository.connection() as connection:
+            return [await connection.fetchval("SELECT current_setting($1)", name) for name in settings]
+
+    role = parse_dsn(changing.reader_url)["user"]
+    with changing.connection() as connection, connection.cursor() as cursor:
+        for name in settings:
+            cursor.execute(f"ALTER ROLE {role} SET {name} = '77ms'")
+        try:
+            assert read(changing.settings(query_seconds=2.0), limits) == ["2s", "1s", "32s", "0", "0"]
+        finally:
+            for name in settings:
+                cursor.execute(f"ALTER ROLE {role} RESET {name}")
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "message", "expected"),
+    [
+        ("42501", "permission denied for table reviews", "(permission denied for table reviews): run explorer/reader"),
+        ("42501", "etwas S3cr3tPw", "The role may not read this: run explorer/reader.sql."),
+        ("53300", "sorry, too many clients already", "The database cannot be reached"),
+        ("53200", "out of memory", "out of room, memory or connections"),
+        ("08P01", "unsupported startup parameter: jit", "The database cannot be reached"),
+        ("XX001", "invalid page", "The database cannot be reached"),
+        ("42601", "syntax error", None),
+    ],
+)
+def test_errors_are_described_by_their_class(sqlstate: str, message: str, expected: str | None) -> None:
+    detail = describe_database_error(sqlstate, message)
+    assert (detail is None) == (expected is None)
+    assert expected is None or expected in detail
 
 
 def test_the_reader_role_has_no_other_rights(published_shop: PublishedShop) -> None:

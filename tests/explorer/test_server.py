@@ -1,5 +1,6 @@
 """The explorer as a program: startup, workers, signals and settings."""
 
+import logging
 import os
 import re
 import signal
@@ -17,6 +18,9 @@ import pytest
 from explorer.server import listen
 from explorer.settings import Settings
 from steam_recsys.errors import UserError
+from steam_recsys.logging import mask_record
+from steam_recsys.secrets import mask
+from tests.canaries import MALFORMED, leaked
 from tests.explorer.conftest import PublishedShop, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -91,6 +95,65 @@ def test_a_killed_worker_is_replaced(published_shop: PublishedShop, tmp_path: Pa
         wait_until(lambda: answers(url))
         assert process.poll() is None
     assert "A worker ended with -9" in (tmp_path / "log").read_text()
+
+
+def answered(port: int, times: int) -> int:
+    """Count the new connections that are answered."""
+    count = 0
+    for _ in range(times):
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n")
+            count += connection.recv(1 << 12).startswith(b"HTTP/1.1 200")
+    return count
+
+
+def listeners(port: int) -> int:
+    """Count the sockets of all processes that take connections on a port."""
+    return sum(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in psutil.net_connections("tcp4"))
+
+
+@contextmanager
+def stopped(process: subprocess.Popen[str] | psutil.Process) -> Iterator[None]:
+    """Stop a process for the body."""
+    process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
+
+
+def test_a_dead_worker_and_its_unready_successor_take_no_connections(
+    published_shop: PublishedShop, tmp_path: Path
+) -> None:
+    with started(published_shop, tmp_path / "log") as (process, url):
+        port = int(url.rpartition(":")[2])
+        wait_until(lambda: len(workers(process)) == 2)
+        assert answered(port, 20) == 20
+        dead, survivor = workers(process)
+        with stopped(process):  # so that there is no successor yet
+            dead.kill()
+            wait_until(lambda: listeners(port) == 1)
+            assert answered(port, 60) == 60  # less likely than 1 in 10^18 if half of them had nobody to answer
+        wait_until(lambda: len(set(workers(process)) - {dead, survivor}) == 1)
+        (successor,) = set(workers(process)) - {dead, survivor}
+        with stopped(successor):  # during its imports
+            assert listeners(port) == 1
+            assert answered(port, 60) == 60
+        wait_until(lambda: listeners(port) == 2)
+        assert answered(port, 20) == 20
+
+
+def test_the_port_stays_reserved_while_no_worker_listens(published_shop: PublishedShop, tmp_path: Path) -> None:
+    with started(published_shop, tmp_path / "log", EXPLORER_WORKERS="1") as (process, url):
+        port = int(url.rpartition(":")[2])
+        wait_until(lambda: len(workers(process)) == 1)
+        (worker,) = workers(process)
+        with stopped(process):
+            worker.kill()
+            wait_until(lambda: listeners(port) == 0)
+            with pytest.raises(OSError, match="Address already in use"):
+                socket.create_server(("127.0.0.1", port))
+        wait_until(lambda: answers(url))
 
 
 def test_workers_end_when_their_parent_is_killed(published_shop: PublishedShop, tmp_path: Path) -> None:
@@ -200,6 +263,29 @@ def test_invalid_settings_are_reported_without_their_values(variable: str, value
 )
 def test_every_kind_of_database_url_is_accepted(url: str) -> None:
     assert Settings(database_url=url).database_url.get_secret_value() == url
+
+
+@pytest.mark.parametrize("url", MALFORMED)
+def test_a_malformed_url_is_reported_without_a_part_of_its_password(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXPLORER_DATABASE_URL", url)
+    try:
+        shown = repr(Settings.load())
+    except UserError as error:
+        shown = str(error)
+    assert leaked(shown) == []
+
+
+def test_white_space_around_secrets_is_removed_and_they_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXPLORER_DATABASE_URL", " postgresql://me:Sup3rS@here/db\n")
+    monkeypatch.setenv("EXPLORER_OPERATOR_TOKEN", "S3cr3tPw S3cr3tPw\n")
+    settings = Settings.load()
+    assert settings.database_url.get_secret_value() == "postgresql://me:Sup3rS@here/db"
+    assert settings.operator_token
+    assert settings.operator_token.get_secret_value() == "S3cr3tPw S3cr3tPw"
+    record = logging.LogRecord("explorer", logging.ERROR, "", 1, "The password %s of %s", ("Sup3rS", "me"), None)
+    assert mask_record(record)
+    assert record.getMessage() == "The password *** of me"
+    assert mask("a token: S3cr3tPw S3cr3tPw") == "a token: ***"
 
 
 def test_empty_settings_count_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:

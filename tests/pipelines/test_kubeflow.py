@@ -282,6 +282,7 @@ def test_a_refusal_is_explained_and_not_retried(
     with pytest.raises(UserError, match=sentence) as refused:
         pipelines.submit(PIPELINE, PARAMETERS)
     assert "\n" not in str(refused.value)
+    assert ("no such luck" in str(refused.value)) == (status != 401)
     assert len([request for request in api.requests if request.method == "POST"]) == 1
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psycopg2
 import pytest
 
 import compile as command
@@ -16,7 +17,9 @@ from demo.synthetic import Size, write_synthetic
 from pipelines.local import RunLog, run_locally
 from steam_recsys import code_version
 from steam_recsys.errors import UserError
+from steam_recsys.secrets import register_secret
 from steam_recsys.storage.model_store import champion
+from tests.canaries import MALFORMED, leaked
 from tests.pipelines.api_server import serving
 from tests.pipelines.golden_copies import GOLDEN
 from tests.raw_files import review, write_raw
@@ -65,7 +68,7 @@ def assert_one_message(done: subprocess.CompletedProcess[str], message: str) -> 
 
 def test_a_missing_folder_fails_the_run_and_is_recorded(tmp_path, database, connection):
     done = submit_in_a_process(tmp_path, "ingestion", raw=str(tmp_path / "nowhere"))
-    assert_one_message(done, "nowhere does not exist: give one that holds the raw layout's three CSV files.")
+    assert_one_message(done, "nowhere does not exist: give one that holds steam_game_reviews.csv.")
     ((pipeline, state, error),) = runs(connection)
     assert (pipeline, state) == ("ingestion", "FAILED")
     assert "nowhere does not exist" in error
@@ -118,6 +121,7 @@ def test_a_run_with_json_logs_shows_text_and_writes_objects_with_run_stage_and_v
     ]
 
 
+@pytest.mark.slow
 def test_inference_without_a_champion_trains_and_reports_too_little_data(tmp_path, database, connection):
     write_raw(tmp_path / "raw", [review("Portal", "ann")])
     assert submit(tmp_path, "ingestion", raw=str(tmp_path / "raw")).returncode == 0
@@ -192,6 +196,36 @@ def test_the_log_keeps_everything_and_shows_only_stage_lines(piece):
     log = RunLog(file, shown)
     for start in range(0, len(text), piece):
         log.write(text[start : start + piece])
+    log.finish()
     assert file.getvalue() == text
     assert shown.getvalue() == "[extract] started\n[predict 00001] failed: No.\n[x] failed: Later.\n"
     assert log.failure == "No."
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1000])
+def test_the_log_and_what_is_shown_have_no_secrets(piece):
+    register_secret("postgresql://shop:Sup3rS@S3cr3tPw@db/shop")
+    text = "[extract] started\n  OperationalError: Sup3rS\n[extract] failed: no S3cr3tPw@db\nhost S3cr3tPw"
+    file, shown = io.StringIO(), io.StringIO()
+    log = RunLog(file, shown)
+    for start in range(0, len(text), piece):
+        log.write(text[start : start + piece])
+    log.finish()
+    assert [leaked(each) for each in (file.getvalue(), shown.getvalue(), log.failure)] == [[], [], []]
+    assert file.getvalue().endswith("host ***")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("url", MALFORMED[::4])
+def test_a_run_with_a_malformed_url_keeps_no_part_of_the_password(url, tmp_path, database, webhook, monkeypatch):
+    monkeypatch.setenv("REPLICA_URL", url)
+    done = submit(tmp_path, "training", replica="env:REPLICA_URL", alerts="env:ALERTS_URL")
+    assert done.returncode == 1
+    assert webhook.bodies
+    with contextlib.closing(psycopg2.connect(os.environ["DATABASE_URL"])) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT pipeline_runs::text FROM recsys.pipeline_runs")
+        recorded = cursor.fetchall()
+    kept = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {path.suffix for path in kept} >= {".log", ".json"}
+    assert leaked(done.stdout + done.stderr + str(webhook.bodies) + str(recorded) + str(kept)) == []
+    assert [path for path in kept if leaked(path.read_text(errors="replace"))] == []

@@ -3,10 +3,11 @@ import yaml
 
 from containers.images import content_tag
 from pipelines import target as targets
-from pipelines.compilation import compile_pipelines
-from pipelines.target import Target
+from pipelines.compilation import PIPELINES, compile_pipelines
+from pipelines.target import Target, TaskSettings
 from steam_recsys.errors import UserError
 from steam_recsys.logging import FORMAT_VARIABLE
+from tests.pipelines.golden_copies import GOLDEN
 
 
 @pytest.mark.parametrize("name", ["docker", "kubeflow", "vertex"])
@@ -88,3 +89,30 @@ def test_network_and_attachment_exclude_each_other(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("STEAM_RECSYS_VERTEX__NETWORK_ATTACHMENT", "projects/p/regions/r/networkAttachments/tasks")
     with pytest.raises(UserError, match=r"wrong setting vertex \(.*network and network_attachment exclude each other"):
         Target.load("vertex")
+
+
+def test_on_kubeflow_the_deadline_of_a_tasks_attempts_leaves_time_for_all_of_them():
+    # Argo counts it from the first attempt's start; with the default of an hour a long task is never tried again.
+    tasks = [
+        task
+        for name in PIPELINES
+        for component in next(yaml.safe_load_all((GOLDEN / "kubeflow" / f"{name}.yaml").read_text()))[
+            "components"
+        ].values()
+        for task in component.get("dag", {}).get("tasks", {}).values()
+        if "retryPolicy" in task
+    ]
+    deadlines = {}
+    for task in tasks:
+        settings = Target.load("kubeflow").task_settings(task["componentRef"]["name"].removeprefix("comp-"))
+        attempts = task["retryPolicy"]["maxRetryCount"] + 1
+        deadlines[task["componentRef"]["name"]] = seconds = int(
+            task["retryPolicy"]["backoffMaxDuration"].removesuffix("s")
+        )
+        assert seconds > attempts * settings.timeout_minutes * 60
+    assert deadlines["comp-train"] == 3 * (240 + 10) * 60 + 30 + 60
+    assert deadlines["comp-predict"] == 3 * (60 + 10) * 60 + 30 + 60
+
+
+def test_a_task_without_a_time_limit_may_take_a_day_per_attempt():
+    assert TaskSettings(retries=1, backoff="10s").longest_seconds == 2 * 86_400 + 10

@@ -31,10 +31,24 @@ class Vertex:
     def __init__(self) -> None:
         self.schedules: dict[str, dict] = {}
         self.state = "PIPELINE_STATE_SUCCEEDED"
+        self.runs: set[str] = set()
+        self.created = 0
+        self.lost_answers = 0
+        """How many of the next runs and schedules are created, but answered with 503."""
 
     def answer(self, request: Request) -> Answer:
+        answer = self._answer(request)
+        if request.method == "POST" and answer[0] == 200 and self.lost_answers:
+            self.lost_answers -= 1
+            return 503, {"error": {"message": "unavailable"}}
+        return answer
+
+    def _answer(self, request: Request) -> Answer:
         match request.method, request.path.rpartition("/")[2]:
             case "POST", "pipelineJobs":
+                if (run := request.query["pipelineJobId"]) in self.runs:
+                    return 409, {"error": {"message": f"{run} exists"}}
+                self.runs.add(run)
                 return 200, {
                     "name": f"{LOCATION}/pipelineJobs/run-1",
                     **request.body,
@@ -42,8 +56,11 @@ class Vertex:
                 }
             case "GET", "run-1":
                 return 200, {"name": f"{LOCATION}/pipelineJobs/run-1", "state": self.state}
+            case "GET", run if run in self.runs:
+                return 200, {"name": f"{LOCATION}/pipelineJobs/{run}", "state": self.state}
             case "POST", "schedules":
-                name = f"{LOCATION}/schedules/{len(self.schedules) + 1}"
+                self.created += 1
+                name = f"{LOCATION}/schedules/{self.created}"
                 self.schedules[name] = {"name": name, **request.body}
                 return 200, self.schedules[name]
             case "GET", "schedules":
@@ -133,13 +150,38 @@ def test_a_temporary_error_is_retried_with_the_same_id(
     assert len(api.requests_to("POST", "/pipelineJobs")) == 3
 
 
+def test_a_slash_after_the_bucket_does_not_become_an_empty_folder(api: Api, monkeypatch) -> None:
+    monkeypatch.setenv("STEAM_RECSYS_VERTEX__STAGING_BUCKET", "gs://staging/")
+    VertexPipelines(Target.load("vertex")).submit(PIPELINE, PARAMETERS)
+    (request,) = api.requests_to("POST", "/pipelineJobs")
+    assert request.body["runtimeConfig"]["gcsOutputDirectory"] == "gs://staging/pipeline-root"
+
+
+def test_a_run_whose_answer_was_lost_is_not_started_again(
+    pipelines: VertexPipelines, api: Api, vertex: Vertex, monkeypatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    vertex.lost_answers = 1
+    submitted = pipelines.submit(PIPELINE, PARAMETERS)
+    (run,) = vertex.runs
+    assert submitted.url == Target.load("vertex").page.replace(JOB, run)
+    assert len(api.requests_to("POST", "/pipelineJobs")) == 2
+    submitted.wait()
+
+
+def test_a_schedule_whose_answer_was_lost_exists_once(pipelines: VertexPipelines, vertex: Vertex, monkeypatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    vertex.lost_answers = 1
+    pipelines.schedule(PIPELINE, PARAMETERS, "0 3 * * 1")
+    assert [schedule["displayName"] for schedule in vertex.schedules.values()] == ["steam-recsys training"]
+
+
 @pytest.mark.parametrize(
     ("status", "sentence"),
     [
         (400, "Vertex AI refused the request .*no such luck.*: correct the settings or the parameters"),
         (403, "Vertex AI denied permission .*: grant the account the missing role"),
         (404, "Vertex AI did not find the resource .*: correct the settings"),
-        (409, "Vertex AI already has a resource of that name .*: submit again"),
     ],
 )
 def test_a_refusal_is_explained_and_not_retried(

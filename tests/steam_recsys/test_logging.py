@@ -24,6 +24,17 @@ def test_on_a_terminal_the_next_line_overwrites_progress():
     assert terminal.getvalue() == ("\r\x1b[2K[train] … epoch 1\r\x1b[2K[train] … epoch 2\r\x1b[2K[train] done\n")
 
 
+def test_characters_that_the_encoding_lacks_are_escaped():
+    for encoding, written in (
+        ("ascii", rb"[ingest] \u2665 \xe9 \udce9"),
+        ("latin-1", rb"[ingest] \u2665 %b \udce9" % b"\xe9"),
+    ):
+        buffer = io.BytesIO()
+        stream = io.TextIOWrapper(buffer, encoding=encoding)
+        write_line(stream, "[ingest] ♥ é \udce9")
+        assert buffer.getvalue() == written + b"\n"
+
+
 def test_progress_never_wraps_on_a_terminal(monkeypatch):
     monkeypatch.setenv("COLUMNS", "20")
     terminal = Terminal()

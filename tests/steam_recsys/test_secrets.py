@@ -1,13 +1,21 @@
 """References to secrets; the real client of Secret Manager talks to a server on loopback."""
 
 import base64
+import json
 import os
+import re
+from urllib.parse import quote
 
+import psycopg2
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from steam_recsys import secrets
 from steam_recsys.database.connection import connect
 from steam_recsys.errors import UserError
-from steam_recsys.secrets import resolve_secret
+from steam_recsys.secrets import mask, mask_values, register_environment, register_secret, resolve_secret
+from tests.canaries import MALFORMED, leaked
 from tests.pipelines.api_server import Answer, Api, Request, serving
 
 SECRETS = {"projects/p/secrets/database-url/versions/latest": "postgresql://ann:hush@db/shop\n"}
@@ -74,3 +82,93 @@ def test_an_invalid_name_is_rejected_without_a_request(api: Api) -> None:
     with pytest.raises(UserError, match="sm://database-url is not a secret: write it as sm://projects/P/secrets"):
         resolve_secret("sm://database-url")
     assert api.requests == []
+
+
+def test_white_space_around_a_variables_value_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OWN_URL", "postgresql://ann@db/shop\r\n")  # as from a file that ends with a line break
+    assert resolve_secret("env:OWN_URL") == "postgresql://ann@db/shop"
+    monkeypatch.setenv("OWN_URL", " \n")
+    with pytest.raises(UserError, match="OWN_URL is not set"):
+        resolve_secret("env:OWN_URL")
+
+
+@pytest.mark.parametrize("url", MALFORMED)
+def test_every_part_of_a_resolved_secret_is_masked_whatever_the_driver_says_about_it(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OWN_URL", url)
+    with pytest.raises(psycopg2.Error) as failed:
+        psycopg2.connect(resolve_secret("env:OWN_URL"), connect_timeout=5)
+    for text in (url, str(failed.value), repr(failed.value), json.dumps(url), quote(url, safe=""), url.lower()):
+        assert leaked(mask(text)) == []
+    for piece in re.split(r"[^\w]", url):
+        assert leaked(mask(f'invalid port number: "{piece}"')) == []
+
+
+@pytest.mark.parametrize(
+    ("secret", "kept"),
+    [
+        (
+            "postgresql://ann:Sup3rS@db.example.org:5432/shop?sslmode=require",
+            "db.example.org:5432/shop?sslmode=require",
+        ),
+        ("postgresql://db.example.org:5432/shop?user=ann@company", "ann@company db.example.org 5432 shop"),
+        ("postgresql:///shop?host=/var/run/postgresql&user=ann@company", "/var/run/postgresql ann@company"),
+        ("postgresql://ann@db.example.org/shop", "ann@db.example.org/shop"),
+        ("host=db.example.org port=5432 password=Sup3rS dbname=shop", "db.example.org 5432 dbname=shop"),
+        ("mongodb://ann:Sup3rS@one.example.org,two.example.org/shop", "one.example.org,two.example.org/shop"),
+        ("https://hooks.example.org/services/T0AB12CD/SUP3RS3CR3T", "hooks.example.org/services/"),
+        ("postgresql://ann:pass@db.example.org/shop", "passed, compassion, bypass"),
+    ],
+)
+def test_what_is_not_secret_in_a_url_stays(secret: str, kept: str) -> None:
+    register_secret(secret)
+    assert mask(f"cannot reach {kept}: check it") == f"cannot reach {kept}: check it"
+
+
+@pytest.mark.parametrize(
+    ("secret", "told"),
+    [
+        ("postgresql://ann:p%40Sup3rS@db/shop", "p@Sup3rS"),
+        ("postgresql://ann:pass@db/shop", 'password "pass"'),
+        ("mongodb+srv://ann:Sup3rS%2FS3cr3tPw@db/shop", "Sup3rS/S3cr3tPw"),
+        ("https://hooks.example.org/services/T0AB12CD/SUP3RS3CR3T", "url: /services/T0AB12CD/SUP3RS3CR3T"),
+        ("https://hooks.example.org/v1/spaces/messages?key=k1&token=Sup3rS", "token Sup3rS"),
+        ("https://ann:Sup3rS@hooks.example.org/alerts", "Sup3rS"),
+        ('an operator\'s "own" token', json.dumps('an operator\'s "own" token')),
+        ("postgresql://ann:Sup3rS@S3cr3tPw", 'could not translate host name "S3cr3tPw"'),
+    ],
+)
+def test_a_secret_is_masked_decoded_escaped_and_in_pieces(secret: str, told: str) -> None:
+    register_secret(secret)
+    assert "***" in mask(told)
+    assert not re.search(r"(?i)sup3r|s3cr3t|own|\"pass\"", mask(told))
+
+
+@given(st.text(st.characters(min_codepoint=33, max_codepoint=0x2FF), min_size=4, max_size=30))
+def test_no_piece_of_any_password_survives(password: str) -> None:
+    secrets._KNOWN.clear()
+    register_secret(f"postgresql://ann:{password}@127.0.0.1:1/x")
+    for piece in (password, *re.split(r"[@/:?#]", password)):
+        if len(piece) >= 4 and not re.search(r"[*]", piece):
+            assert piece not in mask(f'cannot translate "{piece}"').replace("cannot translate", "")
+
+
+def test_the_remedy_in_a_sentence_about_a_malformed_url_stays_readable() -> None:
+    register_secret("postgres//shop:Sup3rS/S3cr3tPw@127.0.0.1:1/shop")
+    remedy = "not a PostgreSQL URL like postgresql://user:password@host:port/database"
+    assert mask(remedy) == remedy
+
+
+def test_the_passwords_in_the_environment_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPLICA_URL", "postgresql://ann:Sup3rS@S3cr3tPw@db/shop")
+    monkeypatch.setenv("PGPASSWORD", "an0therOne")
+    monkeypatch.setenv("EDITOR", "joe")
+    register_environment()
+    assert mask("Sup3rS, S3cr3tPw, an0therOne, joe") == "***, ***, ***, joe"
+
+
+def test_values_are_masked_and_the_names_of_fields_stay() -> None:
+    register_secret("postgresql://ann:stage@db/shop")
+    facts = {"stage": ["a stage", {"n": 1, "x": None, "stage": True}]}
+    assert mask_values(facts) == {"stage": ["a ***", {"n": 1, "x": None, "stage": True}]}

@@ -1,11 +1,17 @@
+import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
+from pathlib import Path
 
+import psycopg2
 import pytest
 
 from steam_recsys.errors import UserError
+from steam_recsys.secrets import resolve_secret
 from steam_recsys.stage import READER_VARIABLE, read_journal, stage
+from tests.canaries import MALFORMED, leaked
 
 
 @pytest.fixture
@@ -99,3 +105,39 @@ def test_a_silent_stage_ends_when_its_run_was_killed(store):
         assert task.stdout.readline() == "[extract] started\n"
         task.stdout.close()
         assert task.wait() == 1
+
+
+@pytest.mark.parametrize("url", MALFORMED)
+def test_a_stages_log_and_journal_show_no_part_of_a_password(url, tmp_path, capfd, monkeypatch):
+    monkeypatch.setenv("REPLICA_URL", url)
+    with suppress(psycopg2.Error), stage("extract", str(tmp_path), "run-1") as record:
+        record.facts["replica"] = {"url": [resolve_secret("env:REPLICA_URL")]}
+        psycopg2.connect(resolve_secret("env:REPLICA_URL"), connect_timeout=5)
+    with pytest.raises(SystemExit), stage("predict", str(tmp_path), "run-1"):
+        raise UserError(f"The database of {resolve_secret('env:REPLICA_URL')} does not exist: create it.")
+    (log, errors), journal = capfd.readouterr(), [path.read_text() for path in tmp_path.rglob("*.json")]
+    assert len(journal) == 2
+    assert "[extract] failed: OperationalError: " in log or "[extract] failed: ProgrammingError: " in log
+    assert [leaked(text) for text in (log, errors, *journal)] == [[], [], [], []]
+
+
+@pytest.mark.parametrize("url", MALFORMED[:2])
+def test_stack_traces_show_no_part_of_a_password(url, tmp_path):
+    script = (
+        "import logging, os, psycopg2, threading\n"
+        "from steam_recsys.stage import stage\n"
+        "from steam_recsys.secrets import resolve_secret\n"
+        f"with stage('extract', {str(tmp_path)!r}, 'run-1'):\n"
+        "    url = resolve_secret('env:REPLICA_URL')\n"
+        "    thread = threading.Thread(target=psycopg2.connect, args=(url,)); thread.start(); thread.join()\n"
+        "    logging.getLogger('a library').warning('cannot connect to %s', url)\n"
+        "    psycopg2.connect(url)\n"
+    )
+    environment = {**os.environ, "REPLICA_URL": url, "STAGE_LOG_FORMAT": "json"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.count("Traceback (most recent call last)") == 2
+    assert "cannot connect to ***" in done.stderr
+    assert [json.loads(line)["stage"] for line in done.stdout.splitlines()] == ["extract", "extract"]
+    written = [path.read_text() for path in Path(tmp_path).rglob("*.json")]
+    assert [leaked(text) for text in (done.stdout, done.stderr, *written)] == [[], [], []]

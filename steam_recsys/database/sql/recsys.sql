@@ -48,6 +48,22 @@ COMMENT ON COLUMN recsys.publications.first_switch IS
 COMMENT ON COLUMN recsys.publications.last_switch IS 'The number of the switch that last made this version current.';
 COMMENT ON COLUMN recsys.publications.current IS 'Whether the views show this version; true for at most one.';
 
+CREATE TABLE recsys.lease (
+    name text PRIMARY KEY,
+    fencing bigint NOT NULL DEFAULT 0,
+    holder text NOT NULL DEFAULT '',
+    acquired_at timestamptz NOT NULL DEFAULT '-infinity',
+    expires_at timestamptz NOT NULL DEFAULT '-infinity'
+);
+INSERT INTO recsys.lease (name) VALUES ('publish'), ('switch');
+COMMENT ON TABLE recsys.lease IS
+    'publish: which publication may change versions, one at a time. switch: the row that a switch or a rollback locks.';
+COMMENT ON COLUMN recsys.lease.fencing IS 'How often it was granted: a publication with a lower number has lost it.';
+COMMENT ON COLUMN recsys.lease.holder IS 'The publication that took it last.';
+COMMENT ON COLUMN recsys.lease.acquired_at IS 'When that publication took it, by the database''s clock.';
+COMMENT ON COLUMN recsys.lease.expires_at IS
+    'Until when it is valid, unless it is renewed; in the past if no publication is running.';
+
 CREATE TABLE recsys.pipeline_runs (
     run_id text PRIMARY KEY,
     pipeline text NOT NULL,

@@ -22,6 +22,7 @@ from steam_recsys.errors import UserError
 from steam_recsys.evaluation.metrics import measure
 from steam_recsys.evaluation.rankers import StaticRanker
 from steam_recsys.evaluation.splits import hold_out
+from steam_recsys.storage.manifest import complete_artifact
 from steam_recsys.storage.model_store import champion
 from tests.snapshots import Review, write_snapshot_of
 
@@ -51,6 +52,7 @@ def write_model(folder: Path, *, cutoff: date, version: str = "new", towards: in
     }  # fmt: skip
     model = {"version": version, "cutoff": cutoff.isoformat(), "held_out_share": 0.1, "config": config}
     (folder / "model.json").write_text(json.dumps(model))
+    complete_artifact(folder)
     return folder
 
 
@@ -97,6 +99,24 @@ def test_the_champion_is_measured_on_the_same_rows(snapshot: Path, tmp_path: Pat
     assert worse.overall.differences["champion"]["ndcg_at_10"].high < 0
     assert "champion" in worse.slices[1].comparison.figures
     assert not worse.verdict.passed
+
+
+def test_a_champion_that_cannot_be_read_is_replaced(
+    snapshot: Path, tmp_path: Path, store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = write_model(tmp_path / "good", cutoff=day(10), towards=3, version="good")
+    evaluate_model(snapshot, good, store).write(tmp_path / "evaluation.json")
+    promote(store, good, tmp_path / "evaluation.json")
+    (Path(store) / "models" / "good" / "arrays.npz").write_bytes(b"PK")
+    other = write_model(tmp_path / "other", cutoff=day(10), towards=3, version="other")
+    evaluated = evaluate_model(snapshot, other, store)
+    assert f"the model is not compared with the champion: {store}/models/good/arrays.npz is damaged" in (
+        capsys.readouterr().out
+    )
+    assert (evaluated.champion, evaluated.verdict.passed) == ("good", True)
+    assert set(evaluated.figures) == {"challenger", *BASELINES}
+    evaluated.write(tmp_path / "evaluation.json")
+    assert promote(store, other, tmp_path / "evaluation.json") == "other"
 
 
 def test_a_model_that_ties_with_the_champion_does_not_pass(
@@ -166,6 +186,26 @@ def test_every_ranking_has_every_metric_and_a_difference_to_the_challenger(
     assert evaluated.metrics["coverage_at_10"] == 1  # six games, ten places
     assert {"gini_at_10", "mrr_at_10", "recent_popularity_novelty_at_10"} <= set(evaluated.metrics)
     assert evaluated.metrics["popularity_popular_ten"] == evaluated.metrics["recent_popularity_popular_ten"] == 1
+
+
+@pytest.mark.parametrize(
+    "reviews",
+    [
+        [(1, 1, day(0)), (2, 2, day(0)), (1, 2, day(12))],
+        [(1, 1, day(0)), (2, 2, day(0)), (2, 1, day(12)), (1, 2, day(12))],
+        [(1, 1, day(0)), (2, 2, day(0)), (3, 3, day(1)), (1, 2, day(12)), (3, 1, day(13))],
+    ],
+    ids=["one user", "all games known", "two users"],
+)
+def test_the_figures_of_a_tiny_shop_are_numbers_that_every_platform_accepts(
+    reviews: list[Review], tmp_path: Path, store: str
+) -> None:
+    """Kubeflow and Vertex AI fail a task whose metrics or facts are not a number."""
+    snapshot = write_snapshot_of(tmp_path / "snapshot", reviews, n_games=GAMES)
+    evaluated = evaluate_model(snapshot.root, write_model(tmp_path / "model", cutoff=day(10)), store)
+    assert "ndcg_at_10" in evaluated.metrics
+    json.dumps(evaluated.facts(), allow_nan=False)
+    assert {type(figure) for figure in evaluated.metrics.values()} <= {float, int}
 
 
 def test_what_the_model_costs_and_gains_is_logged(

@@ -13,8 +13,12 @@ from components.evaluate.promotion import open_registry, promote, roll_back
 from components.evaluate.results import Evaluation
 from steam_recsys.errors import UserError
 from steam_recsys.evaluation.intervals import Comparison
+from steam_recsys.model.two_tower import TwoTowerArrays
+from steam_recsys.storage.folder import open_folder
+from steam_recsys.storage.manifest import complete_artifact
 from steam_recsys.storage.model_store import EVALUATION, champion, current_champion, stored_model
 from tests.components.evaluate.test_evaluation import day, write_model
+from tests.damage import damaged_contents
 from tests.pipelines.api_server import Answer, Api, Request, serving
 
 
@@ -103,6 +107,51 @@ def promote_all(store: str, root: Path, *versions: str) -> None:
         before = version
 
 
+def test_no_damaged_model_or_evaluation_is_promoted_or_rolled_back_to(tmp_path: Path, store: str) -> None:
+    promote_all(store, tmp_path, "one", "two")
+    evaluation(version="three", compared_with="two").write(tmp_path / "three.json")
+    write_model(tmp_path / "three", cutoff=day(10), version="three")
+    files = [*(tmp_path / "three").iterdir(), tmp_path / "three.json"]
+    stored = Path(store) / "models" / "one"
+    uses = [(path, lambda: promote(store, tmp_path / "three", tmp_path / "three.json")) for path in files]
+    uses += [(path, lambda: roll_back(store)) for path in stored.iterdir()]
+    assert len(uses) == 5 + 5
+    for path, use in uses:
+        whole = path.read_bytes()
+        for _, content in damaged_contents(whole):
+            path.write_bytes(content)
+            with pytest.raises(UserError, match=rf"^{path} (is|has) .*: (train|it is)"):
+                use()
+            assert champion(store).version == "two"
+        path.write_bytes(whole)
+    assert roll_back(store) == "one"
+
+
+def test_a_rollback_from_a_model_whose_evaluation_is_damaged_needs_a_version(tmp_path: Path, any_store: str) -> None:
+    promote_all(any_store, tmp_path, "one", "two")
+    open_folder(any_store).write(f"models/two/{EVALUATION}", b"{}")
+    with pytest.raises(
+        UserError, match=rf"The evaluation of two in {any_store} cannot be read, .* name a model with --"
+    ):
+        roll_back(any_store)
+    assert roll_back(any_store, "one") == "one"
+
+
+def test_promoting_again_replaces_a_damaged_model_in_the_store(
+    tmp_path: Path, any_store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    promote_all(any_store, tmp_path, "one")
+    folder = open_folder(f"{any_store}/models/one")
+    whole = {name: folder.read(name) for name in folder.names("")}
+    folder.write("arrays.npz", b"PK")
+    evaluation(version="one", compared_with="one").write(tmp_path / "again.json")
+    promote(any_store, tmp_path / "one", tmp_path / "again.json")
+    assert f"[promote] {folder.uri}/arrays.npz is damaged" in capsys.readouterr().out
+    assert folder.read("arrays.npz") == whole["arrays.npz"]
+    with stored_model(any_store, "one") as model:
+        TwoTowerArrays.load(model)
+
+
 def command(*arguments: str) -> tuple[int, str]:
     run = [sys.executable, "-m", "commands", "models", *arguments]
     done = subprocess.run(run, capture_output=True, text=True, check=False)
@@ -171,6 +220,7 @@ def test_the_command_shows_the_champion_and_rolls_back(tmp_path: Path, store: st
 
 MODEL = "projects/p/locations/l/models/steam-recsys"
 METRICS = {"ndcg_at_10": 0.25, "recall_at_20": 0.5}
+IMAGE = "europe-west1-docker.pkg.dev/p/steam-recsys/explorer:abc"
 
 
 class Registry:
@@ -179,6 +229,7 @@ class Registry:
     def __init__(self) -> None:
         self.versions: list[dict] = []
         self.evaluations: dict[str, dict] = {}
+        self.accepts_metrics = True
 
     def answer(self, request: Request) -> Answer:
         path = request.path.removeprefix("/v1/")
@@ -191,6 +242,8 @@ class Registry:
             kind = "type.googleapis.com/google.cloud.aiplatform.v1.UploadModelResponse"
             done = {"@type": kind, "model": MODEL, "modelVersionId": number}
             return 200, {"name": "projects/p/locations/l/operations/1", "done": True, "response": done}
+        if path.endswith("/evaluations:import") and not self.accepts_metrics:
+            return 400, {"error": {"message": "Invalid Metrics Format", "status": "INVALID_ARGUMENT"}}
         if path.endswith("/evaluations:import"):
             self.evaluations[_number(path)] = request.body["modelEvaluation"]
             return 200, {}
@@ -233,6 +286,7 @@ def registered_model(root: Path, version: str) -> Path:
     (root / version / "saved_model").mkdir(parents=True)
     (root / version / "saved_model" / "saved_model.pb").write_bytes(b"graph")
     (root / version / "model.json").write_text(json.dumps({"version": version}))
+    complete_artifact(root / version)
     (root / version / "evaluation.json").write_text("{}")
     return root / version
 
@@ -241,7 +295,7 @@ def registered_model(root: Path, version: str) -> Path:
 def test_a_challenger_becomes_champion_in_the_store_with_any_registry(
     uri: str, api: Api, bucket_store: str, tmp_path: Path
 ) -> None:
-    models = open_registry(bucket_store, uri)
+    models = open_registry(bucket_store, uri, IMAGE)
     for version, before in (("m1", None), ("m2", "m1")):
         for _ in range(2):  # both steps can be repeated
             folder = tmp_path / version
@@ -255,14 +309,14 @@ def test_a_challenger_becomes_champion_in_the_store_with_any_registry(
 def test_vertex_gets_each_model_once_with_its_evaluation_and_aliases(
     api: Api, registry: Registry, bucket_store: str, tmp_path: Path
 ) -> None:
-    models = open_registry(bucket_store, "vertex://p/l")
+    models = open_registry(bucket_store, "vertex://p/l", IMAGE)
     for version, before in (("m1", None), ("m2", "m1")):
         models.add(registered_model(tmp_path, version), tmp_path / version / "evaluation.json", METRICS)
         assert registry.versions[-1]["versionAliases"] == ["challenger"]
         models.make_champion(version, before, METRICS)
     assert [version["versionAliases"] for version in registry.versions] == [[], ["champion"]]
     assert [version["versionDescription"] for version in registry.versions] == ["m1", "m2"]
-    assert registry.versions[1]["artifactUri"] == f"{bucket_store}/models/m2/saved_model"
+    assert registry.versions[1]["artifactUri"] == f"{bucket_store}/models/m2"
     assert registry.evaluations["2"]["metrics"] == METRICS
     first, second = (request.body for request in api.requests_to("POST", "/models:upload"))
     assert (first.get("modelId"), second.get("parentModel")) == ("steam-recsys", MODEL)
@@ -270,10 +324,37 @@ def test_vertex_gets_each_model_once_with_its_evaluation_and_aliases(
     assert len(registry.versions) == 2
 
 
+def test_a_registered_model_names_the_container_that_serves_it(
+    api: Api, registry: Registry, bucket_store: str, tmp_path: Path
+) -> None:
+    folder = registered_model(tmp_path, "m1")
+    open_registry(bucket_store, "vertex://p/l", IMAGE).add(folder, folder / "evaluation.json", METRICS)
+    assert registry.versions[0]["containerSpec"] == {
+        "imageUri": IMAGE,
+        "command": ["python3", "-m", "explorer.vertex_serving"],
+        "ports": [{"containerPort": 8080}],
+        "healthRoute": "/health",
+        "predictRoute": "/predict",
+    }
+
+
+def test_metrics_that_the_registry_does_not_accept_do_not_stop_a_promotion(
+    api: Api, registry: Registry, bucket_store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry.accepts_metrics = False
+    models = open_registry(bucket_store, "vertex://p/l", IMAGE)
+    models.add(registered_model(tmp_path, "m1"), tmp_path / "m1" / "evaluation.json", METRICS)
+    models.make_champion("m1", None, METRICS)
+    assert registry.versions[0]["versionAliases"] == ["champion"]
+    assert champion(bucket_store).metrics == METRICS
+    logged = r"\[promote\] Vertex AI's Model Registry did not accept the metrics \(.*Format\); the store has them"
+    assert re.search(logged, capsys.readouterr().out)
+
+
 def test_an_interrupted_registration_is_completed_by_the_next(
     api: Api, registry: Registry, bucket_store: str, tmp_path: Path
 ) -> None:
-    models = open_registry(bucket_store, "vertex://p/l")
+    models = open_registry(bucket_store, "vertex://p/l", IMAGE)
     folder = registered_model(tmp_path, "m1")
     models.add(folder, folder / "evaluation.json", METRICS)
     registry.evaluations.clear()
@@ -286,7 +367,12 @@ def test_a_rollback_registers_a_champion_from_before_the_registry(
     tmp_path: Path, api: Api, registry: Registry, bucket_store: str
 ) -> None:
     promote_all(bucket_store, tmp_path, "one", "two")
-    assert roll_back(bucket_store, registry="vertex://p/l") == "one"
+    with pytest.raises(
+        UserError, match=r"Model one is not in Vertex AI's Model Registry, .*: add --serving-image IMAGE"
+    ):
+        roll_back(bucket_store, registry="vertex://p/l")
+    assert champion(bucket_store).version == "two"
+    assert roll_back(bucket_store, registry="vertex://p/l", serving_image=IMAGE) == "one"
     assert champion(bucket_store).version == "one"
     assert [(each["versionDescription"], each["versionAliases"]) for each in registry.versions] == [
         ("one", ["champion"])
@@ -298,7 +384,7 @@ def test_a_forbidden_request_is_reported(api: Api, bucket_store: str, tmp_path: 
     with pytest.raises(
         UserError, match=r"This account may not change Vertex AI's models: grant it the role Vertex AI User\."
     ):
-        open_registry(bucket_store, "vertex://p/l").add(
+        open_registry(bucket_store, "vertex://p/l", IMAGE).add(
             registered_model(tmp_path, "m1"), tmp_path / "m1/evaluation.json", METRICS
         )
 

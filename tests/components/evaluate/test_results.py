@@ -10,7 +10,9 @@ from steam_recsys.errors import UserError
 from steam_recsys.evaluation.intervals import Comparison
 from steam_recsys.evaluation.metrics import NDCG, Recall
 from steam_recsys.rules import Rule, Verdict
+from steam_recsys.storage.manifest import seal
 from tests.components.evaluate.setups import evaluation_setup, interactions
+from tests.damage import damaged_contents
 
 PAST = [(1, 0, -9), (1, 1, -8), (2, 0, -5), (3, 2, -5), (3, 3, -4)]
 FUTURE = [(1, 2, 1), (1, 3, 2), (2, 1, 1), (3, 0, 3), (8, 1, 0), (9, 2, 0)]
@@ -67,11 +69,30 @@ def test_facts_list_every_rule(evaluation: Evaluation) -> None:
     assert facts["failures"] == [str(rule) for rule in evaluation.verdict.failures]
 
 
-@pytest.mark.parametrize("content", ["{}", '{"version": "old", "verdict": {}, "figures": {}}'])
-def test_an_evaluation_by_another_version_of_the_project_is_reported(content: str, tmp_path: Path) -> None:
-    (tmp_path / "evaluation.json").write_text(content)
-    with pytest.raises(UserError, match=r"an evaluation of another version of this project \(.*\): train and evaluate"):
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"{}", "is damaged, or of another release"),
+        (b'{"version": "old", "verdict": {}, "figures": {}}', "is damaged, or of another release"),
+        (seal({"version": "old", "verdict": {}, "figures": {}}), "is of another release"),
+        (seal({"format": 2}), "has the format 2 of another release"),
+    ],
+)
+def test_an_evaluation_by_another_version_of_the_project_is_reported(
+    content: bytes, reason: str, tmp_path: Path
+) -> None:
+    (tmp_path / "evaluation.json").write_bytes(content)
+    with pytest.raises(UserError, match=rf"evaluation\.json {reason}.*: train and evaluate again\.$"):
         Evaluation.read(tmp_path / "evaluation.json")
+
+
+def test_a_damaged_evaluation_is_reported(evaluation: Evaluation, tmp_path: Path) -> None:
+    path = tmp_path / "evaluation.json"
+    evaluation.write(path)
+    for _, content in damaged_contents(path.read_bytes()):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=rf"^{path} (is|has) .*: train and evaluate again\.$"):
+            Evaluation.read(path)
 
 
 def test_a_missing_evaluation_is_reported(tmp_path: Path) -> None:

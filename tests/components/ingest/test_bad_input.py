@@ -3,6 +3,8 @@
 import os
 import re
 import secrets
+import subprocess
+import sys
 
 import pytest
 
@@ -98,6 +100,105 @@ def test_rejected_rows_disappear_once_the_file_is_fixed(tmp_path, database, conn
     assert rows(connection, "SELECT count(*) FROM steam.rejected_rows") == [(0,)]
 
 
+def test_a_missing_file_of_games_or_rankings_is_reported_and_changes_nothing(tmp_path, database, connection, capsys):
+    raw = write_raw(
+        tmp_path / "raw", [review("Portal", "ann")], [game("Portal", genres="['Puzzle']")], [ranking("Portal")]
+    )
+    ingest(raw, database)
+    for raw_file in (GAMES, RANKINGS):
+        (tmp_path / "raw" / raw_file.name).unlink()
+    capsys.readouterr()
+    assert ingest(raw, database).rows == {REVIEWS.name: 1}
+    printed = capsys.readouterr().out
+    assert "[ingest] games_description.csv is missing: games keep the descriptions that they have\n" in printed
+    assert "[ingest] games_ranking.csv is missing: rankings stay as they are\n" in printed
+    assert rows(connection, "SELECT count(*) FROM steam.game_genres, steam.rankings") == [(1,)]
+
+
+def test_reviews_alone_fill_a_new_database(tmp_path, database, connection):
+    raw = write_raw(tmp_path / "raw", [review("Portal", "ann")])
+    for raw_file in (GAMES, RANKINGS):
+        (tmp_path / "raw" / raw_file.name).unlink()
+    assert ingest(raw, database).inserted == 1
+
+
+def test_what_is_unknown_in_loaded_rows_is_counted_and_reported(tmp_path, database, connection, capsys):
+    raw = write_raw(
+        tmp_path / "raw",
+        [
+            *(review("Portal", name) for name in ("NA", "ann", "NA", r"\N")),
+            review("Portal", "bob", "February 29"),
+            review("Portal", "cid", "29 Feb"),
+            review("Portal", "NA", "yesterday"),
+        ],
+    )
+    loaded = ingest(raw, database, max_rejected_share=1)
+    assert loaded.remarks == {
+        "the author is unknown, because username is NA": 2,
+        r"the author is unknown, because username is \N": 1,
+    }
+    printed = capsys.readouterr().out
+    assert "csv: the author is unknown, because username is NA: 2, the first on line 2\n" in printed
+    assert (
+        "csv: the date is unknown, because it is February 29 without a year and 2011 is not a leap year: 2\n" in printed
+    )
+    assert rows(connection, "SELECT username FROM steam.users ORDER BY 1") == [("ann",), ("bob",), ("cid",)]
+
+
+def test_days_without_a_year_in_a_file_without_any_year_are_reported(tmp_path, database, connection, capsys):
+    ingest(write_raw(tmp_path / "raw", [review("Portal", "ann", "March 3")]), database)
+    assert "the date is unknown, because it is a day without a year and no date in the file has one: 1\n" in (
+        capsys.readouterr().out
+    )
+
+
+NUL_LIST, NUL_ESCAPE, SURROGATE = "['Act\0ion']", r"['Act\x00ion']", r"['Studio \udce9']"
+
+
+def test_text_that_the_database_cannot_hold_is_cleaned_or_one_rejected_row(tmp_path, database, connection):
+    raw = write_raw(
+        tmp_path / "raw",
+        [review("Po\0rtal", "an\0n", review="\0"), review("Portal", "ann"), review("Portal", "\0")],
+        [
+            game("Portal", genres=NUL_LIST),
+            game("Por\0tal"),
+            game("Half-Life", developer=SURROGATE),
+            game("Dota", publisher=NUL_ESCAPE, minimum_system_requirement=SURROGATE, genres=NUL_ESCAPE),
+        ],
+        [ranking("Portal"), ranking("Po\0rtal", rank="2"), ranking("Portal", genre="Acti\0on", rank="3")],
+    )
+    loaded = ingest(raw, database, max_rejected_share=1)
+    assert loaded.rejected == {
+        "the game has a row already": 1,
+        "a character is half of a surrogate pair, which is not Unicode": 1,
+        "the game has a rank in this ranking already": 2,
+    }
+    assert rows(connection, "SELECT name FROM steam.games ORDER BY 1") == [("Dota",), ("Portal",)]
+    assert rows(connection, "SELECT name FROM steam.genres") == [("Action",)]
+    assert rows(connection, "SELECT username FROM steam.users") == [("ann",)]
+    assert rows(connection, "SELECT count(*), count(user_id) FROM steam.reviews") == [(3, 2)]
+
+
+def test_games_whose_names_look_the_same_are_one_game(tmp_path, database, connection):
+    names = ("Pokémon", "Poke\u0301mon", "\ufeffPokémon", "Poké\u200bmon")
+    raw = write_raw(tmp_path / "raw", [review(name, "ann") for name in names], [game(names[1])], [ranking(names[2])])
+    ingest(raw, database)
+    assert rows(connection, "SELECT name, rank FROM steam.games JOIN steam.rankings USING (game_id)") == [
+        ("Pokémon", 1)
+    ]
+
+
+def test_a_console_that_lacks_a_character_does_not_end_a_load(tmp_path, database, connection):
+    raw = write_raw(tmp_path / "raw", [review("Portal", "ann"), review("Portal", "bob", recommendation="♥\ufeff")])
+    command = [sys.executable, "-m", "commands", "ingest", "--raw", raw, "--max-rejected-share", "1"]
+    for log_format in ("text", "json"):
+        environment = {**os.environ, "PYTHONIOENCODING": "ascii", "STAGE_LOG_FORMAT": log_format}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert r"\u2665" in done.stdout
+    assert rows(connection, "SELECT username FROM steam.users") == [("ann",)]
+
+
 def test_messages_show_the_beginning_of_a_long_value():
     assert RejectedRow(3, "genres is not a list", "y" * 61, "…").shown_value == f": '{'y' * 60}…'"
     assert RejectedRow(3, "game_name is blank", "", ",,,").shown_value == ""
@@ -107,11 +208,13 @@ def test_a_missing_folder_file_or_column_is_reported(tmp_path, database):
     with pytest.raises(UserError, match="nowhere does not exist"):
         ingest(str(tmp_path / "nowhere"), database)
     raw = write_raw(tmp_path / "raw")
-    (tmp_path / "raw" / RANKINGS.name).unlink()
-    with pytest.raises(UserError, match=r"games_ranking.csv is missing"):
-        ingest(raw, database)
     (tmp_path / "raw" / RANKINGS.name).write_text("game_name,genre\n")
-    with pytest.raises(UserError, match=r"games_ranking.csv lacks the column rank_type, rank"):
+    with pytest.raises(
+        UserError, match=r"games_ranking.csv lacks the column rank_type, rank: its header is game_name,"
+    ):
+        ingest(raw, database)
+    (tmp_path / "raw" / REVIEWS.name).rename(tmp_path / "raw" / "reviews.csv")
+    with pytest.raises(UserError, match=r"/steam_game_reviews.csv is missing: the folder holds .*, reviews.csv; give"):
         ingest(raw, database)
 
 

@@ -5,7 +5,7 @@ import psycopg2
 import pytest
 
 from components.ingest.ingestion import ingest
-from components.ingest.raw_files import REVIEWS
+from components.ingest.raw_files import RAW_FILES, REVIEWS, open_raw
 from steam_recsys.errors import UserError
 from steam_recsys.storage.folder import open_folder
 from tests.raw_files import game, ranking, review, write_raw
@@ -207,8 +207,12 @@ def test_raw_files_are_loaded_from_a_bucket(tmp_path, database, connection, buck
     write_raw(tmp_path / "raw", [review("Portal", "ann")], [game("Portal")])
     for path in (tmp_path / "raw").iterdir():
         open_folder(bucket_store).put(path, path.name)
+    open_folder(bucket_store).write("more/unrelated.bin", b"x")
+    with open_raw(bucket_store) as sources:
+        fetched = {path.name for source in sources.values() for path in source.path.parent.rglob("*")}
+        assert fetched == {raw.name for raw in RAW_FILES}
     assert ingest(bucket_store, database).inserted == 1
-    with pytest.raises(UserError, match=f"^The folder {bucket_store}/elsewhere does not exist: give one that holds"):
+    with pytest.raises(UserError, match=f"^{bucket_store}/elsewhere/{REVIEWS.name} is missing: give a folder that"):
         ingest(f"{bucket_store}/elsewhere", database)
     open_folder(bucket_store).write(REVIEWS.name, b"")
     with pytest.raises(UserError, match=f"^{bucket_store}/{REVIEWS.name} is empty"):

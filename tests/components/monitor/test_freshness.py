@@ -69,7 +69,7 @@ def test_an_unresponsive_database_times_out(
     monkeypatch.setattr(module, "STATEMENT_TIMEOUT", "50ms")
     published.autocommit = False
     published.cursor().execute("LOCK TABLE recsys.pipeline_runs")
-    with pytest.raises(UserError, match=r"The database in DATABASE_URL failed \(canceling statement due to statement"):
+    with pytest.raises(UserError, match=r"The database in DATABASE_URL cancelled a statement \(.*\): run"):
         check_freshness(database)
     published.rollback()
 
@@ -78,7 +78,7 @@ def test_a_check_that_fails_does_not_report_stale(published: Connection) -> None
     published.cursor().execute("ALTER TABLE recsys.pipeline_runs DROP COLUMN finished_at")
     code, message = freshness()
     assert code == 2
-    assert message.endswith("The check itself failed (UndefinedColumn): see the traceback above.\n")
+    assert 'does not match this release\'s schema (column "finished_at" does not exist): undo the change' in message
 
 
 @pytest.mark.parametrize("hours", ["nan", "inf", "0", "-1", "a day"])

@@ -16,6 +16,7 @@ from components.notify.outcome import conclude
 from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.errors import UserError
 from steam_recsys.publications.destinations import DestinationConfig
+from steam_recsys.storage.manifest import complete_artifact
 from tests.components.monitor.test_quality import publish_lists
 from tests.components.predict.artifacts import promote_model, write_model
 from tests.shop import add_game, add_user
@@ -32,6 +33,7 @@ def champion(tmp_path: Path, store: str) -> None:
     (model / "model.json").write_text(
         json.dumps({**described, "trained_until": TRAINED.isoformat(), "catalogue_games": 3})
     )
+    complete_artifact(model)
     promote_model(store, model)
 
 

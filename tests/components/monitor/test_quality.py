@@ -1,5 +1,6 @@
 """Versions published to a real PostgreSQL, measured by later reviews."""
 
+import io
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -157,3 +158,25 @@ def test_a_store_without_figures_has_no_quality(stocked: Connection, database: s
     publish_lists(tmp_path, database, "v1", date(2020, 1, 10), {1: [2]}, [1])
     assert measured(database, snapshot_of(tmp_path / "shop", [(1, 2, date(2020, 1, 2))]), store) == {}
     assert realised_quality(f"{store}-of-another", 0.9).users == 0
+
+
+def test_figures_that_cannot_be_read_are_measured_again(
+    stocked: Connection, database: str, store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish_lists(tmp_path, database, "v1", date(2020, 1, 10), {1: [2, 3]}, [1, 2])
+    snapshot = snapshot_of(tmp_path / "shop", [(1, 3, date(2020, 1, 10))])
+    found = measured(database, snapshot, store)
+    assert set(found) == {"v1"}
+    quality = realised_quality(store, 0.9)
+    whole = (Path(store) / "monitoring" / "v1.parquet").read_bytes()
+    foreign = io.BytesIO()
+    pq.write_table(pa.table({"user_id": ["one"], "ndcg": [0.5]}), foreign)
+    flipped = bytearray(whole)
+    flipped[4 + 30] ^= 1  # in the first page
+    for number, content in enumerate([b"", whole[: len(whole) // 2], foreign.getvalue(), bytes(flipped)]):
+        (Path(store) / "monitoring" / f"expired-{number}.parquet").write_bytes(content)
+        (Path(store) / "monitoring" / "v1.parquet").write_bytes(content)
+        assert realised_quality(store, 0.9).users == 0
+        assert "v1.parquet cannot be read as figures (" in capsys.readouterr().out
+        assert measured(database, snapshot, store) == found
+        assert realised_quality(store, 0.9) == quality

@@ -1,17 +1,105 @@
+import json
 from contextlib import suppress
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 
+import psycopg2
 import pytest
 
-from components.notify.outcome import Outcome, conclude, decide_outcome
+from components.notify.alerts import Alert, post
+from components.notify.outcome import (
+    LOST_AFTER,
+    Outcome,
+    conclude,
+    decide_outcome,
+    missing_stages,
+    record_lost_runs,
+)
 from steam_recsys.errors import UserError
+from steam_recsys.secrets import resolve_secret
 from steam_recsys.stage import StageRecord, stage
+from steam_recsys.storage.folder import open_folder
+from tests.canaries import MALFORMED, leaked
 
 TIME = "2020-01-01T00:00:00+00:00"
 
 
-def test_a_run_without_a_failed_stage_has_the_platforms_state():
-    assert decide_outcome("SUCCEEDED", None, [StageRecord("extract", TIME)], ["extract"]) == Outcome("SUCCEEDED", None)
-    assert decide_outcome("CANCELLED", "by ann", [], ["extract"]) == Outcome("CANCELLED", "by ann")
+COMPLETE_RUN = [
+    StageRecord("monitor", TIME, facts={"retrain": False}),
+    StageRecord("plan", TIME, facts={"shards": 2}),
+    StageRecord("predict", TIME, "00000"),
+    StageRecord("predict", TIME, "00001"),
+    StageRecord("reverse_etl", TIME),
+]
+EXPECTED = ["monitor", "plan", "predict", "reverse_etl"]
+
+
+def without(stage: str, part: str = "") -> list[StageRecord]:
+    return [record for record in COMPLETE_RUN if (record.stage, record.part) != (stage, part)]
+
+
+@pytest.mark.parametrize("state", ["SUCCEEDED", "COMPLETE", "RUNNING"])
+def test_a_run_whose_stages_are_all_recorded_has_succeeded_in_the_words_of_every_platform(state):
+    assert decide_outcome(state, None, COMPLETE_RUN, EXPECTED) == Outcome("SUCCEEDED", None)
+    assert decide_outcome(state, "", COMPLETE_RUN, EXPECTED) == Outcome("SUCCEEDED", None)
+
+
+@pytest.mark.parametrize("state", ["SUCCEEDED", "COMPLETE", "RUNNING", "FAILED"])
+@pytest.mark.parametrize(
+    ("missing", "named"),
+    [
+        (("monitor", ""), "monitor"),
+        (("plan", ""), "plan"),
+        (("predict", "00001"), "predict 00001"),
+        (("reverse_etl", ""), "reverse_etl"),
+    ],
+)
+def test_a_task_that_was_killed_before_it_left_a_record_fails_the_run_and_is_named(state, missing, named):
+    outcome = decide_outcome(state, "", without(*missing), EXPECTED)
+    assert outcome.state == "FAILED"
+    assert outcome.error is not None
+    assert outcome.error.startswith(f"{named}: It left nothing in the journal")
+
+
+@pytest.mark.parametrize("state", ["CANCELED", "CANCELLED"])
+def test_a_cancelled_run_is_recorded_as_such_whatever_is_missing(state):
+    assert decide_outcome(state, "by ann", [], EXPECTED) == Outcome("CANCELLED", "by ann")
+    assert decide_outcome(state, "", COMPLETE_RUN, EXPECTED) == Outcome("CANCELLED", "It was cancelled.")
+
+
+@pytest.mark.parametrize("state", ["FAILED", "PENDING", "anything else"])
+def test_any_other_state_is_a_failure(state):
+    outcome = decide_outcome(state, None, COMPLETE_RUN, EXPECTED)
+    assert outcome == Outcome("FAILED", "No stage says why: see the platform's log.")
+
+
+def test_a_run_that_had_to_train_must_have_trained_and_promoted():
+    asked = [StageRecord("monitor", TIME, facts={"retrain": True})]
+    assert missing_stages(asked, ["monitor"]) == ["train", "evaluate"]
+    passed = [*asked, StageRecord("train", TIME), StageRecord("evaluate", TIME, facts={"promote": True})]
+    assert missing_stages(passed, ["monitor"]) == ["refit", "promote"]
+    refused = [*asked, StageRecord("train", TIME), StageRecord("evaluate", TIME, facts={"promote": False})]
+    assert missing_stages(refused, ["monitor"]) == []
+
+
+def test_a_plan_without_shards_needs_no_prediction():
+    planned = [StageRecord("plan", TIME, facts={"shards": 0})]
+    assert missing_stages(planned, ["plan", "predict"]) == []
+
+
+def test_a_run_that_was_terminated_is_recorded_by_a_later_one(database, connection, store):
+    with stage("extract", store, "run-1") as record:
+        record.facts["pipeline"] = "inference"
+    with stage("extract", store, "run-2") as record:
+        record.facts["pipeline"] = "training"
+    conclude(database, store, "run-2", "training", ["extract"], "SUCCEEDED", None)
+    now = datetime.now(UTC)
+    assert record_lost_runs(database, store, now + LOST_AFTER - timedelta(minutes=1)) == []  # it may still go on
+    for expected in (["run-1"], []):
+        assert record_lost_runs(database, store, now + LOST_AFTER + timedelta(minutes=1)) == expected
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT run_id, pipeline, state FROM recsys.pipeline_runs ORDER BY run_id")
+        assert cursor.fetchall() == [("run-1", "inference", "CANCELLED"), ("run-2", "training", "SUCCEEDED")]
 
 
 def test_a_stages_message_takes_precedence_over_the_platforms():
@@ -88,3 +176,32 @@ def test_a_retried_exit_handler_does_not_fail_the_run(database, connection, stor
     with stage("notify", store, "run-1"):
         outcome = conclude(database, store, "run-1", "inference", ["extract"], "SUCCEEDED", None)
     assert outcome == Outcome("SUCCEEDED", None)
+
+
+@pytest.mark.parametrize("url", MALFORMED)
+def test_recorded_errors_and_alerts_show_no_part_of_a_password(
+    url, database, connection, webhook, store, monkeypatch, capfd
+):
+    monkeypatch.setenv("REPLICA_URL", url)
+    with pytest.raises(psycopg2.Error) as failed:
+        psycopg2.connect(url, connect_timeout=5)
+    # The journal of another release, which did not mask.
+    open_folder(store).write("runs/run-1/extract.json", json.dumps(asdict(
+        StageRecord("extract", TIME, facts={"why": url}, error=f"It failed ({failed.value}): correct {url}.")
+    )).encode())  # fmt: skip
+    with stage("notify", store, "run-1"):
+        conclude(database, store, "run-1", "training", ["extract"], "FAILED", url, "env:ALERTS_URL", f"http://x/{url}")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT error, stages::text FROM recsys.pipeline_runs")
+        recorded = cursor.fetchone()
+    printed = capfd.readouterr()
+    assert "It failed (" in recorded[0]
+    assert "It failed (" in str(webhook.bodies)
+    assert [leaked(text) for text in (*recorded, str(webhook.bodies), *printed)] == [[]] * 5
+
+
+def test_an_alert_is_masked_before_it_is_cut(webhook, monkeypatch):
+    monkeypatch.setenv("REPLICA_URL", "postgresql://shop:Sup3rS-S3cr3tPw@db/shop")
+    resolve_secret("env:REPLICA_URL")
+    post("env:ALERTS_URL", Alert("x" * 490 + " Sup3rS-S3cr3tPw", ("y" * 488 + " Sup3rS-S3cr3tPw",)))
+    assert leaked(str(webhook.bodies)) == []

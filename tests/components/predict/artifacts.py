@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from steam_recsys.storage.manifest import complete_artifact
 from steam_recsys.storage.model_store import add_model, move_champion
 
 
@@ -24,6 +25,7 @@ def write_model(root: Path, vectors: Sequence[Sequence[float]], version: str = "
     weights = {"popularity_weight": 1.0, "interests_weight": 0.5}
     config = {"scale": 4.0, "popularity_smoothing": 1.0, "history_weights": {}, **weights}
     (root / "model.json").write_text(json.dumps({"version": version, "config": config}))
+    complete_artifact(root)
     return root
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from components.predict import plan as plans
 from components.predict.plan import (
     FALLBACK_GAMES,
     OVERALL,
@@ -27,8 +28,9 @@ from steam_recsys.data.predictions import predictions_uri
 from steam_recsys.data.schemas import DISCOVERY, GAMES, HISTORIES, NEW_RELEASES, POPULAR, POPULAR_LIST, RANKINGS
 from steam_recsys.errors import UserError
 from steam_recsys.model.lists import ReviewCounts
-from steam_recsys.storage.folder import DiskFolder
+from steam_recsys.storage.folder import DiskFolder, open_folder
 from tests.components.predict.artifacts import promote_model, write_model
+from tests.damage import fail_removals
 from tests.snapshots import write_snapshot_of
 
 DAYS = st.one_of(st.none(), st.integers(0, 5).map(lambda day: date(2020, 1, 1) + timedelta(days=day)))
@@ -114,6 +116,22 @@ def test_predictions_not_written_for_two_days_are_removed_except_the_current_ver
         remove_stale_predictions(str(tmp_path), "mine")
         kept = [name for name in names if "/old/" not in name]
         assert store.names("") == sorted([*kept, "models/old"])
+
+
+def test_predictions_that_cannot_be_removed_stop_no_plan(
+    bucket_store: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = open_folder(f"{bucket_store}/predictions")
+    for name in ("old/manifest.json", "old/plan.json", "older/plan.json"):
+        folder.write(name, b"x")
+    monkeypatch.setattr(plans, "RETENTION", timedelta(0))
+    with monkeypatch.context() as patch:
+        fail_removals(patch, bucket_store, 1, killed=False)
+        remove_stale_predictions(bucket_store, "mine")
+    assert folder.names("") == ["old/plan.json", "older/plan.json"]
+    assert capsys.readouterr().out.count("could not be removed, a later run tries again: ") == 2
+    remove_stale_predictions(bucket_store, "mine")
+    assert folder.names("") == []
 
 
 def test_store_without_predictions_is_not_created(tmp_path: Path) -> None:

@@ -11,11 +11,12 @@ from psycopg2.extensions import connection as Connection
 
 from components.reverse_etl.acceptance import Thresholds
 from components.reverse_etl.publication import Publication, publish
-from steam_recsys.data.predictions import ShardManifest, sha256_of
+from steam_recsys.data.predictions import ShardManifest
 from steam_recsys.data.schemas import LISTS, POPULAR, POPULAR_LIST, RECOMMENDATIONS, RELEVANCE
 from steam_recsys.publications.destinations import DestinationConfig
 from steam_recsys.publications.versions import VersionInfo
 from steam_recsys.storage.folder import open_folder
+from steam_recsys.storage.manifest import FileDigest, complete_artifact
 from tests.shop import add_game, add_user
 
 SAME_FOR_ALL = Thresholds(overlap_ceiling=1.0)
@@ -57,10 +58,11 @@ def lists_of(user: int, **lists: Sequence[int]) -> list[ListRow]:
 
 
 def write_manifests(root: Path) -> None:
-    """Write a manifest for each shard in the folder."""
+    """Write a manifest for each shard in the folder, and that of the folder."""
     for number, path in enumerate(sorted((root / "recommendations").iterdir())):
-        manifest = ShardManifest("v1", "m1", "s1", number, (0, 0), 0, "", sha256_of(path))
+        manifest = ShardManifest("v1", "m1", "s1", number, (0, 0), 0, "", FileDigest.from_path(path).sha256)
         manifest.write(open_folder(root))
+    complete_artifact(root)
 
 
 def overall(games: Sequence[int]) -> list[Popular]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+from steam_recsys.publications import lease
 from steam_recsys.publications.destinations import DestinationConfig
 from steam_recsys.publications.mongo import MongoDestination
 from tests.components.reverse_etl.predicted import publish_version
@@ -15,6 +16,10 @@ Ranges = list[tuple[int, int]]
 
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload([__name__])
+
+
+LEASE_SECONDS = 1.0
+"""How long the lease of a killed process is valid: the next publication waits for it."""
 
 
 def start_publication(
@@ -30,6 +35,7 @@ def start_publication(
 
 def _publish(urls: dict[str, str], config: DestinationConfig, predictions: Path, version: str, ranges: Ranges) -> None:
     os.environ.update(urls)
+    lease.LEASE_SECONDS, lease.RENEW_SECONDS = LEASE_SECONDS, LEASE_SECONDS / 5
     publish_version(config, predictions, version, ranges)
 
 

@@ -139,7 +139,7 @@ def test_invalid_predictions_are_refused_with_a_message_and_nothing_changes(
             r"shard-00000\.parquet is missing, one of 2",
         ),
         (lambda folder: (folder / "popular.parquet").unlink(), r"popular\.parquet is missing"),
-        (lambda folder: (folder / "popular.parquet").write_text("nonsense"), r"popular\.parquet cannot be read"),
+        (lambda folder: (folder / "popular.parquet").write_text("nonsense"), r"popular\.parquet is damaged"),
         (
             lambda folder: (folder / "recommendations" / "shard-00000.parquet").unlink(),
             r"shard-00000\.parquet is missing",

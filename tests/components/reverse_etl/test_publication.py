@@ -14,9 +14,12 @@ from pymongo.database import Database
 from components.reverse_etl.acceptance import Thresholds
 from components.reverse_etl.publication import publish
 from steam_recsys.data.schemas import LISTS
+from steam_recsys.database import lock_watch
+from steam_recsys.database.failures import UnavailableError
+from steam_recsys.database.limits import Limits
 from steam_recsys.errors import UserError
 from steam_recsys.publications import postgres
-from steam_recsys.publications.destinations import DestinationConfig, Destinations, kept_versions
+from steam_recsys.publications.destinations import DestinationConfig, Destinations, kept_versions, rollback
 from steam_recsys.publications.versions import KeptVersion, VersionInfo
 from tests.components.reverse_etl.predicted import (
     ListRow,
@@ -39,7 +42,8 @@ def tables(connection: Connection) -> set[str]:
         cursor.execute(
             "SELECT relname FROM pg_class LEFT JOIN pg_inherits ON inhrelid = oid "
             "WHERE relnamespace = 'recsys'::regnamespace AND relkind IN ('r', 'p') AND inhparent IS NULL "
-            "AND relname NOT IN ('schema_version', 'publications', 'pipeline_runs', 'monitoring', 'genre_sizes')"
+            "AND relname NOT IN ('schema_version', 'publications', 'pipeline_runs', 'monitoring', 'genre_sizes', "
+            "'lease')"
         )
         return {name for (name,) in cursor.fetchall()}
 
@@ -174,8 +178,9 @@ def test_tables_locked_by_a_lost_publisher_are_reported(
     lost = psycopg2.connect(os.environ["DATABASE_URL"])
     with lost.cursor() as cursor, monkeypatch.context() as patch:
         cursor.execute("SELECT FROM recsys.recommendations_v1")
-        patch.setattr(postgres, "UNFINISHED_LOCK_TIMEOUT", "10ms")
-        with pytest.raises(UserError, match="of a lost publisher still holds the tables of its version"):
+        patch.setattr(postgres, "UNFINISHED_LIMITS", Limits(lock=3))
+        patch.setattr(lock_watch, "LOOK_SECONDS", 0.02)
+        with pytest.raises(UnavailableError, match=rf"for a lock \(held by process {lost.info.backend_pid} \("):
             publish_version(database, predictions, "v2")
     lost.close()
     assert publish_version(database, predictions, "v2").switched
@@ -220,6 +225,90 @@ def test_an_old_version_that_is_being_read_is_dropped_by_a_later_publication(
     assert tables(shop) == tables_of("v3", "v4", "v5")
 
 
+@pytest.mark.parametrize(
+    "dependent",
+    [
+        "CREATE VIEW report AS SELECT * FROM recsys.recommendations_v1",
+        "CREATE MATERIALIZED VIEW report AS SELECT * FROM recsys.popular_v1",
+    ],
+)
+def test_an_old_version_with_a_view_of_the_shop_stays_and_others_are_dropped(
+    shop: Connection, database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], dependent: str
+) -> None:
+    publish_version(database, marked(tmp_path / "1", shop, 1, users=2), "v1")
+    with shop.cursor() as cursor:
+        cursor.execute(dependent)
+        for number in range(2, 7):
+            publish_version(database, marked(tmp_path / str(number), shop, number, users=2), f"v{number}")
+            assert shown(shop) == (f"v{number}", float(number), 2)
+        assert tables(shop) == tables_of("v1", "v4", "v5", "v6")
+        assert "version v1 is kept, as " in capsys.readouterr().out
+        cursor.execute("SELECT count(*) > 0 FROM report")
+        assert cursor.fetchone() == (True,)
+        assert "v1" in [each.version for each in kept(database)]
+        cursor.execute("DROP VIEW report" if "MATERIALIZED" not in dependent else "DROP MATERIALIZED VIEW report")
+    publish_version(database, marked(tmp_path / "7", shop, 7, users=2), "v7")
+    assert tables(shop) == tables_of("v5", "v6", "v7")
+
+
+def test_an_unfinished_version_with_a_view_of_the_shop_does_not_stop_others(
+    shop: Connection, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Destinations, "switch", die)
+        with pytest.raises(MemoryError):
+            publish_version(database, marked(tmp_path / "1", shop, 1.0, users=2), "v1")
+    with shop.cursor() as cursor:
+        cursor.execute("CREATE VIEW report AS SELECT * FROM recsys.recommendations_v1")
+        assert publish_version(database, marked(tmp_path / "2", shop, 2.0, users=2), "v2").switched
+        again = marked(tmp_path / "again", shop, 1.0, users=2)
+        with pytest.raises(UserError, match=r"An unfinished version v1 could not be dropped, see above"):
+            publish_version(database, again, "v1")
+        cursor.execute("DROP VIEW report")
+    assert publish_version(database, again, "v1").switched
+
+
+@pytest.mark.parametrize(
+    "taken",
+    [
+        "SELECT FROM recsys.lease WHERE name = 'switch' FOR UPDATE",
+        "LOCK TABLE recsys.publications IN SHARE MODE",
+        "UPDATE recsys.publications SET model_version = 'mine'",
+    ],
+    ids=["switch", "table", "row"],
+)
+def test_a_switch_blames_who_holds_the_lock_and_no_reader(
+    shop: Connection,
+    database: str,
+    postgres_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    taken: str,
+) -> None:
+    for number in (1, 2):
+        publish_version(database, marked(tmp_path / str(number), shop, number, users=2), f"v{number}")
+    reader = psycopg2.connect(postgres_url, application_name="innocent")
+    holder = psycopg2.connect(postgres_url, application_name="culprit")
+    reader.cursor().execute("SELECT count(*) FROM steam.users")
+    holder.cursor().execute(taken)
+    monkeypatch.setattr(postgres, "SWITCH_PATIENCE_SECONDS", 0.0)
+    with pytest.raises(UnavailableError, match=rf"as process {holder.info.backend_pid} \(culprit, .*\) holds a lock"):
+        rollback(DestinationConfig(database))
+    for each in (reader, holder):
+        each.close()
+    assert rollback(DestinationConfig(database)) == "v1"
+
+
+def test_an_advisory_lock_of_any_role_stops_no_publication(
+    shop: Connection, database: str, postgres_url: str, tmp_path: Path
+) -> None:
+    holder = psycopg2.connect(postgres_url)
+    for name in ("publish", "switch"):
+        holder.cursor().execute("SELECT pg_advisory_lock(hashtext(%s))", [f"steam-recsys:recsys.{name}"])
+    assert publish_version(database, marked(tmp_path / "1", shop, 1, users=2), "v1").switched
+    holder.close()
+
+
 @pytest.mark.parametrize("versions", [("v1", "v1"), ("v1", "v2")])
 def test_two_publishers_at_once_take_turns(
     shop: Connection, database: str, tmp_path: Path, versions: tuple[str, str]
@@ -243,7 +332,11 @@ def test_a_switch_blocked_by_an_open_reader_stops_and_names_the_reader(
     predictions = marked(tmp_path / "2", shop, 2.0, users=3)
     with monkeypatch.context() as patch:
         patch.setattr(postgres, "SWITCH_PATIENCE_SECONDS", 0.0)
-        with pytest.raises(UserError, match=r"process \d+ \(night report\) has read them and is still open: end it"):
+        with pytest.raises(
+            UnavailableError,
+            match=r"The views of recsys cannot be changed, as process \d+ \(night report, user steam, since .* UTC\) "
+            r"holds a lock: end that transaction",
+        ):
             publish_version(database, predictions, "v2")
     assert shown(shop) == ("v1", 1.0, 2)
     reader.close()

@@ -23,8 +23,11 @@ from steam_recsys.model.item_item import ItemItemWeights
 from steam_recsys.model.online import CatalogueFacts, OnlineRecommender
 from steam_recsys.model.scorer import Scorer
 from steam_recsys.model.two_tower import Towers, TwoTowerArrays
-from steam_recsys.storage.model_store import EVALUATED, model_version
+from steam_recsys.storage.folder import open_folder
+from steam_recsys.storage.manifest import ArtifactWriter
+from steam_recsys.storage.model_store import EVALUATED, add_model, model_version
 from tests.components.train.checkerboard import GAMES, catalogue, checkerboard, interactions
+from tests.damage import files_below
 
 CONFIG = ModelConfig(dimensions=8, scale=4.0, link_weight=1.0)
 PAST = interactions(checkerboard())
@@ -68,7 +71,7 @@ def names(folder: Path) -> list[str]:
 
 
 def test_folder_has_plain_arrays_and_a_saved_model(folder: Path, fitted: FittedModel) -> None:
-    assert names(folder) == ["arrays.npz", "items.npz", "model.json", "saved_model", "vocabulary.json"]
+    assert names(folder) == ["arrays.npz", "items.npz", "manifest.json", "model.json", "saved_model", "vocabulary.json"]
     assert json.loads((folder / "model.json").read_text()) == json.loads(json.dumps(DESCRIPTION))
     loaded = TwoTowerArrays.load(folder)
     assert len(loaded.item_item.games)
@@ -112,7 +115,7 @@ def test_folder_without_items_is_refused(folder: Path) -> None:
 def test_previous_content_of_the_folder_is_replaced(folder: Path, fitted: FittedModel) -> None:
     (folder / "leftover").write_text("of an earlier model")
     write_model(folder, fitted, CATALOGUE, PAST, AS_OF, {**DESCRIPTION, "version": "w"})
-    assert names(folder) == ["arrays.npz", "items.npz", "model.json", "saved_model", "vocabulary.json"]
+    assert names(folder) == ["arrays.npz", "items.npz", "manifest.json", "model.json", "saved_model", "vocabulary.json"]
     assert model_version(folder) == "w"
 
 
@@ -122,8 +125,8 @@ def dies(*_: object, **__: object) -> None:
 
 @pytest.mark.parametrize(
     ("where", "what"),
-    [(np, "savez"), (ServingModel, "save"), (shutil, "copytree"), (Path, "replace"), (shutil, "rmtree")],
-    ids=["at the arrays", "at the SavedModel", "at the evaluated model", "at the description", "at the clearing"],
+    [(np, "savez"), (ServingModel, "save"), (ArtifactWriter, "put"), (Path, "replace"), (shutil, "rmtree")],
+    ids=["at the arrays", "at the SavedModel", "at the evaluated model", "at the manifest", "at the clearing"],
 )
 def test_partly_written_folder_is_not_a_model(
     where: object, what: str, folder: Path, fitted: FittedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -141,13 +144,13 @@ def test_partly_written_folder_is_not_a_model(
 
 
 def assert_no_model(read: Callable[[Path], object], folder: Path) -> None:
-    with pytest.raises(UserError, match=r"holds no complete model \(model.json is missing\): train it again"):
+    with pytest.raises(UserError, match=r"holds no complete model \(manifest.json is missing\): train it again"):
         read(folder)
 
 
 def test_evaluated_model_is_copied_without_its_saved_model(folder: Path, fitted: FittedModel, tmp_path: Path) -> None:
     write_model(tmp_path / "refitted", fitted, CATALOGUE, PAST, AS_OF, DESCRIPTION, folder)
-    assert names(tmp_path / "refitted" / EVALUATED) == ["arrays.npz", "model.json", "vocabulary.json"]
+    assert names(tmp_path / "refitted" / EVALUATED) == ["arrays.npz", "manifest.json", "model.json", "vocabulary.json"]
     assert TwoTowerArrays.load(tmp_path / "refitted" / EVALUATED).version == "v"
     assert (folder / "saved_model").is_dir()
 
@@ -257,3 +260,61 @@ def test_default_signature_uses_the_popularity_at_training(scorer: Scorer, saved
     )
     positions = scorer.recommend(Histories.from_games([]), k=100).positions
     assert np.array_equal(served["game_ids"].numpy(), positions + 1)
+
+
+def flip(path: Path) -> bytes:
+    """Flip a bit in the middle of a file, and return the content before."""
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] + bytes([whole[len(whole) // 2] ^ 4]) + whole[len(whole) // 2 + 1 :])
+    return whole
+
+
+def test_no_damaged_file_of_a_model_is_added_to_a_store(
+    folder: Path, fitted: FittedModel, tmp_path: Path, store: str
+) -> None:
+    refitted = tmp_path / "refitted"
+    write_model(refitted, fitted, CATALOGUE, PAST, AS_OF, DESCRIPTION, folder)
+    names = files_below(refitted)
+    assert {"saved_model/saved_model.pb", "evaluated/arrays.npz", "manifest.json"} < set(names)
+    for name in names:
+        whole = flip(refitted / name)
+        with pytest.raises(UserError, match=f"^{refitted / name} (is|has) .*: train it again.$"):
+            add_model(store, refitted)
+        (refitted / name).write_bytes(whole)
+    add_model(store, refitted)
+
+
+def test_every_damaged_file_of_a_stored_model_is_noticed_and_replaced(folder: Path, any_store: str) -> None:
+    add_model(any_store, folder)
+    stored = open_folder(f"{any_store}/models/v")
+    whole = {name: stored.read(name) for name in stored.names("")}
+    assert set(whole) == set(files_below(folder))
+    for name, content in whole.items():
+        stored.write(name, content[:-1] + bytes([content[-1] ^ 1]))
+        add_model(any_store, folder)
+        assert {name: stored.read(name) for name in stored.names("")} == whole
+
+
+READ_BY = {"arrays.npz", "items.npz", "manifest.json", "model.json", "vocabulary.json"}
+
+
+def test_no_answer_is_made_from_a_damaged_file(folder: Path) -> None:
+    """Only the SavedModel is for others to read."""
+    for name in files_below(folder):
+        whole = flip(folder / name)
+        if name in READ_BY:
+            with pytest.raises(UserError, match=f"^{folder / name} (is|has) .*: train it again.$"):
+                OnlineRecommender.load(folder)
+        else:
+            assert name.startswith("saved_model/")
+        (folder / name).write_bytes(whole)
+    OnlineRecommender.load(folder)
+
+
+@pytest.mark.parametrize("name", ["arrays.npz", "model.json", "vocabulary.json"])
+def test_no_damaged_file_becomes_the_evaluated_model(
+    name: str, folder: Path, fitted: FittedModel, tmp_path: Path
+) -> None:
+    flip(folder / name)
+    with pytest.raises(UserError, match=f"^{folder / name} is damaged"):
+        write_model(tmp_path / "refitted", fitted, CATALOGUE, PAST, AS_OF, DESCRIPTION, folder)

@@ -16,6 +16,7 @@ from components.train.two_tower_model import ModelConfig
 from steam_recsys.errors import UserError
 from steam_recsys.model.two_tower import TwoTowerArrays
 from steam_recsys.storage.folder import open_folder
+from steam_recsys.storage.manifest import complete_artifact
 from steam_recsys.storage.model_store import (
     DESCRIPTION,
     EVALUATED,
@@ -107,8 +108,8 @@ def test_refit_keeps_the_evaluated_model_without_its_serving_files(refitted: Pat
     assert_same_arrays(refitted / EVALUATED, evaluated)
     files = {str(path.relative_to(refitted)) for path in refitted.rglob("*") if path.is_file()}
     assert {name for name in files if not name.startswith("saved_model/")} == {
-        "arrays.npz", "items.npz", "model.json", "vocabulary.json",
-        "evaluated/arrays.npz", "evaluated/model.json", "evaluated/vocabulary.json",
+        "arrays.npz", "items.npz", "manifest.json", "model.json", "vocabulary.json",
+        "evaluated/arrays.npz", "evaluated/manifest.json", "evaluated/model.json", "evaluated/vocabulary.json",
     }  # fmt: skip
     assert "saved_model/saved_model.pb" in files
 
@@ -148,6 +149,7 @@ def test_next_evaluation_uses_the_evaluated_model_of_the_champion(
         assert_same_arrays(evaluated_part(folder), evaluated)
     challenger = shutil.copytree(evaluated, tmp_path / "challenger")
     (challenger / DESCRIPTION).write_text(json.dumps({**description(evaluated), "version": "challenger"}))
+    complete_artifact(challenger)
     figures = evaluate_model(snapshot, challenger, any_store).figures
     assert figures["champion"] == figures["challenger"]
 

@@ -19,6 +19,7 @@ from steam_recsys.errors import UserError
 from steam_recsys.model.two_tower import Towers
 from steam_recsys.storage.folder import open_folder
 from tests.components.train.checkerboard import model_of, share_of_own_colour, training_data
+from tests.damage import fail_removals
 
 CONFIG = ModelConfig(dimensions=8, scale=4.0, learning_rate=0.05)
 SAMPLED = replace(CONFIG, full_softmax_games=0, negatives=12)
@@ -249,6 +250,17 @@ def test_clear_removes_only_the_checkpoints_of_one_training(any_store: str) -> N
     Checkpoints.for_version(any_store, "v1").clear()
     Checkpoints.for_version(any_store, "v1").clear()
     assert open_folder(any_store).names("checkpoints") == ["checkpoints/v10/final.npz", "checkpoints/v10/scale-2.npz"]
+
+
+def test_checkpoints_that_cannot_be_removed_fail_no_training(
+    bucket_store: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoints = Checkpoints.for_version(bucket_store, "v1")
+    checkpoints.write("final", {"losses": np.zeros(1)})
+    fail_removals(monkeypatch, bucket_store, 0, killed=False)
+    Trainer(0, ALONE, checkpoints).clear_checkpoints()
+    warning = f"[train] warning: the checkpoints in {bucket_store}/checkpoints/v1 could not be removed"
+    assert capsys.readouterr().out.startswith(warning)
 
 
 def test_checkpoint_is_due_after_the_interval(store: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,10 +11,11 @@ from components.train import training
 from components.train.refit import refit_model
 from components.train.tensorflow_runtime import Workers, tf
 from components.train.trainer import TowerFit, Trainer
-from components.train.training import train_model, warm_towers
+from components.train.training import _find_warm_start, train_model, warm_towers
 from components.train.training_data import TrainingData
 from components.train.two_tower_model import ModelConfig
 from steam_recsys.model.two_tower import Towers, TwoTowerArrays
+from steam_recsys.storage.folder import open_folder
 from steam_recsys.storage.model_store import EVALUATED, add_model, move_champion
 from tests.components.train.checkerboard import (
     GAMES,
@@ -175,6 +176,7 @@ def test_final_fit_starts_from_the_evaluated_champion_and_tuning_from_random_wei
     assert not np.array_equal(evaluated.history_games, TwoTowerArrays.load(refitted).towers.history_games)
 
 
+@pytest.mark.slow
 def test_champion_trained_on_the_held_out_reviews_gives_a_cold_start(
     snapshots: tuple[Path, Path], refitted: Path, store: str, tmp_path: Path
 ) -> None:
@@ -188,6 +190,7 @@ def test_champion_trained_on_the_held_out_reviews_gives_a_cold_start(
     assert trained.version == TwoTowerArrays.load(refitted).version  # the version without a champion
 
 
+@pytest.mark.slow
 def test_repeated_training_starts_from_the_same_champion(
     snapshots: tuple[Path, Path], refitted: Path, store: str, tmp_path: Path
 ) -> None:
@@ -198,3 +201,30 @@ def test_repeated_training_starts_from_the_same_champion(
     assert description(tmp_path / "again")["warm_start"] == first
     for name, array in TwoTowerArrays.load(tmp_path / "model").arrays().items():
         assert np.array_equal(TwoTowerArrays.load(tmp_path / "again").arrays()[name], array), name
+
+
+@pytest.mark.parametrize("damage", ["evaluated/arrays.npz", "evaluated/model.json", "manifest.json", "model.json"])
+def test_a_champion_that_cannot_be_read_gives_a_cold_start(
+    damage: str,
+    snapshots: tuple[Path, Path],
+    refitted: Path,
+    store: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    version = make_champion(store, refitted)
+    path = Path(store) / "models" / version / damage
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert _find_warm_start(store, "another", 10**6) is None
+    assert f"[train] cold start: {Path(store) / 'models' / version}" in capsys.readouterr().out
+
+
+def test_a_champion_that_was_removed_gives_a_cold_start(
+    refitted: Path, store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    version = make_champion(store, refitted)
+    open_folder(store).remove(f"models/{version}")
+    assert _find_warm_start(store, "another", 10**6) is None
+    assert f"[train] cold start: The model store {store} has no model {version}" in capsys.readouterr().out

@@ -12,6 +12,8 @@ from components.validate.validation import find, validate_snapshot
 from steam_recsys.data.schemas import TABLES
 from steam_recsys.data.snapshot import DataFile, Manifest, Snapshot
 from steam_recsys.errors import UserError
+from steam_recsys.storage.folder import open_folder
+from steam_recsys.storage.manifest import seal
 from tests.snapshots import write_snapshot_of
 
 GOOD = [(1, 1, date(2020, 1, 1)), (2, 2, date(2020, 2, 1)), (2, 1, date(2020, 3, 1))]
@@ -45,7 +47,7 @@ def report(tmp_path):
 
 def test_a_good_snapshot_passes_and_its_rows_are_recorded(snapshot, report, store):
     assert validate_snapshot(snapshot.root, report, store).findings == []
-    assert json.loads((Path(store) / "last-good-snapshot.json").read_text())["reviews"] == 3
+    assert json.loads((Path(store) / "last-good-snapshot.json").read_text())["rows"]["reviews"] == 3
     assert "The run goes on." in report.read_text()
 
 
@@ -143,3 +145,13 @@ def test_hostile_values_are_escaped_in_the_report(snapshot, report, store):
     with pytest.raises(UserError):
         validate_snapshot(snapshot.root, report, store)
     assert "<script>" not in report.read_text()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b'{"reviews": 7}', seal({"rows": {"reviews": "many"}}), seal({"rows": 7})]
+)
+def test_rows_of_the_last_good_run_that_cannot_be_read_are_not_compared(content, snapshot, report, store, capsys):
+    open_folder(store).write("last-good-snapshot.json", content)
+    assert validate_snapshot(snapshot.root, report, store).findings == []
+    assert "the volume is not compared with the last good run's" in capsys.readouterr().out
+    assert json.loads((Path(store) / "last-good-snapshot.json").read_text())["rows"]["reviews"] == 3

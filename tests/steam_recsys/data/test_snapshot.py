@@ -1,3 +1,6 @@
+import hashlib
+import random
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -5,9 +8,12 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pytest
 
-from steam_recsys.data.snapshot import Manifest, Snapshot
+from components.extract import parts
+from steam_recsys.data.snapshot import DataFile, Manifest, Snapshot
 from steam_recsys.errors import UserError
+from steam_recsys.storage.bucket import BucketFolder
 from steam_recsys.storage.folder import open_folder
+from tests.damage import damaged_contents
 from tests.snapshots import write_snapshot_of
 
 REVIEWS = [(user, 1 + user % 3, date(2020, 1, 1)) for user in range(1, 200)]
@@ -69,5 +75,44 @@ def test_the_checksum_reveals_a_damaged_file(snapshot: Snapshot) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(UserError, match=f"{path} is damaged .*: delete it and extract"):
+    with pytest.raises(UserError, match=f"{path} is damaged: delete it and extract"):
         Snapshot.open(snapshot.root).verify()
+
+
+@pytest.mark.parametrize("table", ["reviews", "users", "games", "rankings"])
+def test_no_table_is_read_from_a_damaged_file(snapshot: Snapshot, table: str) -> None:
+    path = snapshot.root / snapshot.manifest.files[table][0].path
+    whole = path.read_bytes()
+    for _, content in damaged_contents(whole):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=rf"{path}.*: (delete it and )?extract (it|the snapshot) again"):
+            Snapshot.open(snapshot.root).table(table)
+    path.write_bytes(whole)
+    assert Snapshot.open(snapshot.root).table(table).num_rows == snapshot.manifest.rows(table)
+
+
+@pytest.mark.parametrize("table", ["reviews", "games"])
+def test_no_flipped_bit_of_a_part_in_a_bucket_changes_what_is_read(
+    table: str, snapshot: Snapshot, in_bucket: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some bits of the pages and of the footer, where the names of the columns are."""
+    expected = snapshot.table(table)
+    content = parts._to_parquet(expected)
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    name = f"{table}/part.parquet"
+    file = DataFile(name, expected.num_rows, len(content), hashlib.sha256(content).hexdigest())
+    opened = replace(in_bucket, manifest=replace(in_bucket.manifest, files={table: [file]}))
+    served = bytearray(content)
+    monkeypatch.setattr(BucketFolder, "read_range", lambda folder, name, start, end: bytes(served[start:end]))
+    assert opened.table(table).equals(expected)
+    chance = random.Random(0)
+    refused = 0
+    for at in [*chance.sample(range(footer), 100), *range(footer, len(content), 3)]:
+        bit = 1 << chance.randrange(8)
+        served[at] ^= bit
+        try:
+            assert opened.table(table).equals(expected), at
+        except UserError:
+            refused += 1
+        served[at] ^= bit
+    assert refused > 200

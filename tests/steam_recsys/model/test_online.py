@@ -26,6 +26,7 @@ from steam_recsys.model.online import CatalogueFacts, OnlineRecommender, Recomme
 from steam_recsys.model.retrieval import GameList
 from steam_recsys.model.scorer import Scorer
 from steam_recsys.model.two_tower import TwoTowerArrays
+from steam_recsys.storage.manifest import complete_artifact
 from tests.components.predict.artifacts import write_model
 from tests.steam_recsys.model.models import GAMES, random_model, scorer_for
 
@@ -391,10 +392,12 @@ def test_a_model_folder_answers_with_its_own_facts(tmp_path: Path) -> None:
         Games(np.arange(1, 5, dtype=np.int32), [{}] * 4), np.ones((3, 4))
     )
     np.savez(folder / "items.npz", **scorer.arrays(), **facts.arrays())
+    complete_artifact(folder)
     with pytest.raises(UserError, match=r"another version of this project \(genres\)"):
         OnlineRecommender.load(folder)
     vocabulary = json.loads((folder / "vocabulary.json").read_text())
     (folder / "vocabulary.json").write_text(json.dumps(vocabulary | {"genres": list(facts.genres)}))
+    complete_artifact(folder)
     online = OnlineRecommender.load(folder)
     assert ids(online.recommend([1], 2)) == [3, 4]
     assert ids(online.recommend([1], 2, popularity=0.5, released=(date(2020, 6, 1), None), include=["rpg"])) == [4, 2]

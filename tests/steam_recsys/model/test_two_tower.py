@@ -9,6 +9,7 @@ from steam_recsys.data.histories import Histories
 from steam_recsys.errors import UserError
 from steam_recsys.model.history_weights import HistoryWeights
 from steam_recsys.model.two_tower import TwoTowerArrays
+from steam_recsys.storage.manifest import complete_artifact
 from tests.steam_recsys.model.models import random_model
 
 
@@ -43,6 +44,7 @@ def test_model_is_saved_and_loaded_with_both_popularity_weights(model: TwoTowerA
         "history_weights": {"disliked": -1.0, "recency": 0.5},
     }  # fmt: skip
     (tmp_path / "model.json").write_text(json.dumps({"version": "v", "config": config}))
+    complete_artifact(tmp_path)
     loaded = TwoTowerArrays.load(tmp_path)
     assert (loaded.popularity_weight, loaded.interests_weight) == (0.75, 0.125)
     assert loaded.history_weights == HistoryWeights(disliked=-1.0, recency=0.5)
@@ -52,7 +54,7 @@ def test_model_is_saved_and_loaded_with_both_popularity_weights(model: TwoTowerA
 
 
 def test_missing_model_is_reported(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"holds no complete model \(model.json is missing\): train it again"):
+    with pytest.raises(UserError, match=r"holds no complete model \(manifest.json is missing\): train it again"):
         TwoTowerArrays.load(tmp_path)
 
 
@@ -60,5 +62,6 @@ def test_model_of_another_version_is_reported(model: TwoTowerArrays, tmp_path: P
     np.savez(tmp_path / "arrays.npz", **vars(model.towers))
     for name in ("model.json", "vocabulary.json"):
         (tmp_path / name).write_text("{}")
+    complete_artifact(tmp_path)
     with pytest.raises(UserError, match=r"a model of another version of this project \(link_offsets .*\): train again"):
         TwoTowerArrays.load(tmp_path)

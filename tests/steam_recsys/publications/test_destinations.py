@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-import psycopg2
 import pytest
 from psycopg2.extensions import connection as Connection
 
 from steam_recsys.errors import UserError
 from steam_recsys.publications.destinations import DestinationConfig, open_destinations, rollback
+from steam_recsys.publications.lease import publishing_lease
 from tests.components.reverse_etl.predicted import marked, publish_version, write_predictions
 from tests.components.reverse_etl.test_publication import shown, tables, tables_of
 from tests.shop import add_game, add_user
@@ -60,13 +60,9 @@ def test_a_version_rolled_back_to_is_kept_and_is_the_next_rollback_target(
     assert rollback(DestinationConfig(database)) == "v1"
 
 
-def test_a_rollback_does_not_wait_for_a_publication_under_way(
-    three_versions: Connection, database: str, postgres_url: str
-) -> None:
-    publisher = psycopg2.connect(postgres_url)
-    publisher.cursor().execute("SELECT pg_advisory_lock(hashtext('steam-recsys:recsys.publish'))")
-    assert rollback(DestinationConfig(database)) == "v2"
-    publisher.close()
+def test_a_rollback_does_not_wait_for_a_publication_under_way(three_versions: Connection, database: str) -> None:
+    with publishing_lease(database, "v4"):
+        assert rollback(DestinationConfig(database)) == "v2"
 
 
 def test_first_and_popular_games_are_the_same_in_both_databases(

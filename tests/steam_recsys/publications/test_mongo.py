@@ -111,15 +111,46 @@ def test_a_version_rolled_back_to_in_the_meantime_is_not_dropped(
     assert collections(mongo) == tables_of("v1", "v2", "v3", "v4")
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mongodb://shop:pass/word@127.0.0.1/recsys",
+        "mongodb://shop:pass@word@127.0.0.1/recsys",
+        "mongodb://shop:12/word@127.0.0.1/recsys",  # a host `shop` and its port, to the driver
+        "mongodb+srv://shop:12/word@127.0.0.1/recsys",
+    ],
+)
 def test_an_invalid_url_is_reported_without_the_password(
-    shop: Connection, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shop: Connection, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
-    monkeypatch.setenv("WRONG_URL", "mongodb://shop:pass/word@127.0.0.1/recsys")
+    monkeypatch.setenv("WRONG_URL", url)
     with pytest.raises(UserError, match=r"^WRONG_URL is not the URL of a MongoDB: set it to mongodb://") as raised:
         publish_version(
             DestinationConfig(database, "mongodb", "env:WRONG_URL"), marked(tmp_path / "1", shop, 1.0, users=2)
         )
-    assert "word" not in str(raised.value)
+    assert "%2F for /" in str(raised.value)
+    assert "word@" not in str(raised.value)
+    assert "12" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (
+            pymongo.errors.OperationFailure("S3cr3t", 18),
+            r"\(error 18\): correct the user or the password in",
+        ),
+        (pymongo.errors.OperationFailure("S3cr3t", 13), r"\(error 13\): grant its user the role readWrite"),
+        (pymongo.errors.OperationFailure("S3cr3t", 7), r"\(error 7\): see its log"),
+        (pymongo.errors.ServerSelectionTimeoutError("S3cr3t: timed out"), r"\(no answer\): check that it is up"),
+        (pymongo.errors.InvalidOperation("S3cr3t"), r"\(InvalidOperation\): see its log"),
+    ],
+)
+def test_errors_of_mongodb_are_told_without_the_drivers_words(mongodb: str, error: Exception, expected: str) -> None:
+    failed = pytest.raises(UserError, match=rf"The MongoDB in MONGODB_URL failed {expected}")
+    with failed as raised, module.open_mongo(mongodb, "env:DATABASE_URL"):
+        raise error
+    assert "S3cr3t" not in str(raised.value)
 
 
 def test_leftovers_of_a_killed_run_in_mongodb_are_dropped_by_the_next_run(
@@ -174,7 +205,7 @@ def test_a_failed_switch_of_mongodb_switches_neither(
 
     with monkeypatch.context() as patch:
         patch.setattr(MongoDestination, "point_to", fail_afterwards)
-        with pytest.raises(UserError, match=r"The MongoDB in MONGODB_URL failed \(the answer was lost\)"):
+        with pytest.raises(UserError, match=r"The MongoDB in MONGODB_URL failed \(the connection was lost\): check"):
             publish_version(both, predictions, "v2")
     assert shown(shop) == shown_in_mongo(mongo) == ("v1", 1.0, 2)
     publish_version(both, predictions, "v2")

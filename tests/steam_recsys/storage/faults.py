@@ -49,6 +49,11 @@ class CutAnswer(Fault):
 
 
 @dataclass(frozen=True)
+class FlipBit(Fault):
+    """The client receives a body whose first bit is another."""
+
+
+@dataclass(frozen=True)
 class Hold(Fault):
     """The request waits for an event, then succeeds."""
 
@@ -141,6 +146,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             status, headers, content = self._forward(body)
             if isinstance(fault, Drop):
                 self._close()
+            elif isinstance(fault, FlipBit):
+                self._answer(status, headers, bytes([content[0] ^ 128]) + content[1:])
             elif isinstance(fault, CutAnswer):
                 self._answer(status, headers, content, sent=fault.sent)
                 self._close()

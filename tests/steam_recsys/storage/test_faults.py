@@ -22,6 +22,7 @@ from tests.steam_recsys.storage.faults import (
     Drop,
     Fault,
     Faults,
+    FlipBit,
     Hold,
     faulty_proxy,
 )
@@ -157,6 +158,15 @@ def test_an_interrupted_download_completes(folder: Folder, faults: Faults) -> No
     faults.add("GET", OBJECT, CutAnswer(4 << 20))
     assert source.read(8 << 20) == content[1_000 : 1_000 + (8 << 20)]
     assert faults.left == []
+
+
+def test_a_bit_that_is_flipped_on_the_way_is_reported(folder: Folder, faults: Faults, tmp_path: Path) -> None:
+    for use in (reads, fetches):
+        faults.add("GET", OBJECT, FlipBit(), always=True)
+        with pytest.raises(UserError, match=f"^{folder.uri} sent a file that differs from its checksum: run again.$"):
+            use(folder, tmp_path)
+        faults.end()
+        use(folder, tmp_path)
 
 
 PERMANENT = [(Answer(503), "HTTP 503"), (Answer(429), "HTTP 429"), (Drop(), "ConnectionError")]

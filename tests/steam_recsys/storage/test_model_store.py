@@ -6,6 +6,7 @@ import pytest
 
 from steam_recsys.errors import UserError
 from steam_recsys.storage.folder import open_folder
+from steam_recsys.storage.manifest import complete_artifact
 from steam_recsys.storage.model_store import add_model, champion, current_champion, move_champion, stored_model
 
 
@@ -13,6 +14,7 @@ def write_model(folder: Path, version: str) -> Path:
     (folder / "saved_model").mkdir(parents=True)
     (folder / "saved_model" / "weights").write_text(version)
     (folder / "model.json").write_text(json.dumps({"version": version}))
+    complete_artifact(folder)
     return folder
 
 
@@ -61,9 +63,11 @@ def test_a_partial_copy_is_not_a_model_and_the_next_copy_succeeds(tmp_path: Path
     assert weights(store, "A") == "A"
 
 
-def test_a_folder_without_a_description_is_not_added(tmp_path: Path, store: str) -> None:
-    with pytest.raises(UserError, match="holds no complete model"):
-        add_model(store, tmp_path)
+def test_a_folder_without_a_manifest_is_not_added(tmp_path: Path, store: str) -> None:
+    write_model(tmp_path / "A", "A")
+    (tmp_path / "A" / "manifest.json").unlink()
+    with pytest.raises(UserError, match=r"holds no complete model \(manifest.json is missing\): train it again"):
+        add_model(store, tmp_path / "A")
 
 
 def test_the_pointer_moves_and_names_the_previous_champion(two_models: str) -> None:
@@ -112,5 +116,5 @@ def test_a_model_that_is_not_in_the_store_cannot_become_champion(two_models: str
 
 def test_an_invalid_pointer_is_reported(two_models: str) -> None:
     open_folder(two_models).write("models/champion.json", b"{")
-    with pytest.raises(UserError, match="is not a champion pointer"):
+    with pytest.raises(UserError, match=r"champion\.json is damaged, or of another release: restore it, or delete it"):
         current_champion(two_models)

@@ -1,0 +1,10 @@
+-- The role of the pipelines' user in the demo's database; safe to repeat. Its members create the schemas steam and recsys
+-- and own them, and the ingestion's and the readers' roles need no more.
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'steam_recsys_pipelines') THEN
+        CREATE ROLE steam_recsys_pipelines NOLOGIN;
+    END IF;
+END
+$$;
+GRANT CONNECT, CREATE, TEMPORARY ON DATABASE shop TO steam_recsys_pipelines;

@@ -1,0 +1,98 @@
+"""Time limits, which each transaction sets for itself."""
+
+import io
+import os
+import secrets
+
+import psycopg2
+import pytest
+from psycopg2 import sql
+from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import cursor as Cursor
+
+from steam_recsys.database.connection import connect
+from steam_recsys.database.limits import Limits
+
+SETTINGS = ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout", "transaction_timeout")
+OWN = ["1min", "10min", "10min", "0"]
+
+
+def read(cursor: Cursor) -> list[str]:
+    found = []
+    for name in SETTINGS:
+        cursor.execute("SELECT current_setting(%s)", [name])
+        found.append(cursor.fetchone()[0])
+    return found
+
+
+@pytest.fixture
+def hasty(connection: Connection, database: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A reference to the database for a role whose settings would end everything soon."""
+    role = f"hasty_{secrets.token_hex(4)}"
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'p' SUPERUSER")
+        for name in SETTINGS:
+            cursor.execute(f"ALTER ROLE {role} SET {name} = '77ms'")
+        cursor.execute(f"ALTER ROLE {role} SET default_transaction_isolation = 'serializable'")
+    url = os.environ["DATABASE_URL"]
+    monkeypatch.setenv("HASTY_URL", f"postgresql://{role}:p@{url.partition('@')[2]}")
+    return "env:HASTY_URL"
+
+
+def test_every_transaction_of_a_connection_has_its_own_limits(hasty: str) -> None:
+    with connect(hasty) as inside, inside.cursor() as cursor:
+        assert read(cursor) == OWN
+        inside.commit()
+        assert read(cursor) == OWN
+        inside.rollback()
+        cursor.copy_expert("COPY (SELECT) TO STDOUT", io.BytesIO())
+        assert read(cursor) == OWN
+
+
+def test_no_setting_outlives_its_transaction(hasty: str) -> None:
+    with connect(hasty) as inside:
+        with inside.cursor() as cursor:
+            assert read(cursor) == OWN
+        inside.commit()
+        with Cursor(inside) as plain:
+            assert read(plain) == ["77ms"] * 4
+
+
+def test_statements_that_take_longer_than_the_roles_limits_end(hasty: str) -> None:
+    with connect(hasty) as inside, inside.cursor() as cursor:
+        for _ in range(2):
+            cursor.execute("SELECT pg_sleep(0.3)")
+        assert cursor.rowcount == 1
+
+
+def test_a_snapshot_can_be_imported_after_the_limits(connection: Connection, hasty: str) -> None:
+    with connect(hasty) as first, first.cursor() as cursor:
+        first.set_session(isolation_level="REPEATABLE READ", readonly=True)
+        cursor.execute("SELECT pg_export_snapshot()")
+        (name,) = cursor.fetchone()
+        with connect(hasty) as second, second.cursor() as other:
+            second.set_session(isolation_level="REPEATABLE READ", readonly=True)
+            other.execute("SET TRANSACTION SNAPSHOT %s", [name])
+            assert read(other) == OWN
+
+
+@pytest.mark.parametrize(("version", "has"), [(150018, False), (160002, False), (170000, True), (180006, True)])
+def test_only_servers_that_know_a_setting_get_it(version: int, has: bool) -> None:
+    assert ("transaction_timeout" in Limits().statements(version)) == has
+
+
+def test_a_named_limit_is_set(database: str) -> None:
+    with connect(database, limits=Limits(lock=1, statement=2, idle=3)) as inside, inside.cursor() as cursor:
+        assert read(cursor) == ["1s", "2s", "3s", "0"]
+
+
+def test_connections_need_no_startup_options(database: str) -> None:
+    with connect(database) as inside, inside.cursor() as cursor:
+        cursor.execute("SELECT name FROM pg_settings WHERE source = 'client' ORDER BY name")
+        assert {name for (name,) in cursor.fetchall()} <= {"application_name", "client_encoding"}
+
+
+def test_the_settings_exist_on_the_server(connection: Connection) -> None:
+    assert isinstance(connection, psycopg2.extensions.connection)
+    with connection.cursor() as cursor:
+        cursor.execute(sql.SQL("BEGIN; {}; ROLLBACK").format(sql.SQL(Limits().statements(connection.server_version))))
