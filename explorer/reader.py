@@ -9,7 +9,8 @@ from pathlib import Path
 import psycopg2
 from psycopg2 import sql
 
-from steam_recsys.database.connection import connect, connection_parameters
+from steam_recsys.database.connection import connect
+from steam_recsys.database.urls import connection_parameters
 from steam_recsys.errors import UserError
 from steam_recsys.secrets import resolve_secret
 
