@@ -19,7 +19,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 PARALLEL = --numprocesses=$(shell $(BIN)/python -c "import os; print(min(8, 1 + (os.cpu_count() or 1)))") --dist=worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-docker test test-all lint user explore psql stop images push scan audit sbom licences pin-images lock-terraform kind-up kind-demo kind-down golden screenshots docs lock benchmark-quality benchmark-training benchmark-answers benchmark-data benchmark-replay benchmark-explorer clean
+.PHONY: help setup demo demo-docker test test-all lint user explore psql stop images push scan audit sbom licences pin-images lock-terraform kind-up kind-demo kind-check kind-open kind-close kind-down golden screenshots docs lock benchmark-quality benchmark-training benchmark-answers benchmark-data benchmark-replay benchmark-explorer clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-19s %s\n", $$1, $$2}'
@@ -97,11 +97,20 @@ lock-terraform: ## Lock Terraform's providers with their hashes, in deploy/verte
 licences: setup ## Regenerate docs/licences.md, the licences of the images' packages
 	@$(BIN)/python -m containers licences
 
-kind-up: images ## Create a kind cluster with Kubeflow Pipelines, PostgreSQL and the images
+kind-up: images ## Create a kind cluster with Kubeflow Pipelines, PostgreSQL, the images and the explorer
 	@deploy/kubeflow/kind-up.sh
 
 kind-demo: setup ## Run the pipelines on the kind cluster
 	@deploy/kubeflow/kind-demo.sh
+
+kind-check: setup ## Check a failed run, a retry and a schedule on the kind cluster, after make kind-demo
+	@deploy/kubeflow/kind-check.sh
+
+kind-open: ## Open Kubeflow Pipelines and the explorer of the kind cluster on free ports
+	@deploy/kubeflow/kind-open.sh
+
+kind-close: ## Close the ports of make kind-open
+	@deploy/kubeflow/kind-close.sh
 
 kind-down: ## Remove the kind cluster
 	@deploy/kubeflow/kind-down.sh

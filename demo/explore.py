@@ -8,15 +8,13 @@ import sys
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
-import psycopg2
-from psycopg2 import sql
 from psycopg2.extensions import parse_dsn
 
 from demo.workspace import Workspace
+from explorer.reader import NothingPublished, create_reader
 from steam_recsys.errors import UserError
 from steam_recsys.storage.folder import replace_durably
 
-READER = Path(__file__).parents[1] / "explorer" / "reader.sql"
 ROLE = "steam_recsys_explorer"
 
 
@@ -48,24 +46,10 @@ def reader_url(url: str, password: str) -> str:
     Raises:
         UserError: Nothing has been published to the database, or the user in the URL may not create roles.
     """
-    connection = psycopg2.connect(url)
     try:
-        with connection, connection.cursor() as cursor:
-            cursor.execute(READER.read_text())
-            cursor.execute("SELECT FROM pg_roles WHERE rolname = %s", [ROLE])
-            statement = (
-                "ALTER USER {} PASSWORD {}" if cursor.rowcount else "CREATE USER {} PASSWORD {} IN ROLE recsys_reader"
-            )
-            cursor.execute(sql.SQL(statement).format(sql.Identifier(ROLE), sql.Literal(password)))
-    except (psycopg2.errors.InvalidSchemaName, psycopg2.errors.UndefinedTable):
+        create_reader(url, ROLE, password)
+    except NothingPublished:
         raise UserError("The demo's last run published nothing: run make demo again.") from None
-    except psycopg2.errors.InsufficientPrivilege as error:
-        raise UserError(
-            f"The explorer's role cannot be created in this database ({error.diag.message_primary}): let its owner run "
-            f"{READER.relative_to(READER.parents[1])}, and set EXPLORER_DATABASE_URL."
-        ) from None
-    finally:
-        connection.close()
     parts = {**parse_dsn(url), "user": ROLE, "password": password}
     database = parts.pop("dbname", "")
     return f"postgresql:///{quote(database, safe='')}?{urlencode(parts, quote_via=quote)}"

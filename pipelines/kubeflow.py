@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,11 +16,15 @@ from kfp_server_api.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from pipelines.platform import SubmittedRun, user_errors, with_retries
+from pipelines.progress import Progress
 from pipelines.target import Target
+from steam_recsys.errors import UserError
 
 LONGEST_RUN_SECONDS = 86_400
 POLL_SECONDS = 5
 LISTED = 100
+ENDED = ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED")
+"""States of a run that has ended; the client's own wait does not know the last one."""
 
 
 class KubeflowPipelines:
@@ -83,27 +89,43 @@ class KubeflowPipelines:
     def _uploaded(self, pipeline: Path) -> tuple[str, str]:
         """Upload the pipeline unless its version exists, and return both ids; a version is named by its content."""
         version = hashlib.sha256(pipeline.read_bytes()).hexdigest()[:12]
-        pipeline_id = self._call(self._client.get_pipeline_id)(_display_name(pipeline.stem))
-        if pipeline_id is None:
-            created = self._client.upload_pipeline(str(pipeline), _display_name(pipeline.stem))
+        # On a Kubeflow for several users, a pipeline without a namespace is shared, and users may not upload it.
+        name = _display_name(pipeline.stem)
+        listed = self._call(self._client.list_pipelines)(
+            namespace=self._settings.namespace, filter=_named(name)
+        ).pipelines
+        if listed:
+            pipeline_id = listed[0].pipeline_id
+        else:
+            created = self._client.upload_pipeline(str(pipeline), name, namespace=self._settings.namespace)
             pipeline_id = created.pipeline_id
-        listed = self._call(self._client.list_pipeline_versions)(
-            pipeline_id, page_size=LISTED, sort_by="created_at desc"
-        )
-        for known in listed.pipeline_versions or []:
-            if known.display_name == version:
-                return pipeline_id, known.pipeline_version_id
+        known = self._call(self._client.list_pipeline_versions)(pipeline_id, filter=_named(version)).pipeline_versions
+        if known:
+            return pipeline_id, known[0].pipeline_version_id
         uploaded = self._client.upload_pipeline_version(str(pipeline), version, pipeline_id=pipeline_id)
         return pipeline_id, uploaded.pipeline_version_id
 
     def _schedules(self, name: str) -> list[str]:
-        listed = self._call(self._client.list_recurring_runs)(experiment_id=self._experiment, page_size=LISTED)
-        runs = listed.recurring_runs or []
-        return [run.recurring_run_id for run in runs if run.display_name == _display_name(name)]
+        listed = self._call(self._client.list_recurring_runs)(
+            experiment_id=self._experiment, page_size=LISTED, filter=_named(_display_name(name))
+        )
+        return [run.recurring_run_id for run in listed.recurring_runs or []]
 
     def _follow(self, run_id: str) -> str:
-        with self._user_errors():
-            return str(self._client.wait_for_run_completion(run_id, LONGEST_RUN_SECONDS, POLL_SECONDS).state)
+        """Wait for a run's end and return its state; prints progress per task, and what pods wait for."""
+        pods = f"kubectl --namespace {self._settings.namespace} get pods --selector=pipeline/runid={run_id}"
+        progress, end = Progress(pods), time.monotonic() + LONGEST_RUN_SECONDS
+        while time.monotonic() < end:
+            with self._user_errors():
+                run = self._call(self._client.get_run)(run_id)
+            tasks = run.run_details.task_details if run.run_details else None
+            for line in progress.lines(tasks or [], time.monotonic()):
+                print(f"compile.py: {line}", flush=True)
+            if run.state in ENDED:
+                return str(run.state)
+            time.sleep(POLL_SECONDS)
+        hours = LONGEST_RUN_SECONDS // 3600
+        raise UserError(f"The run has not ended after {hours} hours: look at its pods with {pods}.")
 
     def _call(self, call: Any) -> Any:
         return with_retries(call, _status)
@@ -114,6 +136,11 @@ class KubeflowPipelines:
 
 def _display_name(name: str) -> str:
     return f"steam-recsys-{name}"
+
+
+def _named(name: str) -> str:
+    """Return the API's filter for a display name."""
+    return json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]})
 
 
 def _status(error: Exception) -> int | None:

@@ -113,4 +113,4 @@ def _api_message(error: Exception) -> str:
     for detail in details if isinstance(details, list) else []:
         if isinstance(detail, dict) and "error_message" in detail:
             return str(detail["error_message"])
-    return str(body.get("message") or body.get("error") or "")
+    return str(body.get("message") or body.get("error") or body.get("error_message") or "")  # the last by uploads

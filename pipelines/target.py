@@ -32,6 +32,8 @@ TargetName = Literal["local", "docker", "kubeflow", "vertex"]
 TARGETS: tuple[TargetName, ...] = get_args(TargetName)
 SETTINGS = Path(__file__).parent / "targets"
 ENVIRONMENT = "STEAM_RECSYS_"
+GOOGLE_FOLDER = "/etc/google"
+"""Folder of a task's Google Cloud credentials on Kubeflow."""
 
 START_MINUTES = 10
 """How long a pod may wait for a node and its image before its stage starts."""
@@ -138,6 +140,8 @@ class Kubeflow(_Settings):
         secret: Kubernetes secret with the keys DATABASE_URL and, optionally, MONGODB_URL and ALERTS_URL. Every task
             gets them as environment variables.
         store_claim: PersistentVolumeClaim mounted at /store in every task; unset for a store in a bucket.
+        google_secret: Kubernetes secret with the key credentials.json, Google Cloud credentials for a store in a
+            bucket outside Google's own clusters. Every task has it as a file.
         node_selector: Labels of the nodes that tasks run on.
         tolerations: Tolerations of the nodes' taints.
     """
@@ -148,6 +152,7 @@ class Kubeflow(_Settings):
     token_variable: str = "KUBEFLOW_TOKEN"
     secret: str = "steam-recsys"
     store_claim: str | None = None
+    google_secret: str | None = None
     node_selector: dict[str, str] = {}
     tolerations: list[Toleration] = []
 
@@ -300,6 +305,9 @@ class Target(BaseSettings):
             kubernetes.use_secret_as_env(task, settings.secret, {optional: optional}, optional=True)
         if settings.store_claim:
             kubernetes.mount_pvc(task, settings.store_claim, "/store")
+        if settings.google_secret:
+            kubernetes.use_secret_as_volume(task, settings.google_secret, GOOGLE_FOLDER)
+            task.set_env_variable("GOOGLE_APPLICATION_CREDENTIALS", f"{GOOGLE_FOLDER}/credentials.json")
         for key, value in settings.node_selector.items():
             kubernetes.add_node_selector(task, key, value)
         for toleration in settings.tolerations:

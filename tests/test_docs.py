@@ -143,7 +143,7 @@ def test_code_blocks_in_lists_are_indented():
 
 def test_the_settings_of_github_and_of_pre_commit_are_yaml():
     paths = [*(ROOT / ".github").rglob("*.yml"), *(ROOT / ".github").rglob("*.yaml"), ROOT / ".pre-commit-config.yaml"]
-    assert len(paths) == 6
+    assert len(paths) == 7
     for path in paths:
         assert isinstance(yaml.safe_load(path.read_text()), dict), path.name
 

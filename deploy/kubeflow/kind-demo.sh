@@ -2,43 +2,22 @@
 # Run ingestion, training and inference on the kind cluster, on synthetic reviews, and print a user's recommendations.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+. deploy/kubeflow/common.bash
 
-CLUSTER=steam-recsys
-PORT=8080
-export STEAM_RECSYS_KUBEFLOW__HOST=http://127.0.0.1:$PORT
-
-say() { echo "[kind] $*"; }
-need() {
-  command -v "$1" >/dev/null || {
-    echo "kind-demo: $1 is not on the PATH: install $2." >&2
-    exit 1
-  }
-}
-
-need kind "kind, from kind.sigs.k8s.io"
-need kubectl "kubectl, from kubernetes.io"
-if ! kind get clusters | grep -qx "$CLUSTER"; then
-  echo "kind-demo: the cluster $CLUSTER does not exist: run make kind-up first." >&2
-  exit 1
-fi
-kubectl config use-context "kind-$CLUSTER" >/dev/null
+need curl "curl"
+need_cluster
 
 say "copying synthetic reviews into the store"
 .venv/bin/python -c "from pathlib import Path; from demo.synthetic import write_synthetic; write_synthetic(Path('local/synthetic'))"
-kubectl --namespace kubeflow exec steam-recsys-store -- mkdir -p /store/raw
+kubeflow exec steam-recsys-store -- mkdir -p /store/raw
 for file in local/synthetic/*.csv; do
-  kubectl --namespace kubeflow cp "$file" "steam-recsys-store:/store/raw/$(basename "$file")"
+  kubeflow cp "$file" "steam-recsys-store:/store/raw/$(basename "$file")"
 done
 
-kubectl --namespace kubeflow port-forward service/ml-pipeline-ui "$PORT:80" >/dev/null &
-forward=$!
-trap 'kill "$forward" 2>/dev/null || true' EXIT
-for _ in $(seq 60); do
-  if (echo >"/dev/tcp/127.0.0.1/$PORT") 2>/dev/null; then break; fi
-  kill -0 "$forward" 2>/dev/null || { echo "kind-demo: port $PORT cannot be forwarded: free it." >&2; exit 1; }
-  sleep 1
-done
-
+open_kubeflow
+host=http://127.0.0.1:$port
+export STEAM_RECSYS_KUBEFLOW__HOST=$host
+say "Kubeflow Pipelines: $host"
 for pipeline in "ingestion --param raw=/store/raw" training inference; do
   say "pipeline ${pipeline%% *}"
   # shellcheck disable=SC2086 # a pipeline may have parameters
@@ -46,5 +25,12 @@ for pipeline in "ingestion --param raw=/store/raw" training inference; do
 done
 
 say "recommendations of user 1"
-kubectl --namespace kubeflow exec statefulset/steam-recsys-postgres -- \
+kubeflow exec statefulset/steam-recsys-postgres -- \
   psql --username=steam --dbname=shop --command="SELECT * FROM recsys.recommended_games(1)"
+
+say "waiting for the explorer"
+kubeflow wait --for=condition=Complete --timeout=180s job/steam-recsys-explorer-reader
+kubeflow rollout status deployment/steam-recsys-explorer --timeout=300s
+open_explorer
+say "the explorer: http://127.0.0.1:$port"
+say "the runs: $host; both stay open until make kind-close, and make kind-open opens them again"

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Delete the kind cluster and everything in it.
 set -euo pipefail
+cd "$(dirname "$0")/../.."
+. deploy/kubeflow/common.bash
 
-command -v kind >/dev/null || {
-  echo "kind-down: kind is not on the PATH: install kind, from kind.sigs.k8s.io." >&2
-  exit 1
-}
-kind delete cluster --name steam-recsys
+need kind "kind, from kind.sigs.k8s.io"
+for name in kubeflow explorer; do close_forward "$name"; done
+kind delete cluster --name "$CLUSTER"

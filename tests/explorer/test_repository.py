@@ -13,10 +13,11 @@ from fastapi import HTTPException
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import parse_dsn
 
-from demo.explore import READER, reader_url
+from demo.explore import reader_url
 from demo.postgres import EmbeddedPostgres
 from explorer.errors import describe_database_error
 from explorer.filters import Filters
+from explorer.reader import GRANTS
 from explorer.repository import QUERIES, Repository
 from explorer.schemas import Reach, Requirement
 from explorer.settings import Settings
@@ -414,7 +415,7 @@ def test_earlier_rights_on_review_texts_are_revoked(small: tuple[Connection, Set
     with shop.cursor() as cursor:
         cursor.execute(f"GRANT SELECT ON steam.reviews TO recsys_reader; {allowed}")
         assert cursor.fetchone() == (True,)
-        cursor.execute(READER.read_text())
+        cursor.execute(GRANTS.read_text())
         cursor.execute(allowed)
         assert cursor.fetchone() == (False,)
 

@@ -27,6 +27,11 @@ Answer = tuple[int, Any]
 """Status and body."""
 
 
+def google_error(request: Request, status: int) -> Any:
+    """Return the body of an error of Google's APIs."""
+    return {"error": {"message": "no such luck", "code": status}}
+
+
 @dataclass
 class Api:
     """The server's requests and answers: statuses in `failures` come first, then those of `answer`."""
@@ -36,6 +41,8 @@ class Api:
     requests: list[Request] = field(default_factory=list)
     failures: dict[str, list[int]] = field(default_factory=dict)
     """Statuses by HTTP method."""
+    error: Callable[[Request, int], Any] = google_error
+    """The body that comes with a status of `failures`."""
 
     def requests_to(self, method: str, ending: str) -> list[Request]:
         """Return the requests with a method to paths with an ending."""
@@ -58,7 +65,8 @@ def serving(answer: Callable[[Request], Answer]) -> Iterator[Api]:
             api.requests.append(request)
             failures = api.failures.get(self.command, [])
             if failures:
-                status, body = failures.pop(0), {"error": {"message": "no such luck", "code": 0}}
+                status = failures.pop(0)
+                body = api.error(request, status)
             else:
                 status, body = api.answer(request)
             content = json.dumps(body).encode()

@@ -22,6 +22,7 @@ def test_the_reason_in_the_body_of_an_answer_is_told():
     assert "(Incorrect string value: '\\xE2')" in message(json.dumps(body))
     assert "(Failed to create a run)" in message(json.dumps(body | {"details": []}))
     assert "(no room)" in message(json.dumps({"error": "no room"}))
+    assert "(no file)" in message(json.dumps({"error_message": "no file", "error_details": "no file\nat line 7"}))
 
 
 @pytest.mark.parametrize(
