@@ -31,7 +31,8 @@ _DELIMITERS = (re.compile(r"[@/:?#]"), re.compile(r"[^\w.~-]+"))
 _ORDINARY = frozenset({"postgresql", "postgres", "mongodb", "https", "http", "localhost", "password", "user", "host"})
 """Words of URLs that are not masked as a piece of one."""
 
-_WITHOUT_CREDENTIALS = re.compile(r"(?:(?:[\w.-]*|\[[\da-fA-F:.]+\])(?::\d+)?,?)*/[^/?@:#]*(?:\?|$)")
+_ADDRESS = r"(?:[\w.-]*|\[[\da-fA-F:.]+\])(?::\d+)?"
+_WITHOUT_CREDENTIALS = re.compile(rf"{_ADDRESS}(?:,{_ADDRESS})*/[^/?@:#]*(?:\?|$)")
 """What follows `://` in a URL that names only hosts, ports and a database before its query."""
 
 _KEYWORD_PASSWORD = re.compile(

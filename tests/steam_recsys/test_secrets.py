@@ -172,3 +172,9 @@ def test_values_are_masked_and_the_names_of_fields_stay() -> None:
     register_secret("postgresql://ann:stage@db/shop")
     facts = {"stage": ["a stage", {"n": 1, "x": None, "stage": True}]}
     assert mask_values(facts) == {"stage": ["a ***", {"n": 1, "x": None, "stage": True}]}
+
+
+def test_long_names_are_read_at_once() -> None:
+    name = "a_long_name" * 1_000
+    register_secret(f"postgresql://{name}:Sup3rS@{name}/{name}")
+    assert mask(f"{name} Sup3rS") == f"{name} ***"
