@@ -27,7 +27,9 @@ from steam_recsys.secrets import mask, register_environment, register_secret
 from steam_recsys.stage import READER_VARIABLE
 
 OUTCOME = re.compile(r"^\[notify\] \w+ run \S+: ([A-Z]+)(?:, (.*))?$")
-CONTAINER_VARIABLES = ("DATABASE_URL", "MONGODB_URL", "ALERTS_URL", "STORAGE_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT")
+CONTAINER_VARIABLES = (
+    "DATABASE_URL", "MONGODB_URL", "ALERTS_URL", "STORAGE_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT", *S3_VARIABLES
+)  # fmt: skip
 """Environment variables that containers inherit from this machine."""
 
 FAILURE = re.compile(r"^\[([a-z_]+)[^\]]*\] failed: (.*)$")

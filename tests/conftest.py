@@ -27,7 +27,6 @@ from demo.postgres import EmbeddedPostgres
 from steam_recsys import secrets as known_secrets
 from steam_recsys.database.connection import create_schema
 from tests.databases import copy_database
-from tests.s3_server import S3_ENVIRONMENT, create_bucket, s3_server
 from tests.webhook import Webhook
 
 # No test depends on the clock.
@@ -156,6 +155,8 @@ def bucket_store(gcs: str) -> str:
 @pytest.fixture(scope="session")
 def s3_url() -> Iterator[str]:
     """The URL of a server that speaks S3's protocol."""
+    from tests.s3_server import s3_server  # imports its server, which few tests need
+
     with s3_server() as url:
         yield url
 
@@ -163,6 +164,8 @@ def s3_url() -> Iterator[str]:
 @pytest.fixture
 def s3(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """The URL of that server, which S3's client uses during the test."""
+    from tests.s3_server import S3_ENVIRONMENT
+
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     for name, value in {**S3_ENVIRONMENT, "AWS_ENDPOINT_URL_S3": s3_url}.items():
@@ -173,6 +176,8 @@ def s3(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 def s3_store(s3: str) -> str:
     """A new, empty store in a bucket of that server."""
+    from tests.s3_server import create_bucket
+
     return f"s3://{create_bucket(s3)}/some/store"
 
 

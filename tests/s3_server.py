@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from urllib.request import Request, urlopen
 
@@ -31,11 +31,13 @@ def create_bucket(url: str) -> str:
 class _OneAtATime:
     """The server's application with requests one after the other: its conditional writes are not atomic otherwise."""
 
-    def __init__(self) -> None:
+    def __init__(self, ignored: Collection[str]) -> None:
         self._app = DomainDispatcherApplication(create_backend_app)
         self._lock = threading.Lock()
+        self._ignored = {f"HTTP_{name.upper().replace('-', '_')}" for name in ignored}
 
     def __call__(self, environ: dict[str, object], start: Callable[..., object]) -> Iterable[bytes]:
+        environ = {name: value for name, value in environ.items() if name not in self._ignored}
         with self._lock:
             return list(self._app(environ, start))
 
@@ -46,9 +48,9 @@ class _Handler(MotoRequestHandler):
 
 
 @contextmanager
-def s3_server() -> Iterator[str]:
-    """Run the server on loopback and yield its URL."""
-    server = make_server("127.0.0.1", 0, _OneAtATime(), threaded=True, request_handler=_Handler)
+def s3_server(ignored: Collection[str] = ()) -> Iterator[str]:
+    """Run the server on loopback and yield its URL. It ignores some of the requests' headers, as other servers do."""
+    server = make_server("127.0.0.1", 0, _OneAtATime(ignored), threaded=True, request_handler=_Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:

@@ -25,6 +25,9 @@ from steam_recsys.errors import UserError
 BUCKET_SCHEME = "gs://"
 S3_SCHEME = "s3://"
 
+S3_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL_S3", "AWS_REGION")
+"""Environment variables with the settings of an S3-compatible store."""
+
 
 @dataclass(frozen=True)
 class FileInfo:

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -42,7 +42,10 @@ ATTEMPT_SECONDS = 60.0
 """How long an attempt of a request waits for the server to take or send anything."""
 
 ATTEMPTS = 8
-"""How often a request is sent until it succeeds; the pauses between grow to 20 seconds."""
+"""How often a request is sent until it succeeds; the pauses between them grow to a minute."""
+
+CONDITIONS_CHECK = ".conditional-writes"
+"""The empty file in a folder by which its server's conditional writes are checked."""
 
 _NO_CREDENTIALS = (
     NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, ProfileNotFound, TokenRetrievalError
@@ -87,7 +90,7 @@ class S3Folder:
                 found, etag = self._find(name)
                 if found != expected:
                     return tried and found == content  # an earlier attempt of a request may have succeeded
-                self._check_conditions(name)
+                self._check_conditions()
                 if self._put_if(name, content, **({"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag})):
                     return True
                 tried = True
@@ -100,7 +103,7 @@ class S3Folder:
 
     @contextmanager
     def local_path(self, name: str) -> Iterator[Path]:
-        """See `Folder.local_path`. The files are downloaded, and deleted afterwards."""
+        """See `Folder.local_path`. The files are downloaded, and deleted afterwards; errors name the bucket's files."""
         with tempfile.TemporaryDirectory(prefix="steam-recsys-") as scratch:
             path = Path(scratch) / (Path(name).name or "folder")
             with self._user_errors(missing=f"{self.uri}/{name} changed while it was read: run again."):
@@ -109,7 +112,11 @@ class S3Folder:
                     target.parent.mkdir(parents=True, exist_ok=True)
                     with target.open("wb") as file:
                         self._get(key, file)
-            yield path
+            try:
+                yield path
+            except UserError as error:
+                error.args = (str(error).replace(str(path), f"{self.uri}/{name}".rstrip("/")),)
+                raise
 
     def arrow_source(self, name: str, size: int) -> str | io.RawIOBase:
         """See `Folder.arrow_source`. Each read requests a range of bytes."""
@@ -203,14 +210,14 @@ class S3Folder:
             raise
         return True
 
-    def _check_conditions(self, name: str) -> None:
-        """Check on an empty file beside a file that the server refuses writes whose condition does not hold.
+    def _check_conditions(self) -> None:
+        """Check that the server refuses a write whose condition does not hold.
 
         Some servers ignore conditions: there the last of several writers would win, and none of them would notice.
         """
-        lock = f"{name}.lock"
-        created = self._put_if(lock, b"", IfNoneMatch="*")
-        if (created and self._put_if(lock, b"", IfNoneMatch="*")) or self._put_if(lock, b"", IfMatch=_NO_OBJECT_HAS_IT):
+        created = self._put_if(CONDITIONS_CHECK, b"", IfNoneMatch="*")
+        created_again = created and self._put_if(CONDITIONS_CHECK, b"", IfNoneMatch="*")
+        if created_again or self._put_if(CONDITIONS_CHECK, b"", IfMatch=_NO_OBJECT_HAS_IT):
             raise self._no_conditions()
 
     def _no_conditions(self) -> UserError:
@@ -248,13 +255,14 @@ class S3Folder:
             ) from None
 
 
-@cache
+@lru_cache(maxsize=1)
 def _client(settings: frozenset[tuple[str, str]]) -> Any:
     """Return a client for the settings in the environment. It may be shared by threads, and is slow to create.
 
     botocore does not read AWS_REGION, though the other clients of S3 do.
     """
-    retries = {"mode": "standard", "total_max_attempts": ATTEMPTS}
+    # The mode "standard" has one budget for the retries of all requests, which a short outage uses up if many meet it.
+    retries = {"mode": "legacy", "total_max_attempts": ATTEMPTS}
     config = Config(
         connect_timeout=ATTEMPT_SECONDS,
         read_timeout=ATTEMPT_SECONDS,

@@ -138,6 +138,8 @@ def test_a_graph_lists_tasks_in_order_with_their_dependencies():
     [
         ("local", "local/store", True), ("docker", "x", True), ("vertex", "gs://b/s", True), ("vertex", "x", False),
         ("vertex", "/s", False), ("kubeflow", "/s", True), ("kubeflow", "gs://b/s", True), ("kubeflow", "s", False),
+        ("kubeflow", "s3://b/s", True), ("local", "s3://b/s", True), ("docker", "s3://b/s", True),
+        ("vertex", "s3://b/s", False), ("kubeflow", "s3:/b/s", False),
     ],
 )  # fmt: skip
 def test_a_local_store_is_refused_if_tasks_run_elsewhere(target, store, reached, monkeypatch):
