@@ -25,6 +25,7 @@ from steam_recsys.logging import stage_line, write_line
 from steam_recsys.retention import DEFAULT, LOCK, TEMPORARY_PREFIX, Retention, clean_local
 from steam_recsys.secrets import mask, register_environment, register_secret
 from steam_recsys.stage import READER_VARIABLE
+from steam_recsys.storage.folder import S3_VARIABLES
 
 OUTCOME = re.compile(r"^\[notify\] \w+ run \S+: ([A-Z]+)(?:, (.*))?$")
 CONTAINER_VARIABLES = (

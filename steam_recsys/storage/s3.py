@@ -1,8 +1,8 @@
 """Folders in a bucket of an S3-compatible store; the interface is in `steam_recsys/storage/folder.py`.
 
 The client reads its settings where other clients of S3 do, such as the environment variables AWS_ACCESS_KEY_ID,
-AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL_S3 and AWS_REGION. It sends only what servers other than Amazon's understand too:
-one object per deletion, and no checksums that they do not require.
+AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL_S3 and AWS_REGION. It sends only what servers other than Amazon's also
+understand: one object per deletion, and no checksums that they do not require.
 """
 
 from __future__ import annotations
@@ -244,8 +244,8 @@ class S3Folder:
             raise _unreachable(self.uri, type(error).__name__) from None
         except BotoCoreError as error:
             raise UserError(
-                f"{self.uri} cannot be used ({type(error).__name__}): correct the bucket's name, and the AWS settings of "
-                f"this environment."
+                f"{self.uri} cannot be used ({type(error).__name__}): correct the bucket's name or the environment's AWS "
+                f"settings."
             ) from None
         except ValueError as error:
             if "Invalid endpoint" not in str(error):
