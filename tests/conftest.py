@@ -181,6 +181,12 @@ def s3_store(s3: str) -> str:
     return f"s3://{create_bucket(s3)}/some/store"
 
 
+@pytest.fixture(params=["bucket", "s3"])
+def remote_store(request: pytest.FixtureRequest) -> str:
+    """A new, empty store: a test that takes it runs in a bucket of Google's and in one of an S3 server's."""
+    return request.getfixturevalue({"bucket": "bucket_store", "s3": "s3_store"}[request.param])
+
+
 @pytest.fixture(params=["disk", "bucket", "s3"])
 def any_store(request: pytest.FixtureRequest) -> str:
     """A new, empty store: a test that takes it runs on disk, in a bucket of Google's and in one of an S3 server's."""

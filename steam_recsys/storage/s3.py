@@ -244,8 +244,8 @@ class S3Folder:
             raise _unreachable(self.uri, type(error).__name__) from None
         except BotoCoreError as error:
             raise UserError(
-                f"{self.uri} cannot be used ({type(error).__name__}): correct the bucket's name or the environment's AWS "
-                f"settings."
+                f"{self.uri} cannot be used ({type(error).__name__}): correct the bucket's name or the "
+                f"environment's AWS settings."
             ) from None
         except ValueError as error:
             if "Invalid endpoint" not in str(error):

@@ -152,6 +152,15 @@ def test_a_local_store_is_refused_if_tasks_run_elsewhere(target, store, reached,
             check.check_run(Target.load(target), "training", values)
 
 
+@pytest.mark.parametrize(
+    ("target", "buckets"), [("vertex", "gs://BUCKET/store"), ("kubeflow", "gs://BUCKET/store or s3://BUCKET/store")]
+)
+def test_a_refused_store_names_the_buckets_that_the_target_reaches(target, buckets):
+    values = {"store": "elsewhere", "source": "sm://projects/p/secrets/s/versions/1"}
+    with pytest.raises(UserError, match=f"set STEAM_RECSYS_PARAMETERS__STORE to {buckets}, or add --param store="):
+        check.check_run(Target.load(target), "training", values)
+
+
 def test_without_a_store_the_pipelines_default_is_checked():
     with pytest.raises(UserError, match="on the target vertex cannot reach the store local/store"):
         check.check_run(Target.load("vertex"), "training", {"source": "sm://projects/p/secrets/s/versions/1"})
