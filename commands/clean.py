@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"Whatever was written to in the last {MIN_DAYS} days stays, as a run may use it. Temporary folders of local "
         f"runs that were killed are removed too."
     )
-    parser.add_argument("--store", required=True, help="the store, a folder or gs://…")
+    parser.add_argument("--store", required=True, help="the store, a folder, gs://… or s3://…")
     parser.add_argument("--database", default="env:DATABASE_URL", help="reference to the database's URL (%(default)s)")
     parser.add_argument("--local", default="local", help="folder of local runs (%(default)s)")
     parser.add_argument("--dry-run", action="store_true", help="only show what would be removed")

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     showing = commands.add_parser("champion", help="show the champion and the one before it")
     back = commands.add_parser("rollback", help="make an earlier model the champion again")
     for command in (listing, showing, back):
-        command.add_argument("--store", required=True, help="the store with the models, a folder or gs://…")
+        command.add_argument("--store", required=True, help="the store with the models, a folder, gs://… or s3://…")
     back.add_argument("--version", help="the model (the champion before the present one)")
     back.add_argument("--expected", help="roll back only if this model is the champion now")
     back.add_argument("--registry", default="", help="where champions are registered too, vertex://PROJECT/LOCATION")

@@ -21,7 +21,7 @@ class Settings(BaseSettings):
 
     Attributes:
         database_url: URL of the shop's database, for a role that may only read.
-        store: Model store, a path or gs://bucket/store; without it posted histories get no answer.
+        store: Model store, a path, gs://bucket/store or s3://bucket/store; without it posted histories get no answer.
         cache: Parent of the folder for the model's arrays, which the workers share while the explorer runs; by default
             the folder for temporary files.
         operator_token: Token that a rollback requires; without it rolling back is impossible.

@@ -19,6 +19,7 @@ from pipelines.vertex_limits import setting_problems, spec_problems
 from steam_recsys.errors import UserError
 from steam_recsys.publications.destinations import PUBLISH_TO
 from steam_recsys.secrets import SECRET_MANAGER_SCHEME, resolve_secret
+from steam_recsys.storage.folder import BUCKET_SCHEME, S3_SCHEME
 
 SECRET_NAMES = re.compile(r"PASSWORD|SECRET|TOKEN|CREDENTIAL|_KEY$|(DATABASE|MONGODB|ALERTS)_URL")
 _PASSWORD_IN_URL = re.compile(r"\w+://[^\s/:@{}\"']+:[^\s/@{}\"']+@")
@@ -121,12 +122,13 @@ def _check_secret(target: Target, key: str, reference: str) -> None:
 
 
 def _check_store(target: Target, store: str) -> None:
-    reached = {"vertex": store.startswith("gs://"), "kubeflow": store.startswith(("gs://", "/"))}
-    if not reached.get(target.name, True):
-        raise UserError(
-            f"Tasks on the target {target.name} cannot reach the store {store}: set "
-            f"{ENVIRONMENT}PARAMETERS__STORE=gs://BUCKET/store, or add --param store=gs://BUCKET/store."
-        )
+    buckets = {"vertex": [BUCKET_SCHEME], "kubeflow": [BUCKET_SCHEME, S3_SCHEME]}.get(target.name)
+    if buckets is None or store.startswith(tuple(buckets)) or (target.name == "kubeflow" and store.startswith("/")):
+        return
+    raise UserError(
+        f"Tasks on the target {target.name} cannot reach the store {store}: set {ENVIRONMENT}PARAMETERS__STORE to "
+        f"{' or '.join(f'{scheme}BUCKET/store' for scheme in buckets)}, or add --param store=…."
+    )
 
 
 def missing_settings(target: Target) -> list[str]:

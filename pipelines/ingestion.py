@@ -28,7 +28,7 @@ def ingestion_pipeline(target: Target) -> GraphComponent:
         """1. Load the raw files into the schema `steam`. The run's outcome is always recorded.
 
         Args:
-            raw: Folder in the raw layout, on disk or gs://…, or hf://OWNER/NAME/FOLDER; or a file with reviews.
+            raw: Folder in the raw layout, on disk, gs://…, s3://… or hf://OWNER/NAME/FOLDER; or a file with reviews.
             database: Reference to the URL of the shop's database.
             store: Folder or bucket for snapshots, models, predictions and journals.
             year: Year of the dates that have none; 0 takes the year of the newest dated row in the file.

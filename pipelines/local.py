@@ -25,9 +25,12 @@ from steam_recsys.logging import stage_line, write_line
 from steam_recsys.retention import DEFAULT, LOCK, TEMPORARY_PREFIX, Retention, clean_local
 from steam_recsys.secrets import mask, register_environment, register_secret
 from steam_recsys.stage import READER_VARIABLE
+from steam_recsys.storage.folder import S3_VARIABLES
 
 OUTCOME = re.compile(r"^\[notify\] \w+ run \S+: ([A-Z]+)(?:, (.*))?$")
-CONTAINER_VARIABLES = ("DATABASE_URL", "MONGODB_URL", "ALERTS_URL", "STORAGE_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT")
+CONTAINER_VARIABLES = (
+    "DATABASE_URL", "MONGODB_URL", "ALERTS_URL", "STORAGE_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT", *S3_VARIABLES
+)  # fmt: skip
 """Environment variables that containers inherit from this machine."""
 
 FAILURE = re.compile(r"^\[([a-z_]+)[^\]]*\] failed: (.*)$")

@@ -27,6 +27,7 @@ from steam_recsys.logging import FORMAT_VARIABLE
 from steam_recsys.retention import DEFAULT as DEFAULT_RETENTION
 from steam_recsys.retention import Retention
 from steam_recsys.stage import TIMEOUT_VARIABLE
+from steam_recsys.storage.folder import S3_VARIABLES
 
 TargetName = Literal["local", "docker", "kubeflow", "vertex"]
 TARGETS: tuple[TargetName, ...] = get_args(TargetName)
@@ -137,8 +138,8 @@ class Kubeflow(_Settings):
         namespace: Namespace of the runs.
         experiment: Experiment of the runs.
         token_variable: Environment variable on this machine with a token for the API, if the API requires one.
-        secret: Kubernetes secret with the keys DATABASE_URL and, optionally, MONGODB_URL and ALERTS_URL. Every task
-            gets them as environment variables.
+        secret: Kubernetes secret with the keys DATABASE_URL and, optionally, MONGODB_URL, ALERTS_URL and those of an
+            S3-compatible store. Every task gets them as environment variables.
         store_claim: PersistentVolumeClaim mounted at /store in every task; unset for a store in a bucket.
         google_secret: Kubernetes secret with the key credentials.json, Google Cloud credentials for a store in a
             bucket outside Google's own clusters. Every task has it as a file.
@@ -301,7 +302,7 @@ class Target(BaseSettings):
     def _configure_kubernetes(self, task: dsl.PipelineTask) -> None:
         settings = self.kubeflow
         kubernetes.use_secret_as_env(task, settings.secret, {"DATABASE_URL": "DATABASE_URL"})
-        for optional in ("MONGODB_URL", "ALERTS_URL"):
+        for optional in ("MONGODB_URL", "ALERTS_URL", *S3_VARIABLES):
             kubernetes.use_secret_as_env(task, settings.secret, {optional: optional}, optional=True)
         if settings.store_claim:
             kubernetes.mount_pvc(task, settings.store_claim, "/store")

@@ -152,7 +152,42 @@ def bucket_store(gcs: str) -> str:
     return f"gs://{name}/some/store"
 
 
-@pytest.fixture(params=["disk", "bucket"])
+@pytest.fixture(scope="session")
+def s3_url() -> Iterator[str]:
+    """The URL of a server that speaks S3's protocol."""
+    from tests.s3_server import s3_server  # imports its server, which few tests need
+
+    with s3_server() as url:
+        yield url
+
+
+@pytest.fixture
+def s3(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of that server, which S3's client uses during the test."""
+    from tests.s3_server import S3_ENVIRONMENT
+
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in {**S3_ENVIRONMENT, "AWS_ENDPOINT_URL_S3": s3_url}.items():
+        monkeypatch.setenv(name, value)
+    return s3_url
+
+
+@pytest.fixture
+def s3_store(s3: str) -> str:
+    """A new, empty store in a bucket of that server."""
+    from tests.s3_server import create_bucket
+
+    return f"s3://{create_bucket(s3)}/some/store"
+
+
+@pytest.fixture(params=["bucket", "s3"])
+def remote_store(request: pytest.FixtureRequest) -> str:
+    """A new, empty store: a test that takes it runs in a bucket of Google's and in one of an S3 server's."""
+    return request.getfixturevalue({"bucket": "bucket_store", "s3": "s3_store"}[request.param])
+
+
+@pytest.fixture(params=["disk", "bucket", "s3"])
 def any_store(request: pytest.FixtureRequest) -> str:
-    """A new, empty store: a test that takes it runs on disk and in a bucket."""
-    return request.getfixturevalue({"disk": "store", "bucket": "bucket_store"}[request.param])
+    """A new, empty store: a test that takes it runs on disk, in a bucket of Google's and in one of an S3 server's."""
+    return request.getfixturevalue({"disk": "store", "bucket": "bucket_store", "s3": "s3_store"}[request.param])

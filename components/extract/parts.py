@@ -28,7 +28,7 @@ from steam_recsys.database.connection import COPY_BUFFER, Cursor, snapshot_queri
 from steam_recsys.database.copy import has_fixed_width, read_binary_copy
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log
-from steam_recsys.storage.folder import BUCKET_SCHEME, FileInfo, Folder, open_folder
+from steam_recsys.storage.folder import FileInfo, Folder, is_remote, open_folder
 from steam_recsys.storage.manifest import UnreadableError
 
 LOOK_BACK = timedelta(days=1)
@@ -114,7 +114,7 @@ class SnapshotStore:
     @classmethod
     def from_store(cls, store: str | Path) -> SnapshotStore:
         """Open the snapshots of a store, which need not exist yet."""
-        uri = str(store) if str(store).startswith(BUCKET_SCHEME) else str(Path(store).resolve())
+        uri = str(store) if is_remote(store) else str(Path(store).resolve())
         return cls(open_folder(f"{uri.rstrip('/')}/snapshots"))
 
     @property

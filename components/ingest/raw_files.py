@@ -13,7 +13,7 @@ from typing import IO
 
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log
-from steam_recsys.storage.folder import BUCKET_SCHEME, open_folder
+from steam_recsys.storage.folder import is_remote, open_folder
 
 HUGGING_FACE_SCHEME = "hf://"
 STEAM_REVIEWS = "hf://HangenYuu/Steam_Games_Review/raw"
@@ -97,8 +97,8 @@ def open_raw(raw: str) -> Iterator[dict[str, RawSource]]:
     """Find the raw files, and fetch them if they are elsewhere. Only files of the layout are fetched.
 
     Args:
-        raw: A folder, a CSV file with reviews, a gzip of one, a zip archive, `gs://BUCKET/FOLDER`, or
-            `hf://OWNER/NAME/FOLDER` on Hugging Face.
+        raw: A folder, a CSV file with reviews, a gzip of one, a zip archive, `gs://BUCKET/FOLDER`, `s3://BUCKET/FOLDER`,
+            or `hf://OWNER/NAME/FOLDER` on Hugging Face.
 
     Yields:
         The files by name. Only the reviews file is always there.
@@ -110,7 +110,7 @@ def open_raw(raw: str) -> Iterator[dict[str, RawSource]]:
     with ExitStack() as stack:
         if raw.startswith(HUGGING_FACE_SCHEME):
             sources = _sources_in_folder(raw, _download(raw))
-        elif raw.startswith(BUCKET_SCHEME):
+        elif is_remote(raw):
             parent, _, name = raw.rpartition("/")
             if name.endswith(FILE_SUFFIXES):
                 sources = _sources_in_file(raw, stack.enter_context(open_folder(parent).local_path(name)))
@@ -119,7 +119,9 @@ def open_raw(raw: str) -> Iterator[dict[str, RawSource]]:
                 paths = {file.name: stack.enter_context(folder.local_path(file.name)) for file in RAW_FILES}
                 sources = _existing_sources(raw, paths)
         elif "://" in raw:
-            raise UserError(f"{raw} is neither a path nor a gs:// nor an hf:// URI: name a folder with the raw files.")
+            raise UserError(
+                f"{raw} is neither a path nor a gs://, s3:// or hf:// URI: name a folder with the raw files."
+            )
         elif Path(raw).is_file():
             sources = _sources_in_file(raw, Path(raw))
         elif Path(raw).is_dir():

@@ -25,7 +25,7 @@ from pyarrow.fs import LocalFileSystem
 
 from steam_recsys.data.schemas import TABLES
 from steam_recsys.errors import ArtifactError, UserError
-from steam_recsys.storage.folder import BUCKET_SCHEME, Folder, open_folder
+from steam_recsys.storage.folder import Folder, is_remote, open_folder
 from steam_recsys.storage.manifest import MANIFEST, FileDigest, UnreadableError, seal, unseal
 
 DATES_MODULUS = 1 << 64
@@ -188,7 +188,7 @@ class Snapshot:
         Raises:
             UserError: A file on disk is damaged, or a file in a bucket has other columns.
         """
-        files, in_bucket = self.manifest.files[table], self.folder.uri.startswith(BUCKET_SCHEME)
+        files, in_bucket = self.manifest.files[table], is_remote(self.folder.uri)
         if not in_bucket:
             self._verify(files)
         parquet, disk = ds.ParquetFileFormat(page_checksum_verification=True), LocalFileSystem()

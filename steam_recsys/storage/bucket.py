@@ -25,6 +25,7 @@ from requests.exceptions import RequestException
 
 from steam_recsys.errors import UserError
 from steam_recsys.storage.folder import BUCKET_SCHEME, FileInfo, no_space_error
+from steam_recsys.storage.range_reader import RangeReader
 
 ATTEMPT_SECONDS = 60.0
 """How long an attempt of a request waits for the server to take or send anything."""
@@ -103,7 +104,7 @@ class BucketFolder:
 
     def arrow_source(self, name: str, size: int) -> str | io.RawIOBase:
         """See `Folder.arrow_source`. Each read requests a range of bytes."""
-        return _BlobReader(self, name, size)
+        return RangeReader(self, name, size)
 
     def read_range(self, name: str, start: int, end: int) -> bytes:
         """Return the bytes of a file from `start` (inclusive) to `end` (exclusive).
@@ -186,37 +187,3 @@ def _reason(error: Exception) -> str:
     last = error.cause if isinstance(error, RetryError) else error
     response = getattr(last, "response", None)
     return type(last).__name__ if response is None else f"HTTP {response.status_code}"
-
-
-class _BlobReader(io.RawIOBase):
-    """A seekable file in a bucket, for Arrow to read."""
-
-    def __init__(self, folder: BucketFolder, name: str, size: int) -> None:
-        self._folder, self._name, self._size = folder, name, size
-        self._position = 0
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Set the position; this sends no request."""
-        self._position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        return self._position
-
-    def tell(self) -> int:
-        """Return the position."""
-        return self._position
-
-    def read(self, size: int = -1, /) -> bytes:
-        """Read up to `size` bytes from the position, or all that follow if `size` is negative."""
-        end = self._size if size < 0 else min(self._position + size, self._size)
-        if end <= self._position:
-            return b""
-        content = self._folder.read_range(self._name, self._position, end)
-        self._position += len(content)
-        return content

@@ -1,4 +1,4 @@
-"""One interface for folders on disk and in a bucket of Google Cloud Storage.
+"""One interface for folders on disk, in a bucket of Google Cloud Storage and in a bucket of an S3-compatible store.
 
 A file is written atomically, has reached the disk once it is written, and can be replaced on condition that its content
 is still the expected one. The store's pointers, journals and shards rely on nothing else: what was written before a
@@ -23,6 +23,10 @@ from typing import Protocol
 from steam_recsys.errors import UserError
 
 BUCKET_SCHEME = "gs://"
+S3_SCHEME = "s3://"
+
+S3_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL_S3", "AWS_REGION")
+"""Environment variables with the settings of an S3-compatible store."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +70,16 @@ class Folder(Protocol):
         """Remove a file, or a folder with its content. The name `""` is this folder itself."""
 
 
+def is_remote(uri: str | Path) -> bool:
+    """Return whether a folder is in a bucket, not on disk."""
+    return str(uri).startswith((BUCKET_SCHEME, S3_SCHEME))
+
+
 def open_folder(uri: str | Path) -> Folder:
-    """Return the folder at a path or a URI such as `gs://bucket/store`. It need not exist yet.
+    """Return the folder at a path or a URI such as `gs://bucket/store` or `s3://bucket/store`. It need not exist yet.
 
     Raises:
-        UserError: The URI has another scheme.
+        UserError: The URI has another scheme, or names no bucket.
 
     Example:
         >>> folder = open_folder("store")
@@ -78,13 +87,20 @@ def open_folder(uri: str | Path) -> Folder:
         >>> folder.names("runs")
         ['runs/run-1/extract.json']
     """
-    text = str(uri)
+    text = str(uri).rstrip("/") if is_remote(uri) else str(uri)
+    if is_remote(uri) and not text.partition("://")[2].partition("/")[0]:
+        raise UserError(f"{uri} names no bucket: write it as gs://BUCKET/FOLDER or s3://BUCKET/FOLDER.")
+    # Each client is slow to import, and needed for its buckets only.
     if text.startswith(BUCKET_SCHEME):
-        from steam_recsys.storage.bucket import BucketFolder  # slow to import, and needed for buckets only
+        from steam_recsys.storage.bucket import BucketFolder
 
-        return BucketFolder(text.rstrip("/"))
+        return BucketFolder(text)
+    if text.startswith(S3_SCHEME):
+        from steam_recsys.storage.s3 import S3Folder
+
+        return S3Folder(text)
     if "://" in text:
-        raise UserError(f"{text} is neither a path nor a gs:// URI: name a folder or a bucket's folder.")
+        raise UserError(f"{text} is neither a path nor a gs:// or s3:// URI: name a folder or a bucket's folder.")
     return DiskFolder(text)
 
 

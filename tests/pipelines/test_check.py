@@ -138,6 +138,8 @@ def test_a_graph_lists_tasks_in_order_with_their_dependencies():
     [
         ("local", "local/store", True), ("docker", "x", True), ("vertex", "gs://b/s", True), ("vertex", "x", False),
         ("vertex", "/s", False), ("kubeflow", "/s", True), ("kubeflow", "gs://b/s", True), ("kubeflow", "s", False),
+        ("kubeflow", "s3://b/s", True), ("local", "s3://b/s", True), ("docker", "s3://b/s", True),
+        ("vertex", "s3://b/s", False), ("kubeflow", "s3:/b/s", False),
     ],
 )  # fmt: skip
 def test_a_local_store_is_refused_if_tasks_run_elsewhere(target, store, reached, monkeypatch):
@@ -148,6 +150,15 @@ def test_a_local_store_is_refused_if_tasks_run_elsewhere(target, store, reached,
     else:
         with pytest.raises(UserError, match=f"on the target {target} cannot reach the store {store}: set STEAM_RECSYS"):
             check.check_run(Target.load(target), "training", values)
+
+
+@pytest.mark.parametrize(
+    ("target", "buckets"), [("vertex", "gs://BUCKET/store"), ("kubeflow", "gs://BUCKET/store or s3://BUCKET/store")]
+)
+def test_a_refused_store_names_the_buckets_that_the_target_reaches(target, buckets):
+    values = {"store": "elsewhere", "source": "sm://projects/p/secrets/s/versions/1"}
+    with pytest.raises(UserError, match=f"set STEAM_RECSYS_PARAMETERS__STORE to {buckets}, or add --param store="):
+        check.check_run(Target.load(target), "training", values)
 
 
 def test_without_a_store_the_pipelines_default_is_checked():

@@ -66,9 +66,9 @@ def test_a_run_without_stages_has_an_empty_journal(store):
 
 
 def test_an_unwritable_journal_ends_the_process_with_a_message(capsys):
-    with pytest.raises(SystemExit), stage("extract", "s3://elsewhere", "run-1"):
+    with pytest.raises(SystemExit), stage("extract", "abfs://elsewhere", "run-1"):
         pass
-    assert "[extract] failed: s3://elsewhere is neither a path nor a gs:// URI" in capsys.readouterr().out
+    assert "[extract] failed: abfs://elsewhere is neither a path nor a gs:// or s3:// URI" in capsys.readouterr().out
 
 
 def hanging(store):

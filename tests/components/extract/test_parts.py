@@ -92,13 +92,13 @@ def test_files_of_a_killed_extraction_are_removed_once_they_are_old(
 
 
 def test_old_snapshots_are_removed_from_a_bucket(
-    shop: Connection, database: str, bucket_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shop: Connection, database: str, remote_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "IN_USE_PERIOD", timedelta(seconds=-60))
-    SnapshotStore.from_store(bucket_store).folder.write("parts/reviews/orphan.parquet", b"x")
+    SnapshotStore.from_store(remote_store).folder.write("parts/reviews/orphan.parquet", b"x")
     for number in range(KEPT_SNAPSHOTS + 1):
         add_game(shop, f"game {number}")
-        write_snapshot(database, tmp_path / "snapshot", bucket_store)
-    assert len(SnapshotStore.from_store(bucket_store).folder.names("manifests")) == KEPT_SNAPSHOTS
-    assert len(parts(bucket_store)) == KEPT_SNAPSHOTS
+        write_snapshot(database, tmp_path / "snapshot", remote_store)
+    assert len(SnapshotStore.from_store(remote_store).folder.names("manifests")) == KEPT_SNAPSHOTS
+    assert len(parts(remote_store)) == KEPT_SNAPSHOTS
     Snapshot.open(tmp_path / "snapshot").verify()

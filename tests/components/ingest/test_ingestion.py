@@ -203,20 +203,20 @@ def test_names_survive_any_client_encoding(tmp_path, database, connection, monke
     assert rows(connection, "SELECT name FROM steam.games") == [("Pokémon ポケモン",)]
 
 
-def test_raw_files_are_loaded_from_a_bucket(tmp_path, database, connection, bucket_store):
+def test_raw_files_are_loaded_from_a_bucket(tmp_path, database, connection, remote_store):
     write_raw(tmp_path / "raw", [review("Portal", "ann")], [game("Portal")])
     for path in (tmp_path / "raw").iterdir():
-        open_folder(bucket_store).put(path, path.name)
-    open_folder(bucket_store).write("more/unrelated.bin", b"x")
-    with open_raw(bucket_store) as sources:
+        open_folder(remote_store).put(path, path.name)
+    open_folder(remote_store).write("more/unrelated.bin", b"x")
+    with open_raw(remote_store) as sources:
         fetched = {path.name for source in sources.values() for path in source.path.parent.rglob("*")}
         assert fetched == {raw.name for raw in RAW_FILES}
-    assert ingest(bucket_store, database).inserted == 1
-    with pytest.raises(UserError, match=f"^{bucket_store}/elsewhere/{REVIEWS.name} is missing: give a folder that"):
-        ingest(f"{bucket_store}/elsewhere", database)
-    open_folder(bucket_store).write(REVIEWS.name, b"")
-    with pytest.raises(UserError, match=f"^{bucket_store}/{REVIEWS.name} is empty"):
-        ingest(bucket_store, database)
+    assert ingest(remote_store, database).inserted == 1
+    with pytest.raises(UserError, match=f"^{remote_store}/elsewhere/{REVIEWS.name} is missing: give a folder that"):
+        ingest(f"{remote_store}/elsewhere", database)
+    open_folder(remote_store).write(REVIEWS.name, b"")
+    with pytest.raises(UserError, match=f"^{remote_store}/{REVIEWS.name} is empty"):
+        ingest(remote_store, database)
 
 
 def test_columns_may_have_any_order_and_others_between_them(tmp_path, database, connection):

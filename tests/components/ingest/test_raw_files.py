@@ -172,7 +172,7 @@ def test_a_folder_under_the_name_of_a_raw_file_is_reported(reviews, tmp_path):
 
 def test_another_scheme_is_reported():
     with (
-        pytest.raises(UserError, match="s3://bucket/raw is neither a path nor a gs:// nor an hf:// URI"),
-        open_raw("s3://bucket/raw"),
+        pytest.raises(UserError, match="abfs://bucket/raw is neither a path nor a gs://, s3:// or hf:// URI"),
+        open_raw("abfs://bucket/raw"),
     ):
         pass

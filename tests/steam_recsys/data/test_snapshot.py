@@ -25,13 +25,13 @@ def snapshot(tmp_path: Path) -> Snapshot:
 
 
 @pytest.fixture
-def in_bucket(snapshot: Snapshot, bucket_store: str, tmp_path: Path) -> Snapshot:
+def in_bucket(snapshot: Snapshot, remote_store: str, tmp_path: Path) -> Snapshot:
     """The same snapshot with its files in a bucket."""
-    folder = open_folder(bucket_store)
+    folder = open_folder(remote_store)
     for file in (file for files in snapshot.manifest.files.values() for file in files):
         folder.put(snapshot.root / file.path, file.path)
     manifest = snapshot.manifest
-    Manifest(manifest.database_snapshot, manifest.extracted_at, manifest.watermark, manifest.files, bucket_store).write(
+    Manifest(manifest.database_snapshot, manifest.extracted_at, manifest.watermark, manifest.files, remote_store).write(
         tmp_path / "manifest"
     )
     return Snapshot.open(tmp_path / "manifest")

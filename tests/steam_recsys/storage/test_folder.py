@@ -1,4 +1,4 @@
-"""Folders on disk and in a bucket behave the same."""
+"""Folders on disk, in a bucket of Google Cloud Storage and in one of an S3-compatible store behave the same."""
 
 import errno
 import io
@@ -210,12 +210,20 @@ def test_a_full_disk_is_reported_and_the_old_file_stays(tmp_path: Path) -> None:
     assert (folder.names(""), folder.read("file")) == (["file"], b"old")
 
 
-@pytest.mark.parametrize("uri", ["s3://bucket/store", "http://host/store"])
+@pytest.mark.parametrize("uri", ["abfs://bucket/store", "http://host/store"])
 def test_another_scheme_is_rejected(uri: str) -> None:
-    with pytest.raises(UserError, match=f"{uri} is neither a path nor a gs:// URI"):
+    with pytest.raises(UserError, match=f"{uri} is neither a path nor a gs:// or s3:// URI"):
         open_folder(uri)
 
 
-def test_a_missing_bucket_is_reported(gcs: str) -> None:
-    with pytest.raises(UserError, match="The bucket of gs://no-such-bucket/store does not exist: create it"):
-        open_folder("gs://no-such-bucket/store").write("a", b"")
+@pytest.mark.parametrize("uri", ["gs://", "gs:///store", "s3://", "s3:///store"])
+def test_a_uri_without_a_bucket_is_rejected(uri: str) -> None:
+    with pytest.raises(UserError, match=f"^{uri} names no bucket: write it as "):
+        open_folder(uri)
+
+
+@pytest.mark.parametrize("scheme", ["gs", "s3"])
+def test_a_missing_bucket_is_reported(scheme: str, gcs: str, s3: str) -> None:
+    sentence = f"^The bucket of {scheme}://no-such-bucket/store does not exist: create it or correct the URI.$"
+    with pytest.raises(UserError, match=sentence):
+        open_folder(f"{scheme}://no-such-bucket/store").write("a", b"")
