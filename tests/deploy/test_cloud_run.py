@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from explorer.middleware import PROBES
+from explorer.middleware import READINESS
+from explorer.server import LIVENESS
 from explorer.settings import PREFIX, Settings
 from tests.deploy.test_vertex import FILES, TEXT, blocks
-from tests.explorer.conftest import routes
 
 EXPLORER = FILES["explorer.tf"]
 
@@ -57,11 +57,9 @@ def test_every_variable_is_a_setting_of_the_explorer(
 def test_port_and_probes_are_the_explorers(container: dict[str, Any]) -> None:
     port = Settings.model_fields["port"].default
     assert container["ports"] == [{"container_port": port}]
-    for kind, path in (("startup_probe", "/readyz"), ("liveness_probe", "/healthz")):
+    for kind, path in (("startup_probe", READINESS), ("liveness_probe", LIVENESS)):  # both without a rate limit
         (probe,) = container[kind]
         assert probe["http_get"] == [{"path": path, "port": port}]
-        assert path in PROBES  # without a rate limit
-        assert path in {route.path for route in routes()}
         assert probe["timeout_seconds"] < probe["period_seconds"]
     (startup,) = container["startup_probe"]
     assert startup["period_seconds"] * startup["failure_threshold"] <= 240  # Cloud Run's longest start

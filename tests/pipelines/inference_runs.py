@@ -21,6 +21,7 @@ from components.reverse_etl.component import publish
 from components.validate.component import validate
 from pipelines.inference import STAGES, inference_pipeline
 from pipelines.target import Target
+from steam_recsys.publications import lease
 
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload([__name__, "tests.pipelines.loaded_stages"])
@@ -52,6 +53,7 @@ def start_inference(shop: Shop, run: str, parameters: dict[str, Any]) -> ForkSer
 
 def _run_inference(shop: Shop, run: str, parameters: dict[str, Any]) -> None:
     os.environ["DATABASE_URL"] = shop.url
+    lease.LEASE_SECONDS, lease.RENEW_SECONDS = 4.0, 0.5  # the next run waits until a killed one's lease has expired
     own = {"database": parameters["source"], "store": str(shop.store), "run": run, "pipeline": "inference"}
     shared = {**parameters, **own}
 
