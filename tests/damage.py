@@ -6,8 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 from google.api_core.exceptions import Forbidden
 from google.cloud.storage import Blob
+
+from steam_recsys.storage.folder import open_folder
 
 
 def files_below(root: Path) -> list[str]:
@@ -31,10 +34,15 @@ def damaged_contents(content: bytes) -> Iterator[tuple[str, bytes]]:
 
 def fail_removals(monkeypatch: pytest.MonkeyPatch, uri: str, removals: int, killed: bool) -> None:
     """Let each removal of a file in a folder or a bucket fail, after some that succeed."""
-    in_bucket = uri.startswith("gs://")
-    refused = Forbidden("no") if in_bucket else PermissionError(13, "no")
+    owner: object
+    if uri.startswith("gs://"):
+        owner, name, refused = Blob, "delete", Forbidden("no")
+    elif uri.startswith("s3://"):
+        answer = {"Error": {"Code": "AccessDenied"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
+        owner, name, refused = type(open_folder(uri)._client), "delete_object", ClientError(answer, "DeleteObject")
+    else:
+        owner, name, refused = os, "unlink", PermissionError(13, "no")
     error = KeyboardInterrupt() if killed else refused
-    owner, name = (Blob, "delete") if in_bucket else (os, "unlink")
     remove, removed = getattr(owner, name), 0
 
     def remove_or_fail(*arguments, **options):

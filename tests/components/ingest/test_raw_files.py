@@ -116,11 +116,11 @@ def test_an_archive_may_hold_all_files_in_a_folder(reviews, tmp_path, database):
     assert ingest(str(tmp_path / "archive.zip"), database).rows == {GAMES.name: 1, REVIEWS.name: 1, RANKINGS.name: 0}
 
 
-def test_an_archive_is_loaded_from_a_bucket(reviews, tmp_path, bucket_store):
-    open_folder(bucket_store).write("reviews.csv.gz", gzip.compress(reviews))
-    check_raw(f"{bucket_store}/reviews.csv.gz")
-    with pytest.raises(UserError, match=f"{bucket_store}/reviews.zip is missing"):
-        check_raw(f"{bucket_store}/reviews.zip")
+def test_an_archive_is_loaded_from_a_bucket(reviews, tmp_path, remote_store):
+    open_folder(remote_store).write("reviews.csv.gz", gzip.compress(reviews))
+    check_raw(f"{remote_store}/reviews.csv.gz")
+    with pytest.raises(UserError, match=f"{remote_store}/reviews.zip is missing"):
+        check_raw(f"{remote_store}/reviews.zip")
 
 
 def encrypted(archive: bytes) -> bytes:

@@ -169,12 +169,12 @@ def test_an_outcome_that_cannot_be_recorded_is_posted_anyway(
 
 def test_an_unreadable_journal_is_posted_with_the_platforms_message(webhook: Webhook, database: str) -> None:
     with pytest.raises(UserError, match="neither a path"):
-        conclude(database, "s3://elsewhere", "r", "training", [], "FAILED", "Task failed.", "env:ALERTS_URL")
+        conclude(database, "abfs://elsewhere", "r", "training", [], "FAILED", "Task failed.", "env:ALERTS_URL")
     (body,) = webhook.bodies
     assert body["text"] == "training run r: FAILED, and that could not be recorded"
     platform, reason = (block["text"]["text"] for block in body["blocks"][1:])
     assert platform == "• Task failed."
-    assert reason.startswith("• s3://elsewhere is neither")
+    assert reason.startswith("• abfs://elsewhere is neither")
 
 
 @pytest.mark.parametrize("content", ["{", "", "null", '{"stage": "train"}'])

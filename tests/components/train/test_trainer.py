@@ -127,12 +127,12 @@ def test_finished_fit_is_not_repeated(checkpoints: Mortal, monkeypatch: pytest.M
     assert steps == []
 
 
-def test_fit_resumes_from_a_bucket(bucket_store: str) -> None:
-    data, checkpoints = training_data(CONFIG), Mortal.for_version(bucket_store, "v1")
+def test_fit_resumes_from_a_bucket(remote_store: str) -> None:
+    data, checkpoints = training_data(CONFIG), Mortal.for_version(remote_store, "v1")
     checkpoints.every_seconds, checkpoints.last = 0.0, 3
     with pytest.raises(Died):
         Trainer(0, ALONE, checkpoints).fit("final", data, CONFIG, 6)
-    resumed = Trainer(0, ALONE, Checkpoints.for_version(bucket_store, "v1")).fit("final", data, CONFIG, 6)
+    resumed = Trainer(0, ALONE, Checkpoints.for_version(remote_store, "v1")).fit("final", data, CONFIG, 6)
     assert_equal(resumed, Trainer(0, ALONE).fit("final", data, CONFIG, 6))
 
 

@@ -11,7 +11,6 @@ import pytest
 from components.extract import parts
 from steam_recsys.data.snapshot import DataFile, Manifest, Snapshot
 from steam_recsys.errors import UserError
-from steam_recsys.storage.bucket import BucketFolder
 from steam_recsys.storage.folder import open_folder
 from tests.damage import damaged_contents
 from tests.snapshots import write_snapshot_of
@@ -103,7 +102,7 @@ def test_no_flipped_bit_of_a_part_in_a_bucket_changes_what_is_read(
     file = DataFile(name, expected.num_rows, len(content), hashlib.sha256(content).hexdigest())
     opened = replace(in_bucket, manifest=replace(in_bucket.manifest, files={table: [file]}))
     served = bytearray(content)
-    monkeypatch.setattr(BucketFolder, "read_range", lambda folder, name, start, end: bytes(served[start:end]))
+    monkeypatch.setattr(type(opened.folder), "read_range", lambda folder, name, start, end: bytes(served[start:end]))
     assert opened.table(table).equals(expected)
     chance = random.Random(0)
     refused = 0
