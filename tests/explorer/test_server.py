@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -48,7 +48,11 @@ def started(published_shop: PublishedShop, log: Path, **further: str) -> Iterato
 
 
 def workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    return [child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())]
+    found = []
+    for child in psutil.Process(process.pid).children():
+        with suppress(psutil.NoSuchProcess):  # it has ended, its parent has not noticed yet
+            found += [child] if "spawn_main" in " ".join(child.cmdline()) else []
+    return found
 
 
 def answers(url: str) -> bool:
@@ -254,7 +258,7 @@ def test_invalid_settings_are_reported_without_their_values(variable: str, value
     [
         "postgresql:///shop?host=/var/run/postgresql&user=me",
         "postgres://me:p%2Fw@[::1]:5432/shop",
-        "postgresql://me:a@b@first:5432,second:5433/shop?target_session_attrs=any",
+        "postgresql://me:a%40b@first:5432,second:5433/shop?target_session_attrs=any",
         "postgresql://here",
         "postgresql://me:p#w?d@here/shop?connect_timeout=10",
         "host=here dbname=shop user=me",

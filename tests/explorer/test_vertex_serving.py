@@ -20,6 +20,7 @@ from steam_recsys.data.games import Games
 from steam_recsys.data.popularity import DECAYS
 from steam_recsys.model.online import CatalogueFacts, OnlineRecommender
 from steam_recsys.model.two_tower import TwoTowerArrays
+from steam_recsys.storage.manifest import complete_artifact
 from steam_recsys.storage.model_store import add_model
 from tests.explorer.publishing_runs import GENRES, write_random_model
 
@@ -41,6 +42,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.savez(folder / "items.npz", **scorer.arrays(), **facts.arrays())
     vocabulary = json.loads((folder / "vocabulary.json").read_text())
     (folder / "vocabulary.json").write_text(json.dumps(vocabulary | {"genres": list(facts.genres)}))
+    complete_artifact(folder)
     return folder
 
 
