@@ -17,7 +17,7 @@ COMMANDS = {
     "publications": "list published versions, roll back, or reconcile MongoDB with PostgreSQL",
     "models": "list models, show the champion, or roll back to an earlier one",
     "freshness": "check that an inference run has succeeded recently",
-    "clean": "remove what earlier runs left behind and nobody needs any more",
+    "clean": "remove what earlier runs left behind and is no longer needed",
     "explore": "serve recommendations as pages and as a JSON API",
     "user": "show a user's recommendations",
 }

@@ -263,7 +263,7 @@ def serve(sockets: Sequence[socket.socket], trusted_proxies: str) -> None:
 def _bound(other: socket.socket) -> socket.socket:
     """Return a socket on the same address as another one; it takes no connections until it listens.
 
-    Without SO_REUSEADDR, with which another program could share an address that nobody listens on.
+    Without SO_REUSEADDR, with which another program could share an address without a listener.
     """
     bound = socket.socket(other.family, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

@@ -58,7 +58,7 @@ _STRING = r"""[uUrR]?(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
 _LIST = re.compile(rf"\[\s*(?:{_STRING}\s*(?:,\s*{_STRING}\s*)*,?\s*)?\]", re.DOTALL)
 _LIST_SEPARATOR = re.compile(r"""['"],\s*['"]""")
 _WHITESPACE = re.compile(r"\s+")
-# Characters that nobody sees. Joiners stay between letters other than ASCII, where they change how these are written.
+# Invisible characters. Joiners stay between letters other than ASCII, where they change how these are written.
 _INVISIBLE = re.compile(
     "[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]"
     "|(?<![^\\x00-\\x7f])[\u200c\u200d]|[\u200c\u200d](?![^\\x00-\\x7f])"

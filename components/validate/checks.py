@@ -183,7 +183,7 @@ def check_volume(rows: Mapping[str, int], last_rows: Mapping[str, int]) -> list[
 def check_freshness(newest_change: datetime | None, extracted_at: datetime) -> list[Finding]:
     """Check that the newest review is less than two days older than the extraction, and not dated after it.
 
-    As long as a change is dated in the future, nobody could see that no others arrive.
+    A change that is dated in the future would hide that no others arrive.
     """
     if newest_change is None or -CLOCK_TOLERANCE <= extracted_at - newest_change <= STALE_AFTER:
         return []

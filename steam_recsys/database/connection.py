@@ -89,16 +89,17 @@ def connect(
     except psycopg2.OperationalError as error:
         raise connection_error(name, str(error)) from None
     connection.limits = limits
-    with LockWatch(url, connection, application, announce=_log_blockers) as watch:
-        try:
-            yield connection
-            connection.commit()
-        except psycopg2.Error as error:
-            if (translated := _translated(name, error, connection, watch.blockers)) is None:
-                raise
-            raise translated from None
-        finally:
-            connection.close()  # rolls back what was not committed
+    try:
+        with LockWatch(url, connection, application, announce=_log_blockers) as watch:
+            try:
+                yield connection
+                connection.commit()
+            except psycopg2.Error as error:
+                if (translated := _translated(name, error, connection, watch.blockers)) is None:
+                    raise
+                raise translated from None
+    finally:
+        connection.close()  # rolls back what was not committed; no longer watched, as libpq frees it
 
 
 def create_schema(connection: Connection, schema: str) -> None:

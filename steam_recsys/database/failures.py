@@ -24,7 +24,7 @@ class Meaning:
     """What an error means.
 
     Attributes:
-        sentence: The sentence; `{name}` stands for the database's name, `{detail}` for what is known besides, in
+        sentence: The sentence; `{name}` becomes the database's name, `{detail}` what else is known, in
             parentheses.
         passes: Whether it is the state of the server, which may change without a change to the request.
     """

@@ -66,6 +66,7 @@ class LockWatch:
         self._announce = announce
         self._own: Connection | None = None
         self._ended = threading.Event()
+        self._in_use = threading.Lock()  # held while this thread reads the connection's state
         self._thread = threading.Thread(target=self._watch, name="lock watch", daemon=True)
 
     def __enter__(self) -> LockWatch:
@@ -74,28 +75,33 @@ class LockWatch:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Stop; a look that is under way ends by itself."""
+        """Stop, so that the connection may be closed; a look that is under way ends by itself."""
         self._ended.set()
+        with self._in_use:
+            pass
 
     def _watch(self) -> None:
         try:
             while not self._ended.wait(self._look_seconds):
-                status = self._watched.info.transaction_status
+                with self._in_use:
+                    if self._ended.is_set():
+                        return
+                    status, process = self._watched.info.transaction_status, self._watched.info.backend_pid
                 if status == TRANSACTION_STATUS_ACTIVE:
-                    self._look()
+                    self._look(process)
                 elif status != TRANSACTION_STATUS_INERROR:  # then the error is about to be read
                     self.blockers = ""
         finally:
             if self._own is not None:
                 self._own.close()
 
-    def _look(self) -> None:
+    def _look(self, process: int) -> None:
         try:
             if self._own is None:
                 self._own = psycopg2.connect(self._url, application_name=APPLICATION, connect_timeout=10)
                 self._own.autocommit = True
             with self._own.cursor() as cursor:
-                cursor.execute(_BLOCKERS, {"pid": self._watched.info.backend_pid, "application": self._application})
+                cursor.execute(_BLOCKERS, {"pid": process, "application": self._application})
                 found = describe_blockers(cursor.fetchall())
         except psycopg2.Error:  # no connection is left for it, or it was ended: the watched one goes on
             self._own = None

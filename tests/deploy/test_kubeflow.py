@@ -41,7 +41,7 @@ def pods() -> list[dict]:
 
 
 def explorer_copies() -> list[dict]:
-    """Return the pods of the explorer beside the first, at the least that the autoscaler allows."""
+    """Return the pods of the explorer beside the first, with the fewest that the autoscaler allows."""
     autoscaler, deployment = one("HorizontalPodAutoscaler"), one("Deployment")
     return [deployment["spec"]["template"]["spec"]] * (autoscaler["spec"]["minReplicas"] - 1)
 

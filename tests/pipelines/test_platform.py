@@ -8,7 +8,7 @@ from steam_recsys.errors import UserError
 
 
 def message(body: str | None) -> str:
-    """Return what a user is told when Kubeflow's API answers with status 500 and this body."""
+    """Return the message to the user when Kubeflow's API answers with status 500 and this body."""
     error = ApiException(status=500, reason="Internal Server Error")
     error.body = body
     with pytest.raises(UserError) as told, user_errors("Kubeflow Pipelines", lambda each: each.status):

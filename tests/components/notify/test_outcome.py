@@ -185,7 +185,7 @@ def test_recorded_errors_and_alerts_show_no_part_of_a_password(
     monkeypatch.setenv("REPLICA_URL", url)
     with pytest.raises(psycopg2.Error) as failed:
         psycopg2.connect(url, connect_timeout=5)
-    # A journal that nobody masked.
+    # A journal that was not masked.
     record = StageRecord("extract", TIME, facts={"why": url}, error=f"It failed ({failed.value}): correct {url}.")
     open_folder(store).write("runs/run-1/extract.json", seal(asdict(record)))
     with stage("notify", store, "run-1"):
