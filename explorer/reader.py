@@ -9,14 +9,17 @@ from pathlib import Path
 import psycopg2
 from psycopg2 import sql
 
-from steam_recsys.database.connection import connect
+from steam_recsys.database.connection import connect, connect_url
+from steam_recsys.database.failures import UnavailableError
 from steam_recsys.database.urls import connection_parameters
 from steam_recsys.errors import UserError
+from steam_recsys.logging import mask_output
 from steam_recsys.secrets import resolve_secret
 
 OWNER = "env:DATABASE_URL"
 READER = "env:EXPLORER_DATABASE_URL"
 GRANTS = Path(__file__).parent / "reader.sql"
+APPLICATION = "steam-recsys explorer-reader"
 POLL_SECONDS = 10.0
 
 
@@ -29,6 +32,7 @@ def main() -> None:
 
     DATABASE_URL connects as the owner of the schemas. The caller limits the wait.
     """
+    mask_output()
     try:
         user, password = reader_credentials(resolve_secret(READER))
         waiting = ""
@@ -69,38 +73,36 @@ def create_reader(url: str, user: str, password: str) -> None:
 
     Raises:
         NothingPublished: The database has no schema with recommendations.
-        UserError: The user in the URL may not create roles.
+        UserError: The user in the URL may not create roles, or the database cannot be reached or fails.
     """
     name = sql.Identifier(user)
-    connection = psycopg2.connect(url)
-    try:
-        with connection, connection.cursor() as cursor:
+    connected = connect_url(url, "DATABASE_URL", application=APPLICATION)
+    with connected as connection, connection.cursor() as cursor:
+        try:
             cursor.execute(GRANTS.read_text())
             cursor.execute("SELECT FROM pg_roles WHERE rolname = %s", [user])
             verb = sql.SQL("ALTER" if cursor.rowcount else "CREATE")
             cursor.execute(sql.SQL("{} USER {} PASSWORD {}").format(verb, name, sql.Literal(password)))
             cursor.execute(sql.SQL("GRANT recsys_reader TO {}").format(name))
-    except (psycopg2.errors.InvalidSchemaName, psycopg2.errors.UndefinedTable):
-        raise NothingPublished("The database has no recommendations yet: run the inference pipeline.") from None
-    except psycopg2.errors.InsufficientPrivilege as error:
-        raise UserError(
-            f"The explorer's role cannot be created in this database ({error.diag.message_primary}): let its owner run "
-            f"explorer/{GRANTS.name}, and set EXPLORER_DATABASE_URL."
-        ) from None
-    finally:
-        connection.close()
+        except (psycopg2.errors.InvalidSchemaName, psycopg2.errors.UndefinedTable):
+            raise NothingPublished("The database has no recommendations yet: run the inference pipeline.") from None
+        except psycopg2.errors.InsufficientPrivilege as error:
+            raise UserError(
+                f"The explorer's role cannot be created in this database ({error.diag.message_primary}): let its owner "
+                f"run explorer/{GRANTS.name}, and set EXPLORER_DATABASE_URL."
+            ) from None
 
 
 def _unpublished() -> str:
     """Say why there is nothing to read yet; empty if there is a current publication."""
     try:
-        with connect(OWNER, application="steam-recsys explorer-reader") as connection, connection.cursor() as cursor:
+        with connect(OWNER, application=APPLICATION) as connection, connection.cursor() as cursor:
             cursor.execute("SELECT to_regclass('recsys.publications') IS NOT NULL")
             if cursor.fetchone() == (True,):
                 cursor.execute("SELECT FROM recsys.publications WHERE current")
                 if cursor.rowcount:
                     return ""
-    except UserError as error:
+    except UnavailableError as error:
         return str(error)
     return "the inference pipeline has not published anything."
 

@@ -75,6 +75,9 @@ class HttpProtocol(HttpToolsProtocol):
 
     _head_timer: asyncio.TimerHandle | None = None
     _send_timer: asyncio.TimerHandle | None = None
+    _running: RequestResponseCycle | None = None
+    """The request that is being answered."""
+
     _ending = False
     """Whether what arrives is ignored: the connection is closed once the requests before have been answered."""
 
@@ -87,6 +90,9 @@ class HttpProtocol(HttpToolsProtocol):
         """See `asyncio.Protocol`."""
         self._stop_head_timer()
         self._stop_send_timer()
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True  # uvicorn marks the last request, and this one may be before it
+            self._running.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -138,6 +144,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._hang_up()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
         answer: Any = _answer_of(cycle, app)  # uvicorn's types and Starlette's differ
         super()._start_asgi_task(cycle, answer)
 

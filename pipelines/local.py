@@ -26,6 +26,7 @@ from steam_recsys.retention import DEFAULT, LOCK, TEMPORARY_PREFIX, Retention, c
 from steam_recsys.secrets import mask, register_environment, register_secret
 from steam_recsys.stage import READER_VARIABLE
 from steam_recsys.storage.folder import S3_VARIABLES
+from steam_recsys.storage.manifest import clean_up
 
 OUTCOME = re.compile(r"^\[notify\] \w+ run \S+: ([A-Z]+)(?:, (.*))?$")
 CONTAINER_VARIABLES = (
@@ -126,7 +127,8 @@ def _removing_expired(root: Path, retention: Retention) -> Iterator[None]:
     try:
         yield
     finally:
-        clean_local(root, retention)
+        with clean_up("clean", f"what has expired in {root}"):
+            clean_local(root, retention)
 
 
 @contextlib.contextmanager

@@ -21,7 +21,8 @@ from steam_recsys.database.connection import Cursor, connect, require_schema
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log
 from steam_recsys.storage.folder import FileInfo, Folder, open_folder
-from steam_recsys.storage.model_store import EVALUATION, POINTER, current_champion
+from steam_recsys.storage.manifest import clean_up
+from steam_recsys.storage.model_store import POINTER, PROMOTED, current_champion
 
 MIN_DAYS = 2
 """Days that everything is kept: younger files may belong to a run that still writes or reads them."""
@@ -35,8 +36,8 @@ LOCK = "lock"
 _TEMPORARY = re.compile(rf"({re.escape(TEMPORARY_PREFIX)}|steam-recsys-)[a-z0-9_]{{8}}")
 """A local run's temporary folder, or files of a bucket that were downloaded outside a run."""
 
-# The newest run of each outcome stays, for the freshness check and the explorer; the newest measurement of each model
-# too, as it proves that the model was champion.
+# The newest run of each outcome stays, for the freshness check and the explorer, and the newest measurement of each
+# model.
 _EXPIRED_ROWS = {
     "recsys.pipeline_runs": """
         coalesce(finished_at, started_at) < now() - make_interval(days => %(days)s) AND EXISTS (
@@ -47,11 +48,6 @@ _EXPIRED_ROWS = {
             SELECT FROM recsys.monitoring AS newer WHERE newer.measured_at > expired.measured_at
             AND newer.model_version IS NOT DISTINCT FROM expired.model_version)""",
 }
-
-_CHAMPIONS = """
-SELECT model_version FROM recsys.monitoring WHERE model_version IS NOT NULL
-UNION SELECT model_version FROM recsys.publications
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,14 +146,15 @@ def clean_store(store: str, database: str, retention: Retention, *, dry_run: boo
     """
     with connect(database, application="steam-recsys clean") as connection, connection.cursor() as cursor:
         require_schema(connection, "recsys")
-        cursor.execute(_CHAMPIONS)
-        champions = {version for (version,) in cursor.fetchall()}
         removed = list(_clean_tables(cursor, retention.record_days, dry_run=dry_run))
     folder = open_folder(store)
     removed += _clean_folder(folder, "runs", retention.journal_days, dry_run=dry_run)
-    in_use = _planned_versions(folder)
-    removed += _clean_folder(folder, "predictions", retention.prediction_days, needed=in_use, dry_run=dry_run)
-    return removed + _clean_models(store, folder, champions, retention.model_days, dry_run=dry_run)
+    with clean_up("clean", "predictions that have expired"):
+        in_use = _planned_versions(folder)
+        removed += _clean_folder(folder, "predictions", retention.prediction_days, needed=in_use, dry_run=dry_run)
+    with clean_up("clean", "models that have expired"):
+        removed += _clean_models(store, folder, retention.model_days, dry_run=dry_run)
+    return removed
 
 
 def clean_local(root: str | Path, retention: Retention, *, dry_run: bool = False) -> list[Expired]:
@@ -215,15 +212,24 @@ def _clean_folder(root: Folder, name: str, days: int, *, needed: Container[str] 
 
 
 def _planned_versions(root: Folder) -> set[str]:
-    """Return the versions that runs of the last days have planned: one that continues an old plan may use its files."""
+    """Return the versions that runs of the last days have planned: one that continues an old plan may use its files.
+
+    Raises:
+        UserError: A record cannot be read.
+    """
     since = datetime.now(UTC) - timedelta(days=MIN_DAYS)
-    journals = root.list_files("runs").items()
-    young = [name for name, file in journals if name.endswith("/plan.json") and file.written_at > since]
-    records = [json.loads(root.read(name) or b"{}") for name in young]
-    return {str(record.get("facts", {}).get("version")) for record in records}
+    planned = set()
+    for name, file in root.list_files("runs").items():
+        if not name.endswith("/plan.json") or file.written_at <= since:
+            continue
+        try:
+            planned.add(str(json.loads(root.read(name) or b"{}").get("facts", {}).get("version")))
+        except (ValueError, AttributeError):
+            raise UserError(f"{root.uri}/{name} cannot be read, so it is unknown which are needed") from None
+    return planned
 
 
-def _clean_models(store: str, root: Folder, champions: set[str], days: int, *, dry_run: bool) -> list[Expired]:
+def _clean_models(store: str, root: Folder, days: int, *, dry_run: bool) -> list[Expired]:
     """Remove the models that never were champion: their promotion was overtaken or killed.
 
     Without a pointer there is nothing to tell them by, and all are kept.
@@ -231,24 +237,9 @@ def _clean_models(store: str, root: Folder, champions: set[str], days: int, *, d
     pointer = current_champion(store)
     if pointer is None:
         return []
+    champions = {name.split("/")[1] for name in root.list_files("models") if name.endswith(f"/{PROMOTED}")}
     needed = {Path(POINTER).name, f"{Path(POINTER).name}.lock", pointer.version, *champions}
-    needed |= {pointer.previous} if pointer.previous else set()
-    models = root.list_files("models")
-    entries = {name.removeprefix("models/"): file for name, file in models.items()}
-    if expired(entries, days, datetime.now(UTC), needed):
-        # A champion is also known by the models that were compared with it, should the schema have been dropped.
-        needed |= {_opponent(root, name) for name in models if name.endswith(f"/{EVALUATION}")}
     return _clean_folder(root, "models", days, needed=needed, dry_run=dry_run)
-
-
-def _opponent(root: Folder, name: str) -> str:
-    """Return the champion that a model was compared with, as its evaluation says; empty if there was none."""
-    try:
-        return str(json.loads(root.read(name) or b"{}").get("champion") or "")
-    except (ValueError, AttributeError):
-        raise UserError(
-            f"{root.uri}/{name} cannot be read, so which models were champion is unknown: restore or delete it."
-        ) from None
 
 
 def _clean_tables(cursor: Cursor, days: int, *, dry_run: bool) -> Iterable[Expired]:

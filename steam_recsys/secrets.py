@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, unquote
 
+from steam_recsys.database.urls import connection_parameters
 from steam_recsys.errors import UserError
 
 SECRET_MANAGER_SCHEME = "sm://"
@@ -43,6 +44,9 @@ _KEYWORD_PASSWORD = re.compile(
 
 _PASSWORD_URL = re.compile(r"\s*[a-z][a-z0-9+.-]*://[^\s]*:[^\s]*@", re.IGNORECASE)
 _MAYBE_PASSWORD = re.compile(r"@|password", re.IGNORECASE)
+_SECRET_VARIABLES = ("PASSWORD", "SECRET", "TOKEN", "SECRET_ACCESS_KEY")
+"""Endings of the names of environment variables that hold a secret other than a URL."""
+
 _KNOWN: set[str] = set()
 _PATTERNS: list[re.Pattern[str]] = []
 
@@ -100,7 +104,7 @@ def register_environment() -> None:
     """Mask the passwords in the environment, also in malformed URLs: errors of another process may repeat them."""
     for name, value in os.environ.items():
         is_url = _PASSWORD_URL.match(value) or (name.endswith("_URL") and _MAYBE_PASSWORD.search(value))
-        if is_url or name.endswith("PASSWORD"):
+        if is_url or name.endswith(_SECRET_VARIABLES):
             register_secret(value.strip())
 
 
@@ -151,6 +155,18 @@ def _credentials(secret: str) -> Iterator[str]:
     scheme, is_url, rest = secret.partition("://")
     passwords = [found[1].strip(" '\"") for found in _KEYWORD_PASSWORD.finditer(secret)]
     yield from passwords
+    try:
+        parameters = connection_parameters(secret)
+    except ValueError:  # what libpq does not read may show a part of the password in its messages
+        pass
+    else:
+        if "password" in parameters:
+            user_info, _, host = rest.partition("?")[0].rpartition("@")
+            yield parameters["password"]
+            yield user_info.partition(":")[2]  # as it stands, not decoded
+            if not re.search(r"[/.:]", host):  # the host may be missing, and this the end of the password
+                yield host
+        return
     if not is_url:
         before, at, _ = secret.rpartition("@")
         if at or not passwords:  # a URL without its scheme, or a token

@@ -29,6 +29,9 @@ from steam_recsys.storage.manifest import UnreadableError, seal, unseal
 JOURNALS = "runs"
 """Folder of the journals in the store."""
 
+LOOKED_UP = frozenset({"pipeline", "version", "model_version", "snapshot_id"})
+"""Facts that name something which this project itself has named."""
+
 TIMEOUT_VARIABLE = "STAGE_TIMEOUT_MINUTES"
 """The environment variable for the time limit of a stage, in minutes. No limit if it is not set."""
 
@@ -59,8 +62,12 @@ class StageRecord:
     error: str | None = None
 
     def masked(self) -> dict[str, Any]:
-        """Return the record as plain values, with secrets masked in the facts and in the error."""
-        return {**asdict(self), "facts": mask_values(self.facts), "error": self.error and mask(self.error)}
+        """Return the record as plain values, with secrets masked in the facts and in the error.
+
+        Names that later runs look up stay, should a password be a part of one.
+        """
+        facts = {name: value if name in LOOKED_UP else mask_values(value) for name, value in self.facts.items()}
+        return {**asdict(self), "facts": facts, "error": self.error and mask(self.error)}
 
 
 @contextmanager

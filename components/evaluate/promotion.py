@@ -122,12 +122,14 @@ def _predecessor(store: str, version: str) -> str | None:
     """
     try:
         with open_folder(store).local_path(f"models/{version}/{EVALUATION}") as evaluation:
-            return Evaluation.read(evaluation).champion
+            found = Evaluation.read(evaluation).champion
     except ArtifactError:
         raise UserError(
             f"The evaluation of {version} in {store} cannot be read, so the champion before it is unknown: name a "
             f"model with --version."
         ) from None
+    # A model that has replaced its own damaged copy was compared with itself.
+    return champion(store).previous if found == version else found
 
 
 class ModelRegistry(Protocol):

@@ -42,7 +42,7 @@ _MONTH_YEAR = re.compile(r"([a-z]+)\.?,? (\d{4})")
 _NOT_A_DATE = "date is not a date such as November 5, 2011 or 2011-11-05"
 _EPOCH = re.compile(r"(\d{9,10})(\d{3})?(?:\.0+)?")  # seconds or milliseconds since 1970
 _TIME_OF_DAY = re.compile(
-    r"[t,@ ]+(?:at )?(?:[01]?\d|2[0-4]):[0-5]\d(?::[0-6]\d(?:[.,]\d+)?)? ?(?:[ap]m)? ?"
+    r"(?:(?<=\d)t|[,@ ]+(?:at )?)(?:[01]?\d|2[0-4]):[0-5]\d(?::[0-6]\d(?:[.,]\d+)?)? ?(?:[ap]m)? ?"
     r"(?:z|utc|gmt|[+-]\d\d:?(?:\d\d)?)?$"
 )
 _NUMBER = re.compile(r"-?(?:[1-9]\d{0,2}(?:,\d{3})+|\d+)(?:\.\d+)?")

@@ -109,8 +109,7 @@ def ingest(
     """Load the raw files into the schema `steam`. Loading the same files again changes nothing.
 
     Args:
-        raw: A folder in the raw layout, a file with reviews, an archive, `gs://BUCKET/FOLDER`,
-            `s3://BUCKET/FOLDER`, or
+        raw: A folder in the raw layout, a file with reviews, an archive, `gs://BUCKET/FOLDER`, `s3://BUCKET/FOLDER`, or
             `hf://OWNER/NAME/FOLDER` on Hugging Face.
         database: Reference to the database's URL, such as `env:DATABASE_URL`.
         year: Year of dates without one; None for the year of the file's newest date.

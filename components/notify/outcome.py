@@ -15,7 +15,7 @@ from psycopg2.extras import Json
 from components.notify.alerts import Alert, post
 from steam_recsys.database.connection import connect, create_schema
 from steam_recsys.errors import UserError
-from steam_recsys.logging import log
+from steam_recsys.logging import log, log_warning
 from steam_recsys.secrets import mask
 from steam_recsys.stage import JOURNALS, StageRecord, read_journal
 from steam_recsys.storage.folder import open_folder
@@ -92,18 +92,22 @@ def conclude(
         outcome = decide_outcome(state, error, stages, expected)
         # 3. Record it.
         previous = record_outcome(database, run, pipeline, outcome, stages)
-        # 4. Record the runs that were terminated: no exit handler ran for them.
-        record_lost_runs(database, store, datetime.now(UTC))
     except Exception as failure:
         if alerts:
             why = str(failure) if isinstance(failure, UserError) else f"{type(failure).__name__}: see the task's log."
             title = f"{pipeline} run {run}: {outcome.state}, and that could not be recorded"
             post(alerts, Alert(title, (*filter(None, [outcome.error]), why), link))
         raise
-    # 5. Post an alert.
+    # 4. Post an alert.
     alert = decide_alert(pipeline, run, outcome, stages, previous, link)
     if alerts and alert:
         post(alerts, alert)
+    # 5. Record the runs that were terminated: no exit handler ran for them. The next run can do it as well.
+    try:
+        record_lost_runs(database, store, datetime.now(UTC))
+    except Exception as failure:
+        why = str(failure) if isinstance(failure, UserError) else type(failure).__name__
+        log_warning("notify", f"runs without an outcome could not be looked for: {why}")
     return outcome
 
 

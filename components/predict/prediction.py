@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -90,9 +91,10 @@ def predict_shard(store: str, plan: Plan, shard: int, config: DestinationConfig 
     try:
         return _predict(store, plan, shard)
     except (UserError, OSError):
-        if config and is_published(config, plan.version):
-            log("predict", f"shard {shard} is not needed, publication {plan.version} is already published")
-            return PredictedShard(shard, 0, NOT_NEEDED, finished_before=True)
+        with suppress(UserError):  # what the shard failed from is more telling than a database that does not answer
+            if config and is_published(config, plan.version):
+                log("predict", f"shard {shard} is not needed, publication {plan.version} is already published")
+                return PredictedShard(shard, 0, NOT_NEEDED, finished_before=True)
         raise
 
 

@@ -14,7 +14,7 @@ from psycopg2.extensions import cursor as Cursor
 from steam_recsys.database.failures import CONNECTION_LOST, connection_error, database_error
 from steam_recsys.database.limits import DEFAULT, LimitedConnection, LimitedCursor, Limits
 from steam_recsys.database.lock_watch import LockWatch
-from steam_recsys.database.urls import connection_parameters
+from steam_recsys.database.urls import socket_settings
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log
 from steam_recsys.secrets import resolve_secret
@@ -25,6 +25,7 @@ __all__ = [
     "Connection",
     "Cursor",
     "connect",
+    "connect_url",
     "create_schema",
     "read_queries",
     "replace_functions",
@@ -72,12 +73,30 @@ def connect(
         >>> with connect("env:DATABASE_URL") as connection, connection.cursor() as cursor:
         ...     cursor.execute("SELECT count(*) FROM steam.games")
     """
-    url = resolve_secret(reference)
-    name = reference.removeprefix("env:")
+    url, name = resolve_secret(reference), reference.removeprefix("env:")
+    with connect_url(url, name, application=application, limits=limits) as connection:
+        yield connection
+
+
+@contextmanager
+def connect_url(
+    url: str, name: str, *, application: str = "steam-recsys", limits: Limits = DEFAULT
+) -> Iterator[LimitedConnection]:
+    """Open one transaction as `connect` does, by a URL.
+
+    Args:
+        url: The database's URL.
+        name: What messages call it.
+        application: See `connect`.
+        limits: See `connect`.
+
+    Raises:
+        UserError: See `connect`.
+    """
     try:
-        connection_parameters(url)
         connection = psycopg2.connect(
             url,
+            **socket_settings(url),
             application_name=application,
             connect_timeout=10,
             client_encoding="UTF8",
@@ -147,7 +166,8 @@ def replace_functions(connection: Connection, schema: str) -> None:
     text = _schema_sql(schema)
     functions = text[text.index(_FUNCTIONS_START) :]
     with connection.cursor() as cursor:
-        _lock(cursor, schema)
+        # A row, not the advisory lock of the schema's creation, which any role might take.
+        cursor.execute("SELECT FROM recsys.lease WHERE name = 'switch' FOR UPDATE")
         before = _functions(cursor, schema)
         cursor.execute("SAVEPOINT functions")
         try:

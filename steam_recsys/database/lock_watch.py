@@ -10,6 +10,8 @@ import psycopg2
 from psycopg2.extensions import TRANSACTION_STATUS_ACTIVE, TRANSACTION_STATUS_INERROR
 from psycopg2.extensions import connection as Connection
 
+from steam_recsys.database.urls import socket_settings
+
 APPLICATION = "steam-recsys lock watch"
 
 LOOK_SECONDS = 2.0
@@ -98,9 +100,11 @@ class LockWatch:
     def _look(self, process: int) -> None:
         try:
             if self._own is None:
-                self._own = psycopg2.connect(self._url, application_name=APPLICATION, connect_timeout=10)
-                self._own.autocommit = True
-            with self._own.cursor() as cursor:
+                self._own = psycopg2.connect(
+                    self._url, application_name=APPLICATION, connect_timeout=10, **socket_settings(self._url)
+                )
+            with self._own, self._own.cursor() as cursor:
+                cursor.execute("SET LOCAL statement_timeout = '10s'")
                 cursor.execute(_BLOCKERS, {"pid": process, "application": self._application})
                 found = describe_blockers(cursor.fetchall())
         except psycopg2.Error:  # no connection is left for it, or it was ended: the watched one goes on
@@ -108,7 +112,7 @@ class LockWatch:
             return
         if found and found != self.blockers:
             self.blockers = found  # it stays until the statement ends, as the wait may be over before its error arrives
-            if self._announce is not None:
+            if self._announce is not None and not self._ended.is_set():
                 self._announce(found)
 
 

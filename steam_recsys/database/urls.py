@@ -33,6 +33,20 @@ _OPTIONAL_PARAMETERS = ("channel_binding", "gssencmode", "sslcertmode")
 """Parameters that asyncpg does not have: it can do without unless they are `require`."""
 
 
+_SILENT_SERVER = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
+"""A server that is silent for a minute is given up, for example after a failover; the kernel's default is two hours."""
+
+
+def socket_settings(url: str) -> dict[str, Any]:
+    """Return the settings of TCP for a connection, as arguments of `psycopg2.connect`; those in the URL are kept.
+
+    Raises:
+        ValueError: It is not a PostgreSQL URL.
+    """
+    parameters = connection_parameters(url)
+    return {name: value for name, value in _SILENT_SERVER.items() if name not in parameters}
+
+
 def connection_parameters(url: str) -> dict[str, str]:
     """Read a URL, or a `key=value` string, as libpq does; the parameters by libpq's names.
 

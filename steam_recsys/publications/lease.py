@@ -53,8 +53,9 @@ SELECT holder, to_char(acquired_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'),
 FROM recsys.lease WHERE name = 'publish'
 """
 
-# Waits for a concurrent take-over, and keeps others from one until the end of the transaction.
-_CHECK = "SELECT FROM recsys.lease WHERE name = 'publish' AND fencing = %s FOR SHARE"
+# Waits for a concurrent take-over, and keeps others from one until the end of the transaction. As the number is part of
+# a key, a take-over conflicts with this lock and a renewal does not.
+_CHECK = "SELECT FROM recsys.lease WHERE name = 'publish' AND fencing = %s FOR KEY SHARE"
 
 _RENEW = """
 UPDATE recsys.lease SET expires_at = clock_timestamp() + %s * interval '1 second'

@@ -67,6 +67,9 @@ _REMEDIES = {
 
 _DOCUMENTS_PER_INSERT = 1000
 _SERVER_SELECTION_MS = 10_000
+_OPERATION_MS = 300_000
+"""Longest time of one operation: without a majority of the members, a write would wait for ever."""
+
 
 _Document = dict[str, Any]
 
@@ -88,7 +91,11 @@ def open_mongo(reference: str, shop: str, lease: Lease | None = None) -> Iterato
         if has_stray_separators(url):
             raise ValueError
         client = MongoClient[_Document](
-            url, serverSelectionTimeoutMS=_SERVER_SELECTION_MS, appname="steam-recsys", tz_aware=True
+            url,
+            serverSelectionTimeoutMS=_SERVER_SELECTION_MS,
+            timeoutMS=_OPERATION_MS,
+            appname="steam-recsys",
+            tz_aware=True,
         )
         database = client.get_default_database(DATABASE, write_concern=WriteConcern("majority"))
     except (ConfigurationError, InvalidURI, ValueError):  # their messages may show the password

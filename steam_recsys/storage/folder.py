@@ -25,7 +25,7 @@ from steam_recsys.errors import UserError
 BUCKET_SCHEME = "gs://"
 S3_SCHEME = "s3://"
 
-S3_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL_S3", "AWS_REGION")
+S3_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_SESSION_TOKEN")
 """Environment variables with the settings of an S3-compatible store."""
 
 
@@ -187,7 +187,9 @@ class DiskFolder:
     def names(self, name: str) -> list[str]:
         """See `Folder.names`."""
         root = self._root / name
-        files = [root] if root.is_file() else (path for path in root.rglob("*") if path.is_file())
+        # Folders that another run removes in the meantime are passed over.
+        walked = (Path(folder) / file for folder, _, found in os.walk(root) for file in found)
+        files = [root] if root.is_file() else [path for path in walked if path.is_file()]
         return sorted(str(path.relative_to(self._root)) for path in files)
 
     def list_files(self, name: str) -> dict[str, FileInfo]:
@@ -205,7 +207,9 @@ class DiskFolder:
         """See `Folder.remove`."""
         path = self._root / name
         if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
+            shutil.rmtree(path, ignore_errors=True)  # another run may remove it at the same time
+            if path.exists():
+                raise UserError(f"{path} cannot be removed: give this user the right to, or remove it as its owner.")
         else:
             path.unlink(missing_ok=True)
 

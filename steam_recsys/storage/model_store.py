@@ -33,6 +33,9 @@ ITEMS = "items.npz"
 """The file in a model folder with the vectors, the popularity and the facts of the vocabulary's games."""
 
 EVALUATION = "evaluation.json"
+PROMOTED = "promoted"
+"""The empty file in the folder of each model that was made champion, so that retention keeps it."""
+
 EVALUATED = "evaluated"
 """The subfolder of a refitted model for the model that was evaluated, which was not trained on the held-out data."""
 
@@ -170,6 +173,7 @@ def move_champion(
     folder = open_folder(store)
     if folder.read(f"models/{version}/{MANIFEST}") is None:
         raise _no_model(store, version)
+    folder.write(f"models/{version}/{PROMOTED}", b"")  # a model with this file is never removed
     while True:
         content = folder.read(POINTER)
         before = _pointer(store, content)

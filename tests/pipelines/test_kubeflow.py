@@ -15,6 +15,7 @@ from pipelines.compilation import compile_pipelines
 from pipelines.kubeflow import KubeflowPipelines
 from pipelines.target import Target
 from steam_recsys.errors import UserError
+from steam_recsys.storage.folder import S3_VARIABLES
 from tests.pipelines.api_server import Answer, Api, Request, serving
 from tests.pipelines.golden_copies import GOLDEN
 
@@ -332,7 +333,6 @@ def test_kubeflow_yaml_mounts_secret_and_volume_in_every_task_and_vertex_yaml_ha
     for executor in executors.values():
         assert {secret["secretName"] for secret in executor["secretAsEnv"]} == {"steam-recsys"}
         keys = {each["envVar"]: secret["optional"] for secret in executor["secretAsEnv"] for each in secret["keyToEnv"]}
-        s3 = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL_S3", "AWS_REGION")
-        assert keys == {"DATABASE_URL": False, "MONGODB_URL": True, "ALERTS_URL": True, **dict.fromkeys(s3, True)}
+        assert keys == {"DATABASE_URL": False, **dict.fromkeys(("MONGODB_URL", "ALERTS_URL", *S3_VARIABLES), True)}
         assert [mount["mountPath"] for mount in executor["pvcMount"]] == ["/store"]
     assert len(list(yaml.safe_load_all((GOLDEN / "vertex" / f"{name}.yaml").read_text()))) == 1

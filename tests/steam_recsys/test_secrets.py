@@ -178,3 +178,17 @@ def test_long_names_are_read_at_once() -> None:
     name = "a_long_name" * 1_000
     register_secret(f"postgresql://{name}:Sup3rS@{name}/{name}")
     assert mask(f"{name} Sup3rS") == f"{name} ***"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "host=db.internal dbname=steam user=recsys sslmode=require",
+        "postgresql://recsys@db.internal/steam?sslmode=require&application_name=a@b",
+        "postgresql:///steam?host=/var/run/postgresql&user=recsys",
+    ],
+)
+def test_a_url_without_a_password_masks_no_ordinary_word(url: str) -> None:
+    register_secret(url)
+    sentence = "The database has no schema steam: require recsys.recommendations of db.internal, options, dbname."
+    assert mask(sentence) == sentence

@@ -9,7 +9,7 @@ import psycopg2
 import pytest
 
 from steam_recsys.errors import UserError
-from steam_recsys.secrets import resolve_secret
+from steam_recsys.secrets import register_secret, resolve_secret
 from steam_recsys.stage import READER_VARIABLE, read_journal, stage
 from tests.canaries import MALFORMED, leaked
 
@@ -141,3 +141,11 @@ def test_stack_traces_show_no_part_of_a_password(url, tmp_path):
     assert [json.loads(line)["stage"] for line in done.stdout.splitlines()] == ["extract", "extract"]
     written = [path.read_text() for path in Path(tmp_path).rglob("*.json")]
     assert [leaked(text) for text in (done.stdout, done.stderr, *written)] == [[], [], []]
+
+
+def test_names_that_later_runs_look_up_are_not_masked(store):
+    register_secret("postgresql://ann:20241229@db/shop")
+    with stage("plan", store, "run-1") as record:
+        record.facts |= {"version": "20241229-abc", "pipeline": "inference", "day": "20241229"}
+    (read,) = read_journal(store, "run-1")
+    assert read.facts == {"version": "20241229-abc", "pipeline": "inference", "day": "***"}

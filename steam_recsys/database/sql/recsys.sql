@@ -53,7 +53,8 @@ CREATE TABLE recsys.lease (
     fencing bigint NOT NULL DEFAULT 0,
     holder text NOT NULL DEFAULT '',
     acquired_at timestamptz NOT NULL DEFAULT '-infinity',
-    expires_at timestamptz NOT NULL DEFAULT '-infinity'
+    expires_at timestamptz NOT NULL DEFAULT '-infinity',
+    UNIQUE (name, fencing)
 );
 INSERT INTO recsys.lease (name) VALUES ('publish'), ('switch');
 COMMENT ON TABLE recsys.lease IS

@@ -39,6 +39,11 @@ def test_dates_are_read_in_every_form(text):
     assert parse_review_day(text, TODAY) == ReviewDay(date(2011, 11, 5))
 
 
+@pytest.mark.parametrize("text", ["5 August @ 3:04pm", "5 August 10:30", "5 August at 10:30", "August 5 @ 3:04pm"])
+def test_a_time_of_day_takes_no_letter_of_the_month(text):
+    assert parse_review_day(text, TODAY) == ReviewDay(None, (8, 5))
+
+
 @pytest.mark.parametrize("text", ["November 5", "5 November", " 5  november "])
 def test_a_date_without_a_year_keeps_its_month_and_day(text):
     assert parse_review_day(text, TODAY) == ReviewDay(None, (11, 5))
