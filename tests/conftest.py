@@ -50,18 +50,11 @@ def _stack() -> list[tuple[None, None, None, str]]:
 
 @pytest.hookimpl(trylast=True)  # once all tests are marked
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put slow tests into two groups that can run beside each other: those of the demo in a browser, and all others."""
+    """Put slow tests into groups that can run beside each other: a browser, pipelines in processes, and all others."""
     for item in items:
         if item.get_closest_marker("slow"):
-            item.add_marker(pytest.mark.xdist_group("browser" if "browser" in item.path.parts else "others"))
-
-
-@pytest.fixture(autouse=True)
-def _known_secrets() -> Iterator[None]:
-    """Forget the secrets that a test resolved: later tests would see them masked."""
-    yield
-    known_secrets._KNOWN.clear()
-    known_secrets._PATTERNS.clear()
+            found = [name for name in ("browser", "pipelines") if name in item.path.parts]
+            item.add_marker(pytest.mark.xdist_group((found or ["others"])[0]))
 
 
 @pytest.fixture(scope="session")

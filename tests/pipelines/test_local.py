@@ -216,7 +216,7 @@ def test_the_log_and_what_is_shown_have_no_secrets(piece):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("url", MALFORMED[::4])
+@pytest.mark.parametrize("url", MALFORMED[::13])
 def test_a_run_with_a_malformed_url_keeps_no_part_of_the_password(url, tmp_path, database, webhook, monkeypatch):
     monkeypatch.setenv("REPLICA_URL", url)
     done = submit(tmp_path, "training", replica="env:REPLICA_URL", alerts="env:ALERTS_URL")
