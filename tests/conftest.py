@@ -24,7 +24,6 @@ from hypothesis import HealthCheck, settings
 
 from components.notify import alerts
 from demo.postgres import EmbeddedPostgres
-from steam_recsys import secrets as known_secrets
 from steam_recsys.database.connection import create_schema
 from tests.databases import copy_database
 from tests.webhook import Webhook
