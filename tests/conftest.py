@@ -49,10 +49,14 @@ def _stack() -> list[tuple[None, None, None, str]]:
 
 @pytest.hookimpl(trylast=True)  # once all tests are marked
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put slow tests into groups that can run beside each other: a browser, pipelines in processes, and all others."""
+    """Put slow tests into groups that can run beside each other.
+
+    They are a browser, pipelines in processes, the commands of the documents and the servers, and all others.
+    """
     for item in items:
         if item.get_closest_marker("slow"):
             found = [name for name in ("browser", "pipelines") if name in item.path.parts]
+            found += ["documents"] if item.path.parent == Path(__file__).parent else []
             item.add_marker(pytest.mark.xdist_group((found or ["others"])[0]))
 
 
