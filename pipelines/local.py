@@ -203,6 +203,8 @@ class RunLog(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Write each complete line to the file, and show it if it is a stage's."""
+        if self._file.closed:  # KFP's logger keeps the output of an earlier run
+            return len(text)
         *lines, self._line = (self._line + text).split("\n")
         for line in lines:
             self._file.write(f"{mask(line)}\n")

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, unquote
 
-from steam_recsys.database.urls import connection_parameters
 from steam_recsys.errors import UserError
 
 SECRET_MANAGER_SCHEME = "sm://"
@@ -155,6 +154,8 @@ def _credentials(secret: str) -> Iterator[str]:
     scheme, is_url, rest = secret.partition("://")
     passwords = [found[1].strip(" '\"") for found in _KEYWORD_PASSWORD.finditer(secret)]
     yield from passwords
+    from steam_recsys.database.urls import connection_parameters  # imports the driver, which some commands do without
+
     try:
         parameters = connection_parameters(secret)
     except ValueError:  # what libpq does not read may show a part of the password in its messages

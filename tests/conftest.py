@@ -24,6 +24,7 @@ from hypothesis import HealthCheck, settings
 
 from components.notify import alerts
 from demo.postgres import EmbeddedPostgres
+from steam_recsys import secrets as known_secrets
 from steam_recsys.database.connection import create_schema
 from tests.databases import copy_database
 from tests.webhook import Webhook
@@ -58,6 +59,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             found = [name for name in ("browser", "pipelines") if name in item.path.parts]
             found += ["documents"] if item.path.parent == Path(__file__).parent else []
             item.add_marker(pytest.mark.xdist_group((found or ["others"])[0]))
+
+
+@pytest.fixture(autouse=True)
+def _known_secrets() -> Iterator[None]:
+    """Forget the secrets that a test resolved: later tests would see them masked."""
+    yield
+    known_secrets._KNOWN.clear()
+    known_secrets._PATTERNS.clear()
 
 
 @pytest.fixture(scope="session")

@@ -91,8 +91,8 @@ def test_no_damaged_file_changes_what_is_published(root: Path, copy: Path) -> No
             shutil.copytree(folder_of_version(root, version), folder_of_version(copy, version))
             (copy / name).write_bytes(whole)
     harmless = set(names) - set(refused)
-    # The pointer is read by the plan, and the plan's copy in the store by the next plan.
-    assert {Path(name).name for name in harmless} == {"champion.json", "champion.json.lock", "plan.json"}
+    # The pointer is read by the plan, the plan's copy in the store by the next plan, and the mark is empty.
+    assert {Path(name).name for name in harmless} == {"champion.json", "champion.json.lock", "plan.json", "promoted"}
 
 
 def folder_of_version(root: Path, version: str) -> Path:
