@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +23,7 @@ from requests.exceptions import RequestException
 
 from steam_recsys.errors import UserError
 from steam_recsys.storage.folder import BUCKET_SCHEME, FileInfo, no_space_error
-from steam_recsys.storage.range_reader import RangeReader
+from steam_recsys.storage.remote_folder import RemoteFolder
 
 ATTEMPT_SECONDS = 60.0
 """How long an attempt of a request waits for the server to take or send anything."""
@@ -34,20 +32,16 @@ RETRY_SECONDS = 300.0
 """How long a request is tried again: several attempts, also if each of them hangs."""
 
 
-class BucketFolder:
-    """A folder of a bucket. Requests are retried after transient errors and if they hang: all of them are idempotent.
-
-    An object whose name ends with a slash is not a file: consoles create empty ones to show a folder.
-    """
+class BucketFolder(RemoteFolder[storage.Blob]):
+    """A folder of a bucket of Google Cloud Storage."""
 
     def __init__(self, uri: str) -> None:
-        self.uri = uri
+        super().__init__(uri, BUCKET_SCHEME)
         self._attempts: dict[str, Any] = {
             "retry": DEFAULT_RETRY.with_timeout(RETRY_SECONDS), "timeout": ATTEMPT_SECONDS
         }  # fmt: skip
-        bucket, _, self._prefix = uri.removeprefix(BUCKET_SCHEME).partition("/")
         with self._user_errors():
-            self._bucket: storage.Bucket = storage.Client().bucket(bucket)
+            self._bucket: storage.Bucket = storage.Client().bucket(self._bucket_name)
 
     def read(self, name: str) -> bytes | None:
         """See `Folder.read`."""
@@ -85,73 +79,31 @@ class BucketFolder:
         with self._user_errors():
             self._blob(name).upload_from_filename(str(source), **self._attempts)
 
-    @contextmanager
-    def local_path(self, name: str) -> Iterator[Path]:
-        """See `Folder.local_path`. The files are downloaded, and deleted afterwards; errors name the bucket's files."""
-        with tempfile.TemporaryDirectory(prefix="steam-recsys-") as scratch:
-            path = Path(scratch) / (Path(name).name or "folder")
-            with self._user_errors():
-                for blob in self._files(name):
-                    target = self._target(path, name, blob)
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    with self._user_errors(missing=f"{self.uri}/{name} changed while it was read: run again."):
-                        blob.download_to_filename(str(target), **self._attempts)
-            try:
-                yield path
-            except UserError as error:
-                error.args = (str(error).replace(str(path), f"{self.uri}/{name}".rstrip("/")),)
-                raise
-
-    def arrow_source(self, name: str, size: int) -> str | io.RawIOBase:
-        """See `Folder.arrow_source`. Each read requests a range of bytes."""
-        return RangeReader(self, name, size)
-
-    def read_range(self, name: str, start: int, end: int) -> bytes:
-        """Return the bytes of a file from `start` (inclusive) to `end` (exclusive).
-
-        Raises:
-            UserError: The file does not exist.
-        """
-        with self._user_errors(missing=f"{self.uri}/{name} is missing: create it again."):
-            content: bytes = self._blob(name).download_as_bytes(start=start, end=end - 1, **self._attempts)
-            return content
-
-    def names(self, name: str) -> list[str]:
-        """See `Folder.names`."""
-        return sorted(self.list_files(name))
-
-    def list_files(self, name: str) -> dict[str, FileInfo]:
-        """See `Folder.list_files`."""
-        own = len(self._prefix) + 1 if self._prefix else 0
-        with self._user_errors():
-            return {blob.name[own:]: FileInfo(blob.size, blob.updated) for blob in self._files(name)}
-
     def remove(self, name: str) -> None:
         """See `Folder.remove`."""
         with self._user_errors():
-            for blob in self._blobs(name):
+            for blob in self._objects(name).values():
                 try:
                     blob.delete(**self._attempts)
                 except NotFound:
                     continue  # an earlier attempt of this request succeeded
 
     def _blob(self, name: str) -> storage.Blob:
-        return self._bucket.blob("/".join(part for part in (self._prefix, name) if part))
+        return self._bucket.blob(self._key(name))
 
-    def _files(self, name: str) -> list[storage.Blob]:
-        return [blob for blob in self._blobs(name) if not blob.name.endswith("/")]
+    def _list(self, prefix: str) -> Iterator[tuple[str, storage.Blob]]:
+        for blob in self._bucket.client.list_blobs(self._bucket, prefix=prefix, **self._attempts):
+            yield blob.name, blob
 
-    def _target(self, path: Path, name: str, blob: storage.Blob) -> Path:
-        """Return the local path for an object: below `path`, whatever the object's name."""
-        below: str = blob.name.removeprefix(self._blob(name).name).strip("/")
-        if ".." in below.split("/"):
-            raise UserError(f"{self.uri}/{name} has an object whose name leads out of it ({blob.name}): remove it.")
-        return path / below
+    def _info(self, listed: storage.Blob) -> FileInfo:
+        return FileInfo(listed.size, listed.updated)
 
-    def _blobs(self, name: str) -> list[storage.Blob]:
-        path = self._blob(name).name
-        listed = self._bucket.client.list_blobs(self._bucket, prefix=path, **self._attempts)
-        return [blob for blob in listed if not path or blob.name == path or blob.name.startswith(f"{path}/")]
+    def _download(self, listed: storage.Blob, target: Path) -> None:
+        listed.download_to_filename(str(target), **self._attempts)
+
+    def _read_range(self, name: str, start: int, end: int) -> bytes:
+        content: bytes = self._blob(name).download_as_bytes(start=start, end=end - 1, **self._attempts)
+        return content
 
     @contextmanager
     def _user_errors(self, missing: str = "") -> Iterator[None]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -36,7 +35,7 @@ from botocore.exceptions import ConnectionError as NoConnection
 
 from steam_recsys.errors import UserError
 from steam_recsys.storage.folder import S3_SCHEME, FileInfo, no_space_error
-from steam_recsys.storage.range_reader import RangeReader
+from steam_recsys.storage.remote_folder import RemoteFolder
 
 ATTEMPT_SECONDS = 60.0
 """How long an attempt of a request waits for the server to take or send anything."""
@@ -56,15 +55,11 @@ _BROKEN_ANSWER = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
 _NO_OBJECT_HAS_IT = f'"{"0" * 32}"'
 
 
-class S3Folder:
-    """A folder of a bucket. Requests are retried after transient errors and if they hang: all of them are idempotent.
-
-    An object whose name ends with a slash is not a file: consoles create empty ones to show a folder.
-    """
+class S3Folder(RemoteFolder[dict[str, Any]]):
+    """A folder of a bucket of an S3-compatible store."""
 
     def __init__(self, uri: str) -> None:
-        self.uri = uri
-        self._bucket, _, self._prefix = uri.removeprefix(S3_SCHEME).partition("/")
+        super().__init__(uri, S3_SCHEME)
         with self._user_errors():
             self._client = _client(frozenset((key, os.environ[key]) for key in os.environ if key.startswith("AWS_")))
 
@@ -76,7 +71,7 @@ class S3Folder:
     def write(self, name: str, content: bytes) -> None:
         """See `Folder.write`."""
         with self._user_errors():
-            self._client.put_object(Bucket=self._bucket, Key=self._key(name), Body=content)
+            self._client.put_object(Bucket=self._bucket_name, Key=self._key(name), Body=content)
 
     def compare_and_swap(self, name: str, content: bytes, expected: bytes | None) -> bool:
         """See `Folder.compare_and_swap`. The server compares ETags, so no other writer can interfere.
@@ -99,78 +94,30 @@ class S3Folder:
     def put(self, source: Path, name: str) -> None:
         """See `Folder.put`."""
         with self._user_errors(), source.open("rb") as file:
-            self._client.upload_fileobj(file, self._bucket, self._key(name))
-
-    @contextmanager
-    def local_path(self, name: str) -> Iterator[Path]:
-        """See `Folder.local_path`. The files are downloaded, and deleted afterwards; errors name the bucket's files."""
-        with tempfile.TemporaryDirectory(prefix="steam-recsys-") as scratch:
-            path = Path(scratch) / (Path(name).name or "folder")
-            with self._user_errors(missing=f"{self.uri}/{name} changed while it was read: run again."):
-                for key in self._files(name):
-                    target = self._target(path, name, key)
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    with target.open("wb") as file:
-                        self._get(key, file)
-            try:
-                yield path
-            except UserError as error:
-                error.args = (str(error).replace(str(path), f"{self.uri}/{name}".rstrip("/")),)
-                raise
-
-    def arrow_source(self, name: str, size: int) -> str | io.RawIOBase:
-        """See `Folder.arrow_source`. Each read requests a range of bytes."""
-        return RangeReader(self, name, size)
-
-    def read_range(self, name: str, start: int, end: int) -> bytes:
-        """Return the bytes of a file from `start` (inclusive) to `end` (exclusive).
-
-        Raises:
-            UserError: The file does not exist.
-        """
-        content = io.BytesIO()
-        with self._user_errors(missing=f"{self.uri}/{name} is missing: create it again."):
-            self._get(self._key(name), content, Range=f"bytes={start}-{end - 1}")
-        return content.getvalue()
-
-    def names(self, name: str) -> list[str]:
-        """See `Folder.names`."""
-        return sorted(self.list_files(name))
-
-    def list_files(self, name: str) -> dict[str, FileInfo]:
-        """See `Folder.list_files`."""
-        own = len(self._prefix) + 1 if self._prefix else 0
-        with self._user_errors():
-            return {key[own:]: info for key, info in self._files(name).items()}
+            self._client.upload_fileobj(file, self._bucket_name, self._key(name))
 
     def remove(self, name: str) -> None:
         """See `Folder.remove`."""
         with self._user_errors():
             for key in self._objects(name):
-                self._client.delete_object(Bucket=self._bucket, Key=key)
+                self._client.delete_object(Bucket=self._bucket_name, Key=key)
 
-    def _key(self, name: str) -> str:
-        return "/".join(part for part in (self._prefix, name) if part)
+    def _list(self, prefix: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket_name, Prefix=prefix):
+            for listed in page.get("Contents", []):
+                yield listed["Key"], listed
 
-    def _objects(self, name: str) -> dict[str, FileInfo]:
-        path = self._key(name)
-        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=path)
-        return {
-            each["Key"]: FileInfo(each["Size"], each["LastModified"])
-            for page in pages
-            for each in page.get("Contents", [])
-            if not path or each["Key"] == path or each["Key"].startswith(f"{path}/")
-        }
+    def _info(self, listed: dict[str, Any]) -> FileInfo:
+        return FileInfo(listed["Size"], listed["LastModified"])
 
-    def _files(self, name: str) -> dict[str, FileInfo]:
-        return {key: info for key, info in self._objects(name).items() if not key.endswith("/")}
+    def _download(self, listed: dict[str, Any], target: Path) -> None:
+        with target.open("wb") as file:
+            self._get(listed["Key"], file)
 
-    def _target(self, path: Path, name: str, key: str) -> Path:
-        """Return the local path for an object: below `path`, whatever the object's name."""
-        below = key.removeprefix(self._key(name)).strip("/")
-        if ".." in below.split("/"):
-            raise UserError(f"{self.uri}/{name} has an object whose name leads out of it ({key}): remove it.")
-        return path / below
+    def _read_range(self, name: str, start: int, end: int) -> bytes:
+        content = io.BytesIO()
+        self._get(self._key(name), content, Range=f"bytes={start}-{end - 1}")
+        return content.getvalue()
 
     def _find(self, name: str) -> tuple[bytes | None, str | None]:
         """Return a file's content and its ETag; None for both if the file does not exist."""
@@ -188,7 +135,7 @@ class S3Folder:
         for left in reversed(range(ATTEMPTS)):
             file.seek(0)
             file.truncate()
-            answer = self._client.get_object(Bucket=self._bucket, Key=key, **options)
+            answer = self._client.get_object(Bucket=self._bucket_name, Key=key, **options)
             try:
                 shutil.copyfileobj(answer["Body"], file)
                 break
@@ -201,7 +148,7 @@ class S3Folder:
     def _put_if(self, name: str, content: bytes, **condition: str) -> bool:
         """Write a file on a condition, and return whether the condition held."""
         try:
-            self._client.put_object(Bucket=self._bucket, Key=self._key(name), Body=content, **condition)
+            self._client.put_object(Bucket=self._bucket_name, Key=self._key(name), Body=content, **condition)
         except ClientError as error:
             if _status(error) == 501 or _code(error) in ("NotImplemented", "InvalidArgument"):
                 raise self._no_conditions() from None

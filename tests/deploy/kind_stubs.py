@@ -92,9 +92,9 @@ class Kind:
         path = self.root / "calls.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
-    def lines(self, *words: str) -> list[str]:
-        """Return the calls that contain all words."""
-        return [call["line"] for call in self.calls if all(word in call["line"] for word in words)]
+    def lines(self, *parts: str) -> list[str]:
+        """Return the calls that contain all parts."""
+        return [call["line"] for call in self.calls if all(part in call["line"] for part in parts)]
 
     def open_port(self, name: str) -> int:
         """Return the port that a script left open."""

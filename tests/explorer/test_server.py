@@ -137,7 +137,7 @@ def test_a_dead_worker_and_its_unready_successor_take_no_connections(
         with stopped(process):  # so that there is no successor yet
             dead.kill()
             wait_until(lambda: listeners(port) == 1)
-            assert answered(port, 60) == 60  # less likely than 1 in 10^18 if half of them had nobody to answer
+            assert answered(port, 60) == 60  # less likely than 1 in 10^18 if half of them had no answer
         wait_until(lambda: len(set(workers(process)) - {dead, survivor}) == 1)
         (successor,) = set(workers(process)) - {dead, survivor}
         with stopped(successor):  # during its imports
