@@ -37,13 +37,13 @@ from steam_recsys.evaluation.beyond_accuracy import (
     TAIL_MATCHED_AUC,
     TAIL_RECALL,
     TITLES,
-    PopularityMatches,
     Reference,
     genres_of,
     measure_lists,
 )
 from steam_recsys.evaluation.intervals import Interval, intervals
 from steam_recsys.evaluation.metrics import NDCG, Recall, measure_ranked
+from steam_recsys.evaluation.popularity_matches import PopularityMatches
 from steam_recsys.evaluation.rankers import ModelRanker, Ranker, StaticRanker, rank
 from steam_recsys.evaluation.splits import HeldOut, hold_out
 from steam_recsys.model.lists import LENGTHS, NEW_RELEASE_DAYS, ReviewCounts, game_lists, new_releases

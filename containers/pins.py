@@ -17,16 +17,12 @@ FILES = (
     ROOT / "containers" / "images.py",
 )
 
-_IMAGE = re.compile(
+IMAGE = re.compile(
     r"""^((?:\s*-?\ *(?:image|container|name):\ |ARG\ \w+_IMAGE=|FROM\ |SCANNER\ =\ "))"""
     r"""((?:[\w.-]+/)*[\w.-]+:[\w.-]+)(@sha256:[0-9a-f]{64})?(?=["\s])""",
     re.MULTILINE | re.VERBOSE,
 )
-
-
-def unpinned(files: tuple[Path, ...] = FILES) -> list[str]:
-    """Return the images without a digest, as FILE: IMAGE."""
-    return [f"{path.name}: {name}" for path in files for _, name, digest in _IMAGE.findall(_read(path)) if not digest]
+"""What stands before an image's name, the name with its tag, and its digest if it has one."""
 
 
 def pin(files: tuple[Path, ...] = FILES, digest_of: Callable[[str], str | None] = registry_digest) -> list[str]:
@@ -35,12 +31,12 @@ def pin(files: tuple[Path, ...] = FILES, digest_of: Callable[[str], str | None] 
     Raises:
         UserError: A registry cannot be reached or lacks the image; no file is changed then.
     """
-    names = sorted({name for path in files for _, name, _ in _IMAGE.findall(_read(path))})
+    names = sorted({name for path in files for _, name, _ in IMAGE.findall(_read(path))})
     digests = {name: digest_of(name) for name in names}
     if missing := [name for name, digest in digests.items() if digest is None]:
         raise UserError(f"The digest of {missing[0]} cannot be read: check its name, and that its registry is reached.")
     for path in files:
-        path.write_text(_IMAGE.sub(lambda found: f"{found[1]}{found[2]}@{digests[found[2]]}", _read(path)))
+        path.write_text(IMAGE.sub(lambda found: f"{found[1]}{found[2]}@{digests[found[2]]}", _read(path)))
     return [f"{name}@{digest}" for name, digest in digests.items()]
 
 

@@ -28,3 +28,17 @@ def offsets_from_lengths(lengths: npt.NDArray[np.integer | np.bool_]) -> Int64Ar
     offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return offsets
+
+
+def contains(ascending: Int64Array, values: Int64Array) -> BoolArray:
+    """Return which values are in an ascending array, bool of the values' shape; by binary search, unlike `np.isin`.
+
+    Example:
+        >>> contains(np.array([2, 5]), np.array([[5, 3], [2, 9]]))
+        array([[ True, False],
+               [ True, False]])
+    """
+    if not len(ascending):
+        return np.zeros(values.shape, dtype=bool)
+    found: BoolArray = ascending[np.minimum(np.searchsorted(ascending, values), len(ascending) - 1)] == values
+    return found

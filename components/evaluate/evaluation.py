@@ -9,9 +9,10 @@ from components.evaluate.report import Diagnostics, html_report
 from components.evaluate.results import Evaluation
 from components.evaluate.setup import EvaluationSetup
 from components.evaluate.slices import Rankings, compare_slices
-from steam_recsys.evaluation.beyond_accuracy import PopularityMatches, Reference, measure_lists
+from steam_recsys.evaluation.beyond_accuracy import Reference, measure_lists
 from steam_recsys.evaluation.intervals import Comparison
 from steam_recsys.evaluation.metrics import HEADLINE_METRIC, MRR, Gini, HitRate, Metric, Novelty, Recall
+from steam_recsys.evaluation.popularity_matches import PopularityMatches
 from steam_recsys.evaluation.rankers import ModelRanker
 from steam_recsys.logging import log
 from steam_recsys.reporting.pages import write_page

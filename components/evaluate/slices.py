@@ -17,9 +17,10 @@ from steam_recsys.arrays import BoolArray, Float64Array, Int32Array, Int64Array
 from steam_recsys.data.games import Games
 from steam_recsys.data.histories import positions_of
 from steam_recsys.data.interactions import Interactions
-from steam_recsys.evaluation.beyond_accuracy import PopularityMatches, genres_of, rank_and_match
+from steam_recsys.evaluation.beyond_accuracy import genres_of
 from steam_recsys.evaluation.intervals import CHALLENGER, CHAMPION, Comparison
 from steam_recsys.evaluation.metrics import HEADLINE_METRIC, Metric, Recall, measure_ranked
+from steam_recsys.evaluation.popularity_matches import PopularityMatches, rank_and_match
 from steam_recsys.evaluation.rankers import Ranker, rank
 from steam_recsys.evaluation.splits import HeldOut
 

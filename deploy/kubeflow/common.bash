@@ -72,7 +72,8 @@ open_forward() {
     process=$!
     echo "$process $port" >"$FORWARDS/$name"
     for _ in $(seq 60); do
-      if answers "$port" "$path" "$start"; then return; fi
+      # Only once kubectl listens: before, another program may have taken the port and answer.
+      if grep -q "^Forwarding from" "$FORWARDS/$name.log" && answers "$port" "$path" "$start"; then return; fi
       kill -0 "$process" 2>/dev/null || break
       sleep 0.5
     done

@@ -10,20 +10,18 @@ only NumPy, so that lists can be measured wherever they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from steam_recsys.arrays import BoolArray, Float32Array, Float64Array, Int32Array, Int64Array
+from steam_recsys.arrays import BoolArray, Float32Array, Float64Array, Int32Array, Int64Array, contains
 from steam_recsys.data.games import Attributes, Games
 from steam_recsys.data.histories import Histories
 from steam_recsys.data.interactions import Interactions
 from steam_recsys.data.popularity import popularity, recent_popularity
 from steam_recsys.evaluation.metrics import Coverage
-from steam_recsys.evaluation.rankers import Ranker, score_blocks
 from steam_recsys.evaluation.splits import HeldOut, relevant_at
-from steam_recsys.model.retrieval import top_k
 
 K, TAIL_K = 10, 20
 """How many ranks count; and in recall of the tail, which needs longer lists."""
@@ -63,20 +61,11 @@ SMOOTHING = 0.01
 PROPENSITY_EXPONENT = 0.5
 """How fast the chance that a game is reviewed grows with its number of reviews."""
 
-MATCHES = 50
-"""Games of about the same popularity that each held-out game is compared with."""
-
-MATCHED_PAIRS = 100_000
-"""Maximum number of held-out games that are compared; of more, this many are drawn at random."""
-
 _BLOCK_LISTS = 512
 """Lists that are compared with all others at a time."""
 
 _BLOCK_USERS = 4_096
 """Users whose genres are computed at a time."""
-
-_BLOCK_CANDIDATES = 1 << 20
-"""Candidates for a match that are checked at a time."""
 
 
 @dataclass(frozen=True)
@@ -129,11 +118,11 @@ def measure_lists(ranked: Int32Array, held_out: HeldOut, reference: Reference) -
         COVERAGE: Coverage(K).compute(ranked, len(reference.reviews)),
         EFFECTIVE_GAMES: effective_games(ranked, K),
         JACCARD: mean_jaccard(ranked, K),
-        POPULAR_TEN: _mean(shows_popular_games(ranked, history, reference.popular_lists, K)),
-        POPULARITY_RANK: _mean(popularity_ranks(ranked, reference.popularity, K)),
-        GENRE_DIVERGENCE: _mean(genre_divergence(ranked, history, reference.genres, K)),
+        POPULAR_TEN: mean(shows_popular_games(ranked, history, reference.popular_lists, K)),
+        POPULARITY_RANK: mean(popularity_ranks(ranked, reference.popularity, K)),
+        GENRE_DIVERGENCE: mean(genre_divergence(ranked, history, reference.genres, K)),
         IPW_NDCG: ipw_ndcg(ranked, held_out.relevant, reference.reviews, K),
-        TAIL_RECALL: _mean(tail_hits(ranked, held_out.relevant, reference.popularity, TAIL_K)),
+        TAIL_RECALL: mean(tail_hits(ranked, held_out.relevant, reference.popularity, TAIL_K)),
     }
     return {name: figure for name, figure in figures.items() if figure is not None}
 
@@ -228,7 +217,7 @@ def shows_popular_games(ranked: Int32Array, history: Histories, popular_lists: F
     owners, own = history.owners[known], history.games[known]
     found = np.zeros(len(lists), dtype=bool)
     for one in popular_lists:
-        places = _places(one)
+        places = unique_ranks(one)
         last = np.where(filled, places[lists], -1).max(axis=1, initial=-1) if n_games else np.full(len(lists), -1)
         owned = np.unique(owners * n_games + places[own])  # each game of a user once
         before = np.searchsorted(owned, rows * n_games + last + 1) - np.searchsorted(owned, rows * n_games)
@@ -373,141 +362,17 @@ def tail_hits(ranked: Int32Array, relevant: Histories, popularity: Float64Array,
         One for each held-out game outside the head, in the order of users.
     """
     lists, n_games = ranked[:, :k], len(popularity)
-    tail = (_places(popularity) >= HEAD_GAMES)[relevant.games]
+    tail = (unique_ranks(popularity) >= HEAD_GAMES)[relevant.games]
     filled = lists >= 0
     shown: Int64Array = np.unique((np.arange(len(lists))[:, None] * n_games + lists)[filled])
-    return _contains(shown, relevant.owners[tail] * n_games + relevant.games[tail])
+    return contains(shown, relevant.owners[tail] * n_games + relevant.games[tail])
 
 
-@dataclass(frozen=True)
-class PopularityMatches:
-    """Held-out games, each with the games of about the same popularity that its user does not have.
-
-    Popularity cannot tell them apart, so a ranker that ranks the held-out game above the others knows the user's taste.
-    In the head of the catalogue no games are as popular as the first ones; `tail` leaves the head out.
-
-    Attributes:
-        users: Row of each held-out game's user, int64 [n], ascending.
-        games: The held-out games as positions, int32 [n].
-        others: Nearest games by rank of popularity, half of them more and half of them less popular if there are
-            enough, int32 [n, MATCHES], -1 if there are fewer, at least one each.
-        tail: Whether the held-out game is outside the `HEAD_GAMES` most popular ones, bool [n].
-    """
-
-    users: Int64Array
-    games: Int32Array
-    others: Int32Array
-    tail: BoolArray
-
-    @classmethod
-    def from_held_out(cls, held_out: HeldOut, popularity: Float64Array) -> PopularityMatches:
-        """Match the held-out games, or `MATCHED_PAIRS` of them, the same ones each time.
-
-        Args:
-            held_out: The users, whose games before and after the cutoff are no match.
-            popularity: float64 [N].
-        """
-        history, relevant, n_games = held_out.history, held_out.relevant, len(popularity)
-        places = _places(popularity)
-        order = np.argsort(places).astype(np.int32)
-        owned = [owner.owners * n_games + places[owner.games] for owner in (history, relevant)]
-        users, games = relevant.owners, relevant.games
-        if len(games) > MATCHED_PAIRS:
-            drawn = np.sort(np.random.default_rng(0).choice(len(games), MATCHED_PAIRS, replace=False))
-            users, games = users[drawn], games[drawn]
-        others = _nearest(users, places[games], np.unique(np.concatenate(owned)), n_games)
-        found = np.where(others >= 0, order[others], np.int32(-1)) if n_games else others.astype(np.int32)
-        matched = (found >= 0).any(axis=1)
-        return cls(users[matched], games[matched], found[matched], (places[games] >= HEAD_GAMES)[matched])
-
-    def auc(self, ranker: Ranker, history: Histories) -> Float64Array:
-        """Return the share of the others that a ranker scores below each held-out game, float64 [n].
-
-        Equal scores count one half, so that a ranker that knows only popularity has about .5, as one without knowledge
-        (the area under the ROC curve, Hanley and McNeil 1982, against negatives matched by popularity).
-
-        Args:
-            ranker: The ranker.
-            history: The histories of all held-out users.
-        """
-        figures = np.empty(len(self.users))
-        for rows, scores in score_blocks(ranker, history):
-            figures[self.pairs_of(rows)] = self.auc_of(rows, scores)
-        return figures
-
-    def pairs_of(self, rows: slice) -> slice:
-        """Return where the held-out games of consecutive users are."""
-        first, last = np.searchsorted(self.users, [rows.start, rows.stop])
-        return slice(int(first), int(last))
-
-    def auc_of(self, rows: slice, scores: Float32Array) -> Float64Array:
-        """Return the figures of consecutive users, float64, from their scores of all games, float32 [b, N]."""
-        pairs = self.pairs_of(rows)
-        users, others = self.users[pairs, None] - rows.start, self.others[pairs]
-        own, compared, matched = scores[users, self.games[pairs, None]], scores[users, others], others >= 0
-        wins = ((own > compared) + 0.5 * (own == compared)) * matched
-        figures: Float64Array = wins.sum(axis=1) / matched.sum(axis=1)
-        return figures
-
-    def figures(self, auc: Float64Array) -> dict[str, float]:
-        """Return the mean over all held-out games and over those of the tail by name, without those of no games."""
-        means = {MATCHED_AUC: _mean(auc), TAIL_MATCHED_AUC: _mean(auc[self.tail])}
-        return {name: figure for name, figure in means.items() if figure is not None}
-
-
-def rank_and_match(
-    ranker: Ranker, history: Histories, k: int, matches: PopularityMatches
-) -> tuple[Int32Array, Float64Array]:
-    """Return what `rank` and `PopularityMatches.auc` return, from the same scores."""
-    ranked, auc = np.empty((len(history), k), dtype=np.int32), np.empty(len(matches.users))
-    for rows, scores in score_blocks(ranker, history):
-        ranked[rows], _ = top_k(scores, k)
-        auc[matches.pairs_of(rows)] = matches.auc_of(rows, scores)
-    return ranked, auc
-
-
-def _nearest(users: Int64Array, places: Int64Array, owned: Int64Array, n_games: int) -> Int64Array:
-    """Find the `MATCHES` places nearest to each place that are not owned, int64 [n, MATCHES], -1 if there are fewer.
-
-    Args:
-        users: Row of the user, int64 [n].
-        places: Ranks by popularity, from 0, int64 [n].
-        owned: user × n_games + place of each owned game, int64, ascending.
-        n_games: Size of the catalogue.
-    """
-    found = np.full((len(users), MATCHES), -1, dtype=np.int64)
-    left, width = np.arange(len(users)), MATCHES
-    while len(left):
-        offsets = (np.arange(1, width + 1)[:, None] * np.array([-1, 1])).reshape(-1)
-        short = []
-        for pairs in _chunks(left, max(1, _BLOCK_CANDIDATES // len(offsets))):
-            candidates = places[pairs, None] + offsets
-            free = (candidates >= 0) & (candidates < n_games)
-            free &= ~_contains(owned, users[pairs, None] * n_games + candidates)
-            index = np.cumsum(free, axis=1) - 1
-            rows, columns = np.nonzero(free & (index < MATCHES))
-            found[pairs[rows], index[rows, columns]] = candidates[rows, columns]
-            short.append(pairs[index[:, -1] + 1 < MATCHES])
-        left, width = np.concatenate(short) if width < n_games else left[:0], 4 * width
-    return found
-
-
-def _chunks(rows: Int64Array, size: int) -> Iterator[Int64Array]:
-    return (rows[start : start + size] for start in range(0, len(rows), size))
-
-
-def _contains(ascending: Int64Array, values: Int64Array) -> BoolArray:
-    if not len(ascending):
-        return np.zeros(values.shape, dtype=bool)
-    found: BoolArray = ascending[np.minimum(np.searchsorted(ascending, values), len(ascending) - 1)] == values
-    return found
-
-
-def _places(popularity: Float64Array) -> Int64Array:
+def unique_ranks(popularity: Float64Array) -> Int64Array:
     """Return the rank of each game by popularity, int64 [N], from 0; ties are ordered by position."""
-    places = np.empty(len(popularity), dtype=np.int64)
-    places[np.argsort(-popularity, kind="stable")] = np.arange(len(popularity))
-    return places
+    ranks = np.empty(len(popularity), dtype=np.int64)
+    ranks[np.argsort(-popularity, kind="stable")] = np.arange(len(popularity))
+    return ranks
 
 
 def _distribution(genres: Float32Array, games: Int32Array, owners: Int64Array, n_users: int) -> Float64Array:
@@ -518,5 +383,6 @@ def _distribution(genres: Float32Array, games: Int32Array, owners: Int64Array, n
     return sums / np.where(totals > 0, totals, 1)
 
 
-def _mean(figures: Float64Array | BoolArray) -> float | None:
+def mean(figures: Float64Array | BoolArray) -> float | None:
+    """Return the mean; None if there is nothing."""
     return float(figures.mean()) if len(figures) else None

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from steam_recsys.arrays import BoolArray, Float32Array, Int32Array, Int64Array
+from steam_recsys.arrays import BoolArray, Float32Array, Int32Array, contains
 from steam_recsys.data.histories import Histories
 from steam_recsys.logging import log
 from steam_recsys.model.retrieval import (
@@ -145,10 +145,10 @@ class _OthersSearch:
         near_cells = (np.arange(len(queries))[:, None] * n_games + near)[near >= 0]
         cells = np.sort(np.concatenate([near_cells, added_cells]))  # np.unique takes ten times as long
         cells = cells[np.diff(cells, prepend=-1) > 0]
-        cells = cells[~_contains(np.sort(excluded.rows * n_games + excluded.games), cells)]
+        cells = cells[~contains(np.sort(excluded.rows * n_games + excluded.games), cells)]
         rows, games = np.divmod(cells, n_games)
         scores = np.einsum("nd,nd->n", np.column_stack([queries, weights])[rows], index.candidates[games])
-        kept = _contains(cells, added_cells)
+        kept = contains(cells, added_cells)
         np.add.at(scores, np.searchsorted(cells, added_cells[kept]), item_item.weights[added[kept]])
         positions, values = popular
         best = TopK(len(queries), k)
@@ -205,10 +205,3 @@ def _faiss() -> Any:
     import faiss
 
     return faiss
-
-
-def _contains(ascending: Int64Array, values: Int64Array) -> BoolArray:
-    """Tell which values are in an ascending array, bool of the shape of `values`."""
-    if not len(ascending):
-        return np.zeros(len(values), dtype=bool)
-    return np.asarray(ascending[np.minimum(np.searchsorted(ascending, values), len(ascending) - 1)] == values)

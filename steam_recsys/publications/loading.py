@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from steam_recsys.arrays import BoolArray, Int32Array, Int64Array
+from steam_recsys.arrays import Int32Array, Int64Array, contains
 from steam_recsys.data.predictions import Predictions, Shard, check_shard, equal_lists, read_shard
 from steam_recsys.data.schemas import POPULAR_LIST, RELEVANCE
 from steam_recsys.database.connection import COPY_BUFFER, connect
@@ -249,7 +249,7 @@ def count_batch(
             stats.users += len(users)
             stats.personality.add(PersonalityStats.count(users, group.matrix(games), shop.popular))
             _compare(stats, users, group.matrix(games, min(FIRST_GAMES, group.length)), sample)
-            unknown_users = users[~_is_known(users, known_users)]
+            unknown_users = users[~contains(known_users, users)]
             if len(unknown_users):
                 stats.unknown_users.add(len(unknown_users), f"user {unknown_users[0]} in {source}")
     return stats
@@ -280,15 +280,6 @@ def _compare(stats: VersionStats, users: Int64Array, games: Int32Array, sample: 
         before = sample[int(users[row])]
         stats.sampled_users += 1
         stats.replaced += len(set(before) - set(games[row].tolist())) / len(before)
-
-
-def _is_known(users: Int64Array, known_users: Int64Array) -> BoolArray:
-    if not len(known_users):
-        return np.zeros(len(users), dtype=np.bool_)
-    positions = np.searchsorted(known_users, users)
-    positions[positions == len(known_users)] = 0
-    known: BoolArray = known_users[positions] == users
-    return known
 
 
 def _read_ids(shop: str, query: str) -> Int64Array:

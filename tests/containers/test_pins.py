@@ -1,11 +1,12 @@
 """Digests of the images that are fetched, written without a registry."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from containers.images import base_image
-from containers.pins import FILES, pin, unpinned
+from containers.pins import FILES, IMAGE, pin
 from steam_recsys.errors import UserError
 
 OLD, NEW = "@sha256:" + "0" * 64, "sha256:" + "1" * 64
@@ -20,6 +21,13 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
     (tmp_path / "Dockerfile").write_text(DOCKERFILE)
     (tmp_path / "manifest.yaml").write_text(MANIFEST)
     return tmp_path / "Dockerfile", tmp_path / "manifest.yaml"
+
+
+def unpinned(files: Iterable[Path] = FILES) -> list[str]:
+    """Return the images without a digest, as FILE: IMAGE."""
+    return [
+        f"{path.name}: {name}" for path in files for _, name, digest in IMAGE.findall(path.read_text()) if not digest
+    ]
 
 
 def test_images_without_a_digest_are_listed(files: tuple[Path, Path]) -> None:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,13 @@ if "port-forward" in arguments:
         def log_message(self, *_):
             pass
 
-    http.server.HTTPServer(("127.0.0.1", int(arguments[-1].partition(":")[0])), Handler).serve_forever()
+    port, _, remote = arguments[-1].partition(":")
+    try:
+        server = http.server.HTTPServer(("127.0.0.1", int(port)), Handler)
+    except OSError as error:
+        sys.exit(f"error: unable to listen on any of the requested ports: [{{{{{{port}} {{remote}}}}}}]: {{error}}")
+    print(f"Forwarding from 127.0.0.1:{{port}} -> {{remote}}", flush=True)
+    server.serve_forever()
 '''
 
 SLEEP = """#!{bash}
@@ -104,7 +111,8 @@ class Kind:
         """End the port-forwards that a test left open."""
         for path in (self.root / "local" / "kind").glob("*"):
             if path.suffix == "":
-                os.kill(int(path.read_text().split()[0]), signal.SIGKILL)
+                with suppress(ProcessLookupError):
+                    os.kill(int(path.read_text().split()[0]), signal.SIGKILL)
 
 
 def stubbed(root: Path) -> Kind:

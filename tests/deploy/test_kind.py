@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import http.server
 import os
 import re
 import shlex
 import signal
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,9 +27,12 @@ KIND_YAML = yaml.safe_load((ROOT / "deploy" / "kubeflow" / "kind.yaml").read_tex
 
 @pytest.fixture
 def kind(tmp_path: Path) -> Iterator[Kind]:
-    kind = stubbed(tmp_path)
-    yield kind
-    kind.close()
+    """The scripts with stubs; one test at a time, as the scripts open the same ports."""
+    with (Path(tempfile.gettempdir()) / f"steam-recsys-kind-tests-{os.getuid()}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        kind = stubbed(tmp_path)
+        yield kind
+        kind.close()
 
 
 @contextmanager

@@ -12,11 +12,11 @@ import yaml
 
 import compile as command
 from containers.pins import FILES as FILES_WITH_IMAGES
-from containers.pins import unpinned
 from demo.postgres import EmbeddedPostgres
 from pipelines.check import check_parameters
 from pipelines.target import ENVIRONMENT, Target
 from steam_recsys.database.connection import create_schema, replace_functions
+from tests.containers.test_pins import unpinned
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy" / "vertex"
