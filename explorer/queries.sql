@@ -162,6 +162,14 @@ ORDER BY finished_at DESC NULLS LAST LIMIT 1
 SELECT DISTINCT ON (pipeline, state) run_id, pipeline, state, error, started_at, finished_at, stages
 FROM recsys.pipeline_runs ORDER BY pipeline, state, finished_at DESC NULLS LAST
 
+-- name: publishing_runs
+-- What the last runs published, as their stage that publishes recorded it.
+SELECT finished_at, extract(epoch FROM finished_at - started_at)::float8 AS seconds, facts
+FROM recsys.pipeline_runs,
+    jsonb_path_query_first(stages, '$[*] ? (@.stage == "reverse_etl" && @.facts.switched == true).facts') AS facts
+WHERE state = 'SUCCEEDED' AND finished_at IS NOT NULL AND facts IS NOT NULL
+ORDER BY finished_at DESC LIMIT 60
+
 -- name: is_monitored
 SELECT to_regclass('recsys.monitoring') IS NOT NULL
 
@@ -175,8 +183,7 @@ SELECT (SELECT CASE WHEN reltuples > 1e6 THEN reltuples::bigint ELSE (SELECT cou
         FROM pg_class WHERE oid = 'steam.users'::regclass) AS users,
        (SELECT CASE WHEN reltuples > 1e6 THEN reltuples::bigint ELSE (SELECT count(*) FROM steam.reviews) END
         FROM pg_class WHERE oid = 'steam.reviews'::regclass) AS reviews,
-       (SELECT count(*) FROM steam.games) AS games,
-       (SELECT count(*) FROM steam.games WHERE coalesce(delisted_on > current_date, true)) AS available_games
+       (SELECT count(*) FROM steam.games) AS games
 
 -- name: reach
 -- A view cannot be sampled, so this samples the shop's users.

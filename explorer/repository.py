@@ -27,13 +27,13 @@ from explorer.errors import OTHER_VERSION, UNREACHABLE, describe_database_error
 from explorer.filters import Filters, HistoryGame
 from explorer.schemas import (
     BECAUSE,
-    Coverage,
     Game,
     GameName,
     Measurement,
     Overview,
     PipelineRun,
     Publication,
+    PublishingRun,
     Reach,
     Recommendations,
     RecommendedGame,
@@ -84,7 +84,7 @@ class Repository:
         self._pool: Any = None
         self._reach: PublicationReach | None = None
         self._counting_reach = asyncio.Lock()
-        self._counts = TableCounts(0, 0, 0, 0)
+        self._counts = TableCounts(0, 0, 0)
         self._counting = asyncio.Lock()
         self._counted_at = -math.inf
         self._failed_at: float | None = None
@@ -250,8 +250,8 @@ class Repository:
         training = await self._fetchrow("training", current.model_version) if current else None
         publications = await self._fetch("publications")
         runs = await self._fetch("runs")
+        published = await self._fetch("publishing_runs")
         counts = await self.counts()
-        reach = await self._current_reach()
         return Overview(
             publications=[Publication(*row) for row in publications],
             current=current,
@@ -260,7 +260,8 @@ class Repository:
             users=counts.users,
             games=counts.games,
             reviews=counts.reviews,
-            coverage=reach.coverage(counts.available_games) if reach else None,
+            last_runs=await self.last_runs(),
+            published=[PublishingRun.from_facts(*row) for row in published],
             monitoring=await self.monitoring(),
         )
 
@@ -344,11 +345,6 @@ class PublicationReach:
         users, mean_rank = self.games.get(game_id, (0, None))
         share = users / self.sampled if self.sampled else 0.0
         return Reach(round(share * self.users), share, mean_rank, self.sampled)
-
-    def coverage(self, available_games: int) -> Coverage:
-        """Return the share of the available games that a sampled user has recommended."""
-        share = min(1.0, len(self.games) / available_games) if available_games else 0.0
-        return Coverage(share, self.sampled)
 
 
 def sample_percent(publication: Publication) -> float:

@@ -238,26 +238,12 @@ class CurrentVersion:
 
 
 @dataclass(frozen=True)
-class Coverage:
-    """How much of the catalogue is recommended to a sample of the users.
-
-    Attributes:
-        share: Share of the available games that are in a list, from 0 to 1.
-        sampled_users: Number of users in the sample; all games of their lists count.
-    """
-
-    share: float
-    sampled_users: int
-
-
-@dataclass(frozen=True)
 class TableCounts:
     """Rows of the shop's tables; above a million, users and reviews are PostgreSQL's estimates."""
 
     users: int
     reviews: int
     games: int
-    available_games: int
 
 
 @dataclass(frozen=True)
@@ -271,6 +257,23 @@ class PipelineRun:
     started_at: datetime | None
     finished_at: datetime | None
     stages: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class PublishingRun:
+    """A run that published a version: when it ended, how long it took, and what it published; None if unknown."""
+
+    finished_at: datetime
+    seconds: float | None
+    version: str | None
+    users: int | None
+    overlap: float | None
+    coverage: float | None
+
+    @classmethod
+    def from_facts(cls, finished_at: datetime, seconds: float | None, facts: dict[str, Any]) -> PublishingRun:
+        """Build it from the facts that the stage recorded, which another version of the project may have named."""
+        return cls(finished_at, seconds, *map(facts.get, ("version", "users", "overlap", "coverage")))
 
 
 @dataclass(frozen=True)
@@ -291,11 +294,6 @@ class Measurement:
     reasons: list[str]
     figures: dict[str, float | None]
 
-    @property
-    def drift_is_known(self) -> bool:
-        """Whether there were reviews to compare since the training; without any, every index is 0."""
-        return self.figures.get("reviews_since_training") != 0
-
 
 @dataclass(frozen=True)
 class Overview:
@@ -306,8 +304,9 @@ class Overview:
         current: The current publication, None before the first one.
         training: The last run that evaluated its model, None if no such run is recorded.
         runs: The last runs.
+        last_runs: The last run of each pipeline and final state.
+        published: The runs that published.
         users, games, reviews: See `TableCounts`.
-        coverage: None before the first publication.
         monitoring: The last measurements.
     """
 
@@ -318,7 +317,8 @@ class Overview:
     users: int
     games: int
     reviews: int
-    coverage: Coverage | None
+    last_runs: list[PipelineRun]
+    published: list[PublishingRun]
     monitoring: list[Measurement]
 
 

@@ -234,8 +234,6 @@ def test_reach_counts_users_and_ranks(published_shop: PublishedShop) -> None:
             "unnest(game_ids) WITH ORDINALITY AS listed (game_id, rank) WHERE list = 'relevance' GROUP BY game_id"
         )
         counted = {game: (users, rank) for game, users, rank in cursor.fetchall()}
-        cursor.execute("SELECT count(*) FROM steam.games WHERE coalesce(delisted_on > current_date, true)")
-        (on_sale,) = cursor.fetchone()
 
     async def audiences(repository: Repository) -> list[Reach]:
         return [await repository.reach(game) for game in range(1, GAMES + 2)]
@@ -244,9 +242,6 @@ def test_reach_counts_users_and_ranks(published_shop: PublishedShop) -> None:
         users, rank = counted.get(game_id, (0, None))
         assert audience == Reach(users, pytest.approx(users / USERS), rank and pytest.approx(rank), USERS)
     overview = read(published_shop.settings(), lambda repository: repository.overview())
-    assert overview.coverage is not None
-    assert overview.coverage.share == pytest.approx(min(1, len(counted) / on_sale))
-    assert overview.coverage.sampled_users == USERS
     assert (overview.users, overview.games) == (USERS, GAMES)
     assert [publication.version for publication in overview.publications] == [published_shop.plan.version]
 
@@ -275,7 +270,7 @@ def test_before_the_first_publication_nothing_is_returned(small: tuple[Connectio
     assert read(settings, lambda repository: repository.recommendations(1, Filters())).version is None
     assert read(settings, lambda repository: repository.reach(1)) == Reach(0, 0.0, None, 0)
     overview = read(settings, lambda repository: repository.overview())
-    assert (overview.publications, overview.runs, overview.coverage) == ([], [], None)
+    assert (overview.publications, overview.runs, overview.published) == ([], [], [])
 
 
 def test_without_the_schema_or_the_database_the_error_says_so(postgres: EmbeddedPostgres) -> None:
