@@ -200,7 +200,7 @@ def create_router(largest_limit: int) -> APIRouter:
     @router.get(
         "/users/{user_id}/history",
         operation_id="getHistory",
-        summary="A user's history",
+        summary="History of a user",
         response_model=UserHistory,
         responses=searched,
     )

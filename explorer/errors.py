@@ -7,11 +7,11 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import orjson
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic import BaseModel
-from starlette.exceptions import HTTPException
+from starlette.exceptions import HTTPException as StarletteError
 
 from explorer.filters import page_address
 from explorer.templating import render
@@ -121,17 +121,17 @@ DESCRIPTIONS = {
     429: "Too many requests",
     503: "The database or the model cannot answer now",
 }
-_CONTENT: Final = {"application/problem+json": {"schema": ProblemDetails.model_json_schema()}}
+_CONTENT: Final = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
 
 
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Describe errors for a route's `responses`."""
+    """Describe errors for a route's `responses`; see `Application.openapi` for their schema."""
     return {status: {"description": DESCRIPTIONS[status], "content": _CONTENT} for status in statuses}
 
 
 def add_error_handlers(app: FastAPI) -> None:
     """Answer the application's errors as `error_response` does."""
-    app.add_exception_handler(HTTPException, _handle_http_error)
+    app.add_exception_handler(StarletteError, _handle_http_error)
     app.add_exception_handler(RequestValidationError, _handle_validation_error)
 
 
@@ -194,7 +194,7 @@ def _links(request: Request, parameter: str | None) -> Iterator[tuple[str, str]]
 
 
 async def _handle_http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
+    assert isinstance(error, StarletteError)
     status, detail, headers = error.status_code, error.detail, dict(error.headers or {})
     if not detail.endswith("."):  # the framework's own
         detail = DETAILS.get(status, f"{detail}.")

@@ -225,7 +225,7 @@ class PublicationModel:
                     kind="popular" if best_taste is None else "personal",
                     taste=None if best_taste is None else game.taste,
                     popularity=None if best_taste is None else game.popularity,
-                    match=match_percent(game.taste, best_taste),
+                    match=None if best_taste is None else match_percent(game.taste, best_taste),
                     reason=self._reason(name, self._position(game.game_id), because, filters.genre or ""),
                     because=because,
                 )

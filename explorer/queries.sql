@@ -2,9 +2,10 @@
 
 -- name: recommendations
 -- The views' rows have their version, and a view cannot be repointed while a statement reads it: version and games
--- always belong together.
+-- always belong together. A user whose taste is unknown has lists, too, and taste is 0 in them.
 SELECT shown.version, r.game_id, r.taste, r.popularity, r.reason, r.because,
-       (SELECT max(e.taste) FROM recsys.recommendations AS l, unnest(l.taste) AS e (taste) WHERE l.user_id = $1) AS best
+       (SELECT CASE WHEN bool_or(e.taste <> 0) THEN max(e.taste) END
+        FROM recsys.recommendations AS l, unnest(l.taste) AS e (taste) WHERE l.user_id = $1) AS best
 FROM (SELECT coalesce((SELECT version FROM recsys.popular_games LIMIT 1),
                       (SELECT version FROM recsys.recommendations LIMIT 1)) AS version) AS shown
 LEFT JOIN LATERAL recsys.recommended_games(
@@ -22,7 +23,7 @@ WITH own AS MATERIALIZED (
     ORDER BY e.game_id, l.list <> 'relevance', l.list
 )
 SELECT shown.version, s.shelf, s.title, s.game_id, own.taste, own.popularity, s.reason, s.because,
-       (SELECT max(taste) FROM own) AS best
+       (SELECT CASE WHEN bool_or(taste <> 0) THEN max(taste) END FROM own) AS best
 FROM (SELECT coalesce((SELECT version FROM recsys.popular_games LIMIT 1),
                       (SELECT version FROM recsys.recommendations LIMIT 1)) AS version) AS shown
 LEFT JOIN LATERAL recsys.shelves(p_user_id => $1, p_shelves => $2, p_games => $3) AS s ON true
@@ -124,9 +125,40 @@ ORDER BY reviewed_on DESC NULLS LAST, review_id DESC
 LIMIT $2
 
 -- name: find_games
-SELECT game_id FROM steam.games
-WHERE strpos(lower(name), lower($1)) > 0
-ORDER BY lower(name) <> lower($1), strpos(lower(name), lower($1)) > 1, reviews_total DESC NULLS LAST, name
+-- Names that are the text or begin with it, then those with words that do, then those with such initials; if there are
+-- none, names that are like the text. A text without letters and digits is looked for as it is. Each part has enough
+-- rows for the page, also after those that an earlier part has, too.
+WITH found AS MATERIALIZED (
+    (SELECT game_id, (search_key <> steam.search_key($1))::integer AS place, reviews_total
+     FROM steam.games
+     WHERE steam.search_key($1) <> '' AND starts_with(search_key, steam.search_key($1))
+       -- "portal 2" is not the beginning of "Portal 2000".
+       AND (steam.search_key($1) !~ '[0-9]$' OR substr(search_key, length(steam.search_key($1)) + 1) !~ '^[0-9]')
+     ORDER BY place, reviews_total DESC NULLS LAST, game_id LIMIT $2 + $3)
+    UNION ALL
+    (SELECT game_id, 2, reviews_total
+     FROM steam.games WHERE steam.search_terms(name) @@ steam.search_query($1)
+     ORDER BY reviews_total DESC NULLS LAST, game_id LIMIT 2 * ($2 + $3))
+    UNION ALL
+    (SELECT game_id, 3, reviews_total
+     FROM steam.games
+     WHERE length(steam.search_key($1)) > 1
+       AND steam.search_terms(name) @@ ('''=' || left(steam.search_key($1), 60) || ''':*')::tsquery
+     ORDER BY reviews_total DESC NULLS LAST, game_id LIMIT 3 * ($2 + $3))
+    UNION ALL
+    (SELECT game_id, 4, reviews_total
+     FROM steam.games WHERE steam.search_key($1) = '' AND strpos(lower(name), lower($1)) > 0
+     ORDER BY reviews_total DESC NULLS LAST, game_id LIMIT $2 + $3)
+)
+SELECT game_id
+FROM (
+    SELECT game_id, min(place)::real AS place, reviews_total FROM found GROUP BY game_id, reviews_total
+    UNION ALL
+    SELECT game_id, 5 - similarity, reviews_total
+    FROM steam.similar_names($1) JOIN steam.games USING (game_id)
+    WHERE NOT EXISTS (SELECT FROM found)
+) AS each
+ORDER BY place, reviews_total DESC NULLS LAST, game_id
 LIMIT $2 OFFSET $3
 
 -- name: game

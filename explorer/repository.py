@@ -23,7 +23,7 @@ import asyncpg
 from fastapi import HTTPException
 
 from explorer.cursors import HISTORY, RECOMMENDATIONS, SEARCH, decode_cursor, encode_cursor
-from explorer.errors import OTHER_VERSION, UNREACHABLE, describe_database_error
+from explorer.errors import NOTHING_PUBLISHED, OTHER_VERSION, UNREACHABLE, ProblemError, describe_database_error
 from explorer.filters import Filters, HistoryGame
 from explorer.schemas import (
     Because,
@@ -151,7 +151,8 @@ class Repository:
                 self._note_failure(reason)
             elif detail == OTHER_VERSION:
                 LOG.warning("%s", reason)
-            raise HTTPException(503, detail) from None
+            code = "nothing_published" if detail == NOTHING_PUBLISHED else "unavailable"
+            raise ProblemError(503, code, detail) from None
         except (OSError, TimeoutError, asyncpg.InterfaceError,
                 asyncpg.InternalClientError,  # a connection that closes while a query is sent
                ) as error:  # fmt: skip
@@ -406,8 +407,8 @@ class PublicationReach:
         return Coverage(share, self.sampled)
 
 
-def match_percent(taste: float | None, best: float | None) -> int | None:
-    """Return how well a game fits compared with the user's best match, in percent; None without a taste.
+def match_percent(taste: float, best: float) -> int:
+    """Return how well a game fits compared with the user's best match, in percent.
 
     Taste is in log-odds: its difference is the logarithm of the odds' quotient.
 
@@ -415,7 +416,7 @@ def match_percent(taste: float | None, best: float | None) -> int | None:
         >>> match_percent(1.5, 1.75)
         78
     """
-    return None if taste is None or best is None else round(100 * math.exp(min(taste - best, 0.0)))
+    return round(100 * math.exp(min(taste - best, 0.0)))
 
 
 def next_recommendations(shown: Sequence[int], games: Sequence[GameCard], limit: int) -> str | None:
@@ -437,16 +438,11 @@ def sample_percent(publication: Publication) -> float:
 
 
 def _ranked(row: Any) -> RankedGame:
-    """Return a game of the published lists; one with a taste is from the user's own."""
-    return RankedGame(
-        row["game_id"],
-        "popular" if row["taste"] is None else "personal",
-        row["taste"],
-        row["popularity"],
-        match_percent(row["taste"], row["best"]),
-        row["reason"],
-        row["because"],
-    )
+    """Return a game of the published lists: of the user's own, if the user has a taste, or one that fills them up."""
+    if row["taste"] is None or row["best"] is None:
+        return RankedGame(row["game_id"], "popular", reason=row["reason"], because=row["because"])
+    match = match_percent(row["taste"], row["best"])
+    return RankedGame(row["game_id"], "personal", row["taste"], row["popularity"], match, row["reason"], row["because"])
 
 
 def _shown(cursor: str) -> int:

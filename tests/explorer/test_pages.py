@@ -34,7 +34,7 @@ PATHS = (
 
 
 def recommended(client: httpx.Client, path: str, **query: object) -> list[str]:
-    games = client.get(f"/api{path}/recommendations", params=query).json()["games"]
+    games = client.get(f"/api/v1{path}/recommendations", params=query).json()["games"]
     return [f"/games/{game['game_id']}" for game in games]
 
 
@@ -76,7 +76,7 @@ def test_links_lead_to_a_random_user_of_each_kind(client: httpx.Client, kind: st
     answer = client.get(f"/someone/{kind}")
     assert answer.status_code == 303
     assert answer.headers["cache-control"] == "no-store"
-    user = client.get(f"/api{answer.headers['location']}").json()["user"]
+    user = client.get(f"/api/v1{answer.headers['location']}").json()
     assert least <= user["reviews"] <= most
 
 

@@ -11,9 +11,11 @@ from steam_recsys.errors import UserError
 ARGUMENTS = "bigint, text, text, numeric, integer, integer, integer, numeric, text, integer[]"
 NAMED = """p_user_id bigint, p_rank_by text DEFAULT 'relevance', p_genre text DEFAULT NULL,
     p_max_ram_gb numeric DEFAULT NULL, p_limit integer DEFAULT 10, p_released_from integer DEFAULT NULL,
-    p_released_to integer DEFAULT NULL, p_max_storage_gb numeric DEFAULT NULL, p_os text DEFAULT NULL"""
-RESULT = """rank integer, game_id integer, name text, score real, taste real, popularity real, reason text,
-because integer"""
+    p_released_to integer DEFAULT NULL, p_max_storage_gb numeric DEFAULT NULL, p_os text DEFAULT NULL,
+    p_exclude integer[] DEFAULT NULL"""
+RESULT = (
+    "rank integer, game_id integer, name text, score real, taste real, popularity real, reason text, because integer"
+)
 OTHER_RESULT = "game_id integer, name text"
 
 
