@@ -174,7 +174,8 @@ async def authorise(request: Request, operator: OperatorDep, credentials: Bearer
 
 
 @rollback_router.post(
-    "/api/rollback",
+    "/api/v1/rollback",
+    operation_id="rollBack",
     summary="Roll back to a publication",
     response_model=CurrentVersion,
     response_description="The publication that is current now",

@@ -147,7 +147,7 @@ def _inputs(
         games_then = description["catalogue_games"]
     except KeyError as error:
         raise other_version_error(f"The champion {version} in {store} is", error) from None
-    table = snapshot.table("games", [*GAME_COLUMNS, "delisted_on"]).sort_by("game_id")
+    table = snapshot.table("games", ["name", *GAME_COLUMNS, "delisted_on"]).sort_by("game_id")
     is_available = available(table, as_of)
     games = Games.from_table(table)
     scorer = model.for_catalogue(games, np.zeros((len(DECAYS), len(games))))

@@ -256,6 +256,31 @@ class OnlineRecommender:
             weight = weight or self._scorer.popularity_weight
         return self._best(known, games.length, self._excluded(known, ()), games.allowed, weight)
 
+    def best_taste(
+        self,
+        history: Sequence[int],
+        *,
+        recommended: Sequence[bool] | None = None,
+        hours: Sequence[float | None] | None = None,
+    ) -> float | None:
+        """Return the highest taste of the available games outside a history, to compare others with.
+
+        The arguments are as in `recommend`.
+
+        Returns:
+            None if the model knows no game of the history, so that there is no taste, or if no game is available.
+
+        Raises:
+            ValueError: `recommended` or `hours` is not as long as `history`.
+        """
+        known = self._known(history, recommended, hours)
+        if not len(known.games):
+            return None
+        left = self._available(None)
+        left[known.games] = False
+        taste = self._scorer.taste(known)[0, left]
+        return float(taste.max()) if len(taste) else None
+
     def _best(
         self, known: Histories, k: int, excluded: Histories, among: BoolArray | None, popularity_weight: float
     ) -> list[Recommendation]:

@@ -308,12 +308,12 @@ def operated(two_publications: tuple[PublishedShop, str]) -> Iterator[RunningExp
 
 def roll_back(client: httpx.Client, token: str = TOKEN, **further: object) -> httpx.Response:
     return client.post(
-        "/api/rollback", headers={"authorization": f"Bearer {token}", **further.pop("headers", {})}, **further
+        "/api/v1/rollback", headers={"authorization": f"Bearer {token}", **further.pop("headers", {})}, **further
     )
 
 
 def version(client: httpx.Client) -> str:
-    return client.get("/api/users/1/recommendations").json()["version"]
+    return client.get("/api/v1/users/1/recommendations").json()["version"]
 
 
 def test_an_operator_rolls_back_to_the_previous_and_to_a_named_version(
@@ -398,7 +398,7 @@ def test_wrong_tokens_are_refused(
 ) -> None:
     _, second = two_publications
     headers = {"authorization": f"Bearer {token}".strip().encode()}
-    assert operated.client.post("/api/rollback", headers=headers).status_code == 403
+    assert operated.client.post("/api/v1/rollback", headers=headers).status_code == 403
     assert operated.client.post("/rollback", data={"token": token}).status_code == 403
     assert version(operated.client) == second
 
@@ -446,7 +446,7 @@ def test_readers_never_see_errors_or_mixed_versions_during_rollbacks(
 
     def answers(client: httpx.Client) -> Iterator[tuple[str, int, tuple[int, ...]]]:
         for user in users:
-            answer = client.get(f"/api/users/{user}/recommendations")
+            answer = client.get(f"/api/v1/users/{user}/recommendations")
             assert answer.status_code == 200, answer.text
             yield answer.json()["version"], user, tuple(game["game_id"] for game in answer.json()["games"])
 
