@@ -115,15 +115,16 @@ def _publication(
     text = f"Published {moment(current.published_at)}"
     colour = GOOD
     if current.version != newest:
-        colour, text = ATTENTION, f"{text}, and rolled back to at {moment(current.made_current_at)}"
+        colour = ATTENTION
+        text = f"Rolled back on {moment(current.made_current_at)}, to the publication of {moment(current.published_at)}"
     if hours > MAX_AGE_HOURS:
         colour = ATTENTION if hours <= 2 * MAX_AGE_HOURS else PROBLEM
-        text += f", late: no run has succeeded for {plain(hours)} hours"
+        text += f", late: no inference run has succeeded for {plain(hours)} hours"
     else:
         text += ", on time"
     failed = ended.get("FAILED")
     if failed and times and failed > max(times):
-        colour, text = max(colour, ATTENTION, key=list(LABELS).index), f"{text}, but the last run failed"
+        colour, text = max(colour, ATTENTION, key=list(LABELS).index), f"{text}, but the last inference run failed"
     return colour, text
 
 
