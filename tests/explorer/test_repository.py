@@ -246,6 +246,20 @@ def test_a_game_has_all_known_facts(small: tuple[Connection, Settings]) -> None:
     ]
 
 
+def test_reviews_are_counted_where_the_catalogue_has_no_figures(published_shop: PublishedShop) -> None:
+    with published_shop.connection() as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT game_id, count(*), avg(recommended::integer)::float8 FROM steam.reviews GROUP BY game_id"
+        )
+        counted = {game: (reviews, pytest.approx(share)) for game, reviews, share in cursor.fetchall()}
+        cursor.execute("SELECT count(*) FROM steam.games WHERE positive_share IS NULL AND reviews_total IS NULL")
+        assert cursor.fetchone() == (GAMES,)
+    for card in read(published_shop.settings(), lambda repository: repository.games([*range(1, GAMES + 1)])):
+        assert (card.reviews, card.positive_share) == counted.get(card.game_id, (None, None))
+    game = read(published_shop.settings(), lambda repository: repository.game(1))
+    assert (game.reviews, game.positive_share) == counted[1]
+
+
 def test_reach_counts_users_and_ranks(published_shop: PublishedShop) -> None:
     with published_shop.connection() as connection, connection.cursor() as cursor:
         cursor.execute(
