@@ -134,6 +134,24 @@ def test_users_are_found_by_id_then_by_name_then_by_prefix(small: tuple[Connecti
     assert read(settings, lambda repository: repository.user(10**15)) is None
 
 
+def test_users_with_most_reviews_come_first_page_by_page(small: tuple[Connection, Settings]) -> None:
+    shop, settings = small
+    games = [add_game(shop, f"Game {number}") for number in range(4)]
+    for reviews, name in enumerate(("ann", "anna", "annabel", "anne")):
+        user = add_user(shop, name)
+        for game in games[:reviews]:
+            add_review(shop, user, game)
+    first = read(settings, lambda repository: repository.find_users("ann", 2))
+    second = read(settings, lambda repository: repository.find_users("ann", 2, first.next))
+    assert [(user.username, user.reviews) for user in first.users + second.users] == [
+        ("ann", 0),  # has the very name
+        ("anne", 3),
+        ("annabel", 2),
+        ("anna", 1),
+    ]
+    assert second.next is None
+
+
 @pytest.fixture
 def collated(postgres: EmbeddedPostgres) -> Iterator[Connection]:
     """A database with the schema steam that does not compare texts by their bytes, like most shops'."""
