@@ -7,7 +7,6 @@ the games that were shown, which its cursor lists: if another version is publish
 from __future__ import annotations
 
 import base64
-import binascii
 import struct
 from collections.abc import Sequence
 
@@ -40,7 +39,7 @@ def decode_cursor(kind: bytes, cursor: str, length: int | None = None) -> list[i
     try:
         content = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         numbers = list(struct.unpack(f"<{len(content) // 8}q", content[1:]))
-    except (binascii.Error, struct.error):
+    except (ValueError, struct.error):
         content, numbers = b"", []
     low, high = _BOUNDS[kind]
     if (

@@ -23,7 +23,7 @@ from explorer.cursors import RECOMMENDATIONS, decode_cursor
 from explorer.errors import ProblemError
 from explorer.filters import Filters, HistoryGame
 from explorer.model_cache import SYSTEMS, CachedModel, model_folder
-from explorer.repository import Repository, match_percent, next_recommendations
+from explorer.repository import Repository, next_recommendations
 from explorer.schemas import (
     LiveRecommendations,
     Publication,
@@ -97,10 +97,12 @@ class PublicationModel:
         among = self.passing(filters, today)
         left_out = self._positions(without)
         among[left_out[left_out >= 0]] = False
-        best_taste = self._online.best_taste(history, recommended=recommended, hours=hours)
-        found = self._best(history, filters, among, recommended, hours, knows_taste=best_taste is not None)
+        knows_taste = bool((self._positions(history) >= 0).any())
+        found = self._best(history, filters, among, recommended, hours, knows_taste=knows_taste)
         rows = self._order(self._positions([game.game_id for _, game in found]), filters)
-        return self._with_reasons([found[row] for row in rows[: filters.limit].tolist()], filters, best_taste)
+        return self._with_reasons(
+            [found[row] for row in rows[: filters.limit].tolist()], filters, knows_taste=knows_taste
+        )
 
     def similar(self, game_id: int, k: int, today: date) -> list[tuple[RankedGame, float]]:
         """Return the k available games with the nearest vectors, and the cosines; none if the game has no vector."""
@@ -207,11 +209,11 @@ class PublicationModel:
         return self._cached.facts.names[self._position(game_id)]
 
     def _with_reasons(
-        self, games: Sequence[tuple[str, Recommendation]], filters: Filters, best_taste: float | None
+        self, games: Sequence[tuple[str, Recommendation]], filters: Filters, *, knows_taste: bool
     ) -> list[RankedGame]:
         """Give games their match and their reasons as text; a game is the reason of two of them at most.
 
-        Without a best taste there is none: the games are popular ones.
+        Without a taste there is no match: the games are popular ones.
         """
         named: Counter[int] = Counter()
         shown = []
@@ -222,10 +224,10 @@ class PublicationModel:
             shown.append(
                 RankedGame(
                     game_id=game.game_id,
-                    kind="popular" if best_taste is None else "personal",
-                    taste=None if best_taste is None else game.taste,
-                    popularity=None if best_taste is None else game.popularity,
-                    match=None if best_taste is None else match_percent(game.taste, best_taste),
+                    kind="personal" if knows_taste else "popular",
+                    taste=game.taste if knows_taste else None,
+                    popularity=game.popularity if knows_taste else None,
+                    match=game.match if knows_taste else None,
                     reason=self._reason(name, self._position(game.game_id), because, filters.genre or ""),
                     because=because,
                 )

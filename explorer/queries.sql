@@ -32,7 +32,8 @@ ORDER BY s.shelf, s.rank
 
 -- name: game_cards
 -- The facts of games, and of each game what it has in common with the game that it is recommended because of.
-SELECT c.place, g.game_id, g.name, g.released_on, g.positive_share, g.reviews_total AS reviews, g.link,
+SELECT c.place, g.game_id, g.name, g.released_on, coalesce(g.positive_share, v.positive_share) AS positive_share,
+       coalesce(g.reviews_total, v.reviews) AS reviews, g.link,
        ARRAY(SELECT n.name FROM steam.game_genres AS t JOIN steam.genres AS n USING (genre_id)
              WHERE t.game_id = g.game_id ORDER BY 1) AS genres,
        b.name AS because_name,
@@ -45,6 +46,7 @@ SELECT c.place, g.game_id, g.name, g.released_on, g.positive_share, g.reviews_to
              ORDER BY z.games, n.genre_id LIMIT 2) AS shared
 FROM unnest($1::integer[], $2::integer[]) WITH ORDINALITY AS c (game_id, because, place)
 JOIN steam.games AS g ON g.game_id = c.game_id
+LEFT JOIN recsys.game_reviews AS v ON v.game_id = c.game_id
 LEFT JOIN steam.games AS b ON b.game_id = c.because
 ORDER BY c.place
 
@@ -129,48 +131,48 @@ LIMIT $2
 -- none, names that are like the text. A text without letters and digits is looked for as it is. Each part has enough
 -- rows for the page, also after those that an earlier part has, too.
 WITH found AS MATERIALIZED (
-    (SELECT game_id, (search_key <> steam.search_key($1))::integer AS place, reviews_total
+    (SELECT game_id, (search_key <> steam.search_key($1::text))::integer AS place, reviews_total
      FROM steam.games
-     WHERE steam.search_key($1) <> '' AND starts_with(search_key, steam.search_key($1))
+     WHERE steam.search_key($1::text) <> '' AND starts_with(search_key, steam.search_key($1::text))
        -- "portal 2" is not the beginning of "Portal 2000".
-       AND (steam.search_key($1) !~ '[0-9]$' OR substr(search_key, length(steam.search_key($1)) + 1) !~ '^[0-9]')
-     ORDER BY place, reviews_total DESC NULLS LAST, game_id LIMIT $2 + $3)
+       AND (steam.search_key($1::text) !~ '[0-9]$' OR substr(search_key, length(steam.search_key($1::text)) + 1) !~ '^[0-9]')
+     ORDER BY place, reviews_total DESC NULLS LAST, game_id LIMIT $2::bigint + $3::bigint)
     UNION ALL
     (SELECT game_id, 2, reviews_total
-     FROM steam.games WHERE steam.search_terms(name) @@ steam.search_query($1)
-     ORDER BY reviews_total DESC NULLS LAST, game_id LIMIT 2 * ($2 + $3))
+     FROM steam.games WHERE steam.search_terms(name) @@ steam.search_query($1::text)
+     ORDER BY reviews_total DESC NULLS LAST, game_id LIMIT 2 * ($2::bigint + $3::bigint))
     UNION ALL
     (SELECT game_id, 3, reviews_total
      FROM steam.games
-     WHERE length(steam.search_key($1)) > 1
-       AND steam.search_terms(name) @@ ('''=' || left(steam.search_key($1), 60) || ''':*')::tsquery
-     ORDER BY reviews_total DESC NULLS LAST, game_id LIMIT 3 * ($2 + $3))
+     WHERE length(steam.search_key($1::text)) > 1
+       AND steam.search_terms(name) @@ ('''=' || left(steam.search_key($1::text), 60) || ''':*')::tsquery
+     ORDER BY reviews_total DESC NULLS LAST, game_id LIMIT 3 * ($2::bigint + $3::bigint))
     UNION ALL
     (SELECT game_id, 4, reviews_total
-     FROM steam.games WHERE steam.search_key($1) = '' AND strpos(lower(name), lower($1)) > 0
-     ORDER BY reviews_total DESC NULLS LAST, game_id LIMIT $2 + $3)
+     FROM steam.games WHERE steam.search_key($1::text) = '' AND strpos(lower(name), lower($1::text)) > 0
+     ORDER BY reviews_total DESC NULLS LAST, game_id LIMIT $2::bigint + $3::bigint)
 )
 SELECT game_id
 FROM (
     SELECT game_id, min(place)::real AS place, reviews_total FROM found GROUP BY game_id, reviews_total
     UNION ALL
     SELECT game_id, 5 - similarity, reviews_total
-    FROM steam.similar_names($1) JOIN steam.games USING (game_id)
+    FROM steam.similar_names($1::text)
     WHERE NOT EXISTS (SELECT FROM found)
 ) AS each
 ORDER BY place, reviews_total DESC NULLS LAST, game_id
-LIMIT $2 OFFSET $3
+LIMIT $2::bigint OFFSET $3::bigint
 
 -- name: game
-SELECT game_id, name, short_description, released_on, delisted_on, rating, positive_share, link,
-    reviews_total AS reviews,
+SELECT games.game_id, name, short_description, released_on, delisted_on, rating, link,
+    coalesce(games.positive_share, v.positive_share) AS positive_share, coalesce(reviews_total, v.reviews) AS reviews,
     ARRAY(SELECT genres.name FROM steam.game_genres JOIN steam.genres USING (genre_id)
           WHERE game_genres.game_id = games.game_id ORDER BY 1) AS genres,
     ARRAY(SELECT developers.name FROM steam.game_developers JOIN steam.developers USING (developer_id)
           WHERE game_developers.game_id = games.game_id ORDER BY 1) AS developers,
     ARRAY(SELECT publishers.name FROM steam.game_publishers JOIN steam.publishers USING (publisher_id)
           WHERE game_publishers.game_id = games.game_id ORDER BY 1) AS publishers
-FROM steam.games WHERE game_id = $1
+FROM steam.games LEFT JOIN recsys.game_reviews AS v USING (game_id) WHERE games.game_id = $1
 
 -- name: requirements
 SELECT level, os, processor, graphics, directx, ram_gb, storage_gb

@@ -52,6 +52,7 @@ from explorer.settings import Settings
 from steam_recsys.database.connection import read_queries
 from steam_recsys.database.failures import database_error
 from steam_recsys.database.urls import asyncpg_arguments
+from steam_recsys.model.online import match_percent
 
 LOG = logging.getLogger("explorer")
 QUERIES: Final = read_queries(Path(__file__).parent / "queries.sql")
@@ -401,18 +402,6 @@ class PublicationReach:
         users, mean_rank = self.games.get(game_id, (0, None))
         share = users / self.sampled if self.sampled else 0.0
         return Reach(round(share * self.users), share, mean_rank, self.sampled)
-
-
-def match_percent(taste: float, best: float) -> int:
-    """Return how well a game fits compared with the user's best match, in percent.
-
-    Taste is in log-odds: its difference is the logarithm of the odds' quotient.
-
-    Example:
-        >>> match_percent(1.5, 1.75)
-        78
-    """
-    return round(100 * math.exp(min(taste - best, 0.0)))
 
 
 def next_recommendations(shown: Sequence[int], games: Sequence[GameCard], limit: int) -> str | None:

@@ -74,8 +74,8 @@ class GameCard:
         because: The game that the reason names; None if it names none.
         released_on: The day of release; None if unknown.
         genres: The game's genres, in alphabetical order.
-        positive_share: Share of its reviews that recommend it, from 0 to 1; None if the catalogue does not say.
-        reviews: Number of its reviews; None if the catalogue does not say.
+        positive_share: Share of its reviews that recommend it, from 0 to 1; None if unknown.
+        reviews: Number of its reviews, as the catalogue says, else of those in the shop's database; None if unknown.
         link: Its page in the shop; None if the catalogue has none.
     """
 
@@ -173,7 +173,7 @@ class Requirement:
 
 @dataclass(frozen=True)
 class Game:
-    """What the shop knows of a game; `reviews` is the catalogue's own count, None if it does not say."""
+    """What the shop knows of a game; reviews as in `GameCard`."""
 
     game_id: int
     name: str

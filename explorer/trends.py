@@ -86,15 +86,15 @@ def trends(published: Sequence[PublishedVersion], monitoring: Sequence[Measureme
     """
     quality = tuple(value for each in reversed(monitoring) if (value := each.figures.get("ndcg")) is not None)
     return [
-        Trend("Quality, NDCG@10", "how high users' next games stood in their lists: 1 is first, 0 not in the ten",
+        Trend("Quality, NDCG@10", "How high users' next games stood in their lists: 1 is first, 0 not in the ten",
               quality, decimals, decimals, 1),
-        Trend("Coverage", "games that are in some user's first ten",
+        Trend("Coverage", "Games that are in some user's first ten",
               _values(published, "coverage"), percent, _points, 1),
-        Trend("Overlap", "what two users' first ten games share on average",
+        Trend("Overlap", "What two users' first ten games share on average",
               _values(published, "overlap"), percent, _points, -1),
-        Trend("Users", "users with recommendations of their own",
+        Trend("Users", "Users with recommendations of their own",
               _values(published, "users"), thousands, thousands, 0),
-        Trend("Run time", "from the start of the run to its end",
+        Trend("Run time", "From the start of the run to its end",
               _values(published, "seconds"), duration, duration, -1),
     ]  # fmt: skip
 

@@ -74,8 +74,8 @@ def test_the_current_model_is_shown_with_its_baselines(changing: PublishedShop) 
         shown = overview(served.client)
     for text in (
         "Version model-1 Trained 5 Mar 2024, 04:31 UTC Trained on reviews until 2 Mar 2024 Gate passed",
-        "the model 0.2033 0.3723 recent popularity 0.2036 0.3682 −0.0003 (−0.0033 to 0.0027) level",
-        "the champion of that time 0.1999 0.3701 0.0034 (0.0004 to 0.0064) better popularity 0.1819",
+        "the model 0.2033 0.3723 recent popularity level 0.2036 0.3682 −0.0003 (−0.0033 to 0.0027)",
+        "the champion of that time better 0.1999 0.3701 0.0034 (0.0004 to 0.0064) popularity better 0.1819",
         "Reviews of 1,676 users from 5 Oct 2015 on",
     ):
         assert text in shown.text
@@ -171,9 +171,9 @@ def test_trends_follow_what_runs_published(changing: PublishedShop) -> None:
         record_run(connection, "again", NIGHT, again, "inference")
     with serving(changing.settings()) as served:
         shown = overview(served.client)
-    assert "Users 30 ▲ 5 more than at the publication before" in shown.text
-    assert "Run time 2 min" in shown.text
-    assert "Quality, NDCG@10 not measured" in shown.text
+    assert "Users with recommendations of their own 30 ▲ 5 more than at the publication before" in shown.text
+    assert "From the start of the run to its end 2 min" in shown.text
+    assert "1 is first, 0 not in the ten not measured" in shown.text
     assert "99" not in shown.texts
 
 

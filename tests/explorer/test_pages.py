@@ -203,9 +203,9 @@ def test_games_ordered_by_release_show_their_day(published_shop: PublishedShop, 
 def test_a_game_shows_facts_similar_games_and_reach(client: httpx.Client) -> None:
     path = recommended(client, "/users/1")[0]
     shown = page(client, path)
-    similar = client.get(f"/api{path}/similar?limit=12").json()["games"]
+    similar = client.get(f"/api/v1{path}/similar?limit=12").json()["games"]
     assert shown.links("/games/") == [f"/games/{game['game_id']}" for game in similar]
-    known = client.get(f"/api{path}").json()
+    known = client.get(f"/api/v1{path}").json()
     assert f"{100 * known['reach']['share']:.1f} %" in shown.text
     assert all(genre in shown.text for genre in known["game"]["genres"])
     assert path.replace("/games/", "/try?games=") in shown.links("/try")

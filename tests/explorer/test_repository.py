@@ -134,6 +134,24 @@ def test_users_are_found_by_id_then_by_name_then_by_prefix(small: tuple[Connecti
     assert read(settings, lambda repository: repository.user(10**15)) is None
 
 
+def test_users_with_most_reviews_come_first_page_by_page(small: tuple[Connection, Settings]) -> None:
+    shop, settings = small
+    games = [add_game(shop, f"Game {number}") for number in range(4)]
+    for reviews, name in enumerate(("ann", "anna", "annabel", "anne")):
+        user = add_user(shop, name)
+        for game in games[:reviews]:
+            add_review(shop, user, game)
+    first = read(settings, lambda repository: repository.find_users("ann", 2))
+    second = read(settings, lambda repository: repository.find_users("ann", 2, first.next))
+    assert [(user.username, user.reviews) for user in first.users + second.users] == [
+        ("ann", 0),  # has the very name
+        ("anne", 3),
+        ("annabel", 2),
+        ("anna", 1),
+    ]
+    assert second.next is None
+
+
 @pytest.fixture
 def collated(postgres: EmbeddedPostgres) -> Iterator[Connection]:
     """A database with the schema steam that does not compare texts by their bytes, like most shops'."""
@@ -244,6 +262,20 @@ def test_a_game_has_all_known_facts(small: tuple[Connection, Settings]) -> None:
     assert read(settings, lambda repository: repository.genres()) == [
         Genre(name, None) for name in ("Action", "Indie", "RPG", "Role-Playing")
     ]
+
+
+def test_reviews_are_counted_where_the_catalogue_has_no_figures(published_shop: PublishedShop) -> None:
+    with published_shop.connection() as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT game_id, count(*), avg(recommended::integer)::float8 FROM steam.reviews GROUP BY game_id"
+        )
+        counted = {game: (reviews, pytest.approx(share)) for game, reviews, share in cursor.fetchall()}
+        cursor.execute("SELECT count(*) FROM steam.games WHERE positive_share IS NULL AND reviews_total IS NULL")
+        assert cursor.fetchone() == (GAMES,)
+    for card in read(published_shop.settings(), lambda repository: repository.games([*range(1, GAMES + 1)])):
+        assert (card.reviews, card.positive_share) == counted.get(card.game_id, (None, None))
+    game = read(published_shop.settings(), lambda repository: repository.game(1))
+    assert (game.reviews, game.positive_share) == counted[1]
 
 
 def test_reach_counts_users_and_ranks(published_shop: PublishedShop) -> None:

@@ -99,6 +99,11 @@ COMMENT ON COLUMN recsys.monitoring.figures IS 'Numbers by name; null if there w
 CREATE TABLE recsys.genre_sizes (genre_id integer PRIMARY KEY, games bigint NOT NULL);
 COMMENT ON TABLE recsys.genre_sizes IS 'How many games had each genre of steam.genres at the last publication.';
 
+CREATE TABLE recsys.game_reviews (game_id integer PRIMARY KEY, reviews bigint NOT NULL, positive_share real NOT NULL);
+COMMENT ON TABLE recsys.game_reviews IS
+    'The reviews that each game had in steam.reviews at the last publication, for games of which the catalogue has no such figures.';
+COMMENT ON COLUMN recsys.game_reviews.positive_share IS 'The share of them that recommend the game, from 0 to 1.';
+
 -- Empty until the first publication. Every publication repoints both views in one transaction.
 CREATE VIEW recsys.recommendations AS
     SELECT NULL::bigint AS user_id, NULL::text COLLATE "C" AS list, NULL::integer[] AS game_ids, NULL::real[] AS taste,

@@ -136,12 +136,12 @@ BEGIN
     EXECUTE format('CREATE INDEX games_search_similar ON steam.games '
                    'USING gin (steam.search_text(name) %s.gin_trgm_ops)', v_schema);
     EXECUTE format($format$
-        CREATE FUNCTION steam.similar_names(p_text text) RETURNS TABLE (game_id integer, similarity real)
+        CREATE FUNCTION steam.similar_names(p_text text) RETURNS TABLE (game_id integer, reviews_total bigint, similarity real)
         LANGUAGE sql STABLE
         SET search_path = pg_catalog, %s
         SET pg_trgm.word_similarity_threshold = 0.4
         AS $function$
-            SELECT g.game_id, word_similarity(steam.search_text(p_text), steam.search_text(g.name))
+            SELECT g.game_id, g.reviews_total, word_similarity(steam.search_text(p_text), steam.search_text(g.name))
             FROM steam.games AS g
             WHERE steam.search_text(p_text) <%% steam.search_text(g.name)
         $function$
@@ -149,9 +149,9 @@ BEGIN
 EXCEPTION
     WHEN insufficient_privilege OR undefined_file OR feature_not_supported THEN
         RAISE WARNING 'The search finds no misspelt names, because this database does not allow the extension pg_trgm.';
-        CREATE FUNCTION steam.similar_names(p_text text) RETURNS TABLE (game_id integer, similarity real)
+        CREATE FUNCTION steam.similar_names(p_text text) RETURNS TABLE (game_id integer, reviews_total bigint, similarity real)
         LANGUAGE sql STABLE
-        AS $function$ SELECT NULL::integer, NULL::real WHERE false $function$;
+        AS $function$ SELECT NULL::integer, NULL::bigint, NULL::real WHERE false $function$;
 END
 $do$;
 COMMENT ON FUNCTION steam.similar_names(text) IS
