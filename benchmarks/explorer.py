@@ -55,7 +55,7 @@ end
 
 _RECOMMENDATIONS = """
 request = function()
-  return wrk.format("GET", string.format("/api/users/%d/recommendations{query}", math.random(1, {users})))
+  return wrk.format("GET", string.format("/api/v1/users/%d/recommendations{query}", math.random(1, {users})))
 end
 """
 
@@ -65,7 +65,7 @@ wrk.headers["content-type"] = "application/json"
 request = function()
   local games = {{}}
   for index = 1, math.random(1, {longest}) do games[index] = math.random(1, {games}) end
-  return wrk.format(nil, "/api/recommend", nil, '{{"history": [' .. table.concat(games, ",") .. ']{filters}}}')
+  return wrk.format(nil, "/api/v1/recommend", nil, '{{"history": [' .. table.concat(games, ",") .. ']{filters}}}')
 end
 """
 
@@ -172,7 +172,7 @@ def live_rows(url: str, folder: Path, games: int) -> Iterator[Row]:
         script = _LIVE.format(longest=LONGEST_HISTORY, games=games, filters=filters)
         load(url, folder, script, LIVE_CONNECTIONS, 3)
         measured = load(url, folder, script, LIVE_CONNECTIONS, SECONDS)
-        what = f"/api/recommend over {games:,} games{name}, {LIVE_CONNECTIONS} connections"
+        what = f"/api/v1/recommend over {games:,} games{name}, {LIVE_CONNECTIONS} connections"
         yield at_least(f"{what}, requests/s", measured.rate)
         yield at_most(f"{what}, p50, ms", measured.p50)
         yield at_most(f"{what}, p99, ms", measured.p99, MUST_LIVE_MS)

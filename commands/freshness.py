@@ -6,8 +6,9 @@ import argparse
 import math
 import sys
 
-from components.monitor.freshness import MAX_AGE_HOURS, check_freshness
+from components.monitor.freshness import check_freshness
 from steam_recsys.errors import UserError
+from steam_recsys.publications.versions import MAX_AGE_HOURS
 from steam_recsys.secrets import mask
 
 FRESH, STALE, UNKNOWN = 0, 1, 2

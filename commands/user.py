@@ -37,7 +37,7 @@ _RANKED_BY = {
 # What the function orders by is shown beside its answer: the release date, or the rank in the genre's ranking if there
 # is one, else the best rank.
 _GAMES = """
-SELECT r.rank, r.game, coalesce(CASE WHEN %(rank_type)s IS NULL THEN coalesce(g.released_on::text, g.release_text)
+SELECT r.rank, r.name, coalesce(CASE WHEN %(rank_type)s IS NULL THEN coalesce(g.released_on::text, g.release_text)
                                      ELSE ranking.best::text END, 'unknown'), r.score, r.reason
 FROM recsys.recommended_games(%(user)s, %(rank_by)s, %(genre)s, p_limit => %(games)s) AS r
 JOIN steam.games AS g USING (game_id)
@@ -50,7 +50,7 @@ CROSS JOIN LATERAL (
 ORDER BY r.rank
 """
 
-_SHELVES = "SELECT shelf, title, rank, game, reason FROM recsys.shelves(%s, %s, %s) ORDER BY shelf, rank"
+_SHELVES = "SELECT shelf, title, rank, name, reason FROM recsys.shelves(%s, %s, %s) ORDER BY shelf, rank"
 
 # Genres that games have or are ranked in, those of most games first, and whether one is the requested genre.
 _GENRES = """

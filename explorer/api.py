@@ -14,15 +14,17 @@ from typing import Annotated, Any
 from urllib.parse import urlencode
 
 import orjson
-from fastapi import APIRouter, Depends, HTTPException, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 from pydantic import ConfigDict, Field
 
-from explorer.dependencies import LiveModelDep, RepositoryDep, SettingsDep, refuse_repeated_parameters
-from explorer.errors import NOTHING_PUBLISHED, error_responses
+from explorer.dependencies import LiveModelDep, RepositoryDep, refuse_repeated_parameters
+from explorer.errors import NOTHING_PUBLISHED, ProblemError, error_responses
 from explorer.filters import (
     WHOLE,
+    Cursor,
     Filters,
+    GameIds,
     GamePath,
     NoParameters,
     PostedHistory,
@@ -30,7 +32,9 @@ from explorer.filters import (
     RequestModel,
     Search,
     UserPath,
+    parse_ids,
 )
+from explorer.repository import Repository
 from explorer.schemas import (
     HISTORY_EXAMPLE,
     LIVE_EXAMPLE,
@@ -38,10 +42,12 @@ from explorer.schemas import (
     SHELVES_EXAMPLE,
     GameDetails,
     GameList,
+    GenreList,
     LiveRecommendations,
     Recommendations,
     Shelves,
     SimilarGames,
+    User,
     UserHistory,
     UserList,
 )
@@ -50,11 +56,12 @@ from explorer.templating import render
 DESCRIPTION = (
     "Recommendations for a shop's users: published ones, live ones for a posted history, and the users and games. "
     "An answer names its publication, and its ETag changes with it. Errors are problem details (RFC 9457): `detail` "
-    "says what is wrong and what to do."
+    "says what is wrong and what to do, `code` names the problem for programs. Long lists have a cursor: send `next` "
+    "of an answer as `cursor` for what follows."
 )
 MOST_SHELVES = 20
-NO_USER = "This user does not exist: search with /api/users?q=."
-NO_GAME = "This game does not exist: search with /api/games?q=."
+NO_USER = "This user does not exist: search with /api/v1/users?q=."
+NO_GAME = "This game does not exist: search with /api/v1/games?q=."
 
 Schema = dict[str, Any]
 
@@ -64,19 +71,34 @@ api_docs_router = APIRouter(include_in_schema=False)
 def create_router(largest_limit: int) -> APIRouter:
     """Return the routes of the API, which return at most `largest_limit` rows."""
     router = APIRouter(
-        prefix="/api",
+        prefix="/api/v1",
         tags=["api"],
         dependencies=[Depends(refuse_repeated_parameters)],
         responses=error_responses(404, 422, 429, 503),
     )
     known: dict[int | str, dict[str, Any]] = {304: {"description": "Not modified"}}
+    searched = {**known, **error_responses(409)}
     Limit = Annotated[int, Field(ge=1, le=largest_limit), WHOLE]
 
     class LimitedFilters(Filters):
+        exclude_ids: GameIds = Field(
+            default="", description="Games to leave out, for example those in the cart: ids with commas between them."
+        )
         limit: Limit = Field(default=10, description="Most rows to return.", examples=[2])
+        cursor: Cursor = ""
 
     class LimitedSearch(Search):
         limit: Limit = Field(default=10, description="Most rows to return.")
+        cursor: Cursor = ""
+
+    class GameSearch(LimitedSearch):
+        ids: GameIds = Field(
+            default="", description="Games to return, in this order, instead of a search: ids with commas between them."
+        )
+
+    class HistoryQuery(QueryModel):
+        limit: Limit = Field(default=10, description="Most rows to return.")
+        cursor: Cursor = ""
 
     class ShelvesQuery(QueryModel):
         shelves: Annotated[int, Field(ge=1, le=MOST_SHELVES), WHOLE] = Field(
@@ -93,9 +115,10 @@ def create_router(largest_limit: int) -> APIRouter:
 
     @router.get(
         "/users/{user_id}/recommendations",
+        operation_id="getRecommendations",
         summary="Recommendations for a user",
         response_model=Recommendations,
-        responses={200: _example_response(RECOMMENDATIONS_EXAMPLE), **known},
+        responses={200: _example_response(RECOMMENDATIONS_EXAMPLE), **searched},
     )
     async def recommendations(
         request: Request,
@@ -109,13 +132,14 @@ def create_router(largest_limit: int) -> APIRouter:
         With `popularity`, `include` or `exclude`, the model answers at once, from the user's newest reviews.
         """
         answering = live_model.recommendations if filters.live else repository.recommendations
-        answer = await answering(user_id, filters)
+        answer = await answering(user_id, filters, parse_ids(filters.exclude_ids), filters.cursor)
         if answer.version is None:
-            raise HTTPException(503, NOTHING_PUBLISHED)
+            raise ProblemError(503, "nothing_published", NOTHING_PUBLISHED)
         return json_response(request, answer, answer.version)
 
     @router.get(
         "/users/{user_id}/shelves",
+        operation_id="getShelves",
         summary="Shelves of games for a user",
         response_model=Shelves,
         responses={200: _example_response(SHELVES_EXAMPLE), **known},
@@ -126,22 +150,24 @@ def create_router(largest_limit: int) -> APIRouter:
         """Return a storefront's page: the rows of `recsys.shelves`, shelf by shelf. No game is on two shelves."""
         answer = await repository.shelves(user_id, query.shelves, query.games)
         if answer.version is None:
-            raise HTTPException(503, NOTHING_PUBLISHED)
+            raise ProblemError(503, "nothing_published", NOTHING_PUBLISHED)
         return json_response(request, answer, answer.version)
 
     @router.post(
         "/recommend",
+        operation_id="recommend",
         summary="Recommendations for a history",
         response_model=LiveRecommendations,
-        responses={200: _example_response(LIVE_EXAMPLE), **error_responses(400, 408, 413)},
+        responses={200: _example_response(LIVE_EXAMPLE), **error_responses(400, 408, 409, 413)},
     )
     async def recommend(request: Request, body: History, live_model: LiveModelDep) -> Response:
         """Answer from the current publication's model; no user is needed, and nothing is stored."""
-        answer = await live_model.recommend(body.games(), body)
+        answer = await live_model.recommend(body.games(), body, body.exclude_ids, body.cursor)
         return json_response(request, answer, answer.version)
 
     @router.get(
         "/games/{game_id}/similar",
+        operation_id="getSimilarGames",
         summary="Similar games",
         response_model=SimilarGames,
         responses=known,
@@ -154,44 +180,62 @@ def create_router(largest_limit: int) -> APIRouter:
         live_model: LiveModelDep,
     ) -> Response:
         """Return the available games with the nearest vectors; none if the model does not know the game."""
-        if not await repository.game_names([game_id]):
-            raise HTTPException(404, NO_GAME)
+        if not await repository.games([game_id]):
+            raise ProblemError(404, "game_not_found", NO_GAME)
         answer = await live_model.similar(game_id, query.limit)
         return json_response(request, answer, answer.version)
 
-    @router.get("/users", summary="Find users", response_model=UserList, responses=known)
+    @router.get("/users", operation_id="findUsers", summary="Find users", response_model=UserList, responses=searched)
     async def users(request: Request, query: Annotated[LimitedSearch, Query()], repository: RepositoryDep) -> Response:
-        """Return users by id, by name, and by the beginning of the name, in this order."""
-        return json_response(request, UserList(await repository.find_users(query.q, query.limit)))
+        """Return users by id, by name, and by the beginning of the name, in this order; those of most reviews first."""
+        return json_response(request, await repository.find_users(query.q, query.limit, query.cursor))
 
-    @router.get("/users/{user_id}", summary="A user", response_model=UserHistory, responses=known)
+    @router.get("/users/{user_id}", operation_id="getUser", summary="A user", response_model=User, responses=known)
     async def user(
-        request: Request,
-        user_id: UserPath,
-        query: Annotated[NoParameters, Query()],
-        repository: RepositoryDep,
-        settings: SettingsDep,
+        request: Request, user_id: UserPath, query: Annotated[NoParameters, Query()], repository: RepositoryDep
     ) -> Response:
-        """Return a user and the newest of their reviews."""
-        found = await repository.user(user_id)
-        if found is None:
-            raise HTTPException(404, NO_USER)
-        history = await repository.history(user_id, settings.largest_limit)
-        return json_response(request, UserHistory(found, history))
+        """Return a user's name and number of reviews."""
+        return json_response(request, await _user(repository, user_id))
 
-    @router.get("/games", summary="Find games", response_model=GameList, responses=known)
-    async def games(request: Request, query: Annotated[LimitedSearch, Query()], repository: RepositoryDep) -> Response:
-        """Return games whose name is, begins with or contains the text, in this order."""
-        return json_response(request, GameList(await repository.find_games(query.q, query.limit)))
+    @router.get(
+        "/users/{user_id}/history",
+        operation_id="getHistory",
+        summary="History of a user",
+        response_model=UserHistory,
+        responses=searched,
+    )
+    async def history(
+        request: Request, user_id: UserPath, query: Annotated[HistoryQuery, Query()], repository: RepositoryDep
+    ) -> Response:
+        """Return the games that a user has reviewed, each once with the latest review, the newest first."""
+        await _user(repository, user_id)
+        return json_response(request, await repository.history(user_id, query.limit, query.cursor))
 
-    @router.get("/games/{game_id}", summary="A game", response_model=GameDetails, responses=known)
+    @router.get("/genres", operation_id="listGenres", summary="Genres", response_model=GenreList, responses=known)
+    async def genres(request: Request, query: Annotated[NoParameters, Query()], repository: RepositoryDep) -> Response:
+        """Return all genres, and how many games have each of them."""
+        return json_response(request, GenreList(await repository.genres()))
+
+    @router.get("/games", operation_id="findGames", summary="Find games", response_model=GameList, responses=searched)
+    async def games(request: Request, query: Annotated[GameSearch, Query()], repository: RepositoryDep) -> Response:
+        """Return the games of a search by name, the best matches first; without a text, those of most reviews first.
+
+        With `ids`, return these games, without those that do not exist, whatever the limit is.
+        """
+        if query.ids:
+            return json_response(request, GameList(await repository.games(parse_ids(query.ids)), None))
+        return json_response(request, await repository.find_games(query.q, query.limit, query.cursor))
+
+    @router.get(
+        "/games/{game_id}", operation_id="getGame", summary="A game", response_model=GameDetails, responses=known
+    )
     async def game(
         request: Request, game_id: GamePath, query: Annotated[NoParameters, Query()], repository: RepositoryDep
     ) -> Response:
         """Return a game's facts, and how many users have it among their recommendations."""
         found = await repository.game(game_id)
         if found is None:
-            raise HTTPException(404, NO_GAME)
+            raise ProblemError(404, "game_not_found", NO_GAME)
         return json_response(request, GameDetails(found, await repository.reach(game_id)))
 
     return router
@@ -264,6 +308,13 @@ def operations(openapi: Schema, site: str) -> Iterator[Operation]:
                 {status: response["description"] for status, response in operation["responses"].items()},
                 _example(method, f"{site}{path}", operation, body),
             )
+
+
+async def _user(repository: Repository, user_id: int) -> User:
+    found = await repository.user(user_id)
+    if found is None:
+        raise ProblemError(404, "user_not_found", NO_USER)
+    return found
 
 
 def _is_known(etag: str, known: str) -> bool:

@@ -7,13 +7,14 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.staticfiles import StaticFiles
 from threadpoolctl import threadpool_limits
 
 from explorer import api, health, overview, pages
-from explorer.errors import add_error_handlers
+from explorer.errors import ProblemDetails, add_error_handlers
 from explorer.health import Readiness, RequestMetrics
 from explorer.live_model import LiveModel
 from explorer.middleware import Guard
@@ -22,6 +23,16 @@ from explorer.repository import Repository
 from explorer.settings import Settings
 
 FOLDER = Path(__file__).parent
+
+
+class Application(FastAPI):
+    """The application, whose description has the schema of all errors once."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the API's OpenAPI description."""
+        described = super().openapi()
+        described["components"]["schemas"]["ProblemDetails"] = ProblemDetails.model_json_schema()
+        return described
 
 
 def create_routers(largest_limit: int) -> list[APIRouter]:
@@ -54,7 +65,7 @@ def create_app(settings: Settings) -> FastAPI:
             await repository.close()
             own_cache.cleanup()
 
-    app = FastAPI(
+    app = Application(
         title="Steam RecSys",
         description=api.DESCRIPTION,
         openapi_url="/api/openapi.json",

@@ -7,11 +7,11 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import orjson
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic import BaseModel
-from starlette.exceptions import HTTPException
+from starlette.exceptions import HTTPException as StarletteError
 
 from explorer.filters import page_address
 from explorer.templating import render
@@ -58,7 +58,7 @@ DATABASE_ERRORS = {
     "42501": "The role may not read this{known}: run explorer/reader.sql.",
     "42703": OTHER_VERSION,
     "42704": UNREACHABLE,  # a parameter in the URL's options
-    "42883": NOTHING_PUBLISHED,
+    "42883": OTHER_VERSION,
     "42P01": NOTHING_PUBLISHED,
     "53": "The database is out of room, memory or connections: try again in a moment.",
     "53300": UNREACHABLE,
@@ -73,13 +73,41 @@ DATABASE_ERRORS = {
 """Details of answers with status 503, by SQLSTATE or its class."""
 
 
+CODES = {
+    400: "invalid_json",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "request_timeout",
+    409: "conflict",
+    413: "body_too_large",
+    422: "invalid_request",
+    429: "too_many_requests",
+    500: "internal_error",
+    503: "unavailable",
+}
+"""Codes of errors, by status, unless a `ProblemError` has its own."""
+
+
 class ProblemDetails(BaseModel):
-    """An error (RFC 9457): `title` is the status as text, `detail` says what is wrong and what to do."""
+    """An error (RFC 9457): `title` is the status as text, `detail` says what is wrong and what to do.
+
+    `code` names the problem for programs, and stays the same when the texts change.
+    """
 
     type: str = "about:blank"
     title: str
     status: int
+    code: str
     detail: str
+
+
+class ProblemError(HTTPException):
+    """An error with a code of its own, such as `model_loading`."""
+
+    def __init__(self, status: int, code: str, detail: str) -> None:
+        super().__init__(status, detail)
+        self.code = code
 
 
 DESCRIPTIONS = {
@@ -87,23 +115,23 @@ DESCRIPTIONS = {
     403: "Wrong token, or a request from another site",
     404: "Not found",
     408: "The body did not arrive in time",
-    409: "No such publication, or it cannot be switched to",
+    409: "Not possible now, such as going on from a cursor of another request, or switching to this publication",
     413: "The body is too large",
     422: "A parameter or field is invalid",
     429: "Too many requests",
     503: "The database or the model cannot answer now",
 }
-_CONTENT: Final = {"application/problem+json": {"schema": ProblemDetails.model_json_schema()}}
+_CONTENT: Final = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
 
 
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Describe errors for a route's `responses`."""
+    """Describe errors for a route's `responses`; see `Application.openapi` for their schema."""
     return {status: {"description": DESCRIPTIONS[status], "content": _CONTENT} for status in statuses}
 
 
 def add_error_handlers(app: FastAPI) -> None:
     """Answer the application's errors as `error_response` does."""
-    app.add_exception_handler(HTTPException, _handle_http_error)
+    app.add_exception_handler(StarletteError, _handle_http_error)
     app.add_exception_handler(RequestValidationError, _handle_validation_error)
 
 
@@ -113,6 +141,7 @@ def error_response(
     detail: str,
     headers: Mapping[str, str] | None = None,
     parameter: str | None = None,
+    code: str | None = None,
 ) -> Response:
     """Return problem details, or for a page's path an error page.
 
@@ -122,11 +151,18 @@ def error_response(
         detail: A sentence that says what is wrong; secrets in it are masked, as it is shown to the client.
         headers: Further headers.
         parameter: The invalid parameter of the query string, if any.
+        code: The problem's code; None for that of the status.
     """
     detail = mask(detail)
     if request.url.path.startswith(API_PATHS):
-        problem = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
-        return Response(orjson.dumps(problem), status, headers, media_type="application/problem+json")
+        problem = ProblemDetails(
+            title=HTTPStatus(status).phrase,
+            status=status,
+            code=code or CODES.get(status, CODES[400 if status < 500 else 500]),
+            detail=detail,
+        )
+        content = orjson.dumps(problem.model_dump())
+        return Response(content, status, headers, media_type="application/problem+json")
     retry = status in RETRYABLE and request.method == "GET"
     links = [] if retry else list(_links(request, parameter))
     title = TITLES.get(status, TITLES[400])
@@ -158,13 +194,13 @@ def _links(request: Request, parameter: str | None) -> Iterator[tuple[str, str]]
 
 
 async def _handle_http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
+    assert isinstance(error, StarletteError)
     status, detail, headers = error.status_code, error.detail, dict(error.headers or {})
     if not detail.endswith("."):  # the framework's own
         detail = DETAILS.get(status, f"{detail}.")
     if headers.get("Allow") == "GET":
         headers["Allow"] = "GET, HEAD"  # see `Guard`
-    return error_response(request, status, detail, headers)
+    return error_response(request, status, detail, headers, code=getattr(error, "code", None))
 
 
 async def _handle_validation_error(request: Request, error: Exception) -> Response:

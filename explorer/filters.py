@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 
 from fastapi import Path
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -54,6 +55,9 @@ LIST_PARAMETERS: Final = ("include", "exclude")
 
 _INTEGER = re.compile(r"-?[0-9]+")
 
+MOST_IDS = 100
+_IDS = re.compile(rf"-?[0-9]{{1,10}}(,-?[0-9]{{1,10}}){{0,{MOST_IDS - 1}}}")
+
 Parameters = Mapping[str, object]
 """Parameters of an address by name; None, the empty text and empty lists are left out of it."""
 
@@ -70,6 +74,23 @@ def _check_number(value: object) -> object:
     if isinstance(value, bool):
         raise PydanticCustomError("float_parsing", "Input should be a valid number")
     return value
+
+
+def _check_ids(text: str) -> str:
+    if text and not _IDS.fullmatch(text):
+        raise PydanticCustomError("ids", f"Input should be at most {MOST_IDS} ids with commas between them")
+    return text
+
+
+def parse_ids(text: str) -> list[int]:
+    """Return the ids of games in a checked text, each once; numbers that cannot be ids are left out.
+
+    Example:
+        >>> parse_ids("620,440,620")
+        [620, 440]
+    """
+    ids = dict.fromkeys(int(each) for each in text.split(",") if each)
+    return [each for each in ids if -(2**31) <= each < 2**31]
 
 
 def _leave_out_blank(values: object) -> object:
@@ -107,6 +128,18 @@ UserId = Annotated[
     int,
     Field(ge=-(2**63), le=2**63 - 1, description="The user's id.", json_schema_extra={"format": "int64"}),
     WHOLE,
+]
+GameIds = Annotated[
+    str,
+    Field(json_schema_extra={"pattern": f"^({_IDS.pattern})?$"}),
+    AfterValidator(_check_ids),
+]
+"""Ids in an address, with commas between them; see `parse_ids`."""
+
+Cursor = Annotated[
+    str,
+    StringConstraints(pattern="^[A-Za-z0-9_-]{0,6000}$"),
+    Field(description="Where to go on: `next` of the answer before this one."),
 ]
 GamePath = Annotated[GameId, Path(examples=[620])]
 UserPath = Annotated[UserId, Path(examples=[1])]
@@ -220,6 +253,13 @@ class GameHistory(RequestModel):
 
 class PostedHistory(GameHistory, Filters):
     """A history, and filters for its recommendations."""
+
+    exclude_ids: list[GameId] = Field(
+        default_factory=list,
+        max_length=MOST_IDS,
+        description="Games to leave out, for example those in the cart.",
+    )
+    cursor: Cursor = ""
 
 
 class RollbackTarget(RequestModel):

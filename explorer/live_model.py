@@ -19,15 +19,16 @@ from typing import TypeVar
 import numpy as np
 from fastapi import HTTPException
 
+from explorer.cursors import RECOMMENDATIONS, decode_cursor
+from explorer.errors import ProblemError
 from explorer.filters import Filters, HistoryGame
 from explorer.model_cache import SYSTEMS, CachedModel, model_folder
-from explorer.repository import Repository
+from explorer.repository import Repository, next_recommendations
 from explorer.schemas import (
-    BECAUSE,
     LiveRecommendations,
     Publication,
+    RankedGame,
     Recommendations,
-    RecommendedGame,
     SimilarGame,
     SimilarGames,
 )
@@ -84,18 +85,27 @@ class PublicationModel:
         *,
         recommended: Sequence[bool] | None = None,
         hours: Sequence[float | None] | None = None,
-    ) -> list[RecommendedGame]:
+        without: Sequence[int] = (),
+    ) -> list[RankedGame]:
         """Return the best games for a history that pass the filters; see `OnlineRecommender.recommend`.
+
+        Without a game that the model knows there is no taste, and the popular games are returned.
 
         Raises:
             ValueError: `recommended` or `hours` is not as long as `history`.
         """
-        found = self._best(history, filters, self.passing(filters, today), recommended, hours)
-        rows = self._order(self._positions([game for _, game in found]), filters)
-        return self._with_reasons([found[row] for row in rows[: filters.limit].tolist()], filters)
+        among = self.passing(filters, today)
+        left_out = self._positions(without)
+        among[left_out[left_out >= 0]] = False
+        knows_taste = bool((self._positions(history) >= 0).any())
+        found = self._best(history, filters, among, recommended, hours, knows_taste=knows_taste)
+        rows = self._order(self._positions([game.game_id for _, game in found]), filters)
+        return self._with_reasons(
+            [found[row] for row in rows[: filters.limit].tolist()], filters, knows_taste=knows_taste
+        )
 
-    def similar(self, game_id: int, k: int, today: date) -> list[SimilarGame]:
-        """Return the k available games with the nearest vectors by cosine; none if the game has no vector."""
+    def similar(self, game_id: int, k: int, today: date) -> list[tuple[RankedGame, float]]:
+        """Return the k available games with the nearest vectors, and the cosines; none if the game has no vector."""
         cached = self._cached
         candidates = cached.scorer.candidates
         (position,) = positions_of(np.array([game_id]), cached.game_ids)
@@ -106,8 +116,16 @@ class PublicationModel:
         cosines = np.where(among, candidates @ candidates[position], np.float32(-np.inf))
         positions, values = top_k(cosines[None], min(k, len(cosines)))
         return [
-            SimilarGame(int(cached.game_ids[near]), cached.facts.names[near], round(float(score), 6))
-            for near, score in zip(positions[0].tolist(), values[0].tolist(), strict=True)
+            (
+                RankedGame(
+                    int(cached.game_ids[near]),
+                    "similar",
+                    reason=f"similar to {self._name(game_id)}{self._shared(near, position)}",
+                    because=game_id,
+                ),
+                cosine,
+            )
+            for near, cosine in zip(positions[0].tolist(), values[0].tolist(), strict=True)
             if near >= 0
         ]
 
@@ -141,13 +159,14 @@ class PublicationModel:
         among: BoolArray,
         recommended: Sequence[bool] | None,
         hours: Sequence[float | None] | None,
+        *,
+        knows_taste: bool,
     ) -> list[tuple[str, Recommendation]]:
         """Return the games that an order is made from, the best first, each with the name of the list that it is from.
 
-        Without a game that the model knows there is no taste: what is best is what is popular.
+        Without a taste, what is best is what is popular.
         """
         popularity = 1.0 if filters.popularity is None else filters.popularity
-        knows_taste = bool((positions_of(np.array(history, dtype=np.int32), self._cached.game_ids) >= 0).any())
         wanted = self._lists.get(filters.rank_by if filters.rank_by in LISTS else INTERESTS)
         found: list[tuple[str, Recommendation]] = []
         if filters.rank_by != RELEVANCE and wanted is not None:
@@ -163,7 +182,7 @@ class PublicationModel:
         if filters.rank_by in (DISCOVERY, NEW_RELEASES) or len(found) >= filters.limit:
             return found
         # Too few games are of the user's taste: the most relevant ones fill up the list.
-        among[self._positions([game for _, game in found])] = False
+        among[self._positions([game.game_id for _, game in found])] = False
         pages = math.ceil((filters.limit - len(found)) / PAGE_GAMES)  # reasons depend on whole pages
         best = self._online.recommend(
             history, pages * PAGE_GAMES, recommended=recommended, hours=hours, among=among, popularity=popularity
@@ -189,22 +208,26 @@ class PublicationModel:
     def _name(self, game_id: int) -> str:
         return self._cached.facts.names[self._position(game_id)]
 
-    def _with_reasons(self, games: Sequence[tuple[str, Recommendation]], filters: Filters) -> list[RecommendedGame]:
-        """Rank games from 1 and give their reasons as text; a game is the reason of two of them at most."""
+    def _with_reasons(
+        self, games: Sequence[tuple[str, Recommendation]], filters: Filters, *, knows_taste: bool
+    ) -> list[RankedGame]:
+        """Give games their match and their reasons as text; a game is the reason of two of them at most.
+
+        Without a taste there is no match: the games are popular ones.
+        """
         named: Counter[int] = Counter()
         shown = []
-        for rank, (name, game) in enumerate(games, start=1):
+        for name, game in games:
             because = game.because if game.because is not None and named[game.because] < REASONS_PER_GAME else None
             if because is not None:
                 named[because] += 1
             shown.append(
-                RecommendedGame(
-                    rank=rank,
+                RankedGame(
                     game_id=game.game_id,
-                    game=self._name(game.game_id),
-                    score=game.score,
-                    taste=game.taste,
-                    popularity=game.popularity,
+                    kind="personal" if knows_taste else "popular",
+                    taste=game.taste if knows_taste else None,
+                    popularity=game.popularity if knows_taste else None,
+                    match=game.match if knows_taste else None,
                     reason=self._reason(name, self._position(game.game_id), because, filters.genre or ""),
                     because=because,
                 )
@@ -222,9 +245,7 @@ class PublicationModel:
         """
         facts = self._cached.facts
         if because is not None:
-            liked = facts.tags_of(self._position(because))
-            shared = [tag for tag in facts.tags_of(position) if tag in liked][:MOST_SHARED_TAGS]
-            return f"{BECAUSE}{self._name(because)}" + (f" ({', '.join(shared)})" if shared else "")
+            return f"because you liked {self._name(because)}{self._shared(position, self._position(because))}"
         if name == DISCOVERY:
             return "hidden gem"
         if name == NEW_RELEASES:
@@ -237,8 +258,15 @@ class PublicationModel:
             return f"popular in {facts.popular_in[position]}"
         return "fits your taste"
 
-    def _positions(self, games: Sequence[Recommendation]) -> Int32Array:
-        return positions_of(np.array([game.game_id for game in games], dtype=np.int32), self._cached.game_ids)
+    def _shared(self, position: int, other: int) -> str:
+        """Return the tags that two games share, in brackets; empty if they share none."""
+        tags = self._cached.facts.tags_of(other)
+        shared = [tag for tag in self._cached.facts.tags_of(position) if tag in tags][:MOST_SHARED_TAGS]
+        return f" ({', '.join(shared)})" if shared else ""
+
+    def _positions(self, game_ids: Sequence[int]) -> Int32Array:
+        """Return the positions of games, -1 for unknown ones."""
+        return positions_of(np.array(game_ids, dtype=np.int32), self._cached.game_ids)
 
     def _position(self, game_id: int) -> int:
         return int(np.searchsorted(self._cached.game_ids, game_id))
@@ -271,9 +299,16 @@ class LiveModel:
         """Whether there is a store, but no model yet."""
         return self._settings.store is not None and self._model is None
 
-    async def recommend(self, history: Sequence[HistoryGame], filters: Filters) -> LiveRecommendations:
-        """Return the best games for a history, the newest game last; see `PublicationModel.recommend`."""
+    async def recommend(
+        self, history: Sequence[HistoryGame], filters: Filters, exclude_ids: Sequence[int] = (), cursor: str = ""
+    ) -> LiveRecommendations:
+        """Return the best games for a history, the newest game last; see `PublicationModel.recommend`.
+
+        Raises:
+            ProblemError: The cursor is not one of recommendations (409).
+        """
         model = self._ready()
+        shown = decode_cursor(RECOMMENDATIONS, cursor)
         games = await self._run(
             lambda: model.recommend(
                 [game.game_id for game in history],
@@ -281,20 +316,28 @@ class LiveModel:
                 _today(),
                 recommended=[game.recommended for game in history],
                 hours=[game.hours for game in history],
+                without=[*exclude_ids, *shown],
             )
         )
-        return LiveRecommendations(model.version, model.model_version, filters, games)
+        cards = await self._repository.cards(games, len(shown) + 1)
+        following = next_recommendations(shown, cards, filters.limit)
+        return LiveRecommendations(model.version, model.model_version, filters, cards, following)
 
-    async def recommendations(self, user_id: int, filters: Filters) -> Recommendations:
+    async def recommendations(
+        self, user_id: int, filters: Filters, exclude_ids: Sequence[int] = (), cursor: str = ""
+    ) -> Recommendations:
         """Return the best games for a user, from the reviews that the database has now."""
-        answer = await self.recommend(await self._repository.live_history(user_id), filters)
-        return Recommendations(user_id, filters, answer.version, answer.games)
+        answer = await self.recommend(await self._repository.live_history(user_id), filters, exclude_ids, cursor)
+        return Recommendations(user_id, filters, answer.version, answer.games, answer.next)
 
     async def similar(self, game_id: int, k: int) -> SimilarGames:
         """Return the k games nearest to a game; none if the model does not know it."""
         model = self._ready()
         games = await self._run(lambda: model.similar(game_id, k, _today()))
-        return SimilarGames(model.version, model.model_version, game_id, games)
+        similarity = {game.game_id: round(100 * cosine) for game, cosine in games}
+        cards = await self._repository.cards([game for game, _ in games])
+        similar = [SimilarGame(**vars(card), similarity=similarity[card.game_id]) for card in cards]
+        return SimilarGames(model.version, model.model_version, game_id, similar)
 
     async def follow(self) -> None:
         """Load the model of each publication that becomes current, until cancelled."""
@@ -343,14 +386,16 @@ class LiveModel:
 
     def _ready(self) -> PublicationModel:
         if self._settings.store is None:
-            raise HTTPException(503, "There is no model store: set EXPLORER_STORE.")
+            raise ProblemError(503, "no_model", "There is no model store: set EXPLORER_STORE.")
         if self._model is None:
-            raise HTTPException(503, "The current publication's model is still loading: try again in a moment.")
+            raise ProblemError(
+                503, "model_loading", "The current publication's model is still loading: try again in a moment."
+            )
         return self._model
 
     async def _run(self, work: Callable[[], Answer]) -> Answer:
         if self._waiting >= LONGEST_QUEUE:
-            raise HTTPException(503, "Too many requests are waiting for an answer: try again in a moment.")
+            raise ProblemError(503, "overloaded", "Too many requests are waiting for an answer: try again in a moment.")
         self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)

@@ -1,4 +1,4 @@
-"""The operator's view: publications, the model's quality, drift of the data and runs; and rolling back.
+"""The operator's view: the state in one sentence, trends, publications, model, quality, drift, runs; and rolling back.
 
 A model's quality is read from the facts that the evaluate stage of its run recorded. A rollback needs the operator's
 token. It comes with each request, in a header or a form field and never in a cookie, so another site's page cannot
@@ -12,7 +12,6 @@ import hmac
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any
 from urllib.parse import parse_qs
@@ -29,8 +28,11 @@ from explorer.filters import RollbackTarget
 from explorer.middleware import RateLimiter, client_of
 from explorer.schemas import CurrentVersion, Measurement, PipelineRun
 from explorer.settings import Settings
+from explorer.status import RankingResult, TrainingResult, describe_status
 from explorer.templating import day, render
+from explorer.trends import published_versions, trends
 from steam_recsys.errors import UserError
+from steam_recsys.evaluation.intervals import Interval
 from steam_recsys.reporting.charts import Axis, Series, line_chart
 
 LOG = logging.getLogger("explorer")
@@ -98,50 +100,20 @@ BearerDep = Annotated[
 ]
 
 
-@dataclass(frozen=True)
-class RankingResult:
-    """A ranking's figures on held-out reviews, from 0 to 1; None if unknown."""
-
-    name: str
-    ndcg: float
-    recall: float | None
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """A model's results on held-out reviews.
-
-    Attributes:
-        version: The model's version.
-        trained_at: The start of its training, None if unknown.
-        cutoff: The first day whose reviews were held out.
-        users: The number of users who wrote them.
-        passed: Whether the model passed the gate.
-        failures: A sentence for each rule of the gate that it failed.
-        own: The model's figures.
-        baselines: Figures of the champion of that time and of the baselines, the best first.
-    """
-
-    version: str
-    trained_at: datetime | None
-    cutoff: date
-    users: int
-    passed: bool
-    failures: list[str]
-    own: RankingResult
-    baselines: list[RankingResult]
-
-
 @router.get("/overview")
 async def overview(request: Request, repository: RepositoryDep, operator: OperatorDep) -> Response:
     """Show the state of publications, model and pipelines."""
     seen = await repository.overview()
-    compared = [measurement for measurement in seen.monitoring if measurement.drift_is_known]
+    compared = [measurement for measurement in seen.monitoring if measurement.figures.get("psi_games") is not None]
+    model = training_result(seen.training) if seen.training else None
+    newest = seen.publications[0].version if seen.publications else None
     return render(
         request,
         "overview.html",
         overview=seen,
-        model=training_result(seen.training) if seen.training else None,
+        state=describe_status(seen.current, newest, seen.last_runs, model, seen.monitoring, datetime.now(UTC)),
+        trends=trends(published_versions(seen.publications, seen.published), seen.monitoring),
+        model=model,
         trained_until=trained_until(seen.current.model_version, seen.monitoring) if seen.current else None,
         judged=[measurement for measurement in seen.monitoring if measurement.figures.get("ndcg") is not None],
         quality=chart("Realised NDCG@10", QUALITY_LINES, seen.monitoring),
@@ -202,7 +174,8 @@ async def authorise(request: Request, operator: OperatorDep, credentials: Bearer
 
 
 @rollback_router.post(
-    "/api/rollback",
+    "/api/v1/rollback",
+    operation_id="rollBack",
     summary="Roll back to a publication",
     response_model=CurrentVersion,
     response_description="The publication that is current now",
@@ -247,7 +220,9 @@ def _baselines(facts: Mapping[str, Any]) -> Iterator[RankingResult]:
     for key, figure in facts.items():
         name = key.removesuffix(f"_{NDCG}")
         if name != key:
-            yield RankingResult(RANKING_LABELS.get(name, name.replace("_", " ")), figure, facts.get(f"{name}_{RECALL}"))
+            difference = Interval(*(facts[f"{key}_difference{end}"] for end in ("", "_lower", "_upper")))
+            label = RANKING_LABELS.get(name, name.replace("_", " "))
+            yield RankingResult(label, figure, facts.get(f"{name}_{RECALL}"), difference)
 
 
 def _moment(text: str | None) -> datetime | None:

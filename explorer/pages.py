@@ -6,7 +6,6 @@ asks the API instead.
 
 # Without `from __future__ import annotations`: the parameters' models are made per application, in a function.
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,8 +31,8 @@ from explorer.filters import (
     parameter_pairs,
 )
 from explorer.live_model import LiveModel
-from explorer.repository import UserKind
-from explorer.schemas import GameName, RecommendedGame, Review, SimilarGame
+from explorer.repository import Repository, UserKind
+from explorer.schemas import GameCard, Review, SimilarGame
 from explorer.templating import render
 
 MOST_FOUND = 50
@@ -48,9 +47,6 @@ TRY_MOST_FOUND = 6
 
 TRY_LONGEST = 100
 """Most games of a history in an address."""
-
-SHORTEST_BAR = 2.0
-"""Percent: the shortest visible bar."""
 
 USER_KINDS: tuple[UserKind, ...] = get_args(UserKind)
 
@@ -101,7 +97,7 @@ def create_router(largest_limit: int) -> APIRouter:
     @router.get("/users")
     async def users(request: Request, query: Annotated[PageSearch, Query()], repository: RepositoryDep) -> Response:
         """Show the users that a search found."""
-        found = await repository.find_users(query.q, MOST_FOUND) if query.q else []
+        found = (await repository.find_users(query.q, MOST_FOUND)).users if query.q else []
         return render(request, "users.html", text=query.q, users=found, most=MOST_FOUND)
 
     @router.get("/someone/{kind}")
@@ -127,11 +123,10 @@ def create_router(largest_limit: int) -> APIRouter:
         found = await repository.user(user_id)
         if found is None:
             raise HTTPException(404, "This user does not exist: search by name.")
-        history = await repository.history(user_id, largest_limit)
+        history = (await repository.history(user_id, largest_limit)).history
         answering = live_model.recommendations if filters.live else repository.recommendations
         answer = await answering(user_id, filters)
         dated = filters.rank_by in ("newest", "new_releases")
-        released = await repository.release_days([game.game_id for game in answer.games]) if dated else None
         return render(
             request,
             "user.html",
@@ -139,15 +134,14 @@ def create_router(largest_limit: int) -> APIRouter:
             history=with_recommendation_counts(history, answer.games),
             version=answer.version,
             games=answer.games,
-            score_bars=published_score_bars(answer.games),
-            released=released,
-            form=FilterForm(f"/users/{user_id}", filters, await repository.genres(), {}, largest_limit),
+            dated=dated,
+            form=FilterForm(f"/users/{user_id}", filters, await _genre_names(repository), {}, largest_limit),
         )
 
     @router.get("/games")
     async def games(request: Request, query: Annotated[PageSearch, Query()], repository: RepositoryDep) -> Response:
         """Show the games that a search found."""
-        found = await repository.find_games(query.q, MOST_FOUND) if query.q else []
+        found = (await repository.find_games(query.q, MOST_FOUND)).games if query.q else []
         return render(request, "games.html", text=query.q, games=found, most=MOST_FOUND)
 
     @router.get("/games/{game_id}")
@@ -172,9 +166,9 @@ def create_router(largest_limit: int) -> APIRouter:
     ) -> Response:
         """Show a history, games to add to it, and its recommendations."""
         ids = list(dict.fromkeys(query.games))
-        history = await repository.game_names(ids) if ids else []
+        history = await repository.games(ids) if ids else []
         trial = Trial([game.game_id for game in history], query.q, query)
-        found: list[GameName] = await repository.find_games(query.q, TRY_MOST_FOUND + 1) if query.q else []
+        found = (await repository.find_games(query.q, TRY_MOST_FOUND + 1)).games if query.q else []
         games, problem = await _recommended(live_model, trial)
         further = {"games": _join(trial.games), "q": query.q}
         return render(
@@ -187,39 +181,24 @@ def create_router(largest_limit: int) -> APIRouter:
             all_found=page_address("/games", {"q": query.q}) if len(found) > TRY_MOST_FOUND else None,
             most=TRY_MOST_FOUND,
             games=games,
-            score_bars=model_score_bars(games),
             problem=problem,
             loading=live_model.is_loading,
             longest=TRY_LONGEST,
-            form=FilterForm(TRY_PATH, query, await repository.genres(), further, largest_limit, dial=True),
+            form=FilterForm(TRY_PATH, query, await _genre_names(repository), further, largest_limit, dial=True),
             search=parameter_pairs({"games": _join(trial.games), **filter_parameters(query)}),
         )
 
     return router
 
 
-def with_recommendation_counts(history: Sequence[Review], games: Sequence[RecommendedGame]) -> list[tuple[Review, int]]:
-    """Return each review with the number of games recommended because of its game, at its newest review only."""
-    named = Counter(game.because for game in games)
-    return [(review, named.pop(review.game_id, 0)) for review in history]
+def with_recommendation_counts(history: Sequence[Review], games: Sequence[GameCard]) -> list[tuple[Review, int]]:
+    """Return each review with the number of games recommended because of its game."""
+    named = Counter(game.because.game_id for game in games if game.because)
+    return [(review, named[review.game_id]) for review in history]
 
 
-def published_score_bars(games: Sequence[RecommendedGame]) -> dict[int, float]:
-    """Return the lengths of the bars beside scores, in percent by game id: a game compared with the best of its kind.
-
-    Popular games that fill up a list have no taste. They are scored by recent popularity, a sum that is never negative:
-    they compare by their quotient, and only with each other.
-    """
-    personal = [game for game in games if game.taste is not None]
-    popular = [game for game in games if game.taste is None]
-    most = max((game.score for game in popular), default=0.0) or 1.0
-    return {**model_score_bars(personal), **{game.game_id: _visible(100 * game.score / most) for game in popular}}
-
-
-def model_score_bars(games: Sequence[RecommendedGame]) -> dict[int, float]:
-    """Return the bars of games with a model's scores, which are log-odds: they compare by exp of the difference."""
-    best = max((game.score for game in games), default=0.0)
-    return {game.game_id: _visible(100 * math.exp(game.score - best)) for game in games}
+async def _genre_names(repository: Repository) -> list[str]:
+    return [genre.name for genre in await repository.genres()]
 
 
 async def _similar(live_model: LiveModel, game_id: int) -> tuple[list[SimilarGame], str | None]:
@@ -230,17 +209,13 @@ async def _similar(live_model: LiveModel, game_id: int) -> tuple[list[SimilarGam
         return [], error.detail
 
 
-async def _recommended(live_model: LiveModel, trial: Trial) -> tuple[list[RecommendedGame], str | None]:
+async def _recommended(live_model: LiveModel, trial: Trial) -> tuple[list[GameCard], str | None]:
     """Return the recommendations for a history, or the reason why there are none."""
     history = [HistoryGame(game_id=game_id) for game_id in trial.games]
     try:
         return (await live_model.recommend(history, trial.filters)).games, None
     except HTTPException as error:
         return [], error.detail
-
-
-def _visible(length: float) -> float:
-    return min(100.0, max(SHORTEST_BAR, length))
 
 
 def _split(value: object) -> object:

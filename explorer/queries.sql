@@ -2,33 +2,53 @@
 
 -- name: recommendations
 -- The views' rows have their version, and a view cannot be repointed while a statement reads it: version and games
--- always belong together. The score says which of the user's lists a game is from; popular games are from none.
-WITH own AS MATERIALIZED (
-    SELECT l.list, e.game_id, e.taste, e.popularity, e.because, e.taste + e.popularity AS score
-    FROM recsys.recommendations AS l,
-         unnest(l.game_ids, l.taste, l.popularity, l.because) AS e (game_id, taste, popularity, because)
-    WHERE l.user_id = $1
-)
-SELECT shown.version, r.rank, r.game_id, r.game, r.score, listed.taste, listed.popularity, r.reason,
-       CASE WHEN starts_with(r.reason, $10) THEN listed.because END AS because
+-- always belong together. A user whose taste is unknown has lists, too, and taste is 0 in them.
+SELECT shown.version, r.game_id, r.taste, r.popularity, r.reason, r.because,
+       (SELECT CASE WHEN bool_or(e.taste <> 0) THEN max(e.taste) END
+        FROM recsys.recommendations AS l, unnest(l.taste) AS e (taste) WHERE l.user_id = $1) AS best
 FROM (SELECT coalesce((SELECT version FROM recsys.popular_games LIMIT 1),
                       (SELECT version FROM recsys.recommendations LIMIT 1)) AS version) AS shown
 LEFT JOIN LATERAL recsys.recommended_games(
     p_user_id => $1, p_rank_by => $2, p_genre => $3, p_max_ram_gb => $4::float8::numeric, p_limit => $5,
-    p_released_from => $6, p_released_to => $7, p_max_storage_gb => $8::float8::numeric, p_os => $9) AS r ON true
-LEFT JOIN LATERAL (
-    SELECT own.taste, own.popularity, own.because FROM own WHERE own.game_id = r.game_id AND own.score = r.score
-    -- Lists of equal weight have equal scores. The order's own list comes first, then those that fill it up.
-    ORDER BY own.list <> $2, own.list NOT IN ('relevance', 'interests') LIMIT 1
-) AS listed ON true
+    p_released_from => $6, p_released_to => $7, p_max_storage_gb => $8::float8::numeric, p_os => $9,
+    p_exclude => $10) AS r ON true
 ORDER BY r.rank
 
 -- name: shelves
-SELECT shown.version, s.shelf, s.title, s.rank, s.game_id, s.game, s.reason
+-- A game has the same taste in all of a user's lists.
+WITH own AS MATERIALIZED (
+    SELECT DISTINCT ON (e.game_id) e.game_id, e.taste, e.popularity
+    FROM recsys.recommendations AS l, unnest(l.game_ids, l.taste, l.popularity) AS e (game_id, taste, popularity)
+    WHERE l.user_id = $1
+    ORDER BY e.game_id, l.list <> 'relevance', l.list
+)
+SELECT shown.version, s.shelf, s.title, s.game_id, own.taste, own.popularity, s.reason, s.because,
+       (SELECT CASE WHEN bool_or(taste <> 0) THEN max(taste) END FROM own) AS best
 FROM (SELECT coalesce((SELECT version FROM recsys.popular_games LIMIT 1),
                       (SELECT version FROM recsys.recommendations LIMIT 1)) AS version) AS shown
 LEFT JOIN LATERAL recsys.shelves(p_user_id => $1, p_shelves => $2, p_games => $3) AS s ON true
+LEFT JOIN own ON own.game_id = s.game_id
 ORDER BY s.shelf, s.rank
+
+-- name: game_cards
+-- The facts of games, and of each game what it has in common with the game that it is recommended because of.
+SELECT c.place, g.game_id, g.name, g.released_on, coalesce(g.positive_share, v.positive_share) AS positive_share,
+       coalesce(g.reviews_total, v.reviews) AS reviews, g.link,
+       ARRAY(SELECT n.name FROM steam.game_genres AS t JOIN steam.genres AS n USING (genre_id)
+             WHERE t.game_id = g.game_id ORDER BY 1) AS genres,
+       b.name AS because_name,
+       ARRAY(SELECT n.name
+             FROM steam.game_genres AS t
+             JOIN steam.game_genres AS o ON o.game_id = c.because AND o.genre_id = t.genre_id
+             JOIN steam.genres AS n ON n.genre_id = t.genre_id
+             LEFT JOIN recsys.genre_sizes AS z ON z.genre_id = t.genre_id
+             WHERE t.game_id = g.game_id
+             ORDER BY z.games, n.genre_id LIMIT 2) AS shared
+FROM unnest($1::integer[], $2::integer[]) WITH ORDINALITY AS c (game_id, because, place)
+JOIN steam.games AS g ON g.game_id = c.game_id
+LEFT JOIN recsys.game_reviews AS v ON v.game_id = c.game_id
+LEFT JOIN steam.games AS b ON b.game_id = c.because
+ORDER BY c.place
 
 -- name: live_history
 -- The newest reviews, the newest of them last.
@@ -45,19 +65,22 @@ SELECT user_id, username, (SELECT count(*) FROM steam.reviews AS v WHERE v.user_
 FROM steam.users AS u WHERE user_id = $1
 
 -- name: find_users
-SELECT user_id, username, (SELECT count(*) FROM steam.reviews AS v WHERE v.user_id = named.user_id) AS reviews
+-- Names that begin with the text come by their numbers of reviews, of the first thousand in the order of names.
+SELECT user_id, username, reviews
 FROM (
-    SELECT user_id, username, min(place) AS place
+    SELECT DISTINCT ON (user_id) user_id, username, place,
+        (SELECT count(*) FROM steam.reviews AS v WHERE v.user_id = found.user_id) AS reviews
     FROM (
         (SELECT user_id, username, 0 AS place FROM steam.users WHERE user_id = $1::bigint)
         UNION ALL
         (SELECT user_id, username, 1 FROM steam.users WHERE username = $2)
         UNION ALL
-        (SELECT user_id, username, 2 FROM steam.users WHERE starts_with(username, $2) ORDER BY username LIMIT $3)
+        (SELECT user_id, username, 2 FROM steam.users WHERE starts_with(username, $2) ORDER BY username LIMIT 1000)
     ) AS found
-    GROUP BY user_id, username ORDER BY min(place), username LIMIT $3
+    ORDER BY user_id, place
 ) AS named
-ORDER BY place, username
+ORDER BY place, reviews DESC, username
+LIMIT $3 OFFSET $4
 
 -- name: many-reviews
 -- From a sample of about 100,000 reviews: users with many of these have many in all.
@@ -90,50 +113,87 @@ WHERE NOT EXISTS (SELECT FROM steam.reviews AS v WHERE v.user_id = newest.user_i
 LIMIT 1
 
 -- name: history
-SELECT game_id, name, recommended, hours_played, reviewed_on
-FROM steam.reviews JOIN steam.games USING (game_id)
-WHERE user_id = $1
+-- Each game once, with its latest review; those after a given review, if there is one.
+SELECT game_id, name, recommended, hours_played, reviewed_on, review_id
+FROM (
+    SELECT DISTINCT ON (game_id) game_id, recommended, hours_played, reviewed_on, review_id
+    FROM steam.reviews WHERE user_id = $1
+    ORDER BY game_id, reviewed_on DESC NULLS LAST, review_id DESC
+) AS latest
+JOIN steam.games USING (game_id)
+WHERE $3::bigint IS NULL OR (coalesce(reviewed_on, '-infinity'), review_id) < (
+    SELECT coalesce(v.reviewed_on, '-infinity'), v.review_id FROM steam.reviews AS v WHERE v.review_id = $3)
 ORDER BY reviewed_on DESC NULLS LAST, review_id DESC
 LIMIT $2
 
 -- name: find_games
-SELECT game_id, name FROM steam.games
-WHERE strpos(lower(name), lower($1)) > 0
-ORDER BY lower(name) <> lower($1), strpos(lower(name), lower($1)) > 1, reviews_total DESC NULLS LAST, name
-LIMIT $2
-
--- name: game_names
-SELECT game_id, name
-FROM unnest($1::integer[]) WITH ORDINALITY AS asked (game_id, place) JOIN steam.games USING (game_id)
-ORDER BY place
-
--- name: release_days
-SELECT game_id, released_on FROM steam.games WHERE game_id = ANY ($1::integer[])
+-- Names that are the text or begin with it, then those with words that do, then those with such initials; if there are
+-- none, names that are like the text. A text without letters and digits is looked for as it is. Each part has enough
+-- rows for the page, also after those that an earlier part has, too.
+WITH found AS MATERIALIZED (
+    (SELECT game_id, (search_key <> steam.search_key($1::text))::integer AS place, reviews_total
+     FROM steam.games
+     WHERE steam.search_key($1::text) <> '' AND starts_with(search_key, steam.search_key($1::text))
+       -- "portal 2" is not the beginning of "Portal 2000".
+       AND (steam.search_key($1::text) !~ '[0-9]$' OR substr(search_key, length(steam.search_key($1::text)) + 1) !~ '^[0-9]')
+     ORDER BY place, reviews_total DESC NULLS LAST, game_id LIMIT $2::bigint + $3::bigint)
+    UNION ALL
+    (SELECT game_id, 2, reviews_total
+     FROM steam.games WHERE steam.search_terms(name) @@ steam.search_query($1::text)
+     ORDER BY reviews_total DESC NULLS LAST, game_id LIMIT 2 * ($2::bigint + $3::bigint))
+    UNION ALL
+    (SELECT game_id, 3, reviews_total
+     FROM steam.games
+     WHERE length(steam.search_key($1::text)) > 1
+       AND steam.search_terms(name) @@ ('''=' || left(steam.search_key($1::text), 60) || ''':*')::tsquery
+     ORDER BY reviews_total DESC NULLS LAST, game_id LIMIT 3 * ($2::bigint + $3::bigint))
+    UNION ALL
+    (SELECT game_id, 4, reviews_total
+     FROM steam.games WHERE steam.search_key($1::text) = '' AND strpos(lower(name), lower($1::text)) > 0
+     ORDER BY reviews_total DESC NULLS LAST, game_id LIMIT $2::bigint + $3::bigint)
+)
+SELECT game_id
+FROM (
+    SELECT game_id, min(place)::real AS place, reviews_total FROM found GROUP BY game_id, reviews_total
+    UNION ALL
+    SELECT game_id, 5 - similarity, reviews_total
+    FROM steam.similar_names($1::text)
+    WHERE NOT EXISTS (SELECT FROM found)
+) AS each
+ORDER BY place, reviews_total DESC NULLS LAST, game_id
+LIMIT $2::bigint OFFSET $3::bigint
 
 -- name: game
-SELECT game_id, name, short_description, released_on, delisted_on, rating, positive_share, link,
-    reviews_total AS reviews,
+SELECT games.game_id, name, short_description, released_on, delisted_on, rating, link,
+    coalesce(games.positive_share, v.positive_share) AS positive_share, coalesce(reviews_total, v.reviews) AS reviews,
     ARRAY(SELECT genres.name FROM steam.game_genres JOIN steam.genres USING (genre_id)
           WHERE game_genres.game_id = games.game_id ORDER BY 1) AS genres,
     ARRAY(SELECT developers.name FROM steam.game_developers JOIN steam.developers USING (developer_id)
           WHERE game_developers.game_id = games.game_id ORDER BY 1) AS developers,
     ARRAY(SELECT publishers.name FROM steam.game_publishers JOIN steam.publishers USING (publisher_id)
           WHERE game_publishers.game_id = games.game_id ORDER BY 1) AS publishers
-FROM steam.games WHERE game_id = $1
+FROM steam.games LEFT JOIN recsys.game_reviews AS v USING (game_id) WHERE games.game_id = $1
 
 -- name: requirements
 SELECT level, os, processor, graphics, directx, ram_gb, storage_gb
 FROM steam.game_requirements WHERE game_id = $1 ORDER BY level
 
 -- name: genres
--- Hops from genre to genre along the primary key of the rankings, as every page with filters runs this.
+-- The genres that games are tagged with or ranked in, and how many games had each tag at the last publication. Hops from
+-- genre to genre along the primary key of the rankings, as every page with filters runs this.
 WITH RECURSIVE ranked (genre) AS (
     SELECT min(genre) FROM steam.rankings
     UNION ALL
     SELECT (SELECT min(k.genre) FROM steam.rankings AS k WHERE k.genre > ranked.genre)
     FROM ranked WHERE ranked.genre IS NOT NULL
 )
-SELECT name FROM steam.genres UNION SELECT genre FROM ranked WHERE genre IS NOT NULL ORDER BY 1
+SELECT name, max(games) AS games
+FROM (
+    SELECT name, games FROM steam.genres LEFT JOIN recsys.genre_sizes USING (genre_id)
+    UNION ALL
+    SELECT genre, NULL FROM ranked WHERE genre IS NOT NULL
+) AS named
+GROUP BY name ORDER BY name
 
 -- name: publication
 SELECT version, model_version, snapshot_id, users, rows, as_of, published_at, made_current_at, current,
@@ -162,6 +222,14 @@ ORDER BY finished_at DESC NULLS LAST LIMIT 1
 SELECT DISTINCT ON (pipeline, state) run_id, pipeline, state, error, started_at, finished_at, stages
 FROM recsys.pipeline_runs ORDER BY pipeline, state, finished_at DESC NULLS LAST
 
+-- name: publishing_runs
+-- What the last runs published, as their stage that publishes recorded it.
+SELECT finished_at, extract(epoch FROM finished_at - started_at)::float8 AS seconds, facts
+FROM recsys.pipeline_runs,
+    jsonb_path_query_first(stages, '$[*] ? (@.stage == "reverse_etl" && @.facts.switched == true).facts') AS facts
+WHERE state = 'SUCCEEDED' AND finished_at IS NOT NULL AND facts IS NOT NULL
+ORDER BY finished_at DESC LIMIT 60
+
 -- name: is_monitored
 SELECT to_regclass('recsys.monitoring') IS NOT NULL
 
@@ -175,8 +243,7 @@ SELECT (SELECT CASE WHEN reltuples > 1e6 THEN reltuples::bigint ELSE (SELECT cou
         FROM pg_class WHERE oid = 'steam.users'::regclass) AS users,
        (SELECT CASE WHEN reltuples > 1e6 THEN reltuples::bigint ELSE (SELECT count(*) FROM steam.reviews) END
         FROM pg_class WHERE oid = 'steam.reviews'::regclass) AS reviews,
-       (SELECT count(*) FROM steam.games) AS games,
-       (SELECT count(*) FROM steam.games WHERE coalesce(delisted_on > current_date, true)) AS available_games
+       (SELECT count(*) FROM steam.games) AS games
 
 -- name: reach
 -- A view cannot be sampled, so this samples the shop's users.

@@ -14,8 +14,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -23,32 +22,37 @@ from typing import Any, Final, Literal
 import asyncpg
 from fastapi import HTTPException
 
-from explorer.errors import OTHER_VERSION, UNREACHABLE, describe_database_error
+from explorer.cursors import HISTORY, RECOMMENDATIONS, SEARCH, decode_cursor, encode_cursor
+from explorer.errors import NOTHING_PUBLISHED, OTHER_VERSION, UNREACHABLE, ProblemError, describe_database_error
 from explorer.filters import Filters, HistoryGame
 from explorer.schemas import (
-    BECAUSE,
-    Coverage,
+    Because,
     Game,
-    GameName,
+    GameCard,
+    GameList,
+    Genre,
     Measurement,
     Overview,
     PipelineRun,
     Publication,
+    PublishingRun,
+    RankedGame,
     Reach,
     Recommendations,
-    RecommendedGame,
     Requirement,
     Review,
     Shelf,
-    ShelfGame,
     Shelves,
     TableCounts,
     User,
+    UserHistory,
+    UserList,
 )
 from explorer.settings import Settings
 from steam_recsys.database.connection import read_queries
 from steam_recsys.database.failures import database_error
 from steam_recsys.database.urls import asyncpg_arguments
+from steam_recsys.model.online import match_percent
 
 LOG = logging.getLogger("explorer")
 QUERIES: Final = read_queries(Path(__file__).parent / "queries.sql")
@@ -69,6 +73,9 @@ LONGEST_LIVE_HISTORY = 10_000
 
 LARGEST_ID = 2**63 - 1
 
+MOST_PAGED = 500
+"""Most recommendations that cursors lead to: a cursor lists them all."""
+
 UserKind = Literal["many-reviews", "one-review", "new"]
 
 
@@ -84,7 +91,7 @@ class Repository:
         self._pool: Any = None
         self._reach: PublicationReach | None = None
         self._counting_reach = asyncio.Lock()
-        self._counts = TableCounts(0, 0, 0, 0)
+        self._counts = TableCounts(0, 0, 0)
         self._counting = asyncio.Lock()
         self._counted_at = -math.inf
         self._failed_at: float | None = None
@@ -145,7 +152,8 @@ class Repository:
                 self._note_failure(reason)
             elif detail == OTHER_VERSION:
                 LOG.warning("%s", reason)
-            raise HTTPException(503, detail) from None
+            code = "nothing_published" if detail == NOTHING_PUBLISHED else "unavailable"
+            raise ProblemError(503, code, detail) from None
         except (OSError, TimeoutError, asyncpg.InterfaceError,
                 asyncpg.InternalClientError,  # a connection that closes while a query is sent
                ) as error:  # fmt: skip
@@ -153,8 +161,15 @@ class Repository:
             self._note_failure(f"{type(error).__name__}{f', {os.strerror(number)}' if number and number > 0 else ''}.")
             raise HTTPException(503, UNREACHABLE) from None
 
-    async def recommendations(self, user_id: int, filters: Filters) -> Recommendations:
-        """Return what `recsys.recommended_games` returns, and its publication."""
+    async def recommendations(
+        self, user_id: int, filters: Filters, exclude_ids: Sequence[int] = (), cursor: str = ""
+    ) -> Recommendations:
+        """Return what `recsys.recommended_games` returns, and its publication.
+
+        Raises:
+            ProblemError: The cursor is not one of recommendations (409).
+        """
+        shown = decode_cursor(RECOMMENDATIONS, cursor)
         rows = await self._fetch(
             "recommendations",
             user_id,
@@ -166,24 +181,50 @@ class Repository:
             filters.released_to,
             filters.max_storage_gb,
             filters.os,
-            BECAUSE,
+            [*exclude_ids, *shown],
         )
-        version = rows[0][0] if rows else None
-        games = [RecommendedGame(*row[1:]) for row in rows if row[1] is not None]
-        return Recommendations(user_id, filters, version, games)
+        games = await self.cards([_ranked(row) for row in rows if row["game_id"] is not None], len(shown) + 1)
+        version = rows[0]["version"] if rows else None
+        return Recommendations(user_id, filters, version, games, next_recommendations(shown, games, filters.limit))
 
     async def shelves(self, user_id: int, shelves: int, games: int) -> Shelves:
         """Return what `recsys.shelves` returns, and its publication."""
         rows = await self._fetch("shelves", user_id, shelves, games)
-        found = groupby((row for row in rows if row["shelf"] is not None), key=lambda row: (row["shelf"], row["title"]))
+        found = [row for row in rows if row["shelf"] is not None]
+        cards = {card.game_id: card for card in await self.cards([_ranked(row) for row in found])}
+        by_shelf = groupby(found, key=lambda row: (row["shelf"], row["title"]))
         return Shelves(
             user_id,
             rows[0]["version"] if rows else None,
             [
-                Shelf(title, [ShelfGame(row["rank"], row["game_id"], row["game"], row["reason"]) for row in of_shelf])
-                for (_, title), of_shelf in found
+                Shelf(title, [replace(cards[row["game_id"]], rank=rank) for rank, row in enumerate(of_shelf, start=1)])
+                for (_, title), of_shelf in by_shelf
             ],
         )
+
+    async def cards(self, games: Sequence[RankedGame], first_rank: int = 1) -> list[GameCard]:
+        """Return games with their facts, ranked in the given order; games that do not exist are left out."""
+        rows = await self._fetch("game_cards", [game.game_id for game in games], [game.because for game in games])
+        found = [(games[row["place"] - 1], row) for row in rows]
+        return [
+            GameCard(
+                rank,
+                game.game_id,
+                row["name"],
+                game.kind,
+                game.taste,
+                game.popularity,
+                game.match,
+                game.reason,
+                None if game.because is None else Because(game.because, row["because_name"], row["shared"]),
+                row["released_on"],
+                row["genres"],
+                row["positive_share"],
+                row["reviews"],
+                row["link"],
+            )
+            for rank, (game, row) in enumerate(found, start=first_rank)
+        ]
 
     async def live_history(self, user_id: int) -> list[HistoryGame]:
         """Return a user's newest reviews as a history, the newest last."""
@@ -191,10 +232,16 @@ class Repository:
         # As the database has them: the model treats impossible hours as unknown.
         return [HistoryGame.model_construct(game_id=row[0], recommended=row[1], hours=row[2]) for row in rows]
 
-    async def find_users(self, text: str, limit: int) -> list[User]:
-        """Return users by id, by name, and by the beginning of the name, in this order."""
+    async def find_users(self, text: str, limit: int, cursor: str = "") -> UserList:
+        """Return users by id, by name, and by the beginning of the name, in this order; those of most reviews first.
+
+        Raises:
+            ProblemError: The cursor is not one of a search (409).
+        """
         number = int(text) if text.isascii() and text.isdecimal() and int(text) <= LARGEST_ID else None
-        return [User(*row) for row in await self._fetch("find_users", number, text, limit)]
+        shown = _shown(cursor)
+        users = [User(*row) for row in await self._fetch("find_users", number, text, limit + 1, shown)]
+        return UserList(users[:limit], _next_found(shown, users, limit))
 
     async def random_user(self, kind: UserKind) -> User | None:
         """Return a random user of a kind; None if none is found quickly."""
@@ -206,13 +253,31 @@ class Repository:
         row = await self._fetchrow("user", user_id)
         return None if row is None else User(*row)
 
-    async def history(self, user_id: int, limit: int) -> list[Review]:
-        """Return a user's reviews, the newest first."""
-        return [Review(*row) for row in await self._fetch("history", user_id, limit)]
+    async def history(self, user_id: int, limit: int, cursor: str = "") -> UserHistory:
+        """Return the games that a user has reviewed, each with the latest review, the newest first.
 
-    async def find_games(self, text: str, limit: int) -> list[GameName]:
-        """Return games whose name is, begins with or contains the text, in this order; most reviewed first."""
-        return [GameName(*row) for row in await self._fetch("find_games", text, limit)]
+        Raises:
+            ProblemError: The cursor is not one of a history (409).
+        """
+        (review_id,) = decode_cursor(HISTORY, cursor, length=1) or (None,)
+        rows = await self._fetch("history", user_id, limit + 1, review_id)
+        following = encode_cursor(HISTORY, [rows[limit - 1]["review_id"]]) if len(rows) > limit else None
+        return UserHistory(user_id, [Review(*row[:-1]) for row in rows[:limit]], following)
+
+    async def find_games(self, text: str, limit: int, cursor: str = "") -> GameList:
+        """Return games whose name is, begins with or contains the text, in this order; most reviewed first.
+
+        Raises:
+            ProblemError: The cursor is not one of a search (409).
+        """
+        shown = _shown(cursor)
+        rows = await self._fetch("find_games", text, limit + 1, shown)
+        games = await self.cards([RankedGame(row[0]) for row in rows[:limit]], shown + 1)
+        return GameList(games, _next_found(shown, rows, limit))
+
+    async def games(self, game_ids: Sequence[int]) -> list[GameCard]:
+        """Return those games that exist, in the given order."""
+        return await self.cards([RankedGame(game_id) for game_id in game_ids])
 
     async def game(self, game_id: int) -> Game | None:
         """Return a game's facts."""
@@ -222,17 +287,9 @@ class Repository:
         requirements = [Requirement(*each) for each in await self._fetch("requirements", game_id)]
         return Game(**row, requirements=requirements)
 
-    async def game_names(self, game_ids: list[int]) -> list[GameName]:
-        """Return the names of those games that exist, in the given order."""
-        return [GameName(*row) for row in await self._fetch("game_names", game_ids)]
-
-    async def release_days(self, game_ids: list[int]) -> dict[int, date | None]:
-        """Return the games' days of release by id; None if unknown."""
-        return dict(await self._fetch("release_days", game_ids))
-
-    async def genres(self) -> list[str]:
+    async def genres(self) -> list[Genre]:
         """Return all genres, of games and of rankings, in alphabetical order."""
-        return [row[0] for row in await self._fetch("genres")]
+        return [Genre(*row) for row in await self._fetch("genres")]
 
     async def reach(self, game_id: int) -> Reach:
         """Return how many users have a game among their recommendations."""
@@ -250,8 +307,8 @@ class Repository:
         training = await self._fetchrow("training", current.model_version) if current else None
         publications = await self._fetch("publications")
         runs = await self._fetch("runs")
+        published = await self._fetch("publishing_runs")
         counts = await self.counts()
-        reach = await self._current_reach()
         return Overview(
             publications=[Publication(*row) for row in publications],
             current=current,
@@ -260,7 +317,8 @@ class Repository:
             users=counts.users,
             games=counts.games,
             reviews=counts.reviews,
-            coverage=reach.coverage(counts.available_games) if reach else None,
+            last_runs=await self.last_runs(),
+            published=[PublishingRun.from_facts(*row) for row in published],
             monitoring=await self.monitoring(),
         )
 
@@ -345,15 +403,42 @@ class PublicationReach:
         share = users / self.sampled if self.sampled else 0.0
         return Reach(round(share * self.users), share, mean_rank, self.sampled)
 
-    def coverage(self, available_games: int) -> Coverage:
-        """Return the share of the available games that a sampled user has recommended."""
-        share = min(1.0, len(self.games) / available_games) if available_games else 0.0
-        return Coverage(share, self.sampled)
+
+def next_recommendations(shown: Sequence[int], games: Sequence[GameCard], limit: int) -> str | None:
+    """Return the cursor of the games that follow a page; None after the last one.
+
+    Args:
+        shown: The games of the pages before.
+        games: The games of the page.
+        limit: Most games of a page.
+    """
+    if len(games) < limit or len(shown) + len(games) > MOST_PAGED:
+        return None
+    return encode_cursor(RECOMMENDATIONS, [*shown, *(game.game_id for game in games)])
 
 
 def sample_percent(publication: Publication) -> float:
     """Return the share of the users to sample, in percent."""
     return min(100.0, 100.0 * REACH_SAMPLE_USERS / max(publication.users, 1))
+
+
+def _ranked(row: Any) -> RankedGame:
+    """Return a game of the published lists: of the user's own, if the user has a taste, or one that fills them up."""
+    if row["taste"] is None or row["best"] is None:
+        return RankedGame(row["game_id"], "popular", reason=row["reason"], because=row["because"])
+    match = match_percent(row["taste"], row["best"])
+    return RankedGame(row["game_id"], "personal", row["taste"], row["popularity"], match, row["reason"], row["because"])
+
+
+def _shown(cursor: str) -> int:
+    """Return how many rows of a search were shown before."""
+    (shown,) = decode_cursor(SEARCH, cursor, length=1) or (0,)
+    return shown
+
+
+def _next_found(shown: int, rows: Sequence[Any], limit: int) -> str | None:
+    """Return the cursor after a page of a search, of whose rows one more than the limit was read."""
+    return encode_cursor(SEARCH, [shown + limit]) if len(rows) > limit else None
 
 
 async def _keep_session(connection: Any) -> None:

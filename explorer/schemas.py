@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from explorer.filters import Filters
 
-BECAUSE = "because you liked "
-"""How a reason begins that names a game of the history."""
+Kind = Literal["personal", "popular", "similar", "catalogue"]
 
 
 @dataclass(frozen=True)
@@ -33,27 +32,67 @@ class Review:
 
 
 @dataclass(frozen=True)
-class RecommendedGame:
-    """A recommended game, as in a row of `recsys.recommended_games`.
+class Because:
+    """A game that the user liked, because of which another one is recommended.
+
+    Attributes:
+        game_id, name: The game.
+        shared: The genres that both games have, at most two, those of the fewest games first.
+    """
+
+    game_id: int
+    name: str
+    shared: list[str]
+
+
+@dataclass(frozen=True)
+class RankedGame:
+    """A game of a list and why it is there; `because` is the id of the game that the reason names."""
+
+    game_id: int
+    kind: Kind = "catalogue"
+    taste: float | None = None
+    popularity: float | None = None
+    match: int | None = None
+    reason: str | None = None
+    because: int | None = None
+
+
+@dataclass(frozen=True)
+class GameCard:
+    """A game of a list, with all that a storefront shows of it.
 
     Attributes:
         rank: From 1.
-        game_id, game: The game's id and name.
-        score: The sum of taste and popularity; for popular games that fill up a list, their recent popularity.
-        taste: How well the game fits the user; None for popular games that fill up a list.
-        popularity: What the game's popularity adds, the same for all users; None likewise.
-        reason: The reason as text.
-        because: The id of the game that the reason names, None if it names none.
+        game_id, name: The game.
+        kind: Why it is in the list: `personal`, from the user's own lists; `popular`, which fills up the list;
+            `similar`, to another game; `catalogue`, found in the catalogue.
+        taste: How well the game fits the user's taste; None unless it is personal.
+        popularity: What the game's popularity adds to the order, the same for all users; None likewise.
+        match: How well it fits compared with the user's best match, in percent: 100 × exp(taste - best taste).
+        reason: The reason as text; None for games found in the catalogue.
+        because: The game that the reason names; None if it names none.
+        released_on: The day of release; None if unknown.
+        genres: The game's genres, in alphabetical order.
+        positive_share: Share of its reviews that recommend it, from 0 to 1; None if unknown.
+        reviews: Number of its reviews, as the catalogue says, else of those in the shop's database; None if unknown.
+        link: Its page in the shop; None if the catalogue has none.
     """
 
     rank: int
     game_id: int
-    game: str
-    score: float
+    name: str
+    kind: Kind
     taste: float | None
     popularity: float | None
-    reason: str
-    because: int | None
+    match: int | None
+    reason: str | None
+    because: Because | None
+    released_on: date | None
+    genres: list[str]
+    positive_share: float | None
+    reviews: int | None
+    link: str | None
 
 
 @dataclass(frozen=True)
@@ -79,32 +118,27 @@ class Publication:
 
 @dataclass(frozen=True)
 class Recommendations:
-    """A user's recommendations and their publication; None and no games before the first publication."""
+    """A user's recommendations and their publication; None and no games before the first publication.
+
+    `next` is the cursor of the games that follow, None after the last ones.
+    """
 
     user_id: int
     filters: Filters
     version: str | None
-    games: list[RecommendedGame]
+    games: list[GameCard]
+    next: str | None
 
 
 @dataclass(frozen=True)
 class LiveRecommendations:
-    """What a publication's model recommends to a posted history."""
+    """What a publication's model recommends to a posted history; `next` as in `Recommendations`."""
 
     version: str
     model_version: str
     filters: Filters
-    games: list[RecommendedGame]
-
-
-@dataclass(frozen=True)
-class ShelfGame:
-    """A game on a shelf: rank from 1, the game, and the reason as text."""
-
-    rank: int
-    game_id: int
-    game: str
-    reason: str
+    games: list[GameCard]
+    next: str | None
 
 
 @dataclass(frozen=True)
@@ -112,7 +146,7 @@ class Shelf:
     """A row of games on a storefront's page, under a title."""
 
     title: str
-    games: list[ShelfGame]
+    games: list[GameCard]
 
 
 @dataclass(frozen=True)
@@ -122,14 +156,6 @@ class Shelves:
     user_id: int
     version: str | None
     shelves: list[Shelf]
-
-
-@dataclass(frozen=True)
-class GameName:
-    """A game's id and name."""
-
-    game_id: int
-    name: str
 
 
 @dataclass(frozen=True)
@@ -147,7 +173,7 @@ class Requirement:
 
 @dataclass(frozen=True)
 class Game:
-    """What the shop knows of a game; `reviews` is the catalogue's own count, None if it does not say."""
+    """What the shop knows of a game; reviews as in `GameCard`."""
 
     game_id: int
     name: str
@@ -165,12 +191,10 @@ class Game:
 
 
 @dataclass(frozen=True)
-class SimilarGame:
-    """A game like another one; the score is the cosine of their vectors, at most 1."""
+class SimilarGame(GameCard):
+    """A game like another one; `similarity` is the cosine of their vectors in percent, at most 100."""
 
-    game_id: int
-    game: str
-    score: float
+    similarity: int
 
 
 @dataclass(frozen=True)
@@ -202,24 +226,42 @@ class Reach:
 
 @dataclass(frozen=True)
 class UserList:
-    """Users that a search found."""
+    """Users that a search found; `next` is the cursor of those that follow, None after the last ones."""
 
     users: list[User]
+    next: str | None
 
 
 @dataclass(frozen=True)
 class GameList:
-    """Games that a search found."""
+    """Games of the catalogue; `next` is the cursor of those that follow, None after the last ones."""
 
-    games: list[GameName]
+    games: list[GameCard]
+    next: str | None
 
 
 @dataclass(frozen=True)
 class UserHistory:
-    """A user and the newest of their reviews."""
+    """The games that a user has reviewed, each once with the latest review, the newest first; `next` as elsewhere."""
 
-    user: User
+    user_id: int
     history: list[Review]
+    next: str | None
+
+
+@dataclass(frozen=True)
+class Genre:
+    """A genre, and how many games had it at the last publication; None if games are only ranked in it."""
+
+    name: str
+    games: int | None
+
+
+@dataclass(frozen=True)
+class GenreList:
+    """All genres, in alphabetical order."""
+
+    genres: list[Genre]
 
 
 @dataclass(frozen=True)
@@ -227,7 +269,7 @@ class GameDetails:
     """A game's facts, and how many users have it recommended."""
 
     game: Game
-    audience: Reach
+    reach: Reach
 
 
 @dataclass(frozen=True)
@@ -238,26 +280,12 @@ class CurrentVersion:
 
 
 @dataclass(frozen=True)
-class Coverage:
-    """How much of the catalogue is recommended to a sample of the users.
-
-    Attributes:
-        share: Share of the available games that are in a list, from 0 to 1.
-        sampled_users: Number of users in the sample; all games of their lists count.
-    """
-
-    share: float
-    sampled_users: int
-
-
-@dataclass(frozen=True)
 class TableCounts:
     """Rows of the shop's tables; above a million, users and reviews are PostgreSQL's estimates."""
 
     users: int
     reviews: int
     games: int
-    available_games: int
 
 
 @dataclass(frozen=True)
@@ -271,6 +299,23 @@ class PipelineRun:
     started_at: datetime | None
     finished_at: datetime | None
     stages: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class PublishingRun:
+    """A run that published a version: when it ended, how long it took, and what it published; None if unknown."""
+
+    finished_at: datetime
+    seconds: float | None
+    version: str | None
+    users: int | None
+    overlap: float | None
+    coverage: float | None
+
+    @classmethod
+    def from_facts(cls, finished_at: datetime, seconds: float | None, facts: dict[str, Any]) -> PublishingRun:
+        """Build it from the facts that the stage recorded, which another version of the project may have named."""
+        return cls(finished_at, seconds, *map(facts.get, ("version", "users", "overlap", "coverage")))
 
 
 @dataclass(frozen=True)
@@ -291,11 +336,6 @@ class Measurement:
     reasons: list[str]
     figures: dict[str, float | None]
 
-    @property
-    def drift_is_known(self) -> bool:
-        """Whether there were reviews to compare since the training; without any, every index is 0."""
-        return self.figures.get("reviews_since_training") != 0
-
 
 @dataclass(frozen=True)
 class Overview:
@@ -306,8 +346,9 @@ class Overview:
         current: The current publication, None before the first one.
         training: The last run that evaluated its model, None if no such run is recorded.
         runs: The last runs.
+        last_runs: The last run of each pipeline and final state.
+        published: The runs that published.
         users, games, reviews: See `TableCounts`.
-        coverage: None before the first publication.
         monitoring: The last measurements.
     """
 
@@ -318,21 +359,29 @@ class Overview:
     users: int
     games: int
     reviews: int
-    coverage: Coverage | None
+    last_runs: list[PipelineRun]
+    published: list[PublishingRun]
     monitoring: list[Measurement]
 
 
+_NEXT = "ctoCAAAAAAAAkAEAAAAAAAA"
 _VERSION, _MODEL = "20151231-d5763516", "20151231-89ae0662"
 _FILTERS = Filters(
     rank_by="newest", genre="Action", released_from=2005, released_to=2025, max_ram_gb=8.0, max_storage_gb=16.0,
     os="linux", limit=2,
 )  # fmt: skip
 _LIVE_FILTERS = _FILTERS.model_copy(update={"popularity": 0.5, "include": ["Action", "Puzzle"], "exclude": ["Sports"]})
-_GAMES = [
-    {"rank": 1, "game_id": 730, "game": "Counter-Strike: Global Offensive", "score": -0.75, "taste": 1.5,
-     "popularity": -2.25, "reason": "because you liked Team Fortress 2 (Action, Free to Play)", "because": 440},
-    {"rank": 2, "game_id": 400, "game": "Portal", "score": -1.5, "taste": 1.75, "popularity": -3.25,
-     "reason": "because you liked Portal 2 (Action, Puzzle)", "because": 620},
+_GAMES: list[dict[str, Any]] = [
+    {"rank": 1, "game_id": 730, "name": "Counter-Strike: Global Offensive", "kind": "personal", "taste": 1.5,
+     "popularity": -2.25, "match": 78, "reason": "because you liked Team Fortress 2 (Action, Free to Play)",
+     "because": {"game_id": 440, "name": "Team Fortress 2", "shared": ["Action", "Free to Play"]},
+     "released_on": "2012-08-21", "genres": ["Action", "Free to Play"], "positive_share": 0.87, "reviews": 7642084,
+     "link": "https://store.steampowered.com/app/730"},
+    {"rank": 2, "game_id": 400, "name": "Portal", "kind": "personal", "taste": 1.75, "popularity": -3.25, "match": 100,
+     "reason": "because you liked Portal 2 (Action, Puzzle)",
+     "because": {"game_id": 620, "name": "Portal 2", "shared": ["Action", "Puzzle"]},
+     "released_on": "2007-10-10", "genres": ["Action", "Puzzle"], "positive_share": 0.98, "reviews": 132816,
+     "link": "https://store.steampowered.com/app/400"},
 ]  # fmt: skip
 
 HISTORY_EXAMPLE: Final[dict[str, Any]] = {
@@ -340,21 +389,13 @@ HISTORY_EXAMPLE: Final[dict[str, Any]] = {
     **_LIVE_FILTERS.applied(),
 }
 RECOMMENDATIONS_EXAMPLE: Final[dict[str, Any]] = {
-    "user_id": 1, "filters": _FILTERS.applied(), "version": _VERSION, "games": _GAMES,
+    "user_id": 1, "filters": _FILTERS.applied(), "version": _VERSION, "games": _GAMES, "next": _NEXT,
 }  # fmt: skip
 LIVE_EXAMPLE: Final[dict[str, Any]] = {
     "version": _VERSION, "model_version": _MODEL, "filters": _LIVE_FILTERS.applied(), "games": _GAMES,
+    "next": _NEXT,
 }  # fmt: skip
 SHELVES_EXAMPLE: Final[dict[str, Any]] = {
-    "user_id": 1,
-    "version": _VERSION,
-    "shelves": [
-        {
-            "title": "For you",
-            "games": [
-                {"rank": 1, "game_id": 400, "game": "Portal", "reason": "because you liked Portal 2 (Action, Puzzle)"}
-            ],
-        }
-    ],
-}
+    "user_id": 1, "version": _VERSION, "shelves": [{"title": "For you", "games": [_GAMES[1] | {"rank": 1}]}],
+}  # fmt: skip
 """A posted history, and the answers to a user's id, to the history and for shelves, for the API's documentation."""

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 PASSED, FAILED, NOT_ENOUGH = "passed", "failed", "not enough evidence"
 """The outcomes of a rule."""
 
+NOT_MEASURED = "not measured"
+
 MARKS = {PASSED: "✓ passed", FAILED: "✗ failed", NOT_ENOUGH: "– not enough evidence"}
 """The outcomes as tables show them."""
 
@@ -24,12 +26,13 @@ class Rule:
 
     Attributes:
         about: Name of the figure.
-        figure: The figure; a count is an int, anything else a float.
+        figure: The figure; a count is an int, anything else a float. None was not measured, and decides nothing.
         at_least: Lowest figure that passes; None for no lower bound.
         at_most: Highest figure that passes; None for no upper bound.
         above: Number that the figure must exceed; None for no such bound.
         reason: Where the bounds or the figure come from, with the numbers.
         enough: Whether there is enough evidence to decide.
+        name: Name of the figure in recorded measurements; empty if it is not recorded.
 
     Example:
         >>> print(Rule(about="Games per user", figure=42.0, at_least=45.0, reason="0.9 × 50 of v1"))
@@ -37,17 +40,18 @@ class Rule:
     """
 
     about: str
-    figure: float
+    figure: float | None
     at_least: float | None = None
     at_most: float | None = None
     above: float | None = None
     reason: str = ""
     enough: bool = True
+    name: str = ""
 
     @property
     def outcome(self) -> str:
         """`PASSED`, `FAILED` or `NOT_ENOUGH`; NaN as a figure or as a bound fails."""
-        if not self.enough:
+        if self.figure is None or not self.enough:
             return NOT_ENOUGH
         kept = (
             self.at_least is None or self.figure >= self.at_least,
@@ -59,7 +63,7 @@ class Rule:
     @property
     def value(self) -> str:
         """The figure as text."""
-        return format_number(self.figure)
+        return NOT_MEASURED if self.figure is None else format_number(self.figure)
 
     @property
     def bounds(self) -> str:
@@ -73,7 +77,7 @@ class Rule:
         return " and ".join(f"{name} {format_number(bound)}" for name, bound in named if bound is not None)
 
     def __str__(self) -> str:
-        bounds = f", must be {self.bounds}" if self.enough else ""
+        bounds = f", must be {self.bounds}" if self.outcome != NOT_ENOUGH else ""
         reason = f" ({self.reason})" if self.reason else ""
         return f"{self.about}: {self.value}{bounds}{reason}: {self.outcome}."
 

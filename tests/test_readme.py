@@ -102,7 +102,7 @@ def look_at_it(copy: Path) -> None:
     try:
         printed = iter(process.stdout)
         url = next(line for line in printed if line.startswith("explorer: ")).removeprefix("explorer: ").strip()
-        answer = httpx.get(f"{url}/api/users/1/recommendations", timeout=60)
+        answer = httpx.get(f"{url}/api/v1/users/1/recommendations", timeout=60)
         assert answer.status_code == 200
         assert len(answer.json()["games"]) == 10
         assert httpx.get(f"{url}/api").status_code == 200

@@ -161,7 +161,7 @@ def _on_slices(slices: Mapping[str, Comparison], thresholds: Thresholds) -> Iter
         users = comparison.users
         if not users or users < thresholds.slice_users:
             reason = f"{users:,} of at least {thresholds.slice_users:,} users"
-            figure = _mean(comparison, CHALLENGER) if users else 0.0
+            figure = _mean(comparison, CHALLENGER) if users else None
             yield Rule(about=f"NDCG@10 of {title}", figure=figure, reason=reason, enough=False)
             continue
         opponent = comparison.best_baseline(METRIC)

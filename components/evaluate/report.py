@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,19 +12,15 @@ from markupsafe import Markup
 from components.evaluate.results import Evaluation
 from components.evaluate.setup import EvaluationSetup
 from components.evaluate.slices import GENRE, METRICS, NO_REVIEW, Slice, rows_by_length
-from steam_recsys.arrays import Float32Array, Float64Array, Int64Array
-from steam_recsys.data.histories import Histories
+from steam_recsys.arrays import BoolArray
 from steam_recsys.data.popularity import popularity
-from steam_recsys.evaluation.beyond_accuracy import (
-    COVERAGE,
-    TITLES,
-    genres_of,
-)
-from steam_recsys.evaluation.intervals import CHALLENGER, CHAMPION, Comparison, Interval
+from steam_recsys.evaluation.beyond_accuracy import COVERAGE, TITLES, genres_of
+from steam_recsys.evaluation.intervals import BETTER, CHALLENGER, CHAMPION, LEVEL, WORSE, Comparison, Interval
 from steam_recsys.evaluation.metrics import HEADLINE_METRIC, Recall
-from steam_recsys.evaluation.rankers import BLOCK_SCORES, ModelRanker, rank
+from steam_recsys.evaluation.rankers import rank
 from steam_recsys.evaluation.splits import HeldOut
-from steam_recsys.reporting.charts import COLOURS, Axis, Bar, Series, bar_chart, line_chart, scatter_chart
+from steam_recsys.model.retrieval import top_k
+from steam_recsys.reporting.charts import Axis, Bar, Series, bar_chart, line_chart, scatter_chart
 from steam_recsys.reporting.pages import render
 
 BASELINE = "a baseline"
@@ -38,16 +32,11 @@ SCATTER = "Accuracy against coverage: one dot per ranking, the best at the top r
 RECALL = Recall(20).name
 SLICE_METRIC_NAMES = [metric.name for metric in METRICS]
 
-REVIEW_TICKS = [(math.log10(1 + 10**power), f"{10**power:,}") for power in range(10)]
-"""Ticks of the axis of positive reviews, which is logarithmic."""
+BESIDE = {BETTER: "better than", LEVEL: "level with", WORSE: "worse than"}
 
-SCORED_USERS = 500
-MAPPED_GAMES = 500
-OTHER_GAMES = 500
-"""Less popular games that are drawn beside the most popular ones in the chart of popularity against score."""
-
-LABELLED_GAMES = 14
-OTHER_GENRES = "other"
+KNOWN_GAMES = 10
+NEIGHBOURS = 5
+"""The most reviewed games whose nearest games are shown, and the number of these."""
 
 EXAMPLE_USERS = 10
 RECOMMENDED_GAMES = 10
@@ -56,18 +45,18 @@ SEED = 0
 
 
 @dataclass(frozen=True)
-class GameMap:
-    """The candidate vectors of the most popular games in two dimensions.
+class Neighbours:
+    """A game and those whose candidate vectors are nearest to its own by cosine.
 
     Attributes:
-        genres: The games by first genre, the most common genres first, all others as `OTHER_GENRES`.
-        explained: Share of the vectors' variance that the two dimensions explain.
-        labels: Names of the most popular games, the most popular first.
+        game: The game's name.
+        names: Names of the nearest games, the nearest first.
+        kindred: Number of these that share a genre with it; None if its genres are unknown.
     """
 
-    genres: tuple[Series, ...]
-    explained: float
-    labels: tuple[str, ...]
+    game: str
+    names: tuple[str, ...]
+    kindred: int | None
 
 
 @dataclass(frozen=True)
@@ -96,32 +85,28 @@ class Diagnostics:
     """What the report shows of a model besides its figures.
 
     Attributes:
-        curves: Mean loss over the course of each fit, in per cent of its steps, the last fit first.
-        trials: Scale and validation NDCG@10 of each fit of the tuning.
-        popularity: Each game's log10(1 + positive reviews) against its mean score over users.
-        map: The map of games.
+        losses: Mean loss over the course of each fit, in per cent of its steps, the last fit first.
+        checks: NDCG@10 on validation data over the course of each fit of the tuning, the chosen scale first.
+        trials: Scale and validation NDCG@10 of each fit of the tuning, the best first.
+        neighbours: The nearest games of the most reviewed ones.
         examples: Example users.
     """
 
-    curves: tuple[Series, ...]
+    losses: tuple[Series, ...]
+    checks: tuple[Series, ...]
     trials: tuple[tuple[float, float], ...]
-    popularity: Series
-    map: GameMap
+    neighbours: tuple[Neighbours, ...]
     examples: tuple[Example, ...]
 
     @classmethod
     def from_setup(cls, setup: EvaluationSetup) -> Diagnostics:
         """Compute the diagnostics; the same setup gives the same ones."""
-        reviews = popularity(setup.past, setup.games.ids)
-        order = np.argsort(-reviews, kind="stable")
-        scores = mean_scores(setup.challenger, setup.held_out.history)
-        drawn = np.unique(np.concatenate([order[:MAPPED_GAMES], _spread(order[MAPPED_GAMES:], OTHER_GAMES)]))
-        points = list(zip(np.log10(1 + reviews[drawn]).tolist(), scores[drawn].tolist(), strict=True))
+        trials = [(trial["scale"], trial["ndcg_at_10"]) for trial in setup.description.get("history", ())]
         return cls(
-            curves=learning_curves(setup.description),
-            trials=tuple((trial["scale"], trial["ndcg_at_10"]) for trial in setup.description.get("history", ())),
-            popularity=Series("", points, [setup.names[game] for game in drawn]),
-            map=game_map(setup, order[:MAPPED_GAMES]),
+            losses=learning_curves(setup.description),
+            checks=validation_curves(setup.description),
+            trials=tuple(sorted(trials, key=lambda trial: -trial[1])),
+            neighbours=nearest_games(setup),
             examples=example_users(setup),
         )
 
@@ -129,20 +114,22 @@ class Diagnostics:
 def html_report(evaluation: Evaluation, diagnostics: Diagnostics) -> str:
     """Render the report; the same evaluation and diagnostics give the same page."""
     metrics = list(next(iter(evaluation.figures.values()), {}))
-    by_genre = [part for part in evaluation.slices if part.kind == GENRE]
+    mean = HEADLINE_METRIC.name
+    by_genre = [part for part in evaluation.slices if part.kind == GENRE and part.comparison.users]
+    by_genre.sort(key=lambda part: -part.comparison.figures[CHALLENGER][RECALL].mean)
     others = [part for part in evaluation.slices if part.kind != GENRE]
     charts = {
         "trade": {SCATTER: _accuracy_against_coverage(evaluation)},
         "rankings": {
-            f"{title_of(metric)} with 95 % intervals": _bars_of_rankings(evaluation.overall, metric)
+            f"{title_of(metric)} with 95 % intervals, the best first": _bars_of_rankings(evaluation.overall, metric)
             for metric in SLICE_METRIC_NAMES
             if metric in metrics
         },
         "slices": {
             title: _bars_of_slices(title, slices)
             for title, slices in (
-                ("Recall@20 by history and by age of the game", others),
-                ("Recall@20 by genre", by_genre),
+                ("Recall@20 by history and by age of the game, with 95 % intervals", others),
+                ("Recall@20 by genre, with 95 % intervals, the best first", by_genre),
             )
         },
         "model": _model_charts(diagnostics),
@@ -151,6 +138,8 @@ def html_report(evaluation: Evaluation, diagnostics: Diagnostics) -> str:
         "evaluation.html",
         title=f"Model {evaluation.version} {'is' if evaluation.verdict.passed else 'is not'} promoted",
         evaluation=evaluation,
+        summary=describe_result(evaluation),
+        rankings=sorted(evaluation.figures, key=lambda name: -evaluation.figures[name][mean].mean),
         diagnostics=diagnostics,
         charts=charts,
         metrics=[*map(title_of, metrics)],
@@ -162,6 +151,24 @@ def html_report(evaluation: Evaluation, diagnostics: Diagnostics) -> str:
             for column in ("challenger", "opponent", "difference")
         ],
     )
+
+
+def describe_result(evaluation: Evaluation) -> list[str]:
+    """Compare the model with the best baseline and with the champion, in accuracy and in coverage."""
+    metric, overall, beyond = HEADLINE_METRIC.name, evaluation.overall, evaluation.beyond_accuracy
+    ours = overall.figures[CHALLENGER][metric]
+    sentences = [f"NDCG@10 is {ours.mean:.4f} (95 % interval {ours.low:.4f} to {ours.high:.4f})."]
+    for name in (overall.best_baseline(metric), CHAMPION):
+        if name not in overall.figures:
+            continue
+        theirs, difference = overall.figures[name][metric], overall.differences[name][metric]
+        role = f"the best baseline, {name}" if name != CHAMPION else "the champion"
+        sentences.append(
+            f"The model is {BESIDE[difference.outcome]} {role}, at {theirs}: user by user, the difference is "
+            f"{difference.mean:+.4f} ({difference.low:+.4f} to {difference.high:+.4f}). It shows "
+            f"{100 * beyond[CHALLENGER][COVERAGE]:.1f} % of the catalogue, {name} {100 * beyond[name][COVERAGE]:.1f} %."
+        )
+    return sentences
 
 
 def title_of(metric: str) -> str:
@@ -185,63 +192,34 @@ def learning_curves(description: Mapping[str, Any]) -> tuple[Series, ...]:
     return tuple(Series(name, _by_step(losses)) for name, losses in curves.items() if losses)
 
 
-def mean_scores(ranker: ModelRanker, history: Histories) -> Float64Array:
-    """Return each game's mean score over at most `SCORED_USERS` users, drawn at random: float64 [N]."""
-    n_games = len(ranker.scorer)
-    rows = np.random.default_rng(SEED).permutation(len(history))[:SCORED_USERS]
-    block = max(1, BLOCK_SCORES // max(1, n_games))
-    total = np.zeros(n_games)
-    for start in range(0, len(rows), block):
-        users = history.take(np.sort(rows[start : start + block]))
-        total += ranker.scorer.scores(users).sum(axis=0, dtype=np.float64)
-    return total / max(1, len(rows))
-
-
-def game_map(setup: EvaluationSetup, positions: Int64Array) -> GameMap:
-    """Map games by their candidate vectors.
-
-    Args:
-        setup: The evaluation's setup.
-        positions: Positions in the catalogue, int64 [n], the most popular first.
-    """
-    points, explained = principal_components(setup.challenger.scorer.candidates[positions])
-    firsts = [next(iter(genres_of(setup.games.attributes[game])), OTHER_GENRES) for game in positions.tolist()]
-    counts = Counter(genre for genre in firsts if genre != OTHER_GENRES)
-    shown = sorted(counts, key=lambda genre: (-counts[genre], genre))[: COLOURS - 1]
-    groups: dict[str, list[int]] = {genre: [] for genre in (*shown, OTHER_GENRES)}
-    for row, genre in enumerate(firsts):
-        groups[genre if genre in shown else OTHER_GENRES].append(row)
-    names = [setup.names[game] for game in positions.tolist()]
-    genres = tuple(
-        Series(genre, [(float(points[row, 0]), float(points[row, 1])) for row in rows], [names[row] for row in rows])
-        for genre, rows in groups.items()
-        if rows
+def validation_curves(description: Mapping[str, Any]) -> tuple[Series, ...]:
+    """Return the curves of NDCG@10 on validation data that `model.json` holds."""
+    chosen = description.get("scale")
+    trials = sorted(description.get("history", ()), key=lambda trial: trial["scale"] != chosen)
+    return tuple(
+        Series(f"scale {trial['scale']:g}{', chosen' if trial['scale'] == chosen else ''}", points, names)
+        for trial in trials
+        if (points := _by_step(trial["checks"]))
+        and (names := [f"after {x:.0f} % of the steps: {y:.4f}" for x, y in points])
     )
-    return GameMap(genres, explained, tuple(names[:LABELLED_GAMES]))
 
 
-def principal_components(vectors: Float32Array) -> tuple[Float64Array, float]:
-    """Project vectors onto their first two principal components.
-
-    Uses the singular value decomposition of the centred vectors (Jolliffe 2002, "Principal Component Analysis", section
-    3.5). Each component points in the direction in which its largest weight is positive.
-
-    Args:
-        vectors: float32 [n, d].
-
-    Returns:
-        The projections, float64 [n, 2], zeros for missing components; and the share of the variance that they explain.
-    """
-    points = np.zeros((len(vectors), 2))
-    if not vectors.size:
-        return points, 0.0
-    centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
-    _, spreads, directions = np.linalg.svd(centred, full_matrices=False)
-    first = directions[:2]
-    first = first * np.sign(first[np.arange(len(first)), np.abs(first).argmax(axis=1)])[:, None]
-    points[:, : len(first)] = centred @ first.T
-    variance = float((spreads**2).sum())
-    return points, float((spreads[:2] ** 2).sum()) / variance if variance else 0.0
+def nearest_games(setup: EvaluationSetup) -> tuple[Neighbours, ...]:
+    """Return the nearest games of the most reviewed ones."""
+    vectors = setup.challenger.scorer.candidates
+    reviews = popularity(setup.past, setup.games.ids)
+    known: BoolArray = np.asarray(vectors.any(axis=1))
+    order = [game for game in np.argsort(-reviews, kind="stable").tolist() if known[game]][:KNOWN_GAMES]
+    found = []
+    for game in order:
+        others = known.copy()
+        others[game] = False
+        cosines = np.where(others, vectors @ vectors[game], np.float32(-np.inf))
+        near = [each for each in top_k(cosines[None], min(NEIGHBOURS, len(cosines)))[0][0].tolist() if each >= 0]
+        genres, *theirs = (set(genres_of(setup.games.attributes[each])) for each in (game, *near))
+        kindred = sum(bool(genres & other) for other in theirs) if genres else None
+        found.append(Neighbours(setup.names[game], tuple(setup.names[each] for each in near), kindred))
+    return tuple(found)
 
 
 def example_users(setup: EvaluationSetup) -> tuple[Example, ...]:
@@ -273,8 +251,9 @@ def _accuracy_against_coverage(evaluation: Evaluation) -> Markup:
 
 
 def _bars_of_rankings(overall: Comparison, metric: str) -> Markup:
-    title = f"{title_of(metric)} with 95 % intervals"
-    rows = [(name, [(_role(name), _bar(figures[metric]))]) for name, figures in overall.figures.items()]
+    title = f"{title_of(metric)} with 95 % intervals, the best first"
+    best_first = sorted(overall.figures.items(), key=lambda item: -item[1][metric].mean)
+    rows = [(name, [(_role(name), _bar(figures[metric]))]) for name, figures in best_first]
     return bar_chart(title, title_of(metric), _roles([overall]), rows)
 
 
@@ -290,21 +269,13 @@ def _bars_of_slices(title: str, slices: Sequence[Slice]) -> Markup:
 
 
 def _model_charts(diagnostics: Diagnostics) -> dict[str, Markup]:
-    curves = "Learning curves: mean loss over the course of each fit"
-    popularity = "Popularity against score: one dot per game"
-    games = (
-        f"The most popular games by their first genre: two principal components of the candidate vectors, which "
-        f"explain {100 * diagnostics.map.explained:.0f} % of their variance"
-    )
-    most = max((x for x, _ in diagnostics.popularity.points), default=0.0)
-    ticks = [(0.0, "0"), *((x, label) for x, label in REVIEW_TICKS if x <= most)]
-    reviews = Axis("positive reviews of the game, logarithmic", ticks)
-    first, second = Axis("first component", ()), Axis("second component", ())
-    return {
-        curves: line_chart(curves, Axis("per cent of the steps"), Axis("loss"), diagnostics.curves),
-        popularity: scatter_chart(popularity, reviews, Axis("mean score over users"), [diagnostics.popularity]),
-        games: scatter_chart(games, first, second, diagnostics.map.genres, diagnostics.map.labels),
-    }
+    steps = Axis("per cent of the steps")
+    loss = "Learning curves in training: mean loss over the course of each fit, less is better"
+    checks = "Learning curves in validation: NDCG@10 on reviews that the fit did not see, more is better"
+    charts = {loss: line_chart(loss, steps, Axis("loss"), diagnostics.losses)} if diagnostics.losses else {}
+    if diagnostics.checks:
+        charts[checks] = line_chart(checks, steps, Axis("NDCG@10"), diagnostics.checks)
+    return charts
 
 
 def _roles(comparisons: Sequence[Comparison]) -> Sequence[str]:
@@ -336,8 +307,3 @@ def _example(setup: EvaluationSetup, group: str, held_out: HeldOut, row: int) ->
 
 def _by_step(losses: Sequence[float]) -> list[tuple[float, float]]:
     return [(100 * step / len(losses), loss) for step, loss in enumerate(losses, start=1)]
-
-
-def _spread(order: Int64Array, count: int) -> Int64Array:
-    """Return at most `count` elements, evenly spaced from the first to the last."""
-    return order[np.linspace(0, len(order) - 1, min(count, len(order))).astype(np.int64)]

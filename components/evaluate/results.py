@@ -9,7 +9,7 @@ from typing import Any
 from components.evaluate.gate import Thresholds, describe_trade
 from components.evaluate.slices import Slice
 from steam_recsys.errors import ArtifactError
-from steam_recsys.evaluation.intervals import CHALLENGER, CHAMPION, Comparison, Figures
+from steam_recsys.evaluation.intervals import CHALLENGER, CHAMPION, Comparison, Figures, Interval
 from steam_recsys.evaluation.metrics import HEADLINE_METRIC
 from steam_recsys.rules import Rule, Verdict
 from steam_recsys.storage.manifest import UnreadableError, seal, unseal
@@ -74,9 +74,19 @@ class Evaluation:
     def metrics(self) -> dict[str, float]:
         """All headline figures by name: `ndcg_at_10` for the challenger, `item-kNN_ndcg_at_10` for a baseline."""
         return {
-            (metric if ranking == CHALLENGER else f"{ranking.replace(' ', '_')}_{metric}"): figure
+            _full_name(ranking, metric): figure
             for ranking in self.figures
             for metric, figure in self.means(ranking).items()
+        }
+
+    @property
+    def differences(self) -> dict[str, float]:
+        """The model's NDCG@10 less each opponent's, with its interval: `item-kNN_ndcg_at_10_difference_lower`."""
+        metric = HEADLINE_METRIC.name
+        return {
+            f"{_full_name(ranking, metric)}_difference{end}": figure
+            for ranking, figures in self.overall.differences.items()
+            for end, figure in zip(("", "_lower", "_upper"), _ends(figures[metric]), strict=True)
         }
 
     @property
@@ -96,6 +106,7 @@ class Evaluation:
             "version": self.version, "champion": self.champion, "cutoff": self.cutoff, "users": self.users,
             "promote": self.verdict.passed, "reasons": list(self.verdict.sentences),
             "failures": list(map(str, self.verdict.failures)), "trades": list(self.trades), **self.metrics,
+            **self.differences,
         }  # fmt: skip
 
     def write(self, path: str | Path) -> None:
@@ -126,3 +137,11 @@ class Evaluation:
             verdict=Verdict(tuple(Rule(**rule) for rule in fields.pop("verdict")["rules"])),
             **fields,
         )
+
+
+def _full_name(ranking: str, metric: str) -> str:
+    return metric if ranking == CHALLENGER else f"{ranking.replace(' ', '_')}_{metric}"
+
+
+def _ends(interval: Interval) -> tuple[float, float, float]:
+    return interval.mean, interval.low, interval.high

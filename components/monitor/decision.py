@@ -134,11 +134,13 @@ def check(inputs: MonitoringInputs, thresholds: Thresholds) -> Verdict:
                 about="Days of reviews that the model lacks",
                 figure=inputs.age_days,
                 at_most=thresholds.age_ceiling,
+                name="model_age_days",
             ),
             Rule(
                 about="Share of the catalogue's games that were added since the training",
                 figure=inputs.catalogue_growth,
                 at_most=thresholds.growth_ceiling,
+                name="catalogue_growth",
             ),
             *_published(inputs.published, thresholds),
         )
@@ -148,46 +150,48 @@ def check(inputs: MonitoringInputs, thresholds: Thresholds) -> Verdict:
 def _quality(quality: Quality, thresholds: Thresholds) -> Rule:
     return Rule(
         about=f"NDCG@10 less {thresholds.quality_floor:g} times recent popularity's, upper end of the 95 % interval",
-        figure=quality.above_floor.high if quality.above_floor else 0.0,
+        figure=quality.above_floor.high if quality.above_floor else None,
         at_least=0.0,
         reason=f"{quality.users:,} of at least {thresholds.quality_users:,} users with new reviews",
-        enough=quality.above_floor is not None and quality.users >= thresholds.quality_users,
+        enough=quality.users >= thresholds.quality_users,
+        name="above_floor_upper",
     )
 
 
 def _published(published: KeptVersion | None, thresholds: Thresholds) -> Iterator[Rule]:
     users = published.users if published else 0
-    overlap = published.overlap if published else None
-    coverage = published.coverage if published else None
     reason = f"{users:,} of at least {thresholds.published_users:,} users with recommendations"
     enough = users >= thresholds.published_users
     yield Rule(
         about="Overlap of two users' first ten published games",
-        figure=overlap or 0.0,
+        figure=published.overlap if published else None,
         at_most=thresholds.published_overlap_ceiling,
         reason=reason,
-        enough=enough and overlap is not None,
+        enough=enough,
+        name="overlap",
     )
     yield Rule(
         about="Share of the games that are among the first ten published of any user",
-        figure=coverage or 0.0,
+        figure=published.coverage if published else None,
         at_least=thresholds.published_coverage_floor,
         reason=reason,
-        enough=enough and coverage is not None,
+        enough=enough,
+        name="coverage",
     )
 
 
 def _drift(drift: Drift, thresholds: Thresholds) -> Iterator[Rule]:
-    for about, figure, ceiling in (
-        ("Population stability index of the games", drift.psi_games, thresholds.drift_ceiling),
-        ("Population stability index of the genres", drift.psi_genres, thresholds.drift_ceiling),
-        ("Population stability index of the history lengths", drift.psi_history_lengths, thresholds.drift_ceiling),
-        ("Share of new reviews of games unknown to the model", drift.unknown_games_share, thresholds.unknown_ceiling),
+    for about, name, ceiling in (
+        ("Population stability index of the games", "psi_games", thresholds.drift_ceiling),
+        ("Population stability index of the genres", "psi_genres", thresholds.drift_ceiling),
+        ("Population stability index of the history lengths", "psi_history_lengths", thresholds.drift_ceiling),
+        ("Share of new reviews of games unknown to the model", "unknown_games_share", thresholds.unknown_ceiling),
     ):
         yield Rule(
             about=about,
-            figure=figure,
+            figure=getattr(drift, name) if drift.reviews else None,
             at_most=ceiling,
             reason=f"{drift.reviews:,} of at least {thresholds.drift_reviews:,} reviews since the training",
             enough=drift.reviews >= thresholds.drift_reviews,
+            name=name,
         )

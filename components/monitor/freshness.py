@@ -7,9 +7,7 @@ from datetime import timedelta
 
 from steam_recsys.database.connection import connect, require_schema
 from steam_recsys.errors import UserError
-
-MAX_AGE_HOURS = 26.0
-"""A day, and two hours for the run itself."""
+from steam_recsys.publications.versions import MAX_AGE_HOURS
 
 STATEMENT_TIMEOUT = "30s"
 

@@ -13,8 +13,9 @@ from psycopg2.extras import Json
 
 from components.monitor.decision import DEFAULT, FIRST_TRAINING, Decision, MonitoringInputs, Thresholds, decide
 from components.monitor.drift import measure_drift
+from components.monitor.forecast import Figures, MeasuredRun
 from components.monitor.quality import measure_versions, realised_quality
-from components.monitor.report import Figures, html_report
+from components.monitor.report import html_report
 from steam_recsys.data.games import GAME_COLUMNS, Games, available
 from steam_recsys.data.interactions import UNDATED, date_of, day_of, newest_day
 from steam_recsys.data.popularity import DECAYS
@@ -34,7 +35,7 @@ SELECT (array_agg(as_of ORDER BY measured_at DESC))[1] FROM recsys.monitoring JO
 WHERE monitoring.retrain AND pipeline_runs.state IN ('SUCCEEDED', 'FAILED') AND run_id <> %s
 """
 _EARLIER_RUNS = """
-SELECT as_of, figures FROM recsys.monitoring WHERE run_id <> %s ORDER BY measured_at DESC LIMIT 180
+SELECT as_of, model_version, figures FROM recsys.monitoring WHERE run_id <> %s ORDER BY measured_at DESC LIMIT 180
 """
 _RECORD = """
 INSERT INTO recsys.monitoring (run_id, measured_at, as_of, model_version, retrain, reasons, figures)
@@ -121,7 +122,7 @@ def monitor(
 
     # 3. Record the result, write the report and log the decision.
     earlier = _record(config.database, run, opened.manifest, as_of, monitored)
-    write_page(report, html_report(monitored.model_version, decision, [*earlier, (as_of, figures)]))
+    write_page(report, html_report(decision, [*earlier, MeasuredRun(as_of, monitored.model_version, figures)]))
     for rule in decision.rules:
         log("monitor", str(rule))
     log("monitor", f"{decision.summary} As of {as_of.isoformat()}.")
@@ -146,7 +147,7 @@ def _inputs(
         games_then = description["catalogue_games"]
     except KeyError as error:
         raise other_version_error(f"The champion {version} in {store} is", error) from None
-    table = snapshot.table("games", [*GAME_COLUMNS, "delisted_on"]).sort_by("game_id")
+    table = snapshot.table("games", ["name", *GAME_COLUMNS, "delisted_on"]).sort_by("game_id")
     is_available = available(table, as_of)
     games = Games.from_table(table)
     scorer = model.for_catalogue(games, np.zeros((len(DECAYS), len(games))))
@@ -189,14 +190,16 @@ def _personality(published: KeptVersion | None) -> dict[str, float | None]:
 
 def _figures(inputs: MonitoringInputs) -> dict[str, float | None]:
     quality, drift = inputs.quality, asdict(inputs.drift)
-    drift["reviews_since_training"] = drift.pop("reviews")
+    reviews = drift.pop("reviews")
     return {
         "judged_users": quality.users,
         **_interval("ndcg", quality.ndcg),
         **_interval("popular_ndcg", quality.popular_ndcg),
         **_interval("hit_rate", quality.hit_rate),
         **_interval("popular_hit_rate", quality.popular_hit_rate),
-        **drift,
+        **_interval("above_floor", quality.above_floor),
+        "reviews_since_training": reviews,
+        **{name: figure if reviews else None for name, figure in drift.items()},
         "model_age_days": inputs.age_days,
         "catalogue_growth": inputs.catalogue_growth,
     }
@@ -208,14 +211,12 @@ def _interval(name: str, interval: Interval | None) -> dict[str, float | None]:
     return {name: interval.mean, f"{name}_lower": interval.low, f"{name}_upper": interval.high}
 
 
-def _record(
-    database: str, run: str, manifest: Manifest, as_of: date, monitored: Monitored
-) -> list[tuple[date, Figures]]:
-    """Write the run's row, and return the figures of earlier runs, the oldest first."""
+def _record(database: str, run: str, manifest: Manifest, as_of: date, monitored: Monitored) -> list[MeasuredRun]:
+    """Write the run's row, and return earlier runs, the oldest first."""
     facts = monitored.facts()
     with connect(database, application="steam-recsys monitor") as connection, connection.cursor() as cursor:
         cursor.execute(_EARLIER_RUNS, [run])
-        earlier = cursor.fetchall()[::-1]
+        earlier = [MeasuredRun(*row) for row in cursor.fetchall()[::-1]]
         cursor.execute(
             _RECORD,
             [run, manifest.extracted_at, as_of, facts["model_version"], facts["retrain"], Json(facts["reasons"]),

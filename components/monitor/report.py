@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import timedelta
 
 from markupsafe import Markup
 
 from components.monitor.decision import Decision
+from components.monitor.forecast import NOT_FORESEEN, Figures, Forecast, MeasuredRun, forecast
 from steam_recsys.reporting.charts import Axis, Series, line_chart
 from steam_recsys.reporting.pages import render
-from steam_recsys.rules import Verdict
-
-Figures = Mapping[str, float | None]
+from steam_recsys.rules import FAILED, NOT_MEASURED, Verdict
 
 TITLES = {
     "reviews": "reviews",
@@ -26,6 +25,7 @@ TITLES = {
     "hit_rate": "realised hit rate@10",
     "popular_hit_rate": "recent popularity's hit rate@10",
     "reviews_since_training": "reviews since the training",
+    "above_floor": "realised NDCG@10 less the required share of recent popularity's",
     "psi_games": "population stability index of the games",
     "psi_genres": "population stability index of the genres",
     "psi_history_lengths": "population stability index of the history lengths",
@@ -39,7 +39,7 @@ TITLES = {
     "coverage": "share of the games that are among the first ten published of any user",
     "popular_ten": "share of users whose first ten published games are the most popular ones",
 }
-WITH_INTERVAL = ("ndcg", "popular_ndcg", "hit_rate", "popular_hit_rate")
+WITH_INTERVAL = ("ndcg", "popular_ndcg", "hit_rate", "popular_hit_rate", "above_floor")
 
 CHARTS = {
     "Realised NDCG@10": {"recommendations": "ndcg", "recent popularity": "popular_ndcg"},
@@ -54,38 +54,54 @@ CHARTS = {
 """The lines of each chart by label, with the names of their figures."""
 
 
-def html_report(model_version: str | None, decision: Decision, runs: Sequence[tuple[date, Figures]]) -> str:
+def html_report(decision: Decision, runs: Sequence[MeasuredRun]) -> str:
     """Render the report.
 
     Args:
-        model_version: Version of the champion; None if there is none.
         decision: Whether to train again, and why.
-        runs: Days and figures of all runs, this run last.
+        runs: What all runs measured, this run last.
     """
-    figures, previous = runs[-1][1], runs[-2][1] if len(runs) > 1 else {}
+    now, previous = runs[-1], runs[-2].figures if len(runs) > 1 else {}
+    expected = forecast(decision.rules, runs)
     return render(
         "monitoring.html",
-        title=f"Monitoring of {model_version or 'a shop without a model'}",
-        summary=" ".join([decision.summary, *decision.reasons]),
+        title=f"Monitoring of {now.model_version or 'a shop without a model'}",
+        as_of=now.as_of,
+        decision=decision,
+        colour="good" if not decision.reasons else "attention",
         verdict=decision.verdict or Verdict(()),
-        figures=[(title, _text(figures, name), _text(previous, name)) for name, title in TITLES.items()],
+        expected=expected,
+        next_sentence=describe_next(expected),
+        figures=[(title, _text(now.figures, name), _text(previous, name)) for name, title in TITLES.items()],
         charts={title: _chart(title, lines, runs) for title, lines in CHARTS.items()} if len(runs) > 1 else {},
     )
 
 
-def _chart(title: str, lines: Mapping[str, str], runs: Sequence[tuple[date, Figures]]) -> Markup:
-    first = runs[0][0]
-    series = [
-        Series(label, [((day - first).days, value) for day, run in runs if (value := run.get(name)) is not None])
-        for label, name in lines.items()
-    ]
-    return line_chart(title, Axis(f"days since {first.isoformat()}"), Axis(title), series)
+def describe_next(expected: Sequence[Forecast]) -> str:
+    """Say which rule is the next to fail, after those that have failed already."""
+    following = [each for each in expected if each.day is not None and each.rule.outcome != FAILED]
+    if not following:
+        if all(each.rule.outcome == FAILED or each.text.startswith(NOT_FORESEEN) for each in expected):
+            return "At today's trend, no further limit is reached within a year."
+        return "Which limit is reached next is not known yet: too little has been measured."
+    return f"At today's trend, the next limit is reached {following[0].text}: {following[0].rule.about}."
+
+
+def _chart(title: str, lines: Mapping[str, str], runs: Sequence[MeasuredRun]) -> Markup:
+    first, days = runs[0].as_of, (runs[-1].as_of - runs[0].as_of).days
+    series = []
+    for label, name in lines.items():
+        measured = [(run.as_of, value) for run in runs if (value := run.figures.get(name)) is not None]
+        points = [((day - first).days, value) for day, value in measured]
+        series.append(Series(label, points, [f"{label}, {day.isoformat()}: {value:,.4f}" for day, value in measured]))
+    ticks = [(after, (first + timedelta(days=after)).isoformat()) for after in sorted({0, days // 2, days})]
+    return line_chart(title, Axis("day after the newest review", ticks), Axis(title), series)
 
 
 def _text(figures: Figures, name: str) -> str:
     value = figures.get(name)
     if value is None:
-        return "–"
+        return NOT_MEASURED
     text = f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4f}"
     if name in WITH_INTERVAL:
         low, high = figures.get(f"{name}_lower"), figures.get(f"{name}_upper")

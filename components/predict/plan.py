@@ -119,7 +119,7 @@ def plan_predictions(
 
     # 3. Write the histories of each shard, and count the games' reviews on the way.
     writer = ArtifactWriter(open_folder(predictions_uri(store, plan.version)))
-    games = opened.table("games", [*GAME_COLUMNS, "delisted_on"])
+    games = opened.table("games", ["name", *GAME_COLUMNS, "delisted_on"])
     counts = _write_histories(opened, writer, plan.shards, users_per_shard, games["game_id"].to_numpy(), as_of)
 
     # 4. Write the catalogue with popularity, reviews and availability, and the fallback lists.
@@ -129,7 +129,7 @@ def plan_predictions(
         "popularity": by_decay, "available": pa.array(can_recommend),
         "likes": pa.array(counts.reviews.likes), "reviews": pa.array(counts.reviews.reviews),
     }  # fmt: skip
-    catalogue = games
+    catalogue = games.drop_columns("name")
     for name, column in columns.items():
         catalogue = catalogue.append_column(name, column)
     new = new_releases(release_days(games), as_of, new_release_days)

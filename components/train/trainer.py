@@ -6,7 +6,7 @@ import io
 import math
 import time
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,9 @@ from steam_recsys.storage.folder import Folder, open_folder
 from steam_recsys.storage.manifest import clean_up
 
 CURVE_POINTS = 24
+CHECKS = 8
+"""Points of the two learning curves: of the loss, and of the figure on validation data."""
+
 CHECKPOINT_SECONDS = 60.0
 REMEDY = "lower the learning rate in components/train/two_tower_model.py"
 
@@ -82,10 +85,12 @@ class TowerFit:
     Attributes:
         towers: The weights.
         losses: The learning curve: the mean loss of each of up to 24 equal parts of the steps.
+        checks: A figure of the towers after each of up to 8 equal parts of the steps; empty if none was asked for.
     """
 
     towers: Towers
     losses: tuple[float, ...]
+    checks: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,13 @@ class Trainer:
     checkpoints: Checkpoints | None = None
 
     def fit(
-        self, name: str, data: TrainingData, config: ModelConfig, steps: int, start: Towers | None = None
+        self,
+        name: str,
+        data: TrainingData,
+        config: ModelConfig,
+        steps: int,
+        start: Towers | None = None,
+        check: Callable[[Towers], float] | None = None,
     ) -> TowerFit:
         """Fit the towers, or continue an interrupted fit of the same name.
 
@@ -113,6 +124,7 @@ class Trainer:
             config: Hyperparameters.
             steps: Number of steps.
             start: Initial towers, with the rows of `data`; None for random ones.
+            check: Computes the figure of the towers that is recorded from time to time; None for none.
 
         Raises:
             UserError: The loss is not finite.
@@ -124,7 +136,7 @@ class Trainer:
                 for table, array in zip(model.tables, vars(start).values(), strict=True):
                     table.assign(array)
         checkpoints = self.checkpoints if self.workers.is_chief else None
-        progress = _Progress(name, model, steps, checkpoints)
+        progress = _Progress(name, model, steps, checkpoints, check)
         if self.checkpoints and (saved := self.checkpoints.read(name)) and not progress.restore(saved):
             log("train", f"the checkpoint of the {name} fit belongs to another fit: restarting the fit")
         if (first := len(progress.losses)) < steps:
@@ -133,7 +145,7 @@ class Trainer:
         towers = model.towers()
         if not all(np.isfinite(table).all() for table in vars(towers).values()):
             raise UserError(f"The weights are not finite after step {steps} of the {name} fit: {REMEDY}.")
-        return TowerFit(towers, _curve(progress.losses))
+        return TowerFit(towers, _curve(progress.losses), tuple(progress.checks))
 
     def clear_checkpoints(self) -> None:
         """Remove the checkpoints once the model is written."""
@@ -151,25 +163,38 @@ class Trainer:
 
 
 class _Progress(tf.keras.callbacks.Callback):
-    """Records the loss of every step, stops at one that is not finite, and writes checkpoints."""
+    """Records the loss of every step, stops at one that is not finite, checks the towers, and writes checkpoints."""
 
-    def __init__(self, name: str, model: TwoTowerModel, steps: int, checkpoints: Checkpoints | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        model: TwoTowerModel,
+        steps: int,
+        checkpoints: Checkpoints | None,
+        check: Callable[[Towers], float] | None,
+    ) -> None:
         super().__init__()
         self._name = name
+        self._towers = model.towers
+        self._check = check
+        self._check_steps = {steps * (part + 1) // CHECKS for part in range(CHECKS)} if check else set()
         self._variables = [*model.tables, *model.optimizer.variables]
         self._steps = steps
         self._checkpoints = checkpoints
         self.losses: list[float] = []
+        self.checks: list[float] = []
 
     def restore(self, saved: Arrays) -> bool:
         """Restore all variables from a checkpoint and return True, or return False if it belongs to another fit."""
-        arrays = {name: array for name, array in saved.items() if name != "losses"}
+        arrays = {name: array for name, array in saved.items() if name not in ("losses", "checks")}
         shapes = {f"variable_{number}": tuple(variable.shape) for number, variable in enumerate(self._variables)}
-        if {name: array.shape for name, array in arrays.items()} != shapes or "losses" not in saved:
+        if {name: array.shape for name, array in arrays.items()} != shapes or not {"losses", "checks"} <= set(saved):
             return False
-        if len(saved["losses"]) > self._steps:
+        step = len(saved["losses"])
+        done = sum(0 < each <= step for each in self._check_steps)
+        if step > self._steps or len(saved["checks"]) != done:
             return False
-        self.losses = saved["losses"].tolist()
+        self.losses, self.checks = saved["losses"].tolist(), saved["checks"].tolist()
         for number, variable in enumerate(self._variables):
             variable.assign(saved[f"variable_{number}"])
         return True
@@ -179,9 +204,13 @@ class _Progress(tf.keras.callbacks.Callback):
         step = len(self.losses)
         if not math.isfinite(self.losses[-1]):
             raise UserError(f"The training loss is {self.losses[-1]} at step {step} of the {self._name} fit: {REMEDY}.")
+        if self._check and step in self._check_steps:
+            self.checks.append(self._check(self._towers()))
         if self._checkpoints and (step == self._steps or self._checkpoints.due()):
             variables = {f"variable_{number}": variable.numpy() for number, variable in enumerate(self._variables)}
-            self._checkpoints.write(self._name, {"losses": np.array(self.losses), **variables})
+            self._checkpoints.write(
+                self._name, {"losses": np.array(self.losses), "checks": np.array(self.checks), **variables}
+            )
 
 
 class FusedAdam(tf.keras.optimizers.Adam):

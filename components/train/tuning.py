@@ -46,6 +46,9 @@ INTERESTS_OVERLAP = 0.2
 OVERLAP_USERS = 500
 """Users among whom overlap is measured, at least: twice as many at most."""
 
+CHECK_USERS = 1_000
+"""Users of the validation data with which the towers are checked during a fit, at most."""
+
 LINK_KINDS = ((0.0, 1000.0), (0.0, 500.0), (0.0, 300.0), (0.0, 100.0), (0.33, 500.0), (0.33, 100.0))
 """Dropout and regularisation of the item-item weights: EASE without dropout, DLAE with it."""
 
@@ -73,11 +76,14 @@ class Trial:
     Attributes:
         scale: The scale.
         losses: The learning curve.
+        checks: The same on validation data: mean NDCG@10 of some users after each of equal parts of the steps, with the
+            popularity prior as it is.
         ndcg_at_10: Mean NDCG@10 on the validation data with the popularity weight that is best for it.
     """
 
     scale: float
     losses: tuple[float, ...]
+    checks: tuple[float, ...]
     ndcg_at_10: float
 
 
@@ -141,6 +147,11 @@ class Validation:
         for ranked in rank(scorer, self.held_out, weights, k):
             figures = measure_ranked(ranked, self.held_out.relevant, (HEADLINE_METRIC,))
             yield figures[HEADLINE_METRIC.name], mean_jaccard(ranked[:: max(1, len(ranked) // OVERLAP_USERS)], k)
+
+    def sample(self, limit: int) -> Validation:
+        """Return the data of about `limit` users, evenly spaced."""
+        rows = np.arange(0, len(self.held_out), -(-len(self.held_out) // limit))
+        return replace(self, held_out=self.held_out.take(rows))
 
     def interests_weight(self, scorer: Scorer) -> float:
         """Return the largest popularity weight with which the interests of two users overlap little enough."""
@@ -303,13 +314,23 @@ class _Search:
     def fit(self, scale: float, trainer: Trainer, steps: int) -> None:
         """Fit the towers with one scale, and measure them with every popularity weight."""
         config = replace(self._config, scale=scale)
-        fitted = trainer.fit(f"scale-{scale:g}", self._data, config, steps)
-        none = ItemItemWeights.empty(len(self._data.games))
-        model = assemble_model(self._data, fitted.towers, none, config)
-        self._scorers[scale] = model.for_catalogue(self._validation.games, self._validation.popularity)
+        sample = self._validation.sample(CHECK_USERS)
+
+        def check(towers: Towers) -> float:
+            ((ndcg, _),) = sample.measure(self._tower_scorer(towers, config), (1.0,))
+            return float(ndcg.mean())
+
+        fitted = trainer.fit(f"scale-{scale:g}", self._data, config, steps, check=check)
+        self._scorers[scale] = self._tower_scorer(fitted.towers, config)
         best = max(self.measure(config, POPULARITY_WEIGHTS), key=lambda setting: setting.mean)
-        self.trials.append(Trial(scale, fitted.losses, best.mean))
+        self.trials.append(Trial(scale, fitted.losses, fitted.checks, best.mean))
         progress("train", f"scale {scale:g}: loss {fitted.losses[-1]:.4f}, {best}")
+
+    def _tower_scorer(self, towers: Towers, config: ModelConfig) -> Scorer:
+        """Return a scorer of the catalogue by the towers alone."""
+        none = ItemItemWeights.empty(len(self._data.games))
+        model = assemble_model(self._data, towers, none, config)
+        return model.for_catalogue(self._validation.games, self._validation.popularity)
 
     def measure(self, config: ModelConfig, weights: Sequence[float]) -> list[Setting]:
         """Measure a configuration with several popularity weights; any of these settings may be chosen."""

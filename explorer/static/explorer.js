@@ -41,12 +41,12 @@ function tryIt() {
     return element;
   }
 
-  function recommendedRow({ rank, game_id, game, score, reason }, best) {
-    const element = row("recommended", { game_id, name: game });
+  function recommendedRow({ rank, game_id, name, match, reason }) {
+    const element = row("recommended", { game_id, name });
     element.querySelector("[data-rank]").textContent = rank;
     element.querySelector("[data-reason]").textContent = reason;
-    element.querySelector("[data-score]").textContent = score.toFixed(2).replace("-", "−");
-    element.querySelector("[data-length]").setAttribute("width", Math.max(2, 100 * Math.exp(score - best)));
+    element.querySelector("[data-match]").textContent = match === null ? "" : `${match} %`;
+    element.querySelector("[data-length]").setAttribute("width", match ?? 0);
     return element;
   }
 
@@ -108,7 +108,7 @@ function tryIt() {
     delete filters.games;
     delete filters.q;
     results.setAttribute("aria-busy", "true");
-    const answer = await ask("/api/recommend", {
+    const answer = await ask("/api/v1/recommend", {
       method: "POST",
       headers: { "content-type": "application/json" },
       body: JSON.stringify({ ...filters, history: ids() }),
@@ -117,8 +117,7 @@ function tryIt() {
     results.removeAttribute("aria-busy");
     const best = answer.games ?? [];
     const focused = [...list.children].findIndex((each) => each.contains(document.activeElement));
-    const highest = Math.max(...best.map((each) => each.score));
-    fill(list, best.map((each) => recommendedRow(each, highest)));
+    fill(list, best.map(recommendedRow));
     if (focused >= 0) [...list.querySelectorAll("[data-add]")].at(Math.min(focused, best.length - 1))?.focus();
     one("problem").hidden = !answer.detail;
     one("sentence").textContent = answer.detail ?? "";
@@ -131,7 +130,7 @@ function tryIt() {
 
   async function look() {
     const wanted = text.value.trim();
-    const answer = wanted ? await ask(`/api/games?limit=${most + 1}&q=${encodeURIComponent(wanted)}`) : { games: [] };
+    const answer = wanted ? await ask(`/api/v1/games?limit=${most + 1}&q=${encodeURIComponent(wanted)}`) : { games: [] };
     if (wanted !== text.value.trim()) return;
     const all = answer.games ?? [];
     fill(found, all.slice(0, most).map((game) => row("found", game)));

@@ -34,6 +34,9 @@ MAX_WORDS = 2_000
 WORD_PREFIX = "word "
 _WORD_PATTERN = re.compile(r"[^\W\d_]{3,}")
 
+PLACEHOLDER_NAME = r"^\s*(steam\s+)?app(\s*id)?\s*#?\s*[0-9]+\s*$"
+"""A name that is only the number of an app, such as "Steam app 72850"."""
+
 Attributes = Mapping[str, float]
 """A game's attributes: weight by name. The squared weights of each kind sum to one, except for genres, developers and
 publishers, whose weights sum to one."""
@@ -70,20 +73,31 @@ class Games:
 
 
 def available(games: pa.Table, as_of: date | None) -> BoolArray:
-    """Select the games that are released and still sold on a day.
+    """Select the games that can be recommended on a day: released, still sold, and not just a number.
 
     Args:
-        games: Table with `released_on` and `delisted_on`; a game without a release date counts as released.
+        games: Table with `released_on`, `delisted_on`, `name` and `description`; a game without a release date counts
+            as released.
         as_of: The day; None if no day is known, and then every game without a delisting date is available.
 
     Returns:
         bool [n_games].
     """
+    placeholder = is_placeholder(games)
     if as_of is None:
-        return np.asarray(pc.is_null(games["delisted_on"]))
+        return np.asarray(pc.and_not(pc.is_null(games["delisted_on"]), placeholder))
     released = pc.fill_null(pc.less_equal(games["released_on"], pa.scalar(as_of)), True)
     delisted = pc.fill_null(pc.less_equal(games["delisted_on"], pa.scalar(as_of)), False)
-    return np.asarray(pc.and_not(released, delisted))
+    return np.asarray(pc.and_not(pc.and_not(released, delisted), placeholder))
+
+
+def is_placeholder(games: pa.Table) -> pa.ChunkedArray:
+    """Return which games of a table have neither a name of their own nor a description, as booleans.
+
+    Reviews may name a game that the catalogue does not have. A user to whom it is recommended learns nothing of it.
+    """
+    unnamed = pc.match_substring_regex(games["name"], PLACEHOLDER_NAME, ignore_case=True)
+    return pc.and_(unnamed, pc.equal(pc.utf8_trim_whitespace(pc.fill_null(games["description"], "")), ""))
 
 
 def release_days(games: pa.Table) -> Int32Array:

@@ -40,7 +40,7 @@ QUERY_MARKER = "-- name: "
 COPY_BUFFER = 1 << 20
 """Buffer size of COPY in bytes: psycopg2's default of 8 KB is several times slower."""
 
-SCHEMA_VERSIONS = {"steam": 2, "recsys": 5}
+SCHEMA_VERSIONS = {"steam": 3, "recsys": 6}
 """The version of each schema that this code reads and writes."""
 
 _FUNCTIONS_START = "CREATE OR REPLACE FUNCTION"
@@ -133,7 +133,11 @@ def create_schema(connection: Connection, schema: str) -> None:
         if _schema_exists(cursor, schema):  # another transaction may have created it meanwhile
             _check_version(cursor, schema)
             return
+        earlier = len(connection.notices)
         cursor.execute(_schema_sql(schema))
+        for notice in connection.notices[earlier:]:
+            if notice.startswith("WARNING:"):
+                log("database", notice.removeprefix("WARNING:").strip())
         cursor.execute(
             f"INSERT INTO {schema}.schema_version (version) VALUES (%s)",  # noqa: S608 - a name from SCHEMA_VERSIONS
             [SCHEMA_VERSIONS[schema]],

@@ -15,6 +15,9 @@ Key = TypeVar("Key", bound=Hashable)
 
 RESAMPLES = 1_000
 CONFIDENCE_LEVEL = 0.95
+BETTER, LEVEL, WORSE = "better", "level", "worse"
+"""How a figure compares with another one."""
+
 _BLOCK_DRAWS = 1 << 22
 """Draws held in memory at a time."""
 
@@ -51,6 +54,19 @@ class Interval:
         """
         low, high = np.quantile(resampled, [(1 - CONFIDENCE_LEVEL) / 2, (1 + CONFIDENCE_LEVEL) / 2])
         return cls(math.fsum(figures.tolist()) / len(figures), float(low), float(high), standard_error(figures))
+
+    @property
+    def outcome(self) -> str:
+        """What the interval of a difference shows: `LEVEL` if zero lies in it, else `BETTER` or `WORSE`."""
+        if self.low <= 0 <= self.high:
+            return LEVEL
+        return BETTER if self.low > 0 else WORSE
+
+    def compare(self, other: Interval) -> str:
+        """Return `LEVEL` if the intervals overlap, else `BETTER` or `WORSE`."""
+        if self.low <= other.high and other.low <= self.high:
+            return LEVEL
+        return BETTER if self.mean > other.mean else WORSE
 
     def __str__(self) -> str:
         return f"{self.mean:.4f} ({self.low:.4f} to {self.high:.4f})"

@@ -11,7 +11,7 @@ import json
 import math
 import zipfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -113,17 +113,36 @@ class Recommendation:
         popularity: What its popularity adds, the same for all users.
         because: A liked game of the history without which this game would not be on the list; None if there is none,
             as for an empty history.
+        best_taste: The highest taste of all available games that are not excluded, whatever the filters are.
     """
 
     game_id: int
     taste: float
     popularity: float
     because: int | None
+    best_taste: float = field(compare=False)
 
     @property
     def score(self) -> float:
         """What a list is sorted by."""
         return self.taste + self.popularity
+
+    @property
+    def match(self) -> int:
+        """How well the game fits compared with the best match of all games, in percent; see `match_percent`."""
+        return match_percent(self.taste, self.best_taste)
+
+
+def match_percent(taste: float, best_taste: float) -> int:
+    """Compare a game's taste with the user's best match, in percent.
+
+    Taste is in log-odds, so a difference is the logarithm of a ratio of odds.
+
+    Example:
+        >>> match_percent(1.5, 1.75)
+        78
+    """
+    return round(100 * math.exp(min(taste - best_taste, 0.0)))
 
 
 class OnlineRecommender:
@@ -260,10 +279,14 @@ class OnlineRecommender:
         self, known: Histories, k: int, excluded: Histories, among: BoolArray | None, popularity_weight: float
     ) -> list[Recommendation]:
         k = max(0, min(k, len(self._game_ids)))
-        found = self._scorer.recommend(known, k, excluded=excluded, among=among, popularity_weight=popularity_weight)
+        lists = [GameList("", k, popularity_weight, among), GameList("taste", 1, 0.0)]  # in one pass
+        found, best = self._scorer.recommend_lists(known, lists, excluded=excluded)
+        best_taste = float(best.taste[0, 0])
         columns = (found.positions, found.taste, found.popularity, found.because)
         return [
-            Recommendation(self._game_ids[position], taste, popularity, None if reason < 0 else self._game_ids[reason])
+            Recommendation(
+                self._game_ids[position], taste, popularity, None if reason < 0 else self._game_ids[reason], best_taste
+            )
             for position, taste, popularity, reason in zip(*(column[0].tolist() for column in columns), strict=True)
             if position >= 0
         ]

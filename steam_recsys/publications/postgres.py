@@ -99,10 +99,13 @@ CREATE OR REPLACE VIEW recsys.popular_games AS
     SELECT list, genre, rank, game_id, score, {version}::text AS version FROM {popular};
 """
 
-# For the reasons, which name the genres with the fewest games first.
-_COUNT_GENRES = """
+# For the reasons, which name the genres with the fewest games first, and for what a shop shows of a game.
+_COUNT = """
 DELETE FROM recsys.genre_sizes;
 INSERT INTO recsys.genre_sizes (genre_id, games) SELECT genre_id, count(*) FROM steam.game_genres GROUP BY genre_id;
+DELETE FROM recsys.game_reviews;
+INSERT INTO recsys.game_reviews (game_id, reviews, positive_share)
+    SELECT game_id, count(*), avg(recommended::integer) FROM steam.reviews GROUP BY game_id;
 """
 
 _FORGET_UNFINISHED = "DELETE FROM recsys.publications WHERE version = %s AND first_switch IS NULL"
@@ -207,7 +210,7 @@ class PostgresDestination:
                 _DESCRIBE,
                 [stats.users, stats.rows, figures.overlap, figures.coverage, figures.popular_ten, info.version],
             )
-            cursor.execute(_COUNT_GENRES)
+            cursor.execute(_COUNT)
             self._check_lease(cursor)
         return stats, Stored("lists", received, stats.lists)
 

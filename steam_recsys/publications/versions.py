@@ -12,6 +12,9 @@ from steam_recsys.errors import UserError
 KEPT_VERSIONS = 3
 """How many versions a destination keeps: the current one and those that were current last."""
 
+MAX_AGE_HOURS = 26.0
+"""Hours since the last run that succeeded until which recommendations are on time: a day, and two for the run."""
+
 
 def check_name(version: str) -> None:
     """Check that a version's name can be part of a table's and a collection's name.

@@ -14,12 +14,14 @@ from html import escape
 
 from markupsafe import Markup
 
+from steam_recsys.rules import NOT_MEASURED
+
 COLOURS = 8
 """Number of colours; further series share the last one, a grey."""
 
 WIDTH, HEIGHT = 460.0, 320.0
-_LEFT, _RIGHT, _BOTTOM = 52.0, 14.0, 44.0
-_LETTER, _LINE, _BAR, _DOT = 7.0, 19.0, 9.0, 3.0
+_LEFT, _RIGHT, _BOTTOM = 60.0, 14.0, 44.0
+_LETTER, _LINE, _BAR, _DOT = 7.5, 19.0, 9.0, 3.0
 """Approximate width of a letter, height of a line of text, height of a bar and radius of a dot."""
 
 _SHIFTS = tuple(side * line * (_LINE - 3) for line in range(8) for side in (-1, 1))
@@ -90,6 +92,9 @@ def bar_chart(
         for number, bar in bars:
             drawn.append(_bar(number, bar, scale, y))
             y += _BAR + 3
+        if not bars:
+            drawn.append(_text(scale.at(0), y + _BAR, NOT_MEASURED, "small"))
+            y += _BAR + 3
         y += 6
     axis = _x_axis(Axis(label), scale, top, y)
     return _svg(title, y + _BOTTOM, [legend, axis, *drawn])
@@ -132,6 +137,18 @@ def scatter_chart(
             named.setdefault(name, (left, top))
     texts = _labels([(name, *named[name]) for name in labels if name in named], _SHIFTS if every_label else (0.0,))
     return plot.svg(title, [*drawn, *texts])
+
+
+def sparkline(title: str, values: Sequence[float]) -> Markup:
+    """Draw values as a small line without axes, with a dot at the last one; at least one value."""
+    drawn_values = [value for value in values if _drawn(value)]
+    along = _Scale.from_values([0.0, float(len(drawn_values) - 1)], 4.0, 156.0)
+    up = _Scale.from_values(drawn_values, 32.0, 4.0)
+    points = [(along.at(index), up.at(value)) for index, value in enumerate(drawn_values)]
+    path = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+    drawn = [f'<path class="line series-0" d="M{path}"/>' if path else ""]
+    drawn += [f'<circle class="series-0" cx="{x:.1f}" cy="{y:.1f}" r="{_DOT:g}"/>' for x, y in points[-1:]]
+    return _svg(title, 36.0, drawn, width=160.0)
 
 
 @dataclass(frozen=True)
@@ -226,17 +243,17 @@ class _Plot:
 
 def _x_axis(axis: Axis, scale: _Scale, top: float, bottom: float) -> str:
     ticks = scale.ticks() if axis.ticks is None else axis.ticks
-    drawn = [
-        f'<path class="grid" d="M{scale.at(value):.1f} {top:g}V{bottom:g}"/>'
-        + _text(scale.at(value), bottom + 15, name, "middle")
-        for value, name in ticks
-    ]
+    drawn = []
+    for value, name in ticks:
+        x, half = scale.at(value), _LETTER * len(name) / 2
+        text = _text(max(half, min(x, WIDTH - half)), bottom + 15, name, "middle")
+        drawn.append(f'<path class="grid" d="M{x:.1f} {top:g}V{bottom:g}"/>{text}')
     return "".join(drawn) + _text((scale.start + scale.end) / 2, bottom + 36, axis.label, "middle")
 
 
 def _bar(number: int, bar: Bar, scale: _Scale, y: float) -> str:
     if not _drawn(bar.value, bar.low, bar.high):
-        return _text(scale.at(0), y + _BAR, "none", "small")
+        return _text(scale.at(0), y + _BAR, NOT_MEASURED, "small")
     zero, end, low, high = (scale.at(value) for value in (0.0, bar.value, bar.low, bar.high))
     return (
         f'<rect class="{_colour(number)}" x="{min(zero, end):.1f}" y="{y:g}" width="{abs(end - zero):.1f}" '
@@ -287,9 +304,9 @@ def _legend(names: Sequence[str]) -> tuple[str, float]:
     return "".join(drawn), y + _LINE + 8
 
 
-def _svg(title: str, height: float, drawn: Sequence[str]) -> Markup:
+def _svg(title: str, height: float, drawn: Sequence[str], width: float = WIDTH) -> Markup:
     return Markup(
-        f'<svg role="img" viewBox="0 0 {WIDTH:g} {height:g}"><title>{escape(title)}</title>\n'
+        f'<svg role="img" viewBox="0 0 {width:g} {height:g}"><title>{escape(title)}</title>\n'
         + "\n".join(filter(None, drawn))
         + "\n</svg>\n"
     )

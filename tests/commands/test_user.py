@@ -84,7 +84,7 @@ def test_shelves_are_shown_one_table_per_shelf_as_the_function_returns_them(
     printed = capsys.readouterr().out
     with shop.cursor() as cursor:
         cursor.execute(
-            "SELECT title, rank, game, reason FROM recsys.shelves("
+            "SELECT title, rank, name, reason FROM recsys.shelves("
             "(SELECT user_id FROM steam.users WHERE username = 'ann'), 8, 5) ORDER BY shelf, rank"
         )
         rows = cursor.fetchall()

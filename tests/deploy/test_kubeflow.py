@@ -12,11 +12,11 @@ import yaml
 from psycopg2.extensions import connection as Connection
 
 import compile as command
-from components.monitor.freshness import MAX_AGE_HOURS
 from explorer import health, reader
 from explorer.server import LIVENESS
 from explorer.settings import Settings
 from steam_recsys.database.connection import create_schema
+from steam_recsys.publications.versions import MAX_AGE_HOURS
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy" / "kubeflow"

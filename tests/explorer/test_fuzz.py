@@ -39,7 +39,7 @@ def test_every_answer_conforms_to_openapi(served: RunningExplorer, mode: Generat
             answer = case.call()
             case.validate_response(answer, checks=CHECKS)
             if answer.status_code >= 400:
-                assert set(answer.json()) == {"type", "title", "status", "detail"}
+                assert set(answer.json()) == {"type", "title", "status", "code", "detail"}
 
         ask()
         assert n_requests

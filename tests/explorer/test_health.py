@@ -139,22 +139,23 @@ def test_unreadable_figures_do_not_hide_others(changing: PublishedShop) -> None:
 
 def test_requests_are_counted_by_route_and_status_and_timed(published_shop: PublishedShop) -> None:
     with serving(published_shop.settings()) as served:
-        for path in ("/api/users/1", "/api/users/2", "/api/users/x", "/api/games/1/similar?limit=0", "/nowhere/at/all"):
-            served.client.get(path)
-        served.client.post("/api/recommend", content=b"{")
+        for path in ("users/1", "users/2", "users/x", "games/1/similar?limit=0"):
+            served.client.get(f"/api/v1/{path}")
+        served.client.get("/nowhere/at/all")
+        served.client.post("/api/v1/recommend", content=b"{")
         found = samples(served.client.get("/metrics").text)
     requests = {name: value for name, value in found.items() if "http_requests_total" in name}
     assert requests == {
-        'steam_recsys_http_requests_total{route="/api/users/{user_id}",status="2xx"}': 2,
-        'steam_recsys_http_requests_total{route="/api/users/{user_id}",status="4xx"}': 1,
-        'steam_recsys_http_requests_total{route="/api/games/{game_id}/similar",status="4xx"}': 1,
-        'steam_recsys_http_requests_total{route="/api/recommend",status="4xx"}': 1,
+        'steam_recsys_http_requests_total{route="/api/v1/users/{user_id}",status="2xx"}': 2,
+        'steam_recsys_http_requests_total{route="/api/v1/users/{user_id}",status="4xx"}': 1,
+        'steam_recsys_http_requests_total{route="/api/v1/games/{game_id}/similar",status="4xx"}': 1,
+        'steam_recsys_http_requests_total{route="/api/v1/recommend",status="4xx"}': 1,
         'steam_recsys_http_requests_total{route="other",status="4xx"}': 1,
     }
-    name = 'steam_recsys_http_request_duration_seconds_{}{{route="/api/users/{{user_id}}"}}'
+    name = 'steam_recsys_http_request_duration_seconds_{}{{route="/api/v1/users/{{user_id}}"}}'
     assert found[name.format("count")] == 3
     assert found[name.format("sum")] > 0
-    last = 'steam_recsys_http_request_duration_seconds_bucket{le="+Inf",route="/api/users/{user_id}"}'
+    last = 'steam_recsys_http_request_duration_seconds_bucket{le="+Inf",route="/api/v1/users/{user_id}"}'
     assert found[last] == 3
 
 

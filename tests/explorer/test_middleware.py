@@ -32,12 +32,12 @@ PATHS = [
     "/",
     "/api",
     "/api/openapi.json",
-    "/api/users/1",
+    "/api/v1/users/1",
     "/healthz",
     "/readyz",
     "/metrics",
     "/nothing",
-    "/api/nothing",
+    "/api/v1/nothing",
 ]
 
 
@@ -54,7 +54,7 @@ def test_every_response_has_the_security_headers(client: httpx.Client, path: str
     assert "access-control-allow-origin" not in headers
 
 
-@pytest.mark.parametrize("path", [*PATHS, "/static/explorer.css", "/api/users/1/recommendations", "/api/users/x"])
+@pytest.mark.parametrize("path", [*PATHS, "/static/explorer.css", "/api/v1/users/1/recommendations", "/api/v1/users/x"])
 def test_head_returns_what_get_returns_without_the_body(client: httpx.Client, path: str) -> None:
     got, head = client.get(path), client.head(path)
     assert (head.status_code, head.content) == (got.status_code, b"")
@@ -65,14 +65,14 @@ def test_head_returns_what_get_returns_without_the_body(client: httpx.Client, pa
 
 
 def test_head_is_not_allowed_without_get(client: httpx.Client) -> None:
-    for path, allowed in (("/api/recommend", "POST"), ("/rollback", "POST")):
+    for path, allowed in (("/api/v1/recommend", "POST"), ("/rollback", "POST")):
         answer = client.head(path)
         assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
-    assert client.put("/api/users/1").headers["allow"] == "GET, HEAD"
+    assert client.put("/api/v1/users/1").headers["allow"] == "GET, HEAD"
 
 
 def test_no_response_redirects_to_the_requests_host(client: httpx.Client) -> None:
-    for path in ("/users/1/", "/overview/", "/api/users/1/", "/static"):
+    for path in ("/users/1/", "/overview/", "/api/v1/users/1/", "/static"):
         answer = client.get(path, headers={"host": "elsewhere.example"})
         assert answer.status_code == 404
         assert "elsewhere.example" not in answer.text + str(answer.headers)
@@ -87,7 +87,7 @@ def test_an_internal_error_hides_its_cause_and_has_the_headers(
             raise RuntimeError("the secret of the broken part")
 
         served.app.state.repository.user = served.app.state.repository.find_users = broken
-        answer = served.client.get("/api/users/1")
+        answer = served.client.get("/api/v1/users/1")
         page = served.client.get("/nothing/at/all")
     assert answer.status_code == 500
     assert answer.json()["detail"] == "Something went wrong: see the explorer's log."
@@ -108,7 +108,7 @@ def test_a_too_large_body_is_refused_before_it_has_arrived(client: httpx.Client)
 
     for content in (b" " * ((1 << 16) + 1), chunks()):
         try:
-            answer = client.post("/api/recommend", content=content)
+            answer = client.post("/api/v1/recommend", content=content)
         except (httpx.WriteError, httpx.RemoteProtocolError):
             continue  # the server had hung up already
         assert answer.status_code == 413
@@ -121,7 +121,7 @@ def test_a_slow_body_is_refused(published_shop: PublishedShop, monkeypatch: pyte
     with serving(published_shop.settings(store=None)) as served:
         url = served.client.base_url
         with socket.create_connection((url.host, url.port)) as connection:
-            connection.sendall(b"POST /api/recommend HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n\r\n")
+            connection.sendall(b"POST /api/v1/recommend HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n\r\n")
             connection.settimeout(0.05)
             answer = b""
             for _ in range(100):
@@ -173,7 +173,7 @@ def test_a_complete_head_ends_the_timer(published_shop: PublishedShop, monkeypat
     with serving(published_shop.settings(store=None)) as served:
         url = served.client.base_url
         with socket.create_connection((url.host, url.port)) as connection:
-            connection.sendall(b"POST /api/recommend HTTP/1.1\r\nHost: here\r\nContent-Length: 20\r\n\r\n")
+            connection.sendall(b"POST /api/v1/recommend HTTP/1.1\r\nHost: here\r\nContent-Length: 20\r\n\r\n")
             assert drip(connection, b" ").startswith(b"HTTP/1.1 400 ")
 
 
@@ -183,8 +183,8 @@ def test_a_client_that_hangs_up_is_not_logged_as_an_error(
     with serving(published_shop.settings(store=None)) as served:
         url = served.client.base_url
         with socket.create_connection((url.host, url.port)) as connection:
-            connection.sendall(b"POST /api/recommend HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n\r\n{")
-        counted = 'http_requests_total{route="/api/recommend",status="0xx"} 1.0'
+            connection.sendall(b"POST /api/v1/recommend HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n\r\n{")
+        counted = 'http_requests_total{route="/api/v1/recommend",status="0xx"} 1.0'
         wait_until(lambda: counted in served.client.get("/metrics").text)
     assert caplog.text == ""
 
@@ -219,7 +219,7 @@ def received(connection: socket.socket) -> bytes:
         (b"GET /api HTTP/1.1\r\nHost: me@here\r\n", 400),
         (b"GET /api HTTP/1.1\r\nHost: here/there\r\n", 400),
         (b"GET /api HTTP/1.1\r\nHost: here:port\r\n", 400),
-        (b"POST /api/recommend HTTP/1.1\r\nContent-Length: 2\r\n", 400),
+        (b"POST /api/v1/recommend HTTP/1.1\r\nContent-Length: 2\r\n", 400),
         (b"GET /api HTTP/1.1\r\nHost: here.example.org:8600\r\n", 200),
         (b"GET /api HTTP/1.1\r\nHost: [2001:db8::1]:8600\r\n", 200),
         (b"GET /api HTTP/1.1\r\nHost:\r\n", 200),
@@ -250,11 +250,11 @@ def test_a_client_over_its_rate_is_hung_up_on(published_shop: PublishedShop) -> 
 
 def test_some_pipelined_requests_are_answered_and_a_flood_is_hung_up_on(served: RunningExplorer) -> None:
     with connected(served) as connection:
-        connection.sendall(b"GET /api/nothing HTTP/1.1\r\nHost: here\r\n\r\n" * 10)
+        connection.sendall(b"GET /api/v1/nothing HTTP/1.1\r\nHost: here\r\n\r\n" * 10)
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
         assert re.findall(rb"HTTP/1.1 (\d+)", received(connection)) == [b"404"] * 10 + [b"200"]
     with connected(served) as connection:
-        connection.sendall(b"GET /api/nothing HTTP/1.1\r\nHost: here\r\n\r\n" * 1_000)
+        connection.sendall(b"GET /api/v1/nothing HTTP/1.1\r\nHost: here\r\n\r\n" * 1_000)
         answers = received(connection)
     assert server.MOST_PIPELINED <= answers.count(b"HTTP/1.1 404") < 500
     assert b"connection: close" in answers[answers.rindex(b"HTTP/1.1 404") :]
@@ -262,7 +262,7 @@ def test_some_pipelined_requests_are_answered_and_a_flood_is_hung_up_on(served: 
 
 def test_requests_before_a_malformed_one_are_answered_first(served: RunningExplorer) -> None:
     with connected(served) as connection:
-        connection.sendall(b"GET /api/nothing HTTP/1.1\r\nHost: here\r\n\r\n" * 2 + b"nonsense\r\n\r\n")
+        connection.sendall(b"GET /api/v1/nothing HTTP/1.1\r\nHost: here\r\n\r\n" * 2 + b"nonsense\r\n\r\n")
         assert re.findall(rb"HTTP/1.1 (\d+)", received(connection)) == [b"404"] * 2
     with connected(served) as connection:
         connection.sendall(b"nonsense\r\n\r\n")
@@ -315,7 +315,7 @@ def test_clients_that_leave_in_the_middle_are_not_logged(
     published_shop: PublishedShop, caplog: pytest.LogCaptureFixture
 ) -> None:
     with serving(published_shop.settings(store=None, requests_per_second=1e6)) as served:
-        for path in (b"/", b"/api/users/1", b"/static/explorer.css", b"/healthz") * 10:
+        for path in (b"/", b"/api/v1/users/1", b"/static/explorer.css", b"/healthz") * 10:
             with connected(served) as connection:
                 connection.sendall(b"GET %b HTTP/1.1\r\nHost: here\r\n\r\n" % path * 15)
                 connection.recv(1)
@@ -336,7 +336,7 @@ def test_rates_are_limited_per_client(published_shop: PublishedShop) -> None:
             for number in range(6)
         ]
         assert 429 in forged
-        refused = next(answer for answer in iter(lambda: served.client.get("/api/users/1"), None) if answer.is_error)
+        refused = next(answer for answer in iter(lambda: served.client.get("/api/v1/users/1"), None) if answer.is_error)
         assert refused.json()["detail"] == "Too many requests. Try again in one second."
         assert refused.headers["retry-after"] == "1"
         assert [served.client.get(path).status_code for path in ("/healthz", "/readyz") for _ in range(9)].count(
@@ -436,16 +436,16 @@ def test_hostile_names_are_found_and_returned_unchanged(hostile: tuple[RunningEx
     served, url = hostile
     before = rows_of(url)
     number = PAYLOADS.index(payload) + 1
-    found = served.client.get("/api/users", params={"q": payload, "limit": 100}).json()["users"]
+    found = served.client.get("/api/v1/users", params={"q": payload, "limit": 100}).json()["users"]
     assert [user["username"] for user in found if user["user_id"] == number] == [payload]
-    games = served.client.get("/api/games", params={"q": payload, "limit": 100}).json()["games"]
-    assert {"game_id": number, "name": payload} in games
-    answer = served.client.get(f"/api/users/{number}/recommendations", params={"genre": payload, "limit": 100})
-    assert {game["game"] for game in answer.json()["games"]} <= {payload}
-    answer = served.client.get(f"/api/users/{number}/recommendations", params={"limit": 100})
+    games = served.client.get("/api/v1/games", params={"q": payload, "limit": 100}).json()["games"]
+    assert (number, payload) in {(game["game_id"], game["name"]) for game in games}
+    answer = served.client.get(f"/api/v1/users/{number}/recommendations", params={"genre": payload, "limit": 100})
+    assert {game["name"] for game in answer.json()["games"]} <= {payload}
+    answer = served.client.get(f"/api/v1/users/{number}/recommendations", params={"limit": 100})
     reasons = [game["reason"] for game in answer.json()["games"]]
     assert reasons == 2 * [f"because you liked {payload}"] + ["popular now"] * (len(PAYLOADS) - 3)
-    assert {game["game"] for game in answer.json()["games"]} == {*PAYLOADS} - {payload}
+    assert {game["name"] for game in answer.json()["games"]} == {*PAYLOADS} - {payload}
     assert answer.headers["content-type"] == "application/json"
     assert rows_of(url) == before
 
@@ -456,14 +456,23 @@ def test_hostile_parameters_change_no_query_and_add_no_markup(
 ) -> None:
     served, url = hostile
     before = rows_of(url)
-    for path in ("/api/users", "/api/games", "/api/users/1/recommendations", "/users", "/games", "/nothing", "/try"):
+    paths = (
+        "/api/v1/users",
+        "/api/v1/games",
+        "/api/v1/users/1/recommendations",
+        "/users",
+        "/games",
+        "/nothing",
+        "/try",
+    )
+    for path in paths:
         for name in ("q", "genre", "rank_by", "limit", "os", "max_ram_gb", "released_from", "games", payload):
             answer = served.client.get(path, params={name: payload})
             assert answer.status_code < 500
             if answer.headers["content-type"].startswith("text/html"):
                 assert not re.search(r"<script>alert|<img src=x|<svg/onload|onmouseover='alert", answer.text)
                 assert "49" not in re.findall(r"value=\"(\d+)", answer.text)
-    path = "/api/users/" + httpx.QueryParams({"": payload}).__str__()[1:].replace("+", "%20")
+    path = "/api/v1/users/" + httpx.QueryParams({"": payload}).__str__()[1:].replace("+", "%20")
     assert 400 <= served.client.get(path).status_code < 500
     assert rows_of(url) == before
 
@@ -477,10 +486,10 @@ def test_responses_logs_and_settings_show_no_secrets(
     )
     shown = [repr(settings), str(settings)]
     with serving(settings) as served:
-        for path in (*PATHS, "/api/users/1/recommendations"):
+        for path in (*PATHS, "/api/v1/users/1/recommendations"):
             answer = served.client.get(path, headers={"authorization": f"Bearer {TOKEN}"})
             shown += [answer.text, str(answer.headers)]
-        answer = served.client.post("/api/rollback", headers={"authorization": f"Bearer {TOKEN}"})
+        answer = served.client.post("/api/v1/rollback", headers={"authorization": f"Bearer {TOKEN}"})
         shown += [answer.text, str(answer.headers)]
     printed = capfd.readouterr()
     for text in (*shown, caplog.text, printed.out, printed.err):
@@ -490,4 +499,4 @@ def test_responses_logs_and_settings_show_no_secrets(
 
 def test_only_rollback_writes() -> None:
     not_got = {(method, route.path) for route in routes() for method in route.methods - {"GET"}}
-    assert not_got == {("POST", "/api/recommend"), ("POST", "/api/rollback"), ("POST", "/rollback")}
+    assert not_got == {("POST", "/api/v1/recommend"), ("POST", "/api/v1/rollback"), ("POST", "/rollback")}

@@ -14,11 +14,12 @@ import pytest
 from psycopg2.extensions import make_dsn, parse_dsn
 
 from explorer.middleware import RateLimiter
-from explorer.overview import DRIFT_LINES, QUALITY_LINES, RankingResult, chart, trained_until, training_result
+from explorer.overview import DRIFT_LINES, QUALITY_LINES, chart, trained_until, training_result
 from explorer.schemas import Measurement, PipelineRun
+from explorer.status import RankingResult
 from tests.explorer.conftest import TOKEN, PublishedShop, RunningExplorer, serving
 from tests.explorer.parsed_page import Page
-from tests.explorer.publishing_runs import USERS, promote_random_model, run_inference
+from tests.explorer.publishing_runs import promote_random_model, run_inference
 from tests.explorer.training_runs import facts_of, record_run, stages_of
 
 NIGHT = datetime(2024, 3, 5, 4, 30, tzinfo=UTC)
@@ -50,8 +51,8 @@ def test_publications_counts_and_coverage_are_shown(published_shop: PublishedSho
     shown = overview(client)
     assert published_shop.plan.version in shown.texts
     assert "current" in shown.texts
-    assert "of the available games are recommended to at least one user" in shown.text
-    headings = ["Publications", "Coverage", "The model", "Realised quality", "Drift", "Runs"]
+    assert "on time; quality has not been measured yet;" in shown.text
+    headings = ["Trends", "Publications", "The model", "Realised quality", "Drift", "Runs", "The shop's data"]
     assert [text for text in shown.texts if text in headings] == headings
 
 
@@ -73,8 +74,8 @@ def test_the_current_model_is_shown_with_its_baselines(changing: PublishedShop) 
         shown = overview(served.client)
     for text in (
         "Version model-1 Trained 5 Mar 2024, 04:31 UTC Trained on reviews until 2 Mar 2024 Gate passed",
-        "Ranking NDCG@10 Recall@20 the model 0.2033 0.3723 recent popularity 0.2036 0.3682",
-        "the champion of that time 0.1999 0.3701 popularity 0.1819",
+        "the model 0.2033 0.3723 recent popularity level 0.2036 0.3682 −0.0003 (−0.0033 to 0.0027)",
+        "the champion of that time better 0.1999 0.3701 0.0034 (0.0004 to 0.0064) popularity better 0.1819",
         "Reviews of 1,676 users from 5 Oct 2015 on",
     ):
         assert text in shown.text
@@ -106,7 +107,8 @@ def test_quality_and_drift_have_charts_and_tables(changing: PublishedShop) -> No
     remember(changing, measured(1, **figures, **drift), measured(2, ndcg=None), last)
     with serving(changing.settings()) as served:
         shown = overview(served.client)
-    assert len(shown.all("figure")) == len(shown.all("figcaption")) == len(shown.all("svg", role="img")) == 2
+    assert len(shown.all("figure")) == len(shown.all("figcaption")) == 2
+    assert len(shown.all("svg", role="img")) == 3  # with the line of the trend of quality
     for text in (
         "0.1200 (0.1100 to 0.1300)",
         "0.3000 (0.2800 to 0.3200)",
@@ -116,7 +118,7 @@ def test_quality_and_drift_have_charts_and_tables(changing: PublishedShop) -> No
         "The games drifted.",
     ):
         assert text in shown.text
-    assert "retrain The games drifted." in shown.text
+    assert "train again The games drifted." in shown.text
     regions = shown.all("div", role="region")
     assert len(regions) == 3
     assert all(region["tabindex"] == "0" and region["aria-labelledby"] for region in regions)
@@ -129,35 +131,50 @@ def test_one_measurement_has_a_table_but_no_chart(changing: PublishedShop) -> No
     assert not shown.all("figure")
     assert "Not enough data yet" in shown.text
     assert "0.2500" in shown.text
-    assert "keep" in shown.text
+    assert "keep the model" in shown.text
 
 
 def test_drift_without_reviews_is_shown_as_unknown(changing: PublishedShop) -> None:
-    nothing = {"reviews_since_training": 0, "psi_games": 0.0, "psi_genres": 0.0, "psi_history_lengths": 0.0}
+    nothing = {"reviews_since_training": 0, "psi_games": None, "psi_genres": None, "psi_history_lengths": None}
     remember(changing, measured(1, **nothing), measured(2, **nothing))
     with serving(changing.settings()) as served:
         shown = overview(served.client)
         assert not shown.all("figure")
         assert "Not enough data yet: no reviews since the model's training." in shown.text
-        assert shown.text.count("0 not enough data – – –") == 2
+        assert shown.text.count("0 not measured not measured not measured") == 2
         known = {"reviews_since_training": 7, "psi_games": 0.3, "psi_genres": 0.0}
         remember(changing, measured(3, **known), measured(4, **known))
         shown = overview(served.client)
     assert "no reviews since the model's training" not in shown.text
-    assert shown.text.count("7 0.3000 0.0000 –") == 2
+    assert shown.text.count("7 0.3000 0.0000 not measured") == 2
     assert len(shown.all("figure")) == 1
     assert "6 Mar 2024:" not in shown.text
     assert "8 Mar 2024: 0.3000" in shown.text
 
 
-def test_coverage_states_its_sample(published_shop: PublishedShop, client: httpx.Client) -> None:
+def test_the_kept_publications_say_how_personal_they_are(published_shop: PublishedShop, client: httpx.Client) -> None:
     with published_shop.connection() as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT overlap, popular_ten FROM recsys.publications WHERE current")
-        overlap, popular_ten = cursor.fetchone()
+        cursor.execute("SELECT coverage, overlap, popular_ten FROM recsys.publications WHERE current")
+        coverage, overlap, popular_ten = cursor.fetchone()
     text = overview(client).text
-    assert f"Estimated from the most relevant games of a sample of {USERS} users." in text
-    assert f"The first ten games of two users overlap by {100 * overlap:.1f} % on average." in text
+    assert f"{100 * coverage:.1f} % {100 * overlap:.1f} %" in text
     assert f"{100 * popular_ten:.1f} % of the users get the ten most popular games" in text
+    assert f"{100 * coverage:.1f} % of the games are in some user's first ten" in text
+
+
+def test_trends_follow_what_runs_published(changing: PublishedShop) -> None:
+    facts = {"version": "before", "users": 25, "overlap": 0.5, "coverage": 0.1, "switched": True}
+    stages = [{"stage": "plan"}, {"stage": "reverse_etl", "facts": facts}]
+    again = [{"stage": "reverse_etl", "facts": {**facts, "users": 99, "switched": False}}]
+    with changing.connection() as connection:
+        record_run(connection, "night", NIGHT, stages, "inference")
+        record_run(connection, "again", NIGHT, again, "inference")
+    with serving(changing.settings()) as served:
+        shown = overview(served.client)
+    assert "Users with recommendations of their own 30 ▲ 5 more than at the publication before" in shown.text
+    assert "From the start of the run to its end 2 min" in shown.text
+    assert "1 is first, 0 not in the ten not measured" in shown.text
+    assert "99" not in shown.texts
 
 
 def test_runs_show_states_durations_and_stages(changing: PublishedShop) -> None:
@@ -233,11 +250,11 @@ def test_a_result_has_its_baselines_the_best_first() -> None:
     assert (found.version, found.users, found.cutoff) == ("new", 1676, date(2015, 10, 5))
     assert found.trained_at == STARTED + timedelta(minutes=1)
     assert found.own == RankingResult("the model", 0.2033, 0.3723)
-    assert found.baselines == [
-        RankingResult("recent popularity", 0.2036, 0.3682),
-        RankingResult("the champion of that time", 0.1999, 0.3701),
-        RankingResult("popularity", 0.1819, 0.3327),
-        RankingResult("item-kNN", 0.0796, 0.1642),
+    assert [(each.name, each.ndcg, each.recall, each.difference.outcome) for each in found.baselines] == [
+        ("recent popularity", 0.2036, 0.3682, "level"),
+        ("the champion of that time", 0.1999, 0.3701, "better"),
+        ("popularity", 0.1819, 0.3327, "better"),
+        ("item-kNN", 0.0796, 0.1642, "better"),
     ]
     assert found.passed
     assert found.failures == []
@@ -291,12 +308,12 @@ def operated(two_publications: tuple[PublishedShop, str]) -> Iterator[RunningExp
 
 def roll_back(client: httpx.Client, token: str = TOKEN, **further: object) -> httpx.Response:
     return client.post(
-        "/api/rollback", headers={"authorization": f"Bearer {token}", **further.pop("headers", {})}, **further
+        "/api/v1/rollback", headers={"authorization": f"Bearer {token}", **further.pop("headers", {})}, **further
     )
 
 
 def version(client: httpx.Client) -> str:
-    return client.get("/api/users/1/recommendations").json()["version"]
+    return client.get("/api/v1/users/1/recommendations").json()["version"]
 
 
 def test_an_operator_rolls_back_to_the_previous_and_to_a_named_version(
@@ -381,7 +398,7 @@ def test_wrong_tokens_are_refused(
 ) -> None:
     _, second = two_publications
     headers = {"authorization": f"Bearer {token}".strip().encode()}
-    assert operated.client.post("/api/rollback", headers=headers).status_code == 403
+    assert operated.client.post("/api/v1/rollback", headers=headers).status_code == 403
     assert operated.client.post("/rollback", data={"token": token}).status_code == 403
     assert version(operated.client) == second
 
@@ -429,7 +446,7 @@ def test_readers_never_see_errors_or_mixed_versions_during_rollbacks(
 
     def answers(client: httpx.Client) -> Iterator[tuple[str, int, tuple[int, ...]]]:
         for user in users:
-            answer = client.get(f"/api/users/{user}/recommendations")
+            answer = client.get(f"/api/v1/users/{user}/recommendations")
             assert answer.status_code == 200, answer.text
             yield answer.json()["version"], user, tuple(game["game_id"] for game in answer.json()["games"])
 

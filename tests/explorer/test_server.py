@@ -70,7 +70,7 @@ def test_it_prints_its_address_and_leaves_nothing_after_a_signal(
     temporary.mkdir()
     with started(published_shop, tmp_path / "log", TMPDIR=str(temporary)) as (process, url):
         wait_until(lambda: answers(url))
-        assert httpx.get(f"{url}/api/users/1/recommendations").json()["version"] == published_shop.plan.version
+        assert httpx.get(f"{url}/api/v1/users/1/recommendations").json()["version"] == published_shop.plan.version
         children = psutil.Process(process.pid).children(recursive=True)
         os.killpg(process.pid, number)  # as a terminal does with Ctrl-C
         assert process.wait(30) == 0

@@ -38,6 +38,13 @@ def test_without_enough_evidence_nothing_is_decided() -> None:
     assert str(rule) == "x: 0.0000 (2 of at least 3 users): not enough evidence."
 
 
+def test_a_figure_that_was_not_measured_decides_nothing() -> None:
+    rule = Rule(about="x", figure=None, at_least=1.0)
+    assert rule.outcome == NOT_ENOUGH
+    assert (rule.value, rule.bounds) == ("not measured", "at least 1.0000")
+    assert str(rule) == "x: not measured: not enough evidence."
+
+
 @pytest.mark.parametrize(
     ("rule", "sentence"),
     [

@@ -99,6 +99,11 @@ COMMENT ON COLUMN recsys.monitoring.figures IS 'Numbers by name; null if there w
 CREATE TABLE recsys.genre_sizes (genre_id integer PRIMARY KEY, games bigint NOT NULL);
 COMMENT ON TABLE recsys.genre_sizes IS 'How many games had each genre of steam.genres at the last publication.';
 
+CREATE TABLE recsys.game_reviews (game_id integer PRIMARY KEY, reviews bigint NOT NULL, positive_share real NOT NULL);
+COMMENT ON TABLE recsys.game_reviews IS
+    'The reviews that each game had in steam.reviews at the last publication, for games of which the catalogue has no such figures.';
+COMMENT ON COLUMN recsys.game_reviews.positive_share IS 'The share of them that recommend the game, from 0 to 1.';
+
 -- Empty until the first publication. Every publication repoints both views in one transaction.
 CREATE VIEW recsys.recommendations AS
     SELECT NULL::bigint AS user_id, NULL::text COLLATE "C" AS list, NULL::integer[] AS game_ids, NULL::real[] AS taste,
@@ -222,9 +227,12 @@ CREATE OR REPLACE FUNCTION recsys.recommended_games(
     p_released_from integer DEFAULT NULL,
     p_released_to integer DEFAULT NULL,
     p_max_storage_gb numeric DEFAULT NULL,
-    p_os text DEFAULT NULL
+    p_os text DEFAULT NULL,
+    p_exclude integer[] DEFAULT NULL
 )
-RETURNS TABLE (rank integer, game_id integer, game text, score real, reason text)
+RETURNS TABLE (
+    rank integer, game_id integer, name text, score real, taste real, popularity real, reason text, because integer
+)
 LANGUAGE plpgsql STABLE
 -- Planning these queries takes longer than running them, and the best plans do not depend on the arguments.
 SET plan_cache_mode = force_generic_plan
@@ -255,10 +263,13 @@ DECLARE
     v_taste real[];
     v_popularity real[];
     v_because integer[];
-    v_reviewed integer[];
+    v_score real[];
+    v_left_out integer[];
     -- The games found so far.
     v_found integer[] := '{}';
     v_found_scores real[] := '{}';
+    v_found_taste real[] := '{}';
+    v_found_popularity real[] := '{}';
     v_found_because integer[] := '{}';
     v_found_days date[] := '{}';
     v_found_lists text[] := '{}';
@@ -302,35 +313,39 @@ BEGIN
         EXIT WHEN cardinality(v_found) >= p_limit;
         IF v_step <= cardinality(v_lists) THEN
             v_list := v_lists[v_step];
-            SELECT r.game_ids, r.taste, r.popularity, r.because INTO v_game_ids, v_taste, v_popularity, v_because
+            SELECT r.game_ids, r.taste, r.popularity, r.because, NULL
+            INTO v_game_ids, v_taste, v_popularity, v_because, v_score
             FROM recsys.recommendations AS r WHERE r.user_id = p_user_id AND r.list = v_list;
         ELSE
             v_list := v_fallback;
             SELECT coalesce(min(p.genre), '') INTO v_fallback_genre
             FROM recsys.popular_games AS p WHERE p.list = v_fallback AND lower(p.genre) = v_genre AND p.rank = 1;
-            SELECT array_agg(p.game_id ORDER BY p.rank), array_agg(p.score ORDER BY p.rank), NULL, NULL
-            INTO v_game_ids, v_taste, v_popularity, v_because
+            SELECT array_agg(p.game_id ORDER BY p.rank), array_agg(p.score ORDER BY p.rank), NULL, NULL, NULL
+            INTO v_game_ids, v_score, v_taste, v_popularity, v_because
             FROM recsys.popular_games AS p WHERE p.list = v_fallback AND p.genre = v_fallback_genre;
         END IF;
         CONTINUE WHEN v_game_ids IS NULL;
-        v_reviewed := ARRAY(
+        v_left_out := array_remove(p_exclude, NULL) || ARRAY(
             SELECT v.game_id FROM steam.reviews AS v WHERE v.user_id = p_user_id AND v.game_id = ANY (v_game_ids));
 
         SELECT v_found || array_agg(f.game_id ORDER BY f.position),
                v_found_scores || array_agg(f.score ORDER BY f.position),
+               v_found_taste || array_agg(f.taste ORDER BY f.position),
+               v_found_popularity || array_agg(f.popularity ORDER BY f.position),
                v_found_because || array_agg(f.because ORDER BY f.position),
                v_found_days || array_agg(f.released_on ORDER BY f.position)
-        INTO v_found, v_found_scores, v_found_because, v_found_days
+        INTO v_found, v_found_scores, v_found_taste, v_found_popularity, v_found_because, v_found_days
         FROM (
-            SELECT c.game_id, c.taste + coalesce(c.popularity, 0) AS score, c.because, g.released_on, c.position
+            SELECT c.game_id, coalesce(c.score, c.taste + c.popularity) AS score, c.taste, c.popularity, c.because,
+                   g.released_on, c.position
             FROM (SELECT *
-                  FROM unnest(v_game_ids, v_taste, v_popularity, v_because)
-                      WITH ORDINALITY AS e (game_id, taste, popularity, because, position)
+                  FROM unnest(v_game_ids, v_score, v_taste, v_popularity, v_because)
+                      WITH ORDINALITY AS e (game_id, score, taste, popularity, because, position)
                   ORDER BY e.position) AS c
             JOIN steam.games AS g ON g.game_id = c.game_id AND coalesce(g.delisted_on > current_date, true)
             -- OFFSET 0 keeps each of these one lookup per candidate. As joins they would read all games of a genre.
             WHERE c.game_id <> ALL (v_found)
-              AND c.game_id <> ALL (v_reviewed)
+              AND c.game_id <> ALL (v_left_out)
               AND (v_genre IS NULL
                    OR v_fallback_genre <> ''
                    OR EXISTS (SELECT FROM steam.game_genres AS t
@@ -360,8 +375,9 @@ BEGIN
                             s.position
                )::integer AS rank,
                s.*
-        FROM unnest(v_found, v_found_scores, v_found_because, v_found_days, v_found_lists)
-            WITH ORDINALITY AS s (game_id, score, because, released_on, list, position)
+        FROM unnest(
+            v_found, v_found_scores, v_found_taste, v_found_popularity, v_found_because, v_found_days, v_found_lists)
+            WITH ORDINALITY AS s (game_id, score, taste, popularity, because, released_on, list, position)
         LEFT JOIN LATERAL (
             SELECT min(k.rank) AS rank
             FROM steam.rankings AS k
@@ -374,29 +390,32 @@ BEGIN
         SELECT array_agg(l.rank ORDER BY l.rank) AS ranks,
                array_agg(l.game_id ORDER BY l.rank) AS game_ids,
                array_agg(l.score ORDER BY l.rank) AS scores,
+               array_agg(l.taste ORDER BY l.rank) AS taste,
+               array_agg(l.popularity ORDER BY l.rank) AS popularity,
                array_agg(l.list ORDER BY l.rank) AS lists,
                array_agg(l.genre ORDER BY l.rank) AS genres,
                array_agg(l.because ORDER BY l.rank) AS because
         FROM (
-            SELECT s.rank, s.game_id, s.score, s.list, v_fallback_genre AS genre,
+            SELECT s.rank, s.game_id, s.score, s.taste, s.popularity, s.list, v_fallback_genre AS genre,
                    -- One game is the reason of at most two entries.
                    CASE WHEN row_number() OVER (PARTITION BY s.because ORDER BY s.rank) <= 2 THEN s.because END AS because
             FROM shown AS s
         ) AS l
     )
-    SELECT e.rank, e.game_id, g.name, e.score, e.reason
+    SELECT e.rank, e.game_id, g.name, e.score, e.taste, e.popularity, e.reason,
+           CASE WHEN starts_with(e.reason, 'because you liked ') THEN e.because END
     FROM page
     CROSS JOIN LATERAL unnest(
-        page.ranks, page.game_ids, page.scores,
-        recsys.reasons(p_user_id, page.lists, page.genres, page.game_ids, page.because)
-    ) AS e (rank, game_id, score, reason)
+        page.ranks, page.game_ids, page.scores, page.taste, page.popularity,
+        recsys.reasons(p_user_id, page.lists, page.genres, page.game_ids, page.because), page.because
+    ) AS e (rank, game_id, score, taste, popularity, reason, because)
     JOIN steam.games AS g ON g.game_id = e.game_id
     ORDER BY e.rank;
 END
 $function$;
 
 COMMENT ON FUNCTION
-    recsys.recommended_games(bigint, text, text, numeric, integer, integer, integer, numeric, text) IS
+    recsys.recommended_games(bigint, text, text, numeric, integer, integer, integer, numeric, text, integer[]) IS
 $comment$The games to show a user, in the order to show them: SELECT * FROM recsys.recommended_games(42).
 
 p_user_id: any number, or null for a visitor. A user without recommendations gets a fallback list.
@@ -415,13 +434,16 @@ p_released_from, p_released_to: only games not known to have been released befor
 p_max_storage_gb: only games whose minimum requirement is not known to exceed this much storage, in GB.
 p_os: windows, mac or linux, in upper or lower case; games known to run only on other systems are left out.
     A game passes a filter if its memory, storage, systems or release date are unknown.
+p_exclude: games to leave out, for example those in the user's cart, or those of the pages before this one.
 
 rank: from 1.
-score: the model's score, or the score of the fallback list. Do not sort by it.
+score: the model's score, taste + popularity, or the score of the fallback list. Do not sort by it.
+taste, popularity: the two parts of the model's score, see recsys.recommendations; null for the games of a fallback list.
 reason: "because you liked <game> (<genres of both>)" if the game would not be recommended without that game of the
     user's history, at most twice for the same game; else "popular now", "popular in <genre>", "new", "new and popular
     in <genre>", "hidden gem" or "fits your taste". Names are as in steam.games and steam.genres: escape them before you
     show them.
+because: the game that the reason says the user liked; null if it names none.
 
 Games that the user has reviewed and games that are no longer sold are left out. If the filters leave fewer than p_limit
 games, other lists fill up the answer: the games of the user's taste for relevance, the most relevant ones for the orders
@@ -431,7 +453,9 @@ before the first publication.
 Raises invalid_parameter_value (22023) for another p_rank_by or p_os, or a p_limit below 1.$comment$;
 
 CREATE OR REPLACE FUNCTION recsys.shelves(p_user_id bigint, p_shelves integer DEFAULT 8, p_games integer DEFAULT 10)
-RETURNS TABLE (shelf integer, title text, rank integer, game_id integer, game text, reason text)
+RETURNS TABLE (
+    shelf integer, title text, rank integer, game_id integer, name text, reason text, because integer
+)
 LANGUAGE plpgsql STABLE
 SET plan_cache_mode = force_generic_plan
 AS $function$
@@ -667,7 +691,8 @@ BEGIN
     SELECT (dense_rank() OVER (ORDER BY e.shelf))::integer,
            e.title,
            (row_number() OVER (PARTITION BY e.shelf ORDER BY e.position))::integer,
-           e.game_id, g.name, coalesce(e.own_reason, e.reason)
+           e.game_id, g.name, coalesce(e.own_reason, e.reason),
+           CASE WHEN e.own_reason IS NULL AND starts_with(e.reason, 'because you liked ') THEN e.because END
     FROM unnest(
         v_shelves, v_titles, v_shown, v_reasons,
         recsys.reasons(p_user_id, v_shown_lists, v_shown_genres, v_shown, ARRAY(
@@ -677,8 +702,9 @@ BEGIN
                            THEN l.because
                    END
             FROM unnest(v_shown_lists, v_shown_because) WITH ORDINALITY AS l (list, because, position)
-            ORDER BY l.position))
-    ) WITH ORDINALITY AS e (shelf, title, game_id, own_reason, reason, position)
+            ORDER BY l.position)),
+        v_shown_because
+    ) WITH ORDINALITY AS e (shelf, title, game_id, own_reason, reason, because, position)
     CROSS JOIN LATERAL (SELECT g.name FROM steam.games AS g WHERE g.game_id = e.game_id OFFSET 0) AS g
     ORDER BY e.shelf, e.position;
 END
@@ -699,6 +725,7 @@ title: the shelf's title, the same in all its rows.
 rank: from 1 on each shelf.
 reason: as in recsys.recommended_games; for the top sellers "number <rank> in <genre> sales". Names are as in steam.games
     and steam.genres: escape them, and the titles, before you show them.
+because: the game that the reason says the user liked; null if it names none.
 
 No game is twice on a page. Games that the user has reviewed and games that are no longer sold are left out. No rows are
 returned before the first publication.

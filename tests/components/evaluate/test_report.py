@@ -1,4 +1,5 @@
 import doctest
+import re
 from collections import Counter
 from dataclasses import replace
 
@@ -9,22 +10,21 @@ from components.evaluate import report
 from components.evaluate.gate import DEFAULT, Thresholds, decide
 from components.evaluate.report import (
     Diagnostics,
+    describe_result,
     example_users,
-    game_map,
     html_report,
     learning_curves,
-    mean_scores,
-    principal_components,
+    nearest_games,
+    validation_curves,
 )
 from components.evaluate.results import Evaluation
 from components.evaluate.setup import EvaluationSetup
 from components.evaluate.slices import Rankings, compare_slices
-from steam_recsys.data.histories import Histories
-from steam_recsys.evaluation.intervals import Comparison
+from steam_recsys.evaluation.intervals import Comparison, Interval
 from steam_recsys.evaluation.metrics import NDCG, Recall
 from steam_recsys.evaluation.rankers import StaticRanker
 from steam_recsys.rules import MARKS
-from tests.components.evaluate.setups import evaluation_setup, interactions, model
+from tests.components.evaluate.setups import evaluation_setup, interactions
 from tests.steam_recsys.reporting.pages import Page
 
 HOSTILE = '<script>alert("1")</script>'
@@ -32,8 +32,9 @@ PAST = [(user, game, -game - 1) for user in range(1, 9) for game in range(user %
 FUTURE = [(user, 3 + user % 2, 1) for user in range(1, 12)] + [(1, 5, 2)]
 KNOWN = [(99, 3, -200), (98, 4, -200)]
 DESCRIPTION = {
+    "scale": 0.5,
     "losses": [3.0, 2.5, 2.0],
-    "history": [{"scale": 0.5, "losses": [4.0, 3.0], "ndcg_at_10": 0.25}],
+    "history": [{"scale": 0.5, "losses": [4.0, 3.0], "checks": [0.1, 0.2], "ndcg_at_10": 0.25}],
 }
 CHART_PAST = [(1, 0, -9), (1, 1, -8), (2, 0, -5), (3, 2, -5), (3, 3, -4)]
 CHART_FUTURE = [(1, 2, 1), (2, 1, 1), (3, 0, 3)]
@@ -75,11 +76,12 @@ def setup() -> EvaluationSetup:
 
 def test_the_page_has_every_kind_of_table_and_chart(setup: EvaluationSetup) -> None:
     page = Page(html_report(*evaluated(setup)))
-    assert [element["role"] for element in page.all("svg")] == ["img"] * 8
+    assert [element["role"] for element in page.all("svg")] == ["img"] * 7
     text = " ".join(page.texts)
     for expected in (
-        "Accurate and personal", "The gate", "Beside baselines and champion", "Slices", "The model", "Example users",
-        "NDCG@10 of users with no review", "Recall@20 by genre", "Learning curves", "against score", "RPG",
+        "How personal the lists are", "The gate", "Beside baselines and champion", "Slices", "The model",
+        "Example users", "NDCG@10 of users with no review", "Recall@20 by genre", "Learning curves in validation",
+        "RPG",
     ):  # fmt: skip
         assert expected in text, expected
     assert len(page.all("article")) == 10
@@ -112,7 +114,7 @@ def test_figures_beyond_accuracy_and_what_they_cost_are_shown(setup: EvaluationS
     texts = Page(html_report(evaluation, diagnostics)).texts
     for expected in ("Overlap of two users' ten", "AUC against equally popular, outside the top 50"):
         assert expected in texts
-    assert {"0.5432", "–"} <= set(texts)  # other rankings do not have the figure
+    assert {"0.5432", "not measured"} <= set(texts)  # other rankings do not have the figure
     assert len(evaluation.trades) == 2
     assert set(evaluation.trades) <= set(texts)
     assert evaluation.trades[0].startswith("Compared with popularity: 50 % less overlap ")
@@ -138,7 +140,7 @@ def test_hostile_names_are_escaped(setup: EvaluationSetup) -> None:
 def test_one_user_no_genres_and_no_curves_give_a_page_too() -> None:
     small = evaluation_setup(interactions([(1, 0, -1), (2, 1, -1)]), interactions([(1, 1, 0)]), 2)
     page = Page(html_report(*evaluated(small)))
-    assert len(page.all("svg")) == 8
+    assert len(page.all("svg")) == 5
     assert len(page.all("article")) == 1
 
 
@@ -146,46 +148,73 @@ def test_doctests() -> None:
     assert doctest.testmod(report).failed == 0
 
 
-def test_principal_components_explain_the_stated_variance() -> None:
-    vectors = np.random.default_rng(0).normal(size=(50, 5)).astype(np.float32) * np.array([9, 4, 1, 1, 1], np.float32)
-    points, explained = principal_components(vectors)
-    values, directions = np.linalg.eigh(np.cov(vectors.T.astype(float)))
-    assert np.abs(points) == pytest.approx(
-        np.abs((vectors - vectors.mean(axis=0)) @ directions[:, ::-1][:, :2]), abs=1e-4
+def test_the_verdict_comes_first_with_its_interval_and_what_the_best_baseline_and_the_champion_do(
+    setup: EvaluationSetup,
+) -> None:
+    evaluation, diagnostics = evaluated(setup)
+    sentences = describe_result(evaluation)
+    assert sentences[0] == f"NDCG@10 is {evaluation.figures['challenger']['ndcg_at_10']}.".replace(
+        "(", "(95 % interval "
     )
-    assert explained == pytest.approx(values[-2:].sum() / values.sum(), abs=1e-5)
+    assert [sentence.partition(", at ")[0].split(" than ")[-1].split(" with ")[-1] for sentence in sentences[1:]] == [
+        "the best baseline, popularity", "the champion",
+    ]  # fmt: skip
+    assert all("It shows 50.0 % of the catalogue" in sentence for sentence in sentences[1:])
+    text = " ".join(Page(html_report(evaluation, diagnostics)).texts)
+    assert text.index(sentences[0]) < text.index("one dot per ranking") < text.index("The gate")
 
 
-@pytest.mark.parametrize("shape", [(0, 3), (1, 3), (4, 1), (4, 0)])
-def test_too_few_vectors_or_dimensions_are_projected_too(shape: tuple[int, int]) -> None:
-    points, explained = principal_components(np.arange(np.prod(shape), dtype=np.float32).reshape(shape))
-    assert points.shape == (shape[0], 2)
-    assert np.isfinite(points).all()
-    assert 0 <= explained <= 1
+@pytest.mark.parametrize(
+    ("low", "high", "words"), [(0.01, 0.03, "better than"), (-0.01, 0.01, "level with"), (-0.03, -0.01, "worse than")]
+)
+def test_level_means_that_zero_lies_in_the_interval_of_the_difference(
+    low: float, high: float, words: str, setup: EvaluationSetup
+) -> None:
+    evaluation, _ = evaluated(setup)
+    evaluation.overall.differences["champion"]["ndcg_at_10"] = Interval((low + high) / 2, low, high)
+    assert describe_result(evaluation)[2].startswith(f"The model is {words} the champion, at ")
 
 
-def test_equal_vectors_have_the_same_projection() -> None:
-    points, explained = principal_components(np.ones((3, 4), np.float32))
-    assert (points.tolist(), explained) == ([[0, 0]] * 3, 0)
+def test_the_failures_of_the_gate_are_open_and_its_rules_folded(setup: EvaluationSetup) -> None:
+    evaluation, diagnostics = evaluated(setup, Thresholds(coverage_floor=2.0))
+    before, _, folded = html_report(evaluation, diagnostics).partition("<details>")
+    failures = evaluation.verdict.failures
+    assert failures
+    assert before.count("<li>Share of the catalogue") == len([each for each in failures if "Share" in each.about])
+    assert folded.count("<td>✗ failed</td>") == len(failures)
 
 
-def test_mean_scores_are_the_mean_over_users_for_any_block_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    ranker, history = model(6), Histories.from_games([0, 1], [], [5])
-    expected = ranker.scorer.scores(history).mean(axis=0)
-    for size in (1 << 24, 1):
-        monkeypatch.setattr(report, "BLOCK_SCORES", size)
-        assert mean_scores(ranker, history) == pytest.approx(expected, abs=1e-6)
+def test_rankings_are_sorted_by_accuracy(setup: EvaluationSetup) -> None:
+    evaluation, diagnostics = evaluated(setup)
+    means = {name: figures["ndcg_at_10"].mean for name, figures in evaluation.figures.items()}
+    chart = re.search("<svg[^>]*><title>NDCG@10 with 95.*?</svg>", html_report(evaluation, diagnostics), re.DOTALL)
+    assert chart
+    shown = [text for text in Page(chart[0]).texts if text in means]
+    assert shown[-len(means) :] == sorted(means, key=lambda name: -means[name])  # after the legend
 
 
-def test_the_map_shows_the_most_common_first_genres_and_groups_the_others() -> None:
-    genres = {game: [f"Genre {game}"] for game in range(9)} | {9: ["Genre 8", "Genre 0"]}
-    setup = evaluation_setup(interactions(CHART_PAST), interactions(CHART_FUTURE), 11, genres=genres)
-    found = game_map(setup, np.arange(11)[::-1])
-    names = {series.name: list(series.names) for series in found.genres}
-    assert names["Genre 8"] == ["Game 9", "Game 8"]
-    assert list(names) == ["Genre 8", *(f"Genre {number}" for number in range(6)), "other"]
-    assert names["other"] == ["Game 10", "Game 7", "Game 6"]
-    assert found.labels[0] == "Game 10"
+def test_the_nearest_games_have_the_most_similar_vectors_and_say_how_many_share_a_genre() -> None:
+    genres = {0: ["Action"], 1: ["Action"], 2: ["RPG"]}
+    setup = evaluation_setup(interactions(CHART_PAST), interactions(CHART_FUTURE), 12, genres=genres)
+    vectors = setup.challenger.scorer.candidates
+    found = nearest_games(setup)
+    assert len(found) == 10
+    assert found[0].game == "Game 0"  # the most reviewed one
+    cosines = vectors @ vectors[0]
+    cosines[0] = -np.inf
+    assert found[0].names == tuple(f"Game {game}" for game in np.argsort(-cosines)[:5])
+    assert found[0].kindred == ("Game 1" in found[0].names)
+    assert {each.kindred for each in found if each.game not in ("Game 0", "Game 1", "Game 2")} == {None}
+
+
+def test_every_fit_of_the_tuning_has_a_validation_curve_the_chosen_one_first() -> None:
+    trials = [{"scale": 0.5, "checks": (0.1, 0.2)}, {"scale": 2.0, "checks": (0.2, 0.3)}, {"scale": 4.0, "checks": ()}]
+    curves = validation_curves({"scale": 2.0, "history": trials})
+    assert [(curve.name, curve.points) for curve in curves] == [
+        ("scale 2, chosen", [(50, 0.2), (100, 0.3)]),
+        ("scale 0.5", [(50, 0.1), (100, 0.2)]),
+    ]
+    assert validation_curves({}) == ()
 
 
 def test_every_fit_has_a_learning_curve() -> None:
@@ -196,21 +225,6 @@ def test_every_fit_has_a_learning_curve() -> None:
         ("scale 0.5", [(50, 5.0), (100, 4.0)]),
     ]
     assert learning_curves({}) == ()
-
-
-def test_popularity_is_the_number_of_positive_reviews() -> None:
-    setup = evaluation_setup(interactions(CHART_PAST), interactions(CHART_FUTURE), 5)
-    series = Diagnostics.from_setup(setup).popularity
-    reviews = {name: 10**x - 1 for name, (x, _) in zip(series.names, series.points, strict=True)}
-    assert reviews == pytest.approx({"Game 0": 2, "Game 1": 1, "Game 2": 1, "Game 3": 1, "Game 4": 0})
-
-
-def test_a_large_catalogue_is_drawn_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "MAPPED_GAMES", 2)
-    monkeypatch.setattr(report, "OTHER_GAMES", 3)
-    found = Diagnostics.from_setup(evaluation_setup(interactions(CHART_PAST), interactions(CHART_FUTURE), 12))
-    assert set(found.popularity.names) == {"Game 0", "Game 1", "Game 2", "Game 6", "Game 11"}
-    assert [len(series.points) for series in found.map.genres] == [2]
 
 
 def test_the_same_setup_has_the_same_diagnostics() -> None:

@@ -90,7 +90,7 @@ def test_realised_quality_is_recorded_with_intervals_and_shown(
     assert [figures[name] for name in ("overlap", "coverage", "popular_ten")] == pytest.approx([0.25, 1.0, 1 / 3])
     assert "<td>overlap of two users&#39; first ten published games</td><td>0.2500</td>" in page
     interval = f"0.5556 ({figures['hit_rate_lower']:.4f} to {figures['hit_rate_upper']:.4f})"
-    assert f"<td>realised hit rate@10</td><td>{interval}</td><td>–</td>" in page
+    assert f"<td>realised hit rate@10</td><td>{interval}</td><td>not measured</td>" in page
 
 
 def test_failed_rules_are_reported_and_the_previous_run_is_shown_too(
@@ -162,6 +162,7 @@ def test_reviews_without_days_have_figures_too(
     snapshot = write_snapshot_of(tmp_path / "shop", [(1, 1, None)], n_games=3)
     monitored = watch(database, snapshot, store, tmp_path)
     assert monitored.figures["reviews_since_training"] == 0
+    assert monitored.figures["psi_games"] is None
     monitored.write(tmp_path / "artifacts" / "monitoring")
     assert json.loads((tmp_path / "artifacts" / "monitoring").read_text()) == monitored.facts()
 

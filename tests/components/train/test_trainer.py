@@ -96,6 +96,32 @@ def test_learning_curve_is_the_mean_loss_of_equal_parts(checkpoints: Mortal) -> 
     assert curve == pytest.approx(losses.reshape(24, 2).mean(axis=1))
 
 
+def test_the_towers_are_checked_after_equal_parts_of_the_steps_also_after_an_interruption(checkpoints: Mortal) -> None:
+    data = training_data(CONFIG)
+
+    def size(towers: Towers) -> float:
+        return float(np.abs(towers.history_games).sum())
+
+    whole = Trainer(0, ALONE).fit("final", data, CONFIG, STEPS, check=size)
+    assert len(whole.checks) == len(set(whole.checks)) == 8
+    assert whole.checks[-1] == size(whole.towers)
+    checkpoints.last = 12
+    with pytest.raises(Died):
+        Trainer(0, ALONE, checkpoints).fit("final", data, CONFIG, STEPS, check=size)
+    checkpoints.last = 0
+    resumed = Trainer(0, ALONE, checkpoints).fit("final", data, CONFIG, STEPS, check=size)
+    assert resumed.checks == whole.checks
+    assert_equal(resumed, whole)
+    assert len(Trainer(0, ALONE).fit("few", data, CONFIG, 3, check=size).checks) == 3
+
+
+def test_checks_do_not_change_the_weights() -> None:
+    data = training_data(CONFIG)
+    unchecked = Trainer(0, ALONE).fit("final", data, CONFIG, STEPS)
+    assert unchecked.checks == ()
+    assert_equal(Trainer(0, ALONE).fit("final", data, CONFIG, STEPS, check=lambda towers: 0.0), unchecked)
+
+
 def test_seed_determines_the_weights() -> None:
     fits = [Trainer(seed, ALONE).fit("final", training_data(CONFIG, seed=seed), CONFIG, 5) for seed in (3, 3, 4)]
     assert_equal(fits[1], fits[0])

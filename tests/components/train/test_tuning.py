@@ -125,6 +125,9 @@ def tuned(store: str, means: dict[float, float], budget: float = BUDGET) -> Tuni
 def test_scale_is_doubled_while_that_helps_then_one_between_is_tried(store: str) -> None:
     found = tuned(store, {0.5: 0.39, 1.0: 0.4, 2.0: 0.395, 1.5: 0.398})
     assert [trial.scale for trial in found.trials] == [0.5, 1.0, 2.0, 1.5]
+    for trial in found.trials:
+        weight_one = POPULARITY_WEIGHTS.index(1.0)
+        assert trial.checks[-1] == pytest.approx(trial.ndcg_at_10 - 0.00105 * weight_one)
 
 
 def test_the_most_accurate_and_the_chosen_setting_are_both_reported(store: str) -> None:

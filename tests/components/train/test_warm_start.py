@@ -1,5 +1,5 @@
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -140,10 +140,11 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> dict[str, Towers | None]:
     fit = Trainer.fit
 
     def noted(
-        self: Trainer, name: str, data: TrainingData, config: ModelConfig, steps: int, start: Towers | None = None
-    ) -> TowerFit:
+        self: Trainer, name: str, data: TrainingData, config: ModelConfig, steps: int, start: Towers | None = None,
+        check: Callable[[Towers], float] | None = None,
+    ) -> TowerFit:  # fmt: skip
         found[name] = start
-        return fit(self, name, data, config, steps, start)
+        return fit(self, name, data, config, steps, start, check)
 
     monkeypatch.setattr(Trainer, "fit", noted)
     return found

@@ -35,7 +35,7 @@ def test_a_games_facts_equal_those_in_the_database(demo: Site, visit: Visit) -> 
     page = visit(demo)
     page.goto(f"/games/{game_id}")
     facts = page.get_by_role("region", name="Facts", exact=True)
-    game = api(demo, f"/api/games/{game_id}")["game"]
+    game = api(demo, f"/api/v1/games/{game_id}")["game"]
     for text in (*game["genres"], *game["developers"], *game["publishers"], game["released_on"][:4]):
         expect(facts).to_contain_text(text)
     expect(facts).to_contain_text(re.compile(f"{game['reviews']:,}|{game['reviews']}"))
@@ -58,10 +58,10 @@ def test_similar_games_lead_from_game_to_game(demo: Site, visit: Visit) -> None:
     page = visit(demo)
     page.goto(f"/games/{game_id}")
     for _ in range(2):
-        similar = api(demo, f"/api/games/{game_id}/similar?limit=12")["games"]
+        similar = api(demo, f"/api/v1/games/{game_id}/similar?limit=12")["games"]
         links = page.get_by_role("region", name="Similar games", exact=True).locator("a[href^='/games/']")
-        expect(links).to_have_text([game["game"] for game in similar])
-        game_id, name = similar[0]["game_id"], similar[0]["game"]
+        expect(links).to_have_text([game["name"] for game in similar])
+        game_id, name = similar[0]["game_id"], similar[0]["name"]
         links.first.click()
         expect(page.get_by_role("heading", level=1)).to_have_text(name)
 
@@ -70,8 +70,8 @@ def test_estimated_reach_is_near_the_publications_count(demo: Site, visit: Visit
     ((game_id, _),) = most_reviewed_games(demo, 1)
     page = visit(demo)
     page.goto(f"/games/{game_id}")
-    audience = page.get_by_role("region", name="Who gets it recommended", exact=True)
-    estimate = api(demo, f"/api/games/{game_id}")["audience"]
+    reach = page.get_by_role("region", name="Who gets it recommended", exact=True)
+    estimate = api(demo, f"/api/v1/games/{game_id}")["reach"]
     ((share, place),) = demo.rows(
         "SELECT (count(rank) / count(*)::float8), avg(rank)::float8 FROM ("
         "    SELECT array_position(game_ids, %s) AS rank FROM recsys.recommendations"
@@ -80,8 +80,8 @@ def test_estimated_reach_is_near_the_publications_count(demo: Site, visit: Visit
     )
     assert abs(estimate["share"] - share) < 0.05
     assert abs(estimate["mean_rank"] - place) < 2
-    shown = [float(number) for number in re.findall(r"([\d.]+)\s?%", audience.inner_text())]
-    assert any(abs(number - 100 * estimate["share"]) <= 0.5 for number in shown), audience.inner_text()
+    shown = [float(number) for number in re.findall(r"([\d.]+)\s?%", reach.inner_text())]
+    assert any(abs(number - 100 * estimate["share"]) <= 0.5 for number in shown), reach.inner_text()
 
 
 def test_links_lead_from_a_user_to_a_game_and_back(demo: Site, visit: Visit) -> None:

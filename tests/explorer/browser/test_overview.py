@@ -1,4 +1,4 @@
-"""The overview: versions, coverage, quality, drift and runs, and rollback with the operator's token only."""
+"""The overview: the state, trends, versions, quality, drift and runs, and rollback with the operator's token only."""
 
 import re
 
@@ -40,7 +40,7 @@ def test_the_overview_shows_publications_runs_and_measurements(demo: Site, visit
     for pipeline, run_id in demo.rows("SELECT pipeline, run_id FROM recsys.pipeline_runs LIMIT 20"):
         expect(runs).to_contain_text(pipeline)
         expect(runs).to_contain_text(run_id)
-    for name in ("Coverage", "The model", "Realised quality", "Drift"):
+    for name in ("Trends", "The model", "Realised quality", "Drift"):
         expect(page.get_by_role("region", name=name, exact=True)).not_to_be_empty()
     users, games, reviews = demo.rows(
         "SELECT (SELECT count(*) FROM steam.users), (SELECT count(*) FROM steam.games), "
@@ -76,6 +76,7 @@ def test_a_decision_to_train_again_is_shown_with_its_reason(published_site: Site
     page = visit(published_site)
     page.goto("/overview")
     drift = page.get_by_role("region", name="Drift", exact=True)
+    drift.locator("summary").click()
     expect(drift.get_by_role("row").filter(has_text="drift of games is 0.22")).to_have_count(1)
 
 

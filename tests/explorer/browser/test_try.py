@@ -13,9 +13,9 @@ from tests.explorer.browser.sites import Site
 
 def answered(site: Site, history: list[int]) -> list[Row]:
     """Return the API's answer to a history."""
-    answer = httpx.post(f"{site.url}/api/recommend", json={"history": history}, timeout=60)
+    answer = httpx.post(f"{site.url}/api/v1/recommend", json={"history": history}, timeout=60)
     assert answer.status_code == 200
-    return [(game["game_id"], game["game"], game["reason"]) for game in answer.json()["games"]]
+    return [(game["game_id"], game["name"], game["reason"]) for game in answer.json()["games"]]
 
 
 def history_of(page: Page) -> list[int]:
@@ -128,7 +128,7 @@ def test_after_an_api_error_a_retry_keeps_the_clicked_games(published_site: Site
     page = visit(published_site, 503)
     page.goto("/try?games=1")
     answer = {"status": 503, "json": {"detail": "The database cannot be reached: try again in a moment."}}
-    page.route("**/api/recommend", lambda route: route.fulfill(**answer))
+    page.route("**/api/v1/recommend", lambda route: route.fulfill(**answer))
     look_for(page, "Game 7")
     entry(page, "Games found", "Add", "Game 7").click()
     expect(page.get_by_role("main")).to_contain_text("The database cannot be reached")
@@ -148,12 +148,12 @@ def test_a_late_response_does_not_replace_a_newer_one(demo: Site, visit: Visit) 
         if len(held) > 1:
             route.continue_()
 
-    page.route("**/api/recommend", hold_the_first)
+    page.route("**/api/v1/recommend", hold_the_first)
     entry(page, "Your history", "Remove", first[1]).click()
     entry(page, "Your history", "Remove", second[1]).click()
     rows = answered(demo, [third[0]])
     expect_recommended(page, rows)
-    with page.expect_response("**/api/recommend"):
+    with page.expect_response("**/api/v1/recommend"):
         held[0].continue_()
     page.evaluate("() => new Promise(done => setTimeout(done))")  # what the answer sets off has happened then
     expect_recommended(page, rows)

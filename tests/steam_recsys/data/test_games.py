@@ -18,7 +18,9 @@ NOTHING: dict[str, Any] = {
     "name": "Game", "released_on": None, "genres": [], "developers": [], "publishers": [],
     "ram_gb": None, "storage_gb": None, "os": None, "description": None,
 }  # fmt: skip
-DAYS = pa.schema([("released_on", pa.date32()), ("delisted_on", pa.date32())])
+FACTS = pa.schema(
+    [("name", pa.string()), ("description", pa.string()), ("released_on", pa.date32()), ("delisted_on", pa.date32())]
+)
 TODAY = date(2024, 5, 10)
 
 
@@ -146,16 +148,41 @@ def test_a_missing_game_has_no_attributes(known: set[int], wanted: list[int]) ->
     ],
 )
 def test_games_are_available_from_release_until_delisting(released_on, delisted_on, expected):
-    games = pa.Table.from_pylist([{"released_on": released_on, "delisted_on": delisted_on}], schema=DAYS)
+    row = {"name": "Portal", "released_on": released_on, "delisted_on": delisted_on}
+    games = pa.Table.from_pylist([row], schema=FACTS)
     assert available(games, TODAY).tolist() == [expected]
 
 
 def test_without_a_date_only_delisted_games_are_unavailable():
     games = pa.Table.from_pylist(
-        [{"released_on": date(2030, 1, 1)}, {"delisted_on": date(2030, 1, 1)}, {}], schema=DAYS
+        [{"name": "A", "released_on": date(2030, 1, 1)}, {"name": "B", "delisted_on": date(2030, 1, 1)}, {"name": "C"}],
+        schema=FACTS,
     )
     assert available(games, None).tolist() == [True, False, True]
 
 
 def test_empty_catalogue_has_no_available_games():
-    assert available(DAYS.empty_table(), TODAY).tolist() == []
+    assert available(FACTS.empty_table(), TODAY).tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "description", "expected"),
+    [
+        ("Steam app 72850", None, False),
+        ("steam APP 72850 ", " \n", False),
+        ("App 10", "", False),
+        ("AppID #10", None, False),
+        ("Steam app 72850", "A maze.", True),
+        ("Happy App 10", None, True),
+        ("App 10: The Game", None, True),
+        ("2048", None, True),
+        ("Game 7", None, True),
+        ("ポータル", None, True),
+    ],
+)
+@pytest.mark.parametrize("as_of", [TODAY, None])
+def test_games_without_a_name_of_their_own_or_a_description_are_unavailable(
+    name: str, description: str | None, expected: bool, as_of: date | None
+) -> None:
+    games = pa.Table.from_pylist([{"name": name, "description": description}], schema=FACTS)
+    assert available(games, as_of).tolist() == [expected]

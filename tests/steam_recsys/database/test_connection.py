@@ -8,12 +8,15 @@ from psycopg2.extensions import connection as Connection
 from steam_recsys.database.connection import connect, create_schema, replace_functions
 from steam_recsys.errors import UserError
 
-ARGUMENTS = "bigint, text, text, numeric, integer, integer, integer, numeric, text"
+ARGUMENTS = "bigint, text, text, numeric, integer, integer, integer, numeric, text, integer[]"
 NAMED = """p_user_id bigint, p_rank_by text DEFAULT 'relevance', p_genre text DEFAULT NULL,
     p_max_ram_gb numeric DEFAULT NULL, p_limit integer DEFAULT 10, p_released_from integer DEFAULT NULL,
-    p_released_to integer DEFAULT NULL, p_max_storage_gb numeric DEFAULT NULL, p_os text DEFAULT NULL"""
-RESULT = "rank integer, game_id integer, game text, score real, reason text"
-OTHER_RESULT = "game_id integer, game text"
+    p_released_to integer DEFAULT NULL, p_max_storage_gb numeric DEFAULT NULL, p_os text DEFAULT NULL,
+    p_exclude integer[] DEFAULT NULL"""
+RESULT = (
+    "rank integer, game_id integer, name text, score real, taste real, popularity real, reason text, because integer"
+)
+OTHER_RESULT = "game_id integer, name text"
 
 
 def message_for(url: str, monkeypatch) -> str:
@@ -117,7 +120,7 @@ def test_privileges_and_dependent_objects_stay(
     create_older(shop, NAMED, RESULT)
     with shop.cursor() as cursor:
         cursor.execute(f"REVOKE ALL ON FUNCTION recsys.recommended_games({ARGUMENTS}) FROM PUBLIC")
-        cursor.execute("CREATE VIEW of_visitors AS SELECT game FROM recsys.recommended_games(NULL)")
+        cursor.execute("CREATE VIEW of_visitors AS SELECT name FROM recsys.recommended_games(NULL)")
         cursor.execute("CREATE FUNCTION recsys.of_the_shop() RETURNS integer LANGUAGE sql AS 'SELECT 7'")
         rights = "SELECT proacl::text FROM pg_proc WHERE proname = 'recommended_games'"
         cursor.execute(rights)
@@ -135,7 +138,7 @@ def test_a_view_that_a_new_result_would_break_is_reported_and_nothing_changes(
 ) -> None:
     create_older(shop, NAMED, OTHER_RESULT)
     with shop.cursor() as cursor:
-        cursor.execute("CREATE VIEW of_visitors AS SELECT game FROM recsys.recommended_games(NULL)")
+        cursor.execute("CREATE VIEW of_visitors AS SELECT name FROM recsys.recommended_games(NULL)")
     before = functions(shop)
     with pytest.raises(
         UserError, match=r"takes or returns something else now \(view of_visitors depends on .*\): drop"

@@ -29,7 +29,10 @@ RANDOM = random.Random(0).randbytes(1250).hex()
 def call(connection: Connection, user: int | None, **options: Any) -> list[tuple[Any, ...]]:
     arguments = "".join(f", {name} => %({name})s" for name in options)
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT * FROM recsys.recommended_games(%(user)s{arguments})", {"user": user, **options})
+        cursor.execute(
+            f"SELECT rank, game_id, name, score, reason FROM recsys.recommended_games(%(user)s{arguments})",
+            {"user": user, **options},
+        )
         return cursor.fetchall()
 
 

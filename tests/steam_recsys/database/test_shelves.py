@@ -29,7 +29,10 @@ GENRES = ["Action", "Indie", "Strategy"]
 def call(connection: Connection, user: int | None, **options: Any) -> list[tuple[Any, ...]]:
     arguments = "".join(f", {name} => %({name})s" for name in options)
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT * FROM recsys.shelves(%(user)s{arguments})", {"user": user, **options})
+        cursor.execute(
+            f"SELECT shelf, title, rank, game_id, name, reason FROM recsys.shelves(%(user)s{arguments})",
+            {"user": user, **options},
+        )
         return cursor.fetchall()
 
 

@@ -22,7 +22,7 @@ from steam_recsys.errors import UserError
 from steam_recsys.model.history_weights import HistoryWeights
 from steam_recsys.model.item_item import ItemItemWeights
 from steam_recsys.model.lists import MIN_LIKES
-from steam_recsys.model.online import CatalogueFacts, OnlineRecommender, Recommendation
+from steam_recsys.model.online import CatalogueFacts, OnlineRecommender, Recommendation, match_percent
 from steam_recsys.model.retrieval import GameList
 from steam_recsys.model.scorer import Scorer
 from steam_recsys.model.two_tower import TwoTowerArrays
@@ -158,7 +158,7 @@ def naive(shop: Shop, wanted: Wanted) -> list[Recommendation]:
             if sign > 0
         }
         prior = np.float32(dial * scorer.popularity_weight) * scorer.popularity_prior[target]
-        answers.append(Recommendation(shop.game_ids[target], float(taste), float(prior), None))
+        answers.append(Recommendation(shop.game_ids[target], float(taste), float(prior), None, float(taste)))
     answers.sort(key=lambda answer: -np.float32(answer.score))  # stable: ties in catalogue order
     prior = {game: scorer.popularity_prior[row] for row, game in enumerate(shop.game_ids)}
     k = min(wanted.k, len(shop.game_ids))  # as many as there can be, which decides how often a game is a reason
@@ -239,6 +239,21 @@ def test_the_dial_and_the_filters_equal_a_naive_search(shop: Shop, data: st.Data
 
 
 @given(shops(), st.data())
+def test_a_match_is_relative_to_the_best_of_all_games_whatever_the_filters(shop: Shop, data: st.DataObject) -> None:
+    wanted = data.draw(requests(shop, filtered=True))
+    online = OnlineRecommender(np.array(shop.game_ids, dtype=np.int32), shop.scorer, shop.facts)
+    every = Wanted(wanted.history, len(shop.game_ids), wanted.without).answer(online)
+    best = max((game.taste for game in every), default=0.0)
+    for game in wanted.answer(online):
+        assert game.best_taste == pytest.approx(best, abs=1e-5)
+        assert game.match == match_percent(game.taste, game.best_taste) <= 100
+
+
+def test_a_match_is_a_ratio_of_odds_in_percent() -> None:
+    assert [match_percent(taste, 2.0) for taste in (2.0, 2.0 - math.log(2), -50.0, 3.0)] == [100, 50, 0, 100]
+
+
+@given(shops(), st.data())
 def test_games_outside_among_count_as_excluded(shop: Shop, data: st.DataObject) -> None:
     n_games = len(shop.game_ids)
     wanted = data.draw(requests(shop, filtered=False))
@@ -284,7 +299,7 @@ def batch(shop: Shop, users: list[Wanted], k: int) -> list[list[Recommendation]]
     columns = (found.positions, found.taste, found.popularity, found.because)
     return [
         [
-            Recommendation(shop.game_ids[game], taste, popularity, None if reason < 0 else shop.game_ids[reason])
+            Recommendation(shop.game_ids[game], taste, popularity, None if reason < 0 else shop.game_ids[reason], 0.0)
             for game, taste, popularity, reason in zip(*(column[user].tolist() for column in columns), strict=True)
             if game >= 0
         ]

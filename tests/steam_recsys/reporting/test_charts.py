@@ -5,7 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steam_recsys.reporting.charts import HEIGHT, WIDTH, Axis, Bar, Series, bar_chart, line_chart, scatter_chart
+from steam_recsys.reporting.charts import (
+    HEIGHT,
+    WIDTH,
+    Axis,
+    Bar,
+    Series,
+    bar_chart,
+    line_chart,
+    scatter_chart,
+    sparkline,
+)
 from tests.steam_recsys.reporting.pages import Page
 
 HOSTILE = '<script>alert("1")</script>&'
@@ -62,6 +72,26 @@ def test_a_bar_below_zero_goes_the_other_way() -> None:
     low, high = map(float, re.findall(r'd="M([\d.]+) [\d.]+H([\d.]+)"', svg)[0])
     assert low < float(rect["x"] or 0) < high
     assert float(rect["width"] or 0) == pytest.approx((high - low) / 3, abs=0.2)
+
+
+def test_a_row_without_bars_says_that_nothing_was_measured() -> None:
+    assert "not measured" in texts(bar_chart("Title", "label", ["ours"], [("row", [])]))
+
+
+def test_a_sparkline_ends_with_a_dot_at_the_last_value() -> None:
+    svg = sparkline("Title", [1.0, 3.0, 2.0])
+    path = re.findall(r'class="line series-0" d="M([^"]+)"', svg)[0]
+    places = [tuple(map(float, place.split())) for place in path.split("L")]
+    (dot,) = Page(svg).all("circle")
+    assert (float(dot["cx"] or 0), float(dot["cy"] or 0)) == places[-1]
+    assert places[0][1] > places[2][1] > places[1][1]
+
+
+def test_the_labels_of_an_axis_stay_within_the_picture() -> None:
+    axis = Axis("across", [(0.0, "2024-03-01"), (2.0, "2024-03-31")])
+    svg = line_chart("Title", axis, Y, [Series("one", POINTS)])
+    (middle,) = re.findall(r'<text class="middle" x="([\d.]+)" y="[\d.]+">2024-03-31', svg)
+    assert float(middle) < WIDTH - 30
 
 
 def test_points_lie_where_their_numbers_are() -> None:
@@ -126,6 +156,7 @@ def test_any_numbers_make_a_chart_within_its_frame(
 ) -> None:
     names = [f"point {number}" for number in range(len(points))]
     series = [Series("one", points, names), Series("none", [])]
+    assert not re.search("nan|inf", sparkline("Title", [y for _, y in points] or [0.0]))
     for svg in (line_chart("Title", X, Y, series), scatter_chart("Title", X, Y, series, names)):
         assert not re.search("nan|inf", svg)
         for dot in Page(svg).all("circle"):
@@ -133,4 +164,5 @@ def test_any_numbers_make_a_chart_within_its_frame(
             assert 0 <= float(dot["cy"] or 0) <= HEIGHT + 60
     svg = bar_chart("Title", "label", [], [("row", [(0, Bar(*bar)) for bar in bars])])
     assert not re.search("nan|inf", svg)
-    assert texts(svg).count("none") == sum(not all(abs(number) <= 1e12 for number in bar) for bar in bars)
+    missing = sum(not all(abs(number) <= 1e12 for number in bar) for bar in bars)
+    assert texts(svg).count("not measured") == (missing if bars else 1)

@@ -5,7 +5,7 @@ from steam_recsys.rules import Rule, Verdict
 from tests.steam_recsys.reporting.pages import Page
 
 HOSTILE = '<script>alert("1")</script>&\'"'
-IMPORTS = '{% from "macros.html" import cell, figure, interval_cell, rules_table, table %}'
+IMPORTS = '{% from "macros.html" import cell, figure, interval_cell, rules, table %}'
 
 
 def rendered(content: str, title: str = "A page", **context: object) -> str:
@@ -16,7 +16,7 @@ def rendered(content: str, title: str = "A page", **context: object) -> str:
 
 PARTS = """
 {{ figure(text, chart) }}
-{{ rules_table(verdict) }}
+{{ rules(verdict) }}
 {% call table(text, [text, "more"], ["number", text]) %}
 <tr>{{ cell(text) }}{{ cell(text, text) }}{{ cell(1) }}{{ interval_cell(interval) }}</tr>
 {% endcall %}
@@ -65,9 +65,10 @@ def test_a_text_may_have_a_detail() -> None:
 
 
 def test_rules_are_listed_with_outcome_figure_and_bounds() -> None:
-    texts = Page(rendered("{{ rules_table(verdict) }}", verdict=parts("NDCG")["verdict"])).texts
+    texts = Page(rendered("{{ rules(verdict) }}", verdict=parts("NDCG")["verdict"])).texts
     cells = [text for text in texts if text.strip()]
-    assert cells[cells.index("2 rules, none failed") :] == [
+    assert cells[cells.index("No rule failed.") :] == [
+        "No rule failed.", "All 2 rules",
         "2 rules, none failed", "outcome", "figure", "value", "limit",
         "✓ passed", "NDCG", "NDCG", "0.5000", "at least 0.1000",
         "– not enough evidence", "NDCG", "1",

@@ -1,0 +1,174 @@
+"""The state of the recommendations as one sentence with a colour, for an operator's first look."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from explorer.schemas import Measurement, PipelineRun, Publication
+from explorer.templating import decimals, moment, percent, plain
+from steam_recsys.evaluation.intervals import BETTER, LEVEL, WORSE, Interval
+from steam_recsys.publications.versions import MAX_AGE_HOURS
+
+GOOD, ATTENTION, PROBLEM = "good", "attention", "problem"
+LABELS = {GOOD: "All well", ATTENTION: "Needs attention", PROBLEM: "Problem"}
+"""The colours, from the best to the worst, and what the page says beside them."""
+
+BESIDE = {BETTER: "better than that of", LEVEL: "level with", WORSE: "worse than that of"}
+DRIFT_INDICES = ("psi_games", "psi_genres", "psi_history_lengths")
+
+LITTLE_DRIFT, STRONG_DRIFT = 0.1, 0.25
+"""The usual limits of a population stability index (Siddiqi 2006, "Credit Risk Scorecards", chapter 8)."""
+
+
+@dataclass(frozen=True)
+class RankingResult:
+    """A ranking's figures on held-out reviews.
+
+    Attributes:
+        name: What the overview calls it.
+        ndcg, recall: NDCG@10 and Recall@20, from 0 to 1; None if unknown.
+        difference: The model's NDCG@10 less this one, user by user; None for the model itself.
+    """
+
+    name: str
+    ndcg: float
+    recall: float | None
+    difference: Interval | None = None
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """A model's results on held-out reviews.
+
+    Attributes:
+        version: The model's version.
+        trained_at: The start of its training, None if unknown.
+        cutoff: The first day whose reviews were held out.
+        users: The number of users who wrote them.
+        passed: Whether the model passed the gate.
+        failures: A sentence for each rule of the gate that it failed.
+        own: The model's figures.
+        baselines: Figures of the champion of that time and of the baselines, the best first.
+    """
+
+    version: str
+    trained_at: datetime | None
+    cutoff: date
+    users: int
+    passed: bool
+    failures: list[str]
+    own: RankingResult
+    baselines: list[RankingResult]
+
+
+@dataclass(frozen=True)
+class Status:
+    """A colour, `GOOD`, `ATTENTION` or `PROBLEM`, and the sentence."""
+
+    colour: str
+    sentence: str
+
+    @property
+    def label(self) -> str:
+        """The colour as text."""
+        return LABELS[self.colour]
+
+
+def describe_status(
+    current: Publication | None,
+    newest: str | None,
+    runs: Sequence[PipelineRun],
+    training: TrainingResult | None,
+    monitoring: Sequence[Measurement],
+    now: datetime,
+) -> Status:
+    """Say when the recommendations were published, whether on time, how good they are, and whether the data drifted.
+
+    Args:
+        current: The current publication, None before the first one.
+        newest: The version that was published last; another than the current one after a rollback.
+        runs: The last run of each pipeline and final state.
+        training: The evaluation of the current publication's model, None if it is not recorded.
+        monitoring: The last measurements, the newest first.
+        now: The time.
+    """
+    if current is None:
+        return Status(PROBLEM, "Nothing has been published yet: run the inference pipeline.")
+    parts = [
+        _publication(current, newest, runs, now),
+        _quality(training, monitoring),
+        _coverage(current),
+        _drift(current, monitoring),
+    ]
+    colour = max((colour for colour, _ in parts), key=list(LABELS).index)
+    return Status(colour, f"{'; '.join(text for _, text in parts)}.")
+
+
+def _publication(
+    current: Publication, newest: str | None, runs: Sequence[PipelineRun], now: datetime
+) -> tuple[str, str]:
+    ended = {run.state: run.finished_at for run in runs if run.pipeline == "inference" and run.finished_at}
+    times = [time for time in (ended.get("SUCCEEDED"), current.published_at) if time]
+    hours = (now - max(times)) / timedelta(hours=1) if times else 0.0
+    text = f"Published {moment(current.published_at)}"
+    colour = GOOD
+    if current.version != newest:
+        colour = ATTENTION
+        text = f"Rolled back on {moment(current.made_current_at)}, to the publication of {moment(current.published_at)}"
+    if hours > MAX_AGE_HOURS:
+        colour = ATTENTION if hours <= 2 * MAX_AGE_HOURS else PROBLEM
+        text += f", late: no inference run has succeeded for {plain(hours)} hours"
+    else:
+        text += ", on time"
+    failed = ended.get("FAILED")
+    if failed and times and failed > max(times):
+        colour, text = max(colour, ATTENTION, key=list(LABELS).index), f"{text}, but the last inference run failed"
+    return colour, text
+
+
+def _quality(training: TrainingResult | None, monitoring: Sequence[Measurement]) -> tuple[str, str]:
+    for each in monitoring:
+        ours, popular = realised(each, "ndcg"), realised(each, "popular_ndcg")
+        if ours and popular:
+            outcome = ours.compare(popular)
+            figures = f"NDCG@10 {decimals(ours.mean)} against {decimals(popular.mean)} on newer reviews"
+            return _graded(outcome, f"quality is {BESIDE[outcome]} recent popularity ({figures})")
+    best = next((each for each in training.baselines if each.difference), None) if training else None
+    if training and best and best.difference:
+        outcome = best.difference.outcome
+        figures = f"NDCG@10 {decimals(training.own.ndcg)} against {decimals(best.ndcg)} on held-out reviews"
+        return _graded(outcome, f"quality is {BESIDE[outcome]} {best.name} ({figures})")
+    return GOOD, "quality has not been measured yet"
+
+
+def _graded(outcome: str, text: str) -> tuple[str, str]:
+    return ATTENTION if outcome == WORSE else GOOD, text
+
+
+def _coverage(current: Publication) -> tuple[str, str]:
+    if current.coverage is None:
+        return GOOD, "coverage is unknown"
+    return GOOD, f"{percent(current.coverage)} of the games are in some user's first ten"
+
+
+def _drift(current: Publication, monitoring: Sequence[Measurement]) -> tuple[str, str]:
+    """Describe the newest drift since the training of the current model."""
+    of_the_model = [each for each in monitoring if each.model_version == current.model_version]
+    indices = [index for name in DRIFT_INDICES for each in of_the_model[:1]
+               if (index := each.figures.get(name)) is not None]  # fmt: skip
+    if not indices:
+        return GOOD, "no reviews since the model's training to measure drift by"
+    worst = max(indices)
+    figure = f"index {decimals(worst, 2)}, strong above {STRONG_DRIFT}"
+    if worst > STRONG_DRIFT:
+        return ATTENTION, f"the data drifted strongly since the model's training ({figure})"
+    return GOOD, f"{'little' if worst < LITTLE_DRIFT else 'some'} drift of the data ({figure})"
+
+
+def realised(measurement: Measurement, name: str) -> Interval | None:
+    """Return a measured figure with its interval; None if it was not measured."""
+    found = [measurement.figures.get(f"{name}{end}") for end in ("", "_lower", "_upper")]
+    mean, low, high = found
+    return None if mean is None or low is None or high is None else Interval(mean, low, high)
