@@ -4,7 +4,7 @@
 # interprets them. Make would expand them and run what $(shell …) in them says, so each is first replaced by its literal
 # text.
 override GIVEN := $(strip $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name))))
-override INPUTS := DATA USER RANK_BY GENRE SHELVES REGISTRY BUILD PART CUDA PYTHON_IMAGE EXPLORER_PORT PYTHON
+override INPUTS := DATA NIGHTS USER RANK_BY GENRE SHELVES REGISTRY BUILD PART CUDA PYTHON_IMAGE EXPLORER_PORT PYTHON
 $(foreach name,$(sort $(GIVEN) $(INPUTS)),$(if $(filter-out undefined default file,$(origin $(name))),$(eval override export $(name) := $$(value $(name)))))
 
 PYTHON ?= python3
@@ -42,8 +42,8 @@ $(INSTALLED):
 	  $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable . || $(NOT_INSTALLED)
 	@touch $@
 
-demo: setup ## Run the whole loop on synthetic reviews, or on DATA=folder in the raw layout
-	@$(BIN)/python -m demo --workspace $(LOCAL) run $(if $(DATA),--data "$$DATA")
+demo: setup ## Run the whole loop on synthetic reviews, or on DATA=folder in the raw layout; NIGHTS=1 is shorter
+	@$(BIN)/python -m demo --workspace $(LOCAL) run $(if $(DATA),--data "$$DATA") $(if $(NIGHTS),--nights "$$NIGHTS")
 
 demo-docker: images ## Run the demo, run it again with each task in a container, and compare
 	@$(BIN)/python -m demo --workspace $(LOCAL) containers $(if $(DATA),--data "$$DATA")

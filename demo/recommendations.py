@@ -5,27 +5,40 @@ from __future__ import annotations
 from typing import Literal
 
 import psycopg2
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
-from commands.user import explain_scores, show_recommendations
 from steam_recsys.database.connection import Cursor
 
+SHOWN_GAMES = 3
 
-def show_typical_users(url: str, title: str) -> None:
-    """Print the recommendations of a heavy user, of a user with few reviews and of a new user."""
+_GAMES = "SELECT game, reason FROM recsys.recommended_games(%s, p_limit => %s) ORDER BY rank"
+
+
+def show_typical_users(url: str) -> None:
+    """Print the first games of a heavy user, of a user with few reviews and of a new user."""
     connection = psycopg2.connect(url)
+    table = Table("Recommended to", "Game", "Why", box=None, pad_edge=False)
     try:
         with connection.cursor() as cursor:
-            heavy, _ = _user_with_reviews(cursor, "DESC")
-            light, reviews = _user_with_reviews(cursor, "ASC")
-            for description, user_id in (
-                ("A user with many reviews", heavy),
-                (f"A user with {'one review' if reviews == 1 else 'few reviews'}", light),
-                ("A new user", None),
+            heavy, most = _user_with_reviews(cursor, "DESC")
+            light, least = _user_with_reviews(cursor, "ASC")
+            for who, user_id in (
+                (f"user {heavy}, {most} reviews", heavy),
+                (f"user {light}, {least} review{'s' if least > 1 else ''}", light),
+                ("a new user", None),
             ):
-                show_recommendations(cursor, f"{description} ({title})", user_id)
-        explain_scores()
+                cursor.execute(_GAMES, [user_id, SHOWN_GAMES])
+                for rank, (game, reason) in enumerate(cursor.fetchall()):
+                    table.add_row("" if rank else who, escape(game), escape(reason))
     finally:
         connection.close()
+    for column in table.columns:
+        column.no_wrap = True
+    console = Console()
+    console.print()
+    console.print(table, width=None if console.is_terminal else 120)
 
 
 def _user_with_reviews(cursor: Cursor, order: Literal["ASC", "DESC"]) -> tuple[int, int]:

@@ -26,6 +26,9 @@ README, DATA, *_ = TEXTS = [(ROOT / page).read_text() for page in PAGES]
 OUTPUT = re.search(r"```text\n(.*?)```", README, re.DOTALL)[1]
 BLOCKS = [block for text in TEXTS for block in re.findall(r"```(sh|python)\n(.*?)```", text, re.DOTALL)]
 RAW_FILES = re.findall(r"\n### `(\w+\.csv)`\n(.*?)```csv\n(.*?)```", DATA, re.DOTALL)
+MAX_LINES = 60
+"""Lines that a demo prints at most."""
+
 OWN_DATABASE = "postgresql://user:password@host:5432/shop"
 
 
@@ -63,7 +66,7 @@ def run(copy: Path, block: str) -> str:
 def assert_loop_is_whole(copy: Path) -> None:
     """Check that the summary agrees with the database, and that every known user has recommendations."""
     summary = json.loads((copy / "local" / "summary.json").read_text())
-    assert list(summary) == ["data", "gate", "model", "publication", "seconds", "peak_memory_mb"]
+    assert list(summary) == ["data", "gate", "model", "publication", "monitoring", "seconds", "peak_memory_mb"]
     assert summary["data"]["folder"] in (str(copy / "local" / "synthetic"), str(copy / "my-shop"))
     assert summary["gate"] == {"model": summary["model"]["version"], "passed": True, "failed": []}
     assert set(summary["model"]) == {"version", "recall_at_20", "ndcg_at_10", "baselines", "beside_best_baseline"}
@@ -206,8 +209,11 @@ def test_every_command_of_readme_and_docs_works_in_order(copy, postgres):
             assert re.search(
                 r"\nModel \S+ passed the gate\.\nBy NDCG@10 the model is (better than|level with) the best", printed
             )
-            assert "A new user" in printed
+            assert "\na new user " in printed
+            assert printed.count("\n") <= MAX_LINES
             if block == "make demo\n":
+                assert "\nNight 2: " in printed
+                assert "\nSince the first publication, " in printed
                 assert sentences(OUTPUT) <= sentences(printed)
             for page, title in (
                 ("local/evaluation.html", "is promoted</title>"),
