@@ -4,7 +4,7 @@
 # interprets them. Make would expand them and run what $(shell …) in them says, so each is first replaced by its literal
 # text.
 override GIVEN := $(strip $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name))))
-override INPUTS := DATA NIGHTS USER RANK_BY GENRE SHELVES REGISTRY BUILD PART CUDA PYTHON_IMAGE EXPLORER_PORT PYTHON
+override INPUTS := DATA NIGHTS USER RANK_BY GENRE SHELVES REGISTRY BUILD PLATFORMS PART CUDA PYTHON_IMAGE EXPLORER_PORT PYTHON
 $(foreach name,$(sort $(GIVEN) $(INPUTS)),$(if $(filter-out undefined default file,$(origin $(name))),$(eval override export $(name) := $$(value $(name)))))
 
 PYTHON ?= python3
