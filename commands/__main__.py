@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -35,6 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         parsed = _parser(arguments).parse_args(arguments)
         parsed.run(parsed)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of the output has ended, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what is still buffered
+        sys.exit(1)
     except UserError as error:
         sys.exit(f"recsys: {mask(str(error))}")
     except ModuleNotFoundError as error:

@@ -6,7 +6,6 @@ They are what `recsys.recommended_games` and `recsys.shelves` return.
 from __future__ import annotations
 
 import argparse
-import signal
 from itertools import groupby
 from typing import Literal
 
@@ -76,7 +75,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Show the recommendations."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end quietly if the reader of a pipe does
     if arguments.shelves and (arguments.rank_by or arguments.genre):
         raise UserError("A storefront's page has neither an order nor a genre: leave out --shelves, or both of them.")
     show_user(arguments.database, arguments.user, arguments.rank_by, arguments.genre, shelves=arguments.shelves)

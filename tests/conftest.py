@@ -9,6 +9,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import gc
 import secrets
+import signal
 import sys
 import tempfile
 import threading
@@ -59,6 +60,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             found = [name for name in ("browser", "pipelines") if name in item.path.parts]
             found += ["documents"] if item.path.parent == Path(__file__).parent else []
             item.add_marker(pytest.mark.xdist_group((found or ["others"])[0]))
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    """Check that a test leaves Python's handling of closed connections: without it, they end the process in silence."""
+    yield
+    assert signal.getsignal(signal.SIGPIPE) == signal.SIG_IGN
 
 
 @pytest.fixture(autouse=True)

@@ -66,7 +66,9 @@ _REMEDIES = {
 """What to do, by the server's error code (https://www.mongodb.com/docs/manual/reference/error-codes/)."""
 
 _DOCUMENTS_PER_INSERT = 1000
-_SERVER_SELECTION_MS = 10_000
+_CONNECT_SECONDS = 10.0
+"""Longest time until the first server is found; operations, which have more time, look for theirs as long."""
+
 _OPERATION_MS = 300_000
 """Longest time of one operation: without a majority of the members, a write would wait for ever."""
 
@@ -90,13 +92,7 @@ def open_mongo(reference: str, shop: str, lease: Lease | None = None) -> Iterato
     try:
         if has_stray_separators(url):
             raise ValueError
-        client = MongoClient[_Document](
-            url,
-            serverSelectionTimeoutMS=_SERVER_SELECTION_MS,
-            timeoutMS=_OPERATION_MS,
-            appname="steam-recsys",
-            tz_aware=True,
-        )
+        client = MongoClient[_Document](url, timeoutMS=_OPERATION_MS, appname="steam-recsys", tz_aware=True)
         database = client.get_default_database(DATABASE, write_concern=WriteConcern("majority"))
     except (ConfigurationError, InvalidURI, ValueError):  # their messages may show the password
         raise UserError(
@@ -105,6 +101,8 @@ def open_mongo(reference: str, shop: str, lease: Lease | None = None) -> Iterato
         ) from None
     try:
         with client:
+            with pymongo.timeout(_CONNECT_SECONDS):
+                client.admin.command("ping")
             yield MongoDestination(database, shop, lease)
     except PyMongoError as error:
         raise _mongo_error(name, error) from None

@@ -249,7 +249,7 @@ def test_an_unresponsive_mongodb_is_reported(
     shop: Connection, both: DestinationConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     predictions = marked(tmp_path / "1", shop, 1.0, users=2)
-    monkeypatch.setattr("steam_recsys.publications.mongo._SERVER_SELECTION_MS", 100)
+    monkeypatch.setattr("steam_recsys.publications.mongo._CONNECT_SECONDS", 0.1)
     for url in ("mongodb://ann:hush@127.0.0.1:1/shop", "nonsense"):
         monkeypatch.setenv("MONGODB_URL", url)
         with pytest.raises(UserError, match=r"The MongoDB in MONGODB_URL failed \(.*\): check") as raised:
