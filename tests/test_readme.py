@@ -37,7 +37,7 @@ def copy():
     """A copy of the files that git tracks or would add, with the installed environment."""
     # Not in pytest's own folder: another session may close that to the database's system user.
     with tempfile.TemporaryDirectory(prefix="steam-recsys-readme-") as root:
-        folder = Path(root) / "my python3 shop"  # a path that is not easy on shells
+        folder = Path(root).resolve() / "my python3 shop"  # a path that is not easy on shells
         listed = subprocess.run(
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
             cwd=ROOT,
