@@ -9,17 +9,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from commands.user import LISTS
 from steam_recsys.database.connection import Cursor
 
-SHOWN_GAMES = 3
-
-_GAMES = "SELECT game, reason FROM recsys.recommended_games(%s, p_limit => %s) ORDER BY rank"
+_FIRST_GAME = "SELECT game, reason FROM recsys.recommended_games(%s, %s, p_limit => 1)"
 
 
 def show_typical_users(url: str) -> None:
-    """Print the first games of a heavy user, of a user with few reviews and of a new user."""
+    """Print the first game of each list of a heavy user, of a user with few reviews and of a new user."""
     connection = psycopg2.connect(url)
-    table = Table("Recommended to", "Game", "Why", box=None, pad_edge=False)
+    table = Table("Recommended to", "List", "Game", "Why", box=None, pad_edge=False)
     try:
         with connection.cursor() as cursor:
             heavy, most = _user_with_reviews(cursor, "DESC")
@@ -29,16 +28,20 @@ def show_typical_users(url: str) -> None:
                 (f"user {light}, {least} review{'s' if least > 1 else ''}", light),
                 ("a new user", None),
             ):
-                cursor.execute(_GAMES, [user_id, SHOWN_GAMES])
-                for rank, (game, reason) in enumerate(cursor.fetchall()):
-                    table.add_row("" if rank else who, escape(game), escape(reason))
+                for rank_by, title in LISTS.items():
+                    cursor.execute(_FIRST_GAME, [user_id, rank_by])
+                    for game, reason in cursor.fetchall():
+                        table.add_row(who, title, escape(game), escape(reason))
+                        who = ""
     finally:
         connection.close()
-    for column in table.columns:
+    for column in table.columns[:-1]:
         column.no_wrap = True
     console = Console()
+    if not console.is_terminal:
+        console.width = 140  # no line breaks
     console.print()
-    console.print(table, width=None if console.is_terminal else 120)
+    console.print(table)
 
 
 def _user_with_reviews(cursor: Cursor, order: Literal["ASC", "DESC"]) -> tuple[int, int]:

@@ -90,6 +90,16 @@ def assert_loop_is_whole(copy: Path) -> None:
     connection.close()
 
 
+def publications(copy: Path) -> int:
+    """Count the versions that the last demo's database keeps."""
+    connection = psycopg2.connect((copy / "local" / "database-url").read_text().strip())
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM recsys.publications")
+        ((count,),) = cursor.fetchall()
+    connection.close()
+    return count
+
+
 def look_at_it(copy: Path) -> None:
     """Start the explorer, send a request to the address that it prints, and stop it with SIGINT."""
     environment = {key: value for key, value in os.environ.items() if key not in ("DATABASE_URL", "MAKEFLAGS")}
@@ -213,6 +223,7 @@ def test_every_command_of_readme_and_docs_works_in_order(copy, postgres):
             assert printed.count("\n") <= MAX_LINES
             if block == "make demo\n":
                 assert "\nNight 2: " in printed
+                assert publications(copy) == 2
                 assert "\nSince the first publication, " in printed
                 assert sentences(OUTPUT) <= sentences(printed)
             for page, title in (
