@@ -12,7 +12,10 @@ from rich.table import Table
 from commands.user import LISTS
 from steam_recsys.database.connection import Cursor
 
-_FIRST_GAME = "SELECT game, reason FROM recsys.recommended_games(%s, %s, p_limit => 1)"
+_FIRST_GAME = """
+SELECT games.name, first.reason FROM recsys.recommended_games(%s, %s, p_limit => 1) AS first
+JOIN steam.games USING (game_id)
+"""
 
 
 def show_typical_users(url: str) -> None:
