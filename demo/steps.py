@@ -82,8 +82,9 @@ class Steps:
                 line.append(", failed", style="red")
             elif self._warnings:
                 line.append(f", {self._warnings} warning{'s' if self._warnings > 1 else ''} in the log")
-            self._console.print(line, soft_wrap=True)
             self._stage = ""
+            self._live.refresh()
+            self._console.print(line, soft_wrap=True)
 
     def _running(self) -> Text:
         """Return the line of the step that runs, with what it is doing."""

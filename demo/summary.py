@@ -90,7 +90,7 @@ def _sentences(summary: dict[str, Any]) -> Iterator[str]:
 
 def realised_quality(figures: Mapping[str, float | None]) -> str:
     """Say how good the recommendations were by the reviews that came after them; empty if none came."""
-    if not figures.get("judged_users"):
+    if not figures.get("judged_users") or None in (figures.get("ndcg"), figures.get("popular_ndcg")):
         return ""
     return (
         f"Since the first publication, {figures['judged_users']:,.0f} users reviewed new games: NDCG@10 "

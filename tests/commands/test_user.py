@@ -3,7 +3,6 @@
 import argparse
 import subprocess
 import sys
-import time
 from datetime import date
 from pathlib import Path
 
@@ -109,11 +108,9 @@ def test_a_user_must_be_named() -> None:
         show_user("env:DATABASE_URL", "")
 
 
-def test_the_command_answers_quickly_as_it_imports_nothing_heavy(published: str) -> None:
-    started = time.perf_counter()
+def test_the_command_imports_nothing_heavy(published: str) -> None:
     command = [sys.executable, "-X", "importtime", "-m", "commands", "user", "ann"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert time.perf_counter() - started < 5  # half a second where the machine does nothing else
     assert "User ann: no reviews" in done.stdout
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert {"psycopg2", "rich"} <= imported
