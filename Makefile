@@ -4,8 +4,13 @@
 # interprets them. Make would expand them and run what $(shell …) in them says, so each is first replaced by its literal
 # text.
 override GIVEN := $(strip $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name))))
-override INPUTS := DATA USER RANK_BY GENRE SHELVES REGISTRY BUILD PART CUDA PYTHON_IMAGE EXPLORER_PORT PYTHON
-$(foreach name,$(sort $(GIVEN) $(INPUTS)),$(if $(filter-out undefined default file,$(origin $(name))),$(eval override export $(name) := $$(value $(name)))))
+override INPUTS := DATA NIGHTS USER RANK_BY GENRE SHELVES REGISTRY BUILD PLATFORMS PART CUDA PYTHON_IMAGE EXPLORER_PORT PYTHON
+# Two statements, because macOS has GNU make 3.81, which takes no two modifiers in one.
+define LITERAL
+override $(1) := $$(value $(1))
+export $(1)
+endef
+$(foreach name,$(sort $(GIVEN) $(INPUTS)),$(if $(filter-out undefined default file,$(origin $(name))),$(eval $(call LITERAL,$(name)))))
 
 PYTHON ?= python3
 LOCAL := local
@@ -22,9 +27,32 @@ PARALLEL = --numprocesses=$(shell $(BIN)/python -c "import os; print(min(8, 1 + 
 .PHONY: help setup demo demo-docker test test-all lint user explore psql stop images push scan audit sbom licences pin-images lock-terraform kind-up kind-demo kind-check kind-open kind-close kind-down golden screenshots docs lock benchmark-quality benchmark-training benchmark-answers benchmark-data benchmark-replay benchmark-explorer clean
 
 help: ## List the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-19s %s\n", $$1, $$2}'
+	@awk -F ':.*## ' '/^##@ / {print "\n" substr($$0, 5) ":"} /^[a-z-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 NOT_INSTALLED := { echo "make: the installation failed, see above: if the package index cannot be reached or lacks a package, put PIP_INDEX_URL=URL of another one before the command." >&2; exit 1; }
+
+##@ Try it
+
+demo: setup ## Run the whole loop on synthetic reviews, or on DATA=folder in the raw layout; NIGHTS=1 is shorter
+	@$(BIN)/python -m demo --workspace $(LOCAL) run $(if $(DATA),--data "$$DATA") $(if $(NIGHTS),--nights "$$NIGHTS")
+
+# USER counts only from the command line; the environment's USER is the login name.
+user: setup ## Show a user's recommendations: USER=name or id, RANK_BY=newest, GENRE=Action, SHELVES=1, DATA=folder
+	@$(BIN)/python -m demo --workspace $(LOCAL) user "$(if $(filter USER,$(GIVEN)),$$USER)" $(if $(RANK_BY),--rank-by "$$RANK_BY") $(if $(GENRE),--genre "$$GENRE") $(if $(SHELVES),--shelves) $(if $(DATA),--data "$$DATA")
+
+explore: setup ## Open the demo's recommendations in a browser, until Ctrl-C; EXPLORER_PORT=8600, DATA=folder
+	@exec $(BIN)/python -m demo --workspace $(LOCAL) explore $(if $(DATA),--data "$$DATA")
+
+psql: setup ## Open the database of the last successful demo, or of DATA=folder
+	@$(BIN)/python -m demo --workspace $(LOCAL) psql $(if $(DATA),--data "$$DATA")
+
+stop: ## Stop the demo's database
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m demo --workspace $(LOCAL) stop; fi
+
+demo-docker: images ## Run the demo, run it again with each task in a container, and compare
+	@$(BIN)/python -m demo --workspace $(LOCAL) containers $(if $(DATA),--data "$$DATA")
+
+##@ Develop
 
 setup: $(INSTALLED) ## Create the virtual environment from the locked requirements
 
@@ -42,12 +70,6 @@ $(INSTALLED):
 	  $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable . || $(NOT_INSTALLED)
 	@touch $@
 
-demo: setup ## Run the whole loop on synthetic reviews, or on DATA=folder in the raw layout
-	@$(BIN)/python -m demo --workspace $(LOCAL) run $(if $(DATA),--data "$$DATA")
-
-demo-docker: images ## Run the demo, run it again with each task in a container, and compare
-	@$(BIN)/python -m demo --workspace $(LOCAL) containers $(if $(DATA),--data "$$DATA")
-
 test: lint ## Check style and types, and run the fast tests
 	@$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
 
@@ -60,18 +82,27 @@ lint: setup ## Check style and types
 	@$(BIN)/python -m mypy
 	@output=$$($(BIN)/lint-imports --no-logo) || { echo "$$output"; exit 1; }
 
-# USER counts only from the command line; the environment's USER is the login name.
-user: setup ## Show a user's recommendations: USER=name or id, RANK_BY=newest, GENRE=Action, SHELVES=1, DATA=folder
-	@$(BIN)/python -m demo --workspace $(LOCAL) user "$(if $(filter USER,$(GIVEN)),$$USER)" $(if $(RANK_BY),--rank-by "$$RANK_BY") $(if $(GENRE),--genre "$$GENRE") $(if $(SHELVES),--shelves) $(if $(DATA),--data "$$DATA")
+golden: setup ## Regenerate the golden copies of the compiled pipelines, for review as a diff
+	@$(BIN)/python -m tests.pipelines.golden_copies
 
-explore: setup ## Open the demo's recommendations in a browser, until Ctrl-C; EXPLORER_PORT=8600, DATA=folder
-	@exec $(BIN)/python -m demo --workspace $(LOCAL) explore $(if $(DATA),--data "$$DATA")
+docs: setup ## Build the documentation site into build/site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 
-psql: setup ## Open the database of the last successful demo, or of DATA=folder
-	@$(BIN)/python -m demo --workspace $(LOCAL) psql $(if $(DATA),--data "$$DATA")
+screenshots: setup ## Retake the screenshots of docs/explorer.md, of the demo on real data
+	@SCREENSHOTS=docs/screenshots $(BIN)/python -m pytest tests/explorer/browser/test_screenshots.py
 
-stop: ## Stop the demo's database
-	@if [ -x $(BIN)/python ]; then $(BIN)/python -m demo --workspace $(LOCAL) stop; fi
+lock: setup ## Resolve and lock the requirements, with hashes
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --custom-compile-command "make lock" \
+	  pyproject.toml --extra model --extra submit --extra explorer --extra benchmark --extra dev --output-file requirements/dev.txt
+	@for image in data model model-cuda explorer; do \
+	  case $$image in data) extras= ;; model-cuda) extras="--extra model --extra cuda" ;; *) extras="--extra $$image" ;; esac; \
+	  $(BIN)/uv pip compile --quiet --universal --generate-hashes --custom-compile-command "make lock" \
+	    pyproject.toml $$extras --constraint requirements/dev.txt --output-file requirements/$$image.txt; done
+
+clean: stop ## Remove everything that these commands installed or created
+	@rm -rf $(VENV) $(LOCAL) build
+
+##@ Images
 
 images: setup ## Build the stages' images; REGISTRY=name, CUDA=1, BUILD="options of docker build"
 	@set -f; $(BIN)/python -m containers build $(if $(REGISTRY),--registry "$$REGISTRY") $$BUILD
@@ -88,14 +119,13 @@ audit: setup ## Check the images' locked requirements for known vulnerabilities
 sbom: setup ## List what each image contains, in CycloneDX, in build/sbom; REGISTRY=name, CUDA=1
 	@$(BIN)/python -m containers sbom $(if $(REGISTRY),--registry "$$REGISTRY")
 
+licences: setup ## Regenerate docs/licences.md, the licences of the images' packages
+	@$(BIN)/python -m containers licences
+
 pin-images: setup ## Write the current digests of the fetched images into all files that name them, for review as a diff
 	@$(BIN)/python -m containers pin
 
-lock-terraform: ## Lock Terraform's providers with their hashes, in deploy/vertex/.terraform.lock.hcl
-	@terraform -chdir=deploy/vertex providers lock -platform=linux_amd64 -platform=linux_arm64 -platform=darwin_arm64
-
-licences: setup ## Regenerate docs/licences.md, the licences of the images' packages
-	@$(BIN)/python -m containers licences
+##@ Clusters
 
 kind-up: images ## Create a kind cluster with Kubeflow Pipelines, PostgreSQL, the images and the explorer
 	@deploy/kubeflow/kind-up.sh
@@ -115,22 +145,10 @@ kind-close: ## Close the ports of make kind-open
 kind-down: ## Remove the kind cluster
 	@deploy/kubeflow/kind-down.sh
 
-golden: setup ## Regenerate the golden copies of the compiled pipelines, for review as a diff
-	@$(BIN)/python -m tests.pipelines.golden_copies
+lock-terraform: ## Lock Terraform's providers with their hashes, in deploy/vertex/.terraform.lock.hcl
+	@terraform -chdir=deploy/vertex providers lock -platform=linux_amd64 -platform=linux_arm64 -platform=darwin_arm64
 
-screenshots: setup ## Retake the screenshots of docs/explorer.md, of the demo on real data
-	@SCREENSHOTS=docs/screenshots $(BIN)/python -m pytest tests/explorer/browser/test_screenshots.py
-
-docs: setup ## Build the documentation site into build/site
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
-
-lock: setup ## Resolve and lock the requirements, with hashes
-	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --custom-compile-command "make lock" \
-	  pyproject.toml --extra model --extra submit --extra explorer --extra benchmark --extra dev --output-file requirements/dev.txt
-	@for image in data model model-cuda explorer; do \
-	  case $$image in data) extras= ;; model-cuda) extras="--extra model --extra cuda" ;; *) extras="--extra $$image" ;; esac; \
-	  $(BIN)/uv pip compile --quiet --universal --generate-hashes --custom-compile-command "make lock" \
-	    pyproject.toml $$extras --constraint requirements/dev.txt --output-file requirements/$$image.txt; done
+##@ Benchmarks
 
 benchmark-quality: setup ## Compare the model with its baselines on public data in DATA=folder
 	@$(BIN)/python -m benchmarks.quality $(if $(DATA),--data "$$DATA")
@@ -149,6 +167,3 @@ benchmark-data: setup ## Measure extraction, retrieval, prediction, publishing a
 
 benchmark-explorer: setup ## Measure the explorer under load at two million users; needs wrk
 	@$(BIN)/python -m benchmarks.explorer
-
-clean: stop ## Remove everything that these commands installed or created
-	@rm -rf $(VENV) $(LOCAL) build

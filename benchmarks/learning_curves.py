@@ -5,7 +5,6 @@ The tutorial's model knows ids only, as strings, and takes its negatives from th
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -30,6 +29,7 @@ from steam_recsys.evaluation.rankers import ModelRanker, Ranker, StaticRanker
 from steam_recsys.evaluation.splits import HeldOut, hold_out, latest_of_each_user
 from steam_recsys.model.item_item import ItemItemWeights
 from steam_recsys.model.two_tower import Towers
+from steam_recsys.stage import max_rss_mb
 from steam_recsys.storage.folder import Folder, open_folder
 
 SCALE = 4.0
@@ -118,7 +118,7 @@ class Curve:
 
     def record(self) -> dict[str, object]:
         """Return the curve as plain values, with the process's peak memory so far."""
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        peak = max_rss_mb()
         return {"points": [asdict(point) for point in self.points], "first_step": self.first_step, "peak_mb": peak}
 
 

@@ -74,7 +74,7 @@ def _demo(raw: Path | None) -> Iterator[tuple[psycopg2.extensions.connection, st
         environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
         command = [sys.executable, "-m", "demo", "--workspace", root]
         try:
-            subprocess.run([*command, "run", *data], check=True, env=environment)
+            subprocess.run([*command, "run", "--nights", "1", *data], check=True, env=environment)
             url = workspace.known_database_url(raw)
             connection = psycopg2.connect(url)
             try:

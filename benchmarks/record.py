@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from steam_recsys.stage import max_rss_mb
+
 PARTS = ("extraction", "retrieval", "prediction", "publishing", "loop")
 OUTPUT = Path("local/benchmarks")
 
@@ -93,7 +95,7 @@ def measured(module: str, step: str, *arguments: str) -> Any:
 def peak_mb() -> float:
     """Return the peak memory so far of this process and of those that it waited for, in MB."""
     processes = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    return max(resource.getrusage(process).ru_maxrss for process in processes) / 1024
+    return max(map(max_rss_mb, processes))
 
 
 def at_most(what: str, ours: float, must: float | None = None) -> Row:

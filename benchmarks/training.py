@@ -5,7 +5,6 @@ Both loops train on the same generated reviews, each in its own process, so that
 
 from __future__ import annotations
 
-import resource
 import tempfile
 import time
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from benchmarks.record import (
     times_as_much,
     times_faster,
 )
+from steam_recsys.stage import max_rss_mb
 
 OURS, TUTORIAL, LARGE = "ours", "tutorial", "large shop"
 SIZE = Size(interactions=2_000_000, users=200_000, games=20_000)
@@ -143,7 +143,7 @@ def train_on(size: Size, folder: Path) -> dict[str, float]:
 
     started = time.perf_counter()
     train_model(snapshot, folder / "model", str(folder / "store"))
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak_mb = max_rss_mb()
     return {"peak_mb": round(peak_mb, 1), "seconds": round(time.perf_counter() - started, 1)}
 
 

@@ -38,7 +38,7 @@ _RANKED_BY = {
 # is one, else the best rank.
 _GAMES = """
 SELECT r.rank, r.name, coalesce(CASE WHEN %(rank_type)s IS NULL THEN coalesce(g.released_on::text, g.release_text)
-                                     ELSE ranking.best::text END, 'unknown'), r.score, r.reason
+                                     ELSE ranking.best::text END, 'unknown'), r.reason
 FROM recsys.recommended_games(%(user)s, %(rank_by)s, %(genre)s, p_limit => %(games)s) AS r
 JOIN steam.games AS g USING (game_id)
 CROSS JOIN LATERAL (
@@ -114,7 +114,6 @@ def show_user(
             raise UserError(str(error.diag.message_primary)) from None
         except (psycopg2.errors.UndefinedTable, psycopg2.errors.InvalidSchemaName):
             raise UserError("Nothing has been published yet: run the inference pipeline, or make demo.") from None
-    explain_scores()
 
 
 def show_recommendations(
@@ -153,14 +152,6 @@ def show_shelves(cursor: Cursor, title: str, user_id: int | None) -> None:
         Console().print(table)
 
 
-def explain_scores() -> None:
-    """Print what the scores in the tables mean."""
-    print(
-        "Score: the model's sum of taste and popularity; for games that fill up a list, their recent reviews. "
-        "Compare within a list."
-    )
-
-
 def _print_heading(cursor: Cursor, title: str, user_id: int | None) -> None:
     Console().print(f"\n[bold]{escape(title)}[/bold]{_history(cursor, user_id)}", soft_wrap=True)
 
@@ -173,10 +164,10 @@ def _print_list(cursor: Cursor, user_id: int | None, rank_by: str, genre: str | 
     if genre and not rows:
         _check_genre(cursor, genre)
     ranked_by: list[tuple[str, Literal["left", "right"]]] = [(heading, "right")] if heading else []
-    table = _table(title, [("", "right"), ("Game", "left"), *ranked_by, ("Score", "right"), ("Why", "left")])
-    for rank, game, figure, score, reason in rows:
+    table = _table(title, [("", "right"), ("Game", "left"), *ranked_by, ("Why", "left")])
+    for rank, game, figure, reason in rows:
         figures = [escape(figure)] if heading else []
-        table.add_row(str(rank), escape(game), *figures, f"{score:.2f}", escape(reason))
+        table.add_row(str(rank), escape(game), *figures, escape(reason))
     Console().print(table if rows else "No game passes." if title is None else f"{title}: no game passes.")
 
 

@@ -1,6 +1,7 @@
 """Build, scan and push the images, audit and list their requirements, pin their base images, or print their names."""
 
 import argparse
+import os
 import sys
 
 from containers.dependencies import LOCKED, PAGE, UNAVAILABLE, DatabaseUnavailableError, audit, licences_page
@@ -11,6 +12,7 @@ from containers.images import (
     find_pushed,
     image_name,
     push,
+    push_for,
     scan,
     size_mb,
     tagged,
@@ -52,6 +54,9 @@ def main() -> None:
                 continue
             if options.command == "push" and (pushed := find_pushed(tagged(options.registry, role))):
                 print(f"[images] already in the registry: {pushed}", flush=True)
+                continue
+            if options.command == "push" and (platforms := os.environ.get("PLATFORMS")):
+                print(f"[images] pushed as {push_for(platforms, options.registry, role, build_options)}", flush=True)
                 continue
             name = build(options.registry, role, build_options)
             print(f"[images] {name}: {size_mb(name):,.0f} MB", flush=True)

@@ -66,7 +66,7 @@ def image_name(registry: str, role: Role) -> str:
 
 
 def build(registry: str, role: Role, options: list[str]) -> str:
-    """Build an image unless it exists, and return its name.
+    """Build an image for this machine's processor unless it exists, and return its name.
 
     Args:
         registry: First part of the image's name: the registry to push it to.
@@ -77,16 +77,40 @@ def build(registry: str, role: Role, options: list[str]) -> str:
         UserError: Docker is missing, or the build fails.
     """
     name = tagged(registry, role)
-    if _docker("image", "inspect", name, quiet=True) == 0:
-        return name
+    if _docker("image", "inspect", name, quiet=True) != 0:
+        _build(["build"], name, role, options)
+    return name
+
+
+def push_for(platforms: str, registry: str, role: Role, options: list[str]) -> str:
+    """Build an image for several platforms, push it under one name, and return that name by digest.
+
+    Args:
+        platforms: Platforms with commas between, such as `linux/amd64,linux/arm64`. Docker's builder must be able to
+            run those of other processors, as Docker Desktop's is.
+        registry: First part of the image's name.
+        role: Image to build.
+        options: Further options of `docker buildx build`.
+
+    Raises:
+        UserError: Docker is missing, or the build or the push fails.
+    """
+    name = tagged(registry, role)
+    _build(["buildx", "build", f"--platform={platforms}", "--push"], name, role, options)
+    pushed = find_pushed(name)
+    if pushed is None:
+        raise UserError(f"{name} is not in its registry after the push: check its name.")
+    return pushed
+
+
+def _build(command: list[str], name: str, role: Role, options: list[str]) -> None:
     arguments = {"REVISION": _revision(), "REQUIREMENTS": requirements(role)}
     if base := os.environ.get("PYTHON_IMAGE"):
         arguments["PYTHON_IMAGE"] = base
     build_arguments = [f"--build-arg={key}={value}" for key, value in arguments.items()]
     dockerfile = ROOT / "containers" / role / "Dockerfile"
-    if _docker("build", *options, *build_arguments, f"--file={dockerfile}", f"--tag={name}", str(ROOT)):
+    if _docker(*command, *options, *build_arguments, f"--file={dockerfile}", f"--tag={name}", str(ROOT)):
         raise UserError(f"The image {name} cannot be built: see Docker's message above.")
-    return name
 
 
 def push(name: str) -> str:

@@ -25,6 +25,13 @@ def main() -> None:
             type=Path,
             help="folder in the raw layout, a file with reviews, or an archive (default: synthetic)",
         )
+    run.add_argument(
+        "--nights",
+        type=int,
+        choices=(1, 2),
+        default=2,
+        help="1 loads all reviews at once; in 2, those of the newest weeks arrive in the second (%(default)s)",
+    )
     user = commands.add_parser("user", help="show a user's recommendations, like recsys user")
     user.add_argument("user", help="name or id")
     user.add_argument("--rank-by", help="one list only: relevance, discovery, new_releases, sales, revenue, …")
@@ -47,7 +54,7 @@ def main() -> None:
                 from demo.run import run_demo  # slow to import
 
                 with workspace.lock():
-                    run_demo(workspace, options.data)
+                    run_demo(workspace, options.data, options.nights)
             case "containers":
                 from demo.containers import run_demo_in_containers
 

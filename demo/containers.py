@@ -92,18 +92,20 @@ def run_demo_in_containers(workspace: Workspace, data: Path | None) -> None:
     Raises:
         UserError: A run failed, or the recommendations differ.
     """
-    run_demo(workspace, data)
+    run_demo(workspace, data, nights=1)
     url = workspace.known_database_url()
     with _database_copy(url) as copy, _bucket() as bucket:
         os.environ["DATABASE_URL"] = copy  # the stages resolve env:DATABASE_URL
         target = Target.load("docker")
         compile_pipelines(target, workspace.build / target.name)
-        for name, parameters in (("training", {}), ("inference", inference_parameters(data))):
-            print(f"\n[demo] pipeline {name}, in containers", flush=True)
-            run_pipeline(workspace, target, name, {"store": f"{bucket}/store", **parameters}, containers=True)
+        print("\nIn containers:", flush=True)
+        store = f"{bucket}/store"
+        run_pipeline(workspace, target, "training", {"store": store}, "1/2", containers=True)
+        inference = {"store": store, **inference_parameters(data)}
+        run_pipeline(workspace, target, "inference", inference, "2/2", containers=True)
         compared = compare(_recommendations(url), _recommendations(copy))
     print(
-        f"\n[demo] processes and containers compared: {compared.lists:,} lists, {compared.differing:,} with different "
+        f"\nProcesses and containers compared: {compared.lists:,} lists, {compared.differing:,} with different "
         f"games, scores differ by at most {compared.largest_difference:.1e}"
     )
     if not compared.same:

@@ -137,7 +137,10 @@ class EmbeddedPostgres:
         try:
             owner = pwd.getpwnam(SYSTEM_USER)
         except KeyError:
-            made = subprocess.run(["useradd", "--system", "--no-create-home", SYSTEM_USER], check=False)
+            try:
+                made = subprocess.run(["useradd", "--system", "--no-create-home", SYSTEM_USER], check=False)
+            except FileNotFoundError:
+                raise UserError("PostgreSQL does not run as root: run this as another user.") from None
             if made.returncode != USER_EXISTS:  # another process may have been quicker
                 made.check_returncode()
             owner = pwd.getpwnam(SYSTEM_USER)
@@ -159,10 +162,14 @@ class EmbeddedPostgres:
         user: dict[str, Any] = {}
         if os.geteuid() == 0:
             user = {"user": SYSTEM_USER, "group": SYSTEM_USER, "extra_groups": []}
+        # Without a valid locale, PostgreSQL does not start on macOS.
+        environment = {**os.environ, "LC_ALL": "C"}
         # To a file: the server inherits pg_ctl's output and would keep a pipe open while it runs.
         output = self.folder / f"{program}.log"
         with output.open("wb") as log:
-            done = subprocess.run(command, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log, **user)
+            done = subprocess.run(
+                command, cwd="/", env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **user
+            )
         if check and done.returncode:
             raise RuntimeError(f"{program} failed with exit code {done.returncode}: {output.read_text()[-2000:]}")
         return done.returncode

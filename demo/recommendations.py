@@ -5,27 +5,46 @@ from __future__ import annotations
 from typing import Literal
 
 import psycopg2
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
-from commands.user import explain_scores, show_recommendations
+from commands.user import LISTS
 from steam_recsys.database.connection import Cursor
 
+_FIRST_GAME = """
+SELECT games.name, first.reason FROM recsys.recommended_games(%s, %s, p_limit => 1) AS first
+JOIN steam.games USING (game_id)
+"""
 
-def show_typical_users(url: str, title: str) -> None:
-    """Print the recommendations of a heavy user, of a user with few reviews and of a new user."""
+
+def show_typical_users(url: str) -> None:
+    """Print the first game of each list of a heavy user, of a user with few reviews and of a new user."""
     connection = psycopg2.connect(url)
+    table = Table("Recommended to", "List", "Game", "Why", box=None, pad_edge=False)
     try:
         with connection.cursor() as cursor:
-            heavy, _ = _user_with_reviews(cursor, "DESC")
-            light, reviews = _user_with_reviews(cursor, "ASC")
-            for description, user_id in (
-                ("A user with many reviews", heavy),
-                (f"A user with {'one review' if reviews == 1 else 'few reviews'}", light),
-                ("A new user", None),
+            heavy, most = _user_with_reviews(cursor, "DESC")
+            light, least = _user_with_reviews(cursor, "ASC")
+            for who, user_id in (
+                (f"user {heavy}, {most} reviews", heavy),
+                (f"user {light}, {least} review{'s' if least > 1 else ''}", light),
+                ("a new user", None),
             ):
-                show_recommendations(cursor, f"{description} ({title})", user_id)
-        explain_scores()
+                for rank_by, title in LISTS.items():
+                    cursor.execute(_FIRST_GAME, [user_id, rank_by])
+                    for game, reason in cursor.fetchall():
+                        table.add_row(who, title, escape(game), escape(reason))
+                        who = ""
     finally:
         connection.close()
+    for column in table.columns[:-1]:
+        column.no_wrap = True
+    console = Console()
+    if not console.is_terminal:
+        console.width = 140  # no line breaks
+    console.print()
+    console.print(table)
 
 
 def _user_with_reviews(cursor: Cursor, order: Literal["ASC", "DESC"]) -> tuple[int, int]:

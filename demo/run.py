@@ -1,13 +1,19 @@
-"""Run the demo: data, database, three pipelines, results."""
+"""Run the demo: data, database, two nights of pipelines, results."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import psycopg2
+from rich.console import Console
+
 from components.ingest.ingestion import check_raw
+from demo.nights import WEEKS, FirstNight, write_first_night
 from demo.recommendations import show_typical_users
+from demo.steps import Steps
 from demo.summary import gate_outcome, show_metrics, write_summary
 from demo.synthetic import write_synthetic
 from demo.workspace import Workspace
@@ -27,10 +33,21 @@ def inference_parameters(data: Path | None) -> dict[str, int]:
     return {} if data else {"users_per_shard": 10_000}
 
 
+SECOND_NIGHT = {"age_ceiling": 7 * WEEKS, "unknown_ceiling": 0.25}
+"""Monitoring's parameters in the second night, unless the environment sets them. It comes weeks after the first, and
+training again would take as long as the first night."""
+
+
 def run_pipeline(
-    workspace: Workspace, target: Target, name: str, parameters: Mapping[str, object], *, containers: bool = False
+    workspace: Workspace,
+    target: Target,
+    name: str,
+    parameters: Mapping[str, object],
+    number: str = "1/1",
+    *,
+    containers: bool = False,
 ) -> None:
-    """Run a compiled pipeline with these parameters, and with the target's own for the others.
+    """Run a compiled pipeline with these parameters, and with the target's own for the others; print its steps.
 
     Raises:
         UserError: A stage failed, or one of the target's parameters has the wrong type.
@@ -39,15 +56,21 @@ def run_pipeline(
     given = [f"{key}={value}" for key, value in {**own, **parameters}.items()]
     values = read_parameters(PIPELINES[name](target), given)
     pipeline = workspace.build / target.name / f"{name}.yaml"
-    run_locally(pipeline, values, workspace.root, containers=containers, retention=target.retention)
+    with Steps(Console(file=sys.stdout), name, number) as steps:
+        run_locally(
+            pipeline, values, workspace.root, containers=containers, retention=target.retention, show=steps.show
+        )
 
 
-def run_demo(workspace: Workspace, data: Path | None) -> None:
+def run_demo(workspace: Workspace, data: Path | None, nights: int = 2) -> None:
     """Run the whole loop and print its results.
+
+    In two nights, the first has the reviews up to `WEEKS` before the newest, and the second all of them.
 
     Args:
         workspace: Folder of the demo.
         data: Folder in the raw layout, file with reviews, or archive; None generates synthetic reviews.
+        nights: 1 or 2. A database that has the newest reviews already gets one night.
 
     Raises:
         UserError: A stage failed, the first model did not pass the gate, or the data or the database is invalid.
@@ -58,37 +81,75 @@ def run_demo(workspace: Workspace, data: Path | None) -> None:
     # 1. Find or generate the raw files.
     raw = data or workspace.root / "synthetic"
     if data is None:
-        print("[demo] SYNTHETIC DATA: generated users, games and reviews; use DATA=folder for real ones", flush=True)
+        print("SYNTHETIC DATA: generated users, games and reviews; use DATA=folder for real ones", flush=True)
         write_synthetic(raw)
-    columns = str(parameters_for(target, "ingestion").get("columns", "")) if data else ""
+    own = parameters_for(target, "ingestion")
+    columns = str(own.get("columns", "")) if data else ""
     check_raw(str(raw), columns)
 
     # 2. Start the database.
     url = workspace.database_url(data)
     store = workspace.store(url)
     if not workspace.postgres.owns(url) and (before := workspace.record_load(url, raw)):
-        print(f"[demo] the database in DATABASE_URL was last loaded from {before}: {raw} is added to it", flush=True)
+        print(f"The database in DATABASE_URL was last loaded from {before}: {raw} is added to it.", flush=True)
     os.environ["DATABASE_URL"] = url  # the stages resolve env:DATABASE_URL
 
-    # 3. Compile and run the pipelines.
+    # 3. Hold the newest reviews back.
+    first = None
+    if nights > 1:
+        first = write_first_night(str(raw), workspace.root / "first-night", columns, int(own.get("year", 0)))
+        if first is None or _has_reviews_after(url, first):
+            print(f"One night: {'the database has these reviews' if first else 'too few reviews have a date'}.")
+            first = None
+
+    # 4. Compile and run the pipelines.
     compile_pipelines(target, workspace.build / target.name)
-    for name, parameters in (
-        ("ingestion", {"raw": raw.resolve(), "columns": columns}),
+    predicted = inference_parameters(data)
+    ingested: dict[str, object] = {"raw": raw.resolve(), "columns": columns}
+    runs: list[tuple[str, Mapping[str, object]]] = [
+        ("ingestion", ingested),
         ("training", {}),
-        ("inference", inference_parameters(data)),
-    ):
-        print(f"\n[demo] pipeline {name}", flush=True)
-        run_pipeline(workspace, target, name, {"store": store, **parameters})
+        ("inference", predicted),
+    ]
+    if first:
+        ingested["year"] = first.year
+        runs[0] = ("ingestion", {**ingested, "raw": first.raw.resolve()})
+        second = {key: value for key, value in SECOND_NIGHT.items() if key not in parameters_for(target, "inference")}
+        runs += [("ingestion", ingested), ("inference", {**predicted, **second})]
+    for number, (name, parameters) in enumerate(runs, start=1):
+        if first and name == "ingestion":
+            print(_night(first, number), flush=True)
+        run_pipeline(workspace, target, name, {"store": store, **parameters}, f"{number}/{len(runs)}")
         if name == "training" and current_champion(str(store)) is None:
             raise UserError(_gate_failure(workspace, url))
     workspace.record_success(url)
 
-    # 4. Show the results.
+    # 5. Show the results.
     summary = write_summary(workspace.summary, url, str(store), raw)
     title = "SYNTHETIC DATA" if data is None else str(data)
     show_metrics(summary, title)
-    show_typical_users(url, title)
+    show_typical_users(url)
     _show_next_commands(workspace, *workspace.keep_pages())
+
+
+def _has_reviews_after(url: str, first: FirstNight) -> bool:
+    """Return whether a database has reviews that only the second night brings."""
+    connection = psycopg2.connect(url)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT to_regclass('steam.reviews') IS NOT NULL")
+            if cursor.fetchone() != (True,):
+                return False
+            cursor.execute("SELECT EXISTS (SELECT FROM steam.reviews WHERE reviewed_on > %s)", [first.until])
+            return cursor.fetchone() == (True,)
+    finally:
+        connection.close()
+
+
+def _night(first: FirstNight, number: int) -> str:
+    if number == 1:
+        return f"Night 1: the reviews until {first.until}; those of the newest {WEEKS} weeks arrive in night 2."
+    return f"Night 2: {first.arriving:,} reviews have arrived."
 
 
 def _gate_failure(workspace: Workspace, url: str) -> str:
@@ -109,6 +170,7 @@ def _show_next_commands(workspace: Workspace, evaluation: Path, monitoring: Path
         (str(monitoring), "page: quality and drift, which decide about retraining"),
         ("make psql", "the database; try SELECT * FROM recsys.recommended_games(1, 'newest');"),
         (f"cat {workspace.summary}", "this summary as JSON"),
+        (f"{workspace.root / 'logs'}", "folder: what each step did"),
         ("make stop", "stop the database"),
     )
     width = max(len(what) for what, _ in lines)

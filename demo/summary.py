@@ -20,6 +20,7 @@ from steam_recsys.publications.personality import FIRST_GAMES
 from steam_recsys.storage.model_store import EVALUATION, champion, stored_model
 
 BETTER, LEVEL, WORSE = "better", "level", "worse"
+OURS = "the model"
 PIPELINES = ("ingestion", "training", "inference")
 
 
@@ -35,6 +36,7 @@ def write_summary(path: Path, url: str, store: str, raw: Path) -> dict[str, Any]
                 "gate": _gate(records),
                 "model": _model(store),
                 "publication": _publication(cursor),
+                "monitoring": _monitoring(cursor),
                 "seconds": seconds,
                 "peak_memory_mb": memory,
             }
@@ -55,28 +57,46 @@ def gate_outcome(url: str) -> dict[str, Any]:
 
 
 def show_metrics(summary: dict[str, Any], title: str) -> None:
-    """Print the model's metrics beside the baselines', the gate's outcome and the run's counts."""
+    """Print the model's metrics beside the baselines', and what the gate, the publication and monitoring found."""
     model = summary["model"]
-    table = Table()
+    table = Table(box=None, pad_edge=False)
     for heading, justify in (("", "left"), ("NDCG@10", "right"), ("Recall@20", "right")):
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]
-    for name, figures in {**model["baselines"], "the model": model}.items():
-        table.add_row(name, f"{figures['ndcg_at_10']:.4f}", f"{figures['recall_at_20']:.4f}")
-    data = summary["data"]
-    rejected = sum(data["rejected"].values())
+    rankers = {**model["baselines"], OURS: model}
+    for name in sorted(rankers, key=lambda name: -rankers[name]["ndcg_at_10"]):
+        figures, style = rankers[name], "bold green" if name == OURS else ""
+        mark = "▶" if name == OURS else " "
+        table.add_row(f"{mark} {name}", f"{figures['ndcg_at_10']:.4f}", f"{figures['recall_at_20']:.4f}", style=style)
     console = Console()
     measured_on = f"Model {model['version']} on the newest tenth of the reviews ({title})"
     console.print(f"\n[bold]{escape(measured_on)}[/bold]", soft_wrap=True)
     console.print(table)
-    for sentence in _outcome(summary):
-        console.print(escape(sentence), soft_wrap=True)
-    console.print(
+    for sentence in _sentences(summary):
+        console.print(escape(sentence), soft_wrap=True, highlight=False)
+
+
+def _sentences(summary: dict[str, Any]) -> Iterator[str]:
+    yield from _outcome(summary)
+    data = summary["data"]
+    rejected = sum(data["rejected"].values())
+    yield (
         f"{data['reviews']:,} reviews of {data['games']:,} games by {data['users']:,} known users, "
-        f"{rejected:,} rows rejected; {summary['publication']['users']:,} users have recommendations. "
-        f"The stages took {sum(summary['seconds'].values()):.0f} s.",
-        soft_wrap=True,
+        f"{rejected:,} rows rejected; {summary['publication']['users']:,} users have recommendations."
     )
-    console.print(how_personal(summary["publication"]), soft_wrap=True)
+    yield how_personal(summary["publication"])
+    if sentence := realised_quality(summary["monitoring"]):
+        yield sentence
+
+
+def realised_quality(figures: Mapping[str, float | None]) -> str:
+    """Say how good the recommendations were by the reviews that came after them; empty if none came."""
+    if not figures.get("judged_users") or None in (figures.get("ndcg"), figures.get("popular_ndcg")):
+        return ""
+    return (
+        f"Since the first publication, {figures['judged_users']:,.0f} users reviewed new games: NDCG@10 "
+        f"{figures['ndcg']:.4f}, recent popularity {figures['popular_ndcg']:.4f}; drift of the games (PSI) "
+        f"{figures['psi_games']:.2f}."
+    )
 
 
 def how_personal(publication: Mapping[str, Any]) -> str:
@@ -102,7 +122,8 @@ def _outcome(summary: dict[str, Any]) -> Iterator[str]:
     if gate["passed"]:
         yield f"Model {gate['model']} passed the gate."
     else:
-        yield f"Model {gate['model']} did not pass the gate, the champion stays {model['version']}: {gate['failed'][0]}"
+        yield f"Model {gate['model']} did not pass the gate, the champion stays {model['version']}:"
+        yield from (f"  ✗ {failed}" for failed in gate["failed"])
     beside = model["beside_best_baseline"]
     outcome = f"{beside['outcome']} {'with' if beside['outcome'] == LEVEL else 'than'}"
     yield (
@@ -160,6 +181,12 @@ def _publication(cursor: psycopg2.extensions.cursor) -> dict[str, Any]:
     assert row is not None
     assert cursor.description is not None
     return {column.name: figure for column, figure in zip(cursor.description, row, strict=True)}
+
+
+def _monitoring(cursor: psycopg2.extensions.cursor) -> dict[str, float | None]:
+    """Return the figures of the last run of the monitoring."""
+    cursor.execute("SELECT figures FROM recsys.monitoring ORDER BY measured_at DESC LIMIT 1")
+    return dict(_one(cursor))
 
 
 def _stages(cursor: psycopg2.extensions.cursor) -> list[dict[str, Any]]:

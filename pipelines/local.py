@@ -11,8 +11,9 @@ import re
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -44,6 +45,7 @@ def run_locally(
     *,
     containers: bool = False,
     retention: Retention = DEFAULT,
+    show: Callable[[str], None] | None = None,
 ) -> None:
     """Run a compiled pipeline and show its stages' lines; KFP's whole output goes to a log file.
 
@@ -55,6 +57,7 @@ def run_locally(
         root: Folder for the run's artifacts and log.
         containers: Whether each task runs in a container of its image instead of a process.
         retention: How long artifacts and logs are kept.
+        show: Receives each line of a stage; None prints them.
 
     Raises:
         UserError: The run failed; the message is the failed stage's, if there is one.
@@ -82,7 +85,7 @@ def run_locally(
         _temporary_folder(),
         _restored_print(),
     ):
-        log = RunLog(file, sys.stdout)
+        log = RunLog(file, show or partial(write_line, sys.stdout))
         try:
             with contextlib.redirect_stdout(log), warnings.catch_warnings():
                 # Display names and other settings for the other targets.
@@ -192,9 +195,9 @@ class RunLog(io.TextIOBase):
     Secrets are masked in both, also in the stack traces of tasks.
     """
 
-    def __init__(self, file: TextIO, shown: TextIO) -> None:
+    def __init__(self, file: TextIO, show: Callable[[str], None]) -> None:
         self._file = file
-        self._shown = shown
+        self._show = show
         self._line = ""
         self.failure = ""
         """The message of the first failed stage."""
@@ -209,7 +212,7 @@ class RunLog(io.TextIOBase):
         for line in lines:
             self._file.write(f"{mask(line)}\n")
             if stage := stage_line(line):
-                self._show(stage)
+                self._take(stage)
         return len(text)
 
     def finish(self) -> None:
@@ -218,14 +221,14 @@ class RunLog(io.TextIOBase):
         self._line = ""
 
     def flush(self) -> None:
-        """Flush both outputs."""
-        self._file.flush()
-        self._shown.flush()
+        """Flush the file."""
+        if not self._file.closed:
+            self._file.flush()
 
-    def _show(self, line: str) -> None:
+    def _take(self, line: str) -> None:
         if (failed := FAILURE.match(line)) and not self.failure:
             self.failure = mask(failed[2])
         if outcome := OUTCOME.match(line):
             self.succeeded = outcome[1] == "SUCCEEDED"
             self.failure = self.failure or (outcome[2] and mask(outcome[2]))
-        write_line(self._shown, mask(line))
+        self._show(mask(line))

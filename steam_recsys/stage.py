@@ -150,9 +150,17 @@ def _start_timeout(record: StageRecord, title: str, store: str, run: str) -> thr
 
 def _end_with_reader() -> None:
     """Wait until the reader of this process's output is gone, then end the process."""
-    output = select.poll()
-    output.register(1, 0)  # poll always reports a pipe whose other end is closed
-    output.poll()
+    if sys.platform == "darwin":  # its poll does not report a closed pipe to the writer
+        queue, changes = (
+            select.kqueue(),
+            [select.kevent(1, select.KQ_FILTER_WRITE, select.KQ_EV_ADD | select.KQ_EV_CLEAR)],
+        )
+        while not any(event.flags & select.KQ_EV_EOF for event in queue.control(changes, 1)):
+            changes = []
+    else:
+        output = select.poll()
+        output.register(1, 0)  # poll always reports a pipe whose other end is closed
+        output.poll()
     os._exit(1)
 
 
@@ -170,7 +178,10 @@ def _peak_memory_mb() -> float:
     with suppress(OSError):
         if own := re.search(r"^VmHWM:\s*(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE):
             return round(int(own[1]) / 1024, 1)
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    if sys.platform == "darwin":  # in bytes
-        kilobytes //= 1024
-    return round(kilobytes / 1024, 1)
+    return round(max_rss_mb(), 1)
+
+
+def max_rss_mb(processes: int = resource.RUSAGE_SELF) -> float:
+    """Return what getrusage gives as the peak memory of this process, or of those that it waited for, in MB."""
+    peak = resource.getrusage(processes).ru_maxrss
+    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)  # there in bytes, elsewhere in kilobytes

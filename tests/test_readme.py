@@ -26,6 +26,9 @@ README, DATA, *_ = TEXTS = [(ROOT / page).read_text() for page in PAGES]
 OUTPUT = re.search(r"```text\n(.*?)```", README, re.DOTALL)[1]
 BLOCKS = [block for text in TEXTS for block in re.findall(r"```(sh|python)\n(.*?)```", text, re.DOTALL)]
 RAW_FILES = re.findall(r"\n### `(\w+\.csv)`\n(.*?)```csv\n(.*?)```", DATA, re.DOTALL)
+MAX_LINES = 60
+"""Lines that a demo prints at most."""
+
 OWN_DATABASE = "postgresql://user:password@host:5432/shop"
 
 
@@ -34,7 +37,7 @@ def copy():
     """A copy of the files that git tracks or would add, with the installed environment."""
     # Not in pytest's own folder: another session may close that to the database's system user.
     with tempfile.TemporaryDirectory(prefix="steam-recsys-readme-") as root:
-        folder = Path(root) / "my python3 shop"  # a path that is not easy on shells
+        folder = Path(root).resolve() / "my python3 shop"  # a path that is not easy on shells
         listed = subprocess.run(
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
             cwd=ROOT,
@@ -63,7 +66,7 @@ def run(copy: Path, block: str) -> str:
 def assert_loop_is_whole(copy: Path) -> None:
     """Check that the summary agrees with the database, and that every known user has recommendations."""
     summary = json.loads((copy / "local" / "summary.json").read_text())
-    assert list(summary) == ["data", "gate", "model", "publication", "seconds", "peak_memory_mb"]
+    assert list(summary) == ["data", "gate", "model", "publication", "monitoring", "seconds", "peak_memory_mb"]
     assert summary["data"]["folder"] in (str(copy / "local" / "synthetic"), str(copy / "my-shop"))
     assert summary["gate"] == {"model": summary["model"]["version"], "passed": True, "failed": []}
     assert set(summary["model"]) == {"version", "recall_at_20", "ndcg_at_10", "baselines", "beside_best_baseline"}
@@ -85,6 +88,16 @@ def assert_loop_is_whole(copy: Path) -> None:
             cursor.execute(query)
             assert cursor.fetchone() == (expected,), query
     connection.close()
+
+
+def publications(copy: Path) -> int:
+    """Count the versions that the last demo's database keeps."""
+    connection = psycopg2.connect((copy / "local" / "database-url").read_text().strip())
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM recsys.publications")
+        ((count,),) = cursor.fetchall()
+    connection.close()
+    return count
 
 
 def look_at_it(copy: Path) -> None:
@@ -132,9 +145,10 @@ def assert_an_unknown_user_or_order_is_reported_in_one_sentence(copy: Path) -> N
 
 
 def sentences(text: str) -> set[str]:
-    """Return the lines of a demo's output without tables, numbers and model versions."""
-    lines = (line.strip() for line in text.splitlines() if not re.match(r"[┏┃┡│└├]|…$", line))
-    return {re.sub(r"\d{8}-[0-9a-f]{8}|[+-]?\d[\d.,]*\d|\d", "#", line) for line in lines}
+    """Return the lines of a demo's output without its recommendations, and without numbers, versions and alignment."""
+    lines = (" ".join(line.split()) for line in text.splitlines())
+    kept = (line for line in lines if not re.match(r"user \d|a new user|Hidden gems|New releases|…$", line))
+    return {re.sub(r"\d{8}-[0-9a-f]{8}|[+-]?\d[\d.,]*\d|\d", "#", line) for line in kept}
 
 
 def write_examples(folder: Path) -> None:
@@ -206,8 +220,12 @@ def test_every_command_of_readme_and_docs_works_in_order(copy, postgres):
             assert re.search(
                 r"\nModel \S+ passed the gate\.\nBy NDCG@10 the model is (better than|level with) the best", printed
             )
-            assert "A new user" in printed
+            assert "\na new user " in printed
+            assert printed.count("\n") <= MAX_LINES
             if block == "make demo\n":
+                assert "\nNight 2: " in printed
+                assert publications(copy) == 2
+                assert "\nSince the first publication, " in printed
                 assert sentences(OUTPUT) <= sentences(printed)
             for page, title in (
                 ("local/evaluation.html", "is promoted</title>"),

@@ -39,7 +39,12 @@ answers() {
   [[ $text == "$3"* ]]
 }
 
-listens() { (: >"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+# listens PORT: whether a program takes connections on a port; curl ends with 7 if none does.
+listens() {
+  local ended=0
+  curl --silent --noproxy '*' --max-time 1 --output /dev/null "http://127.0.0.1:$1" || ended=$?
+  [ "$ended" != 7 ]
+}
 
 # The process of an open port, unless it has ended and its number belongs to another program.
 forwarding() {

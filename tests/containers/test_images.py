@@ -68,7 +68,7 @@ def docker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     script = f"""#!/bin/sh
         echo "$*" >> {tmp_path}/asked
         case "$1 $2" in
-          "buildx imagetools") if [ -e {tmp_path}/registry ]; then echo sha256:1234; else exit 1; fi ;;
+          "buildx imagetools") if [ -e {tmp_path}/registry ]; then echo sha256:1234; fi ;;
           "image inspect") case "$3" in *Size*) echo 5000000 ;; *RepoDigests*) echo "${{4%:*}}@sha256:5678" ;; esac ;;
         esac
     """
@@ -90,6 +90,29 @@ def test_an_image_already_in_its_registry_is_neither_built_nor_pushed(
     assert "already in the registry: example.org/r/data@sha256:1234" in capsys.readouterr().out
     assert image_name("example.org/r", "data") == "example.org/r/data@sha256:1234"
     assert {line.split()[0] for line in (docker / "asked").read_text().splitlines()} == {"buildx"}
+
+
+def test_images_for_several_platforms_are_pushed_under_one_name(
+    docker: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PLATFORMS", "linux/amd64,linux/arm64")
+    monkeypatch.setattr(sys, "argv", ["containers", "push", "--registry", "example.org/r"])
+    with pytest.raises(SystemExit, match=r"example\.org/r/data:.* is not in its registry after the push"):
+        command()
+    built = [line for line in (docker / "asked").read_text().splitlines() if line.startswith("buildx build")]
+    assert len(built) == 1
+    assert "--platform=linux/amd64,linux/arm64 --push " in built[0]
+    assert f"--tag={tagged('example.org/r', 'data')} " in built[0]
+    with (docker / "docker").open("a") as script:
+        script.write(f'\n[ "$1 $2" != "buildx build" ] || touch {docker}/registry\n')
+    command()
+    assert "pushed as example.org/r/data@sha256:1234\n" in capsys.readouterr().out
+    assert image_name("example.org/r", "data") == "example.org/r/data@sha256:1234"
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_no_dockerfile_names_a_platform_or_a_processor(role: str) -> None:
+    assert not re.search(r"--platform|amd64|x86_64|arm64|aarch64", DOCKERFILES[role])
 
 
 def test_scan_checks_each_image_and_reports_vulnerabilities(docker: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """The arguments that make passes to the demo, and the demo to `recsys`."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +58,22 @@ def test_make_runs_nothing_in_the_environment(variable: str, tmp_path: Path, mon
     monkeypatch.setenv(variable, f"$(shell touch {tmp_path}/oops)")
     arguments(tmp_path, "user", "USER=7")
     assert not (tmp_path / "oops").exists()
+
+
+def test_the_number_of_nights_is_passed_on(tmp_path: Path) -> None:
+    assert arguments(tmp_path, "demo") == ["run"]
+    assert arguments(tmp_path, "demo", "DATA=a b", "NIGHTS=1") == ["run", "--data", "a b", "--nights", "1"]
+
+
+def test_help_lists_every_command_once_and_in_a_group() -> None:
+    done = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    first, *groups = done.stdout.split("\n\n")
+    assert first.split() == ["make", "help", "List", "the", "commands"]
+    assert [group.partition(":\n")[0] for group in groups] == ["Try it", "Develop", "Images", "Clusters", "Benchmarks"]
+    listed = re.findall(r"^  make ([a-z-]+) ", done.stdout, re.MULTILINE)
+    makefile = (ROOT / "Makefile").read_text()
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
+    assert sorted(listed) == sorted(phony.split())
 
 
 def test_the_options_of_a_build_are_words_and_no_commands(tmp_path: Path) -> None:

@@ -1,8 +1,13 @@
 """The demo's runs."""
 
+import os
+from datetime import date
+
 import pytest
 
-from demo.run import run_demo, run_pipeline
+from components.ingest.ingestion import ingest
+from demo.nights import write_first_night
+from demo.run import _has_reviews_after, run_demo, run_pipeline
 from demo.synthetic import Size, write_synthetic
 from demo.workspace import Workspace
 from pipelines.compilation import compile_pipelines
@@ -24,6 +29,17 @@ def test_the_environment_sets_thresholds_of_a_demo_but_not_its_data(tmp_path, da
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM steam.reviews")
         assert cursor.fetchone() == (1,)
+
+
+def test_a_database_that_has_the_newest_reviews_gets_one_night(tmp_path, database):
+    old = [review("Portal", name, "November 5, 2011") for name in ("ann", "ben")]
+    raw = write_raw(tmp_path / "raw", [*old, review("Portal", "cat", "December 24, 2011")])
+    first, url = write_first_night(raw, tmp_path / "first"), os.environ["DATABASE_URL"]
+    assert first.until == date(2011, 11, 26)
+    assert not _has_reviews_after(url, first)
+    for folder, has in ((first.raw, False), (raw, True)):
+        ingest(str(folder), database)
+        assert _has_reviews_after(url, first) == has
 
 
 def test_data_is_checked_before_anything_starts(tmp_path, monkeypatch):

@@ -242,6 +242,8 @@ def test_the_job_for_the_explorers_user_ends_and_runs_a_module_of_the_image() ->
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
 def test_scripts_pass_shellcheck(script: Path) -> None:
     shellcheck = Path(sys.executable).parent / "shellcheck"
+    if not shellcheck.exists():
+        pytest.skip("ShellCheck is not installed: its package has no wheel for this machine")
     done = subprocess.run([shellcheck, "--external-sources", str(script)], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     assert script.stat().st_mode & 0o111

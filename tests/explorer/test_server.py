@@ -112,8 +112,13 @@ def answered(port: int, times: int) -> int:
 
 
 def listeners(port: int) -> int:
-    """Count the sockets of all processes that take connections on a port."""
-    return sum(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in psutil.net_connections("tcp4"))
+    """Count the sockets of this user's processes that take connections on a port."""
+    count = 0
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):  # it is another user's, or has ended
+            found = process.net_connections("tcp4")
+            count += sum(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in found)
+    return count
 
 
 @contextmanager

@@ -1,9 +1,11 @@
 """Folders on disk, in a bucket of Google Cloud Storage and in one of an S3-compatible store behave the same."""
 
 import errno
+import fcntl
 import io
 import os
 import resource
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -118,6 +120,12 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     assert folder.read("file") == b"old"
 
 
+def _path_of(descriptor: int) -> Path:
+    if sys.platform == "darwin":
+        return Path(os.fsdecode(fcntl.fcntl(descriptor, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\0")))
+    return Path(f"/proc/self/fd/{descriptor}").resolve()
+
+
 class Recorder:
     """The order in which files and folders are written through to the disk, and files are renamed."""
 
@@ -126,7 +134,7 @@ class Recorder:
         sync, rename = os.fsync, Path.replace
 
         def fsync(descriptor: int) -> None:
-            path = Path(f"/proc/self/fd/{descriptor}").resolve()
+            path = _path_of(descriptor)
             self.calls.append(("sync", "temporary" if path.name.startswith(".") else str(path)))
             sync(descriptor)
 

@@ -1,0 +1,155 @@
+"""The demo's first night: what the shop's raw files held before the newest weeks of reviews arrived."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+
+from components.ingest.columns import parse_columns
+from components.ingest.csv_rows import RawRow, read_rows
+from components.ingest.fields import FieldError, ReviewDay, parse_name, parse_release_day, parse_review_day
+from components.ingest.raw_files import GAMES, RANKINGS, RAW_FILES, REVIEWS, RawFile, RawSource, open_raw
+
+WEEKS = 4
+"""Weeks of reviews that arrive in the second night: enough for realised quality and drift to decide something."""
+
+MIN_SHARE = 0.5
+"""Share of the reviews that the first night needs at least: younger shops have one night."""
+
+
+@dataclass(frozen=True)
+class FirstNight:
+    """The raw files of the first night.
+
+    Attributes:
+        raw: Folder of the files, in the layout of the shop's own.
+        until: Day of their newest review.
+        arriving: Reviews that the shop's files have after that day.
+        year: Year of dates without one, for both nights.
+    """
+
+    raw: Path
+    until: date
+    arriving: int
+    year: int
+
+
+def write_first_night(raw: str, folder: Path, columns: str = "", year: int = 0) -> FirstNight | None:
+    """Write the rows of the raw files that a shop had `WEEKS` before its newest review.
+
+    These are the reviews up to that day and those without a date, the games that were out or reviewed by then, and
+    their ranks. Rows are copied as they are, those that cannot be read too.
+
+    Args:
+        raw: As in `components.ingest.ingestion.ingest`.
+        folder: Folder to write to; created if missing.
+        columns: As in `ingest`.
+        year: Year of dates without one; 0 for the year of the file's newest date.
+
+    Returns:
+        The first night; None if too few reviews have a date for two nights.
+    """
+    mapping = parse_columns(columns)
+    with open_raw(raw) as sources:
+        # 1. Find the day that splits the reviews.
+        read = _ReviewDays()
+        days = [read(row) for row in read_rows(sources[REVIEWS.name], REVIEWS, mapping)]
+        year = year or max((day.day.year for day in days if day.day), default=0)
+        known = sorted(day for day in (_resolve(day, year, read.tomorrow) for day in days) if day)
+        if not known:
+            return None
+        until = known[-1] - timedelta(weeks=WEEKS)
+        arriving = sum(day > until for day in known)
+        if len(days) - arriving < MIN_SHARE * len(days):
+            return None
+
+        # 2. Copy the reviews up to it.
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in RAW_FILES:
+            (folder / file.name).unlink(missing_ok=True)
+        reviewed, later = set(), set()
+
+        def is_reviewed(row: RawRow) -> bool:
+            day = _resolve(read(row), year, read.tomorrow)
+            if day and day > until:
+                return False
+            reviewed.add(_field(row, REVIEWS, "game_name"))
+            return True
+
+        def is_out(row: RawRow) -> bool:
+            name, released = _field(row, GAMES, "name"), parse_release_day(_field(row, GAMES, "release_date"))
+            if released and released > until and name not in reviewed:
+                later.add(name)
+                return False
+            return True
+
+        def is_ranked(row: RawRow) -> bool:
+            return _field(row, RANKINGS, "game_name") not in later
+
+        # 3. Copy the games that were out by then, and their ranks.
+        for file, keep in ((REVIEWS, is_reviewed), (GAMES, is_out), (RANKINGS, is_ranked)):
+            if source := sources.get(file.name):
+                with (folder / file.name).open("w", encoding="utf-8", newline="") as copy:
+                    copy.write(_header(source))
+                    rows = read_rows(source, file, mapping)
+                    copy.writelines(row.text.removesuffix("\n") + "\n" for row in rows if keep(row))
+    return FirstNight(folder, until, arriving, year)
+
+
+class _ReviewDays:
+    """Reads the dates of reviews; a row that ingestion rejects for its date has none."""
+
+    def __init__(self) -> None:
+        self.tomorrow = datetime.now(UTC).date() + timedelta(days=1)  # as ingestion allows
+        self._parse = lru_cache(maxsize=1 << 16)(self._parse_text)
+
+    def __call__(self, row: RawRow) -> ReviewDay:
+        return self._parse(_field(row, REVIEWS, "date"))
+
+    def _parse_text(self, text: str) -> ReviewDay:
+        try:
+            return parse_review_day(text, self.tomorrow)
+        except FieldError:
+            return ReviewDay(None)
+
+
+def _resolve(day: ReviewDay, year: int, newest: date) -> date | None:
+    """Return a review's day. Without a year, one after the newest day is of the year before, as in ingestion."""
+    if day.month_and_day is None or not year:
+        return day.day
+    for each in (year, year - 1):
+        try:
+            resolved = date(each, *day.month_and_day)
+        except ValueError:  # February 29
+            return None
+        if resolved <= newest:
+            return resolved
+    return None
+
+
+def _field(row: RawRow, file: RawFile, column: str) -> str:
+    """Return one of a row's values, a name in the form that identifies it; empty if the row cannot be read."""
+    text = row.fields[file.columns.index(column)] if row.fields else ""
+    try:
+        return parse_name(text) if column in ("name", "game_name") else text
+    except FieldError:
+        return ""
+
+
+def _header(source: RawSource) -> str:
+    """Return a file's header as it is written, with the blank lines before it."""
+    taken: list[str] = []
+
+    def lines(file: Iterator[str]) -> Iterator[str]:
+        for line in file:
+            taken.append(line)
+            yield line
+
+    with source.open() as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
+        next(fields for fields in csv.reader(lines(text)) if fields)
+    return "".join(taken)
