@@ -126,7 +126,7 @@ docs: setup ## Build the documentation site into build/site
 
 lock: setup ## Resolve and lock the requirements, with hashes
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --custom-compile-command "make lock" \
-	  pyproject.toml --extra model --extra submit --extra explorer --extra benchmark --extra dev --output-file requirements/dev.txt
+	  pyproject.toml --extra model --extra submit --extra explorer --extra benchmark --extra notebook --extra dev --output-file requirements/dev.txt
 	@for image in data model model-cuda explorer; do \
 	  case $$image in data) extras= ;; model-cuda) extras="--extra model --extra cuda" ;; *) extras="--extra $$image" ;; esac; \
 	  $(BIN)/uv pip compile --quiet --universal --generate-hashes --custom-compile-command "make lock" \
