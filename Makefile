@@ -24,7 +24,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 PARALLEL = --numprocesses=$(shell $(BIN)/python -c "import os; print(min(8, 1 + (os.cpu_count() or 1)))") --dist=worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-docker test test-all lint user explore psql stop images push scan audit sbom licences pin-images lock-terraform kind-up kind-demo kind-check kind-open kind-close kind-down golden screenshots docs lock benchmark-quality benchmark-training benchmark-answers benchmark-data benchmark-replay benchmark-explorer clean
+.PHONY: help setup demo demo-docker test test-all lint user explore notebook psql stop images push scan audit sbom licences pin-images lock-terraform kind-up kind-demo kind-check kind-open kind-close kind-down golden examples screenshots docs lock benchmark-quality benchmark-training benchmark-answers benchmark-data benchmark-replay benchmark-explorer clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^##@ / {print "\n" substr($$0, 5) ":"} /^[a-z-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ user: setup ## Show a user's recommendations: USER=name or id, RANK_BY=newest, G
 
 explore: setup ## Open the demo's recommendations in a browser, until Ctrl-C; EXPLORER_PORT=8600, DATA=folder
 	@exec $(BIN)/python -m demo --workspace $(LOCAL) explore $(if $(DATA),--data "$$DATA")
+
+notebook: setup ## Open the notebooks of examples/ in a browser, on the last demo or on DATA=folder's, until Ctrl-C
+	@exec $(BIN)/python -m demo --workspace $(LOCAL) notebook $(if $(DATA),--data "$$DATA")
 
 psql: setup ## Open the database of the last successful demo, or of DATA=folder
 	@$(BIN)/python -m demo --workspace $(LOCAL) psql $(if $(DATA),--data "$$DATA")
@@ -88,12 +91,15 @@ golden: setup ## Regenerate the golden copies of the compiled pipelines, for rev
 docs: setup ## Build the documentation site into build/site
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 
+examples: setup ## Execute the notebooks of examples/ on the synthetic shop, and keep their outputs
+	@EXAMPLES=examples $(BIN)/python -m pytest tests/examples
+
 screenshots: setup ## Retake the screenshots of docs/explorer.md, of the demo on real data
 	@SCREENSHOTS=docs/screenshots $(BIN)/python -m pytest tests/explorer/browser/test_screenshots.py
 
 lock: setup ## Resolve and lock the requirements, with hashes
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --custom-compile-command "make lock" \
-	  pyproject.toml --extra model --extra submit --extra explorer --extra benchmark --extra dev --output-file requirements/dev.txt
+	  pyproject.toml --extra model --extra submit --extra explorer --extra benchmark --extra notebook --extra dev --output-file requirements/dev.txt
 	@for image in data model model-cuda explorer; do \
 	  case $$image in data) extras= ;; model-cuda) extras="--extra model --extra cuda" ;; *) extras="--extra $$image" ;; esac; \
 	  $(BIN)/uv pip compile --quiet --universal --generate-hashes --custom-compile-command "make lock" \

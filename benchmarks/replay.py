@@ -120,9 +120,8 @@ def _run(scratch: Path, name: str) -> tuple[Monitored, bool]:
     found = monitor(snapshot, destination, store, folder / "monitoring.html", name, THRESHOLDS)
     if found.decision.retrain:
         train_model(snapshot, folder / "model", store)
-        evaluated = evaluate_model(snapshot, folder / "model", store)
+        evaluated = evaluate_model(snapshot, folder / "model", store, folder / "evaluation")
         if promoted := evaluated.verdict.passed:
-            evaluated.write(folder / "evaluation")
             refit_model(snapshot, folder / "model", folder / "refitted", store)
             promote(store, folder / "refitted", folder / "evaluation")
     plan = plan_predictions(snapshot, store, users_per_shard=100_000)

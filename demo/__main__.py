@@ -38,8 +38,9 @@ def main() -> None:
     user.add_argument("--shelves", action="store_true", help="the shelves of a storefront")
     user.add_argument("--genre", help="only games of this genre")
     explorer = commands.add_parser("explore", help="look at the demo's recommendations in a browser")
+    notebook = commands.add_parser("notebook", help="open the notebooks of examples/ on the demo's results")
     psql = commands.add_parser("psql", help="open the demo's database")
-    for command in (user, explorer, psql):
+    for command in (user, explorer, notebook, psql):
         command.add_argument(
             "--data", type=Path, help="folder in the raw layout (default: that of the last successful run)"
         )
@@ -70,6 +71,10 @@ def main() -> None:
                 from demo.explore import explore
 
                 explore(workspace, options.data)
+            case "notebook":
+                from demo.notebook import open_notebooks
+
+                open_notebooks(workspace, options.data)
             case "psql":
                 workspace.open_psql(workspace.known_database_url(options.data))
             case "stop":

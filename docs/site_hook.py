@@ -16,6 +16,8 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
 
+NOTEBOOKS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "examples").glob("*.ipynb"))
+
 OUTSIDE = {
     "README.md": "index.md",
     "benchmarks/README.md": "benchmarks.md",
@@ -23,6 +25,7 @@ OUTSIDE = {
     "CHANGELOG.md": "changelog.md",
     "SECURITY.md": "security.md",
     "LICENSE": "LICENSE.txt",
+    **{name: name for name in NOTEBOOKS},
 }
 """Files outside `docs/` by their path in the repository, with their path on the site."""
 

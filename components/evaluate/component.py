@@ -35,8 +35,7 @@ def evaluate(
         slice_users=slice_users,
     )
     with stage("evaluate", store, run) as record:
-        evaluated = evaluate_model(snapshot.path, model.path, store, report.path, thresholds)
-        evaluated.write(evaluation.path)
+        evaluated = evaluate_model(snapshot.path, model.path, store, evaluation.path, report.path, thresholds)
         record.facts.update(evaluated.facts())
         for name, figure in evaluated.metrics.items():
             metrics.log_metric(name, figure)

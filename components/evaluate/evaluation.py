@@ -6,11 +6,11 @@ from pathlib import Path
 
 from components.evaluate.gate import ALL_USERS, DEFAULT, Thresholds, decide
 from components.evaluate.report import Diagnostics, html_report
-from components.evaluate.results import Evaluation
+from components.evaluate.results import Evaluation, user_metrics_table
 from components.evaluate.setup import EvaluationSetup
 from components.evaluate.slices import Rankings, compare_slices
 from steam_recsys.evaluation.beyond_accuracy import Reference, measure_lists
-from steam_recsys.evaluation.intervals import Comparison
+from steam_recsys.evaluation.intervals import Comparison, UserFigures
 from steam_recsys.evaluation.metrics import HEADLINE_METRIC, MRR, Gini, HitRate, Metric, Novelty, Recall
 from steam_recsys.evaluation.popularity_matches import PopularityMatches
 from steam_recsys.evaluation.rankers import ModelRanker
@@ -28,6 +28,7 @@ def evaluate_model(
     snapshot: str | Path,
     model: str | Path,
     store: str,
+    folder: str | Path | None = None,
     report: str | Path | None = None,
     thresholds: Thresholds = DEFAULT,
 ) -> Evaluation:
@@ -41,6 +42,7 @@ def evaluate_model(
         snapshot: The snapshot that the model was trained on.
         model: Folder of the model, with the cutoff in its `model.json`.
         store: Store with the champion, if there is one.
+        folder: Folder to write the evaluation to, with the metrics of each user; None to write nothing.
         report: HTML file to write; None for no report.
         thresholds: The gate's parameters.
 
@@ -54,7 +56,8 @@ def evaluate_model(
     reference = _reference(setup)
     matches = PopularityMatches.from_held_out(setup.held_out, reference.popularity)
     rankings = Rankings.from_matches(setup.held_out, setup.rankers, RANKING_LENGTH, matches)
-    overall, beyond = _overall(rankings, reference), _beyond_accuracy(rankings, reference, matches)
+    figures, beyond = _figures(rankings, reference), _beyond_accuracy(rankings, reference, matches)
+    overall = Comparison.from_figures(figures)
     slices = compare_slices(setup, rankings, overall.best_baseline(HEADLINE_METRIC.name))
 
     # 3. Apply the gate.
@@ -74,7 +77,9 @@ def evaluate_model(
     )
     _log(evaluation)
 
-    # 4. Write the report.
+    # 4. Write the evaluation and its report.
+    if folder is not None:
+        evaluation.write(folder, user_metrics_table(rankings.held_out, figures))
     if report is not None:
         write_page(report, html_report(evaluation, Diagnostics.from_setup(setup)))
     return evaluation
@@ -87,11 +92,11 @@ def _reference(setup: EvaluationSetup) -> Reference:
     return Reference.from_past(setup.past, setup.games, setup.day, priors)
 
 
-def _overall(rankings: Rankings, reference: Reference) -> Comparison:
+def _figures(rankings: Rankings, reference: Reference) -> UserFigures:
     figures = rankings.measure(METRICS)
     for name, ranked in rankings.ranked.items():
         figures[name][NOVELTY.name] = NOVELTY.per_user(ranked, reference.reviews)
-    return Comparison.from_figures(figures)
+    return figures
 
 
 def _beyond_accuracy(

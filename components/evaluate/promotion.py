@@ -43,7 +43,7 @@ def promote(store: str, model: str | Path, evaluation: str | Path, registry: str
     Args:
         store: The model store.
         model: Folder of the model.
-        evaluation: The file that `Evaluation.write` wrote for this model.
+        evaluation: The folder that `Evaluation.write` wrote for this model.
         registry: Registry beside the store: empty for none, or vertex://PROJECT/LOCATION.
         serving_image: The explorer's image, which serves the model on an endpoint of Vertex AI.
 
@@ -55,7 +55,7 @@ def promote(store: str, model: str | Path, evaluation: str | Path, registry: str
             one that the model was compared with.
     """
     # 1. Check that the evaluation allows it.
-    evaluated = Evaluation.read(evaluation)
+    evaluated = Evaluation.read(Path(evaluation) / EVALUATION)
     if not evaluated.verdict.passed:
         failures = " ".join(map(str, evaluated.verdict.failures))
         raise UserError(f"Model {evaluated.version} did not pass the gate and was not added to {store}: {failures}")
@@ -109,7 +109,7 @@ def roll_back(
     models = open_registry(store, registry, serving_image)
     with stored_model(store, target) as folder:
         metrics = Evaluation.read(folder / EVALUATION).means(CHALLENGER)
-        models.add(folder, folder / EVALUATION, metrics)  # a registry that was added later may lack it
+        models.add(folder, folder, metrics)  # a registry that was added later may lack it
     models.make_champion(target, current, metrics)
     return target
 

@@ -1,4 +1,4 @@
-"""The result of an evaluation, as it is stored: a state file beside the model."""
+"""The result of an evaluation, as it is stored beside the model: a state file, and the metrics of each user."""
 
 from __future__ import annotations
 
@@ -6,13 +6,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from components.evaluate.gate import Thresholds, describe_trade
 from components.evaluate.slices import Slice
 from steam_recsys.errors import ArtifactError
-from steam_recsys.evaluation.intervals import CHALLENGER, CHAMPION, Comparison, Figures, Interval
+from steam_recsys.evaluation.intervals import CHALLENGER, CHAMPION, Comparison, Figures, Interval, UserFigures
 from steam_recsys.evaluation.metrics import HEADLINE_METRIC
+from steam_recsys.evaluation.splits import HeldOut
 from steam_recsys.rules import Rule, Verdict
-from steam_recsys.storage.manifest import UnreadableError, seal, unseal
+from steam_recsys.storage.folder import open_folder
+from steam_recsys.storage.manifest import ArtifactWriter, UnreadableError, seal, unseal
+from steam_recsys.storage.model_store import EVALUATION, USER_METRICS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,14 +116,25 @@ class Evaluation:
             **self.differences,
         }  # fmt: skip
 
-    def write(self, path: str | Path) -> None:
-        """Write the evaluation to a file."""
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_bytes(seal(asdict(self)))
+    def write(self, folder: str | Path, user_metrics: pa.Table) -> None:
+        """Write a folder with the evaluation, the metrics of each user and a manifest.
+
+        Args:
+            folder: The folder.
+            user_metrics: The result of `user_metrics_table`.
+        """
+        content = pa.BufferOutputStream()
+        keys = dict.fromkeys(("user_id", "history", "held_out"), "DELTA_BINARY_PACKED")
+        figures = [name for name in user_metrics.column_names if name not in keys]  # few distinct values
+        pq.write_table(user_metrics, content, compression="zstd", use_dictionary=figures, column_encoding=keys)
+        writer = ArtifactWriter(open_folder(folder))
+        writer.write(EVALUATION, seal(asdict(self)))
+        writer.write(USER_METRICS, content.getvalue().to_pybytes())
+        writer.finish()
 
     @classmethod
     def read(cls, path: str | Path) -> Evaluation:
-        """Read an evaluation that `write` wrote.
+        """Read the file `EVALUATION` of a folder that `write` wrote, or of a model's folder in the store.
 
         Raises:
             ArtifactError: The file is missing or damaged, or another version of this project wrote it.
@@ -145,3 +163,22 @@ def _full_name(ranking: str, metric: str) -> str:
 
 def _ends(interval: Interval) -> tuple[float, float, float]:
     return interval.mean, interval.low, interval.high
+
+
+def user_metrics_table(held_out: HeldOut, figures: UserFigures) -> pa.Table:
+    """Return the metrics of each user by each ranking as a table, sorted by ranking and user.
+
+    Its columns are `ranking`, `user_id`, `history` (games before the cutoff), `held_out` (new games that the user
+    recommends after it), and each metric as float32.
+
+    Args:
+        held_out: B users.
+        figures: Their figures.
+    """
+    sizes = (held_out.history.lengths, held_out.relevant.lengths)
+    users = [held_out.history.users, *(lengths.astype(np.int32) for lengths in sizes)]
+    columns = ["ranking", "user_id", "history", "held_out", *next(iter(figures.values()))]
+    return pa.concat_tables(
+        pa.table([[name] * len(held_out), *users, *(each.astype(np.float32) for each in metrics.values())], columns)
+        for name, metrics in figures.items()
+    )

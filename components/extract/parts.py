@@ -23,7 +23,17 @@ import pyarrow.parquet as pq
 from psycopg2 import sql
 
 from steam_recsys.data.schemas import TABLES
-from steam_recsys.data.snapshot import DATES_MODULUS, DataFile, Manifest, Provenance
+from steam_recsys.data.snapshot import (
+    DATES_MODULUS,
+    MANIFESTS_FOLDER,
+    PARTS_FOLDER,
+    SNAPSHOTS_FOLDER,
+    DataFile,
+    Manifest,
+    Provenance,
+    is_complete,
+    newest_manifest,
+)
 from steam_recsys.database.connection import COPY_BUFFER, Cursor, snapshot_queries
 from steam_recsys.database.copy import has_fixed_width, read_binary_copy
 from steam_recsys.errors import UserError
@@ -52,9 +62,6 @@ COMPRESSION_LEVEL = 1
 
 PAGE_CHECKSUMS = True
 """Whether pages have checksums, for readers that fetch only some columns."""
-
-MANIFESTS_FOLDER = "manifests"
-PARTS_FOLDER = "parts"
 
 _OCCUPIED_RANGES = sql.SQL("""
 WITH RECURSIVE occupied (number) AS (
@@ -115,7 +122,7 @@ class SnapshotStore:
     def from_store(cls, store: str | Path) -> SnapshotStore:
         """Open the snapshots of a store, which need not exist yet."""
         uri = str(store) if is_remote(store) else str(Path(store).resolve())
-        return cls(open_folder(f"{uri.rstrip('/')}/snapshots"))
+        return cls(open_folder(f"{uri.rstrip('/')}/{SNAPSHOTS_FOLDER}"))
 
     @property
     def parts(self) -> Folder:
@@ -127,14 +134,14 @@ class SnapshotStore:
 
         A manifest that cannot be read, because it is damaged or of another release, is no base either.
         """
-        names = [name for name in self.folder.names(MANIFESTS_FOLDER) if is_complete(name)]
-        content = self.folder.read(names[-1]) if names else None
+        name = newest_manifest(self.folder)
+        content = self.folder.read(name) if name else None
         if content is None:
             return None
         try:
             newest = Manifest.from_json(content)
         except UnreadableError as error:
-            log("extract", f"{self.folder.uri}/{names[-1]} {error}: all rows are read")
+            log("extract", f"{self.folder.uri}/{name} {error}: all rows are read")
             return None
         return newest if can_reuse(newest, origin) else None
 
@@ -197,11 +204,6 @@ def intact_files(base: Manifest, table: str, found: Mapping[str, FileInfo]) -> d
         for file in base.files[table]
         if file.path in found and found[file.path].bytes == file.bytes
     }
-
-
-def is_complete(name: str) -> bool:
-    """Return whether a file is complete. A writer that is still at work, or was killed, leaves a temporary name."""
-    return not Path(name).name.startswith(".")
 
 
 def superseded(manifests: Mapping[str, FileInfo], now: datetime) -> list[str]:

@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,9 @@ from steam_recsys.data.schemas import TABLES
 from steam_recsys.errors import ArtifactError, UserError
 from steam_recsys.storage.folder import Folder, is_remote, open_folder
 from steam_recsys.storage.manifest import MANIFEST, FileDigest, UnreadableError, seal, unseal
+
+SNAPSHOTS_FOLDER, MANIFESTS_FOLDER, PARTS_FOLDER = "snapshots", "manifests", "parts"
+"""The folder of the snapshots in a store, and its folders of manifests, named by their time, and of Parquet files."""
 
 DATES_MODULUS = 1 << 64
 
@@ -170,12 +173,35 @@ class Snapshot:
         Raises:
             UserError: The folder holds no manifest, or a file of the snapshot is missing or truncated.
         """
-        snapshot = cls(Path(root), Manifest.read(root))
-        found = snapshot.folder.list_files("")
-        for file in (file for files in snapshot.manifest.files.values() for file in files):
+        return cls(Path(root), Manifest.read(root))._checked()
+
+    @classmethod
+    def newest(cls, store: str | Path) -> Snapshot:
+        """Open the newest snapshot of a store, which consists of new files and of files of earlier snapshots.
+
+        Args:
+            store: Folder or bucket that extraction writes to. It may have been moved since.
+
+        Raises:
+            UserError: The store has no snapshot, its manifest is damaged, or one of its files is missing or truncated.
+        """
+        folder = open_folder(f"{str(store).rstrip('/')}/{SNAPSHOTS_FOLDER}")
+        name = newest_manifest(folder)
+        content = folder.read(name) if name else None
+        if content is None:
+            raise UserError(f"The store {store} has no snapshot: run the training pipeline first.")
+        try:
+            manifest = Manifest.from_json(content)
+        except UnreadableError as error:
+            raise ArtifactError(f"{folder.uri}/{name} {error}: extract it again.") from None
+        return cls(Path(store), replace(manifest, files_uri=f"{folder.uri}/{PARTS_FOLDER}"))._checked()
+
+    def _checked(self) -> Snapshot:
+        found = self.folder.list_files("")
+        for file in (file for files in self.manifest.files.values() for file in files):
             if file.path not in found or found[file.path].bytes != file.bytes:
-                raise UserError(f"The snapshot in {root} lacks {snapshot.folder.uri}/{file.path}: extract it again.")
-        return snapshot
+                raise UserError(f"The snapshot in {self.root} lacks {self.folder.uri}/{file.path}: extract it again.")
+        return self
 
     @cached_property
     def folder(self) -> Folder:
@@ -251,3 +277,13 @@ class Snapshot:
                 if not path.exists() or FileDigest.from_path(path).sha256 != file.sha256:
                     raise self._damaged(file)
             self._verified.add(file.path)
+
+
+def newest_manifest(folder: Folder) -> str | None:
+    """Return the name of the newest manifest in a store's folder of snapshots; None if there is none."""
+    return max(filter(is_complete, folder.names(MANIFESTS_FOLDER)), default=None)
+
+
+def is_complete(name: str) -> bool:
+    """Return whether a file is complete. A writer that is still at work, or was killed, leaves a temporary name."""
+    return not Path(name).name.startswith(".")

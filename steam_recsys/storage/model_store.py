@@ -33,6 +33,11 @@ ITEMS = "items.npz"
 """The file in a model folder with the vectors, the popularity and the facts of the vocabulary's games."""
 
 EVALUATION = "evaluation.json"
+"""The file with a model's evaluation, in the evaluation's own folder and in the model's folder in the store."""
+
+USER_METRICS = "user_metrics.parquet"
+"""The file beside the evaluation with the metrics of each held-out user."""
+
 PROMOTED = "promoted"
 """The empty file in the folder of each model that was made champion, so that retention keeps it."""
 
@@ -136,10 +141,10 @@ def add_model(store: str, model: str | Path, evaluation: str | Path | None = Non
     Args:
         store: The model store.
         model: Local folder of the model.
-        evaluation: File of its evaluation, if any.
+        evaluation: Folder of its evaluation, if any.
 
     Raises:
-        ArtifactError: The folder holds no complete model, or one of its files is damaged.
+        ArtifactError: A folder holds no complete model or evaluation, or one of its files is damaged.
     """
     source = open_model(model)
     target = open_folder(f"{store.rstrip('/')}/models/{model_version(model)}")
@@ -150,7 +155,10 @@ def add_model(store: str, model: str | Path, evaluation: str | Path | None = Non
         with source.file(name) as path:
             writer.put(path, name)
     if evaluation is not None:
-        writer.put(Path(evaluation), EVALUATION)
+        evaluated = Artifact.open(evaluation, "evaluation", "train and evaluate again")
+        for name in (EVALUATION, USER_METRICS):
+            with evaluated.file(name) as path:
+                writer.put(path, name)
     writer.finish()
 
 

@@ -38,7 +38,7 @@ def test_no_shell_interprets_makes_arguments(tmp_path: Path) -> None:
     assert arguments(tmp_path, "user", f"USER={odd}", f"RANK_BY={odd}", f"GENRE={odd}") == [
         "user", odd, "--rank-by", odd, "--genre", odd,
     ]  # fmt: skip
-    for command in ("user", "explore", "psql"):
+    for command in ("user", "explore", "notebook", "psql"):
         assert arguments(tmp_path, command, f"DATA={odd}")[-2:] == ["--data", odd]
     assert not (ROOT / "oops").exists()
 

@@ -6,6 +6,8 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,7 +25,7 @@ from steam_recsys.evaluation.metrics import measure
 from steam_recsys.evaluation.rankers import StaticRanker
 from steam_recsys.evaluation.splits import hold_out
 from steam_recsys.storage.manifest import complete_artifact
-from steam_recsys.storage.model_store import champion
+from steam_recsys.storage.model_store import EVALUATION, USER_METRICS, champion, stored_model
 from tests.snapshots import Review, write_snapshot_of
 
 BASELINES = {"popularity", "recent popularity", "tuned recent popularity", "item-kNN", "iALS", "EASE"}
@@ -91,8 +93,8 @@ def test_a_model_is_compared_with_the_baselines(snapshot: Path, tmp_path: Path, 
 
 def test_the_champion_is_measured_on_the_same_rows(snapshot: Path, tmp_path: Path, store: str) -> None:
     good = write_model(tmp_path / "good", cutoff=day(10), towards=3, version="good")
-    evaluate_model(snapshot, good, store).write(tmp_path / "evaluation.json")
-    assert promote(store, good, tmp_path / "evaluation.json") == "good"
+    evaluate_model(snapshot, good, store, tmp_path / "evaluation")
+    assert promote(store, good, tmp_path / "evaluation") == "good"
     worse = evaluate_model(snapshot, write_model(tmp_path / "bad", cutoff=day(10), towards=6), store)
     assert worse.champion == "good"
     assert worse.figures["champion"]["ndcg_at_10"].mean > worse.figures["challenger"]["ndcg_at_10"].mean
@@ -105,27 +107,26 @@ def test_a_champion_that_cannot_be_read_is_replaced(
     snapshot: Path, tmp_path: Path, store: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good = write_model(tmp_path / "good", cutoff=day(10), towards=3, version="good")
-    evaluate_model(snapshot, good, store).write(tmp_path / "evaluation.json")
-    promote(store, good, tmp_path / "evaluation.json")
+    evaluate_model(snapshot, good, store, tmp_path / "evaluation")
+    promote(store, good, tmp_path / "evaluation")
     (Path(store) / "models" / "good" / "arrays.npz").write_bytes(b"PK")
     other = write_model(tmp_path / "other", cutoff=day(10), towards=3, version="other")
-    evaluated = evaluate_model(snapshot, other, store)
+    evaluated = evaluate_model(snapshot, other, store, tmp_path / "evaluation")
     assert f"the model is not compared with the champion: {store}/models/good/arrays.npz is damaged" in (
         capsys.readouterr().out
     )
     assert (evaluated.champion, evaluated.verdict.passed) == ("good", True)
     assert set(evaluated.figures) == {"challenger", *BASELINES}
-    evaluated.write(tmp_path / "evaluation.json")
-    assert promote(store, other, tmp_path / "evaluation.json") == "other"
+    assert promote(store, other, tmp_path / "evaluation") == "other"
 
 
 def test_a_model_that_ties_with_the_champion_does_not_pass(
     snapshot: Path, tmp_path: Path, store: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     reigning = write_model(tmp_path / "old", cutoff=day(10), towards=3, version="old")
-    evaluate_model(snapshot, reigning, store).write(tmp_path / "evaluation.json")
+    evaluate_model(snapshot, reigning, store, tmp_path / "evaluation")
     assert "[evaluate] model old passes the gate\n" in capsys.readouterr().out
-    promote(store, reigning, tmp_path / "evaluation.json")
+    promote(store, reigning, tmp_path / "evaluation")
     level = evaluate_model(snapshot, write_model(tmp_path / "new", cutoff=day(10), towards=3), store)
     assert [rule.about for rule in level.verdict.failures] == ["Advantages over the champion"]
     assert "[evaluate] model new does not pass the gate: the champion stays old\n" in capsys.readouterr().out
@@ -140,10 +141,9 @@ def test_a_repeated_training_passes_again_and_leaves_the_pointer_unchanged(
     model = write_model(tmp_path / "model", cutoff=day(10), towards=3)
     pointers = []
     for _ in range(2):
-        evaluated = evaluate_model(snapshot, model, store)
+        evaluated = evaluate_model(snapshot, model, store, tmp_path / "evaluation")
         assert evaluated.verdict.passed
-        evaluated.write(tmp_path / "evaluation.json")
-        assert promote(store, model, tmp_path / "evaluation.json") == "new"
+        assert promote(store, model, tmp_path / "evaluation") == "new"
         pointers.append(champion(store))
     assert pointers[0] == pointers[1]
     assert evaluated.is_champion
@@ -225,10 +225,27 @@ def test_the_component_logs_every_mean_and_writes_evaluation_and_report(
         snapshot=dsl.Dataset(uri=str(snapshot)), model=dsl.Model(uri=str(model)), store=store, run="run",
         **asdict(Thresholds()), **outputs,
     )  # fmt: skip
-    kept = Evaluation.read(tmp_path / "evaluation.out")
+    kept = Evaluation.read(tmp_path / "evaluation.out" / EVALUATION)
     assert promoted == kept.verdict.passed is True
     assert outputs["metrics"].metadata == kept.metrics
     assert "Model new is promoted" in (tmp_path / "report.out").read_text()
+
+
+def test_the_champion_keeps_the_metrics_of_each_user_whose_means_are_the_headline_figures(
+    snapshot: Path, tmp_path: Path, store: str
+) -> None:
+    model = write_model(tmp_path / "model", cutoff=day(10), towards=3)
+    evaluated = evaluate_model(snapshot, model, store, tmp_path / "evaluation")
+    promote(store, model, tmp_path / "evaluation")
+    with stored_model(store, "new") as folder:
+        table = pq.read_table(folder / USER_METRICS)
+    for ranking, figures in evaluated.figures.items():
+        rows = table.filter(pc.field("ranking") == ranking)
+        assert rows.select(["user_id", "history", "held_out"]).to_pydict() == {
+            "user_id": [4, 5], "history": [1, 1], "held_out": [1, 1]
+        }  # fmt: skip
+        for metric, figure in figures.items():
+            assert np.mean(rows[metric]) == pytest.approx(figure.mean)
 
 
 def test_a_snapshot_without_held_out_users_is_reported(tmp_path: Path, store: str) -> None:

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from components.evaluate.gate import Thresholds, decide
@@ -42,18 +43,23 @@ def evaluation(*, version: str = "new", promoted: bool = True, compared_with: st
     )
 
 
+def write_evaluation(folder: Path, *, version: str = "new", promoted: bool = True, compared_with: str | None = None):
+    user = {"ranking": ["challenger"], "user_id": [1], "history": [1], "held_out": [1], "ndcg_at_10": [0.3]}
+    evaluation(version=version, promoted=promoted, compared_with=compared_with).write(folder, pa.table(user))
+
+
 def test_a_model_that_failed_the_gate_is_not_promoted(tmp_path: Path, store: str) -> None:
     model = write_model(tmp_path / "model", cutoff=day(10))
-    evaluation(promoted=False).write(tmp_path / "evaluation.json")
+    write_evaluation(tmp_path / "evaluation", promoted=False)
     with pytest.raises(UserError, match="did not pass the gate and was not added to"):
-        promote(store, model, tmp_path / "evaluation.json")
+        promote(store, model, tmp_path / "evaluation")
     assert current_champion(store) is None
 
 
 def test_a_promotion_can_be_repeated(tmp_path: Path, store: str) -> None:
     model = write_model(tmp_path / "model", cutoff=day(10))
-    evaluation().write(tmp_path / "evaluation.json")
-    assert [promote(store, model, tmp_path / "evaluation.json") for _ in range(2)] == ["new", "new"]
+    write_evaluation(tmp_path / "evaluation")
+    assert [promote(store, model, tmp_path / "evaluation") for _ in range(2)] == ["new", "new"]
     assert champion(store).version == "new"
 
 
@@ -63,8 +69,8 @@ def test_the_previous_champion_is_logged_unless_the_model_is_the_champion_alread
     output = []
     models = {name: write_model(tmp_path / name, cutoff=day(10), version=name) for name in ("one", "new")}
     for version, before in (("one", None), ("new", "one"), ("new", "new")):
-        evaluation(version=version, compared_with=before).write(tmp_path / "evaluation.json")
-        promote(store, models[version], tmp_path / "evaluation.json")
+        write_evaluation(tmp_path / "evaluation", version=version, compared_with=before)
+        promote(store, models[version], tmp_path / "evaluation")
         output.append(capsys.readouterr().out.splitlines()[-1])
     assert output == [
         "[promote] champion one, previously none",
@@ -74,26 +80,26 @@ def test_the_previous_champion_is_logged_unless_the_model_is_the_champion_alread
 
 
 def test_a_champion_keeps_its_evaluation(tmp_path: Path, store: str) -> None:
-    evaluation().write(tmp_path / "evaluation.json")
-    promote(store, write_model(tmp_path / "model", cutoff=day(10)), tmp_path / "evaluation.json")
+    write_evaluation(tmp_path / "evaluation")
+    promote(store, write_model(tmp_path / "model", cutoff=day(10)), tmp_path / "evaluation")
     with stored_model(store, "new") as folder:
         assert Evaluation.read(folder / EVALUATION) == evaluation()
 
 
 def test_an_evaluation_of_another_model_does_not_promote(tmp_path: Path, store: str) -> None:
     model = write_model(tmp_path / "model", cutoff=day(10))
-    evaluation(version="other").write(tmp_path / "evaluation.json")
+    write_evaluation(tmp_path / "evaluation", version="other")
     with pytest.raises(UserError, match="is about model other, not new"):
-        promote(store, model, tmp_path / "evaluation.json")
+        promote(store, model, tmp_path / "evaluation")
 
 
 def test_the_second_promotion_over_the_same_champion_is_rejected(tmp_path: Path, store: str) -> None:
     for version in ("first", "second"):
         write_model(tmp_path / version, cutoff=day(10), version=version)
-        evaluation(version=version).write(tmp_path / f"{version}.json")
-    promote(store, tmp_path / "first", tmp_path / "first.json")
+        write_evaluation(tmp_path / f"{version} evaluation", version=version)
+    promote(store, tmp_path / "first", tmp_path / "first evaluation")
     with pytest.raises(UserError, match="another run promoted at the same time"):
-        promote(store, tmp_path / "second", tmp_path / "second.json")
+        promote(store, tmp_path / "second", tmp_path / "second evaluation")
     assert champion(store).version == "first"
 
 
@@ -102,20 +108,20 @@ def promote_all(store: str, root: Path, *versions: str) -> None:
     before = None
     for version in versions:
         write_model(root / version, cutoff=day(10), version=version)
-        evaluation(version=version, compared_with=before).write(root / f"{version}.json")
-        promote(store, root / version, root / f"{version}.json")
+        write_evaluation(root / f"{version} evaluation", version=version, compared_with=before)
+        promote(store, root / version, root / f"{version} evaluation")
         before = version
 
 
 def test_no_damaged_model_or_evaluation_is_promoted_or_rolled_back_to(tmp_path: Path, store: str) -> None:
     promote_all(store, tmp_path, "one", "two")
-    evaluation(version="three", compared_with="two").write(tmp_path / "three.json")
+    write_evaluation(tmp_path / "three evaluation", version="three", compared_with="two")
     write_model(tmp_path / "three", cutoff=day(10), version="three")
-    files = [*(tmp_path / "three").iterdir(), tmp_path / "three.json"]
+    files = [*(tmp_path / "three").iterdir(), *(tmp_path / "three evaluation").iterdir()]
     stored = Path(store) / "models" / "one"
-    uses = [(path, lambda: promote(store, tmp_path / "three", tmp_path / "three.json")) for path in files]
+    uses = [(path, lambda: promote(store, tmp_path / "three", tmp_path / "three evaluation")) for path in files]
     uses += [(path, lambda: roll_back(store)) for path in stored.iterdir() if path.name != PROMOTED]
-    assert len(uses) == 5 + 5
+    assert len(uses) == 4 + 3 + 6
     for path, use in uses:
         whole = path.read_bytes()
         for _, content in damaged_contents(whole):
@@ -144,7 +150,7 @@ def test_promoting_again_replaces_a_damaged_model_in_the_store(
     folder = open_folder(f"{any_store}/models/one")
     whole = {name: folder.read(name) for name in folder.names("")}
     folder.write("arrays.npz", b"PK")
-    evaluation(version="one", compared_with="one").write(tmp_path / "again.json")
+    write_evaluation(tmp_path / "again.json", version="one", compared_with="one")
     promote(any_store, tmp_path / "one", tmp_path / "again.json")
     assert f"[promote] {folder.uri}/arrays.npz is damaged" in capsys.readouterr().out
     assert folder.read("arrays.npz") == whole["arrays.npz"]
@@ -175,8 +181,8 @@ def test_a_rollback_after_a_rollback_and_a_promotion_returns_to_the_model_that_w
     promote_all(store, tmp_path, "one", "two")
     roll_back(store)
     write_model(tmp_path / "three", cutoff=day(10), version="three")
-    evaluation(version="three", compared_with="one").write(tmp_path / "three.json")
-    promote(store, tmp_path / "three", tmp_path / "three.json")
+    write_evaluation(tmp_path / "three evaluation", version="three", compared_with="one")
+    promote(store, tmp_path / "three", tmp_path / "three evaluation")
     assert roll_back(store) == "one"
 
 
@@ -287,7 +293,7 @@ def registered_model(root: Path, version: str) -> Path:
     (root / version / "saved_model" / "saved_model.pb").write_bytes(b"graph")
     (root / version / "model.json").write_text(json.dumps({"version": version}))
     complete_artifact(root / version)
-    (root / version / "evaluation.json").write_text("{}")
+    write_evaluation(root / version / "evaluation", version=version)
     return root / version
 
 
@@ -300,7 +306,7 @@ def test_a_challenger_becomes_champion_in_the_store_with_any_registry(
         for _ in range(2):  # both steps can be repeated
             folder = tmp_path / version
             models.add(
-                folder if folder.exists() else registered_model(tmp_path, version), folder / "evaluation.json", METRICS
+                folder if folder.exists() else registered_model(tmp_path, version), folder / "evaluation", METRICS
             )
             assert models.make_champion(version, before, METRICS) == before
     assert champion(bucket_store).version == "m2"
@@ -311,7 +317,7 @@ def test_vertex_gets_each_model_once_with_its_evaluation_and_aliases(
 ) -> None:
     models = open_registry(bucket_store, "vertex://p/l", IMAGE)
     for version, before in (("m1", None), ("m2", "m1")):
-        models.add(registered_model(tmp_path, version), tmp_path / version / "evaluation.json", METRICS)
+        models.add(registered_model(tmp_path, version), tmp_path / version / "evaluation", METRICS)
         assert registry.versions[-1]["versionAliases"] == ["challenger"]
         models.make_champion(version, before, METRICS)
     assert [version["versionAliases"] for version in registry.versions] == [[], ["champion"]]
@@ -320,7 +326,7 @@ def test_vertex_gets_each_model_once_with_its_evaluation_and_aliases(
     assert registry.evaluations["2"]["metrics"] == METRICS
     first, second = (request.body for request in api.requests_to("POST", "/models:upload"))
     assert (first.get("modelId"), second.get("parentModel")) == ("steam-recsys", MODEL)
-    models.add(tmp_path / "m2", tmp_path / "m2" / "evaluation.json", METRICS)
+    models.add(tmp_path / "m2", tmp_path / "m2" / "evaluation", METRICS)
     assert len(registry.versions) == 2
 
 
@@ -328,7 +334,7 @@ def test_a_registered_model_names_the_container_that_serves_it(
     api: Api, registry: Registry, bucket_store: str, tmp_path: Path
 ) -> None:
     folder = registered_model(tmp_path, "m1")
-    open_registry(bucket_store, "vertex://p/l", IMAGE).add(folder, folder / "evaluation.json", METRICS)
+    open_registry(bucket_store, "vertex://p/l", IMAGE).add(folder, folder / "evaluation", METRICS)
     assert registry.versions[0]["containerSpec"] == {
         "imageUri": IMAGE,
         "command": ["python3", "-m", "explorer.vertex_serving"],
@@ -343,7 +349,7 @@ def test_metrics_that_the_registry_does_not_accept_do_not_stop_a_promotion(
 ) -> None:
     registry.accepts_metrics = False
     models = open_registry(bucket_store, "vertex://p/l", IMAGE)
-    models.add(registered_model(tmp_path, "m1"), tmp_path / "m1" / "evaluation.json", METRICS)
+    models.add(registered_model(tmp_path, "m1"), tmp_path / "m1" / "evaluation", METRICS)
     models.make_champion("m1", None, METRICS)
     assert registry.versions[0]["versionAliases"] == ["champion"]
     assert champion(bucket_store).metrics == METRICS
@@ -356,9 +362,9 @@ def test_an_interrupted_registration_is_completed_by_the_next(
 ) -> None:
     models = open_registry(bucket_store, "vertex://p/l", IMAGE)
     folder = registered_model(tmp_path, "m1")
-    models.add(folder, folder / "evaluation.json", METRICS)
+    models.add(folder, folder / "evaluation", METRICS)
     registry.evaluations.clear()
-    models.add(folder, folder / "evaluation.json", METRICS)
+    models.add(folder, folder / "evaluation", METRICS)
     assert registry.evaluations["1"]["metrics"] == METRICS
     assert len(registry.versions) == 1
 
@@ -385,7 +391,7 @@ def test_a_forbidden_request_is_reported(api: Api, bucket_store: str, tmp_path: 
         UserError, match=r"This account may not change Vertex AI's models: grant it the role Vertex AI User\."
     ):
         open_registry(bucket_store, "vertex://p/l", IMAGE).add(
-            registered_model(tmp_path, "m1"), tmp_path / "m1/evaluation.json", METRICS
+            registered_model(tmp_path, "m1"), tmp_path / "m1/evaluation", METRICS
         )
 
 

@@ -1,18 +1,26 @@
 import json
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from components.evaluate.evaluation import METRICS
 from components.evaluate.gate import Thresholds
-from components.evaluate.results import Evaluation
+from components.evaluate.results import Evaluation, user_metrics_table
 from components.evaluate.slices import Rankings, compare_slices
+from steam_recsys.data.histories import Histories
 from steam_recsys.errors import UserError
 from steam_recsys.evaluation.intervals import Comparison
 from steam_recsys.evaluation.metrics import NDCG, Recall
+from steam_recsys.evaluation.splits import HeldOut
 from steam_recsys.rules import Rule, Verdict
-from steam_recsys.storage.manifest import seal
+from steam_recsys.storage.manifest import Artifact, seal
 from tests.components.evaluate.setups import evaluation_setup, interactions
 from tests.damage import damaged_contents
+
+USERS = pa.table({"ranking": ["challenger"], "user_id": [4], "history": [1], "held_out": [2], "ndcg_at_10": [0.5]})
 
 PAST = [(1, 0, -9), (1, 1, -8), (2, 0, -5), (3, 2, -5), (3, 3, -4)]
 FUTURE = [(1, 2, 1), (1, 3, 2), (2, 1, 1), (3, 0, 3), (8, 1, 0), (9, 2, 0)]
@@ -46,8 +54,24 @@ def evaluation() -> Evaluation:
 
 
 def test_reading_returns_what_was_written(evaluation: Evaluation, tmp_path: Path) -> None:
-    evaluation.write(tmp_path / "folder" / "evaluation.json")
+    evaluation.write(tmp_path / "folder", USERS)
     assert Evaluation.read(tmp_path / "folder" / "evaluation.json") == evaluation
+    assert pq.read_table(tmp_path / "folder" / "user_metrics.parquet") == USERS
+    Artifact.open(tmp_path / "folder", "evaluation", "evaluate again").verify()
+
+
+def test_the_metrics_of_each_user_take_a_few_bytes(evaluation: Evaluation, tmp_path: Path) -> None:
+    """So that the models of a shop with millions of users stay small."""
+    random, users = np.random.default_rng(0), 100_000
+    past = Histories.from_games(*random.integers(0, 300, (users, 3)))
+    held_out = HeldOut(past, Histories.from_games(*random.integers(0, 300, (users, 2))), 0)
+    hits = random.random((8, users, 20)) < 0.02
+    figures = {
+        f"ranking {number}": {metric.name: metric.per_user(each, np.full(users, 2)) for metric in METRICS}
+        for number, each in enumerate(hits)
+    }
+    evaluation.write(tmp_path, user_metrics_table(held_out, figures))
+    assert (tmp_path / "user_metrics.parquet").stat().st_size < 40 * users
 
 
 def test_metrics_are_flat_and_those_of_the_challenger_have_no_prefix(evaluation: Evaluation) -> None:
@@ -88,7 +112,7 @@ def test_an_evaluation_by_another_version_of_the_project_is_reported(
 
 def test_a_damaged_evaluation_is_reported(evaluation: Evaluation, tmp_path: Path) -> None:
     path = tmp_path / "evaluation.json"
-    evaluation.write(path)
+    evaluation.write(tmp_path, USERS)
     for _, content in damaged_contents(path.read_bytes()):
         path.write_bytes(content)
         with pytest.raises(UserError, match=rf"^{path} (is|has) .*: train and evaluate again\.$"):
