@@ -40,7 +40,7 @@ class Steps:
         self._steps: Sequence[str] = STEPS[pipeline]
         self._retrains = pipeline == "training"
         self._stage = self._detail = ""
-        self._started = self._ended = 0.0
+        self._started = self._ended = time.monotonic()
         self._warnings = 0
         self._live = Live(
             console=console,
@@ -68,7 +68,7 @@ class Steps:
         stage, message = found["stage"], found["message"]
         if message == "started" and stage != self._stage:  # a stage may print lines of another, whose code it calls
             self._finish()
-            self._stage, self._started, self._warnings = stage, time.monotonic(), 0
+            self._stage, self._started, self._warnings = stage, self._ended, 0  # including the start of its process
             self._retrains = self._retrains or stage in _RETRAINING
         self._ended = time.monotonic()
         self._detail = message
