@@ -30,6 +30,9 @@ from steam_recsys.database.connection import create_schema
 from tests.databases import copy_database
 from tests.webhook import Webhook
 
+# A shell that starts the tests in the background lets them, and the processes that they start, ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # No test depends on the clock.
 settings.register_profile("whatever the machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("whatever the machine")
