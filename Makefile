@@ -118,7 +118,7 @@ kind-down: ## Remove the kind cluster
 golden: setup ## Regenerate the golden copies of the compiled pipelines, for review as a diff
 	@$(BIN)/python -m tests.pipelines.golden_copies
 
-screenshots: setup ## Retake the screenshots of docs/explorer.md, of the demo on real data
+screenshots: setup ## Retake the screenshots of docs/screenshots.md, of the demo on real data
 	@SCREENSHOTS=docs/screenshots $(BIN)/python -m pytest tests/explorer/browser/test_screenshots.py
 
 docs: setup ## Build the documentation site into build/site
