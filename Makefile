@@ -94,7 +94,7 @@ docs: setup ## Build the documentation site into build/site
 examples: setup ## Execute the notebooks of examples/ on the synthetic shop, and keep their outputs
 	@EXAMPLES=examples $(BIN)/python -m pytest tests/examples
 
-screenshots: setup ## Retake the screenshots of docs/explorer.md, of the demo on real data
+screenshots: setup ## Retake the screenshots of docs/screenshots.md, of the demo on real data
 	@SCREENSHOTS=docs/screenshots $(BIN)/python -m pytest tests/explorer/browser/test_screenshots.py
 
 lock: setup ## Resolve and lock the requirements, with hashes

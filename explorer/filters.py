@@ -288,7 +288,8 @@ class FilterForm:
         genres: Genres to choose from.
         further: The page's further parameters.
         largest_limit: Most games on one page.
-        dial: Whether the form has a field for the popularity.
+        known: Whether games with unknown facts are hidden.
+        several: Whether several genres can be chosen, of which a game must have one.
     """
 
     path: str
@@ -296,7 +297,8 @@ class FilterForm:
     genres: list[str]
     further: Parameters
     largest_limit: int
-    dial: bool = False
+    known: bool = False
+    several: bool = False
     orders = ORDER_LABELS
     systems = SYSTEM_LABELS
 
@@ -309,12 +311,19 @@ class FilterForm:
     @property
     def active(self) -> list[ActiveFilter]:
         """The filters that exclude games."""
-        return [ActiveFilter(text, self._address(without)) for text, without in _active(self.filters)]
+        active = [ActiveFilter(text, self._address(without)) for text, without in _active(self.filters)]
+        return [*active, ActiveFilter("known facts only", self._address(self.filters, False))] if self.known else active
+
+    @property
+    def folded(self) -> bool:
+        """Whether the filters of the folded part of the form are all at their defaults."""
+        further = ("released_from", "released_to", "max_ram_gb", "max_storage_gb", "os")
+        return not self.known and all(getattr(self.filters, name) is None for name in further)
 
     @property
     def hidden(self) -> list[tuple[str, str]]:
         """Names and values that the form sends besides its fields."""
-        names = ("include", "exclude", "limit") if self.dial else ("popularity", "include", "exclude", "limit")
+        names = ["include", "exclude", "limit", *(["genre"] if self.several else [])]
         given = filter_parameters(self.filters)
         return parameter_pairs({**self.further, **{name: given.get(name) for name in names}})
 
@@ -332,16 +341,17 @@ class FilterForm:
     @property
     def unfiltered(self) -> str:
         """The address of the page in the same order, with all games."""
-        return self._address(Filters(rank_by=self.filters.rank_by, limit=self.filters.limit))
+        return self._address(Filters(rank_by=self.filters.rank_by, limit=self.filters.limit), False)
 
-    def _address(self, filters: Filters) -> str:
-        return page_address(self.path, {**self.further, **filter_parameters(filters)})
+    def _address(self, filters: Filters, known: bool | None = None) -> str:
+        kept = self.known if known is None else known
+        return page_address(self.path, {**self.further, **filter_parameters(filters), "known": "1" if kept else None})
 
 
 def page_address(path: str, parameters: Parameters) -> str:
     """Return a page's address."""
     given = parameter_pairs(parameters)
-    return f"{path}?{urlencode(given, safe=',')}" if given else path
+    return f"{path}?{urlencode(given, safe=',:')}" if given else path
 
 
 def parameter_pairs(parameters: Parameters) -> list[tuple[str, str]]:
@@ -388,7 +398,7 @@ def _active(filters: Filters) -> Iterator[tuple[str, Filters]]:
         for genre in genres:
             yield text.format(genre), _changed(filters, **{name: [other for other in genres if other != genre]})
     if filters.popularity not in (None, 1):
-        yield f"{filters.popularity:.0%} popularity".replace("%", " %"), _changed(filters, popularity=None)
+        yield f"{filters.popularity:.0%} popular".replace("%", " %"), _changed(filters, popularity=None)
 
 
 def _changed(filters: Filters, **changes: object) -> Filters:

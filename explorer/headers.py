@@ -7,12 +7,13 @@ import re
 from starlette.types import Scope
 
 CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src {}; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+PICTURES = "'self' data:"
 
 HEADERS = {
-    "content-security-policy": CONTENT_SECURITY_POLICY,
+    "content-security-policy": CONTENT_SECURITY_POLICY.format(PICTURES),
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
     "referrer-policy": "no-referrer",
@@ -22,6 +23,13 @@ HEADERS = {
 }
 
 _HOST = re.compile(rb"(?:[\w.~!$&'()*+;=%-]*|\[[\da-fA-F:.]+\])(?::\d*)?")
+
+
+def headers(cover_origin: str | None) -> dict[str, str]:
+    """Return the headers of an explorer whose pages also show pictures of another origin, if it is given."""
+    if cover_origin is None:
+        return HEADERS
+    return {**HEADERS, "content-security-policy": CONTENT_SECURITY_POLICY.format(f"{PICTURES} {cover_origin}")}
 
 
 def names_one_host(scope: Scope) -> bool:

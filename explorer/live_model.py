@@ -25,6 +25,7 @@ from explorer.filters import Filters, HistoryGame
 from explorer.model_cache import SYSTEMS, CachedModel, model_folder
 from explorer.repository import Repository, next_recommendations
 from explorer.schemas import (
+    Comparison,
     LiveRecommendations,
     Publication,
     RankedGame,
@@ -103,6 +104,27 @@ class PublicationModel:
         return self._with_reasons(
             [found[row] for row in rows[: filters.limit].tolist()], filters, knows_taste=knows_taste
         )
+
+    def compare(
+        self,
+        history: Sequence[int],
+        filters: Filters,
+        today: date,
+        *,
+        recommended: Sequence[bool] | None = None,
+        hours: Sequence[float | None] | None = None,
+    ) -> tuple[list[RankedGame], list[RankedGame], list[RankedGame]]:
+        """Return the model's best games, the most popular ones, and those that are played together with a history's.
+
+        The arguments are as in `recommend`; the other lists than the model's have their own order.
+        """
+        own = self.recommend(history, filters, today, recommended=recommended, hours=hours)
+        plain = filters.model_copy(update={"rank_by": RELEVANCE, "popularity": None})
+        popular = self.recommend([], plain, today, without=history)
+        together = self._online.played_together(
+            history, filters.limit, recommended=recommended, hours=hours, among=self.passing(filters, today)
+        )
+        return own, popular, [RankedGame(game_id) for game_id in together]
 
     def similar(self, game_id: int, k: int, today: date) -> list[tuple[RankedGame, float]]:
         """Return the k available games with the nearest vectors, and the cosines; none if the game has no vector."""
@@ -329,6 +351,21 @@ class LiveModel:
         """Return the best games for a user, from the reviews that the database has now."""
         answer = await self.recommend(await self._repository.live_history(user_id), filters, exclude_ids, cursor)
         return Recommendations(user_id, filters, answer.version, answer.games, answer.next)
+
+    async def compare(self, history: Sequence[HistoryGame], filters: Filters) -> Comparison:
+        """Return three lists for a history, the newest game last; see `PublicationModel.compare`."""
+        model = self._ready()
+        lists = await self._run(
+            lambda: model.compare(
+                [game.game_id for game in history],
+                filters,
+                _today(),
+                recommended=[game.recommended for game in history],
+                hours=[game.hours for game in history],
+            )
+        )
+        own, popular, together = [await self._repository.cards(games) for games in lists]
+        return Comparison(own, popular, together)
 
     async def similar(self, game_id: int, k: int) -> SimilarGames:
         """Return the k games nearest to a game; none if the model does not know it."""

@@ -13,12 +13,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from explorer.errors import error_response
-from explorer.headers import HEADERS, names_one_host
+from explorer.headers import headers, names_one_host
 from explorer.health import RequestMetrics
 from explorer.settings import Settings
 
 LOG = logging.getLogger("explorer")
-_RAW_HEADERS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 
 BODY_SECONDS = 10.0
 """Longest time for a request's body to arrive."""
@@ -60,6 +59,7 @@ class Guard:
         self._app = app
         self._metrics = metrics
         self._body_bytes = settings.body_bytes
+        self._headers = [(name.encode(), text.encode()) for name, text in headers(settings.cover_origin).items()]
         self._rates = RateLimiter(settings.requests_per_second, max(1.0, 2 * settings.requests_per_second))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -82,7 +82,7 @@ class Guard:
                 return
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", []), *_RAW_HEADERS]
+                message["headers"] = [*message.get("headers", []), *self._headers]
             await send(message)
 
         try:

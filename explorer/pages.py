@@ -1,28 +1,30 @@
-"""The pages of users and games, and the page to build a history on, which work without JavaScript.
+"""The storefront's pages: users, games, a history to build, and comparisons. They work without JavaScript.
 
-All that the page `/try` shows follows from its address. Every click is a link; with JavaScript, `static/explorer.js`
-asks the API instead.
+All that a page shows follows from its address. Every click is a link or a form; with JavaScript,
+`static/explorer.js` fetches the same address and replaces the parts that have changed.
 """
 
 # Without `from __future__ import annotations`: the parameters' models are made per application, in a function.
 
+import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, get_args
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Final, get_args
 
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import RedirectResponse, Response
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from explorer.dependencies import LiveModelDep, RepositoryDep
 from explorer.filters import (
     WHOLE,
     FilterForm,
     Filters,
-    GameId,
     GamePath,
     HistoryGame,
+    RankBy,
     Search,
     Text,
     UserPath,
@@ -32,14 +34,39 @@ from explorer.filters import (
 )
 from explorer.live_model import LiveModel
 from explorer.repository import Repository, UserKind
-from explorer.schemas import GameCard, Review, SimilarGame
+from explorer.schemas import GameCard, MinimumRequirements, Persona, Review, Shelf
+from explorer.tastes import likes, telling
 from explorer.templating import render
+
+VISITOR = -(2**63)
+"""An id that no user has: its recommendations are a visitor's."""
 
 MOST_FOUND = 50
 """Most users or games that a search shows."""
 
 MOST_SIMILAR = 12
 """Most similar games on a game's page."""
+
+TOP_GAMES = 24
+"""Popular games on the page of games, before a search."""
+
+SHELVES, SHELF_GAMES = 8, 12
+"""Most shelves of a user's page, and most games of each."""
+
+START_PERSONAS = 3
+"""Personas with a shelf on the start page."""
+
+MOST_LIKES = 8
+"""Most genres that a user's page says the user likes."""
+
+GENRE_LINKS = 16
+"""Genres that the page of games links to before its list of all genres."""
+
+PERSONA_POPULARITY = 0.1
+"""Where the dial is for a persona: nearer to niche, because what is popular says nothing about a fan."""
+
+TRY_SHELVES: Final[Mapping[str, RankBy]] = {"Hidden gems": "discovery", "New releases": "new_releases"}
+"""Shelves below the list for a history that is being built, and how each is ranked."""
 
 TRY_PATH = "/try"
 TRY_MOST_FOUND = 6
@@ -48,27 +75,93 @@ TRY_MOST_FOUND = 6
 TRY_LONGEST = 100
 """Most games of a history in an address."""
 
+HOURS_STEPS: Final = (None, 1.0, 10.0, 50.0, 200.0)
+"""Hours to choose from for a game of a history; None is unknown."""
+
 USER_KINDS: tuple[UserKind, ...] = get_args(UserKind)
+
+_PLAYED = re.compile(r"(?P<game_id>-?[0-9]+)(?P<disliked>-?)(:(?P<hours>[0-9]+(\.[0-9]+)?))?")
 
 
 @dataclass(frozen=True)
 class Trial:
     """A history that is being built: its games, the oldest first, the text that is searched, and the filters."""
 
-    games: list[int]
+    games: list[HistoryGame]
     text: str
     filters: Filters
+    further: Mapping[str, object]
 
-    def adding(self, game_id: int) -> str:
-        """Return the address of the history with one more game."""
-        return self._address([*self.games, game_id])
+    @property
+    def ids(self) -> list[int]:
+        """The games' ids."""
+        return [game.game_id for game in self.games]
 
-    def removing(self, game_id: int) -> str:
+    @property
+    def encoded(self) -> str:
+        """The history as its address has it."""
+        return ",".join(map(encode_played, self.games))
+
+    @property
+    def compare(self) -> str:
+        """The address of the comparison for this history."""
+        return self._address(self.games, f"{TRY_PATH}/compare")
+
+    @property
+    def address(self) -> str:
+        """The address of this history."""
+        return self._address(self.games)
+
+    def with_game(self, game_id: int, recommended: bool = True) -> str:
+        """Return the address of the history with a verdict on a game, which is added if it is new."""
+        changed = [game.model_copy(update={"recommended": recommended}) if game.game_id == game_id else game
+                   for game in self.games]  # fmt: skip
+        if game_id not in self.ids:
+            changed.append(HistoryGame(game_id=game_id, recommended=recommended))
+        return self._address(changed)
+
+    def with_hours(self, game_id: int, hours: float | None) -> str:
+        """Return the address of the history with the hours of a game."""
+        return self._address(
+            [game.model_copy(update={"hours": hours}) if game.game_id == game_id else game for game in self.games]
+        )
+
+    def without(self, game_id: int) -> str:
         """Return the address of the history without a game."""
-        return self._address([game for game in self.games if game != game_id])
+        return self._address([game for game in self.games if game.game_id != game_id])
 
-    def _address(self, games: list[int]) -> str:
-        return page_address(TRY_PATH, {"games": _join(games), "q": self.text, **filter_parameters(self.filters)})
+    def _address(self, games: Sequence[HistoryGame], path: str = TRY_PATH) -> str:
+        history = ",".join(map(encode_played, games))
+        return page_address(path, {"games": history, "q": self.text, **filter_parameters(self.filters), **self.further})
+
+
+@dataclass(frozen=True)
+class ShownGame:
+    """A game of a list, and what a filter needs to know of it but the shop does not say."""
+
+    game: GameCard
+    missing: list[str]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The latest review of a game of the history, and how many games on the page are recommended because of it."""
+
+    review: Review
+    led_to: int
+
+
+@dataclass(frozen=True)
+class Column:
+    """A list of a comparison: its title, how it is made, its games, and of each the other lists that have it."""
+
+    title: str
+    note: str
+    games: list[tuple[GameCard, list[str]]]
+
+    def common_with(self, title: str) -> int:
+        """Return the number of games that another list has, too."""
+        return sum(title in others for _, others in self.games)
 
 
 def create_router(largest_limit: int) -> APIRouter:
@@ -77,22 +170,64 @@ def create_router(largest_limit: int) -> APIRouter:
 
     class PageSearch(Search):
         model_config = ConfigDict(extra="ignore")
+        genre: Text = ""
 
     class PageFilters(Filters):
         model_config = ConfigDict(extra="ignore")
         limit: Annotated[int, Field(ge=1, le=largest_limit), WHOLE] = 10
+        known: bool = False
+
+        @field_validator("released_to")
+        @classmethod
+        def _check_range(cls, value: int | None, given: ValidationInfo) -> int | None:
+            first = given.data.get("released_from")
+            if value is not None and first is not None and value < first:
+                raise PydanticCustomError(
+                    "reversed_range", "The years from {first} to {last} are reversed", {"first": first, "last": value}
+                )
+            return value
+
+        @field_validator("popularity")
+        @classmethod
+        def _leave_out_balance(cls, value: float | None) -> float | None:
+            """Take the balance of the published lists, which forms send, as not given."""
+            return None if value == 1 else value
 
     class TryParameters(PageFilters):
         q: Text = ""
-        games: Annotated[list[GameId], Field(max_length=TRY_LONGEST), BeforeValidator(_split)] = Field(
-            default_factory=list
-        )
+        games: Annotated[
+            list[Annotated[HistoryGame, BeforeValidator(decode_played)]],
+            Field(max_length=TRY_LONGEST),
+            BeforeValidator(_split),
+        ] = Field(default_factory=list)
+
+    async def shown(answer: Sequence[GameCard], filters: PageFilters, repository: Repository) -> list[ShownGame]:
+        asked = asked_facts(filters)
+        ids = [game.game_id for game in answer]
+        needs = await repository.minimum_requirements(ids) if asked - {"year"} else {}
+        return known_first(answer, asked, needs, filters.known)[: filters.limit]
+
+    def widened(filters: PageFilters) -> Filters:
+        """Return the filters with enough games to put those with unknown facts last."""
+        return filters.model_copy(update={"limit": largest_limit}) if asked_facts(filters) else filters
 
     @router.get("/")
-    async def start(request: Request, repository: RepositoryDep) -> Response:
-        """Show the start page: searches, and the numbers of users, games and reviews."""
+    async def start(request: Request, repository: RepositoryDep, live_model: LiveModelDep) -> Response:
+        """Show personas with their shelves, searches, and the numbers of users, games and reviews."""
         publication = await repository.publication()
-        return render(request, "start.html", publication=publication, counts=await repository.counts())
+        personas = await repository.personas() if publication else []
+        shelves = [(persona, await _games_for(live_model, persona)) for persona in personas[:START_PERSONAS]]
+        visitors = (await repository.shelves(VISITOR, 3, SHELF_GAMES)).shelves if publication else []
+        return render(
+            request,
+            "start.html",
+            publication=publication,
+            counts=await repository.counts(),
+            personas=personas,
+            persona_popularity=PERSONA_POPULARITY,
+            shelves=[(persona, games) for persona, games in shelves if games],
+            visitors=[] if all(games for _, games in shelves) and shelves else visitors,
+        )
 
     @router.get("/users")
     async def users(request: Request, query: Annotated[PageSearch, Query()], repository: RepositoryDep) -> Response:
@@ -119,30 +254,74 @@ def create_router(largest_limit: int) -> APIRouter:
         repository: RepositoryDep,
         live_model: LiveModelDep,
     ) -> Response:
-        """Show a user's history and recommendations."""
+        """Show a user's shelves, a list with order, filters and the dial, and the user's history."""
         found = await repository.user(user_id)
         if found is None:
             raise HTTPException(404, "This user does not exist: search by name.")
         history = (await repository.history(user_id, largest_limit)).history
-        answering = live_model.recommendations if filters.live else repository.recommendations
-        answer = await answering(user_id, filters)
-        dated = filters.rank_by in ("newest", "new_releases")
+        shelves = await repository.shelves(user_id, SHELVES, SHELF_GAMES)
+        problem = None
+        try:
+            answering = live_model.recommendations if filters.live else repository.recommendations
+            games = await shown((await answering(user_id, widened(filters))).games, filters, repository)
+        except HTTPException as error:
+            if not filters.live:
+                raise
+            games, problem = [], error.detail
+        verdicts = verdicts_of(history, [each.game for each in games], shelves.shelves)
+        liked = [each.review.game_id for each in verdicts if each.review.recommended]
+        sizes = {genre.name: genre.games for genre in await repository.genres()}
+        games_in_shop = (await repository.counts()).games
         return render(
             request,
             "user.html",
             user=found,
-            history=with_recommendation_counts(history, answer.games),
-            version=answer.version,
-            games=answer.games,
-            dated=dated,
-            form=FilterForm(f"/users/{user_id}", filters, await _genre_names(repository), {}, largest_limit),
+            likes=likes([game.genres for game in await repository.games(liked)], sizes, games_in_shop)[:MOST_LIKES],
+            liked=[each for each in verdicts if each.review.recommended],
+            disliked=[each for each in verdicts if not each.review.recommended],
+            version=shelves.version,
+            shelves=shelves.shelves,
+            games=games,
+            problem=problem,
+            form=FilterForm(
+                f"/users/{user_id}", filters, await _genre_names(repository), {}, largest_limit, filters.known
+            ),
         )
+
+    @router.get("/users/{user_id}/compare")
+    async def compare_user(
+        request: Request,
+        user_id: UserPath,
+        filters: Annotated[PageFilters, Query()],
+        repository: RepositoryDep,
+        live_model: LiveModelDep,
+    ) -> Response:
+        """Show a user's recommendations beside what popularity and games played together would show."""
+        found = await repository.user(user_id)
+        if found is None:
+            raise HTTPException(404, "This user does not exist: search by name.")
+        columns, problem = await _compared(live_model, await repository.live_history(user_id), filters)
+        back = page_address(f"/users/{user_id}", filter_parameters(filters))
+        return render(request, "compare.html", whom=found.username, back=back, columns=columns, problem=problem)
 
     @router.get("/games")
     async def games(request: Request, query: Annotated[PageSearch, Query()], repository: RepositoryDep) -> Response:
-        """Show the games that a search found."""
+        """Show the games that a search found, or the games that are popular now, all or in a genre."""
         found = (await repository.find_games(query.q, MOST_FOUND)).games if query.q else []
-        return render(request, "games.html", text=query.q, games=found, most=MOST_FOUND)
+        wanted = Filters(genre=query.genre or None, limit=TOP_GAMES)
+        top = [] if query.q else (await repository.recommendations(VISITOR, wanted)).games
+        return render(
+            request,
+            "games.html",
+            text=query.q,
+            games=found,
+            most=MOST_FOUND,
+            top=top,
+            genre=query.genre,
+            genres=(genres := await _genre_names(repository)),
+            first_genres=telling(genres)[:GENRE_LINKS],
+            counts=await repository.counts(),
+        )
 
     @router.get("/games/{game_id}")
     async def game(
@@ -157,6 +336,14 @@ def create_router(largest_limit: int) -> APIRouter:
         reach = await repository.reach(game_id)
         return render(request, "game.html", game=found, link=link, similar=similar, problem=problem, reach=reach)
 
+    async def trial_of(query: TryParameters, repository: Repository) -> tuple[Trial, list[GameCard], int]:
+        """Return the history of an address, its games in the shop, and the number of the others."""
+        played = {game.game_id: game for game in query.games}
+        known = await repository.games(list(played)) if played else []
+        further = {"known": "1" if query.known else None}
+        trial = Trial([played[game.game_id] for game in known], query.q, query, further)
+        return trial, known, len(played) - len(known)
+
     @router.get(TRY_PATH)
     async def try_history(
         request: Request,
@@ -164,64 +351,206 @@ def create_router(largest_limit: int) -> APIRouter:
         repository: RepositoryDep,
         live_model: LiveModelDep,
     ) -> Response:
-        """Show a history, games to add to it, and its recommendations."""
-        ids = list(dict.fromkeys(query.games))
-        history = await repository.games(ids) if ids else []
-        trial = Trial([game.game_id for game in history], query.q, query)
+        """Show a history, games to add to it, its recommendations, and shelves unless the client prefers less."""
+        minimal = request.headers.get("prefer") == "return=minimal"
+        trial, known, unknown = await trial_of(query, repository)
         found = (await repository.find_games(query.q, TRY_MOST_FOUND + 1)).games if query.q else []
-        games, problem = await _recommended(live_model, trial)
-        further = {"games": _join(trial.games), "q": query.q}
+        answer, problem = await _recommended(live_model, trial.games, widened(query))
+        further = {"games": trial.encoded, "q": query.q}
+        genres = await _genre_names(repository)
+        games = await shown(answer, query, repository)
         return render(
             request,
             "try.html",
             trial=trial,
-            history=history,
-            unknown=len(ids) - len(history),
+            history=list(zip(trial.games, known, strict=True)),
+            hours_steps=HOURS_STEPS,
+            personas=await repository.personas(),
+            unknown=unknown,
             found=found[:TRY_MOST_FOUND],
             all_found=page_address("/games", {"q": query.q}) if len(found) > TRY_MOST_FOUND else None,
             most=TRY_MOST_FOUND,
             games=games,
+            shelves=[] if minimal else await _try_shelves(live_model, trial, [each.game for each in games]),
+            persona_popularity=PERSONA_POPULARITY,
             problem=problem,
             loading=live_model.is_loading,
-            longest=TRY_LONGEST,
-            form=FilterForm(TRY_PATH, query, await _genre_names(repository), further, largest_limit, dial=True),
-            search=parameter_pairs({"games": _join(trial.games), **filter_parameters(query)}),
+            full=len(trial.games) >= TRY_LONGEST,
+            form=FilterForm(TRY_PATH, query, genres, further, largest_limit, query.known, several=True),
+            search=parameter_pairs({"games": trial.encoded, **filter_parameters(query), **trial.further}),
         )
+
+    @router.get(f"{TRY_PATH}/compare")
+    async def compare_trial(
+        request: Request,
+        query: Annotated[TryParameters, Query()],
+        repository: RepositoryDep,
+        live_model: LiveModelDep,
+    ) -> Response:
+        """Show the recommendations for a history beside what popularity and games played together would show."""
+        trial, _, _ = await trial_of(query, repository)
+        columns, problem = await _compared(live_model, trial.games, query)
+        return render(request, "compare.html", whom=None, back=trial.address, columns=columns, problem=problem)
 
     return router
 
 
-def with_recommendation_counts(history: Sequence[Review], games: Sequence[GameCard]) -> list[tuple[Review, int]]:
-    """Return each review with the number of games recommended because of its game."""
-    named = Counter(game.because.game_id for game in games if game.because)
-    return [(review, named[review.game_id]) for review in history]
+def encode_played(game: HistoryGame) -> str:
+    """Return a game of a history as an address has it; `decode_played` reads it.
+
+    Example:
+        >>> encode_played(HistoryGame(game_id=440, recommended=False, hours=12.5))
+        '440-:12.5'
+    """
+    hours = "" if game.hours is None else f":{game.hours:.10g}"
+    return f"{game.game_id}{'' if game.recommended else '-'}{hours}"
+
+
+def verdicts_of(history: Sequence[Review], games: Sequence[GameCard], shelves: Sequence[Shelf]) -> list[Verdict]:
+    """Return each review with the number of different games on the page that are recommended because of its game."""
+    cards = {card.game_id: card for cards in (*(shelf.games for shelf in shelves), games) for card in cards}
+    named = Counter(card.because.game_id for card in cards.values() if card.because)
+    return [Verdict(review, named[review.game_id]) for review in history]
+
+
+def asked_facts(filters: Filters) -> set[str]:
+    """Return the facts that the filters need to know of a game."""
+    asked = {
+        "year": (filters.released_from, filters.released_to),
+        "memory": (filters.max_ram_gb,),
+        "storage": (filters.max_storage_gb,),
+        "system": (filters.os,),
+    }
+    return {name for name, values in asked.items() if any(value is not None for value in values)}
+
+
+def known_first(
+    games: Sequence[GameCard],
+    asked: Collection[str],
+    needs: Mapping[int, MinimumRequirements],
+    only_known: bool,
+) -> list[ShownGame]:
+    """Put games with an unknown fact last, in the same order otherwise, or leave them out.
+
+    Args:
+        games: Games in their order, ranked again from 1.
+        asked: Names of the facts that count.
+        needs: What is known of the games' minimum requirements, by id.
+        only_known: Whether to leave out games with an unknown fact.
+    """
+    unknown = MinimumRequirements(None, None, [])
+    found = []
+    for game in games:
+        minimum = needs.get(game.game_id, unknown)
+        known = {
+            "year": game.released_on is not None,
+            "memory": minimum.ram_gb is not None,
+            "storage": minimum.storage_gb is not None,
+            "system": bool(minimum.systems),
+        }
+        found.append(ShownGame(game, [name for name, is_known in known.items() if name in asked and not is_known]))
+    ordered = sorted((each for each in found if not (only_known and each.missing)), key=lambda each: bool(each.missing))
+    return [replace(each, game=replace(each.game, rank=rank)) for rank, each in enumerate(ordered, start=1)]
+
+
+def compared(lists: Sequence[tuple[str, str, Sequence[GameCard]]]) -> list[Column]:
+    """Return lists beside each other; each game names the other lists that have it.
+
+    Args:
+        lists: Title, note and games of each list.
+    """
+    members = {title: {game.game_id for game in games} for title, _, games in lists}
+    return [
+        Column(
+            title,
+            note,
+            [(game, [name for name, ids in members.items() if name != title and game.game_id in ids])
+             for game in games],
+        )
+        for title, note, games in lists
+    ]  # fmt: skip
 
 
 async def _genre_names(repository: Repository) -> list[str]:
     return [genre.name for genre in await repository.genres()]
 
 
-async def _similar(live_model: LiveModel, game_id: int) -> tuple[list[SimilarGame], str | None]:
+async def _similar(live_model: LiveModel, game_id: int) -> tuple[list[GameCard], str | None]:
     """Return games like a game, or why there are none to show."""
     try:
-        return (await live_model.similar(game_id, MOST_SIMILAR)).games, None
+        return list((await live_model.similar(game_id, MOST_SIMILAR)).games), None
     except HTTPException as error:
         return [], error.detail
 
 
-async def _recommended(live_model: LiveModel, trial: Trial) -> tuple[list[GameCard], str | None]:
+async def _recommended(
+    live_model: LiveModel, history: Sequence[HistoryGame], filters: Filters, exclude_ids: Sequence[int] = ()
+) -> tuple[list[GameCard], str | None]:
     """Return the recommendations for a history, or the reason why there are none."""
-    history = [HistoryGame(game_id=game_id) for game_id in trial.games]
     try:
-        return (await live_model.recommend(history, trial.filters)).games, None
+        return list((await live_model.recommend(history, filters, exclude_ids)).games), None
     except HTTPException as error:
         return [], error.detail
+
+
+async def _try_shelves(live_model: LiveModel, trial: Trial, games: Sequence[GameCard]) -> list[Shelf]:
+    """Return shelves for a history without the games of its list; none for an empty history or in another order."""
+    if not trial.games or trial.filters.rank_by != "relevance":
+        return []
+    found = []
+    excluded = [game.game_id for game in games]
+    for title, rank_by in TRY_SHELVES.items():
+        filters = trial.filters.model_copy(update={"rank_by": rank_by, "limit": SHELF_GAMES})
+        on_shelf, _ = await _recommended(live_model, trial.games, filters, excluded)
+        excluded += [game.game_id for game in on_shelf]
+        found += [Shelf(title, on_shelf)] if on_shelf else []
+    return found
+
+
+async def _games_for(live_model: LiveModel, persona: Persona) -> list[GameCard]:
+    """Return the shelf of a persona; empty while no model can answer."""
+    history = [HistoryGame(game_id=game_id) for game_id in persona.game_ids]
+    games, _ = await _recommended(live_model, history, Filters(limit=SHELF_GAMES, popularity=PERSONA_POPULARITY))
+    return games
+
+
+async def _compared(
+    live_model: LiveModel, history: Sequence[HistoryGame], filters: Filters
+) -> tuple[list[Column], str | None]:
+    """Return the lists of a comparison, or the reason why there are none."""
+    try:
+        answer = await live_model.compare(history, filters)
+    except HTTPException as error:
+        return [], error.detail
+    return compared(
+        [
+            ("Our model", "What this person likes, and what sells now.", answer.model),
+            ("Popularity", "What everybody gets: the games that are popular now.", answer.popular),
+            (
+                "Played together",
+                "What other players of the same games also played. These are the model's own weights between games "
+                "(EASE), without all else that it has learnt.",
+                answer.together,
+            ),
+        ]
+    ), None
+
+
+def decode_played(value: object) -> object:
+    """Return the fields of a game that `encode_played` wrote."""
+    if not isinstance(value, str):
+        return value
+    found = _PLAYED.fullmatch(value)
+    if not found:
+        raise PydanticCustomError("played", "Write a game's id, with - if it is disliked and :12.5 for the hours")
+    hours = found["hours"]
+    return {
+        "game_id": found["game_id"],
+        "recommended": not found["disliked"],
+        "hours": None if hours is None else float(hours),
+    }
 
 
 def _split(value: object) -> object:
-    """Return the ids of an address, which have commas between them."""
+    """Return the games of an address, which have commas between them."""
     return [text.strip() for text in ",".join(value).split(",") if text.strip()] if isinstance(value, list) else value
-
-
-def _join(games: list[int]) -> str:
-    return ",".join(map(str, games))

@@ -254,3 +254,18 @@ WITH lists AS MATERIALIZED (
 SELECT game_id, count(*) AS users, avg(rank)::float8 AS mean_rank, (SELECT count(*) FROM lists) AS sampled
 FROM lists, unnest(game_ids) WITH ORDINALITY AS listed (game_id, rank)
 GROUP BY game_id
+
+-- name: minimum_requirements
+SELECT game_id, ram_gb, storage_gb, recsys.systems_of(os) AS systems
+FROM steam.game_requirements WHERE level = 'minimum' AND game_id = ANY ($1::integer[])
+
+-- name: personas
+-- Of each genre's popular games those with most reviews; the genres with most games first.
+SELECT n.name AS genre, ARRAY(
+    SELECT g.game_id
+    FROM recsys.popular_games AS p JOIN steam.games AS g USING (game_id)
+    WHERE p.list = 'popular' AND p.genre = n.name AND p.rank <= 40
+    ORDER BY g.reviews_total DESC NULLS LAST, p.rank) AS game_ids
+FROM recsys.genre_sizes AS z JOIN steam.genres AS n USING (genre_id)
+ORDER BY z.games DESC, n.genre_id
+LIMIT 100

@@ -32,7 +32,9 @@ from explorer.schemas import (
     GameList,
     Genre,
     Measurement,
+    MinimumRequirements,
     Overview,
+    Persona,
     PipelineRun,
     Publication,
     PublishingRun,
@@ -49,6 +51,7 @@ from explorer.schemas import (
     UserList,
 )
 from explorer.settings import Settings
+from explorer.tastes import PERSONA_GENRES, choose_personas, telling
 from steam_recsys.database.connection import read_queries
 from steam_recsys.database.failures import database_error
 from steam_recsys.database.urls import asyncpg_arguments
@@ -95,6 +98,7 @@ class Repository:
         self._counting = asyncio.Lock()
         self._counted_at = -math.inf
         self._failed_at: float | None = None
+        self._personas: tuple[str, list[Persona]] = ("", [])
 
     async def open(self) -> None:
         """Create the pool, without a connection: the explorer starts even if the database is down."""
@@ -290,6 +294,27 @@ class Repository:
     async def genres(self) -> list[Genre]:
         """Return all genres, of games and of rankings, in alphabetical order."""
         return [Genre(*row) for row in await self._fetch("genres")]
+
+    async def minimum_requirements(self, game_ids: Sequence[int]) -> dict[int, MinimumRequirements]:
+        """Return what games need of a machine, by id; games of which nothing is known are missing."""
+        rows = await self._fetch("minimum_requirements", game_ids)
+        return {row["game_id"]: MinimumRequirements(row["ram_gb"], row["storage_gb"], row["systems"]) for row in rows}
+
+    async def personas(self) -> list[Persona]:
+        """Return fans of genres, made once per publication from its popular games; none before the first one."""
+        publication = await self.publication()
+        if publication is None:
+            return []
+        if self._personas[0] != publication.version:
+            rows = await self._fetch("personas")
+            popular = {row["genre"]: row["game_ids"] for row in rows}
+            considered = {genre: popular[genre] for genre in telling(popular)[:PERSONA_GENRES]}
+            ids = list(dict.fromkeys(game_id for games in considered.values() for game_id in games))
+            cards = {card.game_id: card for card in await self.games(ids)}
+            chosen = choose_personas(considered, {game_id: card.genres for game_id, card in cards.items()})
+            personas = [Persona(genre, [cards[game_id] for game_id in liked]) for genre, liked in chosen]
+            self._personas = (publication.version, personas)
+        return self._personas[1]
 
     async def reach(self, game_id: int) -> Reach:
         """Return how many users have a game among their recommendations."""

@@ -159,6 +159,37 @@ class Shelves:
 
 
 @dataclass(frozen=True)
+class Persona:
+    """A fan of a genre, made from the catalogue: the games that such a user likes."""
+
+    genre: str
+    games: list[GameCard]
+
+    @property
+    def game_ids(self) -> list[int]:
+        """The games' ids."""
+        return [game.game_id for game in self.games]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Three lists for a history: the model's, the popular games, and games that are played together with its games."""
+
+    model: list[GameCard]
+    popular: list[GameCard]
+    together: list[GameCard]
+
+
+@dataclass(frozen=True)
+class MinimumRequirements:
+    """What is known of the machine that a game needs; None, and no systems, if it is unknown."""
+
+    ram_gb: float | None
+    storage_gb: float | None
+    systems: list[str]
+
+
+@dataclass(frozen=True)
 class Requirement:
     """What a game needs of a machine; `level` is minimum or recommended, None is unknown."""
 

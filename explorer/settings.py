@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from steam_recsys.database.urls import asyncpg_arguments, connection_parameters
@@ -14,6 +16,10 @@ from steam_recsys.errors import UserError
 from steam_recsys.secrets import register_secret
 
 PREFIX = "EXPLORER_"
+
+_COVER_URL = re.compile(
+    r"https?://[a-z0-9.-]+(:[0-9]+)?/[!#$%&*+./0-9=?@A-Z_a-z~-]*\{game_id\}[!#$%&*+./0-9=?@A-Z_a-z~-]*"
+)
 
 
 class Settings(BaseSettings):
@@ -35,6 +41,7 @@ class Settings(BaseSettings):
         query_seconds: Time after which the database cancels a query.
         largest_limit: Most games, users or reviews in one answer.
         body_bytes: Largest body of a request.
+        cover_url: Address of a game's picture at the shop, with `{game_id}` for its id; without it tiles are drawn.
         requests_per_second: Mean rate of one client address per worker; twice as many are allowed at once.
     """
 
@@ -55,6 +62,7 @@ class Settings(BaseSettings):
     query_seconds: float = Field(default=2.0, gt=0)
     largest_limit: int = Field(default=100, ge=1)
     body_bytes: int = Field(default=1 << 16, ge=1)
+    cover_url: str | None = None
     requests_per_second: float = Field(default=100.0, gt=0)
 
     @field_validator("database_url", "operator_token", "operator_database_url", "mongodb_url", mode="before")
@@ -75,6 +83,18 @@ class Settings(BaseSettings):
         if value is not None:
             connection_parameters(value.get_secret_value())
         return value
+
+    @field_validator("cover_url")
+    @classmethod
+    def _check_cover_url(cls, value: str | None) -> str | None:
+        if value is not None and not _COVER_URL.fullmatch(value):
+            raise PydanticCustomError("cover_url", "it must be like https://shop.example/covers/{{game_id}}.jpg")
+        return value
+
+    @property
+    def cover_origin(self) -> str | None:
+        """The only other site that pages load pictures from; None without covers."""
+        return None if self.cover_url is None else "/".join(self.cover_url.split("/")[:3])
 
     @classmethod
     def load(cls) -> Settings:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import textwrap
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +18,31 @@ from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from explorer.tastes import telling
+
 FOLDER = Path(__file__).parent
 UNKNOWN = "–"
+
+TONES = 10
+"""Number of colours of tiles in the style sheet."""
+
+TILE_LINES, TILE_CHARACTERS = 3, 17
+"""Most lines of a name on a tile, and most characters of a line."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A drawing in place of a game's cover: a colour from its genres, and circles and lines of text from its name.
+
+    Attributes:
+        tone: The colour's number, below `TONES`.
+        lines: The name, in a few short lines.
+        circles: Centre and radius of each circle, in a picture of 184 by 86.
+    """
+
+    tone: int
+    lines: list[str]
+    circles: list[tuple[int, int, int]]
 
 
 def render(request: Request, template: str, status: int = 200, **context: Any) -> Response:
@@ -75,6 +102,28 @@ def visible(name: str) -> str:
     return name if any(letter.isprintable() and not letter.isspace() for letter in name) else "(no visible name)"
 
 
+def tile(name: str, genres: Sequence[str]) -> Tile:
+    """Draw a game that has no cover; the same name and genres always give the same drawing."""
+    bits = zlib.crc32(name.encode(errors="replace"))
+    lines = textwrap.wrap(visible(name), TILE_CHARACTERS, max_lines=TILE_LINES, placeholder=" …")
+    circles = [(bits >> shift & 255) * 184 // 255 for shift in (0, 8, 16)]
+    return Tile(
+        tone=zlib.crc32(" ".join(genres).encode(errors="replace")) % TONES,
+        lines=lines,
+        circles=[(x, x * 7 % 86, 18 + (bits >> 24) % 16 + 12 * number) for number, x in enumerate(circles)],
+    )
+
+
+@lru_cache(maxsize=8)
+def _options(values: tuple[str, ...]) -> Markup:
+    return Markup("").join(Markup('<option value="{0}">{0}</option>').format(value) for value in values)
+
+
+def options(values: Sequence[str]) -> Markup:
+    """Return the options of a list to choose from; they are made once, as a shop may have hundreds of genres."""
+    return _options(tuple(values))
+
+
 def code(text: str) -> Markup:
     """Mark the parts of a trusted text that are in backticks as code."""
     parts = text.split("`")
@@ -98,10 +147,15 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (thousands, percent, decimals, day, moment, duration, plain, exact, visible, code)
+    filters = (thousands, percent, decimals, day, moment, duration, plain, exact, visible, tile, telling, options, code)
     environment.filters.update({filter.__name__: filter for filter in filters})
     environment.globals["asset"] = asset
     return environment
 
 
-_TEMPLATES = Jinja2Templates(env=_environment())
+def _covers(request: Request) -> dict[str, Any]:
+    """Return what templates know of the settings: the address of a game's cover, with `{game_id}` in it."""
+    return {"cover_url": request.app.state.settings.cover_url}
+
+
+_TEMPLATES = Jinja2Templates(env=_environment(), context_processors=[_covers])

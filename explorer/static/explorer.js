@@ -1,11 +1,164 @@
 "use strict";
-// What pages do beyond links and forms. Text is set as text, never as HTML.
+// What pages do beyond links and forms: they fetch the address that a link or a form leads to, and take over the parts
+// of that page that this one has, too. The server alone makes pages; without this script they load as usual.
 
-if (document.querySelector("[data-try]")) tryIt();
+let asked = 0;
+let shown = Promise.resolve();
+let address_shown = location.pathname + location.search;
+let typing;
+let dragged = false;
+let edited = null; // the form with changes that no address has yet
 
-// Leave out empty fields, which keeps addresses short.
-document.addEventListener("formdata", ({ formData }) => {
-  for (const [name, value] of [...formData]) if (value === "") formData.delete(name);
+const one = (name, root = document) => root.querySelector(`[data-${name}]`);
+const rows = () => [...document.querySelectorAll("[data-part=list] .recommended > [data-game]")];
+
+// The address that a form, or what has taken its place, leads to; without empty fields.
+function target(sent) {
+  const form = sent.isConnected ? sent : document.getElementById(sent.id);
+  edited = null;
+  const given = [...new FormData(form)].filter(([name, value]) => value && !(name === "popularity" && value === "1"));
+  const query = new URLSearchParams(given).toString().replaceAll("%2C", ",").replaceAll("%3A", ":");
+  return new URL(form.action).pathname + (query && `?${query}`);
+}
+
+// Show the address that `find` returns, after all that was clicked before, which may change where a link leads. Of
+// several positions of the dial only the last one counts. `how` is "push" for a new entry of the browser's history.
+function follow(find, how, said, skippable = false) {
+  const mine = ++asked;
+  shown = shown.then(() => {
+    const address = skippable && mine !== asked ? "" : find();
+    return address && show(address, how, said);
+  });
+}
+
+// The list comes first: the shelves below it take as long again, so they are fetched in a second step.
+async function show(address, how, said = "") {
+  const results = one("results");
+  results?.setAttribute("aria-busy", "true");
+  const { page, failure } = await load(address, { prefer: "return=minimal" });
+  one("results")?.removeAttribute("aria-busy");
+  one("problem").hidden = Boolean(page);
+  one("sentence").textContent = page ? "" : failure;
+  one("problem").querySelector("a").href = address;
+  if (!page) {
+    one("status").textContent = failure;
+    return;
+  }
+  const same = new URL(address, location).href === location.href;
+  history[how === "push" && !same ? "pushState" : "replaceState"](null, "", address);
+  address_shown = location.pathname + location.search;
+  const before = new Map(rows().map((row, at) => [row.dataset.game, { at, top: row.getBoundingClientRect().top }]));
+  replaceParts(page);
+  results?.toggleAttribute("data-loading", "loading" in (one("results", page)?.dataset ?? {}));
+  markMoves(before);
+  const count = rows().length;
+  one("status").textContent = `${said} ${count} game${count === 1 ? "" : "s"} recommended now.`.trim();
+  waitForModel();
+  showShelves(address);
+}
+
+async function showShelves(address) {
+  const mine = asked;
+  const shelves = document.querySelector("[data-part=shelves]");
+  const whole = shelves && (await load(address)).page;
+  if (whole && mine === asked) shelves.replaceWith(document.adoptNode(whole.querySelector("[data-part=shelves]")));
+}
+
+// A page of this site with parts to take over, or a sentence that says why there is none.
+async function load(address, headers = {}) {
+  try {
+    const response = await fetch(address, { headers });
+    const page = new DOMParser().parseFromString(await response.text(), "text/html");
+    if (response.ok && one("part", page)) return { page };
+    return { failure: page.querySelector(".lead")?.textContent ?? "This page cannot be shown: load it again." };
+  } catch {
+    return { failure: "The explorer cannot be reached: try again in a moment." };
+  }
+}
+
+// Take over what has changed. What is being typed or dragged stays, and so do the focus and what is folded open.
+function replaceParts(page) {
+  const focused = document.activeElement;
+  const { id } = focused;
+  const inside = focused.closest("[data-part]");
+  const used = ["range", "search", "number", "select-one"].includes(focused.type);
+  const busy = used && !["include", "exclude"].includes(focused.name) && inside;
+  for (const part of document.querySelectorAll("[data-part]")) {
+    const other = page.querySelector(`[data-part=${part.dataset.part}]`);
+    if (!other || part === busy || part.contains(edited) || part.dataset.part === "shelves" || other.isEqualNode(part)) continue;
+    for (const folded of part.querySelectorAll("details[open][id]"))
+      other.querySelector(`details[id="${folded.id}"]`)?.setAttribute("open", "");
+    part.replaceWith(document.adoptNode(other));
+  }
+  if (focused.isConnected) return;
+  const named = [id, inside?.dataset.next, "recommended"].map((name) => name && document.getElementById(name));
+  named.find(Boolean).focus({ preventScroll: true });
+}
+
+// Mark the games that are new on the list, or have moved, and let them glide to their places.
+function markMoves(before) {
+  if (!before.size) return;
+  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  rows().forEach((row, at) => {
+    const old = before.get(row.dataset.game);
+    const by = old ? old.at - at : 0;
+    const mark = one("move", row);
+    mark.replaceChildren();
+    mark.className = "move";
+    if (old && !by) return;
+    mark.classList.add(!old ? "new" : by > 0 ? "rose" : "fell");
+    mark.textContent = !old ? "new" : `${by > 0 ? "▲" : "▼"}${Math.abs(by)}`;
+    if (old && !still)
+      row.animate([{ transform: `translateY(${old.top - row.getBoundingClientRect().top}px)` }, { transform: "none" }], {
+        duration: 250,
+        easing: "ease-out",
+      });
+  });
+}
+
+function waitForModel() {
+  if (one("results") && "loading" in one("results").dataset) setTimeout(() => follow(() => location.href, "replace"), 2000);
+}
+
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a[data-live]");
+  if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+  event.preventDefault();
+  const now = () => (link.isConnected ? link : document.getElementById(link.id))?.href;
+  follow(now, "push", link.dataset.said);
+});
+
+document.addEventListener("submit", (event) => {
+  if (!("live" in event.target.dataset)) return;
+  event.preventDefault();
+  clearTimeout(typing);
+  const form = event.target;
+  follow(() => target(form), "push");
+});
+
+document.addEventListener("input", ({ target: field }) => {
+  const form = field.form;
+  if (!form || !("live" in form.dataset) || !["range", "search"].includes(field.type)) return;
+  clearTimeout(typing);
+  edited = form;
+  const how = field.type === "range" && !dragged ? "push" : "replace";
+  dragged = field.type === "range";
+  const look = () => follow(() => target(form), how, "", true);
+  typing = setTimeout(look, field.type === "range" ? 8 : 200);
+});
+
+document.addEventListener("change", ({ target: field }) => {
+  const { form } = field;
+  if (field.type === "range") dragged = false;
+  else if (form && "live" in form.dataset && field.type !== "search" && form.reportValidity()) {
+    edited = form;
+    follow(() => target(form), "push");
+  }
+});
+
+// Going back leads to another address, unless it only leads to another place of this page.
+addEventListener("popstate", () => {
+  if (location.pathname + location.search !== address_shown) location.reload();
 });
 
 // After going back to a page, show its form as in its address, not as it was left.
@@ -13,164 +166,4 @@ addEventListener("pageshow", ({ persisted }) => {
   if (persisted) document.querySelector("form.filters")?.reset();
 });
 
-// A history that is built by clicking games: the address holds it, and the API answers to it.
-function tryIt() {
-  const one = (name) => document.querySelector(`[data-${name}]`);
-  const [root, results, found, own, list] = ["try", "results", "found", "history", "recommended"].map(one);
-  const search = document.querySelector("form.search");
-  const text = search.elements.q;
-  const [longest, most] = [Number(root.dataset.longest), Number(root.dataset.most)];
-  let games = [...own.children].map((row) => gameOf(row, row.dataset.game));
-  let asked = 0;
-  let typing;
-
-  const ids = () => games.map((game) => game.game_id);
-
-  function gameOf(row, id) {
-    return { game_id: Number(id), name: row.querySelector("[data-name]").textContent };
-  }
-
-  // A row of a list, copied from the page's template.
-  function row(kind, { game_id, name }) {
-    const element = document.querySelector(`[data-template=${kind}]`).content.firstElementChild.cloneNode(true);
-    const shown = /[^\p{C}\p{Z}]/u.test(name) ? name : "(no visible name)";
-    for (const part of element.querySelectorAll("[data-name]")) part.textContent = shown;
-    for (const part of element.querySelectorAll("[data-add]")) part.dataset.add = game_id;
-    for (const part of element.querySelectorAll("[data-remove]")) part.dataset.remove = game_id;
-    element.querySelector("[data-link]").href = `/games/${game_id}`;
-    return element;
-  }
-
-  function recommendedRow({ rank, game_id, name, match, reason }) {
-    const element = row("recommended", { game_id, name });
-    element.querySelector("[data-rank]").textContent = rank;
-    element.querySelector("[data-reason]").textContent = reason;
-    element.querySelector("[data-match]").textContent = match === null ? "" : `${match} %`;
-    element.querySelector("[data-length]").setAttribute("width", match ?? 0);
-    return element;
-  }
-
-  function fill(element, rows) {
-    element.replaceChildren(...rows);
-    element.hidden = !rows.length;
-  }
-
-  // The address of this page with a history and the current search.
-  function address(history, from = location.href) {
-    const parameters = new URL(from).searchParams;
-    for (const [name, value] of [["games", history.join(",")], ["q", text.value.trim()]]) {
-      if (value) parameters.set(name, value);
-      else parameters.delete(name);
-    }
-    return `/try?${parameters}`.replaceAll("%2C", ",").replace(/\?$/, "");
-  }
-
-  // Update every link to the current history.
-  function relink() {
-    history.replaceState(null, "", address(ids()));
-    for (const link of document.querySelectorAll("[data-add]")) {
-      const id = Number(link.dataset.add);
-      const added = ids().includes(id);
-      link.href = address(added ? ids() : [...ids(), id]);
-      if (added) link.setAttribute("aria-disabled", "true");
-      else link.removeAttribute("aria-disabled");
-      const verb = link.querySelector("[data-verb]");
-      if (verb) verb.textContent = added ? "Added" : "Add";
-    }
-    for (const link of document.querySelectorAll("[data-remove]"))
-      link.href = address(ids().filter((id) => id !== Number(link.dataset.remove)));
-    for (const link of document.querySelectorAll("[data-kept]")) link.href = address(ids(), link.href);
-  }
-
-  function change(changed, what) {
-    games = changed;
-    fill(own, games.map((game) => row("history", game)));
-    one("no-history").hidden = games.length > 0;
-    relink();
-    recommend(what);
-  }
-
-  // The API's answer; if it is an error, its `detail` says what is wrong.
-  async function ask(path, options) {
-    try {
-      const response = await fetch(path, options);
-      return { status: response.status, ...(await response.json()) };
-    } catch {
-      return { detail: "The explorer cannot be reached: try again in a moment." };
-    }
-  }
-
-  async function recommend(what = "") {
-    const mine = ++asked;
-    const parameters = new URL(location).searchParams;
-    const filters = Object.fromEntries([...parameters].filter(([, value]) => value));
-    for (const name of ["include", "exclude"]) filters[name] = parameters.getAll(name);
-    delete filters.games;
-    delete filters.q;
-    results.setAttribute("aria-busy", "true");
-    const answer = await ask("/api/v1/recommend", {
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify({ ...filters, history: ids() }),
-    });
-    if (mine !== asked) return;
-    results.removeAttribute("aria-busy");
-    const best = answer.games ?? [];
-    const focused = [...list.children].findIndex((each) => each.contains(document.activeElement));
-    fill(list, best.map(recommendedRow));
-    if (focused >= 0) [...list.querySelectorAll("[data-add]")].at(Math.min(focused, best.length - 1))?.focus();
-    one("problem").hidden = !answer.detail;
-    one("sentence").textContent = answer.detail ?? "";
-    one("nothing-passes").hidden = Boolean(answer.detail) || best.length > 0;
-    relink();
-    if (answer.status === 503 && "loading" in root.dataset) return setTimeout(recommend, 2000);
-    delete root.dataset.loading;
-    one("said").textContent = `${what} ${answer.detail ?? `${best.length} games are recommended now.`}`.trim();
-  }
-
-  async function look() {
-    const wanted = text.value.trim();
-    const answer = wanted ? await ask(`/api/v1/games?limit=${most + 1}&q=${encodeURIComponent(wanted)}`) : { games: [] };
-    if (wanted !== text.value.trim()) return;
-    const all = answer.games ?? [];
-    fill(found, all.slice(0, most).map((game) => row("found", game)));
-    one("more").hidden = all.length <= most;
-    one("all-found").href = `/games?${new URLSearchParams({ q: wanted })}`;
-    one("nothing-found").hidden = !wanted || found.children.length > 0;
-    one("nothing-found").textContent = answer.detail ?? one("nothing-found").dataset.nothingFound;
-    const count = all.length > most ? `More than ${most}` : all.length;
-    one("said").textContent = wanted ? answer.detail ?? `${count} games found.` : "";
-    relink();
-  }
-
-  text.addEventListener("input", () => {
-    clearTimeout(typing);
-    typing = setTimeout(look, 200);
-  });
-
-  search.addEventListener("submit", (event) => {
-    event.preventDefault();
-    clearTimeout(typing);
-    look();
-  });
-
-  document.addEventListener("formdata", ({ formData }) => {
-    formData.set("games", ids().join(","));
-    formData.set("q", text.value.trim());
-  });
-
-  document.addEventListener("click", (event) => {
-    const link = event.target.closest("[data-add], [data-remove]");
-    if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
-    if (link.dataset.add && games.length >= longest) return; // the linked page says why not
-    event.preventDefault();
-    if (link.hasAttribute("aria-disabled")) return;
-    const game = gameOf(link, link.dataset.add ?? link.dataset.remove);
-    if (link.dataset.add) return change([...games, game], `${game.name} is added.`);
-    const at = ids().indexOf(game.game_id);
-    change(games.filter((each) => each.game_id !== game.game_id), `${game.name} is removed.`);
-    (own.querySelectorAll("[data-remove]")[Math.min(at, games.length - 1)] ?? document.getElementById("history")).focus();
-  });
-
-  if ("loading" in root.dataset) recommend();
-}
+waitForModel();

@@ -275,6 +275,31 @@ class OnlineRecommender:
             weight = weight or self._scorer.popularity_weight
         return self._best(known, games.length, self._excluded(known, ()), games.allowed, weight)
 
+    def played_together(
+        self,
+        history: Sequence[int],
+        k: int,
+        *,
+        recommended: Sequence[bool] | None = None,
+        hours: Sequence[float | None] | None = None,
+        among: BoolArray | None = None,
+    ) -> list[int]:
+        """Return the k games with the largest item-item weights from a history, without the rest of the model.
+
+        The arguments are as in `recommend`.
+
+        Returns:
+            Their ids, best first; fewer if fewer have a positive weight.
+        """
+        known = self._known(history, recommended, hours)
+        allowed = self._available(among)
+        allowed[known.games] = False
+        added = self._scorer.item_item_scores(known)
+        scores = np.where(allowed, np.bincount(added.games, added.weights, len(allowed)), 0)
+        found = np.flatnonzero(scores > 0)
+        best = found[np.argsort(-scores[found], kind="stable")][:k]
+        return [self._game_ids[position] for position in best.tolist()]
+
     def _best(
         self, known: Histories, k: int, excluded: Histories, among: BoolArray | None, popularity_weight: float
     ) -> list[Recommendation]:

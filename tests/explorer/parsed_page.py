@@ -38,7 +38,8 @@ class Page(HTMLParser):
 
     def fields(self) -> dict[str, str]:
         """What a form without JavaScript would send: its inputs, and the options that are chosen."""
-        fields = {field["name"]: field.get("value") or "" for field in self.all("input")}
+        given = [field for field in self.all("input") if field.get("type") != "checkbox" or "checked" in field]
+        fields = {field["name"]: field.get("value") or "" for field in given}
         select = ""
         for tag, attributes in self.elements:
             if tag == "select":

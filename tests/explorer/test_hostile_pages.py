@@ -14,7 +14,21 @@ from tests.explorer.payloads import PAYLOADS
 OURS = {
     *("html", "head", "meta", "title", "link", "script", "body", "header", "nav", "main", "section", "div", "template"),
     *("h1", "h2", "h3", "p", "a", "span", "strong", "small", "code", "bdi", "time", "ul", "ol", "li", "dl", "dt", "dd"),
-    *("form", "label", "input", "select", "option", "button", "details", "summary", "svg", "path", "rect"),
+    *(
+        "form",
+        "label",
+        "input",
+        "select",
+        "option",
+        "button",
+        "details",
+        "summary",
+        "svg",
+        "path",
+        "rect",
+        "circle",
+        "text",
+    ),
     *("table", "caption", "thead", "tbody", "tr", "th", "td"),
 }
 """The elements that pages may contain: no images, and no SVG events."""

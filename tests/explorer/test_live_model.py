@@ -271,6 +271,20 @@ def test_filters_and_orders_equal_those_of_a_query_on_the_shops_tables(
     assert [game.game_id for game in shown] == expected
 
 
+def test_a_comparison_has_the_models_the_popular_and_the_games_played_together(model: PublicationModel) -> None:
+    history, filters = [1, 2, 3], Filters(limit=12, rank_by="newest", popularity=0.5)
+    own, popular, together = model.compare(history, filters, TODAY, recommended=[True, False, True])
+    assert own == model.recommend(history, filters, TODAY, recommended=[True, False, True])
+    plain = Filters(limit=12 + len(history))
+    assert [game.game_id for game in popular] == [
+        game.game_id for game in model.recommend([], plain, TODAY) if game.game_id not in history
+    ][:12]
+    assert together
+    assert not {game.game_id for game in (*own, *popular, *together)} & set(history)
+    available = {int(each) for each in model._cached.game_ids[model.passing(filters, TODAY)]}
+    assert {game.game_id for game in together} <= available
+
+
 def test_similar_games_equal_a_naive_search_by_cosine(published_shop: PublishedShop, model: PublicationModel) -> None:
     arrays = model._cached
     vectors = arrays.scorer.candidates

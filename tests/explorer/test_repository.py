@@ -19,8 +19,9 @@ from explorer.errors import describe_database_error
 from explorer.filters import Filters
 from explorer.reader import GRANTS
 from explorer.repository import QUERIES, Repository
-from explorer.schemas import GameCard, Genre, Reach, Requirement
+from explorer.schemas import GameCard, Genre, MinimumRequirements, Reach, Requirement
 from explorer.settings import Settings
+from explorer.tastes import PERSONA_GAMES
 from steam_recsys.database.connection import create_schema
 from tests.explorer.conftest import PASSWORD, PublishedShop
 from tests.explorer.publishing_runs import GAMES, USERS
@@ -243,6 +244,24 @@ def test_games_are_returned_by_id_in_the_given_order(small: tuple[Connection, Se
                  0.5, 8, "x:"),
         GameCard(2, 1, "Bare", "catalogue", None, None, None, None, None, None, [], None, None, None),
     ]  # fmt: skip
+
+
+def test_minimum_requirements_are_read_by_id(small: tuple[Connection, Settings]) -> None:
+    shop, settings = small
+    add_game(shop, "Known", ram_gb=4, storage_gb=None, os="Windows 7, Linux")
+    add_game(shop, "Unknown")
+    needs = read(settings, lambda repository: repository.minimum_requirements([1, 2, 3]))
+    assert needs.pop(2, unknown := MinimumRequirements(None, None, [])) == unknown
+    (known,) = needs.values()
+    assert (known.ram_gb, known.storage_gb, sorted(known.systems)) == (4, None, ["linux", "windows"])
+
+
+def test_personas_like_popular_games_of_their_genre(published_shop: PublishedShop) -> None:
+    personas = read(published_shop.settings(), lambda repository: repository.personas())
+    assert {"Strategy", "RPG"} <= {persona.genre for persona in personas}
+    liked = [game_id for persona in personas for game_id in persona.game_ids]
+    assert len(liked) == len(set(liked)) == PERSONA_GAMES * len(personas)
+    assert all(persona.genre in game.genres for persona in personas for game in persona.games)
 
 
 def test_a_game_has_all_known_facts(small: tuple[Connection, Settings]) -> None:

@@ -12,10 +12,13 @@ NAMES = (
     "user",
     "user-filtered",
     "user-nothing-passes",
+    "user-compare",
     "try",
     "try-history",
+    "try-compare",
     "try-search",
     "games",
+    "games-genre",
     "games-found",
     "game",
     "overview",
@@ -33,7 +36,8 @@ def path_of(site: Site, name: str) -> str:
     """Return the path of a page at a site."""
     user_id, username = busiest_user(site)
     games = most_reviewed_games(site, 3)
-    history = ",".join(str(game_id) for game_id, _ in games)
+    first, *others = (str(game_id) for game_id, _ in games)
+    history = ",".join([f"{first}:50", *others])
     return {
         "start": "/",
         "users": f"/users?q={username[:3]}",
@@ -41,10 +45,13 @@ def path_of(site: Site, name: str) -> str:
         "user": f"/users/{user_id}",
         "user-filtered": f"/users/{user_id}?rank_by=newest&genre=Indie&released_from=2012&max_ram_gb=8&os=linux",
         "user-nothing-passes": f"/users/{user_id}?genre=No+such+genre",
+        "user-compare": f"/users/{user_id}/compare",
         "try": "/try",
         "try-history": f"/try?games={history}",
+        "try-compare": f"/try/compare?games={history}",
         "try-search": f"/try?games={history}&q=the",
         "games": "/games",
+        "games-genre": "/games?genre=Strategy",
         "games-found": "/games?q=the",
         "game": f"/games/{games[0][0]}",
         "overview": "/overview",

@@ -24,6 +24,13 @@ def expect_recommended(page: Page, rows: list[Row]) -> None:
     expect(entries).to_contain_text([reason for _, _, reason in rows])
 
 
+def known_first(site: Site, rows: list[Row], table: str, known: str) -> list[Row]:
+    """Return the first ten rows with those last whose game is unknown to a table under a condition."""
+    found = site.rows(f"SELECT game_id FROM {table} WHERE game_id = ANY (%s) AND {known}", [row[0] for row in rows])
+    ids = {game_id for (game_id,) in found}
+    return sorted(rows, key=lambda row: row[0] not in ids)[:10]
+
+
 def busiest_user(site: Site) -> tuple[int, str]:
     """Return id and name of the user with the most reviews; of several, one whose name is not a number."""
     ((user_id, username),) = site.rows(

@@ -41,7 +41,7 @@ class Site:
     def recommended(self, user_id: int | None, **arguments: Any) -> list[tuple[int, str, str]]:
         """Id, name and reason of the games of `recsys.recommended_games`, whose `arguments` have no p_."""
         named = "".join(f", p_{name} => %s" for name in arguments)
-        statement = f"SELECT game_id, game, reason FROM recsys.recommended_games(%s{named}) ORDER BY rank"
+        statement = f"SELECT game_id, name, reason FROM recsys.recommended_games(%s{named}) ORDER BY rank"
         return [(row[0], row[1], row[2]) for row in self.rows(statement, user_id, *arguments.values())]
 
 

@@ -64,7 +64,19 @@ def test_every_page_says_the_same_without_javascript(demo: Site, visit: Visit, n
 def test_each_page_has_its_own_title(demo: Site, visit: Visit) -> None:
     page = visit(demo, *REFUSED)
     titles = []
-    for name in ("start", "users", "user", "try", "games", "game", "overview", "api", "not-found"):
+    for name in (
+        "start",
+        "users",
+        "user",
+        "user-compare",
+        "try",
+        "try-compare",
+        "games",
+        "game",
+        "overview",
+        "api",
+        "not-found",
+    ):
         page.goto(path_of(demo, name))
         titles.append(page.title())
     assert len(set(titles)) == len(titles)

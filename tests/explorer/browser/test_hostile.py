@@ -77,7 +77,7 @@ def test_hostile_names_are_unchanged_in_lists_that_the_script_builds(hostile: Si
         page.get_by_role("searchbox", name="Game").fill(payload)
         page.get_by_role("button", name="Search").click()
         found = page.get_by_role("list", name="Games found", exact=True)
-        found.get_by_role("link", name=f"Add {payload}", exact=True).click()
+        found.get_by_role("link", name=f"I like {payload}", exact=True).click()
         expect(page.get_by_role("list", name="Your history", exact=True)).to_contain_text(payload)
         expect_harmless(page, hostile)
     reasons = page.get_by_role("list", name="Recommended games", exact=True).get_by_role("listitem")

@@ -100,7 +100,7 @@ def test_before_the_first_publication_every_page_says_so(unpublished: Site, visi
         ("/users/unknown", 422, "user_id: Input should be a valid integer"),
         ("/users/1?rank_by=fame", 422, "rank_by: Input should be 'relevance', 'discovery'"),
         ("/users/1?released_from=long+ago", 422, "released_from: Input should be a valid integer"),
-        ("/try?games=one,two", 422, "games.0: Input should be a valid integer"),
+        ("/try?games=one,two", 422, "games.0: Write a game's id"),
         (f"/users?q={'x' * 300}", 422, "q: String should have at most 200 characters"),
     ],
 )
@@ -118,7 +118,7 @@ def test_an_error_page_has_a_sentence_and_a_link(
 def test_a_user_without_reviews_has_an_empty_history(published_site: Site, visit: Visit) -> None:
     page = visit(published_site)
     page.goto("/users/30")
-    expect(page.get_by_role("region", name="Reviewed", exact=True)).to_contain_text("No reviews yet")
+    expect(page.get_by_role("region", name="History", exact=True)).to_contain_text("No reviews yet")
     expect_accessible(page)
 
 

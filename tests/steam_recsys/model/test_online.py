@@ -367,6 +367,29 @@ def test_without_facts_neither_the_dial_nor_filters_are_possible(
         online.recommend([30], 5, **arguments)
 
 
+def test_games_played_together_have_the_largest_item_item_weights(online: OnlineRecommender) -> None:
+    scorer = online._scorer
+    history, verdicts, hours = ALL[:10], [True, False, *[True] * 8], [10.0, None] * 5
+    known = online._known(history, verdicts, hours)
+    weights = np.zeros(len(ALL))
+    for game, weight in zip(known.games, scorer.history_weights.weigh(known), strict=True):
+        start, end = scorer.item_item.offsets[game : game + 2]
+        weights[scorer.item_item.games[start:end]] += weight * scorer.item_item.weights[start:end]
+    allowed = np.ones(len(ALL), dtype=bool)
+    allowed[::7] = False
+    weights[known.games] = 0
+    weights[~allowed] = 0
+    expected = [ALL[position] for position in np.argsort(-weights, kind="stable") if weights[position] > 0]
+    assert len(expected) > 2
+    found = online.played_together(history, len(ALL), recommended=verdicts, hours=hours, among=allowed)
+    assert found == expected
+    assert online.played_together(history, 2, recommended=verdicts, hours=hours, among=allowed) == expected[:2]
+
+
+def test_nothing_is_played_together_with_an_empty_history(online: OnlineRecommender) -> None:
+    assert online.played_together([], 10) == online.played_together([UNKNOWN], 10) == []
+
+
 def test_a_history_without_taste_gets_the_popular_games_at_every_setting() -> None:
     model = random_model()
     facts = CatalogueFacts.from_games([None] * GAMES, [()] * GAMES, np.full(GAMES, MIN_LIKES))
