@@ -78,7 +78,7 @@ open_forward() {
     echo "$process $port" >"$FORWARDS/$name"
     for _ in $(seq 60); do
       # Only once kubectl listens: before, another program may have taken the port and answer.
-      if grep -q "^Forwarding from" "$FORWARDS/$name.log" && answers "$port" "$path" "$start"; then return; fi
+      if grep -qs "^Forwarding from" "$FORWARDS/$name.log" && answers "$port" "$path" "$start"; then return; fi
       kill -0 "$process" 2>/dev/null || break
       sleep 0.5
     done
