@@ -16,7 +16,7 @@ from tests.explorer.test_repository import read, small
 
 __all__ = ["small"]
 
-REAL_GAMES = Path("/work/shared/data/steam-ucsd/games_description.csv")
+REAL_GAMES = Path(__file__).parents[2].parent / "shared" / "data" / "steam-ucsd" / "games_description.csv"
 
 GAMES = {
     "Half-Life": 50, "Half-Life 2": 90, "Half Minute Hero": 5, "Counter-Strike": 60,
