@@ -87,7 +87,7 @@ def interactions(store: str) -> pd.DataFrame:
     Raises:
         UserError: The store has no snapshot, or a file of it is damaged.
     """
-    return interactions_frame(load_interactions(Snapshot.newest(store)))
+    return interactions_frame(load_interactions(Snapshot.from_store(store)))
 
 
 def games(store: str) -> pd.DataFrame:
@@ -111,7 +111,7 @@ def games(store: str) -> pd.DataFrame:
     Raises:
         UserError: The store has no snapshot, or a file of it is damaged.
     """
-    snapshot = Snapshot.newest(store)
+    snapshot = Snapshot.from_store(store)
     table = snapshot.table("games").sort_by("game_id")
     days = {name: table[name].cast(pa.timestamp("s")) for name in ("released_on", "delisted_on")}
     lists = {name: table[name].to_pylist() for name in ("genres", "developers", "publishers")}

@@ -78,7 +78,7 @@ class Recommender:
             UserError: The store has no champion, no such model or no snapshot, or one of their files is damaged.
         """
         with stored_model(store, version or champion(store).version) as folder:
-            return cls(TwoTowerArrays.load(folder), Snapshot.newest(store))
+            return cls(TwoTowerArrays.load(folder), Snapshot.from_store(store))
 
     def recommend(
         self,

@@ -176,20 +176,23 @@ class Snapshot:
         return cls(Path(root), Manifest.read(root))._checked()
 
     @classmethod
-    def newest(cls, store: str | Path) -> Snapshot:
-        """Open the newest snapshot of a store, which consists of new files and of files of earlier snapshots.
+    def from_store(cls, store: str | Path, snapshot_id: str = "") -> Snapshot:
+        """Open a snapshot of a store, which consists of new files and of files of earlier snapshots.
 
         Args:
             store: Folder or bucket that extraction writes to. It may have been moved since.
+            snapshot_id: Id of the snapshot; empty for the newest one.
 
         Raises:
-            UserError: The store has no snapshot, its manifest is damaged, or one of its files is missing or truncated.
+            UserError: The store has no such snapshot, its manifest is damaged, or one of its files is missing or
+                truncated.
         """
         folder = open_folder(f"{str(store).rstrip('/')}/{SNAPSHOTS_FOLDER}")
-        name = newest_manifest(folder)
+        name = newest_manifest(folder, snapshot_id)
         content = folder.read(name) if name else None
         if content is None:
-            raise UserError(f"The store {store} has no snapshot: run the training pipeline first.")
+            which = f"snapshot {snapshot_id}" if snapshot_id else "snapshot"
+            raise UserError(f"The store {store} has no {which}: run the training pipeline first.")
         try:
             manifest = Manifest.from_json(content)
         except UnreadableError as error:
@@ -279,9 +282,10 @@ class Snapshot:
             self._verified.add(file.path)
 
 
-def newest_manifest(folder: Folder) -> str | None:
-    """Return the name of the newest manifest in a store's folder of snapshots; None if there is none."""
-    return max(filter(is_complete, folder.names(MANIFESTS_FOLDER)), default=None)
+def newest_manifest(folder: Folder, snapshot_id: str = "") -> str | None:
+    """Return the name of the newest manifest in a store's folder of snapshots, or of a snapshot; None without one."""
+    names = (name for name in folder.names(MANIFESTS_FOLDER) if name.endswith(f"{snapshot_id}.json"))
+    return max(filter(is_complete, names), default=None)
 
 
 def is_complete(name: str) -> bool:

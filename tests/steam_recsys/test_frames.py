@@ -99,6 +99,18 @@ def test_the_interactions_are_the_latest_reviews_in_the_database(changing_shop: 
     assert [*frame[["user_id", "game_id", "recommended"]].itertuples(index=False, name=None)] == expected
 
 
+def test_an_earlier_snapshot_is_opened_by_its_id(changing_shop: str, shop: Connection, tmp_path: Path) -> None:
+    before = Snapshot.open(tmp_path / "snapshot")
+    with shop.cursor() as cursor:
+        cursor.execute("DELETE FROM steam.reviews")
+    write_snapshot("env:DATABASE_URL", tmp_path / "empty", changing_shop)
+    assert frames.interactions(changing_shop).empty
+    opened = Snapshot.from_store(changing_shop, before.manifest.snapshot_id)
+    assert opened.table("reviews").equals(before.table("reviews"))
+    with pytest.raises(UserError, match="has no snapshot 0123456789ab: run the training pipeline first"):
+        Snapshot.from_store(changing_shop, "0123456789ab")
+
+
 def test_a_store_that_was_moved_is_read_where_it_is(changing_shop: str, tmp_path: Path) -> None:
     before = frames.interactions(changing_shop)
     Path(changing_shop).rename(tmp_path / "moved")
