@@ -66,7 +66,15 @@ def hostile(postgres: EmbeddedPostgres) -> Iterator[RunningExplorer]:
 @pytest.mark.parametrize("number", range(1, len(PAYLOADS) + 1))
 def test_hostile_texts_are_shown_as_plain_text(hostile: RunningExplorer, number: int) -> None:
     payload = PAYLOADS[number - 1]
-    paths = (f"/users/{number}", f"/games/{number}", f"/try?games={number}", "/overview")
+    paths = (
+        f"/users/{number}",
+        f"/games/{number}",
+        f"/try?games={number}",
+        "/overview",
+        "/games",
+        "/",
+        f"/users/{number}/compare",
+    )
     queries = [("/users", {"q": payload}), ("/games", {"q": payload}), ("/try", {"q": payload, "genre": payload})]
     answers = [hostile.client.get(path) for path in paths]
     answers += [hostile.client.get(path, params=query) for path, query in queries]
