@@ -13,7 +13,7 @@ CREATE TABLE steam.users (
 -- functions name their schema, because indexes are built with an empty search path.
 
 CREATE FUNCTION steam.name_words(p_name text) RETURNS text[]
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
 AS $function$
 DECLARE
     v_name text := replace(replace(left(p_name, 500), '&', ' and '), '''', '');
@@ -34,7 +34,7 @@ COMMENT ON FUNCTION steam.name_words(text) IS
     'The first 20 words of a name in lower case, without accents and punctuation: {sid,meiers,civilization,v}.';
 
 CREATE FUNCTION steam.search_words(p_name text) RETURNS text[]
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
 AS $function$
 DECLARE
     v_numerals CONSTANT text[] := '{i,ii,iii,iv,v,vi,vii,viii,ix,x,xi,xii,xiii,xiv,xv,xvi,xvii,xviii,xix,xx}';
@@ -52,7 +52,7 @@ COMMENT ON FUNCTION steam.search_words(text) IS
     'The words of a name, with Roman numerals to XX as digits: {sid,meiers,civilization,5}.';
 
 CREATE FUNCTION steam.search_key(p_name text) RETURNS text
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
 AS $function$
 DECLARE
     v_words text[] := steam.search_words(p_name);
@@ -64,7 +64,7 @@ COMMENT ON FUNCTION steam.search_key(text) IS
     'A name as one word, without a leading "the": names with the same key count as equal.';
 
 CREATE FUNCTION steam.search_text(p_name text) RETURNS text
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE COST 5000
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE COST 5000
 AS $function$
 BEGIN
     RETURN array_to_string(steam.search_words(p_name), ' ');
@@ -73,7 +73,7 @@ $function$;
 COMMENT ON FUNCTION steam.search_text(text) IS 'The words of a name with spaces between them, for names that are like it.';
 
 CREATE FUNCTION steam.search_terms(p_name text) RETURNS tsvector
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE COST 5000
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE COST 5000
 AS $function$
 DECLARE
     v_named text[] := steam.name_words(p_name);
@@ -94,7 +94,7 @@ COMMENT ON FUNCTION steam.search_terms(text) IS
     'What a name is found by: its words, the words from each one on as one word, and after "=" its initials.';
 
 CREATE FUNCTION steam.search_query(p_text text) RETURNS tsquery
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 AS $function$
 SELECT (string_agg(
             CASE WHEN w.word <> w.named THEN format('(''%s'' | ''%s'':*)', w.word, w.named)  -- a numeral, or part of a word

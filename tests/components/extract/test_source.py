@@ -71,7 +71,7 @@ def test_everything_that_differs_is_in_one_sentence(shop: Connection, database: 
         ("reviews", "hours_played", "numeric(10, 2)"),
         ("reviews", "reviewed_on", "timestamptz"),
         ("users", "user_id", "integer"),
-        ("games", "name", "bytea USING name::bytea"),
+        ("genres", "name", "bytea USING name::bytea"),
         ("rankings", "rank", "bigint"),
     ],
 )
@@ -89,7 +89,7 @@ def test_added_columns_domains_views_and_other_texts_are_taken(shop: Connection,
         cursor.execute(
             "CREATE DOMAIN counter AS bigint CHECK (VALUE >= 0); "
             "ALTER TABLE steam.reviews ADD COLUMN language text, ALTER helpful TYPE counter; "
-            "ALTER TABLE steam.games ALTER name TYPE varchar(200); "
+            "ALTER TABLE steam.games ALTER link TYPE varchar(200); "
             "ALTER TABLE steam.genres RENAME TO kinds; "
             "CREATE VIEW steam.genres AS SELECT genre_id, name FROM steam.kinds"
         )

@@ -252,7 +252,7 @@ def test_a_schema_of_another_version_is_rejected(tmp_path, database, connection)
     raw = write_raw(tmp_path / "raw", [review("Portal", "ann")])
     ingest(raw, database)
     rows(connection, "UPDATE steam.schema_version SET version = 0 RETURNING version")
-    with pytest.raises(UserError, match="The schema steam in the database is of version 0, this code needs version 2"):
+    with pytest.raises(UserError, match="The schema steam in the database is of version 0, this code needs version 3"):
         ingest(raw, database)
 
 
