@@ -71,7 +71,7 @@ def choose_personas(
     for genre in telling(popular):
         tagged = [game_id for game_id in popular[genre] if genre in genres[game_id]]  # others are only ranked in it
         typical = {game_id: _typicality(genre, genres[game_id], together) for game_id in tagged}
-        least = sorted(typical.values(), reverse=True)[: max(PERSONA_GAMES, len(typical) // 3)][-1:]
+        least = sorted(typical.values(), reverse=True)[: max(PERSONA_GAMES, len(typical) // 5)][-1:]
         liked = [game_id for game_id, value in typical.items() if [value] >= least and game_id not in taken]
         if len(liked) >= PERSONA_GAMES and len(chosen) < MOST_PERSONAS:
             taken.update(liked[:PERSONA_GAMES])
