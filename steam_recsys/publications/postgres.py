@@ -188,6 +188,9 @@ class PostgresDestination:
                 )
             tables.create(cursor, fallback_lists)
             self._check_lease(cursor)
+        with self._transaction(LONG_STATEMENTS) as cursor:  # it reads all reviews
+            cursor.execute(_COUNT)
+            self._check_lease(cursor)
         shop = Shop.from_fallback_lists(games, fallback_lists)
         loader = Loader(predictions, shop, current.sample if current else {})
 
@@ -210,7 +213,6 @@ class PostgresDestination:
                 _DESCRIBE,
                 [stats.users, stats.rows, figures.overlap, figures.coverage, figures.popular_ten, info.version],
             )
-            cursor.execute(_COUNT)
             self._check_lease(cursor)
         return stats, Stored("lists", received, stats.lists)
 
