@@ -23,6 +23,8 @@ from tests.shop import add_game
 from tests.steam_recsys.publications.test_mongo import shown_in_mongo
 
 KILLS, READERS = 50, 8
+PAUSE_SECONDS = 0.02
+"""Pause of a reader between two reads: without it, they would take all cores from the publications."""
 USERS, SHARDS = 2000, 8
 
 # All that a reader can see in one statement: every row of both views, and an answer ready to show.
@@ -51,7 +53,7 @@ def readers(url: str, user: int) -> Iterator[Readings]:
         connection = psycopg2.connect(url)
         connection.autocommit = True
         with connection.cursor() as cursor:
-            while not stop.is_set():
+            while not stop.wait(PAUSE_SECONDS):
                 started = time.perf_counter()
                 cursor.execute(_READ, [user])
                 (row,) = cursor.fetchall()
