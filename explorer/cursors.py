@@ -9,13 +9,21 @@ from __future__ import annotations
 import base64
 import struct
 from collections.abc import Sequence
+from datetime import date
+from itertools import cycle
 
 from explorer.errors import ProblemError
 
 RECOMMENDATIONS, SEARCH, HISTORY = b"r", b"s", b"h"
-"""What a cursor continues. Its numbers are the games shown, the number of rows shown, or the last review shown."""
+"""What a cursor continues. Its numbers are the games shown, the number of rows shown, or the day and the id of the last
+review shown."""
 
-_BOUNDS = {RECOMMENDATIONS: (-(2**31), 2**31 - 1), SEARCH: (0, 2**31), HISTORY: (0, 2**63 - 1)}
+_BOUNDS = {
+    RECOMMENDATIONS: [(-(2**31), 2**31 - 1)],
+    SEARCH: [(0, 2**31)],
+    HISTORY: [(0, date.max.toordinal()), (-(2**63), 2**63 - 1)],
+}
+"""The lowest and the highest value of each number, again and again."""
 
 
 def encode_cursor(kind: bytes, numbers: Sequence[int]) -> str:
@@ -41,11 +49,10 @@ def decode_cursor(kind: bytes, cursor: str, length: int | None = None) -> list[i
         numbers = list(struct.unpack(f"<{len(content) // 8}q", content[1:]))
     except (ValueError, struct.error):
         content, numbers = b"", []
-    low, high = _BOUNDS[kind]
     if (
         content[:1] != kind
         or length not in (None, len(numbers))
-        or not all(low <= number <= high for number in numbers)
+        or not all(low <= number <= high for number, (low, high) in zip(numbers, cycle(_BOUNDS[kind]), strict=False))
     ):
         raise ProblemError(
             409, "invalid_cursor", "This cursor is not from an answer to such a request: leave it out to start again."

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from fastapi import Path
 from pydantic import (
@@ -272,8 +272,9 @@ class RollbackTarget(RequestModel):
 
 @dataclass(frozen=True)
 class ActiveFilter:
-    """A filter as text, and the address of the same page without it."""
+    """A filter: its name and value, its text, and the address of the same page without it."""
 
+    key: str
     text: str
     without: str
 
@@ -311,8 +312,10 @@ class FilterForm:
     @property
     def active(self) -> list[ActiveFilter]:
         """The filters that exclude games."""
-        active = [ActiveFilter(text, self._address(without)) for text, without in _active(self.filters)]
-        return [*active, ActiveFilter("known facts only", self._address(self.filters, False))] if self.known else active
+        active = [ActiveFilter(key, text, self._address(without)) for key, text, without in _active(self.filters)]
+        if self.known:
+            active.append(ActiveFilter("known", "known facts only", self._address(self.filters, False)))
+        return active
 
     @property
     def folded(self) -> bool:
@@ -337,6 +340,11 @@ class FilterForm:
     def address(self) -> str:
         """The address of the page as it is."""
         return self._address(self.filters)
+
+    @property
+    def compare(self) -> str:
+        """The address of the comparison with these filters."""
+        return replace(self, path=f"{self.path}/compare").address
 
     @property
     def unfiltered(self) -> str:
@@ -375,8 +383,20 @@ def filter_parameters(filters: Filters) -> dict[str, object]:
     return {name: value for name, value in filters.applied().items() if value != defaults[name]}
 
 
-def _active(filters: Filters) -> Iterator[tuple[str, Filters]]:
-    """Yield each filter as text, and the filters without it.
+def dial_text(popularity: float) -> str:
+    """Describe the dial as text: 0 is the user's taste alone, 1 the balance of the published lists.
+
+    Example:
+        >>> dial_text(0.2)
+        'mostly niche'
+    """
+    if popularity == 0:
+        return "niche only"
+    return "mostly niche" if popularity < 0.4 else "niche and popular" if popularity <= 0.6 else "mostly popular"
+
+
+def _active(filters: Filters) -> Iterator[tuple[str, str, Filters]]:
+    """Yield each filter's key, which is the same whatever else is set, its text, and the filters without it.
 
     The text names the value alone: games whose value is unknown pass, too.
     """
@@ -392,13 +412,14 @@ def _active(filters: Filters) -> Iterator[tuple[str, Filters]]:
         value = getattr(filters, name)
         if value is not None:
             shown = exact(value) if isinstance(value, float) else SYSTEM_LABELS[value] if name == "os" else value
-            yield text.format(shown), _changed(filters, **{name: None})
+            yield name, text.format(shown), _changed(filters, **{name: None})
     for name, text in (("include", "{}"), ("exclude", "no {}")):
         genres = getattr(filters, name)
-        for genre in genres:
-            yield text.format(genre), _changed(filters, **{name: [other for other in genres if other != genre]})
-    if filters.popularity not in (None, 1):
-        yield f"{filters.popularity:.0%} popular".replace("%", " %"), _changed(filters, popularity=None)
+        for genre in dict.fromkeys(genres):
+            others = [other for other in genres if other != genre]
+            yield f"{name}-{quote(genre)}", text.format(genre), _changed(filters, **{name: others})
+    if filters.popularity is not None and filters.popularity != 1:
+        yield "popularity", dial_text(filters.popularity), _changed(filters, popularity=None)
 
 
 def _changed(filters: Filters, **changes: object) -> Filters:

@@ -87,23 +87,35 @@ class PublicationModel:
         recommended: Sequence[bool] | None = None,
         hours: Sequence[float | None] | None = None,
         without: Sequence[int] = (),
+        shown: Sequence[int] = (),
     ) -> list[RankedGame]:
         """Return the best games for a history that pass the filters; see `OnlineRecommender.recommend`.
 
         Without a game that the model knows there is no taste, and the popular games are returned.
 
+        Args:
+            history: The games of the history, the newest last.
+            filters: Order and filters.
+            today: Games that are delisted by this day are left out.
+            recommended: Whether each game of the history is liked; by default all are.
+            hours: The hours of each game of the history, None if unknown.
+            without: Games to leave out.
+            shown: Games of the pages before. They count among the best games that an order sorts, so that the list
+                is in order from page to page.
+
         Raises:
             ValueError: `recommended` or `hours` is not as long as `history`.
         """
         among = self.passing(filters, today)
-        left_out = self._positions(without)
+        is_list = filters.rank_by in LISTS
+        left_out = self._positions([*without, *shown] if is_list else without)
         among[left_out[left_out >= 0]] = False
         knows_taste = bool((self._positions(history) >= 0).any())
-        found = self._best(history, filters, among, recommended, hours, knows_taste=knows_taste)
+        wanted = filters if is_list else filters.model_copy(update={"limit": filters.limit + len(shown)})
+        found = self._best(history, wanted, among, recommended, hours, knows_taste=knows_taste)
         rows = self._order(self._positions([game.game_id for _, game in found]), filters)
-        return self._with_reasons(
-            [found[row] for row in rows[: filters.limit].tolist()], filters, knows_taste=knows_taste
-        )
+        following = [found[row] for row in rows.tolist() if found[row][1].game_id not in shown]
+        return self._with_reasons(following[: filters.limit], filters, knows_taste=knows_taste)
 
     def compare(
         self,
@@ -338,7 +350,8 @@ class LiveModel:
                 _today(),
                 recommended=[game.recommended for game in history],
                 hours=[game.hours for game in history],
-                without=[*exclude_ids, *shown],
+                without=exclude_ids,
+                shown=shown,
             )
         )
         cards = await self._repository.cards(games, len(shown) + 1)

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Annotated, Final, get_args
 
 from fastapi import APIRouter, HTTPException, Query, Request
@@ -20,10 +21,12 @@ from pydantic_core import PydanticCustomError
 from explorer.dependencies import LiveModelDep, RepositoryDep
 from explorer.filters import (
     WHOLE,
+    Cursor,
     FilterForm,
     Filters,
     GamePath,
     HistoryGame,
+    QueryModel,
     RankBy,
     Search,
     Text,
@@ -34,15 +37,15 @@ from explorer.filters import (
 )
 from explorer.live_model import LiveModel
 from explorer.repository import Repository, UserKind
-from explorer.schemas import GameCard, MinimumRequirements, Persona, Review, Shelf
+from explorer.schemas import GameCard, GameList, MinimumRequirements, Persona, Review, Shelf, UserList
 from explorer.tastes import likes, telling
-from explorer.templating import render
+from explorer.templating import exact, render
 
 VISITOR = -(2**63)
 """An id that no user has: its recommendations are a visitor's."""
 
 MOST_FOUND = 50
-"""Most users or games that a search shows."""
+"""Most users or games on a page of a search."""
 
 MOST_SIMILAR = 12
 """Most similar games on a game's page."""
@@ -67,6 +70,13 @@ PERSONA_POPULARITY = 0.1
 
 TRY_SHELVES: Final[Mapping[str, RankBy]] = {"Hidden gems": "discovery", "New releases": "new_releases"}
 """Shelves below the list for a history that is being built, and how each is ranked."""
+
+COLUMNS: Final = {
+    "Our model": "What this person likes, and what is popular now.",
+    "Popularity": "The games that are popular now, except those that this person knows.",
+    "Played together": "What other players of the same games also played: the model's weights between games alone.",
+}
+"""Titles of the lists of a comparison, and how each is made."""
 
 TRY_PATH = "/try"
 TRY_MOST_FOUND = 6
@@ -103,11 +113,6 @@ class Trial:
         return ",".join(map(encode_played, self.games))
 
     @property
-    def compare(self) -> str:
-        """The address of the comparison for this history."""
-        return self._address(self.games, f"{TRY_PATH}/compare")
-
-    @property
     def address(self) -> str:
         """The address of this history."""
         return self._address(self.games)
@@ -130,9 +135,10 @@ class Trial:
         """Return the address of the history without a game."""
         return self._address([game for game in self.games if game.game_id != game_id])
 
-    def _address(self, games: Sequence[HistoryGame], path: str = TRY_PATH) -> str:
+    def _address(self, games: Sequence[HistoryGame]) -> str:
         history = ",".join(map(encode_played, games))
-        return page_address(path, {"games": history, "q": self.text, **filter_parameters(self.filters), **self.further})
+        parameters = {"games": history, "q": self.text, **filter_parameters(self.filters), **self.further}
+        return page_address(TRY_PATH, parameters)
 
 
 @dataclass(frozen=True)
@@ -144,11 +150,23 @@ class ShownGame:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """The latest review of a game of the history, and how many games on the page are recommended because of it."""
+class AroundTheList:
+    """What a user's page shows besides the list, whatever the filters are.
 
-    review: Review
-    led_to: int
+    Attributes:
+        likes: Genres that the user likes, and how many liked games have each.
+        shelves: The user's shelves.
+        liked, disliked: The newest reviews.
+        led_to: The number of games on the page that are recommended because of a game, by its id.
+        older: The address of older reviews; None if there are none.
+    """
+
+    likes: list[tuple[str, int]]
+    shelves: list[Shelf]
+    liked: list[Review]
+    disliked: list[Review]
+    led_to: Mapping[int, int]
+    older: str | None
 
 
 @dataclass(frozen=True)
@@ -157,7 +175,7 @@ class Column:
 
     title: str
     note: str
-    games: list[tuple[GameCard, list[str]]]
+    games: list[tuple[ShownGame, list[str]]]
 
     def common_with(self, title: str) -> int:
         """Return the number of games that another list has, too."""
@@ -171,6 +189,11 @@ def create_router(largest_limit: int) -> APIRouter:
     class PageSearch(Search):
         model_config = ConfigDict(extra="ignore")
         genre: Text = ""
+        cursor: Cursor = ""
+
+    class HistoryPage(QueryModel):
+        model_config = ConfigDict(extra="ignore")
+        cursor: Cursor = ""
 
     class PageFilters(Filters):
         model_config = ConfigDict(extra="ignore")
@@ -211,13 +234,29 @@ def create_router(largest_limit: int) -> APIRouter:
         """Return the filters with enough games to put those with unknown facts last."""
         return filters.model_copy(update={"limit": largest_limit}) if asked_facts(filters) else filters
 
+    async def comparison(
+        live_model: LiveModel, history: Sequence[HistoryGame], filters: PageFilters, repository: Repository
+    ) -> tuple[list[Column], str | None]:
+        """Return the lists of a comparison, or the reason why there are none."""
+        try:
+            answer = await live_model.compare(history, widened(filters))
+        except HTTPException as error:
+            return [], error.detail
+        lists = (answer.model, answer.popular, answer.together)
+        titled = [
+            (title, note, await shown(games, filters, repository))
+            for (title, note), games in zip(COLUMNS.items(), lists, strict=True)
+        ]
+        return compared(titled), None
+
     @router.get("/")
     async def start(request: Request, repository: RepositoryDep, live_model: LiveModelDep) -> Response:
         """Show personas with their shelves, searches, and the numbers of users, games and reviews."""
         publication = await repository.publication()
         personas = await repository.personas() if publication else []
         shelves = [(persona, await _games_for(live_model, persona)) for persona in personas[:START_PERSONAS]]
-        visitors = (await repository.shelves(VISITOR, 3, SHELF_GAMES)).shelves if publication else []
+        complete = bool(shelves) and all(games for _, games in shelves)
+        visitors = [] if complete or not publication else (await repository.shelves(VISITOR, 3, SHELF_GAMES)).shelves
         return render(
             request,
             "start.html",
@@ -226,14 +265,15 @@ def create_router(largest_limit: int) -> APIRouter:
             personas=personas,
             persona_popularity=PERSONA_POPULARITY,
             shelves=[(persona, games) for persona, games in shelves if games],
-            visitors=[] if all(games for _, games in shelves) and shelves else visitors,
+            visitors=visitors,
         )
 
     @router.get("/users")
     async def users(request: Request, query: Annotated[PageSearch, Query()], repository: RepositoryDep) -> Response:
         """Show the users that a search found."""
-        found = (await repository.find_users(query.q, MOST_FOUND)).users if query.q else []
-        return render(request, "users.html", text=query.q, users=found, most=MOST_FOUND)
+        found = await repository.find_users(query.q, MOST_FOUND, query.cursor) if query.q else UserList([], None)
+        more = following("/users", found.next, q=query.q)
+        return render(request, "users.html", text=query.q, users=found.users, first=not query.cursor, more=more)
 
     @router.get("/someone/{kind}")
     async def random_user(kind: str, repository: RepositoryDep) -> Response:
@@ -258,35 +298,50 @@ def create_router(largest_limit: int) -> APIRouter:
         found = await repository.user(user_id)
         if found is None:
             raise HTTPException(404, "This user does not exist: search by name.")
-        history = (await repository.history(user_id, largest_limit)).history
-        shelves = await repository.shelves(user_id, SHELVES, SHELF_GAMES)
-        problem = None
+        version, problem = None, None
+        games: list[ShownGame] = []
         try:
             answering = live_model.recommendations if filters.live else repository.recommendations
-            games = await shown((await answering(user_id, widened(filters))).games, filters, repository)
+            answer = await answering(user_id, widened(filters))
+            version, games = answer.version, await shown(answer.games, filters, repository)
         except HTTPException as error:
             if not filters.live:
                 raise
-            games, problem = [], error.detail
-        verdicts = verdicts_of(history, [each.game for each in games], shelves.shelves)
-        liked = [each.review.game_id for each in verdicts if each.review.recommended]
-        sizes = {genre.name: genre.games for genre in await repository.genres()}
-        games_in_shop = (await repository.counts()).games
-        return render(
-            request,
-            "user.html",
-            user=found,
-            likes=likes([game.genres for game in await repository.games(liked)], sizes, games_in_shop)[:MOST_LIKES],
-            liked=[each for each in verdicts if each.review.recommended],
-            disliked=[each for each in verdicts if not each.review.recommended],
-            version=shelves.version,
-            shelves=shelves.shelves,
-            games=games,
-            problem=problem,
-            form=FilterForm(
-                f"/users/{user_id}", filters, await _genre_names(repository), {}, largest_limit, filters.known
-            ),
+            problem = error.detail
+        genres = await repository.genres()
+        names = [genre.name for genre in genres]
+        form = FilterForm(f"/users/{user_id}", filters, names, {}, largest_limit, filters.known)
+        around = None
+        if not _prefers_minimal(request):
+            history = await repository.history(user_id, largest_limit)
+            shelves = (await repository.shelves(user_id, SHELVES, SHELF_GAMES)).shelves
+            liked = [each for each in history.history if each.recommended]
+            liked_games = await repository.games([each.game_id for each in liked])
+            sizes = {genre.name: genre.games for genre in genres}
+            around = AroundTheList(
+                likes([game.genres for game in liked_games], sizes, (await repository.counts()).games)[:MOST_LIKES],
+                shelves,
+                liked,
+                [each for each in history.history if not each.recommended],
+                count_reasons([each.game for each in games], shelves),
+                following(f"/users/{user_id}/history", history.next),
+            )
+        page = render(
+            request, "user.html", user=found, version=version, games=games, problem=problem, form=form, around=around
         )
+        return _varying(page)
+
+    @router.get("/users/{user_id}/history")
+    async def user_history(
+        request: Request, user_id: UserPath, query: Annotated[HistoryPage, Query()], repository: RepositoryDep
+    ) -> Response:
+        """Show a user's history page by page, the newest reviews first."""
+        found = await repository.user(user_id)
+        if found is None:
+            raise HTTPException(404, "This user does not exist: search by name.")
+        history = await repository.history(user_id, largest_limit, query.cursor)
+        more = following(f"/users/{user_id}/history", history.next)
+        return render(request, "history.html", user=found, history=history.history, first=not query.cursor, more=more)
 
     @router.get("/users/{user_id}/compare")
     async def compare_user(
@@ -300,22 +355,24 @@ def create_router(largest_limit: int) -> APIRouter:
         found = await repository.user(user_id)
         if found is None:
             raise HTTPException(404, "This user does not exist: search by name.")
-        columns, problem = await _compared(live_model, await repository.live_history(user_id), filters)
-        back = page_address(f"/users/{user_id}", filter_parameters(filters))
+        columns, problem = await comparison(live_model, await repository.live_history(user_id), filters, repository)
+        known = "1" if filters.known else None
+        back = page_address(f"/users/{user_id}", {**filter_parameters(filters), "known": known})
         return render(request, "compare.html", whom=found.username, back=back, columns=columns, problem=problem)
 
     @router.get("/games")
     async def games(request: Request, query: Annotated[PageSearch, Query()], repository: RepositoryDep) -> Response:
         """Show the games that a search found, or the games that are popular now, all or in a genre."""
-        found = (await repository.find_games(query.q, MOST_FOUND)).games if query.q else []
+        found = await repository.find_games(query.q, MOST_FOUND, query.cursor) if query.q else GameList([], None)
         wanted = Filters(genre=query.genre or None, limit=TOP_GAMES)
         top = [] if query.q else (await repository.recommendations(VISITOR, wanted)).games
         return render(
             request,
             "games.html",
             text=query.q,
-            games=found,
-            most=MOST_FOUND,
+            games=found.games,
+            first=not query.cursor,
+            more=following("/games", found.next, q=query.q),
             top=top,
             genre=query.genre,
             genres=(genres := await _genre_names(repository)),
@@ -352,14 +409,14 @@ def create_router(largest_limit: int) -> APIRouter:
         live_model: LiveModelDep,
     ) -> Response:
         """Show a history, games to add to it, its recommendations, and shelves unless the client prefers less."""
-        minimal = request.headers.get("prefer") == "return=minimal"
+        minimal = _prefers_minimal(request)
         trial, known, unknown = await trial_of(query, repository)
         found = (await repository.find_games(query.q, TRY_MOST_FOUND + 1)).games if query.q else []
         answer, problem = await _recommended(live_model, trial.games, widened(query))
         further = {"games": trial.encoded, "q": query.q}
         genres = await _genre_names(repository)
         games = await shown(answer, query, repository)
-        return render(
+        page = render(
             request,
             "try.html",
             trial=trial,
@@ -379,6 +436,7 @@ def create_router(largest_limit: int) -> APIRouter:
             form=FilterForm(TRY_PATH, query, genres, further, largest_limit, query.known, several=True),
             search=parameter_pairs({"games": trial.encoded, **filter_parameters(query), **trial.further}),
         )
+        return _varying(page)
 
     @router.get(f"{TRY_PATH}/compare")
     async def compare_trial(
@@ -389,7 +447,7 @@ def create_router(largest_limit: int) -> APIRouter:
     ) -> Response:
         """Show the recommendations for a history beside what popularity and games played together would show."""
         trial, _, _ = await trial_of(query, repository)
-        columns, problem = await _compared(live_model, trial.games, query)
+        columns, problem = await comparison(live_model, trial.games, query, repository)
         return render(request, "compare.html", whom=None, back=trial.address, columns=columns, problem=problem)
 
     return router
@@ -402,15 +460,14 @@ def encode_played(game: HistoryGame) -> str:
         >>> encode_played(HistoryGame(game_id=440, recommended=False, hours=12.5))
         '440-:12.5'
     """
-    hours = "" if game.hours is None else f":{game.hours:.10g}"
+    hours = "" if game.hours is None else f":{Decimal(exact(game.hours)):f}"
     return f"{game.game_id}{'' if game.recommended else '-'}{hours}"
 
 
-def verdicts_of(history: Sequence[Review], games: Sequence[GameCard], shelves: Sequence[Shelf]) -> list[Verdict]:
-    """Return each review with the number of different games on the page that are recommended because of its game."""
+def count_reasons(games: Sequence[GameCard], shelves: Sequence[Shelf]) -> Counter[int]:
+    """Return the number of different games on the page that are recommended because of a game, by its id."""
     cards = {card.game_id: card for cards in (*(shelf.games for shelf in shelves), games) for card in cards}
-    named = Counter(card.because.game_id for card in cards.values() if card.because)
-    return [Verdict(review, named[review.game_id]) for review in history]
+    return Counter(card.because.game_id for card in cards.values() if card.because)
 
 
 def asked_facts(filters: Filters) -> set[str]:
@@ -453,22 +510,38 @@ def known_first(
     return [replace(each, game=replace(each.game, rank=rank)) for rank, each in enumerate(ordered, start=1)]
 
 
-def compared(lists: Sequence[tuple[str, str, Sequence[GameCard]]]) -> list[Column]:
+def compared(lists: Sequence[tuple[str, str, Sequence[ShownGame]]]) -> list[Column]:
     """Return lists beside each other; each game names the other lists that have it.
 
     Args:
         lists: Title, note and games of each list.
     """
-    members = {title: {game.game_id for game in games} for title, _, games in lists}
+    members = {title: {each.game.game_id for each in games} for title, _, games in lists}
     return [
         Column(
             title,
             note,
-            [(game, [name for name, ids in members.items() if name != title and game.game_id in ids])
-             for game in games],
+            [(each, [name for name, ids in members.items() if name != title and each.game.game_id in ids])
+             for each in games],
         )
         for title, note, games in lists
     ]  # fmt: skip
+
+
+def following(path: str, cursor: str | None, **parameters: object) -> str | None:
+    """Return the address of the page after one, by its cursor; None if it is the last."""
+    return page_address(path, {**parameters, "cursor": cursor}) if cursor else None
+
+
+def _prefers_minimal(request: Request) -> bool:
+    """Whether only the parts of a page are wanted that a filter changes (RFC 7240)."""
+    return request.headers.get("prefer") == "return=minimal"
+
+
+def _varying(page: Response) -> Response:
+    """Let caches keep a page apart from its minimal version."""
+    page.headers["vary"] = "Prefer"
+    return page
 
 
 async def _genre_names(repository: Repository) -> list[str]:
@@ -512,28 +585,6 @@ async def _games_for(live_model: LiveModel, persona: Persona) -> list[GameCard]:
     history = [HistoryGame(game_id=game_id) for game_id in persona.game_ids]
     games, _ = await _recommended(live_model, history, Filters(limit=SHELF_GAMES, popularity=PERSONA_POPULARITY))
     return games
-
-
-async def _compared(
-    live_model: LiveModel, history: Sequence[HistoryGame], filters: Filters
-) -> tuple[list[Column], str | None]:
-    """Return the lists of a comparison, or the reason why there are none."""
-    try:
-        answer = await live_model.compare(history, filters)
-    except HTTPException as error:
-        return [], error.detail
-    return compared(
-        [
-            ("Our model", "What this person likes, and what sells now.", answer.model),
-            ("Popularity", "What everybody gets: the games that are popular now.", answer.popular),
-            (
-                "Played together",
-                "What other players of the same games also played. These are the model's own weights between games "
-                "(EASE), without all else that it has learnt.",
-                answer.together,
-            ),
-        ]
-    ), None
 
 
 def decode_played(value: object) -> object:

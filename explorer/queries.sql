@@ -113,16 +113,16 @@ WHERE NOT EXISTS (SELECT FROM steam.reviews AS v WHERE v.user_id = newest.user_i
 LIMIT 1
 
 -- name: history
--- Each game once, with its latest review; those after a given review, if there is one.
-SELECT game_id, name, recommended, hours_played, reviewed_on, review_id
+-- Each game once, with its latest review; those after a given day, null if unknown, and id of a review, if there is one.
+SELECT game_id, name, recommended, hours_played AS hours, reviewed_on, review_id
 FROM (
     SELECT DISTINCT ON (game_id) game_id, recommended, hours_played, reviewed_on, review_id
     FROM steam.reviews WHERE user_id = $1
     ORDER BY game_id, reviewed_on DESC NULLS LAST, review_id DESC
 ) AS latest
 JOIN steam.games USING (game_id)
-WHERE $3::bigint IS NULL OR (coalesce(reviewed_on, '-infinity'), review_id) < (
-    SELECT coalesce(v.reviewed_on, '-infinity'), v.review_id FROM steam.reviews AS v WHERE v.review_id = $3)
+WHERE $4::bigint IS NULL
+   OR (coalesce(reviewed_on, '-infinity'), review_id) < (coalesce($3::date, '-infinity'), $4::bigint)
 ORDER BY reviewed_on DESC NULLS LAST, review_id DESC
 LIMIT $2
 

@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import date
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -263,10 +264,14 @@ class Repository:
         Raises:
             ProblemError: The cursor is not one of a history (409).
         """
-        (review_id,) = decode_cursor(HISTORY, cursor, length=1) or (None,)
-        rows = await self._fetch("history", user_id, limit + 1, review_id)
-        following = encode_cursor(HISTORY, [rows[limit - 1]["review_id"]]) if len(rows) > limit else None
-        return UserHistory(user_id, [Review(*row[:-1]) for row in rows[:limit]], following)
+        day, review_id = decode_cursor(HISTORY, cursor, length=2) or (0, None)
+        rows = await self._fetch("history", user_id, limit + 1, date.fromordinal(day) if day else None, review_id)
+        reviews = [Review(*row[:-1]) for row in rows[:limit]]
+        following = None
+        if len(rows) > limit:
+            last = reviews[-1].reviewed_on
+            following = encode_cursor(HISTORY, [last.toordinal() if last else 0, rows[limit - 1]["review_id"]])
+        return UserHistory(user_id, reviews, following)
 
     async def find_games(self, text: str, limit: int, cursor: str = "") -> GameList:
         """Return games whose name is, begins with or contains the text, in this order; most reviewed first.

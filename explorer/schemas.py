@@ -27,7 +27,7 @@ class Review:
     game_id: int
     name: str
     recommended: bool
-    hours_played: float | None
+    hours: float | None
     reviewed_on: date | None
 
 

@@ -88,7 +88,7 @@ class Settings(BaseSettings):
     @classmethod
     def _check_cover_url(cls, value: str | None) -> str | None:
         if value is not None and not _COVER_URL.fullmatch(value):
-            raise PydanticCustomError("cover_url", "it must be like https://shop.example/covers/{{game_id}}.jpg")
+            raise PydanticCustomError("cover_url", "it must be like https://shop.example/covers/{game_id}.jpg")
         return value
 
     @property

@@ -15,6 +15,9 @@ GOOD, ATTENTION, PROBLEM = "good", "attention", "problem"
 LABELS = {GOOD: "All well", ATTENTION: "Needs attention", PROBLEM: "Problem"}
 """The colours, from the best to the worst, and what the page says beside them."""
 
+NOT_MEASURED = "Not measured yet"
+"""What the page says instead if neither quality nor coverage nor drift is known."""
+
 BESIDE = {BETTER: "better than that of", LEVEL: "level with", WORSE: "worse than that of"}
 DRIFT_INDICES = ("psi_games", "psi_genres", "psi_history_lengths")
 
@@ -65,15 +68,28 @@ class TrainingResult:
 
 @dataclass(frozen=True)
 class Status:
-    """A colour, `GOOD`, `ATTENTION` or `PROBLEM`, and the sentence."""
+    """The state.
+
+    Attributes:
+        colour: `GOOD`, `ATTENTION` or `PROBLEM`.
+        label: The colour as text.
+        sentence: The state in one sentence.
+        note: The figures behind it; empty if none was measured.
+    """
 
     colour: str
+    label: str
     sentence: str
+    note: str = ""
 
-    @property
-    def label(self) -> str:
-        """The colour as text."""
-        return LABELS[self.colour]
+
+@dataclass(frozen=True)
+class Finding:
+    """A part of the sentence: its colour, None if nothing was measured, its text, and the figures behind it."""
+
+    colour: str | None
+    text: str
+    figures: str = ""
 
 
 def describe_status(
@@ -95,20 +111,18 @@ def describe_status(
         now: The time.
     """
     if current is None:
-        return Status(PROBLEM, "Nothing has been published yet: run the inference pipeline.")
-    parts = [
-        _publication(current, newest, runs, now),
-        _quality(training, monitoring),
-        _coverage(current),
-        _drift(current, monitoring),
-    ]
-    colour = max((colour for colour, _ in parts), key=list(LABELS).index)
-    return Status(colour, f"{'; '.join(text for _, text in parts)}.")
+        return Status(PROBLEM, LABELS[PROBLEM], "Nothing has been published yet: run the inference pipeline.")
+    measured = [_quality(current, training, monitoring), _coverage(current), _drift(current, monitoring)]
+    parts = [_publication(current, newest, runs, now), *measured]
+    colour = max((each.colour for each in parts if each.colour), key=list(LABELS).index)
+    label = LABELS[colour]
+    if colour == GOOD and not any(each.colour for each in measured):
+        colour, label = ATTENTION, NOT_MEASURED
+    sentence = f"{'; '.join(each.text for each in parts)}."
+    return Status(colour, label, sentence, " ".join(f"{each.figures}." for each in parts if each.figures))
 
 
-def _publication(
-    current: Publication, newest: str | None, runs: Sequence[PipelineRun], now: datetime
-) -> tuple[str, str]:
+def _publication(current: Publication, newest: str | None, runs: Sequence[PipelineRun], now: datetime) -> Finding:
     ended = {run.state: run.finished_at for run in runs if run.pipeline == "inference" and run.finished_at}
     times = [time for time in (ended.get("SUCCEEDED"), current.published_at) if time]
     hours = (now - max(times)) / timedelta(hours=1) if times else 0.0
@@ -125,46 +139,52 @@ def _publication(
     failed = ended.get("FAILED")
     if failed and times and failed > max(times):
         colour, text = max(colour, ATTENTION, key=list(LABELS).index), f"{text}, but the last inference run failed"
-    return colour, text
+    return Finding(colour, text)
 
 
-def _quality(training: TrainingResult | None, monitoring: Sequence[Measurement]) -> tuple[str, str]:
-    for each in monitoring:
+def _quality(current: Publication, training: TrainingResult | None, monitoring: Sequence[Measurement]) -> Finding:
+    """Describe the newest realised quality of the current model, or its evaluation."""
+    for each in _of_the_model(current, monitoring):
         ours, popular = realised(each, "ndcg"), realised(each, "popular_ndcg")
         if ours and popular:
             outcome = ours.compare(popular)
-            figures = f"NDCG@10 {decimals(ours.mean)} against {decimals(popular.mean)} on newer reviews"
-            return _graded(outcome, f"quality is {BESIDE[outcome]} recent popularity ({figures})")
+            return _graded(outcome, "recent popularity", "newer", ours.mean, popular.mean)
     best = next((each for each in training.baselines if each.difference), None) if training else None
     if training and best and best.difference:
         outcome = best.difference.outcome
-        figures = f"NDCG@10 {decimals(training.own.ndcg)} against {decimals(best.ndcg)} on held-out reviews"
-        return _graded(outcome, f"quality is {BESIDE[outcome]} {best.name} ({figures})")
-    return GOOD, "quality has not been measured yet"
+        return _graded(outcome, best.name, "held-out", training.own.ndcg, best.ndcg)
+    return Finding(None, "quality has not been measured yet")
 
 
-def _graded(outcome: str, text: str) -> tuple[str, str]:
-    return ATTENTION if outcome == WORSE else GOOD, text
+def _graded(outcome: str, other: str, reviews: str, ours: float, theirs: float) -> Finding:
+    return Finding(
+        ATTENTION if outcome == WORSE else GOOD,
+        f"quality is {BESIDE[outcome]} {other} on {reviews} reviews",
+        f"Quality: NDCG@10 {decimals(ours)} against {decimals(theirs)}",
+    )
 
 
-def _coverage(current: Publication) -> tuple[str, str]:
+def _coverage(current: Publication) -> Finding:
     if current.coverage is None:
-        return GOOD, "coverage is unknown"
-    return GOOD, f"{percent(current.coverage)} of the games are in some user's first ten"
+        return Finding(None, "coverage is unknown")
+    return Finding(GOOD, f"{percent(current.coverage)} of the games are in some user's first ten")
 
 
-def _drift(current: Publication, monitoring: Sequence[Measurement]) -> tuple[str, str]:
+def _drift(current: Publication, monitoring: Sequence[Measurement]) -> Finding:
     """Describe the newest drift since the training of the current model."""
-    of_the_model = [each for each in monitoring if each.model_version == current.model_version]
-    indices = [index for name in DRIFT_INDICES for each in of_the_model[:1]
+    indices = [index for name in DRIFT_INDICES for each in _of_the_model(current, monitoring)[:1]
                if (index := each.figures.get(name)) is not None]  # fmt: skip
     if not indices:
-        return GOOD, "no reviews since the model's training to measure drift by"
+        return Finding(None, "no reviews since the model's training to measure drift by")
     worst = max(indices)
-    figure = f"index {decimals(worst, 2)}, strong above {STRONG_DRIFT}"
+    figures = f"Drift: population stability index {decimals(worst, 2)}, strong above {STRONG_DRIFT}"
     if worst > STRONG_DRIFT:
-        return ATTENTION, f"the data drifted strongly since the model's training ({figure})"
-    return GOOD, f"{'little' if worst < LITTLE_DRIFT else 'some'} drift of the data ({figure})"
+        return Finding(ATTENTION, "the data drifted strongly since the model's training", figures)
+    return Finding(GOOD, f"{'little' if worst < LITTLE_DRIFT else 'some'} drift of the data", figures)
+
+
+def _of_the_model(current: Publication, monitoring: Sequence[Measurement]) -> list[Measurement]:
+    return [each for each in monitoring if each.model_version == current.model_version]
 
 
 def realised(measurement: Measurement, name: str) -> Interval | None:

@@ -5,7 +5,9 @@
 let asked = 0;
 let shown = Promise.resolve();
 let address_shown = location.pathname + location.search;
+let shelving = new AbortController(); // stops the request for the shelves
 let typing;
+let waiting;
 let dragged = false;
 let edited = null; // the form with changes that no address has yet
 
@@ -22,20 +24,22 @@ function target(sent) {
 }
 
 // Show the address that `find` returns, after all that was clicked before, which may change where a link leads. Of
-// several positions of the dial only the last one counts. `how` is "push" for a new entry of the browser's history.
+// several positions of the dial only the last one counts. `how` is "push" for a new entry of the browser's history. If
+// this fails, for example because the browser limits the entries of its history, the address is loaded as usual.
 function follow(find, how, said, skippable = false) {
   const mine = ++asked;
+  shelving.abort();
   shown = shown.then(() => {
     const address = skippable && mine !== asked ? "" : find();
-    return address && show(address, how, said);
+    return address && show(address, how, said, mine).catch(() => location.assign(address));
   });
 }
 
 // The list comes first: the shelves below it take as long again, so they are fetched in a second step.
-async function show(address, how, said = "") {
+async function show(address, how, said, mine) {
   const results = one("results");
   results?.setAttribute("aria-busy", "true");
-  const { page, failure } = await load(address, { prefer: "return=minimal" });
+  const { page, failure } = await load(address, { headers: { prefer: "return=minimal" } });
   one("results")?.removeAttribute("aria-busy");
   one("problem").hidden = Boolean(page);
   one("sentence").textContent = page ? "" : failure;
@@ -52,22 +56,24 @@ async function show(address, how, said = "") {
   results?.toggleAttribute("data-loading", "loading" in (one("results", page)?.dataset ?? {}));
   markMoves(before);
   const count = rows().length;
-  one("status").textContent = `${said} ${count} game${count === 1 ? "" : "s"} recommended now.`.trim();
+  one("status").textContent = `${said ?? ""} ${count} game${count === 1 ? "" : "s"} recommended now.`.trim();
   waitForModel();
-  showShelves(address);
+  if (mine === asked) showShelves(address);
 }
 
 async function showShelves(address) {
-  const mine = asked;
   const shelves = document.querySelector("[data-part=shelves]");
-  const whole = shelves && (await load(address)).page;
-  if (whole && mine === asked) shelves.replaceWith(document.adoptNode(whole.querySelector("[data-part=shelves]")));
+  if (!shelves) return;
+  shelving = new AbortController();
+  const { signal } = shelving;
+  const { page } = await load(address, { signal });
+  if (page && !signal.aborted) shelves.replaceWith(document.adoptNode(page.querySelector("[data-part=shelves]")));
 }
 
 // A page of this site with parts to take over, or a sentence that says why there is none.
-async function load(address, headers = {}) {
+async function load(address, options) {
   try {
-    const response = await fetch(address, { headers });
+    const response = await fetch(address, options);
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
     if (response.ok && one("part", page)) return { page };
     return { failure: page.querySelector(".lead")?.textContent ?? "This page cannot be shown: load it again." };
@@ -107,7 +113,7 @@ function markMoves(before) {
     mark.className = "move";
     if (old && !by) return;
     mark.classList.add(!old ? "new" : by > 0 ? "rose" : "fell");
-    mark.textContent = !old ? "new" : `${by > 0 ? "▲" : "▼"}${Math.abs(by)}`;
+    mark.textContent = !old ? "new here" : `${by > 0 ? "▲" : "▼"}${Math.abs(by)}`;
     if (old && !still)
       row.animate([{ transform: `translateY(${old.top - row.getBoundingClientRect().top}px)` }, { transform: "none" }], {
         duration: 250,
@@ -117,14 +123,16 @@ function markMoves(before) {
 }
 
 function waitForModel() {
-  if (one("results") && "loading" in one("results").dataset) setTimeout(() => follow(() => location.href, "replace"), 2000);
+  clearTimeout(waiting);
+  if (one("results") && "loading" in one("results").dataset)
+    waiting = setTimeout(() => follow(() => location.href, "replace"), 2000);
 }
 
 document.addEventListener("click", (event) => {
   const link = event.target.closest("a[data-live]");
   if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
   event.preventDefault();
-  const now = () => (link.isConnected ? link : document.getElementById(link.id))?.href;
+  const now = () => (link.isConnected || !link.id ? link : document.getElementById(link.id))?.href;
   follow(now, "push", link.dataset.said);
 });
 

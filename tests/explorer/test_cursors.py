@@ -1,5 +1,7 @@
 """Cursors hold what they continue, and others are refused."""
 
+from datetime import date
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +20,18 @@ def test_a_cursor_holds_the_games_that_were_shown(games: list[int]) -> None:
 
 def test_the_longest_cursor_fits_into_an_address() -> None:
     assert len(encode_cursor(RECOMMENDATIONS, [2**31 - 1] * MOST_PAGED)) <= 6000
+
+
+@given(st.none() | st.dates(), st.integers(-(2**63), 2**63 - 1))
+def test_a_cursor_holds_the_day_and_the_id_of_the_last_review(day: date | None, review_id: int) -> None:
+    numbers = [day.toordinal() if day else 0, review_id]
+    assert decode_cursor(HISTORY, encode_cursor(HISTORY, numbers), length=2) == numbers
+
+
+@pytest.mark.parametrize("numbers", [[-1, 1], [date.max.toordinal() + 1, 1], [1]])
+def test_a_cursor_without_a_possible_day_is_refused(numbers: list[int]) -> None:
+    with pytest.raises(ProblemError, match="leave it out"):
+        decode_cursor(HISTORY, encode_cursor(HISTORY, numbers), length=2)
 
 
 def test_no_cursor_is_the_beginning() -> None:

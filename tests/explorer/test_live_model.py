@@ -271,6 +271,21 @@ def test_filters_and_orders_equal_those_of_a_query_on_the_shops_tables(
     assert [game.game_id for game in shown] == expected
 
 
+@pytest.mark.parametrize("rank_by", ["sales", "revenue", "reviews", "newest"])
+def test_an_order_goes_on_from_page_to_page(
+    model: PublicationModel, monkeypatch: pytest.MonkeyPatch, rank_by: RankBy
+) -> None:
+    monkeypatch.setitem(model._lists, "interests", replace(model._lists["interests"], length=8))
+    whole = [game.game_id for game in model.recommend([1, 2], Filters(rank_by=rank_by, limit=8), TODAY)]
+    shown: list[int] = []
+    for _ in range(4):
+        page = model.recommend([1, 2], Filters(rank_by=rank_by, limit=2), TODAY, shown=shown)
+        shown += [game.game_id for game in page]
+    assert shown == whole
+    without = model.recommend([1, 2], Filters(rank_by=rank_by, limit=8), TODAY, without=whole[:1], shown=whole[1:3])
+    assert not {game.game_id for game in without} & set(whole[:3])
+
+
 def test_a_comparison_has_the_models_the_popular_and_the_games_played_together(model: PublicationModel) -> None:
     history, filters = [1, 2, 3], Filters(limit=12, rank_by="newest", popularity=0.5)
     own, popular, together = model.compare(history, filters, TODAY, recommended=[True, False, True])

@@ -209,7 +209,7 @@ def test_a_history_has_the_newest_reviews_first_and_undated_ones_last(small: tup
     for name, day, hours in (("Old", date(2020, 1, 1), None), ("Undated", None, 1.5), ("New", date(2021, 1, 1), 2.0)):
         add_review(shop, user, add_game(shop, name), reviewed_on=day, hours_played=hours, recommended=name != "Old")
     history = read(settings, lambda repository: repository.history(user, 10)).history
-    assert [(row.name, row.recommended, row.hours_played, row.reviewed_on) for row in history] == [
+    assert [(row.name, row.recommended, row.hours, row.reviewed_on) for row in history] == [
         ("New", True, 2.0, date(2021, 1, 1)),
         ("Old", False, None, date(2020, 1, 1)),
         ("Undated", True, 1.5, None),
@@ -217,6 +217,24 @@ def test_a_history_has_the_newest_reviews_first_and_undated_ones_last(small: tup
     first = read(settings, lambda repository: repository.history(user, 2))
     rest = read(settings, lambda repository: repository.history(user, 2, first.next))
     assert (first.history + rest.history, rest.next) == (history, None)
+
+
+def test_a_history_goes_on_after_reviews_that_were_deleted_or_have_negative_ids(
+    small: tuple[Connection, Settings],
+) -> None:
+    shop, settings = small
+    user = add_user(shop, "player")
+    for number, day in enumerate((None, None, 1, 2, 3)):
+        add_review(shop, user, add_game(shop, f"Game {number}"), reviewed_on=day and date(2021, 1, day))
+    with shop.cursor() as cursor:
+        cursor.execute("UPDATE steam.reviews SET review_id = -review_id")
+        found, next_page = [], ""
+        while next_page is not None:
+            page = read(settings, lambda repository, after=next_page: repository.history(user, 1, after))
+            found += [review.reviewed_on for review in page.history]
+            next_page = page.next
+            cursor.execute("DELETE FROM steam.reviews WHERE game_id = %s", [page.history[0].game_id])
+    assert found == [date(2021, 1, 3), date(2021, 1, 2), date(2021, 1, 1), None, None]
 
 
 def test_a_history_has_each_game_once_with_the_latest_review(small: tuple[Connection, Settings]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from explorer.schemas import Measurement, PipelineRun, Publication
-from explorer.status import ATTENTION, GOOD, PROBLEM, RankingResult, TrainingResult, describe_status
+from explorer.status import ATTENTION, GOOD, LABELS, PROBLEM, RankingResult, TrainingResult, describe_status
 from steam_recsys.evaluation.intervals import Interval
 
 NOW = datetime(2024, 3, 5, 12, tzinfo=UTC)
@@ -45,9 +45,8 @@ FINE: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("changed", "colour", "said"),
     [
-        ({}, GOOD, "Published 5 Mar 2024, 04:00 UTC, on time; quality is level with recent popularity (NDCG@10 0.1200 "
-                   "against 0.1000 on newer reviews); 23.5 % of the games are in some user's first ten; little drift "
-                   "of the data (index 0.02, strong above 0.25)."),
+        ({}, GOOD, "Published 5 Mar 2024, 04:00 UTC, on time; quality is level with recent popularity on newer "
+                   "reviews; 23.5 % of the games are in some user's first ten; little drift of the data."),
         ({"current": None}, PROBLEM, "Nothing has been published yet: run the inference pipeline."),
         ({"runs": []}, GOOD, "Published 5 Mar 2024, 04:00 UTC, on time;"),
         ({"current": replace(CURRENT, published_at=NOW - timedelta(days=9))}, GOOD, "25 Feb 2024, 12:00 UTC, on time"),
@@ -61,12 +60,14 @@ FINE: dict[str, Any] = {
         ({"monitoring": [quality(0.13, 0.2)]}, GOOD, "quality is better than that of recent popularity"),
         ({"monitoring": [quality(0.01, 0.07)]}, ATTENTION, "quality is worse than that of recent popularity"),
         ({"monitoring": [measured(ndcg=None), quality(0.13, 0.2)]}, GOOD, "better than that of recent popularity"),
-        ({"monitoring": []}, GOOD, "level with recent popularity (NDCG@10 0.1200 against 0.1000 on held-out reviews)"),
+        ({"monitoring": []}, GOOD, "level with recent popularity on held-out reviews"),
         ({"monitoring": [], "training": replace(TRAINED, baselines=[replace(BEST, difference=Interval(-2, -3, -1))])},
          ATTENTION, "quality is worse than that of recent popularity"),
+        ({"monitoring": [replace(quality(0.01, 0.07), model_version="older")]}, GOOD,
+         "level with recent popularity on held-out reviews"),
         ({"monitoring": [], "training": None}, GOOD, "quality has not been measured yet; 23.5 %"),
         ({"current": replace(CURRENT, coverage=None)}, GOOD, "; coverage is unknown;"),
-        ({"monitoring": [quality(0.09, 0.15, 0.2)]}, GOOD, "some drift of the data (index 0.20, strong above 0.25)"),
+        ({"monitoring": [quality(0.09, 0.15, 0.2)]}, GOOD, "some drift of the data."),
         ({"monitoring": [quality(0.09, 0.15, 0.3)]}, ATTENTION, "drifted strongly since the model's training"),
         ({"monitoring": [quality(0.09, 0.15, None)]}, GOOD, "no reviews since the model's training"),
         ({"monitoring": [measured("older", psi_games=0.9)]}, GOOD, "no reviews since the model's training"),
@@ -75,4 +76,18 @@ FINE: dict[str, Any] = {
 def test_the_sentence_says_when_how_good_and_what_changed(changed: dict[str, Any], colour: str, said: str) -> None:
     status = describe_status(**{**FINE, **changed}, now=NOW)
     assert (status.colour, said in status.sentence) == (colour, True), status.sentence
-    assert status.label
+    assert status.label == LABELS[colour]
+
+
+def test_the_figures_are_below_the_sentence() -> None:
+    assert describe_status(**FINE, now=NOW).note == (
+        "Quality: NDCG@10 0.1200 against 0.1000. Drift: population stability index 0.02, strong above 0.25."
+    )
+
+
+def test_nothing_is_well_before_it_is_measured() -> None:
+    unknown = {**FINE, "current": replace(CURRENT, coverage=None), "monitoring": [], "training": None}
+    status = describe_status(**unknown, now=NOW)
+    assert (status.colour, status.label, status.note) == (ATTENTION, "Not measured yet", "")
+    late = describe_status(**{**unknown, "newest": "v3"}, now=NOW)
+    assert (late.colour, late.label) == (ATTENTION, "Needs attention")

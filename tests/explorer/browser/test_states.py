@@ -122,6 +122,16 @@ def test_a_user_without_reviews_has_an_empty_history(published_site: Site, visit
     expect_accessible(page)
 
 
+def test_a_long_history_has_a_page_of_its_own(published_site: Site, visit: Visit) -> None:
+    page = visit(published_site)
+    page.goto("/users/1/history")
+    expect(page.get_by_role("list", name="Liked", exact=True)).to_be_visible()
+    expect_accessible(page)
+    page.goto("/users/30/history")
+    expect(page.get_by_role("main")).to_contain_text("No reviews yet")
+    expect_accessible(page)
+
+
 def test_without_the_database_pages_say_so_and_recover_with_it(postgres: EmbeddedPostgres, visit: Visit) -> None:
     with published_shop_in(postgres, "GONE_URL") as published_shop, serving(published_shop.settings()) as served:
         name = published_shop.url.rpartition("/")[2]

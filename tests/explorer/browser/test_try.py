@@ -1,5 +1,6 @@
 """Building a history by clicking games: with JavaScript recommendations change at once, without it by links."""
 
+import re
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -157,3 +158,48 @@ def test_two_quick_clicks_both_count(demo: Site, visit: Visit) -> None:
     expect(page).to_have_url(f"{demo.url}/try?games={third[0]}")
     expect_recommended(page, answered(demo, [third[0]]))
     assert history_of(page) == [third[0]]
+
+
+def test_two_filters_that_are_removed_quickly_are_both_removed(published_site: Site, visit: Visit) -> None:
+    page = visit(published_site)
+    page.goto("/users/1?rank_by=newest&genre=Indie&released_from=2018")
+    held: list[Route] = []
+
+    def hold_the_first(route: Route) -> None:
+        held.append(route)
+        if len(held) > 1:
+            route.continue_()
+
+    page.route("**/users/1?**", hold_the_first)
+    chosen = page.get_by_role("list", name="Filters that are set")
+    chosen.get_by_role("link", name="Indie").click()
+    chosen.get_by_role("link", name="from 2018").click()
+    held[0].continue_()
+    expect(page).to_have_url(f"{published_site.url}/users/1?rank_by=newest")
+    expect(chosen).to_have_count(0)
+
+
+def test_a_step_of_the_dial_stops_the_request_for_the_shelves_before(published_site: Site, visit: Visit) -> None:
+    page = visit(published_site)
+    page.goto("/try?games=1,2")
+    dial = page.get_by_role("slider", name="Niche to popular")
+    page.route(
+        "**/try?**popularity=0.5**",
+        lambda route: route.continue_() if "prefer" in route.request.headers else None,  # the shelves never come
+    )
+    with page.expect_request(lambda request: "=0.5" in request.url and "prefer" not in request.headers):
+        dial.fill("0.5")
+    with page.expect_event("requestfailed", lambda request: "=0.5" in request.url):
+        dial.fill("0.2")
+    expect(page).to_have_url(re.compile("popularity=0.2"))
+    expect(recommended(page)).to_have_count(10)
+
+
+def test_if_the_browser_refuses_an_entry_of_its_history_the_page_is_loaded(published_site: Site, visit: Visit) -> None:
+    page = visit(published_site)
+    page.goto("/try?games=1&q=Game+7")
+    page.evaluate("() => { window.same = true; history.pushState = () => { throw new Error('too many') } }")
+    entry(page, "Games found", "I like", "Game 7").click()
+    expect(page).to_have_url(f"{published_site.url}/try?games=1,7&q=Game+7")
+    expect(entry(page, "Your history", "Remove", "Game 7")).to_be_visible()
+    assert page.evaluate("window.same") is None
