@@ -43,7 +43,7 @@ user: setup ## Show a user's recommendations: USER=name or id, RANK_BY=newest, G
 explore: setup ## Open the demo's recommendations in a browser, until Ctrl-C; EXPLORER_PORT=8600, DATA=folder
 	@exec $(BIN)/python -m demo --workspace $(LOCAL) explore $(if $(DATA),--data "$$DATA")
 
-notebook: setup ## Open the notebooks of examples/ in a browser, on the last demo or on DATA=folder's, until Ctrl-C
+notebook: setup ## Open copies of the notebooks of examples/ in a browser, on the last demo or on DATA=folder's, until Ctrl-C
 	@exec $(BIN)/python -m demo --workspace $(LOCAL) notebook $(if $(DATA),--data "$$DATA")
 
 psql: setup ## Open the database of the last successful demo, or of DATA=folder

@@ -37,9 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parsed = _parser(arguments).parse_args(arguments)
         parsed.run(parsed)
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader of the output has ended, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what is still buffered
-        sys.exit(1)
+    except BrokenPipeError:
+        try:
+            print(flush=True)
+        except BrokenPipeError:  # the reader of the output has ended, as `head` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what is still buffered
+            sys.exit(1)
+        raise  # another connection
     except UserError as error:
         sys.exit(f"recsys: {mask(str(error))}")
     except ModuleNotFoundError as error:

@@ -43,6 +43,7 @@ def main() -> None:
             for name in pin():
                 print(f"[images] {name}")
             return
+        platforms = os.environ.get("PLATFORMS", "")
         for role in ROLES:
             if options.command == "sbom":
                 from containers.sbom import write_sbom  # needs more than the standard library
@@ -52,10 +53,10 @@ def main() -> None:
             if options.command == "tags":
                 print(role, image_name(options.registry, role))
                 continue
-            if options.command == "push" and (pushed := find_pushed(tagged(options.registry, role))):
+            if options.command == "push" and (pushed := find_pushed(tagged(options.registry, role), platforms)):
                 print(f"[images] already in the registry: {pushed}", flush=True)
                 continue
-            if options.command == "push" and (platforms := os.environ.get("PLATFORMS")):
+            if options.command == "push" and platforms:
                 print(f"[images] pushed as {push_for(platforms, options.registry, role, build_options)}", flush=True)
                 continue
             name = build(options.registry, role, build_options)

@@ -127,16 +127,31 @@ def push(name: str) -> str:
     return _remember(name, by_digest)
 
 
-def find_pushed(name: str) -> str | None:
-    """Return an image's name by digest if its registry already has it. Nothing is built or fetched."""
+def find_pushed(name: str, platforms: str = "") -> str | None:
+    """Return an image's name by digest if its registry already has it. Nothing is built or fetched.
+
+    Args:
+        name: Name by tag.
+        platforms: Platforms that it must have, as in `push_for`; empty for any.
+    """
     digest = registry_digest(name)
-    return _remember(name, f"{name.rpartition(':')[0]}@{digest}") if digest else None
+    if digest is None or (platforms and not set(platforms.split(",")) <= registry_platforms(name)):
+        return None
+    return _remember(name, f"{name.rpartition(':')[0]}@{digest}")
 
 
 def registry_digest(name: str) -> str | None:
     """Return the digest that an image's tag names in its registry, for all platforms; None if it has no such image."""
     digest = _printed("buildx", "imagetools", "inspect", "--format={{.Manifest.Digest}}", name).strip()
     return digest if digest.startswith("sha256:") else None
+
+
+def registry_platforms(name: str) -> set[str]:
+    """Return the platforms that an image has in its registry, such as `linux/amd64`; none if it has no such image."""
+    printed = _printed("buildx", "imagetools", "inspect", "--format={{json .Image}}", name)
+    found = json.loads(printed) if printed.strip() else {}
+    # One configuration, or one by platform if there are several.
+    return {f"{found['os']}/{found['architecture']}"} if "architecture" in found else set(found)
 
 
 def base_image() -> str:

@@ -38,7 +38,7 @@ def main() -> None:
     user.add_argument("--shelves", action="store_true", help="the shelves of a storefront")
     user.add_argument("--genre", help="only games of this genre")
     explorer = commands.add_parser("explore", help="look at the demo's recommendations in a browser")
-    notebook = commands.add_parser("notebook", help="open the notebooks of examples/ on the demo's results")
+    notebook = commands.add_parser("notebook", help="open copies of the notebooks of examples/ on the demo's results")
     psql = commands.add_parser("psql", help="open the demo's database")
     for command in (user, explorer, notebook, psql):
         command.add_argument(

@@ -12,93 +12,114 @@ from pathlib import Path
 
 from components.ingest.columns import parse_columns
 from components.ingest.csv_rows import RawRow, read_rows
-from components.ingest.fields import FieldError, ReviewDay, parse_name, parse_release_day, parse_review_day
+from components.ingest.fields import (
+    FieldError,
+    ReviewDay,
+    parse_author,
+    parse_name,
+    parse_release_day,
+    parse_review_day,
+)
 from components.ingest.raw_files import GAMES, RANKINGS, RAW_FILES, REVIEWS, RawFile, RawSource, open_raw
 
 WEEKS = 4
 """Weeks of reviews that arrive in the second night: enough for realised quality and drift to decide something."""
 
 MIN_SHARE = 0.5
-"""Share of the reviews that the first night needs at least: younger shops have one night."""
+"""Share of the dated reviews that the first night needs at least: younger shops have one night."""
+
+
+class OneNightError(Exception):
+    """Why a shop's reviews cannot arrive in two nights."""
 
 
 @dataclass(frozen=True)
 class FirstNight:
-    """The raw files of the first night.
+    """What the first of two nights has.
 
     Attributes:
-        raw: Folder of the files, in the layout of the shop's own.
-        until: Day of their newest review.
-        arriving: Reviews that the shop's files have after that day.
+        until: Last day whose reviews it has; reviews without a date belong to it too.
+        lacking_days: Days from its newest review by a known user to the newest review of the second night.
+        arriving: Number of reviews after `until`.
         year: Year of dates without one, for both nights.
     """
 
-    raw: Path
     until: date
+    lacking_days: int
     arriving: int
     year: int
 
 
-def write_first_night(raw: str, folder: Path, columns: str = "", year: int = 0) -> FirstNight | None:
-    """Write the rows of the raw files that a shop had `WEEKS` before its newest review.
-
-    These are the reviews up to that day and those without a date, the games that were out or reviewed by then, and
-    their ranks. Rows are copied as they are, those that cannot be read too.
+def find_first_night(raw: str, columns: str = "", year: int = 0) -> FirstNight:
+    """Find the day `WEEKS` before a shop's newest review.
 
     Args:
         raw: As in `components.ingest.ingestion.ingest`.
-        folder: Folder to write to; created if missing.
         columns: As in `ingest`.
         year: Year of dates without one; 0 for the year of the file's newest date.
 
-    Returns:
-        The first night; None if too few reviews have a date for two nights.
+    Raises:
+        OneNightError: No review has a date, or most of those that have one are newer than that day.
     """
-    mapping = parse_columns(columns)
     with open_raw(raw) as sources:
-        # 1. Find the day that splits the reviews.
         read = _ReviewDays()
-        days = [read(row) for row in read_rows(sources[REVIEWS.name], REVIEWS, mapping)]
-        year = year or max((day.day.year for day in days if day.day), default=0)
-        known = sorted(day for day in (_resolve(day, year, read.tomorrow) for day in days) if day)
-        if not known:
-            return None
-        until = known[-1] - timedelta(weeks=WEEKS)
-        arriving = sum(day > until for day in known)
-        if len(days) - arriving < MIN_SHARE * len(days):
-            return None
+        rows = read_rows(sources[REVIEWS.name], REVIEWS, parse_columns(columns))
+        days = [(read(row), _has_author(row)) for row in rows]
+    year = year or max((day.day.year for day, _ in days if day.day), default=0)
+    dated = [(day, by_user) for each, by_user in days if (day := _resolve(each, year, read.tomorrow))]
+    if not dated:
+        raise OneNightError("no review has a date")
+    newest, _ = max(dated)
+    until = newest - timedelta(weeks=WEEKS)
+    kept = [(day, by_user) for day, by_user in dated if day <= until]
+    if len(kept) < MIN_SHARE * len(dated):
+        raise OneNightError(f"more than half of the dated reviews are of the newest {WEEKS} weeks")
+    learnt_until = max((day for day, by_user in kept if by_user), default=until)
+    return FirstNight(until, (newest - learnt_until).days, len(dated) - len(kept), year)
 
-        # 2. Copy the reviews up to it.
-        folder.mkdir(parents=True, exist_ok=True)
-        for file in RAW_FILES:
-            (folder / file.name).unlink(missing_ok=True)
-        reviewed, later = set(), set()
 
-        def is_reviewed(row: RawRow) -> bool:
-            day = _resolve(read(row), year, read.tomorrow)
-            if day and day > until:
-                return False
-            reviewed.add(_field(row, REVIEWS, "game_name"))
-            return True
+def write_first_night(first: FirstNight, raw: str, folder: Path, columns: str = "") -> None:
+    """Write the rows of the raw files that a shop had in the first night, in the layout of its own files.
 
-        def is_out(row: RawRow) -> bool:
-            name, released = _field(row, GAMES, "name"), parse_release_day(_field(row, GAMES, "release_date"))
-            if released and released > until and name not in reviewed:
-                later.add(name)
-                return False
-            return True
+    These are the reviews up to the night's last day and those without a date, the games that were out or reviewed by
+    then, and their ranks. Rows are copied as they are, those that cannot be read too.
 
-        def is_ranked(row: RawRow) -> bool:
-            return _field(row, RANKINGS, "game_name") not in later
+    Args:
+        first: The night.
+        raw: As in `find_first_night`.
+        folder: Folder to write to; created if missing.
+        columns: As in `find_first_night`.
+    """
+    mapping, read = parse_columns(columns), _ReviewDays()
+    reviewed, later = set(), set()
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in RAW_FILES:
+        (folder / file.name).unlink(missing_ok=True)
 
-        # 3. Copy the games that were out by then, and their ranks.
+    def is_reviewed(row: RawRow) -> bool:
+        day = _resolve(read(row), first.year, read.tomorrow)
+        if day and day > first.until:
+            return False
+        reviewed.add(_field(row, REVIEWS, "game_name"))
+        return True
+
+    def is_out(row: RawRow) -> bool:
+        name, released = _field(row, GAMES, "name"), parse_release_day(_field(row, GAMES, "release_date"))
+        if released and released > first.until and name not in reviewed:
+            later.add(name)
+            return False
+        return True
+
+    def is_ranked(row: RawRow) -> bool:
+        return _field(row, RANKINGS, "game_name") not in later
+
+    with open_raw(raw) as sources:
         for file, keep in ((REVIEWS, is_reviewed), (GAMES, is_out), (RANKINGS, is_ranked)):
             if source := sources.get(file.name):
                 with (folder / file.name).open("w", encoding="utf-8", newline="") as copy:
                     copy.write(_header(source))
                     rows = read_rows(source, file, mapping)
                     copy.writelines(row.text.removesuffix("\n") + "\n" for row in rows if keep(row))
-    return FirstNight(folder, until, arriving, year)
 
 
 class _ReviewDays:
@@ -130,6 +151,14 @@ def _resolve(day: ReviewDay, year: int, newest: date) -> date | None:
         if resolved <= newest:
             return resolved
     return None
+
+
+def _has_author(row: RawRow) -> bool:
+    """Return whether a review's author is known: the model learns from no others."""
+    try:
+        return parse_author(_field(row, REVIEWS, "username")) is not None
+    except FieldError:
+        return False
 
 
 def _field(row: RawRow, file: RawFile, column: str) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 
 import psycopg2
 from rich.console import Console
 
 from components.ingest.ingestion import check_raw
-from demo.nights import WEEKS, FirstNight, write_first_night
+from demo.nights import WEEKS, FirstNight, OneNightError, find_first_night, write_first_night
 from demo.recommendations import show_typical_users
 from demo.steps import Steps
 from demo.summary import gate_outcome, show_metrics, write_summary
@@ -33,9 +35,16 @@ def inference_parameters(data: Path | None) -> dict[str, int]:
     return {} if data else {"users_per_shard": 10_000}
 
 
-SECOND_NIGHT = {"age_ceiling": 7 * WEEKS, "unknown_ceiling": 0.25}
-"""Monitoring's parameters in the second night, unless the environment sets them. It comes weeks after the first, and
-training again would take as long as the first night."""
+UNKNOWN_CEILING = 0.25
+"""Monitoring's parameter `unknown_ceiling` in the second night."""
+
+
+def second_night_parameters(first: FirstNight) -> dict[str, float]:
+    """Return monitoring's parameters in the second night, unless the environment sets them.
+
+    It comes weeks after the first, and training again would take as long as the first night.
+    """
+    return {"age_ceiling": first.lacking_days, "unknown_ceiling": UNKNOWN_CEILING}
 
 
 def run_pipeline(
@@ -97,10 +106,11 @@ def run_demo(workspace: Workspace, data: Path | None, nights: int = 2) -> None:
     # 3. Hold the newest reviews back.
     first = None
     if nights > 1:
-        first = write_first_night(str(raw), workspace.root / "first-night", columns, int(own.get("year", 0)))
-        if first is None or _has_reviews_after(url, first):
-            print(f"One night: {'the database has these reviews' if first else 'too few reviews have a date'}.")
-            first = None
+        try:
+            first = _first_night(url, str(raw), columns, int(own.get("year", 0)))
+            write_first_night(first, str(raw), workspace.first_night, columns)
+        except OneNightError as reason:
+            print(f"One night: {reason}.")
 
     # 4. Compile and run the pipelines.
     compile_pipelines(target, workspace.build / target.name)
@@ -113,13 +123,16 @@ def run_demo(workspace: Workspace, data: Path | None, nights: int = 2) -> None:
     ]
     if first:
         ingested["year"] = first.year
-        runs[0] = ("ingestion", {**ingested, "raw": first.raw.resolve()})
-        second = {key: value for key, value in SECOND_NIGHT.items() if key not in parameters_for(target, "inference")}
+        runs[0] = ("ingestion", {**ingested, "raw": workspace.first_night.resolve()})
+        given = parameters_for(target, "inference")
+        second = {key: value for key, value in second_night_parameters(first).items() if key not in given}
         runs += [("ingestion", ingested), ("inference", {**predicted, **second})]
     for number, (name, parameters) in enumerate(runs, start=1):
         if first and name == "ingestion":
             print(_night(first, number), flush=True)
         run_pipeline(workspace, target, name, {"store": store, **parameters}, f"{number}/{len(runs)}")
+        if first and number == 1:
+            shutil.rmtree(workspace.first_night)
         if name == "training" and current_champion(str(store)) is None:
             raise UserError(_gate_failure(workspace, url))
     workspace.record_success(url)
@@ -132,15 +145,26 @@ def run_demo(workspace: Workspace, data: Path | None, nights: int = 2) -> None:
     _show_next_commands(workspace, *workspace.keep_pages())
 
 
-def _has_reviews_after(url: str, first: FirstNight) -> bool:
-    """Return whether a database has reviews that only the second night brings."""
+def _first_night(url: str, raw: str, columns: str, year: int) -> FirstNight:
+    """Find the first of two nights.
+
+    Raises:
+        OneNightError: The reviews do not allow two nights, or the database has those of the second.
+    """
+    first = find_first_night(raw, columns, year)
+    if _has_reviews_after(url, first.until):
+        raise OneNightError("the database has these reviews")
+    return first
+
+
+def _has_reviews_after(url: str, day: date) -> bool:
     connection = psycopg2.connect(url)
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT to_regclass('steam.reviews') IS NOT NULL")
             if cursor.fetchone() != (True,):
                 return False
-            cursor.execute("SELECT EXISTS (SELECT FROM steam.reviews WHERE reviewed_on > %s)", [first.until])
+            cursor.execute("SELECT EXISTS (SELECT FROM steam.reviews WHERE reviewed_on > %s)", [day])
             return cursor.fetchone() == (True,)
     finally:
         connection.close()
@@ -166,6 +190,7 @@ def _show_next_commands(workspace: Workspace, evaluation: Path, monitoring: Path
     lines = (
         ("make user USER=1", "a user's recommendations, by id or by name"),
         ("make explore", "recommendations in a browser, and as a JSON API"),
+        ("make notebook", "notebooks on these results: data, reasons, and a variation of the model"),
         (str(evaluation), "page: the gate's rules, the model beside its baselines, slices and charts"),
         (str(monitoring), "page: quality and drift, which decide about retraining"),
         ("make psql", "the database; try SELECT * FROM recsys.recommended_games(1, 'newest');"),

@@ -20,7 +20,7 @@ STEPS: dict[str, tuple[str, ...]] = {
 }
 """The steps of each pipeline, in order."""
 
-_LINE = re.compile(r"\[(?P<stage>[a-z_]+)[^\]]*\] (?P<message>.*)")
+_LINE = re.compile(r"\[(?P<task>(?P<stage>[a-z_]+)[^\]]*)\] (?P<message>.*)")
 
 
 class Steps:
@@ -42,6 +42,7 @@ class Steps:
         self._stage = self._detail = ""
         self._started = self._ended = time.monotonic()
         self._warnings = 0
+        self._failed: set[str] = set()
         self._live = Live(
             console=console,
             get_renderable=self._running,
@@ -61,24 +62,32 @@ class Steps:
         self._live.stop()
 
     def show(self, line: str) -> None:
-        """Take in a stage's log line."""
+        """Take in a stage's log line. Warnings of other stages, such as notify, count for the step that runs."""
         found = _LINE.match(line)
-        if found is None or found["stage"] not in self._steps:
+        if found is None:
             return
-        stage, message = found["stage"], found["message"]
+        task, stage, message = found["task"], found["stage"], found["message"]
+        if stage not in self._steps:
+            self._warnings += message.startswith("warning: ")
+            return
         if message == "started" and stage != self._stage:  # a stage may print lines of another, whose code it calls
             self._finish()
             self._stage, self._started, self._warnings = stage, self._ended, 0  # including the start of its process
+            self._failed.clear()
             self._retrains = self._retrains or stage in _RETRAINING
         self._ended = time.monotonic()
         self._detail = message
         self._warnings += message.startswith("warning: ")
+        if message == "started":
+            self._failed.discard(task)  # it is tried again
+        elif message.startswith("failed: "):
+            self._failed.add(task)
 
     def _finish(self) -> None:
         """Print the line of the step that ran."""
         if self._stage:
             line = self._line(self._stage, self._ended - self._started)
-            if self._detail.startswith("failed: "):
+            if self._failed:
                 line.append(", failed", style="red")
             elif self._warnings:
                 line.append(f", {self._warnings} warning{'s' if self._warnings > 1 else ''} in the log")

@@ -14,12 +14,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from components.evaluate.results import Evaluation
-from steam_recsys.evaluation.intervals import CHALLENGER, CHAMPION, Comparison
+from steam_recsys.evaluation.intervals import CHALLENGER, CHAMPION, LEVEL, Comparison
 from steam_recsys.evaluation.metrics import HEADLINE_METRIC
 from steam_recsys.publications.personality import FIRST_GAMES
 from steam_recsys.storage.model_store import EVALUATION, champion, stored_model
 
-BETTER, LEVEL, WORSE = "better", "level", "worse"
 OURS = "the model"
 PIPELINES = ("ingestion", "training", "inference")
 
@@ -68,7 +67,7 @@ def show_metrics(summary: dict[str, Any], title: str) -> None:
         mark = "▶" if name == OURS else " "
         table.add_row(f"{mark} {name}", f"{figures['ndcg_at_10']:.4f}", f"{figures['recall_at_20']:.4f}", style=style)
     console = Console()
-    measured_on = f"Model {model['version']} on the newest tenth of the reviews ({title})"
+    measured_on = f"Model {model['version']} on the reviews from {model['cutoff']} on ({title})"
     console.print(f"\n[bold]{escape(measured_on)}[/bold]", soft_wrap=True)
     console.print(table)
     for sentence in _sentences(summary):
@@ -93,7 +92,7 @@ def realised_quality(figures: Mapping[str, float | None]) -> str:
     if not figures.get("judged_users") or None in (figures.get("ndcg"), figures.get("popular_ndcg")):
         return ""
     return (
-        f"Since the first publication, {figures['judged_users']:,.0f} users reviewed new games: NDCG@10 "
+        f"Since the last publications, {figures['judged_users']:,.0f} users reviewed new games: NDCG@10 "
         f"{figures['ndcg']:.4f}, recent popularity {figures['popular_ndcg']:.4f}; drift of the games (PSI) "
         f"{figures['psi_games']:.2f}."
     )
@@ -136,9 +135,8 @@ def compare_with_best_baseline(overall: Comparison) -> dict[str, Any]:
     """Compare the challenger with the baseline of highest NDCG@10 by the interval of their paired difference."""
     baseline = overall.best_baseline(HEADLINE_METRIC.name)
     difference = overall.differences[baseline][HEADLINE_METRIC.name]
-    outcome = BETTER if difference.low > 0 else WORSE if difference.high < 0 else LEVEL
     return {
-        "baseline": _key(baseline), "outcome": outcome,
+        "baseline": _key(baseline), "outcome": difference.outcome,
         "difference": difference.mean, "low": difference.low, "high": difference.high,
     }  # fmt: skip
 
@@ -166,7 +164,10 @@ def _model(store: str) -> dict[str, Any]:
         if ranking != CHAMPION
     }
     beside = compare_with_best_baseline(evaluation.overall)
-    return {"version": evaluation.version, **means.pop(CHALLENGER), "baselines": means, "beside_best_baseline": beside}
+    return {
+        "version": evaluation.version, "cutoff": evaluation.cutoff, **means.pop(CHALLENGER), "baselines": means,
+        "beside_best_baseline": beside,
+    }  # fmt: skip
 
 
 def _gate(records: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -38,6 +38,16 @@ class Workspace:
         return self.root / "build"
 
     @property
+    def first_night(self) -> Path:
+        """The folder of the raw files of the first of two nights, until they are ingested."""
+        return self.root / "first-night"
+
+    @property
+    def notebooks(self) -> Path:
+        """The folder of the user's copies of the notebooks."""
+        return self.root / "notebooks"
+
+    @property
     def summary(self) -> Path:
         """The summary of the last run, as JSON."""
         return self.root / "summary.json"

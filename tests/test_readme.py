@@ -69,7 +69,9 @@ def assert_loop_is_whole(copy: Path) -> None:
     assert list(summary) == ["data", "gate", "model", "publication", "monitoring", "seconds", "peak_memory_mb"]
     assert summary["data"]["folder"] in (str(copy / "local" / "synthetic"), str(copy / "my-shop"))
     assert summary["gate"] == {"model": summary["model"]["version"], "passed": True, "failed": []}
-    assert set(summary["model"]) == {"version", "recall_at_20", "ndcg_at_10", "baselines", "beside_best_baseline"}
+    assert set(summary["model"]) == {
+        "version", "cutoff", "recall_at_20", "ndcg_at_10", "baselines", "beside_best_baseline",
+    }  # fmt: skip
     assert summary["model"]["ndcg_at_10"] >= summary["model"]["baselines"]["popularity"]["ndcg_at_10"]
     stages = {"ingest", "extract", "validate", "train", "evaluate", "plan", "predict", "reverse_etl"}
     assert stages <= set(summary["seconds"])
@@ -225,7 +227,7 @@ def test_every_command_of_readme_and_docs_works_in_order(copy, postgres):
             if block == "make demo\n":
                 assert "\nNight 2: " in printed
                 assert publications(copy) == 2
-                assert "\nSince the first publication, " in printed
+                assert "\nSince the last publications, " in printed
                 assert sentences(OUTPUT) <= sentences(printed)
             for page, title in (
                 ("local/evaluation.html", "is promoted</title>"),

@@ -51,12 +51,12 @@ class Neighbours:
     Attributes:
         game: The game's name.
         names: Names of the nearest games, the nearest first.
-        kindred: Number of these that share a genre with it; None if its genres are unknown.
+        sharing_genre: Number of these that share a genre with it; None if its genres are unknown.
     """
 
     game: str
     names: tuple[str, ...]
-    kindred: int | None
+    sharing_genre: int | None
 
 
 @dataclass(frozen=True)
@@ -217,8 +217,8 @@ def nearest_games(setup: EvaluationSetup) -> tuple[Neighbours, ...]:
         cosines = np.where(others, vectors @ vectors[game], np.float32(-np.inf))
         near = [each for each in top_k(cosines[None], min(NEIGHBOURS, len(cosines)))[0][0].tolist() if each >= 0]
         genres, *theirs = (set(genres_of(setup.games.attributes[each])) for each in (game, *near))
-        kindred = sum(bool(genres & other) for other in theirs) if genres else None
-        found.append(Neighbours(setup.names[game], tuple(setup.names[each] for each in near), kindred))
+        sharing_genre = sum(bool(genres & other) for other in theirs) if genres else None
+        found.append(Neighbours(setup.names[game], tuple(setup.names[each] for each in near), sharing_genre))
     return tuple(found)
 
 

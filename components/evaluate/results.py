@@ -166,7 +166,7 @@ def _ends(interval: Interval) -> tuple[float, float, float]:
 
 
 def user_metrics_table(held_out: HeldOut, figures: UserFigures) -> pa.Table:
-    """Return the metrics of each user by each ranking as a table, sorted by ranking and user.
+    """Return the metrics of each user by each ranking as a table, one ranking after the other, each sorted by user.
 
     Its columns are `ranking`, `user_id`, `history` (games before the cutoff), `held_out` (new games that the user
     recommends after it), and each metric as float32.

@@ -1,4 +1,4 @@
-"""The forecast: which rule will ask for a training next, and when, if every figure goes on as it did recently."""
+"""The forecast: which rule is the next reason to train again, and when, if every figure goes on as it did recently."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _forecast(rule: Rule, runs: Sequence[MeasuredRun]) -> Forecast:
         if run.model_version == today.model_version and (value := run.figures.get(rule.name)) is not None
     }
     slope = KNOWN_SLOPES.get(rule.name)
-    basis = "by definition, one more each day" if slope else ""
+    basis = "it grows by one a day" if slope else ""
     if slope is None:
         last = sorted(measured.items())[-LAST:]
         if len(last) < ENOUGH:

@@ -11,7 +11,7 @@ from components.monitor.decision import Decision
 from components.monitor.forecast import NOT_FORESEEN, Figures, Forecast, MeasuredRun, forecast
 from steam_recsys.reporting.charts import Axis, Series, line_chart
 from steam_recsys.reporting.pages import render
-from steam_recsys.rules import FAILED, NOT_MEASURED, Verdict
+from steam_recsys.rules import FAILED, NOT_MEASURED
 
 TITLES = {
     "reviews": "reviews",
@@ -69,7 +69,6 @@ def html_report(decision: Decision, runs: Sequence[MeasuredRun]) -> str:
         as_of=now.as_of,
         decision=decision,
         colour="good" if not decision.reasons else "attention",
-        verdict=decision.verdict or Verdict(()),
         expected=expected,
         next_sentence=describe_next(expected),
         figures=[(title, _text(now.figures, name), _text(previous, name)) for name, title in TITLES.items()],

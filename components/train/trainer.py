@@ -23,8 +23,10 @@ from steam_recsys.storage.folder import Folder, open_folder
 from steam_recsys.storage.manifest import clean_up
 
 CURVE_POINTS = 24
+"""Points of the learning curve of the loss."""
+
 CHECKS = 8
-"""Points of the two learning curves: of the loss, and of the figure on validation data."""
+"""Points of the learning curve of the figure on validation data."""
 
 CHECKPOINT_SECONDS = 60.0
 REMEDY = "lower the learning rate in components/train/two_tower_model.py"
@@ -85,7 +87,7 @@ class TowerFit:
     Attributes:
         towers: The weights.
         losses: The learning curve: the mean loss of each of up to 24 equal parts of the steps.
-        checks: A figure of the towers after each of up to 8 equal parts of the steps; empty if none was asked for.
+        checks: A figure of the towers after each of up to 8 equal parts of the steps; empty without a check.
     """
 
     towers: Towers

@@ -150,7 +150,7 @@ class Validation:
 
     def sample(self, limit: int) -> Validation:
         """Return the data of about `limit` users, evenly spaced."""
-        rows = np.arange(0, len(self.held_out), -(-len(self.held_out) // limit))
+        rows = np.arange(0, len(self.held_out), max(1, -(-len(self.held_out) // limit)))
         return replace(self, held_out=self.held_out.take(rows))
 
     def interests_weight(self, scorer: Scorer) -> float:

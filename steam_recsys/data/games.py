@@ -34,8 +34,8 @@ MAX_WORDS = 2_000
 WORD_PREFIX = "word "
 _WORD_PATTERN = re.compile(r"[^\W\d_]{3,}")
 
-PLACEHOLDER_NAME = r"^\s*(steam\s+)?app(\s*id)?\s*#?\s*[0-9]+\s*$"
-"""A name that is only the number of an app, such as "Steam app 72850"."""
+PLACEHOLDER_NAME = r"^\s*((steam\s+)?app(\s*id)?)?\s*#?\s*[0-9]+\s*$"
+"""A name that is only the number of an app, such as "Steam app 72850" or "72850"."""
 
 Attributes = Mapping[str, float]
 """A game's attributes: weight by name. The squared weights of each kind sum to one, except for genres, developers and

@@ -191,8 +191,12 @@ class Snapshot:
         name = newest_manifest(folder, snapshot_id)
         content = folder.read(name) if name else None
         if content is None:
-            which = f"snapshot {snapshot_id}" if snapshot_id else "snapshot"
-            raise UserError(f"The store {store} has no {which}: run the training pipeline first.")
+            if snapshot_id and newest_manifest(folder):
+                raise UserError(
+                    f"The store {store} has no snapshot {snapshot_id} any more: it was removed, because a store keeps "
+                    f"its newest three and those of the last two days. Use the newest one."
+                )
+            raise UserError(f"The store {store} has no snapshot: run the training pipeline first.")
         try:
             manifest = Manifest.from_json(content)
         except UnreadableError as error:

@@ -1,3 +1,4 @@
+import os
 import re
 import subprocess
 import sys
@@ -79,3 +80,40 @@ def test_no_command_shows_a_part_of_a_password_in_a_malformed_url(
     printed = f"{capfd.readouterr()} {ended.value.code} {webhook.bodies}"
     assert "DATABASE_URL" in printed
     assert leaked(printed) == []
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_has_ended_ends_the_command_without_a_traceback(unbuffered: str) -> None:
+    script = """if True:
+        import sys
+        from types import SimpleNamespace
+        from commands.__main__ import main
+
+        sys.modules["commands.freshness"] = SimpleNamespace(
+            add_arguments=lambda parser: None, run=lambda parsed: print(sys.stdin.readline() * 10_000)
+        )
+        main(["freshness"])
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    process.stdout = None
+    _, errors = process.communicate("a line\n", timeout=60)
+    assert (process.returncode, errors) == (1, "")
+
+
+def test_another_broken_connection_is_not_taken_for_a_reader_that_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    def import_module(name: str) -> None:
+        raise BrokenPipeError("a database's")
+
+    monkeypatch.setattr(module, "import_module", import_module)
+    with pytest.raises(BrokenPipeError, match="a database's"):
+        main(["freshness"])

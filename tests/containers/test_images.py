@@ -62,13 +62,20 @@ def test_a_pushed_image_is_named_by_digest(monkeypatch: pytest.MonkeyPatch, tmp_
 
 @pytest.fixture
 def docker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A docker command that records its arguments in `asked`; with the file `registry`, registries have every image."""
+    """A docker command that records its arguments in `asked`.
+
+    With the file `registry`, registries have every image, with the configurations that the file holds.
+    """
     monkeypatch.setattr(images, "DIGESTS", tmp_path / "image-digests.json")
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     script = f"""#!/bin/sh
         echo "$*" >> {tmp_path}/asked
         case "$1 $2" in
-          "buildx imagetools") if [ -e {tmp_path}/registry ]; then echo sha256:1234; fi ;;
+          "buildx imagetools")
+            case "$4" in
+              *Digest*) if [ -e {tmp_path}/registry ]; then echo sha256:1234; fi ;;
+              *Image*) cat {tmp_path}/registry ;;
+            esac ;;
           "image inspect") case "$3" in *Size*) echo 5000000 ;; *RepoDigests*) echo "${{4%:*}}@sha256:5678" ;; esac ;;
         esac
     """
@@ -108,6 +115,26 @@ def test_images_for_several_platforms_are_pushed_under_one_name(
     command()
     assert "pushed as example.org/r/data@sha256:1234\n" in capsys.readouterr().out
     assert image_name("example.org/r", "data") == "example.org/r/data@sha256:1234"
+
+
+@pytest.mark.parametrize(
+    ("has", "built"),
+    [
+        ('{"architecture": "amd64", "os": "linux"}', True),
+        ('{"linux/amd64": {}, "linux/arm/v7": {}}', True),
+        ('{"linux/amd64": {}, "linux/arm64": {}}', False),
+    ],
+)
+def test_an_image_that_lacks_a_platform_in_its_registry_is_built_again_for_all(
+    has: str, built: bool, docker: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (docker / "registry").write_text(has)
+    monkeypatch.setenv("PLATFORMS", "linux/amd64,linux/arm64")
+    monkeypatch.setattr(sys, "argv", ["containers", "push", "--registry", "example.org/r"])
+    command()
+    builds = [line for line in (docker / "asked").read_text().splitlines() if line.startswith("buildx build")]
+    assert len(builds) == (len(ROLES) if built else 0)
+    assert capsys.readouterr().out.count("already in the registry") == (0 if built else len(ROLES))
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -1,13 +1,15 @@
 """The demo's runs."""
 
 import os
+from dataclasses import fields
 from datetime import date
 
 import pytest
 
 from components.ingest.ingestion import ingest
-from demo.nights import write_first_night
-from demo.run import _has_reviews_after, run_demo, run_pipeline
+from components.monitor.decision import Thresholds
+from demo.nights import OneNightError, find_first_night, write_first_night
+from demo.run import _first_night, run_demo, run_pipeline, second_night_parameters
 from demo.synthetic import Size, write_synthetic
 from demo.workspace import Workspace
 from pipelines.compilation import compile_pipelines
@@ -34,12 +36,23 @@ def test_the_environment_sets_thresholds_of_a_demo_but_not_its_data(tmp_path, da
 def test_a_database_that_has_the_newest_reviews_gets_one_night(tmp_path, database):
     old = [review("Portal", name, "November 5, 2011") for name in ("ann", "ben")]
     raw = write_raw(tmp_path / "raw", [*old, review("Portal", "cat", "December 24, 2011")])
-    first, url = write_first_night(raw, tmp_path / "first"), os.environ["DATABASE_URL"]
+    first, url = find_first_night(raw), os.environ["DATABASE_URL"]
     assert first.until == date(2011, 11, 26)
-    assert not _has_reviews_after(url, first)
-    for folder, has in ((first.raw, False), (raw, True)):
-        ingest(str(folder), database)
-        assert _has_reviews_after(url, first) == has
+    assert _first_night(url, raw, "", 0) == first
+    write_first_night(first, raw, tmp_path / "first")
+    ingest(str(tmp_path / "first"), database)
+    assert _first_night(url, raw, "", 0) == first
+    ingest(raw, database)
+    with pytest.raises(OneNightError, match=r"^the database has these reviews$"):
+        _first_night(url, raw, "", 0)
+
+
+def test_the_model_of_the_first_night_is_young_enough_for_the_second_after_days_without_reviews(tmp_path):
+    old = [review("Portal", name, "November 5, 2011") for name in ("ann", "ben")]
+    first = find_first_night(write_raw(tmp_path / "raw", [*old, review("Portal", "cat", "December 24, 2011")]))
+    parameters = second_night_parameters(first)
+    assert parameters["age_ceiling"] == (date(2011, 12, 24) - date(2011, 11, 5)).days > 28
+    assert set(parameters) <= {field.name for field in fields(Thresholds)}
 
 
 def test_data_is_checked_before_anything_starts(tmp_path, monkeypatch):

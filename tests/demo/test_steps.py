@@ -61,6 +61,18 @@ def test_warnings_are_counted_and_a_failure_is_marked() -> None:
     assert shown("training", failed) == "[2/3 training · 2/6 validate] # s, failed\n"
 
 
+def test_a_failed_task_stays_marked_if_others_of_its_stage_go_on_until_it_is_tried_again() -> None:
+    lines = ["[predict 0] started", "[predict 1] started", "[predict 0] failed: No.", "[predict 1] done in 1.0 s"]
+    assert shown("inference", lines) == "[2/3 inference · 5/6 predict] # s, failed\n"
+    again = ["[predict 0] started", "[predict 0] done in 1.0 s"]
+    assert shown("inference", [*lines, *again]) == "[2/3 inference · 5/6 predict] # s\n"
+
+
+def test_warnings_of_stages_without_a_line_count_for_the_step_before() -> None:
+    lines = [*stages("reverse_etl"), "[notify] started", "[notify] warning: no answer", "[notify] done in 1.0 s"]
+    assert shown("inference", lines) == "[2/3 inference · 6/6 reverse_etl] # s, 1 warning in the log\n"
+
+
 def test_only_a_terminal_gets_control_characters() -> None:
     lines = ["[train] started", "[train] … scale 2: loss 6.6801", "[train] done in 1.0 s"]
     assert "\x1b" not in shown("training", lines)

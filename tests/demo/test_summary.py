@@ -30,7 +30,7 @@ def summary(*, passed: bool) -> dict[str, object]:
         "data": {"reviews": 1, "games": 1, "users": 1, "rejected": {}},
         "gate": {"model": "new", "passed": passed, "failed": [] if passed else failed},
         "model": {
-            "version": "new" if passed else "old", **figures,
+            "version": "new" if passed else "old", "cutoff": "2024-11-03", **figures,
             "baselines": {"recent_popularity": figures}, "beside_best_baseline": beside,
         },
         "publication": {"users": 1, "overlap": None, "coverage": None, "popular_ten": None},
@@ -43,6 +43,7 @@ def test_the_gates_outcome_and_the_best_baseline_follow_the_table(capsys: pytest
     show_metrics(summary(passed=True), "SYNTHETIC DATA")
     show_metrics(summary(passed=False), "SYNTHETIC DATA")
     printed = capsys.readouterr().out
+    assert "Model new on the reviews from 2024-11-03 on (SYNTHETIC DATA)\n" in printed
     beside = "By NDCG@10 the model is better than the best baseline, recent popularity: user by user +0."
     assert f"Model new passed the gate.\n{beside}" in printed
     failed = "  ✗ NDCG@10 is 0.1: failed.\n  ✗ Overlap is 0.9: failed.\n"
@@ -60,7 +61,8 @@ def ranked(*, ours: float, **baselines: float) -> dict[str, object]:
     figures = {name: {"ndcg_at_10": figure, "recall_at_20": 0.5} for name, figure in baselines.items()}
     beside = compare_with_best_baseline(comparison(0.1))
     return {
-        "version": "new", "ndcg_at_10": ours, "recall_at_20": 0.5, "baselines": figures, "beside_best_baseline": beside,
+        "version": "new", "cutoff": "2024-11-03", "ndcg_at_10": ours, "recall_at_20": 0.5, "baselines": figures,
+        "beside_best_baseline": beside,
     }  # fmt: skip
 
 
@@ -68,6 +70,6 @@ def test_realised_quality_is_shown_once_users_have_written_new_reviews() -> None
     figures = {"judged_users": 1505, "ndcg": 0.3562, "popular_ndcg": 0.3381, "psi_games": 0.004}
     assert realised_quality({"judged_users": None}) == realised_quality({}) == ""
     assert realised_quality(figures) == (
-        "Since the first publication, 1,505 users reviewed new games: NDCG@10 0.3562, recent popularity 0.3381; "
+        "Since the last publications, 1,505 users reviewed new games: NDCG@10 0.3562, recent popularity 0.3381; "
         "drift of the games (PSI) 0.00."
     )

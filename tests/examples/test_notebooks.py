@@ -6,6 +6,7 @@ other cells must print the same everywhere. With `EXAMPLES=examples`, as in `mak
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
+from steam_recsys.data.snapshot import MANIFESTS_FOLDER, SNAPSHOTS_FOLDER
 from tests.examples.shop import Shop, demo_shop
 
 __all__ = ["demo_shop"]
@@ -43,25 +45,45 @@ def keep_outputs(notebook: NotebookNode, path: Path) -> None:
     nbformat.write(notebook, path)
 
 
+def execute(path: Path, store: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> NotebookNode:
+    """Execute a notebook in a folder, without changing its file."""
+    monkeypatch.setenv("STORE", store)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    executed = nbformat.read(path, as_version=4)
+    metadata = executed.metadata.copy()
+    resources = {"metadata": {"path": str(folder)}}
+    NotebookClient(executed, timeout=900, kernel_name="python3", record_timing=False, resources=resources).execute()
+    executed.metadata = metadata
+    return executed
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_on_the_synthetic_shop_and_prints_what_is_committed(
     path: Path, demo_shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("STORE", demo_shop.store)
     monkeypatch.setenv("DATABASE_URL", demo_shop.url)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    executed = nbformat.read(path, as_version=4)
-    metadata = executed.metadata.copy()
-    resources = {"metadata": {"path": str(tmp_path)}}
-    NotebookClient(executed, timeout=900, kernel_name="python3", record_timing=False, resources=resources).execute()
-    executed.metadata = metadata
+    executed = execute(path, demo_shop.store, tmp_path, monkeypatch)
     if folder := os.environ.get("EXAMPLES"):
         keep_outputs(executed, ROOT / folder / path.name)
     committed = nbformat.read(path, as_version=4)
     for before, after in zip(code_cells(committed), code_cells(executed), strict=True):
         if VARIES not in before.metadata.get("tags", ()):
             assert text_of(after) == text_of(before), before.source
+
+
+@pytest.mark.slow
+def test_a_variation_is_compared_on_the_newest_snapshot_if_the_champions_was_removed(
+    demo_shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", demo_shop.url)
+    store = shutil.copytree(demo_shop.store, tmp_path / "store")
+    for path in list((store / SNAPSHOTS_FOLDER / MANIFESTS_FOLDER).glob("*.json")):
+        path.rename(path.with_name(f"{path.stem.rpartition('-')[0]}-0123456789ab.json"))
+    executed = execute(NOTEBOOKS[2], str(store), tmp_path, monkeypatch)
+    texts = list(map(text_of, code_cells(executed)))
+    assert any("it was removed, because a store keeps its newest three" in text for text in texts)
+    assert any("ndcg_at_10: the variation is " in text for text in texts)
 
 
 @pytest.mark.slow

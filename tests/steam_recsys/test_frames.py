@@ -107,7 +107,7 @@ def test_an_earlier_snapshot_is_opened_by_its_id(changing_shop: str, shop: Conne
     assert frames.interactions(changing_shop).empty
     opened = Snapshot.from_store(changing_shop, before.manifest.snapshot_id)
     assert opened.table("reviews").equals(before.table("reviews"))
-    with pytest.raises(UserError, match="has no snapshot 0123456789ab: run the training pipeline first"):
+    with pytest.raises(UserError, match="has no snapshot 0123456789ab any more: it was removed, because a store keeps"):
         Snapshot.from_store(changing_shop, "0123456789ab")
 
 
@@ -140,6 +140,8 @@ def test_games_have_their_facts_and_count_the_interactions(changing_shop: str) -
 def test_a_store_without_a_snapshot_names_the_pipeline_to_run(store: str) -> None:
     with pytest.raises(UserError, match=rf"The store {store} has no snapshot: run the training pipeline first\."):
         frames.interactions(store)
+    with pytest.raises(UserError, match=r"has no snapshot: run the training pipeline first\."):
+        Snapshot.from_store(store, "0123456789ab")
 
 
 def test_a_damaged_file_of_the_snapshot_is_reported(changing_shop: str) -> None:

@@ -203,8 +203,8 @@ def test_the_nearest_games_have_the_most_similar_vectors_and_say_how_many_share_
     cosines = vectors @ vectors[0]
     cosines[0] = -np.inf
     assert found[0].names == tuple(f"Game {game}" for game in np.argsort(-cosines)[:5])
-    assert found[0].kindred == ("Game 1" in found[0].names)
-    assert {each.kindred for each in found if each.game not in ("Game 0", "Game 1", "Game 2")} == {None}
+    assert found[0].sharing_genre == ("Game 1" in found[0].names)
+    assert {each.sharing_genre for each in found if each.game not in ("Game 0", "Game 1", "Game 2")} == {None}
 
 
 def test_every_fit_of_the_tuning_has_a_validation_curve_the_chosen_one_first() -> None:

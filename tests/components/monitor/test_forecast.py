@@ -83,7 +83,7 @@ def test_only_the_last_measurements_count() -> None:
 
 def test_the_models_age_needs_no_measurements() -> None:
     found = only(rule(5, "model_age_days", at_most=7), runs(5, name="model_age_days"))
-    assert found.text == "in 3 days, on 2024-03-13 (by definition, one more each day)"
+    assert found.text == "in 3 days, on 2024-03-13 (it grows by one a day)"
 
 
 def test_what_fails_next_comes_first() -> None:

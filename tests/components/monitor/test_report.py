@@ -1,10 +1,11 @@
 from dataclasses import replace
 from datetime import date, timedelta
 
-from components.monitor.decision import DEFAULT, FIRST_TRAINING, decide
+from components.monitor.decision import DEFAULT, FIRST_TRAINING, Decision, decide
 from components.monitor.forecast import MeasuredRun
 from components.monitor.quality import Quality
 from components.monitor.report import html_report
+from steam_recsys.rules import Verdict
 from tests.components.monitor.test_decision import FINE
 from tests.steam_recsys.reporting.pages import Page
 
@@ -44,15 +45,25 @@ def test_what_was_not_measured_is_said_and_never_shown_as_zero() -> None:
     assert "realised NDCG@10 not measured not measured" in text
 
 
-def test_if_no_limit_is_in_sight_the_page_says_so() -> None:
+def test_if_too_little_has_been_measured_the_next_limit_is_not_known() -> None:
     known = decide(replace(FINE, age_days=-999, published=None, quality=Quality(0)), DEFAULT)
     assert "Which limit is reached next is not known yet" in html_report(known, measured(1))
+
+
+def test_if_no_limit_is_in_sight_the_page_says_so() -> None:
+    rules = tuple(replace(rule, figure=-999) for rule in decide(FINE, DEFAULT).rules if rule.name == "model_age_days")
+    html = html_report(Decision(Verdict(rules)), measured(1))
+    assert "At today&#39;s trend, no further limit is reached within a year." in html
+    failed = (*rules, replace(rules[0], name="games", figure=8))
+    assert "no further limit is reached within a year." in html_report(Decision(Verdict(failed)), measured(1))
 
 
 def test_a_shop_without_a_champion_has_a_page_too() -> None:
     html = html_report(FIRST_TRAINING, [MeasuredRun(DAY, None, {"reviews": 3.0})])
     assert "Monitoring of a shop without a model" in html
     assert "There is no champion yet." in html
+    assert "<h2>Limits</h2>" not in html
+    assert "Next reason to train again" not in html
 
 
 def test_charts_have_days_and_a_dot_per_measurement() -> None:

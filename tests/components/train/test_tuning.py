@@ -164,6 +164,12 @@ def test_users_without_a_history_get_popular_games_with_every_weight_of_interest
         assert ranked[0].tolist() == list(range(GAMES))[::-1]
 
 
+def test_a_sample_of_no_users_is_empty() -> None:
+    scorer = scorer_for(random_model(), popularity=np.arange(GAMES, dtype=np.float64))
+    validation = Validation(users_of(scorer, 0), None, np.zeros((1, 0)), np.ones(0, bool))  # type: ignore[arg-type]
+    assert len(validation.sample(100).held_out) == 0
+
+
 def test_interests_get_the_largest_popularity_weight_with_which_they_overlap_little() -> None:
     scorer = scorer_for(random_model(), popularity=np.arange(GAMES, dtype=np.float64) ** 3)
     users = users_of(scorer, 60)
