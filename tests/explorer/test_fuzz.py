@@ -29,6 +29,8 @@ def test_every_answer_conforms_to_openapi(served: RunningExplorer, mode: Generat
     operations = [found.ok() for found in described.get_all_operations()]
     assert len(operations) == len(served.app.openapi()["paths"])
     for operation in operations:
+        if mode is GenerationMode.NEGATIVE and not [*operation.iter_parameters(), *operation.body]:
+            continue  # it takes nothing that could be wrong
         n_requests = 0
 
         @settings(max_examples=40, derandomize=True, database=None, suppress_health_check=list(HealthCheck))

@@ -26,8 +26,8 @@ QUALITY = 40
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 SCHEMES = ("light", "dark")
 
-SHOWN = ("start", "users", "user", "user-compare", "games", "games-found", "game", "try", "try-history", "try-compare",
-         "overview", "api")  # fmt: skip
+SHOWN = ("start", "users", "user", "user-compare", "user-history", "games", "games-found", "game", "try", "try-history",
+         "try-compare", "overview", "api")  # fmt: skip
 """Names of the pages that are shown; see `tests.explorer.browser.pages`."""
 
 
