@@ -37,7 +37,7 @@ from explorer.filters import (
 )
 from explorer.live_model import LiveModel
 from explorer.repository import Repository, UserKind
-from explorer.schemas import GameCard, GameList, MinimumRequirements, Persona, Review, Shelf, UserList
+from explorer.schemas import GameCard, GameList, MinimumRequirements, Persona, Review, Shelf, User, UserList
 from explorer.tastes import likes, telling
 from explorer.templating import exact, render
 
@@ -295,9 +295,7 @@ def create_router(largest_limit: int) -> APIRouter:
         live_model: LiveModelDep,
     ) -> Response:
         """Show a user's shelves, a list with order, filters and the dial, and the user's history."""
-        found = await repository.user(user_id)
-        if found is None:
-            raise HTTPException(404, "This user does not exist: search by name.")
+        found = await _existing_user(repository, user_id)
         version, problem = None, None
         games: list[ShownGame] = []
         try:
@@ -336,9 +334,7 @@ def create_router(largest_limit: int) -> APIRouter:
         request: Request, user_id: UserPath, query: Annotated[HistoryPage, Query()], repository: RepositoryDep
     ) -> Response:
         """Show a user's history page by page, the newest reviews first."""
-        found = await repository.user(user_id)
-        if found is None:
-            raise HTTPException(404, "This user does not exist: search by name.")
+        found = await _existing_user(repository, user_id)
         history = await repository.history(user_id, largest_limit, query.cursor)
         more = following(f"/users/{user_id}/history", history.next)
         return render(request, "history.html", user=found, history=history.history, first=not query.cursor, more=more)
@@ -352,9 +348,7 @@ def create_router(largest_limit: int) -> APIRouter:
         live_model: LiveModelDep,
     ) -> Response:
         """Show a user's recommendations beside what popularity and games played together would show."""
-        found = await repository.user(user_id)
-        if found is None:
-            raise HTTPException(404, "This user does not exist: search by name.")
+        found = await _existing_user(repository, user_id)
         columns, problem = await comparison(live_model, await repository.live_history(user_id), filters, repository)
         known = "1" if filters.known else None
         back = page_address(f"/users/{user_id}", {**filter_parameters(filters), "known": known})
@@ -542,6 +536,13 @@ def _varying(page: Response) -> Response:
     """Let caches keep a page apart from its minimal version."""
     page.headers["vary"] = "Prefer"
     return page
+
+
+async def _existing_user(repository: Repository, user_id: int) -> User:
+    user = await repository.user(user_id)
+    if user is None:
+        raise HTTPException(404, "This user does not exist: search by name.")
+    return user
 
 
 async def _genre_names(repository: Repository) -> list[str]:

@@ -23,7 +23,7 @@ TELLING: Final = (
 """What people say that they like, the most telling first. A catalogue's other genres, such as "Singleplayer" or
 "Great Soundtrack", follow."""
 
-_PLACES = {genre.lower(): place for place, genre in enumerate(TELLING)}
+_RANKS = {genre.lower(): rank for rank, genre in enumerate(TELLING)}
 
 
 def telling(genres: Collection[str]) -> list[str]:
@@ -33,7 +33,7 @@ def telling(genres: Collection[str]) -> list[str]:
         >>> telling(["Action", "Singleplayer", "Horror"])
         ['Horror', 'Action', 'Singleplayer']
     """
-    return sorted(genres, key=lambda genre: _PLACES.get(genre.lower(), len(TELLING)))
+    return sorted(genres, key=lambda genre: _RANKS.get(genre.lower(), len(TELLING)))
 
 
 def likes(genres: Sequence[Collection[str]], sizes: Mapping[str, int | None], games: int) -> list[tuple[str, int]]:

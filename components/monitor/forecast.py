@@ -6,8 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-
-import numpy as np
+from statistics import linear_regression
 
 from steam_recsys.rules import FAILED, NOT_ENOUGH, Rule
 
@@ -86,20 +85,13 @@ def _forecast(rule: Rule, runs: Sequence[MeasuredRun]) -> Forecast:
         last = sorted(measured.items())[-LAST:]
         if len(last) < ENOUGH:
             return Forecast(rule, None, f"too few measurements: {len(last)} of at least {ENOUGH} days")
-        slope = trend([day.toordinal() for day, _ in last], [value for _, value in last])
+        slope = linear_regression([day.toordinal() for day, _ in last], [value for _, value in last]).slope
         basis = f"{slope:+.4f} a day over the last {len(last)} measurements"
     days = days_until_failure(rule, slope)
     if days is None:
         return Forecast(rule, None, f"{NOT_FORESEEN} ({basis})")
     day = today.as_of + timedelta(days=days)
     return Forecast(rule, day, f"in {days} day{'' if days == 1 else 's'}, on {day.isoformat()} ({basis})")
-
-
-def trend(days: Sequence[float], values: Sequence[float]) -> float:
-    """Return the slope of the least-squares line through at least two values of different days."""
-    x, y = np.array(days, dtype=np.float64), np.array(values, dtype=np.float64)
-    x -= x.mean()
-    return float(x @ (y - y.mean()) / (x @ x))
 
 
 def days_until_failure(rule: Rule, slope: float) -> int | None:

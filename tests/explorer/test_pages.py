@@ -587,7 +587,7 @@ def test_a_tile_depends_on_name_and_genres_alone() -> None:
     assert tile("Half-Life 2", ["Action"]) == tile("Half-Life 2", ["Action"])
     assert tile("Half-Life 2", ["Action"]).lines == ["Half-Life 2"]
     assert tile("Half-Life 2", ["Action"]).circles != tile("Portal", ["Action"]).circles
-    long = tile("A very long name of a game that nobody could ever put on a cover of this size", [])
+    long = tile("A very long name of a game that does not fit on a cover of this size", [])
     assert len(long.lines) == TILE_LINES
     assert long.lines[-1].endswith("…")
     assert tile("\ufeff", []).lines == ["(no visible name)"]

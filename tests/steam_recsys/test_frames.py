@@ -240,9 +240,9 @@ def test_recommendations_have_one_row_per_user_list_and_game(published: list[int
     assert set(frame["version"]) == {"v1"}
     url = os.environ["DATABASE_URL"]
     pd.testing.assert_frame_equal(frames.recommendations(url, [bob])[["game"]], pd.DataFrame({"game": ["Halo"]}))
-    nobody = frames.recommendations(url, [-1])
-    assert_documented(nobody, frames.recommendations)
-    assert nobody.empty
+    missing = frames.recommendations(url, [-1])
+    assert_documented(missing, frames.recommendations)
+    assert missing.empty
 
 
 def test_runs_have_one_row_per_task_and_failed_runs_without_stages_one_row(

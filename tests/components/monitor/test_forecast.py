@@ -9,7 +9,6 @@ from components.monitor.forecast import (
     MeasuredRun,
     days_until_failure,
     forecast,
-    trend,
 )
 from steam_recsys.rules import Rule
 
@@ -92,5 +91,6 @@ def test_what_fails_next_comes_first() -> None:
 
 
 def test_a_trend_is_the_slope_of_the_least_squares_line() -> None:
-    assert trend([738_000, 738_001, 738_003], [0.0, 1.0, 3.0]) == pytest.approx(1.0)
-    assert trend([1, 2, 3], [1.0, 5.0, 2.0]) == pytest.approx(0.5)
+    gap = [*runs(0.0, 0.1, last=2), *runs(0.3)]
+    assert "(+0.1000 a day over the last 3 measurements)" in only(rule(0.1), gap).text
+    assert "(+0.0500 a day over the last 3 measurements)" in only(rule(0.1), runs(0.1, 0.5, 0.2)).text
