@@ -40,7 +40,6 @@ from steam_recsys.data.interactions import UNDATED, day_of
 from steam_recsys.data.schemas import DISCOVERY, INTERESTS, LISTS, NEW_RELEASES, POPULAR_LIST, RELEVANCE
 from steam_recsys.errors import ArtifactError
 from steam_recsys.model.online import OnlineRecommender, Recommendation
-from steam_recsys.model.retrieval import top_k
 from steam_recsys.model.scorer import PAGE_GAMES, REASONS_PER_GAME
 
 LOG = logging.getLogger("explorer")
@@ -141,14 +140,10 @@ class PublicationModel:
     def similar(self, game_id: int, k: int, today: date) -> list[tuple[RankedGame, float]]:
         """Return the k available games with the nearest vectors, and the cosines; none if the game has no vector."""
         cached = self._cached
-        candidates = cached.scorer.candidates
         (position,) = positions_of(np.array([game_id]), cached.game_ids)
-        if position < 0 or not candidates[position].any():
+        if position < 0:
             return []
-        among = self.passing(Filters(), today)
-        among[position] = False
-        cosines = np.where(among, candidates @ candidates[position], np.float32(-np.inf))
-        positions, values = top_k(cosines[None], min(k, len(cosines)))
+        positions, cosines = cached.scorer.nearest(int(position), k, self.passing(Filters(), today))
         return [
             (
                 RankedGame(
@@ -159,8 +154,7 @@ class PublicationModel:
                 ),
                 cosine,
             )
-            for near, cosine in zip(positions[0].tolist(), values[0].tolist(), strict=True)
-            if near >= 0
+            for near, cosine in zip(positions.tolist(), cosines.tolist(), strict=True)
         ]
 
     def passing(self, filters: Filters, today: date) -> BoolArray:

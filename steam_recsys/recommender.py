@@ -25,7 +25,6 @@ from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.errors import UserError
 from steam_recsys.frames import interactions_frame
 from steam_recsys.model.online import CatalogueFacts, OnlineRecommender
-from steam_recsys.model.retrieval import top_k
 from steam_recsys.model.scorer import segment_sums
 from steam_recsys.model.two_tower import TwoTowerArrays
 from steam_recsys.storage.model_store import champion, stored_model
@@ -150,20 +149,14 @@ class Recommender:
         Raises:
             UserError: There is no game of that name.
         """
-        position, candidates = self._position(game), self._scorer.candidates
-        cosines = candidates @ candidates[position]
         assert self._scorer.available is not None
-        cosines[~self._scorer.available] = -np.inf
-        cosines[position] = -np.inf
-        nearest, values = top_k(cosines[None], min(k, len(cosines)))
-        kept = (nearest[0] >= 0) & candidates[position].any()
-        positions = nearest[0][kept]
+        positions, cosines = self._scorer.nearest(self._position(game), k, self._scorer.available)
         return _ranked(
             pd.DataFrame(
                 {
                     "game": pd.Series([self._names[each] for each in positions.tolist()], dtype="str"),
                     "game_id": self._ids[positions].astype(np.int64),
-                    "similarity": values[0][kept].astype(np.float64),
+                    "similarity": cosines.astype(np.float64),
                 }
             )
         )

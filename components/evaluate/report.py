@@ -19,7 +19,6 @@ from steam_recsys.evaluation.intervals import BETTER, CHALLENGER, CHAMPION, LEVE
 from steam_recsys.evaluation.metrics import HEADLINE_METRIC, Recall
 from steam_recsys.evaluation.rankers import rank
 from steam_recsys.evaluation.splits import HeldOut
-from steam_recsys.model.retrieval import top_k
 from steam_recsys.reporting.charts import Axis, Bar, Series, bar_chart, line_chart, scatter_chart
 from steam_recsys.reporting.pages import render
 
@@ -206,16 +205,13 @@ def validation_curves(description: Mapping[str, Any]) -> tuple[Series, ...]:
 
 def nearest_games(setup: EvaluationSetup) -> tuple[Neighbours, ...]:
     """Return the nearest games of the most reviewed ones."""
-    vectors = setup.challenger.scorer.candidates
+    scorer = setup.challenger.scorer
     reviews = popularity(setup.past, setup.games.ids)
-    known: BoolArray = np.asarray(vectors.any(axis=1))
+    known: BoolArray = np.asarray(scorer.candidates.any(axis=1))
     order = [game for game in np.argsort(-reviews, kind="stable").tolist() if known[game]][:KNOWN_GAMES]
     found = []
     for game in order:
-        others = known.copy()
-        others[game] = False
-        cosines = np.where(others, vectors @ vectors[game], np.float32(-np.inf))
-        near = [each for each in top_k(cosines[None], min(NEIGHBOURS, len(cosines)))[0][0].tolist() if each >= 0]
+        near = scorer.nearest(game, NEIGHBOURS, known)[0].tolist()
         genres, *theirs = (set(genres_of(setup.games.attributes[each])) for each in (game, *near))
         sharing_genre = sum(bool(genres & other) for other in theirs) if genres else None
         found.append(Neighbours(setup.names[game], tuple(setup.names[each] for each in near), sharing_genre))

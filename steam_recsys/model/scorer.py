@@ -20,7 +20,7 @@ from steam_recsys.arrays import BoolArray, Float32Array, Int32Array, Int64Array
 from steam_recsys.data.histories import Histories
 from steam_recsys.model.history_weights import HistoryWeights
 from steam_recsys.model.item_item import ItemItemWeights
-from steam_recsys.model.retrieval import ExactIndex, GameList, Index, SparseScores
+from steam_recsys.model.retrieval import ExactIndex, GameList, Index, SparseScores, top_k
 
 BLOCK_USERS, BLOCK_GAMES = 1024, 16384
 """Limits of a block: users, and games in their histories. A user with a longer history is a block alone."""
@@ -112,6 +112,26 @@ class Scorer:
         added = self.item_item_scores(history)
         np.add.at(taste.reshape(-1), added.rows * len(self) + added.games, added.weights)
         return taste
+
+    def nearest(self, game: int, k: int, among: BoolArray) -> tuple[Int32Array, Float32Array]:
+        """Return the games whose candidate vectors are nearest to a game's.
+
+        Args:
+            game: Position of the game, which is left out.
+            k: Number of games.
+            among: bool [N], the games to choose from.
+
+        Returns:
+            Positions, int32 [n], the nearest first, and their cosines, float32 [n]; n is less than k if there are
+            fewer, and 0 if nothing is known of the game.
+        """
+        vector = self.candidates[game]
+        allowed = among & vector.any()
+        allowed[game] = False
+        cosines = np.where(allowed, self.candidates @ vector, np.float32(-np.inf))
+        positions, values = top_k(cosines[None], min(k, len(self)))
+        found = positions[0] >= 0
+        return positions[0][found], values[0][found]
 
     def scores(self, history: Histories, popularity_weight: float | None = None) -> Float32Array:
         """Score every game for every user, float32 [B, N], with the model's popularity weight or another one."""

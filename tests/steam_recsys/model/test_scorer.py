@@ -334,3 +334,19 @@ def test_above_popularity_equals_a_naive_count(data: st.DataObject) -> None:
         for rank, game in enumerate(lists[user].tolist()):
             if game >= 0:
                 assert found[user, rank] == ((popularity[left] >= popularity[game]).sum() > rank + 1)
+
+
+def test_the_nearest_games_are_those_of_the_highest_cosines_among_the_allowed_ones(model: TwoTowerArrays) -> None:
+    scorer = scorer_for(model)
+    scorer = replace(scorer, candidates=scorer.candidates.copy())
+    scorer.candidates[2] = 0
+    allowed = np.arange(GAMES) % 2 == 0
+    for game in range(GAMES):
+        cosines = {
+            other: float(scorer.candidates[game] @ scorer.candidates[other]) for other in np.flatnonzero(allowed)
+        }
+        expected = sorted(cosines.keys() - {game}, key=lambda other, all_of=cosines: (-all_of[other], other))
+        positions, values = scorer.nearest(game, 3, allowed)
+        assert positions.tolist() == ([] if game == 2 else expected[:3])
+        assert values.tolist() == pytest.approx([cosines[other] for other in positions.tolist()])
+    assert len(scorer.nearest(0, 2 * GAMES, allowed)[0]) == allowed.sum() - 1
