@@ -6,11 +6,9 @@ All that a page shows follows from its address. Every click is a link or a form;
 
 # Without `from __future__ import annotations`: the parameters' models are made per application, in a function.
 
-import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from typing import Annotated, Final, get_args
 
 from fastapi import APIRouter, HTTPException, Query, Request
@@ -39,7 +37,8 @@ from explorer.live_model import LiveModel
 from explorer.repository import Repository, UserKind
 from explorer.schemas import GameCard, GameList, MinimumRequirements, Persona, Review, Shelf, User, UserList
 from explorer.tastes import likes, telling
-from explorer.templating import exact, render
+from explorer.templating import render
+from explorer.trial import TRY_PATH, Trial, decode_played
 
 VISITOR = -(2**63)
 """An id that no user has: its recommendations are a visitor's."""
@@ -78,7 +77,6 @@ COLUMNS: Final = {
 }
 """Titles of the lists of a comparison, and how each is made."""
 
-TRY_PATH = "/try"
 TRY_MOST_FOUND = 6
 """Most games that a search shows on the page to build a history on."""
 
@@ -89,56 +87,6 @@ HOURS_STEPS: Final = (None, 1.0, 10.0, 50.0, 200.0)
 """Hours to choose from for a game of a history; None is unknown."""
 
 USER_KINDS: tuple[UserKind, ...] = get_args(UserKind)
-
-_PLAYED = re.compile(r"(?P<game_id>-?[0-9]+)(?P<disliked>-?)(:(?P<hours>[0-9]+(\.[0-9]+)?))?")
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A history that is being built: its games, the oldest first, the text that is searched, and the filters."""
-
-    games: list[HistoryGame]
-    text: str
-    filters: Filters
-    further: Mapping[str, object]
-
-    @property
-    def ids(self) -> list[int]:
-        """The games' ids."""
-        return [game.game_id for game in self.games]
-
-    @property
-    def encoded(self) -> str:
-        """The history as its address has it."""
-        return ",".join(map(encode_played, self.games))
-
-    @property
-    def address(self) -> str:
-        """The address of this history."""
-        return self._address(self.games)
-
-    def with_game(self, game_id: int, recommended: bool = True) -> str:
-        """Return the address of the history with a verdict on a game, which is added if it is new."""
-        changed = [game.model_copy(update={"recommended": recommended}) if game.game_id == game_id else game
-                   for game in self.games]  # fmt: skip
-        if game_id not in self.ids:
-            changed.append(HistoryGame(game_id=game_id, recommended=recommended))
-        return self._address(changed)
-
-    def with_hours(self, game_id: int, hours: float | None) -> str:
-        """Return the address of the history with the hours of a game."""
-        return self._address(
-            [game.model_copy(update={"hours": hours}) if game.game_id == game_id else game for game in self.games]
-        )
-
-    def without(self, game_id: int) -> str:
-        """Return the address of the history without a game."""
-        return self._address([game for game in self.games if game.game_id != game_id])
-
-    def _address(self, games: Sequence[HistoryGame]) -> str:
-        history = ",".join(map(encode_played, games))
-        parameters = {"games": history, "q": self.text, **filter_parameters(self.filters), **self.further}
-        return page_address(TRY_PATH, parameters)
 
 
 @dataclass(frozen=True)
@@ -447,17 +395,6 @@ def create_router(largest_limit: int) -> APIRouter:
     return router
 
 
-def encode_played(game: HistoryGame) -> str:
-    """Return a game of a history as an address has it; `decode_played` reads it.
-
-    Example:
-        >>> encode_played(HistoryGame(game_id=440, recommended=False, hours=12.5))
-        '440-:12.5'
-    """
-    hours = "" if game.hours is None else f":{Decimal(exact(game.hours)):f}"
-    return f"{game.game_id}{'' if game.recommended else '-'}{hours}"
-
-
 def count_reasons(games: Sequence[GameCard], shelves: Sequence[Shelf]) -> Counter[int]:
     """Return the number of different games on the page that are recommended because of a game, by its id."""
     cards = {card.game_id: card for cards in (*(shelf.games for shelf in shelves), games) for card in cards}
@@ -586,21 +523,6 @@ async def _games_for(live_model: LiveModel, persona: Persona) -> list[GameCard]:
     history = [HistoryGame(game_id=game_id) for game_id in persona.game_ids]
     games, _ = await _recommended(live_model, history, Filters(limit=SHELF_GAMES, popularity=PERSONA_POPULARITY))
     return games
-
-
-def decode_played(value: object) -> object:
-    """Return the fields of a game that `encode_played` wrote."""
-    if not isinstance(value, str):
-        return value
-    found = _PLAYED.fullmatch(value)
-    if not found:
-        raise PydanticCustomError("played", "Write a game's id, with - if it is disliked and :12.5 for the hours")
-    hours = found["hours"]
-    return {
-        "game_id": found["game_id"],
-        "recommended": not found["disliked"],
-        "hours": None if hours is None else float(hours),
-    }
 
 
 def _split(value: object) -> object:

@@ -7,19 +7,15 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from explorer.app import FOLDER
-from explorer.filters import Filters, HistoryGame
+from explorer.filters import Filters
 from explorer.pages import (
     ShownGame,
     asked_facts,
     compared,
     count_reasons,
-    decode_played,
-    encode_played,
     known_first,
 )
 from explorer.schemas import Because, GameCard, MinimumRequirements, Shelf
@@ -470,14 +466,6 @@ def test_verdicts_and_hours_of_a_history_are_in_the_address(client: httpx.Client
     body = {"history": [3, {"game_id": 7, "recommended": False, "hours": 12.5}]}
     games = client.post("/api/v1/recommend", json=body).json()["games"]
     assert listed(shown)[:10] == [str(game["game_id"]) for game in games]
-
-
-@given(st.integers(-(2**31), 2**31 - 1), st.booleans(), st.none() | st.floats(0, 99_999))
-def test_a_game_of_a_history_survives_the_address(
-    client: httpx.Client, game_id: int, recommended: bool, hours: float | None
-) -> None:
-    encoded = encode_played(HistoryGame(game_id=game_id, recommended=recommended, hours=hours))
-    assert decode_played(encoded) == {"game_id": str(game_id), "recommended": recommended, "hours": hours}
 
 
 def test_personas_start_a_history(client: httpx.Client) -> None:
