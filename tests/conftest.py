@@ -27,7 +27,7 @@ from components.notify import alerts
 from demo.postgres import EmbeddedPostgres
 from steam_recsys import secrets as known_secrets
 from steam_recsys.database.connection import create_schema
-from tests.databases import copy_database
+from tests.databases import copy_database, drop_database
 from tests.webhook import Webhook
 
 # A shell that starts the tests in the background lets them, and the processes that they start, ignore Ctrl-C.
@@ -101,12 +101,15 @@ def shop_template(postgres: EmbeddedPostgres) -> str:
 
 
 @pytest.fixture
-def database(request: pytest.FixtureRequest, postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> str:
+def database(
+    request: pytest.FixtureRequest, postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
     """The reference to a new database, which is empty, or has the operational schema in tests that take `shop`."""
     template = request.getfixturevalue("shop_template") if "shop" in request.fixturenames else "template1"
-    url = copy_database(postgres, template, f"test_{secrets.token_hex(6)}")
-    monkeypatch.setenv("DATABASE_URL", url)
-    return "env:DATABASE_URL"
+    name = f"test_{secrets.token_hex(6)}"
+    monkeypatch.setenv("DATABASE_URL", copy_database(postgres, template, name))
+    yield "env:DATABASE_URL"
+    drop_database(postgres, name)
 
 
 @pytest.fixture

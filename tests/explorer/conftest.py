@@ -25,6 +25,7 @@ from explorer.server import configure, listen
 from explorer.settings import Settings
 from steam_recsys.data.predictions import Plan
 from steam_recsys.database.connection import create_schema
+from tests.databases import drop_database
 from tests.explorer.publishing_runs import fill_shop, promote_random_model, run_inference
 
 PASSWORD = "only for reading"
@@ -81,7 +82,8 @@ def published_shop_in(postgres: EmbeddedPostgres, variable: str) -> Iterator[Pub
     """A new shop with a publication, and the URL of its database in an environment variable for publishing."""
     with tempfile.TemporaryDirectory(prefix="steam-recsys-explorer-test-") as name:
         folder = Path(name)
-        url = postgres.ensure_database(f"explorer_{secrets.token_hex(6)}")
+        database = f"explorer_{secrets.token_hex(6)}"
+        url = postgres.ensure_database(database)
         os.environ[variable] = url
         connection = psycopg2.connect(url)
         connection.autocommit = True
@@ -93,6 +95,7 @@ def published_shop_in(postgres: EmbeddedPostgres, variable: str) -> Iterator[Pub
         plan = run_inference(f"env:{variable}", store, folder)
         yield PublishedShop(url, reader_url(url, PASSWORD), store, folder, plan)
         del os.environ[variable]
+        drop_database(postgres, database)
 
 
 @contextmanager
