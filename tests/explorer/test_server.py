@@ -111,14 +111,22 @@ def answered(port: int, times: int) -> int:
     return count
 
 
-def listeners(port: int) -> int:
-    """Count the sockets of this user's processes that take connections on a port."""
-    count = 0
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):  # it is another user's, or has ended
-            found = process.net_connections("tcp4")
-            count += sum(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in found)
+def listeners(process: subprocess.Popen[str], port: int) -> int:
+    """Count the sockets that take connections on a port, in the program and its children."""
+    count, parent = 0, psutil.Process(process.pid)
+    for each in [parent, *parent.children(recursive=True)]:
+        with suppress(psutil.Error):  # it has ended
+            found = each.net_connections("tcp4")
+            count += sum(known.status == psutil.CONN_LISTEN and known.laddr.port == port for known in found)
     return count
+
+
+def end(worker: psutil.Process) -> None:
+    """Kill a worker whose parent is stopped, and wait until its sockets are closed: a lone zombie has none."""
+    worker.kill()
+    wait_until(lambda: worker.status() == psutil.STATUS_ZOMBIE)
+    with suppress(psutil.ZombieProcess):  # its threads are unknown on macOS
+        wait_until(lambda: worker.num_threads() == 1)
 
 
 @contextmanager
@@ -136,30 +144,29 @@ def test_a_dead_worker_and_its_unready_successor_take_no_connections(
 ) -> None:
     with started(published_shop, tmp_path / "log") as (process, url):
         port = int(url.rpartition(":")[2])
-        wait_until(lambda: len(workers(process)) == 2)
+        # A parent that is stopped too early still has the sockets that it gave to its workers.
+        wait_until(lambda: len(workers(process)) == 2 and listeners(process, port) == 2)
         assert answered(port, 20) == 20
         dead, survivor = workers(process)
         with stopped(process):  # so that there is no successor yet
-            dead.kill()
-            wait_until(lambda: listeners(port) == 1)
+            end(dead)
             assert answered(port, 60) == 60  # less likely than 1 in 10^18 if half of them had no answer
         wait_until(lambda: len(set(workers(process)) - {dead, survivor}) == 1)
         (successor,) = set(workers(process)) - {dead, survivor}
         with stopped(successor):  # during its imports
-            assert listeners(port) == 1
+            assert listeners(process, port) == 1
             assert answered(port, 60) == 60
-        wait_until(lambda: listeners(port) == 2)
+        wait_until(lambda: listeners(process, port) == 2)
         assert answered(port, 20) == 20
 
 
 def test_the_port_stays_reserved_while_no_worker_listens(published_shop: PublishedShop, tmp_path: Path) -> None:
     with started(published_shop, tmp_path / "log", EXPLORER_WORKERS="1") as (process, url):
         port = int(url.rpartition(":")[2])
-        wait_until(lambda: len(workers(process)) == 1)
+        wait_until(lambda: len(workers(process)) == 1 and listeners(process, port) == 1)  # as above
         (worker,) = workers(process)
         with stopped(process):
-            worker.kill()
-            wait_until(lambda: listeners(port) == 0)
+            end(worker)
             with pytest.raises(OSError, match="Address already in use"):
                 socket.create_server(("127.0.0.1", port))
         wait_until(lambda: answers(url))
