@@ -17,16 +17,18 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 from pyarrow.fs import LocalFileSystem
 
 from steam_recsys.data.schemas import TABLES
 from steam_recsys.errors import ArtifactError, UserError
 from steam_recsys.storage.folder import Folder, is_remote, open_folder
 from steam_recsys.storage.manifest import MANIFEST, FileDigest, UnreadableError, seal, unseal
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
 
 SNAPSHOTS_FOLDER, MANIFESTS_FOLDER, PARTS_FOLDER = "snapshots", "manifests", "parts"
 """The folder of the snapshots in a store, and its folders of manifests, named by their time, and of Parquet files."""
@@ -221,6 +223,8 @@ class Snapshot:
         Raises:
             UserError: A file on disk is damaged, or a file in a bucket has other columns.
         """
+        import pyarrow.dataset as ds  # imports pandas where there is one, which takes a second
+
         files, in_bucket = self.manifest.files[table], is_remote(self.folder.uri)
         if not in_bucket:
             self._verify(files)
