@@ -1,7 +1,8 @@
 """`make benchmark-explorer`: the explorer under load, on cores that it shares with the database and the load generator.
 
 It measures recommendations of two million users from the published tables, also during a publication and rollbacks, and
-answers to posted histories over 100,000 games. wrk sends the requests; each of its connections waits for an answer.
+answers to posted histories over 100,000 games. wrk sends the requests; each of its connections waits for an answer. If
+Chromium is installed, it also measures the pages of a shop with 3,682 games.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from urllib.request import urlopen
 import numpy as np
 
 from benchmarks import publishing
+from benchmarks.pages import chromium, page_rows
 from benchmarks.record import Row, at_least, at_most, run_benchmark
 from components.reverse_etl.acceptance import Thresholds
 from components.reverse_etl.publication import publish
@@ -38,6 +40,9 @@ from steam_recsys.storage.model_store import add_model
 
 USERS = 2_000_000
 LIVE_GAMES, LONGEST_HISTORY = 100_000, 50
+PAGE_GAMES, PAGE_GENRES = 3682, 331
+"""Size of the catalogue whose pages are measured: that of steam-ucsd."""
+
 READY_SECONDS = 60
 SECONDS, CONNECTIONS, LIVE_CONNECTIONS = 20, 16, 4
 MUST_RATE, MUST_MS, MUST_LIVE_MS = 1000.0, 50.0, 25.0
@@ -155,7 +160,7 @@ def published_rows(url: str, folder: Path, users: int) -> Iterator[Row]:
         yield at_most(f"{what}, p99, ms", measured.p99, MUST_MS if plain else None)
         yield at_most(f"{what}, failed of {measured.requests:,}", measured.failed, 0)
     predictions = folder / "again"
-    ranges = publishing.write_predictions(predictions, users, 2)
+    ranges = publishing.write_predictions(predictions, users, publishing.GAMES, publishing.GENRES, 2)
     with loaded(url, folder, _RECOMMENDATIONS.format(query="", users=users)) as results:
         publishing.publish_seconds(predictions, "v2", ranges)
         rollback(DestinationConfig(DATABASE))
@@ -179,7 +184,7 @@ def live_rows(url: str, folder: Path, games: int) -> Iterator[Row]:
         yield at_most(f"{what}, failed of {measured.requests:,}", measured.failed, 0)
 
 
-def rows(users: int = USERS, games: int = LIVE_GAMES) -> Iterator[Row]:
+def rows(users: int = USERS, games: int = LIVE_GAMES, page_games: int = PAGE_GAMES) -> Iterator[Row]:
     """Measure everything on a temporary server."""
     with tempfile.TemporaryDirectory(prefix="steam-recsys-explorer-") as scratch:
         folder = Path(scratch)
@@ -190,24 +195,35 @@ def rows(users: int = USERS, games: int = LIVE_GAMES) -> Iterator[Row]:
                 yield from published_rows(url, folder, users)
             with running_explorer(*_shop(server, folder / "live", 1000, games)) as url:
                 yield from live_rows(url, folder, games)
+            if chromium() is None:
+                print(
+                    "[benchmark] pages are not measured: install Chromium, such as Debian's package chromium",
+                    flush=True,
+                )
+                return
+            with running_explorer(*_shop(server, folder / "pages", 1000, page_games, PAGE_GENRES)) as url:
+                yield from page_rows(url, page_games)
         finally:
             server.stop()
 
 
-def _shop(server: EmbeddedPostgres, folder: Path, users: int, games: int) -> tuple[str, Path]:
+def _shop(
+    server: EmbeddedPostgres, folder: Path, users: int, games: int, genres: int = publishing.GENRES
+) -> tuple[str, Path]:
     """Create a shop with a publication and its model; return the URL for the explorer's role, and the store."""
     from benchmarks.answers import Condition, written_model  # imports TensorFlow, which nothing measured here needs
 
     os.environ["DATABASE_URL"] = url = server.ensure_database(folder.name)
     with connect(DATABASE) as connection, connection.cursor() as cursor:
         create_schema(connection, "steam")
-        cursor.execute(publishing._SHOP.format(users=users, games=games, genres=publishing.GENRES))
+        cursor.execute(publishing._SHOP.format(users=users, games=games, genres=genres))
     model = folder / "model"
     model.mkdir(parents=True)
     game_ids = np.arange(1, games + 1, dtype=np.int32)
     written_model(model, game_ids, Condition(8, False, 100), np.random.default_rng(0))
     add_model(str(folder / "store"), model)
-    ranges = publishing.write_predictions(folder / "predictions", users, 1)
+    listed = min(games, publishing.GAMES)
+    ranges = publishing.write_predictions(folder / "predictions", users, listed, genres, 1)
     info = VersionInfo("v1", "benchmark", "s", date(2025, 1, 1))
     publish(DestinationConfig(DATABASE), str(folder / "predictions"), info, ranges, Thresholds(churn_ceiling=1.0))
     return reader_url(url, PASSWORD), folder / "store"

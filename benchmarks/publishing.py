@@ -99,7 +99,7 @@ _CALLS = {
 }
 
 
-def write_predictions(folder: Path, users: int, seed: int) -> list[tuple[int, int]]:
+def write_predictions(folder: Path, users: int, games: int, genres: int, seed: int) -> list[tuple[int, int]]:
     """Write random recommendations with descending scores for users 1 to `users`; return the range of each shard."""
     random = np.random.default_rng(seed)
     (folder / "recommendations").mkdir(parents=True)
@@ -108,29 +108,29 @@ def write_predictions(folder: Path, users: int, seed: int) -> list[tuple[int, in
         path = folder / shard_name(number)
         with pq.ParquetWriter(path, RECOMMENDATIONS, compression="zstd", compression_level=1) as writer:
             for start in range(first, last + 1, WRITTEN_USERS):
-                writer.write_batch(_random_lists(np.arange(start, min(start + WRITTEN_USERS, last + 1)), random))
+                writer.write_batch(_random_lists(np.arange(start, min(start + WRITTEN_USERS, last + 1)), games, random))
         digest = FileDigest.from_path(path).sha256
         manifest = ShardManifest("v", "m", "s", number, (first, last), last + 1 - first, "exact", digest)
         manifest.write(open_folder(folder))
-    _write_fallback_lists(folder / POPULAR_FILE)
+    _write_fallback_lists(folder / POPULAR_FILE, games, genres)
     complete_artifact(folder)
     return ranges
 
 
-def _random_lists(users: Int64Array, random: np.random.Generator) -> pa.RecordBatch:
+def _random_lists(users: Int64Array, games: int, random: np.random.Generator) -> pa.RecordBatch:
     """Make all lists of some users: one row per user and list. In each the games are distinct."""
     lengths = np.tile(list(LENGTHS.values()), len(users))
-    games, taste, because = [], [], []
-    favourites = random.integers(1, GAMES + 1, (len(users), FAVOURITES), dtype=np.int32)
+    listed, taste, because = [], [], []
+    favourites = random.integers(1, games + 1, (len(users), FAVOURITES), dtype=np.int32)
     for length in LENGTHS.values():
-        step = GAMES // length
-        games.append(random.integers(1, step, (len(users), length)) + random.permutation(length) * step)
+        step = games // length
+        listed.append(random.integers(1, step, (len(users), length)) + random.permutation(length) * step)
         taste.append(-np.sort(-random.random((len(users), length), dtype=np.float32)))
         because.append(np.take_along_axis(favourites, random.integers(0, FAVOURITES, (len(users), length)), axis=1))
     popularity = np.tile(np.array([0.5, 0.25, 0.125, 0.25], dtype=np.float32), len(users))
     without_reason = random.random(lengths.sum()) < WITHOUT_REASON
     elements = [
-        pa.array(np.concatenate(games, axis=1).ravel(), pa.int32(), safe=False),
+        pa.array(np.concatenate(listed, axis=1).ravel(), pa.int32(), safe=False),
         pa.array(np.concatenate(taste, axis=1).ravel()),
         pa.array(np.repeat(popularity, lengths)),
         pa.array(np.concatenate(because, axis=1).ravel(), mask=without_reason),
@@ -141,14 +141,14 @@ def _random_lists(users: Int64Array, random: np.random.Generator) -> pa.RecordBa
     return pa.RecordBatch.from_arrays(columns, schema=RECOMMENDATIONS)
 
 
-def _write_fallback_lists(path: Path) -> None:
+def _write_fallback_lists(path: Path, games: int, genres: int) -> None:
     """Write lists of popular games, overall and by genre, and the other two."""
-    genres = ["", *(f"genre {number}" for number in range(1, GENRES + 1))]
-    keys = [*((POPULAR_LIST, genre) for genre in genres), (NEW_RELEASES, ""), (DISCOVERY, "")]
+    names = ["", *(f"genre {number}" for number in range(1, genres + 1))]
+    keys = [*((POPULAR_LIST, genre) for genre in names), (NEW_RELEASES, ""), (DISCOVERY, "")]
     columns: list[list[object]] = [[] for _ in POPULAR]
     for number, (name, genre) in enumerate(keys):
         for rank in range(1, FALLBACK_GAMES + 1):
-            game = 1 + (number * FALLBACK_GAMES + rank) % GAMES
+            game = 1 + (number * FALLBACK_GAMES + rank) % games
             for column, value in zip(columns, (name, genre, rank, game, 1 / rank), strict=True):
                 column.append(value)
     arrays = [pa.array(column, field.type) for column, field in zip(columns, POPULAR, strict=True)]
@@ -253,7 +253,7 @@ def loading_rows(folder: Path, users: int) -> list[Row]:
     ours, peer = [], []
     for number in (1, 2):
         predictions = folder / f"predictions-{number}"
-        ranges = write_predictions(predictions, users, number)
+        ranges = write_predictions(predictions, users, GAMES, GENRES, number)
         shards = [Shard(number, first, last) for number, (first, last) in enumerate(ranges)]
         peer.append(raw_copy_seconds(predictions, shards, folder / "raw.bin"))
         if number == 2:

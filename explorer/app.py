@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
+from fastapi.responses import Response
 from fastapi.staticfiles import StaticFiles
 from threadpoolctl import threadpool_limits
 
@@ -21,6 +22,7 @@ from explorer.middleware import Guard
 from explorer.overview import Operator
 from explorer.repository import Repository
 from explorer.settings import Settings
+from explorer.templating import asset
 
 FOLDER = Path(__file__).parent
 
@@ -33,6 +35,19 @@ class Application(FastAPI):
         described = super().openapi()
         described["components"]["schemas"]["ProblemDetails"] = ProblemDetails.model_json_schema()
         return described
+
+
+class Assets(StaticFiles):
+    """Static files; at an address with the digest of its content a file never changes, so browsers keep it."""
+
+    def file_response(self, *arguments: Any, **options: Any) -> Response:
+        """Return a file's response; see `StaticFiles`."""
+        response = super().file_response(*arguments, **options)
+        path, _, scope = arguments[:3]
+        asked = f"{scope['path']}?{scope['query_string'].decode('latin-1')}"
+        is_current = asked == asset(Path(path).name)
+        response.headers["cache-control"] = "public, max-age=31536000, immutable" if is_current else "no-cache"
+        return response
 
 
 def create_routers(largest_limit: int) -> list[APIRouter]:
@@ -77,7 +92,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     for router in create_routers(settings.largest_limit):
         app.include_router(router)
-    app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
+    app.mount("/static", Assets(directory=FOLDER / "static"), name="static")
     app.state.settings = settings
     app.state.repository = repository
     app.state.live_model = live_model

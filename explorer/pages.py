@@ -6,6 +6,7 @@ All that a page shows follows from its address. Every click is a link or a form;
 
 # Without `from __future__ import annotations`: the parameters' models are made per application, in a function.
 
+import asyncio
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -35,7 +36,17 @@ from explorer.filters import (
 )
 from explorer.live_model import LiveModel
 from explorer.repository import Repository, UserKind
-from explorer.schemas import GameCard, GameList, MinimumRequirements, Persona, Review, Shelf, User, UserList
+from explorer.schemas import (
+    GameCard,
+    GameList,
+    MinimumRequirements,
+    Persona,
+    Review,
+    Shelf,
+    User,
+    UserHistory,
+    UserList,
+)
 from explorer.tastes import likes, telling
 from explorer.templating import render
 from explorer.trial import TRY_PATH, Trial, decode_played
@@ -85,6 +96,9 @@ TRY_LONGEST = 100
 
 HOURS_STEPS: Final = (None, 1.0, 10.0, 50.0, 200.0)
 """Hours to choose from for a game of a history; None is unknown."""
+
+MINIMAL, MINIMAL_WITHOUT_FORM = "return=minimal", "return=minimal; without=filters"
+"""What clients prefer that show the page already: the parts that a filter changes, and these without the form."""
 
 USER_KINDS: tuple[UserKind, ...] = get_args(UserKind)
 
@@ -244,36 +258,52 @@ def create_router(largest_limit: int) -> APIRouter:
     ) -> Response:
         """Show a user's shelves, a list with order, filters and the dial, and the user's history."""
         found = await _existing_user(repository, user_id)
-        version, problem = None, None
-        games: list[ShownGame] = []
-        try:
+
+        async def listed() -> tuple[str | None, list[ShownGame], str | None]:
+            """Return the publication, the games of the list, and the reason why there are none."""
             answering = live_model.recommendations if filters.live else repository.recommendations
-            answer = await answering(user_id, widened(filters))
-            version, games = answer.version, await shown(answer.games, filters, repository)
-        except HTTPException as error:
-            if not filters.live:
-                raise
-            problem = error.detail
-        genres = await repository.genres()
-        names = [genre.name for genre in genres]
-        form = FilterForm(f"/users/{user_id}", filters, names, {}, largest_limit, filters.known)
+            try:
+                answer = await answering(user_id, widened(filters))
+                return answer.version, await shown(answer.games, filters, repository), None
+            except HTTPException as error:
+                if not filters.live:
+                    raise
+                return None, [], error.detail
+
         around = None
-        if not _prefers_minimal(request):
-            history = await repository.history(user_id, largest_limit)
-            shelves = (await repository.shelves(user_id, SHELVES, SHELF_GAMES)).shelves
-            liked = [each for each in history.history if each.recommended]
-            liked_games = await repository.games([each.game_id for each in liked])
+        if _prefers_minimal(request):
+            form_kept = _keeps_form(request)
+            version, games, problem = await listed()
+            genres = [] if form_kept else await repository.genres()
+        else:
+            form_kept = False
+            (version, games, problem), genres, (history, liked_genres), answer, counts = await asyncio.gather(
+                listed(),
+                repository.genres(),
+                _history_with_genres(repository, user_id, largest_limit),
+                repository.shelves(user_id, SHELVES, SHELF_GAMES),
+                repository.counts(),
+            )
             sizes = {genre.name: genre.games for genre in genres}
             around = AroundTheList(
-                likes([game.genres for game in liked_games], sizes, (await repository.counts()).games)[:MOST_LIKES],
-                shelves,
-                liked,
+                likes(liked_genres, sizes, counts.games)[:MOST_LIKES],
+                answer.shelves,
+                [each for each in history.history if each.recommended],
                 [each for each in history.history if not each.recommended],
-                count_reasons([each.game for each in games], shelves),
+                count_reasons([each.game for each in games], answer.shelves),
                 following(f"/users/{user_id}/history", history.next),
             )
+        names = [genre.name for genre in genres]
         page = render(
-            request, "user.html", user=found, version=version, games=games, problem=problem, form=form, around=around
+            request,
+            "user.html",
+            user=found,
+            version=version,
+            games=games,
+            problem=problem,
+            form=FilterForm(f"/users/{user_id}", filters, names, {}, largest_limit, filters.known),
+            form_kept=form_kept,
+            around=around,
         )
         return _varying(page)
 
@@ -351,12 +381,12 @@ def create_router(largest_limit: int) -> APIRouter:
         live_model: LiveModelDep,
     ) -> Response:
         """Show a history, games to add to it, its recommendations, and shelves unless the client prefers less."""
-        minimal = _prefers_minimal(request)
+        minimal, form_kept = _prefers_minimal(request), _keeps_form(request)
         trial, known, unknown = await trial_of(query, repository)
         found = (await repository.find_games(query.q, TRY_MOST_FOUND + 1)).games if query.q else []
         answer, problem = await _recommended(live_model, trial.games, widened(query))
         further = {"games": trial.encoded, "q": query.q}
-        genres = await _genre_names(repository)
+        genres = [] if form_kept else await _genre_names(repository)
         games = await shown(answer, query, repository)
         page = render(
             request,
@@ -364,7 +394,7 @@ def create_router(largest_limit: int) -> APIRouter:
             trial=trial,
             history=list(zip(trial.games, known, strict=True)),
             hours_steps=HOURS_STEPS,
-            personas=await repository.personas(),
+            personas=[] if minimal else await repository.personas(),
             unknown=unknown,
             found=found[:TRY_MOST_FOUND],
             all_found=page_address("/games", {"q": query.q}) if len(found) > TRY_MOST_FOUND else None,
@@ -376,6 +406,7 @@ def create_router(largest_limit: int) -> APIRouter:
             loading=live_model.is_loading,
             full=len(trial.games) >= TRY_LONGEST,
             form=FilterForm(TRY_PATH, query, genres, further, largest_limit, query.known, several=True),
+            form_kept=form_kept,
             search=parameter_pairs({"games": trial.encoded, **filter_parameters(query), **trial.further}),
         )
         return _varying(page)
@@ -466,7 +497,12 @@ def following(path: str, cursor: str | None, **parameters: object) -> str | None
 
 def _prefers_minimal(request: Request) -> bool:
     """Whether only the parts of a page are wanted that a filter changes (RFC 7240)."""
-    return request.headers.get("prefer") == "return=minimal"
+    return request.headers.get("prefer") == MINIMAL or _keeps_form(request)
+
+
+def _keeps_form(request: Request) -> bool:
+    """Whether not even the form is wanted: its hundreds of genres would take longer than the list."""
+    return request.headers.get("prefer") == MINIMAL_WITHOUT_FORM
 
 
 def _varying(page: Response) -> Response:
@@ -480,6 +516,13 @@ async def _existing_user(repository: Repository, user_id: int) -> User:
     if user is None:
         raise HTTPException(404, "This user does not exist: search by name.")
     return user
+
+
+async def _history_with_genres(repository: Repository, user_id: int, limit: int) -> tuple[UserHistory, list[list[str]]]:
+    """Return a user's newest reviews, and the genres of each liked game among them."""
+    history = await repository.history(user_id, limit)
+    games = await repository.games([each.game_id for each in history.history if each.recommended])
+    return history, [game.genres for game in games]
 
 
 async def _genre_names(repository: Repository) -> list[str]:

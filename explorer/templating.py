@@ -30,19 +30,23 @@ TILE_LINES, TILE_CHARACTERS = 3, 17
 """Most lines of a name on a tile, and most characters of a line."""
 
 
+TILES = 4096
+"""Drawn tiles that are kept, as the same games are on many pages."""
+
+
 @dataclass(frozen=True)
 class Tile:
-    """A drawing in place of a game's cover: a colour from its genres, and circles and lines of text from its name.
+    """A drawing in place of a game's cover: a colour from its first genre, and circles and lines of text from its name.
 
     Attributes:
         tone: The colour's number, below `TONES`.
         lines: The name, in a few short lines.
-        circles: Centre and radius of each circle, in a picture of 184 by 86.
+        circles: Three circles as the path of an SVG picture of 184 by 86.
     """
 
     tone: int
-    lines: list[str]
-    circles: list[tuple[int, int, int]]
+    lines: tuple[str, ...]
+    circles: str
 
 
 def render(request: Request, template: str, status: int = 200, **context: Any) -> Response:
@@ -102,21 +106,33 @@ def visible(name: str) -> str:
     return name if any(letter.isprintable() and not letter.isspace() for letter in name) else "(no visible name)"
 
 
-def tile(name: str, genres: Sequence[str]) -> Tile:
-    """Draw a game that has no cover; the same name and genres always give the same drawing."""
+@lru_cache(maxsize=TILES)
+def tile(name: str, genre: str) -> Tile:
+    """Draw a game that has no cover; the same name and genre always give the same drawing."""
     bits = zlib.crc32(name.encode(errors="replace"))
-    lines = textwrap.wrap(visible(name), TILE_CHARACTERS, max_lines=TILE_LINES, placeholder=" …")
-    circles = [(bits >> shift & 255) * 184 // 255 for shift in (0, 8, 16)]
+    centres = [(bits >> shift & 255) * 184 // 255 for shift in (0, 8, 16)]
+    radii = [18 + (bits >> 24) % 16 + 12 * number for number in range(3)]
     return Tile(
-        tone=zlib.crc32(" ".join(genres).encode(errors="replace")) % TONES,
-        lines=lines,
-        circles=[(x, x * 7 % 86, 18 + (bits >> 24) % 16 + 12 * number) for number, x in enumerate(circles)],
+        tone=zlib.crc32(genre.encode(errors="replace")) % TONES,
+        lines=tuple(textwrap.wrap(visible(name), TILE_CHARACTERS, max_lines=TILE_LINES, placeholder=" …")),
+        circles="".join(_circle(x, x * 7 % 86, radius) for x, radius in zip(centres, radii, strict=True)),
     )
+
+
+def _circle(x: int, y: int, radius: int) -> str:
+    return f"M{x - radius} {y}a{radius} {radius} 0 1 0 {2 * radius} 0a{radius} {radius} 0 1 0-{2 * radius} 0"
 
 
 @lru_cache(maxsize=8)
 def _options(values: tuple[str, ...]) -> Markup:
-    return Markup("").join(Markup('<option value="{0}">{0}</option>').format(value) for value in values)
+    return Markup("").join(map(_option, values))
+
+
+def _option(value: str) -> Markup:
+    """Return an option, without a value if its text is the value: browsers reduce white space in a text."""
+    if value == " ".join(value.split()):
+        return Markup("<option>{}</option>").format(value)
+    return Markup('<option value="{0}">{0}</option>').format(value)
 
 
 def options(values: Sequence[str]) -> Markup:

@@ -24,22 +24,23 @@ function target(sent) {
 }
 
 // Show the address that `find` returns, after all that was clicked before, which may change where a link leads. Of
-// several positions of the dial only the last one counts. `how` is "push" for a new entry of the browser's history. If
-// this fails, for example because the browser limits the entries of its history, the address is loaded as usual.
-function follow(find, how, said, skippable = false) {
+// several positions of the dial only the last one counts, and the form stays as it is. `how` is "push" for a new entry of
+// the browser's history. If this fails, for example because the browser limits the entries of its history, the address is
+// loaded as usual.
+function follow(find, how, said, dialled = false) {
   const mine = ++asked;
   shelving.abort();
   shown = shown.then(() => {
-    const address = skippable && mine !== asked ? "" : find();
-    return address && show(address, how, said, mine).catch(() => location.assign(address));
+    const address = dialled && mine !== asked ? "" : find();
+    return address && show(address, how, said, mine, dialled).catch(() => location.assign(address));
   });
 }
 
 // The list comes first: the shelves below it take as long again, so they are fetched in a second step.
-async function show(address, how, said, mine) {
+async function show(address, how, said, mine, dialled) {
   const results = one("results");
   results?.setAttribute("aria-busy", "true");
-  const { page, failure } = await load(address, { headers: { prefer: "return=minimal" } });
+  const { page, failure } = await load(address, { headers: { prefer: `return=minimal${dialled ? "; without=filters" : ""}` } });
   one("results")?.removeAttribute("aria-busy");
   one("problem").hidden = Boolean(page);
   one("sentence").textContent = page ? "" : failure;
@@ -104,7 +105,7 @@ function replaceParts(page) {
 // Mark the games that are new on the list, or have moved, and let them glide to their places.
 function markMoves(before) {
   if (!before.size) return;
-  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const moved = [];
   rows().forEach((row, at) => {
     const old = before.get(row.dataset.game);
     const by = old ? old.at - at : 0;
@@ -114,12 +115,13 @@ function markMoves(before) {
     if (old && !by) return;
     mark.classList.add(!old ? "new" : by > 0 ? "rose" : "fell");
     mark.textContent = !old ? "new here" : `${by > 0 ? "▲" : "▼"}${Math.abs(by)}`;
-    if (old && !still)
-      row.animate([{ transform: `translateY(${old.top - row.getBoundingClientRect().top}px)` }, { transform: "none" }], {
-        duration: 250,
-        easing: "ease-out",
-      });
+    if (old) moved.push({ row, from: old.top });
   });
+  if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
+  // All places are read before the first animation, and after the last mark: so the page is laid out once.
+  for (const move of moved) move.by = move.from - move.row.getBoundingClientRect().top;
+  for (const { row, by } of moved)
+    row.animate([{ transform: `translateY(${by}px)` }, { transform: "none" }], { duration: 250, easing: "ease-out" });
 }
 
 function waitForModel() {
@@ -151,8 +153,9 @@ document.addEventListener("input", ({ target: field }) => {
   edited = form;
   const how = field.type === "range" && !dragged ? "push" : "replace";
   dragged = field.type === "range";
-  const look = () => follow(() => target(form), how, "", true);
-  typing = setTimeout(look, field.type === "range" ? 8 : 200);
+  const dialled = field.type === "range";
+  const look = () => follow(() => target(form), how, "", dialled);
+  typing = setTimeout(look, dialled ? 0 : 200);
 });
 
 document.addEventListener("change", ({ target: field }) => {

@@ -20,7 +20,7 @@ from explorer.pages import (
 )
 from explorer.schemas import Because, GameCard, MinimumRequirements, Shelf
 from explorer.settings import Settings
-from explorer.templating import TILE_LINES, asset, day, tile
+from explorer.templating import TILE_LINES, asset, day, options, tile
 from tests.explorer.conftest import PublishedShop, serving
 from tests.explorer.parsed_page import Page, page
 from tests.explorer.publishing_runs import USERS
@@ -76,6 +76,16 @@ def test_addresses_of_static_files_change_with_their_content(client: httpx.Clien
         assert kind in answer.headers["content-type"]
         assert answer.content == (FOLDER / "static" / name).read_bytes()
         assert re.fullmatch(rf"/static/{re.escape(name)}\?[0-9a-f]{{12}}", asset(name))
+
+
+def test_browsers_keep_static_files_by_their_content_alone(client: httpx.Client) -> None:
+    current = client.get(asset("explorer.css"))
+    assert current.headers["cache-control"] == "public, max-age=31536000, immutable"
+    for address in ("/static/explorer.css", "/static/explorer.css?0123456789ab", asset("explorer.css") + "0"):
+        assert client.get(address).headers["cache-control"] == "no-cache"
+    known = {"if-none-match": current.headers["etag"]}
+    again = client.get("/static/explorer.css", headers=known)
+    assert (again.status_code, again.headers["cache-control"]) == (304, "no-cache")
 
 
 def test_users_are_found_by_name_and_by_id(client: httpx.Client) -> None:
@@ -212,6 +222,17 @@ def test_a_minimal_page_has_the_list_alone(client: httpx.Client, path: str) -> N
     games, fewer = listed(Page(whole)), listed(Page(minimal))
     assert len(games) > len(fewer) == 10
     assert fewer in (games[:10], games[-10:])
+
+
+@pytest.mark.parametrize("path", ["/users/1?popularity=0.5", "/try?games=1,2&q=game&popularity=0.5"])
+def test_a_page_without_the_form_has_the_other_parts_of_a_minimal_page(client: httpx.Client, path: str) -> None:
+    minimal, without = (
+        client.get(path, headers={"prefer": prefer}).text
+        for prefer in ("return=minimal", "return=minimal; without=filters")
+    )
+    form = re.compile(r' *<div data-part="filters">.*?</form>\s*</div>\n', re.DOTALL)
+    assert form.search(minimal)
+    assert without == form.sub("", minimal)
 
 
 def test_a_users_tastes_lead_to_the_genre(client: httpx.Client) -> None:
@@ -571,14 +592,35 @@ def test_an_invalid_cover_address_is_refused(published_shop: PublishedShop, addr
         published_shop.settings(cover_url=address)
 
 
-def test_a_tile_depends_on_name_and_genres_alone() -> None:
-    assert tile("Half-Life 2", ["Action"]) == tile("Half-Life 2", ["Action"])
-    assert tile("Half-Life 2", ["Action"]).lines == ["Half-Life 2"]
-    assert tile("Half-Life 2", ["Action"]).circles != tile("Portal", ["Action"]).circles
-    long = tile("A very long name of a game that does not fit on a cover of this size", [])
+def test_a_tile_depends_on_name_and_genre_alone() -> None:
+    drawn = tile("Half-Life 2", "Action")
+    tile.cache_clear()
+    assert tile("Half-Life 2", "Action") == drawn
+    assert drawn.lines == ("Half-Life 2",)
+    assert drawn.circles != tile("Portal", "Action").circles
+    assert drawn.tone != tile("Half-Life 2", "Indie").tone
+    long = tile("A very long name of a game that does not fit on a cover of this size", "")
     assert len(long.lines) == TILE_LINES
     assert long.lines[-1].endswith("…")
-    assert tile("\ufeff", []).lines == ["(no visible name)"]
+    assert tile("\ufeff", "").lines == ("(no visible name)",)
+
+
+def test_a_tile_has_three_circles_with_their_centres_on_it() -> None:
+    for number in range(50):
+        circles = re.findall(
+            r"M(-?\d+) (-?\d+)a(\d+) \3 0 1 0 (\d+) 0a\3 \3 0 1 0-\4 0", tile(f"Game {number}", "").circles
+        )
+        assert len(circles) == 3
+        for left, middle, radius, width in (map(int, circle) for circle in circles):
+            assert width == 2 * radius
+            assert 0 <= left + radius <= 184
+            assert 0 <= middle < 86
+
+
+def test_options_keep_their_value_whatever_white_space_it_has() -> None:
+    assert options(["Indie", "Point & Click", " two  spaces "]) == (
+        '<option>Indie</option><option>Point &amp; Click</option><option value=" two  spaces "> two  spaces </option>'
+    )
 
 
 def test_searching_and_filtering_keep_the_history(client: httpx.Client) -> None:
