@@ -77,7 +77,7 @@ test: lint ## Check style and types, and run the fast tests
 	@$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
 
 test-all: test ## Check style and types, and run every test
-	@$(BIN)/python -m pytest -m slow --numprocesses=4 --dist=loadgroup
+	@$(BIN)/python -m pytest -m slow --numprocesses=4 --dist=loadscope
 
 lint: setup ## Check style and types
 	@$(BIN)/ruff check --quiet .

@@ -22,6 +22,8 @@ import psycopg2
 import pytest
 from google.cloud import storage
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling, Scheduling
 
 from components.notify import alerts
 from demo.postgres import EmbeddedPostgres
@@ -52,17 +54,24 @@ def _stack() -> list[tuple[None, None, None, str]]:
     return [(None, None, None, frame.f_code.co_name) for frame, _ in walk_stack(sys._getframe(1))]
 
 
-@pytest.hookimpl(trylast=True)  # once all tests are marked
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put slow tests into groups that can run beside each other.
+class SlowTestScheduling(LoadScopeScheduling):
+    """Runs the tests of a group on one worker, for the slow tests of `make test-all`.
 
-    They are a browser, pipelines in processes, the commands of the documents and the servers, and all others.
+    The tests in a browser share a demo, and those of the documents a folder; every other file is a group. The groups of
+    `--dist=loadgroup` have no effect with pytest 9.2 (pytest-xdist issue 1386).
     """
-    for item in items:
-        if item.get_closest_marker("slow"):
-            found = [name for name in ("browser", "pipelines") if name in item.path.parts]
-            found += ["documents"] if item.path.parent == Path(__file__).parent else []
-            item.add_marker(pytest.mark.xdist_group((found or ["others"])[0]))
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = Path(nodeid.partition("::")[0])
+        if "browser" in path.parts:
+            return "browser"
+        return "documents" if path.parent.name == "tests" else str(path)
+
+
+@pytest.hookimpl(optionalhook=True)  # it is unknown without xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
+    """Schedule slow tests in groups, and other tests as `--dist` says."""
+    return SlowTestScheduling(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
 @pytest.fixture(autouse=True)
