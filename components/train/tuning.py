@@ -20,7 +20,6 @@ from components.train.two_tower_model import ModelConfig
 from steam_recsys.arrays import BoolArray, Float32Array, Float64Array, Int32Array
 from steam_recsys.data.games import Games
 from steam_recsys.data.histories import positions_of
-from steam_recsys.evaluation.baselines import EASE_MAX_GAMES, cooccurrences, dlae, ease
 from steam_recsys.evaluation.beyond_accuracy import mean_jaccard
 from steam_recsys.evaluation.intervals import standard_error
 from steam_recsys.evaluation.metrics import HEADLINE_METRIC, measure_ranked
@@ -29,6 +28,7 @@ from steam_recsys.evaluation.splits import HeldOut
 from steam_recsys.logging import progress
 from steam_recsys.model.history_weights import HistoryWeights
 from steam_recsys.model.item_item import ItemItemWeights
+from steam_recsys.model.item_item_fits import EASE_MAX_GAMES, cooccurrences, dlae, ease
 from steam_recsys.model.lists import interests_length
 from steam_recsys.model.retrieval import top_k
 from steam_recsys.model.scorer import Scorer

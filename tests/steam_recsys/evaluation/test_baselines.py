@@ -1,4 +1,4 @@
-"""One contract for every baseline, on synthetic data whose best ranking is known; and EASE by its definition."""
+"""One contract for every baseline, on synthetic data whose best ranking is known."""
 
 import itertools
 import math
@@ -11,21 +11,18 @@ from hypothesis import strategies as st
 from steam_recsys.data.histories import Histories
 from steam_recsys.data.interactions import Interactions
 from steam_recsys.evaluation.baselines import (
-    EASE_MAX_GAMES,
     Baseline,
     _fit_knn,
-    cooccurrences,
-    ease,
     sample_users,
     tuned_baselines,
 )
 from steam_recsys.evaluation.rankers import rank
 from steam_recsys.evaluation.splits import Split, by_time
+from steam_recsys.model.item_item_fits import EASE_MAX_GAMES
 
 USERS, GAMES = 300, 20
 CATALOGUE = np.arange(1, GAMES + 1, dtype=np.int32)
 PERSONAL = {"item-kNN", "iALS", "EASE"}
-EASE_GAMES = 12
 
 
 @pytest.fixture(scope="module")
@@ -140,34 +137,3 @@ def test_a_sample_of_users_is_always_the_same(interactions: Interactions) -> Non
         assert drawn.games[start:stop].tolist() == histories.games[slice(*histories.offsets[row : row + 2])].tolist()
     assert (sample_users(histories, 50).users == drawn.users).all()
     assert sample_users(histories, USERS) is histories
-
-
-@pytest.fixture
-def histories() -> Histories:
-    random = np.random.default_rng(0)
-    games = [random.permutation(EASE_GAMES)[: random.integers(0, 6)] for _ in range(50)]
-    return Histories.from_games(*games)
-
-
-def dense(histories: Histories) -> np.ndarray:
-    matrix = np.zeros((len(histories), EASE_GAMES))
-    matrix[np.repeat(np.arange(len(histories)), histories.lengths), histories.games] = 1
-    return matrix
-
-
-def test_cooccurrences_are_the_product_of_the_matrix_with_itself(histories: Histories) -> None:
-    assert np.array_equal(cooccurrences(histories, EASE_GAMES), dense(histories).T @ dense(histories))
-
-
-def test_each_column_is_the_ridge_regression_of_a_game_on_the_others(histories: Histories) -> None:
-    """The definition: the least squares of each column under a zero diagonal, solved game by game."""
-    counts = cooccurrences(histories, EASE_GAMES)
-    before = counts.copy()
-    matrix, weights = dense(histories), ease(counts, 5.0)
-    assert np.array_equal(counts, before)
-    for game in range(EASE_GAMES):
-        others = np.arange(EASE_GAMES) != game
-        x, y = matrix[:, others], matrix[:, game]
-        expected = np.linalg.solve(x.T @ x + 5.0 * np.eye(EASE_GAMES - 1), x.T @ y)
-        assert weights[others, game] == pytest.approx(expected, abs=1e-5)
-        assert weights[game, game] == 0
