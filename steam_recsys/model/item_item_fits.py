@@ -15,7 +15,7 @@ from typing import Protocol
 
 import numpy as np
 from scipy.linalg.lapack import spotrf, spotri
-from scipy.sparse import csr_matrix, diags_array, hstack
+from scipy.sparse import csr_matrix, vstack
 
 from steam_recsys.arrays import Float32Array, Float64Array, Int32Array, Int64Array, offsets_from_lengths
 from steam_recsys.data.histories import Histories
@@ -24,8 +24,8 @@ from steam_recsys.model.item_item import ItemItemWeights, recent_weights
 EASE_MAX_GAMES = 8_000
 """The largest catalogue: its square takes 256 MB, the inversion three times that and twenty seconds on two cores."""
 
-MAX_PAIRS = 150_000_000
-"""Pairs of games in the same history that are counted, at most: their sparse matrix takes up to 1.2 GB. If there are
+MAX_PAIRS = 100_000_000
+"""Pairs of games in the same history that are counted, at most: their sparse matrix takes up to 0.8 GB. If there are
 more, a sample of the users is counted."""
 
 MAX_HISTORY = 500
@@ -314,23 +314,21 @@ def neighbourhood_regression(
         per_game: Number of weights to keep per predictor.
         with_itself: Whether a game may be among its own predictors; the weight is dropped in the end.
     """
-    n_games = gram.shape[0]
-    by_target = cross.T.tocsr()
-    gains = by_target.multiply(1 / np.sqrt(gram.diagonal() + penalties)).tocsr().astype(np.float32)
-    if with_itself:
-        gains = (gains + diags_array(np.full(n_games, FIRST, dtype=np.float32))).tocsr()
-    parts = []
-    for first, last in _row_blocks(gains.indptr):
-        entries = slice(gains.indptr[first], gains.indptr[last])
-        rows = np.repeat(np.arange(last - first), np.diff(gains.indptr[first : last + 1]))
-        games, values = gains.indices[entries], gains.data[entries]
+    by_target = cross if cross is gram else cross.T.tocsr()  # a Gram matrix is symmetric
+    sizes = 1 / np.sqrt(gram.diagonal() + penalties)
+    parts = [csr_matrix((0, gram.shape[0]), dtype=np.float32)]
+    for first, last in _row_blocks(by_target.indptr):
+        block = by_target[first:last]
+        own = np.arange(last - first), np.arange(first, last)
+        gains = csr_matrix((block.data * sizes[block.indices], block.indices, block.indptr), shape=block.shape)
+        if with_itself:
+            gains = gains + csr_matrix((np.full(last - first, FIRST), own), shape=block.shape)
+        rows, values = np.repeat(own[0], np.diff(gains.indptr)), gains.data.astype(np.float32)
         if not with_itself:
-            values[rows + first == games] = 0
-        nearest = largest_of_rows(rows, games, values, last - first, NEIGHBOURHOOD)
-        parts.append(_solve_neighbourhoods(gram, by_target[first:last], penalties, nearest, first))
-    found = (
-        hstack([part.T for part in parts], format="csr") if parts else csr_matrix((n_games, n_games), dtype=np.float32)
-    )
+            values[rows + first == gains.indices] = 0
+        nearest = largest_of_rows(rows, gains.indices, values, last - first, NEIGHBOURHOOD)
+        parts.append(_solve_neighbourhoods(gram, block, penalties, nearest, first))
+    found = vstack(parts, format="csr").T.tocsr()
     found.sort_indices()
     weights = ItemItemWeights(found.indptr.astype(np.int64), found.indices.astype(np.int32), found.data)
     return weights.largest(per_game)
