@@ -124,6 +124,7 @@ def _purchases_at_random(data: Path) -> Protocol:
 
 
 def _beauty_last_out(data: Path) -> Protocol:
+    """Prepare the split of the published figures; they count 52 more users, whose last item is new."""
     return _last_out(BEAUTY, *_beauty(data / "amazon-beauty" / "Beauty.txt"))
 
 

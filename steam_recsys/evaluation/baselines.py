@@ -51,7 +51,7 @@ IALS_USERS = 500_000
 TUNING_SCORES, TUNING_USERS = 40_000_000, 2_000
 """Scores of validation users that a setting is measured with, unless that leaves fewer than so many users."""
 
-FIT_WORK, FEWEST_FITS, MOST_FITS = 20_000_000, 3, 60
+FIT_WORK, FEWEST_FITS, MOST_FITS = 8_000_000, 3, 40
 """Interactions that all fits of a kind read in tuning, together, unless that leaves fewer fits; and its largest number
 of fits."""
 
@@ -186,7 +186,7 @@ def kinds(rows: TrainingRows) -> Iterator[Kind]:
             "recency": RECENCIES,
             "regularisation": (0.1, 1.0, 3.0, 10.0, 30.0, 60.0, 100.0, 300.0),
             "confidence": (2.0, 3.0, 5.0, 10.0, 20.0, 40.0),
-            "factors": (16.0, 32.0, 64.0, 128.0, 256.0),
+            "factors": (16.0, 32.0, 64.0, 128.0),  # folding users in takes their cube
         },
         ({"recency": 0.0, "regularisation": 30.0, "confidence": 3.0, "factors": 64.0},),
         _fit_ials,
