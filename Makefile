@@ -156,8 +156,8 @@ lock-terraform: ## Lock Terraform's providers with their hashes, in deploy/verte
 
 ##@ Benchmarks
 
-benchmark-quality: setup ## Compare the model with its baselines on public data in DATA=folder
-	@$(BIN)/python -m benchmarks.quality $(if $(DATA),--data "$$DATA")
+benchmark-quality: setup ## Compare the model with its baselines on public data in DATA=folder; BOARD=name for one board
+	@$(BIN)/python -m benchmarks.quality $(if $(DATA),--data "$$DATA") $(if $(BOARD),--board "$$BOARD")
 
 benchmark-training: setup ## Compare our training loop with the TFRS tutorial's; memory at 10 million interactions
 	@$(BIN)/python -m benchmarks.training

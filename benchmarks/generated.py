@@ -4,6 +4,9 @@
 a favourite taste and a second one. A game suits one or two tastes and is chosen by its popularity times how well it
 suits. Histories are as skewed as real ones. Popularity follows Zipf's law and does not change over time, so the only
 thing to learn is which users have which games.
+
+`generate_in_order` makes a shop in which order says a little too: a user's next game is often of the taste of the one
+before it, and sometimes one of the few that its users go on to.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from psycopg2 import sql
 from components.ingest.ingestion import deferred_constraints
 from demo import synthetic
 from steam_recsys.arrays import BoolArray, Int32Array
+from steam_recsys.data.games import Games
 from steam_recsys.data.interactions import Interactions, day_of
 from steam_recsys.data.schemas import TABLES
 from steam_recsys.data.snapshot import DataFile, Manifest, Snapshot
@@ -48,6 +52,22 @@ FIRST_DAY = day_of(date(2020, 1, 1))
 DAYS = 5 * 365
 LIKED = 0.9
 GAMES_PER_STUDIO = 20
+
+FINE_TASTES, TASTES_PER_GENRE = 400, 16
+SECOND_TASTE_SHARE = 0.3
+"""Share of the games that suit a second taste."""
+
+LARGEST_REPERTOIRE = 4
+"""Tastes of a user, at most."""
+
+SAME_TASTE_SHARE, ANY_TASTE_SHARE, FOLLOWING_SHARE = 0.4, 0.1, 0.15
+"""Shares of a user's games that are of the taste of the game before, of any taste, and among the `FOLLOWERS` of the
+game before; the others are of any of the user's tastes."""
+
+FOLLOWERS = 5
+
+ORDERED_ZIPF, ORDERED_REPEATS = 1.0, 1.7
+
 ROWS_PER_FILE = 1_000_000
 
 ROWS_PER_CHUNK = 50_000
@@ -120,6 +140,113 @@ def _chosen(random: np.random.Generator, size: Size, users: Int32Array, tastes: 
         cumulative = np.cumsum(popularity * np.where((tastes == taste).any(axis=1), AFFINITY, 1.0))
         chosen[rows] = np.searchsorted(cumulative, random.random(len(rows)) * cumulative[-1], side="right")
     return np.minimum(chosen, size.games - 1)
+
+
+def generate_in_order(size: Size, seed: int) -> tuple[Interactions, Games]:
+    """Generate interactions whose order matters a little, and the catalogue with genres and studios.
+
+    A game suits one fine taste or two, and its genre is a group of the first one's. Each user has up to
+    `LARGEST_REPERTOIRE` tastes, and chooses among the games of one of them by popularity, which follows Zipf's law.
+
+    Returns:
+        Interactions, each user's in order of time, all recommended; and the games, numbered from 1.
+    """
+    random = np.random.default_rng([seed, 3])
+    popularity = random.permutation(1.0 / np.arange(1, size.games + 1) ** ORDERED_ZIPF)
+    first = random.integers(0, FINE_TASTES, size.games)
+    second = np.flatnonzero(random.random(size.games) < SECOND_TASTE_SHARE)
+    suited = _SuitedGames.from_pairs(
+        np.append(np.arange(size.games), second),
+        np.append(first, random.integers(0, FINE_TASTES, len(second))),
+        popularity,
+    )
+    followers = np.stack([suited.draw(random, first) for _ in range(FOLLOWERS)], axis=1)
+    lengths = np.exp(random.normal(0.0, SPREAD, size.users))
+    lengths = np.minimum(2 + lengths * (size.interactions / size.users - 2) / lengths.mean(), LONGEST) * ORDERED_REPEATS
+    lengths = np.sort((lengths + random.random(size.users)).astype(np.int64))[::-1]
+    repertoires = random.integers(0, FINE_TASTES, (size.users, LARGEST_REPERTOIRE))
+    n_tastes = random.integers(1, LARGEST_REPERTOIRE + 1, size.users)
+    tastes, games = repertoires[:, 0].copy(), np.zeros(size.users, dtype=np.int64)
+    chosen = []
+    for step in range(int(lengths[0])):
+        active = np.arange(np.count_nonzero(lengths > step))
+        own = repertoires[active, random.integers(0, n_tastes[active])]
+        kind = random.random(len(active))
+        stays = kind < SAME_TASTE_SHARE
+        tastes[active] = np.where(stays, tastes[active], own)
+        anything = (kind >= SAME_TASTE_SHARE) & (kind < SAME_TASTE_SHARE + ANY_TASTE_SHARE)
+        drawn = suited.draw(random, np.where(anything, random.integers(0, FINE_TASTES, len(active)), tastes[active]))
+        follows = (random.random(len(active)) < FOLLOWING_SHARE) & (step > 0)
+        games[active] = np.where(follows, followers[games[active], random.integers(0, FOLLOWERS, len(active))], drawn)
+        chosen.append(np.stack([active, games[active]]))
+    return _dated(random, size, np.concatenate(chosen, axis=1)), _described(first)
+
+
+@dataclass(frozen=True)
+class _SuitedGames:
+    """The games of each taste, to draw from by popularity.
+
+    Attributes:
+        games: int64 [n], the games of the first taste, then those of the next one.
+        cumulative: float64 [n], the sum of the popularity of all entries up to each.
+        bounds: float64 [FINE_TASTES + 1]; the entries of taste t have sums between bounds t and t + 1.
+    """
+
+    games: npt.NDArray[np.int64]
+    cumulative: npt.NDArray[np.float64]
+    bounds: npt.NDArray[np.float64]
+
+    @classmethod
+    def from_pairs(
+        cls, games: npt.NDArray[np.int64], tastes: npt.NDArray[np.int64], popularity: npt.NDArray[np.float64]
+    ) -> _SuitedGames:
+        """Sort pairs of a game and a taste by taste."""
+        order = np.argsort(tastes, kind="stable")
+        cumulative = np.cumsum(popularity[games[order]])
+        ends = np.searchsorted(tastes[order], np.arange(FINE_TASTES), side="right")
+        return cls(games[order], cumulative, np.append(0.0, np.append(0.0, cumulative)[ends]))
+
+    def draw(self, random: np.random.Generator, tastes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Draw a game of each given taste, int64; of a taste without games, the nearest game."""
+        low, high = self.bounds[tastes], self.bounds[tastes + 1]
+        places = np.searchsorted(self.cumulative, low + random.random(len(tastes)) * (high - low), side="right")
+        return self.games[np.minimum(places, len(self.games) - 1)]
+
+
+def _dated(random: np.random.Generator, size: Size, rows: npt.NDArray[np.int64]) -> Interactions:
+    """Keep the first of each user's repeated games, and date them in order.
+
+    Args:
+        random: Random numbers.
+        size: Numbers of users, games and interactions to keep at most.
+        rows: Users and games, int64 [2, n], each user's in order.
+    """
+    _, first = np.unique(rows[0] * size.games + rows[1], return_index=True)
+    kept = np.sort(random.permutation(first)[: size.interactions])
+    users, games = rows[:, kept]
+    order = np.argsort(users, kind="stable")
+    users, games = users[order], games[order]
+    joined = random.integers(0, DAYS, size.users)
+    days = joined[users] + (random.random(len(users)) * (DAYS - joined[users])).astype(np.int64)
+    return Interactions(
+        users + 1,
+        (games + 1).astype(np.int32),
+        (days[np.lexsort((days, users))] + FIRST_DAY).astype(np.int32),
+        np.ones(len(users), dtype=bool),
+        np.full(len(users), np.nan, dtype=np.float32),
+    )
+
+
+def _described(tastes: npt.NDArray[np.int64]) -> Games:
+    """Describe games by a genre, a group of tastes, and by a studio, which makes games of one taste; int64 [games]."""
+    within = np.empty(len(tastes), dtype=np.int64)
+    order = np.argsort(tastes, kind="stable")
+    within[order] = np.arange(len(tastes))
+    described = [
+        {f"genre Genre {taste // TASTES_PER_GENRE}": 1.0, f"developer Studio {place // GAMES_PER_STUDIO}": 1.0}
+        for taste, place in zip(tastes.tolist(), within.tolist(), strict=True)
+    ]
+    return Games(np.arange(1, len(tastes) + 1, dtype=np.int32), described)
 
 
 def write_generated(root: Path, size: Size, seed: int, *, released: bool = False) -> Snapshot:

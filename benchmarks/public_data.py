@@ -1,10 +1,11 @@
-"""The public data sets that quality is measured on, with their splits. They are read in place."""
+"""The boards that quality is measured on: public data sets, read in place, and a generated one, with their splits."""
 
 from __future__ import annotations
 
 import csv
 import os
 import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from benchmarks.generated import Size, generate_in_order
 from components.extract.extraction import write_snapshot
 from components.ingest.ingestion import ingest
 from demo.postgres import EmbeddedPostgres
@@ -23,14 +25,18 @@ from steam_recsys.data.games import GAME_COLUMNS, Games, release_days
 from steam_recsys.data.interactions import UNDATED, Interactions, cutoff_day, day_of
 from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.errors import UserError
+from steam_recsys.evaluation.metrics import NDCG, Metric, Recall
 from steam_recsys.evaluation.splits import Split, at_random, by_time, last_out, latest_of_each_user
 
 UCSD, STEAM_200K = "steam-ucsd, last 10 % of time", "Steam-200k, random 80/20"
+ML_RANDOM, ML_LAST = "ML-100K, random 80/20", "ML-100K, last item out"
+BEAUTY, GENERATED = "Amazon Beauty 5-core, last item out", "generated, 41,000 games, last 10 % of time"
 
 DATA_SETS = {
     "ml-100k/u.data": "MovieLens 100K from GroupLens",
     "steam-200k/steam-200k.csv": "tamber/steam-video-games from Kaggle",
     "steam-ucsd/steam_game_reviews.csv": "UCSD's Steam reviews of Australian users, in the raw layout",
+    "amazon-beauty/Beauty.txt": "McAuley's Amazon Beauty, 5-core, a user per line with the items in order of time",
 }
 """Files that the benchmark reads, and the public data set of each."""
 
@@ -39,6 +45,8 @@ SPLIT_SEED, VALIDATION_SEED = 42, 7
 HELD_OUT_SHARE = 0.2
 STEAM_CUTOFF = day_of(date(2015, 10, 4))
 VALIDATION_SHARE = 0.1
+
+GENERATED_SIZE = Size(interactions=810_000, users=30_000, games=41_000)
 
 
 @dataclass(frozen=True)
@@ -60,38 +68,94 @@ class Protocol:
     released: Int32Array | None = None
 
 
-def protocols(data: Path | None) -> list[Protocol]:
-    """Prepare every protocol of the table from the folder with the data sets.
+@dataclass(frozen=True)
+class Board:
+    """A data set with a split, and what is measured on it.
+
+    Attributes:
+        key: Name on the command line.
+        name: Name in tables and records.
+        file: The file that it reads, one of `DATA_SETS`; empty for generated data.
+        load: Prepares its protocol from the folder with the data sets.
+        metrics: The accuracy metrics of its table.
+    """
+
+    key: str
+    name: str
+    file: str
+    load: Callable[[Path], Protocol]
+    metrics: tuple[Metric, ...] = (NDCG(10), Recall(20))
+
+
+def select_boards(data: Path | None, keys: Sequence[str] = ()) -> list[Board]:
+    """Return the boards of the given keys, all without keys, in the order of the table.
 
     Raises:
-        UserError: The folder or one of its data sets is missing.
+        UserError: A key is unknown, or the folder or the file of a board is missing.
     """
-    sources = "; ".join(f"{path} ({source})" for path, source in DATA_SETS.items())
-    if data is None:
+    if unknown := sorted(set(keys) - {board.key for board in BOARDS}):
+        known = ", ".join(board.key for board in BOARDS)
+        raise UserError(f"There is no board {unknown[0]}: BOARD must be one of {known}.")
+    boards = [board for board in BOARDS if not keys or board.key in keys]
+    files = [board.file for board in boards if board.file]
+    sources = "; ".join(f"{path} ({source})" for path, source in DATA_SETS.items() if path in files)
+    if files and data is None:
         raise UserError(f"This benchmark needs public data: add DATA=folder, a folder with {sources}.")
-    if missing := [path for path in DATA_SETS if not (data / path).is_file()]:
-        raise UserError(f"{data / missing[0]} does not exist: DATA must name a folder with {sources}.")
-    movies, movie_games = _movielens(data / "ml-100k")
-    purchases, purchase_games = _purchases(data / "steam-200k" / "steam-200k.csv")
-    reviews, review_games, released = _reviews(data / "steam-ucsd")
-    steam = by_time(reviews, STEAM_CUTOFF)
-    return [
-        _random("ML-100K, random 80/20", movies, movie_games),
-        Protocol(
-            "ML-100K, last item out",
-            movie_games,
-            last_out(movies),
-            last_out(movies.take(~latest_of_each_user(movies))),
-        ),
-        Protocol(
-            UCSD,
-            review_games,
-            steam,
-            by_time(steam.past, cutoff_day(steam.past, VALIDATION_SHARE)),
-            released,
-        ),
-        _random(STEAM_200K, purchases, purchase_games),
-    ]
+    if missing := [path for path in files if data and not (data / path).is_file()]:
+        raise UserError(f"{data}/{missing[0]} does not exist: DATA must name a folder with {sources}.")
+    return boards
+
+
+def _movies_at_random(data: Path) -> Protocol:
+    return _random(ML_RANDOM, *_movielens(data / "ml-100k"))
+
+
+def _movies_last_out(data: Path) -> Protocol:
+    return _last_out(ML_LAST, *_movielens(data / "ml-100k"))
+
+
+def _steam_by_time(data: Path) -> Protocol:
+    reviews, games, released = _reviews(data / "steam-ucsd")
+    return _by_time(UCSD, reviews, games, STEAM_CUTOFF, released)
+
+
+def _purchases_at_random(data: Path) -> Protocol:
+    return _random(STEAM_200K, *_purchases(data / "steam-200k" / "steam-200k.csv"))
+
+
+def _beauty_last_out(data: Path) -> Protocol:
+    """Prepare the split of the published figures; they count 52 more users, whose last item is new."""
+    return _last_out(BEAUTY, *_beauty(data / "amazon-beauty" / "Beauty.txt"))
+
+
+def _generated_by_time(data: Path) -> Protocol:
+    interactions, games = generate_in_order(GENERATED_SIZE, SPLIT_SEED)
+    return _by_time(GENERATED, interactions, games, cutoff_day(interactions, VALIDATION_SHARE))
+
+
+BOARDS = (
+    Board("ml-100k-random", ML_RANDOM, "ml-100k/u.data", _movies_at_random),
+    Board("ml-100k-last-out", ML_LAST, "ml-100k/u.data", _movies_last_out),
+    Board("steam-ucsd", UCSD, "steam-ucsd/steam_game_reviews.csv", _steam_by_time),
+    Board("steam-200k", STEAM_200K, "steam-200k/steam-200k.csv", _purchases_at_random),
+    Board("amazon-beauty", BEAUTY, "amazon-beauty/Beauty.txt", _beauty_last_out, (NDCG(10), Recall(10))),
+    Board("generated", GENERATED, "", _generated_by_time),
+)
+"""The boards, in the order of the table."""
+
+
+def _by_time(
+    name: str, interactions: Interactions, games: Games, cutoff: int, released: Int32Array | None = None
+) -> Protocol:
+    test = by_time(interactions, cutoff)
+    validation = by_time(test.past, cutoff_day(test.past, VALIDATION_SHARE))
+    return Protocol(name, games, test, validation, released)
+
+
+def _last_out(name: str, interactions: Interactions, games: Games) -> Protocol:
+    """Hold out each user's last interaction, and for validation the one before it."""
+    before = interactions.take(~latest_of_each_user(interactions))
+    return Protocol(name, games, last_out(interactions), last_out(before))
 
 
 def _random(name: str, interactions: Interactions, games: Games) -> Protocol:
@@ -115,6 +179,20 @@ def _purchases(path: Path) -> tuple[Interactions, Games]:
     )
     rows = np.array([(users[user], games[game] + 1) for user, game in pairs])
     return _interactions(rows[:, 0], rows[:, 1], np.full(len(rows), UNDATED)), _catalogue(len(games))
+
+
+def _beauty(path: Path) -> tuple[Interactions, Games]:
+    """Read each user's purchases in order; the place in that order takes the place of the day."""
+    users: list[int] = []
+    items: list[int] = []
+    places: list[int] = []
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            user, *bought = map(int, line.split())
+            users += [user] * len(bought)
+            items += bought
+            places += range(len(bought))
+    return _interactions(np.array(users), np.array(items), np.array(places)), _catalogue(max(items))
 
 
 def _reviews(folder: Path) -> tuple[Interactions, Games, Int32Array]:

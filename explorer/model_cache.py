@@ -39,7 +39,7 @@ from steam_recsys.data.schemas import GAMES
 from steam_recsys.database.connection import Cursor, connect, snapshot_queries
 from steam_recsys.errors import ArtifactError, UserError
 from steam_recsys.model.history_weights import HistoryWeights
-from steam_recsys.model.item_item import ItemItemWeights
+from steam_recsys.model.item_item import ItemItemWeights, NextGames
 from steam_recsys.model.lists import NEW_RELEASE_DAYS, ReviewCounts, game_lists, new_releases
 from steam_recsys.model.online import CatalogueFacts
 from steam_recsys.model.retrieval import ExactIndex, GameList
@@ -183,6 +183,8 @@ class CachedModel:
         arrays |= {f"allowed_{each.name}": each.allowed for each in self.lists if each.allowed is not None}
         arrays |= {name: getattr(scorer, name) for name in _SCORER_ARRAYS}
         arrays |= {f"link_{name}": array for name, array in vars(scorer.item_item).items()}
+        if scorer.next_games is not None:
+            arrays |= {f"next_{name}": array for name, array in vars(scorer.next_games.weights).items()}
         arrays |= {f"index_{name}": array for name, array in vars(scorer.index).items()}
         arrays |= {name: getattr(facts, name) for name in _FACT_ARRAYS}
         arrays |= {f"catalogue_{name}": array for name, array in facts.catalogue.arrays().items()}
@@ -197,6 +199,7 @@ class CachedModel:
             "popularity_weight": scorer.popularity_weight,
             "lists": [(each.name, each.length, each.popularity_weight) for each in self.lists],
             "history_weights": asdict(scorer.history_weights),
+            "next_recency": scorer.next_games.recency if scorer.next_games else None,
             "names": facts.names,
             "tags": facts.tags,
             "genres": facts.genre_names,
@@ -216,6 +219,7 @@ class CachedModel:
         _open_cached(folder).verify()
         described = json.loads((folder / DESCRIPTION_FILE).read_text())
         arrays = {path.stem: _map(path) for path in folder.glob("*.npy")}
+        recency = described["next_recency"]
         scorer = Scorer(
             **{name: arrays[name] for name in _SCORER_ARRAYS},
             item_item=ItemItemWeights(**_prefixed("link_", arrays)),
@@ -223,6 +227,7 @@ class CachedModel:
             popularity_weight=described["popularity_weight"],
             history_weights=HistoryWeights(**described["history_weights"]),
             index=ExactIndex(**_prefixed("index_", arrays)),
+            next_games=None if recency is None else NextGames(ItemItemWeights(**_prefixed("next_", arrays)), recency),
         )
         ranks = {
             (genre, rank_type): (arrays[f"ranked_{number}"], arrays[f"rank_{number}"])

@@ -25,7 +25,7 @@ from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.errors import UserError
 from steam_recsys.frames import interactions_frame
 from steam_recsys.model.online import CatalogueFacts, OnlineRecommender
-from steam_recsys.model.scorer import segment_sums
+from steam_recsys.model.scorer import item_item_terms, segment_sums
 from steam_recsys.model.two_tower import TwoTowerArrays
 from steam_recsys.storage.model_store import champion, stored_model
 
@@ -190,7 +190,7 @@ class Recommender:
         terms = scorer.history[known.games] * weights[:, None]
         length = float(np.linalg.norm(segment_sums(terms, known.offsets))) or 1.0
         vectors = terms @ scorer.candidates[position[0, 0]] * (scorer.scale / length)
-        item_item = scorer.item_item.between(known.games, position, known.owners)[:, 0] * weights
+        item_item = item_item_terms(scorer.item_item_tables(known), known, position)[:, 0]
         frame = pd.DataFrame(
             {
                 "game": pd.Series([self._names[each] for each in known.games.tolist()], dtype="str"),

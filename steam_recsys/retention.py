@@ -22,7 +22,7 @@ from steam_recsys.errors import UserError
 from steam_recsys.logging import log
 from steam_recsys.storage.folder import FileInfo, Folder, open_folder
 from steam_recsys.storage.manifest import clean_up
-from steam_recsys.storage.model_store import POINTER, PROMOTED, current_champion
+from steam_recsys.storage.model_store import BASELINES_FOLDER, POINTER, PROMOTED, current_champion
 
 MIN_DAYS = 2
 """Days that everything is kept: younger files may belong to a run that still writes or reads them."""
@@ -55,7 +55,7 @@ class Retention:
     """Days for which things are kept after they were last written to.
 
     Attributes:
-        journal_days: Journals of runs, `<store>/runs`.
+        journal_days: Journals of runs, `<store>/runs`, and the settings of the baselines, `<store>/baselines`.
         prediction_days: Predictions that were not published; a run can be started again and continue them.
         model_days: Models in the store that never were champion.
         record_days: Rows of `recsys.pipeline_runs` and `recsys.monitoring`.
@@ -148,7 +148,8 @@ def clean_store(store: str, database: str, retention: Retention, *, dry_run: boo
         require_schema(connection, "recsys")
         removed = list(_clean_tables(cursor, retention.record_days, dry_run=dry_run))
     folder = open_folder(store)
-    removed += _clean_folder(folder, "runs", retention.journal_days, dry_run=dry_run)
+    for name in ("runs", BASELINES_FOLDER):
+        removed += _clean_folder(folder, name, retention.journal_days, dry_run=dry_run)
     with clean_up("clean", "predictions that have expired"):
         in_use = _planned_versions(folder)
         removed += _clean_folder(folder, "predictions", retention.prediction_days, needed=in_use, dry_run=dry_run)

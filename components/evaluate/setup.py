@@ -13,7 +13,8 @@ from steam_recsys.data.interactions import Interactions, cutoff_day, day_of, loa
 from steam_recsys.data.popularity import popularity_as_of
 from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.errors import ArtifactError, UserError
-from steam_recsys.evaluation.baselines import tuned_baselines
+from steam_recsys.evaluation.baseline_settings import TuningKey, stored_or_tuned
+from steam_recsys.evaluation.baselines import fit_baselines, tune_baselines
 from steam_recsys.evaluation.intervals import CHALLENGER, CHAMPION
 from steam_recsys.evaluation.rankers import ModelRanker, Ranker
 from steam_recsys.evaluation.splits import Future, HeldOut, snapshot_by_time
@@ -71,7 +72,8 @@ class EvaluationSetup:
         Popularity is as of the cutoff, in the models and in the baselines. The champion takes part as it was before it
         was fitted to all reviews. The later cutoff of the two models is used for all, so that neither has seen a
         held-out review. If the challenger is the champion, because its training was repeated, there is no champion to
-        compare with; nor if it cannot be read, since nothing can be predicted with it either.
+        compare with; nor if it cannot be read, since nothing can be predicted with it either. The store keeps the
+        settings of the baselines, which are tuned once per snapshot and split.
 
         Raises:
             UserError: A folder holds no snapshot or no model, or there is no user to rank for.
@@ -93,8 +95,11 @@ class EvaluationSetup:
             )
         popularity = popularity_as_of(past, games.ids, day)
         ranker = ModelRanker(challenger.for_catalogue(games, popularity))
-        validation = snapshot_by_time(opened, past, cutoff_day(past, description["held_out_share"]))
-        baselines = tuned_baselines(past, day, validation, games.ids)
+        held_out_share, snapshot_id = description["held_out_share"], opened.manifest.snapshot_id
+        validation = snapshot_by_time(opened, past, cutoff_day(past, held_out_share))
+        key = TuningKey.from_split(snapshot_id, cutoff, held_out_share)
+        chosen = stored_or_tuned(store, key, lambda: tune_baselines(validation, games.ids))
+        baselines = fit_baselines(past, day, games.ids, chosen)
         rankers: dict[str, Ranker] = {CHALLENGER: ranker}
         rankers |= {baseline.name: baseline.ranker for baseline in baselines}
         if champion and champion_version != challenger.version:
@@ -102,7 +107,7 @@ class EvaluationSetup:
         return cls(
             version=challenger.version,
             champion=champion_version,
-            snapshot_id=opened.manifest.snapshot_id,
+            snapshot_id=snapshot_id,
             cutoff=cutoff,
             past=past,
             future=future,

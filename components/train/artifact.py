@@ -20,6 +20,7 @@ from steam_recsys.data.histories import positions_of
 from steam_recsys.data.interactions import Interactions
 from steam_recsys.data.popularity import popularity, popularity_as_of
 from steam_recsys.model.history_weights import MAX_HOURS, TYPICAL_HOURS
+from steam_recsys.model.item_item import RECENT_GAMES, ItemItemWeights
 from steam_recsys.model.online import CatalogueFacts
 from steam_recsys.model.scorer import Scorer
 from steam_recsys.model.two_tower import TwoTowerArrays
@@ -142,9 +143,9 @@ class ServingModel(tf.Module):
         self.game_ids = tf.Variable(game_ids, trainable=False)
         self.history = tf.Variable(scorer.history, trainable=False)
         self.candidates = tf.Variable(scorer.candidates, trainable=False)
-        self.item_item_offsets = tf.Variable(scorer.item_item.offsets, trainable=False)
-        self.item_item_games = tf.Variable(scorer.item_item.games, trainable=False, shape=[None])
-        self.item_item_weights = tf.Variable(scorer.item_item.weights, trainable=False, shape=[None])
+        self.item_item = ServingTable(scorer.item_item)
+        self.next_games = ServingTable(scorer.next_games.weights) if scorer.next_games else None
+        self.next_recency = scorer.next_games.recency if scorer.next_games else 0.0
         self.popularity_prior = tf.Variable(scorer.popularity_prior, trainable=False)
 
     @tf.function(input_signature=HISTORY)
@@ -176,13 +177,10 @@ class ServingModel(tf.Module):
         scores = tf.matmul(queries * self.scale, self.candidates, transpose_b=True)
         scores += self.popularity_weight * popularity_prior
         users = tf.cast(known.value_rowids(), tf.int32)
-        entries = tf.ragged.range(
-            tf.gather(self.item_item_offsets, known.values), tf.gather(self.item_item_offsets, known.values + 1)
-        )
-        source = entries.value_rowids()
-        cells = tf.stack([tf.gather(users, source), tf.gather(self.item_item_games, entries.values)], axis=1)
-        added = tf.gather(self.item_item_weights, entries.values) * tf.gather(weights, source)
-        scores = tf.tensor_scatter_nd_add(scores, cells, added)
+        scores = self.item_item.add(scores, users, known.values, weights)
+        if self.next_games is not None:
+            verdicts = tf.boolean_mask(recommended, found)
+            scores = self.next_games.add(scores, users, known.values, self._weigh_next(known, verdicts))
         seen = tf.stack([users, known.values], axis=1)
         scores = tf.tensor_scatter_nd_update(scores, seen, tf.fill([tf.shape(seen)[0]], -np.inf))
         best, columns = tf.math.top_k(scores, self.k)
@@ -196,11 +194,46 @@ class ServingModel(tf.Module):
         played = tf.where((hours >= 0) & (hours <= MAX_HOURS), hours, TYPICAL_HOURS)
         weights = tf.where(recommended, 1.0, self.weights.disliked)
         weights *= ((1 + played) / (1 + TYPICAL_HOURS)) ** self.weights.hours
-        ends = tf.gather(known.row_splits[1:], known.value_rowids())
-        later = tf.cast(ends - 1 - tf.range(tf.size(known.values, tf.int64)), tf.float32)
-        weights *= (1 + later) ** -self.weights.recency
+        weights *= (1 + _later_games(known)) ** -self.weights.recency
         means = tf.math.segment_mean(tf.abs(weights), known.value_rowids())
         return tf.math.divide_no_nan(weights, tf.gather(means, known.value_rowids()))
+
+    def _weigh_next(self, known: tf.RaggedTensor, recommended: tf.Tensor) -> tf.Tensor:
+        """Weigh each game of the histories like `NextGames.weigh`, float32 of the shape of `known.values`."""
+        later = _later_games(known)
+        weights = tf.where(recommended, 1.0, self.weights.disliked) * (1 + later) ** -self.next_recency
+        return tf.where(later < RECENT_GAMES, weights, 0.0)
+
+
+class ServingTable(tf.Module):
+    """Item-item weights in a SavedModel."""
+
+    def __init__(self, table: ItemItemWeights) -> None:
+        super().__init__()
+        self.offsets = tf.Variable(table.offsets, trainable=False)
+        self.games = tf.Variable(table.games, trainable=False, shape=[None])
+        self.weights = tf.Variable(table.weights, trainable=False, shape=[None])
+
+    def add(self, scores: tf.Tensor, users: tf.Tensor, games: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+        """Add to the scores, float32 [B, V], what the games of the histories say.
+
+        Args:
+            scores: The scores.
+            users: int32 [n], the user of each game.
+            games: int32 [n], rows of the vocabulary.
+            weights: float32 [n], how much each game counts.
+        """
+        entries = tf.ragged.range(tf.gather(self.offsets, games), tf.gather(self.offsets, games + 1))
+        source = entries.value_rowids()
+        cells = tf.stack([tf.gather(users, source), tf.gather(self.games, entries.values)], axis=1)
+        added = tf.gather(self.weights, entries.values) * tf.gather(weights, source)
+        return tf.tensor_scatter_nd_add(scores, cells, added)
+
+
+def _later_games(known: tf.RaggedTensor) -> tf.Tensor:
+    """Count the later games of the same history, float32 of the shape of `known.values`."""
+    ends = tf.gather(known.row_splits[1:], known.value_rowids())
+    return tf.cast(ends - 1 - tf.range(tf.size(known.values, tf.int64)), tf.float32)
 
 
 def _last_mentions(history: tf.Tensor) -> tf.Tensor:

@@ -244,7 +244,8 @@ def fit_model(
     initial = warm_towers(data, config, start, trainer.seed) if start else None
     fit = trainer.fit(name, data, config, steps, initial)
     log("train", f"{name} fit: loss {fit.losses[-1]:.4f} after {steps:,} steps")
-    model = assemble_model(data, fit.towers, fit_item_item(data, config), config, version)
+    item_item, next_games = fit_item_item(data, config)
+    model = assemble_model(data, fit.towers, item_item, config, version, next_games)
     return FittedModel(model, data, config, steps, fit.losses)
 
 

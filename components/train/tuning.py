@@ -7,28 +7,37 @@ the least personal of settings that are level.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from components.train.trainer import Trainer
 from components.train.training_data import TrainingData
 from components.train.two_tower_model import ModelConfig
 from steam_recsys.arrays import BoolArray, Float32Array, Float64Array, Int32Array
 from steam_recsys.data.games import Games
-from steam_recsys.data.histories import positions_of
-from steam_recsys.evaluation.baselines import EASE_MAX_GAMES, cooccurrences, dlae, ease
+from steam_recsys.data.histories import Histories, positions_of
 from steam_recsys.evaluation.beyond_accuracy import mean_jaccard
 from steam_recsys.evaluation.intervals import standard_error
 from steam_recsys.evaluation.metrics import HEADLINE_METRIC, measure_ranked
-from steam_recsys.evaluation.rankers import ModelRanker, score_blocks
+from steam_recsys.evaluation.rankers import BLOCK_SCORES, ModelRanker, score_blocks
 from steam_recsys.evaluation.splits import HeldOut
 from steam_recsys.logging import progress
 from steam_recsys.model.history_weights import HistoryWeights
-from steam_recsys.model.item_item import ItemItemWeights
+from steam_recsys.model.item_item import ItemItemWeights, NextGames
+from steam_recsys.model.item_item_fits import (
+    EASE_MAX_GAMES,
+    ItemItemData,
+    ItemItemKind,
+    Neighbours,
+    Regression,
+    Transitions,
+)
 from steam_recsys.model.lists import interests_length
 from steam_recsys.model.retrieval import top_k
 from steam_recsys.model.scorer import Scorer
@@ -49,11 +58,32 @@ OVERLAP_USERS = 500
 CHECK_USERS = 1_000
 """Users of the validation data with which the towers are checked during a fit, at most."""
 
-LINK_KINDS = ((0.0, 1000.0), (0.0, 500.0), (0.0, 300.0), (0.0, 100.0), (0.33, 500.0), (0.33, 100.0))
-"""Dropout and regularisation of the item-item weights: EASE without dropout, DLAE with it."""
+LINK_KINDS = ((0.0, 1000.0), (0.0, 500.0), (0.0, 100.0), (0.33, 500.0), (0.33, 100.0), (0.5, 300.0))
+"""Dropout and regularisation of the item-item weights by regression: EASE without dropout, DLAE with it."""
 
-LINK_FACTORS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
+LARGE_LINK_KINDS = ((0.33, 100.0),)
+"""The same in a catalogue of more than `EASE_MAX_GAMES` games, where each takes minutes."""
+
 LINKS_PER_GAME = (25, 50, 100, 400)
+NEIGHBOUR_EXPONENTS = (0.2, 0.5, 0.8)
+NEIGHBOURS_PER_GAME = (25, 50, 200)
+NEXT_KINDS = ((1.0, 300.0), (1.0, 1000.0), (0.5, 300.0))
+"""Recency and regularisation of the weights of next games, in a catalogue of any size."""
+
+NEXT_PER_GAME = (100, 400)
+
+MOST_PER_GAME = max(*LINKS_PER_GAME, *NEIGHBOURS_PER_GAME, *NEXT_PER_GAME)
+FACTORS = ("link_weight", "neighbour_weight", "next_weight")
+
+SPREADS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)
+"""Factors of item-item weights to choose from, as the spread of what they add, in spreads of the towers' scores."""
+
+SPREAD_USERS = 200
+"""Users of the validation data by whom spreads are measured, at most."""
+
+PART_BYTES = 1 << 30
+"""Scores of parts of the model that are kept for the next settings, at most."""
+
 RECENCIES = (0.25, 0.5, 0.75, 1.0, 2.0)
 HOURS = (0.1, 0.2, 0.4)
 DISLIKED = (-0.25, -0.5, -1.0)
@@ -141,10 +171,18 @@ class Validation:
     popularity: Float64Array
     supported: BoolArray
 
-    def measure(self, scorer: Scorer, weights: Sequence[float]) -> Iterator[tuple[Float64Array, float]]:
-        """Yield NDCG@10 of each user, float64 [n_users], and the overlap with each of some popularity weights."""
+    def measure(
+        self, scorer: Scorer, weights: Sequence[float], parts: Sequence[Part] = ()
+    ) -> Iterator[tuple[Float64Array, float]]:
+        """Yield NDCG@10 of each user, float64 [n_users], and the overlap with each of some popularity weights.
+
+        Args:
+            scorer: Scores the catalogue.
+            weights: The popularity weights.
+            parts: What the taste is the sum of, if it has been computed before.
+        """
         k = HEADLINE_METRIC.k
-        for ranked in rank(scorer, self.held_out, weights, k):
+        for ranked in rank(scorer, self.held_out, weights, k, parts=parts):
             figures = measure_ranked(ranked, self.held_out.relevant, (HEADLINE_METRIC,))
             yield figures[HEADLINE_METRIC.name], mean_jaccard(ranked[:: max(1, len(ranked) // OVERLAP_USERS)], k)
 
@@ -165,7 +203,12 @@ class Validation:
 
 
 def rank(
-    scorer: Scorer, users: HeldOut, weights: Sequence[float], k: int, allowed: BoolArray | None = None
+    scorer: Scorer,
+    users: HeldOut,
+    weights: Sequence[float],
+    k: int,
+    allowed: BoolArray | None = None,
+    parts: Sequence[Part] = (),
 ) -> list[Int32Array]:
     """Rank the games outside each user's history with several popularity weights.
 
@@ -175,17 +218,37 @@ def rank(
         weights: The popularity weights.
         k: Number of games.
         allowed: bool [N], the games that may be ranked; None for all.
+        parts: What the taste is the sum of, if it has been computed before.
 
     Returns:
         The k best games as positions for each weight, int32 [B, k], -1 if fewer are left.
     """
     ranked = [np.empty((len(users), k), dtype=np.int32) for _ in weights]
-    for rows, taste in score_blocks(ModelRanker(scorer, popularity_weight=0.0), users.history):
+    ranker = ModelRanker(scorer, popularity_weight=0.0)
+    for rows, taste in summed_blocks(parts, users.history) if parts else score_blocks(ranker, users.history):
         if allowed is not None:
             taste[:, ~allowed] = -np.inf
         for weight, games in zip(weights, ranked, strict=True):
             games[rows], _ = top_k(taste + np.float32(weight) * scorer.popularity_prior, k)
     return ranked
+
+
+Part = tuple[float, Float32Array]
+"""A factor and the scores of all users and games, float32 [B, N], that it multiplies."""
+
+
+def summed_blocks(parts: Sequence[Part], history: Histories) -> Iterator[tuple[slice, Float32Array]]:
+    """Sum the parts of scores for a block of users after another, as `score_blocks` computes scores."""
+    n_games = parts[0][1].shape[1]
+    block = max(1, BLOCK_SCORES // max(1, n_games))
+    for start in range(0, len(history), block):
+        rows = slice(start, min(start + block, len(history)))
+        scores = np.zeros((rows.stop - rows.start, n_games), dtype=np.float32)
+        for factor, part in parts:
+            scores += np.float32(factor) * part[rows]
+        entries = slice(history.offsets[rows.start], history.offsets[rows.stop])
+        scores[history.owners[entries] - rows.start, history.games[entries]] = -np.inf
+        yield rows, scores
 
 
 def tune(
@@ -308,8 +371,8 @@ class _Search:
         self._known: dict[ModelConfig, Setting] = {}
         self._scorers: dict[float, Scorer] = {}
         self._rows = positions_of(validation.games.ids, data.games.ids)
-        self._largest: dict[tuple[float, float], ItemItemWeights] = {}
-        self._last: tuple[tuple[float, float, int], ItemItemWeights] | None = None
+        self._tables: dict[ItemItemKind, ItemItemWeights] = {}
+        self._parts: dict[Any, Float32Array] = {}
 
     def fit(self, scale: float, trainer: Trainer, steps: int) -> None:
         """Fit the towers with one scale, and measure them with every popularity weight."""
@@ -345,18 +408,72 @@ class _Search:
         """Measure what has not been measured before."""
         configs = [replace(config, popularity_weight=weight) for weight in weights]
         new = [each for each in configs if each not in self._known]
-        measured = self._validation.measure(self.scorer(config), [each.popularity_weight for each in new])
+        if not new:
+            return [self._known[each] for each in configs]
+        scorer, parts = self._scorers[config.scale], self._parts_of(config)
+        measured = self._validation.measure(scorer, [each.popularity_weight for each in new], parts)
         self._known |= {each: Setting(each, ndcg, overlap) for each, (ndcg, overlap) in zip(new, measured, strict=True)}
         return [self._known[each] for each in configs]
 
     def scorer(self, config: ModelConfig) -> Scorer:
         """Return the scorer of a configuration, whose scale has been fitted."""
+        tables = [self._table(kind, per_game).scaled(factor) for kind, factor, per_game in together(config)]
         return replace(
             self._scorers[config.scale],
-            item_item=self._weights(config),
+            item_item=ItemItemWeights.sum_of(tables, len(self._validation.games)),
             history_weights=config.history_weights,
             popularity_weight=config.popularity_weight,
+            next_games=self._next_games(config),
         )
+
+    def _next_games(self, config: ModelConfig) -> NextGames | None:
+        """Return the weights of next games of a configuration between catalogue positions; None if it has none."""
+        if not config.next_weight:
+            return None
+        table = self._table(next_kind(config), config.next_per_game)
+        return NextGames(table.scaled(config.next_weight), config.next_recency)
+
+    def _table(self, kind: ItemItemKind, per_game: int) -> ItemItemWeights:
+        """Return the largest weights of a kind between catalogue positions; each kind is fitted once."""
+        if kind not in self._tables:
+            self._tables[kind] = kind.fit(self._item_item_data, MOST_PER_GAME)
+        return self._tables[kind].largest(per_game).reindex(self._rows)
+
+    @cached_property
+    def _item_item_data(self) -> ItemItemData:
+        return item_item_data(self._data)
+
+    def _parts_of(self, config: ModelConfig) -> list[Part]:
+        """Return the parts of the taste of a configuration: the towers, and each kind of item-item weights."""
+        weights = config.history_weights
+        parts = [(1.0, self._towers_part(config))]
+        parts += [(factor, self._part((kind, per_game, weights))) for kind, factor, per_game in together(config)]
+        if config.next_weight:
+            parts.append((config.next_weight, self._part((next_kind(config), config.next_per_game, weights.disliked))))
+        return parts
+
+    def _towers_part(self, config: ModelConfig) -> Float32Array:
+        return self._part((config.scale, config.history_weights))
+
+    def _part(self, key: Any) -> Float32Array:
+        """Compute one part of the scores of all validation users, or return what was computed before."""
+        if key in self._parts:
+            self._parts[key] = self._parts.pop(key)  # so that it is the newest
+            return self._parts[key]
+        history, n_games = self._validation.held_out.history, len(self._validation.games)
+        match key:
+            case float(scale), weights:
+                found = replace(self._scorers[scale], history_weights=weights).taste(history)
+            case Transitions() as kind, per_game, disliked:
+                table = self._table(kind, per_game)
+                counted = NextGames(table, kind.recency).weigh(history, disliked)
+                found = table_scores(table, history, counted, n_games)
+            case kind, per_game, weights:
+                found = table_scores(self._table(kind, per_game), history, weights.weigh(history), n_games)
+        while self._parts and sum(part.nbytes for part in self._parts.values()) + found.nbytes > PART_BYTES:
+            del self._parts[next(iter(self._parts))]
+        self._parts[key] = found
+        return found
 
     def improve_history_weights(self, find: Callable[[], Setting]) -> None:
         """Try other weights of the games of histories for a setting, one kind after the other.
@@ -384,59 +501,81 @@ class _Search:
             progress("train", f"{name}: {find()}")
 
     def improve_item_item(self, find: Callable[[], Setting]) -> None:
-        """Try other item-item weights for a setting: each kind with growing factors, then numbers of weights per game.
+        """Try other item-item weights of each kind for a setting: with growing factors, then numbers per game.
 
-        A factor is the last one of its kind if it lowers the NDCG@10.
+        A factor is the last one of its kind if it lowers the NDCG@10. Weights of next games are used only if they make
+        the setting clearly better: they say nothing if the order of the reviews means nothing. They come first, since
+        the other kinds explain a part of the same reviews.
         """
-        if len(self._data.games) > EASE_MAX_GAMES:
-            return
-        start = find().config
-        for dropout, regularisation in LINK_KINDS:
-            config = replace(start, link_dropout=dropout, link_regularisation=regularisation)
-            figure = -np.inf
-            for factor in LINK_FACTORS:
-                (found,) = self.measure(replace(config, link_weight=factor), (start.popularity_weight,))
-                if found.mean < figure:
-                    break
-                figure = found.mean
-        config = find().config
-        if config.link_weight:
-            for per_game in LINKS_PER_GAME:
-                self.measure(replace(config, links_per_game=per_game), _near(config.popularity_weight))
+        kinds_of_next = [{"next_recency": age, "next_regularisation": size} for age, size in NEXT_KINDS]
+        self._try_kinds(find, "next_weight", kinds_of_next, sure=True)
+        self._try_numbers(find, "next_weight", "next_per_game", NEXT_PER_GAME)
+        kinds = LINK_KINDS if len(self._data.games) <= EASE_MAX_GAMES else LARGE_LINK_KINDS
+        regressions = [{"link_dropout": dropout, "link_regularisation": size} for dropout, size in kinds]
+        self._try_kinds(find, "link_weight", regressions)
+        self._try_numbers(find, "link_weight", "links_per_game", LINKS_PER_GAME)
+        self._try_kinds(find, "neighbour_weight", [{"neighbour_exponent": alpha} for alpha in NEIGHBOUR_EXPONENTS])
+        self._try_numbers(find, "neighbour_weight", "neighbours_per_game", NEIGHBOURS_PER_GAME)
         progress("train", f"item-item weights: {find()}")
+
+    def _try_kinds(
+        self, find: Callable[[], Setting], factor: str, kinds: Sequence[Mapping[str, Any]], *, sure: bool = False
+    ) -> None:
+        """Try settings of one kind of item-item weights, each with growing factors.
+
+        Args:
+            find: Finds the setting to improve.
+            factor: Name of the factor's field.
+            kinds: Values of other fields.
+            sure: Whether they may be chosen only if the best of them is clearly better than the present setting.
+        """
+        present, tried = find(), []
+        start = present.config
+        for fields in kinds:
+            config, figure = _with(start, fields), -np.inf
+            unit = self._unit(config, factor)
+            for spread in SPREADS:
+                value = float(f"{spread * unit:.3g}")
+                found = self._measured(_with(config, {factor: value}), _near(start.popularity_weight))
+                tried += found
+                if (best := max(each.mean for each in found)) < figure:
+                    break
+                figure = best
+        if not sure or is_clearly_better(max(tried, key=lambda each: each.mean), present, len(kinds)):
+            self._keep(tried)
+
+    def _try_numbers(self, find: Callable[[], Setting], factor: str, field: str, numbers: Sequence[int]) -> None:
+        """Try other numbers of weights per game of a kind, if a setting has it."""
+        config = find().config
+        if getattr(config, factor):
+            for number in numbers:
+                self.measure(_with(config, {field: number}), _near(config.popularity_weight))
+
+    def _unit(self, config: ModelConfig, factor: str) -> float:
+        """Return the factor with which a kind's scores of a user differ as much from game to game as the towers'."""
+        *_, (_, part) = self._parts_of(_with(config, {**dict.fromkeys(FACTORS, 0.0), factor: 1.0}))
+        towers, added = (
+            float(scores[:: max(1, len(scores) // SPREAD_USERS)].std(axis=1).mean())
+            for scores in (self._towers_part(config), part)
+        )
+        return towers / added if added else 1.0
 
     def try_all_scales(self, config: ModelConfig) -> None:
         """Try every scale, every popularity weight and other factors of the item-item weights of a configuration."""
         for scale in self._scorers:
             ratio = scale / config.scale
             for share in {0.0, 0.5, 1.0, 2.0, ratio, 2 * ratio}:
-                at_scale = replace(config, scale=scale, link_weight=share * config.link_weight)
-                self.measure(at_scale, POPULARITY_WEIGHTS)
-
-    def _weights(self, config: ModelConfig) -> ItemItemWeights:
-        """Return the item-item weights of a configuration between catalogue positions.
-
-        The largest weights of every kind are kept, and those of the last configuration.
-        """
-        if not config.link_weight:
-            return ItemItemWeights.empty(len(self._validation.games))
-        kind = config.link_dropout, config.link_regularisation
-        if kind not in self._largest:
-            self._largest[kind] = ItemItemWeights.from_matrix(
-                item_item_matrix(self._counts, *kind), max(LINKS_PER_GAME)
-            )
-        wanted = *kind, config.links_per_game
-        if self._last is None or self._last[0] != wanted:
-            self._last = wanted, self._largest[kind].largest(config.links_per_game).reindex(self._rows)
-        return self._last[1].scaled(config.link_weight)
-
-    @cached_property
-    def _counts(self) -> Float32Array:
-        return _cooccurrences(self._data)
+                factors = {name: share * getattr(config, name) for name in FACTORS}
+                self.measure(_with(config, {"scale": scale, **factors}), POPULARITY_WEIGHTS)
 
 
 def assemble_model(
-    data: TrainingData, towers: Towers, item_item: ItemItemWeights, config: ModelConfig, version: str = ""
+    data: TrainingData,
+    towers: Towers,
+    item_item: ItemItemWeights,
+    config: ModelConfig,
+    version: str = "",
+    next_games: NextGames | None = None,
 ) -> TwoTowerArrays:
     """Combine towers and item-item weights into a model that needs no TensorFlow."""
     return TwoTowerArrays(
@@ -451,28 +590,56 @@ def assemble_model(
         scale=config.scale,
         popularity_smoothing=config.popularity_smoothing,
         history_weights=config.history_weights,
+        next_games=next_games,
     )
 
 
-def fit_item_item(data: TrainingData, config: ModelConfig) -> ItemItemWeights:
-    """Fit item-item weights; none if they are switched off or there are too many games."""
-    n_games = len(data.games)
-    if n_games > EASE_MAX_GAMES or not config.link_weight:
-        return ItemItemWeights.empty(n_games)
-    weights = item_item_matrix(_cooccurrences(data), config.link_dropout, config.link_regularisation)
-    return ItemItemWeights.from_matrix(weights, config.links_per_game).scaled(config.link_weight)
+def fit_item_item(data: TrainingData, config: ModelConfig) -> tuple[ItemItemWeights, NextGames | None]:
+    """Fit the item-item weights of a configuration: of games liked together, and of next games if it has any."""
+    kinds, n_games = together(config), len(data.games)
+    if not kinds and not config.next_weight:
+        return ItemItemWeights.empty(n_games), None
+    learned = item_item_data(data)
+    item_item = ItemItemWeights.sum_of([kind.fit(learned, per).scaled(factor) for kind, factor, per in kinds], n_games)
+    if not config.next_weight:
+        return item_item, None
+    following = next_kind(config).fit(learned, config.next_per_game).scaled(config.next_weight)
+    return item_item, NextGames(following, config.next_recency)
 
 
-def item_item_matrix(counts: Float32Array, dropout: float, regularisation: float) -> Float32Array:
-    """Fit EASE's weights, or DLAE's with dropout, to co-occurrence counts, both float32 [V, V]."""
-    return dlae(counts, dropout, regularisation) if dropout else ease(counts, regularisation)
+def item_item_data(data: TrainingData) -> ItemItemData:
+    """Return what item-item weights are learned from: the games that users recommend."""
+    return ItemItemData(data.histories.recommended_only(), len(data.games))
+
+
+def together(config: ModelConfig) -> list[tuple[ItemItemKind, float, int]]:
+    """List the kinds of weights of games liked together, each with its factor and its number of weights per game."""
+    kinds: list[tuple[ItemItemKind, float, int]] = [
+        (Regression(config.link_dropout, config.link_regularisation), config.link_weight, config.links_per_game),
+        (Neighbours(config.neighbour_exponent), config.neighbour_weight, config.neighbours_per_game),
+    ]
+    return [(kind, factor, per_game) for kind, factor, per_game in kinds if factor]
+
+
+def next_kind(config: ModelConfig) -> Transitions:
+    """Return the kind of the weights of next games."""
+    return Transitions(config.next_recency, config.next_regularisation)
+
+
+def table_scores(table: ItemItemWeights, history: Histories, weights: Float32Array, n_games: int) -> Float32Array:
+    """Compute what a table adds to the scores, float32 [B, N], if each of n games counts by its weight, float32 [n]."""
+    users = csr_matrix((weights, history.games, history.offsets), shape=(len(history), n_games))
+    rows = csr_matrix((table.weights, table.games, table.offsets), shape=(n_games, n_games))
+    scores: Float32Array = (users @ rows).toarray()
+    return scores
+
+
+def _with(config: ModelConfig, fields: Mapping[str, Any]) -> ModelConfig:
+    """Return the configuration with other values of some fields, by name."""
+    return replace(config, **fields)
 
 
 def _near(weight: float) -> tuple[float, ...]:
     """Return a popularity weight and its neighbours among those to choose from."""
     place = POPULARITY_WEIGHTS.index(weight)
     return POPULARITY_WEIGHTS[max(0, place - 1) : place + 2]
-
-
-def _cooccurrences(data: TrainingData) -> Float32Array:
-    return cooccurrences(data.histories.recommended_only(), len(data.games))

@@ -23,10 +23,17 @@ class ModelConfig:
             value tried: training doubles it as long as the ranking of the validation data improves.
         popularity_weight: Factor of the popularity prior in the list of the most relevant games, tuned in training.
         interests_weight: The same in the lists of games of the user's taste, tuned in training.
-        link_weight: Factor of the item-item weights, tuned in training; 0 for none.
-        link_dropout: Dropout of the item-item weights, tuned in training: 0 for EASE, more for DLAE.
-        link_regularisation: Their λ, tuned in training.
-        links_per_game: Number of item-item weights kept per game, tuned in training.
+        link_weight: Factor of the item-item weights by regression, tuned in training like all that follow; 0 for none.
+        link_dropout: Their dropout: 0 for EASE, more for DLAE.
+        link_regularisation: Their λ.
+        links_per_game: Number of them kept per game.
+        neighbour_weight: Factor of the item-item weights by item-kNN; 0 for none.
+        neighbour_exponent: Exponent of the recommended game's users in the asymmetric cosine.
+        neighbours_per_game: Number of them kept per game.
+        next_weight: Factor of the item-item weights from the newest games to the next ones; 0 for none.
+        next_recency: Exponent of the age of the newest games.
+        next_regularisation: Their λ.
+        next_per_game: Number of them kept per game.
         popularity_smoothing: Number of reviews added to each game's decayed popularity before shares are computed.
         period_days: Days that share one popularity offset in training.
         history_weights: How much each game of a history counts in serving, tuned in training.
@@ -53,6 +60,13 @@ class ModelConfig:
     link_dropout: float = 0.0
     link_regularisation: float = 300.0
     links_per_game: int = 100
+    neighbour_weight: float = 0.0
+    neighbour_exponent: float = 0.5
+    neighbours_per_game: int = 50
+    next_weight: float = 0.0
+    next_recency: float = 1.0
+    next_regularisation: float = 300.0
+    next_per_game: int = 100
     popularity_smoothing: float = 1.0
     period_days: int = 30
     history_weights: HistoryWeights = field(default_factory=HistoryWeights)
@@ -77,13 +91,25 @@ class ModelConfig:
     @property
     def summary(self) -> str:
         """What tuning chose, as text."""
-        links, weights = "no item-item weights", self.history_weights
+        kinds, weights = [], self.history_weights
         if self.link_weight:
             kind = f"DLAE, p {self.link_dropout:g}," if self.link_dropout else "EASE,"
-            links = f"{self.link_weight:g} × {kind} λ {self.link_regularisation:g}, {self.links_per_game} per game"
+            kinds.append(
+                f"{self.link_weight:g} × {kind} λ {self.link_regularisation:g}, {self.links_per_game} per game"
+            )
+        if self.neighbour_weight:
+            kinds.append(
+                f"{self.neighbour_weight:g} × kNN, α {self.neighbour_exponent:g}, {self.neighbours_per_game} per game"
+            )
+        if self.next_weight:
+            kinds.append(
+                f"{self.next_weight:g} × next games, recency {self.next_recency:g}, λ {self.next_regularisation:g}, "
+                f"{self.next_per_game} per game"
+            )
         return (
             f"scale {self.scale:g}, popularity × {self.popularity_weight:g}, in interests × {self.interests_weight:g}, "
-            f"{links}, recency {weights.recency:g}, hours {weights.hours:g}, disliked {weights.disliked:g}"
+            f"{', '.join(kinds) or 'no item-item weights'}, "
+            f"recency {weights.recency:g}, hours {weights.hours:g}, disliked {weights.disliked:g}"
         )
 
     @classmethod

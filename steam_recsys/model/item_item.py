@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from steam_recsys.arrays import Float32Array, Int32Array, Int64Array, offsets_from_lengths
+from steam_recsys.data.histories import Histories
 
 HASH_BUCKETS = 4096
+
+RECENT_GAMES = 20
+"""Newest games of a history that say what comes next."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,36 @@ class ItemItemWeights:
         kept = values != 0
         offsets = offsets_from_lengths(kept.sum(axis=1))
         return cls(offsets, columns[kept].astype(np.int32), values[kept].astype(np.float32))
+
+    @classmethod
+    def stacked(cls, parts: Sequence[ItemItemWeights]) -> ItemItemWeights:
+        """Put the rows of several matrices of the same width below each other."""
+        offsets = offsets_from_lengths(
+            np.concatenate([np.zeros(0, np.int64), *(np.diff(part.offsets) for part in parts)])
+        )
+        games = np.concatenate([np.zeros(0, np.int32), *(part.games for part in parts)])
+        return cls(offsets, games, np.concatenate([np.zeros(0, np.float32), *(part.weights for part in parts)]))
+
+    @classmethod
+    def sum_of(cls, tables: Sequence[ItemItemWeights], n_games: int) -> ItemItemWeights:
+        """Add several tables of `n_games` games.
+
+        Example:
+            >>> one = ItemItemWeights.from_matrix(np.array([[0, 1], [2, 0]], dtype=np.float32), 1)
+            >>> ItemItemWeights.sum_of([one, one], 2).weights.tolist()
+            [2.0, 4.0]
+        """
+        filled = [table for table in tables if len(table.games)]
+        if not filled:
+            return cls.empty(n_games)
+        if len(filled) == 1:
+            return filled[0]
+        rows = np.concatenate([np.repeat(np.arange(n_games), np.diff(table.offsets)) for table in filled])
+        cells = rows * n_games + np.concatenate([table.games for table in filled])
+        found, places = np.unique(cells, return_inverse=True)
+        weights = np.bincount(places, weights=np.concatenate([table.weights for table in filled]))
+        offsets = offsets_from_lengths(np.bincount(found // n_games, minlength=n_games))
+        return cls(offsets, (found % n_games).astype(np.int32), weights.astype(np.float32))
 
     def largest(self, per_game: int) -> ItemItemWeights:
         """Keep the largest absolute weights of each row; of equal ones the first."""
@@ -131,3 +166,42 @@ class ItemItemWeights:
         kept = games >= 0
         lengths = np.bincount(known[source[kept]], minlength=len(rows))
         return ItemItemWeights(offsets_from_lengths(lengths), games[kept], self.weights[entries[kept]])
+
+
+@dataclass(frozen=True)
+class NextGames:
+    """Weights from the newest games of a history to the games that follow them, in the order of time.
+
+    Attributes:
+        weights: Item-item weights.
+        recency: Exponent of the age.
+    """
+
+    weights: ItemItemWeights
+    recency: float
+
+    def weigh(self, history: Histories, disliked: float) -> Float32Array:
+        """Weigh each game of each history: (1 + age)^-recency, where age counts later games of the user.
+
+        Args:
+            history: The histories.
+            disliked: Factor of games that the user does not recommend.
+
+        Returns:
+            float32, one weight per entry of `history.games`; 0 for all but the `RECENT_GAMES` newest ones.
+        """
+        later = np.repeat(history.offsets[1:], history.lengths) - 1 - np.arange(len(history.games))
+        by_age = np.append(recent_weights(self.recency), np.float32(0))
+        weights: Float32Array = by_age[np.minimum(later, RECENT_GAMES)]
+        weights[~history.recommended] *= np.float32(disliked)
+        return weights
+
+    def reindex(self, rows: Int32Array) -> NextGames:
+        """Map the weights to the positions of another catalogue, see `ItemItemWeights.reindex`."""
+        return NextGames(self.weights.reindex(rows), self.recency)
+
+
+def recent_weights(recency: float) -> Float32Array:
+    """Return the weight of each of the newest games of a history, the newest first, float32 [RECENT_GAMES]."""
+    weights: Float32Array = ((1.0 + np.arange(RECENT_GAMES)) ** -recency).astype(np.float32)
+    return weights

@@ -187,6 +187,7 @@ class OnlineRecommender:
                         popularity_weight=model.popularity_weight,
                         scale=model.scale,
                         history_weights=model.history_weights,
+                        next_games=model.next_games,
                     )
             except (KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
                 raise other_version_error(f"{folder} holds a model", error) from None
@@ -284,7 +285,7 @@ class OnlineRecommender:
         hours: Sequence[float | None] | None = None,
         among: BoolArray | None = None,
     ) -> list[int]:
-        """Return the k games with the largest item-item weights from a history, without the rest of the model.
+        """Return the k games with the largest weights of games that are liked together, without the rest of the model.
 
         The arguments are as in `recommend`.
 
@@ -294,7 +295,7 @@ class OnlineRecommender:
         known = self._known(history, recommended, hours)
         allowed = self._available(among)
         allowed[known.games] = False
-        added = self._scorer.item_item_scores(known)
+        added = self._scorer.played_together_scores(known)
         scores = np.where(allowed, np.bincount(added.games, added.weights, len(allowed)), 0)
         found = np.flatnonzero(scores > 0)
         best = found[np.argsort(-scores[found], kind="stable")][:k]

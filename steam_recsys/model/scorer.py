@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from steam_recsys.arrays import BoolArray, Float32Array, Int32Array, Int64Array
 from steam_recsys.data.histories import Histories
 from steam_recsys.model.history_weights import HistoryWeights
-from steam_recsys.model.item_item import ItemItemWeights
+from steam_recsys.model.item_item import ItemItemWeights, NextGames
 from steam_recsys.model.retrieval import ExactIndex, GameList, Index, SparseScores, top_k
 
 BLOCK_USERS, BLOCK_GAMES = 1024, 16384
@@ -71,13 +71,14 @@ class Scorer:
     Attributes:
         history: float32 [N, d], each game's vector as part of a history.
         candidates: float32 [N, d], each game's vector as a candidate, of length one; zero if nothing is known of it.
-        item_item: Weights between catalogue positions.
+        item_item: Weights between catalogue positions, of games that are liked together.
         popularity_prior: float32 [N], the log share of each game in recent popularity.
         popularity_weight: Factor of the popularity prior in the list of the most relevant games.
         scale: Factor of the cosine.
         history_weights: How much each game of a history counts.
         available: bool [N], the games that may be recommended; None for all.
         index: Finds the best of these games; None for exact retrieval.
+        next_games: Weights from the newest games of a history to those that follow; None if the model has none.
     """
 
     history: Float32Array
@@ -89,6 +90,7 @@ class Scorer:
     history_weights: HistoryWeights
     available: BoolArray | None = None
     index: Index | None = None
+    next_games: NextGames | None = None
 
     def __len__(self) -> int:
         return len(self.candidates)
@@ -142,9 +144,28 @@ class Scorer:
 
     def item_item_scores(self, history: Histories) -> SparseScores:
         """Return what the item-item weights of each game of the histories add to the scores."""
-        source, entries = self.item_item.entries(history.games)
-        weights = self.item_item.weights[entries] * self.history_weights.weigh(history)[source]
-        return SparseScores(history.owners[source], self.item_item.games[entries], weights)
+        parts = [_added_scores(history, *table) for table in self.item_item_tables(history)]
+        if len(parts) == 1:
+            return parts[0]
+        return SparseScores(
+            np.concatenate([part.rows for part in parts]),
+            np.concatenate([part.games for part in parts]),
+            np.concatenate([part.weights for part in parts]),
+        )
+
+    def played_together_scores(self, history: Histories) -> SparseScores:
+        """Return what the weights of games that are liked together add, without those of the next games."""
+        return _added_scores(history, *self.item_item_tables(history)[0])
+
+    def item_item_tables(self, history: Histories) -> list[tuple[ItemItemWeights, Float32Array]]:
+        """Return each table of weights, and how much each of the histories' n games counts there, float32 [n].
+
+        The first table has games that are liked together; a second one, if there is one, games that follow.
+        """
+        tables = [(self.item_item, self.history_weights.weigh(history))]
+        if self.next_games is not None:
+            tables.append((self.next_games.weights, self.next_games.weigh(history, self.history_weights.disliked)))
+        return tables
 
     def recommend(
         self,
@@ -244,19 +265,19 @@ class Contributions:
     """What each game that B users like contributes to their taste.
 
     The cosine is a sum over the history's games, divided by one length, and the item-item weights are a sum too, so
-    the contribution of a game is its term of both sums.
+    the contribution of a game is its term of these sums.
 
     Attributes:
         scorer: The scorer.
         liked: The users' games that they recommend, in the order of time.
         vectors: float32 [n, d], the term of each of these n games in the user's query vector.
-        weights: float32 [n], the weight of each of these games.
+        tables: The tables of item-item weights, and how much each of these games counts there, float32 [n].
     """
 
     scorer: Scorer
     liked: Histories
     vectors: Float32Array
-    weights: Float32Array
+    tables: list[tuple[ItemItemWeights, Float32Array]]
 
     @classmethod
     def from_histories(cls, scorer: Scorer, history: Histories) -> Contributions:
@@ -266,7 +287,8 @@ class Contributions:
         lengths = np.linalg.norm(segment_sums(vectors, history.offsets), axis=1)
         factors = (scorer.scale / np.where(lengths > 0, lengths, 1)).astype(np.float32)
         terms: Float32Array = vectors[kept] * factors[history.owners[kept], None]
-        return cls(scorer, history.recommended_only(), terms, weights[kept])
+        tables = [(table, counted[kept]) for table, counted in scorer.item_item_tables(history)]
+        return cls(scorer, history.recommended_only(), terms, tables)
 
     def reasons(
         self, positions: Sequence[Int32Array], spare: Sequence[Float32Array], limits: Sequence[int]
@@ -316,12 +338,41 @@ class Contributions:
     def _contributions(self, positions: Int32Array) -> Float32Array:
         """Compute what each of n games contributes to each of its user's recommendations, float32 [n, k]."""
         liked, candidates = self.liked, self.scorer.candidates
-        contributions = self.scorer.item_item.between(liked.games, positions, liked.owners) * self.weights[:, None]
+        contributions = item_item_terms(self.tables, liked, positions)
         bounds = liked.offsets.tolist()
         for user, (start, end) in enumerate(pairwise(bounds)):
             if end > start:
                 contributions[start:end] += self.vectors[start:end] @ candidates.take(positions[user], axis=0).T
         return contributions
+
+
+def item_item_terms(
+    tables: Sequence[tuple[ItemItemWeights, Float32Array]], history: Histories, positions: Int32Array
+) -> Float32Array:
+    """Compute what the item-item weights of each of n games add to some games of its user.
+
+    Args:
+        tables: Tables of item-item weights, and how much each game of the histories counts there, float32 [n].
+        history: Histories of B users, with n games.
+        positions: int32 [B, k], games of these users; -1 for none.
+
+    Returns:
+        float32 [n, k].
+    """
+    terms = np.zeros((len(history.games), positions.shape[1]), dtype=np.float32)
+    for table, weights in tables:
+        used = np.flatnonzero(weights)
+        terms[used] += table.between(history.games[used], positions, history.owners[used]) * weights[used, None]
+    return terms
+
+
+def _added_scores(history: Histories, table: ItemItemWeights, weights: Float32Array) -> SparseScores:
+    """Return what a table adds to the scores, if each of the histories' n games counts by its weight, float32 [n]."""
+    used = np.flatnonzero(weights)
+    source, entries = table.entries(history.games[used])
+    return SparseScores(
+        history.owners[used][source], table.games[entries], table.weights[entries] * weights[used][source]
+    )
 
 
 def _spare(scores: Float32Array, k: int) -> Float32Array:

@@ -5,6 +5,7 @@ a candidate, is an ID vector plus the weighted sum of its attributes' vectors, s
 vector too. The score is
 
     taste = scale * cos(user, candidate) + item-item weights from the history's games to the candidate
+            + weights from the newest of these games to the candidate as the next one
     prior = sum over decays of decay weight * log(smoothed share of recent popularity)
     score = taste + popularity weight * prior
 
@@ -30,7 +31,7 @@ from steam_recsys.data.games import Attributes, Games
 from steam_recsys.data.histories import positions_of
 from steam_recsys.errors import other_version_error
 from steam_recsys.model.history_weights import DEFAULT_HISTORY_WEIGHTS, HistoryWeights
-from steam_recsys.model.item_item import ItemItemWeights
+from steam_recsys.model.item_item import ItemItemWeights, NextGames
 from steam_recsys.model.scorer import Scorer, normalised, segment_sums
 from steam_recsys.storage.model_store import ARRAYS, DESCRIPTION, VOCABULARY, open_model
 
@@ -68,6 +69,7 @@ class TwoTowerArrays:
         scale: Factor of the cosine.
         popularity_smoothing: Number of reviews added to each game's popularity.
         history_weights: How much each game of a history counts.
+        next_games: Weights from the newest games of a history to those that follow; None if the model has none.
     """
 
     version: str
@@ -81,6 +83,7 @@ class TwoTowerArrays:
     scale: float
     popularity_smoothing: float
     history_weights: HistoryWeights = DEFAULT_HISTORY_WEIGHTS
+    next_games: NextGames | None = None
 
     @classmethod
     def load(cls, path: str | Path) -> TwoTowerArrays:
@@ -104,8 +107,10 @@ class TwoTowerArrays:
     ) -> TwoTowerArrays:
         """Make a model from the content of its files."""
         towers = Towers(**{name: arrays[name] for name in Towers.__dataclass_fields__})
-        item_item = ItemItemWeights(**{name: arrays[f"link_{name}"] for name in ItemItemWeights.__dataclass_fields__})
+        item_item, next_games = _table(arrays, "link_"), None
         config = description["config"]
+        if "next_offsets" in arrays:
+            next_games = NextGames(_table(arrays, "next_"), config["next_recency"])
         return cls(
             version=description["version"],
             game_ids=np.asarray(vocabulary["games"], dtype=np.int32),
@@ -118,12 +123,15 @@ class TwoTowerArrays:
             scale=config["scale"],
             popularity_smoothing=config["popularity_smoothing"],
             history_weights=HistoryWeights(**config["history_weights"]),
+            next_games=next_games,
         )
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return all weights by the names that `load` reads."""
-        item_item = {f"link_{name}": array for name, array in vars(self.item_item).items()}
-        return {**vars(self.towers), **item_item, "decay_weights": self.decay_weights}
+        tables = {f"link_{name}": array for name, array in vars(self.item_item).items()}
+        if self.next_games is not None:
+            tables |= {f"next_{name}": array for name, array in vars(self.next_games.weights).items()}
+        return {**vars(self.towers), **tables, "decay_weights": self.decay_weights}
 
     def for_catalogue(self, catalogue: Games, popularity: Float64Array) -> Scorer:
         """Prepare a scorer for a catalogue, which need not have the same games as the vocabulary.
@@ -142,6 +150,7 @@ class TwoTowerArrays:
             popularity_weight=self.popularity_weight,
             scale=self.scale,
             history_weights=self.history_weights,
+            next_games=None if self.next_games is None else self.next_games.reindex(rows),
         )
 
 
@@ -172,6 +181,11 @@ class AttributeTable:
         flat = np.array([pair for rows in known for pair in rows], dtype=np.float64).reshape(-1, 2)
         offsets = offsets_from_lengths(np.array([len(rows) for rows in known], dtype=np.int64))
         return cls(offsets, flat[:, 0].astype(np.int64), flat[:, 1].astype(np.float32))
+
+
+def _table(arrays: Mapping[str, npt.NDArray[Any]], prefix: str) -> ItemItemWeights:
+    """Return the item-item weights whose arrays have names that begin with a prefix."""
+    return ItemItemWeights(**{name: arrays[f"{prefix}{name}"] for name in ItemItemWeights.__dataclass_fields__})
 
 
 def log_shares(popularity: Float64Array, smoothing: float) -> Float32Array:

@@ -19,6 +19,9 @@ from steam_recsys.logging import log
 from steam_recsys.storage.folder import Folder, open_folder
 from steam_recsys.storage.manifest import MANIFEST, Artifact, ArtifactWriter, UnreadableError, seal, unseal
 
+BASELINES_FOLDER = "baselines"
+"""The folder of the settings of the baselines, one file per snapshot and split."""
+
 POINTER = "models/champion.json"
 DESCRIPTION = "model.json"
 """The file in a model folder with its version, hyperparameters and facts of the training."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.public_data import Protocol, protocols
+from benchmarks.public_data import BOARDS, Protocol, select_boards
 from steam_recsys.data.popularity import popularity, recent_popularity
 from steam_recsys.errors import UserError
 from steam_recsys.evaluation.metrics import NDCG, Recall, measure
@@ -18,7 +18,7 @@ DATA = Path(__file__).parents[3] / "shared" / "data"
 def by_name() -> dict[str, Protocol]:
     if not (DATA / "ml-100k").is_dir():
         pytest.skip("the public data sets are not beside this project")
-    return {protocol.name: protocol for protocol in protocols(DATA)}
+    return {board.name: board.load(DATA) for board in select_boards(DATA)}
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,7 @@ def by_name() -> dict[str, Protocol]:
         ("ML-100K, last item out", 940, 0.045, 0.127),
         ("steam-ucsd, last 10 % of time", 2_042, 0.208, 0.390),
         ("Steam-200k, random 80/20", 4_542, 0.158, 0.309),
+        ("Amazon Beauty 5-core, last item out", 22_311, 0.0061, 0.0217),
     ],
 )
 def test_popularity_reaches_its_known_figures(
@@ -58,11 +59,27 @@ def test_validation_rows_come_from_the_training_rows(name: str, by_name: dict[st
     assert not known & pairs(protocol.test.future)
 
 
+def test_last_out_holds_out_the_last_purchase_and_validates_on_the_one_before(tmp_path: Path) -> None:
+    (board,) = [board for board in BOARDS if board.key == "amazon-beauty"]
+    folder = tmp_path / "amazon-beauty"
+    folder.mkdir()
+    (folder / "Beauty.txt").write_text("7 3 1 4\n9 2 5 3 1\n")
+    protocol = board.load(tmp_path)
+    assert protocol.test.future.games.tolist() == [4, 1]
+    assert protocol.validation.future.games.tolist() == [1, 3]
+    assert protocol.validation.past.games.tolist() == [3, 2, 5]
+    assert protocol.validation.past.users.tolist() == [7, 9, 9]
+    assert protocol.games.ids.tolist() == [1, 2, 3, 4, 5]
+
+
 def test_a_missing_data_set_is_named_with_its_source(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"u\.data does not exist: DATA .*MovieLens 100K from GroupLens"):
-        protocols(tmp_path)
+        select_boards(tmp_path)
 
 
-def test_without_data_the_needed_folders_are_named() -> None:
+def test_only_the_chosen_boards_need_their_data() -> None:
     with pytest.raises(UserError, match=r"add DATA=folder, .*ml-100k.*steam-200k.*Kaggle.*steam-ucsd.*UCSD"):
-        protocols(None)
+        select_boards(None)
+    assert [board.key for board in select_boards(None, ["generated"])] == ["generated"]
+    with pytest.raises(UserError, match=r"There is no board beauty: BOARD must be one of ml-100k-random, "):
+        select_boards(None, ["beauty"])

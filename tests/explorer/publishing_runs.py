@@ -68,7 +68,9 @@ def write_random_model(root: Path, version: str, seed: int) -> Path:
     numbers = np.random.default_rng(seed)
     known = GAMES - 5
     names = [f"genre {name}" for name in GENRES]
-    links = ItemItemWeights.from_matrix(numbers.standard_normal((known, known)).astype(np.float32), 5)
+    links, following = (
+        ItemItemWeights.from_matrix(numbers.standard_normal((known, known)).astype(np.float32), 5) for _ in range(2)
+    )
     arrays = {
         "history_games": numbers.standard_normal((known, DIMENSIONS)),
         "candidate_games": numbers.standard_normal((known, DIMENSIONS)),
@@ -80,12 +82,13 @@ def write_random_model(root: Path, version: str, seed: int) -> Path:
         root / "arrays.npz",
         **{name: array.astype(np.float32) for name, array in arrays.items()},
         **{f"link_{name}": array for name, array in vars(links).items()},
+        **{f"next_{name}": array for name, array in vars(following).items()},
         decay_weights=np.linspace(0.2, 0.6, len(DECAYS)),
     )
     (root / "vocabulary.json").write_text(json.dumps({"games": list(range(1, known + 1)), "attributes": names}))
     weights = vars(HistoryWeights(disliked=-0.5, hours=0.2, recency=0.3))
     priors = {"popularity_weight": 0.8, "interests_weight": 0.2}
-    config = {"scale": 4.0, "popularity_smoothing": 1.0, "history_weights": weights, **priors}
+    config = {"scale": 4.0, "popularity_smoothing": 1.0, "history_weights": weights, "next_recency": 1.0, **priors}
     (root / "model.json").write_text(json.dumps({"version": version, "config": config}))
     complete_artifact(root)
     return root

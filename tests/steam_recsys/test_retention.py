@@ -98,12 +98,13 @@ def test_old_journals_and_predictions_go_and_other_files_stay(
 ) -> None:
     folder = open_folder(any_store)
     for name in ("runs/a/extract.json", "runs/b/x/y.json", "predictions/v1/plan.json", "predictions/v1/a/b.parquet",
-                 "snapshots/parts/x", "last-good-snapshot.json", "monitoring/v1.parquet"):  # fmt: skip
+                 "baselines/0123.json", "snapshots/parts/x", "last-good-snapshot.json",
+                 "monitoring/v1.parquet"):  # fmt: skip
         folder.write(name, b"1234")
     before = folder.names("")
     planned = clean_store(any_store, database, Retention(), dry_run=True)
-    assert sorted(names(planned, any_store)) == ["predictions/v1", "runs/a", "runs/b"]
-    assert describe(planned) == "3 expired items of 0.0 KB"
+    assert sorted(names(planned, any_store)) == ["baselines/0123.json", "predictions/v1", "runs/a", "runs/b"]
+    assert describe(planned) == "4 expired items of 0.0 KB"
     assert folder.names("") == before
     assert sorted(names(clean_store(any_store, database, Retention(journal_days=99)), any_store)) == sorted(
         names(planned, any_store)

@@ -19,7 +19,7 @@ from steam_recsys.data.histories import Histories
 from steam_recsys.data.interactions import UNDATED, day_of
 from steam_recsys.errors import UserError
 from steam_recsys.model.history_weights import HistoryWeights
-from steam_recsys.model.item_item import ItemItemWeights
+from steam_recsys.model.item_item import ItemItemWeights, NextGames
 from steam_recsys.model.online import CatalogueFacts, OnlineRecommender
 from steam_recsys.model.scorer import Scorer
 from steam_recsys.model.two_tower import Towers, TwoTowerArrays
@@ -166,12 +166,13 @@ def scorer(request: pytest.FixtureRequest) -> Scorer:
     tables = [random.standard_normal((rows, 16)).astype(np.float32) for rows in (SERVED_GAMES, 3, SERVED_GAMES, 3)]
     weights = 0.1 * random.standard_normal((SERVED_GAMES, SERVED_GAMES)).astype(np.float32)  # as large as EASE's
     item_item = ItemItemWeights.from_matrix(weights, 10).scaled(request.param)
+    next_games = NextGames(ItemItemWeights.from_matrix(weights.T, 10), 0.5) if request.param else None
     ids = np.arange(1, SERVED_GAMES + 1, dtype=np.int32)
     weights_of_history = HistoryWeights(disliked=-0.5, hours=0.2, recency=0.5) if request.param else HistoryWeights()
     model = TwoTowerArrays(
         "v", ids, GENRES, Towers(*tables), item_item, np.ones(1),
         popularity_weight=0.4 if request.param else 1.0, interests_weight=0.1, scale=4.0, popularity_smoothing=1.0,
-        history_weights=weights_of_history,
+        history_weights=weights_of_history, next_games=next_games,
     )  # fmt: skip
     games = Games(ids, [{GENRES[game % 3]: 1.0} for game in range(SERVED_GAMES)])
     return model.for_catalogue(games, random.integers(0, 1000, SERVED_GAMES).astype(np.float64)[None])
@@ -219,16 +220,16 @@ def assert_same_answers(game_ids: np.ndarray, scores: np.ndarray, ours: np.ndarr
 
 def test_scorer_equals_the_saved_model_on_thousands_of_histories(scorer: Scorer, saved: Path) -> None:
     random = np.random.default_rng(1)
-    lengths = random.integers(0, 20, HISTORIES)
+    lengths = random.integers(0, 31, HISTORIES)
     games = [random.permutation(SERVED_GAMES)[:length] for length in lengths]
-    padded = np.zeros((HISTORIES, 20), dtype=np.int32)
+    padded = np.zeros((HISTORIES, 30), dtype=np.int32)
     for user, history in enumerate(games):
         padded[user, : len(history)] = history + 1
         padded[user, len(history) :] = random.choice(
             [0, -1, UNKNOWN]
         )  # padding, or a game that the model does not know
     recommended, hours = reviews(random, padded.shape)
-    present = np.arange(20) < lengths[:, None]
+    present = np.arange(30) < lengths[:, None]
     history = replace(Histories.from_games(*games), recommended=recommended[present], hours=hours[present])
     found = scorer.recommend(history, k=SERVED_GAMES)
     answers = served(saved, padded, recommended, hours, scorer.popularity_prior)

@@ -185,9 +185,10 @@ def test_model_json_describes_the_training(snapshot: Path, trained: tuple[Path, 
         "attributes": ["genre Even", "genre Indie", "genre Odd"],
         "genres": ["even", "indie", "odd"],
     }
-    item_item = TwoTowerArrays.load(folder).item_item
+    model = TwoTowerArrays.load(folder)
     towers, decays = 2 * ModelConfig().dimensions * (GAMES + 3), 3
-    assert facts.parameters == towers + decays + GAMES + 1 + 2 * len(item_item.games)
+    tables = [model.item_item, *([model.next_games.weights] if model.next_games else [])]
+    assert facts.parameters == towers + decays + sum(GAMES + 1 + 2 * len(table.games) for table in tables)
 
 
 def test_evaluation_period_does_not_influence_the_model(
@@ -251,7 +252,7 @@ def test_disliked_game_is_not_recommended_to_users_of_that_colour(
     target, rows = np.array([[disputed - 1]]), np.zeros(GAMES // 2, np.int64)
     config, ids = ModelConfig(link_weight=1.0), np.arange(1, disputed + 1, dtype=np.int32)
     data = TrainingData.from_interactions(interactions(checkerboard() + reviewed, pairs), catalogue(ids), config, 0)
-    weights = fit_item_item(data, config)
+    weights, _ = fit_item_item(data, config)
     item_item = [weights.between(np.arange(first, GAMES, 2), target, rows).mean() for first in (1, 0)]
     assert bool(item_item[0] > item_item[1]) is liked
     assert bool(item_item[0] > 0) is liked

@@ -6,15 +6,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
+from components.train import tuning
 from components.train.tensorflow_runtime import Workers, tf
 from components.train.trainer import Checkpoints, Trainer
 from components.train.tuning import (
     INTERESTS_OVERLAP,
     INTERESTS_WEIGHTS,
     POPULARITY_WEIGHTS,
+    Part,
     Setting,
     TuningResult,
     Validation,
+    fit_item_item,
     is_clearly_better,
     is_level,
     most_personal,
@@ -26,7 +29,9 @@ from steam_recsys.arrays import Float64Array
 from steam_recsys.data.histories import Histories
 from steam_recsys.evaluation.beyond_accuracy import mean_jaccard
 from steam_recsys.evaluation.splits import HeldOut
+from steam_recsys.model.history_weights import HistoryWeights
 from steam_recsys.model.scorer import Scorer
+from steam_recsys.model.two_tower import Towers
 from tests.components.train.checkerboard import training_data
 from tests.steam_recsys.model.models import GAMES, random_model, scorer_for
 
@@ -99,7 +104,9 @@ class KnownFigures(Validation):
 
     means: dict[float, float]
 
-    def measure(self, scorer: Scorer, weights: Sequence[float]) -> Iterator[tuple[Float64Array, float]]:
+    def measure(
+        self, scorer: Scorer, weights: Sequence[float], parts: Sequence[Part] = ()
+    ) -> Iterator[tuple[Float64Array, float]]:
         for weight in weights:
             lower = POPULARITY_WEIGHTS.index(weight)
             yield (
@@ -141,6 +148,74 @@ def test_the_most_accurate_and_the_chosen_setting_are_both_reported(store: str) 
 def test_without_a_budget_the_most_accurate_setting_is_chosen(store: str) -> None:
     found = tuned(store, {0.5: 0.4, 1.0: 0.2}, budget=0.0)
     assert found.chosen.config == replace(found.most_accurate.config, interests_weight=0.1)
+
+
+ALL_KINDS = replace(
+    CONFIG, link_weight=2.0, link_dropout=0.33, neighbour_weight=0.5, next_weight=3.0, next_recency=0.5,
+    links_per_game=4, neighbours_per_game=3, next_per_game=5, history_weights=HistoryWeights(recency=0.5),
+)  # fmt: skip
+
+
+def search_with_random_towers() -> tuning._Search:
+    data, random = training_data(CONFIG), np.random.default_rng(0)
+    tables = [random.standard_normal((rows, 8)).astype(np.float32) for rows in (len(data.games), 3) * 2]
+    users = HeldOut(data.histories, data.histories, 0)
+    popularity = random.integers(1, 100, (3, len(data.games))).astype(np.float64)
+    search = tuning._Search(data, Validation(users, data.games, popularity, np.ones(len(data.games), bool)), CONFIG)
+    search._scorers[CONFIG.scale] = search._tower_scorer(Towers(*tables), CONFIG)
+    return search
+
+
+@pytest.mark.parametrize("memory", [1 << 30, 0])
+@pytest.mark.parametrize("without", [(), ("link_weight",), ("neighbour_weight", "next_weight"), tuning.FACTORS])
+def test_the_parts_of_a_setting_add_up_to_the_taste_of_its_scorer(
+    without: Sequence[str], memory: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "PART_BYTES", memory)
+    search = search_with_random_towers()
+    users, config = search._validation.held_out, replace(ALL_KINDS, **dict.fromkeys(without, 0.0))
+    scorer = search.scorer(config)
+    assert (scorer.next_games is None) is ("next_weight" in without)
+    for _ in range(2):  # the second time from memory
+        parts = search._parts_of(config)
+        assert sum(factor * part for factor, part in parts) == pytest.approx(scorer.taste(users.history), abs=1e-4)
+    for added, at_once in zip(rank(scorer, users, (1.0,), 5, parts=parts), rank(scorer, users, (1.0,), 5), strict=True):
+        assert np.array_equal(added, at_once)
+
+
+def test_the_model_has_the_item_item_weights_that_were_tuned() -> None:
+    search = search_with_random_towers()
+    scorer = search.scorer(ALL_KINDS)
+    item_item, next_games = fit_item_item(search._data, ALL_KINDS)
+    assert scorer.next_games is not None
+    assert next_games is not None
+    assert next_games.recency == scorer.next_games.recency == 0.5
+    for fitted, tried in ((item_item, scorer.item_item), (next_games.weights, scorer.next_games.weights)):
+        assert np.array_equal(fitted.offsets, tried.offsets)
+        assert np.array_equal(fitted.games, tried.games)
+        assert fitted.weights == pytest.approx(tried.weights)
+
+
+def test_without_factors_a_model_has_no_item_item_weights() -> None:
+    item_item, next_games = fit_item_item(training_data(CONFIG), CONFIG)
+    assert not len(item_item.games)
+    assert next_games is None
+
+
+def test_a_factor_of_one_spread_makes_a_kind_differ_as_much_between_games_as_the_towers() -> None:
+    search = search_with_random_towers()
+    for factor in tuning.FACTORS:
+        unit = search._unit(ALL_KINDS, factor)
+        only = replace(ALL_KINDS, **(dict.fromkeys(tuning.FACTORS, 0.0) | {factor: unit}))
+        (_, towers), (_, part) = search._parts_of(only)
+        assert unit * part.std(axis=1).mean() == pytest.approx(towers.std(axis=1).mean(), rel=1e-4)
+
+
+def test_weights_of_next_games_are_not_used_where_the_order_means_nothing() -> None:
+    search = search_with_random_towers()
+    (present,) = search.measure(CONFIG, (1.0,))
+    search._try_kinds(lambda: present, "next_weight", [{"next_recency": 1.0}], sure=True)
+    assert all(not setting.config.next_weight for setting in search.settings.values())
 
 
 def users_of(scorer: Scorer, n_users: int) -> HeldOut:

@@ -1,31 +1,34 @@
-"""One contract for every baseline, on synthetic data whose best ranking is known; and EASE by its definition."""
-
-import itertools
-import math
+"""One contract for every baseline, on synthetic data whose best ranking is known."""
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from steam_recsys.data.histories import Histories
 from steam_recsys.data.interactions import Interactions
+from steam_recsys.evaluation import baselines as module
 from steam_recsys.evaluation.baselines import (
-    EASE_MAX_GAMES,
     Baseline,
-    _fit_knn,
-    cooccurrences,
-    ease,
+    Kind,
+    Setting,
+    SimilarityRanker,
+    TrainingRows,
+    climb,
+    fit_baselines,
+    kinds,
     sample_users,
+    tune_baselines,
     tuned_baselines,
 )
-from steam_recsys.evaluation.rankers import rank
-from steam_recsys.evaluation.splits import Split, by_time
+from steam_recsys.evaluation.rankers import StaticRanker, rank
+from steam_recsys.evaluation.splits import Split, by_time, last_out
+from steam_recsys.model.item_item_fits import EASE_MAX_GAMES
 
 USERS, GAMES = 300, 20
 CATALOGUE = np.arange(1, GAMES + 1, dtype=np.int32)
-PERSONAL = {"item-kNN", "iALS", "EASE"}
-EASE_GAMES = 12
+PERSONAL = {"item-kNN", "iALS", "RP3beta", "EASE", "DLAE"}
+LARGE = PERSONAL - {"DLAE"}
 
 
 @pytest.fixture(scope="module")
@@ -79,54 +82,102 @@ def test_recent_popularity_is_left_out_if_time_plays_no_part(interactions: Inter
     assert {baseline.name for baseline in tuned} == {"popularity", *PERSONAL}
 
 
-def test_only_ease_is_left_out_if_the_square_of_the_catalogue_does_not_fit_into_memory(
-    interactions: Interactions,
-) -> None:
+def test_a_large_catalogue_has_no_baseline_that_needs_its_square(interactions: Interactions) -> None:
     large = np.arange(1, EASE_MAX_GAMES + 2, dtype=np.int32)
-    tuned = {
-        baseline.name: baseline for baseline in tuned_baselines(interactions, 107, by_time(interactions, 105), large)
-    }
-    assert set(tuned) == {"popularity", "recent popularity", "tuned recent popularity", *PERSONAL} - {"EASE"}
-    ranked = rank(tuned["item-kNN"].ranker, Histories.from_games([0, 2, 4]), 7)
-    assert set(ranked[0].tolist()) == {6, 8, 10, 12, 14, 16, 18}
-
-
-def test_item_knn_sums_the_similarities_to_the_games_among_a_candidates_nearest() -> None:
-    """Two users have the first two games, one of them the third as well, and a third user has only that."""
-    histories = Histories.from_games([0, 1], [0, 1, 2], [2])
-    ranker = _fit_knn(histories, 4, 20)
-    assert ranker.weights.toarray() == pytest.approx(
-        np.array([[0, 1, 0.5, 0], [1, 0, 0.5, 0], [0.5, 0.5, 0, 0], [0, 0, 0, 0]])
-    )
-    assert rank(ranker, Histories.from_games([0], [2], []), 3).tolist() == [[1, 2, 3], [0, 1, 3], [0, 1, 2]]
-
-
-owned_games = st.lists(st.sets(st.integers(0, 8)), max_size=30)
-
-
-@settings(max_examples=50, deadline=None)
-@given(owned=owned_games, k=st.integers(1, 10))
-def test_item_knn_keeps_the_k_highest_cosines_of_each_game(owned: list[set[int]], k: int) -> None:
-    """By the definition, game by game; which of equally near games are kept is left open."""
-    users = [{user for user, games in enumerate(owned) if game in games} for game in range(9)]
-    cosines = np.zeros((9, 9))
-    for game, other in itertools.permutations(range(9), 2):
-        if both := len(users[game] & users[other]):
-            cosines[game, other] = both / math.sqrt(len(users[game]) * len(users[other]))
-    kept = _fit_knn(Histories.from_games(*map(list, owned)), 9, k).weights.toarray().T
-    assert kept.dtype == np.float32
-    for game in range(9):
-        nearest = np.flatnonzero(kept[game])
-        assert kept[game, nearest] == pytest.approx(cosines[game, nearest], rel=1e-6)
-        expected = np.sort(cosines[game])[::-1][:k]
-        assert np.sort(kept[game])[::-1][:k] == pytest.approx(expected, rel=1e-6)
-        assert not kept[game, game]
+    rows = TrainingRows(interactions, 107, large)
+    fitted = {kind.name: kind.fit(rows, kind.starts[0]) for kind in kinds(rows)}
+    assert set(fitted) == {"popularity", "recent popularity", "tuned recent popularity", *LARGE}
+    for name in ("item-kNN", "RP3beta", "EASE"):
+        ranked = rank(fitted[name], Histories.from_games([0, 2, 4]), 7)
+        assert set(ranked[0].tolist()) == {6, 8, 10, 12, 14, 16, 18}
 
 
 def test_the_first_settings_are_used_without_validation_rows(interactions: Interactions) -> None:
     nothing = Split(interactions, interactions.take(np.zeros(len(interactions), bool)), 107)
-    chosen = {baseline.name: baseline.settings for baseline in tuned_baselines(interactions, 107, nothing, CATALOGUE)}
-    assert chosen["EASE"] == "λ = 300"
+    chosen = tune_baselines(nothing, CATALOGUE)
+    assert chosen["EASE"] == {"recency": 0.0, "λ": 300.0}
+    assert chosen["popularity"] == {}
+    assert {baseline.name for baseline in fit_baselines(interactions, 107, CATALOGUE, chosen)} == set(chosen)
+
+
+def test_every_start_is_on_the_grid(interactions: Interactions) -> None:
+    for size in (GAMES, EASE_MAX_GAMES + 1):
+        for kind in kinds(TrainingRows(interactions, 107, np.arange(1, size + 1, dtype=np.int32))):
+            for name, values in kind.axes.items():
+                assert list(values) == sorted(set(values))
+                assert all(start[name] in values for start in kind.starts)
+            assert all(set(start) >= set(kind.axes) for start in kind.starts)
+
+
+def test_later_games_of_a_history_count_more_with_recency() -> None:
+    ranker = SimilarityRanker(np.array([[0, 0, 1, 0], [0, 0, 0, 1], [0] * 4, [0] * 4], np.float32))
+    history = Histories.from_games([0, 1], [1, 0])
+    assert rank(ranker, history, 2).tolist() == [[2, 3], [2, 3]]
+    assert rank(module.with_recency(ranker, {"recency": 1.0}), history, 2).tolist() == [[3, 2], [2, 3]]
+
+
+@pytest.fixture(scope="module")
+def in_order() -> Interactions:
+    """As above, but half of the users change over to the other kind of games after five."""
+    random = np.random.default_rng(1)
+    rows = []
+    for user in range(USERS):
+        before, after = (random.permutation(CATALOGUE[(user + other) % 2 :: 2]) for other in (0, user % 4 // 2))
+        games = [*before[:5], *[game for game in after if game not in before[:5]][: 3 + user % 3]]
+        rows += [(user, game, day) for day, game in enumerate(games)]
+    users, games, days = (np.array(column) for column in zip(*rows, strict=True))
+    return Interactions(
+        users.astype(np.int64), games.astype(np.int32), days.astype(np.int32),
+        np.ones(len(rows), bool), np.zeros(len(rows), np.float32),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(PERSONAL))
+def test_order_is_used_where_it_says_what_comes_next(name: str, in_order: Interactions) -> None:
+    chosen = tune_baselines(last_out(in_order), CATALOGUE)
+    assert chosen[name]["recency"] > 0
+
+
+def test_one_fit_serves_all_recencies(in_order: Interactions, monkeypatch: pytest.MonkeyPatch) -> None:
+    fits: list[Setting] = []
+
+    def fit(rows: TrainingRows, setting: Setting) -> SimilarityRanker:
+        fits.append(setting)
+        return SimilarityRanker(np.zeros((GAMES, GAMES), np.float32))
+
+    grid = {"recency": (0.0, 0.5, 1.0), "λ": (1.0, 2.0)}
+    only = Kind("only", grid, ({"recency": 0.0, "λ": 1.0},), fit)
+    monkeypatch.setattr(module, "kinds", lambda rows: iter([only]))
+    monkeypatch.setattr(module, "measure", lambda ranker, *_: {"ndcg_at_10": -np.abs([ranker.recency - 0.5])})
+    chosen = tune_baselines(last_out(in_order), CATALOGUE)
+    assert chosen["only"]["recency"] == 0.5
+    assert fits == [{"λ": 1.0}, {"λ": 2.0}]
+
+
+def test_large_data_get_few_fits(in_order: Interactions, monkeypatch: pytest.MonkeyPatch) -> None:
+    fits: list[Setting] = []
+
+    def fit(rows: TrainingRows, setting: Setting) -> StaticRanker:
+        fits.append(setting)
+        return StaticRanker(np.roll(np.arange(GAMES, dtype=np.float32), len(fits)))
+
+    many = tuple(float(value) for value in range(100))
+    monkeypatch.setattr(module, "kinds", lambda rows: iter([Kind("only", {"x": many}, ({"x": 50.0},), fit)]))
+    monkeypatch.setattr(module, "FIT_WORK", 0)
+    monkeypatch.setattr(module, "measure", lambda ranker, held_out, metrics: {"ndcg_at_10": np.array([len(fits)])})
+    assert tune_baselines(last_out(in_order), CATALOGUE)["only"] == {"x": 52.0}
+    assert len(fits) == module.FEWEST_FITS
+
+
+@given(peak=st.tuples(st.integers(0, 6), st.integers(0, 4)), start=st.tuples(st.integers(0, 6), st.integers(0, 4)))
+def test_the_search_finds_the_only_peak(peak: tuple[int, int], start: tuple[int, int]) -> None:
+    axes = {"x": tuple(map(float, range(7))), "y": tuple(map(float, range(5)))}
+
+    def figure(setting: Setting) -> float:
+        return -((setting["x"] - peak[0]) ** 2) - (setting["y"] - peak[1]) ** 2
+
+    found = climb(axes, {"x": float(start[0]), "y": float(start[1])}, figure)
+    assert found == {"x": float(peak[0]), "y": float(peak[1])}
 
 
 def test_a_sample_of_users_is_always_the_same(interactions: Interactions) -> None:
@@ -140,34 +191,3 @@ def test_a_sample_of_users_is_always_the_same(interactions: Interactions) -> Non
         assert drawn.games[start:stop].tolist() == histories.games[slice(*histories.offsets[row : row + 2])].tolist()
     assert (sample_users(histories, 50).users == drawn.users).all()
     assert sample_users(histories, USERS) is histories
-
-
-@pytest.fixture
-def histories() -> Histories:
-    random = np.random.default_rng(0)
-    games = [random.permutation(EASE_GAMES)[: random.integers(0, 6)] for _ in range(50)]
-    return Histories.from_games(*games)
-
-
-def dense(histories: Histories) -> np.ndarray:
-    matrix = np.zeros((len(histories), EASE_GAMES))
-    matrix[np.repeat(np.arange(len(histories)), histories.lengths), histories.games] = 1
-    return matrix
-
-
-def test_cooccurrences_are_the_product_of_the_matrix_with_itself(histories: Histories) -> None:
-    assert np.array_equal(cooccurrences(histories, EASE_GAMES), dense(histories).T @ dense(histories))
-
-
-def test_each_column_is_the_ridge_regression_of_a_game_on_the_others(histories: Histories) -> None:
-    """The definition: the least squares of each column under a zero diagonal, solved game by game."""
-    counts = cooccurrences(histories, EASE_GAMES)
-    before = counts.copy()
-    matrix, weights = dense(histories), ease(counts, 5.0)
-    assert np.array_equal(counts, before)
-    for game in range(EASE_GAMES):
-        others = np.arange(EASE_GAMES) != game
-        x, y = matrix[:, others], matrix[:, game]
-        expected = np.linalg.solve(x.T @ x + 5.0 * np.eye(EASE_GAMES - 1), x.T @ y)
-        assert weights[others, game] == pytest.approx(expected, abs=1e-5)
-        assert weights[game, game] == 0

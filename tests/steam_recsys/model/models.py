@@ -3,7 +3,7 @@
 import numpy as np
 
 from steam_recsys.data.games import Games
-from steam_recsys.model.item_item import ItemItemWeights
+from steam_recsys.model.item_item import ItemItemWeights, NextGames
 from steam_recsys.model.scorer import Scorer
 from steam_recsys.model.two_tower import Towers, TwoTowerArrays
 
@@ -11,12 +11,14 @@ GAMES, GENRES, DIMENSIONS = 40, ("Action", "Puzzle", "Racing"), 8
 
 
 def random_model() -> TwoTowerArrays:
-    """A model of the games 10, 20, …, 400 with three item-item weights each."""
+    """A model of the games 10, 20, …, 400 with three item-item weights of each kind each."""
     random = np.random.default_rng(0)
     games = [random.standard_normal((GAMES, DIMENSIONS)).astype(np.float32) for _ in range(2)]
     genres = [random.standard_normal((len(GENRES), DIMENSIONS)).astype(np.float32) for _ in range(2)]
     towers = Towers(games[0], genres[0], games[1], genres[1])
-    item_item = ItemItemWeights.from_matrix(random.standard_normal((GAMES, GAMES)).astype(np.float32), 3)
+    item_item, following = (
+        ItemItemWeights.from_matrix(random.standard_normal((GAMES, GAMES)).astype(np.float32), 3) for _ in range(2)
+    )
     return TwoTowerArrays(
         "v",
         np.arange(10, 10 * GAMES + 1, 10, dtype=np.int32),
@@ -28,6 +30,7 @@ def random_model() -> TwoTowerArrays:
         0.5,
         4.0,
         1.0,
+        next_games=NextGames(following, 1.0),
     )
 
 

@@ -1,11 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from steam_recsys.data.histories import Histories
 from steam_recsys.model import item_item as module
-from steam_recsys.model.item_item import ItemItemWeights
+from steam_recsys.model.item_item import RECENT_GAMES, ItemItemWeights, NextGames
 
 GAMES = 7
 WEIGHTS = arrays(np.float32, (GAMES, GAMES), elements=st.floats(-1, 1, width=16))
@@ -66,3 +69,31 @@ def test_scaling_by_zero_leaves_no_weights() -> None:
     assert np.array_equal(dense(item_item.scaled(0.5)), 0.5 * dense(item_item))
     assert not len(item_item.scaled(0).games)
     assert not dense(ItemItemWeights.empty(GAMES)).any()
+
+
+@given(st.lists(WEIGHTS, max_size=3), st.integers(1, GAMES))
+def test_the_sum_of_tables_is_the_sum_of_their_matrices(matrices: list[np.ndarray], kept: int) -> None:
+    tables = [ItemItemWeights.from_matrix(matrix, kept) for matrix in matrices]
+    found = ItemItemWeights.sum_of(tables, GAMES)
+    expected = sum((dense(table) for table in tables), np.zeros((GAMES, GAMES)))
+    assert dense(found) == pytest.approx(expected, abs=1e-6)
+    for row in range(GAMES):
+        assert (np.diff(found.games[found.offsets[row] : found.offsets[row + 1]]) > 0).all()
+
+
+@given(st.lists(WEIGHTS, max_size=3))
+def test_stacked_tables_have_all_rows(matrices: list[np.ndarray]) -> None:
+    found = ItemItemWeights.stacked([ItemItemWeights.from_matrix(matrix, GAMES) for matrix in matrices])
+    rows = np.repeat(np.arange(len(found.offsets) - 1), np.diff(found.offsets))
+    together = np.zeros((len(matrices) * GAMES, GAMES), dtype=np.float32)
+    together[rows, found.games] = found.weights
+    assert np.array_equal(together, np.concatenate([np.zeros((0, GAMES), np.float32), *matrices]))
+
+
+def test_only_the_newest_games_say_what_comes_next_and_disliked_ones_count_against_it() -> None:
+    history = Histories.from_games(list(range(RECENT_GAMES + 2)), [], [1, 0])
+    history = replace(history, recommended=np.arange(len(history.games)) != RECENT_GAMES)
+    weights = NextGames(ItemItemWeights.empty(GAMES), 1.0).weigh(history, -0.5)
+    first = [0.0, 0.0, *(1 / (1 + age) for age in range(RECENT_GAMES - 1, -1, -1))]
+    first[RECENT_GAMES] *= -0.5
+    assert weights == pytest.approx([*first, 0.5, 1.0])

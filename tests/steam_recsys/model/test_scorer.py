@@ -43,7 +43,9 @@ def test_score_is_scaled_cosine_plus_item_item_weights_plus_weighted_log_popular
         candidate = towers.candidate_games[game] + towers.candidate_attributes[game % 3]
         cosine = user @ candidate / np.linalg.norm(user) / np.linalg.norm(candidate)
         share = (popularity[game] + 1) / (popularity + 1).sum()
-        added = float(model.item_item.between(np.array([3, 5]), np.array([[game]]), np.zeros(2, int)).sum())
+        pair = np.array([3, 5]), np.array([[game]]), np.zeros(2, int)
+        assert model.next_games is not None
+        added = float(model.item_item.between(*pair).sum() + [0.5, 1.0] @ model.next_games.weights.between(*pair)[:, 0])
         assert scores[0, game] == pytest.approx(4 * cosine + added + 0.5 * np.log(share), abs=1e-5)
         assert more_popular[0, game] == pytest.approx(4 * cosine + added + 2 * np.log(share), abs=1e-5)
 
@@ -105,7 +107,7 @@ def test_liked_disliked_and_unseen_games_give_three_different_lists(model: TwoTo
 
 
 def test_disliked_games_alone_turn_the_taste_around(model: TwoTowerArrays) -> None:
-    scorer, liked = scorer_for(model), histories([3, 8])
+    scorer, liked = scorer_for(replace(model, next_games=None)), histories([3, 8])
     disliked = replace(liked, recommended=np.zeros(2, dtype=bool))
     assert scorer.taste(disliked) == pytest.approx(-scorer.taste(liked), abs=1e-6)
 
@@ -150,13 +152,16 @@ def naive_lists(
 def contributions(scorer: Scorer, one: Histories, game: int) -> dict[int, float]:
     """What each game that a user likes contributes to the score of another game."""
     weights = scorer.history_weights.weigh(one).astype(np.float64)
+    assert scorer.next_games is not None
+    next_weights = scorer.next_games.weigh(one, scorer.history_weights.disliked)
     length = np.linalg.norm((scorer.history[one.games] * weights[:, None]).sum(axis=0))
     found = {}
     for entry in np.flatnonzero(one.recommended).tolist():
         liked = int(one.games[entry])
         cosine = scorer.history[liked].astype(np.float64) @ scorer.candidates[game] / length
-        added = scorer.item_item.between(np.array([liked]), np.array([[game]]), np.zeros(1, int))[0, 0]
-        found[liked] = weights[entry] * (scorer.scale * cosine + added)
+        pair = np.array([liked]), np.array([[game]]), np.zeros(1, int)
+        found[liked] = weights[entry] * (scorer.scale * cosine + scorer.item_item.between(*pair)[0, 0])
+        found[liked] += next_weights[entry] * scorer.next_games.weights.between(*pair)[0, 0]
     return found
 
 
@@ -214,13 +219,13 @@ def test_reason_is_liked_and_named_at_most_twice(model: TwoTowerArrays, seed: in
 
 def test_reason_is_the_earlier_of_two_equal_contributions(model: TwoTowerArrays) -> None:
     model.towers.history_games[6] = model.towers.history_games[3]  # same genre, so the same vector
-    without_links = replace(model, item_item=ItemItemWeights.empty(GAMES))
+    without_links = replace(model, item_item=ItemItemWeights.empty(GAMES), next_games=None)
     because = scorer_for(without_links).recommend(histories([6, 3]), k=5).because[0].tolist()
     assert [game for game in because if game >= 0] == [6, 6, 3]  # each of them at most twice
 
 
 def test_game_that_would_be_on_the_page_anyway_has_no_reason(model: TwoTowerArrays) -> None:
-    one_genre = replace(model, item_item=ItemItemWeights.empty(GAMES))
+    one_genre = replace(model, item_item=ItemItemWeights.empty(GAMES), next_games=None)
     for games in (GAMES - 1, GAMES + 5):  # no game is left for a next page
         assert (scorer_for(one_genre).recommend(histories([1]), k=games).because[0, 30:] == -1).all()
     only_ten = np.arange(GAMES) < 11  # with the history's game

@@ -41,13 +41,15 @@ def test_model_is_saved_and_loaded_with_both_popularity_weights(model: TwoTowerA
     )
     config = {
         "popularity_weight": 0.75, "interests_weight": 0.125, "scale": model.scale, "popularity_smoothing": 1.0,
-        "history_weights": {"disliked": -1.0, "recency": 0.5},
+        "history_weights": {"disliked": -1.0, "recency": 0.5}, "next_recency": 0.25,
     }  # fmt: skip
     (tmp_path / "model.json").write_text(json.dumps({"version": "v", "config": config}))
     complete_artifact(tmp_path)
     loaded = TwoTowerArrays.load(tmp_path)
     assert (loaded.popularity_weight, loaded.interests_weight) == (0.75, 0.125)
     assert loaded.history_weights == HistoryWeights(disliked=-1.0, recency=0.5)
+    assert loaded.next_games is not None
+    assert loaded.next_games.recency == 0.25
     assert all(np.array_equal(array, loaded.arrays()[name]) for name, array in model.arrays().items())
     scorer = loaded.for_catalogue(Games(model.game_ids, [{}] * len(model.game_ids)), np.ones((1, len(model.game_ids))))
     assert scorer.popularity_weight == 0.75

@@ -1,0 +1,421 @@
+"""Fits of item-item weights: how much having one game says about having another, learned from histories.
+
+There are three kinds: `Regression` (EASE, DLAE), `Neighbours` (item-kNN) and `Transitions` (from a user's recent games
+to the next ones). The training takes the model's item-item weights from here, and the evaluation its baselines. Up to
+`EASE_MAX_GAMES` games, a regression is exact; in a larger catalogue, each game has a regression on its neighbourhood,
+the games that say the most about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from scipy.linalg.lapack import spotrf, spotri
+from scipy.sparse import csr_matrix, vstack
+
+from steam_recsys.arrays import Float32Array, Float64Array, Int32Array, Int64Array, offsets_from_lengths
+from steam_recsys.data.histories import Histories
+from steam_recsys.model.item_item import ItemItemWeights, recent_weights
+
+EASE_MAX_GAMES = 8_000
+"""The largest catalogue: its square takes 256 MB, the inversion three times that and twenty seconds on two cores."""
+
+MAX_PAIRS = 100_000_000
+"""Pairs of games in the same history that are counted, at most: their sparse matrix takes up to 0.8 GB. If there are
+more, a sample of the users is counted."""
+
+MAX_HISTORY = 500
+"""Newest games of a history that are counted: longer ones are mostly those of collectors and of bots."""
+
+NEIGHBOURHOOD = 100
+"""Games that a game's regression is restricted to in a large catalogue."""
+
+BLOCK_ENTRIES = 1 << 22
+"""Entries of a sparse matrix that are handled at a time."""
+
+FIRST = 1e30
+"""Above every gain."""
+
+NEXT_TARGETS = 5
+"""Games after a point in a history that its recent games are to predict."""
+
+
+@dataclass(frozen=True)
+class ItemItemData:
+    """What item-item weights are learned from.
+
+    Attributes:
+        histories: The games that users recommend, each user's in the order of time, as positions of the catalogue.
+        n_games: Size of the catalogue.
+    """
+
+    histories: Histories
+    n_games: int
+
+    @cached_property
+    def counts(self) -> csr_matrix:
+        """The users who have both of two games, float32 [n_games, n_games]; the diagonal counts a game's users."""
+        return sparse_cooccurrences(self.histories, self.n_games)
+
+    @cached_property
+    def dense_counts(self) -> Float32Array:
+        """The same as a dense array."""
+        counts: Float32Array = self.counts.toarray()
+        return counts
+
+
+class ItemItemKind(Protocol):
+    """A kind of item-item weights with its settings."""
+
+    def fit(self, data: ItemItemData, per_game: int) -> ItemItemWeights:
+        """Fit the weights, and keep the largest `per_game` ones of each game that a user may have."""
+
+
+@dataclass(frozen=True)
+class Regression:
+    """Ridge regression of each game on all others: EASE without dropout, DLAE with it, see `ease` and `dlae`.
+
+    Attributes:
+        dropout: p, from 0 to below 1.
+        regularisation: λ.
+    """
+
+    dropout: float = 0.0
+    regularisation: float = 300.0
+
+    def fit(self, data: ItemItemData, per_game: int) -> ItemItemWeights:
+        """See `ItemItemKind.fit`."""
+        if data.n_games <= EASE_MAX_GAMES:
+            counts = data.dense_counts
+            matrix = (
+                dlae(counts, self.dropout, self.regularisation) if self.dropout else ease(counts, self.regularisation)
+            )
+            return ItemItemWeights.from_matrix(matrix, per_game)
+        penalties = self.dropout / (1 - self.dropout) * data.counts.diagonal() + self.regularisation
+        return neighbourhood_regression(data.counts, data.counts, penalties, per_game, with_itself=self.dropout > 0)
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Item-kNN by the asymmetric cosine, with shrinkage.
+
+        w(i, j) = c(i, j) / (c(i)^(1 - α) c(j)^α + shrinkage)
+
+    where c counts users. With α = 1/2 it is the cosine; a larger α favours rare games j (Aiolli 2013, "Efficient Top-N
+    Recommendation for Very Large Scale Binary Rated Datasets", section 3.2). Shrinkage lowers what few users say.
+
+    Attributes:
+        exponent: α, from 0 to 1.
+        shrinkage: Shrinkage, in users.
+    """
+
+    exponent: float = 0.5
+    shrinkage: float = 10.0
+
+    def fit(self, data: ItemItemData, per_game: int) -> ItemItemWeights:
+        """See `ItemItemKind.fit`."""
+        counts = data.counts
+        users = counts.diagonal().astype(np.float64)
+        sources, targets = users ** (1 - self.exponent), users**self.exponent
+        parts = []
+        for first, last in _row_blocks(counts.indptr):
+            entries = slice(counts.indptr[first], counts.indptr[last])
+            rows = np.repeat(np.arange(first, last), np.diff(counts.indptr[first : last + 1]))
+            games = counts.indices[entries]
+            weights = counts.data[entries] / (sources[rows] * targets[games] + self.shrinkage)
+            weights[rows == games] = 0
+            parts.append(largest_of_rows(rows - first, games, weights.astype(np.float32), last - first, per_game))
+        return ItemItemWeights.stacked(parts)
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """Ridge regression of the next games of a history on its recent ones.
+
+    For each point in each history, the games before it, weighted (1 + age)^-recency, predict the `NEXT_TARGETS` games
+    that follow: B = (S'S + λI)⁻¹ S'T (SLIT in Choi et al. 2021, "Session-aware Linear Item-Item Models for
+    Session-based Recommendation", section 4.2). Unlike the other kinds, it is not symmetric: it learns what follows.
+
+    Attributes:
+        recency: Exponent of the age, in later games. Serve the weights with the same one.
+        regularisation: λ.
+    """
+
+    recency: float = 1.0
+    regularisation: float = 300.0
+
+    def fit(self, data: ItemItemData, per_game: int) -> ItemItemWeights:
+        """See `ItemItemKind.fit`."""
+        gram, following = transitions(data.histories, data.n_games, self.recency)
+        if data.n_games <= EASE_MAX_GAMES:
+            dense = gram.toarray()
+            dense[np.diag_indices(len(dense))] += np.float32(self.regularisation)
+            matrix = inverse(dense) @ following.toarray()
+            np.fill_diagonal(matrix, 0)
+            return ItemItemWeights.from_matrix(matrix, per_game)
+        penalties = np.full(data.n_games, self.regularisation)
+        return neighbourhood_regression(gram, following, penalties, per_game, with_itself=True)
+
+
+def ease(counts: Float32Array, regularisation: float) -> Float32Array:
+    """Return the item-item weights of EASE, float32 [N, N] with a zero diagonal.
+
+    Each user's history is reconstructed from the user's other games with the weights
+
+        B = I - P / diag(P), where P = (X'X + λI)⁻¹
+
+    (Steck 2019, "Embarrassingly Shallow Autoencoders for Sparse Data", equation 8).
+
+    Args:
+        counts: Co-occurrence counts from `cooccurrences`, float32 [N, N].
+        regularisation: λ.
+
+    Returns:
+        What owning game i (row) adds to the score of game j (column).
+    """
+    gram = counts.copy()
+    gram[np.diag_indices(len(gram))] += np.float32(regularisation)
+    weights = inverse(gram)
+    weights /= -np.diag(weights)
+    np.fill_diagonal(weights, 0)
+    return weights
+
+
+def dlae(counts: Float32Array, dropout: float, regularisation: float) -> Float32Array:
+    """Return the item-item weights of DLAE, float32 [N, N] with a zero diagonal.
+
+    Each user's history is reconstructed from what dropout leaves of it, with the weights
+
+        B = (X'X + Λ)⁻¹ X'X = I - (X'X + Λ)⁻¹ Λ, where Λ = p / (1 - p) diag(X'X) + λI
+
+    (Steck 2020, "Autoencoders that don't overfit towards the Identity", section 3.2). The diagonal plays no part, as
+    users are not recommended games that they have.
+
+    Args:
+        counts: Co-occurrence counts from `cooccurrences`, float32 [N, N].
+        dropout: p, between 0 and 1.
+        regularisation: λ.
+
+    Returns:
+        What owning game i (row) adds to the score of game j (column).
+    """
+    gram = counts.copy()
+    penalties = (dropout / (1 - dropout) * np.diag(counts) + regularisation).astype(np.float32)
+    gram[np.diag_indices(len(gram))] += penalties
+    weights = inverse(gram)
+    weights *= -penalties
+    np.fill_diagonal(weights, 0)
+    return weights
+
+
+def inverse(matrix: Float32Array) -> Float32Array:
+    """Invert a positive definite matrix, float32 [N, N], by its Cholesky factor; the matrix may be overwritten.
+
+    Raises:
+        ValueError: The matrix is not positive definite.
+    """
+    if not len(matrix):
+        return matrix
+    factor, failed = spotrf(matrix.T, overwrite_a=True)  # its transpose, as LAPACK's arrays are in column order
+    if not failed:
+        found, failed = spotri(factor, overwrite_c=True)
+    if failed:
+        raise ValueError(f"The matrix of {len(matrix):,} games cannot be inverted: it is not positive definite.")
+    upper: Float32Array = np.triu(found)
+    upper += np.triu(upper, 1).T
+    return upper
+
+
+def cooccurrences(histories: Histories, n_games: int) -> Float32Array:
+    """Count the users who have both of two games, float32 [n_games, n_games]; the diagonal counts a game's users."""
+    matrix = user_game_matrix(histories, n_games)
+    counts: Float32Array = (matrix.T @ matrix).toarray()
+    return counts
+
+
+def sparse_cooccurrences(histories: Histories, n_games: int) -> csr_matrix:
+    """Count the users who have both of two games, sparse float32 [n_games, n_games], in bounded memory.
+
+    At most the newest `MAX_HISTORY` games of a history count, and at most `MAX_PAIRS` pairs: of more, those of users
+    drawn at random, the same ones each time.
+    """
+    newest = newest_games(histories, MAX_HISTORY)
+    matrix = user_game_matrix(newest.take(_within(newest.lengths.astype(np.int64) ** 2, MAX_PAIRS)), n_games)
+    counts = (matrix.T @ matrix).tocsr()
+    counts.sort_indices()
+    return counts
+
+
+def transitions(histories: Histories, n_games: int, recency: float) -> tuple[csr_matrix, csr_matrix]:
+    """Sum the recent games before each point of each history, and the next games after it, over all points.
+
+    Args:
+        histories: Histories in the order of time.
+        n_games: Size of the catalogue.
+        recency: Exponent of the age.
+
+    Returns:
+        S'S and S'T, sparse float32 [n_games, n_games]: row i of S has the weights of the recent games before point i,
+        and row i of T is 1 for the `NEXT_TARGETS` games that follow it.
+    """
+    weights = recent_weights(recency)
+    newest = newest_games(histories, MAX_HISTORY)
+    newest = newest.take(_within(newest.lengths.astype(np.int64) * len(weights) ** 2, MAX_PAIRS))
+    points = np.arange(len(newest.games))
+    starts, ends = (np.repeat(bounds, newest.lengths) for bounds in (newest.offsets[:-1], newest.offsets[1:]))
+    before = _windows(
+        newest.games, n_games, [(points - age - 1, weight) for age, weight in enumerate(weights.tolist())], starts, ends
+    )
+    after = _windows(newest.games, n_games, [(points + step, 1.0) for step in range(NEXT_TARGETS)], starts, ends)
+    gram, following = (before.T @ before).tocsr(), (before.T @ after).tocsr()
+    for found in (gram, following):
+        found.sort_indices()
+    return gram, following
+
+
+def _windows(
+    games: Int32Array, n_games: int, steps: list[tuple[Int64Array, float]], starts: Int64Array, ends: Int64Array
+) -> csr_matrix:
+    """Return the games at some steps from each of n points, weighted, float32 [n, n_games].
+
+    Args:
+        games: int32 [n].
+        n_games: Size of the catalogue.
+        steps: For each step, the point that it leads to from each point, int64 [n], and its weight.
+        starts: int64 [n], the first point of each point's history.
+        ends: int64 [n], the point after the last one of it.
+    """
+    places = np.stack([place for place, _ in steps], axis=1)
+    kept = (places >= starts[:, None]) & (places < ends[:, None])
+    values = np.broadcast_to(np.array([weight for _, weight in steps], dtype=np.float32), places.shape)[kept]
+    offsets = offsets_from_lengths(kept.sum(axis=1))
+    return csr_matrix((values, games[places[kept]], offsets), shape=(len(games), n_games))
+
+
+def neighbourhood_regression(
+    gram: csr_matrix, cross: csr_matrix, penalties: Float64Array, per_game: int, *, with_itself: bool
+) -> ItemItemWeights:
+    """Regress each game on the `NEIGHBOURHOOD` games that say the most about it, one ridge regression per game.
+
+        b(j) = (G + Λ)⁻¹ c(j), restricted to the neighbourhood of j
+
+    where G is the Gram matrix of the predictors and c(j) their products with game j. A game's neighbourhood has the
+    games with the largest c(i, j)² / (G(i, i) + Λ(i)), which is what each alone would explain. (For EASE, this is SLIM
+    on neighbourhoods without the L1 penalty: Ning and Karypis 2011, "SLIM", section 4.3, feature selection.)
+
+    Args:
+        gram: G, sparse float32 [N, N].
+        cross: c, sparse float32 [N, N]; column j belongs to game j.
+        penalties: The diagonal of Λ, floats [N].
+        per_game: Number of weights to keep per predictor.
+        with_itself: Whether a game may be among its own predictors; the weight is dropped in the end.
+    """
+    by_target = cross if cross is gram else cross.T.tocsr()  # a Gram matrix is symmetric
+    sizes = 1 / np.sqrt(gram.diagonal() + penalties)
+    parts = [csr_matrix((0, gram.shape[0]), dtype=np.float32)]
+    for first, last in _row_blocks(by_target.indptr):
+        block = by_target[first:last]
+        own = np.arange(last - first), np.arange(first, last)
+        gains = csr_matrix((block.data * sizes[block.indices], block.indices, block.indptr), shape=block.shape)
+        if with_itself:
+            gains = gains + csr_matrix((np.full(last - first, FIRST), own), shape=block.shape)
+        rows, values = np.repeat(own[0], np.diff(gains.indptr)), gains.data.astype(np.float32)
+        if not with_itself:
+            values[rows + first == gains.indices] = 0
+        nearest = largest_of_rows(rows, gains.indices, values, last - first, NEIGHBOURHOOD)
+        parts.append(_solve_neighbourhoods(gram, block, penalties, nearest, first))
+    found = vstack(parts, format="csr").T.tocsr()
+    found.sort_indices()
+    weights = ItemItemWeights(found.indptr.astype(np.int64), found.indices.astype(np.int32), found.data)
+    return weights.largest(per_game)
+
+
+def _solve_neighbourhoods(
+    gram: csr_matrix, cross: csr_matrix, penalties: Float64Array, nearest: ItemItemWeights, first: int
+) -> csr_matrix:
+    """Solve the regressions of some games, numbered from `first`; returns sparse float32 [games, N]."""
+    place = np.full(gram.shape[0], -1, dtype=np.int64)
+    lengths = np.diff(nearest.offsets)
+    values = np.zeros(len(nearest.games), dtype=np.float32)
+    for game in np.flatnonzero(lengths).tolist():
+        chosen = slice(nearest.offsets[game], nearest.offsets[game + 1])
+        games, size = nearest.games[chosen], int(lengths[game])
+        place[games] = np.arange(size)
+        left, right = np.zeros((size, size), dtype=np.float32), np.zeros(size, dtype=np.float32)
+        source, entries = _entries(gram.indptr, games)
+        column = place[gram.indices[entries]]
+        inside = np.flatnonzero(column >= 0)
+        left[source[inside], column[inside]] = gram.data[entries[inside]]
+        left[np.diag_indices(size)] += penalties[games]
+        own = slice(cross.indptr[game], cross.indptr[game + 1])
+        column = place[cross.indices[own]]
+        right[column[column >= 0]] = cross.data[own][column >= 0]
+        values[chosen] = np.linalg.solve(left, right)
+        place[games] = -1
+    values[np.repeat(np.arange(len(lengths)) + first, lengths) == nearest.games] = 0
+    return csr_matrix((values, nearest.games, nearest.offsets), shape=cross.shape)
+
+
+def _entries(offsets: Int64Array, rows: Int32Array) -> tuple[Int64Array, Int64Array]:
+    """Return for each entry of some rows of a sparse matrix the index into `rows` and the index of the entry."""
+    starts = offsets[rows].astype(np.int64)
+    lengths = offsets[rows + 1] - starts
+    source = np.repeat(np.arange(len(rows)), lengths)
+    return source, np.arange(len(source)) + np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
+
+
+def largest_of_rows(
+    rows: Int64Array, games: Int32Array, weights: Float32Array, n_rows: int, per_row: int
+) -> ItemItemWeights:
+    """Keep the largest weights of each row that are not 0.
+
+    Args:
+        rows: int64 [n], ascending.
+        games: int32 [n], ascending within a row.
+        weights: float32 [n].
+        n_rows: Number of rows.
+        per_row: Number of weights to keep.
+    """
+    kept = np.flatnonzero(weights)
+    offsets = offsets_from_lengths(np.bincount(rows[kept], minlength=n_rows))
+    return ItemItemWeights(offsets, games[kept].astype(np.int32), weights[kept]).largest(per_row)
+
+
+def newest_games(histories: Histories, limit: int) -> Histories:
+    """Return the same users with at most the newest `limit` games of each."""
+    lengths = histories.lengths
+    if lengths.max(initial=0) <= limit:
+        return histories
+    later = np.repeat(histories.offsets[1:], lengths) - 1 - np.arange(len(histories.games))
+    kept = later < limit
+    offsets = offsets_from_lengths(np.minimum(lengths, limit))
+    return Histories(
+        histories.users, offsets, histories.games[kept], histories.recommended[kept], histories.hours[kept]
+    )
+
+
+def user_game_matrix(histories: Histories, n_games: int) -> csr_matrix:
+    """Return users by games, float32 [B, n_games], 1 if a user has a game."""
+    values = np.ones(len(histories.games), dtype=np.float32)
+    return csr_matrix((values, histories.games, histories.offsets), shape=(len(histories), n_games))
+
+
+def _within(costs: Int64Array, limit: int) -> Int64Array:
+    """Return the rows of all users, or of as many as the limit on their total cost allows, drawn at random."""
+    if costs.sum() <= limit:
+        return np.arange(len(costs))
+    drawn = np.random.default_rng(0).permutation(len(costs))
+    return np.sort(drawn[np.cumsum(costs[drawn]) <= limit])
+
+
+def _row_blocks(offsets: Int64Array) -> Iterator[tuple[int, int]]:
+    """Yield the first and the last row (exclusive) of blocks with about `BLOCK_ENTRIES` entries each."""
+    first, n_rows = 0, len(offsets) - 1
+    while first < n_rows:
+        last = max(first + 1, int(np.searchsorted(offsets, offsets[first] + BLOCK_ENTRIES, side="right")) - 1)
+        yield first, min(last, n_rows)
+        first = last
