@@ -72,7 +72,7 @@ class ItemItemKind(Protocol):
     """A kind of item-item weights with its settings."""
 
     def fit(self, data: ItemItemData, per_game: int) -> ItemItemWeights:
-        """Fit the weights, and keep the largest `per_game` ones of each game that a user may have."""
+        """Fit the weights, and keep the largest `per_game` ones of each game."""
 
 
 @dataclass(frozen=True)
@@ -117,19 +117,23 @@ class Neighbours:
     shrinkage: float = 10.0
 
     def fit(self, data: ItemItemData, per_game: int) -> ItemItemWeights:
-        """See `ItemItemKind.fit`."""
+        """Fit the weights, and keep the largest `per_game` ones of each game that may be recommended.
+
+        A game's score is the sum over its nearest games that a user has, as in Sarwar et al. 2001, "Item-Based
+        Collaborative Filtering Recommendation Algorithms", section 3.2: otherwise frequent games have many weights.
+        """
         counts = data.counts
         users = counts.diagonal().astype(np.float64)
-        sources, targets = users ** (1 - self.exponent), users**self.exponent
+        owned, recommended = users ** (1 - self.exponent), users**self.exponent
         parts = []
         for first, last in _row_blocks(counts.indptr):
             entries = slice(counts.indptr[first], counts.indptr[last])
             rows = np.repeat(np.arange(first, last), np.diff(counts.indptr[first : last + 1]))
             games = counts.indices[entries]
-            weights = counts.data[entries] / (sources[rows] * targets[games] + self.shrinkage)
+            weights = counts.data[entries] / (owned[games] * recommended[rows] + self.shrinkage)
             weights[rows == games] = 0
             parts.append(largest_of_rows(rows - first, games, weights.astype(np.float32), last - first, per_game))
-        return ItemItemWeights.stacked(parts)
+        return ItemItemWeights.stacked(parts).transposed()
 
 
 @dataclass(frozen=True)
