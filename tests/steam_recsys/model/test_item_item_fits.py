@@ -133,6 +133,7 @@ def test_a_large_catalogue_gets_the_same_weights_if_the_neighbourhood_is_everyth
     exact = dense_weights(kind.fit(data, GAMES))
     monkeypatch.setattr(module, "EASE_MAX_GAMES", 0)
     monkeypatch.setattr(module, "BLOCK_ENTRIES", block)
+    monkeypatch.setattr(module, "DENSE_GAMES", 5)
     assert dense_weights(kind.fit(data, GAMES)) == pytest.approx(exact, abs=1e-5)
 
 
