@@ -42,7 +42,9 @@ class TrainedModel:
         scale: Tuned factor of the cosine.
         popularity_weight: Tuned factor of the popularity prior.
         interests_weight: The same in the lists of games of the user's taste.
-        link_weight: Tuned factor of the item-item weights.
+        link_weight: Tuned factor of the item-item weights by regression.
+        neighbour_weight: Tuned factor of those by item-kNN.
+        next_weight: Tuned factor of those from the newest games to the next ones.
         ndcg_at_10: Mean NDCG@10 on the validation data, before the final fit.
         overlap_at_10: Mean Jaccard index of the first ten games of two users there.
         best_ndcg_at_10: NDCG@10 of the most accurate setting there, and so what the chosen one gives up.
@@ -57,6 +59,8 @@ class TrainedModel:
     popularity_weight: float
     interests_weight: float
     link_weight: float
+    neighbour_weight: float
+    next_weight: float
     ndcg_at_10: float
     overlap_at_10: float
     best_ndcg_at_10: float
@@ -140,6 +144,8 @@ def train_model(
         popularity_weight=fitted.config.popularity_weight,
         interests_weight=fitted.config.interests_weight,
         link_weight=fitted.config.link_weight,
+        neighbour_weight=fitted.config.neighbour_weight,
+        next_weight=fitted.config.next_weight,
         ndcg_at_10=round(tuned.chosen.mean, 6),
         overlap_at_10=round(tuned.chosen.overlap, 6),
         best_ndcg_at_10=round(tuned.most_accurate.mean, 6),

@@ -66,13 +66,13 @@ LARGE_LINK_KINDS = ((0.33, 100.0),)
 
 LINKS_PER_GAME = (25, 50, 100, 400)
 NEIGHBOUR_EXPONENTS = (0.2, 0.5, 0.8)
-NEIGHBOURS_PER_GAME = (25, 50, 200)
+NEIGHBOURS_PER_GAME = (50, 100, 400)
 NEXT_KINDS = ((1.0, 300.0), (1.0, 1000.0), (0.5, 300.0))
 """Recency and regularisation of the weights of next games, in a catalogue of any size."""
 
 NEXT_PER_GAME = (100, 400)
 
-MOST_PER_GAME = max(*LINKS_PER_GAME, *NEIGHBOURS_PER_GAME, *NEXT_PER_GAME)
+MOST_PER_GAME = max(*LINKS_PER_GAME, *NEXT_PER_GAME)
 FACTORS = ("link_weight", "neighbour_weight", "next_weight")
 
 SPREADS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)
@@ -434,7 +434,9 @@ class _Search:
         return NextGames(table.scaled(config.next_weight), config.next_recency)
 
     def _table(self, kind: ItemItemKind, per_game: int) -> ItemItemWeights:
-        """Return the largest weights of a kind between catalogue positions; each kind is fitted once."""
+        """Return the largest weights of a kind between catalogue positions; slow kinds are fitted once."""
+        if isinstance(kind, Neighbours):  # quick, and its numbers are per recommended game
+            return kind.fit(self._item_item_data, per_game).reindex(self._rows)
         if kind not in self._tables:
             self._tables[kind] = kind.fit(self._item_item_data, MOST_PER_GAME)
         return self._tables[kind].largest(per_game).reindex(self._rows)

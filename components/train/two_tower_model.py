@@ -29,7 +29,7 @@ class ModelConfig:
         links_per_game: Number of them kept per game.
         neighbour_weight: Factor of the item-item weights by item-kNN; 0 for none.
         neighbour_exponent: Exponent of the recommended game's users in the asymmetric cosine.
-        neighbours_per_game: Number of them kept per game.
+        neighbours_per_game: Number of them kept per recommended game.
         next_weight: Factor of the item-item weights from the newest games to the next ones; 0 for none.
         next_recency: Exponent of the age of the newest games.
         next_regularisation: Their λ.
@@ -62,7 +62,7 @@ class ModelConfig:
     links_per_game: int = 100
     neighbour_weight: float = 0.0
     neighbour_exponent: float = 0.5
-    neighbours_per_game: int = 50
+    neighbours_per_game: int = 200
     next_weight: float = 0.0
     next_recency: float = 1.0
     next_regularisation: float = 300.0

@@ -34,6 +34,9 @@ MAX_HISTORY = 500
 NEIGHBOURHOOD = 100
 """Games that a game's regression is restricted to in a large catalogue."""
 
+DENSE_GAMES = 8_000
+"""Games of a large catalogue with the most entries, whose part of the Gram matrix is kept dense: 256 MB."""
+
 BLOCK_ENTRIES = 1 << 22
 """Entries of a sparse matrix that are handled at a time."""
 
@@ -72,7 +75,7 @@ class ItemItemKind(Protocol):
     """A kind of item-item weights with its settings."""
 
     def fit(self, data: ItemItemData, per_game: int) -> ItemItemWeights:
-        """Fit the weights, and keep the largest `per_game` ones of each game that a user may have."""
+        """Fit the weights, and keep the largest `per_game` ones of each game."""
 
 
 @dataclass(frozen=True)
@@ -117,19 +120,23 @@ class Neighbours:
     shrinkage: float = 10.0
 
     def fit(self, data: ItemItemData, per_game: int) -> ItemItemWeights:
-        """See `ItemItemKind.fit`."""
+        """Fit the weights, and keep the largest `per_game` ones of each game that may be recommended.
+
+        A game's score is the sum over its nearest games that a user has, as in Sarwar et al. 2001, "Item-Based
+        Collaborative Filtering Recommendation Algorithms", section 3.2: otherwise frequent games have many weights.
+        """
         counts = data.counts
         users = counts.diagonal().astype(np.float64)
-        sources, targets = users ** (1 - self.exponent), users**self.exponent
+        owned, recommended = users ** (1 - self.exponent), users**self.exponent
         parts = []
         for first, last in _row_blocks(counts.indptr):
             entries = slice(counts.indptr[first], counts.indptr[last])
             rows = np.repeat(np.arange(first, last), np.diff(counts.indptr[first : last + 1]))
             games = counts.indices[entries]
-            weights = counts.data[entries] / (sources[rows] * targets[games] + self.shrinkage)
+            weights = counts.data[entries] / (owned[games] * recommended[rows] + self.shrinkage)
             weights[rows == games] = 0
             parts.append(largest_of_rows(rows - first, games, weights.astype(np.float32), last - first, per_game))
-        return ItemItemWeights.stacked(parts)
+        return ItemItemWeights.stacked(parts).transposed()
 
 
 @dataclass(frozen=True)
@@ -316,6 +323,9 @@ def neighbourhood_regression(
     """
     by_target = cross if cross is gram else cross.T.tocsr()  # a Gram matrix is symmetric
     sizes = 1 / np.sqrt(gram.diagonal() + penalties)
+    frequent = np.argsort(-np.diff(gram.indptr), kind="stable")[:DENSE_GAMES]
+    dense, dense_rows = gram[frequent][:, frequent].toarray(), np.full(gram.shape[0], -1, dtype=np.int64)
+    dense_rows[frequent] = np.arange(len(frequent))
     parts = [csr_matrix((0, gram.shape[0]), dtype=np.float32)]
     for first, last in _row_blocks(by_target.indptr):
         block = by_target[first:last]
@@ -327,7 +337,7 @@ def neighbourhood_regression(
         if not with_itself:
             values[rows + first == gains.indices] = 0
         nearest = largest_of_rows(rows, gains.indices, values, last - first, NEIGHBOURHOOD)
-        parts.append(_solve_neighbourhoods(gram, block, penalties, nearest, first))
+        parts.append(_solve_neighbourhoods(gram, dense, dense_rows, block, penalties, nearest, first))
     found = vstack(parts, format="csr").T.tocsr()
     found.sort_indices()
     weights = ItemItemWeights(found.indptr.astype(np.int64), found.indices.astype(np.int32), found.data)
@@ -335,9 +345,28 @@ def neighbourhood_regression(
 
 
 def _solve_neighbourhoods(
-    gram: csr_matrix, cross: csr_matrix, penalties: Float64Array, nearest: ItemItemWeights, first: int
+    gram: csr_matrix,
+    dense: Float32Array,
+    dense_rows: Int64Array,
+    cross: csr_matrix,
+    penalties: Float64Array,
+    nearest: ItemItemWeights,
+    first: int,
 ) -> csr_matrix:
-    """Solve the regressions of some games, numbered from `first`; returns sparse float32 [games, N]."""
+    """Solve the regressions of some games.
+
+    Args:
+        gram: The Gram matrix, sparse float32 [N, N].
+        dense: Its part for the most frequent games, whose rows have too many entries to be searched.
+        dense_rows: int64 [N], each game's row of this part; -1 for other games.
+        cross: The products of the predictors with the games, sparse float32 [games, N].
+        penalties: floats [N].
+        nearest: The neighbourhood of each game; its weights are ignored.
+        first: Number of the first game.
+
+    Returns:
+        The weights from each predictor, sparse float32 [games, N].
+    """
     place = np.full(gram.shape[0], -1, dtype=np.int64)
     lengths = np.diff(nearest.offsets)
     values = np.zeros(len(nearest.games), dtype=np.float32)
@@ -346,10 +375,15 @@ def _solve_neighbourhoods(
         games, size = nearest.games[chosen], int(lengths[game])
         place[games] = np.arange(size)
         left, right = np.zeros((size, size), dtype=np.float32), np.zeros(size, dtype=np.float32)
-        source, entries = _entries(gram.indptr, games)
+        frequent = np.flatnonzero(dense_rows[games] >= 0)
+        left[np.ix_(frequent, frequent)] = dense[np.ix_(dense_rows[games[frequent]], dense_rows[games[frequent]])]
+        others = np.flatnonzero(dense_rows[games] < 0)
+        source, entries = _entries(gram.indptr, games[others])
         column = place[gram.indices[entries]]
         inside = np.flatnonzero(column >= 0)
-        left[source[inside], column[inside]] = gram.data[entries[inside]]
+        row, column, products = others[source[inside]], column[inside], gram.data[entries[inside]]
+        left[row, column] = products
+        left[column, row] = products
         left[np.diag_indices(size)] += penalties[games]
         own = slice(cross.indptr[game], cross.indptr[game + 1])
         column = place[cross.indices[own]]
