@@ -145,7 +145,11 @@ def written_model(
         name: getattr(model, name)
         for name in ("popularity_weight", "interests_weight", "scale", "popularity_smoothing")
     }
-    described = {"version": model.version, "config": {**constants, "history_weights": asdict(weights)}}
+    sequence = {"weight": 0.0, "scale": 1.0}
+    described = {
+        "version": model.version,
+        "config": {**constants, "history_weights": asdict(weights), "sequence": sequence},
+    }
     (folder / "model.json").write_text(json.dumps(described))
     complete_artifact(folder)
     return TwoTowerArrays.load(folder)

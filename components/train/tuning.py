@@ -14,6 +14,7 @@ from statistics import NormalDist
 
 import numpy as np
 
+from components.train.sequential_trainer import SequentialFit, fit_sequential
 from components.train.trainer import Trainer
 from components.train.training_data import TrainingData
 from components.train.two_tower_model import ModelConfig
@@ -32,6 +33,7 @@ from steam_recsys.model.item_item import ItemItemWeights
 from steam_recsys.model.lists import interests_length
 from steam_recsys.model.retrieval import top_k
 from steam_recsys.model.scorer import Scorer
+from steam_recsys.model.sequential import SequentialTower
 from steam_recsys.model.two_tower import Towers, TwoTowerArrays
 
 POPULARITY_WEIGHTS = (8.0, 4.0, 3.0, 2.0, 1.6, 1.3, 1.15, 1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
@@ -58,6 +60,11 @@ RECENCIES = (0.25, 0.5, 0.75, 1.0, 2.0)
 HOURS = (0.1, 0.2, 0.4)
 DISLIKED = (-0.25, -0.5, -1.0)
 """Below zero, so that a disliked game never counts for its kin."""
+
+SEQUENCE_WEIGHTS = (0.25, 0.5, 0.75, 1.0, 1.5)
+
+CHECKED_SEQUENCE_WEIGHT = 0.5
+"""Weight of the sequential tower in the figure that stops its fit."""
 
 MAX_SCALE = 32.0
 """Far below the scale at which exp(1.5 * scale) overflows float32, and above what any data set has chosen."""
@@ -237,7 +244,10 @@ def tune(
         # 3. Try all scales and popularity weights with it.
         search.try_all_scales(find().config)
 
-    # 4. Choose.
+    # 4. Try the sequential tower beside both.
+    search.add_sequence(trainer, best, chosen)
+
+    # 5. Choose.
     found = chosen()
     weight = validation.interests_weight(search.scorer(found.config))
     found = replace(found, config=replace(found.config, interests_weight=weight))
@@ -310,6 +320,7 @@ class _Search:
         self._rows = positions_of(validation.games.ids, data.games.ids)
         self._largest: dict[tuple[float, float], ItemItemWeights] = {}
         self._last: tuple[tuple[float, float, int], ItemItemWeights] | None = None
+        self._tower: SequentialTower | None = None
 
     def fit(self, scale: float, trainer: Trainer, steps: int) -> None:
         """Fit the towers with one scale, and measure them with every popularity weight."""
@@ -356,7 +367,39 @@ class _Search:
             item_item=self._weights(config),
             history_weights=config.history_weights,
             popularity_weight=config.popularity_weight,
+            sequence=self._tower if config.sequence.weight else None,
+            sequence_scale=config.sequence.weight * config.sequence.scale,
         )
+
+    def add_sequence(self, trainer: Trainer, *finds: Callable[[], Setting]) -> None:
+        """Fit the sequential tower and try it with several weights beside some settings.
+
+        The fit stops when the ranking of the validation data by the first of them with the tower gets no better. The
+        tower is used only if the best weight is clearly better than none.
+        """
+        sample = self._validation.sample(CHECK_USERS)
+        first = finds[0]().config
+        first = replace(first, sequence=replace(first.sequence, weight=CHECKED_SEQUENCE_WEIGHT))
+
+        def check(tower: SequentialTower) -> float:
+            self._tower = tower.reindex(self._rows)
+            ((ndcg, _),) = sample.measure(self.scorer(first), (first.popularity_weight,))
+            return float(ndcg.mean())
+
+        fit = fit_sequential_tower(self._data, self._config, trainer, "sequence", check)
+        if not fit:
+            return
+        self._tower = fit.tower.reindex(self._rows)
+        for present in {find().config: find() for find in finds}.values():
+            found: list[Setting] = []
+            for weight in SEQUENCE_WEIGHTS:
+                sequence = replace(present.config.sequence, weight=weight, share=fit.share)
+                found += self._measured(
+                    replace(present.config, sequence=sequence), _near(present.config.popularity_weight)
+                )
+            if is_clearly_better(most_accurate(found), present, len(found)):
+                self._keep(found)
+            progress("train", f"sequence: {most_accurate(found)}")
 
     def improve_history_weights(self, find: Callable[[], Setting]) -> None:
         """Try other weights of the games of histories for a setting, one kind after the other.
@@ -436,7 +479,12 @@ class _Search:
 
 
 def assemble_model(
-    data: TrainingData, towers: Towers, item_item: ItemItemWeights, config: ModelConfig, version: str = ""
+    data: TrainingData,
+    towers: Towers,
+    item_item: ItemItemWeights,
+    config: ModelConfig,
+    version: str = "",
+    sequence: SequentialTower | None = None,
 ) -> TwoTowerArrays:
     """Combine towers and item-item weights into a model that needs no TensorFlow."""
     return TwoTowerArrays(
@@ -451,6 +499,31 @@ def assemble_model(
         scale=config.scale,
         popularity_smoothing=config.popularity_smoothing,
         history_weights=config.history_weights,
+        sequence=sequence,
+        sequence_scale=config.sequence.weight * config.sequence.scale if sequence else 0.0,
+    )
+
+
+def fit_sequential_tower(
+    data: TrainingData,
+    config: ModelConfig,
+    trainer: Trainer,
+    name: str,
+    check: Callable[[SequentialTower], float] | None = None,
+) -> SequentialFit | None:
+    """Fit the sequential tower to all histories of the training data; for the rest, see `fit_sequential`."""
+    examples = data.examples.read()
+    return fit_sequential(
+        examples.histories,
+        len(data.games),
+        config.sequence,
+        trainer.seed,
+        periods=examples.periods,
+        popularity_priors=data.popularity_priors,
+        check=check,
+        checkpoints=trainer.checkpoints,
+        write_checkpoints=trainer.workers.is_chief,
+        name=name,
     )
 
 

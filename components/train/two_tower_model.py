@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from components.train.sequential_tower import SequenceConfig
 from components.train.tensorflow_runtime import tf, tfrs
 from steam_recsys.arrays import Float32Array
 from steam_recsys.model.history_weights import HistoryWeights
@@ -43,6 +44,7 @@ class ModelConfig:
             unless that would leave fewer than a tenth of these users.
         full_softmax_games: Largest catalogue for which the softmax covers all games.
         negatives: Number of negatives drawn for a larger catalogue.
+        sequence: Hyperparameters of the sequential tower.
     """
 
     dimensions: int = 64
@@ -69,6 +71,7 @@ class ModelConfig:
     choice_scores: int = 40_000_000
     full_softmax_games: int = 20_000
     negatives: int = 4_096
+    sequence: SequenceConfig = field(default_factory=SequenceConfig)
 
     def choice_limit(self, n_games: int) -> int:
         """Return the number of users to tune on in a catalogue of that many games."""
@@ -81,15 +84,20 @@ class ModelConfig:
         if self.link_weight:
             kind = f"DLAE, p {self.link_dropout:g}," if self.link_dropout else "EASE,"
             links = f"{self.link_weight:g} × {kind} λ {self.link_regularisation:g}, {self.links_per_game} per game"
+        sequence = f"sequence × {self.sequence.weight:g}" if self.sequence.weight else "no sequential tower"
         return (
             f"scale {self.scale:g}, popularity × {self.popularity_weight:g}, in interests × {self.interests_weight:g}, "
-            f"{links}, recency {weights.recency:g}, hours {weights.hours:g}, disliked {weights.disliked:g}"
+            f"{links}, {sequence}, recency {weights.recency:g}, hours {weights.hours:g}, disliked {weights.disliked:g}"
         )
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
         """Build a configuration from plain values, the inverse of `dataclasses.asdict`."""
-        return cls(**{**values, "history_weights": HistoryWeights(**values["history_weights"])})
+        nested = {
+            "history_weights": HistoryWeights(**values["history_weights"]),
+            "sequence": SequenceConfig(**values["sequence"]),
+        }
+        return cls(**{**values, **nested})
 
 
 class ItemVectors(tf.keras.layers.Layer):

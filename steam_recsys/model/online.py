@@ -187,6 +187,8 @@ class OnlineRecommender:
                         popularity_weight=model.popularity_weight,
                         scale=model.scale,
                         history_weights=model.history_weights,
+                        sequence=model.sequence,
+                        sequence_scale=model.sequence_scale,
                     )
             except (KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
                 raise other_version_error(f"{folder} holds a model", error) from None

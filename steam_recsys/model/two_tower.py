@@ -5,6 +5,7 @@ a candidate, is an ID vector plus the weighted sum of its attributes' vectors, s
 vector too. The score is
 
     taste = scale * cos(user, candidate) + item-item weights from the history's games to the candidate
+            + sequence scale * cos(user, candidate) of the sequential tower, if there is one
     prior = sum over decays of decay weight * log(smoothed share of recent popularity)
     score = taste + popularity weight * prior
 
@@ -25,13 +26,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from steam_recsys.arrays import Float32Array, Float64Array, Int32Array, Int64Array, offsets_from_lengths
+from steam_recsys.arrays import Float32Array, Float64Array, Int32Array, Int64Array, normalised, offsets_from_lengths
 from steam_recsys.data.games import Attributes, Games
 from steam_recsys.data.histories import positions_of
 from steam_recsys.errors import other_version_error
 from steam_recsys.model.history_weights import DEFAULT_HISTORY_WEIGHTS, HistoryWeights
 from steam_recsys.model.item_item import ItemItemWeights
-from steam_recsys.model.scorer import Scorer, normalised, segment_sums
+from steam_recsys.model.scorer import Scorer, segment_sums
+from steam_recsys.model.sequential import SequentialTower
 from steam_recsys.storage.model_store import ARRAYS, DESCRIPTION, VOCABULARY, open_model
 
 
@@ -68,6 +70,8 @@ class TwoTowerArrays:
         scale: Factor of the cosine.
         popularity_smoothing: Number of reviews added to each game's popularity.
         history_weights: How much each game of a history counts.
+        sequence: The sequential tower; None for none.
+        sequence_scale: Factor of its cosine, above 0 if there is one.
     """
 
     version: str
@@ -81,6 +85,8 @@ class TwoTowerArrays:
     scale: float
     popularity_smoothing: float
     history_weights: HistoryWeights = DEFAULT_HISTORY_WEIGHTS
+    sequence: SequentialTower | None = None
+    sequence_scale: float = 0.0
 
     @classmethod
     def load(cls, path: str | Path) -> TwoTowerArrays:
@@ -106,6 +112,7 @@ class TwoTowerArrays:
         towers = Towers(**{name: arrays[name] for name in Towers.__dataclass_fields__})
         item_item = ItemItemWeights(**{name: arrays[f"link_{name}"] for name in ItemItemWeights.__dataclass_fields__})
         config = description["config"]
+        sequence_scale = config["sequence"]["weight"] * config["sequence"]["scale"]
         return cls(
             version=description["version"],
             game_ids=np.asarray(vocabulary["games"], dtype=np.int32),
@@ -118,12 +125,16 @@ class TwoTowerArrays:
             scale=config["scale"],
             popularity_smoothing=config["popularity_smoothing"],
             history_weights=HistoryWeights(**config["history_weights"]),
+            sequence=SequentialTower.from_arrays(arrays, "sequence_") if sequence_scale else None,
+            sequence_scale=sequence_scale,
         )
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return all weights by the names that `load` reads."""
         item_item = {f"link_{name}": array for name, array in vars(self.item_item).items()}
-        return {**vars(self.towers), **item_item, "decay_weights": self.decay_weights}
+        sequence = self.sequence.arrays() if self.sequence else {}
+        sequence = {f"sequence_{name}": array for name, array in sequence.items()}
+        return {**vars(self.towers), **item_item, **sequence, "decay_weights": self.decay_weights}
 
     def for_catalogue(self, catalogue: Games, popularity: Float64Array) -> Scorer:
         """Prepare a scorer for a catalogue, which need not have the same games as the vocabulary.
@@ -142,6 +153,8 @@ class TwoTowerArrays:
             popularity_weight=self.popularity_weight,
             scale=self.scale,
             history_weights=self.history_weights,
+            sequence=self.sequence.reindex(rows) if self.sequence else None,
+            sequence_scale=self.sequence_scale,
         )
 
 
