@@ -21,6 +21,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks.record import Row, at_most, below, run_benchmark
 from components.train.artifact import RECOMMENDED_GAMES, ServingModel
 from components.train.popularity_prior import DEFAULT_WEIGHTS
+from components.train.sequential_tower import SequenceConfig, initial_tower
 from components.train.tensorflow_runtime import tf
 from steam_recsys.arrays import Float32Array, Float64Array, Int32Array
 from steam_recsys.data.games import Games
@@ -60,20 +61,24 @@ class Condition:
         scale: Scale of the cosine similarity.
         skewed: Whether a few games are far more popular than the others.
         neighbours: Item-item neighbours per game.
+        sequence_weight: Weight of the sequential tower; 0 for none.
     """
 
     scale: float
     skewed: bool
     neighbours: int
+    sequence_weight: float = 0.0
 
     def __str__(self) -> str:
         popularity = "skewed" if self.skewed else "even"
-        return f"scale {self.scale:g}, {popularity} popularity, {self.neighbours} neighbours per game"
+        sequence = ", with a sequential tower" if self.sequence_weight else ""
+        return f"scale {self.scale:g}, {popularity} popularity, {self.neighbours} neighbours per game{sequence}"
 
 
 CONDITIONS = [
     Condition(scale, skewed, neighbours) for scale, skewed in ((8, False), (2, True)) for neighbours in (0, NEIGHBOURS)
 ]
+CONDITIONS.append(Condition(8, False, NEIGHBOURS, sequence_weight=0.5))
 
 
 @dataclass(frozen=True)
@@ -133,11 +138,13 @@ def written_model(
         random.normal(0, 0.1, neighbours.size).astype(np.float32),
     )
     weights = HistoryWeights(disliked=-0.5, hours=0.2, recency=0.5)
+    sequence = SequenceConfig(weight=condition.sequence_weight)
     towers = Towers(games[0], none, games[1], none)
     model = TwoTowerArrays(
         "benchmark", game_ids, (), towers, item_item, DEFAULT_WEIGHTS,
         popularity_weight=1.0, interests_weight=INTERESTS_WEIGHT, scale=condition.scale, popularity_smoothing=1.0,
-        history_weights=weights,
+        history_weights=weights, sequence=initial_tower(n_games, sequence, random) if sequence.weight else None,
+        sequence_scale=sequence.weight * sequence.scale,
     )  # fmt: skip
     np.savez(folder / "arrays.npz", allow_pickle=False, **model.arrays())
     (folder / "vocabulary.json").write_text(json.dumps({"games": game_ids.tolist(), "attributes": []}))
@@ -145,7 +152,10 @@ def written_model(
         name: getattr(model, name)
         for name in ("popularity_weight", "interests_weight", "scale", "popularity_smoothing")
     }
-    described = {"version": model.version, "config": {**constants, "history_weights": asdict(weights)}}
+    described = {
+        "version": model.version,
+        "config": {**constants, "history_weights": asdict(weights), "sequence": asdict(sequence)},
+    }
     (folder / "model.json").write_text(json.dumps(described))
     complete_artifact(folder)
     return TwoTowerArrays.load(folder)

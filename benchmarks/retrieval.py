@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.record import Row, at_least, at_most, run_benchmark, times_as_many
-from steam_recsys.arrays import Float32Array, offsets_from_lengths
+from steam_recsys.arrays import Float32Array, normalised, offsets_from_lengths
 from steam_recsys.data.histories import Histories
 from steam_recsys.model.approximate import MIN_RECALL, ApproximateIndex
 from steam_recsys.model.approximate import recall as recall_of
@@ -29,7 +29,7 @@ from steam_recsys.model.history_weights import HistoryWeights
 from steam_recsys.model.item_item import ItemItemWeights
 from steam_recsys.model.lists import ReviewCounts, game_lists
 from steam_recsys.model.retrieval import GameList, top_k
-from steam_recsys.model.scorer import Scorer, normalised
+from steam_recsys.model.scorer import Scorer
 
 GAMES, DIMENSIONS, NEIGHBOURS, K = 100_000, 64, 100, 100
 USERS, CHECKED_USERS = 8_192, 256
@@ -149,7 +149,7 @@ def implicit_lists(shop: Shop) -> Answer:
     from implicit.cpu.topk import topk
 
     catalogue = shop.catalogue()
-    scaled = catalogue.queries(shop.histories(USERS)) * np.float32(shop.scale)
+    scaled = catalogue.queries(shop.histories(USERS))
     searches = []
     for wanted in shop.lists(catalogue):
         allowed = slice(None) if wanted.allowed is None else wanted.allowed

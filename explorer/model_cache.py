@@ -44,6 +44,7 @@ from steam_recsys.model.lists import NEW_RELEASE_DAYS, ReviewCounts, game_lists,
 from steam_recsys.model.online import CatalogueFacts
 from steam_recsys.model.retrieval import ExactIndex, GameList
 from steam_recsys.model.scorer import Scorer
+from steam_recsys.model.sequential import SequentialTower
 from steam_recsys.model.two_tower import TwoTowerArrays
 from steam_recsys.secrets import mask
 from steam_recsys.storage.manifest import Artifact, complete_artifact
@@ -179,12 +180,14 @@ class CachedModel:
         folder.mkdir(parents=True)
         scorer, facts = self.scorer, self.facts
         assert isinstance(scorer.index, ExactIndex)
-        arrays = {"game_ids": self.game_ids, "available": self.available}
+        arrays: dict[str, npt.NDArray[Any]] = {"game_ids": self.game_ids, "available": self.available}
         arrays |= {f"allowed_{each.name}": each.allowed for each in self.lists if each.allowed is not None}
         arrays |= {name: getattr(scorer, name) for name in _SCORER_ARRAYS}
         arrays |= {f"link_{name}": array for name, array in vars(scorer.item_item).items()}
         if scorer.next_games is not None:
             arrays |= {f"next_{name}": array for name, array in vars(scorer.next_games.weights).items()}
+        if scorer.sequence:
+            arrays |= {f"sequence_{name}": array for name, array in scorer.sequence.arrays().items()}
         arrays |= {f"index_{name}": array for name, array in vars(scorer.index).items()}
         arrays |= {name: getattr(facts, name) for name in _FACT_ARRAYS}
         arrays |= {f"catalogue_{name}": array for name, array in facts.catalogue.arrays().items()}
@@ -196,6 +199,7 @@ class CachedModel:
             "version": self.version,
             "model_version": self.model_version,
             "scale": scorer.scale,
+            "sequence_scale": scorer.sequence_scale,
             "popularity_weight": scorer.popularity_weight,
             "lists": [(each.name, each.length, each.popularity_weight) for each in self.lists],
             "history_weights": asdict(scorer.history_weights),
@@ -226,6 +230,8 @@ class CachedModel:
             scale=described["scale"],
             popularity_weight=described["popularity_weight"],
             history_weights=HistoryWeights(**described["history_weights"]),
+            sequence=SequentialTower.from_arrays(arrays, "sequence_") if described["sequence_scale"] else None,
+            sequence_scale=described["sequence_scale"],
             index=ExactIndex(**_prefixed("index_", arrays)),
             next_games=None if recency is None else NextGames(ItemItemWeights(**_prefixed("next_", arrays)), recency),
         )

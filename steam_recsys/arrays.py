@@ -42,3 +42,11 @@ def contains(ascending: Int64Array, values: Int64Array) -> BoolArray:
         return np.zeros(values.shape, dtype=bool)
     found: BoolArray = ascending[np.minimum(np.searchsorted(ascending, values), len(ascending) - 1)] == values
     return found
+
+
+def normalised(vectors: Float32Array) -> Float32Array:
+    """Scale vectors to length one, float32 [B, d]; zero vectors stay zero."""
+    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
+    lengths[lengths == 0] = 1
+    unit: Float32Array = vectors / lengths[:, None]
+    return unit

@@ -25,7 +25,7 @@ from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.errors import UserError
 from steam_recsys.frames import interactions_frame
 from steam_recsys.model.online import CatalogueFacts, OnlineRecommender
-from steam_recsys.model.scorer import item_item_terms, segment_sums
+from steam_recsys.model.scorer import Contributions, item_item_terms, segment_sums
 from steam_recsys.model.two_tower import TwoTowerArrays
 from steam_recsys.storage.model_store import champion, stored_model
 
@@ -164,8 +164,9 @@ class Recommender:
     def explain(self, game: str, history: History) -> pd.DataFrame:
         """Divide the taste for a game among the games of a history.
 
-        Taste is a cosine, which is a sum over the history's games, plus item-item weights, which are a sum too. So each
-        game of the history has its own share, and the shares add up to the `taste` of `recommend`.
+        The two towers' cosine is a sum over the history's games, and item-item weights are a sum too. The sequential
+        tower's score, if the model has that tower, is divided as `Contributions` says. So each game of the history has
+        its own share, and the shares add up to the `taste` of `recommend`.
 
         Args:
             game: Name of the game to explain.
@@ -178,7 +179,8 @@ class Recommender:
             - `recommended`: bool, whether the user likes it.
             - `hours_played`: float64, in hours; NaN if unknown.
             - `weight`: float64, how much the game counts; negative if the user dislikes it.
-            - `vectors`, `item_item`: float64, what the game adds by the two towers and by the item-item weights.
+            - `vectors`, `sequence`, `item_item`: float64, what the game adds by the two towers, by the sequential tower
+              and by the item-item weights.
             - `contribution`: float64, their sum.
 
         Raises:
@@ -191,14 +193,18 @@ class Recommender:
         length = float(np.linalg.norm(segment_sums(terms, known.offsets))) or 1.0
         vectors = terms @ scorer.candidates[position[0, 0]] * (scorer.scale / length)
         item_item = item_item_terms(scorer.item_item_tables(known), known, position)[:, 0]
+        sequence = np.zeros(len(known.games), dtype=np.float32)
+        contributions = Contributions.from_histories(scorer, known, scorer.queries(known))
+        sequence[known.recommended] = contributions.of_sequence(position)[:, 0]
         frame = pd.DataFrame(
             {
                 "game": pd.Series([self._names[each] for each in known.games.tolist()], dtype="str"),
                 "game_id": self._ids[known.games], "recommended": known.recommended, "hours_played": known.hours,
-                "weight": weights, "vectors": vectors, "item_item": item_item, "contribution": vectors + item_item,
+                "weight": weights, "vectors": vectors, "sequence": sequence, "item_item": item_item,
+                "contribution": vectors + sequence + item_item,
             }
         )  # fmt: skip
-        floats = ("hours_played", "weight", "vectors", "item_item", "contribution")
+        floats = ("hours_played", "weight", "vectors", "sequence", "item_item", "contribution")
         frame = frame.astype({"game_id": "int64", **dict.fromkeys(floats, "float64")})
         return frame.sort_values("contribution", ascending=False, kind="stable", ignore_index=True)
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from components.train.sequential_tower import SequentialEncoder
 from components.train.tensorflow_runtime import tf
 from components.train.training_data import TrainingData
 from components.train.two_tower_model import ModelConfig, pooled
@@ -147,6 +148,8 @@ class ServingModel(tf.Module):
         self.next_games = ServingTable(scorer.next_games.weights) if scorer.next_games else None
         self.next_recency = scorer.next_games.recency if scorer.next_games else 0.0
         self.popularity_prior = tf.Variable(scorer.popularity_prior, trainable=False)
+        self.sequence = SequentialEncoder(scorer.sequence, trainable=False) if scorer.sequence else None
+        self.sequence_scale = scorer.sequence_scale
 
     @tf.function(input_signature=HISTORY)
     def serve(self, history: tf.Tensor, recommended: tf.Tensor, hours: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -172,15 +175,19 @@ class ServingModel(tf.Module):
         rows = tf.reshape(rows, tf.shape(history))
         found = tf.equal(tf.gather(self.game_ids, rows), history) & _last_mentions(history)
         known = tf.ragged.boolean_mask(rows, found)
-        weights = self._weigh(known, tf.boolean_mask(recommended, found), tf.boolean_mask(hours, found))
+        liked = tf.boolean_mask(recommended, found)
+        weights = self._weigh(known, liked, tf.boolean_mask(hours, found))
         queries = pooled(self.history, known, weights)
         scores = tf.matmul(queries * self.scale, self.candidates, transpose_b=True)
+        if self.sequence:
+            scores += self.sequence_scale * self.sequence.scores(
+                tf.ragged.boolean_mask(known, known.with_values(liked))
+            )
         scores += self.popularity_weight * popularity_prior
         users = tf.cast(known.value_rowids(), tf.int32)
         scores = self.item_item.add(scores, users, known.values, weights)
         if self.next_games is not None:
-            verdicts = tf.boolean_mask(recommended, found)
-            scores = self.next_games.add(scores, users, known.values, self._weigh_next(known, verdicts))
+            scores = self.next_games.add(scores, users, known.values, self._weigh_next(known, liked))
         seen = tf.stack([users, known.values], axis=1)
         scores = tf.tensor_scatter_nd_update(scores, seen, tf.fill([tf.shape(seen)[0]], -np.inf))
         best, columns = tf.math.top_k(scores, self.k)

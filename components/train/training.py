@@ -16,7 +16,14 @@ from components.train.artifact import FittedModel, write_model
 from components.train.tensorflow_runtime import get_workers, tf
 from components.train.trainer import Checkpoints, Trainer
 from components.train.training_data import TrainingData
-from components.train.tuning import TuningResult, Validation, assemble_model, fit_item_item, tune
+from components.train.tuning import (
+    TuningResult,
+    Validation,
+    assemble_model,
+    fit_item_item,
+    fit_sequential_tower,
+    tune,
+)
 from components.train.two_tower_model import ModelConfig
 from steam_recsys import code_version
 from steam_recsys.arrays import Float32Array, Int32Array
@@ -230,7 +237,9 @@ def fit_model(
     start: TwoTowerArrays | None = None,
     steps: int | None = None,
 ) -> FittedModel:
-    """Fit towers and item-item weights to interactions, with tuned hyperparameters.
+    """Fit all towers and the item-item weights to interactions, with tuned hyperparameters.
+
+    The sequential tower has random initial weights in each fit: it is regularised by when its fit stops.
 
     Args:
         interactions: Interactions to learn from.
@@ -251,7 +260,9 @@ def fit_model(
     fit = trainer.fit(name, data, config, steps, initial)
     log("train", f"{name} fit: loss {fit.losses[-1]:.4f} after {steps:,} steps")
     item_item, next_games = fit_item_item(data, config)
-    model = assemble_model(data, fit.towers, item_item, config, version, next_games)
+    sequence = fit_sequential_tower(data, config, trainer, f"{name}-sequence") if config.sequence.weight else None
+    tower = sequence.tower if sequence else None
+    model = assemble_model(data, fit.towers, item_item, config, version, next_games, tower)
     return FittedModel(model, data, config, steps, fit.losses)
 
 

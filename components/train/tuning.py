@@ -1,8 +1,8 @@
 """Tuning on validation data: the most personal setting that accuracy cannot tell from the best.
 
 Everything that is served is chosen together: the scale of the cosine, the item-item weights, the weights of a history's
-games, and how much popularity counts. The next review is mostly of what is popular now, so NDCG@10 alone would choose
-the least personal of settings that are level.
+games, the weight of the sequential tower, and how much popularity counts. The next review is mostly of what is popular
+now, so NDCG@10 alone would choose the least personal of settings that are level.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from components.train.sequential_trainer import SequentialFit, fit_sequential
 from components.train.trainer import Trainer
 from components.train.training_data import TrainingData
 from components.train.two_tower_model import ModelConfig
@@ -41,6 +42,7 @@ from steam_recsys.model.item_item_fits import (
 from steam_recsys.model.lists import interests_length
 from steam_recsys.model.retrieval import top_k
 from steam_recsys.model.scorer import Scorer
+from steam_recsys.model.sequential import SequentialTower
 from steam_recsys.model.two_tower import Towers, TwoTowerArrays
 
 POPULARITY_WEIGHTS = (8.0, 4.0, 3.0, 2.0, 1.6, 1.3, 1.15, 1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
@@ -88,6 +90,11 @@ RECENCIES = (0.25, 0.5, 0.75, 1.0, 2.0)
 HOURS = (0.1, 0.2, 0.4)
 DISLIKED = (-0.25, -0.5, -1.0)
 """Below zero, so that a disliked game never counts for its kin."""
+
+SEQUENCE_WEIGHTS = (0.25, 0.5, 0.75, 1.0, 1.5)
+
+CHECKED_SEQUENCE_WEIGHT = 0.5
+"""Weight of the sequential tower in the figure that stops its fit."""
 
 MAX_SCALE = 32.0
 """Far below the scale at which exp(1.5 * scale) overflows float32, and above what any data set has chosen."""
@@ -300,7 +307,10 @@ def tune(
         # 3. Try all scales and popularity weights with it.
         search.try_all_scales(find().config)
 
-    # 4. Choose.
+    # 4. Try the sequential tower beside both.
+    search.add_sequence(trainer, best, chosen)
+
+    # 5. Choose.
     found = chosen()
     weight = validation.interests_weight(search.scorer(found.config))
     found = replace(found, config=replace(found.config, interests_weight=weight))
@@ -373,6 +383,7 @@ class _Search:
         self._rows = positions_of(validation.games.ids, data.games.ids)
         self._tables: dict[ItemItemKind, ItemItemWeights] = {}
         self._parts: dict[Any, Float32Array] = {}
+        self._tower: SequentialTower | None = None
 
     def fit(self, scale: float, trainer: Trainer, steps: int) -> None:
         """Fit the towers with one scale, and measure them with every popularity weight."""
@@ -410,7 +421,7 @@ class _Search:
         new = [each for each in configs if each not in self._known]
         if not new:
             return [self._known[each] for each in configs]
-        scorer, parts = self._scorers[config.scale], self._parts_of(config)
+        scorer, parts = self._all_towers(config), self._parts_of(config)
         measured = self._validation.measure(scorer, [each.popularity_weight for each in new], parts)
         self._known |= {each: Setting(each, ndcg, overlap) for each, (ndcg, overlap) in zip(new, measured, strict=True)}
         return [self._known[each] for each in configs]
@@ -418,12 +429,17 @@ class _Search:
     def scorer(self, config: ModelConfig) -> Scorer:
         """Return the scorer of a configuration, whose scale has been fitted."""
         tables = [self._table(kind, per_game).scaled(factor) for kind, factor, per_game in together(config)]
+        item_item = ItemItemWeights.sum_of(tables, len(self._validation.games))
+        return replace(self._all_towers(config), item_item=item_item, next_games=self._next_games(config))
+
+    def _all_towers(self, config: ModelConfig) -> Scorer:
+        """Return the scorer of a configuration without its item-item weights."""
         return replace(
             self._scorers[config.scale],
-            item_item=ItemItemWeights.sum_of(tables, len(self._validation.games)),
             history_weights=config.history_weights,
             popularity_weight=config.popularity_weight,
-            next_games=self._next_games(config),
+            sequence=self._tower if config.sequence.weight else None,
+            sequence_scale=config.sequence.weight * config.sequence.scale,
         )
 
     def _next_games(self, config: ModelConfig) -> NextGames | None:
@@ -446,12 +462,14 @@ class _Search:
         return item_item_data(self._data)
 
     def _parts_of(self, config: ModelConfig) -> list[Part]:
-        """Return the parts of the taste of a configuration: the towers, and each kind of item-item weights."""
+        """Return the parts of the taste of a configuration: all towers and kinds of item-item weights."""
         weights = config.history_weights
         parts = [(1.0, self._towers_part(config))]
         parts += [(factor, self._part((kind, per_game, weights))) for kind, factor, per_game in together(config)]
         if config.next_weight:
             parts.append((config.next_weight, self._part((next_kind(config), config.next_per_game, weights.disliked))))
+        if config.sequence.weight:
+            parts.append((config.sequence.weight * config.sequence.scale, self._part("sequence")))
         return parts
 
     def _towers_part(self, config: ModelConfig) -> Float32Array:
@@ -464,6 +482,9 @@ class _Search:
             return self._parts[key]
         history, n_games = self._validation.held_out.history, len(self._validation.games)
         match key:
+            case "sequence":
+                assert self._tower
+                found = self._tower.queries(history) @ self._tower.candidates.T
             case float(scale), weights:
                 found = replace(self._scorers[scale], history_weights=weights).taste(history)
             case Transitions() as kind, per_game, disliked:
@@ -476,6 +497,36 @@ class _Search:
             del self._parts[next(iter(self._parts))]
         self._parts[key] = found
         return found
+
+    def add_sequence(self, trainer: Trainer, *finds: Callable[[], Setting]) -> None:
+        """Fit the sequential tower and try it with several weights beside some settings.
+
+        The fit stops when the ranking of the validation data by the first of them with the tower gets no better. The
+        tower is used only if the best weight is clearly better than none.
+        """
+        sample = self._validation.sample(CHECK_USERS)
+        first = finds[0]().config
+        first = replace(first, sequence=replace(first.sequence, weight=CHECKED_SEQUENCE_WEIGHT))
+
+        def check(tower: SequentialTower) -> float:
+            self._tower = tower.reindex(self._rows)
+            ((ndcg, _),) = sample.measure(self.scorer(first), (first.popularity_weight,))
+            return float(ndcg.mean())
+
+        fit = fit_sequential_tower(self._data, self._config, trainer, "sequence", check)
+        if not fit:
+            return
+        self._tower = fit.tower.reindex(self._rows)
+        for present in {find().config: find() for find in finds}.values():
+            found: list[Setting] = []
+            for weight in SEQUENCE_WEIGHTS:
+                sequence = replace(present.config.sequence, weight=weight, share=fit.share)
+                found += self._measured(
+                    replace(present.config, sequence=sequence), _near(present.config.popularity_weight)
+                )
+            if is_clearly_better(most_accurate(found), present, len(found)):
+                self._keep(found)
+            progress("train", f"sequence: {most_accurate(found)}")
 
     def improve_history_weights(self, find: Callable[[], Setting]) -> None:
         """Try other weights of the games of histories for a setting, one kind after the other.
@@ -578,6 +629,7 @@ def assemble_model(
     config: ModelConfig,
     version: str = "",
     next_games: NextGames | None = None,
+    sequence: SequentialTower | None = None,
 ) -> TwoTowerArrays:
     """Combine towers and item-item weights into a model that needs no TensorFlow."""
     return TwoTowerArrays(
@@ -593,6 +645,31 @@ def assemble_model(
         popularity_smoothing=config.popularity_smoothing,
         history_weights=config.history_weights,
         next_games=next_games,
+        sequence=sequence,
+        sequence_scale=config.sequence.weight * config.sequence.scale if sequence else 0.0,
+    )
+
+
+def fit_sequential_tower(
+    data: TrainingData,
+    config: ModelConfig,
+    trainer: Trainer,
+    name: str,
+    check: Callable[[SequentialTower], float] | None = None,
+) -> SequentialFit | None:
+    """Fit the sequential tower to all histories of the training data; for the rest, see `fit_sequential`."""
+    examples = data.examples.read()
+    return fit_sequential(
+        examples.histories,
+        len(data.games),
+        config.sequence,
+        trainer.seed,
+        periods=examples.periods,
+        popularity_priors=data.popularity_priors,
+        check=check,
+        checkpoints=trainer.checkpoints,
+        write_checkpoints=trainer.workers.is_chief,
+        name=name,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from components.train.sequential_tower import SequenceConfig
 from components.train.tensorflow_runtime import tf, tfrs
 from steam_recsys.arrays import Float32Array
 from steam_recsys.model.history_weights import HistoryWeights
@@ -50,6 +51,7 @@ class ModelConfig:
             unless that would leave fewer than a tenth of these users.
         full_softmax_games: Largest catalogue for which the softmax covers all games.
         negatives: Number of negatives drawn for a larger catalogue.
+        sequence: Hyperparameters of the sequential tower.
     """
 
     dimensions: int = 64
@@ -83,6 +85,7 @@ class ModelConfig:
     choice_scores: int = 40_000_000
     full_softmax_games: int = 20_000
     negatives: int = 4_096
+    sequence: SequenceConfig = field(default_factory=SequenceConfig)
 
     def choice_limit(self, n_games: int) -> int:
         """Return the number of users to tune on in a catalogue of that many games."""
@@ -106,16 +109,21 @@ class ModelConfig:
                 f"{self.next_weight:g} × next games, recency {self.next_recency:g}, λ {self.next_regularisation:g}, "
                 f"{self.next_per_game} per game"
             )
+        sequence = f"sequence × {self.sequence.weight:g}" if self.sequence.weight else "no sequential tower"
         return (
             f"scale {self.scale:g}, popularity × {self.popularity_weight:g}, in interests × {self.interests_weight:g}, "
-            f"{', '.join(kinds) or 'no item-item weights'}, "
+            f"{', '.join(kinds) or 'no item-item weights'}, {sequence}, "
             f"recency {weights.recency:g}, hours {weights.hours:g}, disliked {weights.disliked:g}"
         )
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
         """Build a configuration from plain values, the inverse of `dataclasses.asdict`."""
-        return cls(**{**values, "history_weights": HistoryWeights(**values["history_weights"])})
+        nested = {
+            "history_weights": HistoryWeights(**values["history_weights"]),
+            "sequence": SequenceConfig(**values["sequence"]),
+        }
+        return cls(**{**values, **nested})
 
 
 class ItemVectors(tf.keras.layers.Layer):

@@ -78,7 +78,10 @@ class Histories:
 
     def recommended_only(self) -> Histories:
         """Return the same users with only the games that they recommend."""
-        kept = self.recommended
+        return self.select(self.recommended)
+
+    def select(self, kept: BoolArray) -> Histories:
+        """Return the same users with only some of their games, bool [n]."""
         offsets = offsets_from_lengths(kept)[self.offsets]
         return Histories(self.users, offsets, self.games[kept], self.recommended[kept], self.hours[kept])
 

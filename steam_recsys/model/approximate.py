@@ -50,7 +50,7 @@ class ApproximateIndex:
         lists: FAISS's index of the other games by position, with vectors as in `candidates`.
         others: bool [N], the other games.
         available: bool [N], the games that may be returned.
-        candidates: float32 [N, d + 1], in catalogue order; the last dimension is the popularity prior.
+        candidates: float32 [N, w + 1], in catalogue order; the last dimension is the popularity prior.
         scale: Length of the query vectors.
     """
 
@@ -66,12 +66,12 @@ class ApproximateIndex:
         """Build the index of a scorer's available games; the same scorer gives the same index."""
         faiss = _faiss()
         exact = scorer.exact_index
-        candidates = np.column_stack([scorer.candidates, scorer.popularity_prior])
+        candidates = np.column_stack([scorer.vectors, scorer.popularity_prior])
         rest = np.sort(exact.positions[POPULAR_GAMES:]).astype(np.int64)
         others = np.zeros(len(scorer), dtype=bool)
         others[rest] = True
         balanced = candidates[rest]  # with the prior in units of the cosine, which gives better clusters
-        balanced[:, -1] /= scorer.scale
+        balanced[:, -1] /= scorer.query_length
         width = balanced.shape[1]
         lists = faiss.IndexIVFFlat(
             faiss.IndexFlatIP(width), width, max(1, int(2 * sqrt(len(rest)))), faiss.METRIC_INNER_PRODUCT
@@ -80,9 +80,9 @@ class ApproximateIndex:
         lists.train(balanced)
         lists.add_with_ids(balanced, rest)
         popular = ExactIndex.from_candidates(
-            scorer.candidates, scorer.popularity_prior, scorer.scale, np.sort(exact.positions[:POPULAR_GAMES])
+            scorer.vectors, scorer.popularity_prior, scorer.query_length, np.sort(exact.positions[:POPULAR_GAMES])
         )
-        return cls(popular, lists, others, exact.ranks >= 0, candidates, scorer.scale)
+        return cls(popular, lists, others, exact.ranks >= 0, candidates, scorer.query_length)
 
     def prepare(self, lists: Sequence[GameList]) -> Search:
         """See `Index.prepare`. Lists that few games may be on are searched exactly."""

@@ -188,6 +188,8 @@ class OnlineRecommender:
                         scale=model.scale,
                         history_weights=model.history_weights,
                         next_games=model.next_games,
+                        sequence=model.sequence,
+                        sequence_scale=model.sequence_scale,
                     )
             except (KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
                 raise other_version_error(f"{folder} holds a model", error) from None

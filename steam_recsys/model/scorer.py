@@ -1,7 +1,9 @@
 """Scores and recommendations for a catalogue, for many users at a time, with the reason for each recommendation.
 
 A score is the sum of two numbers: taste, which is the user's own, and the popularity prior times a weight, which is the
-same for everybody. Each list has its own weight.
+same for everybody. Each list has its own weight. Taste is the cosine of the two towers times a scale, plus, if there is
+a sequential tower, its cosine times another scale, plus item-item weights. Retrieval sees both cosines as one inner
+product of wider vectors.
 """
 
 from __future__ import annotations
@@ -16,11 +18,12 @@ from itertools import pairwise
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from steam_recsys.arrays import BoolArray, Float32Array, Int32Array, Int64Array
+from steam_recsys.arrays import BoolArray, Float32Array, Int32Array, Int64Array, normalised
 from steam_recsys.data.histories import Histories
 from steam_recsys.model.history_weights import HistoryWeights
 from steam_recsys.model.item_item import ItemItemWeights, NextGames
 from steam_recsys.model.retrieval import ExactIndex, GameList, Index, SparseScores, top_k
+from steam_recsys.model.sequential import SequentialTower
 
 BLOCK_USERS, BLOCK_GAMES = 1024, 16384
 """Limits of a block: users, and games in their histories. A user with a longer history is a block alone."""
@@ -79,6 +82,8 @@ class Scorer:
         available: bool [N], the games that may be recommended; None for all.
         index: Finds the best of these games; None for exact retrieval.
         next_games: Weights from the newest games of a history to those that follow; None if the model has none.
+        sequence: The sequential tower of the catalogue's games; None for none.
+        sequence_scale: Factor of its cosine, above 0 if there is one.
     """
 
     history: Float32Array
@@ -91,6 +96,8 @@ class Scorer:
     available: BoolArray | None = None
     index: Index | None = None
     next_games: NextGames | None = None
+    sequence: SequentialTower | None = None
+    sequence_scale: float = 0.0
 
     def __len__(self) -> int:
         return len(self.candidates)
@@ -103,14 +110,38 @@ class Scorer:
         """Return the arrays that have one row per game, by name."""
         return {"history": self.history, "candidates": self.candidates, "popularity_prior": self.popularity_prior}
 
+    @cached_property
+    def vectors(self) -> Float32Array:
+        """What queries are multiplied with, float32 [N, w]: the candidate vectors of all query towers.
+
+        The scales are divided among queries and candidates so that the product of their lengths is the sum of the
+        scales, the largest score of all towers: bounds by lengths stay exact.
+        """
+        if self.sequence is None:
+            return self.candidates
+        share = np.float32((self.sequence_scale / self.scale) ** 0.5)
+        return np.hstack([self.candidates, share * self.sequence.candidates])
+
+    @property
+    def query_length(self) -> float:
+        """The length of a query, unless its user has no game that counts."""
+        return float((self.scale * (self.scale + self.sequence_scale)) ** 0.5)
+
     def queries(self, history: Histories) -> Float32Array:
-        """Compute the query tower: float32 [B, d] of length one, zero for an empty history."""
-        vectors = self.history[history.games] * self.history_weights.weigh(history)[:, None]
-        return normalised(segment_sums(vectors, history.offsets))
+        """Compute the query towers, float32 [B, w]: the product with `vectors` is the taste without item-item weights.
+
+        A tower that has no game of the history gives zero.
+        """
+        terms = self.history[history.games] * self.history_weights.weigh(history)[:, None]
+        pooled = np.float32(self.scale) * normalised(segment_sums(terms, history.offsets))
+        if self.sequence is None:
+            return pooled
+        share = np.float32((self.sequence_scale * self.scale) ** 0.5)
+        return np.hstack([pooled, share * self.sequence.queries(history)])
 
     def taste(self, history: Histories) -> Float32Array:
         """Compute the personal part of every game's score for every user, float32 [B, N]."""
-        taste: Float32Array = np.matmul(self.queries(history) * np.float32(self.scale), self.candidates.T)
+        taste: Float32Array = np.matmul(self.queries(history), self.vectors.T)
         added = self.item_item_scores(history)
         np.add.at(taste.reshape(-1), added.rows * len(self) + added.games, added.weights)
         return taste
@@ -224,7 +255,7 @@ class Scorer:
 
         def recommend_block(users: Int64Array) -> None:
             known, without = history.take(users), excluded.take(users)
-            queries = self.queries(known) * np.float32(self.scale)
+            queries = self.queries(known)
             removed = SparseScores(without.owners, without.games, np.zeros(len(without.games), dtype=np.float32))
             found = search(queries, self.item_item_scores(known), removed)
             spare = []
@@ -238,7 +269,7 @@ class Scorer:
                 shown = positions[:, : min(k, REASONED)]
                 personal = (shown >= 0) & order.above_popularity(shown, without, wanted.allowed)
                 spare.append(np.where(personal, _spare(scores, shown.shape[1]), np.float32(np.inf)))
-            contributions = Contributions.from_histories(self, known)
+            contributions = Contributions.from_histories(self, known, queries)
             limits = [REASONS_PER_GAME if wanted.length <= REASONED else REASONED for wanted in lists]
             reasons = contributions.reasons([positions for positions, _ in found], spare, limits)
             for result, because in zip(results, reasons, strict=True):
@@ -252,7 +283,7 @@ class Scorer:
     def exact_index(self) -> ExactIndex:
         """Exact retrieval of the available games."""
         available = np.arange(len(self)) if self.available is None else np.flatnonzero(self.available)
-        return ExactIndex.from_candidates(self.candidates, self.popularity_prior, self.scale, available)
+        return ExactIndex.from_candidates(self.vectors, self.popularity_prior, self.query_length, available)
 
     @cached_property
     def popularity_order(self) -> PopularityOrder:
@@ -264,31 +295,39 @@ class Scorer:
 class Contributions:
     """What each game that B users like contributes to their taste.
 
-    The cosine is a sum over the history's games, divided by one length, and the item-item weights are a sum too, so
-    the contribution of a game is its term of these sums.
+    The cosine of the two towers is a sum over the history's games, divided by one length, and the item-item weights are
+    a sum too, so the contribution of a game is its term of these sums. The sequential tower's score is no sum. It is
+    divided among the games that the tower reads: each has a share in proportion to exp(scale × cosine) of its vector
+    and the recommended game's, so most of it belongs to the games that are most like the recommended one.
 
     Attributes:
         scorer: The scorer.
         liked: The users' games that they recommend, in the order of time.
         vectors: float32 [n, d], the term of each of these n games in the user's query vector.
         tables: The tables of item-item weights, and how much each of these games counts there, float32 [n].
+        read: bool [n], the games that the sequential tower reads.
+        sequence: float32 [B, d'], the sequential tower's user vectors, times its scale; empty without one.
     """
 
     scorer: Scorer
     liked: Histories
     vectors: Float32Array
     tables: list[tuple[ItemItemWeights, Float32Array]]
+    read: BoolArray
+    sequence: Float32Array
 
     @classmethod
-    def from_histories(cls, scorer: Scorer, history: Histories) -> Contributions:
-        """Compute the terms of the query vectors."""
+    def from_histories(cls, scorer: Scorer, history: Histories, queries: Float32Array) -> Contributions:
+        """Compute the terms of query vectors, float32 [B, w], which are those of `Scorer.queries`."""
         weights, kept = scorer.history_weights.weigh(history), history.recommended
         vectors = scorer.history[history.games] * weights[:, None]
         lengths = np.linalg.norm(segment_sums(vectors, history.offsets), axis=1)
         factors = (scorer.scale / np.where(lengths > 0, lengths, 1)).astype(np.float32)
         terms: Float32Array = vectors[kept] * factors[history.owners[kept], None]
         tables = [(table, counted[kept]) for table, counted in scorer.item_item_tables(history)]
-        return cls(scorer, history.recommended_only(), terms, tables)
+        read = scorer.sequence.reads(history)[kept] if scorer.sequence else np.zeros(len(terms), dtype=bool)
+        sequence = queries[:, scorer.candidates.shape[1] :] * np.float32((scorer.sequence_scale / scorer.scale) ** 0.5)
+        return cls(scorer, history.recommended_only(), terms, tables, read, sequence)
 
     def reasons(
         self, positions: Sequence[Int32Array], spare: Sequence[Float32Array], limits: Sequence[int]
@@ -343,7 +382,23 @@ class Contributions:
         for user, (start, end) in enumerate(pairwise(bounds)):
             if end > start:
                 contributions[start:end] += self.vectors[start:end] @ candidates.take(positions[user], axis=0).T
-        return contributions
+        return contributions + self.of_sequence(positions) if self.scorer.sequence else contributions
+
+    def of_sequence(self, positions: Int32Array) -> Float32Array:
+        """Divide the sequential tower's score of each user's recommendations among the n games, float32 [n, k]."""
+        tower, liked = self.scorer.sequence, self.liked
+        found = np.zeros((len(liked.games), positions.shape[1]), dtype=np.float32)
+        if not tower:
+            return found
+        vectors = normalised(tower.games.take(liked.games, axis=0)) * np.float32(self.scorer.sequence_scale)
+        for user, (start, end) in enumerate(pairwise(liked.offsets.tolist())):
+            if end > start:
+                recommended = normalised(tower.games.take(positions[user], axis=0))
+                likeness = vectors[start:end] @ recommended.T
+                shares = np.exp(likeness - likeness.max(axis=0)) * self.read[start:end, None]
+                shares /= np.maximum(shares.sum(axis=0), np.finfo(np.float32).tiny)
+                found[start:end] = shares * (recommended @ self.sequence[user])
+        return found
 
 
 def item_item_terms(
@@ -496,14 +551,6 @@ def segment_sums(vectors: Float32Array, offsets: Int64Array) -> Float32Array:
     if len(filled):
         sums[filled] = np.add.reduceat(vectors, offsets[filled], axis=0)
     return sums
-
-
-def normalised(vectors: Float32Array) -> Float32Array:
-    """Scale vectors to length one, float32 [B, d]; zero vectors stay zero."""
-    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
-    lengths[lengths == 0] = 1
-    unit: Float32Array = vectors / lengths[:, None]
-    return unit
 
 
 def _blocks(history: Histories) -> list[Int64Array]:

@@ -6,6 +6,7 @@ vector too. The score is
 
     taste = scale * cos(user, candidate) + item-item weights from the history's games to the candidate
             + weights from the newest of these games to the candidate as the next one
+            + sequence scale * cos(user, candidate) of the sequential tower, if there is one
     prior = sum over decays of decay weight * log(smoothed share of recent popularity)
     score = taste + popularity weight * prior
 
@@ -26,13 +27,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from steam_recsys.arrays import Float32Array, Float64Array, Int32Array, Int64Array, offsets_from_lengths
+from steam_recsys.arrays import Float32Array, Float64Array, Int32Array, Int64Array, normalised, offsets_from_lengths
 from steam_recsys.data.games import Attributes, Games
 from steam_recsys.data.histories import positions_of
 from steam_recsys.errors import other_version_error
 from steam_recsys.model.history_weights import DEFAULT_HISTORY_WEIGHTS, HistoryWeights
 from steam_recsys.model.item_item import ItemItemWeights, NextGames
-from steam_recsys.model.scorer import Scorer, normalised, segment_sums
+from steam_recsys.model.scorer import Scorer, segment_sums
+from steam_recsys.model.sequential import SequentialTower
 from steam_recsys.storage.model_store import ARRAYS, DESCRIPTION, VOCABULARY, open_model
 
 
@@ -70,6 +72,8 @@ class TwoTowerArrays:
         popularity_smoothing: Number of reviews added to each game's popularity.
         history_weights: How much each game of a history counts.
         next_games: Weights from the newest games of a history to those that follow; None if the model has none.
+        sequence: The sequential tower; None for none.
+        sequence_scale: Factor of its cosine, above 0 if there is one.
     """
 
     version: str
@@ -84,6 +88,8 @@ class TwoTowerArrays:
     popularity_smoothing: float
     history_weights: HistoryWeights = DEFAULT_HISTORY_WEIGHTS
     next_games: NextGames | None = None
+    sequence: SequentialTower | None = None
+    sequence_scale: float = 0.0
 
     @classmethod
     def load(cls, path: str | Path) -> TwoTowerArrays:
@@ -111,6 +117,7 @@ class TwoTowerArrays:
         config = description["config"]
         if "next_offsets" in arrays:
             next_games = NextGames(_table(arrays, "next_"), config["next_recency"])
+        sequence_scale = config["sequence"]["weight"] * config["sequence"]["scale"]
         return cls(
             version=description["version"],
             game_ids=np.asarray(vocabulary["games"], dtype=np.int32),
@@ -124,14 +131,18 @@ class TwoTowerArrays:
             popularity_smoothing=config["popularity_smoothing"],
             history_weights=HistoryWeights(**config["history_weights"]),
             next_games=next_games,
+            sequence=SequentialTower.from_arrays(arrays, "sequence_") if sequence_scale else None,
+            sequence_scale=sequence_scale,
         )
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return all weights by the names that `load` reads."""
-        tables = {f"link_{name}": array for name, array in vars(self.item_item).items()}
+        parts = {f"link_{name}": array for name, array in vars(self.item_item).items()}
         if self.next_games is not None:
-            tables |= {f"next_{name}": array for name, array in vars(self.next_games.weights).items()}
-        return {**vars(self.towers), **tables, "decay_weights": self.decay_weights}
+            parts |= {f"next_{name}": array for name, array in vars(self.next_games.weights).items()}
+        if self.sequence:
+            parts |= {f"sequence_{name}": array for name, array in self.sequence.arrays().items()}
+        return {**vars(self.towers), **parts, "decay_weights": self.decay_weights}
 
     def for_catalogue(self, catalogue: Games, popularity: Float64Array) -> Scorer:
         """Prepare a scorer for a catalogue, which need not have the same games as the vocabulary.
@@ -151,6 +162,8 @@ class TwoTowerArrays:
             scale=self.scale,
             history_weights=self.history_weights,
             next_games=None if self.next_games is None else self.next_games.reindex(rows),
+            sequence=self.sequence.reindex(rows) if self.sequence else None,
+            sequence_scale=self.sequence_scale,
         )
 
 

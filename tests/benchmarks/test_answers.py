@@ -19,7 +19,9 @@ from benchmarks.answers import (
 GAMES, QUERIES = 500, 20
 
 
-@pytest.mark.parametrize("condition", [Condition(8, False, 0), Condition(2, True, 100)], ids=str)
+@pytest.mark.parametrize(
+    "condition", [Condition(8, False, 0), Condition(2, True, 100), Condition(8, False, 0, 0.5)], ids=str
+)
 def test_ours_and_its_peers_answer_the_same_queries(condition: Condition) -> None:
     rows = measure_condition(condition, GAMES, QUERIES)
     beside, alone = rows[:6], rows[6:-1]

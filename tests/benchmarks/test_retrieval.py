@@ -41,7 +41,7 @@ def test_implicit_finds_the_games_of_our_lists_from_the_products_alone() -> None
     catalogue, history = SMALL.catalogue(), SMALL.histories(USERS)
     for wanted, (found, _) in zip(SMALL.lists(catalogue), implicit_lists(SMALL)(), strict=True):
         allowed = np.arange(len(catalogue)) if wanted.allowed is None else np.flatnonzero(wanted.allowed)
-        taste = catalogue.scale * catalogue.queries(history) @ catalogue.candidates[allowed].T
+        taste = catalogue.queries(history) @ catalogue.candidates[allowed].T
         scores = taste + wanted.popularity_weight * catalogue.popularity_prior[allowed]
         expected, _ = top_k(scores.astype(np.float32), min(wanted.length, len(allowed)))
         assert np.mean(found[:, : expected.shape[1]] == expected) > 0.99

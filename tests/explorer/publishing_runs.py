@@ -22,6 +22,7 @@ from steam_recsys.publications.versions import VersionInfo
 from steam_recsys.storage.manifest import complete_artifact
 from steam_recsys.storage.model_store import add_model, champion, current_champion, move_champion
 from tests.shop import add_game, add_ranking, add_review, add_user
+from tests.steam_recsys.model.models import random_tower
 
 GENRES = ("Action", "Indie", "RPG", "Strategy")
 GAMES, USERS, DIMENSIONS = 80, 30, 8
@@ -83,12 +84,20 @@ def write_random_model(root: Path, version: str, seed: int) -> Path:
         **{name: array.astype(np.float32) for name, array in arrays.items()},
         **{f"link_{name}": array for name, array in vars(links).items()},
         **{f"next_{name}": array for name, array in vars(following).items()},
+        **{f"sequence_{name}": array for name, array in random_tower(known).arrays().items()},
         decay_weights=np.linspace(0.2, 0.6, len(DECAYS)),
     )
     (root / "vocabulary.json").write_text(json.dumps({"games": list(range(1, known + 1)), "attributes": names}))
     weights = vars(HistoryWeights(disliked=-0.5, hours=0.2, recency=0.3))
     priors = {"popularity_weight": 0.8, "interests_weight": 0.2}
-    config = {"scale": 4.0, "popularity_smoothing": 1.0, "history_weights": weights, "next_recency": 1.0, **priors}
+    config = {
+        "scale": 4.0,
+        "popularity_smoothing": 1.0,
+        "history_weights": weights,
+        "next_recency": 1.0,
+        "sequence": {"weight": 0.5, "scale": 6.0},
+        **priors,
+    }
     (root / "model.json").write_text(json.dumps({"version": version, "config": config}))
     complete_artifact(root)
     return root

@@ -23,7 +23,13 @@ def write_model(root: Path, vectors: Sequence[Sequence[float]], version: str = "
     )  # fmt: skip
     (root / "vocabulary.json").write_text(json.dumps({"games": list(range(1, len(table) + 1)), "attributes": []}))
     weights = {"popularity_weight": 1.0, "interests_weight": 0.5}
-    config = {"scale": 4.0, "popularity_smoothing": 1.0, "history_weights": {}, **weights}
+    config = {
+        "scale": 4.0,
+        "popularity_smoothing": 1.0,
+        "history_weights": {},
+        "sequence": {"weight": 0.0, "scale": 1.0},
+        **weights,
+    }
     (root / "model.json").write_text(json.dumps({"version": version, "config": config}))
     complete_artifact(root)
     return root

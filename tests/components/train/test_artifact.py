@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from components.train.artifact import FittedModel, ServingModel, write_model
+from components.train.sequential_tower import SequenceConfig
 from components.train.tensorflow_runtime import Workers, tf
 from components.train.trainer import Trainer
 from components.train.training import fit_model
@@ -28,8 +29,10 @@ from steam_recsys.storage.manifest import ArtifactWriter
 from steam_recsys.storage.model_store import EVALUATED, add_model, model_version
 from tests.components.train.checkerboard import GAMES, catalogue, checkerboard, interactions
 from tests.damage import files_below
+from tests.steam_recsys.model.models import random_tower
 
-CONFIG = ModelConfig(dimensions=8, scale=4.0, link_weight=1.0)
+SEQUENCE = SequenceConfig(weight=0.5, dimensions=8, length=5, epochs=1)
+CONFIG = ModelConfig(dimensions=8, scale=4.0, link_weight=1.0, sequence=SEQUENCE)
 PAST = interactions(checkerboard())
 AS_OF = int(PAST.days.max()) + 1
 RELEASED = {game: date(2020, 1, game) for game in range(2, GAMES + 1)}
@@ -75,6 +78,7 @@ def test_folder_has_plain_arrays_and_a_saved_model(folder: Path, fitted: FittedM
     assert json.loads((folder / "model.json").read_text()) == json.loads(json.dumps(DESCRIPTION))
     loaded = TwoTowerArrays.load(folder)
     assert len(loaded.item_item.games)
+    assert (loaded.sequence is not None, loaded.sequence_scale) == (True, 3.0)
     for name, array in fitted.model.arrays().items():
         assert np.array_equal(loaded.arrays()[name], array), name
     assert np.array_equal(loaded.game_ids, np.arange(1, GAMES + 1))
@@ -160,7 +164,9 @@ HISTORIES = 2_000
 UNKNOWN = 999
 
 
-@pytest.fixture(scope="module", params=[0, 4], ids=["plain", "with item-item, history and popularity weights"])
+@pytest.fixture(
+    scope="module", params=[0, 4, 5], ids=["plain", "with item-item, history and popularity weights", "with sequence"]
+)
 def scorer(request: pytest.FixtureRequest) -> Scorer:
     random = np.random.default_rng(0)
     tables = [random.standard_normal((rows, 16)).astype(np.float32) for rows in (SERVED_GAMES, 3, SERVED_GAMES, 3)]
@@ -173,6 +179,8 @@ def scorer(request: pytest.FixtureRequest) -> Scorer:
         "v", ids, GENRES, Towers(*tables), item_item, np.ones(1),
         popularity_weight=0.4 if request.param else 1.0, interests_weight=0.1, scale=4.0, popularity_smoothing=1.0,
         history_weights=weights_of_history, next_games=next_games,
+        sequence=random_tower(SERVED_GAMES) if request.param > 4 else None,
+        sequence_scale=6.0 if request.param > 4 else 0.0,
     )  # fmt: skip
     games = Games(ids, [{GENRES[game % 3]: 1.0} for game in range(SERVED_GAMES)])
     return model.for_catalogue(games, random.integers(0, 1000, SERVED_GAMES).astype(np.float64)[None])

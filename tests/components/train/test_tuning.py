@@ -100,17 +100,23 @@ def test_a_setting_is_clearly_better_only_if_the_interval_of_its_gain_is_above_z
 
 @dataclass(frozen=True)
 class KnownFigures(Validation):
-    """Mean NDCG@10 by scale; each popularity weight below the first costs a little and lowers the overlap."""
+    """Mean NDCG@10 by scale; each popularity weight below the first costs a little and lowers the overlap.
+
+    The sequential tower adds `sequence_gain` at a weight of a half, and less at other weights.
+    """
 
     means: dict[float, float]
+    sequence_gain: float = 0.0
 
     def measure(
         self, scorer: Scorer, weights: Sequence[float], parts: Sequence[Part] = ()
     ) -> Iterator[tuple[Float64Array, float]]:
         for weight in weights:
             lower = POPULARITY_WEIGHTS.index(weight)
+            tower_weight = scorer.sequence_scale / CONFIG.sequence.scale
+            gain = self.sequence_gain * (1 - abs(tower_weight - 0.5)) if scorer.sequence else 0.0
             yield (
-                setting(self.means.get(scorer.scale, 0.1) - 0.00105 * lower, 0.9 - 0.02 * lower).ndcg,
+                setting(self.means.get(scorer.scale, 0.1) - 0.00105 * lower + gain, 0.9 - 0.02 * lower).ndcg,
                 0.9 - 0.02 * lower,
             )
 
@@ -118,12 +124,12 @@ class KnownFigures(Validation):
         return 0.1
 
 
-def tuned(store: str, means: dict[float, float], budget: float = BUDGET) -> TuningResult:
+def tuned(store: str, means: dict[float, float], budget: float = BUDGET, gain: float = 0.0) -> TuningResult:
     data = training_data(CONFIG)
     history = data.histories
     held_out = HeldOut(history, history, 0)
     validation = KnownFigures(
-        held_out, data.games, np.ones((3, len(data.games))), np.ones(len(data.games), bool), means
+        held_out, data.games, np.ones((3, len(data.games))), np.ones(len(data.games), bool), means, gain
     )
     trainer = Trainer(0, Workers(tf.distribute.get_strategy(), 0, 1), Checkpoints.for_version(store, "v1"))
     return tune(data, validation, CONFIG, trainer, budget)
@@ -216,6 +222,16 @@ def test_weights_of_next_games_are_not_used_where_the_order_means_nothing() -> N
     (present,) = search.measure(CONFIG, (1.0,))
     search._try_kinds(lambda: present, "next_weight", [{"next_recency": 1.0}], sure=True)
     assert all(not setting.config.next_weight for setting in search.settings.values())
+
+
+@pytest.mark.parametrize(("gain", "weight"), [(0.02, 0.5), (0.0, 0.0), (-0.02, 0.0)])
+def test_the_sequential_tower_gets_its_best_weight_if_that_is_clearly_better_than_none(
+    store: str, gain: float, weight: float
+) -> None:
+    sequence = tuned(store, {0.5: 0.4}, gain=gain).chosen.config.sequence
+    assert sequence.weight == weight
+    if weight:
+        assert sequence.share == pytest.approx(1 / 8, abs=0.1)  # all checks were equal
 
 
 def users_of(scorer: Scorer, n_users: int) -> HeldOut:

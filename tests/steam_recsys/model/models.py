@@ -5,6 +5,7 @@ import numpy as np
 from steam_recsys.data.games import Games
 from steam_recsys.model.item_item import ItemItemWeights, NextGames
 from steam_recsys.model.scorer import Scorer
+from steam_recsys.model.sequential import SequentialTower
 from steam_recsys.model.two_tower import Towers, TwoTowerArrays
 
 GAMES, GENRES, DIMENSIONS = 40, ("Action", "Puzzle", "Racing"), 8
@@ -31,6 +32,29 @@ def random_model() -> TwoTowerArrays:
         4.0,
         1.0,
         next_games=NextGames(following, 1.0),
+    )
+
+
+def random_tower(n_games: int = GAMES, length: int = 5) -> SequentialTower:
+    """A sequential tower of two blocks with two heads."""
+    random = np.random.default_rng(1)
+    blocks, heads, width, hidden = 2, 2, 6, 10
+
+    def normal(*shape: int) -> np.ndarray:
+        return (random.standard_normal(shape) * shape[-1] ** -0.5).astype(np.float32)
+
+    return SequentialTower(
+        games=normal(n_games, width),
+        distances=normal(blocks, heads, length),
+        attention_norm=1 + normal(blocks, 2, width),
+        attention_input=normal(blocks, width, 3 * width),
+        attention_output=normal(blocks, width, width),
+        forward_norm=1 + normal(blocks, 2, width),
+        forward_input=normal(blocks, width, hidden),
+        forward_input_bias=normal(blocks, hidden),
+        forward_output=normal(blocks, hidden, width),
+        forward_output_bias=normal(blocks, width),
+        output_norm=1 + normal(2, width),
     )
 
 

@@ -3,13 +3,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from steam_recsys.arrays import normalised
 from steam_recsys.data.histories import Histories
 from steam_recsys.model import approximate as module
 from steam_recsys.model.approximate import ApproximateIndex, choose_retrieval, recall
 from steam_recsys.model.history_weights import DEFAULT_HISTORY_WEIGHTS
 from steam_recsys.model.item_item import ItemItemWeights
 from steam_recsys.model.retrieval import GameList
-from steam_recsys.model.scorer import Scorer, normalised
+from steam_recsys.model.scorer import Scorer
 
 GAMES, USERS, TASTES, K = 3_000, 60, 20, 10
 LISTS = [GameList("all", K, 1.0), GameList("new", K, 1.0, np.arange(GAMES) % 100 == 0)]

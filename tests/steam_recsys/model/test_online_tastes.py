@@ -12,10 +12,11 @@ import pytest
 from scipy.sparse import csr_array, vstack
 from scipy.sparse.linalg import svds
 
+from steam_recsys.arrays import normalised
 from steam_recsys.model.history_weights import HistoryWeights
 from steam_recsys.model.item_item import ItemItemWeights
 from steam_recsys.model.online import CatalogueFacts, OnlineRecommender
-from steam_recsys.model.scorer import Scorer, normalised
+from steam_recsys.model.scorer import Scorer
 from steam_recsys.model.two_tower import log_shares
 
 REAL_DATA = Path(__file__).parents[4] / "shared" / "data" / "steam-ucsd"

@@ -17,7 +17,7 @@ from steam_recsys.model.item_item import ItemItemWeights
 from steam_recsys.model.retrieval import GameList
 from steam_recsys.model.scorer import PopularityOrder, Scorer
 from steam_recsys.model.two_tower import TwoTowerArrays
-from tests.steam_recsys.model.models import GAMES, random_model, scorer_for
+from tests.steam_recsys.model.models import GAMES, random_model, random_tower, scorer_for
 
 POPULAR = np.array([9, 7, 5, 3, 1], dtype=np.float32)
 
@@ -48,6 +48,21 @@ def test_score_is_scaled_cosine_plus_item_item_weights_plus_weighted_log_popular
         added = float(model.item_item.between(*pair).sum() + [0.5, 1.0] @ model.next_games.weights.between(*pair)[:, 0])
         assert scores[0, game] == pytest.approx(4 * cosine + added + 0.5 * np.log(share), abs=1e-5)
         assert more_popular[0, game] == pytest.approx(4 * cosine + added + 2 * np.log(share), abs=1e-5)
+
+
+@pytest.mark.parametrize("sequence_scale", [0.5, 4.0, 12.0])
+def test_the_sequential_tower_adds_its_scaled_cosine_to_the_scores(
+    model: TwoTowerArrays, sequence_scale: float
+) -> None:
+    history, tower = histories([3, 5, 8], [], [2]), random_tower()
+    plain = scorer_for(model)
+    both = scorer_for(replace(model, sequence=tower, sequence_scale=sequence_scale))
+    added = sequence_scale * tower.queries(history) @ tower.candidates.T
+    assert both.scores(history) == pytest.approx(plain.scores(history) + added, abs=1e-5)
+    assert not added[1].any()
+    lengths = np.linalg.norm(both.queries(history), axis=1) * np.linalg.norm(both.vectors, axis=1)[:, None]
+    assert lengths[:, [0, 2]] == pytest.approx(model.scale + sequence_scale, rel=1e-5)
+    assert both.query_length == pytest.approx(np.linalg.norm(both.queries(history)[0]))
 
 
 def test_scores_of_recommendations_are_the_sum_of_taste_and_popularity(model: TwoTowerArrays) -> None:
@@ -162,6 +177,14 @@ def contributions(scorer: Scorer, one: Histories, game: int) -> dict[int, float]
         pair = np.array([liked]), np.array([[game]]), np.zeros(1, int)
         found[liked] = weights[entry] * (scorer.scale * cosine + scorer.item_item.between(*pair)[0, 0])
         found[liked] += next_weights[entry] * scorer.next_games.weights.between(*pair)[0, 0]
+    if scorer.sequence:
+        tower = scorer.sequence
+        read = one.games[one.recommended & tower.known[one.games]][-tower.length :].tolist()
+        likeness = {liked: float(tower.candidates[liked] @ tower.candidates[game]) for liked in read}
+        total = sum(np.exp(scorer.sequence_scale * each) for each in likeness.values())
+        score = scorer.sequence_scale * float(tower.queries(one)[0] @ tower.candidates[game])
+        for liked, each in likeness.items():
+            found[liked] += score * np.exp(scorer.sequence_scale * each) / total
     return found
 
 
@@ -183,6 +206,9 @@ def test_several_lists_at_once_equal_a_sort_of_each_and_reasons_follow_the_rule(
     weights = HistoryWeights(disliked=-0.5, hours=0.2, recency=0.5)
     popularity = random.integers(0, random.choice([2, 1000]), GAMES).astype(np.float64)
     scorer = scorer_for(replace(model, history_weights=weights), popularity=popularity)
+    if random.random() < 0.5:
+        tower = random_tower().reindex(np.where(np.arange(GAMES) % 7, np.arange(GAMES), -1).astype(np.int32))
+        scorer = replace(scorer, sequence=tower, sequence_scale=3.0)
     if random.random() < 0.7:
         scorer = scorer.with_available(random.random(GAMES) < 0.8)
     history = random_histories(random, 12)
