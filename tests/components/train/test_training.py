@@ -314,9 +314,9 @@ def measured_users(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
     users: list[np.ndarray] = []
     measure = Validation.measure
 
-    def watched(validation, scorer, weights):
+    def watched(validation, scorer, weights, parts=()):
         users.append(validation.held_out.history.users)
-        return measure(validation, scorer, weights)
+        return measure(validation, scorer, weights, parts)
 
     monkeypatch.setattr(Validation, "measure", watched)
     return users
