@@ -78,6 +78,7 @@ class Board:
         file: The file that it reads, one of `DATA_SETS`; empty for generated data.
         load: Prepares its protocol from the folder with the data sets.
         metrics: The accuracy metrics of its table.
+        ordered: Whether histories are in the order of time, and what is held out comes after them.
     """
 
     key: str
@@ -85,6 +86,7 @@ class Board:
     file: str
     load: Callable[[Path], Protocol]
     metrics: tuple[Metric, ...] = (NDCG(10), Recall(20))
+    ordered: bool = False
 
 
 def select_boards(data: Path | None, keys: Sequence[str] = ()) -> list[Board]:
@@ -135,11 +137,11 @@ def _generated_by_time(data: Path) -> Protocol:
 
 BOARDS = (
     Board("ml-100k-random", ML_RANDOM, "ml-100k/u.data", _movies_at_random),
-    Board("ml-100k-last-out", ML_LAST, "ml-100k/u.data", _movies_last_out),
-    Board("steam-ucsd", UCSD, "steam-ucsd/steam_game_reviews.csv", _steam_by_time),
+    Board("ml-100k-last-out", ML_LAST, "ml-100k/u.data", _movies_last_out, ordered=True),
+    Board("steam-ucsd", UCSD, "steam-ucsd/steam_game_reviews.csv", _steam_by_time, ordered=True),
     Board("steam-200k", STEAM_200K, "steam-200k/steam-200k.csv", _purchases_at_random),
-    Board("amazon-beauty", BEAUTY, "amazon-beauty/Beauty.txt", _beauty_last_out, (NDCG(10), Recall(10))),
-    Board("generated", GENERATED, "", _generated_by_time),
+    Board("amazon-beauty", BEAUTY, "amazon-beauty/Beauty.txt", _beauty_last_out, (NDCG(10), Recall(10)), ordered=True),
+    Board("generated", GENERATED, "", _generated_by_time, ordered=True),
 )
 """The boards, in the order of the table."""
 

@@ -34,6 +34,7 @@ from benchmarks.public_data import (
 )
 from benchmarks.record import OUTPUT, at_least, at_most, show, times_as_many, write
 from benchmarks.record import Row as Record
+from benchmarks.sasrec import SasrecRanker
 from components.train.tensorflow_runtime import get_workers
 from components.train.trainer import Trainer
 from components.train.training import tune_and_fit
@@ -66,9 +67,12 @@ from steam_recsys.model.retrieval import GameList
 from steam_recsys.model.scorer import Scorer
 
 RANKS = 20
-OURS, TUTORIAL = "ours", "TFRS tutorial"
+OURS, TUTORIAL, SASREC = "ours", "TFRS tutorial", "SASRec (ours)"
 SEED, SEEDS = 0, (0, 1, 2)
 """The seed of whatever is measured once, and those of the rows that are means."""
+
+SEEDED = (OURS, TUTORIAL, SASREC)
+"""The rows that are means over seeds."""
 
 PUBLICATION = "publication"
 """The part that measures what a demo publishes, after the boards."""
@@ -225,6 +229,10 @@ def measure_board(board: Board, protocol: Protocol) -> Measured:
         measure_ranker(TUTORIAL, "", TutorialRanker.fit(past, games.ids, seed), reference)
         for name in (OURS, TUTORIAL):
             report(name)
+        if board.ordered:
+            sasrec = SasrecRanker.fit(protocol, seed)
+            measure_ranker(SASREC, sasrec.settings, sasrec, reference)
+            report(SASREC)
     start = time.monotonic()
     for baseline in tuned_baselines(past, as_of, protocol.validation, games.ids):
         measure_ranker(baseline.name, baseline.settings, baseline.ranker, fitted[0].reference)
@@ -360,8 +368,9 @@ def markdown(board: Board, rows: list[Row], seconds: dict[str, float]) -> str:
         lines.append(f"| {row.ranker} | {' | '.join(cells)} |")
     lines += [
         "",
-        f"The rows of {OURS} and of the {TUTORIAL} are means over {len(SEEDS)} seeds, user by user, and their brackets "
-        f"are intervals of these means; the settings are those of seed {SEEDS[0]}. One training took "
+        f"The rows of {_listed([row.ranker for row in rows if row.ranker in SEEDED])} are means over {len(SEEDS)} "
+        f"seeds, user by user, and their brackets are intervals of these means; the settings are those of seed "
+        f"{SEEDS[0]}. One training took "
         f"{seconds[TRAINING]:.0f} seconds with all that it tunes, and one evaluation {seconds[EVALUATION]:.0f}.",
     ]
     return "\n".join(lines) + "\n"
@@ -375,6 +384,11 @@ def gather(output: Path) -> list[Record]:
     write(output / "quality.json", rows)
     (output / "quality.md").write_text("\n".join(file.read_text() for file in tables if file.exists()))
     return rows
+
+
+def _listed(names: list[str]) -> str:
+    """Join names, the last one with "and"."""
+    return " and ".join([", ".join(names[:-1])] * (len(names) > 1) + names[-1:])
 
 
 def _title(metric: Metric) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import quality as module
 from benchmarks.generated import Size, generate_in_order
-from benchmarks.public_data import BOARDS, ML_RANDOM, UCSD, Board, Protocol
+from benchmarks.public_data import BOARDS, ML_LAST, ML_RANDOM, UCSD, Board, Protocol
 from benchmarks.quality import (
     FANS_HISTORY,
     FANS_PER_TAG,
@@ -23,6 +23,7 @@ from benchmarks.quality import (
     share_of_own_tag,
     times,
 )
+from benchmarks.sasrec import SasrecRanker
 from steam_recsys.data.games import Games
 from steam_recsys.data.interactions import Interactions, cutoff_day
 from steam_recsys.data.popularity import popularity
@@ -32,6 +33,7 @@ from steam_recsys.evaluation.intervals import Interval
 from steam_recsys.evaluation.metrics import NDCG, Recall, measure
 from steam_recsys.evaluation.rankers import StaticRanker
 from steam_recsys.evaluation.splits import by_time, hold_out
+from tests.steam_recsys.model.models import random_tower
 
 SECONDS = {"training": 170.2, "evaluation": 61.7}
 
@@ -103,7 +105,14 @@ def test_the_table_has_one_line_per_ranker() -> None:
     assert "| ranking | settings | NDCG@10 | Recall@20 | ours − it, NDCG@10 | ours − it, Recall@20 |" in table
     assert "| EASE |  | 0.4000 (0.3900 to 0.4100) | 0.4000 (0.3900 to 0.4100) | 0.0500 (0.0400 to 0.0600) |" in table
     assert "| EASE | 0.5 |  | 0.02 |" in table
+    assert "The rows of ours are means over 3 seeds" in table
     assert "One training took 170 seconds with all that it tunes, and one evaluation 62." in table
+
+
+def test_the_table_names_the_rows_that_are_means_over_seeds() -> None:
+    names = ("ours", "TFRS tutorial", "SASRec (ours)", "EASE")
+    table = markdown(named(ML_LAST), [row(name, 0.4) for name in names], SECONDS)
+    assert "The rows of ours, TFRS tutorial and SASRec (ours) are means over 3 seeds" in table
 
 
 def test_a_board_that_is_measured_again_replaces_only_its_own_part(tmp_path: Path) -> None:
@@ -117,10 +126,14 @@ def test_a_board_that_is_measured_again_replaces_only_its_own_part(tmp_path: Pat
     assert (tmp_path / "quality.md").read_text() == f"### {first.name}\n1\n\n### {second.name}\n3\n"
 
 
+@pytest.mark.parametrize("ordered", [False, True])
 def test_random_rankers_are_means_over_seeds_and_baselines_are_measured_once(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ordered: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With rankers that stand in for trained ones: what counts is how often each is made and what is averaged."""
+    """With rankers that stand in for trained ones: what counts is how often each is made and what is averaged.
+
+    SASRec takes part if histories are in the order of time.
+    """
     interactions, games = generate_in_order(Size(2_000, 150, 400), 0)
     cutoff = cutoff_day(interactions, 0.2)
     split = by_time(interactions, cutoff)
@@ -143,11 +156,14 @@ def test_random_rankers_are_means_over_seeds_and_baselines_are_measured_once(
     monkeypatch.setattr(module.Fitted, "fit", fit)
     monkeypatch.setattr(module, "ModelRanker", lambda scorer: scorer)
     monkeypatch.setattr(module.TutorialRanker, "fit", lambda past, ids, seed: weights("tutorial", seed))
+    sasrec = SasrecRanker(random_tower(len(games)), 6.0, np.zeros(len(games), np.float32))
+    monkeypatch.setattr(module.SasrecRanker, "fit", lambda protocol, seed: made.append(("SASRec", seed)) or sasrec)
     monkeypatch.setattr(module, "tuned_baselines", baselines)
-    board = replace(named(ML_RANDOM), name="small")
+    board = replace(named(ML_RANDOM), name="small", ordered=ordered)
     measured = measure_board(board, protocol)
-    assert made == [(name, seed) for seed in (0, 1, 2) for name in ("ours", "tutorial")]
-    assert [row.ranker for row in measured.rows] == ["ours", "TFRS tutorial", "popularity"]
+    seeded = {"ours": "ours", "tutorial": "TFRS tutorial", **({"SASRec": "SASRec (ours)"} if ordered else {})}
+    assert made == [(name, seed) for seed in (0, 1, 2) for name in seeded]
+    assert [row.ranker for row in measured.rows] == [*seeded.values(), "popularity"]
     assert measured.rows[0].settings == "seed 0"
     held_out = hold_out(split.past, split.future, games.ids)
     expected = np.mean([measure(weights("", seed), held_out, (NDCG(10),))["ndcg_at_10"].mean() for seed in (0, 1, 2)])
