@@ -91,7 +91,7 @@ HOURS = (0.1, 0.2, 0.4)
 DISLIKED = (-0.25, -0.5, -1.0)
 """Below zero, so that a disliked game never counts for its kin."""
 
-SEQUENCE_WEIGHTS = (0.25, 0.5, 0.75, 1.0, 1.5)
+SEQUENCE_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
 
 CHECKED_SEQUENCE_WEIGHT = 0.5
 """Weight of the sequential tower in the figure that stops its fit."""
@@ -295,22 +295,23 @@ def tune(
     if (scale := chosen().config.scale) > config.scale:
         search.fit(1.5 * scale, trainer, steps)
 
-    # 2. Improve the item-item weights and the weights of histories, each given the others: of the most accurate
-    # setting, which sets the standard, then of the one that would be chosen, which may come closer to it.
+    # 2. Improve the weights of histories, the weight of the sequential tower and the item-item weights, each given the
+    # others: of the most accurate setting, which sets the standard, then of the one that would be chosen, which may
+    # come closer to it.
+    search.improve_history_weights(best)
+    search.fit_sequence(trainer, best())
     for find in (best, chosen):
         for _ in range(ROUNDS):
             before = find()
             search.improve_history_weights(find)
+            search.improve_sequence(find)
             search.improve_item_item(find)
             if find() is before:
                 break
         # 3. Try all scales and popularity weights with it.
         search.try_all_scales(find().config)
 
-    # 4. Try the sequential tower beside both.
-    search.add_sequence(trainer, best, chosen)
-
-    # 5. Choose.
+    # 4. Choose.
     found = chosen()
     weight = validation.interests_weight(search.scorer(found.config))
     found = replace(found, config=replace(found.config, interests_weight=weight))
@@ -383,7 +384,7 @@ class _Search:
         self._rows = positions_of(validation.games.ids, data.games.ids)
         self._tables: dict[ItemItemKind, ItemItemWeights] = {}
         self._parts: dict[Any, Float32Array] = {}
-        self._tower: SequentialTower | None = None
+        self._fitted_sequence: SequentialFit | None = None
 
     def fit(self, scale: float, trainer: Trainer, steps: int) -> None:
         """Fit the towers with one scale, and measure them with every popularity weight."""
@@ -434,13 +435,16 @@ class _Search:
 
     def _all_towers(self, config: ModelConfig) -> Scorer:
         """Return the scorer of a configuration without its item-item weights."""
-        return replace(
+        scorer = replace(
             self._scorers[config.scale],
             history_weights=config.history_weights,
             popularity_weight=config.popularity_weight,
-            sequence=self._tower if config.sequence.weight else None,
-            sequence_scale=config.sequence.weight * config.sequence.scale,
         )
+        if not config.sequence.weight:
+            return scorer
+        assert self._fitted_sequence
+        tower = self._fitted_sequence.tower.reindex(self._rows)
+        return replace(scorer, sequence=tower, sequence_scale=config.sequence.weight * config.sequence.scale)
 
     def _next_games(self, config: ModelConfig) -> NextGames | None:
         """Return the weights of next games of a configuration between catalogue positions; None if it has none."""
@@ -483,8 +487,8 @@ class _Search:
         history, n_games = self._validation.held_out.history, len(self._validation.games)
         match key:
             case "sequence":
-                assert self._tower
-                found = self._tower.queries(history) @ self._tower.candidates.T
+                assert self._fitted_sequence
+                found = self._cosines(self._fitted_sequence.tower, history)
             case float(scale), weights:
                 found = replace(self._scorers[scale], history_weights=weights).taste(history)
             case Transitions() as kind, per_game, disliked:
@@ -498,35 +502,42 @@ class _Search:
         self._parts[key] = found
         return found
 
-    def add_sequence(self, trainer: Trainer, *finds: Callable[[], Setting]) -> None:
-        """Fit the sequential tower and try it with several weights beside some settings.
-
-        The fit stops when the ranking of the validation data by the first of them with the tower gets no better. The
-        tower is used only if the best weight is clearly better than none.
-        """
-        sample = self._validation.sample(CHECK_USERS)
-        first = finds[0]().config
-        first = replace(first, sequence=replace(first.sequence, weight=CHECKED_SEQUENCE_WEIGHT))
+    def fit_sequence(self, trainer: Trainer, present: Setting) -> None:
+        """Fit the sequential tower, until the ranking by a setting with it gets no better."""
+        sample, config = self._validation.sample(CHECK_USERS), present.config
+        scorer, history = self.scorer(config), sample.held_out.history
+        without = scorer.taste(history)
 
         def check(tower: SequentialTower) -> float:
-            self._tower = tower.reindex(self._rows)
-            ((ndcg, _),) = sample.measure(self.scorer(first), (first.popularity_weight,))
+            parts = [(1.0, without), (CHECKED_SEQUENCE_WEIGHT * config.sequence.scale, self._cosines(tower, history))]
+            ((ndcg, _),) = sample.measure(scorer, (config.popularity_weight,), parts)
             return float(ndcg.mean())
 
-        fit = fit_sequential_tower(self._data, self._config, trainer, "sequence", check)
-        if not fit:
+        self._fitted_sequence = fit_sequential_tower(self._data, self._config, trainer, "sequence", check)
+
+    def _cosines(self, tower: SequentialTower, history: Histories) -> Float32Array:
+        """Compute the cosines of a sequential tower of the vocabulary's games, float32 [B, N]."""
+        reindexed = tower.reindex(self._rows)
+        cosines: Float32Array = reindexed.queries(history) @ reindexed.candidates.T
+        return cosines
+
+    def improve_sequence(self, find: Callable[[], Setting]) -> None:
+        """Try other weights of the sequential tower for a setting.
+
+        A setting gets the tower only if that is clearly better: where the order of the reviews means nothing, the tower
+        says nothing that the others do not.
+        """
+        if not self._fitted_sequence:
             return
-        self._tower = fit.tower.reindex(self._rows)
-        for present in {find().config: find() for find in finds}.values():
-            found: list[Setting] = []
-            for weight in SEQUENCE_WEIGHTS:
-                sequence = replace(present.config.sequence, weight=weight, share=fit.share)
-                found += self._measured(
-                    replace(present.config, sequence=sequence), _near(present.config.popularity_weight)
-                )
-            if is_clearly_better(most_accurate(found), present, len(found)):
-                self._keep(found)
-            progress("train", f"sequence: {most_accurate(found)}")
+        present, found = find(), []
+        for weight in SEQUENCE_WEIGHTS:
+            share = self._fitted_sequence.share if weight else self._config.sequence.share
+            sequence = replace(self._config.sequence, weight=weight, share=share)
+            config = replace(present.config, sequence=sequence)
+            found += self._measured(config, _near(config.popularity_weight))
+        if present.config.sequence.weight or is_clearly_better(most_accurate(found), present, len(found)):
+            self._keep(found)
+        progress("train", f"sequence: {find()}")
 
     def improve_history_weights(self, find: Callable[[], Setting]) -> None:
         """Try other weights of the games of histories for a setting, one kind after the other.
