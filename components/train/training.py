@@ -52,6 +52,7 @@ class TrainedModel:
         link_weight: Tuned factor of the item-item weights by regression.
         neighbour_weight: Tuned factor of those by item-kNN.
         next_weight: Tuned factor of those from the newest games to the next ones.
+        sequence_weight: Tuned factor of the sequential tower; 0 for no tower.
         ndcg_at_10: Mean NDCG@10 on the validation data, before the final fit.
         overlap_at_10: Mean Jaccard index of the first ten games of two users there.
         best_ndcg_at_10: NDCG@10 of the most accurate setting there, and so what the chosen one gives up.
@@ -68,6 +69,7 @@ class TrainedModel:
     link_weight: float
     neighbour_weight: float
     next_weight: float
+    sequence_weight: float
     ndcg_at_10: float
     overlap_at_10: float
     best_ndcg_at_10: float
@@ -153,6 +155,7 @@ def train_model(
         link_weight=fitted.config.link_weight,
         neighbour_weight=fitted.config.neighbour_weight,
         next_weight=fitted.config.next_weight,
+        sequence_weight=fitted.config.sequence.weight,
         ndcg_at_10=round(tuned.chosen.mean, 6),
         overlap_at_10=round(tuned.chosen.overlap, 6),
         best_ndcg_at_10=round(tuned.most_accurate.mean, 6),

@@ -617,7 +617,8 @@ class _Search:
 
     def _unit(self, config: ModelConfig, factor: str) -> float:
         """Return the factor with which a kind's scores of a user differ as much from game to game as the towers'."""
-        *_, (_, part) = self._parts_of(_with(config, {**dict.fromkeys(FACTORS, 0.0), factor: 1.0}))
+        alone = {**dict.fromkeys(FACTORS, 0.0), factor: 1.0, "sequence": self._config.sequence}
+        _, (_, part) = self._parts_of(_with(config, alone))
         towers, added = (
             float(scores[:: max(1, len(scores) // SPREAD_USERS)].std(axis=1).mean())
             for scores in (self._towers_part(config), part)

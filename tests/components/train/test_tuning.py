@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from components.train import tuning
+from components.train.sequential_trainer import SequentialFit
 from components.train.tensorflow_runtime import Workers, tf
 from components.train.trainer import Checkpoints, Trainer
 from components.train.tuning import (
@@ -33,7 +34,7 @@ from steam_recsys.model.history_weights import HistoryWeights
 from steam_recsys.model.scorer import Scorer
 from steam_recsys.model.two_tower import Towers
 from tests.components.train.checkerboard import training_data
-from tests.steam_recsys.model.models import GAMES, random_model, scorer_for
+from tests.steam_recsys.model.models import GAMES, random_model, random_tower, scorer_for
 
 USERS = 400
 CONFIG = ModelConfig(dimensions=8, scale=0.5, trial_steps=2)
@@ -161,6 +162,8 @@ ALL_KINDS = replace(
     links_per_game=4, neighbours_per_game=3, next_per_game=5, history_weights=HistoryWeights(recency=0.5),
 )  # fmt: skip
 
+WITH_SEQUENCE = replace(ALL_KINDS, sequence=replace(CONFIG.sequence, weight=0.5))
+
 
 def search_with_random_towers() -> tuning._Search:
     data, random = training_data(CONFIG), np.random.default_rng(0)
@@ -169,19 +172,22 @@ def search_with_random_towers() -> tuning._Search:
     popularity = random.integers(1, 100, (3, len(data.games))).astype(np.float64)
     search = tuning._Search(data, Validation(users, data.games, popularity, np.ones(len(data.games), bool)), CONFIG)
     search._scorers[CONFIG.scale] = search._tower_scorer(Towers(*tables), CONFIG)
+    search._fitted_sequence = SequentialFit(random_tower(len(data.games)), 1.0, ())
     return search
 
 
 @pytest.mark.parametrize("memory", [1 << 30, 0])
 @pytest.mark.parametrize("without", [(), ("link_weight",), ("neighbour_weight", "next_weight"), tuning.FACTORS])
+@pytest.mark.parametrize("start", [ALL_KINDS, WITH_SEQUENCE], ids=["two towers", "with a sequential tower"])
 def test_the_parts_of_a_setting_add_up_to_the_taste_of_its_scorer(
-    without: Sequence[str], memory: int, monkeypatch: pytest.MonkeyPatch
+    start: ModelConfig, without: Sequence[str], memory: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tuning, "PART_BYTES", memory)
     search = search_with_random_towers()
-    users, config = search._validation.held_out, replace(ALL_KINDS, **dict.fromkeys(without, 0.0))
+    users, config = search._validation.held_out, replace(start, **dict.fromkeys(without, 0.0))
     scorer = search.scorer(config)
     assert (scorer.next_games is None) is ("next_weight" in without)
+    assert (scorer.sequence is None) is (start is ALL_KINDS)
     for _ in range(2):  # the second time from memory
         parts = search._parts_of(config)
         assert sum(factor * part for factor, part in parts) == pytest.approx(scorer.taste(users.history), abs=1e-4)
@@ -211,7 +217,7 @@ def test_without_factors_a_model_has_no_item_item_weights() -> None:
 def test_a_factor_of_one_spread_makes_a_kind_differ_as_much_between_games_as_the_towers() -> None:
     search = search_with_random_towers()
     for factor in tuning.FACTORS:
-        unit = search._unit(ALL_KINDS, factor)
+        unit = search._unit(WITH_SEQUENCE, factor)
         only = replace(ALL_KINDS, **(dict.fromkeys(tuning.FACTORS, 0.0) | {factor: unit}))
         (_, towers), (_, part) = search._parts_of(only)
         assert unit * part.std(axis=1).mean() == pytest.approx(towers.std(axis=1).mean(), rel=1e-4)
