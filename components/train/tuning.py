@@ -94,7 +94,7 @@ DISLIKED = (-0.25, -0.5, -1.0)
 SEQUENCE_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
 
 CHECKED_SEQUENCE_WEIGHT = 0.5
-"""Weight of the sequential tower in the figure that stops its fit."""
+"""Weight of the sequential tower in the figure that stops its fit, and with which it must be better than none."""
 
 MAX_SCALE = 32.0
 """Far below the scale at which exp(1.5 * scale) overflows float32, and above what any data set has chosen."""
@@ -524,8 +524,9 @@ class _Search:
     def improve_sequence(self, find: Callable[[], Setting]) -> None:
         """Try other weights of the sequential tower for a setting.
 
-        A setting gets the tower only if that is clearly better: where the order of the reviews means nothing, the tower
-        says nothing that the others do not.
+        A setting gets the tower only if that is clearly better with `CHECKED_SEQUENCE_WEIGHT`: where the order of the
+        reviews means nothing, the tower says nothing that the others do not. The other weights take no part in this
+        test. They rank much alike, and as many candidates would widen its interval.
         """
         if not self._fitted_sequence:
             return
@@ -535,7 +536,8 @@ class _Search:
             sequence = replace(self._config.sequence, weight=weight, share=share)
             config = replace(present.config, sequence=sequence)
             found += self._measured(config, _near(config.popularity_weight))
-        if present.config.sequence.weight or is_clearly_better(most_accurate(found), present, len(found)):
+        checked = [setting for setting in found if setting.config.sequence.weight == CHECKED_SEQUENCE_WEIGHT]
+        if present.config.sequence.weight or is_clearly_better(most_accurate(checked), present, len(checked)):
             self._keep(found)
         progress("train", f"sequence: {find()}")
 
