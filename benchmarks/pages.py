@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from statistics import median
 
-from playwright.sync_api import Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 from benchmarks.record import Row, at_most
 
@@ -49,6 +50,17 @@ def chromium() -> str | None:
     return next(filter(None, map(shutil.which, PROGRAMS)), None)
 
 
+@contextmanager
+def browsing(program: str | None, flags: Sequence[str] = ("--disable-gpu",)) -> Iterator[Browser]:
+    """Yield a headless browser, without a GPU, as in a container; for root it works only without its sandbox."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=program, args=flags, chromium_sandbox=os.geteuid() != 0, timeout=60_000
+        )
+        yield browser
+        browser.close()
+
+
 def page_rows(url: str, games: int) -> Iterator[Row]:
     """Measure an explorer's pages with the style sheet in the browser's cache, as after the first page.
 
@@ -67,23 +79,17 @@ def page_rows(url: str, games: int) -> Iterator[Row]:
         "comparison": f"/users/{USER}/compare",
         "user": f"/users/{USER}",
     }
-    with sync_playwright() as playwright:
-        # Without a GPU, as in a container; Chromium's sandbox does not work for root.
-        browser = playwright.chromium.launch(
-            executable_path=chromium(), args=["--disable-gpu"], chromium_sandbox=os.geteuid() != 0
-        )
+    with browsing(chromium()) as browser:
         page = browser.new_context(base_url=url, viewport=DESKTOP).new_page()
         for name, path in paths.items():
             painted = [first_paint(page, path) for _ in range(REPETITIONS + 1)][1:]
             yield at_most(f"page {name!r}, {games:,} games, first contentful paint, ms", median(painted), MUST_PAINT_MS)
         for name in ("try, with four games", "user"):
-            steps = dial_steps(page, paths[name])
             yield at_most(
                 f"page {name!r}, {games:,} games, a step of the dial until it is painted, ms",
-                median(steps),
+                median(dial_steps(page, paths[name])),
                 MUST_STEP_MS,
             )
-        browser.close()
 
 
 def first_paint(page: Page, path: str) -> float:

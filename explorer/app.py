@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from fastapi.responses import Response
 from fastapi.staticfiles import StaticFiles
+from starlette.types import Scope
 from threadpoolctl import threadpool_limits
 
 from explorer import api, health, overview, pages
@@ -40,12 +42,13 @@ class Application(FastAPI):
 class Assets(StaticFiles):
     """Static files; at an address with the digest of its content a file never changes, so browsers keep it."""
 
-    def file_response(self, *arguments: Any, **options: Any) -> Response:
+    def file_response(
+        self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200
+    ) -> Response:
         """Return a file's response; see `StaticFiles`."""
-        response = super().file_response(*arguments, **options)
-        path, _, scope = arguments[:3]
+        response = super().file_response(full_path, stat_result, scope, status_code)
         asked = f"{scope['path']}?{scope['query_string'].decode('latin-1')}"
-        is_current = asked == asset(Path(path).name)
+        is_current = asked == asset(Path(full_path).name)
         response.headers["cache-control"] = "public, max-age=31536000, immutable" if is_current else "no-cache"
         return response
 

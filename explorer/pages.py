@@ -270,13 +270,11 @@ def create_router(largest_limit: int) -> APIRouter:
                     raise
                 return None, [], error.detail
 
-        around = None
+        around, form_kept = None, _keeps_form(request)
         if _prefers_minimal(request):
-            form_kept = _keeps_form(request)
             version, games, problem = await listed()
             genres = [] if form_kept else await repository.genres()
         else:
-            form_kept = False
             (version, games, problem), genres, (history, liked_genres), answer, counts = await asyncio.gather(
                 listed(),
                 repository.genres(),

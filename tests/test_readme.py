@@ -117,15 +117,15 @@ def look_at_it(copy: Path) -> None:
     try:
         printed = iter(process.stdout)
         url = next(line for line in printed if line.startswith("explorer: ")).removeprefix("explorer: ").strip()
-        answer = httpx.get(f"{url}/api/v1/users/1/recommendations", timeout=60)
+        answer = httpx.get(f"{url}/api/v1/users/1/recommendations", timeout=300)
         assert answer.status_code == 200
         assert len(answer.json()["games"]) == 10
-        assert httpx.get(f"{url}/api").status_code == 200
+        assert httpx.get(f"{url}/api", timeout=300).status_code == 200
+    finally:
         os.killpg(process.pid, signal.SIGINT)
         rest = "".join(printed)
-        assert "Traceback" not in rest, rest
-    finally:
         process.wait(300)
+    assert "Traceback" not in rest, rest
     with pytest.raises(httpx.TransportError):
         httpx.get(f"{url}/healthz")
 

@@ -57,15 +57,18 @@ def test_jupyterlab_shows_the_notebooks_and_gives_them_the_store_and_the_databas
     try:
         assert process.stderr is not None
         # A server that never prints its address is stopped, which ends its output.
-        watchdog = threading.Timer(120, os.killpg, (process.pid, signal.SIGTERM))
+        watchdog = threading.Timer(600, os.killpg, (process.pid, signal.SIGTERM))
         watchdog.start()
         found = (re.search(r"http://\S+token=\w+", line) for line in process.stderr)
         address = next((each[0] for each in found if each), None)
         watchdog.cancel()
-        assert address, "JupyterLab printed no address within two minutes"
+        assert address, "JupyterLab printed no address within ten minutes"
         server, token = urlsplit(address), address.partition("token=")[2]
         api = httpx.Client(
-            base_url=f"http://{server.netloc}/api", headers={"authorization": f"token {token}"}, timeout=60
+            base_url=f"http://{server.netloc}/api",
+            headers={"authorization": f"token {token}"},
+            timeout=300,
+            transport=httpx.HTTPTransport(retries=9),  # it may print its address a moment before it listens
         )
         shown = {each["name"] for each in api.get("/contents").json()["content"]}
         assert shown == NOTEBOOKS
@@ -80,4 +83,4 @@ def test_jupyterlab_shows_the_notebooks_and_gives_them_the_store_and_the_databas
             assert f"DATABASE_URL={url}" in given
     finally:
         os.killpg(process.pid, signal.SIGTERM)
-        process.communicate(timeout=60)
+        process.communicate(timeout=300)

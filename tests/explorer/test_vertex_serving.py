@@ -57,7 +57,7 @@ def started(uri: str, **further: str) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        assert process.wait(30) in (0, -15)
+        assert process.wait(300) in (0, -15)
         process.stdout.close()
 
 

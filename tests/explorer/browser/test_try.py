@@ -36,6 +36,19 @@ def entry(page: Page, label: str, what: str, name: str) -> Locator:
     return page.get_by_role("list", name=label, exact=True).get_by_role("link", name=f"{what} {name}", exact=True)
 
 
+def hold_the_first(page: Page, address: str) -> list[Route]:
+    """Let all requests to an address but the first go on; return all of them, as they come."""
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+        if len(held) > 1:
+            route.continue_()
+
+    page.route(address, hold)
+    return held
+
+
 @pytest.mark.parametrize("script", [True, False], ids=["with JavaScript", "without JavaScript"])
 def test_recommendations_change_with_each_game_as_the_api_answers(demo: Site, visit: Visit, script: bool) -> None:
     page = visit(demo, java_script_enabled=script)
@@ -144,14 +157,7 @@ def test_two_quick_clicks_both_count(demo: Site, visit: Visit) -> None:
     first, second, third = most_reviewed_games(demo, 3)
     page = visit(demo)
     page.goto(f"/try?games={first[0]},{second[0]},{third[0]}")
-    held: list[Route] = []
-
-    def hold_the_first(route: Route) -> None:
-        held.append(route)
-        if len(held) > 1:
-            route.continue_()
-
-    page.route("**/try?**", hold_the_first)
+    held = hold_the_first(page, "**/try?**")
     entry(page, "Your history", "Remove", first[1]).click()
     entry(page, "Your history", "Remove", second[1]).click()
     held[0].continue_()
@@ -163,14 +169,7 @@ def test_two_quick_clicks_both_count(demo: Site, visit: Visit) -> None:
 def test_two_filters_that_are_removed_quickly_are_both_removed(published_site: Site, visit: Visit) -> None:
     page = visit(published_site)
     page.goto("/users/1?rank_by=newest&genre=Indie&released_from=2018")
-    held: list[Route] = []
-
-    def hold_the_first(route: Route) -> None:
-        held.append(route)
-        if len(held) > 1:
-            route.continue_()
-
-    page.route("**/users/1?**", hold_the_first)
+    held = hold_the_first(page, "**/users/1?**")
     chosen = page.get_by_role("list", name="Filters that are set")
     chosen.get_by_role("link", name="Indie").click()
     chosen.get_by_role("link", name="from 2018").click()
