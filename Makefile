@@ -19,6 +19,8 @@ BIN := $(VENV)/bin
 # A stamp file named by the checksum of the requirements: if it is missing, they have changed.
 INSTALLED := $(VENV)/.installed-$(shell cat requirements/dev.txt requirements/uv.txt pyproject.toml | cksum | cut -d' ' -f1)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# Images for development often set it. Without bytecode, each of a hundred processes would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 # One process more than cores, because many tests wait for servers; at most eight, because each imports TensorFlow.
 PARALLEL = --numprocesses=$(shell $(BIN)/python -c "import os; print(min(8, 1 + (os.cpu_count() or 1)))") --dist=worksteal

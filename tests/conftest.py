@@ -57,13 +57,13 @@ def _stack() -> list[tuple[None, None, None, str]]:
 class SlowTestScheduling(LoadScopeScheduling):
     """Runs the tests of a group on one worker, for the slow tests of `make test-all`.
 
-    The tests in a browser share a demo, and those of the documents a folder; every other file is a group. The groups of
-    `--dist=loadgroup` have no effect with pytest 9.2 (pytest-xdist issue 1386).
+    Most tests in a browser share a demo, and those of the documents a folder; every other file is a group. The groups
+    of `--dist=loadgroup` have no effect with pytest 9.2 (pytest-xdist issue 1386).
     """
 
     def _split_scope(self, nodeid: str) -> str:
         path = Path(nodeid.partition("::")[0])
-        if "browser" in path.parts:
+        if path.parent.name == "browser" and path.name not in ("test_hostile.py", "test_reports.py", "test_states.py"):
             return "browser"
         return "documents" if path.parent.name == "tests" else str(path)
 
@@ -147,7 +147,7 @@ def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
     """A webhook, which `env:ALERTS_URL` names, to which failed posts are retried at once."""
     monkeypatch.setattr(alerts, "BACKOFF_SECONDS", 0)
     with Webhook() as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         monkeypatch.setenv("ALERTS_URL", f"http://127.0.0.1:{server.server_port}/services/SECRET")
         yield server

@@ -7,7 +7,7 @@ import math
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -95,9 +95,9 @@ class TowerFit:
     checks: tuple[float, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass
 class Trainer:
-    """Settings that all fits of a training share.
+    """What all fits of a training share.
 
     Attributes:
         seed: Random seed; the same seed gives identical weights, bit for bit.
@@ -108,6 +108,7 @@ class Trainer:
     seed: int
     workers: Workers
     checkpoints: Checkpoints | None = None
+    _last: _Built | None = field(default=None, init=False, repr=False)
 
     def fit(
         self,
@@ -131,9 +132,8 @@ class Trainer:
         Raises:
             UserError: The loss is not finite.
         """
-        tf.keras.utils.set_random_seed(self.seed)
         with self.workers.strategy.scope():
-            model = _model(data, config, steps)
+            model = self._initial_model(data, config, steps)
             if start:
                 for table, array in zip(model.tables, vars(start).values(), strict=True):
                     table.assign(array)
@@ -149,6 +149,15 @@ class Trainer:
             raise UserError(f"The weights are not finite after step {steps} of the {name} fit: {REMEDY}.")
         return TowerFit(towers, _curve(progress.losses), tuple(progress.checks))
 
+    def _initial_model(self, data: TrainingData, config: ModelConfig, steps: int) -> TwoTowerModel:
+        """Build a model, or reset the last fit's if only the scale differs: tracing its graph anew takes a second."""
+        fits = (data, replace(config, scale=0.0), steps)
+        if not self._last or not self._last.is_for(*fits):
+            tf.keras.utils.set_random_seed(self.seed)
+            self._last = _Built(*fits, _model(data, config, steps))
+        self._last.reset(config.scale)
+        return self._last.model
+
     def clear_checkpoints(self) -> None:
         """Remove the checkpoints once the model is written."""
         if self.checkpoints:
@@ -162,6 +171,30 @@ class Trainer:
 
         dataset = tf.data.Dataset.from_generator(batches, output_signature=_signature(sampled=data.sampler is not None))
         return dataset.prefetch(2)
+
+
+class _Built:
+    """A model that was built for some data, hyperparameters other than the scale, and number of steps."""
+
+    def __init__(self, data: TrainingData, config: ModelConfig, steps: int, model: TwoTowerModel) -> None:
+        self.model = model
+        self._data, self._config, self._steps = data, config, steps
+        self._initial = [variable.numpy() for variable in _variables(model)]
+
+    def is_for(self, data: TrainingData, config: ModelConfig, steps: int) -> bool:
+        """Whether it was built for just these."""
+        return self._data is data and (self._config, self._steps) == (config, steps)
+
+    def reset(self, scale: float) -> None:
+        """Give all variables the values that they had after the building, and the model a scale."""
+        for variable, array in zip(_variables(self.model), self._initial, strict=True):
+            variable.assign(array)
+        self.model.scale.assign(scale)
+
+
+def _variables(model: TwoTowerModel) -> list[tf.Variable]:
+    """List what a fit changes."""
+    return [*model.tables, *model.optimizer.variables]
 
 
 class _Progress(tf.keras.callbacks.Callback):
@@ -180,7 +213,7 @@ class _Progress(tf.keras.callbacks.Callback):
         self._towers = model.towers
         self._check = check
         self._check_steps = {steps * (part + 1) // CHECKS for part in range(CHECKS)} if check else set()
-        self._variables = [*model.tables, *model.optimizer.variables]
+        self._variables = _variables(model)
         self._steps = steps
         self._checkpoints = checkpoints
         self.losses: list[float] = []

@@ -292,7 +292,7 @@ class TwoTowerModel(tfrs.Model):
             sampled: Whether batches have sampled negatives instead of the whole catalogue.
         """
         super().__init__()
-        self.scale = config.scale
+        self.scale = tf.Variable(config.scale, trainable=False)  # so that fits with several scales have one graph
         self.query_tower = QueryTower(attributes, n_attributes, config.dimensions)
         self.candidate_tower = CandidateTower(attributes, n_attributes, config.dimensions)
         self.task = SampledSoftmaxRetrieval() if sampled else FullSoftmaxRetrieval()

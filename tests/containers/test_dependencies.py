@@ -57,7 +57,7 @@ def database(known: set[str]) -> Iterator[str]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield f"--osv-url=http://127.0.0.1:{server.server_port}"
         server.shutdown()

@@ -53,7 +53,7 @@ def another_server(first: int) -> Iterator[int]:
             server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
         except OSError:
             continue
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         yield port
         server.shutdown()
         server.server_close()

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 import tempfile
 import threading
 import time
@@ -17,6 +18,7 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import parse_dsn
 
 from demo.explore import reader_url
 from demo.postgres import EmbeddedPostgres
@@ -25,7 +27,7 @@ from explorer.server import configure, listen
 from explorer.settings import Settings
 from steam_recsys.data.predictions import Plan
 from steam_recsys.database.connection import create_schema
-from tests.databases import drop_database
+from tests.databases import copy_database, drop_database
 from tests.explorer.publishing_runs import fill_shop, promote_random_model, run_inference
 
 PASSWORD = "only for reading"
@@ -78,21 +80,35 @@ def wait_until(condition: Callable[[], bool], seconds: float = 600) -> None:
 
 
 @contextmanager
-def published_shop_in(postgres: EmbeddedPostgres, variable: str) -> Iterator[PublishedShop]:
-    """A new shop with a publication, and the URL of its database in an environment variable for publishing."""
+def published_shop_in(
+    postgres: EmbeddedPostgres, variable: str, template: PublishedShop | None = None
+) -> Iterator[PublishedShop]:
+    """A new shop with a publication, and the URL of its database in an environment variable for publishing.
+
+    Args:
+        postgres: The server.
+        variable: Name of the environment variable.
+        template: A shop to copy, which has no connections.
+    """
     with tempfile.TemporaryDirectory(prefix="steam-recsys-explorer-test-") as name:
         folder = Path(name)
-        database = f"explorer_{secrets.token_hex(6)}"
-        url = postgres.ensure_database(database)
+        database, store = f"explorer_{secrets.token_hex(6)}", str(folder / "store")
+        if template:
+            url = copy_database(postgres, parse_dsn(template.url)["dbname"], database)
+        else:
+            url = postgres.ensure_database(database)
         os.environ[variable] = url
-        connection = psycopg2.connect(url)
-        connection.autocommit = True
-        create_schema(connection, "steam")
-        fill_shop(connection)
-        connection.close()
-        store = str(folder / "store")
-        promote_random_model(store, folder / "model-1")
-        plan = run_inference(f"env:{variable}", store, folder)
+        if template:
+            shutil.copytree(template.folder, folder, dirs_exist_ok=True)
+            plan = template.plan
+        else:
+            connection = psycopg2.connect(url)
+            connection.autocommit = True
+            create_schema(connection, "steam")
+            fill_shop(connection)
+            connection.close()
+            promote_random_model(store, folder / "model-1")
+            plan = run_inference(f"env:{variable}", store, folder)
         yield PublishedShop(url, reader_url(url, PASSWORD), store, folder, plan)
         del os.environ[variable]
         drop_database(postgres, database)
@@ -110,7 +126,8 @@ def serving(settings: Settings) -> Iterator[RunningExplorer]:
     thread.start()
     try:
         wait_until(lambda: server.started or not thread.is_alive())
-        with httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=300) as client:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with httpx.Client(base_url=url, timeout=300, verify=False) as client:  # else it reads all certificates first
             yield RunningExplorer(client, app)
     finally:
         server.should_exit = True
@@ -143,8 +160,15 @@ def client(served: RunningExplorer) -> httpx.Client:
     return served.client
 
 
+@pytest.fixture(scope="session")
+def shop_to_copy(postgres: EmbeddedPostgres) -> Iterator[PublishedShop]:
+    """A shop with a publication, to which nobody may connect."""
+    with published_shop_in(postgres, "SHOP_TO_COPY_URL") as published_shop:
+        yield published_shop
+
+
 @pytest.fixture
-def changing(postgres: EmbeddedPostgres) -> Iterator[PublishedShop]:
+def changing(postgres: EmbeddedPostgres, shop_to_copy: PublishedShop) -> Iterator[PublishedShop]:
     """A shop with a publication of the test's own; the operator's URL is in the environment."""
-    with published_shop_in(postgres, "EXPLORER_OPERATOR_DATABASE_URL") as published_shop:
+    with published_shop_in(postgres, "EXPLORER_OPERATOR_DATABASE_URL", shop_to_copy) as published_shop:
         yield published_shop

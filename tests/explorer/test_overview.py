@@ -13,11 +13,12 @@ import psycopg2
 import pytest
 from psycopg2.extensions import make_dsn, parse_dsn
 
+from demo.postgres import EmbeddedPostgres
 from explorer.middleware import RateLimiter
 from explorer.overview import DRIFT_LINES, QUALITY_LINES, chart, trained_until, training_result
 from explorer.schemas import Measurement, PipelineRun
 from explorer.status import RankingResult
-from tests.explorer.conftest import TOKEN, PublishedShop, RunningExplorer, serving
+from tests.explorer.conftest import TOKEN, PublishedShop, RunningExplorer, published_shop_in, serving
 from tests.explorer.parsed_page import Page
 from tests.explorer.publishing_runs import promote_random_model, run_inference
 from tests.explorer.training_runs import facts_of, record_run, stages_of
@@ -290,11 +291,22 @@ def test_trained_until_is_the_day_of_a_measurement_minus_the_models_age() -> Non
     assert trained_until("unknown", monitoring) is None
 
 
+@pytest.fixture(scope="module")
+def two_to_copy(postgres: EmbeddedPostgres) -> Iterator[tuple[PublishedShop, str]]:
+    """A shop with two publications, to which nobody may connect, and the second version."""
+    with published_shop_in(postgres, "TWO_TO_COPY_URL") as shop:
+        promote_random_model(shop.store, shop.folder / "model-2", "model-2", seed=1)
+        yield shop, run_inference("env:TWO_TO_COPY_URL", shop.store, shop.folder).version
+
+
 @pytest.fixture
-def two_publications(changing: PublishedShop) -> tuple[PublishedShop, str]:
-    """A shop with two publications, and the second version."""
-    promote_random_model(changing.store, changing.folder / "model-2", "model-2", seed=1)
-    return changing, run_inference("env:EXPLORER_OPERATOR_DATABASE_URL", changing.store, changing.folder).version
+def two_publications(
+    postgres: EmbeddedPostgres, two_to_copy: tuple[PublishedShop, str]
+) -> Iterator[tuple[PublishedShop, str]]:
+    """A shop with two publications of the test's own, and the second version."""
+    shop, second = two_to_copy
+    with published_shop_in(postgres, "EXPLORER_OPERATOR_DATABASE_URL", shop) as copied:
+        yield copied, second
 
 
 @pytest.fixture

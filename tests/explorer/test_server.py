@@ -57,7 +57,7 @@ def workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 def answers(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/readyz").status_code == 200
+        return httpx.get(f"{url}/readyz", verify=False).status_code == 200
     except httpx.TransportError:
         return False
 

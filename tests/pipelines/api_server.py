@@ -82,7 +82,7 @@ def serving(answer: Callable[[Request], Answer]) -> Iterator[Api]:
             """Say nothing."""
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     api.url = f"http://127.0.0.1:{server.server_port}"
     try:
         yield api

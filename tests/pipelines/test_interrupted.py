@@ -64,6 +64,7 @@ def wait_for_the_last_process_of(group: int) -> None:
             time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_run_with_a_message_and_leaves_nothing_behind(
     started: subprocess.Popen[str], tmp_path: Path
 ) -> None:
@@ -79,6 +80,7 @@ def test_ctrl_c_ends_a_run_with_a_message_and_leaves_nothing_behind(
     connection.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_run_ends_its_task_and_a_later_one_removes_its_temporary_folder(
     started: subprocess.Popen[str], how: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

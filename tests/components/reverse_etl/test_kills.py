@@ -22,6 +22,8 @@ from tests.components.reverse_etl.test_publication import kept, shown, tables, t
 from tests.shop import add_game
 from tests.steam_recsys.publications.test_mongo import shown_in_mongo
 
+pytestmark = pytest.mark.slow
+
 KILLS, READERS = 50, 8
 PAUSE_SECONDS = 0.02
 """Pause of a reader between two reads: without it, they would take all cores from the publications."""
@@ -98,7 +100,6 @@ def write_version(root: Path, ids: tuple[list[int], list[int]], number: int) -> 
     return write_predictions(folder, [[rows[row] for row in part] for part in shards], [("", 1, games[2], mark)])
 
 
-@pytest.mark.slow
 def test_killed_at_fifty_moments_readers_see_whole_versions_and_the_next_run_finishes(
     shop: Connection,
     database: str,

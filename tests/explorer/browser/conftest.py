@@ -23,9 +23,9 @@ expect.set_options(timeout=1000 * SECONDS)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests of the demo as slow: it takes minutes, and workers cannot share the one in `local/`."""
+    """Mark the tests in a browser as slow."""
     for item in items:
-        if item.path.parent == Path(__file__).parent and "demo" in getattr(item, "fixturenames", ()):
+        if item.path.parent == Path(__file__).parent:
             item.add_marker(pytest.mark.slow)
 
 

@@ -15,6 +15,11 @@ def recommended(page: Page) -> Locator:
     return page.get_by_role("list", name="Recommended games", exact=True).locator("a[href^='/games/']")
 
 
+def said_on(page: Page) -> str:
+    """Return what the page says, as its accessibility tree: the text would lack what is not laid out yet."""
+    return page.get_by_role("main").aria_snapshot()
+
+
 def expect_recommended(page: Page, rows: list[Row]) -> None:
     """Wait until the page lists these games in this order, each with a link and its reason."""
     links = recommended(page)

@@ -86,7 +86,7 @@ def _explorer(workspace: Workspace) -> Iterator[Site]:
         assert process.stdout
         line = next(text for text in process.stdout if text.startswith("explorer: "))
         site = Site(line.removeprefix("explorer: ").strip(), workspace.known_database_url())
-        wait_until(lambda: httpx.get(f"{site.url}/readyz", timeout=60).is_success)
+        wait_until(lambda: httpx.get(f"{site.url}/readyz", timeout=60, verify=False).is_success)
         yield site
     finally:
         process.terminate()

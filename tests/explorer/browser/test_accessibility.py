@@ -8,6 +8,7 @@ from playwright.sync_api import Page, expect
 from tests.explorer.browser.accessibility import expect_accessible
 from tests.explorer.browser.conftest import Visit
 from tests.explorer.browser.pages import NAMES, REFUSED, path_of
+from tests.explorer.browser.reading import said_on
 from tests.explorer.browser.sites import Site
 from tests.explorer.browser.visitors import DESKTOP, PHONE
 
@@ -57,7 +58,7 @@ def test_every_page_says_the_same_without_javascript(demo: Site, visit: Visit, n
     for script in (True, False):
         page = visit(demo, *REFUSED, java_script_enabled=script)
         page.goto(path_of(demo, name))
-        contents.append(page.get_by_role("main").inner_text())
+        contents.append(said_on(page))
     assert contents[0] == contents[1]
 
 

@@ -15,7 +15,7 @@ from explorer.settings import Settings
 from steam_recsys.database.connection import create_schema
 from tests.explorer.browser.accessibility import expect_accessible
 from tests.explorer.browser.conftest import Visit
-from tests.explorer.browser.reading import recommended
+from tests.explorer.browser.reading import recommended, said_on
 from tests.explorer.browser.sites import Site
 from tests.explorer.conftest import PublishedShop, RunningExplorer, published_shop_in, serving
 from tests.explorer.publishing_runs import fill_shop
@@ -137,7 +137,7 @@ def test_without_the_database_pages_say_so_and_recover_with_it(postgres: Embedde
         name = published_shop.url.rpartition("/")[2]
         page = visit(Site(str(served.client.base_url), published_shop.url), 503)
         page.goto("/users/1")
-        shown = page.get_by_role("main").inner_text()
+        shown = said_on(page)
         administrator = psycopg2.connect(postgres.url())
         administrator.autocommit = True
         with administrator.cursor() as cursor:
@@ -157,4 +157,4 @@ def test_without_the_database_pages_say_so_and_recover_with_it(postgres: Embedde
         administrator.close()
         page.get_by_role("main").get_by_role("link", name="Try again").click()
         expect(page.get_by_role("list", name="Recommended games", exact=True)).to_be_visible()
-        assert page.get_by_role("main").inner_text() == shown
+        assert said_on(page) == shown

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.explorer.browser.conftest import Visit
-from tests.explorer.browser.reading import busiest_user, expect_recommended, known_first
+from tests.explorer.browser.reading import busiest_user, expect_recommended, known_first, said_on
 from tests.explorer.browser.sites import Site
 
 SCRIPT = pytest.mark.parametrize("script", [True, False], ids=["with JavaScript", "without JavaScript"])
@@ -194,11 +194,11 @@ def test_a_pages_address_shows_every_visitor_the_same_list(demo: Site, visit: Vi
     rows = known_first(demo, found, "steam.games", known)
     expect_recommended(page, rows)
     page.reload()
-    shown = page.get_by_role("main").inner_text()
+    shown = said_on(page)
     friend = visit(demo, java_script_enabled=not script)
     friend.goto(page.url)
     expect_recommended(friend, rows)
-    assert friend.get_by_role("main").inner_text() == shown
+    assert said_on(friend) == shown
     for label, value in (("Order", "newest"), ("Genre", "Indie"), ("Released from", "2013"), ("RAM (GB)", "8")):
         expect(friend.get_by_label(label, exact=True)).to_have_value(value)
 
