@@ -26,7 +26,7 @@ from steam_recsys.data.histories import Histories, positions_of
 from steam_recsys.evaluation.beyond_accuracy import mean_jaccard
 from steam_recsys.evaluation.intervals import standard_error
 from steam_recsys.evaluation.metrics import HEADLINE_METRIC, measure_ranked
-from steam_recsys.evaluation.rankers import BLOCK_SCORES, ModelRanker, score_blocks
+from steam_recsys.evaluation.rankers import ModelRanker, score_blocks
 from steam_recsys.evaluation.splits import HeldOut
 from steam_recsys.logging import progress
 from steam_recsys.model.history_weights import HistoryWeights
@@ -40,7 +40,7 @@ from steam_recsys.model.item_item_fits import (
     Transitions,
 )
 from steam_recsys.model.lists import interests_length
-from steam_recsys.model.retrieval import top_k
+from steam_recsys.model.retrieval import TOP_K_SCORES, top_k
 from steam_recsys.model.scorer import Scorer
 from steam_recsys.model.sequential import SequentialTower
 from steam_recsys.model.two_tower import Towers, TwoTowerArrays
@@ -246,15 +246,15 @@ Part = tuple[float, Float32Array]
 
 def summed_blocks(parts: Sequence[Part], history: Histories) -> Iterator[tuple[slice, Float32Array]]:
     """Sum the parts of scores for a block of users after another, as `score_blocks` computes scores."""
-    n_games = parts[0][1].shape[1]
-    block = max(1, BLOCK_SCORES // max(1, n_games))
+    n_games, owners = parts[0][1].shape[1], history.owners
+    block = max(1, TOP_K_SCORES // max(1, n_games))
     for start in range(0, len(history), block):
         rows = slice(start, min(start + block, len(history)))
         scores = np.zeros((rows.stop - rows.start, n_games), dtype=np.float32)
         for factor, part in parts:
             scores += np.float32(factor) * part[rows]
         entries = slice(history.offsets[rows.start], history.offsets[rows.stop])
-        scores[history.owners[entries] - rows.start, history.games[entries]] = -np.inf
+        scores[owners[entries] - rows.start, history.games[entries]] = -np.inf
         yield rows, scores
 
 
@@ -534,11 +534,11 @@ class _Search:
         for weight in SEQUENCE_WEIGHTS:
             share = self._fitted_sequence.share if weight else self._config.sequence.share
             sequence = replace(self._config.sequence, weight=weight, share=share)
-            config = replace(present.config, sequence=sequence)
-            found += self._measured(config, _near(config.popularity_weight))
-        checked = [setting for setting in found if setting.config.sequence.weight == CHECKED_SEQUENCE_WEIGHT]
-        if present.config.sequence.weight or is_clearly_better(most_accurate(checked), present, len(checked)):
+            found += self._measured(replace(present.config, sequence=sequence), (present.config.popularity_weight,))
+        checked = found[SEQUENCE_WEIGHTS.index(CHECKED_SEQUENCE_WEIGHT)]
+        if present.config.sequence.weight or is_clearly_better(checked, present, 1):
             self._keep(found)
+            self.measure(most_accurate(found).config, _near(present.config.popularity_weight))
         progress("train", f"sequence: {find()}")
 
     def improve_history_weights(self, find: Callable[[], Setting]) -> None:
@@ -569,12 +569,17 @@ class _Search:
     def improve_item_item(self, find: Callable[[], Setting]) -> None:
         """Try other item-item weights of each kind for a setting: with growing factors, then numbers per game.
 
-        A factor is the last one of its kind if it lowers the NDCG@10. Weights of next games are used only if they make
-        the setting clearly better: they say nothing if the order of the reviews means nothing. They come first, since
-        the other kinds explain a part of the same reviews.
+        Weights of next games are used only if those of the first kind make the setting clearly better: they say nothing
+        if the order of the reviews means nothing. They come first, since the other kinds explain a part of the same
+        reviews.
         """
-        kinds_of_next = [{"next_recency": age, "next_regularisation": size} for age, size in NEXT_KINDS]
-        self._try_kinds(find, "next_weight", kinds_of_next, sure=True)
+        present, kinds_of_next = (
+            find(),
+            [{"next_recency": age, "next_regularisation": size} for age, size in NEXT_KINDS],
+        )
+        first = most_accurate(self._growing(_with(present.config, kinds_of_next[0]), "next_weight"))
+        if present.config.next_weight or is_clearly_better(first, present, 1):
+            self._try_kinds(find, "next_weight", kinds_of_next)
         self._try_numbers(find, "next_weight", "next_per_game", NEXT_PER_GAME)
         kinds = LINK_KINDS if len(self._data.games) <= EASE_MAX_GAMES else LARGE_LINK_KINDS
         regressions = [{"link_dropout": dropout, "link_regularisation": size} for dropout, size in kinds]
@@ -584,38 +589,36 @@ class _Search:
         self._try_numbers(find, "neighbour_weight", "neighbours_per_game", NEIGHBOURS_PER_GAME)
         progress("train", f"item-item weights: {find()}")
 
-    def _try_kinds(
-        self, find: Callable[[], Setting], factor: str, kinds: Sequence[Mapping[str, Any]], *, sure: bool = False
-    ) -> None:
+    def _try_kinds(self, find: Callable[[], Setting], factor: str, kinds: Sequence[Mapping[str, Any]]) -> None:
         """Try settings of one kind of item-item weights, each with growing factors.
 
         Args:
             find: Finds the setting to improve.
             factor: Name of the factor's field.
             kinds: Values of other fields.
-            sure: Whether they may be chosen only if the best of them is clearly better than the present setting.
         """
-        present, tried = find(), []
-        start = present.config
-        for fields in kinds:
-            config, figure = _with(start, fields), -np.inf
-            unit = self._unit(config, factor)
-            for spread in SPREADS:
-                value = float(f"{spread * unit:.3g}")
-                found = self._measured(_with(config, {factor: value}), _near(start.popularity_weight))
-                tried += found
-                if (best := max(each.mean for each in found)) < figure:
-                    break
-                figure = best
-        if not sure or is_clearly_better(max(tried, key=lambda each: each.mean), present, len(kinds)):
-            self._keep(tried)
+        start = find().config
+        tried = [setting for fields in kinds for setting in self._growing(_with(start, fields), factor)]
+        self._keep(tried)
+        self.measure(most_accurate(tried).config, _near(start.popularity_weight))
+
+    def _growing(self, config: ModelConfig, factor: str) -> list[Setting]:
+        """Measure growing factors of one kind of item-item weights, until one lowers the NDCG@10."""
+        tried: list[Setting] = []
+        unit = self._unit(config, factor)
+        for spread in SPREADS:
+            value = float(f"{spread * unit:.3g}")
+            tried += self._measured(_with(config, {factor: value}), (config.popularity_weight,))
+            if len(tried) > 1 and tried[-1].mean < tried[-2].mean:
+                break
+        return tried
 
     def _try_numbers(self, find: Callable[[], Setting], factor: str, field: str, numbers: Sequence[int]) -> None:
         """Try other numbers of weights per game of a kind, if a setting has it."""
         config = find().config
         if getattr(config, factor):
             for number in numbers:
-                self.measure(_with(config, {field: number}), _near(config.popularity_weight))
+                self.measure(_with(config, {field: number}), (config.popularity_weight,))
 
     def _unit(self, config: ModelConfig, factor: str) -> float:
         """Return the factor with which a kind's scores of a user differ as much from game to game as the towers'."""
@@ -628,12 +631,12 @@ class _Search:
         return towers / added if added else 1.0
 
     def try_all_scales(self, config: ModelConfig) -> None:
-        """Try every scale, every popularity weight and other factors of the item-item weights of a configuration."""
+        """Try every scale, other popularity weights and other factors of the item-item weights of a configuration."""
         for scale in self._scorers:
             ratio = scale / config.scale
             for share in {0.0, 0.5, 1.0, 2.0, ratio, 2 * ratio}:
                 factors = {name: share * getattr(config, name) for name in FACTORS}
-                self.measure(_with(config, {"scale": scale, **factors}), POPULARITY_WEIGHTS)
+                self.measure(_with(config, {"scale": scale, **factors}), _near(config.popularity_weight, 3))
 
 
 def assemble_model(
@@ -732,7 +735,7 @@ def _with(config: ModelConfig, fields: Mapping[str, Any]) -> ModelConfig:
     return replace(config, **fields)
 
 
-def _near(weight: float) -> tuple[float, ...]:
-    """Return a popularity weight and its neighbours among those to choose from."""
-    place = POPULARITY_WEIGHTS.index(weight)
-    return POPULARITY_WEIGHTS[max(0, place - 1) : place + 2]
+def _near(weight: float, steps: int = 1) -> tuple[float, ...]:
+    """Return a popularity weight and its neighbours, some steps to each side, among those to choose from."""
+    position = POPULARITY_WEIGHTS.index(weight)
+    return POPULARITY_WEIGHTS[max(0, position - steps) : position + steps + 1]

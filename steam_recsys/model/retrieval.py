@@ -38,6 +38,9 @@ EMPTY_KEY = np.iinfo(np.int64).min
 
 MAX_INT32 = np.iinfo(np.int32).max
 
+TOP_K_SCORES = 1 << 18
+"""Scores whose highest are found at once: what fits into a core's cache."""
+
 TOP_K_BLOCK, BLOCKS_PER_SCORE = 32, 2
 """Largest number of scores per block, and smallest number of blocks per requested score, when a threshold is computed:
 the k best blocks must contain little besides the k best scores."""
@@ -501,13 +504,23 @@ def top_k(scores: Float32Array, k: int) -> tuple[Int32Array, Float32Array]:
         >>> columns.tolist()
         [[1, 2]]
     """
-    columns = np.full((len(scores), k), -1, dtype=np.int32)
-    values = np.full((len(scores), k), -np.inf, dtype=np.float32)
-    for row, row_scores in enumerate(scores):
-        found = np.flatnonzero(row_scores >= max(_kth_score_bounds(row_scores, k), LOWEST_SCORE))
-        best = found[np.argsort(-row_scores[found], kind="stable")[:k]]
-        columns[row, : len(best)] = best
-        values[row, : len(best)] = row_scores[best]
+    n_rows, n_columns = scores.shape
+    step = max(1, TOP_K_SCORES // max(1, n_columns))
+    if n_rows > step:
+        parts = [top_k(scores[start : start + step], k) for start in range(0, n_rows, step)]
+        return np.concatenate([columns for columns, _ in parts]), np.concatenate([values for _, values in parts])
+    columns = np.full((n_rows, k), -1, dtype=np.int32)
+    values = np.full((n_rows, k), -np.inf, dtype=np.float32)
+    bounds = np.maximum(_kth_score_bounds(scores, k), LOWEST_SCORE)
+    cells = sparse_flatnonzero((scores >= bounds[:, None]).ravel())
+    found, rows = scores.ravel()[cells], cells // n_columns
+    order = np.lexsort((-found, rows))  # stable, so that ties stay in column order
+    firsts = offsets_from_lengths(np.bincount(rows, minlength=n_rows))
+    ranks = np.arange(len(rows)) - firsts[rows]
+    best = ranks < k
+    places = rows[best], ranks[best]  # the rows are sorted, before the order and after
+    columns[places] = (cells - rows * n_columns)[order][best]
+    values[places] = found[order][best]
     return columns, values
 
 
