@@ -188,7 +188,7 @@ class SequentialModel(tfrs.Model):
         self.config, self.seed = config, seed
 
     def compute_loss(self, inputs: dict[str, Any], training: bool = False) -> tf.Tensor:
-        """Compute the mean of -log p over the next games of a `SequenceBatch`."""
+        """Compute the mean of -log p over the next games of the inputs of `Windows.batch`."""
         config = self.config
         dropout = Dropout(config.dropout, self.seed, inputs["step"]) if training and config.dropout else None
         vectors = tf.reshape(self.encoder.encode(inputs["games"], dropout), [-1, config.dimensions])

@@ -223,6 +223,9 @@ class _Fit:
         stored = {name: array.shape for name, array in saved.items() if name.startswith("variable_")}
         if stored != shapes or not {"losses", "checks", "steps"} <= set(saved) or saved["steps"] != self._steps:
             return False
+        best = {f"best_{name}" for name in self._model.encoder.tables} if len(saved["checks"]) else set()
+        if not best <= set(saved):
+            return False
         self._losses, self._checks = saved["losses"].tolist(), saved["checks"].tolist()
         for number, variable in enumerate(self._variables):
             variable.assign(saved[f"variable_{number}"])
@@ -242,13 +245,11 @@ class _Fit:
                 raise UserError(f"The training loss is {loss} at step {step + 1} of the {self._name} fit: {REMEDY}.")
             if check and step + 1 in self._check_steps:
                 tower = self._model.encoder.tower()
-                self._checks.append(check(tower))
-                if (
-                    self._checks[-1] == max(self._checks)
-                    and self._checks.index(self._checks[-1]) == len(self._checks) - 1
-                ):
+                figure = check(tower)
+                if figure > max(self._checks, default=-math.inf):
                     self._best = tower
-            if checkpoints and write and (step + 1 == self._stop or checkpoints.due()):
+                self._checks.append(figure)
+            if checkpoints and write and (step + 1 == self._stop or self._exhausted or checkpoints.due()):
                 checkpoints.write(self._name, self._state())
 
     @property

@@ -221,7 +221,11 @@ def tune_and_fit(
     likes = popularity(validation.past, games.ids)
     data = TrainingData.from_interactions(validation.past, games, config, trainer.seed)
     tuned_on = Validation(
-        held_out, games, popularity_as_of(validation.past, games.ids, validation.as_of), likes >= MIN_LIKES
+        held_out,
+        games,
+        popularity_as_of(validation.past, games.ids, validation.as_of),
+        likes >= MIN_LIKES,
+        dated=validation.as_of is not None,
     )
     log("train", f"tuning on the new games of {len(held_out):,} users")
     tuned = tune(data, tuned_on, config, trainer, personal_budget)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from components.train.sequential_trainer import SequentialFit, fit_sequential
+from components.train.sequential_trainer import CHECKS, SequentialFit, fit_sequential
 from components.train.trainer import Trainer
 from components.train.training_data import TrainingData
 from components.train.two_tower_model import ModelConfig
@@ -80,8 +80,14 @@ FACTORS = ("link_weight", "neighbour_weight", "next_weight")
 SPREADS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)
 """Factors of item-item weights to choose from, as the spread of what they add, in spreads of the towers' scores."""
 
+CHECKED_SPREAD = 0.5
+"""The spread with which weights of next games must be better than none."""
+
 SPREAD_USERS = 200
 """Users of the validation data by whom spreads are measured, at most."""
+
+KEPT_TABLES = 8
+"""Item-item weights between catalogue positions that are kept for the next settings, at most."""
 
 PART_BYTES = 1 << 30
 """Scores of parts of the model that are kept for the next settings, at most."""
@@ -171,12 +177,14 @@ class Validation:
         games: The catalogue, sorted by ID.
         popularity: float64 [D, N], popularity by decay at the beginning of the validation period.
         supported: bool [N], the games with enough reviews by then for taste alone to rank them.
+        dated: Whether the reviews have dates: without any, the order of a history says nothing.
     """
 
     held_out: HeldOut
     games: Games
     popularity: Float64Array
     supported: BoolArray
+    dated: bool
 
     def measure(
         self, scorer: Scorer, weights: Sequence[float], parts: Sequence[Part] = ()
@@ -202,8 +210,8 @@ class Validation:
         """Return the largest popularity weight with which the interests of two users overlap little enough."""
         users = self.held_out.take(np.arange(0, len(self.held_out), max(1, len(self.held_out) // OVERLAP_USERS)))
         length = interests_length(int(self.supported.sum()))
-        for weight in INTERESTS_WEIGHTS:
-            (ranked,) = rank(scorer, users, (weight,), length, self.supported)
+        rankings = rank(scorer, users, INTERESTS_WEIGHTS, length, self.supported)
+        for weight, ranked in zip(INTERESTS_WEIGHTS, rankings, strict=True):
             if mean_jaccard(ranked, length) <= INTERESTS_OVERLAP:
                 return weight
         return INTERESTS_WEIGHTS[-1]
@@ -299,7 +307,8 @@ def tune(
     # others: of the most accurate setting, which sets the standard, then of the one that would be chosen, which may
     # come closer to it.
     search.improve_history_weights(best)
-    search.fit_sequence(trainer, best())
+    if validation.dated:
+        search.fit_sequence(trainer, best())
     for find in (best, chosen):
         for _ in range(ROUNDS):
             before = find()
@@ -383,6 +392,7 @@ class _Search:
         self._scorers: dict[float, Scorer] = {}
         self._rows = positions_of(validation.games.ids, data.games.ids)
         self._tables: dict[ItemItemKind, ItemItemWeights] = {}
+        self._largest: dict[tuple[ItemItemKind, int], ItemItemWeights] = {}
         self._parts: dict[Any, Float32Array] = {}
         self._fitted_sequence: SequentialFit | None = None
 
@@ -442,9 +452,13 @@ class _Search:
         )
         if not config.sequence.weight:
             return scorer
+        return replace(scorer, sequence=self._sequence, sequence_scale=config.sequence.weight * config.sequence.scale)
+
+    @cached_property
+    def _sequence(self) -> SequentialTower:
+        """The fitted sequential tower, with the catalogue's games."""
         assert self._fitted_sequence
-        tower = self._fitted_sequence.tower.reindex(self._rows)
-        return replace(scorer, sequence=tower, sequence_scale=config.sequence.weight * config.sequence.scale)
+        return self._fitted_sequence.tower.reindex(self._rows)
 
     def _next_games(self, config: ModelConfig) -> NextGames | None:
         """Return the weights of next games of a configuration between catalogue positions; None if it has none."""
@@ -454,12 +468,18 @@ class _Search:
         return NextGames(table.scaled(config.next_weight), config.next_recency)
 
     def _table(self, kind: ItemItemKind, per_game: int) -> ItemItemWeights:
-        """Return the largest weights of a kind between catalogue positions; slow kinds are fitted once."""
-        if isinstance(kind, Neighbours):  # quick, and its numbers are per recommended game
-            return kind.fit(self._item_item_data, per_game).reindex(self._rows)
-        if kind not in self._tables:
-            self._tables[kind] = kind.fit(self._item_item_data, MOST_PER_GAME)
-        return self._tables[kind].largest(per_game).reindex(self._rows)
+        """Return the largest weights of a kind between catalogue positions; a regression is fitted once."""
+        if (kind, per_game) not in self._largest:
+            if isinstance(kind, Neighbours):  # quick, and its numbers are per recommended game
+                found = kind.fit(self._item_item_data, per_game)
+            else:
+                if kind not in self._tables:
+                    self._tables[kind] = kind.fit(self._item_item_data, MOST_PER_GAME)
+                found = self._tables[kind].largest(per_game)
+            while len(self._largest) >= KEPT_TABLES:
+                del self._largest[next(iter(self._largest))]
+            self._largest[kind, per_game] = found.reindex(self._rows)
+        return self._largest[kind, per_game]
 
     @cached_property
     def _item_item_data(self) -> ItemItemData:
@@ -487,8 +507,7 @@ class _Search:
         history, n_games = self._validation.held_out.history, len(self._validation.games)
         match key:
             case "sequence":
-                assert self._fitted_sequence
-                found = self._cosines(self._fitted_sequence.tower, history)
+                found = cosines(self._sequence, history)
             case float(scale), weights:
                 found = replace(self._scorers[scale], history_weights=weights).taste(history)
             case Transitions() as kind, per_game, disliked:
@@ -509,24 +528,21 @@ class _Search:
         without = scorer.taste(history)
 
         def check(tower: SequentialTower) -> float:
-            parts = [(1.0, without), (CHECKED_SEQUENCE_WEIGHT * config.sequence.scale, self._cosines(tower, history))]
+            parts = [
+                (1.0, without),
+                (CHECKED_SEQUENCE_WEIGHT * config.sequence.scale, cosines(tower.reindex(self._rows), history)),
+            ]
             ((ndcg, _),) = sample.measure(scorer, (config.popularity_weight,), parts)
             return float(ndcg.mean())
 
         self._fitted_sequence = fit_sequential_tower(self._data, self._config, trainer, "sequence", check)
 
-    def _cosines(self, tower: SequentialTower, history: Histories) -> Float32Array:
-        """Compute the cosines of a sequential tower of the vocabulary's games, float32 [B, N]."""
-        reindexed = tower.reindex(self._rows)
-        cosines: Float32Array = reindexed.queries(history) @ reindexed.candidates.T
-        return cosines
-
     def improve_sequence(self, find: Callable[[], Setting]) -> None:
         """Try other weights of the sequential tower for a setting.
 
         A setting gets the tower only if that is clearly better with `CHECKED_SEQUENCE_WEIGHT`: where the order of the
-        reviews means nothing, the tower says nothing that the others do not. The other weights take no part in this
-        test. They rank much alike, and as many candidates would widen its interval.
+        reviews means nothing, the tower adds nothing. The candidates of this test are the towers of all checks of the
+        fit, since the validation data chose among them. The other weights take no part: they rank much alike.
         """
         if not self._fitted_sequence:
             return
@@ -536,7 +552,7 @@ class _Search:
             sequence = replace(self._config.sequence, weight=weight, share=share)
             found += self._measured(replace(present.config, sequence=sequence), (present.config.popularity_weight,))
         checked = found[SEQUENCE_WEIGHTS.index(CHECKED_SEQUENCE_WEIGHT)]
-        if present.config.sequence.weight or is_clearly_better(checked, present, 1):
+        if present.config.sequence.weight or is_clearly_better(checked, present, CHECKS):
             self._keep(found)
             self.measure(most_accurate(found).config, _near(present.config.popularity_weight))
         progress("train", f"sequence: {find()}")
@@ -569,16 +585,14 @@ class _Search:
     def improve_item_item(self, find: Callable[[], Setting]) -> None:
         """Try other item-item weights of each kind for a setting: with growing factors, then numbers per game.
 
-        Weights of next games are used only if those of the first kind make the setting clearly better: they say nothing
-        if the order of the reviews means nothing. They come first, since the other kinds explain a part of the same
-        reviews.
+        Weights of next games are used only if those of the first kind make the setting clearly better with
+        `CHECKED_SPREAD`: they add nothing if the order of the reviews means nothing. They come first, since the other
+        kinds explain a part of the same reviews.
         """
-        present, kinds_of_next = (
-            find(),
-            [{"next_recency": age, "next_regularisation": size} for age, size in NEXT_KINDS],
-        )
-        first = most_accurate(self._growing(_with(present.config, kinds_of_next[0]), "next_weight"))
-        if present.config.next_weight or is_clearly_better(first, present, 1):
+        kinds_of_next = [
+            {"next_recency": recency, "next_regularisation": regularisation} for recency, regularisation in NEXT_KINDS
+        ]
+        if find().config.next_weight or self._next_games_help(_with(find().config, kinds_of_next[0]), find()):
             self._try_kinds(find, "next_weight", kinds_of_next)
         self._try_numbers(find, "next_weight", "next_per_game", NEXT_PER_GAME)
         kinds = LINK_KINDS if len(self._data.games) <= EASE_MAX_GAMES else LARGE_LINK_KINDS
@@ -588,6 +602,14 @@ class _Search:
         self._try_kinds(find, "neighbour_weight", [{"neighbour_exponent": alpha} for alpha in NEIGHBOUR_EXPONENTS])
         self._try_numbers(find, "neighbour_weight", "neighbours_per_game", NEIGHBOURS_PER_GAME)
         progress("train", f"item-item weights: {find()}")
+
+    def _next_games_help(self, config: ModelConfig, present: Setting) -> bool:
+        """Return whether weights of next games of one kind make a setting clearly better."""
+        if not self._validation.dated:
+            return False
+        factor = float(f"{CHECKED_SPREAD * self._unit(config, 'next_weight'):.3g}")
+        (checked,) = self._measured(_with(config, {"next_weight": factor}), (config.popularity_weight,))
+        return is_clearly_better(checked, present, 1)
 
     def _try_kinds(self, find: Callable[[], Setting], factor: str, kinds: Sequence[Mapping[str, Any]]) -> None:
         """Try settings of one kind of item-item weights, each with growing factors.
@@ -728,6 +750,12 @@ def table_scores(table: ItemItemWeights, history: Histories, weights: Float32Arr
     rows = csr_matrix((table.weights, table.games, table.offsets), shape=(n_games, n_games))
     scores: Float32Array = (users @ rows).toarray()
     return scores
+
+
+def cosines(tower: SequentialTower, history: Histories) -> Float32Array:
+    """Compute the cosine of each user and each game in a sequential tower, float32 [B, N]."""
+    found: Float32Array = tower.queries(history) @ tower.candidates.T
+    return found
 
 
 def _with(config: ModelConfig, fields: Mapping[str, Any]) -> ModelConfig:

@@ -48,7 +48,7 @@ class ModelConfig:
         epochs: Smallest number of epochs of a fit.
         trial_steps: Largest number of steps of the fits that tune the scale.
         choice_users, choice_scores: Largest number of users whose rankings are measured in tuning, and of their scores,
-            unless that would leave fewer than a tenth of these users.
+            unless that would leave fewer than a twentieth of these users.
         full_softmax_games: Largest catalogue for which the softmax covers all games.
         negatives: Number of negatives drawn for a larger catalogue.
         sequence: Hyperparameters of the sequential tower.
@@ -89,7 +89,7 @@ class ModelConfig:
 
     def choice_limit(self, n_games: int) -> int:
         """Return the number of users to tune on in a catalogue of that many games."""
-        return max(self.choice_users // 10, min(self.choice_users, self.choice_scores // max(1, n_games)))
+        return max(self.choice_users // 20, min(self.choice_users, self.choice_scores // max(1, n_games)))
 
     @property
     def summary(self) -> str:

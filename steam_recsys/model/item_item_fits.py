@@ -271,7 +271,8 @@ def transitions(histories: Histories, n_games: int, recency: float) -> tuple[csr
     """
     weights = recent_weights(recency)
     newest = newest_games(histories, MAX_HISTORY)
-    newest = newest.take(_within(newest.lengths.astype(np.int64) * len(weights) ** 2, MAX_PAIRS))
+    pairs = np.cumsum(np.minimum(np.arange(MAX_HISTORY + 1), len(weights)) ** 2)[np.maximum(newest.lengths - 1, 0)]
+    newest = newest.take(_within(pairs, MAX_PAIRS))
     points = np.arange(len(newest.games))
     starts, ends = (np.repeat(bounds, newest.lengths) for bounds in (newest.offsets[:-1], newest.offsets[1:]))
     before = _windows(

@@ -115,7 +115,7 @@ class TwoTowerArrays:
         towers = Towers(**{name: arrays[name] for name in Towers.__dataclass_fields__})
         item_item, next_games = _table(arrays, "link_"), None
         config = description["config"]
-        if "next_offsets" in arrays:
+        if config["next_weight"]:
             next_games = NextGames(_table(arrays, "next_"), config["next_recency"])
         sequence_scale = config["sequence"]["weight"] * config["sequence"]["scale"]
         return cls(

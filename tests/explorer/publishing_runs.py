@@ -94,6 +94,7 @@ def write_random_model(root: Path, version: str, seed: int) -> Path:
         "scale": 4.0,
         "popularity_smoothing": 1.0,
         "history_weights": weights,
+        "next_weight": 1.0,
         "next_recency": 1.0,
         "sequence": {"weight": 0.5, "scale": 6.0},
         **priors,
