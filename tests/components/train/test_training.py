@@ -335,6 +335,6 @@ def test_all_users_are_measured_if_they_are_few(measured_users: list[np.ndarray]
 
 
 def test_same_sample_of_many_users_is_measured_every_time(measured_users: list[np.ndarray]) -> None:
-    fitted(replace(QUICK, choice_users=300, choice_scores=1))
+    fitted(replace(QUICK, choice_users=600, choice_scores=1))
     assert {tuple(users) for users in measured_users} == {tuple(measured_users[0])}
     assert len(set(measured_users[0])) == 30

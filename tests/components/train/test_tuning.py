@@ -61,6 +61,13 @@ def test_the_more_accurate_of_two_equally_personal_settings_wins() -> None:
     assert most_personal(settings, BUDGET) is settings[1]
 
 
+def test_a_loss_that_hardly_lowers_the_overlap_is_not_taken() -> None:
+    best = setting(0.4, 0.055)
+    assert most_personal([best, setting(0.396, 0.05)], BUDGET) is best  # 1 % for half a percentage point
+    cheap = setting(0.398, 0.045)  # half a per cent for a whole one
+    assert most_personal([best, cheap], BUDGET) is cheap
+
+
 def test_a_budget_of_nothing_takes_the_most_accurate_setting() -> None:
     best, nearly = setting(0.4, 0.9), setting(0.3999, 0.1)
     assert most_personal([nearly, best], 0.0) is best
