@@ -225,7 +225,7 @@ def tune_and_fit(
         games,
         popularity_as_of(validation.past, games.ids, validation.as_of),
         likes >= MIN_LIKES,
-        dated=validation.as_of is not None,
+        dated=bool(validation.past.dated.any()),
     )
     log("train", f"tuning on the new games of {len(held_out):,} users")
     tuned = tune(data, tuned_on, config, trainer, personal_budget)
