@@ -221,11 +221,7 @@ def tune_and_fit(
     likes = popularity(validation.past, games.ids)
     data = TrainingData.from_interactions(validation.past, games, config, trainer.seed)
     tuned_on = Validation(
-        held_out,
-        games,
-        popularity_as_of(validation.past, games.ids, validation.as_of),
-        likes >= MIN_LIKES,
-        dated=bool(validation.past.dated.any()),
+        held_out, games, popularity_as_of(validation.past, games.ids, validation.as_of), likes >= MIN_LIKES
     )
     log("train", f"tuning on the new games of {len(held_out):,} users")
     tuned = tune(data, tuned_on, config, trainer, personal_budget)

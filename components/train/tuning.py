@@ -177,14 +177,12 @@ class Validation:
         games: The catalogue, sorted by ID.
         popularity: float64 [D, N], popularity by decay at the beginning of the validation period.
         supported: bool [N], the games with enough reviews by then for taste alone to rank them.
-        dated: Whether the reviews have dates: without any, the order of a history says nothing.
     """
 
     held_out: HeldOut
     games: Games
     popularity: Float64Array
     supported: BoolArray
-    dated: bool
 
     def measure(
         self, scorer: Scorer, weights: Sequence[float], parts: Sequence[Part] = ()
@@ -307,8 +305,7 @@ def tune(
     # others: of the most accurate setting, which sets the standard, then of the one that would be chosen, which may
     # come closer to it.
     search.improve_history_weights(best)
-    if validation.dated:
-        search.fit_sequence(trainer, best())
+    search.fit_sequence(trainer, best())
     for find in (best, chosen):
         for _ in range(ROUNDS):
             before = find()
@@ -608,8 +605,6 @@ class _Search:
 
     def _next_games_help(self, config: ModelConfig, present: Setting) -> bool:
         """Return whether weights of next games of one kind make a setting clearly better."""
-        if not self._validation.dated:
-            return False
         factor = float(f"{CHECKED_SPREAD * self._unit(config, 'next_weight'):.3g}")
         (checked,) = self._measured(_with(config, {"next_weight": factor}), (config.popularity_weight,))
         return is_clearly_better(checked, present, 1)

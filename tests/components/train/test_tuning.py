@@ -137,7 +137,7 @@ def tuned(store: str, means: dict[float, float], budget: float = BUDGET, gain: f
     history = data.histories
     held_out = HeldOut(history, history, 0)
     validation = KnownFigures(
-        held_out, data.games, np.ones((3, len(data.games))), np.ones(len(data.games), bool), True, means, gain
+        held_out, data.games, np.ones((3, len(data.games))), np.ones(len(data.games), bool), means, gain
     )
     trainer = Trainer(0, Workers(tf.distribute.get_strategy(), 0, 1), Checkpoints.for_version(store, "v1"))
     return tune(data, validation, CONFIG, trainer, budget)
@@ -177,9 +177,7 @@ def search_with_random_towers() -> tuning._Search:
     tables = [random.standard_normal((rows, 8)).astype(np.float32) for rows in (len(data.games), 3) * 2]
     users = HeldOut(data.histories, data.histories, 0)
     popularity = random.integers(1, 100, (3, len(data.games))).astype(np.float64)
-    search = tuning._Search(
-        data, Validation(users, data.games, popularity, np.ones(len(data.games), bool), dated=True), CONFIG
-    )
+    search = tuning._Search(data, Validation(users, data.games, popularity, np.ones(len(data.games), bool)), CONFIG)
     search._scorers[CONFIG.scale] = search._tower_scorer(Towers(*tables), CONFIG)
     search._fitted_sequence = SequentialFit(random_tower(len(data.games)), 1.0, ())
     return search
@@ -273,14 +271,14 @@ def test_users_without_a_history_get_popular_games_with_every_weight_of_interest
 
 def test_a_sample_of_no_users_is_empty() -> None:
     scorer = scorer_for(random_model(), popularity=np.arange(GAMES, dtype=np.float64))
-    validation = Validation(users_of(scorer, 0), None, np.zeros((1, 0)), np.ones(0, bool), dated=True)  # type: ignore[arg-type]
+    validation = Validation(users_of(scorer, 0), None, np.zeros((1, 0)), np.ones(0, bool))  # type: ignore[arg-type]
     assert len(validation.sample(100).held_out) == 0
 
 
 def test_interests_get_the_largest_popularity_weight_with_which_they_overlap_little() -> None:
     scorer = scorer_for(random_model(), popularity=np.arange(GAMES, dtype=np.float64) ** 3)
     users = users_of(scorer, 60)
-    validation = Validation(users, None, None, np.ones(GAMES, bool), dated=True)  # type: ignore[arg-type]
+    validation = Validation(users, None, None, np.ones(GAMES, bool))  # type: ignore[arg-type]
     chosen = validation.interests_weight(scorer)
     overlaps = [
         mean_jaccard(ranked, 50) for ranked in rank(scorer, users, (chosen, chosen + 0.2), 50, np.ones(GAMES, bool))
