@@ -80,6 +80,9 @@ FACTORS = ("link_weight", "neighbour_weight", "next_weight")
 SPREADS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)
 """Factors of item-item weights to choose from, as the spread of what they add, in spreads of the towers' scores."""
 
+FINE_SHARES = (0.7, 0.85, 1.2, 1.4)
+"""Shares of the factors that were found, to try in the end."""
+
 CHECKED_SPREAD = 0.5
 """The spread with which weights of next games must be better than none."""
 
@@ -601,6 +604,11 @@ class _Search:
         self._try_numbers(find, "link_weight", "links_per_game", LINKS_PER_GAME)
         self._try_kinds(find, "neighbour_weight", [{"neighbour_exponent": alpha} for alpha in NEIGHBOUR_EXPONENTS])
         self._try_numbers(find, "neighbour_weight", "neighbours_per_game", NEIGHBOURS_PER_GAME)
+        for factor in FACTORS:
+            config = find().config
+            for share in FINE_SHARES:
+                value = float(f"{share * getattr(config, factor):.3g}")
+                self.measure(_with(config, {factor: value}), (config.popularity_weight,))
         progress("train", f"item-item weights: {find()}")
 
     def _next_games_help(self, config: ModelConfig, present: Setting) -> bool:
