@@ -608,7 +608,7 @@ class _Search:
             config = find().config
             for share in FINE_SHARES:
                 value = float(f"{share * getattr(config, factor):.3g}")
-                self.measure(_with(config, {factor: value}), (config.popularity_weight,))
+                self.measure(_with(config, {factor: value}), _near(config.popularity_weight))
         progress("train", f"item-item weights: {find()}")
 
     def _next_games_help(self, config: ModelConfig, present: Setting) -> bool:
@@ -626,27 +626,22 @@ class _Search:
             kinds: Values of other fields.
         """
         start = find().config
-        tried = [setting for fields in kinds for setting in self._growing(_with(start, fields), factor)]
-        self._keep(tried)
-        self.measure(most_accurate(tried).config, _near(start.popularity_weight))
-
-    def _growing(self, config: ModelConfig, factor: str) -> list[Setting]:
-        """Measure growing factors of one kind of item-item weights, until one lowers the NDCG@10."""
-        tried: list[Setting] = []
-        unit = self._unit(config, factor)
-        for spread in SPREADS:
-            value = float(f"{spread * unit:.3g}")
-            tried += self._measured(_with(config, {factor: value}), (config.popularity_weight,))
-            if len(tried) > 1 and tried[-1].mean < tried[-2].mean:
-                break
-        return tried
+        for fields in kinds:
+            config, figure = _with(start, fields), 0.0
+            unit = self._unit(config, factor)
+            for spread in SPREADS:
+                value = float(f"{spread * unit:.3g}")
+                found = self.measure(_with(config, {factor: value}), _near(start.popularity_weight))
+                if (best := most_accurate(found).mean) < figure:
+                    break
+                figure = best
 
     def _try_numbers(self, find: Callable[[], Setting], factor: str, field: str, numbers: Sequence[int]) -> None:
         """Try other numbers of weights per game of a kind, if a setting has it."""
         config = find().config
         if getattr(config, factor):
             for number in numbers:
-                self.measure(_with(config, {field: number}), (config.popularity_weight,))
+                self.measure(_with(config, {field: number}), _near(config.popularity_weight))
 
     def _unit(self, config: ModelConfig, factor: str) -> float:
         """Return the factor with which a kind's scores of a user differ as much from game to game as the towers'."""
@@ -659,12 +654,12 @@ class _Search:
         return towers / added if added else 1.0
 
     def try_all_scales(self, config: ModelConfig) -> None:
-        """Try every scale, other popularity weights and other factors of the item-item weights of a configuration."""
+        """Try every scale, every popularity weight and other factors of the item-item weights of a configuration."""
         for scale in self._scorers:
             ratio = scale / config.scale
             for share in {0.0, 0.5, 1.0, 2.0, ratio, 2 * ratio}:
                 factors = {name: share * getattr(config, name) for name in FACTORS}
-                self.measure(_with(config, {"scale": scale, **factors}), _near(config.popularity_weight, 3))
+                self.measure(_with(config, {"scale": scale, **factors}), POPULARITY_WEIGHTS)
 
 
 def assemble_model(
@@ -769,7 +764,7 @@ def _with(config: ModelConfig, fields: Mapping[str, Any]) -> ModelConfig:
     return replace(config, **fields)
 
 
-def _near(weight: float, steps: int = 1) -> tuple[float, ...]:
-    """Return a popularity weight and its neighbours, some steps to each side, among those to choose from."""
-    position = POPULARITY_WEIGHTS.index(weight)
-    return POPULARITY_WEIGHTS[max(0, position - steps) : position + steps + 1]
+def _near(weight: float) -> tuple[float, ...]:
+    """Return a popularity weight and its neighbours among those to choose from."""
+    index = POPULARITY_WEIGHTS.index(weight)
+    return POPULARITY_WEIGHTS[max(0, index - 1) : index + 2]
