@@ -28,7 +28,9 @@ from steam_recsys.storage.manifest import complete_artifact
 from steam_recsys.storage.model_store import EVALUATION, USER_METRICS, champion, stored_model
 from tests.snapshots import Review, write_snapshot_of
 
-BASELINES = {"popularity", "recent popularity", "tuned recent popularity", "item-kNN", "iALS", "EASE"}
+BASELINES = {
+    "popularity", "recent popularity", "tuned recent popularity", "iALS", "item-kNN", "RP3beta", "EASE", "DLAE",
+}  # fmt: skip
 FIRST = date(2020, 1, 1)
 DAY_ZERO = (FIRST - date(1970, 1, 1)).days
 GAMES = 6
@@ -89,7 +91,7 @@ def test_a_model_is_compared_with_the_baselines(snapshot: Path, tmp_path: Path, 
     assert evaluated.figures["recent popularity"]["recall_at_20"].mean == 1
     assert set(evaluated.figures) == {"challenger", *BASELINES}
     assert set(evaluated.settings) == BASELINES
-    assert evaluated.settings["recent popularity"] == "120 days of decay"
+    assert evaluated.settings["recent popularity"] == "days of decay 120"
 
 
 def test_the_champion_is_measured_on_the_same_rows(snapshot: Path, tmp_path: Path, store: str) -> None:
