@@ -22,14 +22,15 @@ from steam_recsys.data.histories import Histories
 from steam_recsys.model.item_item import ItemItemWeights, recent_weights
 
 EASE_MAX_GAMES = 8_000
-"""The largest catalogue: its square takes 256 MB, the inversion three times that and twenty seconds on two cores."""
+"""The largest catalogue whose regressions are exact: its square takes 256 MB, the inversion three times that and twenty
+seconds on two cores."""
 
 MAX_PAIRS = 100_000_000
-"""Pairs of games in the same history that are counted, at most: their sparse matrix takes up to 0.8 GB. If there are
-more, a sample of the users is counted."""
+"""Pairs of games in the same history that are counted in a larger catalogue, at most: their sparse matrix takes up to
+0.8 GB. If there are more, a sample of the users is counted."""
 
 MAX_HISTORY = 500
-"""Newest games of a history that are counted: longer ones are mostly those of collectors and of bots."""
+"""Newest games of a history that are counted there: longer ones are mostly those of collectors and of bots."""
 
 NEIGHBOURHOOD = 100
 """Games that a game's regression is restricted to in a large catalogue."""
@@ -60,15 +61,31 @@ class ItemItemData:
     n_games: int
 
     @cached_property
+    def counted(self) -> Histories:
+        """The histories whose pairs of games are counted: all of them in a catalogue of up to `EASE_MAX_GAMES` games.
+
+        In a larger one, at most the newest `MAX_HISTORY` games of a history count, and at most `MAX_PAIRS` pairs: of
+        more, those of users drawn at random, the same ones each time.
+        """
+        if self.n_games <= EASE_MAX_GAMES:
+            return self.histories
+        newest = newest_games(self.histories, MAX_HISTORY)
+        return newest.take(_within(newest.lengths.astype(np.int64) ** 2, MAX_PAIRS))
+
+    @cached_property
     def counts(self) -> csr_matrix:
         """The users who have both of two games, float32 [n_games, n_games]; the diagonal counts a game's users."""
-        return sparse_cooccurrences(self.histories, self.n_games)
+        if self.n_games <= EASE_MAX_GAMES:
+            return csr_matrix(self.dense_counts)
+        matrix = user_game_matrix(self.counted, self.n_games)
+        counts = (matrix.T @ matrix).tocsr()
+        counts.sort_indices()
+        return counts
 
     @cached_property
     def dense_counts(self) -> Float32Array:
-        """The same as a dense array."""
-        counts: Float32Array = self.counts.toarray()
-        return counts
+        """The same as a dense array, for a catalogue of up to `EASE_MAX_GAMES` games."""
+        return cooccurrences(self.histories, self.n_games)
 
 
 class ItemItemKind(Protocol):
@@ -240,20 +257,11 @@ def inverse(matrix: Float32Array) -> Float32Array:
 def cooccurrences(histories: Histories, n_games: int) -> Float32Array:
     """Count the users who have both of two games, float32 [n_games, n_games]; the diagonal counts a game's users."""
     matrix = user_game_matrix(histories, n_games)
-    counts: Float32Array = (matrix.T @ matrix).toarray()
-    return counts
-
-
-def sparse_cooccurrences(histories: Histories, n_games: int) -> csr_matrix:
-    """Count the users who have both of two games, sparse float32 [n_games, n_games], in bounded memory.
-
-    At most the newest `MAX_HISTORY` games of a history count, and at most `MAX_PAIRS` pairs: of more, those of users
-    drawn at random, the same ones each time.
-    """
-    newest = newest_games(histories, MAX_HISTORY)
-    matrix = user_game_matrix(newest.take(_within(newest.lengths.astype(np.int64) ** 2, MAX_PAIRS)), n_games)
-    counts = (matrix.T @ matrix).tocsr()
-    counts.sort_indices()
+    by_game = matrix.T.tocsr()
+    counts = np.empty((n_games, n_games), dtype=np.float32)
+    step = max(1, BLOCK_ENTRIES // max(1, n_games))
+    for first in range(0, n_games, step):
+        counts[first : first + step] = (by_game[first : first + step] @ matrix).toarray()
     return counts
 
 

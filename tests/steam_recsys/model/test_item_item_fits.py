@@ -19,7 +19,6 @@ from steam_recsys.model.item_item_fits import (
     dlae,
     ease,
     newest_games,
-    sparse_cooccurrences,
     transitions,
 )
 from tests.steam_recsys.model.test_item_item import dense as dense_weights
@@ -41,10 +40,26 @@ def dense(histories: Histories) -> np.ndarray:
     return matrix
 
 
-def test_cooccurrences_are_the_product_of_the_matrix_with_itself(histories: Histories) -> None:
+@pytest.mark.parametrize("block", [1 << 22, 20])
+@pytest.mark.parametrize("largest", [8_000, 0])
+def test_cooccurrences_are_the_product_of_the_matrix_with_itself(
+    largest: int, block: int, histories: Histories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "EASE_MAX_GAMES", largest)
+    monkeypatch.setattr(module, "BLOCK_ENTRIES", block)
     expected = dense(histories).T @ dense(histories)
     assert np.array_equal(cooccurrences(histories, GAMES), expected)
-    assert np.array_equal(sparse_cooccurrences(histories, GAMES).toarray(), expected)
+    assert np.array_equal(ItemItemData(histories, GAMES).counts.toarray(), expected)
+
+
+def test_up_to_the_largest_exact_catalogue_long_histories_are_counted_in_full(
+    histories: Histories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_HISTORY", 2)
+    monkeypatch.setattr(module, "MAX_PAIRS", 1)
+    data, expected = ItemItemData(histories, GAMES), dense(histories).T @ dense(histories)
+    assert np.array_equal(data.dense_counts, expected)
+    assert np.array_equal(data.counts.toarray(), expected)
 
 
 def test_each_column_is_the_ridge_regression_of_a_game_on_the_others(histories: Histories) -> None:
@@ -159,8 +174,8 @@ def test_a_neighbourhood_has_the_games_that_explain_the_most(monkeypatch: pytest
 def test_too_many_pairs_are_counted_for_a_sample_of_users(monkeypatch: pytest.MonkeyPatch) -> None:
     histories = Histories.from_games(*[[0, 1, 2]] * 100)
     monkeypatch.setattr(module, "MAX_PAIRS", 9 * 40)
-    counts = sparse_cooccurrences(histories, 3).toarray()
-    assert (counts == 40).all()
+    monkeypatch.setattr(module, "EASE_MAX_GAMES", 2)
+    assert (ItemItemData(histories, 3).counts.toarray() == 40).all()
 
 
 def test_only_the_newest_games_of_a_long_history_are_counted() -> None:
