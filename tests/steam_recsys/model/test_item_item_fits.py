@@ -18,6 +18,7 @@ from steam_recsys.model.item_item_fits import (
     cooccurrences,
     dlae,
     ease,
+    fit_regressions,
     newest_games,
     transitions,
 )
@@ -150,6 +151,45 @@ def test_a_large_catalogue_gets_the_same_weights_if_the_neighbourhood_is_everyth
     monkeypatch.setattr(module, "BLOCK_ENTRIES", block)
     monkeypatch.setattr(module, "DENSE_GAMES", 5)
     assert dense_weights(kind.fit(data, GAMES)) == pytest.approx(exact, abs=1e-5)
+
+
+@pytest.fixture
+def shop() -> ItemItemData:
+    """Every two games have a user, and every user has game 0."""
+    random = np.random.default_rng(2)
+    return ItemItemData(
+        Histories.from_games(*([0, *random.permutation(np.arange(1, GAMES))[:6]] for _ in range(60))), GAMES
+    )
+
+
+@pytest.mark.parametrize("block", [1 << 22, 20])
+def test_regressions_in_one_pass_are_exact_if_the_neighbourhood_is_everything(
+    block: int, shop: ItemItemData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All weights are kept, also those of a frequent game, which says something about every game."""
+    kinds = [Regression(dropout, size) for dropout in (0.0, 0.33, 0.5) for size in (1.0, 5.0, 50.0)]
+    counts = shop.dense_counts
+    monkeypatch.setattr(module, "EASE_MAX_GAMES", 0)
+    monkeypatch.setattr(module, "NEIGHBOURHOOD", GAMES)
+    monkeypatch.setattr(module, "BLOCK_ENTRIES", block)
+    monkeypatch.setattr(module, "DENSE_GAMES", 5)
+    for kind, found in zip(kinds, fit_regressions(kinds, shop), strict=True):
+        size = kind.regularisation
+        exact = dlae(counts, kind.dropout, size) if kind.dropout else ease(counts, size)
+        assert dense_weights(found) == pytest.approx(exact, abs=1e-5)
+        assert np.diff(found.offsets)[0] == GAMES - 1
+
+
+def test_regressions_in_one_pass_are_those_of_one_after_the_other(
+    shop: ItemItemData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds = [Regression(0.0, 5.0), Regression(0.33, 2.0), Regression(0.5, 100.0)]
+    monkeypatch.setattr(module, "EASE_MAX_GAMES", 0)
+    monkeypatch.setattr(module, "NEIGHBOURHOOD", 3)
+    for kind, found in zip(kinds, fit_regressions(kinds, shop), strict=True):
+        (alone,) = fit_regressions([kind], shop)
+        assert dense_weights(found) == pytest.approx(dense_weights(alone), abs=1e-6)
+        assert (np.bincount(found.games, minlength=GAMES) <= 3).all()
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=repr)
