@@ -14,7 +14,7 @@ from typing import Any
 
 from steam_recsys import code_version
 from steam_recsys.errors import UserError
-from steam_recsys.evaluation.baselines import Setting
+from steam_recsys.evaluation.baselines import Parameters
 from steam_recsys.logging import log, log_warning
 from steam_recsys.storage.folder import open_folder
 from steam_recsys.storage.manifest import UnreadableError, seal, unseal
@@ -49,7 +49,7 @@ class TuningKey:
         return f"{BASELINES_FOLDER}/{digest[:24]}.json"
 
 
-def stored_or_tuned(store: str, key: TuningKey, tune: Callable[[], dict[str, Setting]]) -> dict[str, Setting]:
+def stored_or_tuned(store: str, key: TuningKey, tune: Callable[[], dict[str, Parameters]]) -> dict[str, Parameters]:
     """Return the settings from the store, or else tune and store them.
 
     Args:
@@ -80,7 +80,7 @@ def stored_or_tuned(store: str, key: TuningKey, tune: Callable[[], dict[str, Set
     return chosen
 
 
-def _decode(fields: dict[str, Any], key: TuningKey) -> dict[str, Setting]:
+def _decode(fields: dict[str, Any], key: TuningKey) -> dict[str, Parameters]:
     chosen = fields.pop("chosen")
     if fields != asdict(key):
         raise ValueError("it belongs to another snapshot or split")

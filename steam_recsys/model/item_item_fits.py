@@ -492,7 +492,9 @@ def largest_of_targets(
         weights = weigh(targets, games, counts.data[entries]).astype(np.float32)
         weights[targets == games] = 0
         parts.append(largest_of_rows(targets - first, games, weights, last - first, per_game))
-    return ItemItemWeights.stacked(parts).transposed()
+    found = ItemItemWeights.stacked(parts)
+    by_source = csr_matrix((found.weights, found.games, found.offsets), shape=counts.shape).T.tocsr()
+    return ItemItemWeights(by_source.indptr.astype(np.int64), by_source.indices.astype(np.int32), by_source.data)
 
 
 def largest_of_rows(
