@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from typing import Any
 
 from steam_recsys import code_version
@@ -19,6 +20,8 @@ from steam_recsys.logging import log, log_warning
 from steam_recsys.storage.folder import open_folder
 from steam_recsys.storage.manifest import UnreadableError, seal, unseal
 from steam_recsys.storage.model_store import BASELINES_FOLDER
+
+LIBRARIES = ("implicit", "numpy", "scipy")
 
 
 @dataclass(frozen=True)
@@ -30,17 +33,20 @@ class TuningKey:
         cutoff: First day of the held-out period, ISO date.
         held_out_share: Share of the reviews before it that settings are tuned on.
         code_version: Version of the code that tunes.
+        libraries: Versions of the libraries that it computes with.
     """
 
     snapshot_id: str
     cutoff: str
     held_out_share: float
     code_version: str
+    libraries: str
 
     @classmethod
     def from_split(cls, snapshot_id: str, cutoff: str, held_out_share: float) -> TuningKey:
-        """Return the key of a split with the present code."""
-        return cls(snapshot_id, cutoff, held_out_share, code_version())
+        """Return the key of a split with the present code and libraries."""
+        libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+        return cls(snapshot_id, cutoff, held_out_share, code_version(), libraries)
 
     @property
     def file(self) -> str:
