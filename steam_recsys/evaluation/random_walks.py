@@ -48,7 +48,7 @@ class RandomWalks:
     def _walks(self, alpha: float) -> csr_matrix:
         """Count the users who have both of two games, each with weight m(u) ** -alpha, sparse float32 [N, N]."""
         if self._counted is None or self._counted[0] != alpha:
-            self._counted = None  # so that there are never two
+            self._counted = None  # two would take twice the memory
             games = np.maximum(np.diff(self._matrix.indptr), 1).astype(np.float32)
             walks = (self._matrix.T @ (diags(games**-alpha) @ self._matrix)).tocsr()
             walks.sort_indices()
