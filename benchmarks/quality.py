@@ -61,7 +61,7 @@ from steam_recsys.evaluation.beyond_accuracy import (
 )
 from steam_recsys.evaluation.intervals import Interval, intervals
 from steam_recsys.evaluation.metrics import NDCG, Metric, Recall, measure_ranked
-from steam_recsys.evaluation.popularity_matches import PopularityMatches
+from steam_recsys.evaluation.popularity_matches import PopularityMatches, rank_and_match
 from steam_recsys.evaluation.rankers import ModelRanker, Ranker, StaticRanker, rank
 from steam_recsys.evaluation.splits import HeldOut, hold_out
 from steam_recsys.model.lists import LENGTHS, NEW_RELEASE_DAYS, ReviewCounts, game_lists, new_releases
@@ -218,15 +218,14 @@ def measure_board(board: Board, protocol: Protocol, store: Path) -> Measured:
     figures: dict[str, list[dict[str, Float64Array]]] = defaultdict(list)
     beyond: dict[str, list[dict[str, float]]] = defaultdict(list)
 
-    def measure_ranker(name: str, summary: str, ranker: Ranker, reference: Reference) -> None:
-        ranked = rank(ranker, held_out.history, RANKS)
-        matches = PopularityMatches.from_held_out(held_out, reference.popularity)
+    def measure_ranker(
+        name: str, summary: str, ranker: Ranker, reference: Reference, matches: PopularityMatches
+    ) -> None:
+        ranked, auc = rank_and_match(ranker, held_out.history, RANKS, matches)
         settings.setdefault(name, summary)
         measured = measure_ranked(ranked, held_out.relevant, board.metrics)
         figures[name].append({metric: np.append(values, zeros) for metric, values in measured.items()})
-        beyond[name].append(
-            measure_lists(ranked, held_out, reference) | matches.figures(matches.auc(ranker, held_out.history))
-        )
+        beyond[name].append(measure_lists(ranked, held_out, reference) | matches.figures(auc))
 
     def report(name: str) -> None:
         found = ", ".join(f"{metric} {values.mean():.4f}" for metric, values in figures[name][-1].items())
@@ -242,13 +241,14 @@ def measure_board(board: Board, protocol: Protocol, store: Path) -> Measured:
         fitted.append(ours)
         reference = fitted[0].reference
         start = time.monotonic()
-        measure_ranker(OURS, ours.config.summary, ModelRanker(ours.scorer), reference)
+        matches = PopularityMatches.from_held_out(held_out, reference.popularity)
+        measure_ranker(OURS, ours.config.summary, ModelRanker(ours.scorer), reference, matches)
         ranking_seconds.append(time.monotonic() - start)
-        measure_ranker(TUTORIAL, "", TutorialRanker.fit(past, games.ids, seed), reference)
+        measure_ranker(TUTORIAL, "", TutorialRanker.fit(past, games.ids, seed), reference, matches)
         for name in (OURS, TUTORIAL):
             report(name)
         if sasrec:
-            measure_ranker(SASREC, str(sasrec), SasrecRanker.fit(protocol, sasrec, seed), reference)
+            measure_ranker(SASREC, str(sasrec), SasrecRanker.fit(protocol, sasrec, seed), reference, matches)
             report(SASREC)
     tunings: list[str] = []
 
@@ -259,7 +259,7 @@ def measure_board(board: Board, protocol: Protocol, store: Path) -> Measured:
     start = time.monotonic()
     chosen = stored_or_tuned(str(store), tuning_key(protocol), tune)
     for baseline in fit_baselines(past, as_of, games.ids, chosen):
-        measure_ranker(baseline.name, baseline.settings, baseline.ranker, fitted[0].reference)
+        measure_ranker(baseline.name, baseline.settings, baseline.ranker, reference, matches)
         report(baseline.name)
     evaluation = EVALUATION if tunings else WITHOUT_TUNING
     seconds = {TRAINING: training_seconds[0], evaluation: ranking_seconds[0] + time.monotonic() - start}
