@@ -50,9 +50,12 @@ DISLIKED = (-0.5, 0.0, 1.0)
 WITHOUT_FIT = ("recency", "disliked")
 """Parameters that are applied to a history: one fit serves all their values."""
 
-NEIGHBOURS = (10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
-REGULARISATIONS = (10.0, 20.0, 30.0, 50.0, 70.0, 100.0, 150.0, 200.0, 300.0, 500.0, 700.0, 1000.0, 1500.0, 2000.0)
-DROPOUTS = (0.1, 0.2, 0.33, 0.5, 0.6, 0.7, 0.8)
+NEIGHBOURS = (10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0)
+REGULARISATIONS = (
+    *(10.0, 20.0, 30.0, 50.0, 70.0, 100.0, 150.0, 200.0, 300.0, 500.0, 700.0),
+    *(1000.0, 1500.0, 2000.0, 3000.0, 5000.0, 10_000.0),
+)
+DROPOUTS = (0.1, 0.2, 0.33, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 LARGE_REGULARISATIONS, LARGE_DROPOUTS = (10.0, 30.0, 100.0, 200.0, 500.0, 1000.0), (0.33, 0.5)
 """The same in a catalogue of more than `EASE_MAX_GAMES` games, where one pass fits all of them."""
@@ -223,7 +226,7 @@ def kinds(rows: TrainingRows) -> Iterator[Kind]:
     if rows.as_of is not None:
         # With the decay of the model's popularity prior; and with that which was best recently, which need not last.
         yield Kind("recent popularity", {}, ({"days of decay": DECAY_DAYS},), _fit_recent)
-        decays = {"days of decay": (7.0, 15.0, 30.0, 60.0, 90.0, 120.0, 180.0, 240.0)}
+        decays = {"days of decay": (7.0, 15.0, 30.0, 60.0, 90.0, 120.0, 180.0, 240.0, 365.0)}
         yield Kind("tuned recent popularity", decays, ({"days of decay": 60.0},), _fit_recent, unlimited=True)
     weights: dict[str, tuple[float, ...]] = {"recency": RECENCIES}
     start = {"recency": 0.0}
@@ -233,7 +236,7 @@ def kinds(rows: TrainingRows) -> Iterator[Kind]:
         "iALS",
         {
             **weights,
-            "regularisation": (0.01, 0.1, 1.0, 3.0, 10.0, 30.0, 60.0, 100.0, 300.0),
+            "regularisation": (0.01, 0.1, 1.0, 3.0, 10.0, 30.0, 60.0, 100.0, 300.0, 1000.0),
             "confidence": (2.0, 3.0, 5.0, 10.0, 20.0, 40.0, 80.0),
             "factors": (16.0, 32.0, 64.0, 128.0, 256.0),  # folding users in takes their cube
         },
@@ -250,7 +253,7 @@ def kinds(rows: TrainingRows) -> Iterator[Kind]:
             **weights,
             "neighbours": NEIGHBOURS,
             "exponent": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7),
-            "shrinkage": (0.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0),
+            "shrinkage": (0.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0),
         },
         (
             {**start, "neighbours": 100.0, "exponent": 0.5, "shrinkage": 10.0},
