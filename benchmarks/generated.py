@@ -145,8 +145,9 @@ def _chosen(random: np.random.Generator, size: Size, users: Int32Array, tastes: 
 def generate_in_order(size: Size, seed: int) -> tuple[Interactions, Games]:
     """Generate interactions whose order matters a little, and the catalogue with genres and studios.
 
-    A game suits one fine taste or two, and its genre is a group of the first one's. Each user has up to
-    `LARGEST_REPERTOIRE` tastes, and chooses among the games of one of them by popularity, which follows Zipf's law.
+    A game suits one fine taste or two, and its genre is a group of the first one's. Its studio says less: some studios
+    make games of one taste, others of any. Each user has up to `LARGEST_REPERTOIRE` tastes, and chooses among the games
+    of one of them by popularity, which follows Zipf's law.
 
     Returns:
         Interactions, each user's in order of time, all recommended; and the games, numbered from 1.
@@ -179,7 +180,7 @@ def generate_in_order(size: Size, seed: int) -> tuple[Interactions, Games]:
         follows = (random.random(len(active)) < FOLLOWING_SHARE) & (step > 0)
         games[active] = np.where(follows, followers[games[active], random.integers(0, FOLLOWERS, len(active))], drawn)
         chosen.append(np.stack([active, games[active]]))
-    return _dated(random, size, np.concatenate(chosen, axis=1)), _described(first)
+    return _dated(random, size, np.concatenate(chosen, axis=1)), _described(first, np.random.default_rng([seed, 4]))
 
 
 @dataclass(frozen=True)
@@ -209,8 +210,8 @@ class _SuitedGames:
     def draw(self, random: np.random.Generator, tastes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Draw a game of each given taste, int64; of a taste without games, the nearest game."""
         low, high = self.bounds[tastes], self.bounds[tastes + 1]
-        places = np.searchsorted(self.cumulative, low + random.random(len(tastes)) * (high - low), side="right")
-        return self.games[np.minimum(places, len(self.games) - 1)]
+        indices = np.searchsorted(self.cumulative, low + random.random(len(tastes)) * (high - low), side="right")
+        return self.games[np.minimum(indices, len(self.games) - 1)]
 
 
 def _dated(random: np.random.Generator, size: Size, rows: npt.NDArray[np.int64]) -> Interactions:
@@ -237,14 +238,24 @@ def _dated(random: np.random.Generator, size: Size, rows: npt.NDArray[np.int64])
     )
 
 
-def _described(tastes: npt.NDArray[np.int64]) -> Games:
-    """Describe games by a genre, a group of tastes, and by a studio, which makes games of one taste; int64 [games]."""
-    within = np.empty(len(tastes), dtype=np.int64)
-    order = np.argsort(tastes, kind="stable")
-    within[order] = np.arange(len(tastes))
+def _described(tastes: npt.NDArray[np.int64], random: np.random.Generator) -> Games:
+    """Describe games by a genre, a group of tastes, and by a studio of `GAMES_PER_STUDIO` games.
+
+    Each studio has games of one taste, and swaps a random share of them, from none to all, for games that other studios
+    give away. Otherwise the studio would give away the fine taste of a game that no user has had.
+
+    Args:
+        tastes: The first taste of each game, int64 [games].
+        random: Random numbers.
+    """
+    studios = np.empty(len(tastes), dtype=np.int64)
+    studios[np.argsort(tastes, kind="stable")] = np.arange(len(tastes)) // GAMES_PER_STUDIO
+    shares = random.random(int(studios.max(initial=0)) + 1)
+    swapped = np.flatnonzero(random.random(len(tastes)) < shares[studios])
+    studios[swapped] = random.permutation(studios[swapped])
     described = [
-        {f"genre Genre {taste // TASTES_PER_GENRE}": 1.0, f"developer Studio {place // GAMES_PER_STUDIO}": 1.0}
-        for taste, place in zip(tastes.tolist(), within.tolist(), strict=True)
+        {f"genre Genre {taste // TASTES_PER_GENRE}": 1.0, f"developer Studio {studio}": 1.0}
+        for taste, studio in zip(tastes.tolist(), studios.tolist(), strict=True)
     ]
     return Games(np.arange(1, len(tastes) + 1, dtype=np.int32), described)
 

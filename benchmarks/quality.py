@@ -8,12 +8,13 @@ measured again alone.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ from benchmarks.public_data import (
 )
 from benchmarks.record import OUTPUT, at_least, at_most, show, times_as_many, write
 from benchmarks.record import Row as Record
-from benchmarks.sasrec import SasrecRanker
+from benchmarks.sasrec import SasrecRanker, SasrecSettings
 from components.train.tensorflow_runtime import get_workers
 from components.train.trainer import Trainer
 from components.train.training import tune_and_fit
@@ -45,7 +46,8 @@ from steam_recsys.data.histories import Histories
 from steam_recsys.data.popularity import popularity_as_of
 from steam_recsys.data.schemas import DISCOVERY, NEW_RELEASES, RELEVANCE
 from steam_recsys.errors import UserError
-from steam_recsys.evaluation.baselines import tuned_baselines
+from steam_recsys.evaluation.baseline_settings import TuningKey, stored_or_tuned
+from steam_recsys.evaluation.baselines import Parameters, fit_baselines, tune_baselines
 from steam_recsys.evaluation.beyond_accuracy import (
     COVERAGE,
     IPW_NDCG,
@@ -59,7 +61,7 @@ from steam_recsys.evaluation.beyond_accuracy import (
 )
 from steam_recsys.evaluation.intervals import Interval, intervals
 from steam_recsys.evaluation.metrics import NDCG, Metric, Recall, measure_ranked
-from steam_recsys.evaluation.popularity_matches import PopularityMatches
+from steam_recsys.evaluation.popularity_matches import PopularityMatches, rank_and_match
 from steam_recsys.evaluation.rankers import ModelRanker, Ranker, StaticRanker, rank
 from steam_recsys.evaluation.splits import HeldOut, hold_out
 from steam_recsys.model.lists import LENGTHS, NEW_RELEASE_DAYS, ReviewCounts, game_lists, new_releases
@@ -100,14 +102,22 @@ ABOVE = (ML_RANDOM, ML_LAST, GENERATED)
 """Boards on which ours must be above every other row in NDCG@10: the whole interval of the paired difference."""
 
 TRAINING, EVALUATION = "training", "evaluation"
+WITHOUT_TUNING = "evaluation, the baselines tuned in an earlier run"
+"""An evaluation that finds the baselines' settings in the store; its time is not compared with a target."""
+
 MOST_SECONDS = {
     (ML_RANDOM, TRAINING): 180.0,
     (ML_LAST, TRAINING): 180.0,
     (UCSD, TRAINING): 180.0,
     (GENERATED, TRAINING): 600.0,
+    (ML_RANDOM, EVALUATION): 300.0,
+    (ML_LAST, EVALUATION): 300.0,
+    (UCSD, EVALUATION): 300.0,
     (GENERATED, EVALUATION): 300.0,
 }
-"""Time of one training with all that it tunes, and of tuning, fitting and ranking by all baselines and our model."""
+"""Time of one training with all that it tunes; and of one evaluation, in which our model ranks, and the baselines of a
+gate are tuned, fitted, and rank. The fits of SASRec and of the TFRS tutorial are in neither: the gate has no such rows.
+"""
 
 PERSONAL_MUST: dict[tuple[str, str], tuple[Callable[..., Record], float]] = {
     (UCSD, JACCARD): (at_most, 0.55),
@@ -181,7 +191,7 @@ class Measured:
 
     Attributes:
         rows: One row per ranker, ours first.
-        seconds: Time of a training and of an evaluation.
+        seconds: Time of a training and of an evaluation, see `MOST_SECONDS`.
         ours: Our model with the first seed.
     """
 
@@ -190,54 +200,69 @@ class Measured:
     ours: Fitted
 
 
-def measure_board(board: Board, protocol: Protocol) -> Measured:
+def measure_board(board: Board, protocol: Protocol, store: Path) -> Measured:
     """Rank and measure everything on one board.
 
     The figures of rankers that depend on a seed are means over `SEEDS`, user by user, and their intervals are of these
     means. Settings and times are those of the first seed.
+
+    Args:
+        board: The board.
+        protocol: Its data.
+        store: Folder that keeps the settings of the baselines, which are tuned once per data and code.
     """
     games, past, as_of = protocol.games, protocol.test.past, protocol.test.as_of
     held_out = hold_out(past, protocol.test.future, games.ids)
+    zeros = np.zeros(len(np.unique(protocol.test.future.users)) - len(held_out) if board.every_user else 0)
     settings: dict[str, str] = {}
     figures: dict[str, list[dict[str, Float64Array]]] = defaultdict(list)
     beyond: dict[str, list[dict[str, float]]] = defaultdict(list)
 
-    def measure_ranker(name: str, summary: str, ranker: Ranker, reference: Reference) -> None:
-        ranked = rank(ranker, held_out.history, RANKS)
-        matches = PopularityMatches.from_held_out(held_out, reference.popularity)
+    def measure_ranker(
+        name: str, summary: str, ranker: Ranker, reference: Reference, matches: PopularityMatches
+    ) -> None:
+        ranked, auc = rank_and_match(ranker, held_out.history, RANKS, matches)
         settings.setdefault(name, summary)
-        figures[name].append(measure_ranked(ranked, held_out.relevant, board.metrics))
-        beyond[name].append(
-            measure_lists(ranked, held_out, reference) | matches.figures(matches.auc(ranker, held_out.history))
-        )
+        measured = measure_ranked(ranked, held_out.relevant, board.metrics)
+        figures[name].append({metric: np.append(values, zeros) for metric, values in measured.items()})
+        beyond[name].append(measure_lists(ranked, held_out, reference) | matches.figures(auc))
 
     def report(name: str) -> None:
         found = ", ".join(f"{metric} {values.mean():.4f}" for metric, values in figures[name][-1].items())
         print(f"[benchmark] {board.name}, {name} ({settings[name]}): {found}", flush=True)
 
-    seconds: dict[str, float] = {}
+    training_seconds, ranking_seconds = [], []
     fitted: list[Fitted] = []
+    sasrec = SasrecSettings.tune(protocol, SEEDS[0]) if board.ordered else None
     for seed in SEEDS:
         start = time.monotonic()
         ours = Fitted.fit(protocol, seed)
-        seconds.setdefault(TRAINING, time.monotonic() - start)
+        training_seconds.append(time.monotonic() - start)
         fitted.append(ours)
         reference = fitted[0].reference
         start = time.monotonic()
-        measure_ranker(OURS, ours.config.summary, ModelRanker(ours.scorer), reference)
-        seconds.setdefault(EVALUATION, time.monotonic() - start)
-        measure_ranker(TUTORIAL, "", TutorialRanker.fit(past, games.ids, seed), reference)
+        matches = PopularityMatches.from_held_out(held_out, reference.popularity)
+        measure_ranker(OURS, ours.config.summary, ModelRanker(ours.scorer), reference, matches)
+        ranking_seconds.append(time.monotonic() - start)
+        measure_ranker(TUTORIAL, "", TutorialRanker.fit(past, games.ids, seed), reference, matches)
         for name in (OURS, TUTORIAL):
             report(name)
-        if board.ordered:
-            sasrec = SasrecRanker.fit(protocol, seed)
-            measure_ranker(SASREC, sasrec.settings, sasrec, reference)
+        if sasrec:
+            measure_ranker(SASREC, str(sasrec), SasrecRanker.fit(protocol, sasrec, seed), reference, matches)
             report(SASREC)
+    tunings: list[str] = []
+
+    def tune() -> dict[str, Parameters]:
+        tunings.append(board.name)
+        return tune_baselines(protocol.validation, games.ids)
+
     start = time.monotonic()
-    for baseline in tuned_baselines(past, as_of, protocol.validation, games.ids):
-        measure_ranker(baseline.name, baseline.settings, baseline.ranker, fitted[0].reference)
+    chosen = stored_or_tuned(str(store), tuning_key(protocol), tune)
+    for baseline in fit_baselines(past, as_of, games.ids, chosen):
+        measure_ranker(baseline.name, baseline.settings, baseline.ranker, reference, matches)
         report(baseline.name)
-    seconds[EVALUATION] += time.monotonic() - start
+    evaluation = EVALUATION if tunings else WITHOUT_TUNING
+    seconds = {TRAINING: training_seconds[0], evaluation: ranking_seconds[0] + time.monotonic() - start}
     means = {name: _means(of_seeds) for name, of_seeds in figures.items()}
     rows = [
         Row(
@@ -250,6 +275,17 @@ def measure_board(board: Board, protocol: Protocol) -> Measured:
         for name in means
     ]
     return Measured(rows, seconds, fitted[0])
+
+
+def tuning_key(protocol: Protocol) -> TuningKey:
+    """Return what the settings of the baselines depend on: the content of the validation split, and the code."""
+    split = protocol.validation
+    digest = hashlib.sha256(protocol.games.ids.tobytes())
+    for rows in (split.past, split.future):
+        for field in fields(rows):
+            digest.update(getattr(rows, field.name).tobytes())
+    cutoff = "" if split.as_of is None else str(np.datetime64(split.as_of, "D"))
+    return TuningKey.from_split(digest.hexdigest(), cutoff, len(split.future) / (len(split.past) + len(split.future)))
 
 
 def other_lists(protocol: Protocol, ours: Fitted) -> Iterator[Record]:
@@ -370,8 +406,9 @@ def markdown(board: Board, rows: list[Row], seconds: dict[str, float]) -> str:
         "",
         f"The rows of {_listed([row.ranker for row in rows if row.ranker in SEEDED])} are means over {len(SEEDS)} "
         f"seeds, user by user, and their brackets are intervals of these means; the settings are those of seed "
-        f"{SEEDS[0]}. One training took "
-        f"{seconds[TRAINING]:.0f} seconds with all that it tunes, and one evaluation {seconds[EVALUATION]:.0f}.",
+        f"{SEEDS[0]}. Seconds: {', '.join(f'one {part} {took:.0f}' for part, took in seconds.items())}. A training "
+        f"includes all that it tunes. An evaluation includes the baselines that the gate has: not the fits of "
+        f"{_listed([name for name in SEEDED if name != OURS])}.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -421,7 +458,7 @@ def main() -> None:
     for board in boards:
         print(f"[benchmark] {board.name}", flush=True)
         protocol = board.load(data)
-        measured = measure_board(board, protocol)
+        measured = measure_board(board, protocol, options.output / "store")
         record = results(board, measured.rows) + times(board, measured.seconds)
         if protocol.released is not None:
             record += other_lists(protocol, measured.ours)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from benchmarks.public_data import Protocol
+from components.train.sequential_tower import SequenceConfig
 from components.train.tensorflow_runtime import get_workers
 from components.train.trainer import Trainer
 from components.train.training_data import TrainingData
@@ -18,13 +19,62 @@ from steam_recsys.data.games import Games
 from steam_recsys.data.histories import Histories, positions_of
 from steam_recsys.data.popularity import popularity_as_of
 from steam_recsys.errors import UserError
-from steam_recsys.evaluation.metrics import HEADLINE_METRIC, measure
-from steam_recsys.evaluation.splits import Split, hold_out
+from steam_recsys.evaluation.metrics import HEADLINE_METRIC, measure_ranked
+from steam_recsys.evaluation.rankers import score_blocks
+from steam_recsys.evaluation.splits import HeldOut, Split, hold_out
+from steam_recsys.model.retrieval import top_k
 from steam_recsys.model.sequential import SequentialTower
 from steam_recsys.model.two_tower import log_shares, popularity_prior
 
+DROPOUTS, DIMENSIONS = (0.2, 0.5), (64, 128)
+"""Dropouts and widths of the vectors to choose from."""
+
 TUNING_USERS = 2_000
 """Users of the validation data with whom the baseline is tuned, at most."""
+
+
+@dataclass(frozen=True)
+class SasrecSettings:
+    """What is chosen on validation data, once for all seeds.
+
+    Attributes:
+        sequence: Hyperparameters of the tower, with the share of the schedule after which a fit stops.
+        popularity_weight: Factor of the popularity prior.
+        ndcg: Mean NDCG@10 on the validation data.
+    """
+
+    sequence: SequenceConfig
+    popularity_weight: float
+    ndcg: float
+
+    def __str__(self) -> str:
+        sequence = self.sequence
+        return (
+            f"{sequence.dimensions} dimensions, dropout {sequence.dropout:g}, {sequence.share:.0%} of the steps, "
+            f"popularity × {self.popularity_weight:g}"
+        )
+
+    @classmethod
+    def tune(cls, protocol: Protocol, seed: int) -> SasrecSettings:
+        """Fit to the past of the validation split with each dropout and width, and keep the best settings.
+
+        Each fit keeps the tower that ranks best with the popularity weight that is best for it.
+
+        Raises:
+            UserError: No user of the data likes more than one game.
+        """
+        held_out = hold_out(protocol.validation.past, protocol.validation.future, protocol.games.ids)
+        held_out = held_out.take(np.arange(0, len(held_out), max(1, -(-len(held_out) // TUNING_USERS))))
+        tried = []
+        for dropout in DROPOUTS:
+            for dimensions in DIMENSIONS:
+                sequence = replace(ModelConfig().sequence, dropout=dropout, dimensions=dimensions)
+                ranker, share = _fit(
+                    protocol.validation, protocol.games, sequence, seed, lambda found: max(figures(found, held_out))[0]
+                )
+                ndcg, weight = max(figures(ranker, held_out))
+                tried.append(cls(replace(sequence, share=share), weight, ndcg))
+        return max(tried, key=lambda settings: settings.ndcg)
 
 
 @dataclass(frozen=True)
@@ -44,34 +94,19 @@ class SasrecRanker:
     popularity_weight: float = 1.0
 
     @classmethod
-    def fit(cls, protocol: Protocol, seed: int) -> SasrecRanker:
-        """Choose the number of steps and the popularity weight on the protocol's validation data, then fit to its past.
+    def fit(cls, protocol: Protocol, settings: SasrecSettings, seed: int) -> SasrecRanker:
+        """Fit to the protocol's past.
 
         Raises:
             UserError: No user of the data likes more than one game.
         """
-        games, config, trainer = protocol.games, ModelConfig(), Trainer(seed, get_workers())
-        held_out = hold_out(protocol.validation.past, protocol.validation.future, games.ids)
-        held_out = held_out.take(np.arange(0, len(held_out), max(1, -(-len(held_out) // TUNING_USERS))))
-
-        def figure(ranker: SasrecRanker) -> float:
-            return float(measure(ranker, held_out, (HEADLINE_METRIC,))[HEADLINE_METRIC.name].mean())
-
-        tuned, share = _fit(protocol.validation, games, config, trainer, figure)
-        weight = max(POPULARITY_WEIGHTS, key=lambda each: figure(replace(tuned, popularity_weight=each)))
-        config = replace(config, sequence=replace(config.sequence, share=share))
-        fitted, _ = _fit(protocol.test, games, config, trainer)
-        return replace(fitted, popularity_weight=weight)
+        ranker, _ = _fit(protocol.test, protocol.games, settings.sequence, seed)
+        return replace(ranker, popularity_weight=settings.popularity_weight)
 
     @property
     def n_games(self) -> int:
         """See `Ranker.n_games`."""
         return len(self.prior)
-
-    @property
-    def settings(self) -> str:
-        """The settings as text."""
-        return f"popularity × {self.popularity_weight:g}"
 
     def scores(self, history: Histories) -> Float32Array:
         """See `Ranker.scores`."""
@@ -79,21 +114,33 @@ class SasrecRanker:
         return np.float32(self.scale) * cosines + np.float32(self.popularity_weight) * self.prior
 
 
+def figures(ranker: SasrecRanker, held_out: HeldOut) -> list[tuple[float, float]]:
+    """Return the mean NDCG@10 with each popularity weight, and that weight."""
+    k = HEADLINE_METRIC.k
+    ranked = np.empty((len(POPULARITY_WEIGHTS), len(held_out), k), dtype=np.int32)
+    for rows, scores in score_blocks(replace(ranker, popularity_weight=0.0), held_out.history):
+        for number, weight in enumerate(POPULARITY_WEIGHTS):
+            ranked[number, rows], _ = top_k(scores + np.float32(weight) * ranker.prior, k)
+    found = [measure_ranked(each, held_out.relevant, (HEADLINE_METRIC,))[HEADLINE_METRIC.name] for each in ranked]
+    return [(float(ndcg.mean()), weight) for ndcg, weight in zip(found, POPULARITY_WEIGHTS, strict=True)]
+
+
 def _fit(
     split: Split,
     games: Games,
-    config: ModelConfig,
-    trainer: Trainer,
+    sequence: SequenceConfig,
+    seed: int,
     figure: Callable[[SasrecRanker], float] | None = None,
 ) -> tuple[SasrecRanker, float]:
     """Fit to the past of a split, and return also the share of the schedule after which the figure was highest."""
-    data = TrainingData.from_interactions(split.past, games, config, trainer.seed)
+    config, trainer = replace(ModelConfig(), sequence=sequence), Trainer(seed, get_workers())
+    data = TrainingData.from_interactions(split.past, games, config, seed)
     rows = positions_of(games.ids, data.games.ids)
     shares = log_shares(popularity_as_of(split.past, games.ids, split.as_of), config.popularity_smoothing)
     prior = popularity_prior(shares, data.decay_weights)
 
     def ranker(tower: SequentialTower) -> SasrecRanker:
-        return SasrecRanker(tower.reindex(rows), config.sequence.scale, prior)
+        return SasrecRanker(tower.reindex(rows), sequence.scale, prior)
 
     check = (lambda tower: figure(ranker(tower))) if figure else None
     found = fit_sequential_tower(data, config, trainer, "sasrec", check)

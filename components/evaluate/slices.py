@@ -47,7 +47,7 @@ class Rankings:
     Attributes:
         held_out: B users.
         ranked: By ranker, the best games as positions, int32 [B, k], -1 if fewer are left.
-        auc: By ranker, the figures of `PopularityMatches.auc`, float64 [n]; empty if nothing was matched.
+        auc: By ranker, the figures of `PopularityMatches.auc_of`, float64 [n]; empty if nothing was matched.
     """
 
     held_out: HeldOut

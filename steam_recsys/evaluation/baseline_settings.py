@@ -10,15 +10,18 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from typing import Any
 
 from steam_recsys import code_version
 from steam_recsys.errors import UserError
-from steam_recsys.evaluation.baselines import Setting
+from steam_recsys.evaluation.baselines import Parameters
 from steam_recsys.logging import log, log_warning
 from steam_recsys.storage.folder import open_folder
 from steam_recsys.storage.manifest import UnreadableError, seal, unseal
 from steam_recsys.storage.model_store import BASELINES_FOLDER
+
+LIBRARIES = ("implicit", "numpy", "scipy")
 
 
 @dataclass(frozen=True)
@@ -30,17 +33,20 @@ class TuningKey:
         cutoff: First day of the held-out period, ISO date.
         held_out_share: Share of the reviews before it that settings are tuned on.
         code_version: Version of the code that tunes.
+        libraries: Versions of the libraries that it computes with.
     """
 
     snapshot_id: str
     cutoff: str
     held_out_share: float
     code_version: str
+    libraries: str
 
     @classmethod
     def from_split(cls, snapshot_id: str, cutoff: str, held_out_share: float) -> TuningKey:
-        """Return the key of a split with the present code."""
-        return cls(snapshot_id, cutoff, held_out_share, code_version())
+        """Return the key of a split with the present code and libraries."""
+        libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+        return cls(snapshot_id, cutoff, held_out_share, code_version(), libraries)
 
     @property
     def file(self) -> str:
@@ -49,7 +55,7 @@ class TuningKey:
         return f"{BASELINES_FOLDER}/{digest[:24]}.json"
 
 
-def stored_or_tuned(store: str, key: TuningKey, tune: Callable[[], dict[str, Setting]]) -> dict[str, Setting]:
+def stored_or_tuned(store: str, key: TuningKey, tune: Callable[[], dict[str, Parameters]]) -> dict[str, Parameters]:
     """Return the settings from the store, or else tune and store them.
 
     Args:
@@ -80,7 +86,7 @@ def stored_or_tuned(store: str, key: TuningKey, tune: Callable[[], dict[str, Set
     return chosen
 
 
-def _decode(fields: dict[str, Any], key: TuningKey) -> dict[str, Setting]:
+def _decode(fields: dict[str, Any], key: TuningKey) -> dict[str, Parameters]:
     chosen = fields.pop("chosen")
     if fields != asdict(key):
         raise ValueError("it belongs to another snapshot or split")

@@ -2,12 +2,13 @@
 
 Simple models with tuned settings beat many a published one (Ferrari Dacrema et al. 2019, "Are We Really Making Much
 Progress? A Worrying Analysis of Recent Neural Recommendation Approaches"). All personal ones may weigh the games of a
-history by their order, as the model does: that costs no fit.
+history by their order and by the user's verdict, as the model does: that costs no fit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -23,40 +24,65 @@ from steam_recsys.data.interactions import Interactions
 from steam_recsys.data.popularity import DECAY_DAYS, popularity, recent_popularity
 from steam_recsys.evaluation.intervals import POPULARITY
 from steam_recsys.evaluation.metrics import HEADLINE_METRIC, measure
+from steam_recsys.evaluation.random_walks import RandomWalks
 from steam_recsys.evaluation.rankers import Ranker, StaticRanker
-from steam_recsys.evaluation.similarities import item_knn, rp3beta
 from steam_recsys.evaluation.splits import HeldOut, Split, hold_out
-from steam_recsys.logging import progress
+from steam_recsys.logging import log, progress
 from steam_recsys.model.history_weights import HistoryWeights
+from steam_recsys.model.item_item import ItemItemWeights
 from steam_recsys.model.item_item_fits import (
     EASE_MAX_GAMES,
-    NEIGHBOURHOOD,
     ItemItemData,
+    Neighbours,
     Regression,
     dlae,
     ease,
+    fit_regressions,
     user_game_matrix,
 )
 
 RECENCIES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 """Exponents of the age of a history's games, see `HistoryWeights`; with 0 all games count the same."""
 
-NEIGHBOURS = (10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
-REGULARISATIONS = (10.0, 20.0, 30.0, 50.0, 70.0, 100.0, 150.0, 200.0, 300.0, 500.0, 700.0, 1000.0, 1500.0, 2000.0)
+DISLIKED = (-0.5, 0.0, 1.0)
+"""Weights of a history's games that the user does not recommend; with 1 they count like the others."""
 
-IALS_SWEEPS = 15
+WITHOUT_FIT = ("recency", "disliked")
+"""Parameters that are applied to a history: one fit serves all their values."""
+
+NEIGHBOURS = (10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0)
+REGULARISATIONS = (
+    *(10.0, 20.0, 30.0, 50.0, 70.0, 100.0, 150.0, 200.0, 300.0, 500.0, 700.0),
+    *(1000.0, 1500.0, 2000.0, 3000.0, 5000.0, 10_000.0),
+)
+DROPOUTS = (0.1, 0.2, 0.33, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+LARGE_REGULARISATIONS, LARGE_DROPOUTS = (10.0, 30.0, 100.0, 200.0, 500.0, 1000.0), (0.33, 0.5)
+"""The same in a catalogue of more than `EASE_MAX_GAMES` games, where one pass fits all of them."""
+
+LARGE_GRID = tuple(Regression(p, size) for p in (0.0, *LARGE_DROPOUTS) for size in LARGE_REGULARISATIONS)
+
+IALS_SWEEPS, IALS_TUNING_SWEEPS = 15, 8
+"""Sweeps over all factors, and those of a fit that is only compared with other ones."""
+
 IALS_USERS = 500_000
-"""Maximum number of users whom the game factors are fitted to, drawn at random: their factors take at most 0.3 GB."""
+"""Maximum number of users whom the game factors are fitted to, drawn at random: their factors take at most 0.5 GB."""
 
-TUNING_SCORES, TUNING_USERS = 40_000_000, 2_000
-"""Scores of validation users that a setting is measured with, unless that leaves fewer than so many users."""
+TUNING_SCORES, TUNING_USERS, MOST_TUNING_USERS = 40_000_000, 2_000, 20_000
+"""Scores of validation users that parameters are measured with, unless that leaves fewer users than the second number;
+and the largest number of users."""
 
 FIT_WORK, FEWEST_FITS, MOST_FITS = 8_000_000, 3, 40
 """Interactions that all fits of a kind read in tuning, together, unless that leaves fewer fits; and its largest number
 of fits."""
 
-Setting = dict[str, float]
-"""The setting of a baseline: a value by name."""
+EASE, DLAE = "EASE", "DLAE"
+
+KEPT_BYTES = 1 << 30
+"""Size of the fits of a kind that are kept for the next parameters, at most."""
+
+Parameters = dict[str, float]
+"""The hyperparameters of a baseline: a value by name."""
 
 
 @dataclass(frozen=True)
@@ -81,14 +107,18 @@ class Kind:
     Attributes:
         name: Name in reports.
         axes: The values to choose from by name, ascending.
-        starts: Where the search starts; the first one is the setting without validation data.
-        fit: Fits it with a setting. A `recency` is not its concern.
+        starts: Where the search may start; the first one has the parameters without validation data.
+        fit: Fits it with some parameters, all but those `WITHOUT_FIT`: they are applied later.
+        costly: Axes along which fits get slower, so that the search ends at the first value that is not better.
+        unlimited: Whether fits are so quick, or all made in one pass, that their number needs no limit.
     """
 
     name: str
     axes: Mapping[str, tuple[float, ...]]
-    starts: tuple[Setting, ...]
-    fit: Callable[[TrainingRows, Setting], Ranker]
+    starts: tuple[Parameters, ...]
+    fit: Callable[[TrainingRows, Parameters], Ranker]
+    costly: Collection[str] = ()
+    unlimited: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,11 +129,20 @@ class TrainingRows:
         past: Everything that may be known.
         as_of: Day on which the rankings are made, in days since 1970-01-01; None if time plays no part.
         game_ids: The catalogue, int32 [N], ascending.
+        ials_sweeps: Number of sweeps of iALS.
+        large_grid: The regressions that one pass fits in a large catalogue.
     """
 
     past: Interactions
     as_of: int | None
     game_ids: Int32Array
+    ials_sweeps: int = IALS_SWEEPS
+    large_grid: tuple[Regression, ...] = LARGE_GRID
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the catalogue is too large for exact regressions."""
+        return len(self.game_ids) > EASE_MAX_GAMES
 
     @cached_property
     def histories(self) -> Histories:
@@ -111,18 +150,24 @@ class TrainingRows:
         return Histories.from_interactions(self.past.take(self.past.recommended), self.game_ids)
 
     @cached_property
-    def matrix(self) -> csr_matrix:
-        """Users by games, float32 [B, N]."""
-        return user_game_matrix(self.histories, len(self.game_ids))
+    def item_item(self) -> ItemItemData:
+        """The same for item-item weights: all kinds and parameters share one count of co-occurrences."""
+        return ItemItemData(self.histories, len(self.game_ids))
 
     @cached_property
-    def shared(self) -> ItemItemData:
-        """The same for EASE and DLAE: all their settings share one count of co-occurrences."""
-        return ItemItemData(self.histories, len(self.game_ids))
+    def random_walks(self) -> RandomWalks:
+        """The same for RP3β."""
+        return RandomWalks(self.item_item)
+
+    @cached_property
+    def large_regressions(self) -> dict[Regression, csr_matrix]:
+        """The weights of the regressions of `large_grid`, float32 [N, N]."""
+        fitted = fit_regressions(self.large_grid, self.item_item)
+        return {kind: _as_matrix(weights) for kind, weights in zip(self.large_grid, fitted, strict=True)}
 
 
 def tuned_baselines(past: Interactions, as_of: int | None, validation: Split, game_ids: Int32Array) -> list[Baseline]:
-    """Fit each baseline to the past with the settings that rank best on the validation rows.
+    """Fit each baseline to the past with the parameters that rank best on the validation rows.
 
     Args:
         past: Everything that may be known.
@@ -133,23 +178,25 @@ def tuned_baselines(past: Interactions, as_of: int | None, validation: Split, ga
     return fit_baselines(past, as_of, game_ids, tune_baselines(validation, game_ids))
 
 
-def tune_baselines(validation: Split, game_ids: Int32Array) -> dict[str, Setting]:
-    """Choose the setting of each kind of baseline, by its name.
+def tune_baselines(validation: Split, game_ids: Int32Array) -> dict[str, Parameters]:
+    """Choose the parameters of each kind of baseline, by its name.
 
     Args:
-        validation: The past, split in the same way as the test. If it holds nothing out, the first settings are used.
+        validation: The past, split in the same way as the test. If it holds nothing out, the first parameters are used.
         game_ids: The catalogue, int32 [N], ascending.
     """
     held_out = hold_out(validation.past, validation.future, game_ids)
-    held_out = _sample(held_out, max(TUNING_USERS, TUNING_SCORES // max(1, len(game_ids))))
-    rows = TrainingRows(validation.past, validation.as_of, game_ids)
+    n_users = min(MOST_TUNING_USERS, TUNING_SCORES // max(1, len(game_ids)))
+    held_out = _sample(held_out, max(TUNING_USERS, n_users))
+    rows = TrainingRows(validation.past, validation.as_of, game_ids, IALS_TUNING_SWEEPS)
     limit = min(MOST_FITS, max(FEWEST_FITS, FIT_WORK // max(1, len(validation.past))))
     chosen = {}
     for kind in kinds(rows):
         chosen[kind.name] = kind.starts[0]
         if len(held_out) and kind.axes:
             tuning = _Tuning(kind, rows, held_out, limit)
-            best = max((climb(kind.axes, start, tuning.measure) for start in kind.starts), key=tuning.measure)
+            start = max(kind.starts, key=tuning.measure)
+            best = climb(kind.axes, start, tuning.measure, kind.costly)
             chosen[kind.name] = best
             progress(
                 "evaluate",
@@ -160,13 +207,14 @@ def tune_baselines(validation: Split, game_ids: Int32Array) -> dict[str, Setting
 
 
 def fit_baselines(
-    past: Interactions, as_of: int | None, game_ids: Int32Array, chosen: Mapping[str, Setting]
+    past: Interactions, as_of: int | None, game_ids: Int32Array, chosen: Mapping[str, Parameters]
 ) -> list[Baseline]:
-    """Fit each baseline to the past with the settings that `tune_baselines` chose."""
-    rows = TrainingRows(past, as_of, game_ids)
+    """Fit each baseline to the past with the parameters that `tune_baselines` chose."""
+    grid = tuple(_regression(chosen[name]) for name in (EASE, DLAE))
+    rows = TrainingRows(past, as_of, game_ids, large_grid=grid)
     return [
         Baseline(
-            kind.name, as_text(chosen[kind.name]), with_recency(kind.fit(rows, chosen[kind.name]), chosen[kind.name])
+            kind.name, as_text(chosen[kind.name]), with_weights(kind.fit(rows, chosen[kind.name]), chosen[kind.name])
         )
         for kind in kinds(rows)
     ]
@@ -178,139 +226,174 @@ def kinds(rows: TrainingRows) -> Iterator[Kind]:
     if rows.as_of is not None:
         # With the decay of the model's popularity prior; and with that which was best recently, which need not last.
         yield Kind("recent popularity", {}, ({"days of decay": DECAY_DAYS},), _fit_recent)
-        decays = {"days of decay": (7.0, 15.0, 30.0, 60.0, 90.0, 120.0, 180.0, 240.0)}
-        yield Kind("tuned recent popularity", decays, ({"days of decay": 60.0},), _fit_recent)
+        decays = {"days of decay": (7.0, 15.0, 30.0, 60.0, 90.0, 120.0, 180.0, 240.0, 365.0)}
+        yield Kind("tuned recent popularity", decays, ({"days of decay": 60.0},), _fit_recent, unlimited=True)
+    weights: dict[str, tuple[float, ...]] = {"recency": RECENCIES}
+    start = {"recency": 0.0}
+    if not rows.past.recommended.all():
+        weights["disliked"], start["disliked"] = DISLIKED, 0.0
     yield Kind(
         "iALS",
         {
-            "recency": RECENCIES,
-            "regularisation": (0.1, 1.0, 3.0, 10.0, 30.0, 60.0, 100.0, 300.0),
-            "confidence": (2.0, 3.0, 5.0, 10.0, 20.0, 40.0),
-            "factors": (16.0, 32.0, 64.0, 128.0),  # folding users in takes their cube
+            **weights,
+            "regularisation": (0.01, 0.1, 1.0, 3.0, 10.0, 30.0, 60.0, 100.0, 300.0, 1000.0),
+            "confidence": (2.0, 3.0, 5.0, 10.0, 20.0, 40.0, 80.0),
+            "factors": (16.0, 32.0, 64.0, 128.0, 256.0),  # folding users in takes their cube
         },
-        ({"recency": 0.0, "regularisation": 30.0, "confidence": 3.0, "factors": 64.0},),
+        (
+            {**start, "regularisation": 30.0, "confidence": 3.0, "factors": 64.0},
+            {**start, "regularisation": 1.0, "confidence": 20.0, "factors": 128.0},
+        ),
         _fit_ials,
+        costly=("factors",),
     )
     yield Kind(
         "item-kNN",
         {
-            "recency": RECENCIES,
+            **weights,
             "neighbours": NEIGHBOURS,
-            "asymmetry": (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
-            "shrinkage": (0.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0),
+            "exponent": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7),
+            "shrinkage": (0.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0),
         },
         (
-            {"recency": 0.0, "neighbours": 100.0, "asymmetry": 0.5, "shrinkage": 10.0},
-            {"recency": 0.0, "neighbours": 50.0, "asymmetry": 0.8, "shrinkage": 10.0},
+            {**start, "neighbours": 100.0, "exponent": 0.5, "shrinkage": 10.0},
+            {**start, "neighbours": 50.0, "exponent": 0.2, "shrinkage": 10.0},
+            {**start, "neighbours": 500.0, "exponent": 0.1, "shrinkage": 10.0},
         ),
         _fit_knn,
     )
     yield Kind(
         "RP3beta",
         {
-            "recency": RECENCIES,
+            **weights,
             "neighbours": NEIGHBOURS,
-            "α": (0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6),
+            "α": (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6),
             "β": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
         },
-        ({"recency": 0.0, "neighbours": 200.0, "α": 0.8, "β": 0.4},),
+        (
+            {**start, "neighbours": 200.0, "α": 0.8, "β": 0.4},
+            {**start, "neighbours": 500.0, "α": 0.4, "β": 0.1},
+        ),
         _fit_rp3beta,
     )
-    if len(rows.game_ids) > EASE_MAX_GAMES:
-        # Each game has a regression on the games around it: slower than all other kinds, so few are tried.
-        yield Kind(
-            "EASE", {"recency": RECENCIES, "λ": (30.0, 100.0, 300.0)}, ({"recency": 0.0, "λ": 100.0},), _fit_regression
-        )
-    else:
-        yield Kind("EASE", {"recency": RECENCIES, "λ": REGULARISATIONS}, ({"recency": 0.0, "λ": 300.0},), _fit_ease)
-        yield Kind(
-            "DLAE",
-            {"recency": RECENCIES, "λ": REGULARISATIONS, "p": (0.1, 0.2, 0.33, 0.5, 0.6, 0.7, 0.8)},
-            ({"recency": 0.0, "λ": 200.0, "p": 0.33},),
-            _fit_dlae,
-        )
+    sizes: tuple[float, ...] = LARGE_REGULARISATIONS if rows.is_large else REGULARISATIONS
+    dropouts: tuple[float, ...] = LARGE_DROPOUTS if rows.is_large else DROPOUTS
+    yield Kind(EASE, {**weights, "λ": sizes}, ({**start, "λ": 200.0},), _fit_regression, unlimited=rows.is_large)
+    yield Kind(
+        DLAE,
+        {**weights, "λ": sizes, "p": dropouts},
+        ({**start, "λ": 200.0, "p": 0.33},),
+        _fit_regression,
+        unlimited=rows.is_large,
+    )
 
 
-def climb(axes: Mapping[str, tuple[float, ...]], start: Setting, figure: Callable[[Setting], float]) -> Setting:
-    """Search a grid for a setting that no neighbour on any axis beats.
+def climb(
+    axes: Mapping[str, tuple[float, ...]],
+    start: Parameters,
+    figure: Callable[[Parameters], float],
+    costly: Collection[str] = (),
+) -> Parameters:
+    """Search a grid for parameters that no neighbour on any axis beats.
 
-    One axis after the other, the search moves on as long as that gives a higher figure, until no axis gives one. This
-    measures a small part of a grid, also of a fine one.
+    One axis after the other, the search moves on as long as that gives a higher figure, until no axis gives one. Since
+    figures are noisy, one value that is not better is stepped over. This measures a small part of a fine grid.
 
     Args:
         axes: The values of each axis, ascending.
         start: Where to start.
-        figure: Measures a setting.
+        figure: Measures parameters.
+        costly: Axes on which the first value that is not better ends the search.
 
     Example:
-        >>> climb({"λ": (1.0, 2.0, 3.0, 4.0)}, {"λ": 1.0}, lambda setting: -((setting["λ"] - 3) ** 2))
+        >>> climb({"λ": (1.0, 2.0, 3.0, 4.0)}, {"λ": 1.0}, lambda parameters: -((parameters["λ"] - 3) ** 2))
         {'λ': 3.0}
     """
     best, highest, before = start, figure(start), None
     while best != before:
         before = best
         for name, values in axes.items():
+            most_worse = 0 if name in costly else 1
             for step in (1, -1):
-                place = values.index(best[name]) + step
-                while 0 <= place < len(values):
-                    tried = {**best, name: values[place]}
-                    if (found := figure(tried)) <= highest:
-                        break
-                    best, highest, place = tried, found, place + step
+                index, worse = values.index(best[name]) + step, 0
+                while 0 <= index < len(values) and worse <= most_worse:
+                    tried = {**best, name: values[index]}
+                    if (found := figure(tried)) > highest:
+                        best, highest, worse = tried, found, 0
+                    else:
+                        worse += 1
+                    index += step
     return best
 
 
 class _Tuning:
-    """Measures the settings of a kind of baseline on validation data, each once.
+    """Measures the parameters of a kind of baseline on validation data, each once.
 
     Attributes:
-        measured: Mean NDCG@10 by setting.
-        fits: Number of fits so far.
+        measured: Mean NDCG@10 by parameters.
     """
 
     def __init__(self, kind: Kind, rows: TrainingRows, held_out: HeldOut, limit: int) -> None:
         self.measured: dict[tuple[float, ...], float] = {}
-        self.fits = 0
         self._kind, self._rows, self._held_out, self._limit = kind, rows, held_out, limit
-        self._last: tuple[Setting, Ranker] | None = None
+        self._fitted: set[tuple[float, ...]] = set()
+        self._kept: OrderedDict[tuple[float, ...], Ranker] = OrderedDict()
+        self._ended = False
 
-    def measure(self, setting: Setting) -> float:
-        """Return the mean NDCG@10; -inf if the setting needs a fit and no more are allowed."""
-        key = tuple(setting.values())
+    @property
+    def fits(self) -> int:
+        """Number of parameters that were fitted so far."""
+        return len(self._fitted)
+
+    def measure(self, parameters: Parameters) -> float:
+        """Return the mean NDCG@10; -inf if the parameters need a fit and no more are allowed."""
+        key = tuple(parameters.values())
         if key not in self.measured:
-            fitted = self._fit({name: value for name, value in setting.items() if name != "recency"})
+            fitted = self._fit({name: value for name, value in parameters.items() if name not in WITHOUT_FIT})
             if fitted is None:
                 return -np.inf
-            figures = measure(with_recency(fitted, setting), self._held_out, (HEADLINE_METRIC,))
+            figures = measure(with_weights(fitted, parameters), self._held_out, (HEADLINE_METRIC,))
             self.measured[key] = float(figures[HEADLINE_METRIC.name].mean())
         return self.measured[key]
 
-    def _fit(self, setting: Setting) -> Ranker | None:
-        """Fit with a setting without recency; the last fit serves all recencies."""
-        if self._last is None or self._last[0] != setting:
-            if self.fits == self._limit:
-                return None
-            self._last, self.fits = (setting, self._kind.fit(self._rows, setting)), self.fits + 1
-        return self._last[1]
+    def _fit(self, parameters: Parameters) -> Ranker | None:
+        """Fit with parameters, or return a kept fit; a fit that was not kept may be repeated beyond the limit."""
+        key = tuple(parameters.values())
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        if key not in self._fitted and len(self._fitted) == self._limit and not self._kind.unlimited:
+            if not self._ended:
+                message = f"the search ended after {self._limit} fits, the most for data of this size"
+                log("evaluate", f"{self._kind.name}: {message}")
+            self._ended = True
+            return None
+        fitted = self._kind.fit(self._rows, parameters)
+        self._fitted.add(key)
+        self._kept[key] = fitted
+        while len(self._kept) > 1 and sum(map(_size, self._kept.values())) > KEPT_BYTES:
+            self._kept.popitem(last=False)
+        return fitted
 
 
-def with_recency(ranker: Ranker, setting: Setting) -> Ranker:
-    """Return a ranker that weighs the games of a history by the `recency` of a setting, if the setting has one."""
-    if "recency" not in setting:
+def with_weights(ranker: Ranker, parameters: Parameters) -> Ranker:
+    """Return a ranker that weighs the games of a history by the parameters `WITHOUT_FIT`, if there are any."""
+    weights = {name: parameters[name] for name in WITHOUT_FIT if name in parameters}
+    if not weights:
         return ranker
     unweighed: Any = ranker
-    weighed: Ranker = replace(unweighed, recency=setting["recency"])
+    weighed: Ranker = replace(unweighed, **weights)
     return weighed
 
 
-def as_text(setting: Setting) -> str:
-    """Return a setting as text.
+def as_text(parameters: Parameters) -> str:
+    """Return parameters as text.
 
     Example:
         >>> as_text({"recency": 0.0, "λ": 300.0})
         'recency 0, λ 300'
     """
-    return ", ".join(f"{name} {value:g}" for name, value in setting.items())
+    return ", ".join(f"{name} {value:g}" for name, value in parameters.items())
 
 
 def _sample(held_out: HeldOut, limit: int) -> HeldOut:
@@ -318,11 +401,10 @@ def _sample(held_out: HeldOut, limit: int) -> HeldOut:
     return held_out.take(np.arange(0, len(held_out), max(1, -(-len(held_out) // limit))))
 
 
-def _weighed_matrix(history: Histories, n_games: int, recency: float) -> csr_matrix:
-    """Return users by games, float32 [B, n_games], with the weight of each game of a history; their mean is 1."""
+def _weighed_matrix(history: Histories, n_games: int, recency: float, disliked: float) -> csr_matrix:
+    """Return users by games, float32 [B, n_games], with each game's weight; the mean of their absolute values is 1."""
     matrix = user_game_matrix(history, n_games)
-    if recency:
-        matrix.data = HistoryWeights(disliked=1.0, recency=recency).weigh(history)
+    matrix.data = HistoryWeights(disliked=disliked, recency=recency).weigh(history)
     return matrix
 
 
@@ -333,10 +415,12 @@ class SimilarityRanker:
     Attributes:
         weights: What owning game i (row) adds to the score of game j (column), float32 [N, N], dense or sparse.
         recency: How much less the older games of a history count, see `HistoryWeights`.
+        disliked: How much a game counts that the user does not recommend.
     """
 
     weights: Float32Array | csr_matrix
     recency: float = 0.0
+    disliked: float = 1.0
 
     @property
     def n_games(self) -> int:
@@ -345,7 +429,7 @@ class SimilarityRanker:
 
     def scores(self, history: Histories) -> Float32Array:
         """See `Ranker.scores`."""
-        found = _weighed_matrix(history, self.n_games, self.recency) @ self.weights
+        found = _weighed_matrix(history, self.n_games, self.recency, self.disliked) @ self.weights
         dense: Float32Array = found.toarray() if issparse(found) else found
         return dense
 
@@ -354,25 +438,45 @@ class SimilarityRanker:
 class FactorRanker:
     """Ranks by implicit-feedback matrix factorisation (Hu, Koren and Volinsky 2008), folding users in.
 
+    A game of negative weight is one that the user does not prefer, with confidence: its preference is 0.
+
     Attributes:
         model: The factors.
         n_games: See `Ranker.n_games`.
         recency: How much less the older games of a history count, see `HistoryWeights`.
+        disliked: How much a game counts that the user does not recommend.
     """
 
     model: Any
     n_games: int
     recency: float = 0.0
+    disliked: float = 1.0
 
     def scores(self, history: Histories) -> Float32Array:
         """See `Ranker.scores`."""
-        matrix, confidence = _weighed_matrix(history, self.n_games, self.recency), self.model.alpha
-        # The absence of a game has confidence 1. What a game's presence adds to that is weighed.
-        matrix.data = ((1 + (confidence - 1) * matrix.data) / confidence).astype(np.float32)
+        matrix = _weighed_matrix(history, self.n_games, self.recency, self.disliked)
+        matrix.eliminate_zeros()
+        # The absence of a game has confidence 1. What a game's presence adds to that is weighed. implicit multiplies
+        # the values by the model's confidence, and reads the sign as the preference.
+        confidence = self.model.alpha
+        values = np.sign(matrix.data) * (1 + (confidence - 1) * np.abs(matrix.data)) / confidence
+        matrix.data = values.astype(np.float32)
         with threadpool_limits(1, "blas"):
             factors = self.model.recalculate_user(np.arange(len(history)), matrix)
         found: Float32Array = factors @ self.model.item_factors.T
         return found
+
+
+def _size(ranker: Ranker) -> int:
+    """Return the size of a fit in bytes."""
+    match ranker:
+        case SimilarityRanker(weights=np.ndarray() as weights):
+            return int(weights.nbytes)
+        case SimilarityRanker(weights=csr_matrix() as sparse):
+            return int(sparse.data.nbytes + sparse.indices.nbytes + sparse.indptr.nbytes)
+        case FactorRanker(model=model):
+            return int(model.item_factors.nbytes)
+    return 0
 
 
 def sample_users(histories: Histories, limit: int) -> Histories:
@@ -382,48 +486,56 @@ def sample_users(histories: Histories, limit: int) -> Histories:
     return histories.take(np.sort(np.random.default_rng(0).choice(len(histories), limit, replace=False)))
 
 
-def _fit_popularity(rows: TrainingRows, setting: Setting) -> StaticRanker:
+def _fit_popularity(rows: TrainingRows, parameters: Parameters) -> StaticRanker:
     return StaticRanker(popularity(rows.past, rows.game_ids).astype(np.float32))
 
 
-def _fit_recent(rows: TrainingRows, setting: Setting) -> StaticRanker:
+def _fit_recent(rows: TrainingRows, parameters: Parameters) -> StaticRanker:
     assert rows.as_of is not None
-    weights = recent_popularity(rows.past, rows.game_ids, rows.as_of, setting["days of decay"])
+    weights = recent_popularity(rows.past, rows.game_ids, rows.as_of, parameters["days of decay"])
     return StaticRanker(weights.astype(np.float32))
 
 
-def _fit_ials(rows: TrainingRows, setting: Setting) -> FactorRanker:
+def _fit_ials(rows: TrainingRows, parameters: Parameters) -> FactorRanker:
     n_games = len(rows.game_ids)
     with threadpool_limits(1, "blas"):  # implicit asks for this: it has threads of its own
         model = AlternatingLeastSquares(
-            factors=int(setting["factors"]),
-            regularization=setting["regularisation"],
-            alpha=setting["confidence"],
-            iterations=IALS_SWEEPS,
+            factors=int(parameters["factors"]),
+            regularization=parameters["regularisation"],
+            alpha=parameters["confidence"],
+            iterations=rows.ials_sweeps,
             random_state=0,
         )
         model.fit(user_game_matrix(sample_users(rows.histories, IALS_USERS), n_games), show_progress=False)
+    model.user_factors = None  # users are folded in
     return FactorRanker(model, n_games)
 
 
-def _fit_knn(rows: TrainingRows, setting: Setting) -> SimilarityRanker:
-    neighbours = int(setting["neighbours"])
-    return SimilarityRanker(item_knn(rows.matrix, neighbours, setting["asymmetry"], setting["shrinkage"]))
+def _fit_knn(rows: TrainingRows, parameters: Parameters) -> SimilarityRanker:
+    kind = Neighbours(parameters["exponent"], parameters["shrinkage"])
+    return SimilarityRanker(_as_matrix(kind.fit(rows.item_item, int(parameters["neighbours"]))))
 
 
-def _fit_rp3beta(rows: TrainingRows, setting: Setting) -> SimilarityRanker:
-    return SimilarityRanker(rp3beta(rows.matrix, int(setting["neighbours"]), setting["α"], setting["β"]))
+def _fit_rp3beta(rows: TrainingRows, parameters: Parameters) -> SimilarityRanker:
+    weights = rows.random_walks.fit(int(parameters["neighbours"]), parameters["α"], parameters["β"])
+    return SimilarityRanker(_as_matrix(weights))
 
 
-def _fit_regression(rows: TrainingRows, setting: Setting) -> SimilarityRanker:
-    n_games = len(rows.game_ids)
-    weights = Regression(0.0, setting["λ"]).fit(rows.shared, NEIGHBOURHOOD)
-    return SimilarityRanker(csr_matrix((weights.weights, weights.games, weights.offsets), shape=(n_games, n_games)))
+def _fit_regression(rows: TrainingRows, parameters: Parameters) -> SimilarityRanker:
+    kind = _regression(parameters)
+    if rows.is_large:
+        return SimilarityRanker(rows.large_regressions[kind])
+    counts = rows.item_item.dense_counts
+    if kind.dropout:
+        return SimilarityRanker(dlae(counts, kind.dropout, kind.regularisation))
+    return SimilarityRanker(ease(counts, kind.regularisation))
 
 
-def _fit_ease(rows: TrainingRows, setting: Setting) -> SimilarityRanker:
-    return SimilarityRanker(ease(rows.shared.dense_counts, setting["λ"]))
+def _regression(parameters: Parameters) -> Regression:
+    return Regression(parameters.get("p", 0.0), parameters["λ"])
 
 
-def _fit_dlae(rows: TrainingRows, setting: Setting) -> SimilarityRanker:
-    return SimilarityRanker(dlae(rows.shared.dense_counts, setting["p"], setting["λ"]))
+def _as_matrix(weights: ItemItemWeights) -> csr_matrix:
+    """Return item-item weights as a matrix, float32 [N, N]."""
+    n_games = len(weights.offsets) - 1
+    return csr_matrix((weights.weights, weights.games, weights.offsets), shape=(n_games, n_games))

@@ -65,28 +65,21 @@ class PopularityMatches:
         matched = (found >= 0).any(axis=1)
         return cls(users[matched], games[matched], found[matched], (places[games] >= HEAD_GAMES)[matched])
 
-    def auc(self, ranker: Ranker, history: Histories) -> Float64Array:
-        """Return the share of the others that a ranker scores below each held-out game, float64 [n].
-
-        Equal scores count one half, so that a ranker that knows only popularity has about .5, as one without knowledge
-        (the area under the ROC curve, Hanley and McNeil 1982, against negatives matched by popularity).
-
-        Args:
-            ranker: The ranker.
-            history: The histories of all held-out users.
-        """
-        figures = np.empty(len(self.users))
-        for rows, scores in score_blocks(ranker, history):
-            figures[self.pairs_of(rows)] = self.auc_of(rows, scores)
-        return figures
-
     def pairs_of(self, rows: slice) -> slice:
         """Return where the held-out games of consecutive users are."""
         first, last = np.searchsorted(self.users, [rows.start, rows.stop])
         return slice(int(first), int(last))
 
     def auc_of(self, rows: slice, scores: Float32Array) -> Float64Array:
-        """Return the figures of consecutive users, float64, from their scores of all games, float32 [b, N]."""
+        """Return the share of the others that score below each held-out game of consecutive users, float64.
+
+        Equal scores count one half, so that a ranker that knows only popularity has about .5, as one without knowledge
+        (the area under the ROC curve, Hanley and McNeil 1982, against negatives matched by popularity).
+
+        Args:
+            rows: The users' rows.
+            scores: Their scores of all games, float32 [b, N].
+        """
         pairs = self.pairs_of(rows)
         users, others = self.users[pairs, None] - rows.start, self.others[pairs]
         own, compared, matched = scores[users, self.games[pairs, None]], scores[users, others], others >= 0
@@ -103,7 +96,7 @@ class PopularityMatches:
 def rank_and_match(
     ranker: Ranker, history: Histories, k: int, matches: PopularityMatches
 ) -> tuple[Int32Array, Float64Array]:
-    """Return what `rank` and `PopularityMatches.auc` return, from the same scores."""
+    """Return what `rank` returns, and `PopularityMatches.auc_of` for all users, float64 [n], from the same scores."""
     ranked, auc = np.empty((len(history), k), dtype=np.int32), np.empty(len(matches.users))
     for rows, scores in score_blocks(ranker, history):
         ranked[rows], _ = top_k(scores, k)

@@ -98,14 +98,6 @@ class ItemItemWeights:
         offsets = offsets_from_lengths(np.minimum(lengths, per_game))
         return ItemItemWeights(offsets, self.games[kept], self.weights[kept])
 
-    def transposed(self) -> ItemItemWeights:
-        """Return the weights from column to row instead of from row to column, of a square matrix."""
-        lengths = np.diff(self.offsets)
-        order = np.argsort(self.games, kind="stable")
-        offsets = offsets_from_lengths(np.bincount(self.games, minlength=len(lengths)))
-        rows = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
-        return ItemItemWeights(offsets, rows[order], self.weights[order])
-
     def scaled(self, factor: float) -> ItemItemWeights:
         """Multiply all weights by a factor; a factor of 0 leaves no entries."""
         if not factor:

@@ -8,31 +8,36 @@ the games that say the most about it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
 import numpy as np
-from scipy.linalg.lapack import spotrf, spotri
-from scipy.sparse import csr_matrix, vstack
+from scipy.linalg.lapack import sposv, spotrf, spotri
+from scipy.sparse import csr_matrix
+from threadpoolctl import threadpool_limits
 
-from steam_recsys.arrays import Float32Array, Float64Array, Int32Array, Int64Array, offsets_from_lengths
+from steam_recsys.arrays import BoolArray, Float32Array, Float64Array, Int32Array, Int64Array, offsets_from_lengths
 from steam_recsys.data.histories import Histories
 from steam_recsys.model.item_item import ItemItemWeights, recent_weights
 
 EASE_MAX_GAMES = 8_000
-"""The largest catalogue: its square takes 256 MB, the inversion three times that and twenty seconds on two cores."""
+"""The largest catalogue whose regressions are exact: its square takes 256 MB, the inversion three times that and twenty
+seconds on two cores."""
 
 MAX_PAIRS = 100_000_000
-"""Pairs of games in the same history that are counted, at most: their sparse matrix takes up to 0.8 GB. If there are
-more, a sample of the users is counted."""
+"""Pairs of games in the same history that are counted in a larger catalogue, at most: their sparse matrix takes up to
+0.8 GB. If there are more, a sample of the users is counted."""
 
 MAX_HISTORY = 500
-"""Newest games of a history that are counted: longer ones are mostly those of collectors and of bots."""
+"""Newest games of a history that are counted there: longer ones are mostly those of collectors and of bots."""
 
 NEIGHBOURHOOD = 100
-"""Games that a game's regression is restricted to in a large catalogue."""
+"""Other games that a game's regression is restricted to in a large catalogue."""
+
+CHOOSING_REGULARISATION = 100.0
+"""λ with which the games of a neighbourhood are chosen for several regressions together."""
 
 DENSE_GAMES = 8_000
 """Games of a large catalogue with the most entries, whose part of the Gram matrix is kept dense: 256 MB."""
@@ -60,15 +65,31 @@ class ItemItemData:
     n_games: int
 
     @cached_property
+    def counted(self) -> Histories:
+        """The histories whose pairs of games are counted: all of them in a catalogue of up to `EASE_MAX_GAMES` games.
+
+        In a larger one, at most the newest `MAX_HISTORY` games of a history count, and at most `MAX_PAIRS` pairs: of
+        more, those of users drawn at random, the same ones each time.
+        """
+        if self.n_games <= EASE_MAX_GAMES:
+            return self.histories
+        newest = newest_games(self.histories, MAX_HISTORY)
+        return newest.take(_within(newest.lengths.astype(np.int64) ** 2, MAX_PAIRS))
+
+    @cached_property
     def counts(self) -> csr_matrix:
         """The users who have both of two games, float32 [n_games, n_games]; the diagonal counts a game's users."""
-        return sparse_cooccurrences(self.histories, self.n_games)
+        if self.n_games <= EASE_MAX_GAMES:
+            return csr_matrix(self.dense_counts)
+        matrix = user_game_matrix(self.counted, self.n_games)
+        counts = (matrix.T @ matrix).tocsr()
+        counts.sort_indices()
+        return counts
 
     @cached_property
     def dense_counts(self) -> Float32Array:
-        """The same as a dense array."""
-        counts: Float32Array = self.counts.toarray()
-        return counts
+        """The same as a dense array, for a catalogue of up to `EASE_MAX_GAMES` games."""
+        return cooccurrences(self.histories, self.n_games)
 
 
 class ItemItemKind(Protocol):
@@ -98,8 +119,13 @@ class Regression:
                 dlae(counts, self.dropout, self.regularisation) if self.dropout else ease(counts, self.regularisation)
             )
             return ItemItemWeights.from_matrix(matrix, per_game)
-        penalties = self.dropout / (1 - self.dropout) * data.counts.diagonal() + self.regularisation
-        return neighbourhood_regression(data.counts, data.counts, penalties, per_game, with_itself=self.dropout > 0)
+        counts, with_itself = data.counts, self.dropout > 0
+        return neighbourhood_regression(counts, counts, self.penalties(counts), per_game, with_itself=with_itself)
+
+    def penalties(self, counts: csr_matrix) -> Float64Array:
+        """Return the diagonal of Λ of `dlae`, float64 [n_games], which is λ without dropout."""
+        penalties: Float64Array = self.dropout / (1 - self.dropout) * counts.diagonal() + self.regularisation
+        return penalties
 
 
 @dataclass(frozen=True)
@@ -125,18 +151,14 @@ class Neighbours:
         A game's score is the sum over its nearest games that a user has, as in Sarwar et al. 2001, "Item-Based
         Collaborative Filtering Recommendation Algorithms", section 3.2: otherwise frequent games have many weights.
         """
-        counts = data.counts
-        users = counts.diagonal().astype(np.float64)
+        users = data.counts.diagonal().astype(np.float64)
         owned, recommended = users ** (1 - self.exponent), users**self.exponent
-        parts = []
-        for first, last in _row_blocks(counts.indptr):
-            entries = slice(counts.indptr[first], counts.indptr[last])
-            rows = np.repeat(np.arange(first, last), np.diff(counts.indptr[first : last + 1]))
-            games = counts.indices[entries]
-            weights = counts.data[entries] / (owned[games] * recommended[rows] + self.shrinkage)
-            weights[rows == games] = 0
-            parts.append(largest_of_rows(rows - first, games, weights.astype(np.float32), last - first, per_game))
-        return ItemItemWeights.stacked(parts).transposed()
+
+        def weigh(target: Int64Array, source: Int32Array, counts: Float32Array) -> Float32Array:
+            weights: Float32Array = counts / (owned[source] * recommended[target] + self.shrinkage)
+            return weights
+
+        return largest_of_targets(data.counts, weigh, per_game)
 
 
 @dataclass(frozen=True)
@@ -240,20 +262,11 @@ def inverse(matrix: Float32Array) -> Float32Array:
 def cooccurrences(histories: Histories, n_games: int) -> Float32Array:
     """Count the users who have both of two games, float32 [n_games, n_games]; the diagonal counts a game's users."""
     matrix = user_game_matrix(histories, n_games)
-    counts: Float32Array = (matrix.T @ matrix).toarray()
-    return counts
-
-
-def sparse_cooccurrences(histories: Histories, n_games: int) -> csr_matrix:
-    """Count the users who have both of two games, sparse float32 [n_games, n_games], in bounded memory.
-
-    At most the newest `MAX_HISTORY` games of a history count, and at most `MAX_PAIRS` pairs: of more, those of users
-    drawn at random, the same ones each time.
-    """
-    newest = newest_games(histories, MAX_HISTORY)
-    matrix = user_game_matrix(newest.take(_within(newest.lengths.astype(np.int64) ** 2, MAX_PAIRS)), n_games)
-    counts = (matrix.T @ matrix).tocsr()
-    counts.sort_indices()
+    by_game = matrix.T.tocsr()
+    counts = np.empty((n_games, n_games), dtype=np.float32)
+    step = max(1, BLOCK_ENTRIES // max(1, n_games))
+    for first in range(0, n_games, step):
+        counts[first : first + step] = (by_game[first : first + step] @ matrix).toarray()
     return counts
 
 
@@ -304,10 +317,32 @@ def _windows(
     return csr_matrix((values, games[places[kept]], offsets), shape=(len(games), n_games))
 
 
+def fit_regressions(kinds: Sequence[Regression], data: ItemItemData) -> list[ItemItemWeights]:
+    """Fit several regressions in one pass over a large catalogue, on the same neighbourhoods, and keep all weights.
+
+    To find each neighbourhood and to read its part of the counts takes as long as to solve seven regressions on it.
+    """
+    return neighbourhood_regressions(
+        data.counts,
+        data.counts,
+        np.array([kind.penalties(data.counts) for kind in kinds]),
+        np.array([kind.dropout > 0 for kind in kinds]),
+        np.full(data.n_games, CHOOSING_REGULARISATION),
+    )
+
+
 def neighbourhood_regression(
     gram: csr_matrix, cross: csr_matrix, penalties: Float64Array, per_game: int, *, with_itself: bool
 ) -> ItemItemWeights:
-    """Regress each game on the `NEIGHBOURHOOD` games that say the most about it, one ridge regression per game.
+    """Make a single one of `neighbourhood_regressions`, and keep the largest `per_game` weights of each predictor."""
+    (found,) = neighbourhood_regressions(gram, cross, penalties[None], np.array([with_itself]), penalties)
+    return found.largest(per_game)
+
+
+def neighbourhood_regressions(
+    gram: csr_matrix, cross: csr_matrix, penalties: Float64Array, with_itself: BoolArray, choosing: Float64Array
+) -> list[ItemItemWeights]:
+    """Regress each game on the `NEIGHBOURHOOD` games that say the most about it, with each of S sets of penalties.
 
         b(j) = (G + Λ)⁻¹ c(j), restricted to the neighbourhood of j
 
@@ -318,81 +353,115 @@ def neighbourhood_regression(
     Args:
         gram: G, sparse float32 [N, N].
         cross: c, sparse float32 [N, N]; column j belongs to game j.
-        penalties: The diagonal of Λ, floats [N].
-        per_game: Number of weights to keep per predictor.
-        with_itself: Whether a game may be among its own predictors; the weight is dropped in the end.
+        penalties: The diagonals of Λ, floats [S, N].
+        with_itself: Whether a game is among its own predictors, bool [S]; the weight is dropped in the end.
+        choosing: The diagonal of Λ that chooses the neighbourhoods, floats [N].
+
+    Returns:
+        The weights with each set of penalties.
     """
     by_target = cross if cross is gram else cross.T.tocsr()  # a Gram matrix is symmetric
-    sizes = 1 / np.sqrt(gram.diagonal() + penalties)
-    frequent = np.argsort(-np.diff(gram.indptr), kind="stable")[:DENSE_GAMES]
-    dense, dense_rows = gram[frequent][:, frequent].toarray(), np.full(gram.shape[0], -1, dtype=np.int64)
-    dense_rows[frequent] = np.arange(len(frequent))
-    parts = [csr_matrix((0, gram.shape[0]), dtype=np.float32)]
+    n_games, sizes, parts_of = gram.shape[0], 1 / np.sqrt(gram.diagonal() + choosing), _GramParts(gram)
+    targets, sources = [np.zeros(0, dtype=np.int32)], [np.zeros(0, dtype=np.int32)]
+    values = [np.zeros((len(penalties), 0), dtype=np.float32)]
     for first, last in _row_blocks(by_target.indptr):
         block = by_target[first:last]
-        own = np.arange(last - first), np.arange(first, last)
         gains = csr_matrix((block.data * sizes[block.indices], block.indices, block.indptr), shape=block.shape)
-        if with_itself:
-            gains = gains + csr_matrix((np.full(last - first, FIRST), own), shape=block.shape)
-        rows, values = np.repeat(own[0], np.diff(gains.indptr)), gains.data.astype(np.float32)
-        if not with_itself:
-            values[rows + first == gains.indices] = 0
-        nearest = largest_of_rows(rows, gains.indices, values, last - first, NEIGHBOURHOOD)
-        parts.append(_solve_neighbourhoods(gram, dense, dense_rows, block, penalties, nearest, first))
-    found = vstack(parts, format="csr").T.tocsr()
-    found.sort_indices()
-    weights = ItemItemWeights(found.indptr.astype(np.int64), found.indices.astype(np.int32), found.data)
-    return weights.largest(per_game)
+        own = np.arange(last - first), np.arange(first, last)
+        gains = gains + csr_matrix((np.full(last - first, FIRST), own), shape=block.shape)
+        rows = np.repeat(own[0], np.diff(gains.indptr))
+        nearest = largest_of_rows(rows, gains.indices, gains.data.astype(np.float32), last - first, NEIGHBOURHOOD + 1)
+        with threadpool_limits(1, "blas"):  # many small systems: several threads wait for each other
+            found = _solve_neighbourhoods(parts_of, block, penalties, with_itself, nearest, first)
+        rows = np.repeat(own[1].astype(np.int32), np.diff(nearest.offsets))
+        kept = rows != nearest.games
+        targets.append(rows[kept])
+        sources.append(nearest.games[kept])
+        values.append(found[:, kept])
+    source, target = np.concatenate(sources), np.concatenate(targets)
+    order = np.argsort(source, kind="stable")
+    offsets, games = offsets_from_lengths(np.bincount(source, minlength=n_games)), target[order]
+    return [
+        ItemItemWeights(offsets, games, np.concatenate([part[number] for part in values])[order])
+        for number in range(len(penalties))
+    ]
+
+
+class _GramParts:
+    """Reads small parts of a Gram matrix; those of its most frequent games, whose rows are long, from a dense copy."""
+
+    def __init__(self, gram: csr_matrix) -> None:
+        frequent = np.argsort(-np.diff(gram.indptr), kind="stable")[:DENSE_GAMES]
+        self._gram, self._dense = gram, gram[frequent][:, frequent].toarray()
+        self._dense_rows = np.full(gram.shape[0], -1, dtype=np.int64)
+        self._dense_rows[frequent] = np.arange(len(frequent))
+        self._column_of = np.full(gram.shape[0], -1, dtype=np.int64)
+
+    def read(self, games: Int32Array) -> Float32Array:
+        """Return the products of n games with each other, float32 [n, n]."""
+        part = np.zeros((len(games), len(games)), dtype=np.float32)
+        dense_rows = self._dense_rows[games]
+        frequent, others = np.flatnonzero(dense_rows >= 0), np.flatnonzero(dense_rows < 0)
+        part[np.ix_(frequent, frequent)] = self._dense[np.ix_(dense_rows[frequent], dense_rows[frequent])]
+        self._column_of[games] = np.arange(len(games))
+        source, entries = _entries(self._gram.indptr, games[others])
+        column = self._column_of[self._gram.indices[entries]]
+        self._column_of[games] = -1
+        inside = np.flatnonzero(column >= 0)
+        row, column, products = others[source[inside]], column[inside], self._gram.data[entries[inside]]
+        part[row, column] = products
+        part[column, row] = products
+        return part
 
 
 def _solve_neighbourhoods(
-    gram: csr_matrix,
-    dense: Float32Array,
-    dense_rows: Int64Array,
+    gram: _GramParts,
     cross: csr_matrix,
     penalties: Float64Array,
+    with_itself: BoolArray,
     nearest: ItemItemWeights,
     first: int,
-) -> csr_matrix:
+) -> Float32Array:
     """Solve the regressions of some games.
 
     Args:
-        gram: The Gram matrix, sparse float32 [N, N].
-        dense: Its part for the most frequent games, whose rows have too many entries to be searched.
-        dense_rows: int64 [N], each game's row of this part; -1 for other games.
+        gram: The Gram matrix.
         cross: The products of the predictors with the games, sparse float32 [games, N].
-        penalties: floats [N].
-        nearest: The neighbourhood of each game; its weights are ignored.
+        penalties: floats [S, N].
+        with_itself: bool [S].
+        nearest: The neighbourhood of each game, with the game itself; its n weights are ignored.
         first: Number of the first game.
 
     Returns:
-        The weights from each predictor, sparse float32 [games, N].
+        The weights from each predictor, float32 [S, n].
     """
-    place = np.full(gram.shape[0], -1, dtype=np.int64)
+    values = np.zeros((len(penalties), len(nearest.games)), dtype=np.float32)
     lengths = np.diff(nearest.offsets)
-    values = np.zeros(len(nearest.games), dtype=np.float32)
-    for game in np.flatnonzero(lengths).tolist():
+    for game in np.flatnonzero(lengths > 1).tolist():
         chosen = slice(nearest.offsets[game], nearest.offsets[game + 1])
-        games, size = nearest.games[chosen], int(lengths[game])
-        place[games] = np.arange(size)
-        left, right = np.zeros((size, size), dtype=np.float32), np.zeros(size, dtype=np.float32)
-        frequent = np.flatnonzero(dense_rows[games] >= 0)
-        left[np.ix_(frequent, frequent)] = dense[np.ix_(dense_rows[games[frequent]], dense_rows[games[frequent]])]
-        others = np.flatnonzero(dense_rows[games] < 0)
-        source, entries = _entries(gram.indptr, games[others])
-        column = place[gram.indices[entries]]
-        inside = np.flatnonzero(column >= 0)
-        row, column, products = others[source[inside]], column[inside], gram.data[entries[inside]]
-        left[row, column] = products
-        left[column, row] = products
-        left[np.diag_indices(size)] += penalties[games]
+        games = nearest.games[chosen]
+        part, products = gram.read(games), np.zeros(len(games), dtype=np.float32)
         own = slice(cross.indptr[game], cross.indptr[game + 1])
-        column = place[cross.indices[own]]
-        right[column[column >= 0]] = cross.data[own][column >= 0]
-        values[chosen] = np.linalg.solve(left, right)
-        place[games] = -1
-    values[np.repeat(np.arange(len(lengths)) + first, lengths) == nearest.games] = 0
-    return csr_matrix((values, nearest.games, nearest.offsets), shape=cross.shape)
+        index = np.searchsorted(games, cross.indices[own])
+        inside = games[np.minimum(index, len(games) - 1)] == cross.indices[own]
+        products[index[inside]] = cross.data[own][inside]
+        itself, others = int(np.searchsorted(games, first + game)), np.ones(len(games), dtype=np.float32)
+        others[itself] = 0
+        diagonal = np.arange(len(games))
+        for number, penalty in enumerate(penalties[:, games]):
+            left, right = part.copy(), products
+            if not with_itself[number]:
+                left *= others
+                left *= others[:, None]
+                right = products * others
+            left[diagonal, diagonal] += penalty
+            # By Cholesky factors, one after the other: a stack of them takes np.linalg.solve four times as long.
+            _, values[number, chosen], failed = sposv(left.T, right, overwrite_a=True)
+            if failed:
+                raise ValueError(
+                    f"The regression of game {first + game} has no solution: {penalty.min()} is too small."
+                )
+    return values
 
 
 def _entries(offsets: Int64Array, rows: Int32Array) -> tuple[Int64Array, Int64Array]:
@@ -403,10 +472,37 @@ def _entries(offsets: Int64Array, rows: Int32Array) -> tuple[Int64Array, Int64Ar
     return source, np.arange(len(source)) + np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
 
 
+def largest_of_targets(
+    counts: csr_matrix, weigh: Callable[[Int64Array, Int32Array, Float32Array], Float32Array], per_game: int
+) -> ItemItemWeights:
+    """Weigh the entries of a symmetric matrix, and keep the largest weights to each game.
+
+    Args:
+        counts: Sparse float32 [N, N].
+        weigh: Computes the weights of n entries, floats [n], from the games that they lead to, int64 [n], those that
+            they come from, int32 [n], and their values, float32 [n].
+        per_game: Number of weights to keep; a game has none to itself.
+
+    Returns:
+        The weights from the game of a row to those of its entries.
+    """
+    parts = []
+    for first, last in _row_blocks(counts.indptr):
+        entries = slice(counts.indptr[first], counts.indptr[last])
+        targets = np.repeat(np.arange(first, last), np.diff(counts.indptr[first : last + 1]))
+        games = counts.indices[entries]
+        weights = weigh(targets, games, counts.data[entries]).astype(np.float32)
+        weights[targets == games] = 0
+        parts.append(largest_of_rows(targets - first, games, weights, last - first, per_game))
+    found = ItemItemWeights.stacked(parts)
+    by_source = csr_matrix((found.weights, found.games, found.offsets), shape=counts.shape).T.tocsr()
+    return ItemItemWeights(by_source.indptr.astype(np.int64), by_source.indices.astype(np.int32), by_source.data)
+
+
 def largest_of_rows(
     rows: Int64Array, games: Int32Array, weights: Float32Array, n_rows: int, per_row: int
 ) -> ItemItemWeights:
-    """Keep the largest weights of each row that are not 0.
+    """Keep the largest absolute weights of each row that are not 0; of equal ones the first.
 
     Args:
         rows: int64 [n], ascending.
@@ -416,8 +512,21 @@ def largest_of_rows(
         per_row: Number of weights to keep.
     """
     kept = np.flatnonzero(weights)
-    offsets = offsets_from_lengths(np.bincount(rows[kept], minlength=n_rows))
-    return ItemItemWeights(offsets, games[kept].astype(np.int32), weights[kept]).largest(per_row)
+    lengths = np.bincount(rows[kept], minlength=n_rows)
+    if lengths.max(initial=0) > per_row:
+        owners, sizes, offsets = rows[kept], -np.abs(weights[kept]), offsets_from_lengths(lengths)
+        bounds = np.zeros(n_rows, dtype=np.float32)
+        for row in np.flatnonzero(lengths > per_row).tolist():  # faster than sorting all rows at once
+            bounds[row] = np.partition(sizes[offsets[row] : offsets[row + 1]], per_row - 1)[per_row - 1]
+        bounds_of = bounds[owners]
+        larger = sizes < bounds_of
+        equal = np.flatnonzero(sizes == bounds_of)
+        before = offsets_from_lengths(np.bincount(owners[equal], minlength=n_rows))
+        free = per_row - np.bincount(owners[larger], minlength=n_rows)
+        larger[equal[np.arange(len(equal)) - before[owners[equal]] < free[owners[equal]]]] = True
+        kept = kept[larger]
+        lengths = np.minimum(lengths, per_row)
+    return ItemItemWeights(offsets_from_lengths(lengths), games[kept].astype(np.int32), weights[kept])
 
 
 def newest_games(histories: Histories, limit: int) -> Histories:

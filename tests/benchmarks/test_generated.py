@@ -5,7 +5,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from benchmarks.generated import Size, generate_in_order
+from benchmarks.generated import GAMES_PER_STUDIO, Size, _described, generate_in_order
 from steam_recsys.data.games import Games
 from steam_recsys.data.interactions import Interactions
 
@@ -67,3 +67,16 @@ def test_the_next_game_is_foreseeable_more_often_than_a_later_one(shop: tuple[In
         return float(times[times > 1].sum() / times.sum())
 
     assert repeated(1) > 2 * repeated(5)
+
+
+def test_some_studios_make_games_of_one_taste_and_others_of_any() -> None:
+    tastes = np.random.default_rng(0).integers(0, 400, 20_000)
+    described = _described(tastes, np.random.default_rng(1)).attributes
+    studios = np.array([int(name.split()[-1]) for each in described for name in each if name.startswith("developer")])
+    assert (np.bincount(studios) == GAMES_PER_STUDIO).all()
+    counts = np.zeros((studios.max() + 1, 400), dtype=np.int64)
+    np.add.at(counts, (studios, tastes), 1)
+    shares = counts.max(axis=1) / GAMES_PER_STUDIO
+    assert 0.3 < shares.mean() < 0.6
+    assert np.quantile(shares, 0.9) > 0.75
+    assert np.quantile(shares, 0.1) < 0.25

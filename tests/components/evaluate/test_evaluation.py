@@ -13,22 +13,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kfp import dsl
 
+from components.evaluate import setup
 from components.evaluate.component import evaluate
 from components.evaluate.evaluation import METRICS, evaluate_model
 from components.evaluate.gate import Thresholds
 from components.evaluate.promotion import promote
 from components.evaluate.results import Evaluation
+from components.evaluate.setup import EvaluationSetup
+from steam_recsys.arrays import Int32Array
 from steam_recsys.data.interactions import Interactions
 from steam_recsys.data.popularity import popularity
 from steam_recsys.errors import UserError
+from steam_recsys.evaluation.baselines import Parameters, tune_baselines
 from steam_recsys.evaluation.metrics import measure
 from steam_recsys.evaluation.rankers import StaticRanker
-from steam_recsys.evaluation.splits import hold_out
+from steam_recsys.evaluation.splits import Split, hold_out
 from steam_recsys.storage.manifest import complete_artifact
 from steam_recsys.storage.model_store import EVALUATION, USER_METRICS, champion, stored_model
 from tests.snapshots import Review, write_snapshot_of
 
-BASELINES = {"popularity", "recent popularity", "tuned recent popularity", "item-kNN", "iALS", "EASE"}
+BASELINES = {
+    "popularity", "recent popularity", "tuned recent popularity", "iALS", "item-kNN", "RP3beta", "EASE", "DLAE",
+}  # fmt: skip
 FIRST = date(2020, 1, 1)
 DAY_ZERO = (FIRST - date(1970, 1, 1)).days
 GAMES = 6
@@ -89,7 +95,28 @@ def test_a_model_is_compared_with_the_baselines(snapshot: Path, tmp_path: Path, 
     assert evaluated.figures["recent popularity"]["recall_at_20"].mean == 1
     assert set(evaluated.figures) == {"challenger", *BASELINES}
     assert set(evaluated.settings) == BASELINES
-    assert evaluated.settings["recent popularity"] == "120 days of decay"
+    assert evaluated.settings["recent popularity"] == "days of decay 120"
+
+
+def test_baselines_are_tuned_once_per_snapshot_and_cutoff(
+    snapshot: Path, tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tuned: list[int | None] = []
+
+    def tune(validation: Split, game_ids: Int32Array) -> dict[str, Parameters]:
+        tuned.append(validation.as_of)
+        return tune_baselines(validation, game_ids)
+
+    monkeypatch.setattr(setup, "tune_baselines", tune)
+    models = [
+        write_model(tmp_path / version, cutoff=day(cutoff), version=version)
+        for version, cutoff in (("one", 10), ("two", 10), ("three", 3))
+    ]
+    first, second = (EvaluationSetup.load(snapshot, model, store) for model in models[:2])
+    assert len(tuned) == 1
+    assert second.settings == first.settings
+    assert EvaluationSetup.load(snapshot, models[2], store).cutoff == "2020-01-04"
+    assert len(tuned) == 2
 
 
 def test_the_champion_is_measured_on_the_same_rows(snapshot: Path, tmp_path: Path, store: str) -> None:

@@ -1,17 +1,21 @@
 """Settings of the baselines in a store: tuned once, and again if the file is of no use."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
+from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pytest
+import scipy
 
+from steam_recsys import code_version
 from steam_recsys.errors import UserError
 from steam_recsys.evaluation.baseline_settings import TuningKey, stored_or_tuned
 from steam_recsys.storage.folder import DiskFolder
 from steam_recsys.storage.manifest import seal
 from steam_recsys.storage.model_store import BASELINES_FOLDER
 
-KEY = TuningKey("0123456789ab", "2015-10-04", 0.1, "abcdef012345")
+KEY = TuningKey("0123456789ab", "2015-10-04", 0.1, "abcdef012345", "implicit 0.7.2")
 CHOSEN = {"popularity": {}, "EASE": {"recency": 0.75, "λ": 500.0}}
 
 
@@ -24,6 +28,12 @@ class Tuner:
     def __call__(self) -> dict[str, dict[str, float]]:
         self.calls += 1
         return CHOSEN
+
+
+def test_the_key_names_the_libraries_that_compute_the_baselines() -> None:
+    key = TuningKey.from_split("0123456789ab", "2015-10-04", 0.1)
+    assert key.code_version == code_version()
+    assert key.libraries == (f"implicit {version('implicit')}, numpy {np.__version__}, scipy {scipy.__version__}")
 
 
 def test_settings_are_tuned_once(any_store: str) -> None:
@@ -39,6 +49,7 @@ def test_settings_are_tuned_once(any_store: str) -> None:
         {"cutoff": "2015-10-05"},
         {"held_out_share": 0.2},
         {"code_version": "543210fedcba"},
+        {"libraries": "implicit 0.7.3"},
     ],
 )
 def test_another_snapshot_split_or_version_is_tuned_for_itself(other: dict, tmp_path: Path) -> None:
@@ -55,7 +66,7 @@ def test_another_snapshot_split_or_version_is_tuned_for_itself(other: dict, tmp_
         b"",
         b"{}",
         seal({"chosen": CHOSEN}),
-        seal({"snapshot_id": "", "cutoff": "", "held_out_share": 0, "code_version": "", "chosen": CHOSEN}),
+        seal({**asdict(replace(KEY, snapshot_id="")), "chosen": CHOSEN}),
     ],
 )
 def test_a_damaged_file_is_replaced(content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,17 +1,25 @@
 """One contract for every baseline, on synthetic data whose best ranking is known."""
 
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from implicit.cpu.als import AlternatingLeastSquares
+from scipy.sparse import issparse
 
 from steam_recsys.data.histories import Histories
 from steam_recsys.data.interactions import Interactions
 from steam_recsys.evaluation import baselines as module
 from steam_recsys.evaluation.baselines import (
+    LARGE_GRID,
     Baseline,
+    FactorRanker,
     Kind,
-    Setting,
+    Parameters,
     SimilarityRanker,
     TrainingRows,
     climb,
@@ -21,14 +29,15 @@ from steam_recsys.evaluation.baselines import (
     tune_baselines,
     tuned_baselines,
 )
-from steam_recsys.evaluation.rankers import StaticRanker, rank
-from steam_recsys.evaluation.splits import Split, by_time, last_out
+from steam_recsys.evaluation.rankers import rank
+from steam_recsys.evaluation.splits import HeldOut, Split, by_time, last_out
+from steam_recsys.model import item_item_fits
+from steam_recsys.model.history_weights import HistoryWeights
 from steam_recsys.model.item_item_fits import EASE_MAX_GAMES
 
 USERS, GAMES = 300, 20
 CATALOGUE = np.arange(1, GAMES + 1, dtype=np.int32)
 PERSONAL = {"item-kNN", "iALS", "RP3beta", "EASE", "DLAE"}
-LARGE = PERSONAL - {"DLAE"}
 
 
 @pytest.fixture(scope="module")
@@ -82,20 +91,51 @@ def test_recent_popularity_is_left_out_if_time_plays_no_part(interactions: Inter
     assert {baseline.name for baseline in tuned} == {"popularity", *PERSONAL}
 
 
-def test_a_large_catalogue_has_no_baseline_that_needs_its_square(interactions: Interactions) -> None:
+def test_a_large_catalogue_has_the_same_baselines_without_its_square(interactions: Interactions) -> None:
     large = np.arange(1, EASE_MAX_GAMES + 2, dtype=np.int32)
     rows = TrainingRows(interactions, 107, large)
     fitted = {kind.name: kind.fit(rows, kind.starts[0]) for kind in kinds(rows)}
-    assert set(fitted) == {"popularity", "recent popularity", "tuned recent popularity", *LARGE}
-    for name in ("item-kNN", "RP3beta", "EASE"):
+    assert set(fitted) == {"popularity", "recent popularity", "tuned recent popularity", *PERSONAL}
+    for name in ("item-kNN", "RP3beta", "EASE", "DLAE"):
+        assert issparse(fitted[name].weights)
         ranked = rank(fitted[name], Histories.from_games([0, 2, 4]), 7)
         assert set(ranked[0].tolist()) == {6, 8, 10, 12, 14, 16, 18}
+
+
+def test_regressions_of_a_large_catalogue_are_the_exact_ones_if_all_games_are_neighbours(
+    in_order: Interactions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact = TrainingRows(in_order, None, CATALOGUE)
+    dense = {kind.name: kind.fit(exact, kind.starts[0]) for kind in kinds(exact) if kind.name in ("EASE", "DLAE")}
+    for limited in (module, item_item_fits):
+        monkeypatch.setattr(limited, "EASE_MAX_GAMES", 0)
+    monkeypatch.setattr(item_item_fits, "NEIGHBOURHOOD", GAMES)
+    rows = TrainingRows(in_order, None, CATALOGUE)
+    for kind in kinds(rows):
+        if kind.name in dense:
+            weights = kind.fit(rows, kind.starts[0]).weights
+            assert weights.toarray() == pytest.approx(dense[kind.name].weights, abs=1e-5)
+
+
+def test_one_pass_over_a_large_catalogue_serves_all_regressions(
+    in_order: Interactions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes: list[int] = []
+    fit = module.fit_regressions
+    monkeypatch.setattr(module, "fit_regressions", lambda grid, data: passes.append(len(grid)) or fit(grid, data))
+    for limited in (module, item_item_fits):
+        monkeypatch.setattr(limited, "EASE_MAX_GAMES", 0)
+    monkeypatch.setattr(module, "FIT_WORK", 0)  # the limit on fits leaves them out
+    split = last_out(in_order)
+    chosen = tune_baselines(split, CATALOGUE)
+    fit_baselines(in_order, None, CATALOGUE, chosen)
+    assert passes == [len(LARGE_GRID), 2]
 
 
 def test_the_first_settings_are_used_without_validation_rows(interactions: Interactions) -> None:
     nothing = Split(interactions, interactions.take(np.zeros(len(interactions), bool)), 107)
     chosen = tune_baselines(nothing, CATALOGUE)
-    assert chosen["EASE"] == {"recency": 0.0, "λ": 300.0}
+    assert chosen["EASE"] == {"recency": 0.0, "λ": 200.0}
     assert chosen["popularity"] == {}
     assert {baseline.name for baseline in fit_baselines(interactions, 107, CATALOGUE, chosen)} == set(chosen)
 
@@ -113,7 +153,46 @@ def test_later_games_of_a_history_count_more_with_recency() -> None:
     ranker = SimilarityRanker(np.array([[0, 0, 1, 0], [0, 0, 0, 1], [0] * 4, [0] * 4], np.float32))
     history = Histories.from_games([0, 1], [1, 0])
     assert rank(ranker, history, 2).tolist() == [[2, 3], [2, 3]]
-    assert rank(module.with_recency(ranker, {"recency": 1.0}), history, 2).tolist() == [[3, 2], [2, 3]]
+    assert rank(module.with_weights(ranker, {"recency": 1.0}), history, 2).tolist() == [[3, 2], [2, 3]]
+
+
+def with_verdicts(*histories: list[tuple[int, bool]]) -> Histories:
+    found = Histories.from_games(*([game for game, _ in history] for history in histories))
+    return replace(found, recommended=np.array([liked for history in histories for _, liked in history], dtype=bool))
+
+
+def test_a_disliked_game_counts_as_much_as_was_chosen() -> None:
+    ranker = SimilarityRanker(np.array([[0, 0, 1, 0], [0, 0, 0, 0.9], [0] * 4, [0] * 4], np.float32))
+    history = with_verdicts([(0, False), (1, True)])
+    assert rank(ranker, history, 2).tolist() == [[2, 3]]
+    for disliked in (0.0, -0.5):
+        assert rank(module.with_weights(ranker, {"disliked": disliked}), history, 2).tolist() == [[3, 2]]
+
+
+@pytest.mark.parametrize(("recency", "disliked"), [(0.0, 1.0), (0.5, 1.0), (1.5, -0.5), (0.0, 0.0)])
+def test_weights_of_a_history_are_confidences_in_matrix_factorisation(recency: float, disliked: float) -> None:
+    """A user's factors are the weighted ridge regression of preferences on all games; a dislike is no preference."""
+    items = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    model = AlternatingLeastSquares(factors=3, regularization=2.0, alpha=4.0)
+    model.item_factors = items
+    history = with_verdicts([(3, True), (0, False), (4, True)])
+    weights = np.zeros(5)
+    weights[history.games] = HistoryWeights(disliked=disliked, recency=recency).weigh(history)
+    confidence = np.diag(1 + 3.0 * np.abs(weights))
+    left = items.T @ confidence @ items + 2.0 * np.eye(3)
+    expected = items @ np.linalg.solve(left, items.T @ confidence @ (weights > 0))
+    scores = FactorRanker(model, 5, recency, disliked).scores(history)
+    assert scores[0] == pytest.approx(expected, abs=1e-5)
+
+
+def test_dislikes_are_weighed_if_there_are_any(in_order: Interactions) -> None:
+    axes = {kind.name: kind.axes for kind in kinds(TrainingRows(in_order, None, CATALOGUE))}
+    assert all("disliked" not in axes[name] for name in PERSONAL)
+    verdicts = np.random.default_rng(0).random(len(in_order)) < 0.8
+    axes = {
+        kind.name: kind.axes for kind in kinds(TrainingRows(replace(in_order, recommended=verdicts), None, CATALOGUE))
+    }
+    assert all(axes[name]["disliked"] == (-0.5, 0.0, 1.0) for name in PERSONAL)
 
 
 @pytest.fixture(scope="module")
@@ -138,43 +217,115 @@ def test_order_is_used_where_it_says_what_comes_next(name: str, in_order: Intera
     assert chosen[name]["recency"] > 0
 
 
+class OnlyKind:
+    """Replaces all kinds by one whose figure is a function of its parameters; its fits rank nothing."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, figure: Callable[[Parameters], float], **fields: Any) -> None:
+        self.fits: list[Parameters] = []
+        self.users: list[int] = []
+        weights: list[np.ndarray] = []
+
+        def fit(rows: TrainingRows, parameters: Parameters) -> SimilarityRanker:
+            self.fits.append(parameters)
+            weights.append(np.zeros((GAMES, GAMES), np.float32))
+            return SimilarityRanker(weights[-1])
+
+        def measure(ranker: SimilarityRanker, held_out: HeldOut, metrics: object) -> dict[str, np.ndarray]:
+            self.users.append(len(held_out))
+            (number,) = [number for number, known in enumerate(weights) if known is ranker.weights]
+            return {"ndcg_at_10": np.array([figure({**self.fits[number], "recency": ranker.recency})])}
+
+        monkeypatch.setattr(module, "kinds", lambda rows: iter([Kind("only", fit=fit, **fields)]))
+        monkeypatch.setattr(module, "measure", measure)
+
+
 def test_one_fit_serves_all_recencies(in_order: Interactions, monkeypatch: pytest.MonkeyPatch) -> None:
-    fits: list[Setting] = []
-
-    def fit(rows: TrainingRows, setting: Setting) -> SimilarityRanker:
-        fits.append(setting)
-        return SimilarityRanker(np.zeros((GAMES, GAMES), np.float32))
-
-    grid = {"recency": (0.0, 0.5, 1.0), "λ": (1.0, 2.0)}
-    only = Kind("only", grid, ({"recency": 0.0, "λ": 1.0},), fit)
-    monkeypatch.setattr(module, "kinds", lambda rows: iter([only]))
-    monkeypatch.setattr(module, "measure", lambda ranker, *_: {"ndcg_at_10": -np.abs([ranker.recency - 0.5])})
-    chosen = tune_baselines(last_out(in_order), CATALOGUE)
-    assert chosen["only"]["recency"] == 0.5
-    assert fits == [{"λ": 1.0}, {"λ": 2.0}]
+    only = OnlyKind(
+        monkeypatch,
+        lambda found: -abs(found["recency"] - 0.5),
+        axes={"recency": (0.0, 0.5, 1.0), "λ": (1.0, 2.0)},
+        starts=({"recency": 0.0, "λ": 1.0},),
+    )
+    assert tune_baselines(last_out(in_order), CATALOGUE)["only"] == {"recency": 0.5, "λ": 1.0}
+    assert only.fits == [{"λ": 1.0}, {"λ": 2.0}]
 
 
-def test_large_data_get_few_fits(in_order: Interactions, monkeypatch: pytest.MonkeyPatch) -> None:
-    fits: list[Setting] = []
-
-    def fit(rows: TrainingRows, setting: Setting) -> StaticRanker:
-        fits.append(setting)
-        return StaticRanker(np.roll(np.arange(GAMES, dtype=np.float32), len(fits)))
-
-    many = tuple(float(value) for value in range(100))
-    monkeypatch.setattr(module, "kinds", lambda rows: iter([Kind("only", {"x": many}, ({"x": 50.0},), fit)]))
+def test_fits_that_are_not_kept_are_repeated_without_being_counted(
+    in_order: Interactions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each value of λ needs another recency, so that the search comes back to it."""
+    only = OnlyKind(
+        monkeypatch,
+        lambda found: found["λ"] - 3 * abs(found["recency"] - found["λ"] / 4),
+        axes={"recency": (0.0, 0.25, 0.5, 0.75), "λ": (1.0, 2.0, 3.0)},
+        starts=({"recency": 0.0, "λ": 1.0},),
+    )
+    monkeypatch.setattr(module, "KEPT_BYTES", 0)
     monkeypatch.setattr(module, "FIT_WORK", 0)
-    monkeypatch.setattr(module, "measure", lambda ranker, held_out, metrics: {"ndcg_at_10": np.array([len(fits)])})
+    monkeypatch.setattr(module, "FEWEST_FITS", 3)
+    assert tune_baselines(last_out(in_order), CATALOGUE)["only"] == {"recency": 0.75, "λ": 3.0}
+    assert len(only.fits) > 3
+    assert {fit["λ"] for fit in only.fits} == {1.0, 2.0, 3.0}
+
+
+def test_large_data_get_few_fits(
+    in_order: Interactions, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    many = tuple(float(value) for value in range(100))
+    only = OnlyKind(monkeypatch, lambda found: found["x"], axes={"x": many}, starts=({"x": 50.0},))
+    monkeypatch.setattr(module, "FIT_WORK", 0)
     assert tune_baselines(last_out(in_order), CATALOGUE)["only"] == {"x": 52.0}
-    assert len(fits) == module.FEWEST_FITS
+    assert len(only.fits) == module.FEWEST_FITS
+    assert capsys.readouterr().out.count("only: the search ended after 3 fits, the most for data of this size") == 1
+
+
+def test_the_search_goes_on_from_the_best_start(in_order: Interactions, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if few fits are allowed: the first start does not use them up."""
+    many = tuple(float(value) for value in range(100))
+    only = OnlyKind(
+        monkeypatch, lambda found: -abs(found["x"] - 81), axes={"x": many}, starts=({"x": 50.0}, {"x": 80.0})
+    )
+    monkeypatch.setattr(module, "FIT_WORK", 0)
+    assert tune_baselines(last_out(in_order), CATALOGUE)["only"] == {"x": 81.0}
+    assert only.fits == [{"x": 50.0}, {"x": 80.0}, {"x": 81.0}]
+
+
+def test_one_measurement_has_a_bounded_number_of_users(in_order: Interactions, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TUNING_USERS", 10)
+    for scores, most, users in ((10**9, 20_000, USERS), (10**9, 60, 60), (30 * GAMES, 60, 30), (0, 60, 10)):
+        only = OnlyKind(monkeypatch, lambda found: 0.0, axes={"x": (0.0,)}, starts=({"x": 0.0},))
+        monkeypatch.setattr(module, "MOST_TUNING_USERS", most)
+        monkeypatch.setattr(module, "TUNING_SCORES", scores)
+        tune_baselines(last_out(in_order), CATALOGUE)
+        assert only.users == [users]
+
+
+def test_factors_are_swept_less_often_to_compare_them(in_order: Interactions, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweeps: list[int] = []
+
+    def recorded(**fields: Any) -> AlternatingLeastSquares:
+        sweeps.append(fields["iterations"])
+        return AlternatingLeastSquares(**fields)
+
+    monkeypatch.setattr(module, "AlternatingLeastSquares", recorded)
+    tuned_baselines(in_order, None, last_out(in_order), CATALOGUE)
+    assert set(sweeps[:-1]) == {module.IALS_TUNING_SWEEPS}
+    assert sweeps[-1] == module.IALS_SWEEPS
+
+
+def test_the_search_steps_over_one_worse_value() -> None:
+    figures = {1.0: 0.5, 2.0: 0.4, 3.0: 0.6, 4.0: 0.3, 5.0: 0.2, 6.0: 0.9}
+    axes, start = {"x": tuple(figures)}, {"x": 1.0}
+    assert climb(axes, start, lambda found: figures[found["x"]]) == {"x": 3.0}
+    assert climb(axes, start, lambda found: figures[found["x"]], costly=("x",)) == {"x": 1.0}
 
 
 @given(peak=st.tuples(st.integers(0, 6), st.integers(0, 4)), start=st.tuples(st.integers(0, 6), st.integers(0, 4)))
 def test_the_search_finds_the_only_peak(peak: tuple[int, int], start: tuple[int, int]) -> None:
     axes = {"x": tuple(map(float, range(7))), "y": tuple(map(float, range(5)))}
 
-    def figure(setting: Setting) -> float:
-        return -((setting["x"] - peak[0]) ** 2) - (setting["y"] - peak[1]) ** 2
+    def figure(found: Parameters) -> float:
+        return -((found["x"] - peak[0]) ** 2) - (found["y"] - peak[1]) ** 2
 
     found = climb(axes, {"x": float(start[0]), "y": float(start[1])}, figure)
     assert found == {"x": float(peak[0]), "y": float(peak[1])}

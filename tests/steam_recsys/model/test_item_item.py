@@ -81,12 +81,6 @@ def test_the_sum_of_tables_is_the_sum_of_their_matrices(matrices: list[np.ndarra
         assert (np.diff(found.games[found.offsets[row] : found.offsets[row + 1]]) > 0).all()
 
 
-@given(WEIGHTS, st.integers(1, GAMES))
-def test_transposed_weights_are_the_transposed_matrix(weights: np.ndarray, kept: int) -> None:
-    item_item = ItemItemWeights.from_matrix(weights, kept)
-    assert np.array_equal(dense(item_item.transposed()), dense(item_item).T)
-
-
 @given(st.lists(WEIGHTS, max_size=3))
 def test_stacked_tables_have_all_rows(matrices: list[np.ndarray]) -> None:
     found = ItemItemWeights.stacked([ItemItemWeights.from_matrix(matrix, GAMES) for matrix in matrices])

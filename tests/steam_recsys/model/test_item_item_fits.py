@@ -18,8 +18,8 @@ from steam_recsys.model.item_item_fits import (
     cooccurrences,
     dlae,
     ease,
+    fit_regressions,
     newest_games,
-    sparse_cooccurrences,
     transitions,
 )
 from tests.steam_recsys.model.test_item_item import dense as dense_weights
@@ -41,10 +41,26 @@ def dense(histories: Histories) -> np.ndarray:
     return matrix
 
 
-def test_cooccurrences_are_the_product_of_the_matrix_with_itself(histories: Histories) -> None:
+@pytest.mark.parametrize("block", [1 << 22, 20])
+@pytest.mark.parametrize("largest", [8_000, 0])
+def test_cooccurrences_are_the_product_of_the_matrix_with_itself(
+    largest: int, block: int, histories: Histories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "EASE_MAX_GAMES", largest)
+    monkeypatch.setattr(module, "BLOCK_ENTRIES", block)
     expected = dense(histories).T @ dense(histories)
     assert np.array_equal(cooccurrences(histories, GAMES), expected)
-    assert np.array_equal(sparse_cooccurrences(histories, GAMES).toarray(), expected)
+    assert np.array_equal(ItemItemData(histories, GAMES).counts.toarray(), expected)
+
+
+def test_up_to_the_largest_exact_catalogue_long_histories_are_counted_in_full(
+    histories: Histories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_HISTORY", 2)
+    monkeypatch.setattr(module, "MAX_PAIRS", 1)
+    data, expected = ItemItemData(histories, GAMES), dense(histories).T @ dense(histories)
+    assert np.array_equal(data.dense_counts, expected)
+    assert np.array_equal(data.counts.toarray(), expected)
 
 
 def test_each_column_is_the_ridge_regression_of_a_game_on_the_others(histories: Histories) -> None:
@@ -137,14 +153,53 @@ def test_a_large_catalogue_gets_the_same_weights_if_the_neighbourhood_is_everyth
     assert dense_weights(kind.fit(data, GAMES)) == pytest.approx(exact, abs=1e-5)
 
 
+@pytest.fixture
+def shop() -> ItemItemData:
+    """Every two games have a user, and every user has game 0."""
+    random = np.random.default_rng(2)
+    return ItemItemData(
+        Histories.from_games(*([0, *random.permutation(np.arange(1, GAMES))[:6]] for _ in range(60))), GAMES
+    )
+
+
+@pytest.mark.parametrize("block", [1 << 22, 20])
+def test_regressions_in_one_pass_are_exact_if_the_neighbourhood_is_everything(
+    block: int, shop: ItemItemData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All weights are kept, also those of a frequent game, which says something about every game."""
+    kinds = [Regression(dropout, size) for dropout in (0.0, 0.33, 0.5) for size in (1.0, 5.0, 50.0)]
+    counts = shop.dense_counts
+    monkeypatch.setattr(module, "EASE_MAX_GAMES", 0)
+    monkeypatch.setattr(module, "NEIGHBOURHOOD", GAMES)
+    monkeypatch.setattr(module, "BLOCK_ENTRIES", block)
+    monkeypatch.setattr(module, "DENSE_GAMES", 5)
+    for kind, found in zip(kinds, fit_regressions(kinds, shop), strict=True):
+        size = kind.regularisation
+        exact = dlae(counts, kind.dropout, size) if kind.dropout else ease(counts, size)
+        assert dense_weights(found) == pytest.approx(exact, abs=1e-5)
+        assert np.diff(found.offsets)[0] == GAMES - 1
+
+
+def test_regressions_in_one_pass_are_those_of_one_after_the_other(
+    shop: ItemItemData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds = [Regression(0.0, 5.0), Regression(0.33, 2.0), Regression(0.5, 100.0)]
+    monkeypatch.setattr(module, "EASE_MAX_GAMES", 0)
+    monkeypatch.setattr(module, "NEIGHBOURHOOD", 3)
+    for kind, found in zip(kinds, fit_regressions(kinds, shop), strict=True):
+        (alone,) = fit_regressions([kind], shop)
+        assert dense_weights(found) == pytest.approx(dense_weights(alone), abs=1e-6)
+        assert (np.bincount(found.games, minlength=GAMES) <= 3).all()
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=repr)
 def test_only_the_largest_weights_of_each_game_are_kept(kind: ItemItemKind, histories: Histories) -> None:
     data = ItemItemData(histories, GAMES)
-    found, every = kind.fit(data, 3), kind.fit(data, GAMES)
+    found, every = dense_weights(kind.fit(data, 3)), dense_weights(kind.fit(data, GAMES))
     if isinstance(kind, Neighbours):  # of each game that may be recommended
-        found, every = found.transposed(), every.transposed()
-    assert (np.diff(found.offsets) <= 3).all()
-    assert np.array_equal(dense_weights(found), dense_weights(every.largest(3)))
+        found, every = found.T, every.T
+    assert (np.count_nonzero(found, axis=1) <= 3).all()
+    assert np.array_equal(found, dense_weights(ItemItemWeights.from_matrix(every, GAMES).largest(3)))
 
 
 def test_a_neighbourhood_has_the_games_that_explain_the_most(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,8 +214,8 @@ def test_a_neighbourhood_has_the_games_that_explain_the_most(monkeypatch: pytest
 def test_too_many_pairs_are_counted_for_a_sample_of_users(monkeypatch: pytest.MonkeyPatch) -> None:
     histories = Histories.from_games(*[[0, 1, 2]] * 100)
     monkeypatch.setattr(module, "MAX_PAIRS", 9 * 40)
-    counts = sparse_cooccurrences(histories, 3).toarray()
-    assert (counts == 40).all()
+    monkeypatch.setattr(module, "EASE_MAX_GAMES", 2)
+    assert (ItemItemData(histories, 3).counts.toarray() == 40).all()
 
 
 def test_only_the_newest_games_of_a_long_history_are_counted() -> None:
