@@ -10,7 +10,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Final, get_args
+from typing import Annotated, Any, Final, get_args
 
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import RedirectResponse, Response
@@ -381,18 +381,28 @@ def create_router(largest_limit: int) -> APIRouter:
         """Show a history, games to add to it, its recommendations, and shelves unless the client prefers less."""
         minimal, form_kept = _prefers_minimal(request), _keeps_form(request)
         trial, known, unknown = await trial_of(query, repository)
-        found = (await repository.find_games(query.q, TRY_MOST_FOUND + 1)).games if query.q else []
-        answer, problem = await _recommended(live_model, trial.games, widened(query))
+
+        async def searched() -> list[GameCard]:
+            return (await repository.find_games(query.q, TRY_MOST_FOUND + 1)).games if query.q else []
+
+        async def listed() -> tuple[list[ShownGame], str | None]:
+            answer, problem = await _recommended(live_model, trial.games, widened(query))
+            return await shown(answer, query, repository), problem
+
+        (games, problem), found, genres, personas = await asyncio.gather(
+            listed(),
+            searched(),
+            _nothing() if form_kept else _genre_names(repository),
+            _nothing() if minimal else repository.personas(),
+        )
         further = {"games": trial.encoded, "q": query.q}
-        genres = [] if form_kept else await _genre_names(repository)
-        games = await shown(answer, query, repository)
         page = render(
             request,
             "try.html",
             trial=trial,
             history=list(zip(trial.games, known, strict=True)),
             hours_steps=HOURS_STEPS,
-            personas=[] if minimal else await repository.personas(),
+            personas=personas,
             unknown=unknown,
             found=found[:TRY_MOST_FOUND],
             all_found=page_address("/games", {"q": query.q}) if len(found) > TRY_MOST_FOUND else None,
@@ -521,6 +531,10 @@ async def _history_with_genres(repository: Repository, user_id: int, limit: int)
     history = await repository.history(user_id, limit)
     games = await repository.games([each.game_id for each in history.history if each.recommended])
     return history, [game.genres for game in games]
+
+
+async def _nothing() -> list[Any]:
+    return []
 
 
 async def _genre_names(repository: Repository) -> list[str]:

@@ -150,7 +150,7 @@ class Trainer:
         return TowerFit(towers, _curve(progress.losses), tuple(progress.checks))
 
     def _initial_model(self, data: TrainingData, config: ModelConfig, steps: int) -> TwoTowerModel:
-        """Build a model, or reset the last fit's if only the scale differs: tracing its graph anew takes a second."""
+        """Build a model, or reset the last fit's if only the scale differs: tracing a graph takes a second."""
         fits = (data, replace(config, scale=0.0), steps)
         if not self._last or not self._last.is_for(*fits):
             tf.keras.utils.set_random_seed(self.seed)
@@ -182,11 +182,11 @@ class _Built:
         self._initial = [variable.numpy() for variable in _variables(model)]
 
     def is_for(self, data: TrainingData, config: ModelConfig, steps: int) -> bool:
-        """Whether it was built for just these."""
+        """Return whether it was built for these."""
         return self._data is data and (self._config, self._steps) == (config, steps)
 
     def reset(self, scale: float) -> None:
-        """Give all variables the values that they had after the building, and the model a scale."""
+        """Give all variables their initial values again, and the model a scale."""
         for variable, array in zip(_variables(self.model), self._initial, strict=True):
             variable.assign(array)
         self.model.scale.assign(scale)

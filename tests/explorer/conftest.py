@@ -94,14 +94,11 @@ def published_shop_in(
         folder = Path(name)
         database, store = f"explorer_{secrets.token_hex(6)}", str(folder / "store")
         if template:
-            url = copy_database(postgres, parse_dsn(template.url)["dbname"], database)
-        else:
-            url = postgres.ensure_database(database)
-        os.environ[variable] = url
-        if template:
+            os.environ[variable] = url = copy_database(postgres, parse_dsn(template.url)["dbname"], database)
             shutil.copytree(template.folder, folder, dirs_exist_ok=True)
             plan = template.plan
         else:
+            os.environ[variable] = url = postgres.ensure_database(database)
             connection = psycopg2.connect(url)
             connection.autocommit = True
             create_schema(connection, "steam")
@@ -162,7 +159,7 @@ def client(served: RunningExplorer) -> httpx.Client:
 
 @pytest.fixture(scope="session")
 def shop_to_copy(postgres: EmbeddedPostgres) -> Iterator[PublishedShop]:
-    """A shop with a publication, to which nobody may connect."""
+    """A shop with a publication, to be copied: it must have no connections."""
     with published_shop_in(postgres, "SHOP_TO_COPY_URL") as published_shop:
         yield published_shop
 

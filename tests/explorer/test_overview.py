@@ -293,7 +293,7 @@ def test_trained_until_is_the_day_of_a_measurement_minus_the_models_age() -> Non
 
 @pytest.fixture(scope="module")
 def two_to_copy(postgres: EmbeddedPostgres) -> Iterator[tuple[PublishedShop, str]]:
-    """A shop with two publications, to which nobody may connect, and the second version."""
+    """A shop with two publications, to be copied, and the second version."""
     with published_shop_in(postgres, "TWO_TO_COPY_URL") as shop:
         promote_random_model(shop.store, shop.folder / "model-2", "model-2", seed=1)
         yield shop, run_inference("env:TWO_TO_COPY_URL", shop.store, shop.folder).version

@@ -90,6 +90,7 @@ def test_ctrl_c_during_startup_leaves_no_traceback(published_shop: PublishedShop
     assert "Traceback" not in (tmp_path / "log").read_text()
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced(published_shop: PublishedShop, tmp_path: Path) -> None:
     with started(published_shop, tmp_path / "log", EXPLORER_WORKERS="1") as (process, url):
         wait_until(lambda: answers(url))
@@ -139,6 +140,7 @@ def stopped(process: subprocess.Popen[str] | psutil.Process) -> Iterator[None]:
         process.send_signal(signal.SIGCONT)
 
 
+@pytest.mark.slow
 def test_a_dead_worker_and_its_unready_successor_take_no_connections(
     published_shop: PublishedShop, tmp_path: Path
 ) -> None:
@@ -172,6 +174,7 @@ def test_the_port_stays_reserved_while_no_worker_listens(published_shop: Publish
         wait_until(lambda: answers(url))
 
 
+@pytest.mark.slow
 def test_workers_end_when_their_parent_is_killed(published_shop: PublishedShop, tmp_path: Path) -> None:
     with started(published_shop, tmp_path / "log") as (process, url):
         wait_until(lambda: answers(url))

@@ -122,6 +122,15 @@ def test_checks_do_not_change_the_weights() -> None:
     assert_equal(Trainer(0, ALONE).fit("final", data, CONFIG, STEPS, check=lambda towers: 0.0), unchecked)
 
 
+def test_a_fit_does_not_depend_on_the_trainers_fits_before() -> None:
+    data, trainer, other = training_data(CONFIG), Trainer(0, ALONE), replace(CONFIG, scale=2 * CONFIG.scale)
+    first = trainer.fit("first", data, CONFIG, 5)
+    second = trainer.fit("second", data, other, 5)
+    assert_equal(second, Trainer(0, ALONE).fit("alone", data, other, 5))
+    assert second.losses != first.losses
+    assert_equal(trainer.fit("again", data, CONFIG, 5), first)
+
+
 def test_seed_determines_the_weights() -> None:
     fits = [Trainer(seed, ALONE).fit("final", training_data(CONFIG, seed=seed), CONFIG, 5) for seed in (3, 3, 4)]
     assert_equal(fits[1], fits[0])

@@ -173,7 +173,8 @@ def choose(page: Page, label: str, value: str) -> None:
     """Set a field of the filter form."""
     field = page.get_by_label(label, exact=True)
     if not field.is_visible():
-        page.get_by_text("Year, memory, storage, system").click()
+        # By keyboard: a click may miss it while shelves are laid out.
+        page.get_by_text("Year, memory, storage, system").press("Enter")
     if field.evaluate("field => field.tagName") == "SELECT":
         field.select_option(label=value)
     else:
