@@ -10,7 +10,7 @@ from steam_recsys.errors import UserError
 from steam_recsys.retention import MIN_DAYS, Retention, clean_local, clean_store, describe, format_size
 
 _KEPT = {
-    "journal_days": "journals of runs and settings of baselines in the store",
+    "journal_days": "journals of runs in the store",
     "prediction_days": "predictions in the store that were not published",
     "model_days": "models in the store that never were champion",
     "record_days": "rows of recsys.pipeline_runs and recsys.monitoring",

@@ -183,7 +183,7 @@ class CachedModel:
         arrays: dict[str, npt.NDArray[Any]] = {"game_ids": self.game_ids, "available": self.available}
         arrays |= {f"allowed_{each.name}": each.allowed for each in self.lists if each.allowed is not None}
         arrays |= {name: getattr(scorer, name) for name in _SCORER_ARRAYS}
-        arrays |= {f"link_{name}": array for name, array in vars(scorer.item_item).items()}
+        arrays |= {f"item_item_{name}": array for name, array in vars(scorer.item_item).items()}
         if scorer.next_games is not None:
             arrays |= {f"next_{name}": array for name, array in vars(scorer.next_games.weights).items()}
         if scorer.sequence:
@@ -226,7 +226,7 @@ class CachedModel:
         recency = described["next_recency"]
         scorer = Scorer(
             **{name: arrays[name] for name in _SCORER_ARRAYS},
-            item_item=ItemItemWeights(**_prefixed("link_", arrays)),
+            item_item=ItemItemWeights(**_prefixed("item_item_", arrays)),
             scale=described["scale"],
             popularity_weight=described["popularity_weight"],
             history_weights=HistoryWeights(**described["history_weights"]),

@@ -27,6 +27,9 @@ from steam_recsys.storage.model_store import BASELINES_FOLDER, POINTER, PROMOTED
 MIN_DAYS = 2
 """Days that everything is kept: younger files may belong to a run that still writes or reads them."""
 
+BASELINE_DAYS = 30
+"""Days that the tuned settings of the baselines are kept; without them, the next evaluation tunes again."""
+
 TEMPORARY_PREFIX = "steam-recsys-run-"
 """Start of the names of local runs' temporary folders."""
 
@@ -55,7 +58,7 @@ class Retention:
     """Days for which things are kept after they were last written to.
 
     Attributes:
-        journal_days: Journals of runs, `<store>/runs`, and the settings of the baselines, `<store>/baselines`.
+        journal_days: Journals of runs, `<store>/runs`.
         prediction_days: Predictions that were not published; a run can be started again and continue them.
         model_days: Models in the store that never were champion.
         record_days: Rows of `recsys.pipeline_runs` and `recsys.monitoring`.
@@ -148,8 +151,8 @@ def clean_store(store: str, database: str, retention: Retention, *, dry_run: boo
         require_schema(connection, "recsys")
         removed = list(_clean_tables(cursor, retention.record_days, dry_run=dry_run))
     folder = open_folder(store)
-    for name in ("runs", BASELINES_FOLDER):
-        removed += _clean_folder(folder, name, retention.journal_days, dry_run=dry_run)
+    removed += _clean_folder(folder, "runs", retention.journal_days, dry_run=dry_run)
+    removed += _clean_folder(folder, BASELINES_FOLDER, BASELINE_DAYS, dry_run=dry_run)
     with clean_up("clean", "predictions that have expired"):
         in_use = _planned_versions(folder)
         removed += _clean_folder(folder, "predictions", retention.prediction_days, needed=in_use, dry_run=dry_run)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from components.train.sequential_tower import SequentialEncoder
+from components.train.sequential_tower import ServingSequence
 from components.train.tensorflow_runtime import tf
 from components.train.training_data import TrainingData
 from components.train.two_tower_model import ModelConfig, pooled
@@ -143,12 +143,12 @@ class ServingModel(tf.Module):
         self.weights = scorer.history_weights
         self.game_ids = tf.Variable(game_ids, trainable=False)
         self.history = tf.Variable(scorer.history, trainable=False)
-        self.candidates = tf.Variable(scorer.candidates, trainable=False)
+        self.vectors = tf.Variable(scorer.vectors, trainable=False)
         self.item_item = ServingTable(scorer.item_item)
         self.next_games = ServingTable(scorer.next_games.weights) if scorer.next_games else None
         self.next_recency = scorer.next_games.recency if scorer.next_games else 0.0
         self.popularity_prior = tf.Variable(scorer.popularity_prior, trainable=False)
-        self.sequence = SequentialEncoder(scorer.sequence, trainable=False) if scorer.sequence else None
+        self.sequence = ServingSequence(scorer.sequence) if scorer.sequence else None
         self.sequence_scale = scorer.sequence_scale
 
     @tf.function(input_signature=HISTORY)
@@ -177,12 +177,7 @@ class ServingModel(tf.Module):
         known = tf.ragged.boolean_mask(rows, found)
         liked = tf.boolean_mask(recommended, found)
         weights = self._weigh(known, liked, tf.boolean_mask(hours, found))
-        queries = pooled(self.history, known, weights)
-        scores = tf.matmul(queries * self.scale, self.candidates, transpose_b=True)
-        if self.sequence:
-            scores += self.sequence_scale * self.sequence.scores(
-                tf.ragged.boolean_mask(known, known.with_values(liked))
-            )
+        scores = tf.matmul(self._queries(known, liked, weights), self.vectors, transpose_b=True)
         scores += self.popularity_weight * popularity_prior
         users = tf.cast(known.value_rowids(), tf.int32)
         scores = self.item_item.add(scores, users, known.values, weights)
@@ -195,6 +190,15 @@ class ServingModel(tf.Module):
             "game_ids": tf.where(tf.math.is_inf(best), -1, tf.gather(self.game_ids, columns)),
             "scores": best,
         }
+
+    def _queries(self, known: tf.RaggedTensor, liked: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+        """Compute the query towers like `Scorer.queries`, float32 [B, w]."""
+        queries = self.scale * pooled(self.history, known, weights)
+        if self.sequence is None:
+            return queries
+        share = np.float32((self.sequence_scale * self.scale) ** 0.5)
+        sequence = self.sequence.queries(tf.ragged.boolean_mask(known, known.with_values(liked)))
+        return tf.concat([queries, share * sequence], axis=1)
 
     def _weigh(self, known: tf.RaggedTensor, recommended: tf.Tensor, hours: tf.Tensor) -> tf.Tensor:
         """Weigh each game of the histories like `HistoryWeights.weigh`, float32 of the shape of `known.values`."""

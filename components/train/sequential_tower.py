@@ -95,23 +95,6 @@ class SequentialEncoder(tf.Module):
         """Return the weights as plain arrays."""
         return SequentialTower(**{name: table.numpy() for name, table in self.tables.items()})
 
-    def scores(self, history: tf.RaggedTensor) -> tf.Tensor:
-        """Compute the cosine of each user and each game, float32 [B, V]; zero for users without a game that counts.
-
-        Args:
-            history: Rows of the games that the users like, in the order of time, int32 [B, (games)].
-        """
-        games, length = self.tables["games"], self.tables["distances"].shape[2]
-        known = tf.reduce_any(games != 0, axis=1)
-        history = tf.ragged.boolean_mask(history, history.with_values(tf.gather(known, history.values)))
-        history = history[:, -length:]
-        lengths = history.row_lengths()
-        rows = history.to_tensor()
-        rows = tf.pad(rows, [[0, 0], [0, tf.cast(tf.shape(rows)[1] == 0, tf.int32)]])
-        vectors = tf.gather(self.encode(rows), tf.maximum(lengths - 1, 0), batch_dims=1)
-        vectors *= tf.cast(lengths > 0, tf.float32)[:, None]
-        return tf.matmul(vectors, tf.math.l2_normalize(games, axis=1), transpose_b=True)
-
     def encode(self, games: tf.Tensor, dropout: Dropout | None = None) -> tf.Tensor:
         """Compute the user vector after each game of some sequences.
 
@@ -147,6 +130,30 @@ class SequentialEncoder(tf.Module):
             y = tf.tensordot(hide(tf.nn.relu(y)), tables["forward_output"][block], 1)
             x += hide(y + tables["forward_output_bias"][block])
         return tf.math.l2_normalize(_normalised(x, tables["output_norm"]), axis=-1)
+
+
+class ServingSequence(tf.Module):
+    """A `SequentialTower` in a SavedModel."""
+
+    def __init__(self, tower: SequentialTower) -> None:
+        super().__init__(name="sequence")
+        self.encoder = SequentialEncoder(tower, trainable=False)
+        self.known = tf.Variable(tower.known, trainable=False)
+        self.length = tower.length
+
+    def queries(self, history: tf.RaggedTensor) -> tf.Tensor:
+        """Compute user vectors like `SequentialTower.queries`, float32 [B, d].
+
+        Args:
+            history: Rows of the games that the users like, in the order of time, int32 [B, (games)].
+        """
+        history = tf.ragged.boolean_mask(history, history.with_values(tf.gather(self.known, history.values)))
+        history = history[:, -self.length :]
+        lengths = history.row_lengths()
+        rows = history.to_tensor()
+        rows = tf.pad(rows, [[0, 0], [0, tf.cast(tf.shape(rows)[1] == 0, tf.int32)]])
+        vectors = tf.gather(self.encoder.encode(rows), tf.maximum(lengths - 1, 0), batch_dims=1)
+        return vectors * tf.cast(lengths > 0, tf.float32)[:, None]
 
 
 class Dropout:

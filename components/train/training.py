@@ -49,7 +49,7 @@ class TrainedModel:
         scale: Tuned factor of the cosine.
         popularity_weight: Tuned factor of the popularity prior.
         interests_weight: The same in the lists of games of the user's taste.
-        link_weight: Tuned factor of the item-item weights by regression.
+        regression_weight: Tuned factor of the item-item weights by regression.
         neighbour_weight: Tuned factor of those by item-kNN.
         next_weight: Tuned factor of those from the newest games to the next ones.
         sequence_weight: Tuned factor of the sequential tower; 0 for no tower.
@@ -66,7 +66,7 @@ class TrainedModel:
     scale: float
     popularity_weight: float
     interests_weight: float
-    link_weight: float
+    regression_weight: float
     neighbour_weight: float
     next_weight: float
     sequence_weight: float
@@ -152,7 +152,7 @@ def train_model(
         scale=fitted.config.scale,
         popularity_weight=fitted.config.popularity_weight,
         interests_weight=fitted.config.interests_weight,
-        link_weight=fitted.config.link_weight,
+        regression_weight=fitted.config.regression_weight,
         neighbour_weight=fitted.config.neighbour_weight,
         next_weight=fitted.config.next_weight,
         sequence_weight=fitted.config.sequence.weight,

@@ -38,6 +38,7 @@ from steam_recsys.model.item_item_fits import (
     Neighbours,
     Regression,
     Transitions,
+    summed,
 )
 from steam_recsys.model.lists import interests_length
 from steam_recsys.model.retrieval import TOP_K_SCORES, top_k
@@ -60,13 +61,13 @@ OVERLAP_USERS = 500
 CHECK_USERS = 1_000
 """Users of the validation data with which the towers are checked during a fit, at most."""
 
-LINK_KINDS = ((0.0, 1000.0), (0.0, 500.0), (0.0, 100.0), (0.33, 500.0), (0.33, 100.0), (0.5, 300.0))
+REGRESSIONS = ((0.0, 1000.0), (0.0, 500.0), (0.0, 100.0), (0.33, 500.0), (0.33, 100.0), (0.5, 300.0))
 """Dropout and regularisation of the item-item weights by regression: EASE without dropout, DLAE with it."""
 
-LARGE_LINK_KINDS = ((0.33, 100.0),)
+LARGE_REGRESSIONS = ((0.33, 100.0),)
 """The same in a catalogue of more than `EASE_MAX_GAMES` games, where each takes minutes."""
 
-LINKS_PER_GAME = (25, 50, 100, 400)
+REGRESSION_PER_GAME = (25, 50, 100, 400)
 NEIGHBOUR_EXPONENTS = (0.2, 0.5, 0.8)
 NEIGHBOURS_PER_GAME = (50, 100, 400)
 NEXT_KINDS = ((1.0, 300.0), (1.0, 1000.0), (0.5, 300.0))
@@ -74,8 +75,8 @@ NEXT_KINDS = ((1.0, 300.0), (1.0, 1000.0), (0.5, 300.0))
 
 NEXT_PER_GAME = (100, 400)
 
-MOST_PER_GAME = max(*LINKS_PER_GAME, *NEXT_PER_GAME)
-FACTORS = ("link_weight", "neighbour_weight", "next_weight")
+MOST_PER_GAME = max(*REGRESSION_PER_GAME, *NEXT_PER_GAME)
+FACTORS = ("regression_weight", "neighbour_weight", "next_weight")
 
 SPREADS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)
 """Factors of item-item weights to choose from, as the spread of what they add, in spreads of the towers' scores."""
@@ -443,7 +444,7 @@ class _Search:
     def scorer(self, config: ModelConfig) -> Scorer:
         """Return the scorer of a configuration, whose scale has been fitted."""
         tables = [self._table(kind, per_game).scaled(factor) for kind, factor, per_game in together(config)]
-        item_item = ItemItemWeights.sum_of(tables, len(self._validation.games))
+        item_item = summed(tables, len(self._validation.games))
         return replace(self._all_towers(config), item_item=item_item, next_games=self._next_games(config))
 
     def _all_towers(self, config: ModelConfig) -> Scorer:
@@ -598,10 +599,10 @@ class _Search:
         if find().config.next_weight or self._next_games_help(_with(find().config, kinds_of_next[0]), find()):
             self._try_kinds(find, "next_weight", kinds_of_next)
         self._try_numbers(find, "next_weight", "next_per_game", NEXT_PER_GAME)
-        kinds = LINK_KINDS if len(self._data.games) <= EASE_MAX_GAMES else LARGE_LINK_KINDS
-        regressions = [{"link_dropout": dropout, "link_regularisation": size} for dropout, size in kinds]
-        self._try_kinds(find, "link_weight", regressions)
-        self._try_numbers(find, "link_weight", "links_per_game", LINKS_PER_GAME)
+        kinds = REGRESSIONS if len(self._data.games) <= EASE_MAX_GAMES else LARGE_REGRESSIONS
+        regressions = [{"regression_dropout": dropout, "regression_regularisation": size} for dropout, size in kinds]
+        self._try_kinds(find, "regression_weight", regressions)
+        self._try_numbers(find, "regression_weight", "regression_per_game", REGRESSION_PER_GAME)
         self._try_kinds(find, "neighbour_weight", [{"neighbour_exponent": alpha} for alpha in NEIGHBOUR_EXPONENTS])
         self._try_numbers(find, "neighbour_weight", "neighbours_per_game", NEIGHBOURS_PER_GAME)
         for factor in FACTORS:
@@ -719,7 +720,7 @@ def fit_item_item(data: TrainingData, config: ModelConfig) -> tuple[ItemItemWeig
     if not kinds and not config.next_weight:
         return ItemItemWeights.empty(n_games), None
     learned = item_item_data(data)
-    item_item = ItemItemWeights.sum_of([kind.fit(learned, per).scaled(factor) for kind, factor, per in kinds], n_games)
+    item_item = summed([kind.fit(learned, per).scaled(factor) for kind, factor, per in kinds], n_games)
     if not config.next_weight:
         return item_item, None
     following = next_kind(config).fit(learned, config.next_per_game).scaled(config.next_weight)
@@ -734,7 +735,11 @@ def item_item_data(data: TrainingData) -> ItemItemData:
 def together(config: ModelConfig) -> list[tuple[ItemItemKind, float, int]]:
     """List the kinds of weights of games liked together, each with its factor and its number of weights per game."""
     kinds: list[tuple[ItemItemKind, float, int]] = [
-        (Regression(config.link_dropout, config.link_regularisation), config.link_weight, config.links_per_game),
+        (
+            Regression(config.regression_dropout, config.regression_regularisation),
+            config.regression_weight,
+            config.regression_per_game,
+        ),
         (Neighbours(config.neighbour_exponent), config.neighbour_weight, config.neighbours_per_game),
     ]
     return [(kind, factor, per_game) for kind, factor, per_game in kinds if factor]

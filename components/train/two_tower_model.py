@@ -24,10 +24,11 @@ class ModelConfig:
             value tried: training doubles it as long as the ranking of the validation data improves.
         popularity_weight: Factor of the popularity prior in the list of the most relevant games, tuned in training.
         interests_weight: The same in the lists of games of the user's taste, tuned in training.
-        link_weight: Factor of the item-item weights by regression, tuned in training like all that follow; 0 for none.
-        link_dropout: Their dropout: 0 for EASE, more for DLAE.
-        link_regularisation: Their λ.
-        links_per_game: Number of them kept per game.
+        regression_weight: Factor of the item-item weights by regression; 0 for none. Training tunes this field and
+            those of the other kinds of item-item weights below.
+        regression_dropout: Their dropout: 0 for EASE, more for DLAE.
+        regression_regularisation: Their λ.
+        regression_per_game: Number of them kept per game.
         neighbour_weight: Factor of the item-item weights by item-kNN; 0 for none.
         neighbour_exponent: Exponent of the recommended game's users in the asymmetric cosine.
         neighbours_per_game: Number of them kept per recommended game.
@@ -58,13 +59,13 @@ class ModelConfig:
     scale: float = 2.0
     popularity_weight: float = 1.0
     interests_weight: float = 0.3
-    link_weight: float = 0.0
-    link_dropout: float = 0.0
-    link_regularisation: float = 300.0
-    links_per_game: int = 100
+    regression_weight: float = 0.0
+    regression_dropout: float = 0.0
+    regression_regularisation: float = 300.0
+    regression_per_game: int = 100
     neighbour_weight: float = 0.0
     neighbour_exponent: float = 0.5
-    neighbours_per_game: int = 200
+    neighbours_per_game: int = 100
     next_weight: float = 0.0
     next_recency: float = 1.0
     next_regularisation: float = 300.0
@@ -95,10 +96,11 @@ class ModelConfig:
     def summary(self) -> str:
         """What tuning chose, as text."""
         kinds, weights = [], self.history_weights
-        if self.link_weight:
-            kind = f"DLAE, p {self.link_dropout:g}," if self.link_dropout else "EASE,"
+        if self.regression_weight:
+            kind = f"DLAE, p {self.regression_dropout:g}," if self.regression_dropout else "EASE,"
             kinds.append(
-                f"{self.link_weight:g} × {kind} λ {self.link_regularisation:g}, {self.links_per_game} per game"
+                f"{self.regression_weight:g} × {kind} λ {self.regression_regularisation:g}, "
+                f"{self.regression_per_game} per game"
             )
         if self.neighbour_weight:
             kinds.append(

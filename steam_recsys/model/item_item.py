@@ -67,27 +67,6 @@ class ItemItemWeights:
         games = np.concatenate([np.zeros(0, np.int32), *(part.games for part in parts)])
         return cls(offsets, games, np.concatenate([np.zeros(0, np.float32), *(part.weights for part in parts)]))
 
-    @classmethod
-    def sum_of(cls, tables: Sequence[ItemItemWeights], n_games: int) -> ItemItemWeights:
-        """Add several tables of `n_games` games.
-
-        Example:
-            >>> one = ItemItemWeights.from_matrix(np.array([[0, 1], [2, 0]], dtype=np.float32), 1)
-            >>> ItemItemWeights.sum_of([one, one], 2).weights.tolist()
-            [2.0, 4.0]
-        """
-        filled = [table for table in tables if len(table.games)]
-        if not filled:
-            return cls.empty(n_games)
-        if len(filled) == 1:
-            return filled[0]
-        rows = np.concatenate([np.repeat(np.arange(n_games), np.diff(table.offsets)) for table in filled])
-        cells = rows * n_games + np.concatenate([table.games for table in filled])
-        found, places = np.unique(cells, return_inverse=True)
-        weights = np.bincount(places, weights=np.concatenate([table.weights for table in filled]))
-        offsets = offsets_from_lengths(np.bincount(found // n_games, minlength=n_games))
-        return cls(offsets, (found % n_games).astype(np.int32), weights.astype(np.float32))
-
     def largest(self, per_game: int) -> ItemItemWeights:
         """Keep the largest absolute weights of each row; of equal ones the first."""
         lengths = np.diff(self.offsets)

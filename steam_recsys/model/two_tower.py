@@ -113,7 +113,7 @@ class TwoTowerArrays:
     ) -> TwoTowerArrays:
         """Make a model from the content of its files."""
         towers = Towers(**{name: arrays[name] for name in Towers.__dataclass_fields__})
-        item_item, next_games = _table(arrays, "link_"), None
+        item_item, next_games = _table(arrays, "item_item_"), None
         config = description["config"]
         if config["next_weight"]:
             next_games = NextGames(_table(arrays, "next_"), config["next_recency"])
@@ -137,7 +137,7 @@ class TwoTowerArrays:
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return all weights by the names that `load` reads."""
-        parts = {f"link_{name}": array for name, array in vars(self.item_item).items()}
+        parts = {f"item_item_{name}": array for name, array in vars(self.item_item).items()}
         if self.next_games is not None:
             parts |= {f"next_{name}": array for name, array in vars(self.next_games.weights).items()}
         if self.sequence:

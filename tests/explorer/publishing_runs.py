@@ -69,7 +69,7 @@ def write_random_model(root: Path, version: str, seed: int) -> Path:
     numbers = np.random.default_rng(seed)
     known = GAMES - 5
     names = [f"genre {name}" for name in GENRES]
-    links, following = (
+    together, following = (
         ItemItemWeights.from_matrix(numbers.standard_normal((known, known)).astype(np.float32), 5) for _ in range(2)
     )
     arrays = {
@@ -82,7 +82,7 @@ def write_random_model(root: Path, version: str, seed: int) -> Path:
     np.savez(
         root / "arrays.npz",
         **{name: array.astype(np.float32) for name, array in arrays.items()},
-        **{f"link_{name}": array for name, array in vars(links).items()},
+        **{f"item_item_{name}": array for name, array in vars(together).items()},
         **{f"next_{name}": array for name, array in vars(following).items()},
         **{f"sequence_{name}": array for name, array in random_tower(known).arrays().items()},
         decay_weights=np.linspace(0.2, 0.6, len(DECAYS)),

@@ -113,6 +113,15 @@ def test_old_journals_and_predictions_go_and_other_files_stay(
     assert clean_store(any_store, database, Retention()) == []
 
 
+def test_tuned_settings_of_baselines_go_after_30_days_however_long_journals_are_kept(
+    recorded: Connection, database: str, any_store: str, later: None
+) -> None:
+    for name in ("runs/a/extract.json", "baselines/0123.json"):
+        open_folder(any_store).write(name, b"{}")
+    removed = clean_store(any_store, database, Retention(journal_days=300))
+    assert names(removed, any_store) == ["baselines/0123.json"]
+
+
 def test_what_is_not_old_enough_stays(recorded: Connection, database: str, any_store: str) -> None:
     for name in ("runs/a/extract.json", "predictions/v1/plan.json", "models/m/model.json"):
         open_folder(any_store).write(name, b"{}")

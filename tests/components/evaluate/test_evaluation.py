@@ -50,8 +50,8 @@ def write_model(folder: Path, *, cutoff: date, version: str = "new", towards: in
         folder / "arrays.npz",
         history_games=np.ones((GAMES, 1), dtype=np.float32), history_attributes=none,
         candidate_games=candidates, candidate_attributes=none,
-        link_offsets=np.zeros(GAMES + 1, np.int64), link_games=np.zeros(0, np.int32),
-        link_weights=np.zeros(0, np.float32), decay_weights=np.array([0.0, 1.0, 0.0]),
+        item_item_offsets=np.zeros(GAMES + 1, np.int64), item_item_games=np.zeros(0, np.int32),
+        item_item_weights=np.zeros(0, np.float32), decay_weights=np.array([0.0, 1.0, 0.0]),
     )  # fmt: skip
     (folder / "vocabulary.json").write_text(json.dumps({"games": list(range(1, GAMES + 1)), "attributes": []}))
     config = {

@@ -18,8 +18,8 @@ def write_model(root: Path, vectors: Sequence[Sequence[float]], version: str = "
     np.savez(
         root / "arrays.npz",
         history_games=table, candidate_games=table, history_attributes=none, candidate_attributes=none,
-        link_offsets=np.zeros(len(table) + 1, np.int64), link_games=np.zeros(0, np.int32),
-        link_weights=np.zeros(0, np.float32), decay_weights=np.array([0.0, 0.1, 0.0]),
+        item_item_offsets=np.zeros(len(table) + 1, np.int64), item_item_games=np.zeros(0, np.int32),
+        item_item_weights=np.zeros(0, np.float32), decay_weights=np.array([0.0, 0.1, 0.0]),
     )  # fmt: skip
     (root / "vocabulary.json").write_text(json.dumps({"games": list(range(1, len(table) + 1)), "attributes": []}))
     weights = {"popularity_weight": 1.0, "interests_weight": 0.5}

@@ -32,7 +32,7 @@ from tests.damage import files_below
 from tests.steam_recsys.model.models import random_tower
 
 SEQUENCE = SequenceConfig(weight=0.5, dimensions=8, length=5, epochs=1)
-CONFIG = ModelConfig(dimensions=8, scale=4.0, link_weight=1.0, sequence=SEQUENCE)
+CONFIG = ModelConfig(dimensions=8, scale=4.0, regression_weight=1.0, sequence=SEQUENCE)
 PAST = interactions(checkerboard())
 AS_OF = int(PAST.days.max()) + 1
 RELEASED = {game: date(2020, 1, game) for game in range(2, GAMES + 1)}

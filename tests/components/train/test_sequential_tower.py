@@ -8,6 +8,7 @@ from components.train.sequential_tower import (
     SequenceConfig,
     SequentialEncoder,
     SequentialModel,
+    ServingSequence,
     initial_tower,
 )
 from components.train.tensorflow_runtime import tf
@@ -36,7 +37,7 @@ def test_the_vector_after_each_game_is_that_of_a_history_that_ends_there() -> No
     assert vectors.reshape(-1, 6)[INPUTS["places"]] == pytest.approx(TOWER.queries(PREFIXES), abs=1e-6)
 
 
-def test_scores_of_ragged_histories_equal_numpy() -> None:
+def test_served_user_vectors_of_ragged_histories_equal_numpy() -> None:
     rows = np.arange(GAMES, dtype=np.int32)
     rows[::9] = -1
     tower = TOWER.reindex(rows)
@@ -44,8 +45,8 @@ def test_scores_of_ragged_histories_equal_numpy() -> None:
     for lengths in ([3, 0, 12, 1], [0, 0]):
         games = [random.permutation(GAMES)[:length].tolist() for length in lengths]
         ragged = tf.ragged.constant(games, dtype=tf.int32, ragged_rank=1, row_splits_dtype=tf.int64)
-        found = SequentialEncoder(tower, trainable=False).scores(ragged).numpy()
-        assert found == pytest.approx(tower.queries(Histories.from_games(*games)) @ tower.candidates.T, abs=1e-6)
+        found = ServingSequence(tower).queries(ragged).numpy()
+        assert found == pytest.approx(tower.queries(Histories.from_games(*games)), abs=1e-6)
 
 
 def test_loss_is_the_mean_log_probability_of_the_next_games_with_the_prior_of_their_time() -> None:

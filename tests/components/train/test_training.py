@@ -250,7 +250,7 @@ def test_disliked_game_is_not_recommended_to_users_of_that_colour(
     scores = everything.scores(histories([2, 4, 6], [1, 3, 5]))[:, disputed - 1]
     assert bool(scores[0] > scores[1]) is liked
     target, rows = np.array([[disputed - 1]]), np.zeros(GAMES // 2, np.int64)
-    config, ids = ModelConfig(link_weight=1.0), np.arange(1, disputed + 1, dtype=np.int32)
+    config, ids = ModelConfig(regression_weight=1.0), np.arange(1, disputed + 1, dtype=np.int32)
     data = TrainingData.from_interactions(interactions(checkerboard() + reviewed, pairs), catalogue(ids), config, 0)
     weights, _ = fit_item_item(data, config)
     item_item = [weights.between(np.arange(first, GAMES, 2), target, rows).mean() for first in (1, 0)]

@@ -165,8 +165,8 @@ def test_without_a_budget_the_most_accurate_setting_is_chosen(store: str) -> Non
 
 
 ALL_KINDS = replace(
-    CONFIG, link_weight=2.0, link_dropout=0.33, neighbour_weight=0.5, next_weight=3.0, next_recency=0.5,
-    links_per_game=4, neighbours_per_game=3, next_per_game=5, history_weights=HistoryWeights(recency=0.5),
+    CONFIG, regression_weight=2.0, regression_dropout=0.33, neighbour_weight=0.5, next_weight=3.0, next_recency=0.5,
+    regression_per_game=4, neighbours_per_game=3, next_per_game=5, history_weights=HistoryWeights(recency=0.5),
 )  # fmt: skip
 
 WITH_SEQUENCE = replace(ALL_KINDS, sequence=replace(CONFIG.sequence, weight=0.5))
@@ -184,7 +184,7 @@ def search_with_random_towers() -> tuning._Search:
 
 
 @pytest.mark.parametrize("memory", [1 << 30, 0])
-@pytest.mark.parametrize("without", [(), ("link_weight",), ("neighbour_weight", "next_weight"), tuning.FACTORS])
+@pytest.mark.parametrize("without", [(), ("regression_weight",), ("neighbour_weight", "next_weight"), tuning.FACTORS])
 @pytest.mark.parametrize("start", [ALL_KINDS, WITH_SEQUENCE], ids=["two towers", "with a sequential tower"])
 def test_the_parts_of_a_setting_add_up_to_the_taste_of_its_scorer(
     start: ModelConfig, without: Sequence[str], memory: int, monkeypatch: pytest.MonkeyPatch
@@ -234,7 +234,7 @@ def test_weights_of_next_games_are_not_used_where_the_order_means_nothing() -> N
     search = search_with_random_towers()
     (present,) = search.measure(CONFIG, (1.0,))
     search.improve_item_item(lambda: present)
-    assert any(setting.config.link_weight for setting in search.settings.values())
+    assert any(setting.config.regression_weight for setting in search.settings.values())
     assert all(not setting.config.next_weight for setting in search.settings.values())
 
 

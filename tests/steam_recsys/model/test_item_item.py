@@ -71,16 +71,6 @@ def test_scaling_by_zero_leaves_no_weights() -> None:
     assert not dense(ItemItemWeights.empty(GAMES)).any()
 
 
-@given(st.lists(WEIGHTS, max_size=3), st.integers(1, GAMES))
-def test_the_sum_of_tables_is_the_sum_of_their_matrices(matrices: list[np.ndarray], kept: int) -> None:
-    tables = [ItemItemWeights.from_matrix(matrix, kept) for matrix in matrices]
-    found = ItemItemWeights.sum_of(tables, GAMES)
-    expected = sum((dense(table) for table in tables), np.zeros((GAMES, GAMES)))
-    assert dense(found) == pytest.approx(expected, abs=1e-6)
-    for row in range(GAMES):
-        assert (np.diff(found.games[found.offsets[row] : found.offsets[row + 1]]) > 0).all()
-
-
 @given(st.lists(WEIGHTS, max_size=3))
 def test_stacked_tables_have_all_rows(matrices: list[np.ndarray]) -> None:
     found = ItemItemWeights.stacked([ItemItemWeights.from_matrix(matrix, GAMES) for matrix in matrices])

@@ -20,8 +20,10 @@ from steam_recsys.model.item_item_fits import (
     ease,
     fit_regressions,
     newest_games,
+    summed,
     transitions,
 )
+from tests.steam_recsys.model.test_item_item import WEIGHTS
 from tests.steam_recsys.model.test_item_item import dense as dense_weights
 
 GAMES = 12
@@ -224,6 +226,29 @@ def test_only_the_newest_games_of_a_long_history_are_counted() -> None:
     newest = newest_games(histories, 2)
     assert newest.games.tolist() == [3, 2, 1, 0]
     assert newest.offsets.tolist() == [0, 2, 2, 4]
+
+
+@given(st.lists(WEIGHTS, max_size=3), st.integers(1, 7))
+def test_the_sum_of_tables_is_the_sum_of_their_matrices(matrices: list[np.ndarray], kept: int) -> None:
+    tables = [ItemItemWeights.from_matrix(matrix, kept) for matrix in matrices]
+    n_games = 7
+    found = summed(tables, n_games)
+    expected = sum((dense_weights(table) for table in tables), np.zeros((n_games, n_games)))
+    assert dense_weights(found) == pytest.approx(expected, abs=1e-6)
+    for row in range(n_games):
+        assert (np.diff(found.games[found.offsets[row] : found.offsets[row + 1]]) > 0).all()
+
+
+def test_the_sum_of_tables_of_many_games_is_sparse() -> None:
+    n_games = 1_000_000  # a dense sum would take 4 TB
+    offsets = np.arange(n_games + 1)
+    one, two = (
+        ItemItemWeights(offsets, np.full(n_games, game, np.int32), np.ones(n_games, np.float32)) for game in (0, 5)
+    )
+    found = summed([one, two, one], n_games)
+    assert found.offsets[-1] == 2 * n_games
+    assert found.games[:4].tolist() == [0, 5, 0, 5]
+    assert found.weights[:4].tolist() == [2, 1, 2, 1]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=repr)

@@ -41,7 +41,7 @@ def test_model_is_saved_and_loaded_with_both_popularity_weights(model: TwoTowerA
     )
     config = {
         "popularity_weight": 0.75, "interests_weight": 0.125, "scale": model.scale, "popularity_smoothing": 1.0,
-        "history_weights": {"disliked": -1.0, "recency": 0.5}, "next_recency": 0.25,
+        "history_weights": {"disliked": -1.0, "recency": 0.5}, "next_weight": 0.5, "next_recency": 0.25,
         "sequence": {"weight": 0.0, "scale": 1.0},
     }  # fmt: skip
     (tmp_path / "model.json").write_text(json.dumps({"version": "v", "config": config}))
@@ -66,5 +66,7 @@ def test_model_of_another_version_is_reported(model: TwoTowerArrays, tmp_path: P
     for name in ("model.json", "vocabulary.json"):
         (tmp_path / name).write_text("{}")
     complete_artifact(tmp_path)
-    with pytest.raises(UserError, match=r"a model of another version of this project \(link_offsets .*\): train again"):
+    with pytest.raises(
+        UserError, match=r"a model of another version of this project \(item_item_offsets .*\): train again"
+    ):
         TwoTowerArrays.load(tmp_path)
