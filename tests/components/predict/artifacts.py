@@ -27,6 +27,7 @@ def write_model(root: Path, vectors: Sequence[Sequence[float]], version: str = "
         "scale": 4.0,
         "popularity_smoothing": 1.0,
         "history_weights": {},
+        "next_weight": 0.0,
         "sequence": {"weight": 0.0, "scale": 1.0},
         **weights,
     }
