@@ -5,8 +5,8 @@ a favourite taste and a second one. A game suits one or two tastes and is chosen
 suits. Histories are as skewed as real ones. Popularity follows Zipf's law and does not change over time, so the only
 thing to learn is which users have which games.
 
-`generate_in_order` makes a shop in which order says a little too: a user's next game is often of the taste of the one
-before it, and sometimes one of the few that its users go on to.
+`generate_in_order` makes a shop in which order matters a little too: a user's next game is often of the taste of the
+one before it, and sometimes one of the few that its users go on to.
 """
 
 from __future__ import annotations
@@ -145,9 +145,9 @@ def _chosen(random: np.random.Generator, size: Size, users: Int32Array, tastes: 
 def generate_in_order(size: Size, seed: int) -> tuple[Interactions, Games]:
     """Generate interactions whose order matters a little, and the catalogue with genres and studios.
 
-    A game suits one fine taste or two, and its genre is a group of the first one's. Its studio says less: some studios
-    make games of one taste, others of any. Each user has up to `LARGEST_REPERTOIRE` tastes, and chooses among the games
-    of one of them by popularity, which follows Zipf's law.
+    A game suits one fine taste or two, and its genre is a group of the first one's. Its studio is less informative:
+    some studios make games of one taste, others of any. Each user has up to `LARGEST_REPERTOIRE` tastes, and chooses
+    among the games of one of them by popularity, which follows Zipf's law.
 
     Returns:
         Interactions, each user's in order of time, all recommended; and the games, numbered from 1.

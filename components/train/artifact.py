@@ -226,7 +226,7 @@ class ServingTable(tf.Module):
         self.weights = tf.Variable(table.weights, trainable=False, shape=[None])
 
     def add(self, scores: tf.Tensor, users: tf.Tensor, games: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-        """Add to the scores, float32 [B, V], what the games of the histories say.
+        """Add the weights of the histories' games to the scores, float32 [B, V].
 
         Args:
             scores: The scores.

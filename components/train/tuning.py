@@ -79,22 +79,23 @@ MOST_PER_GAME = max(*REGRESSION_PER_GAME, *NEXT_PER_GAME)
 FACTORS = ("regression_weight", "neighbour_weight", "next_weight")
 
 SPREADS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)
-"""Factors of item-item weights to choose from, as the spread of what they add, in spreads of the towers' scores."""
+"""Factors of item-item weights to choose from, as the standard deviation of what they add to a user's scores, relative
+to that of the towers' scores."""
 
 FINE_SHARES = (0.7, 0.85, 1.2, 1.4)
-"""Shares of the factors that were found, to try in the end."""
+"""Multiples of the chosen factors, to try at the end."""
 
 CHECKED_SPREAD = 0.5
-"""The spread with which weights of next games must be better than none."""
+"""Spread at which weights of next games must be better than none."""
 
 SPREAD_USERS = 200
-"""Users of the validation data by whom spreads are measured, at most."""
+"""Largest number of validation users whose scores are used to measure spreads."""
 
 KEPT_TABLES = 8
-"""Item-item weights between catalogue positions that are kept for the next settings, at most."""
+"""Largest number of tables of item-item weights that are kept for the next settings."""
 
 PART_BYTES = 1 << 30
-"""Scores of parts of the model that are kept for the next settings, at most."""
+"""Largest size of the scores of single parts of the model that are kept for the next settings."""
 
 RECENCIES = (0.25, 0.5, 0.75, 1.0, 2.0)
 HOURS = (0.1, 0.2, 0.4)
@@ -104,7 +105,7 @@ DISLIKED = (-0.25, -0.5, -1.0)
 SEQUENCE_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
 
 CHECKED_SEQUENCE_WEIGHT = 0.5
-"""Weight of the sequential tower in the figure that stops its fit, and with which it must be better than none."""
+"""Weight of the sequential tower in the checks during its fit, and at which it must be better than none."""
 
 MAX_SCALE = 32.0
 """Far below the scale at which exp(1.5 * scale) overflows float32, and above what any data set has chosen."""
@@ -255,7 +256,7 @@ Part = tuple[float, Float32Array]
 
 
 def summed_blocks(parts: Sequence[Part], history: Histories) -> Iterator[tuple[slice, Float32Array]]:
-    """Sum the parts of scores for a block of users after another, as `score_blocks` computes scores."""
+    """Sum the parts of scores for one block of users at a time, as `score_blocks` computes scores."""
     n_games, owners = parts[0][1].shape[1], history.owners
     block = max(1, TOP_K_SCORES // max(1, n_games))
     for start in range(0, len(history), block):
@@ -526,7 +527,7 @@ class _Search:
         return found
 
     def fit_sequence(self, trainer: Trainer, present: Setting) -> None:
-        """Fit the sequential tower, until the ranking by a setting with it gets no better."""
+        """Fit the sequential tower until the ranking by a setting with it no longer improves."""
         sample, config = self._validation.sample(CHECK_USERS), present.config
         scorer, history = self.scorer(config), sample.held_out.history
         without = scorer.taste(history)

@@ -15,7 +15,7 @@ from steam_recsys.data.histories import Histories
 HASH_BUCKETS = 4096
 
 RECENT_GAMES = 20
-"""Newest games of a history that say what comes next."""
+"""Newest games of a history that add to the scores of the next ones."""
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
-"""Fits of item-item weights: how much having one game says about having another, learned from histories.
+"""Fits of item-item weights: how much having one game adds to the score of another, learned from histories.
 
 There are three kinds: `Regression` (EASE, DLAE), `Neighbours` (item-kNN) and `Transitions` (from a user's recent games
 to the next ones). The training takes the model's item-item weights from here, and the evaluation its baselines. Up to
 `EASE_MAX_GAMES` games, a regression is exact; in a larger catalogue, each game has a regression on its neighbourhood,
-the games that say the most about it.
+the games that predict it best, each taken alone.
 """
 
 from __future__ import annotations
@@ -135,7 +135,8 @@ class Neighbours:
         w(i, j) = c(i, j) / (c(i)^(1 - α) c(j)^α + shrinkage)
 
     where c counts users. With α = 1/2 it is the cosine; a larger α favours rare games j (Aiolli 2013, "Efficient Top-N
-    Recommendation for Very Large Scale Binary Rated Datasets", section 3.2). Shrinkage lowers what few users say.
+    Recommendation for Very Large Scale Binary Rated Datasets", section 3.2). Shrinkage lowers
+    the weights of games that few users have in common.
 
     Attributes:
         exponent: α, from 0 to 1.
@@ -167,7 +168,8 @@ class Transitions:
 
     For each point in each history, the games before it, weighted (1 + age)^-recency, predict the `NEXT_TARGETS` games
     that follow: B = (S'S + λI)⁻¹ S'T (SLIT in Choi et al. 2021, "Session-aware Linear Item-Item Models for
-    Session-based Recommendation", section 4.2). Unlike the other kinds, it is not symmetric: it learns what follows.
+    Session-based Recommendation", section 4.2). Unlike the other kinds, it has a direction: from earlier games to later
+    ones.
 
     Attributes:
         recency: Exponent of the age, in later games. Serve the weights with the same one.
@@ -342,7 +344,7 @@ def neighbourhood_regression(
 def neighbourhood_regressions(
     gram: csr_matrix, cross: csr_matrix, penalties: Float64Array, with_itself: BoolArray, choosing: Float64Array
 ) -> list[ItemItemWeights]:
-    """Regress each game on the `NEIGHBOURHOOD` games that say the most about it, with each of S sets of penalties.
+    """Regress each game on the `NEIGHBOURHOOD` games that predict it best, with each of S sets of penalties.
 
         b(j) = (G + Λ)⁻¹ c(j), restricted to the neighbourhood of j
 

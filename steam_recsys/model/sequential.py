@@ -1,7 +1,7 @@
 """The sequential tower as plain arrays: attention over the last games that a user likes, without TensorFlow.
 
-The tower reads the liked games in the order of time, so it knows what tends to follow what. Each of K blocks adds to
-every game what it attends to among the earlier games; the output of the newest game is the user vector:
+The tower reads the liked games in the order of time, so the order changes the result. In each of K blocks, every game
+attends to itself and to the earlier games; the output of the newest game is the user vector:
 
     x = √d * games[history]
     x = x + attention(normalise(x)), x = x + feed_forward(normalise(x))    in each block

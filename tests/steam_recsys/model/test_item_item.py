@@ -80,7 +80,7 @@ def test_stacked_tables_have_all_rows(matrices: list[np.ndarray]) -> None:
     assert np.array_equal(together, np.concatenate([np.zeros((0, GAMES), np.float32), *matrices]))
 
 
-def test_only_the_newest_games_say_what_comes_next_and_disliked_ones_count_against_it() -> None:
+def test_only_the_newest_games_have_weights_for_the_next_one_and_disliked_ones_are_negative() -> None:
     history = Histories.from_games(list(range(RECENT_GAMES + 2)), [], [1, 0])
     history = replace(history, recommended=np.arange(len(history.games)) != RECENT_GAMES)
     weights = NextGames(ItemItemWeights.empty(GAMES), 1.0).weigh(history, -0.5)
