@@ -154,7 +154,12 @@ def written_model(
     }
     described = {
         "version": model.version,
-        "config": {**constants, "history_weights": asdict(weights), "sequence": asdict(sequence)},
+        "config": {
+            **constants,
+            "history_weights": asdict(weights),
+            "next_weight": 0.0,
+            "sequence": asdict(sequence),
+        },
     }
     (folder / "model.json").write_text(json.dumps(described))
     complete_artifact(folder)
