@@ -34,6 +34,7 @@ from explorer.schemas import (
     SimilarGames,
 )
 from explorer.settings import Settings
+from explorer.tastes import MOST_SHARED_TAGS
 from steam_recsys.arrays import BoolArray, Int32Array, Int64Array
 from steam_recsys.data.histories import positions_of
 from steam_recsys.data.interactions import UNDATED, day_of
@@ -54,9 +55,6 @@ CACHE_SECONDS = 600.0
 
 LONGEST_QUEUE = 64
 """Most answers to wait for at a time; later ones would be too late."""
-
-MOST_SHARED_TAGS = 2
-"""Most tags in a reason."""
 
 RANK_TYPES = {"sales": "Sales", "revenue": "Revenue", "reviews": "Review"}
 _UNRANKED = np.iinfo(np.int32).max
@@ -297,7 +295,7 @@ class PublicationModel:
         return positions_of(np.array(game_ids, dtype=np.int32), self._cached.game_ids)
 
     def _position(self, game_id: int) -> int:
-        return int(np.searchsorted(self._cached.game_ids, game_id))
+        return int(np.searchsorted(self._cached.game_ids, np.int32(game_id)))  # of one type: no copy of all ids
 
 
 class LiveModel:

@@ -1,18 +1,40 @@
 -- The explorer's queries, each a prepared statement; every value of a request is one of $1, $2, ….
 
+-- name: card
+-- The facts of the game game_id, and what it is recommended because of. Part of the queries below, which replace {card}
+-- by it: one lookup per game. OFFSET 0 keeps it one, whatever number of games the planner expects.
+SELECT g.name, g.released_on, coalesce(g.positive_share, v.positive_share) AS positive_share,
+       coalesce(g.reviews_total, v.reviews) AS reviews, g.link, b.name AS because_name,
+       ARRAY(SELECT t.genre_id FROM steam.game_genres AS t WHERE t.game_id = shown.game_id) AS genre_ids,
+       ARRAY(SELECT t.genre_id FROM steam.game_genres AS t WHERE t.game_id = shown.because) AS because_genre_ids
+FROM steam.games AS g
+LEFT JOIN recsys.game_reviews AS v ON v.game_id = g.game_id
+LEFT JOIN steam.games AS b ON b.game_id = shown.because
+WHERE g.game_id = shown.game_id OFFSET 0
+
+-- name: cards
+SELECT shown.place, card.*
+FROM unnest($1::integer[], $2::integer[]) WITH ORDINALITY AS shown (game_id, because, place)
+CROSS JOIN LATERAL ({card}) AS card
+ORDER BY shown.place
+
+-- name: genre_tags
+SELECT genre_id, name, games FROM steam.genres LEFT JOIN recsys.genre_sizes USING (genre_id) ORDER BY name
+
 -- name: recommendations
 -- The views' rows have their version, and a view cannot be repointed while a statement reads it: version and games
 -- always belong together. A user whose taste is unknown has lists, too, and taste is 0 in them.
-SELECT shown.version, r.game_id, r.taste, r.popularity, r.reason, r.because,
+SELECT current.version, shown.game_id, shown.taste, shown.popularity, shown.reason, shown.because, card.*,
        (SELECT CASE WHEN bool_or(e.taste <> 0) THEN max(e.taste) END
-        FROM recsys.recommendations AS l, unnest(l.taste) AS e (taste) WHERE l.user_id = $1) AS best
+        FROM (SELECT unnest(l.taste) AS taste FROM recsys.recommendations AS l WHERE l.user_id = $1) AS e) AS best
 FROM (SELECT coalesce((SELECT version FROM recsys.popular_games LIMIT 1),
-                      (SELECT version FROM recsys.recommendations LIMIT 1)) AS version) AS shown
+                      (SELECT version FROM recsys.recommendations LIMIT 1)) AS version) AS current
 LEFT JOIN LATERAL recsys.recommended_games(
     p_user_id => $1, p_rank_by => $2, p_genre => $3, p_max_ram_gb => $4::float8::numeric, p_limit => $5,
     p_released_from => $6, p_released_to => $7, p_max_storage_gb => $8::float8::numeric, p_os => $9,
-    p_exclude => $10) AS r ON true
-ORDER BY r.rank
+    p_exclude => $10) AS shown ON true
+LEFT JOIN LATERAL ({card}) AS card ON true
+ORDER BY shown.rank
 
 -- name: shelves
 -- A game has the same taste in all of a user's lists.
@@ -22,33 +44,14 @@ WITH own AS MATERIALIZED (
     WHERE l.user_id = $1
     ORDER BY e.game_id, l.list <> 'relevance', l.list
 )
-SELECT shown.version, s.shelf, s.title, s.game_id, own.taste, own.popularity, s.reason, s.because,
-       (SELECT CASE WHEN bool_or(taste <> 0) THEN max(taste) END FROM own) AS best
+SELECT current.version, shown.shelf, shown.title, shown.game_id, own.taste, own.popularity, shown.reason,
+       shown.because, card.*, (SELECT CASE WHEN bool_or(taste <> 0) THEN max(taste) END FROM own) AS best
 FROM (SELECT coalesce((SELECT version FROM recsys.popular_games LIMIT 1),
-                      (SELECT version FROM recsys.recommendations LIMIT 1)) AS version) AS shown
-LEFT JOIN LATERAL recsys.shelves(p_user_id => $1, p_shelves => $2, p_games => $3) AS s ON true
-LEFT JOIN own ON own.game_id = s.game_id
-ORDER BY s.shelf, s.rank
-
--- name: game_cards
--- The facts of games, and of each game what it has in common with the game that it is recommended because of.
-SELECT c.place, g.game_id, g.name, g.released_on, coalesce(g.positive_share, v.positive_share) AS positive_share,
-       coalesce(g.reviews_total, v.reviews) AS reviews, g.link,
-       ARRAY(SELECT n.name FROM steam.game_genres AS t JOIN steam.genres AS n USING (genre_id)
-             WHERE t.game_id = g.game_id ORDER BY 1) AS genres,
-       b.name AS because_name,
-       ARRAY(SELECT n.name
-             FROM steam.game_genres AS t
-             JOIN steam.game_genres AS o ON o.game_id = c.because AND o.genre_id = t.genre_id
-             JOIN steam.genres AS n ON n.genre_id = t.genre_id
-             LEFT JOIN recsys.genre_sizes AS z ON z.genre_id = t.genre_id
-             WHERE t.game_id = g.game_id
-             ORDER BY z.games, n.genre_id LIMIT 2) AS shared
-FROM unnest($1::integer[], $2::integer[]) WITH ORDINALITY AS c (game_id, because, place)
-JOIN steam.games AS g ON g.game_id = c.game_id
-LEFT JOIN recsys.game_reviews AS v ON v.game_id = c.game_id
-LEFT JOIN steam.games AS b ON b.game_id = c.because
-ORDER BY c.place
+                      (SELECT version FROM recsys.recommendations LIMIT 1)) AS version) AS current
+LEFT JOIN LATERAL recsys.shelves(p_user_id => $1, p_shelves => $2, p_games => $3) AS shown ON true
+LEFT JOIN own ON own.game_id = shown.game_id
+LEFT JOIN LATERAL ({card}) AS card ON true
+ORDER BY shown.shelf, shown.rank
 
 -- name: live_history
 -- The newest reviews, the newest of them last.

@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from itertools import groupby
 from pathlib import Path
@@ -52,14 +52,17 @@ from explorer.schemas import (
     UserList,
 )
 from explorer.settings import Settings
-from explorer.tastes import PERSONA_GENRES, choose_personas, telling
+from explorer.tastes import PERSONA_GENRES, GenreTags, choose_personas, telling
 from steam_recsys.database.connection import read_queries
 from steam_recsys.database.failures import database_error
 from steam_recsys.database.urls import asyncpg_arguments
 from steam_recsys.model.online import match_percent
 
 LOG = logging.getLogger("explorer")
-QUERIES: Final = read_queries(Path(__file__).parent / "queries.sql")
+
+_SECTIONS = read_queries(Path(__file__).parent / "queries.sql")
+QUERIES: Final = {name: section.replace("{card}", _SECTIONS["card"]) for name, section in _SECTIONS.items()}
+
 APPLICATION = "steam-recsys explorer"
 
 CONNECT_SECONDS = 5.0
@@ -71,6 +74,9 @@ COUNT_SECONDS = 60.0
 
 REACH_SAMPLE_USERS = 20_000
 """Approximate size of the sample for the reach: the standard error of a share of 1 % is then 0.07 %."""
+
+GENRE_SECONDS = 10.0
+"""How long the names of genres and their numbers of games are kept."""
 
 LONGEST_LIVE_HISTORY = 10_000
 """Most reviews of a user that an answer at once takes into account."""
@@ -99,6 +105,8 @@ class Repository:
         self._counting = asyncio.Lock()
         self._counted_at = -math.inf
         self._failed_at: float | None = None
+        self._tags = GenreTags({}, {}, {})
+        self._tags_read_at = -math.inf
         self._personas: tuple[str, list[Persona]] = ("", [])
 
     async def open(self) -> None:
@@ -188,48 +196,32 @@ class Repository:
             filters.os,
             [*exclude_ids, *shown],
         )
-        games = await self.cards([_ranked(row) for row in rows if row["game_id"] is not None], len(shown) + 1)
+        tags = await self._genre_tags(rows)
+        found = enumerate((row for row in rows if row["game_id"] is not None), start=len(shown) + 1)
+        games = [_card(rank, _ranked(row), row, tags) for rank, row in found]
         version = rows[0]["version"] if rows else None
         return Recommendations(user_id, filters, version, games, next_recommendations(shown, games, filters.limit))
 
     async def shelves(self, user_id: int, shelves: int, games: int) -> Shelves:
         """Return what `recsys.shelves` returns, and its publication."""
         rows = await self._fetch("shelves", user_id, shelves, games)
-        found = [row for row in rows if row["shelf"] is not None]
-        cards = {card.game_id: card for card in await self.cards([_ranked(row) for row in found])}
+        tags = await self._genre_tags(rows)
+        found = (row for row in rows if row["shelf"] is not None)
         by_shelf = groupby(found, key=lambda row: (row["shelf"], row["title"]))
         return Shelves(
             user_id,
             rows[0]["version"] if rows else None,
             [
-                Shelf(title, [replace(cards[row["game_id"]], rank=rank) for rank, row in enumerate(of_shelf, start=1)])
+                Shelf(title, [_card(rank, _ranked(row), row, tags) for rank, row in enumerate(of_shelf, start=1)])
                 for (_, title), of_shelf in by_shelf
             ],
         )
 
     async def cards(self, games: Sequence[RankedGame], first_rank: int = 1) -> list[GameCard]:
         """Return games with their facts, ranked in the given order; games that do not exist are left out."""
-        rows = await self._fetch("game_cards", [game.game_id for game in games], [game.because for game in games])
-        found = [(games[row["place"] - 1], row) for row in rows]
-        return [
-            GameCard(
-                rank,
-                game.game_id,
-                row["name"],
-                game.kind,
-                game.taste,
-                game.popularity,
-                game.match,
-                game.reason,
-                None if game.because is None else Because(game.because, row["because_name"], row["shared"]),
-                row["released_on"],
-                row["genres"],
-                row["positive_share"],
-                row["reviews"],
-                row["link"],
-            )
-            for rank, (game, row) in enumerate(found, start=first_rank)
-        ]
+        rows = await self._fetch("cards", [game.game_id for game in games], [game.because for game in games])
+        tags = await self._genre_tags(rows)
+        return [_card(rank, games[row["place"] - 1], row, tags) for rank, row in enumerate(rows, start=first_rank)]
 
     async def live_history(self, user_id: int) -> list[HistoryGame]:
         """Return a user's newest reviews as a history, the newest last."""
@@ -370,6 +362,14 @@ class Repository:
             return []
         return [Measurement(*row) for row in await self._fetch("monitoring")]
 
+    async def _genre_tags(self, rows: Sequence[Any]) -> GenreTags:
+        """Return the genres, read again if they were read a while ago, or lack one of the rows of games."""
+        is_old = time.monotonic() - self._tags_read_at > GENRE_SECONDS
+        if is_old or not all(self._tags.names.keys() >= set(row["genre_ids"] or ()) for row in rows):
+            self._tags = GenreTags.from_rows(await self._fetch("genre_tags"))
+            self._tags_read_at = time.monotonic()
+        return self._tags
+
     async def _current_reach(self) -> PublicationReach | None:
         """Return the reach of the current publication's games, counted once per publication."""
         publication = await self.publication()
@@ -458,6 +458,31 @@ def _ranked(row: Any) -> RankedGame:
         return RankedGame(row["game_id"], "popular", reason=row["reason"], because=row["because"])
     match = match_percent(row["taste"], row["best"])
     return RankedGame(row["game_id"], "personal", row["taste"], row["popularity"], match, row["reason"], row["because"])
+
+
+def _card(rank: int, game: RankedGame, facts: Any, tags: GenreTags) -> GameCard:
+    """Return a ranked game with its facts, a row of the query `card`."""
+    because = None
+    if game.because is not None:
+        because = Because(
+            game.because, facts["because_name"], tags.shared(facts["genre_ids"], facts["because_genre_ids"])
+        )
+    return GameCard(
+        rank,
+        game.game_id,
+        facts["name"],
+        game.kind,
+        game.taste,
+        game.popularity,
+        game.match,
+        game.reason,
+        because,
+        facts["released_on"],
+        tags.in_order(facts["genre_ids"]),
+        facts["positive_share"],
+        facts["reviews"],
+        facts["link"],
+    )
 
 
 def _shown(cursor: str) -> int:

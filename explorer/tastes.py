@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from typing import Final
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
 PERSONA_GAMES = 4
 """Games that a persona likes."""
@@ -13,6 +14,9 @@ PERSONA_GAMES = 4
 MOST_PERSONAS = 8
 PERSONA_GENRES = 24
 """Most telling genres of the catalogue, of which personas are made."""
+
+MOST_SHARED_TAGS = 2
+"""Most genres of both games that a reason names."""
 
 TELLING: Final = (
     "Strategy", "Horror", "RPG", "Racing", "Shooter", "Puzzle", "Sports", "Survival", "Simulation", "Platformer",
@@ -24,6 +28,35 @@ TELLING: Final = (
 "Great Soundtrack", follow."""
 
 _RANKS = {genre.lower(): rank for rank, genre in enumerate(TELLING)}
+
+
+@dataclass(frozen=True)
+class GenreTags:
+    """The genres of the catalogue, by id: their names, and their places by name and by number of games."""
+
+    names: Mapping[int, str]
+    by_name: Mapping[int, int]
+    by_size: Mapping[int, int]
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[Any]) -> GenreTags:
+        """Build it from the rows of the query `genre_tags`, which come in the order of the names."""
+        sizes = {row["genre_id"]: math.inf if row["games"] is None else row["games"] for row in rows}
+        by_size = {genre: place for place, genre in enumerate(sorted(sizes, key=lambda genre: (sizes[genre], genre)))}
+        by_name = {genre: place for place, genre in enumerate(sizes)}
+        return cls({row["genre_id"]: row["name"] for row in rows}, by_name, by_size)
+
+    def in_order(self, genre_ids: Sequence[int]) -> list[str]:
+        """Return the names of genres in alphabetical order."""
+        return self._named(genre_ids, self.by_name)
+
+    def shared(self, genre_ids: Sequence[int], others: Sequence[int]) -> list[str]:
+        """Return the names of genres that two games share: of the fewest games first, at most two."""
+        return self._named(set(genre_ids).intersection(others), self.by_size)[:MOST_SHARED_TAGS]
+
+    def _named(self, genre_ids: Iterable[int], order: Mapping[int, int]) -> list[str]:
+        known = (genre for genre in genre_ids if genre in order)  # one may have been removed in the meantime
+        return [self.names[genre] for genre in sorted(known, key=order.__getitem__)]
 
 
 def telling(genres: Collection[str]) -> list[str]:

@@ -264,6 +264,53 @@ def test_games_are_returned_by_id_in_the_given_order(small: tuple[Connection, Se
     ]  # fmt: skip
 
 
+def test_a_games_new_genres_are_shown_at_once_and_new_names_of_genres_soon(
+    small: tuple[Connection, Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop, settings = small
+    game_id = add_game(shop, "Portal", genres=["Puzzle"])
+
+    async def changing(repository: Repository) -> list[list[str]]:
+        async def genres() -> list[str]:
+            (card,) = await repository.games([game_id])
+            return card.genres
+
+        found = [await genres()]
+        with shop.cursor() as cursor:
+            cursor.execute("INSERT INTO steam.genres (name) VALUES ('Action')")
+            cursor.execute(
+                "INSERT INTO steam.game_genres SELECT %s, genre_id FROM steam.genres WHERE name = 'Action'", [game_id]
+            )
+            found.append(await genres())
+            cursor.execute("UPDATE steam.genres SET name = 'Riddles' WHERE name = 'Puzzle'")
+        found.append(await genres())
+        monkeypatch.setattr("explorer.repository.GENRE_SECONDS", 0.0)
+        return [*found, await genres()]
+
+    assert read(settings, changing) == [
+        ["Puzzle"], ["Action", "Puzzle"], ["Action", "Puzzle"], ["Action", "Riddles"],
+    ]  # fmt: skip
+
+
+def test_a_card_is_the_same_in_every_list(published_shop: PublishedShop) -> None:
+    def facts(card: GameCard) -> tuple[object, ...]:
+        return card.name, card.released_on, card.genres, card.positive_share, card.reviews, card.link
+
+    async def cards(repository: Repository) -> list[GameCard]:
+        listed = (await repository.recommendations(1, Filters(limit=20))).games
+        shelves = (await repository.shelves(1, 8, 10)).shelves
+        return [*listed, *(game for shelf in shelves for game in shelf.games)]
+
+    listed = read(published_shop.settings(), cards)
+    found = read(published_shop.settings(), lambda repository: repository.games([card.game_id for card in listed]))
+    assert [facts(card) for card in listed] == [facts(card) for card in found]
+    assert any(card.genres for card in listed)
+    for card in listed:
+        if card.because is not None and card.because.shared:
+            assert card.reason == f"because you liked {card.because.name} ({', '.join(card.because.shared)})"
+    assert any(card.because is not None and card.because.shared for card in listed)
+
+
 def test_minimum_requirements_are_read_by_id(small: tuple[Connection, Settings]) -> None:
     shop, settings = small
     add_game(shop, "Known", ram_gb=4, storage_gb=None, os="Windows 7, Linux")

@@ -1,10 +1,21 @@
 """Genres that say something about taste."""
 
-from explorer.tastes import MOST_PERSONAS, PERSONA_GAMES, TELLING, choose_personas, likes, telling
+from explorer.tastes import MOST_PERSONAS, PERSONA_GAMES, TELLING, GenreTags, choose_personas, likes, telling
 
 
 def test_telling_genres_come_first_and_the_others_keep_their_order() -> None:
     assert telling(["Singleplayer", "Action", "2D", "horror"]) == ["horror", "Action", "Singleplayer", "2D"]
+
+
+def test_genres_are_named_in_order_and_shared_ones_by_size() -> None:
+    sizes = {3: ("Action", 90), 1: ("Horror", 5), 4: ("Indie", None), 2: ("RPG", 5)}  # in the order of the names
+    tags = GenreTags.from_rows(
+        [{"genre_id": genre, "name": name, "games": games} for genre, (name, games) in sizes.items()]
+    )
+    assert tags.in_order([2, 4, 1]) == ["Horror", "Indie", "RPG"]
+    assert tags.shared([3, 4, 2, 1], [1, 2, 3, 4]) == ["Horror", "RPG"]
+    assert tags.shared([3, 4], [1, 4, 3]) == ["Action", "Indie"]
+    assert tags.shared([3], [1]) == tags.in_order([9]) == []
 
 
 def test_likes_are_what_liked_games_have_more_often_than_the_catalogue() -> None:
