@@ -307,6 +307,8 @@ class OnlineRecommender:
         self, known: Histories, k: int, excluded: Histories, among: BoolArray | None, popularity_weight: float
     ) -> list[Recommendation]:
         k = max(0, min(k, len(self._game_ids)))
+        if among is not None and not (self._available(None) & ~among).any():
+            among = None  # filters that all games pass would take time
         lists = [GameList("", k, popularity_weight, among), GameList("taste", 1, 0.0)]  # in one pass
         found, best = self._scorer.recommend_lists(known, lists, excluded=excluded)
         best_taste = float(best.taste[0, 0])
