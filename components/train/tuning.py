@@ -67,7 +67,7 @@ REGRESSIONS = ((0.0, 1000.0), (0.0, 500.0), (0.0, 100.0), (0.33, 500.0), (0.33, 
 LARGE_REGRESSIONS = ((0.33, 100.0),)
 """The same in a catalogue of more than `EASE_MAX_GAMES` games, where each takes minutes."""
 
-REGRESSION_PER_GAME = (25, 50, 100, 400)
+REGRESSION_PER_GAME = (10, 15, 25, 50, 100, 400)
 NEIGHBOUR_EXPONENTS = (0.2, 0.5, 0.8)
 NEIGHBOURS_PER_GAME = (50, 100, 400)
 NEXT_KINDS = ((1.0, 300.0), (1.0, 1000.0), (0.5, 300.0))
@@ -82,11 +82,14 @@ SPREADS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)
 """Factors of item-item weights to choose from, as the standard deviation of what they add to a user's scores, relative
 to that of the towers' scores."""
 
-FINE_SHARES = (0.7, 0.85, 1.2, 1.4)
+FINE_SHARES = (0.5, 0.7, 0.85, 1.2, 1.4, 2.0)
 """Multiples of the chosen factors, to try at the end."""
 
+LEAST_REGULARISATION, MOST_REGULARISATION = 10.0, 10_000.0
+"""Bounds of λ of a regression. With less, the rounding of float32 can make its matrix singular."""
+
 CHECKED_SPREAD = 0.5
-"""Spread at which weights of next games must be better than none."""
+"""The spread with which weights of next games, and those by item-kNN, must be better than none."""
 
 SPREAD_USERS = 200
 """Largest number of validation users whose scores are used to measure spreads."""
@@ -590,21 +593,26 @@ class _Search:
     def improve_item_item(self, find: Callable[[], Setting]) -> None:
         """Try other item-item weights of each kind for a setting: with growing factors, then numbers per game.
 
-        Weights of next games are used only if those of the first kind make the setting clearly better with
-        `CHECKED_SPREAD`: they add nothing if the order of the reviews means nothing. They come first, since the other
-        kinds explain a part of the same reviews.
+        Weights of next games, and those by item-kNN, are used only if those of the first kind make the setting clearly
+        better with `CHECKED_SPREAD`. The former add nothing if the order of the reviews means nothing, the latter
+        little to a regression. Weights of next games come first, since the other kinds explain a part of the same
+        reviews.
         """
         kinds_of_next = [
             {"next_recency": recency, "next_regularisation": regularisation} for recency, regularisation in NEXT_KINDS
         ]
-        if find().config.next_weight or self._next_games_help(_with(find().config, kinds_of_next[0]), find()):
+        if self._helps(find(), "next_weight", kinds_of_next[0]):
             self._try_kinds(find, "next_weight", kinds_of_next)
         self._try_numbers(find, "next_weight", "next_per_game", NEXT_PER_GAME)
         kinds = REGRESSIONS if len(self._data.games) <= EASE_MAX_GAMES else LARGE_REGRESSIONS
         regressions = [{"regression_dropout": dropout, "regression_regularisation": size} for dropout, size in kinds]
         self._try_kinds(find, "regression_weight", regressions)
         self._try_numbers(find, "regression_weight", "regression_per_game", REGRESSION_PER_GAME)
-        self._try_kinds(find, "neighbour_weight", [{"neighbour_exponent": alpha} for alpha in NEIGHBOUR_EXPONENTS])
+        if len(self._data.games) <= EASE_MAX_GAMES:
+            self._refine_regularisation(find)
+        neighbours = [{"neighbour_exponent": exponent} for exponent in NEIGHBOUR_EXPONENTS]
+        if self._helps(find(), "neighbour_weight", neighbours[0]):
+            self._try_kinds(find, "neighbour_weight", neighbours)
         self._try_numbers(find, "neighbour_weight", "neighbours_per_game", NEIGHBOURS_PER_GAME)
         for factor in FACTORS:
             config = find().config
@@ -613,11 +621,34 @@ class _Search:
                 self.measure(_with(config, {factor: value}), _near(config.popularity_weight))
         progress("train", f"item-item weights: {find()}")
 
-    def _next_games_help(self, config: ModelConfig, present: Setting) -> bool:
-        """Return whether weights of next games of one kind make a setting clearly better."""
-        factor = float(f"{CHECKED_SPREAD * self._unit(config, 'next_weight'):.3g}")
-        (checked,) = self._measured(_with(config, {"next_weight": factor}), (config.popularity_weight,))
+    def _helps(self, present: Setting, factor: str, kind: Mapping[str, Any]) -> bool:
+        """Return whether a setting has item-item weights of a kind, or is clearly better with them.
+
+        Args:
+            present: The setting.
+            factor: Name of the factor's field.
+            kind: Values of other fields.
+        """
+        if getattr(present.config, factor):
+            return True
+        config = _with(present.config, kind)
+        value = float(f"{CHECKED_SPREAD * self._unit(config, factor):.3g}")
+        (checked,) = self._measured(_with(config, {factor: value}), (config.popularity_weight,))
         return is_clearly_better(checked, present, 1)
+
+    def _refine_regularisation(self, find: Callable[[], Setting]) -> None:
+        """Halve the λ of a setting's regression, or else double it, as long as that makes the setting better."""
+        for step in (0.5, 2.0):
+            start = find().config
+            while (config := find().config).regression_weight:
+                value = step * config.regression_regularisation
+                if not LEAST_REGULARISATION <= value <= MOST_REGULARISATION:
+                    break
+                self._try_kinds(find, "regression_weight", [{"regression_regularisation": value}])
+                if find().config.regression_regularisation != value:
+                    break
+            if find().config.regression_regularisation != start.regression_regularisation:
+                return
 
     def _try_kinds(self, find: Callable[[], Setting], factor: str, kinds: Sequence[Mapping[str, Any]]) -> None:
         """Try settings of one kind of item-item weights, each with growing factors.

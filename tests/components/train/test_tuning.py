@@ -1,6 +1,6 @@
 """The choice of a setting; and the search, with figures that depend only on the scale and the popularity weight."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -236,6 +236,53 @@ def test_weights_of_next_games_are_not_used_where_the_order_means_nothing() -> N
     search.improve_item_item(lambda: present)
     assert any(setting.config.regression_weight for setting in search.settings.values())
     assert all(not setting.config.next_weight for setting in search.settings.values())
+
+
+@pytest.mark.parametrize("clearly", [True, False])
+def test_item_knn_and_next_games_are_used_only_if_they_make_the_setting_clearly_better(
+    clearly: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "is_clearly_better", lambda *_: clearly)
+    search = search_with_random_towers()
+    (present,) = search.measure(CONFIG, (1.0,))
+    search.improve_item_item(lambda: present)
+    for factor in ("neighbour_weight", "next_weight"):
+        assert any(getattr(setting.config, factor) for setting in search.settings.values()) is clearly
+
+
+@pytest.mark.parametrize(
+    ("best", "tried"),
+    [
+        (100.0, [50.0, 200.0]),
+        (25.0, [50.0, 25.0, 12.5]),
+        (400.0, [50.0, 200.0, 400.0, 800.0]),
+        (0.1, [50.0, 25.0, 12.5]),
+    ],
+)
+def test_regularisation_is_halved_or_else_doubled_while_that_helps(
+    best: float, tried: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search, values = search_with_random_towers(), []
+
+    def measure(regularisation: float) -> None:
+        config = replace(CONFIG, regression_weight=2.0, regression_regularisation=regularisation)
+        search._keep([Setting(config, np.full(2, -abs(np.log(regularisation / best))), 0.0)])
+
+    def try_kinds(find: Callable[[], Setting], factor: str, kinds: Sequence[dict[str, float]]) -> None:
+        values.extend(kind["regression_regularisation"] for kind in kinds)
+        measure(values[-1])
+
+    monkeypatch.setattr(search, "_try_kinds", try_kinds)
+    measure(100.0)
+    search._refine_regularisation(lambda: tuning.most_accurate(search.settings.values()))
+    assert values == tried
+
+
+def test_the_regularisation_of_no_regression_is_not_refined(monkeypatch: pytest.MonkeyPatch) -> None:
+    search = search_with_random_towers()
+    (present,) = search.measure(CONFIG, (1.0,))
+    monkeypatch.setattr(search, "_try_kinds", lambda *_: pytest.fail("there is no regression"))
+    search._refine_regularisation(lambda: present)
 
 
 @pytest.mark.parametrize(("gain", "weight"), [(0.02, 0.5), (0.0, 0.0), (-0.02, 0.0)])
