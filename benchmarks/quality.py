@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -64,6 +65,8 @@ from steam_recsys.evaluation.metrics import NDCG, Metric, Recall, measure_ranked
 from steam_recsys.evaluation.popularity_matches import PopularityMatches, rank_and_match
 from steam_recsys.evaluation.rankers import ModelRanker, Ranker, StaticRanker, rank
 from steam_recsys.evaluation.splits import HeldOut, hold_out
+from steam_recsys.model.history_weights import DEFAULT_HISTORY_WEIGHTS
+from steam_recsys.model.item_item import ItemItemWeights
 from steam_recsys.model.lists import LENGTHS, NEW_RELEASE_DAYS, ReviewCounts, game_lists, new_releases
 from steam_recsys.model.retrieval import GameList
 from steam_recsys.model.scorer import Scorer
@@ -213,7 +216,7 @@ def measure_board(board: Board, protocol: Protocol, store: Path) -> Measured:
     """
     games, past, as_of = protocol.games, protocol.test.past, protocol.test.as_of
     held_out = hold_out(past, protocol.test.future, games.ids)
-    zeros = np.zeros(len(np.unique(protocol.test.future.users)) - len(held_out) if board.every_user else 0)
+    zeros = _users_without_answer(board, protocol, held_out)
     settings: dict[str, str] = {}
     figures: dict[str, list[dict[str, Float64Array]]] = defaultdict(list)
     beyond: dict[str, list[dict[str, float]]] = defaultdict(list)
@@ -275,6 +278,51 @@ def measure_board(board: Board, protocol: Protocol, store: Path) -> Measured:
         for name in means
     ]
     return Measured(rows, seconds, fitted[0])
+
+
+def without_parts(scorer: Scorer) -> dict[str, Scorer]:
+    """Return scorers that each lack one of the parts that a scorer has, by the part's name; the rest stays the same."""
+    parts: dict[str, dict[str, Any]] = {
+        "popularity": {"popularity_weight": 0.0},
+        "the two towers": {"history": np.zeros_like(scorer.history)},
+    }
+    if scorer.sequence is not None:
+        parts["the sequential tower"] = {"sequence": None, "sequence_scale": 0.0}
+    if len(scorer.item_item.games):
+        parts["games liked together"] = {"item_item": ItemItemWeights.empty(len(scorer))}
+    if scorer.next_games is not None:
+        parts["games that come next"] = {"next_games": None}
+    if scorer.history_weights != DEFAULT_HISTORY_WEIGHTS:
+        parts["history weights"] = {"history_weights": DEFAULT_HISTORY_WEIGHTS}
+    return {name: replace(scorer, **fields) for name, fields in parts.items()}
+
+
+def ablation(board: Board, protocol: Protocol, ours: Fitted) -> str:
+    """Measure our model without each of its parts, and return the results as a table in Markdown.
+
+    Nothing is chosen anew for the other parts, so the differences say what each part adds to the chosen model.
+    """
+    held_out = hold_out(protocol.test.past, protocol.test.future, protocol.games.ids)
+    zeros = _users_without_answer(board, protocol, held_out)
+
+    def measured(scorer: Scorer) -> dict[str, Float64Array]:
+        ranked = rank(ModelRanker(scorer), held_out.history, RANKS)
+        found = measure_ranked(ranked, held_out.relevant, board.metrics)
+        return {metric: np.append(values, zeros) for metric, values in found.items()}
+
+    whole = measured(ours.scorer)
+    titles = [_title(metric) for metric in board.metrics]
+    lines = [
+        f"| without | {' | '.join([*titles, *(f'ours − it, {title}' for title in titles)])} |",
+        f"|---|{'---|' * (2 * len(titles))}",
+    ]
+    for name, scorer in without_parts(ours.scorer).items():
+        lacking = measured(scorer)
+        cells = [f"{lacking[metric.name].mean():.4f}" for metric in board.metrics]
+        differences = intervals(_differences(whole, lacking))
+        cells += [str(differences[metric.name]) for metric in board.metrics]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(["", f"The model of seed {SEEDS[0]} without each of its parts:", "", *lines]) + "\n"
 
 
 def tuning_key(protocol: Protocol) -> TuningKey:
@@ -423,6 +471,11 @@ def gather(output: Path) -> list[Record]:
     return rows
 
 
+def _users_without_answer(board: Board, protocol: Protocol, held_out: HeldOut) -> Float64Array:
+    """Return a figure of 0 for each user whose held-out games nobody had before, if the board counts these users."""
+    return np.zeros(len(np.unique(protocol.test.future.users)) - len(held_out) if board.every_user else 0)
+
+
 def _listed(names: list[str]) -> str:
     """Join names, the last one with "and"."""
     return " and ".join([", ".join(names[:-1])] * (len(names) > 1) + names[-1:])
@@ -462,7 +515,7 @@ def main() -> None:
         record = results(board, measured.rows) + times(board, measured.seconds)
         if protocol.released is not None:
             record += other_lists(protocol, measured.ours)
-        table = markdown(board, measured.rows, measured.seconds)
+        table = markdown(board, measured.rows, measured.seconds) + ablation(board, protocol, measured.ours)
         print(table, flush=True)
         write(options.output / f"quality-{board.key}.json", record)
         (options.output / f"quality-{board.key}.md").write_text(table)

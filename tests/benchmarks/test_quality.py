@@ -16,6 +16,7 @@ from benchmarks.quality import (
     FANS_PER_TAG,
     WITHOUT_TUNING,
     Row,
+    ablation,
     fans_of_tags,
     gather,
     markdown,
@@ -24,19 +25,24 @@ from benchmarks.quality import (
     share_of_own_tag,
     times,
     tuning_key,
+    without_parts,
 )
 from benchmarks.sasrec import SasrecRanker, SasrecSettings
 from components.train.sequential_tower import SequenceConfig
 from steam_recsys.data.games import Games
+from steam_recsys.data.histories import Histories
 from steam_recsys.data.interactions import Interactions, cutoff_day
 from steam_recsys.data.popularity import popularity
 from steam_recsys.evaluation.baselines import Baseline
 from steam_recsys.evaluation.beyond_accuracy import COVERAGE, JACCARD, TAIL_MATCHED_AUC, Reference
 from steam_recsys.evaluation.intervals import Interval
 from steam_recsys.evaluation.metrics import NDCG, Recall, measure
-from steam_recsys.evaluation.rankers import StaticRanker
+from steam_recsys.evaluation.rankers import ModelRanker, StaticRanker
 from steam_recsys.evaluation.splits import by_time, hold_out
-from tests.steam_recsys.model.models import random_tower
+from steam_recsys.model.history_weights import HistoryWeights
+from steam_recsys.model.item_item import ItemItemWeights
+from steam_recsys.model.scorer import Scorer, normalised
+from tests.steam_recsys.model.models import random_model, random_tower, scorer_for
 
 SECONDS = {"training": 170.2, "evaluation": 61.7}
 
@@ -194,6 +200,48 @@ def test_random_rankers_are_means_over_seeds_and_baselines_are_measured_once(
     again = measure_board(board, protocol, tmp_path)
     assert set(again.seconds) == {"training", WITHOUT_TUNING}
     assert tuned.count(("baselines", None)) == 1
+
+
+def test_each_part_that_a_model_has_is_left_out_once() -> None:
+    model = replace(random_model(), sequence=random_tower(), sequence_scale=6.0)
+    scorer = replace(scorer_for(model), history_weights=HistoryWeights(recency=1.0))
+    lacking = without_parts(scorer)
+    assert [*lacking] == [
+        "popularity", "the two towers", "the sequential tower", "games liked together", "games that come next",
+        "history weights",
+    ]  # fmt: skip
+    history = Histories.from_games([1, 2, 3], [4, 5])
+    whole = scorer.scores(history)
+    for name, other in lacking.items():
+        assert not np.allclose(other.scores(history), whole), name
+    assert np.allclose(lacking["popularity"].scores(history), scorer.taste(history))
+    bare = replace(
+        scorer, item_item=ItemItemWeights.empty(len(scorer)), next_games=None, sequence=None, sequence_scale=0.0,
+        history_weights=HistoryWeights(),
+    )  # fmt: skip
+    assert [*without_parts(bare)] == ["popularity", "the two towers"]
+
+
+def test_the_ablation_says_what_a_part_adds() -> None:
+    interactions, games = generate_in_order(Size(2_000, 150, 400), 0)
+    split = by_time(interactions, cutoff_day(interactions, 0.2))
+    protocol = Protocol("small", games, split, split)
+    random = np.random.default_rng(0)
+    scorer = Scorer(
+        np.zeros((len(games), 4), np.float32), normalised(random.random((len(games), 4)).astype(np.float32)),
+        ItemItemWeights.empty(len(games)), popularity(split.past, games.ids).astype(np.float32), 1.0, 1.0,
+        HistoryWeights(),
+    )  # fmt: skip
+    ours = SimpleNamespace(scorer=scorer)
+    _, said, _, titles, _, popular, towers = ablation(named(ML_RANDOM), protocol, ours).splitlines()
+    assert said == "The model of seed 0 without each of its parts:"
+    assert titles == "| without | NDCG@10 | Recall@20 | ours − it, NDCG@10 | ours − it, Recall@20 |"
+    held_out = hold_out(split.past, split.future, games.ids)
+    whole = measure(ModelRanker(scorer), held_out, (NDCG(10),))["ndcg_at_10"].mean()
+    assert towers.startswith(f"| the two towers | {whole:.4f} |")
+    assert towers.endswith("| 0.0000 (0.0000 to 0.0000) | 0.0000 (0.0000 to 0.0000) |")
+    _, lacking, _, gain, _ = popular.split(" | ")
+    assert float(gain.split()[0]) == pytest.approx(whole - float(lacking), abs=1e-4)
 
 
 def test_the_baselines_of_other_data_are_tuned_for_themselves() -> None:
