@@ -288,35 +288,42 @@ def transitions(histories: Histories, n_games: int, recency: float) -> tuple[csr
     newest = newest_games(histories, MAX_HISTORY)
     pairs = np.cumsum(np.minimum(np.arange(MAX_HISTORY + 1), len(weights)) ** 2)[np.maximum(newest.lengths - 1, 0)]
     newest = newest.take(_within(pairs, MAX_PAIRS))
-    points = np.arange(len(newest.games))
     starts, ends = (np.repeat(bounds, newest.lengths) for bounds in (newest.offsets[:-1], newest.offsets[1:]))
-    before = _windows(
-        newest.games, n_games, [(points - age - 1, weight) for age, weight in enumerate(weights.tolist())], starts, ends
-    )
-    after = _windows(newest.games, n_games, [(points + step, 1.0) for step in range(NEXT_TARGETS)], starts, ends)
+    recent = [(-age - 1, weight) for age, weight in enumerate(weights.tolist())]
+    before = _games_around(newest.games, n_games, recent, starts, ends)
+    after = _games_around(newest.games, n_games, [(step, 1.0) for step in range(NEXT_TARGETS)], starts, ends)
     gram, following = (before.T @ before).tocsr(), (before.T @ after).tocsr()
     for found in (gram, following):
         found.sort_indices()
     return gram, following
 
 
-def _windows(
-    games: Int32Array, n_games: int, steps: list[tuple[Int64Array, float]], starts: Int64Array, ends: Int64Array
+def _games_around(
+    games: Int32Array, n_games: int, steps: list[tuple[int, float]], starts: Int64Array, ends: Int64Array
 ) -> csr_matrix:
     """Return the games at some steps from each of n points, weighted, float32 [n, n_games].
 
     Args:
         games: int32 [n].
         n_games: Size of the catalogue.
-        steps: For each step, the point that it leads to from each point, int64 [n], and its weight.
+        steps: Number of games from a point to each of its games, negative for earlier ones, and the weight there.
         starts: int64 [n], the first point of each point's history.
         ends: int64 [n], the point after the last one of it.
     """
-    places = np.stack([place for place, _ in steps], axis=1)
-    kept = (places >= starts[:, None]) & (places < ends[:, None])
-    values = np.broadcast_to(np.array([weight for _, weight in steps], dtype=np.float32), places.shape)[kept]
-    offsets = offsets_from_lengths(kept.sum(axis=1))
-    return csr_matrix((values, games[places[kept]], offsets), shape=(len(games), n_games))
+    shifts = np.array([shift for shift, _ in steps])
+    weights = np.array([weight for _, weight in steps], dtype=np.float32)
+    lengths = [np.zeros(0, dtype=np.int64)]
+    columns, values = [np.zeros(0, dtype=np.int32)], [np.zeros(0, dtype=np.float32)]
+    block = max(1, BLOCK_ENTRIES // len(steps))
+    for first in range(0, len(games), block):
+        rows = slice(first, min(first + block, len(games)))
+        positions = np.arange(rows.start, rows.stop)[:, None] + shifts
+        kept = (positions >= starts[rows, None]) & (positions < ends[rows, None])
+        lengths.append(kept.sum(axis=1))
+        columns.append(games[positions[kept]])
+        values.append(np.broadcast_to(weights, kept.shape)[kept])
+    offsets = offsets_from_lengths(np.concatenate(lengths))
+    return csr_matrix((np.concatenate(values), np.concatenate(columns), offsets), shape=(len(games), n_games))
 
 
 def fit_regressions(kinds: Sequence[Regression], data: ItemItemData) -> list[ItemItemWeights]:

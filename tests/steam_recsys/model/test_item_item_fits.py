@@ -127,6 +127,15 @@ def test_transitions_lead_from_recent_games_to_the_next_ones(games: list[list[in
         assert matrix.toarray() == pytest.approx(expected, abs=1e-4)
 
 
+def test_transitions_do_not_depend_on_the_number_of_points_handled_at_a_time(
+    histories: Histories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = transitions(histories, GAMES, 0.5)
+    monkeypatch.setattr(module, "BLOCK_ENTRIES", 3 * RECENT_GAMES)
+    for found, matrix in zip(transitions(histories, GAMES, 0.5), expected, strict=True):
+        assert np.array_equal(found.toarray(), matrix.toarray())
+
+
 def test_transitions_are_directed() -> None:
     weights = dense_weights(Transitions(1.0, 1.0).fit(ItemItemData(Histories.from_games(*([[0, 1]] * 9)), 2), 2))
     assert weights[0, 1] > 0.5
