@@ -14,6 +14,9 @@ from steam_recsys.data.histories import Histories
 
 HASH_BUCKETS = 4096
 
+BLOCK_WEIGHTS = 1 << 22
+"""Weights of a dense matrix that are sorted at a time: they take 16 MB, and their order 32 MB."""
+
 RECENT_GAMES = 20
 """Newest games of a history that add to the scores of the next ones."""
 
@@ -51,12 +54,16 @@ class ItemItemWeights:
             [2, 0]
         """
         per_game = min(per_game, len(matrix))
-        columns = np.argpartition(-np.abs(matrix), per_game - 1, axis=1)[:, :per_game]
+        columns = np.zeros((len(matrix), per_game), dtype=np.int32)
+        step = max(1, BLOCK_WEIGHTS // max(1, len(matrix)))
+        for first in range(0, len(matrix), step):
+            rows = slice(first, first + step)
+            columns[rows] = np.argpartition(-np.abs(matrix[rows]), per_game - 1, axis=1)[:, :per_game]
         columns.sort(axis=1)
         values = np.take_along_axis(matrix, columns, axis=1)
         kept = values != 0
         offsets = offsets_from_lengths(kept.sum(axis=1))
-        return cls(offsets, columns[kept].astype(np.int32), values[kept].astype(np.float32))
+        return cls(offsets, columns[kept], values[kept].astype(np.float32))
 
     @classmethod
     def stacked(cls, parts: Sequence[ItemItemWeights]) -> ItemItemWeights:

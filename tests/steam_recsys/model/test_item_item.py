@@ -33,6 +33,17 @@ def test_largest_weights_of_each_row_are_kept(weights: np.ndarray, kept: int) ->
     assert ((found != 0).sum(axis=1) <= kept).all()
 
 
+def test_the_weights_kept_do_not_depend_on_the_number_of_rows_sorted_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = np.random.default_rng(0).standard_normal((GAMES, GAMES)).astype(np.float32)
+    expected = dense(ItemItemWeights.from_matrix(weights, 3))
+    monkeypatch.setattr(module, "BLOCK_WEIGHTS", 2 * GAMES)
+    assert np.array_equal(dense(ItemItemWeights.from_matrix(weights, 3)), expected)
+
+
+def test_a_matrix_without_games_has_no_weights() -> None:
+    assert len(ItemItemWeights.from_matrix(np.zeros((0, 0), dtype=np.float32), 3).games) == 0
+
+
 @given(WEIGHTS, st.permutations(range(-1, GAMES)), st.integers(1, GAMES + 1))
 def test_reindexed_weights_equal_those_of_their_rows(weights: np.ndarray, order: list[int], n: int) -> None:
     rows = np.array(order[:n], dtype=np.int32)
