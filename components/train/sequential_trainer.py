@@ -174,7 +174,7 @@ def fit_sequential(
     sampler = NegativeSampler.from_popularity(counts, config.negatives) if n_games > config.full_softmax_games else None
     fit = _Fit(windows, sampler, config, seed, name)
     fit.build(n_games, popularity_priors)
-    if checkpoints and (saved := checkpoints.read(name)) and not fit.restore(saved):
+    if checkpoints and (saved := checkpoints.read(name)) and not fit.restore(saved, checked=check is not None):
         log("train", f"the checkpoint of the {name} fit belongs to another fit: restarting the fit")
     fit.run(check, checkpoints, write_checkpoints)
     return fit.result()
@@ -217,13 +217,22 @@ class _Fit:
     def _variables(self) -> list[tf.Variable]:
         return [*self._tables, *self._model.optimizer.variables]
 
-    def restore(self, saved: Arrays) -> bool:
-        """Restore the state from a checkpoint and return True, or return False if it belongs to another fit."""
+    def restore(self, saved: Arrays, *, checked: bool) -> bool:
+        """Restore the state from a checkpoint and return True, or return False if it belongs to another fit.
+
+        Args:
+            saved: The arrays of the checkpoint.
+            checked: Whether this fit checks its towers on validation data.
+        """
         shapes = {f"variable_{number}": tuple(variable.shape) for number, variable in enumerate(self._variables)}
         stored = {name: array.shape for name, array in saved.items() if name.startswith("variable_")}
         if stored != shapes or not {"losses", "checks", "steps"} <= set(saved) or saved["steps"] != self._steps:
             return False
-        best = {f"best_{name}" for name in self._model.encoder.tables} if len(saved["checks"]) else set()
+        step = len(saved["losses"])
+        done = sum(each <= step for each in self._check_steps) if checked else 0
+        if step > self._stop or len(saved["checks"]) != done:
+            return False
+        best = {f"best_{name}" for name in self._model.encoder.tables} if done else set()
         if not best <= set(saved):
             return False
         self._losses, self._checks = saved["losses"].tolist(), saved["checks"].tolist()

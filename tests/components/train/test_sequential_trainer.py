@@ -154,6 +154,16 @@ def test_a_checkpoint_of_another_fit_is_not_used(store: str) -> None:
     assert_equal(fit(checkpoints=checkpoints), fit())
 
 
+def test_a_checkpoint_with_more_steps_or_without_checks_is_not_used(store: str) -> None:
+    checkpoints = Mortal.for_version(store, "v1")
+    fit(checkpoints=checkpoints)
+    half = replace(CONFIG, share=0.5)
+    assert_equal(fit(half, checkpoints=checkpoints), fit(half))
+    checked = fit(half, check=share_of_next_games)
+    assert_equal(fit(half, check=share_of_next_games, checkpoints=checkpoints), checked)
+    assert_equal(fit(half, checkpoints=checkpoints), fit(half))
+
+
 def test_the_best_checked_tower_is_kept_and_the_fit_stops_if_none_gets_better() -> None:
     figures = iter([0.1, 0.3, 0.2, 0.3, 0.5, 0.6, 0.7, 0.8])
     seen = []
