@@ -30,7 +30,7 @@ class SequenceConfig:
         heads: Number of heads per block.
         length: Number of games of a history that the tower reads, the last ones.
         scale: Factor of the cosine, the inverse of the softmax temperature.
-        dropout: Share of the activations that a training step does not see.
+        dropout: Share of the activations that dropout sets to zero in a training step.
         learning_rate: Initial learning rate of Adam; it decreases to a hundredth of that over the schedule.
         batch_targets: Number of next games per step.
         epochs: Number of epochs of the schedule.
@@ -56,7 +56,11 @@ class SequenceConfig:
 
 
 def initial_tower(n_games: int, config: SequenceConfig, random: np.random.Generator) -> SequentialTower:
-    """Draw initial weights for a catalogue of `n_games`."""
+    """Draw initial weights for a catalogue of `n_games`.
+
+    Weights that are multiplied by a vector have a standard deviation of 1 / √(its width), and the games' vectors one of
+    1 / √d. Biases, shifts and distances are zero, scales are one.
+    """
     blocks, d, hidden = config.blocks, config.dimensions, config.dimensions
 
     def normal(*shape: int) -> Float32Array:
@@ -99,37 +103,37 @@ class SequentialEncoder(tf.Module):
         """Compute the user vector after each game of some sequences.
 
         Args:
-            games: Rows of the games, int32 [B, n], n at most L. Empty places, if any, are at the end; what is there has
-                no influence on the vectors before.
+            games: Rows of the games, int32 [B, n], n at most L. Shorter sequences are padded at the end; padding does
+                not change the vectors before it.
             dropout: Dropout in training; None in serving.
 
         Returns:
             float32 [B, n, d], of length one.
         """
-        tables, hide = self.tables, dropout or _keep
+        tables, drop = self.tables, dropout or _keep
         blocks, heads, _ = tables["distances"].shape
         width = tables["games"].shape[1]
         shape = tf.shape(games)
-        places = tf.range(shape[1])
-        distances = places[:, None] - places
+        positions = tf.range(shape[1])
+        distances = positions[:, None] - positions
         later = tf.where(distances < 0, NEVER, np.float32(0))
-        x = hide(tf.gather(tables["games"], games) * np.float32(width**0.5))
+        x = drop(tf.gather(tables["games"], games) * np.float32(width**0.5))
         for block in range(blocks):
-            y = _normalised(x, tables["attention_norm"][block])
+            y = _layer_norm(x, tables["attention_norm"][block])
             parts = tf.reshape(
                 tf.tensordot(y, tables["attention_input"][block], 1), [shape[0], shape[1], 3, heads, width // heads]
             )
             queries, keys, values = tf.unstack(tf.transpose(parts, [2, 0, 3, 1, 4]))
             logits = tf.matmul(queries, keys, transpose_b=True) / np.float32((width // heads) ** 0.5)
             logits += tf.gather(tables["distances"][block], tf.maximum(distances, 0), axis=1) + later
-            attended = tf.transpose(tf.matmul(hide(tf.nn.softmax(logits)), values), [0, 2, 1, 3])
+            attended = tf.transpose(tf.matmul(drop(tf.nn.softmax(logits)), values), [0, 2, 1, 3])
             attended = tf.reshape(attended, [shape[0], shape[1], width])
-            x += hide(tf.tensordot(attended, tables["attention_output"][block], 1))
-            y = _normalised(x, tables["forward_norm"][block])
+            x += drop(tf.tensordot(attended, tables["attention_output"][block], 1))
+            y = _layer_norm(x, tables["forward_norm"][block])
             y = tf.tensordot(y, tables["forward_input"][block], 1) + tables["forward_input_bias"][block]
-            y = tf.tensordot(hide(tf.nn.relu(y)), tables["forward_output"][block], 1)
-            x += hide(y + tables["forward_output_bias"][block])
-        return tf.math.l2_normalize(_normalised(x, tables["output_norm"]), axis=-1)
+            y = tf.tensordot(drop(tf.nn.relu(y)), tables["forward_output"][block], 1)
+            x += drop(y + tables["forward_output_bias"][block])
+        return tf.math.l2_normalize(_layer_norm(x, tables["output_norm"]), axis=-1)
 
 
 class ServingSequence(tf.Module):
@@ -157,14 +161,14 @@ class ServingSequence(tf.Module):
 
 
 class Dropout:
-    """Hides a share of the activations of one step. The random numbers depend on the seed and the step only."""
+    """Sets a share of the activations to zero; the random numbers depend on the seed, the step and the call only."""
 
     def __init__(self, share: float, seed: int, step: tf.Tensor) -> None:
         self._share, self._seed, self._step = share, seed, step
         self._calls = 0
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
-        """Hide other activations with each call."""
+        """Apply dropout; each call of a step draws other random numbers."""
         self._calls += 1
         numbers = tf.stack([tf.cast(self._seed, tf.int64), 64 * tf.cast(self._step, tf.int64) + self._calls])
         return tf.nn.experimental.stateless_dropout(x, self._share, numbers)
@@ -195,11 +199,17 @@ class SequentialModel(tfrs.Model):
         self.config, self.seed = config, seed
 
     def compute_loss(self, inputs: dict[str, Any], training: bool = False) -> tf.Tensor:
-        """Compute the mean of -log p over the next games of the inputs of `Windows.batch`."""
+        """Compute the mean of -log p over the next games.
+
+        Args:
+            inputs: The arrays of `Windows.batch`, and `step`, int64, the number of the step. For a sampled softmax
+                also `negatives`, int32 [S], and `corrections`, float32 [S], see `training_data.Negatives`.
+            training: Whether to apply dropout.
+        """
         config = self.config
         dropout = Dropout(config.dropout, self.seed, inputs["step"]) if training and config.dropout else None
         vectors = tf.reshape(self.encoder.encode(inputs["games"], dropout), [-1, config.dimensions])
-        queries = config.scale * tf.gather(vectors, inputs["places"])
+        queries = config.scale * tf.gather(vectors, inputs["indices"])
         games, targets, periods = self.encoder.tables["games"], inputs["targets"], inputs["periods"]
         if "negatives" not in inputs:
             scores = tf.matmul(queries, tf.math.l2_normalize(games, axis=1), transpose_b=True)
@@ -218,7 +228,7 @@ def _keep(x: tf.Tensor) -> tf.Tensor:
     return x
 
 
-def _normalised(x: tf.Tensor, norm: tf.Tensor) -> tf.Tensor:
+def _layer_norm(x: tf.Tensor, norm: tf.Tensor) -> tf.Tensor:
     """Scale each vector to mean 0 and variance 1, then apply a scale and a shift, float32 [2, d]."""
     x -= tf.reduce_mean(x, axis=-1, keepdims=True)
     return x * tf.math.rsqrt(tf.reduce_mean(x * x, axis=-1, keepdims=True) + EPSILON) * norm[0] + norm[1]

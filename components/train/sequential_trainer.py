@@ -40,7 +40,7 @@ class Windows:
     Attributes:
         games: int32 [n], the games that the users like, concatenated over users, each user's in the order of time.
         periods: int32 [n], the period of each of them.
-        starts: int64 [W], the first game of each window; the next games are one place later.
+        starts: int64 [W], the first game of each window; its next games begin one later.
         lengths: int64 [W], number of next games of each window, 1 to L.
     """
 
@@ -78,8 +78,8 @@ class Windows:
     def batch(self, rows: Int64Array) -> dict[str, Any]:
         """Return the inputs of the model for some windows, without the step and negatives.
 
-        `games` is int32 [B, n], windows with empty places at the end. For each of the T next games, int32 [T]:
-        `places` is the place in the flat `games` after which it comes, `targets` the game, and `periods` its period.
+        `games` is int32 [B, n], one window per row, padded at the end. For each of the T next games, int32 [T]:
+        `indices` is the index of the game before it in the flat `games`, `targets` the game, `periods` its period.
         """
         starts, lengths = self.starts[rows], self.lengths[rows]
         owners = np.repeat(np.arange(len(rows)), lengths)
@@ -89,7 +89,7 @@ class Windows:
         games[owners, columns] = self.games[indices]
         return {
             "games": games,
-            "places": (owners * games.shape[1] + columns).astype(np.int32),
+            "indices": (owners * games.shape[1] + columns).astype(np.int32),
             "targets": self.games[indices + 1],
             "periods": self.periods[indices + 1],
         }
@@ -97,7 +97,7 @@ class Windows:
     def epoch(self, steps: int, random: np.random.Generator) -> list[Int64Array]:
         """Deal all windows out to the steps of an epoch, with about as many next games each, in a random order.
 
-        Windows of about the same length share a step, so that there are few empty places.
+        Windows of about the same length share a step, so that there is little padding.
         """
         order = np.lexsort((random.random(len(self)), self.lengths))
         ends = np.cumsum(self.lengths[order])
@@ -160,7 +160,7 @@ def fit_sequential(
         The fit; None if no user likes more than one game, so that there is no next game to learn from.
 
     Raises:
-        UserError: The loss is not finite.
+        UserError: The loss or the weights are not finite.
     """
     if periods is None:
         periods = np.zeros(len(histories.games), dtype=np.int32)
@@ -308,7 +308,7 @@ class _Fit:
 def _signature(sampled: bool) -> dict[str, Any]:
     integers, floats = tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None,), tf.float32)
     signature = {
-        "games": tf.TensorSpec((None, None), tf.int32), "places": integers, "targets": integers, "periods": integers,
+        "games": tf.TensorSpec((None, None), tf.int32), "indices": integers, "targets": integers, "periods": integers,
         "step": tf.TensorSpec((), tf.int64),
     }  # fmt: skip
     if sampled:

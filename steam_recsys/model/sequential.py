@@ -126,8 +126,7 @@ class SequentialTower:
         """Compute the vectors of users who all have one to L games, float32 [B, d]."""
         lengths = history.lengths
         n_users, longest, width = len(history), int(lengths.max()), self.games.shape[1]
-        # Games are aligned to the beginning: the empty places after the newest game are later, so nothing attends to
-        # them.
+        # Padding follows the newest game, and no game attends to later ones.
         x = np.zeros((n_users, longest, width), dtype=np.float32)
         x[np.arange(longest) < lengths[:, None]] = self.games[history.games] * np.float32(np.sqrt(width))
         newest = np.arange(n_users), lengths - 1
@@ -136,15 +135,15 @@ class SequentialTower:
         return normalised(_layer_norm(x[:, 0], self.output_norm))
 
     def _block(self, block: int, x: Float32Array, newest: tuple[Int64Array, Int64Array] | None) -> Float32Array:
-        """Apply a block to float32 [B, n, d]; with `newest`, compute only the output of these places, [B, 1, d]."""
+        """Apply a block to float32 [B, n, d]; with `newest`, compute only the output at these indices, [B, 1, d]."""
         n_users, longest, width = x.shape
         heads = self.distances.shape[1]
         vectors = _layer_norm(x, self.attention_norm[block]) @ self.attention_input[block]
         queries, keys, values = (part.reshape(n_users, longest, heads, -1) for part in np.split(vectors, 3, axis=2))
-        places = np.broadcast_to(np.arange(longest), (n_users, longest))
+        positions = np.broadcast_to(np.arange(longest), (n_users, longest))
         if newest is not None:
-            queries, x, places = queries[newest][:, None], x[newest][:, None], places[newest][:, None]
-        distances = places[:, :, None] - np.arange(longest)
+            queries, x, positions = queries[newest][:, None], x[newest][:, None], positions[newest][:, None]
+        distances = positions[:, :, None] - np.arange(longest)
         logits = np.einsum("bqhe,bkhe->bhqk", queries, keys, optimize=True)
         logits /= np.float32(np.sqrt(width // heads))
         logits += self.distances[block][:, np.maximum(distances, 0)].swapaxes(0, 1)

@@ -20,7 +20,7 @@ CONFIG = SequenceConfig(dimensions=6, length=5, scale=4.0)
 PRIORS = np.random.default_rng(0).standard_normal((3, GAMES)).astype(np.float32)
 GAMES_OF_BATCH = np.array([[1, 2, 3], [4, 5, 0]], dtype=np.int32)
 INPUTS = {
-    "games": GAMES_OF_BATCH, "places": np.array([0, 1, 2, 3, 4], np.int32),
+    "games": GAMES_OF_BATCH, "indices": np.array([0, 1, 2, 3, 4], np.int32),
     "targets": np.array([2, 3, 6, 5, 7], np.int32), "periods": np.array([0, 0, 1, 2, 2], np.int32),
     "step": np.int64(0),
 }  # fmt: skip
@@ -34,7 +34,7 @@ def logits() -> np.ndarray:
 
 def test_the_vector_after_each_game_is_that_of_a_history_that_ends_there() -> None:
     vectors = SequentialEncoder(TOWER, trainable=False).encode(tf.constant(GAMES_OF_BATCH)).numpy()
-    assert vectors.reshape(-1, 6)[INPUTS["places"]] == pytest.approx(TOWER.queries(PREFIXES), abs=1e-6)
+    assert vectors.reshape(-1, 6)[INPUTS["indices"]] == pytest.approx(TOWER.queries(PREFIXES), abs=1e-6)
 
 
 def test_served_user_vectors_of_ragged_histories_equal_numpy() -> None:

@@ -78,14 +78,14 @@ def test_windows_have_each_next_liked_game_once_after_the_games_before_it(
     expected = []
     for user in reviews:
         games = [game for game, liked in user if liked]
-        expected += [(games[place], games[place + 1]) for place in range(len(games) - 1)]
+        expected += [(games[index], games[index + 1]) for index in range(len(games) - 1)]
     assert windows.targets == len(expected)
     found = []
     for row in range(len(windows)):
         batch = windows.batch(np.array([row]))
         assert 1 <= len(batch["targets"]) <= length
         assert np.array_equal(batch["periods"], batch["targets"] * 10)
-        found += list(zip(batch["games"].ravel()[batch["places"]].tolist(), batch["targets"].tolist(), strict=True))
+        found += list(zip(batch["games"].ravel()[batch["indices"]].tolist(), batch["targets"].tolist(), strict=True))
     assert sorted(found) == sorted(expected)
     for row in range(1, len(windows)):  # only a user's first window is shorter than the longest
         if windows.starts[row] == windows.starts[row - 1] + windows.lengths[row - 1]:
@@ -102,11 +102,11 @@ def test_an_epoch_has_each_window_once_and_no_step_is_empty(lengths: list[int], 
     assert sorted(np.concatenate(parts).tolist()) == list(range(len(windows)))
 
 
-def test_batches_of_several_windows_have_empty_places_at_the_end() -> None:
+def test_batches_of_several_windows_are_padded_at_the_end() -> None:
     windows = Windows.from_histories(Histories.from_games([1, 2, 3], [4, 5]), np.arange(5, dtype=np.int32), 4)
     batch = windows.batch(np.array([0, 1]))
     assert batch["games"].tolist() == [[1, 2], [4, 0]]
-    assert batch["places"].tolist() == [0, 1, 2]
+    assert batch["indices"].tolist() == [0, 1, 2]
     assert batch["targets"].tolist() == [2, 3, 5]
     assert batch["periods"].tolist() == [1, 2, 4]
 
