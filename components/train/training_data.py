@@ -2,8 +2,8 @@
 
 The examples are kept in a temporary Parquet file with one row per user and integers only. Users are in row groups, and
 as many groups as fit in memory form a window. An epoch deals the groups out to windows at random and shuffles the users
-within each window, so memory is limited to one window whatever the number of users. If one window holds all users, all
-of them are shuffled.
+within each window, so batches need memory for one window whatever the number of users. If one window holds all users,
+all of them are shuffled. Only fits of item-item weights and of the sequential tower read all examples at once.
 """
 
 from __future__ import annotations
@@ -280,7 +280,7 @@ class TrainingData:
 
     @property
     def histories(self) -> Histories:
-        """The histories of all users at once, for catalogues that are small enough."""
+        """The histories of all users at once, read from disk each time; hours are unknown."""
         return self.examples.read().histories
 
     def batches(

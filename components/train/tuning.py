@@ -95,7 +95,7 @@ SPREAD_USERS = 200
 """Largest number of validation users whose scores are used to measure spreads."""
 
 KEPT_TABLES = 8
-"""Largest number of tables of item-item weights that are kept for the next settings."""
+"""Largest number of tables between catalogue positions that are kept for the next settings; fits are all kept."""
 
 PART_BYTES = 1 << 30
 """Largest size of the scores of single parts of the model that are kept for the next settings."""
@@ -103,7 +103,7 @@ PART_BYTES = 1 << 30
 RECENCIES = (0.25, 0.5, 0.75, 1.0, 2.0)
 HOURS = (0.1, 0.2, 0.4)
 DISLIKED = (-0.25, -0.5, -1.0)
-"""Below zero, so that a disliked game never counts for its kin."""
+"""Below zero, so that a disliked game never counts for games like it."""
 
 SEQUENCE_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
 

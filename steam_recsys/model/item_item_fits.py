@@ -27,11 +27,12 @@ EASE_MAX_GAMES = 8_000
 seconds on two cores."""
 
 MAX_PAIRS = 100_000_000
-"""Pairs of games in the same history that are counted in a larger catalogue, at most: their sparse matrix takes up to
-0.8 GB. If there are more, a sample of the users is counted."""
+"""Pairs of games in the same history that are counted in a larger catalogue, at most, and pairs of recent games for
+`transitions` in any catalogue: their sparse matrix takes up to 0.8 GB. If there are more, a sample of the users is
+counted."""
 
 MAX_HISTORY = 500
-"""Newest games of a history that are counted there: longer ones are mostly those of collectors and of bots."""
+"""Newest games of a history that are counted then: longer ones are mostly those of collectors and of bots."""
 
 NEIGHBOURHOOD = 100
 """Other games that a game's regression is restricted to in a large catalogue."""
@@ -135,8 +136,8 @@ class Neighbours:
         w(i, j) = c(i, j) / (c(i)^(1 - α) c(j)^α + shrinkage)
 
     where c counts users. With α = 1/2 it is the cosine; a larger α favours rare games j (Aiolli 2013, "Efficient Top-N
-    Recommendation for Very Large Scale Binary Rated Datasets", section 3.2). Shrinkage lowers
-    the weights of games that few users have in common.
+    Recommendation for Very Large Scale Binary Rated Datasets", section 3.2). Shrinkage lowers the weights of games that
+    few users have in common.
 
     Attributes:
         exponent: α, from 0 to 1.
@@ -282,7 +283,8 @@ def transitions(histories: Histories, n_games: int, recency: float) -> tuple[csr
 
     Returns:
         S'S and S'T, sparse float32 [n_games, n_games]: row i of S has the weights of the recent games before point i,
-        and row i of T is 1 for the `NEXT_TARGETS` games that follow it.
+        and row i of T is 1 for the `NEXT_TARGETS` games that follow it. At most the newest `MAX_HISTORY` games of a
+        history count, and at most `MAX_PAIRS` pairs of recent games: of more, those of users drawn at random.
     """
     weights = recent_weights(recency)
     newest = newest_games(histories, MAX_HISTORY)
@@ -368,6 +370,9 @@ def neighbourhood_regressions(
 
     Returns:
         The weights with each set of penalties.
+
+    Raises:
+        ValueError: A regression has no solution, because its penalties are too small.
     """
     by_target = cross if cross is gram else cross.T.tocsr()  # a Gram matrix is symmetric
     n_games, sizes, parts_of = gram.shape[0], 1 / np.sqrt(gram.diagonal() + choosing), _GramParts(gram)
@@ -467,9 +472,7 @@ def _solve_neighbourhoods(
             # By Cholesky factors, one after the other: a stack of them takes np.linalg.solve four times as long.
             _, values[number, chosen], failed = sposv(left.T, right, overwrite_a=True)
             if failed:
-                raise ValueError(
-                    f"The regression of game {first + game} has no solution: {penalty.min()} is too small."
-                )
+                raise ValueError(f"The regression of game {first + game} has no solution: its penalties are too small.")
     return values
 
 
