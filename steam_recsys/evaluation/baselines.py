@@ -35,8 +35,6 @@ from steam_recsys.model.item_item_fits import (
     ItemItemData,
     Neighbours,
     Regression,
-    dlae,
-    ease,
     fit_regressions,
     user_game_matrix,
 )
@@ -525,10 +523,7 @@ def _fit_regression(rows: TrainingRows, parameters: Parameters) -> SimilarityRan
     kind = _regression(parameters)
     if rows.is_large:
         return SimilarityRanker(rows.large_regressions[kind])
-    counts = rows.item_item.dense_counts
-    if kind.dropout:
-        return SimilarityRanker(dlae(counts, kind.dropout, kind.regularisation))
-    return SimilarityRanker(ease(counts, kind.regularisation))
+    return SimilarityRanker(kind.exact(rows.item_item.dense_counts))
 
 
 def _regression(parameters: Parameters) -> Regression:

@@ -115,13 +115,13 @@ class Regression:
     def fit(self, data: ItemItemData, per_game: int) -> ItemItemWeights:
         """See `ItemItemKind.fit`."""
         if data.n_games <= EASE_MAX_GAMES:
-            counts = data.dense_counts
-            matrix = (
-                dlae(counts, self.dropout, self.regularisation) if self.dropout else ease(counts, self.regularisation)
-            )
-            return ItemItemWeights.from_matrix(matrix, per_game)
+            return ItemItemWeights.from_matrix(self.exact(data.dense_counts), per_game)
         counts, with_itself = data.counts, self.dropout > 0
         return neighbourhood_regression(counts, counts, self.penalties(counts), per_game, with_itself=with_itself)
+
+    def exact(self, counts: Float32Array) -> Float32Array:
+        """Return all weights, float32 [N, N], from the co-occurrence counts of a small catalogue, float32 [N, N]."""
+        return dlae(counts, self.dropout, self.regularisation) if self.dropout else ease(counts, self.regularisation)
 
     def penalties(self, counts: csr_matrix) -> Float64Array:
         """Return the diagonal of Λ of `dlae`, float64 [n_games], which is λ without dropout."""
