@@ -177,7 +177,9 @@ def fit_sequential(
     if checkpoints and (saved := checkpoints.read(name)) and not fit.restore(saved, checked=check is not None):
         log("train", f"the checkpoint of the {name} fit belongs to another fit: restarting the fit")
     fit.run(check, checkpoints, write_checkpoints)
-    return fit.result()
+    fitted = fit.result()
+    log("train", f"{name} fit: loss {fitted.losses[-1]:.4f}, tower of {fitted.share:.0%} of the schedule")
+    return fitted
 
 
 def schedule(windows: Windows, config: SequenceConfig) -> tuple[int, int]:

@@ -130,6 +130,12 @@ def test_the_tower_learns_which_game_follows(config: SequenceConfig) -> None:
     assert (fitted.share, fitted.checks) == (1.0, ())
 
 
+def test_the_log_says_which_tower_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    fitted = fit(replace(CONFIG, epochs=1), name="final-sequence")
+    message = f"final-sequence fit: loss {fitted.losses[-1]:.4f}, tower of 100% of the schedule"
+    assert message in capsys.readouterr().out
+
+
 def test_the_same_seed_gives_the_same_tower_and_another_seed_another_one() -> None:
     assert_equal(fit(), fit())
     assert not np.array_equal(fit(seed=1).tower.games, fit().tower.games)
