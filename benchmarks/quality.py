@@ -294,13 +294,13 @@ def without_parts(scorer: Scorer) -> dict[str, Scorer]:
         parts["games that come next"] = {"next_games": None}
     if scorer.history_weights != DEFAULT_HISTORY_WEIGHTS:
         parts["history weights"] = {"history_weights": DEFAULT_HISTORY_WEIGHTS}
-    return {name: replace(scorer, **fields) for name, fields in parts.items()}
+    return {name: replace(scorer, **changes) for name, changes in parts.items()}
 
 
 def ablation(board: Board, protocol: Protocol, ours: Fitted) -> str:
     """Measure our model without each of its parts, and return the results as a table in Markdown.
 
-    Nothing is chosen anew for the other parts, so the differences say what each part adds to the chosen model.
+    The other settings stay as they were chosen, so the differences say what each part adds to the chosen model.
     """
     held_out = hold_out(protocol.test.past, protocol.test.future, protocol.games.ids)
     zeros = _users_without_answer(board, protocol, held_out)
@@ -472,7 +472,11 @@ def gather(output: Path) -> list[Record]:
 
 
 def _users_without_answer(board: Board, protocol: Protocol, held_out: HeldOut) -> Float64Array:
-    """Return a figure of 0 for each user whose held-out games nobody had before, if the board counts these users."""
+    """Return a figure of 0 for each user whose held-out games no user had before, if the board counts these users.
+
+    Returns:
+        float64 zeros, one per such user.
+    """
     return np.zeros(len(np.unique(protocol.test.future.users)) - len(held_out) if board.every_user else 0)
 
 

@@ -1,8 +1,8 @@
 -- The explorer's queries, each a prepared statement; every value of a request is one of $1, $2, ….
 
 -- name: card
--- The facts of the game game_id, and what it is recommended because of. Part of the queries below, which replace {card}
--- by it: one lookup per game. OFFSET 0 keeps it one, whatever number of games the planner expects.
+-- The facts of the game shown.game_id, and the name and genres of its reason, the game shown.because. Not a query by
+-- itself: those below contain it. OFFSET 0 keeps it a lookup per game, whatever number of games the planner expects.
 SELECT g.name, g.released_on, coalesce(g.positive_share, v.positive_share) AS positive_share,
        coalesce(g.reviews_total, v.reviews) AS reviews, g.link, b.name AS because_name,
        ARRAY(SELECT t.genre_id FROM steam.game_genres AS t WHERE t.game_id = shown.game_id) AS genre_ids,

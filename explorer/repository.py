@@ -61,7 +61,9 @@ from steam_recsys.model.online import match_percent
 LOG = logging.getLogger("explorer")
 
 _SECTIONS = read_queries(Path(__file__).parent / "queries.sql")
-QUERIES: Final = {name: section.replace("{card}", _SECTIONS["card"]) for name, section in _SECTIONS.items()}
+_CARD = _SECTIONS.pop("card")
+QUERIES: Final = {name: section.replace("{card}", _CARD) for name, section in _SECTIONS.items()}
+"""The queries by name, with the facts of a game in place of `{card}`."""
 
 APPLICATION = "steam-recsys explorer"
 

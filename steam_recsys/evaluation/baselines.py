@@ -67,17 +67,17 @@ IALS_USERS = 500_000
 """Maximum number of users whom the game factors are fitted to, drawn at random: their factors take at most 0.5 GB."""
 
 TUNING_SCORES, TUNING_USERS, MOST_TUNING_USERS = 40_000_000, 2_000, 20_000
-"""Scores of validation users that parameters are measured with, unless that leaves fewer users than the second number;
-and the largest number of users."""
+"""Parameters are measured with as many validation users as have `TUNING_SCORES` scores together, but with at least
+`TUNING_USERS` of them and at most `MOST_TUNING_USERS`."""
 
 FIT_WORK, FEWEST_FITS, MOST_FITS = 8_000_000, 3, 40
-"""Interactions that all fits of a kind read in tuning, together, unless that leaves fewer fits; and its largest number
-of fits."""
+"""In tuning, each kind has as many fits as read `FIT_WORK` interactions together, but at least `FEWEST_FITS` fits and
+at most `MOST_FITS`."""
 
 EASE, DLAE = "EASE", "DLAE"
 
 KEPT_BYTES = 1 << 30
-"""Size of the fits of a kind that are kept for the next parameters, at most."""
+"""Maximum size in bytes of the fits of a kind that stay in memory while its parameters are tuned."""
 
 Parameters = dict[str, float]
 """The hyperparameters of a baseline: a value by name."""
@@ -164,24 +164,15 @@ class TrainingRows:
         return {kind: _as_matrix(weights) for kind, weights in zip(self.large_grid, fitted, strict=True)}
 
 
-def tuned_baselines(past: Interactions, as_of: int | None, validation: Split, game_ids: Int32Array) -> list[Baseline]:
-    """Fit each baseline to the past with the parameters that rank best on the validation rows.
-
-    Args:
-        past: Everything that may be known.
-        as_of: Day on which the rankings are made, in days since 1970-01-01; None if time plays no part.
-        validation: The past, split in the same way as the test.
-        game_ids: The catalogue, int32 [N], ascending.
-    """
-    return fit_baselines(past, as_of, game_ids, tune_baselines(validation, game_ids))
-
-
 def tune_baselines(validation: Split, game_ids: Int32Array) -> dict[str, Parameters]:
     """Choose the parameters of each kind of baseline, by its name.
 
     Args:
         validation: The past, split in the same way as the test. If it holds nothing out, the first parameters are used.
         game_ids: The catalogue, int32 [N], ascending.
+
+    Returns:
+        The parameters that rank best on the validation rows among those that the search measured.
     """
     held_out = hold_out(validation.past, validation.future, game_ids)
     n_users = min(MOST_TUNING_USERS, TUNING_SCORES // max(1, len(game_ids)))
@@ -207,7 +198,14 @@ def tune_baselines(validation: Split, game_ids: Int32Array) -> dict[str, Paramet
 def fit_baselines(
     past: Interactions, as_of: int | None, game_ids: Int32Array, chosen: Mapping[str, Parameters]
 ) -> list[Baseline]:
-    """Fit each baseline to the past with the parameters that `tune_baselines` chose."""
+    """Fit each baseline to the past.
+
+    Args:
+        past: Everything that may be known.
+        as_of: Day on which the rankings are made, in days since 1970-01-01; None if time plays no part.
+        game_ids: The catalogue, int32 [N], ascending.
+        chosen: The parameters of each kind of baseline by its name, from `tune_baselines`.
+    """
     grid = tuple(_regression(chosen[name]) for name in (EASE, DLAE))
     rows = TrainingRows(past, as_of, game_ids, large_grid=grid)
     return [

@@ -29,6 +29,7 @@ from benchmarks.quality import (
 )
 from benchmarks.sasrec import SasrecRanker, SasrecSettings
 from components.train.sequential_tower import SequenceConfig
+from steam_recsys.arrays import normalised
 from steam_recsys.data.games import Games
 from steam_recsys.data.histories import Histories
 from steam_recsys.data.interactions import Interactions, cutoff_day
@@ -41,7 +42,7 @@ from steam_recsys.evaluation.rankers import ModelRanker, StaticRanker
 from steam_recsys.evaluation.splits import by_time, hold_out
 from steam_recsys.model.history_weights import HistoryWeights
 from steam_recsys.model.item_item import ItemItemWeights
-from steam_recsys.model.scorer import Scorer, normalised
+from steam_recsys.model.scorer import Scorer
 from tests.steam_recsys.model.models import random_model, random_tower, scorer_for
 
 SECONDS = {"training": 170.2, "evaluation": 61.7}

@@ -53,6 +53,17 @@ def small(shop: Connection, database: str, monkeypatch: pytest.MonkeyPatch) -> t
     return shop, Settings(database_url=reader_url(own, PASSWORD))
 
 
+def test_every_query_can_be_prepared(small: tuple[Connection, Settings]) -> None:
+    _, settings = small
+
+    async def prepared(repository: Repository) -> list[str]:
+        async with repository.connection() as connection:
+            return [(await connection.prepare(query)).get_query() for query in QUERIES.values()]
+
+    assert read(settings, prepared) == list(QUERIES.values())
+    assert {"recommendations", "shelves", "cards"} <= set(QUERIES)
+
+
 def test_recommendations_equal_the_rows_of_recommended_games(published_shop: PublishedShop) -> None:
     wanted = [
         Filters(),

@@ -27,7 +27,6 @@ from steam_recsys.evaluation.baselines import (
     kinds,
     sample_users,
     tune_baselines,
-    tuned_baselines,
 )
 from steam_recsys.evaluation.rankers import rank
 from steam_recsys.evaluation.splits import HeldOut, Split, by_time, last_out
@@ -56,9 +55,13 @@ def interactions() -> Interactions:
     )  # fmt: skip
 
 
+def tuned_baselines(past: Interactions, as_of: int | None, validation: Split) -> list[Baseline]:
+    return fit_baselines(past, as_of, CATALOGUE, tune_baselines(validation, CATALOGUE))
+
+
 @pytest.fixture(scope="module")
 def baselines(interactions: Interactions) -> dict[str, Baseline]:
-    tuned = tuned_baselines(interactions, 107, by_time(interactions, 105), CATALOGUE)
+    tuned = tuned_baselines(interactions, 107, by_time(interactions, 105))
     return {baseline.name: baseline for baseline in tuned}
 
 
@@ -87,7 +90,7 @@ def test_the_history_is_never_ranked_and_ranks_stay_empty(name: str, baselines: 
 
 def test_recent_popularity_is_left_out_if_time_plays_no_part(interactions: Interactions) -> None:
     split = by_time(interactions, 105)
-    tuned = tuned_baselines(interactions, None, Split(split.past, split.future, None), CATALOGUE)
+    tuned = tuned_baselines(interactions, None, Split(split.past, split.future, None))
     assert {baseline.name for baseline in tuned} == {"popularity", *PERSONAL}
 
 
@@ -308,7 +311,7 @@ def test_factors_are_swept_less_often_to_compare_them(in_order: Interactions, mo
         return AlternatingLeastSquares(**fields)
 
     monkeypatch.setattr(module, "AlternatingLeastSquares", recorded)
-    tuned_baselines(in_order, None, last_out(in_order), CATALOGUE)
+    tuned_baselines(in_order, None, last_out(in_order))
     assert set(sweeps[:-1]) == {module.IALS_TUNING_SWEEPS}
     assert sweeps[-1] == module.IALS_SWEEPS
 
