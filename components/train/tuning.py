@@ -670,11 +670,14 @@ class _Search:
                 figure = best
 
     def _try_numbers(self, find: Callable[[], Setting], factor: str, field: str, numbers: Sequence[int]) -> None:
-        """Try other numbers of weights per game of a kind, if a setting has it."""
-        config = find().config
-        if getattr(config, factor):
-            for number in numbers:
-                self.measure(_with(config, {field: number}), _near(config.popularity_weight))
+        """Try other numbers of weights per game of a kind, if a setting has it; one must be clearly better."""
+        present = find()
+        others = [number for number in numbers if number != getattr(present.config, field)]
+        if getattr(present.config, factor):
+            for number in others:
+                found = self._measured(_with(present.config, {field: number}), _near(present.config.popularity_weight))
+                if is_clearly_better(most_accurate(found), present, len(others)):
+                    self._keep(found)
 
     def _unit(self, config: ModelConfig, factor: str) -> float:
         """Return the factor with which a kind's scores of a user differ as much from game to game as the towers'."""

@@ -62,7 +62,7 @@ class ModelConfig:
     regression_weight: float = 0.0
     regression_dropout: float = 0.0
     regression_regularisation: float = 300.0
-    regression_per_game: int = 100
+    regression_per_game: int = 400
     neighbour_weight: float = 0.0
     neighbour_exponent: float = 0.5
     neighbours_per_game: int = 100
