@@ -54,6 +54,7 @@ def inference_pipeline(target: Target) -> GraphComponent:
         registry: str = "",
         seed: int = 0,
         personal_budget: float = PERSONAL_BUDGET,
+        training_minutes: float = 0.0,
         accuracy_margin: float = GATE.accuracy_margin,
         champion_gain: float = GATE.champion_gain,
         personal_margin: float = GATE.personal_margin,
@@ -94,8 +95,8 @@ def inference_pipeline(target: Target) -> GraphComponent:
                 retrained.
             published_users: Users that a publication needs before its overlap and coverage count.
             rest_days: Days of reviews to wait between two trainings.
-            registry, seed, personal_budget, accuracy_margin, champion_gain, personal_margin, coverage_floor,
-                slice_margin, slice_users: As in the training pipeline.
+            registry, seed, personal_budget, training_minutes, accuracy_margin, champion_gain, personal_margin,
+                coverage_floor, slice_margin, slice_users: As in the training pipeline.
             alerts: Reference to the URL of a webhook for alerts; empty for no alerts.
         """
         run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
@@ -151,6 +152,7 @@ def inference_pipeline(target: Target) -> GraphComponent:
                 registry=registry,
                 seed=seed,
                 personal_budget=personal_budget,
+                training_minutes=training_minutes,
                 accuracy_margin=accuracy_margin,
                 champion_gain=champion_gain,
                 personal_margin=personal_margin,
@@ -220,6 +222,7 @@ def retraining_pipeline(target: Target) -> GraphComponent:
         registry: str,
         seed: int,
         personal_budget: float,
+        training_minutes: float,
         accuracy_margin: float,
         champion_gain: float,
         personal_margin: float,
@@ -236,6 +239,7 @@ def retraining_pipeline(target: Target) -> GraphComponent:
                 registry=registry,
                 seed=seed,
                 personal_budget=personal_budget,
+                training_minutes=training_minutes,
                 accuracy_margin=accuracy_margin,
                 champion_gain=champion_gain,
                 personal_margin=personal_margin,

@@ -28,6 +28,7 @@ def training_pipeline(target: Target) -> GraphComponent:
         registry: str = "",
         seed: int = 0,
         personal_budget: float = PERSONAL_BUDGET,
+        training_minutes: float = 0.0,
         accuracy_margin: float = DEFAULT.accuracy_margin,
         champion_gain: float = DEFAULT.champion_gain,
         personal_margin: float = DEFAULT.personal_margin,
@@ -50,6 +51,7 @@ def training_pipeline(target: Target) -> GraphComponent:
             seed: Random seed; the same seed gives identical models.
             personal_budget: Largest share of the best validation NDCG@10 to give up for lists that differ more between
                 users.
+            training_minutes: Largest duration of the training, with its final fit, in minutes; 0 for no limit.
             accuracy_margin: Share of the best baseline's and of the champion's NDCG@10 that personal lists may cost.
             champion_gain: Share of the champion's NDCG@10 by which the model's must be higher to count as more
                 accurate; a negative number accepts a model that is level.
@@ -90,6 +92,7 @@ def training_pipeline(target: Target) -> GraphComponent:
                 registry=registry,
                 seed=seed,
                 personal_budget=personal_budget,
+                training_minutes=training_minutes,
                 accuracy_margin=accuracy_margin,
                 champion_gain=champion_gain,
                 personal_margin=personal_margin,
@@ -113,6 +116,7 @@ def champion_pipeline(target: Target) -> GraphComponent:
         registry: str,
         seed: int,
         personal_budget: float,
+        training_minutes: float,
         accuracy_margin: float,
         champion_gain: float,
         personal_margin: float,
@@ -125,7 +129,14 @@ def champion_pipeline(target: Target) -> GraphComponent:
         on all reviews. 4. Promote it.
         """
         # 1. Train.
-        trained = train(snapshot=snapshot, seed=seed, personal_budget=personal_budget, store=store, run=run)
+        trained = train(
+            snapshot=snapshot,
+            seed=seed,
+            personal_budget=personal_budget,
+            training_minutes=training_minutes,
+            store=store,
+            run=run,
+        )
         target.configure(trained, "model", "Train the two towers")
         model = trained.outputs["model"]
 

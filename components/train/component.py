@@ -10,6 +10,7 @@ def train(
     snapshot: dsl.Input[dsl.Dataset],
     seed: int,
     personal_budget: float,
+    training_minutes: float,
     store: str,
     run: str,
     model: dsl.Output[dsl.Model],
@@ -19,7 +20,14 @@ def train(
     from steam_recsys.stage import stage
 
     with stage("train", store, run) as record:
-        trained = train_model(snapshot.path, model.path, store, seed=seed, personal_budget=personal_budget)
+        trained = train_model(
+            snapshot.path,
+            model.path,
+            store,
+            seed=seed,
+            personal_budget=personal_budget,
+            training_minutes=training_minutes,
+        )
         record.facts.update(trained.facts())
         model.metadata.update(trained.facts())
     return trained.version

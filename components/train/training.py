@@ -13,7 +13,8 @@ import numpy as np
 
 from components.train import PERSONAL_BUDGET
 from components.train.artifact import FittedModel, write_model
-from components.train.tensorflow_runtime import get_workers, tf
+from components.train.deadline import Deadline
+from components.train.tensorflow_runtime import Workers, get_workers, tf
 from components.train.trainer import Checkpoints, Trainer
 from components.train.training_data import TrainingData
 from components.train.tuning import (
@@ -104,6 +105,7 @@ def train_model(
     seed: int = 0,
     held_out_share: float = 0.1,
     personal_budget: float = PERSONAL_BUDGET,
+    training_minutes: float = 0.0,
 ) -> TrainedModel:
     """Train the two towers on a snapshot and write the model folder; what was in the folder is replaced.
 
@@ -112,6 +114,9 @@ def train_model(
     everything before the evaluation period. That fit starts from the champion's weights, unless the champion has seen
     the evaluation period. The same snapshot, champion, seed and code give the same weights, also if training is
     interrupted and started again.
+
+    With a time budget, the search for settings ends in time for the final fit, so how much is tried depends on the
+    speed of the machine, and the weights with it. An interrupted training starts from the beginning then.
 
     Args:
         snapshot: Folder of the snapshot.
@@ -122,16 +127,20 @@ def train_model(
         held_out_share: Share of the reviews for the evaluation and for validation, between 0 and 1.
         personal_budget: Largest share of the best validation NDCG@10 to give up for lists that differ more between
             users; 0 takes the most accurate setting.
+        training_minutes: Largest duration of the training, with its final fit, in minutes; 0 for no limit. One fit for
+            tuning and the final fit are always made, even if they take longer.
 
     Raises:
-        UserError: The budget is not from 0 to 1, the snapshot has too few dated reviews, users or games to learn from,
-            or the loss is not finite.
+        UserError: A budget is out of range, several workers have a time budget, the snapshot has too few dated
+            reviews, users or games to learn from, or the loss is not finite.
     """
     # 1. Read the snapshot and split it by time.
     if not 0 <= personal_budget <= 1:
         raise UserError(f"personal_budget is {personal_budget:g}: give a share from 0 to 1.")
+    deadline = Deadline(training_minutes)
     tf.config.experimental.enable_op_determinism()
     workers = get_workers()
+    _check_workers(workers, training_minutes)
     opened, config = Snapshot.open(snapshot), ModelConfig()
     interactions, cutoff, past = _before_the_cutoff(opened, held_out_share)
     catalogue = opened.table("games", GAME_COLUMNS)
@@ -140,13 +149,16 @@ def train_model(
 
     # 2. Find the champion to start from; the version follows from all inputs.
     warm_start = _find_warm_start(store, opened.manifest.snapshot_id, cutoff)
-    version = _version(interactions, opened, config, seed, held_out_share, personal_budget, warm_start)
-    trainer = Trainer(seed, workers, Checkpoints.for_version(store, version))
+    version = _version(
+        interactions, opened, config, seed, held_out_share, personal_budget, training_minutes, warm_start
+    )
+    # With a time budget, the fits of an interrupted training may have had other settings.
+    checkpoints = None if training_minutes else Checkpoints.for_version(store, version)
+    trainer = Trainer(seed, workers, checkpoints)
 
     # 3. Tune on the validation period, then fit to the whole past.
-    fitted, tuned = tune_and_fit(
-        past, validation, games, config, trainer, version, personal_budget, warm_start.model if warm_start else None
-    )
+    champion = warm_start.model if warm_start else None
+    fitted, tuned = tune_and_fit(past, validation, games, config, trainer, version, personal_budget, champion, deadline)
     trained = TrainedModel(
         version=version,
         scale=fitted.config.scale,
@@ -175,6 +187,8 @@ def train_model(
         "cutoff": date_of(cutoff).isoformat(),
         "held_out_share": held_out_share,
         "personal_budget": personal_budget,
+        "training_minutes": training_minutes,
+        "search_cut_short": tuned.cut_short,
         "catalogue_games": len(games),
         "seed": seed,
         "warm_start": warm_start.version if warm_start else None,
@@ -199,6 +213,7 @@ def tune_and_fit(
     version: str,
     personal_budget: float = PERSONAL_BUDGET,
     champion: TwoTowerArrays | None = None,
+    deadline: Deadline | None = None,
 ) -> tuple[FittedModel, TuningResult]:
     """Tune on the validation data, then fit to the whole past with the same seed.
 
@@ -212,6 +227,7 @@ def tune_and_fit(
         personal_budget: See `train_model`.
         champion: Model that the final fit starts from; it may know no more than the past. The fits before it start from
             random weights, since the champion knows the validation data.
+        deadline: Ends the search for settings in time for the final fit; None for no limit.
 
     Raises:
         UserError: The loss is not finite.
@@ -219,12 +235,15 @@ def tune_and_fit(
     held_out = hold_out(validation.past, validation.future, games.ids)
     held_out = _sample_users(held_out, config.choice_limit(len(games)), trainer.seed)
     likes = popularity(validation.past, games.ids)
-    data = TrainingData.from_interactions(validation.past, games, config, trainer.seed)
+    deadline = deadline or Deadline()
+    deadline.growth = len(past) / len(validation.past)
+    with deadline.measure("data"):
+        data = TrainingData.from_interactions(validation.past, games, config, trainer.seed)
     tuned_on = Validation(
         held_out, games, popularity_as_of(validation.past, games.ids, validation.as_of), likes >= MIN_LIKES
     )
     log("train", f"tuning on the new games of {len(held_out):,} users")
-    tuned = tune(data, tuned_on, config, trainer, personal_budget)
+    tuned = tune(data, tuned_on, config, trainer, personal_budget, deadline)
     fitted = fit_model(past, games, tuned.chosen.config, trainer, "final", version, start=champion)
     return fitted, tuned
 
@@ -310,6 +329,15 @@ def _warm_rows(table: Float32Array, rows: Int32Array, size: float, random: np.ra
     fresh: Float32Array = (random.standard_normal((len(rows), table.shape[1])) * size).astype(np.float32)
     fresh[rows >= 0] = table[rows[rows >= 0]]
     return fresh
+
+
+def _check_workers(workers: Workers, training_minutes: float) -> None:
+    """Refuse a time budget for several workers: they must make the same fits, and their clocks differ."""
+    if training_minutes and workers.count > 1:
+        raise UserError(
+            f"training_minutes is {training_minutes:g}, but {workers.count} workers train together and would not end "
+            f"their search at the same fit: set it to 0, or train on one worker."
+        )
 
 
 def _find_warm_start(store: str, snapshot_id: str, cutoff: int) -> WarmStart | None:
@@ -401,6 +429,7 @@ def _version(
     seed: int,
     share: float,
     personal_budget: float,
+    training_minutes: float,
     warm_start: WarmStart | None,
 ) -> str:
     """Name the model by the day of the newest review and a hash of its inputs."""
@@ -410,6 +439,7 @@ def _version(
         seed,
         share,
         personal_budget,
+        training_minutes,
         warm_start.version if warm_start else None,
         code_version(),
     ]

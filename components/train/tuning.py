@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from components.train.deadline import Deadline
 from components.train.sequential_trainer import CHECKS, SequentialFit, fit_sequential
 from components.train.trainer import Trainer
 from components.train.training_data import TrainingData
@@ -28,7 +29,7 @@ from steam_recsys.evaluation.intervals import standard_error
 from steam_recsys.evaluation.metrics import HEADLINE_METRIC, measure_ranked
 from steam_recsys.evaluation.rankers import ModelRanker, score_blocks
 from steam_recsys.evaluation.splits import HeldOut
-from steam_recsys.logging import progress
+from steam_recsys.logging import log, progress
 from steam_recsys.model.history_weights import HistoryWeights
 from steam_recsys.model.item_item import ItemItemWeights, NextGames
 from steam_recsys.model.item_item_fits import (
@@ -169,11 +170,13 @@ class TuningResult:
         chosen: The chosen setting.
         most_accurate: The setting with the highest mean NDCG@10.
         trials: The fits of the search for the scale.
+        cut_short: Whether the time budget ended the search.
     """
 
     chosen: Setting
     most_accurate: Setting
     trials: tuple[Trial, ...]
+    cut_short: bool
 
 
 @dataclass(frozen=True)
@@ -273,7 +276,12 @@ def summed_blocks(parts: Sequence[Part], history: Histories) -> Iterator[tuple[s
 
 
 def tune(
-    data: TrainingData, validation: Validation, config: ModelConfig, trainer: Trainer, personal_budget: float
+    data: TrainingData,
+    validation: Validation,
+    config: ModelConfig,
+    trainer: Trainer,
+    personal_budget: float,
+    deadline: Deadline,
 ) -> TuningResult:
     """Choose everything that is served on the validation data.
 
@@ -281,17 +289,21 @@ def tune(
     more accurate setting, or one that would be chosen. With capacity bounded like this the number of steps needs no
     tuning: more of them change little once the learning rate is low.
 
+    With a time budget, each step of the search ends in time for the final fit; a later and shorter one may still have
+    time. The choice is made among what has been measured: at least the first scale, with every popularity weight.
+
     Args:
         data: Training data of the validation split.
         validation: The validation data.
         config: Hyperparameters to start from.
         trainer: Makes the fits.
         personal_budget: Largest share of the best NDCG@10 to give up for lists that differ more between users.
+        deadline: Ends the search.
 
     Raises:
         UserError: The loss is not finite.
     """
-    search = _Search(data, validation, config)
+    search = _Search(data, validation, config, deadline)
     steps = min(data.steps(config), config.trial_steps)
 
     def best() -> Setting:
@@ -300,38 +312,49 @@ def tune(
     def chosen() -> Setting:
         return most_personal(search.settings.values(), personal_budget)
 
-    # 1. Double the scale while that helps, then try one between.
+    # 1. Fit with the smallest scale, which every budget has time for.
     scale = config.scale
     search.fit(scale, trainer, steps)
-    while scale < MAX_SCALE and scale in (best().config.scale, chosen().config.scale):
-        scale *= 2
-        search.fit(scale, trainer, steps)
-    if (scale := chosen().config.scale) > config.scale:
-        search.fit(1.5 * scale, trainer, steps)
 
-    # 2. Improve the weights of histories, the weight of the sequential tower and the item-item weights, each given the
+    # 2. Double the scale while that helps, then try one between.
+    with deadline.enforced():
+        while scale < MAX_SCALE and scale in (best().config.scale, chosen().config.scale):
+            scale *= 2
+            search.fit(scale, trainer, steps)
+        if (scale := chosen().config.scale) > config.scale:
+            search.fit(1.5 * scale, trainer, steps)
+
+    # 3. Improve the weights of histories, the weight of the sequential tower and the item-item weights, each given the
     # others: of the most accurate setting, which sets the standard, then of the one that would be chosen, which may
     # come closer to it.
-    search.improve_history_weights(best)
-    search.fit_sequence(trainer, best())
-    for find in (best, chosen):
-        for _ in range(ROUNDS):
-            before = find()
-            search.improve_history_weights(find)
-            search.improve_sequence(find)
-            search.improve_item_item(find)
-            if find() is before:
-                break
-        # 3. Try all scales and popularity weights with it.
-        search.try_all_scales(find().config)
+    with deadline.enforced():
+        search.improve_history_weights(best)
+        search.fit_sequence(trainer, best())
+    with deadline.enforced():
+        for find in (best, chosen):
+            for _ in range(ROUNDS):
+                before = find()
+                search.improve_history_weights(find)
+                search.improve_sequence(find)
+                search.improve_item_item(find)
+                if find() is before:
+                    break
+            # 4. Try all scales and popularity weights with it.
+            search.try_all_scales(find().config)
+    if deadline.passed:
+        log(
+            "train",
+            f"the search for settings is cut short after {len(search.settings):,} settings: the last "
+            f"{max(deadline.left, 0.0):,.0f} s of training_minutes = {deadline.minutes:g} are for the final fit",
+        )
 
-    # 4. Choose.
+    # 5. Choose.
     found = chosen()
     weight = validation.interests_weight(search.scorer(found.config))
     found = replace(found, config=replace(found.config, interests_weight=weight))
     progress("train", f"most accurate: {best()}")
     progress("train", f"chosen: {found}")
-    return TuningResult(found, best(), tuple(search.trials))
+    return TuningResult(found, best(), tuple(search.trials), deadline.passed)
 
 
 def most_accurate(settings: Iterable[Setting]) -> Setting:
@@ -392,10 +415,10 @@ class _Search:
         trials: The fits so far.
     """
 
-    def __init__(self, data: TrainingData, validation: Validation, config: ModelConfig) -> None:
+    def __init__(self, data: TrainingData, validation: Validation, config: ModelConfig, deadline: Deadline) -> None:
         self.settings: dict[ModelConfig, Setting] = {}
         self.trials: list[Trial] = []
-        self._data, self._validation, self._config = data, validation, config
+        self._data, self._validation, self._config, self._deadline = data, validation, config, deadline
         self._known: dict[ModelConfig, Setting] = {}
         self._scorers: dict[float, Scorer] = {}
         self._rows = positions_of(validation.games.ids, data.games.ids)
@@ -410,10 +433,12 @@ class _Search:
         sample = self._validation.sample(CHECK_USERS)
 
         def check(towers: Towers) -> float:
+            self._deadline.check()
             ((ndcg, _),) = sample.measure(self._tower_scorer(towers, config), (1.0,))
             return float(ndcg.mean())
 
-        fitted = trainer.fit(f"scale-{scale:g}", self._data, config, steps, check=check)
+        with self._deadline.measure("towers", times=self._data.steps(config) / steps):
+            fitted = trainer.fit(f"scale-{scale:g}", self._data, config, steps, check=check)
         self._scorers[scale] = self._tower_scorer(fitted.towers, config)
         best = max(self.measure(config, POPULARITY_WEIGHTS), key=lambda setting: setting.mean)
         self.trials.append(Trial(scale, fitted.losses, fitted.checks, best.mean))
@@ -441,7 +466,8 @@ class _Search:
         if not new:
             return [self._known[each] for each in configs]
         scorer, parts = self._all_towers(config), self._parts_of(config)
-        measured = self._validation.measure(scorer, [each.popularity_weight for each in new], parts)
+        with self._deadline.measure("choice"):
+            measured = list(self._validation.measure(scorer, [each.popularity_weight for each in new], parts))
         self._known |= {each: Setting(each, ndcg, overlap) for each, (ndcg, overlap) in zip(new, measured, strict=True)}
         return [self._known[each] for each in configs]
 
@@ -479,15 +505,19 @@ class _Search:
         """Return the largest weights of a kind between catalogue positions; a regression is fitted once."""
         if (kind, per_game) not in self._largest:
             if isinstance(kind, Neighbours):  # quick, and its numbers are per recommended game
-                found = kind.fit(self._item_item_data, per_game)
+                found = self._fit_table(kind, per_game)
             else:
                 if kind not in self._tables:
-                    self._tables[kind] = kind.fit(self._item_item_data, MOST_PER_GAME)
+                    self._tables[kind] = self._fit_table(kind, MOST_PER_GAME)
                 found = self._tables[kind].largest(per_game)
             while len(self._largest) >= KEPT_TABLES:
                 del self._largest[next(iter(self._largest))]
             self._largest[kind, per_game] = found.reindex(self._rows)
         return self._largest[kind, per_game]
+
+    def _fit_table(self, kind: ItemItemKind, per_game: int) -> ItemItemWeights:
+        with self._deadline.measure(type(kind).__name__):
+            return kind.fit(self._item_item_data, per_game)
 
     @cached_property
     def _item_item_data(self) -> ItemItemData:
@@ -536,6 +566,7 @@ class _Search:
         without = scorer.taste(history)
 
         def check(tower: SequentialTower) -> float:
+            self._deadline.check()
             parts = [
                 (1.0, without),
                 (CHECKED_SEQUENCE_WEIGHT * config.sequence.scale, cosines(tower.reindex(self._rows), history)),
@@ -543,7 +574,8 @@ class _Search:
             ((ndcg, _),) = sample.measure(scorer, (config.popularity_weight,), parts)
             return float(ndcg.mean())
 
-        self._fitted_sequence = fit_sequential_tower(self._data, self._config, trainer, "sequence", check)
+        with self._deadline.measure("sequence"):
+            self._fitted_sequence = fit_sequential_tower(self._data, self._config, trainer, "sequence", check)
 
     def improve_sequence(self, find: Callable[[], Setting]) -> None:
         """Try other weights of the sequential tower for a setting.

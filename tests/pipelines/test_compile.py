@@ -39,9 +39,9 @@ def test_an_unknown_parameter_lists_the_existing_ones():
     sentence = refused("--target", "local", "--submit", "training", "--param", "sed=1")
     assert sentence == (
         "compile.py: The pipeline training has no parameter sed: it takes source (String), replica (String), "
-        "store (String), registry (String), seed (Integer), personal_budget (Float), accuracy_margin (Float), "
-        "champion_gain (Float), personal_margin (Float), coverage_floor (Float), slice_margin (Float), "
-        "slice_users (Integer), alerts (String)."
+        "store (String), registry (String), seed (Integer), personal_budget (Float), "
+        "training_minutes (Float), accuracy_margin (Float), champion_gain (Float), personal_margin (Float), "
+        "coverage_floor (Float), slice_margin (Float), slice_users (Integer), alerts (String)."
     )
 
 

@@ -213,6 +213,47 @@ def test_another_seed_gives_another_version_and_the_snapshot_is_not_modified(
     assert digests() == before
 
 
+def test_a_time_budget_changes_the_version_and_is_in_model_json(
+    snapshot: Path, trained: tuple[Path, TrainedModel], tmp_path: Path
+) -> None:
+    """The budget is too small for more than one fit for tuning, or far more than is needed."""
+    store = str(tmp_path / "store")
+    versions = {trained[1].version}
+    for minutes, cut_short in ((1e-9, True), (1e6, False)):
+        folder = tmp_path / f"{minutes:g}"
+        versions.add(train_model(snapshot, folder, store, training_minutes=minutes).version)
+        description = json.loads((folder / "model.json").read_text())
+        assert (description["training_minutes"], description["search_cut_short"]) == (minutes, cut_short)
+        assert (len(description["history"]) == 1) is cut_short
+    assert len(versions) == 3
+    assert_same_arrays(tmp_path / "1e+06", trained[0])
+    description = json.loads((trained[0] / "model.json").read_text())
+    assert (description["training_minutes"], description["search_cut_short"]) == (0.0, False)
+
+
+def test_training_with_a_time_budget_writes_no_checkpoints(
+    snapshot: Path, tmp_path: Path, fewest_steps: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fits of another attempt may have other settings."""
+    monkeypatch.setattr(Checkpoints, "due", lambda self: True)
+    monkeypatch.setattr(Checkpoints, "write", lambda *_: pytest.fail("a checkpoint"))
+    monkeypatch.setattr(Checkpoints, "read", lambda *_: pytest.fail("a checkpoint"))
+    train_model(snapshot, tmp_path / "model", str(tmp_path / "store"), training_minutes=1e-9)
+
+
+@pytest.mark.parametrize("minutes", [-1.0, math.nan, math.inf])
+def test_a_time_budget_that_is_no_number_of_minutes_is_refused(minutes: float, snapshot: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="training_minutes is"):
+        train_model(snapshot, tmp_path / "model", str(tmp_path / "store"), training_minutes=minutes)
+
+
+def test_several_workers_have_no_time_budget(snapshot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "get_workers", lambda: Workers(tf.distribute.get_strategy(), 0, 2))
+    with pytest.raises(UserError, match=r"training_minutes is 5, but 2 workers .* set it to 0, or train on one"):
+        train_model(snapshot, tmp_path / "model", str(tmp_path / "store"), training_minutes=5)
+    assert not (tmp_path / "model").exists()
+
+
 def test_games_without_genres_can_be_trained_on(tmp_path: Path, fewest_steps: None) -> None:
     snapshot = write_snapshot_of(tmp_path / "snapshot", checkerboard(), n_games=GAMES)
     assert train_model(snapshot.root, tmp_path / "model", str(tmp_path / "store")).games == GAMES

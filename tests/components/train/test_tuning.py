@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from components.train import tuning
+from components.train.deadline import Deadline
 from components.train.sequential_trainer import SequentialFit
 from components.train.tensorflow_runtime import Workers, tf
 from components.train.trainer import Checkpoints, Trainer
@@ -132,7 +134,13 @@ class KnownFigures(Validation):
         return 0.1
 
 
-def tuned(store: str, means: dict[float, float], budget: float = BUDGET, gain: float = 0.0) -> TuningResult:
+def tuned(
+    store: str,
+    means: dict[float, float],
+    budget: float = BUDGET,
+    gain: float = 0.0,
+    deadline: Deadline | None = None,
+) -> TuningResult:
     data = training_data(CONFIG)
     history = data.histories
     held_out = HeldOut(history, history, 0)
@@ -140,7 +148,7 @@ def tuned(store: str, means: dict[float, float], budget: float = BUDGET, gain: f
         held_out, data.games, np.ones((3, len(data.games))), np.ones(len(data.games), bool), means, gain
     )
     trainer = Trainer(0, Workers(tf.distribute.get_strategy(), 0, 1), Checkpoints.for_version(store, "v1"))
-    return tune(data, validation, CONFIG, trainer, budget)
+    return tune(data, validation, CONFIG, trainer, budget, deadline or Deadline())
 
 
 def test_scale_is_doubled_while_that_helps_then_one_between_is_tried(store: str) -> None:
@@ -164,6 +172,88 @@ def test_without_a_budget_the_most_accurate_setting_is_chosen(store: str) -> Non
     assert found.chosen.config == replace(found.most_accurate.config, interests_weight=0.1)
 
 
+class Readings:
+    """A clock that goes one second forward each time it is read."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self) -> float:
+        self.count += 1
+        return float(self.count)
+
+
+MEANS = {0.5: 0.39, 1.0: 0.4, 2.0: 0.395, 1.5: 0.398}
+
+
+def test_a_budget_that_is_too_small_for_anything_has_one_fit_and_its_best_popularity_weight(store: str) -> None:
+    found = tuned(store, MEANS, deadline=Deadline(1e-6, Readings()))
+    assert found.cut_short
+    assert [trial.scale for trial in found.trials] == [0.5]
+    assert found.most_accurate.config == replace(CONFIG, popularity_weight=POPULARITY_WEIGHTS[0])
+    assert found.chosen.config.popularity_weight in POPULARITY_WEIGHTS[1:]
+    assert found.chosen.config.interests_weight == 0.1
+
+
+def test_a_search_that_fits_in_the_budget_chooses_as_without_one(
+    store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found, unlimited = tuned(store, MEANS, deadline=Deadline(1e9, Readings())), tuned(store, MEANS)
+    assert found.chosen.config == unlimited.chosen.config
+    assert found.trials == unlimited.trials
+    assert not found.cut_short
+    assert not unlimited.cut_short
+    assert "the search for settings" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.5, 0.75, 0.9])
+def test_a_search_that_is_cut_short_anywhere_keeps_to_the_budget_and_chooses_what_it_has_measured(
+    share: float, store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, clock = Readings(), Readings()
+    unlimited = tuned(store, MEANS, gain=0.02, deadline=Deadline(1e9, whole))
+    seconds = share * whole.count
+    deadline = Deadline(seconds / 60, clock)
+    found = tuned(store, MEANS, gain=0.02, deadline=deadline)
+    assert found.cut_short
+    assert clock.count <= seconds
+    assert found.trials == unlimited.trials[: len(found.trials)]
+    assert found.most_accurate.mean <= unlimited.most_accurate.mean
+    printed = "".join(capsys.readouterr())
+    assert "[train] the search for settings is cut short after" in printed
+    assert f"of training_minutes = {deadline.minutes:g} are for the final fit" in printed
+
+
+def test_a_sequential_tower_that_would_take_too_long_is_left_out_and_the_search_goes_on(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, improved = [0.0], []
+
+    def fit_slowly(*arguments: Any) -> SequentialFit:
+        tower = random_tower(len(training_data(CONFIG).games))
+        while True:
+            now[0] += 10
+            arguments[-1](tower)
+
+    monkeypatch.setattr(tuning, "fit_sequential_tower", fit_slowly)
+    monkeypatch.setattr(tuning._Search, "improve_item_item", lambda _, find: improved.append(find()))
+    found = tuned(store, MEANS, gain=0.02, deadline=Deadline(105 / 57, lambda: now[0]))
+    assert now == [60]  # 45 s are left, and the final fit would need at least 60
+    assert found.cut_short
+    assert not found.most_accurate.config.sequence.weight
+    assert found.most_accurate in improved
+
+
+def test_a_table_that_is_no_longer_kept_is_fitted_again_for_the_choice_after_the_deadline() -> None:
+    deadline = Deadline(1e-6, Readings())
+    search = search_with_random_towers(deadline)
+    with deadline.enforced():
+        search.measure(ALL_KINDS, (1.0,))
+    assert deadline.passed
+    assert not search.settings
+    assert search.scorer(ALL_KINDS).next_games is not None
+
+
 ALL_KINDS = replace(
     CONFIG, regression_weight=2.0, regression_dropout=0.33, neighbour_weight=0.5, next_weight=3.0, next_recency=0.5,
     regression_per_game=4, neighbours_per_game=3, next_per_game=5, history_weights=HistoryWeights(recency=0.5),
@@ -172,12 +262,13 @@ ALL_KINDS = replace(
 WITH_SEQUENCE = replace(ALL_KINDS, sequence=replace(CONFIG.sequence, weight=0.5))
 
 
-def search_with_random_towers() -> tuning._Search:
+def search_with_random_towers(deadline: Deadline | None = None) -> tuning._Search:
     data, random = training_data(CONFIG), np.random.default_rng(0)
     tables = [random.standard_normal((rows, 8)).astype(np.float32) for rows in (len(data.games), 3) * 2]
     users = HeldOut(data.histories, data.histories, 0)
     popularity = random.integers(1, 100, (3, len(data.games))).astype(np.float64)
-    search = tuning._Search(data, Validation(users, data.games, popularity, np.ones(len(data.games), bool)), CONFIG)
+    validation = Validation(users, data.games, popularity, np.ones(len(data.games), bool))
+    search = tuning._Search(data, validation, CONFIG, deadline or Deadline())
     search._scorers[CONFIG.scale] = search._tower_scorer(Towers(*tables), CONFIG)
     search._fitted_sequence = SequentialFit(random_tower(len(data.games)), 1.0, ())
     return search
