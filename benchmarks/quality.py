@@ -216,7 +216,6 @@ def measure_board(board: Board, protocol: Protocol, store: Path) -> Measured:
     """
     games, past, as_of = protocol.games, protocol.test.past, protocol.test.as_of
     held_out = hold_out(past, protocol.test.future, games.ids)
-    zeros = _users_without_answer(board, protocol, held_out)
     settings: dict[str, str] = {}
     figures: dict[str, list[dict[str, Float64Array]]] = defaultdict(list)
     beyond: dict[str, list[dict[str, float]]] = defaultdict(list)
@@ -226,8 +225,7 @@ def measure_board(board: Board, protocol: Protocol, store: Path) -> Measured:
     ) -> None:
         ranked, auc = rank_and_match(ranker, held_out.history, RANKS, matches)
         settings.setdefault(name, summary)
-        measured = measure_ranked(ranked, held_out.relevant, board.metrics)
-        figures[name].append({metric: np.append(values, zeros) for metric, values in measured.items()})
+        figures[name].append(_figures(board, protocol, held_out, ranked))
         beyond[name].append(measure_lists(ranked, held_out, reference) | matches.figures(auc))
 
     def report(name: str) -> None:
@@ -303,12 +301,9 @@ def ablation(board: Board, protocol: Protocol, ours: Fitted) -> str:
     The other settings stay as they were chosen, so the differences say what each part adds to the chosen model.
     """
     held_out = hold_out(protocol.test.past, protocol.test.future, protocol.games.ids)
-    zeros = _users_without_answer(board, protocol, held_out)
 
     def measured(scorer: Scorer) -> dict[str, Float64Array]:
-        ranked = rank(ModelRanker(scorer), held_out.history, RANKS)
-        found = measure_ranked(ranked, held_out.relevant, board.metrics)
-        return {metric: np.append(values, zeros) for metric, values in found.items()}
+        return _figures(board, protocol, held_out, rank(ModelRanker(scorer), held_out.history, RANKS))
 
     whole = measured(ours.scorer)
     titles = [_title(metric) for metric in board.metrics]
@@ -471,13 +466,14 @@ def gather(output: Path) -> list[Record]:
     return rows
 
 
-def _users_without_answer(board: Board, protocol: Protocol, held_out: HeldOut) -> Float64Array:
-    """Return a figure of 0 for each user whose held-out games no user had before, if the board counts these users.
+def _figures(board: Board, protocol: Protocol, held_out: HeldOut, ranked: Int32Array) -> dict[str, Float64Array]:
+    """Return the accuracy of each user's list, float64 by metric.
 
-    Returns:
-        float64 zeros, one per such user.
+    If the board counts every user, those whose held-out games no user had before come last, with 0.
     """
-    return np.zeros(len(np.unique(protocol.test.future.users)) - len(held_out) if board.every_user else 0)
+    others = len(np.unique(protocol.test.future.users)) - len(held_out) if board.every_user else 0
+    measured = measure_ranked(ranked, held_out.relevant, board.metrics)
+    return {metric: np.append(values, np.zeros(others)) for metric, values in measured.items()}
 
 
 def _listed(names: list[str]) -> str:

@@ -32,7 +32,7 @@ _RANKS = {genre.lower(): rank for rank, genre in enumerate(TELLING)}
 
 @dataclass(frozen=True)
 class GenreTags:
-    """The genres of the catalogue, by id: their names, and their places by name and by number of games."""
+    """The genres of the catalogue, by id: their names, and their ranks by name and by number of games."""
 
     names: Mapping[int, str]
     by_name: Mapping[int, int]
@@ -42,8 +42,8 @@ class GenreTags:
     def from_rows(cls, rows: Sequence[Any]) -> GenreTags:
         """Build it from the rows of the query `genre_tags`, which come in the order of the names."""
         sizes = {row["genre_id"]: math.inf if row["games"] is None else row["games"] for row in rows}
-        by_size = {genre: place for place, genre in enumerate(sorted(sizes, key=lambda genre: (sizes[genre], genre)))}
-        by_name = {genre: place for place, genre in enumerate(sizes)}
+        by_size = {genre: rank for rank, genre in enumerate(sorted(sizes, key=lambda genre: (sizes[genre], genre)))}
+        by_name = {genre: rank for rank, genre in enumerate(sizes)}
         return cls({row["genre_id"]: row["name"] for row in rows}, by_name, by_size)
 
     def in_order(self, genre_ids: Sequence[int]) -> list[str]:
