@@ -783,7 +783,6 @@ def fit_sequential_tower(
         popularity_priors=data.popularity_priors,
         check=check,
         checkpoints=trainer.checkpoints,
-        write_checkpoints=trainer.workers.is_chief,
         name=name,
     )
 
