@@ -16,7 +16,6 @@ from typing import Any
 
 from kfp import dsl
 from kfp.dsl.structures import ContainerSpecImplementation, OutputSpec
-from kubernetes.utils import parse_quantity
 
 from steam_recsys.errors import UserError
 
@@ -36,6 +35,8 @@ MACHINE_GB = {
 See https://cloud.google.com/vertex-ai/docs/training/configure-compute#machine-types.
 """
 
+_GIGABYTES = {"": 1e-9, "K": 1e-6, "M": 1e-3, "G": 1, "T": 1e3}
+
 
 def machine_type(cpu: str, memory: str) -> str:
     """Return the smallest machine type with a number of cores and an amount of memory.
@@ -51,7 +52,9 @@ def machine_type(cpu: str, memory: str) -> str:
         >>> machine_type("8", "32G")
         'e2-standard-8'
     """
-    cores, gigabytes = float(parse_quantity(cpu)), float(parse_quantity(re.sub("i?B?$", "", memory))) / 1e9
+    cores = float(cpu.removesuffix("m")) / (1_000 if cpu.endswith("m") else 1)
+    number, unit = re.findall(r"^(\d+)([KMGT]?)i?$", memory)[0]
+    gigabytes = int(number) * _GIGABYTES[unit]
     enough = {name: size for name, size in MACHINE_GB.items() if size[0] >= cores and size[1] >= gigabytes}
     if not enough:
         raise UserError(

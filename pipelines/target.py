@@ -76,8 +76,8 @@ class TaskSettings(_Settings):
             while a task's arguments stay the same.
     """
 
-    cpu: str | None = None
-    memory: str | None = None
+    cpu: str | None = Field(default=None, pattern=r"^\d+(\.\d+)?$|^\d+m$")
+    memory: str | None = Field(default=None, pattern=r"^\d+[KMGT]?i?$")
     accelerator: str | None = None
     workers: int = Field(default=1, ge=1)
     retries: int = Field(default=0, ge=0)

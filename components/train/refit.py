@@ -52,6 +52,7 @@ def refit_model(snapshot: str | Path, model: str | Path, refitted: str | Path, s
     if not workers.is_chief:
         with workers.lost_workers():
             Trainer(seed, workers).follow(TrainingData.from_interactions(interactions, games, config, seed))
+        workers.finish()
         return version
 
     # 2. Fit it.
@@ -71,4 +72,5 @@ def refit_model(snapshot: str | Path, model: str | Path, refitted: str | Path, s
     }
     write_model(Path(refitted), fitted, catalogue, interactions, newest + 1, description, evaluated=Path(model))
     trainer.clear_checkpoints()
+    workers.finish()
     return version

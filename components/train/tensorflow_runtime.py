@@ -87,6 +87,15 @@ class Workers:
                 value = tf.constant(variable.numpy())
                 variable.assign(self._sum(value if self.is_chief else tf.zeros_like(value)))
 
+    def finish(self) -> None:
+        """Wait until the chief has written the model, so that a worker that fails before is noticed by all.
+
+        Raises:
+            UserError: Another worker ended before the training did.
+        """
+        with self.lost_workers():
+            self.broadcast()
+
     def _sum(self, value: tf.Tensor) -> tf.Tensor:
         """Add up the values of all workers."""
         return self.strategy.reduce(tf.distribute.ReduceOp.SUM, self.strategy.run(lambda: value), axis=None)

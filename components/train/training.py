@@ -155,6 +155,7 @@ def train_model(
         with workers.lost_workers():
             for learnt in (validation.past, past):
                 Trainer(seed, workers).follow(TrainingData.from_interactions(learnt, games, config, seed))
+        workers.finish()
         return None
 
     # 2. Find the champion to start from; the version follows from all inputs.
@@ -211,6 +212,7 @@ def train_model(
     }
     write_model(Path(model), fitted, catalogue, past, cutoff, description)
     trainer.clear_checkpoints()
+    workers.finish()
     log("train", f"model {version}: {trained.games:,} games, {trained.parameters:,} parameters")
     return trained
 

@@ -108,7 +108,7 @@ def test_a_worker_follows_every_fit_of_the_chief(tmp_path: Path) -> None:
     for name, towers in alone.items():
         with np.load(tmp_path / f"{name}.npz") as found:
             for table, array in vars(towers).items():
-                assert found[table] == pytest.approx(array, abs=1e-5), (name, table)
+                assert found[table] == pytest.approx(array, abs=1e-4), (name, table)
 
 
 @pytest.mark.slow
