@@ -15,8 +15,11 @@ from steam_recsys.data.schemas import TABLES
 from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.errors import UserError
 
-MEMORY_MB = 1024
+MEMORY_MB = 512
 """Memory of the queries' joins and groups in MB; what needs more is written to temporary files."""
+
+MAX_THREADS = 4
+"""Each thread needs some of the memory."""
 
 
 class SnapshotTables:
@@ -34,9 +37,13 @@ class SnapshotTables:
         Temporary files are in the process's temporary folder, and are removed at the end.
         """
         with tempfile.TemporaryDirectory(prefix="steam-recsys-validate-") as folder, ExitStack() as stack:
-            settings = {"memory_limit": f"{MEMORY_MB}MB", "temp_directory": folder, "threads": os.cpu_count() or 1}
+            settings: dict[str, str | bool | int | float | list[str]] = {
+                "memory_limit": f"{MEMORY_MB}MB",
+                "temp_directory": folder,
+                "threads": min(MAX_THREADS, os.cpu_count() or 1),
+            }
             connection = stack.enter_context(duckdb.connect(config=settings))
-            connection.execute("SET TimeZone = 'UTC'")
+            connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
             for table in TABLES:
                 connection.register(table, snapshot.dataset(table))
             yield cls(connection, snapshot)
