@@ -13,7 +13,7 @@ from components.train.trainer import Checkpoints, Trainer
 from components.train.training import fit_model
 from components.train.two_tower_model import ModelConfig
 from steam_recsys.data.games import GAME_COLUMNS, Games
-from steam_recsys.data.interactions import date_of, load_interactions
+from steam_recsys.data.interactions import date_of, load_sample
 from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.model.two_tower import TwoTowerArrays
 from steam_recsys.storage.model_store import read_description
@@ -41,7 +41,7 @@ def refit_model(snapshot: str | Path, model: str | Path, refitted: str | Path, s
     workers, description = get_workers(), read_description(model)
     version: str = description["version"]
     opened, evaluated = Snapshot.open(snapshot), TwoTowerArrays.load(model)
-    interactions = load_interactions(opened)
+    interactions = load_sample(opened)
     interactions = interactions.take(interactions.dated)
     catalogue = opened.table("games", GAME_COLUMNS)
 
