@@ -20,17 +20,17 @@ def main() -> None:
     try:
         settings = Settings.load()
         cache = _own_folder(settings.cache)
-        sockets = listen(settings.host, settings.port, settings.workers)
+        listener = listen(settings.host, settings.port)
     except UserError as error:
         sys.exit(f"explorer: {mask(str(error))}")
-    host, port = sockets[0].getsockname()[:2]
+    host, port = listener.getsockname()[:2]
     with cache as folder:
         print(f"explorer: http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
         # Workers read both from the environment.
         for variable, name in (("EXPLORER_CACHE", "model"), ("PROMETHEUS_MULTIPROC_DIR", "metrics")):
             (Path(folder) / name).mkdir()
             os.environ[variable] = str(Path(folder) / name)
-        serve(sockets, settings.trusted_proxies)
+        serve(listener, settings.workers, settings.trusted_proxies)
 
 
 def _own_folder(parent: Path | None) -> tempfile.TemporaryDirectory[str]:

@@ -14,11 +14,11 @@ from typing import Annotated, Any
 from urllib.parse import urlencode
 
 import orjson
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from pydantic import ConfigDict, Field
 
-from explorer.dependencies import LiveModelDep, RepositoryDep, refuse_repeated_parameters
+from explorer.dependencies import LiveModelDep, RepositoryDep
 from explorer.errors import NOTHING_PUBLISHED, ProblemError, error_responses
 from explorer.filters import (
     WHOLE,
@@ -73,7 +73,6 @@ def create_router(largest_limit: int) -> APIRouter:
     router = APIRouter(
         prefix="/api/v1",
         tags=["api"],
-        dependencies=[Depends(refuse_repeated_parameters)],
         responses=error_responses(404, 422, 429, 503),
     )
     known: dict[int | str, dict[str, Any]] = {304: {"description": "Not modified"}}
@@ -119,11 +118,12 @@ def create_router(largest_limit: int) -> APIRouter:
         summary="Recommendations for a user",
         response_model=Recommendations,
         responses={200: _example_response(RECOMMENDATIONS_EXAMPLE), **searched},
+        openapi_extra=LimitedFilters.describe_query(),
     )
     async def recommendations(
         request: Request,
         user_id: UserPath,
-        filters: Annotated[LimitedFilters, Query()],
+        filters: Annotated[LimitedFilters, Depends(LimitedFilters.from_query)],
         repository: RepositoryDep,
         live_model: LiveModelDep,
     ) -> Response:
@@ -143,9 +143,13 @@ def create_router(largest_limit: int) -> APIRouter:
         summary="Shelves of games for a user",
         response_model=Shelves,
         responses={200: _example_response(SHELVES_EXAMPLE), **known},
+        openapi_extra=ShelvesQuery.describe_query(),
     )
     async def shelves(
-        request: Request, user_id: UserPath, query: Annotated[ShelvesQuery, Query()], repository: RepositoryDep
+        request: Request,
+        user_id: UserPath,
+        query: Annotated[ShelvesQuery, Depends(ShelvesQuery.from_query)],
+        repository: RepositoryDep,
     ) -> Response:
         """Return a storefront's page: the rows of `recsys.shelves`, shelf by shelf. No game is on two shelves."""
         answer = await repository.shelves(user_id, query.shelves, query.games)
@@ -171,11 +175,12 @@ def create_router(largest_limit: int) -> APIRouter:
         summary="Similar games",
         response_model=SimilarGames,
         responses=known,
+        openapi_extra=SimilarQuery.describe_query(),
     )
     async def similar(
         request: Request,
         game_id: GamePath,
-        query: Annotated[SimilarQuery, Query()],
+        query: Annotated[SimilarQuery, Depends(SimilarQuery.from_query)],
         repository: RepositoryDep,
         live_model: LiveModelDep,
     ) -> Response:
@@ -185,14 +190,26 @@ def create_router(largest_limit: int) -> APIRouter:
         answer = await live_model.similar(game_id, query.limit)
         return json_response(request, answer, answer.version)
 
-    @router.get("/users", operation_id="findUsers", summary="Find users", response_model=UserList, responses=searched)
-    async def users(request: Request, query: Annotated[LimitedSearch, Query()], repository: RepositoryDep) -> Response:
+    @router.get(
+        "/users",
+        operation_id="findUsers",
+        summary="Find users",
+        response_model=UserList,
+        responses=searched,
+        openapi_extra=LimitedSearch.describe_query(),
+    )
+    async def users(
+        request: Request, query: Annotated[LimitedSearch, Depends(LimitedSearch.from_query)], repository: RepositoryDep
+    ) -> Response:
         """Return users by id, by name, and by the beginning of the name, in this order; those of most reviews first."""
         return json_response(request, await repository.find_users(query.q, query.limit, query.cursor))
 
     @router.get("/users/{user_id}", operation_id="getUser", summary="A user", response_model=User, responses=known)
     async def user(
-        request: Request, user_id: UserPath, query: Annotated[NoParameters, Query()], repository: RepositoryDep
+        request: Request,
+        user_id: UserPath,
+        query: Annotated[NoParameters, Depends(NoParameters.from_query)],
+        repository: RepositoryDep,
     ) -> Response:
         """Return a user's name and number of reviews."""
         return json_response(request, await _user(repository, user_id))
@@ -203,21 +220,36 @@ def create_router(largest_limit: int) -> APIRouter:
         summary="History of a user",
         response_model=UserHistory,
         responses=searched,
+        openapi_extra=HistoryQuery.describe_query(),
     )
     async def history(
-        request: Request, user_id: UserPath, query: Annotated[HistoryQuery, Query()], repository: RepositoryDep
+        request: Request,
+        user_id: UserPath,
+        query: Annotated[HistoryQuery, Depends(HistoryQuery.from_query)],
+        repository: RepositoryDep,
     ) -> Response:
         """Return the games that a user has reviewed, each once with the latest review, the newest first."""
         await _user(repository, user_id)
         return json_response(request, await repository.history(user_id, query.limit, query.cursor))
 
     @router.get("/genres", operation_id="listGenres", summary="Genres", response_model=GenreList, responses=known)
-    async def genres(request: Request, query: Annotated[NoParameters, Query()], repository: RepositoryDep) -> Response:
+    async def genres(
+        request: Request, query: Annotated[NoParameters, Depends(NoParameters.from_query)], repository: RepositoryDep
+    ) -> Response:
         """Return all genres, and how many games have each of them."""
         return json_response(request, GenreList(await repository.genres()))
 
-    @router.get("/games", operation_id="findGames", summary="Find games", response_model=GameList, responses=searched)
-    async def games(request: Request, query: Annotated[GameSearch, Query()], repository: RepositoryDep) -> Response:
+    @router.get(
+        "/games",
+        operation_id="findGames",
+        summary="Find games",
+        response_model=GameList,
+        responses=searched,
+        openapi_extra=GameSearch.describe_query(),
+    )
+    async def games(
+        request: Request, query: Annotated[GameSearch, Depends(GameSearch.from_query)], repository: RepositoryDep
+    ) -> Response:
         """Return the games of a search by name, the best matches first; without a text, those of most reviews first.
 
         With `ids`, return these games, without those that do not exist, whatever the limit is.
@@ -230,7 +262,10 @@ def create_router(largest_limit: int) -> APIRouter:
         "/games/{game_id}", operation_id="getGame", summary="A game", response_model=GameDetails, responses=known
     )
     async def game(
-        request: Request, game_id: GamePath, query: Annotated[NoParameters, Query()], repository: RepositoryDep
+        request: Request,
+        game_id: GamePath,
+        query: Annotated[NoParameters, Depends(NoParameters.from_query)],
+        repository: RepositoryDep,
     ) -> Response:
         """Return a game's facts, and how many users have it among their recommendations."""
         found = await repository.game(game_id)

@@ -1,13 +1,11 @@
-"""What endpoints depend on: the application's settings, repository and model, and checks of the request."""
+"""What endpoints depend on: the application's settings, repository and model."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 from fastapi import Depends, Request
-from fastapi.exceptions import RequestValidationError
 
-from explorer.filters import LIST_PARAMETERS
 from explorer.live_model import LiveModel
 from explorer.repository import Repository
 from explorer.settings import Settings
@@ -31,14 +29,6 @@ async def get_live_model(request: Request) -> LiveModel:
     """Return the model that answers posted histories."""
     live_model: LiveModel = request.app.state.live_model
     return live_model
-
-
-async def refuse_repeated_parameters(request: Request) -> None:
-    """Refuse a query string that has a parameter twice, except for lists."""
-    names = [name for name, _ in request.query_params.multi_items() if name not in LIST_PARAMETERS]
-    if len(names) > len(set(names)):
-        error = {"type": "repeated_parameter", "loc": ("query",), "msg": "A parameter is given twice"}
-        raise RequestValidationError([error])
 
 
 SettingsDep = Annotated[Settings, Depends(get_settings)]

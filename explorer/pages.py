@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final, get_args
 
-from fastapi import APIRouter, HTTPException, Query, Request
+from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import RedirectResponse, Response
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
@@ -179,6 +179,7 @@ def create_router(largest_limit: int) -> APIRouter:
             return None if value == 1 else value
 
     class TryParameters(PageFilters):
+        list_parameters = (*PageFilters.list_parameters, "games")
         q: Text = ""
         games: Annotated[
             list[Annotated[HistoryGame, BeforeValidator(decode_played)]],
@@ -231,7 +232,9 @@ def create_router(largest_limit: int) -> APIRouter:
         )
 
     @router.get("/users")
-    async def users(request: Request, query: Annotated[PageSearch, Query()], repository: RepositoryDep) -> Response:
+    async def users(
+        request: Request, query: Annotated[PageSearch, Depends(PageSearch.from_query)], repository: RepositoryDep
+    ) -> Response:
         """Show the users that a search found."""
         found = await repository.find_users(query.q, MOST_FOUND, query.cursor) if query.q else UserList([], None)
         more = following("/users", found.next, q=query.q)
@@ -252,7 +255,7 @@ def create_router(largest_limit: int) -> APIRouter:
     async def user(
         request: Request,
         user_id: UserPath,
-        filters: Annotated[PageFilters, Query()],
+        filters: Annotated[PageFilters, Depends(PageFilters.from_query)],
         repository: RepositoryDep,
         live_model: LiveModelDep,
     ) -> Response:
@@ -307,7 +310,10 @@ def create_router(largest_limit: int) -> APIRouter:
 
     @router.get("/users/{user_id}/history")
     async def user_history(
-        request: Request, user_id: UserPath, query: Annotated[HistoryPage, Query()], repository: RepositoryDep
+        request: Request,
+        user_id: UserPath,
+        query: Annotated[HistoryPage, Depends(HistoryPage.from_query)],
+        repository: RepositoryDep,
     ) -> Response:
         """Show a user's history page by page, the newest reviews first."""
         found = await _existing_user(repository, user_id)
@@ -319,7 +325,7 @@ def create_router(largest_limit: int) -> APIRouter:
     async def compare_user(
         request: Request,
         user_id: UserPath,
-        filters: Annotated[PageFilters, Query()],
+        filters: Annotated[PageFilters, Depends(PageFilters.from_query)],
         repository: RepositoryDep,
         live_model: LiveModelDep,
     ) -> Response:
@@ -331,7 +337,9 @@ def create_router(largest_limit: int) -> APIRouter:
         return render(request, "compare.html", whom=found.username, back=back, columns=columns, problem=problem)
 
     @router.get("/games")
-    async def games(request: Request, query: Annotated[PageSearch, Query()], repository: RepositoryDep) -> Response:
+    async def games(
+        request: Request, query: Annotated[PageSearch, Depends(PageSearch.from_query)], repository: RepositoryDep
+    ) -> Response:
         """Show the games that a search found, or the games that are popular now, all or in a genre."""
         found = await repository.find_games(query.q, MOST_FOUND, query.cursor) if query.q else GameList([], None)
         wanted = Filters(genre=query.genre or None, limit=TOP_GAMES)
@@ -374,7 +382,7 @@ def create_router(largest_limit: int) -> APIRouter:
     @router.get(TRY_PATH)
     async def try_history(
         request: Request,
-        query: Annotated[TryParameters, Query()],
+        query: Annotated[TryParameters, Depends(TryParameters.from_query)],
         repository: RepositoryDep,
         live_model: LiveModelDep,
     ) -> Response:
@@ -422,7 +430,7 @@ def create_router(largest_limit: int) -> APIRouter:
     @router.get(f"{TRY_PATH}/compare")
     async def compare_trial(
         request: Request,
-        query: Annotated[TryParameters, Query()],
+        query: Annotated[TryParameters, Depends(TryParameters.from_query)],
         repository: RepositoryDep,
         live_model: LiveModelDep,
     ) -> Response:

@@ -1,9 +1,10 @@
 """How the explorer is served: its connections, its logging, and its workers on one port.
 
-Each worker has its own socket on the port, so that the kernel spreads connections over them: of workers that share one
-socket, a few would take nearly all connections. No other process has that socket, so it closes with its worker, and the
-kernel gives new connections to the other workers at once. The supervisor is our own: uvicorn's gives all workers the
-same socket, replaces workers that take more than some seconds to import, and leaves workers behind when it is killed.
+All workers take connections from one socket, so none waits for a worker that is busy, starting or dead. A worker that
+has more connections than another one leaves a new connection to it. Otherwise the worker that wakes first would take
+nearly all of them. With a socket for each worker (SO_REUSEPORT) the kernel chooses by a hash, and one of two workers
+often gets twice as many as the other. The supervisor is our own: uvicorn's replaces workers that take more than some
+seconds to import, and leaves workers behind when it is killed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import MutableSequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
@@ -51,7 +52,14 @@ PAUSE_SECONDS = 1.0
 """Pause before an ended worker is replaced, so that one that cannot start is not started all the time."""
 
 POLL_SECONDS = 0.2
+
+YIELD_SECONDS = 0.002
+"""How long a worker leaves a new connection to another one that has fewer."""
+
 APPLICATION = "explorer.app:create_worker_app"
+
+Counts = MutableSequence[int]
+"""The number of connections of each worker."""
 
 LOGGING = {
     "version": 1,
@@ -199,19 +207,15 @@ def _answer_of(cycle: RequestResponseCycle, app: ASGIApp) -> ASGIApp:
 _LIVE = PlainTextResponse("ok\n", headers=HEADERS)
 
 
-def listen(host: str, port: int, workers: int) -> list[socket.socket]:
-    """Return a listening socket for each first worker, all on one port; port 0 takes a free one.
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket; port 0 takes a free one.
 
     Raises:
         UserError: The port is taken, or may not be used.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        with socket.create_server((host, port), family=family) as first:  # fails if another program has the port
-            port = first.getsockname()[1]
-        return [
-            socket.create_server((host, port), family=family, backlog=2048, reuse_port=True) for _ in range(workers)
-        ]
+        return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
         raise UserError(
@@ -234,13 +238,104 @@ def configure(application: FastAPI | str, trusted_proxies: str) -> uvicorn.Confi
     )
 
 
-def serve(sockets: Sequence[socket.socket], trusted_proxies: str) -> None:
-    """Run a worker for each socket until SIGTERM or SIGINT, then let the workers finish their requests.
-
-    A worker that ends is replaced. Its successor listens once it can answer.
+class WorkerServer(uvicorn.Server):
+    """A worker's server, which shares its listening socket with the other workers.
 
     Args:
-        sockets: Sockets from `listen`; they are closed in this process.
+        config: The configuration.
+        listener: The listening socket.
+        counts: The number of connections of each worker, in memory that all of them share.
+        number: This worker's place in `counts`.
+    """
+
+    def __init__(self, config: uvicorn.Config, listener: socket.socket, counts: Counts, number: int) -> None:
+        super().__init__(config)
+        self._listener = listener
+        self._counts = counts
+        self._number = number
+        self.server_state.connections = _CountedSet(counts, number)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the application, then take connections; see `uvicorn.Server`."""
+        await super().startup(sockets=[])
+        self._listener.setblocking(False)
+        self._accepting = asyncio.create_task(self._accept())
+        self._accepting.add_done_callback(self._stop)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more connections, then finish the requests; see `uvicorn.Server`."""
+        self._accepting.cancel()
+        await asyncio.wait([self._accepting])
+        self._listener.close()
+        await super().shutdown()
+
+    async def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await _readable(self._listener)
+            if self._counts[self._number] > min(self._counts):
+                await asyncio.sleep(YIELD_SECONDS)  # another worker takes it, unless that one is stuck or dead
+            try:
+                connection, _ = self._listener.accept()
+            except (BlockingIOError, ConnectionAbortedError):  # another worker has taken it, or the client left
+                continue
+            except OSError as error:
+                LOG.error("No connection can be taken: %s.", error.strerror)
+                await asyncio.sleep(PAUSE_SECONDS)
+                continue
+            connection.setblocking(False)
+            await loop.connect_accepted_socket(self._protocol, connection)
+
+    def _stop(self, accepting: asyncio.Task[None]) -> None:
+        """Stop a worker that takes no connections any more, so that it is replaced."""
+        self.should_exit = True
+
+    def _protocol(self) -> HttpProtocol:
+        return HttpProtocol(self.config, self.server_state, self.lifespan.state)
+
+
+class _CountedSet(set[Any]):
+    """A worker's open connections; their number is in `counts`."""
+
+    def __init__(self, counts: Counts, number: int) -> None:
+        super().__init__()
+        self._counts = counts
+        self._number = number
+        counts[number] = 0  # also after a worker that died with connections
+
+    def add(self, connection: object) -> None:
+        """Add a connection."""
+        super().add(connection)
+        self._counts[self._number] = len(self)
+
+    def discard(self, connection: object) -> None:
+        """Remove a connection that has ended."""
+        super().discard(connection)
+        self._counts[self._number] = len(self)
+
+
+async def _readable(listener: socket.socket) -> None:
+    """Wait until a connection can be taken."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[None] = loop.create_future()
+
+    def notify() -> None:
+        loop.remove_reader(listener)
+        future.set_result(None)
+
+    loop.add_reader(listener, notify)
+    try:
+        await future
+    finally:
+        loop.remove_reader(listener)
+
+
+def serve(listener: socket.socket, workers: int, trusted_proxies: str) -> None:
+    """Run workers until SIGTERM or SIGINT, then let them finish their requests. A worker that ends is replaced.
+
+    Args:
+        listener: A socket from `listen`; it is closed at the end.
+        workers: Number of workers.
         trusted_proxies: Comma-separated addresses of proxies whose X-Forwarded-For names the client.
     """
     stopping = False
@@ -249,55 +344,42 @@ def serve(sockets: Sequence[socket.socket], trusted_proxies: str) -> None:
         nonlocal stopping
         stopping = True
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    reserved = _bound(sockets[0])  # keeps the port while no worker listens
-    workers = [_start(listener, trusted_proxies) for listener in sockets]
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, stop)
+    context = multiprocessing.get_context("spawn")
+    counts = context.RawArray("i", workers)
+
+    def start(number: int) -> BaseProcess:
+        worker = context.Process(target=_work, args=(listener, counts, number, trusted_proxies), daemon=True)
+        # Ctrl-C reaches workers and their children, too, and would interrupt their imports; the parent ends them.
+        resource_tracker.ensure_running()  # would otherwise start with the first worker, and unblock the signal
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            worker.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        return worker
+
+    running = [start(number) for number in range(workers)]
     while not stopping:
-        wait([worker.sentinel for worker in workers], timeout=POLL_SECONDS)
-        for index, worker in enumerate(workers):
+        wait([worker.sentinel for worker in running], timeout=POLL_SECONDS)
+        for number, worker in enumerate(running):
             if not stopping and not worker.is_alive():
                 LOG.error("A worker ended with %s: another one is started.", worker.exitcode)
                 time.sleep(PAUSE_SECONDS)
-                workers[index] = _start(_bound(reserved), trusted_proxies)
-    for worker in workers:
+                running[number] = start(number)
+    listener.close()  # the last of its copies closes with the last worker: from then on connections are refused
+    for worker in running:
         worker.terminate()
-    for worker in workers:
+    for worker in running:
         worker.join()
-    reserved.close()
 
 
-def _bound(other: socket.socket) -> socket.socket:
-    """Return a socket on the same address as another one; it takes no connections until it listens.
-
-    Without SO_REUSEADDR, with which another program could share an address without a listener.
-    """
-    bound = socket.socket(other.family, socket.SOCK_STREAM)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    if other.family == socket.AF_INET6:
-        bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # like `socket.create_server`
-    bound.bind(other.getsockname())
-    return bound
-
-
-def _start(listener: socket.socket, trusted_proxies: str) -> BaseProcess:
-    worker = multiprocessing.get_context("spawn").Process(target=_work, args=(listener, trusted_proxies), daemon=True)
-    # Ctrl-C reaches workers and their children too, and would interrupt their imports; the parent ends them instead.
-    resource_tracker.ensure_running()  # would otherwise start with the first worker, and unblock the signal
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        worker.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        listener.close()  # the worker has its own descriptor
-    return worker
-
-
-def _work(listener: socket.socket, trusted_proxies: str) -> None:
+def _work(listener: socket.socket, counts: Counts, number: int, trusted_proxies: str) -> None:
     mask_output()
-    server = uvicorn.Server(configure(APPLICATION, trusted_proxies))
+    server = WorkerServer(configure(APPLICATION, trusted_proxies), listener, counts, number)
     threading.Thread(target=_stop_without_parent, args=(server,), daemon=True).start()
-    server.run(sockets=[listener])
+    server.run()
 
 
 def _stop_without_parent(server: uvicorn.Server) -> None:

@@ -152,7 +152,7 @@ def main() -> None:
     try:
         settings = ServingSettings.load()
         recommender = load_model(settings.storage_uri)
-        (listener,) = listen("0.0.0.0", settings.http_port, 1)
+        listener = listen("0.0.0.0", settings.http_port)
     except UserError as error:
         sys.exit(f"explorer: {error}")
     print(f"explorer: predictions on port {listener.getsockname()[1]}", flush=True)

@@ -22,6 +22,7 @@ from pydantic_settings import (
 
 from components.notify.outcome import JOB
 from containers.images import LOCAL_REGISTRY, Role, image_name
+from pipelines.custom_job import machine_type, run_on_workers
 from steam_recsys.errors import UserError
 from steam_recsys.logging import FORMAT_VARIABLE
 from steam_recsys.retention import DEFAULT as DEFAULT_RETENTION
@@ -48,6 +49,10 @@ TaskName = Literal[
 ]  # fmt: skip
 
 
+DISTRIBUTED_TASKS: tuple[TaskName, ...] = ("train", "refit")
+"""Tasks whose work several machines can share."""
+
+
 class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -61,7 +66,8 @@ class TaskSettings(_Settings):
         cpu: Cores in Kubernetes' units, such as 500m.
         memory: Memory in Kubernetes' units, such as 8G.
         accelerator: The platform's name of the accelerator, such as NVIDIA_TESLA_T4 or nvidia.com/gpu.
-        accelerator_count: Number of accelerators.
+        workers: Number of machines that share the fits of the task, each with `cpu` and `memory`; several only for
+            training and the refit, only on the target vertex, and without an accelerator.
         retries: Retries of a failed task.
         backoff: Wait before the first retry, such as 30s.
         factor: Factor by which the wait grows with each retry.
@@ -70,10 +76,10 @@ class TaskSettings(_Settings):
             while a task's arguments stay the same.
     """
 
-    cpu: str | None = None
-    memory: str | None = None
+    cpu: str | None = Field(default=None, pattern=r"^\d+(\.\d+)?$|^\d+m$")
+    memory: str | None = Field(default=None, pattern=r"^\d+[KMGT]?i?$")
     accelerator: str | None = None
-    accelerator_count: int = Field(default=1, ge=1)
+    workers: int = Field(default=1, ge=1)
     retries: int = Field(default=0, ge=0)
     backoff: str = Field(default="30s", pattern=r"^\d+s$")
     factor: float = Field(default=2.0, ge=1)
@@ -220,7 +226,7 @@ class Target(BaseSettings):
             if variable.startswith(ENVIRONMENT) and key not in cls.model_fields:
                 raise UserError(f"There is no setting for {variable}: the settings are {', '.join(cls.model_fields)}.")
         try:
-            return cls(name=name)
+            target = cls(name=name)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
@@ -233,6 +239,22 @@ class Target(BaseSettings):
             ) from None
         except tomllib.TOMLDecodeError as error:
             raise UserError(f"{path} is not valid TOML ({error}): correct it.") from None
+        target._check_workers(path)
+        return target
+
+    def _check_workers(self, path: Path) -> None:
+        for task in self.tasks:
+            settings, where = self.task_settings(task), f"[tasks.{task}] of {path}, or a variable {ENVIRONMENT}…,"
+            if settings.workers == 1:
+                continue
+            if self.name != "vertex":
+                raise UserError(f"{where} sets workers, which the target {self.name} does not have: remove it.")
+            if task not in DISTRIBUTED_TASKS:
+                raise UserError(f"{where} sets workers, which only {' and '.join(DISTRIBUTED_TASKS)} have: remove it.")
+            if settings.accelerator:
+                raise UserError(f"{where} sets workers and accelerator, which exclude each other: remove one of them.")
+            if not settings.cpu or not settings.memory:
+                raise UserError(f"{where} sets workers, which need a machine: set cpu and memory too.")
 
     def image(self, role: Role) -> str:
         """Return the image of a role's tasks."""
@@ -276,12 +298,12 @@ class Target(BaseSettings):
         task.set_display_name(display_name)
         task.set_container_image(self.image(role))
         task.set_caching_options(settings.caching)
-        if settings.cpu:
+        if settings.cpu and settings.workers == 1:
             task.set_cpu_request(settings.cpu).set_cpu_limit(settings.cpu)
-        if settings.memory:
+        if settings.memory and settings.workers == 1:
             task.set_memory_request(settings.memory).set_memory_limit(settings.memory)
         if settings.accelerator:
-            task.set_accelerator_type(settings.accelerator).set_accelerator_limit(settings.accelerator_count)
+            task.set_accelerator_type(settings.accelerator).set_accelerator_limit(1)
         if settings.retries:
             task.set_retry(
                 num_retries=settings.retries,
@@ -297,6 +319,15 @@ class Target(BaseSettings):
             task.set_env_variable(TIMEOUT_VARIABLE, f"{settings.timeout_minutes:g}")
         if self.name == "kubeflow":
             self._configure_kubernetes(task)
+        if settings.workers > 1 and settings.cpu and settings.memory:
+            run_on_workers(
+                task,
+                settings.workers,
+                machine_type(settings.cpu, settings.memory),
+                settings.timeout_minutes and settings.timeout_minutes + START_MINUTES,
+                self.vertex.labels,
+                self.vertex.network_attachment,
+            )
         return task
 
     def _configure_kubernetes(self, task: dsl.PipelineTask) -> None:

@@ -54,10 +54,17 @@ def copy():
         subprocess.run(["make", "stop"], cwd=folder, check=True)
 
 
+def reader_environment() -> dict[str, str]:
+    """Read the environment without what the make that runs this test has added, such as its level of recursion."""
+    inherited = ("DATABASE_URL", "MAKEFLAGS", "MAKELEVEL")
+    return {key: value for key, value in os.environ.items() if key not in inherited}
+
+
 def run(copy: Path, block: str) -> str:
-    environment = {key: value for key, value in os.environ.items() if key not in ("DATABASE_URL", "MAKEFLAGS")}
     command = ["bash", "-euo", "pipefail", "-c", block]
-    done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        command, cwd=copy, env=reader_environment(), capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
     assert done.returncode == 0, f"{block}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     assert "Traceback" not in done.stdout + done.stderr
     return done.stdout
@@ -104,11 +111,10 @@ def publications(copy: Path) -> int:
 
 def look_at_it(copy: Path) -> None:
     """Start the explorer, send a request to the address that it prints, and stop it with SIGINT."""
-    environment = {key: value for key, value in os.environ.items() if key not in ("DATABASE_URL", "MAKEFLAGS")}
     process = subprocess.Popen(
         ["make", "explore"],
         cwd=copy,
-        env={**environment, "EXPLORER_PORT": "0"},
+        env={**reader_environment(), "EXPLORER_PORT": "0"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

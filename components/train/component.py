@@ -16,10 +16,11 @@ def train(
     model: dsl.Output[dsl.Model],
 ) -> str:
     """Train a two-tower model on a snapshot. Returns the model's version."""
+    from components.train.tensorflow_runtime import stage_name
     from components.train.training import train_model
     from steam_recsys.stage import stage
 
-    with stage("train", store, run) as record:
+    with stage(stage_name("train"), store, run) as record:
         trained = train_model(
             snapshot.path,
             model.path,
@@ -28,6 +29,8 @@ def train(
             personal_budget=personal_budget,
             training_minutes=training_minutes,
         )
+        if not trained:
+            return ""  # the chief's outputs count
         record.facts.update(trained.facts())
         model.metadata.update(trained.facts())
     return trained.version
@@ -43,7 +46,8 @@ def refit(
 ) -> str:
     """Fit the model that passed the gate to all reviews. Returns its version."""
     from components.train.refit import refit_model
+    from components.train.tensorflow_runtime import stage_name
     from steam_recsys.stage import stage
 
-    with stage("refit", store, run):
+    with stage(stage_name("refit"), store, run):
         return refit_model(snapshot.path, model.path, refitted.path, store)

@@ -11,6 +11,7 @@ from components.train.artifact import write_model
 from components.train.tensorflow_runtime import get_workers, tf
 from components.train.trainer import Checkpoints, Trainer
 from components.train.training import fit_model
+from components.train.training_data import TrainingData
 from components.train.two_tower_model import ModelConfig
 from steam_recsys.data.games import GAME_COLUMNS, Games
 from steam_recsys.data.interactions import date_of, load_sample
@@ -22,7 +23,8 @@ from steam_recsys.storage.model_store import read_description
 def refit_model(snapshot: str | Path, model: str | Path, refitted: str | Path, store: str) -> str:
     """Fit a model to all dated reviews, the held-out period included, from its own weights and for as many steps.
 
-    Nothing is tuned again. The same model and snapshot give the same weights, also after an interruption.
+    Nothing is tuned again. The same model and snapshot give the same weights, also after an interruption. Several
+    workers share the fit of the towers; the chief alone writes.
 
     Args:
         snapshot: Folder of the snapshot that the model was trained on.
@@ -34,40 +36,41 @@ def refit_model(snapshot: str | Path, model: str | Path, refitted: str | Path, s
         The model's version, which does not change.
 
     Raises:
-        UserError: The folder holds no complete model, a file of it is damaged, or the loss is not finite.
+        UserError: The folder holds no complete model, a file of it is damaged, the loss is not finite, or another
+            worker ended too early.
     """
     # 1. Read the model and all dated reviews.
     tf.config.experimental.enable_op_determinism()
     workers, description = get_workers(), read_description(model)
     version: str = description["version"]
+    config, seed = ModelConfig.from_dict(description["config"]), description["seed"]
     opened, evaluated = Snapshot.open(snapshot), TwoTowerArrays.load(model)
     interactions = load_sample(opened)
     interactions = interactions.take(interactions.dated)
     catalogue = opened.table("games", GAME_COLUMNS)
+    games = Games.from_table(catalogue)
+    if not workers.is_chief:
+        with workers.lost_workers():
+            Trainer(seed, workers).follow(TrainingData.from_interactions(interactions, games, config, seed))
+        workers.finish()
+        return version
 
     # 2. Fit it.
-    trainer = Trainer(description["seed"], workers, Checkpoints.for_version(store, version))
-    fitted = fit_model(
-        interactions,
-        Games.from_table(catalogue),
-        ModelConfig.from_dict(description["config"]),
-        trainer,
-        "refit",
-        version,
-        start=evaluated,
-        steps=description["steps"],
-    )
+    trainer = Trainer(seed, workers, Checkpoints.for_version(store, version))
+    with workers.lost_workers():
+        fitted = fit_model(
+            interactions, games, config, trainer, "refit", version, start=evaluated, steps=description["steps"]
+        )
 
     # 3. Write it.
-    workers.barrier()
-    if workers.is_chief:
-        newest = int(interactions.days.max())
-        description |= {
-            "trained_until": date_of(newest).isoformat(),
-            "games": len(fitted.data.games),
-            "users": fitted.data.examples.users,
-            "parameters": sum(array.size for array in fitted.model.arrays().values()),
-        }
-        write_model(Path(refitted), fitted, catalogue, interactions, newest + 1, description, evaluated=Path(model))
-        trainer.clear_checkpoints()
+    newest = int(interactions.days.max())
+    description |= {
+        "trained_until": date_of(newest).isoformat(),
+        "games": len(fitted.data.games),
+        "users": fitted.data.examples.users,
+        "parameters": sum(array.size for array in fitted.model.arrays().values()),
+    }
+    write_model(Path(refitted), fitted, catalogue, interactions, newest + 1, description, evaluated=Path(model))
+    trainer.clear_checkpoints()
+    workers.finish()
     return version

@@ -135,12 +135,9 @@ def fit_sequential(
     popularity_priors: Float32Array | None = None,
     check: Callable[[SequentialTower], float] | None = None,
     checkpoints: Checkpoints | None = None,
-    write_checkpoints: bool = True,
     name: str = "sequence",
 ) -> SequentialFit | None:
     """Fit a sequential tower to histories, or continue an interrupted fit of the same name.
-
-    On several workers, each of them makes the whole fit, which gives all of them the same weights.
 
     Args:
         histories: The users' games as rows of a vocabulary, in the order of time.
@@ -153,7 +150,6 @@ def fit_sequential(
         check: Computes the figure of a tower on validation data, higher for better ones: the fit keeps the best tower,
             and stops if the figure does not get better. None to fit without validation data.
         checkpoints: Checkpoints; None for a fit that is too short to need them.
-        write_checkpoints: Whether to write checkpoints, not only read them: one of several workers does.
         name: Name of the fit, for its checkpoints.
 
     Returns:
@@ -176,7 +172,7 @@ def fit_sequential(
     fit.build(n_games, popularity_priors)
     if checkpoints and (saved := checkpoints.read(name)) and not fit.restore(saved, checked=check is not None):
         log("train", f"the checkpoint of the {name} fit belongs to another fit: restarting the fit")
-    fit.run(check, checkpoints, write_checkpoints)
+    fit.run(check, checkpoints)
     fitted = fit.result()
     log("train", f"{name} fit: loss {fitted.losses[-1]:.4f}, tower of {fitted.share:.0%} of the schedule")
     return fitted
@@ -244,9 +240,7 @@ class _Fit:
             self._best = SequentialTower.from_arrays(saved, "best_")
         return True
 
-    def run(
-        self, check: Callable[[SequentialTower], float] | None, checkpoints: Checkpoints | None, write: bool
-    ) -> None:
+    def run(self, check: Callable[[SequentialTower], float] | None, checkpoints: Checkpoints | None) -> None:
         """Make the steps that are left."""
         step_function = tf.function(self._model.train_step, input_signature=[_signature(self._sampler is not None)])
         for step, inputs in self._batches(len(self._losses)):
@@ -260,7 +254,7 @@ class _Fit:
                 if figure > max(self._checks, default=-math.inf):
                     self._best = tower
                 self._checks.append(figure)
-            if checkpoints and write and (step + 1 == self._stop or self._exhausted or checkpoints.due()):
+            if checkpoints and (step + 1 == self._stop or self._exhausted or checkpoints.due()):
                 checkpoints.write(self._name, self._state())
 
     @property

@@ -6,8 +6,9 @@ import io
 import math
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -101,7 +102,8 @@ class Trainer:
 
     Attributes:
         seed: Random seed; the same seed gives identical weights, bit for bit.
-        workers: Workers that the fits run on.
+        workers: Workers that the fits run on. The chief calls `fit` for each fit and then `end_fits`; each of the
+            others calls `follow`.
         checkpoints: Checkpoints; None for fits that are too short to need them.
     """
 
@@ -132,31 +134,72 @@ class Trainer:
         Raises:
             UserError: The loss is not finite.
         """
-        with self.workers.strategy.scope():
-            model = self._initial_model(data, config, steps)
-            if start:
-                for table, array in zip(model.tables, vars(start).values(), strict=True):
-                    table.assign(array)
-        checkpoints = self.checkpoints if self.workers.is_chief else None
-        progress = _Progress(name, model, steps, checkpoints, check)
+        self.workers.broadcast({"name": name, "config": asdict(config), "steps": steps})
+        model = self._initial_model(data, config, steps, start)
+        progress = _Progress(name, model, steps, self.workers, self.checkpoints, check)
         if self.checkpoints and (saved := self.checkpoints.read(name)) and not progress.restore(saved):
             log("train", f"the checkpoint of the {name} fit belongs to another fit: restarting the fit")
-        if (first := len(progress.losses)) < steps:
-            batches = self.workers.distribute(lambda: self._dataset(data, config, first, steps))
-            model.fit(batches, epochs=1, steps_per_epoch=steps - first, verbose=0, callbacks=[progress])
+        first = len(progress.losses)
+        self.workers.broadcast({"first": first, "check_steps": sorted(progress.check_steps)})
+        self._take_steps(model, data, config, first, steps, progress)
         towers = model.towers()
         if not all(np.isfinite(table).all() for table in vars(towers).values()):
             raise UserError(f"The weights are not finite after step {steps} of the {name} fit: {REMEDY}.")
         return TowerFit(towers, _curve(progress.losses), tuple(progress.checks))
 
-    def _initial_model(self, data: TrainingData, config: ModelConfig, steps: int) -> TwoTowerModel:
+    def follow(self, data: TrainingData) -> None:
+        """Take part in the chief's fits to some data, until the chief has made all of them.
+
+        Args:
+            data: Training data, prepared like the chief's.
+
+        Raises:
+            UserError: The loss is not finite.
+        """
+        while fit := self.workers.broadcast():
+            config, steps = ModelConfig.from_dict(fit["config"]), fit["steps"]
+            model = self._initial_model(data, config, steps)
+            progress = self.workers.broadcast()
+            first = progress["first"]
+            following = _Following(fit["name"], first, frozenset(progress["check_steps"]), self.workers)
+            with suppress(_StoppedError):
+                self._take_steps(model, data, config, first, steps, following)
+
+    def end_fits(self) -> None:
+        """Let the other workers go: the chief makes no other fit to the same data."""
+        self.workers.broadcast()
+
+    def _take_steps(
+        self,
+        model: TwoTowerModel,
+        data: TrainingData,
+        config: ModelConfig,
+        first: int,
+        steps: int,
+        callback: tf.keras.callbacks.Callback,
+    ) -> None:
+        """Make the steps that are left, on all workers from the chief's weights."""
+        if first == steps:
+            return
+        self.workers.broadcast_values(_variables(model))
+        batches = self.workers.distribute(lambda: self._dataset(data, config, first, steps))
+        model.fit(batches, epochs=1, steps_per_epoch=steps - first, verbose=0, callbacks=[callback])
+
+    def _initial_model(
+        self, data: TrainingData, config: ModelConfig, steps: int, start: Towers | None = None
+    ) -> TwoTowerModel:
         """Build a model, or reset the last fit's if only the scale differs: tracing a graph takes a second."""
         fits = (data, replace(config, scale=0.0), steps)
-        if not self._last or not self._last.is_for(*fits):
-            tf.keras.utils.set_random_seed(self.seed)
-            self._last = _Built(*fits, _model(data, config, steps))
-        self._last.reset(config.scale)
-        return self._last.model
+        with self.workers.strategy.scope():
+            if not self._last or not self._last.is_for(*fits):
+                tf.keras.utils.set_random_seed(self.seed)
+                self._last = _Built(*fits, _model(data, config, steps))
+            self._last.reset(config.scale)
+            model = self._last.model
+            if start:
+                for table, array in zip(model.tables, vars(start).values(), strict=True):
+                    table.assign(array)
+        return model
 
     def clear_checkpoints(self) -> None:
         """Remove the checkpoints once the model is written."""
@@ -205,14 +248,16 @@ class _Progress(tf.keras.callbacks.Callback):
         name: str,
         model: TwoTowerModel,
         steps: int,
+        workers: Workers,
         checkpoints: Checkpoints | None,
         check: Callable[[Towers], float] | None,
     ) -> None:
         super().__init__()
+        self._workers = workers
         self._name = name
         self._towers = model.towers
         self._check = check
-        self._check_steps = {steps * (part + 1) // CHECKS for part in range(CHECKS)} if check else set()
+        self.check_steps = {steps * (part + 1) // CHECKS for part in range(CHECKS)} if check else set()
         self._variables = _variables(model)
         self._steps = steps
         self._checkpoints = checkpoints
@@ -226,7 +271,7 @@ class _Progress(tf.keras.callbacks.Callback):
         if {name: array.shape for name, array in arrays.items()} != shapes or not {"losses", "checks"} <= set(saved):
             return False
         step = len(saved["losses"])
-        done = sum(0 < each <= step for each in self._check_steps)
+        done = sum(0 < each <= step for each in self.check_steps)
         if step > self._steps or len(saved["checks"]) != done:
             return False
         self.losses, self.checks = saved["losses"].tolist(), saved["checks"].tolist()
@@ -237,15 +282,42 @@ class _Progress(tf.keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:
         self.losses.append(float(logs["loss"]))
         step = len(self.losses)
-        if not math.isfinite(self.losses[-1]):
-            raise UserError(f"The training loss is {self.losses[-1]} at step {step} of the {self._name} fit: {REMEDY}.")
-        if self._check and step in self._check_steps:
-            self.checks.append(self._check(self._towers()))
+        _require_finite(self.losses[-1], step, self._name)
+        if self._check and step in self.check_steps:
+            stopped = True
+            try:
+                self.checks.append(self._check(self._towers()))
+                stopped = False
+            finally:
+                self._workers.broadcast({"stopped": stopped})
         if self._checkpoints and (step == self._steps or self._checkpoints.due()):
             variables = {f"variable_{number}": variable.numpy() for number, variable in enumerate(self._variables)}
             self._checkpoints.write(
                 self._name, {"losses": np.array(self.losses), "checks": np.array(self.checks), **variables}
             )
+
+
+class _StoppedError(Exception):
+    """The chief stopped the fit at a check."""
+
+
+class _Following(tf.keras.callbacks.Callback):
+    """Stops a fit on a worker other than the chief when the chief does."""
+
+    def __init__(self, name: str, first: int, check_steps: Set[int], workers: Workers) -> None:
+        super().__init__()
+        self._name, self._step, self._check_steps, self._workers = name, first, check_steps, workers
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:
+        self._step += 1
+        _require_finite(float(logs["loss"]), self._step, self._name)
+        if self._step in self._check_steps and self._workers.broadcast()["stopped"]:
+            raise _StoppedError
+
+
+def _require_finite(loss: float, step: int, name: str) -> None:
+    if not math.isfinite(loss):
+        raise UserError(f"The training loss is {loss} at step {step} of the {name} fit: {REMEDY}.")
 
 
 class FusedAdam(tf.keras.optimizers.Adam):

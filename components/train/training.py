@@ -14,7 +14,7 @@ import numpy as np
 from components.train import PERSONAL_BUDGET
 from components.train.artifact import FittedModel, write_model
 from components.train.deadline import Deadline
-from components.train.tensorflow_runtime import Workers, get_workers, tf
+from components.train.tensorflow_runtime import get_workers, tf
 from components.train.trainer import Checkpoints, Trainer
 from components.train.training_data import TrainingData
 from components.train.tuning import (
@@ -106,7 +106,7 @@ def train_model(
     held_out_share: float = 0.1,
     personal_budget: float = PERSONAL_BUDGET,
     training_minutes: float = 0.0,
-) -> TrainedModel:
+) -> TrainedModel | None:
     """Train the two towers on a snapshot and write the model folder; what was in the folder is replaced.
 
     The newest `held_out_share` of the dated reviews is left to the evaluation. Of the rest, the newest share is the
@@ -117,6 +117,9 @@ def train_model(
 
     With a time budget, the search for settings ends in time for the final fit, so how much is tried depends on the
     speed of the machine, and the weights with it. An interrupted training starts from the beginning then.
+
+    Several workers share the fits of the towers, which gives the weights of one worker, except for rounding. The chief
+    makes all choices and everything else, and is the only one that writes.
 
     Args:
         snapshot: Folder of the snapshot.
@@ -130,9 +133,12 @@ def train_model(
         training_minutes: Largest duration of the training, with its final fit, in minutes; 0 for no limit. One fit for
             tuning and the final fit are always made, even if they take longer.
 
+    Returns:
+        The model's figures; None on a worker other than the chief.
+
     Raises:
-        UserError: A budget is out of range, several workers have a time budget, the snapshot has too few dated
-            reviews, users or games to learn from, or the loss is not finite.
+        UserError: A budget is out of range, the snapshot has too few dated reviews, users or games to learn from, the
+            loss is not finite, or another worker ended too early.
     """
     # 1. Read the snapshot and split it by time.
     if not 0 <= personal_budget <= 1:
@@ -140,12 +146,17 @@ def train_model(
     deadline = Deadline(training_minutes)
     tf.config.experimental.enable_op_determinism()
     workers = get_workers()
-    _check_workers(workers, training_minutes)
     opened, config = Snapshot.open(snapshot), ModelConfig()
     interactions, cutoff, past = _before_the_cutoff(opened, held_out_share)
     catalogue = opened.table("games", GAME_COLUMNS)
     games = Games.from_table(catalogue)
     validation = _validation(opened, past, games, held_out_share)
+    if not workers.is_chief:
+        with workers.lost_workers():
+            for learnt in (validation.past, past):
+                Trainer(seed, workers).follow(TrainingData.from_interactions(learnt, games, config, seed))
+        workers.finish()
+        return None
 
     # 2. Find the champion to start from; the version follows from all inputs.
     warm_start = _find_warm_start(store, opened.manifest.snapshot_id, cutoff)
@@ -158,7 +169,10 @@ def train_model(
 
     # 3. Tune on the validation period, then fit to the whole past.
     champion = warm_start.model if warm_start else None
-    fitted, tuned = tune_and_fit(past, validation, games, config, trainer, version, personal_budget, champion, deadline)
+    with workers.lost_workers():
+        fitted, tuned = tune_and_fit(
+            past, validation, games, config, trainer, version, personal_budget, champion, deadline
+        )
     trained = TrainedModel(
         version=version,
         scale=fitted.config.scale,
@@ -196,10 +210,9 @@ def train_model(
         "code_version": code_version(),
         "history": [asdict(trial) for trial in tuned.trials],
     }
-    workers.barrier()
-    if workers.is_chief:
-        write_model(Path(model), fitted, catalogue, past, cutoff, description)
-        trainer.clear_checkpoints()
+    write_model(Path(model), fitted, catalogue, past, cutoff, description)
+    trainer.clear_checkpoints()
+    workers.finish()
     log("train", f"model {version}: {trained.games:,} games, {trained.parameters:,} parameters")
     return trained
 
@@ -244,6 +257,7 @@ def tune_and_fit(
     )
     log("train", f"tuning on the new games of {len(held_out):,} users")
     tuned = tune(data, tuned_on, config, trainer, personal_budget, deadline)
+    trainer.end_fits()
     fitted = fit_model(past, games, tuned.chosen.config, trainer, "final", version, start=champion)
     return fitted, tuned
 
@@ -280,6 +294,7 @@ def fit_model(
     steps = steps or data.steps(config)
     initial = warm_towers(data, config, start, trainer.seed) if start else None
     fit = trainer.fit(name, data, config, steps, initial)
+    trainer.end_fits()
     log("train", f"{name} fit: loss {fit.losses[-1]:.4f} after {steps:,} steps")
     item_item, next_games = fit_item_item(data, config)
     sequence = fit_sequential_tower(data, config, trainer, f"{name}-sequence") if config.sequence.weight else None
@@ -329,15 +344,6 @@ def _warm_rows(table: Float32Array, rows: Int32Array, size: float, random: np.ra
     fresh: Float32Array = (random.standard_normal((len(rows), table.shape[1])) * size).astype(np.float32)
     fresh[rows >= 0] = table[rows[rows >= 0]]
     return fresh
-
-
-def _check_workers(workers: Workers, training_minutes: float) -> None:
-    """Refuse a time budget for several workers: they must make the same fits, and their clocks differ."""
-    if training_minutes and workers.count > 1:
-        raise UserError(
-            f"training_minutes is {training_minutes:g}, but {workers.count} workers train together and would not end "
-            f"their search at the same fit: set it to 0, or train on one worker."
-        )
 
 
 def _find_warm_start(store: str, snapshot_id: str, cutoff: int) -> WarmStart | None:

@@ -59,6 +59,9 @@ INTERESTS_OVERLAP = 0.2
 OVERLAP_USERS = 500
 """Users among whom overlap is measured, at least: twice as many at most."""
 
+POINTS_PER_PERCENT = 2.0
+"""Percentage points by which giving up a per cent of NDCG@10 must lower the overlap, at least."""
+
 CHECK_USERS = 1_000
 """Users of the validation data with which the towers are checked during a fit, at most."""
 
@@ -365,8 +368,8 @@ def most_accurate(settings: Iterable[Setting]) -> Setting:
 def most_personal(settings: Iterable[Setting], budget: float) -> Setting:
     """Choose the setting with the least overlap among those that are about as accurate as the best.
 
-    A per cent of NDCG@10 must lower the overlap by at least a percentage point: where the lists of two users hardly
-    overlap anyway, nothing is given up.
+    A per cent of NDCG@10 must lower the overlap by at least `POINTS_PER_PERCENT` percentage points: where the lists of
+    two users hardly overlap anyway, little is given up.
 
     Args:
         settings: At least one setting.
@@ -375,7 +378,11 @@ def most_personal(settings: Iterable[Setting], budget: float) -> Setting:
     settings = list(settings)
     best = most_accurate(settings)
     level = [setting for setting in settings if setting is best or is_level(setting, best, budget)]
-    return min(level, key=lambda setting: (setting.overlap - setting.mean / (best.mean or 1.0), -setting.mean))
+
+    def cost(setting: Setting) -> tuple[float, float]:
+        return setting.overlap - POINTS_PER_PERCENT * setting.mean / (best.mean or 1.0), -setting.mean
+
+    return min(level, key=cost)
 
 
 def is_level(setting: Setting, best: Setting, budget: float) -> bool:
@@ -776,7 +783,6 @@ def fit_sequential_tower(
         popularity_priors=data.popularity_priors,
         check=check,
         checkpoints=trainer.checkpoints,
-        write_checkpoints=trainer.workers.is_chief,
         name=name,
     )
 

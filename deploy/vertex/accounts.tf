@@ -53,6 +53,12 @@ resource "google_artifact_registry_repository_iam_member" "pipelines" {
   member     = google_service_account.pipelines.member
 }
 
+resource "google_service_account_iam_member" "pipelines_as_pipelines" {
+  service_account_id = google_service_account.pipelines.name
+  role               = "roles/iam.serviceAccountUser" # start the custom job of a training with several workers as itself
+  member             = google_service_account.pipelines.member
+}
+
 resource "google_project_iam_member" "deployment" {
   for_each = toset([
     "roles/aiplatform.user",   # submit runs, follow them, create and delete schedules

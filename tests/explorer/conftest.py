@@ -115,7 +115,7 @@ def published_shop_in(
 def serving(settings: Settings) -> Iterator[RunningExplorer]:
     """Run the explorer on a free port."""
     app = create_app(settings)
-    (listener,) = listen("127.0.0.1", 0, 1)
+    listener = listen("127.0.0.1", 0)
     config = configure(app, settings.trusted_proxies)
     config.log_config = None  # pytest captures the log
     server = uvicorn.Server(config)

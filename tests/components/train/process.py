@@ -6,27 +6,23 @@ import signal
 import socket
 import subprocess
 import sys
-import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from components.train.trainer import Checkpoints
 from components.train.two_tower_model import ModelConfig
-from steam_recsys.storage.folder import open_folder
 
 ROOT = Path(__file__).parents[3]
 
 
 def start_training(
-    snapshot: Path, model: Path, store: str, *, min_steps: int, stops_at: int = 0, tf_config: dict | None = None
+    snapshot: Path, model: Path, store: str, *, min_steps: int, stops_at: int = 0, variables: Mapping[str, str] = {}
 ) -> subprocess.Popen[str]:
     """Start `train_model`.
 
-    With `stops_at` it writes a checkpoint at every step and stops at that step of the final fit. With `tf_config` the
-    other workers are late, and the chief has to wait for them before it writes the model.
+    With `stops_at` it writes a checkpoint at every step and stops at that step of the final fit.
     """
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    if tf_config:
-        environment["TF_CONFIG"] = json.dumps(tf_config)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
     command = [sys.executable, "-m", "tests.components.train.process", str(snapshot), str(model), store]
     return subprocess.Popen(
         [*command, str(min_steps), str(stops_at)],
@@ -34,13 +30,24 @@ def start_training(
     )  # fmt: skip
 
 
-def free_ports(number: int) -> list[int]:
-    """Free ports of this machine."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    ports = [listening.getsockname()[1] for listening in sockets]
+def cluster_of_two() -> dict[str, dict[str, str]]:
+    """The environment variables of a chief and a worker on this machine, as Vertex AI's custom jobs set them."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    chief, worker = (f"127.0.0.1:{listening.getsockname()[1]}" for listening in sockets)
     for listening in sockets:
         listening.close()
-    return ports
+
+    def configuration(first: str, second: str, role: str) -> str:
+        cluster = {first: [chief], second: [worker]}
+        return json.dumps({"cluster": cluster, "environment": "cloud", "task": {"type": role, "index": 0}})
+
+    return {
+        role: {
+            "TF_CONFIG": configuration("chief", "worker", role),
+            "CLUSTER_SPEC": configuration("workerpool0", "workerpool1", pool),
+        }
+        for role, pool in (("chief", "workerpool0"), ("worker", "workerpool1"))
+    }
 
 
 def _write_and_stop(stops_at: int) -> None:
@@ -55,23 +62,6 @@ def _write_and_stop(stops_at: int) -> None:
     Checkpoints.write = written
 
 
-def _keep_the_chief_waiting(store: str) -> None:
-    from components.train.tensorflow_runtime import Workers
-
-    barrier, late = Workers.barrier, open_folder(f"{store}/late")
-
-    def delayed(self: Workers) -> None:
-        if not self.is_chief:
-            time.sleep(1)
-            late.write("worker", b"is here")
-        barrier(self)
-        if self.is_chief:
-            print("[train] the late worker", late.read("worker"))
-            late.remove("")
-
-    Workers.barrier = delayed
-
-
 if __name__ == "__main__":
     from components.train import training
 
@@ -79,6 +69,4 @@ if __name__ == "__main__":
     training.ModelConfig = lambda: ModelConfig(min_steps=int(min_steps))
     if int(stops_at):
         _write_and_stop(int(stops_at))
-    if os.environ.get("TF_CONFIG"):
-        _keep_the_chief_waiting(store)
     training.train_model(snapshot, model, store)

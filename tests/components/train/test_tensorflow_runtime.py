@@ -1,4 +1,5 @@
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -6,13 +7,16 @@ import pytest
 
 from components.train import training
 from components.train.tensorflow_runtime import Workers, get_workers, tf, worker_rank
+from components.train.trainer import Checkpoints, Trainer
 from components.train.training import train_model
 from components.train.two_tower_model import ModelConfig
 from steam_recsys.errors import UserError
 from steam_recsys.model.two_tower import TwoTowerArrays
+from steam_recsys.stage import read_journal
 from steam_recsys.storage.folder import open_folder
 from tests.components.train.checkerboard import GAMES, GENRES, checkerboard
-from tests.components.train.process import free_ports, start_training
+from tests.components.train.process import cluster_of_two, start_training
+from tests.components.train.worker import fits, start_workers
 from tests.snapshots import write_snapshot_of
 
 TWO_WORKERS = {"worker": ["a:1", "b:1"]}
@@ -75,21 +79,13 @@ def test_two_workers_train_the_same_model_as_one_and_the_chief_writes_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     snapshot = write_snapshot_of(tmp_path / "snapshot", checkerboard(), n_games=GAMES, genres=GENRES).root
-    chief, worker = (f"127.0.0.1:{port}" for port in free_ports(2))
-    cluster, store = {"chief": [chief], "worker": [worker]}, str(tmp_path / "store")
+    store = str(tmp_path / "store")
     started = [
-        start_training(
-            snapshot, tmp_path / role, store, min_steps=24,
-            tf_config={"cluster": cluster, "task": {"type": role, "index": 0}},
-        )
-        for role in ("chief", "worker")
-    ]  # fmt: skip
+        start_training(snapshot, tmp_path / role, store, min_steps=24, variables=variables)
+        for role, variables in cluster_of_two().items()
+    ]
     outputs = [process.communicate(timeout=1800)[0] for process in started]
     assert [process.returncode for process in started] == [0, 0], outputs
-    losses = [[line for line in text.splitlines() if "loss" in line] for text in outputs]
-    assert len(losses[0]) >= 3
-    assert losses[0] == losses[1]
-    assert "the late worker b'is here'" in outputs[0]
     assert not (tmp_path / "worker").exists()
     assert open_folder(store).names("") == []
 
@@ -101,3 +97,28 @@ def test_two_workers_train_the_same_model_as_one_and_the_chief_writes_it(
         assert together.arrays()[name] == pytest.approx(array, abs=1e-4), name
     descriptions = [json.loads((tmp_path / name / "model.json").read_text()) for name in ("chief", "alone")]
     assert np.array(descriptions[0]["losses"]) == pytest.approx(np.array(descriptions[1]["losses"]), rel=1e-5)
+
+
+@pytest.mark.slow
+def test_a_worker_follows_every_fit_of_the_chief(tmp_path: Path) -> None:
+    started = start_workers(tmp_path)
+    outputs = {role: process.communicate(timeout=600)[0] for role, process in started.items()}
+    assert {role: process.returncode for role, process in started.items()} == {"chief": 0, "worker": 0}, outputs
+    alone = fits(Trainer(0, Workers(tf.distribute.get_strategy(), 0, 1), Checkpoints.for_version(str(tmp_path), "v")))
+    for name, towers in alone.items():
+        with np.load(tmp_path / f"{name}.npz") as found:
+            for table, array in vars(towers).items():
+                assert found[table] == pytest.approx(array, abs=1e-4), (name, table)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("killed", "other"), [("worker", "chief"), ("chief", "worker")])
+def test_a_worker_ends_if_another_is_killed(killed: str, other: str, tmp_path: Path) -> None:
+    started = start_workers(tmp_path, killed=killed)
+    outputs = {role: process.communicate(timeout=600)[0] for role, process in started.items()}
+    assert started[killed].returncode == -signal.SIGKILL, outputs
+    assert started[other].returncode != 0, outputs
+    (record,) = read_journal(str(tmp_path / "store"), "run")
+    assert (record.stage, record.error) == (
+        other, "Another of the 2 workers ended before the training did: read its log, and run again."
+    ), outputs  # fmt: skip

@@ -211,17 +211,6 @@ def test_checkpoints_are_written_when_due_and_at_the_last_step(
     assert checkpoints.written == written
 
 
-def test_only_the_chief_writes_checkpoints_and_workers_share_the_batch(checkpoints: Mortal) -> None:
-    data = training_data(CONFIG)
-    workers = [Workers(tf.distribute.get_strategy(), index, 2) for index in range(2)]
-    half = Trainer(0, workers[1], checkpoints).fit("final", data, CONFIG, 1)
-    assert checkpoints.folder.names("") == []
-    rest = Trainer(0, workers[0], checkpoints).fit("final", data, CONFIG, 1)
-    assert checkpoints.folder.names("") == ["final.npz"]
-    whole = Trainer(0, ALONE).fit("final", data, CONFIG, 1)
-    assert half.losses[0] + rest.losses[0] == pytest.approx(whole.losses[0], rel=1e-5)
-
-
 def test_fit_starts_from_given_towers() -> None:
     data = training_data(CONFIG)
     found = Trainer(0, ALONE).fit("final", data, CONFIG, 1)

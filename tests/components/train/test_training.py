@@ -247,13 +247,6 @@ def test_a_time_budget_that_is_no_number_of_minutes_is_refused(minutes: float, s
         train_model(snapshot, tmp_path / "model", str(tmp_path / "store"), training_minutes=minutes)
 
 
-def test_several_workers_have_no_time_budget(snapshot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "get_workers", lambda: Workers(tf.distribute.get_strategy(), 0, 2))
-    with pytest.raises(UserError, match=r"training_minutes is 5, but 2 workers .* set it to 0, or train on one"):
-        train_model(snapshot, tmp_path / "model", str(tmp_path / "store"), training_minutes=5)
-    assert not (tmp_path / "model").exists()
-
-
 def test_games_without_genres_can_be_trained_on(tmp_path: Path, fewest_steps: None) -> None:
     snapshot = write_snapshot_of(tmp_path / "snapshot", checkerboard(), n_games=GAMES)
     assert train_model(snapshot.root, tmp_path / "model", str(tmp_path / "store")).games == GAMES
