@@ -37,6 +37,7 @@ from steam_recsys.model.lists import ReviewCounts, game_lists, new_releases
 from steam_recsys.model.retrieval import GameList
 from steam_recsys.model.scorer import Recommendations, Scorer
 from steam_recsys.model.two_tower import TwoTowerArrays
+from steam_recsys.publications.control_group import in_control_group
 from steam_recsys.publications.destinations import DestinationConfig, is_published
 from steam_recsys.storage.folder import Folder, open_folder
 from steam_recsys.storage.manifest import Artifact, FileDigest
@@ -74,10 +75,11 @@ class PredictedShard:
 def predict_shard(store: str, plan: Plan, shard: int, config: DestinationConfig | None = None) -> PredictedShard:
     """Recommend new games to each user of a shard, in four lists.
 
-    Games that are not available, and games that the user has reviewed, with or without a date, are never recommended. A
-    user without reviews gets the games that are popular now. The same plan gives the same file, which appears whole or
-    not at all; its manifest follows it. A shard that has a manifest is not predicted again, and nothing is predicted if
-    the version is published already, also if another run publishes it, and removes the plan's files, in the meantime.
+    Games that are not available, and games that the user has dismissed or reviewed, with or without a date, are never
+    recommended. A user without reviews gets the games that are popular now, and a user of the control group gets no
+    lists. The same plan gives the same file, which appears whole or not at all; its manifest follows it. A shard that
+    has a manifest is not predicted again, and nothing is predicted if the version is published already, also if another
+    run publishes it, and removes the plan's files, in the meantime.
 
     Args:
         store: Store with the model and the plan's files; the shard is written to it.
@@ -115,7 +117,7 @@ def _predict(store: str, plan: Plan, shard: int) -> PredictedShard:
     with planned.file(histories_name(shard)) as histories, tempfile.NamedTemporaryFile(suffix=".parquet") as local:
         scorer, search = choose_retrieval(scorer, lambda: _sample(histories, game_ids), lists)
         with pq.ParquetWriter(local.name, RECOMMENDATIONS, compression="zstd") as writer:
-            for batch in _recommend(scorer, lists, game_ids, histories):
+            for batch in _recommend(scorer, lists, game_ids, histories, plan.control_share):
                 writer.write_table(batch)
                 users += int(pc.sum(pc.equal(batch["list"], RELEVANCE)).as_py() or 0)
         digest = FileDigest.from_path(Path(local.name)).sha256
@@ -182,12 +184,16 @@ def _sample(path: Path, game_ids: Int32Array) -> Histories:
     return _histories(pa.Table.from_batches(parts).combine_chunks().to_batches()[0], game_ids)
 
 
-def _recommend(scorer: Scorer, lists: Sequence[GameList], game_ids: Int32Array, path: Path) -> Iterator[pa.Table]:
-    """Recommend games for a file of histories, a batch at a time."""
+def _recommend(
+    scorer: Scorer, lists: Sequence[GameList], game_ids: Int32Array, path: Path, control_share: float
+) -> Iterator[pa.Table]:
+    """Recommend games for a file of histories, a batch at a time, except to the users of the control group."""
     users = 0
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(BATCH_USERS):
-            yield _recommendations(scorer, lists, game_ids, _histories(batch, game_ids))
+            served = batch.filter(pa.array(~in_control_group(batch["user_id"].to_numpy(), control_share)))
+            known = _histories(served, game_ids)
+            yield _recommendations(scorer, lists, game_ids, known, _excluded(known, served, game_ids))
             if (users + len(batch)) // PROGRESS_USERS > users // PROGRESS_USERS:
                 progress("predict", f"{users + len(batch):,} of {file.metadata.num_rows:,} users")
             users += len(batch)
@@ -205,9 +211,29 @@ def _histories(batch: pa.RecordBatch, game_ids: Int32Array) -> Histories:
     )
 
 
-def _recommendations(scorer: Scorer, lists: Sequence[GameList], game_ids: Int32Array, history: Histories) -> pa.Table:
+def _excluded(known: Histories, batch: pa.RecordBatch, game_ids: Int32Array) -> Histories | None:
+    """Return the games that users of a batch have reviewed or dismissed; None if they have dismissed none."""
+    dismissed = positions_of(batch["dismissed"].flatten().to_numpy(), game_ids)
+    if not len(dismissed):
+        return None
+    owners = np.repeat(np.arange(len(batch)), batch["dismissed"].value_lengths().to_numpy())
+    games = np.concatenate([known.games, dismissed]).astype(np.int64)
+    owners = np.concatenate([known.owners, owners])[games >= 0]
+    pairs = np.unique(owners * len(game_ids) + games[games >= 0])  # a game may be reviewed and dismissed
+    offsets = offsets_from_lengths(np.bincount(pairs // len(game_ids), minlength=len(batch)))
+    disliked, unknown = np.zeros(len(pairs), dtype=np.bool_), np.full(len(pairs), np.nan, dtype=np.float32)
+    return Histories(known.users, offsets, (pairs % len(game_ids)).astype(np.int32), disliked, unknown)
+
+
+def _recommendations(
+    scorer: Scorer,
+    lists: Sequence[GameList],
+    game_ids: Int32Array,
+    history: Histories,
+    excluded: Histories | None,
+) -> pa.Table:
     """Recommend games to a batch of users, as rows in the schema RECOMMENDATIONS, by user and list."""
-    found = scorer.recommend_lists(history, lists)
+    found = scorer.recommend_lists(history, lists, excluded=excluded)
     batches = [_rows(wanted.name, history.users, each, game_ids) for wanted, each in zip(lists, found, strict=True)]
     # Rows are in the order of lists: a stable sort by user keeps it.
     users = np.concatenate([batch["user_id"].to_numpy() for batch in batches])
