@@ -408,7 +408,7 @@ def test_a_role_without_rights_may_not_roll_back(
     monkeypatch.setenv("EXPLORER_OPERATOR_DATABASE_URL", published_shop.reader_url)
     answer = roll_back(operated.client)
     assert answer.status_code == 409
-    assert "may not do this (permission denied for table lease): grant it." in answer.json()["detail"]
+    assert "may not do this (permission denied for table schema_version): grant it." in answer.json()["detail"]
 
 
 def test_an_empty_version_is_not_the_one_before_the_current_one(operated: RunningExplorer) -> None:

@@ -14,7 +14,8 @@ NAMED = """p_user_id bigint, p_rank_by text DEFAULT 'relevance', p_genre text DE
     p_released_to integer DEFAULT NULL, p_max_storage_gb numeric DEFAULT NULL, p_os text DEFAULT NULL,
     p_exclude integer[] DEFAULT NULL"""
 RESULT = (
-    "rank integer, game_id integer, name text, score real, taste real, popularity real, reason text, because integer"
+    "rank integer, game_id integer, name text, score real, taste real, popularity real, reason text, because integer, "
+    "list text, version text"
 )
 OTHER_RESULT = "game_id integer, name text"
 
