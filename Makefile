@@ -170,7 +170,7 @@ benchmark-answers: setup ## Compare the wait for recommendations from 100,000 ga
 benchmark-replay: setup ## Replay a year of the reviews in DATA=folder: quality, drift and retraining per month
 	@$(BIN)/python -m benchmarks.replay $(if $(DATA),--data "$$DATA")
 
-benchmark-data: setup ## Measure extraction, retrieval, prediction, publishing and the loop at a large shop's size; PART=loop
+benchmark-data: setup ## Measure extraction, retrieval, prediction, publishing, refreshes and the loop at a large shop's size; PART=loop
 	@$(BIN)/python -m benchmarks.record $(if $(PART),--part "$$PART")
 
 benchmark-explorer: setup ## Measure the explorer under load at two million users; needs wrk

@@ -1,4 +1,4 @@
-"""`make benchmark-data`: extraction, retrieval, prediction, publishing and the whole loop at the size of a large shop.
+"""`make benchmark-data`: extraction, retrieval, prediction, publishing, refreshes and the whole loop of a large shop.
 
 Also what every benchmark shares: rows of our figure beside a peer's, and steps that run in their own process. A process
 starts with the peak memory of its parent, so this module imports little.
@@ -18,7 +18,7 @@ from typing import Any
 
 from steam_recsys.stage import max_rss_mb
 
-PARTS = ("extraction", "retrieval", "prediction", "publishing", "loop")
+PARTS = ("extraction", "retrieval", "prediction", "publishing", "refresh", "loop")
 OUTPUT = Path("local/benchmarks")
 
 Row = dict[str, Any]
