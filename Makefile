@@ -4,7 +4,7 @@
 # interprets them. Make would expand them and run what $(shell …) in them says, so each is first replaced by its literal
 # text.
 override GIVEN := $(strip $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name))))
-override INPUTS := DATA NIGHTS USER RANK_BY GENRE SHELVES REGISTRY BUILD PLATFORMS PART CUDA PYTHON_IMAGE EXPLORER_PORT PYTHON
+override INPUTS := DATA NIGHTS USER RANK_BY GENRE SHELVES REGISTRY BUILD PLATFORMS PART SIZE CUDA PYTHON_IMAGE EXPLORER_PORT PYTHON
 # Two statements, because macOS has GNU make 3.81, which takes no two modifiers in one.
 define LITERAL
 override $(1) := $$(value $(1))
@@ -170,8 +170,8 @@ benchmark-answers: setup ## Compare the wait for recommendations from 100,000 ga
 benchmark-replay: setup ## Replay a year of the reviews in DATA=folder: quality, drift and retraining per month
 	@$(BIN)/python -m benchmarks.replay $(if $(DATA),--data "$$DATA")
 
-benchmark-data: setup ## Measure extraction, retrieval, prediction, publishing, refreshes and the loop at a large shop's size; PART=loop
-	@$(BIN)/python -m benchmarks.record $(if $(PART),--part "$$PART")
+benchmark-data: setup ## Measure ingestion, extraction, retrieval, publishing, the loop and more at a large shop's size; PART=loop, SIZE=50m
+	@$(BIN)/python -m benchmarks.record $(if $(PART),--part "$$PART") $(if $(SIZE),--size "$$SIZE")
 
 benchmark-explorer: setup ## Measure the explorer under load at two million users; needs wrk
 	@$(BIN)/python -m benchmarks.explorer

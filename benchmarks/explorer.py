@@ -224,7 +224,7 @@ def _shop(
     add_model(str(folder / "store"), model)
     listed = min(games, publishing.GAMES)
     ranges = publishing.write_predictions(folder / "predictions", users, listed, genres, 1)
-    info = VersionInfo("v1", "benchmark", "s", date(2025, 1, 1))
+    info = VersionInfo("v1", "benchmark", "s", date(2025, 1, 1), 0.0)
     publish(DestinationConfig(DATABASE), str(folder / "predictions"), info, ranges, Thresholds(churn_ceiling=1.0))
     return reader_url(url, PASSWORD), folder / "store"
 

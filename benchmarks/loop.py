@@ -1,7 +1,8 @@
 """The whole loop, from raw CSV to published recommendations, at the size of a real shop: its time and its memory.
 
 Runs `make demo NIGHTS=1` on a folder of raw files: the three pipelines on KFP's local runner, one process per task,
-with the embedded PostgreSQL. Writing the files does not count.
+with the embedded PostgreSQL. Writing the files does not count. Each size is measured beside a tenth of it, so that the
+figures show how every stage's time and memory grow.
 """
 
 from __future__ import annotations
@@ -18,11 +19,39 @@ from pathlib import Path
 from benchmarks.record import Row, at_most, measured, run_benchmark, times_as_much
 from demo.synthetic import Size, write_synthetic
 
-SIZE = Size(reviews=1_000_000, users=700_000, games=290)
-"""The size of the Kaggle set."""
 
-LARGE = Size(reviews=10_000_000, users=7_000_000, games=290)
-MUST_SECONDS, MUST_MB, MUST_GROWTH = 600.0, 4096.0, 10.5
+@dataclass(frozen=True)
+class Case:
+    """A size of the shop, and the limits on it.
+
+    Attributes:
+        size: The size.
+        tenth: The shop to compare it with, of a tenth of the reviews and users.
+        must_seconds: Limit on the time of the whole loop.
+        must_mb: Limit on the peak memory of any process, in MB.
+        must_memory_growth: Limit on that peak memory as a multiple of the tenth's.
+    """
+
+    size: Size
+    tenth: Size
+    must_seconds: float
+    must_mb: float = 6144.0
+    must_memory_growth: float = 1.5
+
+    @classmethod
+    def of_reviews(cls, reviews: int, games: int, must_seconds: float) -> Case:
+        """Build the case of a shop with 0.7 users per review, as in the Kaggle set."""
+        size, tenth = (Size(n, n * 7 // 10, games) for n in (reviews, reviews // 10))
+        return cls(size, tenth, must_seconds)
+
+
+CASES = {
+    "10m": Case.of_reviews(10_000_000, 290, 1_800.0),
+    "1m": Case.of_reviews(1_000_000, 290, 600.0),
+    "50m": Case.of_reviews(50_000_000, 10_000, 75 * 60.0),
+    "100m": Case.of_reviews(100_000_000, 10_000, 150 * 60.0),
+}
+MUST_GROWTH = 10.5
 WRITE = "write raw files"
 
 
@@ -43,27 +72,29 @@ class Loop:
     peak_mb: dict[str, float]
 
 
-def rows(size: Size = SIZE, large: Size = LARGE) -> list[Row]:
-    """Run the loop at both sizes and return the figures for the record."""
-    return results(run_loop(size), run_loop(large))
+def rows(name: str) -> list[Row]:
+    """Run the loop at a size and at a tenth of it, and return the figures for the record."""
+    case = CASES[name]
+    return results(run_loop(case.tenth), run_loop(case.size), case)
 
 
-def results(loop: Loop, large: Loop) -> list[Row]:
+def results(tenth: Loop, loop: Loop, case: Case) -> list[Row]:
     """Compute the figures for the record, including each stage's growth."""
-    name, what = f"at {loop.reviews:,} reviews", f"at {large.reviews:,} reviews"
-    most, most_large = max(loop.peak_mb.values()), max(large.peak_mb.values())
+    what, at = f"at {loop.reviews:,} reviews", f"at {tenth.reviews:,} reviews"
+    seconds, memory = f"whole loop {what}, seconds", f"whole loop {what}, peak memory of any process, MB"
+    most, most_of_tenth = max(loop.peak_mb.values()), max(tenth.peak_mb.values())
     return [
-        at_most(f"whole loop {name}, seconds", loop.seconds, MUST_SECONDS),
-        at_most(f"whole loop {name}, peak memory of any process, MB", most, MUST_MB),
-        times_as_much(f"whole loop {what}, seconds", large.seconds, loop.seconds, name, MUST_GROWTH),
-        times_as_much(f"whole loop {what}, peak memory of any process, MB", most_large, most, name),
+        at_most(seconds, loop.seconds, case.must_seconds),
+        times_as_much(seconds, loop.seconds, tenth.seconds, at, MUST_GROWTH),
+        at_most(memory, most, case.must_mb),
+        times_as_much(memory, most, most_of_tenth, at, case.must_memory_growth),
         *(
-            times_as_much(f"{stage} {what}, seconds", large.stages[stage], seconds, name)
-            for stage, seconds in loop.stages.items()
+            times_as_much(f"{stage} {what}, seconds", loop.stages[stage], of_tenth, at)
+            for stage, of_tenth in tenth.stages.items()
         ),
         *(
-            times_as_much(f"{stage} {what}, peak memory, MB", large.peak_mb[stage], peak, name)
-            for stage, peak in loop.peak_mb.items()
+            times_as_much(f"{stage} {what}, peak memory, MB", loop.peak_mb[stage], of_tenth, at)
+            for stage, of_tenth in tenth.peak_mb.items()
         ),
     ]
 
@@ -91,4 +122,4 @@ def write_raw(folder: str, *size: str) -> int:
 
 
 if __name__ == "__main__":
-    run_benchmark("loop", __doc__, rows, {WRITE: write_raw})
+    run_benchmark("loop", __doc__, rows, {WRITE: write_raw}, sizes=list(CASES))

@@ -78,6 +78,11 @@ SELECT user_id, 1 + user_id * k % {games}, true FROM steam.users, unnest('{{7,11
 ANALYZE
 """
 
+_DISMISSALS = """
+INSERT INTO recsys.dismissals (user_id, game_id)
+SELECT user_id, 1 + user_id * k % {games} FROM steam.users, unnest('{{17,19,23}}'::bigint[]) AS k ON CONFLICT DO NOTHING
+"""
+
 _RAW = """
 CREATE TABLE raw (
     user_id bigint NOT NULL, list text COLLATE "C" NOT NULL, game_ids integer[] NOT NULL, taste real[] NOT NULL,
@@ -88,6 +93,7 @@ CREATE TABLE raw (
 _CALLS = {
     "recommended_games(user)": "SELECT * FROM recsys.recommended_games(:user);",
     "shelves(user)": "SELECT * FROM recsys.shelves(:user);",
+    "record_event(user, …, 'shown')": "SELECT recsys.record_event(:user, :genre, 'shown', 'v1', 'relevance');",
     "shelves(visitor)": "SELECT * FROM recsys.shelves(NULL);",
     "recommended_games(user, 'sales')": "SELECT * FROM recsys.recommended_games(:user, 'sales');",
     "recommended_games(user, 'sales', genre, memory)": (
@@ -157,7 +163,7 @@ def _write_fallback_lists(path: Path, games: int, genres: int) -> None:
 
 def publish_seconds(folder: Path, version: str, ranges: list[tuple[int, int]]) -> float:
     """Measure the stage from files to the switch, with checks, acceptance and the removal of old versions."""
-    version_info = VersionInfo(version, "m", "s", date(2025, 1, 1))
+    version_info = VersionInfo(version, "m", "s", date(2025, 1, 1), 0.0)
     return publish(
         DestinationConfig(DATABASE), str(folder), version_info, ranges, Thresholds(churn_ceiling=1.0)
     ).seconds
@@ -274,6 +280,7 @@ def loading_rows(folder: Path, users: int) -> list[Row]:
 def reading_rows(folder: Path, users: int) -> list[Row]:
     """Measure the shop's call, and how long readers wait while versions are switched."""
     with connect(DATABASE) as connection, connection.cursor() as cursor:
+        cursor.execute(_DISMISSALS.format(games=GAMES))
         for version in ("v1", "v2"):  # into memory, so that the disk is not measured
             cursor.execute(f"SELECT count(game_ids) FROM recsys.recommendations_{version}")  # noqa: S608
     found = []

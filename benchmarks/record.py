@@ -1,4 +1,4 @@
-"""`make benchmark-data`: extraction, retrieval, prediction, publishing, refreshes and the whole loop of a large shop.
+"""`make benchmark-data`: the stages that move data, retrieval, and the whole loop at the size of a large shop.
 
 Also what every benchmark shares: rows of our figure beside a peer's, and steps that run in their own process. A process
 starts with the peak memory of its parent, so this module imports little.
@@ -18,7 +18,7 @@ from typing import Any
 
 from steam_recsys.stage import max_rss_mb
 
-PARTS = ("extraction", "retrieval", "prediction", "publishing", "refresh", "loop")
+PARTS = ("ingestion", "extraction", "retrieval", "prediction", "publishing", "refresh", "loop")
 OUTPUT = Path("local/benchmarks")
 
 Row = dict[str, Any]
@@ -29,16 +29,19 @@ def main() -> None:
     """Run the parts that the command line names and gather their rows in `data.json`."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.record", description=__doc__)
     parser.add_argument("--part", choices=PARTS, action="append", help="run only this part; may be repeated")
+    parser.add_argument("--size", help="number of reviews of the loop: see python -m benchmarks.loop --help")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="folder for the results (%(default)s)")
     options = parser.parse_args()
-    run_parts(options.part or PARTS, options.output)
+    if options.size and options.part != ["loop"]:
+        parser.error("--size is for --part loop only.")
+    run_parts(options.part or PARTS, options.output, ["--size", options.size] if options.size else [])
 
 
-def run_parts(parts: Sequence[str], output: Path) -> None:
-    """Run some parts, each as `python -m benchmarks.<part>`."""
+def run_parts(parts: Sequence[str], output: Path, options: Sequence[str]) -> None:
+    """Run some parts, each as `python -m benchmarks.<part>` with the same options."""
     for part in parts:
         print(f"[benchmark] {part}", flush=True)
-        subprocess.run([sys.executable, "-m", f"benchmarks.{part}", "--output", str(output)], check=True)
+        subprocess.run([sys.executable, "-m", f"benchmarks.{part}", "--output", str(output), *options], check=True)
         gather(output)
 
 
@@ -51,21 +54,25 @@ def gather(output: Path) -> None:
 def run_benchmark(
     name: str,
     description: str | None,
-    rows: Callable[[], Iterable[Row]],
+    rows: Callable[..., Iterable[Row]],
     steps: Mapping[str, Callable[..., Any]] | None = None,
+    sizes: Sequence[str] = (),
 ) -> None:
     """Run a benchmark's command line: print each row and write it to `<name>.json` as soon as it is measured.
 
     Args:
         name: Name of the benchmark's module.
         description: Text for `--help`.
-        rows: Measures everything.
+        rows: Measures everything, at one of the sizes if there are any.
         steps: Functions that `measured` runs in their own process; each takes texts and returns values for JSON.
+        sizes: Names of the sizes that `--size` chooses from; the first one is the default.
     """
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description)
     parser.add_argument("--output", type=Path, default=OUTPUT, help="folder for the results (%(default)s)")
     if steps:
         parser.add_argument("--step", nargs="+", metavar="TEXT", help="run one step only: its name, arguments, record")
+    if sizes:
+        parser.add_argument("--size", choices=sizes, default=sizes[0], help="number of reviews (%(default)s)")
     options = parser.parse_args()
     if steps and options.step:
         step, *arguments, record = options.step
@@ -73,7 +80,7 @@ def run_benchmark(
         return
     options.output.mkdir(parents=True, exist_ok=True)
     found: list[Row] = []
-    for row in rows():
+    for row in rows(options.size) if sizes else rows():
         show(row)
         found.append(row)
         write(options.output / f"{name}.json", found)

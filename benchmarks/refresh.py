@@ -91,7 +91,7 @@ def _publish(folder: Path, games: int) -> None:
     plan = plan_predictions(folder / "snapshot", store, USERS_PER_SHARD)
     for shard in range(len(plan.shards)):
         predict_shard(store, plan, shard)
-    made = VersionInfo(plan.version, plan.model_version, plan.snapshot_id, date.fromisoformat(plan.as_of))
+    made = VersionInfo(plan.version, plan.model_version, plan.snapshot_id, date.fromisoformat(plan.as_of), 0.0)
     uri = predictions_uri(store, plan.version)
     publish(DestinationConfig(DATABASE), uri, made, plan.shards, Thresholds(overlap_ceiling=1.0))
 

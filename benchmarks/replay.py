@@ -127,7 +127,9 @@ def _run(scratch: Path, name: str) -> tuple[Monitored, bool]:
     plan = plan_predictions(snapshot, store, users_per_shard=100_000)
     for shard in range(len(plan.shards)):
         predict_shard(store, plan, shard)
-    version = VersionInfo(plan.version, plan.model_version, plan.snapshot_id, date.fromisoformat(plan.as_of))
+    version = VersionInfo(
+        plan.version, plan.model_version, plan.snapshot_id, date.fromisoformat(plan.as_of), plan.control_share
+    )
     publish(destination, predictions_uri(store, plan.version), version, plan.shards)
     return found, promoted
 

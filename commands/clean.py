@@ -14,6 +14,7 @@ _KEPT = {
     "prediction_days": "predictions in the store that were not published",
     "model_days": "models in the store that never were champion",
     "record_days": "rows of recsys.pipeline_runs and recsys.monitoring",
+    "event_days": "rows of recsys.events",
     "local_days": "artifacts and logs of local runs",
 }
 

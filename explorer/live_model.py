@@ -42,6 +42,7 @@ from steam_recsys.data.schemas import DISCOVERY, INTERESTS, LISTS, NEW_RELEASES,
 from steam_recsys.errors import ArtifactError
 from steam_recsys.model.online import OnlineRecommender, Recommendation
 from steam_recsys.model.scorer import PAGE_GAMES, REASONS_PER_GAME
+from steam_recsys.publications.control_group import in_control_group
 
 LOG = logging.getLogger("explorer")
 POLL_SECONDS = 2.0
@@ -311,6 +312,7 @@ class LiveModel:
         self._repository = repository
         self._cache = cache
         self._model: PublicationModel | None = None
+        self._control_share = 0.0
         # One at a time: there is a worker per core, and two at a time would each take twice as long.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="answers")
         self._waiting = 0
@@ -353,8 +355,16 @@ class LiveModel:
     async def recommendations(
         self, user_id: int, filters: Filters, exclude_ids: Sequence[int] = (), cursor: str = ""
     ) -> Recommendations:
-        """Return the best games for a user, from the reviews that the database has now."""
-        answer = await self.recommend(await self._repository.live_history(user_id), filters, exclude_ids, cursor)
+        """Return the best games for a user, from the reviews and dismissed games that the database has now.
+
+        A user of the control group gets popular games.
+        """
+        history = await self._repository.live_history(user_id)
+        without = [*exclude_ids, *await self._repository.dismissed_games(user_id)]
+        if in_control_group(np.array([user_id]), self._control_share)[0]:
+            without += [game.game_id for game in history]
+            history = []
+        answer = await self.recommend(history, filters, without, cursor)
         return Recommendations(user_id, filters, answer.version, answer.games, answer.next)
 
     async def compare(self, history: Sequence[HistoryGame], filters: Filters) -> Comparison:
@@ -393,6 +403,7 @@ class LiveModel:
                 if publication and (self._model is None or self._model.version != publication.version):
                     pause = RETRY_SECONDS
                     self._model = await self._load(self._settings.store, publication)
+                    self._control_share = publication.control_share
                     LOG.info("Answers come from publication %s now.", publication.version)
                 pause, logged, removed = POLL_SECONDS, None, False
             except Exception as error:

@@ -46,6 +46,13 @@ RANKING_LABELS = {"champion": "the champion of that time"}
 """Labels of rankings that differ from their names."""
 
 QUALITY_LINES = {"recommendations": "ndcg", "recent popularity": "popular_ndcg"}
+SHELF_TITLES = {
+    "relevance": "For you", "interests": "Your taste", "like": "Because you liked …", "new_releases": "New for you",
+    "discovery": "Hidden gems", "sellers": "Top sellers", "genre": "Popular in a genre", "popular": "Popular now",
+    "": "Unknown",
+}  # fmt: skip
+"""What shops call the lists of `recsys.recommended_games` and `recsys.shelves`; other places have their own names."""
+
 DRIFT_LINES = {"games": "psi_games", "genres": "psi_genres", "history lengths": "psi_history_lengths"}
 """The lines of each chart by label, and their figures."""
 
@@ -117,6 +124,8 @@ async def overview(request: Request, repository: RepositoryDep, operator: Operat
         trained_until=trained_until(seen.current.model_version, seen.monitoring) if seen.current else None,
         judged=[measurement for measurement in seen.monitoring if measurement.figures.get("ndcg") is not None],
         quality=chart("Realised NDCG@10", QUALITY_LINES, seen.monitoring),
+        feedback=seen.monitoring[0].feedback if seen.monitoring else {},
+        shelf_titles=SHELF_TITLES,
         compared=compared,
         drift=chart("Population stability index", DRIFT_LINES, compared),
         results={run.run_id: training_result(run) for run in seen.runs},

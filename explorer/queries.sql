@@ -63,6 +63,9 @@ FROM (
 ) AS newest
 ORDER BY reviewed_on NULLS FIRST, review_id
 
+-- name: dismissed_games
+SELECT game_id FROM recsys.dismissals WHERE user_id = $1 ORDER BY dismissed_at DESC LIMIT $2
+
 -- name: user
 SELECT user_id, username, (SELECT count(*) FROM steam.reviews AS v WHERE v.user_id = u.user_id) AS reviews
 FROM steam.users AS u WHERE user_id = $1
@@ -200,12 +203,12 @@ GROUP BY name ORDER BY name
 
 -- name: publication
 SELECT version, model_version, snapshot_id, users, rows, as_of, published_at, made_current_at, current,
-    overlap, coverage, popular_ten
+    overlap, coverage, popular_ten, control_share
 FROM recsys.publications WHERE current
 
 -- name: publications
 SELECT version, model_version, snapshot_id, users, rows, as_of, published_at, made_current_at, current,
-    overlap, coverage, popular_ten
+    overlap, coverage, popular_ten, control_share
 FROM recsys.publications WHERE first_switch IS NOT NULL ORDER BY first_switch DESC LIMIT 20
 
 -- name: runs
@@ -241,7 +244,7 @@ ORDER BY finished_at DESC LIMIT 60
 SELECT to_regclass('recsys.monitoring') IS NOT NULL
 
 -- name: monitoring
-SELECT measured_at, as_of, run_id, model_version, retrain, reasons, figures
+SELECT measured_at, as_of, run_id, model_version, retrain, reasons, figures, feedback
 FROM recsys.monitoring ORDER BY measured_at DESC LIMIT 60
 
 -- name: counts

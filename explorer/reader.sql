@@ -18,5 +18,10 @@ TO recsys_reader;
 -- Only the columns of reviews that the explorer reads, so not their texts; an earlier version granted the whole table.
 REVOKE ALL ON steam.reviews FROM recsys_reader;
 GRANT SELECT (review_id, user_id, game_id, recommended, hours_played, reviewed_on) ON steam.reviews TO recsys_reader;
-GRANT SELECT ON ALL TABLES IN SCHEMA recsys TO recsys_reader;
-GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA recsys TO recsys_reader;
+-- Not what single users did with their recommendations.
+REVOKE ALL ON ALL TABLES IN SCHEMA recsys FROM recsys_reader;
+GRANT SELECT ON
+    recsys.recommendations, recsys.popular_games, recsys.publications, recsys.genre_sizes, recsys.game_reviews,
+    recsys.dismissals, recsys.pipeline_runs, recsys.monitoring
+TO recsys_reader;
+GRANT EXECUTE ON FUNCTION recsys.recommended_games, recsys.shelves, recsys.reasons, recsys.systems_of TO recsys_reader;

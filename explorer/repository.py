@@ -81,7 +81,7 @@ GENRE_SECONDS = 10.0
 """How long the names of genres and their numbers of games are kept."""
 
 LONGEST_LIVE_HISTORY = 10_000
-"""Most reviews of a user that an answer at once takes into account."""
+"""Most reviews, and most dismissed games, of a user that an answer at once takes into account."""
 
 LARGEST_ID = 2**63 - 1
 
@@ -230,6 +230,10 @@ class Repository:
         rows = await self._fetch("live_history", user_id, LONGEST_LIVE_HISTORY)
         # As the database has them: the model treats impossible hours as unknown.
         return [HistoryGame.model_construct(game_id=row[0], recommended=row[1], hours=row[2]) for row in rows]
+
+    async def dismissed_games(self, user_id: int) -> list[int]:
+        """Return the games that a user does not want to see again, the last dismissed first."""
+        return [row[0] for row in await self._fetch("dismissed_games", user_id, LONGEST_LIVE_HISTORY)]
 
     async def find_users(self, text: str, limit: int, cursor: str = "") -> UserList:
         """Return users by id, by name, and by the beginning of the name, in this order; those of most reviews first.

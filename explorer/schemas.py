@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Final, Literal
 
@@ -99,7 +99,8 @@ class GameCard:
 class Publication:
     """A kept version of the recommendations; see the table `recsys.publications`.
 
-    How personal it is, `overlap`, `coverage` and `popular_ten`, is None if unknown.
+    How personal it is, `overlap`, `coverage` and `popular_ten`, is None if unknown. `control_share` is the share of the
+    users who get popular games instead.
     """
 
     version: str
@@ -114,6 +115,7 @@ class Publication:
     overlap: float | None
     coverage: float | None
     popular_ten: float | None
+    control_share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -357,6 +359,7 @@ class Measurement:
         as_of: The day after the newest review.
         model_version: The measured champion, None if there was none.
         figures: Figures by name, None if there was nothing to measure.
+        feedback: Click-through and conversion, overall and by list, and the comparison with the control group.
     """
 
     measured_at: datetime
@@ -366,6 +369,7 @@ class Measurement:
     retrain: bool
     reasons: list[str]
     figures: dict[str, float | None]
+    feedback: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

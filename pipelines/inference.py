@@ -34,6 +34,7 @@ def inference_pipeline(target: Target) -> GraphComponent:
         store: str = "local/store",
         users_per_shard: int = 100_000,
         new_release_days: int = NEW_RELEASE_DAYS,
+        control_share: float = 0.0,
         user_coverage_floor: float = ACCEPTANCE.user_coverage_floor,
         rows_per_user_floor: float = ACCEPTANCE.rows_per_user_floor,
         churn_floor: float = ACCEPTANCE.churn_floor,
@@ -76,6 +77,7 @@ def inference_pipeline(target: Target) -> GraphComponent:
             store: Folder or bucket for snapshots, models, predictions and journals.
             users_per_shard: Users that one prediction task handles.
             new_release_days: Days before the newest review in which a new release came out.
+            control_share: Share of the users who get popular games instead of recommendations, to compare with.
             user_coverage_floor: Share of the current version's users that must have recommendations again.
             rows_per_user_floor: Share of the current version's games per user that must be reached.
             churn_floor: Smallest average share of a user's first ten games that must have changed.
@@ -168,6 +170,7 @@ def inference_pipeline(target: Target) -> GraphComponent:
                 snapshot=snapshot,
                 users_per_shard=users_per_shard,
                 new_release_days=new_release_days,
+                control_share=control_share,
                 database=source,
                 publish_to=publish_to,
                 mongodb=mongodb,

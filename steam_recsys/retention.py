@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from steam_recsys.database.connection import Cursor, connect, require_schema
+from steam_recsys.database.event_partitions import drop_event_partition, expired_partitions
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log
 from steam_recsys.storage.folder import FileInfo, Folder, open_folder
@@ -32,6 +33,9 @@ BASELINE_DAYS = 30
 
 COUNTS_DAYS = 30
 """Days that the counts of a version that is not refreshed are kept: longer than the version itself."""
+
+MIN_EVENT_DAYS = 42
+"""Days that events are kept at least: monitoring reads those of the last four weeks, and partitions have one week."""
 
 TEMPORARY_PREFIX = "steam-recsys-run-"
 """Start of the names of local runs' temporary folders."""
@@ -55,6 +59,8 @@ _EXPIRED_ROWS = {
             AND newer.model_version IS NOT DISTINCT FROM expired.model_version)""",
 }
 
+_EXPIRED_EVENTS = "occurred_at < clock_timestamp() - make_interval(days => %(days)s)"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Retention:
@@ -65,6 +71,7 @@ class Retention:
         prediction_days: Predictions that were not published; a run can be started again and continue them.
         model_days: Models in the store that never were champion.
         record_days: Rows of `recsys.pipeline_runs` and `recsys.monitoring`.
+        event_days: Rows of `recsys.events`, which are removed a week at a time.
         local_days: Artifacts and logs of local runs.
     """
 
@@ -72,12 +79,17 @@ class Retention:
     prediction_days: int = MIN_DAYS
     model_days: int = 90
     record_days: int = 400
+    event_days: int = 90
     local_days: int = 30
 
     def __post_init__(self) -> None:
         for name, days in asdict(self).items():
             if days < MIN_DAYS:
                 raise ValueError(f"{name} is {days}, but at least {MIN_DAYS} days must be kept for runs under way")
+        if self.event_days < MIN_EVENT_DAYS:
+            raise ValueError(
+                f"event_days is {self.event_days}, but at least {MIN_EVENT_DAYS} days must be kept for monitoring"
+            )
         if self.record_days <= self.journal_days:  # a run with a journal and no record counts as lost
             raise ValueError(
                 f"record_days is {self.record_days}, but a run's record must be kept longer than its journal, which is "
@@ -153,6 +165,7 @@ def clean_store(store: str, database: str, retention: Retention, *, dry_run: boo
     with connect(database, application="steam-recsys clean") as connection, connection.cursor() as cursor:
         require_schema(connection, "recsys")
         removed = list(_clean_tables(cursor, retention.record_days, dry_run=dry_run))
+        removed += _clean_events(cursor, retention.event_days, dry_run=dry_run)
     folder = open_folder(store)
     removed += _clean_folder(folder, "runs", retention.journal_days, dry_run=dry_run)
     removed += _clean_folder(folder, BASELINES_FOLDER, BASELINE_DAYS, dry_run=dry_run)
@@ -252,13 +265,24 @@ def _clean_models(store: str, root: Folder, days: int, *, dry_run: bool) -> list
 
 def _clean_tables(cursor: Cursor, days: int, *, dry_run: bool) -> Iterable[Expired]:
     for table, condition in _EXPIRED_ROWS.items():
-        source = f"FROM {table} AS expired WHERE {condition}"
-        cursor.execute(f"SELECT count(*), coalesce(sum(pg_column_size(expired.*)), 0) {source}", {"days": days})
-        ((rows, size),) = cursor.fetchall()
-        if rows and not dry_run:
-            cursor.execute(f"DELETE {source}", {"days": days})
-        if rows:
-            yield Expired(f"{rows:,} rows of {table}", int(size))
+        yield from _clean_rows(cursor, table, condition, days, dry_run=dry_run)
+
+
+def _clean_events(cursor: Cursor, days: int, *, dry_run: bool) -> Iterable[Expired]:
+    yield from _clean_rows(cursor, "recsys.events_default", _EXPIRED_EVENTS, days, dry_run=dry_run)
+    for partition in expired_partitions(cursor, days):
+        if (dry_run or drop_event_partition(cursor, partition)) and partition.has_events:
+            yield Expired(f"recsys.{partition.name}", partition.bytes)
+
+
+def _clean_rows(cursor: Cursor, table: str, condition: str, days: int, *, dry_run: bool) -> Iterable[Expired]:
+    source = f"FROM {table} AS expired WHERE {condition}"
+    cursor.execute(f"SELECT count(*), coalesce(sum(pg_column_size(expired.*)), 0) {source}", {"days": days})
+    ((rows, size),) = cursor.fetchall()
+    if rows and not dry_run:
+        cursor.execute(f"DELETE {source}", {"days": days})
+    if rows:
+        yield Expired(f"{rows:,} rows of {table}", int(size))
 
 
 def _list_temporary(root: Path) -> dict[str, FileInfo]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from steam_recsys.data.games import GAME_COLUMNS, Games
-from steam_recsys.data.interactions import Interactions, cutoff_day, day_of, load_interactions, split_by_time
+from steam_recsys.data.interactions import Interactions, cutoff_day, day_of, load_sample, split_by_time
 from steam_recsys.data.popularity import popularity_as_of
 from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.errors import ArtifactError, UserError
@@ -83,8 +83,8 @@ class EvaluationSetup:
         champion_version, champion, champion_cutoff = _champion(store)
         cutoff = max(description["cutoff"], champion_cutoff)
         day = day_of(date.fromisoformat(cutoff))
-        past = load_interactions(opened, before=day)
-        after = split_by_time(load_interactions(opened), day)[1]
+        past = load_sample(opened, before=day)
+        after = split_by_time(load_sample(opened), day)[1]
         table = opened.table("games", ["name", *GAME_COLUMNS]).sort_by("game_id")
         games = Games.from_table(table)
         future = Future.from_interactions(past, after, games.ids)

@@ -7,12 +7,14 @@ a row of several lines carries what its lines would be as rows of their own, and
 from __future__ import annotations
 
 import csv
-import io
+import gzip
 import re
-from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from components.ingest.columns import RAW_LAYOUT, ColumnMapping, Pick, find_columns
 from components.ingest.raw_files import RAW_FILES, RawFile, RawSource
@@ -29,6 +31,9 @@ LONGEST_TEXT = 1 << 14
 
 SAMPLE_BYTES = 8 << 20
 """Bytes of a file that show how it writes quotes."""
+
+LINE_BYTES = 1 << 16
+"""Bytes that are split into lines at once."""
 
 Remark = Callable[[str, int], None]
 """A function that notes something about a row that is loaded, and the row's line."""
@@ -84,13 +89,23 @@ def read_rows(
     Raises:
         UserError: The file is empty, damaged or not UTF-8, lacks a column, or has a quote that never closes.
     """
+    with open_rows(source, raw, mapping, remark) as rows:
+        yield from rows
+
+
+@contextmanager
+def open_rows(source: RawSource, raw: RawFile, mapping: ColumnMapping, remark: Remark) -> Iterator[RowReader]:
+    """Open a raw file below its header. See `read_rows`."""
     csv.field_size_limit(FIELD_LIMIT)
     with source.open() as file:
         sample = file.read(SAMPLE_BYTES)
     if _is_utf16(sample):
         raise UserError(f"{source.location} is UTF-16: convert it with iconv -f UTF-16 -t UTF-8.")
-    with source.open() as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
-        lines = _Lines(text, _escapes_quotes(sample), remark)
+    with source.open() as file:
+        stream = ByteStream(file)
+        if stream.peek(len(BOM_UTF8)) == BOM_UTF8:
+            stream.skip(len(BOM_UTF8))
+        lines = _Lines(stream, _escapes_quotes(sample), remark)
         reader = csv.reader(lines, strict=True)
         try:
             try:
@@ -102,9 +117,110 @@ def read_rows(
                     f"{source.location} is empty: it must hold at least the header {','.join(raw.columns)}."
                 )
             pick = find_columns(source.location, raw, header, mapping)
-            yield from _rows(source, reader, lines, len(header), pick)
+            yield RowReader(source, stream, lines, reader, len(header), pick)
         except UnicodeDecodeError:
             raise _encoding_error(source) from None
+
+
+class ByteStream:
+    """The bytes of a file, from which lines and blocks are taken in turns."""
+
+    def __init__(self, file: IO[bytes] | gzip.GzipFile) -> None:
+        self.position = 0
+        self._file = file
+        self._buffer = b""
+        self._start = 0  # offset of the first byte in the buffer that is not taken
+        self._lines: deque[bytes] = deque()
+
+    def peek(self, size: int) -> bytes:
+        """Return the next `size` bytes, fewer at the end of the file, without taking them."""
+        missing = size - (len(self._buffer) - self._start)
+        if missing > 0:
+            pieces = [self._buffer[self._start :]]
+            while missing > 0 and (piece := self._file.read(missing)):
+                pieces.append(piece)
+                missing -= len(piece)
+            self._buffer, self._start = b"".join(pieces), 0
+        return self._buffer[self._start : self._start + size]
+
+    def skip(self, size: int) -> None:
+        """Take bytes that were peeked at."""
+        self.position += size
+        self._start += size
+        self._lines.clear()
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        """Take a line with its end: a line feed, a carriage return or both."""
+        if not self._lines:
+            self._lines.extend(self._whole_lines())
+            if not self._lines:
+                raise StopIteration
+        line = self._lines.popleft()
+        self.position += len(line)
+        self._start += len(line)
+        return line.decode()
+
+    def _whole_lines(self) -> list[bytes]:
+        size = LINE_BYTES
+        while True:
+            content = self.peek(size)
+            lines = content.splitlines(keepends=True)
+            if len(content) < size:
+                return lines
+            if len(lines) > 1:  # the last one may go on
+                return lines[:-1]
+            size *= 2
+
+
+@dataclass
+class RowReader:
+    """The rows of an open file, one by one.
+
+    Attributes:
+        source: The file.
+        stream: The bytes that were not read yet.
+        width: Number of fields of the header.
+        pick: What picks the values of the layout's columns.
+    """
+
+    source: RawSource
+    stream: ByteStream
+    _lines: _Lines
+    _reader: _csv.Reader
+    width: int
+    pick: Pick
+
+    def __iter__(self) -> Iterator[RawRow]:
+        return _rows(self.source, self._reader, self._lines, self.width, self.pick)
+
+    @property
+    def escapes_quotes(self) -> bool:
+        """Whether the file writes quotes inside fields as `\\"`."""
+        return self._lines.escaped
+
+    @property
+    def has_read_ahead(self) -> bool:
+        """Whether lines below the last row were taken from the stream already."""
+        return self._lines.has_read_ahead
+
+    @property
+    def next_line(self) -> int:
+        """Number of the line at which the stream is."""
+        return self._lines.start_row()
+
+    @next_line.setter
+    def next_line(self, number: int) -> None:
+        self._lines.go_to(number)
+
+    def split(self, content: bytes, line: int) -> Iterator[RawRow]:
+        """Split rows that were taken from the stream as bytes, of which the first one starts on a line."""
+        content_lines = (part.decode() for part in content.splitlines(keepends=True))
+        lines = _Lines(content_lines, self.escapes_quotes, lambda message, line: None)
+        lines.go_to(line)
+        return _rows(self.source, csv.reader(lines, strict=True), lines, self.width, self.pick)
 
 
 def _rows(source: RawSource, reader: _csv.Reader, lines: _Lines, width: int, pick: Pick) -> Iterator[RawRow]:
@@ -211,6 +327,16 @@ class _Lines:
         self._lines_before += len(self.taken)
         self.taken.clear()
         return self._lines_before + 1
+
+    def go_to(self, number: int) -> None:
+        """Set the number of the next line."""
+        self._lines_before = number - 1
+        self.taken.clear()
+
+    @property
+    def has_read_ahead(self) -> bool:
+        """Whether lines below the last row were read."""
+        return bool(self._read_ahead)
 
     def unescape(self, text: str) -> str:
         """Return the text with doubled quotes instead of escaped ones, if the file escapes them."""

@@ -13,12 +13,14 @@ from typing import Any
 from psycopg2 import sql
 
 from components.ingest.columns import ColumnMapping, parse_columns
-from components.ingest.csv_rows import RawRow, check_headers, read_rows
+from components.ingest.csv_blocks import read_blocks
+from components.ingest.csv_rows import check_headers, read_rows
 from components.ingest.raw_files import GAMES, RANKINGS, RAW_FILES, REVIEWS, RawFile, RawSource, open_raw
+from components.ingest.review_blocks import staged_reviews
 from components.ingest.staging import FileReport, converters, copy_chunks, staged_rows
 from steam_recsys.data.schemas import EARLIEST_REVIEW
 from steam_recsys.database.connection import Cursor, connect, create_schema, read_queries
-from steam_recsys.database.copy import copy_from_chunks
+from steam_recsys.database.copy import Chunk, copy_from_chunks
 from steam_recsys.database.limits import LONG_STATEMENTS
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log, progress
@@ -61,6 +63,10 @@ INSERT INTO steam.{links} SELECT * FROM staged_links ON CONFLICT DO NOTHING;
 
 DROP TABLE staged_links;
 """
+
+# Steps of the merge that only a load into an empty table takes, and those that only later loads take.
+_FIRST_LOAD = frozenset({"first reviews"})
+_LATER_LOADS = frozenset({"reviews to compare", "reviews that differ", "new reviews"})
 
 # Foreign keys, unique constraints and indexes other than primary keys: how to drop each, and how to create it again.
 _CONSTRAINTS_AND_INDEXES = """
@@ -217,9 +223,9 @@ def create_staging(cursor: Cursor) -> None:
     cursor.execute((Path(__file__).parent / "staging.sql").read_text())
 
 
-def copy_into(cursor: Cursor, table: str, rows: Iterable[str]) -> None:
+def copy_into(cursor: Cursor, table: str, chunks: Iterable[Chunk]) -> None:
     """COPY rows in the text format into a staging table or a table of the schema `steam`."""
-    copy_from_chunks(cursor, sql.SQL("COPY {} FROM STDIN").format(sql.Identifier(*table.split("."))), copy_chunks(rows))
+    copy_from_chunks(cursor, sql.SQL("COPY {} FROM STDIN").format(sql.Identifier(*table.split("."))), chunks)
 
 
 def merge(cursor: Cursor, year: int | None, newest: date) -> dict[str, int]:
@@ -244,6 +250,8 @@ def merge(cursor: Cursor, year: int | None, newest: date) -> dict[str, int]:
     first_load = cursor.fetchone() == (False,)
     with deferred_constraints(cursor) if first_load else nullcontext():
         for name, statements in merge_statements().items():
+            if name in (_LATER_LOADS if first_load else _FIRST_LOAD):
+                continue
             progress("ingest", f"merging: {name}")
             cursor.execute(statements, {"year": year, "newest": newest})
             counts[name] = cursor.rowcount
@@ -252,6 +260,8 @@ def merge(cursor: Cursor, year: int | None, newest: date) -> dict[str, int]:
             if name == "dates without a year":
                 _log_unknown_dates(cursor, year)
         progress("ingest", "merging: references and indexes")
+    if first_load:
+        return {"inserted": counts["first reviews"], "updated": 0}
     return {"inserted": counts["new reviews"], "updated": counts["reviews that differ"]}
 
 
@@ -279,14 +289,18 @@ def deferred_constraints(cursor: Cursor) -> Iterator[None]:
 def replace_rejected_rows(cursor: Cursor, report: FileReport) -> None:
     """Replace a file's rows in `steam.rejected_rows` with those of this load."""
     cursor.execute("DELETE FROM steam.rejected_rows WHERE file = %s", [report.file])
-    copy_into(cursor, "steam.rejected_rows", report.copy_rows())
+    copy_into(cursor, "steam.rejected_rows", copy_chunks(report.copy_rows()))
 
 
 def _stage(cursor: Cursor, source: RawSource, raw_file: RawFile, newest: date, mapping: ColumnMapping) -> FileReport:
     report = FileReport(raw_file.name)
-    rows = _with_progress(read_rows(source, raw_file, mapping, report.remark), raw_file.name)
-    new_converter = converters(raw_file, newest, mapping)
-    copy_into(cursor, STAGING_TABLES[raw_file.name], staged_rows(rows, new_converter, report))
+    if raw_file is REVIEWS:
+        blocks = read_blocks(source, raw_file, mapping, report.remark)
+        chunks = _with_progress(staged_reviews(blocks, newest, mapping, report), report)
+    else:
+        rows = read_rows(source, raw_file, mapping, report.remark)
+        chunks = copy_chunks(staged_rows(rows, converters(raw_file, newest, mapping), report))
+    copy_into(cursor, STAGING_TABLES[raw_file.name], chunks)
     for message in report.messages():
         log("ingest", f"{raw_file.name}: {message}")
     return report
@@ -313,11 +327,13 @@ def _log_unknown_dates(cursor: Cursor, year: int | None) -> None:
         )
 
 
-def _with_progress(rows: Iterable[RawRow], name: str) -> Iterator[RawRow]:
-    for number, row in enumerate(rows, start=1):
-        if number % PROGRESS_ROWS == 0:
-            progress("ingest", f"{name}: {number:,} rows")
-        yield row
+def _with_progress(chunks: Iterable[Chunk], report: FileReport) -> Iterator[Chunk]:
+    shown = 0
+    for chunk in chunks:
+        if report.rows_read >= shown + PROGRESS_ROWS:
+            shown = report.rows_read
+            progress("ingest", f"{report.file}: {shown:,} rows")
+        yield chunk
 
 
 def _merge_lists(cursor: Cursor) -> None:

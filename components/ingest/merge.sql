@@ -79,29 +79,52 @@ SET reviewed_on = pg_temp.day_of(%(year)s - CASE
     WHEN pg_temp.day_of(%(year)s, month, day) > %(newest)s THEN 1 ELSE 0 END, month, day)
 WHERE month IS NOT NULL;
 
--- name: a key for each review
+-- name: reviews with ids
 -- A review by a known author is identified by user and game, so that everything else in it can be corrected. A review by
--- an unknown author is identified by game, text and the date as written. Reviews that are equal in these, such as a
--- user's second review of a game, are numbered in order.
-CREATE TEMP TABLE keyed_reviews ON COMMIT DROP AS
-SELECT line, user_id, game_id, recommended, hours_played, helpful, funny, reviewed_on, review,
-    md5(concat_ws('|', game_id, user_id, unknown_author, row_number() OVER (
-        PARTITION BY game_id, user_id, unknown_author ORDER BY reviewed_on, line)))::uuid AS source_key
+-- an unknown author is identified by game, text and the date as written.
+CREATE TEMP VIEW identified_reviews AS
+SELECT staged_reviews.*, users.user_id, games.game_id,
+    CASE WHEN users.user_id IS NULL THEN concat_ws('|', 'unknown', md5(coalesce(review, '')),
+        coalesce(month || '-' || day, reviewed_on::text, 'undated')) END AS unknown_author
+FROM staged_reviews
+JOIN steam.games ON games.name = staged_reviews.game
+LEFT JOIN steam.users ON users.username = staged_reviews.username;
+
+-- name: repeated reviews
+-- Reviews that are equal in these, such as a user's second review of a game, are numbered in order. Few are, and so this
+-- sort has no texts, and the whole rows are sorted once, by line.
+CREATE TEMP TABLE repeated_reviews ON COMMIT DROP AS
+SELECT line, number
 FROM (
-    SELECT staged_reviews.*, users.user_id, games.game_id,
-        CASE WHEN users.user_id IS NULL THEN concat_ws('|', 'unknown', md5(coalesce(review, '')),
-            coalesce(month || '-' || day, reviewed_on::text, 'undated')) END AS unknown_author
-    FROM staged_reviews
-    JOIN steam.games ON games.name = staged_reviews.game
-    LEFT JOIN steam.users ON users.username = staged_reviews.username
-) AS identified;
-ANALYZE keyed_reviews;
+    SELECT line, row_number() OVER (PARTITION BY game_id, user_id, unknown_author ORDER BY reviewed_on, line) AS number
+    FROM identified_reviews
+) AS numbered
+WHERE number > 1;
+ANALYZE repeated_reviews;
+
+-- name: a key for each review
+CREATE TEMP VIEW keyed_reviews AS
+SELECT line, user_id, game_id, recommended, hours_played, helpful, funny, reviewed_on, review,
+    md5(concat_ws('|', game_id, user_id, unknown_author, coalesce(number, 1)))::uuid AS source_key
+FROM identified_reviews LEFT JOIN repeated_reviews USING (line);
+
+-- name: first reviews
+-- Nothing is compared with what is there, so the rows go from the staging table to the reviews at once.
+INSERT INTO steam.reviews
+    (user_id, game_id, recommended, hours_played, helpful, funny, reviewed_on, review, source_key)
+SELECT user_id, game_id, recommended, hours_played, helpful, funny, reviewed_on, review, source_key
+FROM keyed_reviews
+ORDER BY line;
+
+-- name: reviews to compare
+CREATE TEMP TABLE compared_reviews ON COMMIT DROP AS SELECT * FROM keyed_reviews;
+ANALYZE compared_reviews;
 
 -- name: reviews that differ
 UPDATE steam.reviews AS old
 SET recommended = new.recommended, hours_played = new.hours_played, helpful = new.helpful, funny = new.funny,
     reviewed_on = new.reviewed_on, review = new.review, updated_at = now()
-FROM keyed_reviews AS new
+FROM compared_reviews AS new
 WHERE old.source_key = new.source_key
     AND (old.recommended, old.hours_played, old.helpful, old.funny, old.reviewed_on, old.review)
     IS DISTINCT FROM (new.recommended, new.hours_played, new.helpful, new.funny, new.reviewed_on, new.review);
@@ -110,6 +133,6 @@ WHERE old.source_key = new.source_key
 INSERT INTO steam.reviews
     (user_id, game_id, recommended, hours_played, helpful, funny, reviewed_on, review, source_key)
 SELECT user_id, game_id, recommended, hours_played, helpful, funny, reviewed_on, review, source_key
-FROM keyed_reviews AS new
+FROM compared_reviews AS new
 WHERE NOT EXISTS (SELECT FROM steam.reviews AS old WHERE old.source_key = new.source_key)
 ORDER BY line;

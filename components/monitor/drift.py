@@ -1,4 +1,7 @@
-"""Drift: how far the reviews since the champion's training differ from those before. Memory is bounded by the users."""
+"""Drift: how far the reviews since the champion's training differ from those before.
+
+The reviews are those of the users that `load_sample` reads, so memory does not grow with the shop.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import pyarrow as pa
 
 from steam_recsys.arrays import Float32Array, Float64Array, Int32Array, Int64Array
 from steam_recsys.data.histories import positions_of
-from steam_recsys.data.interactions import UNDATED, read_reviews
+from steam_recsys.data.interactions import UNDATED, in_sample, read_reviews, sample_share
 from steam_recsys.data.snapshot import Snapshot
 
 WINDOW_DAYS = 90
@@ -33,7 +36,7 @@ class Drift:
     """How far the reviews since the training differ from those before.
 
     Attributes:
-        reviews: Number of dated reviews since the training by known users.
+        reviews: Number of dated reviews since the training by known users, of the sample or not.
         psi_games: Population stability index of the reviews over groups of games.
         psi_genres: The same over genres.
         psi_history_lengths: The same over the lengths of the users' histories. An index over users would rise without
@@ -61,7 +64,6 @@ class _Period:
 
     games: Float64Array
     users: Int32Array
-    reviews: int = 0
 
     @classmethod
     def empty(cls, n_games: int, n_users: int) -> _Period:
@@ -70,7 +72,6 @@ class _Period:
     def count(self, users: Int32Array, games: Int32Array) -> None:
         np.add.at(self.games, games, 1.0)
         np.add.at(self.users, users, 1)
-        self.reviews += len(games)
 
 
 @dataclass
@@ -118,13 +119,16 @@ def measure_drift(snapshot: Snapshot, known_games: Int32Array, vector_norms: Flo
     """
     games = snapshot.table("games", ["game_id", "genres"]).sort_by("game_id")
     game_ids: Int32Array = games["game_id"].to_numpy()
-    user_ids: Int64Array = np.sort(snapshot.table("users")["user_id"].to_numpy())
-    counts = _Counts.empty(len(game_ids), len(user_ids))
+    share = sample_share(snapshot.manifest.rows("reviews"))
+    user_ids = _sampled_users(snapshot, share)
+    counts, reviews = _Counts.empty(len(game_ids), len(user_ids)), 0
     for batch in read_reviews(snapshot, ["user_id", "game_id", "reviewed_on"]):
-        dated = batch["reviewed_on"] != UNDATED
-        users, positions = positions_of(batch["user_id"], user_ids), positions_of(batch["game_id"], game_ids)
-        counted = dated & (users >= 0) & (positions >= 0)
-        counts.add(users[counted], positions[counted], batch["reviewed_on"][counted], trained_until)
+        days, positions = batch["reviewed_on"], positions_of(batch["game_id"], game_ids)
+        counted = (days != UNDATED) & (positions >= 0)
+        reviews += int(np.count_nonzero(counted & (days > trained_until)))
+        users = positions_of(batch["user_id"], user_ids)
+        counted &= users >= 0
+        counts.add(users[counted], positions[counted], days[counted], trained_until)
     recent, reference = counts.recent, counts.reference
     unknown = recent.games[~np.isin(game_ids, known_games)].sum()
     newcomers = np.count_nonzero((recent.users > 0) & (counts.before == 0))
@@ -138,15 +142,25 @@ def measure_drift(snapshot: Snapshot, known_games: Int32Array, vector_norms: Flo
         )
     )
     return Drift(
-        reviews=recent.reviews,
+        reviews=reviews,
         psi_games=psi_games,
         psi_genres=psi_genres,
         psi_history_lengths=psi_lengths,
-        unknown_games_share=float(unknown / max(recent.reviews, 1)),
+        unknown_games_share=float(unknown / max(recent.games.sum(), 1)),
         new_users_share=float(newcomers / max(int(np.count_nonzero(recent.users)), 1)),
         popularity_shift=_popularity_shift(reference.games, recent.games),
         vector_norm_change=_change_of_mean(vector_norms, reference.games, recent.games),
     )
+
+
+def _sampled_users(snapshot: Snapshot, share: float) -> Int64Array:
+    """Return the ids of the users in the sample, ascending."""
+    found = [np.zeros(0, dtype=np.int64)]
+    with snapshot.reading("users"):
+        for batch in snapshot.dataset("users").to_batches(batch_readahead=1, fragment_readahead=1):
+            users = batch["user_id"].to_numpy()
+            found.append(users[in_sample(users, share)])
+    return np.sort(np.concatenate(found))
 
 
 def population_stability_index(expected: Float64Array, actual: Float64Array) -> float:

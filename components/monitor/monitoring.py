@@ -13,6 +13,7 @@ from psycopg2.extras import Json
 
 from components.monitor.decision import DEFAULT, FIRST_TRAINING, Decision, MonitoringInputs, Thresholds, decide
 from components.monitor.drift import measure_drift
+from components.monitor.feedback import Feedback, measure_experiment, measure_lists
 from components.monitor.forecast import Figures, MeasuredRun
 from components.monitor.quality import measure_versions, realised_quality
 from components.monitor.report import html_report
@@ -21,6 +22,8 @@ from steam_recsys.data.interactions import UNDATED, date_of, day_of, newest_day
 from steam_recsys.data.popularity import DECAYS
 from steam_recsys.data.snapshot import Manifest, Snapshot
 from steam_recsys.database.connection import connect, create_schema
+from steam_recsys.database.event_partitions import make_event_partitions
+from steam_recsys.database.limits import LONG_STATEMENTS
 from steam_recsys.errors import other_version_error
 from steam_recsys.evaluation.intervals import Interval
 from steam_recsys.logging import log
@@ -38,10 +41,11 @@ _EARLIER_RUNS = """
 SELECT as_of, model_version, figures FROM recsys.monitoring WHERE run_id <> %s ORDER BY measured_at DESC LIMIT 180
 """
 _RECORD = """
-INSERT INTO recsys.monitoring (run_id, measured_at, as_of, model_version, retrain, reasons, figures)
-VALUES (%s, %s, %s, %s, %s, %s, %s)
-ON CONFLICT (run_id) DO UPDATE SET (measured_at, as_of, model_version, retrain, reasons, figures) =
-    (excluded.measured_at, excluded.as_of, excluded.model_version, excluded.retrain, excluded.reasons, excluded.figures)
+INSERT INTO recsys.monitoring (run_id, measured_at, as_of, model_version, retrain, reasons, figures, feedback)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (run_id) DO UPDATE SET (measured_at, as_of, model_version, retrain, reasons, figures, feedback) =
+    (excluded.measured_at, excluded.as_of, excluded.model_version, excluded.retrain, excluded.reasons, excluded.figures,
+     excluded.feedback)
 """
 
 
@@ -53,11 +57,13 @@ class Monitored:
         model_version: Version of the champion; None if there is none.
         decision: Whether to train again, and why.
         figures: Figures by name; None for those that could not be measured.
+        feedback: What users did with the recommendations.
     """
 
     model_version: str | None
     decision: Decision
     figures: Figures
+    feedback: Feedback
 
     def facts(self) -> dict[str, Any]:
         """Return the result as plain values, for the journal and artifacts."""
@@ -66,6 +72,7 @@ class Monitored:
             "retrain": self.decision.retrain,
             "reasons": list(self.decision.reasons),
             "figures": dict(self.figures),
+            "feedback": self.feedback.facts(),
         }
 
     def write(self, path: str | Path) -> None:
@@ -109,8 +116,12 @@ def monitor(
         measure_versions(opened, destinations.primary, store)
         published = find_current(destinations.primary.kept_versions())
 
-    # 2. Measure the champion, and decide.
-    figures: dict[str, float | None] = _volumes(opened.manifest) | _personality(published)
+    # 2. Measure what users did with the recommendations that they were shown.
+    make_event_partitions(config.database)
+    feedback = _measure_feedback(config.database, published, opened.manifest)
+
+    # 3. Measure the champion, and decide.
+    figures: dict[str, float | None] = _volumes(opened.manifest) | _personality(published) | _reactions(feedback)
     champion = current_champion(store)
     decision = FIRST_TRAINING
     if champion is not None:
@@ -118,11 +129,12 @@ def monitor(
         inputs, without_vector = _inputs(opened, store, champion.version, as_of, published, since, thresholds)
         decision = decide(inputs, thresholds)
         figures |= _figures(inputs) | {"games_without_vector_share": without_vector}
-    monitored = Monitored(champion.version if champion else None, decision, figures)
+    monitored = Monitored(champion.version if champion else None, decision, figures, feedback)
 
-    # 3. Record the result, write the report and log the decision.
+    # 4. Record the result, write the report and log the decision.
     earlier = _record(config.database, run, opened.manifest, as_of, monitored)
-    write_page(report, html_report(decision, [*earlier, MeasuredRun(as_of, monitored.model_version, figures)]))
+    runs = [*earlier, MeasuredRun(as_of, monitored.model_version, figures)]
+    write_page(report, html_report(decision, runs, feedback))
     for rule in decision.rules:
         log("monitor", str(rule))
     log("monitor", f"{decision.summary} As of {as_of.isoformat()}.")
@@ -188,6 +200,30 @@ def _personality(published: KeptVersion | None) -> dict[str, float | None]:
     return {name: getattr(published, name) if published else None for name in names}
 
 
+def _measure_feedback(database: str, published: KeptVersion | None, manifest: Manifest) -> Feedback:
+    """Measure the events up to the snapshot; nothing before the first publication."""
+    if published is None:
+        return Feedback()
+    until = datetime.fromisoformat(manifest.extracted_at)
+    connected = connect(database, application="steam-recsys monitor", limits=LONG_STATEMENTS)
+    with connected as connection, connection.cursor() as cursor:
+        measured = measure_lists(cursor, until)
+        experiment = measure_experiment(cursor, published.control_share, published.published_at, until)
+    return Feedback(measured[0] if measured else None, tuple(measured[1:]), experiment)
+
+
+def _reactions(feedback: Feedback) -> dict[str, float | None]:
+    """Return what users did with all lists together, and how recommendations compare with popular games."""
+    overall, experiment = feedback.overall, feedback.experiment
+    return {
+        "games_shown": overall.shown if overall else None,
+        **_interval("click_through", overall.clicked if overall else None),
+        **_interval("conversion", overall.bought if overall else None),
+        **_interval("conversion_gain", experiment.test.difference if experiment else None),
+        "conversion_gain_p": experiment.test.p_value if experiment else None,
+    }
+
+
 def _figures(inputs: MonitoringInputs) -> dict[str, float | None]:
     quality, drift = inputs.quality, asdict(inputs.drift)
     reviews = drift.pop("reviews")
@@ -220,6 +256,6 @@ def _record(database: str, run: str, manifest: Manifest, as_of: date, monitored:
         cursor.execute(
             _RECORD,
             [run, manifest.extracted_at, as_of, facts["model_version"], facts["retrain"], Json(facts["reasons"]),
-             Json(facts["figures"])],
+             Json(facts["figures"]), Json(facts["feedback"])],
         )  # fmt: skip
     return earlier

@@ -8,6 +8,7 @@ from datetime import timedelta
 from markupsafe import Markup
 
 from components.monitor.decision import Decision
+from components.monitor.feedback import Feedback
 from components.monitor.forecast import NOT_FORESEEN, Figures, Forecast, MeasuredRun, forecast
 from steam_recsys.reporting.charts import Axis, Series, line_chart
 from steam_recsys.reporting.pages import render
@@ -38,8 +39,16 @@ TITLES = {
     "overlap": "overlap of two users' first ten published games",
     "coverage": "share of the games that are among the first ten published of any user",
     "popular_ten": "share of users whose first ten published games are the most popular ones",
+    "games_shown": "games shown to users in four weeks",
+    "click_through": "share of the shown games that were clicked",
+    "conversion": "share of the shown games that were bought",
+    "conversion_gain": "share of users who buy a game, less that of the control group",
+    "conversion_gain_p": "always-valid p-value of that difference",
 }
-WITH_INTERVAL = ("ndcg", "popular_ndcg", "hit_rate", "popular_hit_rate", "above_floor")
+WITH_INTERVAL = (
+    "ndcg", "popular_ndcg", "hit_rate", "popular_hit_rate", "above_floor", "click_through", "conversion",
+    "conversion_gain",
+)  # fmt: skip
 
 CHARTS = {
     "Realised NDCG@10": {"recommendations": "ndcg", "recent popularity": "popular_ndcg"},
@@ -49,17 +58,19 @@ CHARTS = {
     "How personal the publications are": {
         "overlap of two users": "overlap", "games shown": "coverage", "users with the popular ten": "popular_ten",
     },
+    "Click-through and conversion": {"clicked": "click_through", "bought": "conversion"},
     "Reviews": {"reviews": "reviews"},
 }  # fmt: skip
 """The lines of each chart by label, with the names of their figures."""
 
 
-def html_report(decision: Decision, runs: Sequence[MeasuredRun]) -> str:
+def html_report(decision: Decision, runs: Sequence[MeasuredRun], feedback: Feedback) -> str:
     """Render the report.
 
     Args:
         decision: Whether to train again, and why.
         runs: What all runs measured, this run last.
+        feedback: What users did with the recommendations.
     """
     now, previous = runs[-1], runs[-2].figures if len(runs) > 1 else {}
     expected = forecast(decision.rules, runs)
@@ -71,6 +82,7 @@ def html_report(decision: Decision, runs: Sequence[MeasuredRun]) -> str:
         colour="good" if not decision.reasons else "attention",
         expected=expected,
         next_sentence=describe_next(expected),
+        feedback=feedback,
         figures=[(title, _text(now.figures, name), _text(previous, name)) for name, title in TITLES.items()],
         charts={title: _chart(title, lines, runs) for title, lines in CHARTS.items()} if len(runs) > 1 else {},
     )

@@ -18,6 +18,7 @@ def record_run(
     prediction_days: int,
     model_days: int,
     record_days: int,
+    event_days: int,
     store: str,
     run: str,
 ) -> str:
@@ -30,7 +31,11 @@ def record_run(
     from steam_recsys.stage import stage
 
     retention = Retention(
-        journal_days=journal_days, prediction_days=prediction_days, model_days=model_days, record_days=record_days
+        journal_days=journal_days,
+        prediction_days=prediction_days,
+        model_days=model_days,
+        record_days=record_days,
+        event_days=event_days,
     )
 
     with stage("notify", store, run):

@@ -10,6 +10,7 @@ def make_plan(
     snapshot: dsl.Input[dsl.Dataset],
     users_per_shard: int,
     new_release_days: int,
+    control_share: float,
     database: str,
     publish_to: str,
     mongodb: str,
@@ -24,7 +25,7 @@ def make_plan(
 
     config = DestinationConfig(database=database, publish_to=publish_to, mongodb=mongodb)
     with stage("plan", store, run) as record:
-        planned = plan_predictions(snapshot.path, store, users_per_shard, new_release_days, config)
+        planned = plan_predictions(snapshot.path, store, users_per_shard, new_release_days, control_share, config)
         planned.write(plan.path)
         record.facts.update(planned.facts())
     return list(range(len(planned.shards)))

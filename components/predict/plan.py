@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from components.predict.dismissals import Dismissals
 from steam_recsys import code_version
 from steam_recsys.arrays import Int32Array, Int64Array
 from steam_recsys.data.games import GAME_COLUMNS, available, release_days
@@ -49,6 +50,7 @@ from steam_recsys.model.batch import catalogue_table
 from steam_recsys.model.fallback_lists import fallback_lists
 from steam_recsys.model.game_counts import GameCounts, StoredCounts
 from steam_recsys.model.lists import NEW_RELEASE_DAYS, ReviewCounts, new_releases
+from steam_recsys.publications.control_group import check_control_share
 from steam_recsys.publications.destinations import DestinationConfig, is_published
 from steam_recsys.storage.folder import open_folder
 from steam_recsys.storage.manifest import ArtifactWriter
@@ -67,40 +69,54 @@ def plan_predictions(
     store: str,
     users_per_shard: int,
     new_release_days: int = NEW_RELEASE_DAYS,
+    control_share: float = 0.0,
     config: DestinationConfig | None = None,
 ) -> Plan:
     """Plan a publication and write its catalogue, fallback lists and histories to the store.
 
     Memory grows with the catalogue and with the users per shard, not with the number of users. The same champion,
-    snapshot, parameters and code give the same version: a run that is started again continues it and does not rewrite
-    what is complete. For a version that is published already, nothing is written. Predictions of other versions are
-    removed if nothing was written to them for two days.
+    snapshot, dismissed games, parameters and code give the same version: a run that is started again continues it and
+    does not rewrite what is complete. For a version that is published already, nothing is written. Predictions of other
+    versions are removed if nothing was written to them for two days.
 
     Args:
         snapshot: Folder of the snapshot.
         store: Store with the champion.
         users_per_shard: Number of users per shard, at least 1.
         new_release_days: Days up to the day after the newest review in which a new release came out, at least 1.
-        config: Destinations that may have the version already; None plans it in any case.
+        control_share: Share of the users who are in the control group and get no recommendations.
+        config: Destinations that may have the version already, and the database in which users dismiss games; None
+            plans the version in any case, and knows of no dismissed games.
 
     Raises:
-        UserError: The model store has no champion, or a parameter is not positive.
+        UserError: The model store has no champion, a parameter is out of range, or a destination failed.
     """
     # 1. Name the publication: its champion, its snapshot and its shards.
     if users_per_shard < 1:
         raise UserError(f"users_per_shard is {users_per_shard}: give a number from 1.")
     if new_release_days < 1:
         raise UserError(f"new_release_days is {new_release_days}: give a number from 1.")
+    check_control_share(control_share)
     opened = Snapshot.open(snapshot)
     model_version = champion(store).version
     newest = newest_day(opened)
     as_of = 0 if newest == UNDATED else newest + 1
+    dismissals = Dismissals.read(config.database) if config else Dismissals()
     plan = Plan(
-        version=_version(as_of, model_version, opened.manifest.snapshot_id, users_per_shard, new_release_days),
+        version=_version(
+            as_of,
+            model_version,
+            opened.manifest.snapshot_id,
+            dismissals.digest,
+            users_per_shard,
+            new_release_days,
+            control_share,
+        ),
         model_version=model_version,
         snapshot_id=opened.manifest.snapshot_id,
         as_of=date_of(as_of).isoformat(),
         new_release_days=new_release_days,
+        control_share=control_share,
         shards=[(int(users[0]), int(users[-1])) for users in users_by_shard(opened, users_per_shard)],
     )
 
@@ -115,7 +131,8 @@ def plan_predictions(
     # 3. Write the histories of each shard, and count the games' reviews on the way.
     writer = ArtifactWriter(open_folder(predictions_uri(store, plan.version)))
     games = opened.table("games", ["name", *GAME_COLUMNS, "delisted_on"])
-    counts = _write_histories(opened, writer, plan.shards, users_per_shard, games["game_id"].to_numpy(), as_of)
+    game_ids = games["game_id"].to_numpy()
+    counts = _write_histories(opened, dismissals, writer, plan.shards, users_per_shard, game_ids, as_of)
 
     # 4. Write the catalogue with popularity, reviews and availability, and the fallback lists.
     can_recommend = available(games, None if newest == UNDATED else date_of(as_of))
@@ -200,17 +217,24 @@ class ReviewsByShard:
         return latest_of_each_pair(Interactions(*columns), review_ids)
 
 
-def histories_table(users: Int64Array, interactions: Interactions) -> pa.Table:
+def histories_table(
+    users: Int64Array, interactions: Interactions, dismissed: tuple[Int64Array, Int32Array]
+) -> pa.Table:
     """Build a shard's histories in the schema HISTORIES.
 
     Args:
         users: int64, the shard's users, ascending.
         interactions: Interactions in the order of `load_interactions`; those of other users are ignored.
+        dismissed: Users, int64 [n], ascending, and the games that they have dismissed, int32 [n]; those of other users
+            are ignored.
     """
     interactions = interactions.take(np.isin(interactions.users, users))
     offsets = np.append(np.searchsorted(interactions.users, users), len(interactions))
     columns = (interactions.games, interactions.recommended, interactions.hours)
-    return pa.table([pa.array(users), *(list_array(offsets, pa.array(column)) for column in columns)], HISTORIES)
+    owners, games = (each[np.isin(dismissed[0], users)] for each in dismissed)
+    dismissed_games = list_array(np.append(np.searchsorted(owners, users), len(owners)), pa.array(games))
+    lists = [*(list_array(offsets, pa.array(column)) for column in columns), dismissed_games]
+    return pa.table([pa.array(users), *lists], HISTORIES)
 
 
 def _is_planned(store: str, plan: Plan) -> bool:
@@ -228,15 +252,25 @@ def _is_planned(store: str, plan: Plan) -> bool:
         return False
 
 
-def _version(as_of: int, model_version: str, snapshot_id: str, users_per_shard: int, new_release_days: int) -> str:
+def _version(
+    as_of: int,
+    model_version: str,
+    snapshot_id: str,
+    dismissals: str,
+    users_per_shard: int,
+    new_release_days: int,
+    control_share: float,
+) -> str:
     """Name a publication by the day of the newest review and a hash of its inputs."""
-    inputs = f"{model_version} {snapshot_id} {code_version()} {users_per_shard} {new_release_days}"
+    parameters = f"{users_per_shard} {new_release_days} {control_share:g}"
+    inputs = f"{model_version} {snapshot_id} {dismissals} {code_version()} {parameters}"
     newest = date_of(max(as_of - 1, 0))
     return f"{newest:%Y%m%d}-{hashlib.sha256(inputs.encode()).hexdigest()[:8]}"
 
 
 def _write_histories(
     snapshot: Snapshot,
+    dismissals: Dismissals,
     writer: ArtifactWriter,
     shards: list[tuple[int, int]],
     users_per_shard: int,
@@ -254,7 +288,7 @@ def _write_histories(
         total += np.bincount(positions[positions >= 0], minlength=n_games)
         likes += np.bincount(positions[(positions >= 0) & interactions.recommended], minlength=n_games)
         with tempfile.NamedTemporaryFile(suffix=".parquet") as local:
-            table = histories_table(users, interactions)
+            table = histories_table(users, interactions, dismissals.until(int(users[-1])))
             pq.write_table(table, local.name, compression="zstd", row_group_size=ROW_GROUP_USERS)
             writer.put(Path(local.name), histories_name(shard))
     return GameCounts(decayed, ReviewCounts(likes, total))

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from steam_recsys.arrays import Int32Array, offsets_from_lengths
+from steam_recsys.arrays import Int32Array, Int64Array, offsets_from_lengths
 from steam_recsys.data.histories import Histories, positions_of
 from steam_recsys.data.interactions import day_of
 from steam_recsys.data.predictions import (
@@ -33,6 +33,7 @@ from steam_recsys.logging import log, progress
 from steam_recsys.model.approximate import choose_retrieval
 from steam_recsys.model.batch import BATCH_USERS, BatchRecommender
 from steam_recsys.model.two_tower import TwoTowerArrays
+from steam_recsys.publications.control_group import in_control_group
 from steam_recsys.publications.destinations import DestinationConfig, is_published
 from steam_recsys.storage.folder import Folder, open_folder
 from steam_recsys.storage.manifest import Artifact, FileDigest
@@ -69,10 +70,11 @@ class PredictedShard:
 def predict_shard(store: str, plan: Plan, shard: int, config: DestinationConfig | None = None) -> PredictedShard:
     """Recommend new games to each user of a shard, in four lists.
 
-    Games that are not available, and games that the user has reviewed, with or without a date, are never recommended. A
-    user without reviews gets the games that are popular now. The same plan gives the same file, which appears whole or
-    not at all; its manifest follows it. A shard that has a manifest is not predicted again, and nothing is predicted if
-    the version is published already, also if another run publishes it, and removes the plan's files, in the meantime.
+    Games that are not available, and games that the user has dismissed or reviewed, with or without a date, are never
+    recommended. A user without reviews gets the games that are popular now, and a user of the control group gets no
+    lists. The same plan gives the same file, which appears whole or not at all; its manifest follows it. A shard that
+    has a manifest is not predicted again, and nothing is predicted if the version is published already, also if another
+    run publishes it, and removes the plan's files, in the meantime.
 
     Args:
         store: Store with the model and the plan's files; the shard is written to it.
@@ -112,7 +114,7 @@ def _predict(store: str, plan: Plan, shard: int) -> PredictedShard:
             recommender.scorer, lambda: _sample(histories, recommender.game_ids), recommender.lists
         )
         with pq.ParquetWriter(local.name, RECOMMENDATIONS, compression="zstd") as writer:
-            for batch in _recommend(replace(recommender, scorer=scorer), histories):
+            for batch in _recommend(replace(recommender, scorer=scorer), histories, plan.control_share):
                 writer.write_table(batch)
                 users += int(pc.sum(pc.equal(batch["list"], RELEVANCE)).as_py() or 0)
         digest = FileDigest.from_path(Path(local.name)).sha256
@@ -168,12 +170,13 @@ def _sample(path: Path, game_ids: Int32Array) -> Histories:
     return _histories(pa.Table.from_batches(parts).combine_chunks().to_batches()[0], game_ids)
 
 
-def _recommend(recommender: BatchRecommender, path: Path) -> Iterator[pa.Table]:
-    """Recommend games for a file of histories, a batch at a time."""
+def _recommend(recommender: BatchRecommender, path: Path, control_share: float) -> Iterator[pa.Table]:
+    """Recommend games for a file of histories, a batch at a time, except to the users of the control group."""
     users = 0
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(BATCH_USERS):
-            yield recommender.recommend(_histories(batch, recommender.game_ids))
+            served = batch.filter(pa.array(~in_control_group(batch["user_id"].to_numpy(), control_share)))
+            yield recommender.recommend(_histories(served, recommender.game_ids), _dismissed(served))
             if (users + len(batch)) // PROGRESS_USERS > users // PROGRESS_USERS:
                 progress("predict", f"{users + len(batch):,} of {file.metadata.num_rows:,} users")
             users += len(batch)
@@ -189,3 +192,9 @@ def _histories(batch: pa.RecordBatch, game_ids: Int32Array) -> Histories:
         recommended.flatten().to_numpy(zero_copy_only=False),
         hours.flatten().to_numpy(),
     )
+
+
+def _dismissed(batch: pa.RecordBatch) -> tuple[Int64Array, Int32Array]:
+    """Return the users of a batch in the schema HISTORIES, once per game that they have dismissed, and these games."""
+    users = np.repeat(batch["user_id"].to_numpy(), batch["dismissed"].value_lengths().to_numpy())
+    return users, batch["dismissed"].flatten().to_numpy()

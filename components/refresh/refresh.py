@@ -1,8 +1,9 @@
 """The stage: bring the current publication up to a snapshot.
 
 Users who have reviewed since get new lists from the publication's own model, and visitors get new fallback lists. All
-others keep theirs until the next publication. The publication names the snapshot that it was brought up to, and the
-store keeps the counts of its reviews, so that the next refresh reads only what has changed since.
+others keep theirs until the next publication, and users of the control group still have none. The publication names
+the snapshot that it was brought up to, and the store keeps the counts of its reviews, so that the next refresh reads
+only what has changed since.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ import numpy as np
 import pyarrow as pa
 
 from components.refresh.changes import Changes, Reviews, last_day, to_interactions
+from components.refresh.dismissals import read_dismissals_of
 from components.refresh.reviews import read_reviews_of
-from steam_recsys.arrays import Int32Array
+from steam_recsys.arrays import Int32Array, Int64Array
 from steam_recsys.data.games import GAME_COLUMNS, available, release_days
 from steam_recsys.data.histories import Histories
 from steam_recsys.data.interactions import UNDATED, date_of
@@ -31,6 +33,7 @@ from steam_recsys.model.fallback_lists import fallback_lists
 from steam_recsys.model.game_counts import StoredCounts, remove_old_counts
 from steam_recsys.model.lists import new_releases
 from steam_recsys.model.two_tower import TwoTowerArrays
+from steam_recsys.publications.control_group import in_control_group
 from steam_recsys.publications.destinations import DestinationConfig, Destinations, open_destinations
 from steam_recsys.publications.updates import VersionUpdate
 from steam_recsys.publications.versions import KeptVersion, find_current
@@ -96,7 +99,7 @@ def refresh_publication(snapshot: str, source: str, store: str, config: Destinat
         for _ in range(TRIES):
             current = find_current(destinations.primary.kept_versions())
             try:
-                done = _refresh(current, later, source, store, destinations)
+                done = _refresh(current, later, source, store, config, destinations)
             except ArtifactError:  # another refresh, or a publication, has removed what this one reads
                 if find_current(destinations.primary.kept_versions()) == current:
                     raise
@@ -109,7 +112,12 @@ def refresh_publication(snapshot: str, source: str, store: str, config: Destinat
 
 
 def _refresh(
-    current: KeptVersion | None, later: Snapshot, source: str, store: str, destinations: Destinations
+    current: KeptVersion | None,
+    later: Snapshot,
+    source: str,
+    store: str,
+    config: DestinationConfig,
+    destinations: Destinations,
 ) -> Refreshed | None:
     """Bring a version up to a snapshot; None if it has changed meanwhile."""
     clock = _Clock()
@@ -135,14 +143,15 @@ def _refresh(
     counts = _update_counts(before, changes, games["game_id"].to_numpy(), reviews)
     clock.lap("counts")
 
-    # 4. Recommend games to the users and to visitors.
+    # 4. Recommend games to the users, except to those of the control group, and to visitors.
     can_recommend = available(games, date_of(counts.as_of) if counts.as_of else None)
     catalogue = catalogue_table(games.drop_columns("name"), counts.counts, can_recommend)
     with stored_model(store, current.model_version) as folder:
         model = TwoTowerArrays.load(folder)
     recommender = BatchRecommender.from_catalogue(model, catalogue, counts.as_of, counts.new_release_days)
-    histories = Histories.of_users(users, to_interactions(reviews), counts.game_ids)
-    recommendations = _recommend(recommender, histories)
+    served = users[~in_control_group(users, current.control_share)]
+    histories = Histories.of_users(served, to_interactions(reviews), counts.game_ids)
+    recommendations = _recommend(recommender, histories, read_dismissals_of(config.database, served))
     new = new_releases(release_days(games), counts.as_of, counts.new_release_days)
     popular = fallback_lists(games, later.table("rankings"), counts.counts, can_recommend, new)
     clock.lap("recommendations")
@@ -153,7 +162,7 @@ def _refresh(
         version=current.version,
         before=current.newest_snapshot_id,
         snapshot_id=later.manifest.snapshot_id,
-        users=changes.users,
+        users=changes.users[~in_control_group(changes.users, current.control_share)],
         recommendations=recommendations,
         popular=popular if POPULAR_LIST in popular["list"].unique().to_pylist() else None,
     )
@@ -197,9 +206,11 @@ def _update_counts(before: StoredCounts, changes: Changes, game_ids: Int32Array,
     return replace(before, game_ids=game_ids, counts=changes.update(aged, game_ids, as_of, reviews), as_of=as_of)
 
 
-def _recommend(recommender: BatchRecommender, histories: Histories) -> pa.Table:
+def _recommend(
+    recommender: BatchRecommender, histories: Histories, dismissed: tuple[Int64Array, Int32Array]
+) -> pa.Table:
     batches = [
-        recommender.recommend(histories.take(np.arange(start, min(start + BATCH_USERS, len(histories)))))
+        recommender.recommend(histories.take(np.arange(start, min(start + BATCH_USERS, len(histories)))), dismissed)
         for start in range(0, len(histories), BATCH_USERS)
     ]
     return pa.concat_tables([RECOMMENDATIONS.empty_table(), *batches])

@@ -40,6 +40,7 @@ def publish(
                 model_version=planned.model_version,
                 snapshot_id=planned.snapshot_id,
                 as_of=date.fromisoformat(planned.as_of),
+                control_share=planned.control_share,
             ),
             planned.shards,
             Thresholds(

@@ -156,6 +156,8 @@ def _load(
     acceptance = {}
     for destination in missing:
         current = destination.current_version()
+        if current:
+            current = current.without_control_group(info.control_share)
         stats, stored = destination.load(info, predictions, current)
         verdict = decide(stats, stored, current, thresholds)
         acceptance[destination.name] = verdict.sentences

@@ -14,7 +14,7 @@ from components.train.training import fit_model
 from components.train.training_data import TrainingData
 from components.train.two_tower_model import ModelConfig
 from steam_recsys.data.games import GAME_COLUMNS, Games
-from steam_recsys.data.interactions import date_of, load_interactions
+from steam_recsys.data.interactions import date_of, load_sample
 from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.model.two_tower import TwoTowerArrays
 from steam_recsys.storage.model_store import read_description
@@ -45,7 +45,7 @@ def refit_model(snapshot: str | Path, model: str | Path, refitted: str | Path, s
     version: str = description["version"]
     config, seed = ModelConfig.from_dict(description["config"]), description["seed"]
     opened, evaluated = Snapshot.open(snapshot), TwoTowerArrays.load(model)
-    interactions = load_interactions(opened)
+    interactions = load_sample(opened)
     interactions = interactions.take(interactions.dated)
     catalogue = opened.table("games", GAME_COLUMNS)
     games = Games.from_table(catalogue)

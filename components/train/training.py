@@ -30,7 +30,7 @@ from steam_recsys import code_version
 from steam_recsys.arrays import Float32Array, Int32Array
 from steam_recsys.data.games import GAME_COLUMNS, Games
 from steam_recsys.data.histories import positions_of
-from steam_recsys.data.interactions import Interactions, cutoff_day, date_of, day_of, load_interactions
+from steam_recsys.data.interactions import Interactions, cutoff_day, date_of, day_of, load_sample
 from steam_recsys.data.popularity import popularity, popularity_as_of
 from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.errors import ArtifactError, UserError
@@ -378,13 +378,13 @@ def _new_rows(model: TwoTowerArrays, champion: TwoTowerArrays) -> dict[str, list
 
 def _before_the_cutoff(snapshot: Snapshot, held_out_share: float) -> tuple[Interactions, int, Interactions]:
     """Read all dated interactions, the first day of the evaluation period, and the interactions before it."""
-    interactions = load_interactions(snapshot)
+    interactions = load_sample(snapshot)
     if not interactions.dated.any():
         raise UserError(
             f"The snapshot {snapshot.root} has no dated review by a known user: ingest reviews with dates and users."
         )
     cutoff = cutoff_day(interactions, held_out_share)
-    past = load_interactions(snapshot, before=cutoff)
+    past = load_sample(snapshot, before=cutoff)
     if not len(past):
         raise UserError(
             f"The snapshot {snapshot.root} has no review before {date_of(cutoff)}, the first day of the evaluation "

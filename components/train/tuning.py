@@ -26,7 +26,7 @@ from steam_recsys.data.games import Games
 from steam_recsys.data.histories import Histories, positions_of
 from steam_recsys.evaluation.beyond_accuracy import mean_jaccard
 from steam_recsys.evaluation.intervals import standard_error
-from steam_recsys.evaluation.metrics import HEADLINE_METRIC, measure_ranked
+from steam_recsys.evaluation.metrics import HEADLINE_METRIC, NDCG, measure_ranked
 from steam_recsys.evaluation.rankers import ModelRanker, score_blocks
 from steam_recsys.evaluation.splits import HeldOut
 from steam_recsys.logging import log, progress
@@ -112,7 +112,12 @@ DISLIKED = (-0.25, -0.5, -1.0)
 SEQUENCE_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
 
 CHECKED_SEQUENCE_WEIGHT = 0.5
-"""Weight of the sequential tower in the checks during its fit, and at which it must be better than none."""
+"""Weight of the sequential tower in the checks during its fit."""
+
+LEAST_SEQUENCE_WEIGHT, SEQUENCE_METRIC = SEQUENCE_WEIGHTS[1], NDCG(100)
+"""Weight with which the sequential tower must be better than none, and the metric. If one game of each user is held
+out, NDCG@10 of most users is 0, whatever the tower adds; on public data the longer list tells more surely where order
+means something."""
 
 MAX_SCALE = 32.0
 """Far below the scale at which exp(1.5 * scale) overflows float32, and above what any data set has chosen."""
@@ -212,6 +217,11 @@ class Validation:
         for ranked in rank(scorer, self.held_out, weights, k, parts=parts):
             figures = measure_ranked(ranked, self.held_out.relevant, (HEADLINE_METRIC,))
             yield figures[HEADLINE_METRIC.name], mean_jaccard(ranked[:: max(1, len(ranked) // OVERLAP_USERS)], k)
+
+    def figures(self, scorer: Scorer, weight: float, parts: Sequence[Part], metric: NDCG) -> Float64Array:
+        """Return another metric of each user with one popularity weight, float64 [n_users]."""
+        (ranked,) = rank(scorer, self.held_out, (weight,), metric.k, parts=parts)
+        return measure_ranked(ranked, self.held_out.relevant, (metric,))[metric.name]
 
     def sample(self, limit: int) -> Validation:
         """Return the data of about `limit` users, evenly spaced."""
@@ -404,14 +414,23 @@ def is_level(setting: Setting, best: Setting, budget: float) -> bool:
 
 
 def is_clearly_better(one: Setting, other: Setting, n_candidates: int) -> bool:
-    """Tell whether the confidence interval of the gain in NDCG@10 is above zero.
+    """Tell whether a setting gains NDCG@10 over another one, see `is_clear`."""
+    return is_clear(one.ndcg - other.ndcg, n_candidates)
+
+
+def is_clear(gains: Float64Array, n_candidates: int) -> bool:
+    """Tell whether the confidence interval of a mean gain is above zero.
 
     The best of many is often better by chance, most of all on sparse reviews. So the interval is widened for the best
     of `n_candidates` (Bonferroni's correction: Dunn 1961, "Multiple Comparisons Among Means").
+
+    Args:
+        gains: Gain of each user, float64 [n_users].
+        n_candidates: Number of candidates of which this is the best.
     """
     errors = NormalDist().inv_cdf(1 - (1 - CONFIDENCE) / 2 / n_candidates)
-    enough = len(one.ndcg) > 1  # a single user gives no interval
-    return enough and one.mean - other.mean > errors * standard_error(one.ndcg - other.ndcg)
+    enough = len(gains) > 1  # a single user gives no interval
+    return enough and float(gains.mean()) > errors * standard_error(gains)
 
 
 class _Search:
@@ -587,9 +606,10 @@ class _Search:
     def improve_sequence(self, find: Callable[[], Setting]) -> None:
         """Try other weights of the sequential tower for a setting.
 
-        A setting gets the tower only if that is clearly better with `CHECKED_SEQUENCE_WEIGHT`: where the order of the
-        reviews means nothing, the tower adds nothing. The candidates of this test are the towers of all checks of the
-        fit, since the validation data chose among them. The other weights take no part: they rank much alike.
+        A setting gets the tower only if that is clearly better with `LEAST_SEQUENCE_WEIGHT` by `SEQUENCE_METRIC`. If
+        the order of the reviews means nothing, the tower adds nothing. The candidates of this test are the towers of
+        all checks of the fit, since the validation data chose among them. The other weights take no part: they rank
+        much alike.
         """
         if not self._fitted_sequence:
             return
@@ -598,11 +618,19 @@ class _Search:
             share = self._fitted_sequence.share if weight else self._config.sequence.share
             sequence = replace(self._config.sequence, weight=weight, share=share)
             found += self._measured(replace(present.config, sequence=sequence), (present.config.popularity_weight,))
-        checked = found[SEQUENCE_WEIGHTS.index(CHECKED_SEQUENCE_WEIGHT)]
-        if present.config.sequence.weight or is_clearly_better(checked, present, CHECKS):
+        least = found[SEQUENCE_WEIGHTS.index(LEAST_SEQUENCE_WEIGHT)]
+        if present.config.sequence.weight or is_clear(self._gains(least, present, SEQUENCE_METRIC), CHECKS):
             self._keep(found)
             self.measure(most_accurate(found).config, _near(present.config.popularity_weight))
         progress("train", f"sequence: {find()}")
+
+    def _gains(self, one: Setting, other: Setting, metric: NDCG) -> Float64Array:
+        """Measure what each user gains by one setting over another, float64 [n_users]."""
+        with_one, with_other = (
+            self._validation.figures(self._all_towers(config), config.popularity_weight, self._parts_of(config), metric)
+            for config in (one.config, other.config)
+        )
+        return with_one - with_other
 
     def improve_history_weights(self, find: Callable[[], Setting]) -> None:
         """Try other weights of the games of histories for a setting, one kind after the other.

@@ -1,19 +1,16 @@
-"""The checks of a snapshot. Each is a function of Arrow tables or counts that returns findings."""
+"""The checks of a snapshot. Each is a function of the tables or of counts that returns findings."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Literal
 
 import numpy as np
-import pandera.pyarrow as pandera
 import pyarrow as pa
-import pyarrow.compute as pc
-from pandera.errors import SchemaErrors
 
+from components.validate.snapshot_tables import SnapshotTables
 from steam_recsys.data.schemas import EARLIEST_REVIEW, TABLES
 
 Severity = Literal["error", "warning"]
@@ -31,6 +28,19 @@ CLOCK_TOLERANCE = timedelta(minutes=5)
 
 MAX_NULL_SHARES = {"user_id": 0.5, "reviewed_on": 0.5, "hours_played": 0.99}
 """The share of nulls in a column of the reviews that causes a warning."""
+
+_NOT_NEGATIVE = ("is greater than or equal to(0)", "{0} >= 0 AND NOT isnan({0})")  # DuckDB's NaN exceeds all numbers
+_RANK_TYPES = ["Sales", "Revenue", "Review"]
+_RANGES = {
+    ("reviews", "hours_played"): [_NOT_NEGATIVE, ("is less than(inf)", "{0} < 'infinity'")],
+    ("reviews", "helpful"): [("is greater than or equal to(0)", "{0} >= 0")],
+    ("reviews", "funny"): [("is greater than or equal to(0)", "{0} >= 0")],
+    ("games", "ram_gb"): [_NOT_NEGATIVE],
+    ("games", "storage_gb"): [_NOT_NEGATIVE],
+    ("rankings", "rank_type"): [(f"is isin({_RANK_TYPES})", "{0} IN ('Sales', 'Revenue', 'Review')")],
+    ("rankings", "rank"): [("is greater than or equal to(1)", "{0} >= 1")],
+}
+"""What is true of each value that is not null: as text, and as SQL for the column."""
 
 
 @dataclass(frozen=True)
@@ -57,35 +67,48 @@ class Finding:
         return f"{self.table}: {self.check}: {self.count:,}{example}"
 
 
+@dataclass(frozen=True)
+class Rule:
+    """A condition on each row of a table.
+
+    Attributes:
+        column: Name of the column.
+        check: What should be true, as text.
+        broken: The rows for which it is not true, as SQL.
+    """
+
+    column: str
+    check: str
+    broken: str
+
+
 def errors(findings: Iterable[Finding]) -> list[Finding]:
     """Return the findings that fail the run."""
     return [finding for finding in findings if finding.severity == "error"]
 
 
-def contract(table: str) -> pandera.DataFrameSchema:
-    """Return the pandera schema of a table. `check_dates` checks dates: they need not fit Python's."""
-    checks: dict[tuple[str, str], list[pandera.Check]] = {
-        ("reviews", "hours_played"): [pandera.Check.ge(0), pandera.Check.lt(math.inf)],
-        ("reviews", "helpful"): [pandera.Check.ge(0)],
-        ("reviews", "funny"): [pandera.Check.ge(0)],
-        ("games", "ram_gb"): [pandera.Check.ge(0)],
-        ("games", "storage_gb"): [pandera.Check.ge(0)],
-        ("rankings", "rank_type"): [pandera.Check.isin(["Sales", "Revenue", "Review"])],
-        ("rankings", "rank"): [pandera.Check.ge(1)],
-    }
-    # pandera has no list type: check_schema compares the Arrow types of list columns.
-    return pandera.DataFrameSchema(
-        {
-            field.name: pandera.Column(
-                field.type,
-                checks.get((table, field.name)),
-                nullable=field.nullable,
-                unique=UNIQUE.get(table) == field.name,
-            )
-            for field in TABLES[table]
-            if not pa.types.is_list(field.type)
-        }
-    )
+def rules(table: str, today: date) -> list[Rule]:
+    """Return the rules for the values of a table, by column: nulls, ranges and dates.
+
+    Dates and times must be possible, and fit what Python's hold: PostgreSQL's begin in 4713 BC and end in the year
+    5874897.
+
+    Args:
+        table: Name of the table.
+        today: Date of the extraction in UTC. The next day is valid too: east of Greenwich it may already have begun.
+    """
+    declared = [
+        Rule(field.name, f"{field.name} is not null", f"{field.name} IS NULL")
+        for field in TABLES[table]
+        if not field.nullable
+    ]
+    ranges = [
+        Rule(column, f"{column} {text}", f"NOT ({condition.format(column)})")
+        for (of, column), conditions in _RANGES.items()
+        if of == table
+        for text, condition in conditions
+    ]
+    return [*sorted(declared + ranges, key=lambda rule: rule.check), *_date_rules(table, today)]
 
 
 def check_schema(table: str, schema: pa.Schema) -> list[Finding]:
@@ -103,54 +126,48 @@ def check_schema(table: str, schema: pa.Schema) -> list[Finding]:
     return [Finding("error", table, check, len(differences), ("; ".join(differences),))]
 
 
-def check_columns(table: str, rows: pa.Table) -> list[Finding]:
-    """Check a table's values against its contract: unique keys, nulls and ranges."""
-    try:
-        contract(table).validate(rows, lazy=True)
-    except SchemaErrors as failed:
-        return list(_contract_findings(table, rows, failed.failure_cases))
-    return []
-
-
-def check_dates(table: str, rows: pa.Table, today: date) -> list[Finding]:
-    """Check that the dates and times of a table are possible, and fit what Python's hold.
-
-    PostgreSQL's begin in 4713 BC and end in the year 5874897.
+def check_values(tables: SnapshotTables, table: str, today: date) -> list[Finding]:
+    """Check the values of a table in one pass: nulls, ranges and dates.
 
     Args:
+        tables: The snapshot.
         table: Name of the table.
-        rows: The table.
-        today: Date of the extraction in UTC. The next day is valid too: east of Greenwich it may already have begun.
+        today: See `rules`.
     """
-    first, last = date.min, date.max
-    ranges: dict[tuple[str, str], tuple[date, date]] = {
-        ("reviews", "reviewed_on"): (EARLIEST_REVIEW, today + timedelta(days=1)),
-        ("reviews", "updated_at"): (first, last),
-        ("games", "released_on"): (first, last),
-        ("games", "delisted_on"): (first, last),
-    }
-    findings = []
-    for column, (earliest, latest) in ((name, bounds) for (of, name), bounds in ranges.items() if of == table):
-        numbers = _numbers(rows[column])
-        low, high = _numbers(pa.array([earliest, latest]).cast(rows[column].type)).to_pylist()
-        outside = rows.filter(pc.or_(pc.less(numbers, low), pc.greater(numbers, high)))
-        if outside.num_rows:
-            check = f"{column} is between {earliest} and {latest}"
-            findings.append(Finding("error", table, check, outside.num_rows, _examples(outside, column)))
-    return findings
+    of_table = rules(table, today)
+    counts = ", ".join(f"count(*) FILTER (WHERE {rule.broken})" for rule in of_table)
+    (row,) = tables.query(f"SELECT {counts} FROM {table}")
+    return [
+        Finding("error", table, rule.check, count, _examples(tables, table, rule.column, rule.broken))
+        for rule, count in zip(of_table, row, strict=True)
+        if count
+    ]
 
 
-def check_references(reviews: pa.Table, users: pa.Table, games: pa.Table, rankings: pa.Table) -> list[Finding]:
+def check_unique(tables: SnapshotTables, table: str) -> list[Finding]:
+    """Check that no key occurs twice in a table. The count is of the rows that repeat an earlier one."""
+    key = UNIQUE[table]
+    repeated = (
+        f"(SELECT {key}, count(*) AS rows FROM {table} WHERE {key} IS NOT NULL GROUP BY {key} HAVING count(*) > 1)"
+    )
+    ((count, first),) = tables.query(
+        f"SELECT sum(rows - 1), list({key} ORDER BY {key})[:{MAX_EXAMPLES}] FROM {repeated}"
+    )
+    if not count:
+        return []
+    condition = f"{key} IN ({', '.join(map(str, first))})"
+    return [Finding("error", table, f"{key} is unique", int(count), _examples(tables, table, key, condition))]
+
+
+def check_references(tables: SnapshotTables) -> list[Finding]:
     """Check that every user and game that a row refers to exists."""
     return [
         finding
-        for table, rows, column, keys in (
-            ("reviews", reviews, "user_id", users),
-            ("reviews", reviews, "game_id", games),
-            ("rankings", rankings, "game_id", games),
+        for table, key, keys in (
+            ("reviews", "user_id", "users"), ("reviews", "game_id", "games"), ("rankings", "game_id", "games"),
         )
-        for finding in _missing(table, column, rows, keys[column])
-    ]
+        for finding in _missing(tables, table, key, keys)
+    ]  # fmt: skip
 
 
 def check_rows(rows: Mapping[str, int]) -> list[Finding]:
@@ -194,81 +211,93 @@ def check_freshness(newest_change: datetime | None, extracted_at: datetime) -> l
     return [Finding("warning", "reviews", check, days, (newest_change.isoformat(),))]
 
 
-def check_nulls(reviews: pa.Table) -> list[Finding]:
-    """Check that no optional column of the reviews is mostly empty."""
+def check_nulls(rows: int, nulls: Mapping[str, int]) -> list[Finding]:
+    """Check that no optional column of the reviews is mostly empty.
+
+    Args:
+        rows: Number of reviews.
+        nulls: Number of nulls per column.
+    """
     return [
-        Finding("warning", "reviews", f"{column} is filled in at least {1 - share:.0%} of the rows", nulls)
+        Finding("warning", "reviews", f"{column} is filled in at least {1 - share:.0%} of the rows", nulls[column])
         for column, share in MAX_NULL_SHARES.items()
-        if reviews.num_rows and (nulls := reviews[column].null_count) / reviews.num_rows >= share
+        if rows and nulls[column] / rows >= share
     ]
 
 
-def check_blanks(reviews: pa.Table) -> list[Finding]:
+def check_blanks(nulls: Mapping[str, int]) -> list[Finding]:
     """Count reviews without a known author, and reviews without a date."""
     return [
-        Finding("warning", "reviews", check, nulls)
+        Finding("warning", "reviews", check, nulls[column])
         for column, check in (("user_id", "without a known author"), ("reviewed_on", "without a date"))
-        if (nulls := reviews[column].null_count)
+        if nulls[column]
     ]
 
 
-def check_ranks(rankings: pa.Table) -> list[Finding]:
+def count_nulls(tables: SnapshotTables) -> dict[str, int]:
+    """Count the nulls in the optional columns of the reviews."""
+    counts = ", ".join(f"count(*) - count({column})" for column in MAX_NULL_SHARES)
+    (row,) = tables.query(f"SELECT {counts} FROM reviews")
+    return dict(zip(MAX_NULL_SHARES, row, strict=True))
+
+
+def check_ranks(tables: SnapshotTables) -> list[Finding]:
     """Check that a game has one rank in a ranking."""
-    counts = rankings.group_by(["genre", "rank_type", "game_id"]).aggregate([([], "count_all")])
-    repeated = counts.filter(pc.greater(counts["count_all"], 1))
-    if not repeated.num_rows:
-        return []
-    first = repeated.slice(0, MAX_EXAMPLES).to_pylist()
-    examples = tuple(f"game_id {row['game_id']} by {row['rank_type']} in {row['genre']}" for row in first)
-    return [Finding("error", "rankings", "a game is ranked once", repeated.num_rows, examples)]
+    repeated = "(SELECT genre, rank_type, game_id FROM rankings GROUP BY ALL HAVING count(*) > 1)"
+    count, first = _counted(tables, repeated, "genre, rank_type, game_id")
+    examples = tuple(f"game_id {game} by {rank_type} in {genre}" for genre, rank_type, game in first)
+    return [Finding("error", "rankings", "a game is ranked once", count, examples)] if count else []
 
 
-def check_repeats(reviews: pa.Table) -> list[Finding]:
+def check_repeats(tables: SnapshotTables) -> list[Finding]:
     """Count games that a user reviewed more than once; the latest review counts."""
-    known = reviews.select(["user_id", "game_id"]).filter(pc.is_valid(reviews["user_id"]))
-    counts = known.group_by(["user_id", "game_id"]).aggregate([([], "count_all")])
-    repeated = counts.filter(pc.greater(counts["count_all"], 1))
-    if not repeated.num_rows:
+    repeated = (
+        "(SELECT user_id, game_id, count(*) AS times FROM reviews WHERE user_id IS NOT NULL "
+        "GROUP BY user_id, game_id HAVING count(*) > 1)"
+    )
+    count, first = _counted(tables, repeated, "user_id, game_id, times")
+    examples = tuple(f"user_id {user}, game_id {game}, {times} times" for user, game, times in first)
+    check = "games that one user reviewed more than once"
+    return [Finding("warning", "reviews", check, count, examples)] if count else []
+
+
+def _date_rules(table: str, today: date) -> list[Rule]:
+    first, last = date.min, date.max
+    bounds: dict[tuple[str, str], tuple[date, date]] = {
+        ("reviews", "reviewed_on"): (EARLIEST_REVIEW, today + timedelta(days=1)),
+        ("reviews", "updated_at"): (first, last),
+        ("games", "released_on"): (first, last),
+        ("games", "delisted_on"): (first, last),
+    }
+    found = []
+    for (of, column), (earliest, latest) in bounds.items():
+        if of == table:
+            kind = "TIMESTAMPTZ" if pa.types.is_timestamp(TABLES[of].field(column).type) else "DATE"
+            outside = f"{column} < {kind} '{earliest}' OR {column} > {kind} '{latest}'"
+            found.append(Rule(column, f"{column} is between {earliest} and {latest}", outside))
+    return found
+
+
+def _missing(tables: SnapshotTables, table: str, key: str, keys: str) -> list[Finding]:
+    ((count,),) = tables.query(f"SELECT count(*) FROM {table} ANTI JOIN {keys} USING ({key}) WHERE {key} IS NOT NULL")
+    if not count:
         return []
-    first = repeated.sort_by([("user_id", "ascending"), ("game_id", "ascending")]).slice(0, MAX_EXAMPLES).to_pylist()
-    examples = tuple(f"user_id {row['user_id']}, game_id {row['game_id']}, {row['count_all']} times" for row in first)
-    return [Finding("warning", "reviews", "games that one user reviewed more than once", repeated.num_rows, examples)]
+    absent = f"{key} IS NOT NULL AND {key} NOT IN (SELECT {key} FROM {keys})"
+    return [Finding("error", table, f"every {key} exists", count, _examples(tables, table, key, absent))]
 
 
-def _contract_findings(table: str, rows: pa.Table, cases: pa.Table) -> Iterator[Finding]:
-    counts = cases.group_by(["column", "check"]).aggregate([("index", "count", pc.CountOptions(mode="all"))])
-    for row in sorted(counts.to_pylist(), key=lambda row: (str(row["column"]), row["check"])):
-        column, check = row["column"], row["check"]
-        same_check = pc.and_(pc.equal(cases["column"], column), pc.equal(cases["check"], check))
-        values = cases.filter(same_check)["failure_case"].slice(0, MAX_EXAMPLES)
-        failing = rows.filter(_has_value(rows[column], values))
-        yield Finding("error", table, f"{column} {_check_text(check)}", row["index_count"], _examples(failing, column))
+def _counted(tables: SnapshotTables, rows: str, columns: str) -> tuple[int, list[tuple[Any, ...]]]:
+    """Return the number of rows of a subquery, and the first ones by all of some columns."""
+    found = tables.query(f"SELECT count(*) OVER (), {columns} FROM {rows} ORDER BY {columns} LIMIT {MAX_EXAMPLES}")
+    return (found[0][0], [row[1:] for row in found]) if found else (0, [])
 
 
-def _has_value(column: pa.ChunkedArray, values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return which elements of a column are among some values, which are given as text and may include null."""
-    known = values.drop_null().cast(column.type)
-    found = pc.is_in(column, value_set=known.combine_chunks())
-    return pc.or_(found, pc.is_null(column)) if values.null_count else found
-
-
-def _check_text(check: str) -> str:
-    texts = {"field_uniqueness": "is unique", "not_nullable": "is not null"}
-    return texts.get(check, f"is {check}".replace("_", " "))
-
-
-def _missing(table: str, column: str, rows: pa.Table, keys: pa.ChunkedArray) -> list[Finding]:
-    known = pc.is_in(rows[column], value_set=keys.combine_chunks())
-    missing = rows.filter(pc.and_(pc.is_valid(rows[column]), pc.invert(known)))
-    if not missing.num_rows:
-        return []
-    return [Finding("error", table, f"every {column} exists", missing.num_rows, _examples(missing, column))]
-
-
-def _examples(rows: pa.Table, column: str) -> tuple[str, ...]:
-    """Return the ids and the checked column of some rows as text."""
-    names = [name for name in rows.schema.names if name.endswith("_id") or name == column]
-    columns = [_values(rows[name].slice(0, MAX_EXAMPLES)) for name in names]
+def _examples(tables: SnapshotTables, table: str, column: str, condition: str) -> tuple[str, ...]:
+    """Return the ids and the checked column of the first rows that meet a condition, as text."""
+    names = [name for name in TABLES[table].names if name.endswith("_id") or name == column]
+    shown = ", ".join(names)
+    statement = f"SELECT {shown} FROM {table} WHERE {condition} ORDER BY {shown} LIMIT {MAX_EXAMPLES}"
+    columns = [_values(values) for values in tables.query_arrow(statement).columns]
     return tuple(
         ", ".join(f"{name} {value}" for name, value in zip(names, row, strict=True))
         for row in zip(*columns, strict=True)

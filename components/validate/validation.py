@@ -10,10 +10,9 @@ from typing import Any
 
 from components.validate.checks import (
     LAST_GOOD_RUN,
+    UNIQUE,
     Finding,
     check_blanks,
-    check_columns,
-    check_dates,
     check_freshness,
     check_nulls,
     check_ranks,
@@ -21,9 +20,13 @@ from components.validate.checks import (
     check_repeats,
     check_rows,
     check_schema,
+    check_unique,
+    check_values,
     check_volume,
+    count_nulls,
     errors,
 )
+from components.validate.snapshot_tables import SnapshotTables
 from steam_recsys.data.schemas import TABLES
 from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.errors import UserError
@@ -120,12 +123,14 @@ def find(snapshot: Snapshot, last_rows: Mapping[str, int]) -> list[Finding]:
     if wrong_schemas:  # the other checks need the declared columns
         return findings + wrong_schemas
     extracted_at = datetime.fromisoformat(snapshot.manifest.extracted_at)
-    tables = {name: snapshot.table(name) for name in TABLES}
-    for name, content in tables.items():
-        findings += check_columns(name, content) + check_dates(name, content, extracted_at.date())
-    findings += check_references(tables["reviews"], tables["users"], tables["games"], tables["rankings"])
-    findings += check_ranks(tables["rankings"])
-    findings += check_nulls(tables["reviews"]) + check_blanks(tables["reviews"]) + check_repeats(tables["reviews"])
+    with SnapshotTables.open(snapshot) as tables:
+        for name in TABLES:
+            findings += check_values(tables, name, extracted_at.date())
+            if name in UNIQUE:
+                findings += check_unique(tables, name)
+        findings += check_references(tables) + check_ranks(tables)
+        nulls = count_nulls(tables)
+        findings += check_nulls(rows["reviews"], nulls) + check_blanks(nulls) + check_repeats(tables)
     watermark = snapshot.manifest.watermark
     newest_change = datetime.fromisoformat(watermark[0]) if watermark else None
     return findings + check_freshness(newest_change, extracted_at)

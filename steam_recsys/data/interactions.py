@@ -22,6 +22,9 @@ EPOCH = date(1970, 1, 1)
 
 SORT_BATCH_ROWS = 1 << 20
 
+SAMPLE_REVIEWS = 10_000_000
+"""About how many reviews training and evaluation read at most."""
+
 REVIEW_COLUMNS: dict[str, type] = {
     "user_id": np.int64, "game_id": np.int32, "reviewed_on": np.int32, "recommended": np.bool_,
     "hours_played": np.float32, "review_id": np.int64,
@@ -70,7 +73,42 @@ def date_of(day: int) -> date:
     return EPOCH + timedelta(days=day)
 
 
-def load_interactions(snapshot: Snapshot, *, before: int | None = None) -> Interactions:
+def load_sample(snapshot: Snapshot, *, before: int | None = None) -> Interactions:
+    """Read the interactions of a sample of the users, or of all if there are at most `SAMPLE_REVIEWS` reviews.
+
+    Models and metrics are about users as such, not about each single one: ten million reviews say as much as a hundred
+    million, in a tenth of the memory. A user is in the sample by a hash of the id, so all stages and later snapshots
+    sample the same users, fewer of them as the shop grows.
+
+    Args:
+        snapshot: The snapshot.
+        before: See `load_interactions`.
+    """
+    return load_interactions(snapshot, before=before, share=sample_share(snapshot.manifest.rows("reviews")))
+
+
+def sample_share(reviews: int) -> float:
+    """Return the share of the users in the sample of a shop with this number of reviews."""
+    return min(1.0, SAMPLE_REVIEWS / max(reviews, 1))
+
+
+def in_sample(users: Int64Array, share: float) -> BoolArray:
+    """Return which users are in a sample of about this share (0 to 1) of them, bool [n].
+
+    The hash is the finaliser of SplitMix64 (Steele, Lea and Flood 2014, "Fast Splittable Pseudorandom Number
+    Generators", section 3, figure 16).
+    """
+    if share >= 1:
+        return np.ones(len(users), dtype=bool)
+    hashed = users.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+    hashed = (hashed ^ (hashed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    hashed = (hashed ^ (hashed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    hashed ^= hashed >> np.uint64(31)
+    sampled: BoolArray = hashed < np.uint64(int(share * 2**64))
+    return sampled
+
+
+def load_interactions(snapshot: Snapshot, *, before: int | None = None, share: float = 1.0) -> Interactions:
     """Read a snapshot's reviews by known users; if a user reviewed a game more than once, the latest review counts.
 
     Args:
@@ -78,6 +116,7 @@ def load_interactions(snapshot: Snapshot, *, before: int | None = None) -> Inter
         before: Day (days since 1970-01-01) before which to read dated interactions, as they were then. Removing later
             interactions afterwards is not the same: a game reviewed before the day and again after it would be
             missing from the history and look new.
+        share: Share of the users to read, see `in_sample`.
 
     Returns:
         Interactions ordered by user, day and review id. The latest of a user's reviews of a game has the newest date;
@@ -88,9 +127,10 @@ def load_interactions(snapshot: Snapshot, *, before: int | None = None) -> Inter
     arrays: dict[str, npt.NDArray[Any]] = {name: np.empty(rows, dtype) for name, dtype in REVIEW_COLUMNS.items()}
     end = 0
     for batch in batches:  # only one batch is in memory twice
-        start, end = end, end + len(batch["user_id"])
+        kept = in_sample(batch["user_id"], share)
+        start, end = end, end + int(np.count_nonzero(kept))
         for name, array in arrays.items():
-            array[start:end] = batch[name]
+            array[start:end] = batch[name][kept]
     *columns, reviews = (array[:end] for array in arrays.values())
     return latest_of_each_pair(Interactions(*columns), reviews)
 

@@ -61,6 +61,7 @@ class Plan:
         snapshot_id: The snapshot that users and games come from.
         as_of: ISO date of the day after the newest review.
         new_release_days: Days up to `as_of` in which a new release came out.
+        control_share: Share of the users who are in the control group and get no recommendations.
         shards: The first and the last user id of each shard.
     """
 
@@ -69,6 +70,7 @@ class Plan:
     snapshot_id: str
     as_of: str
     new_release_days: int
+    control_share: float
     shards: list[tuple[int, int]]
 
     def facts(self) -> dict[str, Any]:

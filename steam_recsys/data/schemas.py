@@ -77,6 +77,7 @@ HISTORIES = pa.schema(
         pa.field("game_ids", pa.list_(pa.int32()), nullable=False),  # ordered by time, as are the next two
         pa.field("recommended", pa.list_(pa.bool_()), nullable=False),
         pa.field("hours", pa.list_(pa.float32()), nullable=False),  # NaN: unknown
+        pa.field("dismissed", pa.list_(pa.int32()), nullable=False),  # games that the user does not want to see again
     ]
 )
 

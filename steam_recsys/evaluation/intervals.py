@@ -1,10 +1,11 @@
-"""Confidence intervals of means over users by the bootstrap, and rankings compared on the same users."""
+"""Confidence intervals of means over users by the bootstrap, and of shares; rankings compared on the same users."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any, TypeVar
 
 import numpy as np
@@ -54,6 +55,20 @@ class Interval:
         """
         low, high = np.quantile(resampled, [(1 - CONFIDENCE_LEVEL) / 2, (1 + CONFIDENCE_LEVEL) / 2])
         return cls(math.fsum(figures.tolist()) / len(figures), float(low), float(high), standard_error(figures))
+
+    @classmethod
+    def wilson(cls, share: float, n: float, error: float) -> Interval:
+        """Compute the score interval of a share (Wilson 1927, "Probable Inference").
+
+        Args:
+            share: The share, from 0 to 1.
+            n: Number of independent observations, above 0; the effective number if they are not independent.
+            error: Standard error of the share.
+        """
+        z = NormalDist().inv_cdf((1 + CONFIDENCE_LEVEL) / 2)
+        centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+        half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+        return cls(share, max(centre - half, 0.0), min(centre + half, 1.0), error)
 
     @property
     def outcome(self) -> str:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from steam_recsys.arrays import BoolArray, Int32Array, Int64Array, offsets_from_lengths
 from steam_recsys.data.histories import Histories, positions_of
-from steam_recsys.data.interactions import UNDATED, Interactions, load_interactions, split_by_time
+from steam_recsys.data.interactions import UNDATED, Interactions, load_sample, split_by_time
 from steam_recsys.data.snapshot import Snapshot
 
 
@@ -135,11 +135,11 @@ def snapshot_by_time(snapshot: Snapshot, interactions: Interactions, cutoff: int
     """Split a snapshot by time, with its past as it was then: reviews that were replaced later are in it.
 
     Args:
-        snapshot: The snapshot that the interactions are from, see `load_interactions`.
+        snapshot: The snapshot that the interactions are from, see `load_sample`.
         interactions: The interactions that may be known, all dated.
         cutoff: First day of the future, in days since 1970-01-01.
     """
-    return Split(load_interactions(snapshot, before=cutoff), split_by_time(interactions, cutoff)[1], cutoff)
+    return Split(load_sample(snapshot, before=cutoff), split_by_time(interactions, cutoff)[1], cutoff)
 
 
 def at_random(interactions: Interactions, held_out_share: float, random: np.random.RandomState) -> Split:

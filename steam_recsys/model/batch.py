@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from steam_recsys.arrays import BoolArray, Int32Array, Int64Array, offsets_from_lengths
+from steam_recsys.arrays import BoolArray, Int32Array, Int64Array, contains, offsets_from_lengths
 from steam_recsys.data.games import Games, release_days
-from steam_recsys.data.histories import Histories
+from steam_recsys.data.histories import Histories, positions_of
 from steam_recsys.data.popularity import DECAYS
 from steam_recsys.data.schemas import RECOMMENDATIONS, list_array
 from steam_recsys.model.game_counts import GameCounts
@@ -84,9 +84,18 @@ class BatchRecommender:
         )
         return cls(scorer.with_available(available), lists, catalogue["game_id"].to_numpy().astype(np.int32))
 
-    def recommend(self, history: Histories) -> pa.Table:
-        """Recommend games to a batch of users, as rows in the schema RECOMMENDATIONS, by user and list."""
-        found = self.scorer.recommend_lists(history, self.lists)
+    def recommend(self, history: Histories, dismissed: tuple[Int64Array, Int32Array]) -> pa.Table:
+        """Recommend games to a batch of users, except those that they have reviewed or dismissed.
+
+        Args:
+            history: The reviews of the users, who are ascending.
+            dismissed: Users, int64 [n], and the ids of games that they have dismissed, int32 [n]; those of other users
+                are ignored.
+
+        Returns:
+            Rows in the schema RECOMMENDATIONS, by user and list.
+        """
+        found = self.scorer.recommend_lists(history, self.lists, excluded=self._excluded(history, *dismissed))
         batches = [
             _rows(wanted.name, history.users, each, self.game_ids)
             for wanted, each in zip(self.lists, found, strict=True)
@@ -94,6 +103,18 @@ class BatchRecommender:
         # Rows are in the order of lists: a stable sort by user keeps it.
         users = np.concatenate([batch["user_id"].to_numpy() for batch in batches])
         return pa.Table.from_batches(batches, RECOMMENDATIONS).take(np.argsort(users, kind="stable"))
+
+    def _excluded(self, history: Histories, users: Int64Array, dismissed: Int32Array) -> Histories | None:
+        """Return the games that users have reviewed or dismissed; None if they have dismissed none."""
+        ours = contains(history.users, users)
+        if not ours.any():
+            return None
+        games = np.concatenate([history.games, positions_of(dismissed[ours], self.game_ids)]).astype(np.int64)
+        owners = np.concatenate([history.owners, np.searchsorted(history.users, users[ours])])[games >= 0]
+        pairs = np.unique(owners * len(self.game_ids) + games[games >= 0])  # a game may be reviewed and dismissed
+        offsets = offsets_from_lengths(np.bincount(pairs // len(self.game_ids), minlength=len(history)))
+        disliked, unknown = np.zeros(len(pairs), dtype=np.bool_), np.full(len(pairs), np.nan, dtype=np.float32)
+        return Histories(history.users, offsets, (pairs % len(self.game_ids)).astype(np.int32), disliked, unknown)
 
 
 def _rows(name: str, users: Int64Array, found: Recommendations, game_ids: Int32Array) -> pa.RecordBatch:

@@ -6,7 +6,7 @@ import io
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,9 @@ from steam_recsys.data.schemas import POPULAR_LIST, RELEVANCE
 from steam_recsys.database.connection import COPY_BUFFER, connect
 from steam_recsys.database.copy import read_binary_copy
 from steam_recsys.logging import progress
+from steam_recsys.publications.control_group import in_control_group
 from steam_recsys.publications.personality import FIRST_GAMES, PersonalityStats
+from steam_recsys.publications.versions import KeptVersion
 
 SAMPLED_USERS = 10_000
 """How many users versions are compared on: enough for a share to be known to within 0.01."""
@@ -65,12 +67,42 @@ class Stored:
 
 @dataclass(frozen=True)
 class CurrentVersion:
-    """The version that readers of a destination see: its size, and the first games of a sample of its users."""
+    """The version that readers of a destination see, to compare a new one with.
+
+    Attributes:
+        version: Its name.
+        users: Number of its users.
+        rows: Number of recommended games, summed over the users and their lists.
+        sample: First games of a sample of its users, by user.
+        control_share: Share of the users who are in its control group.
+    """
 
     version: str
     users: int
     rows: int
     sample: Mapping[int, list[int]]
+    control_share: float = 0.0
+
+    @classmethod
+    def sampled(cls, current: KeptVersion, sample: Mapping[int, list[int]]) -> CurrentVersion:
+        """Describe a kept version with the first games of a sample of its users, by user."""
+        return cls(current.version, current.users, current.rows, sample, current.control_share)
+
+    def without_control_group(self, share: float) -> CurrentVersion:
+        """Return what is left of the version without the users of a larger control group, with this share of all."""
+        if share <= self.control_share:
+            return self
+        ids = np.fromiter(self.sample, np.int64, len(self.sample))
+        kept = ids[~in_control_group(ids, share)].tolist()
+        # In a small shop the sample is all users, and the group may be far from its share of them.
+        left = len(kept) / len(ids) if len(ids) else (1 - share) / (1 - self.control_share)
+        return replace(
+            self,
+            users=round(left * self.users),
+            rows=round(left * self.rows),
+            sample={user: self.sample[user] for user in kept},
+            control_share=share,
+        )
 
 
 @dataclass

@@ -144,7 +144,7 @@ class MongoDestination:
             [{"$sample": {"size": SAMPLED_USERS}}, {"$project": {"game_ids": first_games}}]
         )
         sample = {each["_id"]: each["game_ids"] for each in found}
-        return CurrentVersion(current.version, current.users, current.rows, sample)
+        return CurrentVersion.sampled(current, sample)
 
     def first_games(self, version: str, users: Sequence[int], k: int) -> dict[int, list[int]]:
         """See `Destination.first_games`."""

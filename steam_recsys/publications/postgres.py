@@ -58,14 +58,14 @@ _BLIND_TRIES = 20
 """How many more times a switch is tried after the last one, to see who holds it up."""
 
 _KEPT = """
-SELECT version, model_version, snapshot_id, as_of, users, rows, overlap, coverage, popular_ten,
+SELECT version, model_version, snapshot_id, as_of, control_share, users, rows, overlap, coverage, popular_ten,
        published_at, first_switch, last_switch, current, refreshed_snapshot_id
 FROM recsys.publications WHERE first_switch IS NOT NULL ORDER BY first_switch DESC
 """
 
 _REGISTER = """
-INSERT INTO recsys.publications (version, model_version, snapshot_id, as_of, users, rows) VALUES (%s, %s, %s, %s, 0, 0)
-ON CONFLICT DO NOTHING
+INSERT INTO recsys.publications (version, model_version, snapshot_id, as_of, control_share, users, rows)
+VALUES (%s, %s, %s, %s, %s, 0, 0) ON CONFLICT DO NOTHING
 """
 
 # Samples pages instead of rows, to read only a few pages.
@@ -174,7 +174,7 @@ class PostgresDestination:
             percent = min(100.0, 100.0 * SAMPLED_USERS / current.users)
             statement = sql.SQL(_SAMPLE).format(Tables(current.version).recommendations)
             cursor.execute(statement, [FIRST_GAMES, percent])
-            return CurrentVersion(current.version, current.users, current.rows, dict(cursor.fetchall()))
+            return CurrentVersion.sampled(current, dict(cursor.fetchall()))
 
     def first_games(self, version: str, users: Sequence[int], k: int) -> dict[int, list[int]]:
         """See `Destination.first_games`."""
@@ -196,7 +196,9 @@ class PostgresDestination:
         tables, games = Tables(info.version), known_games(self._reference)
         fallback_lists = predictions.popular(games)
         with self._transaction() as cursor:
-            cursor.execute(_REGISTER, [info.version, info.model_version, info.snapshot_id, info.as_of])
+            cursor.execute(
+                _REGISTER, [info.version, info.model_version, info.snapshot_id, info.as_of, info.control_share]
+            )
             if not cursor.rowcount:
                 raise UserError(
                     f"An unfinished version {info.version} could not be dropped, see above: drop what depends on its "

@@ -39,12 +39,14 @@ class VersionInfo:
         model_version: Model that made the predictions.
         snapshot_id: Snapshot that the predictions were made from.
         as_of: Day up to which recent popularity was counted.
+        control_share: Share of the users who are in the control group and have no recommendations.
     """
 
     version: str
     model_version: str
     snapshot_id: str
     as_of: date
+    control_share: float
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,9 @@ def run_inference(database: str, store: str, folder: Path) -> Plan:
     plan = plan_predictions(folder / f"snapshot-{champion(store).version}", store, 10)
     for shard in range(len(plan.shards)):
         predict_shard(store, plan, shard)
-    made = VersionInfo(plan.version, plan.model_version, plan.snapshot_id, date.fromisoformat(plan.as_of))
+    made = VersionInfo(
+        plan.version, plan.model_version, plan.snapshot_id, date.fromisoformat(plan.as_of), plan.control_share
+    )
     publish(
         DestinationConfig(database),
         predictions_uri(store, plan.version),

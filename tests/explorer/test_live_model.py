@@ -148,6 +148,33 @@ def test_a_user_gets_what_their_reviews_get_as_a_posted_history(
     assert len(lists) > USERS / 2
 
 
+def test_live_answers_know_dismissed_games_and_the_control_group(changing: PublishedShop) -> None:
+    with changing.connection() as connection, connection.cursor() as cursor:
+        cursor.execute("UPDATE recsys.publications SET control_share = 0.5")
+        cursor.execute(
+            "SELECT min(user_id) FILTER (WHERE recsys.in_control_group(user_id, 0.5)), "
+            "min(user_id) FILTER (WHERE NOT recsys.in_control_group(user_id, 0.5)) FROM steam.reviews"
+        )
+        control, other = cursor.fetchone()
+    with serving(changing.settings()) as served:
+        served.wait_for_model(changing.plan.version)
+
+        def live(user: int) -> list[dict[str, Any]]:
+            return served.client.get(f"/api/v1/users/{user}/recommendations", params={"popularity": 0.5}).json()[
+                "games"
+            ]
+
+        before = [game["game_id"] for game in live(other)]
+        with changing.connection() as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT recsys.record_event(%s, %s, 'dismissed')", [other, before[0]])
+            cursor.execute("SELECT game_id FROM steam.reviews WHERE user_id = %s", [control])
+            reviewed = {game for (game,) in cursor.fetchall()}
+        assert [game["game_id"] for game in live(other)][: len(before) - 1] == before[1:]
+        assert {game["kind"] for game in live(other)} == {"personal"}
+        assert {game["kind"] for game in live(control)} == {"popular"}
+        assert not {game["game_id"] for game in live(control)} & reviewed
+
+
 def test_games_and_popularity_equal_those_of_the_plan(published_shop: PublishedShop, tmp_path: Path) -> None:
     plan = plan_predictions(published_shop.folder / "snapshot-model-1", published_shop.store, 10)
     content = open_folder(predictions_uri(published_shop.store, plan.version)).read(CATALOGUE_FILE)

@@ -41,10 +41,11 @@ def remember(published_shop: PublishedShop, *measurements: Measurement) -> None:
     with published_shop.connection() as connection, connection.cursor() as cursor:
         for each in measurements:
             cursor.execute(
-                "INSERT INTO recsys.monitoring (run_id, measured_at, as_of, model_version, retrain, reasons, figures) "
-                "VALUES (%s, %s, %s, %s, %s, %s, %s)",
+                "INSERT INTO recsys.monitoring "
+                "(run_id, measured_at, as_of, model_version, retrain, reasons, figures, feedback) "
+                "VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
                 [each.run_id, each.measured_at, each.as_of, each.model_version, each.retrain,
-                 json.dumps(each.reasons), json.dumps(each.figures)],
+                 json.dumps(each.reasons), json.dumps(each.figures), json.dumps(each.feedback)],
             )  # fmt: skip
 
 
@@ -63,6 +64,7 @@ def test_before_the_first_measurement_and_run_the_overview_says_so(
     shown = overview(client)
     assert shown.text.count("Nothing has been measured yet") == 2
     assert "No pipeline has run yet." in shown.text
+    assert "Not measured: the shop records no events" in shown.text
     assert not shown.all("figure")
 
 
@@ -123,6 +125,26 @@ def test_quality_and_drift_have_charts_and_tables(changing: PublishedShop) -> No
     regions = shown.all("div", role="region")
     assert len(regions) == 3
     assert all(region["tabindex"] == "0" and region["aria-labelledby"] for region in regions)
+
+
+def test_what_users_do_is_shown_list_by_list(changing: PublishedShop) -> None:
+    share = {"mean": 0.125, "low": 0.1, "high": 0.15, "error": 0.01}
+    shown_list = {"users": 1_234, "shown": 56_789, "clicked": share, "bought": share, "dismissed": share}
+    lists = [{"shelf": name, **shown_list} for name in ("discovery", "<b>checkout</b>")]
+    feedback = {
+        "overall": {"shelf": "", **shown_list},
+        "lists": lists,
+        "summary": "Neither group is shown to buy more.",
+    }
+    remember(changing, replace(measured(1, ndcg=None), feedback=feedback))
+    with serving(changing.settings()) as served:
+        shown = overview(served.client)
+    assert [text for text in shown.texts if text in ("All lists", "Hidden gems", "<b>checkout</b>")] == [
+        "All lists", "Hidden gems", "<b>checkout</b>"
+    ]  # fmt: skip
+    assert "12.5 %" in shown.text
+    assert "(10.0 % to 15.0 %)" in shown.text
+    assert "Neither group is shown to buy more." in shown.text
 
 
 def test_one_measurement_has_a_table_but_no_chart(changing: PublishedShop) -> None:

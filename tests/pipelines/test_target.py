@@ -98,7 +98,13 @@ def test_the_task_that_records_a_run_gets_the_retention(name, tmp_path, monkeypa
         tasks = next(yaml.safe_load_all(path.read_text()))["root"]["dag"]["tasks"]
         given = tasks["record-run"]["inputs"]["parameters"]
         days = {key: value["runtimeValue"]["constant"] for key, value in given.items() if key.endswith("_days")}
-        assert days == {"journal_days": 30.0, "prediction_days": 2.0, "model_days": 90.0, "record_days": 400.0}
+        assert days == {
+            "journal_days": 30.0,
+            "prediction_days": 2.0,
+            "model_days": 90.0,
+            "record_days": 400.0,
+            "event_days": 90.0,
+        }
 
 
 def test_network_and_attachment_exclude_each_other(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,6 +64,11 @@ def test_a_setting_that_could_reach_a_run_under_way_is_refused(name: str) -> Non
         Retention(**{name: 1})
 
 
+def test_events_are_kept_for_as_long_as_monitoring_reads_them() -> None:
+    with pytest.raises(ValueError, match="event_days is 41, but at least 42 days must be kept for monitoring"):
+        Retention(event_days=41)
+
+
 def test_a_record_is_kept_longer_than_its_journal_as_the_run_would_count_as_lost() -> None:
     assert Retention(journal_days=9, record_days=10).record_days == 10
     with pytest.raises(ValueError, match="record_days is 10, but a run's record must be kept longer than its journal"):

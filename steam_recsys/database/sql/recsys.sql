@@ -1,5 +1,6 @@
--- What the pipelines publish for the shop. Its developers use recsys.recommended_games(...), recsys.shelves(...), the
--- views recsys.recommendations and recsys.popular_games, and recsys.publications. The rest belongs to the pipelines.
+-- What the pipelines publish for the shop. Its developers use recsys.recommended_games(...), recsys.shelves(...),
+-- recsys.record_event(...), the views recsys.recommendations and recsys.popular_games, and recsys.publications and
+-- recsys.dismissals. The rest belongs to the pipelines.
 
 CREATE SCHEMA recsys;
 COMMENT ON SCHEMA recsys IS
@@ -17,6 +18,7 @@ CREATE TABLE recsys.publications (
     coverage real,
     popular_ten real,
     as_of date NOT NULL,
+    control_share double precision NOT NULL DEFAULT 0,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     published_at timestamptz,
     made_current_at timestamptz,
@@ -42,6 +44,8 @@ COMMENT ON COLUMN recsys.publications.popular_ten IS
     'The share of users whose first ten relevant games are the most popular games that are not excluded for them. Null: unknown.';
 COMMENT ON COLUMN recsys.publications.as_of IS
     'The day up to which recent popularity was counted when the version was published.';
+COMMENT ON COLUMN recsys.publications.control_share IS
+    'The share of the users who are in the control group: they have no personal recommendations, and get popular games.';
 COMMENT ON COLUMN recsys.publications.created_at IS 'When publishing this version began.';
 COMMENT ON COLUMN recsys.publications.published_at IS
     'When this version first became current; null if it never did, for example while it is being published.';
@@ -102,7 +106,8 @@ CREATE TABLE recsys.monitoring (
     model_version text,
     retrain boolean NOT NULL,
     reasons jsonb NOT NULL DEFAULT '[]',
-    figures jsonb NOT NULL DEFAULT '{}'
+    figures jsonb NOT NULL DEFAULT '{}',
+    feedback jsonb NOT NULL DEFAULT '{}'
 );
 CREATE INDEX ON recsys.monitoring (measured_at);
 COMMENT ON TABLE recsys.monitoring IS
@@ -111,6 +116,53 @@ COMMENT ON COLUMN recsys.monitoring.as_of IS 'The day after the newest review.';
 COMMENT ON COLUMN recsys.monitoring.model_version IS 'The champion that was monitored; null if there was none.';
 COMMENT ON COLUMN recsys.monitoring.reasons IS 'One sentence for each limit that was exceeded.';
 COMMENT ON COLUMN recsys.monitoring.figures IS 'Numbers by name; null if there was nothing to measure.';
+COMMENT ON COLUMN recsys.monitoring.feedback IS
+    'Click-through and conversion of each list, and the experiment with the control group; empty if no events are recorded.';
+
+-- One partition per week, made ahead by the monitoring stage. Events of a week without a partition go to the default one.
+CREATE TABLE recsys.events (
+    occurred_at timestamptz NOT NULL,
+    user_id bigint NOT NULL,
+    game_id integer NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    version text COLLATE "C",
+    shelf text COLLATE "C" NOT NULL
+) PARTITION BY RANGE (occurred_at);
+CREATE TABLE recsys.events_default PARTITION OF recsys.events DEFAULT;
+COMMENT ON TABLE recsys.events IS
+    'What users did with the games that they were shown. Write it with recsys.record_event(...).';
+COMMENT ON TABLE recsys.events_default IS 'Events of weeks without a partition, while no inference run makes any.';
+COMMENT ON COLUMN recsys.events.kind IS 'shown, clicked, dismissed or bought.';
+COMMENT ON COLUMN recsys.events.version IS 'The publication that the game was shown from; null before the first one.';
+COMMENT ON COLUMN recsys.events.shelf IS 'The list or place in which the game was shown; the empty string if it is unknown.';
+
+CREATE TABLE recsys.dismissals (
+    user_id bigint NOT NULL,
+    game_id integer NOT NULL,
+    dismissed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (user_id, game_id)
+);
+COMMENT ON TABLE recsys.dismissals IS
+    'The games that users do not want to see again. They are not recommended, until the row is deleted.';
+
+CREATE TABLE recsys.experiment (
+    control_share double precision NOT NULL,
+    started_at timestamptz NOT NULL,
+    measured_until timestamptz NOT NULL
+);
+COMMENT ON TABLE recsys.experiment IS
+    'The comparison with the control group, at most one row: it begins when the control group''s share changes.';
+COMMENT ON COLUMN recsys.experiment.measured_until IS 'The time up to which events are taken into account.';
+
+CREATE TABLE recsys.experiment_users (
+    user_id bigint PRIMARY KEY,
+    control boolean NOT NULL,
+    first_shown_at timestamptz NOT NULL,
+    bought boolean
+);
+COMMENT ON TABLE recsys.experiment_users IS 'The users to whom games were shown since the experiment began.';
+COMMENT ON COLUMN recsys.experiment_users.bought IS
+    'Whether the user bought a game in the week after first_shown_at; null until that week is over.';
 
 CREATE TABLE recsys.genre_sizes (genre_id integer PRIMARY KEY, games bigint NOT NULL);
 COMMENT ON TABLE recsys.genre_sizes IS 'How many games had each genre of steam.genres at the last publication.';
@@ -168,6 +220,72 @@ $function$;
 
 COMMENT ON FUNCTION recsys.systems_of(text) IS
     'Which of windows, mac and linux a game''s requirement, such as "Windows® 7 64-bit", names; empty if it names none.';
+
+CREATE OR REPLACE FUNCTION recsys.in_control_group(p_user_id bigint, p_control_share double precision) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $function$
+SELECT ('x' || encode(substr(sha256(int8send(p_user_id)), 1, 4), 'hex'))::bit(32)::bigint < p_control_share * 4294967296
+$function$;
+
+COMMENT ON FUNCTION recsys.in_control_group(bigint, double precision) IS
+    'Whether a user is in a control group of this share of the users, as in recsys.publications.control_share: by a hash of the id, so that a user who is in a group is in every larger one.';
+
+CREATE OR REPLACE FUNCTION recsys.record_event(
+    p_user_id bigint,
+    p_game_id integer,
+    p_kind text,
+    p_version text DEFAULT NULL,
+    p_shelf text DEFAULT NULL
+)
+RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+    IF p_user_id IS NULL OR p_game_id IS NULL THEN
+        RAISE EXCEPTION '% is null: record only events of users and games that have an id.',
+            CASE WHEN p_user_id IS NULL THEN 'p_user_id' ELSE 'p_game_id' END
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF p_kind IS NULL OR p_kind NOT IN ('shown', 'clicked', 'dismissed', 'bought') THEN
+        RAISE EXCEPTION 'p_kind is %: it must be shown, clicked, dismissed or bought.', coalesce(quote_literal(p_kind), 'null')
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF length(p_shelf) > 60 OR length(p_version) > 60 THEN
+        RAISE EXCEPTION '% is longer than 60 characters: give the name that recommended_games or shelves returned.',
+            CASE WHEN length(p_shelf) > 60 THEN 'p_shelf' ELSE 'p_version' END
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+
+    INSERT INTO recsys.events (occurred_at, user_id, game_id, kind, version, shelf)
+    VALUES (clock_timestamp(), p_user_id, p_game_id, p_kind,
+            coalesce(p_version, (SELECT v.version FROM recsys.publications AS v WHERE v.current)), coalesce(p_shelf, ''));
+    IF p_kind = 'dismissed' THEN
+        INSERT INTO recsys.dismissals (user_id, game_id) VALUES (p_user_id, p_game_id) ON CONFLICT DO NOTHING;
+    END IF;
+END
+$function$;
+
+-- It writes as its owner: only the roles that it is granted to may call it.
+REVOKE ALL ON FUNCTION recsys.record_event(bigint, integer, text, text, text) FROM PUBLIC;
+
+COMMENT ON FUNCTION recsys.record_event(bigint, integer, text, text, text) IS
+$comment$Record what a user did with a game: SELECT recsys.record_event(42, 7, 'clicked', '20250101-1a2b3c4d', 'discovery').
+
+p_user_id, p_game_id: ids of steam.users and steam.games. Events of visitors are not recorded.
+p_kind: what happened.
+    shown: the user saw the game.
+    clicked: the user opened it.
+    dismissed: the user does not want to see it again. From now on it is not recommended to this user, until the row in
+        recsys.dismissals is deleted.
+    bought: the user bought it, wherever.
+p_version: the publication that the game was shown from, as in the column version of recommended_games and shelves; null
+    for the current one.
+p_shelf: the list that it was shown in, as in their column list, or your own name for the place, at most 60 characters;
+    null if it is unknown. A click counts for the list that it names, a purchase for every list that showed the game.
+
+The same event may be recorded twice: it counts once.
+Raises invalid_parameter_value (22023) for another p_kind, a null id, or a name that is too long.$comment$;
 
 CREATE OR REPLACE FUNCTION recsys.reasons(
     p_user_id bigint,
@@ -247,7 +365,8 @@ CREATE OR REPLACE FUNCTION recsys.recommended_games(
     p_exclude integer[] DEFAULT NULL
 )
 RETURNS TABLE (
-    rank integer, game_id integer, name text, score real, taste real, popularity real, reason text, because integer
+    rank integer, game_id integer, name text, score real, taste real, popularity real, reason text, because integer,
+    list text, version text
 )
 LANGUAGE plpgsql STABLE
 -- Planning these queries takes longer than running them, and the best plans do not depend on the arguments.
@@ -342,7 +461,9 @@ BEGIN
         END IF;
         CONTINUE WHEN v_game_ids IS NULL;
         v_left_out := array_remove(p_exclude, NULL) || ARRAY(
-            SELECT v.game_id FROM steam.reviews AS v WHERE v.user_id = p_user_id AND v.game_id = ANY (v_game_ids));
+            SELECT v.game_id FROM steam.reviews AS v WHERE v.user_id = p_user_id AND v.game_id = ANY (v_game_ids)
+            UNION ALL
+            SELECT d.game_id FROM recsys.dismissals AS d WHERE d.user_id = p_user_id AND d.game_id = ANY (v_game_ids));
 
         SELECT v_found || array_agg(f.game_id ORDER BY f.position),
                v_found_scores || array_agg(f.score ORDER BY f.position),
@@ -419,12 +540,13 @@ BEGIN
         ) AS l
     )
     SELECT e.rank, e.game_id, g.name, e.score, e.taste, e.popularity, e.reason,
-           CASE WHEN starts_with(e.reason, 'because you liked ') THEN e.because END
+           CASE WHEN starts_with(e.reason, 'because you liked ') THEN e.because END,
+           e.list, (SELECT p.version FROM recsys.popular_games AS p LIMIT 1)
     FROM page
     CROSS JOIN LATERAL unnest(
         page.ranks, page.game_ids, page.scores, page.taste, page.popularity,
-        recsys.reasons(p_user_id, page.lists, page.genres, page.game_ids, page.because), page.because
-    ) AS e (rank, game_id, score, taste, popularity, reason, because)
+        recsys.reasons(p_user_id, page.lists, page.genres, page.game_ids, page.because), page.because, page.lists
+    ) AS e (rank, game_id, score, taste, popularity, reason, because, list)
     JOIN steam.games AS g ON g.game_id = e.game_id
     ORDER BY e.rank;
 END
@@ -434,7 +556,8 @@ COMMENT ON FUNCTION
     recsys.recommended_games(bigint, text, text, numeric, integer, integer, integer, numeric, text, integer[]) IS
 $comment$The games to show a user, in the order to show them: SELECT * FROM recsys.recommended_games(42).
 
-p_user_id: any number, or null for a visitor. A user without recommendations gets a fallback list.
+p_user_id: any number, or null for a visitor. A user without recommendations gets a fallback list, and so does a user of
+    the control group.
 p_rank_by: which games, and their order.
     relevance: the best games for the user.
     sales, revenue, reviews, newest: games of the user's taste, by their rank in steam.rankings or their release date.
@@ -460,8 +583,10 @@ reason: "because you liked <game> (<genres of both>)" if the game would not be r
     in <genre>", "hidden gem" or "fits your taste". Names are as in steam.games and steam.genres: escape them before you
     show them.
 because: the game that the reason says the user liked; null if it names none.
+list: the list that the game is from: relevance, interests, discovery, new_releases or popular.
+version: the publication. Pass list and version to recsys.record_event.
 
-Games that the user has reviewed and games that are no longer sold are left out. If the filters leave fewer than p_limit
+Games that the user has reviewed or dismissed, and games that are no longer sold, are left out. If the filters leave fewer than p_limit
 games, other lists fill up the answer: the games of the user's taste for relevance, the most relevant ones for the orders
 by rank and date, and then popular games, those of p_genre if it has a list. Discovery and new_releases are filled up
 with the fallback lists of the same names. Fewer than p_limit rows mean that no other game passes. No rows are returned
@@ -470,7 +595,8 @@ Raises invalid_parameter_value (22023) for another p_rank_by or p_os, or a p_lim
 
 CREATE OR REPLACE FUNCTION recsys.shelves(p_user_id bigint, p_shelves integer DEFAULT 8, p_games integer DEFAULT 10)
 RETURNS TABLE (
-    shelf integer, title text, rank integer, game_id integer, name text, reason text, because integer
+    shelf integer, title text, rank integer, game_id integer, name text, reason text, because integer, list text,
+    version text
 )
 LANGUAGE plpgsql STABLE
 SET plan_cache_mode = force_generic_plan
@@ -489,7 +615,8 @@ DECLARE
     v_new_because integer[];
     v_own_new integer[];
     v_popular integer[];
-    v_reviewed integer[];
+    v_candidates integer[];
+    v_left_out integer[];
     v_fallbacks text[] := ARRAY['popular'];
     v_personal boolean;
     v_steps text[];
@@ -515,7 +642,7 @@ DECLARE
     v_shown integer[] := '{}';
     v_shelves integer[] := '{}';
     v_titles text[] := '{}';
-    v_shown_lists text[] := '{}';
+    v_shown_steps text[] := '{}';
     v_shown_genres text[] := '{}';
     v_shown_because integer[] := '{}';
     v_reasons text[] := '{}';
@@ -555,15 +682,8 @@ BEGIN
     INTO v_popular, v_discovery, v_new
     FROM recsys.popular_games AS p WHERE p.genre = '' AND p.list = ANY (v_fallbacks);
 
-    v_reviewed := ARRAY(
-        SELECT v.game_id FROM steam.reviews AS v
-        WHERE v.user_id = p_user_id
-          AND v.game_id = ANY (v_relevance || v_interests || v_discovery || v_new || v_popular));
-
-    IF v_personal THEN
-        v_steps := ARRAY['relevance'] || array_fill('like'::text, ARRAY[6])
-            || ARRAY['new_releases', 'discovery', 'sellers', 'popular'];
-    ELSE
+    v_candidates := v_relevance || v_interests || v_discovery || v_new || v_popular;
+    IF NOT v_personal THEN
         v_genres := ARRAY(
             SELECT n.name
             FROM recsys.genre_sizes AS z
@@ -572,6 +692,19 @@ BEGIN
                           WHERE p.list = 'popular' AND p.genre = n.name AND p.rank = 1 OFFSET 0)
             ORDER BY z.games DESC, n.genre_id
             LIMIT p_shelves);
+        v_candidates := v_candidates || ARRAY(
+            SELECT p.game_id FROM recsys.popular_games AS p
+            WHERE p_user_id IS NOT NULL AND p.list = 'popular' AND p.genre = ANY (v_genres));
+    END IF;
+    v_left_out := ARRAY(
+        SELECT v.game_id FROM steam.reviews AS v WHERE v.user_id = p_user_id AND v.game_id = ANY (v_candidates)
+        UNION ALL
+        SELECT d.game_id FROM recsys.dismissals AS d WHERE d.user_id = p_user_id AND d.game_id = ANY (v_candidates));
+
+    IF v_personal THEN
+        v_steps := ARRAY['relevance'] || array_fill('like'::text, ARRAY[6])
+            || ARRAY['new_releases', 'discovery', 'sellers', 'popular'];
+    ELSE
         v_steps := ARRAY['popular', 'new_releases', 'discovery']
             || array_fill('genre'::text, ARRAY[cardinality(v_genres)]);
     END IF;
@@ -681,7 +814,7 @@ BEGIN
               -- OFFSET 0 as in recommended_games.
               AND EXISTS (SELECT FROM steam.games AS g
                           WHERE g.game_id = e.game_id AND coalesce(g.delisted_on > current_date, true) OFFSET 0)
-              AND e.game_id <> ALL (v_reviewed)
+              AND e.game_id <> ALL (v_left_out)
             ORDER BY e.position
             LIMIT p_games
         ) AS s;
@@ -696,8 +829,7 @@ BEGIN
         v_shelves := v_shelves
             || array_fill(CASE WHEN v_step = 'popular' THEN p_shelves ELSE v_count END, ARRAY[cardinality(v_next)]);
         v_titles := v_titles || array_fill(v_title, ARRAY[cardinality(v_next)]);
-        v_shown_lists := v_shown_lists
-            || array_fill(CASE v_step WHEN 'genre' THEN 'popular' ELSE v_step END, ARRAY[cardinality(v_next)]);
+        v_shown_steps := v_shown_steps || array_fill(v_step, ARRAY[cardinality(v_next)]);
         v_shown_genres := v_shown_genres || array_fill(v_genre, ARRAY[cardinality(v_next)]);
         v_shown_because := v_shown_because || v_next_because;
         v_reasons := v_reasons || v_next_reasons;
@@ -708,19 +840,20 @@ BEGIN
            e.title,
            (row_number() OVER (PARTITION BY e.shelf ORDER BY e.position))::integer,
            e.game_id, g.name, coalesce(e.own_reason, e.reason),
-           CASE WHEN e.own_reason IS NULL AND starts_with(e.reason, 'because you liked ') THEN e.because END
+           CASE WHEN e.own_reason IS NULL AND starts_with(e.reason, 'because you liked ') THEN e.because END,
+           e.list, (SELECT p.version FROM recsys.popular_games AS p LIMIT 1)
     FROM unnest(
         v_shelves, v_titles, v_shown, v_reasons,
-        recsys.reasons(p_user_id, v_shown_lists, v_shown_genres, v_shown, ARRAY(
+        recsys.reasons(p_user_id, array_replace(v_shown_steps, 'genre', 'popular'), v_shown_genres, v_shown, ARRAY(
             -- Besides the shelves about one liked game, a game is the reason of at most two entries.
             SELECT CASE
                        WHEN l.list = 'like' OR row_number() OVER (PARTITION BY l.because, l.list = 'like' ORDER BY l.position) <= 2
                            THEN l.because
                    END
-            FROM unnest(v_shown_lists, v_shown_because) WITH ORDINALITY AS l (list, because, position)
+            FROM unnest(v_shown_steps, v_shown_because) WITH ORDINALITY AS l (list, because, position)
             ORDER BY l.position)),
-        v_shown_because
-    ) WITH ORDINALITY AS e (shelf, title, game_id, own_reason, reason, because, position)
+        v_shown_because, v_shown_steps
+    ) WITH ORDINALITY AS e (shelf, title, game_id, own_reason, reason, because, list, position)
     CROSS JOIN LATERAL (SELECT g.name FROM steam.games AS g WHERE g.game_id = e.game_id OFFSET 0) AS g
     ORDER BY e.shelf, e.position;
 END
@@ -729,7 +862,8 @@ $function$;
 COMMENT ON FUNCTION recsys.shelves(bigint, integer, integer) IS
 $comment$A page of shelves for a user, in the order to show it: SELECT * FROM recsys.shelves(42).
 
-p_user_id: any number, or null for a visitor. A user without recommendations gets a visitor's page.
+p_user_id: any number, or null for a visitor. A user without recommendations gets a visitor's page, and so does a user of
+    the control group.
 p_shelves: the maximum number of shelves, at least 1.
 p_games: the maximum number of games on a shelf, at least 1.
 
@@ -742,7 +876,9 @@ rank: from 1 on each shelf.
 reason: as in recsys.recommended_games; for the top sellers "number <rank> in <genre> sales". Names are as in steam.games
     and steam.genres: escape them, and the titles, before you show them.
 because: the game that the reason says the user liked; null if it names none.
+list: what is on the shelf, whatever its title: relevance, like, new_releases, discovery, sellers, genre or popular.
+version: the publication. Pass list and version to recsys.record_event.
 
-No game is twice on a page. Games that the user has reviewed and games that are no longer sold are left out. No rows are
-returned before the first publication.
+No game is twice on a page. Games that the user has reviewed or dismissed, and games that are no longer sold, are left
+out. No rows are returned before the first publication.
 Raises invalid_parameter_value (22023) for a p_shelves or p_games below 1.$comment$;

@@ -17,6 +17,7 @@ PERSONAL = KeptVersion(
     model_version="m1",
     snapshot_id="s1",
     as_of=date(2024, 1, 1),
+    control_share=0.0,
     users=1_000,
     rows=300_000,
     overlap=0.4,

@@ -41,7 +41,11 @@ def publish_lists(
     folder = write_predictions(root / version, [rows], overall)
     thresholds = Thresholds(user_coverage_floor=0, rows_per_user_floor=0)
     publish(
-        DestinationConfig(database), str(folder), VersionInfo(version, "m", "s", as_of), user_ranges(folder), thresholds
+        DestinationConfig(database),
+        str(folder),
+        VersionInfo(version, "m", "s", as_of, 0.0),
+        user_ranges(folder),
+        thresholds,
     )
 
 

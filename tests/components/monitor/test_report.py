@@ -2,6 +2,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 
 from components.monitor.decision import DEFAULT, FIRST_TRAINING, Decision, decide
+from components.monitor.feedback import Feedback
 from components.monitor.forecast import MeasuredRun
 from components.monitor.quality import Quality
 from components.monitor.report import html_report
@@ -20,7 +21,9 @@ def measured(days: int, **figures: float | None) -> list[MeasuredRun]:
 
 
 def page(inputs: object, days: int = 1) -> str:
-    return " ".join(text for text in Page(html_report(decide(inputs, DEFAULT), measured(days))).texts if text.strip())
+    return " ".join(
+        text for text in Page(html_report(decide(inputs, DEFAULT), measured(days), Feedback())).texts if text.strip()
+    )
 
 
 def test_the_decision_comes_first_then_what_will_fail_next() -> None:
@@ -31,7 +34,7 @@ def test_the_decision_comes_first_then_what_will_fail_next() -> None:
 
 
 def test_rules_that_failed_are_shown_open_and_all_rules_folded() -> None:
-    html = html_report(decide(replace(FINE, age_days=9), DEFAULT), measured(1))
+    html = html_report(decide(replace(FINE, age_days=9), DEFAULT), measured(1), Feedback())
     before, folded = html.split("<details>")
     sentence = "Days of reviews that the model lacks: 9, must be at most 7: failed."
     assert before.count(sentence) == 2  # with the decision, and with the limits
@@ -47,19 +50,21 @@ def test_what_was_not_measured_is_said_and_never_shown_as_zero() -> None:
 
 def test_if_too_little_has_been_measured_the_next_limit_is_not_known() -> None:
     known = decide(replace(FINE, age_days=-999, published=None, quality=Quality(0)), DEFAULT)
-    assert "Which limit is reached next is not known yet" in html_report(known, measured(1))
+    assert "Which limit is reached next is not known yet" in html_report(known, measured(1), Feedback())
 
 
 def test_if_no_limit_is_in_sight_the_page_says_so() -> None:
     rules = tuple(replace(rule, figure=-999) for rule in decide(FINE, DEFAULT).rules if rule.name == "model_age_days")
-    html = html_report(Decision(Verdict(rules)), measured(1))
+    html = html_report(Decision(Verdict(rules)), measured(1), Feedback())
     assert "At today&#39;s trend, no further limit is reached within a year." in html
     failed = (*rules, replace(rules[0], name="games", figure=8))
-    assert "no further limit is reached within a year." in html_report(Decision(Verdict(failed)), measured(1))
+    assert "no further limit is reached within a year." in html_report(
+        Decision(Verdict(failed)), measured(1), Feedback()
+    )
 
 
 def test_a_shop_without_a_champion_has_a_page_too() -> None:
-    html = html_report(FIRST_TRAINING, [MeasuredRun(DAY, None, {"reviews": 3.0})])
+    html = html_report(FIRST_TRAINING, [MeasuredRun(DAY, None, {"reviews": 3.0})], Feedback())
     assert "Monitoring of a shop without a model" in html
     assert "There is no champion yet." in html
     assert "<h2>Limits</h2>" not in html
@@ -67,6 +72,6 @@ def test_a_shop_without_a_champion_has_a_page_too() -> None:
 
 
 def test_charts_have_days_and_a_dot_per_measurement() -> None:
-    html = html_report(decide(FINE, DEFAULT), measured(4, ndcg=0.2))
+    html = html_report(decide(FINE, DEFAULT), measured(4, ndcg=0.2), Feedback())
     assert "games, 2024-03-10: 0.0500" in html
     assert "2024-03-07" in html

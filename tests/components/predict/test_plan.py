@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from components.predict.dismissals import Dismissals
 from components.predict.plan import (
     ReviewsByShard,
     histories_table,
@@ -24,6 +25,7 @@ from tests.components.predict.artifacts import promote_model, write_model
 from tests.snapshots import write_snapshot_of
 from tests.steam_recsys.model.test_fallback_lists import listed
 
+NOTHING = Dismissals().until(0)
 DAYS = st.one_of(st.none(), st.integers(0, 5).map(lambda day: date(2020, 1, 1) + timedelta(days=day)))
 REVIEWS = st.lists(st.tuples(st.one_of(st.none(), st.integers(1, 9)), st.integers(1, 4), DAYS), min_size=1, max_size=40)
 
@@ -45,8 +47,8 @@ def test_histories_by_shard_equal_those_of_all_reviews(tmp_path_factory, reviews
     assert np.concatenate(shards).tolist() == list(range(1, 10))
     assert all(len(users) == users_per_shard for users in shards[:-1])
     parts = ReviewsByShard(snapshot, [(int(users[0]), int(users[-1])) for users in shards])
-    found = [histories_table(users, parts.interactions(shard)) for shard, users in enumerate(shards)]
-    whole = histories_table(np.arange(1, 10), load_interactions(snapshot))
+    found = [histories_table(users, parts.interactions(shard), NOTHING) for shard, users in enumerate(shards)]
+    whole = histories_table(np.arange(1, 10), load_interactions(snapshot), NOTHING)
     assert pa.concat_tables(found).to_pylist() == whole.to_pylist()
     assert whole.schema.equals(HISTORIES)
 
@@ -65,11 +67,18 @@ def test_history_is_sorted_by_time_with_verdicts_and_hours(tmp_path):
     reviews = [(7, 3, date(2020, 1, 2)), (7, 2, None), (7, 1, date(2020, 1, 1)), (8, 1, None)]
     snapshot = write_snapshot_of(tmp_path, reviews, users=[7, 8, 9], not_recommended={(7, 3)})
     (users,) = users_by_shard(snapshot, 3)
-    table = histories_table(users, ReviewsByShard(snapshot, [(7, 9)]).interactions(0))
+    dismissed = np.array([6, 7, 7, 9, 10]), np.array([1, 4, 5, 6, 2], dtype=np.int32)
+    table = histories_table(users, ReviewsByShard(snapshot, [(7, 9)]).interactions(0), dismissed)
     assert table.to_pylist() == [
-        {"user_id": 7, "game_ids": [2, 1, 3], "recommended": [True, True, False], "hours": [1.0, 1.0, 1.0]},
-        {"user_id": 8, "game_ids": [1], "recommended": [True], "hours": [1.0]},
-        {"user_id": 9, "game_ids": [], "recommended": [], "hours": []},
+        {
+            "user_id": 7,
+            "game_ids": [2, 1, 3],
+            "recommended": [True, True, False],
+            "hours": [1.0, 1.0, 1.0],
+            "dismissed": [4, 5],
+        },
+        {"user_id": 8, "game_ids": [1], "recommended": [True], "hours": [1.0], "dismissed": []},
+        {"user_id": 9, "game_ids": [], "recommended": [], "hours": [], "dismissed": [6]},
     ]
 
 
@@ -77,7 +86,7 @@ def test_reviews_of_removed_users_are_ignored(tmp_path):
     reviews = [(user, game, None) for user, game in [(1, 1), (2, 2), (3, 3)]]
     snapshot = write_snapshot_of(tmp_path, reviews, users=[1, 3])
     (users,) = users_by_shard(snapshot, 3)
-    table = histories_table(users, ReviewsByShard(snapshot, [(1, 3)]).interactions(0))
+    table = histories_table(users, ReviewsByShard(snapshot, [(1, 3)]).interactions(0), NOTHING)
     assert [row["game_ids"] for row in table.to_pylist()] == [[1], [3]]
 
 

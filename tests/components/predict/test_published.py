@@ -38,7 +38,9 @@ class Run:
         return [predict_shard(self.store, plan, shard, self.config) for shard in range(len(plan.shards))]
 
     def publish(self, plan: Plan) -> Publication:
-        made = VersionInfo(plan.version, plan.model_version, plan.snapshot_id, date.fromisoformat(plan.as_of))
+        made = VersionInfo(
+            plan.version, plan.model_version, plan.snapshot_id, date.fromisoformat(plan.as_of), plan.control_share
+        )
         uri = predictions_uri(self.store, plan.version)
         return publish(self.config, uri, made, plan.shards, Thresholds(churn_ceiling=1.0))
 
@@ -59,6 +61,14 @@ def run(shop: Connection, database: str, any_store: str, tmp_path: Path) -> Run:
     fill_shop(shop)
     promote_random_model(any_store, tmp_path / "model")
     return Run(database, any_store, tmp_path)
+
+
+@pytest.fixture
+def local_run(shop: Connection, database: str, store: str, tmp_path: Path) -> Run:
+    """Runs with a store on disk."""
+    fill_shop(shop)
+    promote_random_model(store, tmp_path / "model")
+    return Run(database, store, tmp_path)
 
 
 def not_needed(plan: Plan) -> list[PredictedShard]:
@@ -186,3 +196,59 @@ def test_without_its_manifest_what_a_clean_up_left_is_planned_again(run: Run) ->
         folder.write(left, whole[left])
         assert plan_predictions(run.folder / "snapshot", run.store, USERS_PER_SHARD) == plan
         assert contents(folder) == whole
+
+
+def test_the_next_publication_leaves_dismissed_games_out_and_has_others_instead(
+    local_run: Run, shop: Connection
+) -> None:
+    def lists(user: int) -> dict[str, list[int]]:
+        with shop.cursor() as cursor:
+            cursor.execute("SELECT list, game_ids FROM recsys.recommendations WHERE user_id = %s", [user])
+            return dict(cursor.fetchall())
+
+    first = local_run.whole()
+    before, other = lists(1), lists(2)
+    dismissed = [*before["relevance"][:3], *before["interests"][:2], 10**6]
+    with shop.cursor() as cursor:
+        cursor.execute("SELECT recsys.record_event(1, game_id, 'dismissed') FROM unnest(%s) AS game_id", [dismissed])
+    second = local_run.whole()
+    after = lists(1)
+    assert second.version != first.version
+    assert not {game for games in after.values() for game in games} & set(dismissed)
+    assert len(after["relevance"]) == len(before["relevance"])
+    kept = [game for game in before["relevance"] if game not in dismissed]
+    assert after["relevance"][: len(kept)] == kept
+    assert lists(2) == other
+    assert local_run.whole().version == second.version
+
+
+def test_users_of_the_control_group_have_no_lists_and_are_not_missed_by_acceptance(
+    local_run: Run, shop: Connection
+) -> None:
+    local_run.whole()
+    write_snapshot(local_run.config.database, local_run.folder / "snapshot", local_run.store)
+    plan = plan_predictions(
+        local_run.folder / "snapshot", local_run.store, USERS_PER_SHARD, control_share=0.4, config=local_run.config
+    )
+    local_run.predict(plan)
+    info = VersionInfo(plan.version, plan.model_version, plan.snapshot_id, date.fromisoformat(plan.as_of), 0.4)
+    publish(
+        local_run.config, predictions_uri(local_run.store, plan.version), info, plan.shards,
+        Thresholds(churn_ceiling=1.0, churn_users=10),
+    )  # fmt: skip
+    with shop.cursor() as cursor:
+        cursor.execute(
+            "SELECT recsys.in_control_group(user_id, 0.4), count(*), count(r.user_id) FROM steam.users "
+            "LEFT JOIN recsys.recommendations AS r USING (user_id) WHERE list IS NULL OR list = 'relevance' "
+            "GROUP BY 1 ORDER BY 1"
+        )
+        (_, others, served), (_, control, unserved) = cursor.fetchall()
+    assert (served, unserved) == (others, 0)
+    assert control >= 5
+
+
+@pytest.mark.parametrize("share", [-0.1, 0.6, float("nan")])
+def test_a_control_group_of_more_than_half_of_the_users_is_refused(local_run: Run, share: float) -> None:
+    write_snapshot(local_run.config.database, local_run.folder / "snapshot", local_run.store)
+    with pytest.raises(UserError, match=f"^control_share is {share:g}: give a number from 0 to 0.5.$"):
+        plan_predictions(local_run.folder / "snapshot", local_run.store, USERS_PER_SHARD, control_share=share)

@@ -45,17 +45,21 @@ class PublishedShop:
         """Refresh the publication, from a new snapshot unless one is given."""
         return refresh_publication(snapshot or self.extract(), self.config.database, self.store, self.config)
 
-    def predict(self, users_per_shard: int = 10) -> Plan:
+    def predict(self, users_per_shard: int = 10, control_share: float = 0.0) -> Plan:
         """Predict for all users from a new snapshot, without publishing."""
-        plan = plan_predictions(self.extract(), self.store, users_per_shard)
+        plan = plan_predictions(
+            self.extract(), self.store, users_per_shard, control_share=control_share, config=self.config
+        )
         for shard in range(len(plan.shards)):
             predict_shard(self.store, plan, shard)
         return plan
 
-    def publish(self, users_per_shard: int = 10) -> Plan:
+    def publish(self, users_per_shard: int = 10, control_share: float = 0.0) -> Plan:
         """Predict and publish."""
-        plan = self.predict(users_per_shard)
-        made = VersionInfo(plan.version, plan.model_version, plan.snapshot_id, date.fromisoformat(plan.as_of))
+        plan = self.predict(users_per_shard, control_share)
+        made = VersionInfo(
+            plan.version, plan.model_version, plan.snapshot_id, date.fromisoformat(plan.as_of), plan.control_share
+        )
         uri = predictions_uri(self.store, plan.version)
         publish(self.config, uri, made, plan.shards, Thresholds(churn_ceiling=1.0))
         return plan

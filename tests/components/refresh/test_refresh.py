@@ -3,6 +3,7 @@
 from datetime import date, timedelta
 from pathlib import Path
 
+import numpy as np
 import pymongo
 import pytest
 from psycopg2.extensions import connection as Connection
@@ -10,6 +11,7 @@ from psycopg2.extensions import connection as Connection
 from components.refresh import refresh as stage
 from steam_recsys.errors import UserError
 from steam_recsys.model.game_counts import COUNTS_FILE
+from steam_recsys.publications.control_group import in_control_group
 from steam_recsys.publications.destinations import (
     DestinationConfig,
     Destinations,
@@ -119,6 +121,42 @@ def test_user_who_left_the_shop_has_no_lists(shop: Connection, published: Publis
     assert published.refresh().users == 1
     assert of_users(lists_of(shop), {1}) == {}
     assert published.current.users == USERS - 1
+
+
+def test_games_that_a_user_has_dismissed_are_left_out(shop: Connection, published: PublishedShop) -> None:
+    before = lists_of(shop)
+    dismissed = [*before[1, "relevance"][:3], *before[1, "interests"][:2], 10**6]
+    with shop.cursor() as cursor:
+        cursor.execute("SELECT recsys.record_event(1, game_id, 'dismissed') FROM unnest(%s) AS game_id", [dismissed])
+        cursor.execute("SELECT recsys.record_event(3, 1, 'dismissed')")
+    for user in (1, 2):
+        add_review(shop, user, before[2, "relevance"][0], reviewed_on=LATEST)
+    assert published.refresh().users == 2
+    found = lists_of(shop)
+    assert not {game for games in of_users(found, {1}).values() for game in games} & set(dismissed)
+    expected, _ = published.predicted(published.predict())
+    assert of_users(found, {1, 2}) == of_users(expected, {1, 2})
+
+
+def test_users_of_the_control_group_get_no_lists_and_their_reviews_count(
+    shop: Connection, database: str, store: str, tmp_path: Path
+) -> None:
+    fill_shop(shop)
+    promote_random_model(store, tmp_path / "model")
+    published = PublishedShop(DestinationConfig(database), store, tmp_path)
+    published.publish(control_share=0.4)
+    before, users = published.current.users, np.arange(1, USERS + 1)
+    control = in_control_group(users, 0.4)
+    changed = {int(users[control][0]), int(users[control][1]), int(users[~control][0])}
+    for user in changed:
+        add_review(shop, user, 2, reviewed_on=LATEST)
+    assert published.refresh().users == 1
+    expected, popular = published.predicted(published.predict(control_share=0.4))
+    found = lists_of(shop)
+    assert not {user for user, _ in found} & set(users[control].tolist())
+    assert of_users(found, changed) == of_users(expected, changed)
+    assert popular_of(shop) == popular
+    assert published.current.users == before
 
 
 def test_versions_are_measured_by_the_games_that_were_published(shop: Connection, published: PublishedShop) -> None:

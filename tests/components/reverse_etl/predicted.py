@@ -76,6 +76,7 @@ def publish_version(
     version: str = "v1",
     ranges: Sequence[tuple[int, int]] | None = None,
     thresholds: Thresholds = SAME_FOR_ALL,
+    control_share: float = 0.0,
 ) -> Publication:
     """Publish the shards in the store, with an arbitrary model, snapshot and day.
 
@@ -85,9 +86,10 @@ def publish_version(
         version: Name of the version.
         ranges: First and last user of each shard; None takes them as they are in the files.
         thresholds: Acceptance's parameters.
+        control_share: Share of the users in the control group; the predictions must have none of them.
     """
     config = DestinationConfig(database) if isinstance(database, str) else database
-    info = VersionInfo(version, "m1", "s1", date(2024, 1, 1))
+    info = VersionInfo(version, "m1", "s1", date(2024, 1, 1), control_share)
     return publish(config, str(predictions), info, ranges or user_ranges(predictions), thresholds)
 
 

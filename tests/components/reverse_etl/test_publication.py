@@ -72,7 +72,7 @@ def test_a_publication_in_postgresql_equals_the_shards(shop: Connection, databas
     last = [(users[2], games, [3.0, 2.0], [None, None])]
     popular = [*overall(games), ("new_releases", "", 1, games[1], 0.5)]
     predictions = write_predictions(tmp_path / "p", [rows, last, []], popular)
-    info = VersionInfo("v1", "m", "s", date(2024, 1, 2))
+    info = VersionInfo("v1", "m", "s", date(2024, 1, 2), 0.0)
     done = publish(DestinationConfig(database), str(predictions), info, user_ranges(predictions))
     assert (done.version, done.users, done.rows, done.switched) == ("v1", 3, 6, True)
     assert done.facts()["rows"] == 6

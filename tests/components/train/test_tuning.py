@@ -31,6 +31,7 @@ from components.train.two_tower_model import ModelConfig
 from steam_recsys.arrays import Float64Array
 from steam_recsys.data.histories import Histories
 from steam_recsys.evaluation.beyond_accuracy import mean_jaccard
+from steam_recsys.evaluation.metrics import NDCG
 from steam_recsys.evaluation.splits import HeldOut
 from steam_recsys.model.history_weights import HistoryWeights
 from steam_recsys.model.scorer import Scorer
@@ -129,6 +130,10 @@ class KnownFigures(Validation):
                 setting(self.means.get(scorer.scale, 0.1) - 0.00105 * lower + gain, 0.9 - 0.02 * lower).ndcg,
                 0.9 - 0.02 * lower,
             )
+
+    def figures(self, scorer: Scorer, weight: float, parts: Sequence[Part], metric: NDCG) -> Float64Array:
+        ((figures, _),) = self.measure(scorer, (weight,), parts)
+        return figures
 
     def interests_weight(self, scorer: Scorer) -> float:
         return 0.1

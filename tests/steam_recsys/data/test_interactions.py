@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steam_recsys.data import interactions
-from steam_recsys.data.interactions import UNDATED, cutoff_day, load_interactions, split_by_time
+from steam_recsys.data.interactions import UNDATED, cutoff_day, in_sample, load_interactions, load_sample, split_by_time
 from tests.snapshots import write_snapshot_of
 
 EPOCH = date(1970, 1, 1)
@@ -73,3 +73,23 @@ def test_a_game_reviewed_before_and_again_after_the_cutoff_belongs_to_the_histor
     before = load_interactions(snapshot, before=(date(2020, 2, 1) - EPOCH).days)
     assert before.games.tolist() == [1]
     assert UNDATED not in before.days
+
+
+def test_a_large_shop_is_sampled_by_user(tmp_path, monkeypatch):
+    rows = [(user, game, date(2020, 1, game)) for user in range(1, 201) for game in (1, 2)]
+    snapshot = write_snapshot_of(tmp_path / "snapshot", rows)
+    assert len(load_sample(snapshot)) == 400
+    monkeypatch.setattr(interactions, "SAMPLE_REVIEWS", 100)
+    sample = load_sample(snapshot)
+    users, counts = np.unique(sample.users, return_counts=True)
+    assert 25 <= len(users) <= 75
+    assert set(counts) == {2}
+    assert np.array_equal(np.unique(load_sample(snapshot, before=interactions.day_of(date(2020, 1, 2))).users), users)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9])
+def test_a_sample_has_its_share_of_the_users_and_those_of_each_smaller_sample(share):
+    users = np.arange(-50_000, 50_000)
+    sampled = in_sample(users, share)
+    assert np.mean(sampled) == pytest.approx(share, abs=0.01)
+    assert not np.any(sampled & ~in_sample(users, share + 0.1))

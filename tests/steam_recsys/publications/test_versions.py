@@ -22,7 +22,7 @@ NOW = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 def info(version: str) -> VersionInfo:
-    return VersionInfo(version, "m", "s", date(2024, 1, 1))
+    return VersionInfo(version, "m", "s", date(2024, 1, 1), 0.0)
 
 
 def loaded(version: str) -> UnpublishedVersion:
