@@ -22,7 +22,6 @@ import pyarrow.parquet as pq
 from psycopg2.extras import execute_values
 
 from benchmarks.record import Row, below, run_benchmark, times_as_many, times_as_much
-from components.predict.plan import FALLBACK_GAMES
 from components.reverse_etl.acceptance import Thresholds
 from components.reverse_etl.publication import publish
 from demo.postgres import EmbeddedPostgres, programs
@@ -38,6 +37,7 @@ from steam_recsys.data.schemas import (
     list_array,
 )
 from steam_recsys.database.connection import COPY_BUFFER, connect, create_schema
+from steam_recsys.model.fallback_lists import FALLBACK_GAMES
 from steam_recsys.publications.destinations import DestinationConfig, rollback
 from steam_recsys.publications.postgres_tables import binary_copy
 from steam_recsys.publications.versions import VersionInfo

@@ -18,7 +18,7 @@ from typing import Any
 
 from steam_recsys.stage import max_rss_mb
 
-PARTS = ("ingestion", "extraction", "retrieval", "prediction", "publishing", "loop")
+PARTS = ("ingestion", "extraction", "retrieval", "prediction", "publishing", "refresh", "loop")
 OUTPUT = Path("local/benchmarks")
 
 Row = dict[str, Any]

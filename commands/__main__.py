@@ -17,6 +17,7 @@ COMMANDS = {
     "ingest": "load raw CSV files into PostgreSQL",
     "publications": "list published versions, roll back, or reconcile MongoDB with PostgreSQL",
     "models": "list models, show the champion, or roll back to an earlier one",
+    "refresh": "refresh the current publication from the reviews since, once or continuously",
     "freshness": "check that an inference run has succeeded recently",
     "clean": "remove what earlier runs left behind and is no longer needed",
     "explore": "serve recommendations as pages and as a JSON API",

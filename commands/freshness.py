@@ -25,6 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="age in hours up to which recommendations are fresh (%(default)s)",
     )
     parser.add_argument(
+        "--pipeline",
+        default="inference",
+        choices=("inference", "refresh"),
+        help="the pipeline whose last success counts (%(default)s)",
+    )
+    parser.add_argument(
         "--alerts", help="reference to the URL of a webhook for an alert if recommendations are not fresh"
     )
 
@@ -32,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Check, print a sentence, post an alert if recommendations are not fresh, and exit."""
     try:
-        found = check_freshness(arguments.database, arguments.max_age_hours)
+        found = check_freshness(arguments.database, arguments.max_age_hours, arguments.pipeline)
         code, sentence = FRESH if found.fresh else STALE, found.sentence
     except UserError as error:
         code, sentence = UNKNOWN, str(error)

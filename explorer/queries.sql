@@ -212,8 +212,12 @@ SELECT version, model_version, snapshot_id, users, rows, as_of, published_at, ma
 FROM recsys.publications WHERE first_switch IS NOT NULL ORDER BY first_switch DESC LIMIT 20
 
 -- name: runs
+-- Of the refreshes, which run every few minutes, only the last five.
 SELECT run_id, pipeline, state, error, started_at, finished_at, stages
-FROM recsys.pipeline_runs ORDER BY finished_at DESC NULLS LAST LIMIT 20
+FROM recsys.pipeline_runs
+WHERE pipeline <> 'refresh' OR run_id IN (
+    SELECT run_id FROM recsys.pipeline_runs WHERE pipeline = 'refresh' ORDER BY finished_at DESC NULLS LAST LIMIT 5)
+ORDER BY finished_at DESC NULLS LAST LIMIT 20
 
 -- name: training
 -- The last run that evaluated a model.

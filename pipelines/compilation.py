@@ -12,6 +12,7 @@ from kfp.dsl.graph_component import GraphComponent
 
 from pipelines.inference import inference_pipeline
 from pipelines.ingestion import ingestion_pipeline
+from pipelines.refresh import refresh_pipeline
 from pipelines.target import Target
 from pipelines.training import training_pipeline
 from steam_recsys.errors import UserError
@@ -20,6 +21,7 @@ PIPELINES: dict[str, Callable[[Target], GraphComponent]] = {
     "ingestion": ingestion_pipeline,
     "training": training_pipeline,
     "inference": inference_pipeline,
+    "refresh": refresh_pipeline,
 }
 
 

@@ -45,7 +45,7 @@ LONGEST_TASK_MINUTES = 24 * 60
 
 TaskName = Literal[
     "default", "ingest", "extract", "validate", "monitor", "train", "evaluate", "refit", "promote", "make-plan",
-    "predict", "publish", "record-run",
+    "predict", "publish", "refresh", "record-run",
 ]  # fmt: skip
 
 
@@ -192,7 +192,7 @@ class Target(BaseSettings):
     parallelism: int = Field(default=2, ge=1)
     log_format: Literal["text", "json"] = "text"
     parameters: dict[str, str | int | float] = {}
-    schedules: dict[Literal["training", "inference"], str] = {}
+    schedules: dict[Literal["training", "inference", "refresh"], str] = {}
     tasks: dict[TaskName, TaskSettings] = {}
     retention: Retention = DEFAULT_RETENTION
     vertex: Vertex = Vertex()

@@ -31,6 +31,9 @@ MIN_DAYS = 2
 BASELINE_DAYS = 30
 """Days that the tuned settings of the baselines are kept; without them, the next evaluation tunes again."""
 
+COUNTS_DAYS = 30
+"""Days that the counts of a version that is not refreshed are kept: longer than the version itself."""
+
 MIN_EVENT_DAYS = 42
 """Days that events are kept at least: monitoring reads those of the last four weeks, and partitions have one week."""
 
@@ -166,6 +169,7 @@ def clean_store(store: str, database: str, retention: Retention, *, dry_run: boo
     folder = open_folder(store)
     removed += _clean_folder(folder, "runs", retention.journal_days, dry_run=dry_run)
     removed += _clean_folder(folder, BASELINES_FOLDER, BASELINE_DAYS, dry_run=dry_run)
+    removed += _clean_folder(folder, "counts", COUNTS_DAYS, dry_run=dry_run)
     with clean_up("clean", "predictions that have expired"):
         in_use = _planned_versions(folder)
         removed += _clean_folder(folder, "predictions", retention.prediction_days, needed=in_use, dry_run=dry_run)

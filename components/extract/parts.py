@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Container, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -53,6 +54,9 @@ KEPT_SNAPSHOTS = 3
 
 IN_USE_PERIOD = timedelta(days=2)
 """Minimum age of files to remove: younger ones may belong to a run that is still writing or reading them."""
+
+MANIFEST_READERS = 8
+"""Manifests that are read from a bucket at the same time: refreshes leave two hundred within `IN_USE_PERIOD`."""
 
 DELTA_COLUMNS = ("review_id", "user_id", "updated_at")
 """Integer columns with few repeats: as differences they take half the time and space of a dictionary."""
@@ -161,9 +165,11 @@ class SnapshotStore:
         parts |= {name: info for name, info in files.items() if not is_complete(name)}
         needed = set[str]()
         unreadable = []
-        for name in manifests.keys() - set(old):
+        kept = sorted(manifests.keys() - set(old))
+        with ThreadPoolExecutor(MANIFEST_READERS) as pool:
+            contents = list(pool.map(self.folder.read, kept))
+        for name, content in zip(kept, contents, strict=True):
             try:
-                content = self.folder.read(name)
                 needed |= _parts_of(Manifest.from_json(content)) if content is not None else set()
             except UnreadableError:
                 unreadable.append(name)

@@ -18,7 +18,7 @@ CLOCK_TOLERANCE = timedelta(minutes=5)
 _NEWEST = """
 SELECT run_id, clock_timestamp() - least(finished_at, clock_timestamp() + interval '100 years')
 FROM recsys.pipeline_runs
-WHERE pipeline = 'inference' AND state = 'SUCCEEDED' AND finished_at > '-infinity'
+WHERE pipeline = %s AND state = 'SUCCEEDED' AND finished_at > '-infinity'
 ORDER BY finished_at DESC LIMIT 1
 """
 
@@ -31,8 +31,8 @@ class Freshness:
     sentence: str
 
 
-def check_freshness(database: str, max_age_hours: float = MAX_AGE_HOURS) -> Freshness:
-    """Check the age of the newest successful inference run by the database's clock.
+def check_freshness(database: str, max_age_hours: float = MAX_AGE_HOURS, pipeline: str = "inference") -> Freshness:
+    """Check the age of a pipeline's newest successful run by the database's clock.
 
     A run that finds nothing new publishes nothing, and the recommendations are fresh all the same. So runs count, not
     publications.
@@ -40,6 +40,7 @@ def check_freshness(database: str, max_age_hours: float = MAX_AGE_HOURS) -> Fres
     Args:
         database: Reference to the database's URL, such as `env:DATABASE_URL`.
         max_age_hours: Hours since the end of the run until which recommendations are fresh.
+        pipeline: `inference`, or `refresh` if that is scheduled too.
 
     Raises:
         UserError: The database cannot be reached, does not answer in time, or has no schema `recsys`; or the newest run
@@ -48,22 +49,22 @@ def check_freshness(database: str, max_age_hours: float = MAX_AGE_HOURS) -> Fres
     with connect(database, application="steam-recsys freshness") as connection, connection.cursor() as cursor:
         cursor.execute("SELECT set_config('statement_timeout', %s, true)", [STATEMENT_TIMEOUT])
         require_schema(connection, "recsys")
-        cursor.execute(_NEWEST)
+        cursor.execute(_NEWEST, [pipeline])
         run, age = cursor.fetchone() or ("", None)
-    return decide_freshness(run, age, max_age_hours)
+    return decide_freshness(run, age, max_age_hours, pipeline)
 
 
-def decide_freshness(run: str, age: timedelta | None, max_age_hours: float) -> Freshness:
-    """Decide from the newest successful inference run and its age; None if there is none.
+def decide_freshness(run: str, age: timedelta | None, max_age_hours: float, pipeline: str = "inference") -> Freshness:
+    """Decide from a pipeline's newest successful run and its age; None if there is none.
 
     Raises:
         UserError: The run ended in the future.
     """
     if age is None:
-        return Freshness(False, "No inference run has succeeded yet: run the inference pipeline.")
+        return Freshness(False, f"No {pipeline} run has succeeded yet: run the {pipeline} pipeline.")
     if age < -CLOCK_TOLERANCE:
         raise UserError(
-            f"Whether recommendations are fresh is unknown, since the inference run {run} is recorded to end "
+            f"Whether recommendations are fresh is unknown, since the {pipeline} run {run} is recorded to end "
             f"{-age / timedelta(hours=1):,.1f} hours after now: correct the clock of the machine that recorded it, or "
             f"the database's, then finished_at of that run in recsys.pipeline_runs."
         )
@@ -71,7 +72,7 @@ def decide_freshness(run: str, age: timedelta | None, max_age_hours: float) -> F
     if hours > max_age_hours:
         return Freshness(
             False,
-            f"The last inference run that succeeded ended {hours:.1f} hours ago, more than {max_age_hours:g}: look at "
+            f"The last {pipeline} run that succeeded ended {hours:.1f} hours ago, more than {max_age_hours:g}: look at "
             f"recsys.pipeline_runs and at the schedule.",
         )
-    return Freshness(True, f"The last inference run succeeded {hours:.1f} hours ago.")
+    return Freshness(True, f"The last {pipeline} run succeeded {hours:.1f} hours ago.")

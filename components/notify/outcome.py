@@ -1,7 +1,7 @@
 """The exit handler's stage: record how a run ended in `recsys.pipeline_runs`, and alert an operator if needed.
 
 A run that succeeds as usual posts nothing. Alerts are failures, the first success after one, and trainings that
-monitoring asked for.
+monitoring asked for. Of refreshes that fail one after the other, only the first is an alert.
 """
 
 from __future__ import annotations
@@ -177,6 +177,8 @@ def decide_alert(
     monitored = next((stage.facts for stage in stages if stage.stage == "monitor"), {})
     retrain = bool(monitored.get("retrain"))
     why_trained = tuple(monitored.get("reasons", ())) if retrain else ()
+    if pipeline == "refresh" and outcome.state == previous:  # it runs every few minutes
+        return None
     if outcome.state != SUCCEEDED:
         return Alert(f"{pipeline} run {run}: {outcome.state}", (*filter(None, [outcome.error]), *why_trained), link)
     if retrain:

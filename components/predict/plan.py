@@ -10,9 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import tempfile
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -22,7 +20,7 @@ import pyarrow.parquet as pq
 
 from components.predict.dismissals import Dismissals
 from steam_recsys import code_version
-from steam_recsys.arrays import BoolArray, Float64Array, Int32Array, Int64Array
+from steam_recsys.arrays import Int32Array, Int64Array
 from steam_recsys.data.games import GAME_COLUMNS, available, release_days
 from steam_recsys.data.histories import positions_of
 from steam_recsys.data.interactions import (
@@ -34,7 +32,7 @@ from steam_recsys.data.interactions import (
     newest_day,
     read_reviews,
 )
-from steam_recsys.data.popularity import DECAY_DAYS, DECAYS, popularity_as_of
+from steam_recsys.data.popularity import DECAYS, popularity_as_of
 from steam_recsys.data.predictions import (
     CATALOGUE_FILE,
     PLAN_FILE,
@@ -44,22 +42,19 @@ from steam_recsys.data.predictions import (
     open_plan,
     predictions_uri,
 )
-from steam_recsys.data.schemas import DISCOVERY, HISTORIES, NEW_RELEASES, POPULAR, POPULAR_LIST, list_array
+from steam_recsys.data.schemas import HISTORIES, list_array
 from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.errors import ArtifactError, UserError
 from steam_recsys.logging import log, progress
-from steam_recsys.model.lists import NEW_RELEASE_DAYS, ReviewCounts, head, liked_share_bound, new_releases
+from steam_recsys.model.batch import catalogue_table
+from steam_recsys.model.fallback_lists import fallback_lists
+from steam_recsys.model.game_counts import GameCounts, StoredCounts
+from steam_recsys.model.lists import NEW_RELEASE_DAYS, ReviewCounts, new_releases
 from steam_recsys.publications.control_group import check_control_share
 from steam_recsys.publications.destinations import DestinationConfig, is_published
 from steam_recsys.storage.folder import open_folder
 from steam_recsys.storage.manifest import ArtifactWriter
 from steam_recsys.storage.model_store import champion
-
-FALLBACK_GAMES = 100
-"""Games per fallback list: enough to fill an answer after the games that the user has seen are removed."""
-
-OVERALL = ""
-"""The genre of the fallback list over all games."""
 
 ROW_GROUP_USERS = 8192
 """Users per row group of a file of histories: as many as a shard reads and answers at a time."""
@@ -141,18 +136,13 @@ def plan_predictions(
 
     # 4. Write the catalogue with popularity, reviews and availability, and the fallback lists.
     can_recommend = available(games, None if newest == UNDATED else date_of(as_of))
-    by_decay = pa.FixedSizeListArray.from_arrays(counts.popularity.T.reshape(-1), len(DECAYS))
-    columns = {
-        "popularity": by_decay, "available": pa.array(can_recommend),
-        "likes": pa.array(counts.reviews.likes), "reviews": pa.array(counts.reviews.reviews),
-    }  # fmt: skip
-    catalogue = games.drop_columns("name")
-    for name, column in columns.items():
-        catalogue = catalogue.append_column(name, column)
+    catalogue = catalogue_table(games.drop_columns("name"), counts, can_recommend)
     new = new_releases(release_days(games), as_of, new_release_days)
     lists = fallback_lists(games, opened.table("rankings"), counts, can_recommend, new)
     writer.write(CATALOGUE_FILE, _parquet(catalogue))
     writer.write(POPULAR_FILE, _parquet(lists))
+    stored = StoredCounts(games["game_id"].to_numpy(), counts, as_of, new_release_days)
+    stored.write(store, plan.version, plan.snapshot_id)  # for refreshes of the version
 
     # 5. Write the plan, and the manifest last: it says that everything else is complete.
     writer.write(PLAN_FILE, plan.content())
@@ -247,67 +237,6 @@ def histories_table(
     return pa.table([pa.array(users), *lists], HISTORIES)
 
 
-@dataclass(frozen=True)
-class GameCounts:
-    """Counts of the reviews of N games.
-
-    Attributes:
-        popularity: float64 [D, N], popularity by decay.
-        reviews: The reviews of whatever date.
-    """
-
-    popularity: Float64Array
-    reviews: ReviewCounts
-
-    @property
-    def recent(self) -> Float64Array:
-        """Recent popularity, float64 [N]."""
-        return np.asarray(self.popularity[DECAYS.index(DECAY_DAYS)])
-
-
-def fallback_lists(
-    games: pa.Table, rankings: pa.Table, counts: GameCounts, can_recommend: BoolArray, new: BoolArray
-) -> pa.Table:
-    """List games for visitors, and to fill up: popular games, overall and by genre, new releases, and hidden gems.
-
-    A game's genres are its own tags and those that it is ranked in. Hidden gems are games outside the head of the
-    catalogue, sorted by a lower bound of the share of their reviews that recommend them.
-
-    Args:
-        games: Table with `game_id` and `genres`, sorted by `game_id`.
-        rankings: Table with `game_id` and `genre`.
-        counts: The games' reviews.
-        can_recommend: bool [n_games], the games that may be recommended.
-        new: bool [n_games], the new releases.
-
-    Returns:
-        Table in the schema POPULAR, sorted by list, genre and rank.
-    """
-    game_ids, recent = games["game_id"].to_numpy(), counts.recent
-    by_popularity = np.lexsort((game_ids, -counts.reviews.likes, -recent))
-    by_popularity = by_popularity[can_recommend[by_popularity]]
-    genres = _genres(games, rankings)
-    lists: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for position in by_popularity.tolist():
-        for genre in (OVERALL, *genres[position]):
-            if len(lists[POPULAR_LIST, genre]) < FALLBACK_GAMES:
-                lists[POPULAR_LIST, genre].append(position)
-    lists[NEW_RELEASES, OVERALL] = by_popularity[new[by_popularity]][:FALLBACK_GAMES].tolist()
-    quality = liked_share_bound(counts.reviews)
-    gems = can_recommend & counts.reviews.well_liked & ~head(recent.astype(np.float32), can_recommend)
-    by_quality = np.lexsort((game_ids, -quality))
-    lists[DISCOVERY, OVERALL] = by_quality[gems[by_quality]][:FALLBACK_GAMES].tolist()
-    rows = [
-        (name, genre, rank, int(game_ids[position]), float((quality if name == DISCOVERY else recent)[position]))
-        for name, genre in sorted(lists)
-        for rank, position in enumerate(lists[name, genre], start=1)
-    ]
-    columns = zip(*rows, strict=True) if rows else ([] for _ in POPULAR)
-    return pa.Table.from_arrays(
-        [pa.array(list(column), field.type) for column, field in zip(columns, POPULAR, strict=True)], schema=POPULAR
-    )
-
-
 def _is_planned(store: str, plan: Plan) -> bool:
     """Return whether the store has all files of a plan; log it if one is damaged."""
     try:
@@ -363,17 +292,6 @@ def _write_histories(
             pq.write_table(table, local.name, compression="zstd", row_group_size=ROW_GROUP_USERS)
             writer.put(Path(local.name), histories_name(shard))
     return GameCounts(decayed, ReviewCounts(likes, total))
-
-
-def _genres(games: pa.Table, rankings: pa.Table) -> list[list[str]]:
-    """Return the genres of each game, tags first, each genre once."""
-    ranked_in: dict[int, list[str]] = defaultdict(list)
-    for game_id, genre in zip(rankings["game_id"].to_pylist(), rankings["genre"].to_pylist(), strict=True):
-        ranked_in[game_id].append(genre)
-    return [
-        list(dict.fromkeys([*tags, *sorted(ranked_in[game_id])]))
-        for game_id, tags in zip(games["game_id"].to_pylist(), games["genres"].to_pylist(), strict=True)
-    ]
 
 
 def _parquet(table: pa.Table) -> bytes:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from steam_recsys.arrays import Int32Array, Int64Array, offsets_from_lengths
-from steam_recsys.data.games import Games, release_days
 from steam_recsys.data.histories import Histories, positions_of
 from steam_recsys.data.interactions import day_of
-from steam_recsys.data.popularity import DECAYS
 from steam_recsys.data.predictions import (
     CATALOGUE_FILE,
     Plan,
@@ -29,13 +27,11 @@ from steam_recsys.data.predictions import (
     predictions_uri,
     shard_name,
 )
-from steam_recsys.data.schemas import RECOMMENDATIONS, RELEVANCE, list_array
+from steam_recsys.data.schemas import RECOMMENDATIONS, RELEVANCE
 from steam_recsys.errors import ArtifactError, UserError
 from steam_recsys.logging import log, progress
 from steam_recsys.model.approximate import choose_retrieval
-from steam_recsys.model.lists import ReviewCounts, game_lists, new_releases
-from steam_recsys.model.retrieval import GameList
-from steam_recsys.model.scorer import Recommendations, Scorer
+from steam_recsys.model.batch import BATCH_USERS, BatchRecommender
 from steam_recsys.model.two_tower import TwoTowerArrays
 from steam_recsys.publications.control_group import in_control_group
 from steam_recsys.publications.destinations import DestinationConfig, is_published
@@ -43,7 +39,6 @@ from steam_recsys.storage.folder import Folder, open_folder
 from steam_recsys.storage.manifest import Artifact, FileDigest
 from steam_recsys.storage.model_store import stored_model
 
-BATCH_USERS = 8192
 SAMPLE_USERS = 512
 PROGRESS_USERS = 100_000
 
@@ -110,14 +105,16 @@ def _predict(store: str, plan: Plan, shard: int) -> PredictedShard:
 
     # 2. Load the model for the plan's catalogue.
     planned = open_plan(store, plan.version)
-    scorer, lists, game_ids = _load_scorer(planned, store, plan)
+    recommender = _load_recommender(planned, store, plan)
 
     # 3. Recommend games to the users, batch by batch.
     users = 0
     with planned.file(histories_name(shard)) as histories, tempfile.NamedTemporaryFile(suffix=".parquet") as local:
-        scorer, search = choose_retrieval(scorer, lambda: _sample(histories, game_ids), lists)
+        scorer, search = choose_retrieval(
+            recommender.scorer, lambda: _sample(histories, recommender.game_ids), recommender.lists
+        )
         with pq.ParquetWriter(local.name, RECOMMENDATIONS, compression="zstd") as writer:
-            for batch in _recommend(scorer, lists, game_ids, histories, plan.control_share):
+            for batch in _recommend(replace(recommender, scorer=scorer), histories, plan.control_share):
                 writer.write_table(batch)
                 users += int(pc.sum(pc.equal(batch["list"], RELEVANCE)).as_py() or 0)
         digest = FileDigest.from_path(Path(local.name)).sha256
@@ -153,23 +150,12 @@ def _finished(folder: Folder, plan: Plan, shard: int) -> ShardManifest | None:
         return manifest if manifest.describes(path) else None
 
 
-def _load_scorer(planned: Artifact, store: str, plan: Plan) -> tuple[Scorer, list[GameList], Int32Array]:
-    """Load the model for the plan's catalogue, the lists to recommend, and the game ID of each catalogue position."""
+def _load_recommender(planned: Artifact, store: str, plan: Plan) -> BatchRecommender:
+    """Load the model for the plan's catalogue."""
     with planned.file(CATALOGUE_FILE) as path, stored_model(store, plan.model_version) as model:
-        games = pq.read_table(path)
-        two_tower = TwoTowerArrays.load(model)
-    popularity = games["popularity"].combine_chunks().flatten().to_numpy().reshape(-1, len(DECAYS)).T
-    scorer = two_tower.for_catalogue(Games.from_table(games), popularity)
-    available = np.asarray(games["available"])
-    lists = game_lists(
-        two_tower.popularity_weight,
-        two_tower.interests_weight,
-        scorer.popularity_prior,
-        available,
-        ReviewCounts(games["likes"].to_numpy(), games["reviews"].to_numpy()),
-        new_releases(release_days(games), day_of(date.fromisoformat(plan.as_of)), plan.new_release_days),
-    )
-    return scorer.with_available(available), lists, games["game_id"].to_numpy().astype(np.int32)
+        catalogue, two_tower = pq.read_table(path), TwoTowerArrays.load(model)
+    as_of = day_of(date.fromisoformat(plan.as_of))
+    return BatchRecommender.from_catalogue(two_tower, catalogue, as_of, plan.new_release_days)
 
 
 def _sample(path: Path, game_ids: Int32Array) -> Histories:
@@ -184,16 +170,13 @@ def _sample(path: Path, game_ids: Int32Array) -> Histories:
     return _histories(pa.Table.from_batches(parts).combine_chunks().to_batches()[0], game_ids)
 
 
-def _recommend(
-    scorer: Scorer, lists: Sequence[GameList], game_ids: Int32Array, path: Path, control_share: float
-) -> Iterator[pa.Table]:
+def _recommend(recommender: BatchRecommender, path: Path, control_share: float) -> Iterator[pa.Table]:
     """Recommend games for a file of histories, a batch at a time, except to the users of the control group."""
     users = 0
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(BATCH_USERS):
             served = batch.filter(pa.array(~in_control_group(batch["user_id"].to_numpy(), control_share)))
-            known = _histories(served, game_ids)
-            yield _recommendations(scorer, lists, game_ids, known, _excluded(known, served, game_ids))
+            yield recommender.recommend(_histories(served, recommender.game_ids), _dismissed(served))
             if (users + len(batch)) // PROGRESS_USERS > users // PROGRESS_USERS:
                 progress("predict", f"{users + len(batch):,} of {file.metadata.num_rows:,} users")
             users += len(batch)
@@ -211,48 +194,7 @@ def _histories(batch: pa.RecordBatch, game_ids: Int32Array) -> Histories:
     )
 
 
-def _excluded(known: Histories, batch: pa.RecordBatch, game_ids: Int32Array) -> Histories | None:
-    """Return the games that users of a batch have reviewed or dismissed; None if they have dismissed none."""
-    dismissed = positions_of(batch["dismissed"].flatten().to_numpy(), game_ids)
-    if not len(dismissed):
-        return None
-    owners = np.repeat(np.arange(len(batch)), batch["dismissed"].value_lengths().to_numpy())
-    games = np.concatenate([known.games, dismissed]).astype(np.int64)
-    owners = np.concatenate([known.owners, owners])[games >= 0]
-    pairs = np.unique(owners * len(game_ids) + games[games >= 0])  # a game may be reviewed and dismissed
-    offsets = offsets_from_lengths(np.bincount(pairs // len(game_ids), minlength=len(batch)))
-    disliked, unknown = np.zeros(len(pairs), dtype=np.bool_), np.full(len(pairs), np.nan, dtype=np.float32)
-    return Histories(known.users, offsets, (pairs % len(game_ids)).astype(np.int32), disliked, unknown)
-
-
-def _recommendations(
-    scorer: Scorer,
-    lists: Sequence[GameList],
-    game_ids: Int32Array,
-    history: Histories,
-    excluded: Histories | None,
-) -> pa.Table:
-    """Recommend games to a batch of users, as rows in the schema RECOMMENDATIONS, by user and list."""
-    found = scorer.recommend_lists(history, lists, excluded=excluded)
-    batches = [_rows(wanted.name, history.users, each, game_ids) for wanted, each in zip(lists, found, strict=True)]
-    # Rows are in the order of lists: a stable sort by user keeps it.
-    users = np.concatenate([batch["user_id"].to_numpy() for batch in batches])
-    return pa.Table.from_batches(batches, RECOMMENDATIONS).take(np.argsort(users, kind="stable"))
-
-
-def _rows(name: str, users: Int64Array, found: Recommendations, game_ids: Int32Array) -> pa.RecordBatch:
-    """Convert one list to rows; users for whom no game is left get none."""
-    filled = found.positions >= 0
-    lengths = filled.sum(axis=1)
-    served = lengths > 0
-    offsets = offsets_from_lengths(lengths[served])
-    reasons = found.because[filled]
-    columns = [
-        pa.array(users[served], pa.int64()),
-        pa.array([name] * int(served.sum()), pa.string()),
-        list_array(offsets, pa.array(game_ids[found.positions[filled]], pa.int32())),
-        list_array(offsets, pa.array(found.taste[filled], pa.float32())),
-        list_array(offsets, pa.array(found.popularity[filled], pa.float32())),
-        list_array(offsets, pa.array(game_ids[reasons], pa.int32(), mask=reasons < 0)),
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=RECOMMENDATIONS)
+def _dismissed(batch: pa.RecordBatch) -> tuple[Int64Array, Int32Array]:
+    """Return the users of a batch in the schema HISTORIES, once per game that they have dismissed, and these games."""
+    users = np.repeat(batch["user_id"].to_numpy(), batch["dismissed"].value_lengths().to_numpy())
+    return users, batch["dismissed"].flatten().to_numpy()

@@ -46,6 +46,19 @@ class Histories:
         return cls(users, offsets, games, interactions.recommended[order], interactions.hours[order])
 
     @classmethod
+    def of_users(cls, users: Int64Array, interactions: Interactions, game_ids: Int32Array) -> Histories:
+        """Group interactions by user, also for users who have none.
+
+        Args:
+            users: The users, int64 [B], ascending; interactions of others are ignored.
+            interactions: Reviews in the order of `load_interactions`.
+            game_ids: The catalogue, int32 [N], ascending.
+        """
+        known = interactions.take(np.isin(interactions.users, users))
+        offsets = np.append(np.searchsorted(known.users, users), len(known))
+        return cls(users, offsets, positions_of(known.games, game_ids), known.recommended, known.hours)
+
+    @classmethod
     def from_games(cls, *histories: Sequence[int]) -> Histories:
         """Make histories from positions, for users numbered from 0 who recommend all their games; hours are unknown.
 

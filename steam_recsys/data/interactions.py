@@ -156,7 +156,12 @@ def read_reviews(
     )
     with snapshot.reading("reviews"):
         for batch in batches:
-            yield {name: _to_numpy(batch[name]) for name in batch.schema.names}
+            yield review_arrays(batch)
+
+
+def review_arrays(rows: pa.RecordBatch | pa.Table) -> dict[str, npt.NDArray[Any]]:
+    """Convert columns of reviews by known users to arrays with the types of `REVIEW_COLUMNS`, by name."""
+    return {name: _to_numpy(rows[name]) for name in rows.schema.names}
 
 
 def newest_day(snapshot: Snapshot) -> int:

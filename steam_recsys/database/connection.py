@@ -40,7 +40,7 @@ QUERY_MARKER = "-- name: "
 COPY_BUFFER = 1 << 20
 """Buffer size of COPY in bytes: psycopg2's default of 8 KB is several times slower."""
 
-SCHEMA_VERSIONS = {"steam": 3, "recsys": 7}
+SCHEMA_VERSIONS = {"steam": 3, "recsys": 8}
 """The version of each schema that this code reads and writes."""
 
 _FUNCTIONS_START = "CREATE OR REPLACE FUNCTION"

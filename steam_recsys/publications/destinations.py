@@ -10,7 +10,7 @@ PostgreSQL wait. If the process is killed in between, MongoDB is ahead: each of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
@@ -27,7 +27,15 @@ from steam_recsys.publications.postgres import (
     lock_switches,
     read_current_version,
 )
-from steam_recsys.publications.versions import Choice, KeptVersion, VersionInfo, find_version, rollback_target
+from steam_recsys.publications.updates import VersionUpdate
+from steam_recsys.publications.versions import (
+    Choice,
+    KeptVersion,
+    VersionInfo,
+    find_current,
+    find_version,
+    rollback_target,
+)
 
 PUBLISH_TO = ("postgresql", "mongodb", "both")
 
@@ -60,7 +68,10 @@ class Destination(Protocol):
         """The version that readers see; None before the first publication."""
 
     def first_games(self, version: str, users: Sequence[int], k: int) -> dict[int, list[int]]:
-        """The first k relevant games of some users in a kept version; users without recommendations are left out."""
+        """The first k relevant games of some users in a kept version; users without recommendations are left out.
+
+        They are those that were published, at most `FIRST_GAMES` of a user whose lists have been refreshed since.
+        """
 
     def popular_games(self, version: str) -> list[int]:
         """The overall list of popular games of a kept version, the most popular first."""
@@ -99,9 +110,20 @@ class PointerDestination(Destination, Protocol):
             UserError: The version is missing.
         """
 
+    def update(self, update: VersionUpdate, keep_out: Callable[[], None]) -> None:
+        """Update a version; each user's lists change at once.
+
+        Args:
+            update: The update.
+            keep_out: Raises unless this process still keeps other switches and refreshes out.
+        """
+
 
 class TransactionalDestination(Destination, Protocol):
     """A destination whose switch can be undone until it is committed."""
+
+    def update(self, cursor: Cursor, update: VersionUpdate) -> None:
+        """Update the current version; readers see it when the cursor's transaction is committed."""
 
     def switching(self, choose: Choice) -> AbstractContextManager[str]:
         """Make a version current when the body ends, unless it raises; readers wait while it runs."""
@@ -155,6 +177,29 @@ class Destinations:
                 with suppress(UserError), open_destinations(self._config) as fresh:  # else the next run reconciles
                     fresh.reconcile()
             raise
+
+    def update(self, update: VersionUpdate) -> bool:
+        """Update the current version in all destinations, unless another process has changed it meanwhile.
+
+        Switches and other refreshes wait. PostgreSQL is updated in one transaction, which is committed last: until then
+        the next refresh repeats what MongoDB already has.
+
+        Returns:
+            Whether it was updated; False if another version is current, or if it knows another snapshot than
+            `update.before`.
+
+        Raises:
+            UserError: A destination failed.
+        """
+        with self._no_other_switch() as cursor:
+            current = find_current(self.primary.kept_versions())
+            if current is None or (current.version, current.newest_snapshot_id) != (update.version, update.before):
+                return False
+            if self._mongo is not None:
+                self._mongo.update(update, lambda: cursor.execute("SELECT 1"))
+            if self._postgres is not None:
+                self._postgres.update(cursor, update)
+        return True
 
     def reconcile(self) -> str | None:
         """Bring MongoDB to PostgreSQL's current version, after a switch that was interrupted between the two.

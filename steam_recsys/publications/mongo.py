@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 import pymongo
-from pymongo import MongoClient, WriteConcern
+from pymongo import DeleteOne, InsertOne, MongoClient, ReplaceOne, WriteConcern
 from pymongo.database import Database
 from pymongo.errors import (
     ConfigurationError,
@@ -45,7 +45,8 @@ from steam_recsys.publications.loading import (
     known_users,
 )
 from steam_recsys.publications.personality import FIRST_GAMES, Personality
-from steam_recsys.publications.versions import KeptVersion, VersionInfo, find_current
+from steam_recsys.publications.updates import VersionUpdate
+from steam_recsys.publications.versions import KeptVersion, VersionInfo, find_current, find_version
 from steam_recsys.secrets import resolve_secret
 
 DATABASE = "recsys"
@@ -149,9 +150,15 @@ class MongoDestination:
         """See `Destination.first_games`."""
         wanted: list[_Document] = [
             {"$match": {"_id": {"$in": list(users)}}},
-            {"$project": {"game_ids": {"$slice": [f"$lists.{RELEVANCE}.game_ids", k]}}},
+            {"$project": {"game_ids": {"$slice": [f"$lists.{RELEVANCE}.game_ids", k]}, "published": 1}},
         ]
-        return {each["_id"]: each["game_ids"] for each in self._recommendations(version).aggregate(wanted)}
+        found = self._recommendations(version).aggregate(wanted)
+        games: dict[int, list[int]] = {}
+        for each in found:
+            published: list[int] = each["published"] if "published" in each else each["game_ids"]
+            if published:  # none were published for a user who came later
+                games[each["_id"]] = published[:k]
+        return games
 
     def popular_games(self, version: str) -> list[int]:
         """See `Destination.popular_games`."""
@@ -175,7 +182,7 @@ class MongoDestination:
             for shard in part:
                 users = known_users(self._shop, shard.first, shard.last)
                 for batch in loader.batches(shard, users):
-                    documents = _documents(batch)
+                    documents = list(_documents(batch).values())
                     for start in range(0, len(documents), _DOCUMENTS_PER_INSERT):
                         collection.insert_many(documents[start : start + _DOCUMENTS_PER_INSERT], ordered=False)
             return 0
@@ -185,6 +192,45 @@ class MongoDestination:
         with self._lease_held():
             self._change(lambda pointer: pointer.with_loaded(loaded))
         return stats, Stored("users", collection.count_documents({}), stats.users)
+
+    def update(self, update: VersionUpdate, keep_out: Callable[[], None]) -> None:
+        """Update a version, one user after the other: readers see a user's old lists or the new ones.
+
+        An update that is interrupted is repeated by the next refresh, as the pointer document names the new snapshot
+        last.
+
+        Args:
+            update: The update.
+            keep_out: Raises unless this process still keeps other switches and refreshes out.
+
+        Raises:
+            UserError: The version is missing.
+        """
+        if not find_version(self.kept_versions(), update.version):
+            raise UserError(f"MongoDB does not keep {update.version}, which PostgreSQL shows: publish to both again.")
+        collection, documents = self._recommendations(update.version), _documents(update.recommendations)
+        users = rows = 0
+        for start in range(0, len(update.users), _DOCUMENTS_PER_INSERT):
+            keep_out()
+            ids = update.users[start : start + _DOCUMENTS_PER_INSERT].tolist()
+            before = {each["_id"]: each for each in collection.find({"_id": {"$in": ids}})}
+            writes: list[ReplaceOne[_Document] | DeleteOne] = []
+            for user in ids:
+                old, new = before.get(user), documents.get(user)
+                users += bool(new) - bool(old)
+                rows += _count_games(new) - _count_games(old)
+                if new:
+                    new["published"] = _published_games(old)
+                    writes.append(ReplaceOne({"_id": user}, new, upsert=True))
+                elif old:
+                    writes.append(DeleteOne({"_id": user}))
+            if writes:
+                collection.bulk_write(writes, ordered=False)
+        if update.popular is not None:
+            keep_out()
+            self._update_popular(update.version, update.popular)
+        keep_out()
+        self._change(lambda pointer: pointer.with_refreshed(update, users, rows))
 
     def point_to(self, version: str) -> None:
         """Make a version current, unless it already is.
@@ -244,18 +290,20 @@ class MongoDestination:
                     continue
 
     def _fill_popular(self, version: str, popular: pa.Table) -> None:
-        lists: dict[tuple[str, str], _Document] = {}
-        for row in popular.sort_by([(key, "ascending") for key in ("list", "genre", "rank")]).to_pylist():
-            name, genre = row["list"], row["genre"]
-            empty: _Document = {"list": name, "genre": genre, "folded": genre.lower(), "game_ids": [], "scores": []}
-            if name == POPULAR_LIST:
-                empty["_id"] = genre
-            document = lists.setdefault((name, genre), empty)
-            document["game_ids"].append(row["game_id"])
-            document["scores"].append(row["score"])
         collection = self._database[f"popular_{version}"]
-        collection.insert_many(lists.values(), ordered=False)
+        collection.insert_many(_popular_documents(popular), ordered=False)
         collection.create_index([("list", 1), ("folded", 1)])  # for readers that ignore case
+
+    def _update_popular(self, version: str, popular: pa.Table) -> None:
+        """Replace each fallback list as a whole, and remove those of genres that no game has any more."""
+        collection, documents = self._database[f"popular_{version}"], _popular_documents(popular)
+        before = {(each["list"], each["genre"]): each["_id"] for each in collection.find({}, {"list": 1, "genre": 1})}
+        replaced = [
+            ReplaceOne({"_id": before.pop(key)}, document) if (key := (document["list"], document["genre"])) in before
+            else InsertOne(document)
+            for document in documents
+        ]  # fmt: skip
+        collection.bulk_write([*replaced, *(DeleteOne({"_id": each}) for each in before.values())], ordered=False)
 
     def _recommendations(self, version: str) -> pymongo.collection.Collection[_Document]:
         return self._database[f"recommendations_{version}"]
@@ -265,12 +313,39 @@ class MongoDestination:
             self._database.drop_collection(f"{kind}_{version}")
 
 
-def _documents(batch: pa.RecordBatch) -> list[_Document]:
+def _documents(rows: pa.RecordBatch | pa.Table) -> dict[int, _Document]:
+    """Return the document of each user."""
     documents: dict[int, _Document] = {}
-    for row in batch.to_pylist():
+    for row in rows.to_pylist():
         user, name = row.pop("user_id"), row.pop("list")
         documents.setdefault(user, {"_id": user, "lists": {}})["lists"][name] = row
-    return list(documents.values())
+    return documents
+
+
+def _count_games(document: _Document | None) -> int:
+    return sum(len(each["game_ids"]) for each in document["lists"].values()) if document else 0
+
+
+def _published_games(document: _Document | None) -> list[int]:
+    """Return the first relevant games that were published for a user, which stay for monitoring."""
+    if document is None:
+        return []
+    games: list[int] = document.get("published", document["lists"][RELEVANCE]["game_ids"])
+    return games[:FIRST_GAMES]
+
+
+def _popular_documents(popular: pa.Table) -> list[_Document]:
+    """Return the document of each fallback list."""
+    lists: dict[tuple[str, str], _Document] = {}
+    for row in popular.sort_by([(key, "ascending") for key in ("list", "genre", "rank")]).to_pylist():
+        name, genre = row["list"], row["genre"]
+        empty: _Document = {"list": name, "genre": genre, "folded": genre.lower(), "game_ids": [], "scores": []}
+        if name == POPULAR_LIST:
+            empty["_id"] = genre
+        document = lists.setdefault((name, genre), empty)
+        document["game_ids"].append(row["game_id"])
+        document["scores"].append(row["score"])
+    return list(lists.values())
 
 
 @dataclass(frozen=True)
@@ -332,6 +407,16 @@ class PointerDocument:
                 others = tuple(other for other in self.loading if other is not loaded)
                 return replace(self, version=version, kept=(*kept, new), loading=others)
         raise UserError(f"The version {version} is not in MongoDB, or not complete: publish it again.")
+
+    def with_refreshed(self, update: VersionUpdate, users: int, rows: int) -> PointerDocument:
+        """Name the snapshot of an update, and count the users and recommended games that it added."""
+        kept = [
+            each if each.version != update.version else replace(
+                each, users=each.users + users, rows=each.rows + rows, refreshed_snapshot_id=update.snapshot_id
+            )
+            for each in self.kept
+        ]  # fmt: skip
+        return replace(self, kept=tuple(kept))
 
     def with_retired(self, versions: Collection[str]) -> PointerDocument:
         """Mark kept versions as to be dropped, except one that has become current."""

@@ -32,6 +32,7 @@ from steam_recsys.publications.loading import (
 )
 from steam_recsys.publications.personality import FIRST_GAMES
 from steam_recsys.publications.postgres_tables import Tables
+from steam_recsys.publications.updates import VersionUpdate
 from steam_recsys.publications.versions import Choice, KeptVersion, VersionInfo, find_current
 from steam_recsys.secrets import resolve_secret
 
@@ -58,7 +59,7 @@ _BLIND_TRIES = 20
 
 _KEPT = """
 SELECT version, model_version, snapshot_id, as_of, control_share, users, rows, overlap, coverage, popular_ten,
-       published_at, first_switch, last_switch, current
+       published_at, first_switch, last_switch, current, refreshed_snapshot_id
 FROM recsys.publications WHERE first_switch IS NOT NULL ORDER BY first_switch DESC
 """
 
@@ -72,12 +73,27 @@ _SAMPLE = """
 SELECT user_id, game_ids[1:%s] FROM {} TABLESAMPLE SYSTEM (%s) REPEATABLE (0) WHERE list = 'relevance'
 """
 
-_FIRST_GAMES = "SELECT user_id, game_ids[1:%s] FROM {} WHERE user_id = ANY (%s) AND list = 'relevance'"
+# As they were published: a refresh excludes the games that have been reviewed since, by which a version is measured.
+_FIRST_GAMES = """
+WITH replaced AS (
+    SELECT user_id, game_ids FROM recsys.replaced_lists WHERE version = %(version)s AND user_id = ANY (%(users)s)
+)
+SELECT user_id, game_ids[1:%(k)s] FROM replaced WHERE game_ids <> '{{}}'
+UNION ALL
+SELECT user_id, game_ids[1:%(k)s] FROM {}
+WHERE user_id = ANY (%(users)s) AND list = 'relevance' AND user_id NOT IN (SELECT user_id FROM replaced)
+"""
 _POPULAR = "SELECT game_id FROM {} WHERE list = 'popular' AND genre = '' ORDER BY rank"
 
 _DESCRIBE = """
 UPDATE recsys.publications
 SET users = %s, rows = %s, overlap = %s, coverage = %s, popular_ten = %s
+WHERE version = %s
+"""
+
+_UPDATED = """
+UPDATE recsys.publications
+SET users = users + %s, rows = rows + %s, refreshed_snapshot_id = %s, refreshed_at = clock_timestamp()
 WHERE version = %s
 """
 
@@ -164,7 +180,7 @@ class PostgresDestination:
         """See `Destination.first_games`."""
         with self._transaction() as cursor:
             statement = sql.SQL(_FIRST_GAMES).format(Tables(version).recommendations)
-            cursor.execute(statement, [k, list(users)])
+            cursor.execute(statement, {"k": k, "version": version, "users": list(users)})
             return dict(cursor.fetchall())
 
     def popular_games(self, version: str) -> list[int]:
@@ -211,12 +227,23 @@ class PostgresDestination:
         stats, received = loader.run(load_part)
         figures = stats.personality.measure(games)
         with self._transaction() as cursor:
+            tables.create_default_partition(cursor)
             cursor.execute(
                 _DESCRIBE,
                 [stats.users, stats.rows, figures.overlap, figures.coverage, figures.popular_ten, info.version],
             )
             self._check_lease(cursor)
         return stats, Stored("lists", received, stats.lists)
+
+    def update(self, cursor: Cursor, update: VersionUpdate) -> None:
+        """Update the current version; readers see it when the cursor's transaction is committed.
+
+        Args:
+            cursor: Cursor of a transaction that keeps other switches out.
+            update: The update.
+        """
+        users, rows = Tables(update.version).update(cursor, update)
+        cursor.execute(_UPDATED, [users, rows, update.snapshot_id, update.version])
 
     @contextmanager
     def switching(self, choose: Choice) -> Iterator[str]:

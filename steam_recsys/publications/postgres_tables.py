@@ -21,15 +21,21 @@ import numpy as np
 import numpy.typing as npt
 import psycopg2
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pv
 from psycopg2 import sql
 
 from steam_recsys.arrays import Int64Array
 from steam_recsys.data.predictions import equal_lists
+from steam_recsys.data.schemas import RELEVANCE
 from steam_recsys.database.connection import Cursor
 from steam_recsys.database.copy import HEADER, TRAILER, copy_from_chunks
+from steam_recsys.publications.personality import FIRST_GAMES
+from steam_recsys.publications.updates import VersionUpdate
 
 _COPY = "COPY {} FROM STDIN WITH (FREEZE, FORMAT {})"
+_COPY_ROWS = "COPY {} FROM STDIN WITH (FORMAT binary)"
+_COPY_CSV = "COPY {} FROM STDIN WITH (FORMAT csv)"
 
 _CREATE = """
 CREATE TABLE {recommendations} (
@@ -70,6 +76,26 @@ ANALYZE {partition} (user_id, list);
 ALTER TABLE {recommendations} ATTACH PARTITION {partition} FOR VALUES FROM ({first}) TO ({end});
 """
 
+# For users of refreshes who are in none of the ranges. It is created last: attaching a partition would read it.
+_CREATE_DEFAULT_PARTITION = """
+CREATE TABLE {} PARTITION OF {} DEFAULT WITH (toast_tuple_target = 8160)
+"""
+
+# The first games that were published stay for monitoring.
+_REMOVE_USERS = """
+INSERT INTO recsys.replaced_lists (version, user_id, game_ids)
+SELECT %(version)s, user_id, coalesce(game_ids[1:%(kept)s], '{{}}')
+FROM unnest(%(users)s::bigint[]) AS user_id
+LEFT JOIN (SELECT user_id, game_ids FROM {recommendations} WHERE user_id = ANY (%(users)s) AND list = 'relevance') AS r
+    USING (user_id)
+ON CONFLICT DO NOTHING;
+WITH removed AS (DELETE FROM {recommendations} WHERE user_id = ANY (%(users)s) RETURNING list, game_ids)
+SELECT count(*) FILTER (WHERE list = 'relevance'), coalesce(sum(cardinality(game_ids)), 0)::bigint FROM removed
+"""
+
+_UPDATED_USERS = 10_000
+"""Users per statement of an update."""
+
 _ELEMENTS = {"game_ids": 23, "taste": 700, "popularity": 700, "because": 23}
 """For each column of lists: the OID of its elements' type, the same on every server. All of them have four bytes."""
 
@@ -90,8 +116,8 @@ class Tables:
         """The table behind the view `recsys.popular_games`."""
         return sql.Identifier("recsys", f"popular_{self.version}")
 
-    def partition(self, number: int) -> sql.Identifier:
-        """A partition of the recommendations."""
+    def partition(self, number: int | str) -> sql.Identifier:
+        """A partition of the recommendations, by its number or `default`."""
         return sql.Identifier("recsys", f"part_{number}_{self.version}")
 
     def create(self, cursor: Cursor, popular: pa.Table) -> None:
@@ -120,6 +146,34 @@ class Tables:
                 end=sql.Literal(end),
             )
         )
+
+    def create_default_partition(self, cursor: Cursor) -> None:
+        """Create the partition of all other users, after the others have been attached."""
+        statement = sql.SQL(_CREATE_DEFAULT_PARTITION)
+        cursor.execute(statement.format(self.partition("default"), self.recommendations))
+
+    def update(self, cursor: Cursor, update: VersionUpdate) -> tuple[int, int]:
+        """Replace the lists of some users, and the popular games.
+
+        Returns:
+            By how much the numbers of users and of recommended games grow.
+        """
+        removed_users = removed_rows = 0
+        remove = sql.SQL(_REMOVE_USERS).format(recommendations=self.recommendations)
+        for start in range(0, len(update.users), _UPDATED_USERS):
+            users = update.users[start : start + _UPDATED_USERS].tolist()
+            cursor.execute(remove, {"version": self.version, "kept": FIRST_GAMES, "users": users})
+            ((n_users, n_rows),) = cursor.fetchall()
+            removed_users, removed_rows = removed_users + n_users, removed_rows + n_rows
+        batches = update.recommendations.to_batches(_UPDATED_USERS)
+        copy_from_chunks(cursor, sql.SQL(_COPY_ROWS).format(self.recommendations), binary_copy(batches))
+        if update.popular is not None:
+            cursor.execute(sql.SQL("DELETE FROM {}").format(self.popular))
+            cursor.copy_expert(sql.SQL(_COPY_CSV).format(self.popular), io.BytesIO(csv_copy(update.popular)))
+        lists = update.recommendations["list"]
+        users_now = pc.sum(pc.equal(lists, RELEVANCE)).as_py() or 0
+        rows_now = pc.sum(pc.list_value_length(update.recommendations["game_ids"])).as_py() or 0
+        return users_now - removed_users, rows_now - removed_rows
 
     def drop(self, cursor: Cursor) -> str:
         """Drop the tables that exist, attached partitions included.

@@ -63,6 +63,7 @@ class KeptVersion(VersionInfo):
         published_at: Time when it first became current, for people to read.
         first_switch, last_switch: Numbers of the switches that first and last made it current.
         current: Whether readers see this version.
+        refreshed_snapshot_id: Snapshot that the last refresh brought it up to; None if it was not refreshed.
     """
 
     users: int
@@ -74,6 +75,12 @@ class KeptVersion(VersionInfo):
     first_switch: int
     last_switch: int
     current: bool
+    refreshed_snapshot_id: str | None = None
+
+    @property
+    def newest_snapshot_id(self) -> str:
+        """Snapshot whose reviews its lists know."""
+        return self.refreshed_snapshot_id or self.snapshot_id
 
 
 Choice = Callable[[Sequence[KeptVersion]], str]

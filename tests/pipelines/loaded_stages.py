@@ -5,5 +5,6 @@ import components.monitor.monitoring
 import components.notify.outcome
 import components.predict.plan
 import components.predict.prediction
+import components.refresh.refresh
 import components.reverse_etl.publication
 import components.validate.validation  # noqa: F401

@@ -15,11 +15,12 @@ def refused(*arguments: str) -> str:
     return ended.value.code
 
 
-def test_it_writes_the_three_pipelines(tmp_path, capsys):
+def test_it_writes_all_pipelines(tmp_path, capsys):
     command.main(["--target", "vertex", "--output", str(tmp_path / "build")])
     assert sorted(path.name for path in (tmp_path / "build").iterdir()) == [
         "inference.yaml",
         "ingestion.yaml",
+        "refresh.yaml",
         "training.yaml",
     ]
 
@@ -32,7 +33,9 @@ def test_an_output_that_is_a_file_is_refused(tmp_path):
 
 def test_an_unknown_pipeline_lists_the_existing_ones():
     sentence = refused("--target", "local", "--submit", "cooking")
-    assert sentence == "compile.py: There is no pipeline cooking: choose one of ingestion, training, inference."
+    assert (
+        sentence == "compile.py: There is no pipeline cooking: choose one of ingestion, training, inference, refresh."
+    )
 
 
 def test_an_unknown_parameter_lists_the_existing_ones():

@@ -323,7 +323,7 @@ def test_google_credentials_are_a_file_in_every_task_and_in_no_yaml(
             assert variables["GOOGLE_APPLICATION_CREDENTIALS"] == f"{mount['mountPath']}/credentials.json"
 
 
-@pytest.mark.parametrize("name", ["ingestion", "training", "inference"])
+@pytest.mark.parametrize("name", ["ingestion", "training", "inference", "refresh"])
 def test_kubeflow_yaml_mounts_secret_and_volume_in_every_task_and_vertex_yaml_has_no_platform_document(
     name: str,
 ) -> None:

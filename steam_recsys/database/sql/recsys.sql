@@ -24,7 +24,9 @@ CREATE TABLE recsys.publications (
     made_current_at timestamptz,
     first_switch bigint UNIQUE,
     last_switch bigint UNIQUE,
-    current boolean NOT NULL DEFAULT false CHECK (NOT current OR first_switch IS NOT NULL)
+    current boolean NOT NULL DEFAULT false CHECK (NOT current OR first_switch IS NOT NULL),
+    refreshed_snapshot_id text,
+    refreshed_at timestamptz
 );
 CREATE UNIQUE INDEX publications_current ON recsys.publications (current) WHERE current;
 
@@ -40,7 +42,8 @@ COMMENT ON COLUMN recsys.publications.coverage IS
     'The share of the shop''s games that are among the first ten relevant games of at least one user. Null: unknown.';
 COMMENT ON COLUMN recsys.publications.popular_ten IS
     'The share of users whose first ten relevant games are the most popular games that are not excluded for them. Null: unknown.';
-COMMENT ON COLUMN recsys.publications.as_of IS 'The day up to which recent popularity was counted.';
+COMMENT ON COLUMN recsys.publications.as_of IS
+    'The day up to which recent popularity was counted when the version was published.';
 COMMENT ON COLUMN recsys.publications.control_share IS
     'The share of the users who are in the control group: they have no personal recommendations, and get popular games.';
 COMMENT ON COLUMN recsys.publications.created_at IS 'When publishing this version began.';
@@ -51,6 +54,19 @@ COMMENT ON COLUMN recsys.publications.first_switch IS
     'The number of the switch that first made this version current. Versions are ordered by this count, not by a clock.';
 COMMENT ON COLUMN recsys.publications.last_switch IS 'The number of the switch that last made this version current.';
 COMMENT ON COLUMN recsys.publications.current IS 'Whether the views show this version; true for at most one.';
+COMMENT ON COLUMN recsys.publications.refreshed_snapshot_id IS
+    'The snapshot that the last refresh brought this version up to; null if it was not refreshed.';
+COMMENT ON COLUMN recsys.publications.refreshed_at IS 'When that refresh was written.';
+
+CREATE TABLE recsys.replaced_lists (
+    version text REFERENCES recsys.publications ON DELETE CASCADE,
+    user_id bigint,
+    game_ids integer[] NOT NULL,
+    PRIMARY KEY (version, user_id)
+);
+COMMENT ON TABLE recsys.replaced_lists IS
+    'The first relevant games that a version had for a user before its first refresh of that user: realised quality is measured by them.';
+COMMENT ON COLUMN recsys.replaced_lists.game_ids IS 'Empty for a user whom the version did not have.';
 
 CREATE TABLE recsys.lease (
     name text PRIMARY KEY,

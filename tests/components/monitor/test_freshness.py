@@ -109,6 +109,13 @@ def test_a_check_that_fails_does_not_report_stale(published: Connection) -> None
     assert 'does not match this release\'s schema (column "finished_at" does not exist): undo the change' in message
 
 
+def test_freshness_of_refreshes_can_be_checked_too(published: Connection) -> None:
+    ended(published, "a", "inference", "SUCCEEDED", 1)
+    assert freshness("--pipeline", "refresh")[1] == "No refresh run has succeeded yet: run the refresh pipeline.\n"
+    ended(published, "b", "refresh", "SUCCEEDED", 1)
+    assert freshness("--pipeline", "refresh", "--max-age-hours", "2")[0] == 0
+
+
 @pytest.mark.parametrize("hours", ["nan", "inf", "0", "-1", "a day"])
 def test_an_invalid_limit_gives_no_verdict_on_freshness(hours: str) -> None:
     code, message = freshness("--max-age-hours", hours)

@@ -41,6 +41,13 @@ def test_a_failure_a_recovery_and_a_training_are_posted_with_their_reasons() -> 
     assert promoted == Alert("inference run r: a model was trained, and the new one serves", ("It is old.",))
 
 
+def test_of_refreshes_that_fail_one_after_the_other_only_the_first_is_posted() -> None:
+    failed = Outcome("FAILED", "refresh: The tap is dry.")
+    assert decide_alert("refresh", "r", failed, [], "SUCCEEDED", "") == Alert("refresh run r: FAILED", (failed.error,))
+    assert decide_alert("refresh", "r", failed, [], "FAILED", "") is None
+    assert decide_alert("refresh", "r", GOOD, [], "FAILED", "") == Alert("refresh run r: it succeeded again")
+
+
 def test_a_run_whose_training_fails_also_reports_why_it_was_required() -> None:
     monitored = StageRecord("monitor", TIME, facts={"retrain": True, "reasons": ["It is old."]})
     resting = StageRecord("monitor", TIME, facts={"retrain": False, "reasons": ["It is old."]})

@@ -110,15 +110,15 @@ def test_a_run_that_is_overtaken_before_it_predicts_ends_well(run: Run) -> None:
 
 
 def test_a_run_that_is_overtaken_while_it_predicts_ends_well(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    overtaken, load = run.plan(), prediction._load_scorer
+    overtaken, load = run.plan(), prediction._load_recommender
 
     def overtake(*arguments):
         loaded = load(*arguments)
-        monkeypatch.setattr(prediction, "_load_scorer", load)
+        monkeypatch.setattr(prediction, "_load_recommender", load)
         run.whole()
         return loaded
 
-    monkeypatch.setattr(prediction, "_load_scorer", overtake)
+    monkeypatch.setattr(prediction, "_load_recommender", overtake)
     assert run.predict(overtaken) == not_needed(overtaken)
     assert run.publish(overtaken).switched is False
     assert (run.versions(), run.left()) == ([(overtaken.version, True)], [])

@@ -148,7 +148,7 @@ def test_killed_at_fifty_moments_readers_see_whole_versions_and_the_next_run_fin
     assert [each.version for each in kept(database)] == [f"v{last}" for last in (number, number - 1, number - 2)]
     with shop.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'recsys' AND tablename LIKE 'part%'")
-        assert cursor.fetchone() == (3 * 4,)
+        assert cursor.fetchone() == (3 * 5,)
 
 
 @pytest.mark.parametrize("recovery", ["reconcile", "rollback", "the same version", "another version"])

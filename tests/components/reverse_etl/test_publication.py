@@ -43,7 +43,7 @@ def tables(connection: Connection) -> set[str]:
             "SELECT relname FROM pg_class LEFT JOIN pg_inherits ON inhrelid = oid "
             "WHERE relnamespace = 'recsys'::regnamespace AND relkind IN ('r', 'p') AND inhparent IS NULL "
             "AND relname NOT IN ('schema_version', 'publications', 'pipeline_runs', 'monitoring', 'genre_sizes', "
-            "'game_reviews', 'lease', 'events', 'dismissals', 'experiment', 'experiment_users')"
+            "'game_reviews', 'lease', 'replaced_lists', 'events', 'dismissals', 'experiment', 'experiment_users')"
         )
         return {name for (name,) in cursor.fetchall()}
 
