@@ -6,6 +6,7 @@ import argparse
 import sys
 import tempfile
 import time
+import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -73,6 +74,9 @@ def refresh_once(arguments: argparse.Namespace) -> bool:
                 record.facts.update(refresh_publication(snapshot, source, store, config).facts())
     except SystemExit:  # the stage has logged and recorded why
         state = FAILED
+    except Exception:  # a bug: the run is recorded all the same, and --follow goes on
+        traceback.print_exc()
+        state = FAILED
     conclude(arguments.database, store, run_id, "refresh", STAGES, state, None, arguments.alerts)
     return state == SUCCEEDED
 
@@ -88,7 +92,7 @@ def follow(arguments: argparse.Namespace) -> None:
             if state != seen or started - last >= WHOLE_SECONDS:
                 succeeded = refresh_once(arguments)
                 seen, last = state if succeeded else None, started
-                pause = max(PAUSE_SECONDS, time.monotonic() - started) if succeeded else _longer(pause)
+                pause = max(PAUSE_SECONDS if succeeded else _longer(pause), time.monotonic() - started)
         except UserError as error:
             pause = _longer(pause)
             log_warning("refresh", f"{error} Trying again in {pause:.0f} seconds.")

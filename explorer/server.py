@@ -284,7 +284,10 @@ class WorkerServer(uvicorn.Server):
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue
             connection.setblocking(False)
-            await loop.connect_accepted_socket(self._protocol, connection)
+            try:
+                await loop.connect_accepted_socket(self._protocol, connection)
+            except OSError:  # the client has left
+                connection.close()
 
     def _stop(self, accepting: asyncio.Task[None]) -> None:
         """Stop a worker that takes no connections any more, so that it is replaced."""
@@ -321,7 +324,8 @@ async def _readable(listener: socket.socket) -> None:
 
     def notify() -> None:
         loop.remove_reader(listener)
-        future.set_result(None)
+        if not future.done():  # it is cancelled if a connection arrives while the worker stops
+            future.set_result(None)
 
     loop.add_reader(listener, notify)
     try:

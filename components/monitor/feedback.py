@@ -32,6 +32,9 @@ OUTCOME_DAYS = 7
 OUTCOMES = ("clicked", "bought", "dismissed")
 
 # Per user and list, and, where the list is null, per user over all lists.
+ROUNDING = 1e-9
+"""Share of the sum of squares below which a difference of such sums is due to rounding."""
+
 _BY_LIST = """
 WITH shown AS (
     SELECT user_id, game_id, shelf, min(occurred_at) AS first_at
@@ -238,7 +241,9 @@ def share_of_games(
         products: Products of both numbers, summed over the users.
     """
     share = happened / shown
-    residuals = max(happened_squares - 2 * share * products + share**2 * shown_squares, 0.0)
+    residuals = happened_squares - 2 * share * products + share**2 * shown_squares
+    if residuals <= ROUNDING * shown_squares:
+        residuals = 0.0
     variance = users / (users - 1) * residuals / shown**2 if users > 1 else 0.0
     # Without variance nothing is known of the clusters: as if each user counted once.
     independent = min(share * (1 - share) / variance, shown) if variance else float(users)

@@ -262,7 +262,7 @@ def _version(
     control_share: float,
 ) -> str:
     """Name a publication by the day of the newest review and a hash of its inputs."""
-    parameters = f"{users_per_shard} {new_release_days} {control_share:g}"
+    parameters = f"{users_per_shard} {new_release_days} {control_share!r}"
     inputs = f"{model_version} {snapshot_id} {dismissals} {code_version()} {parameters}"
     newest = date_of(max(as_of - 1, 0))
     return f"{newest:%Y%m%d}-{hashlib.sha256(inputs.encode()).hexdigest()[:8]}"

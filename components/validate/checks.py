@@ -282,7 +282,7 @@ def _missing(tables: SnapshotTables, table: str, key: str, keys: str) -> list[Fi
     ((count,),) = tables.query(f"SELECT count(*) FROM {table} ANTI JOIN {keys} USING ({key}) WHERE {key} IS NOT NULL")
     if not count:
         return []
-    absent = f"{key} IS NOT NULL AND {key} NOT IN (SELECT {key} FROM {keys})"
+    absent = f"{key} IS NOT NULL AND {key} NOT IN (SELECT {key} FROM {keys} WHERE {key} IS NOT NULL)"
     return [Finding("error", table, f"every {key} exists", count, _examples(tables, table, key, absent))]
 
 

@@ -72,3 +72,9 @@ class SnapshotTables:
                 f"The checks need more memory or disk than there is ({reason}): give the task validate more disk in "
                 f"{tempfile.gettempdir()}."
             ) from None
+        except duckdb.InvalidInputException as error:  # how it reports an error of Arrow
+            reason = str(error).partition("\n")[0].rstrip(".")
+            raise UserError(
+                f"A file of the snapshot in {self._snapshot.folder.uri} is damaged ({reason}): delete the snapshot and "
+                f"extract it again."
+            ) from None

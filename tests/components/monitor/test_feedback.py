@@ -22,6 +22,7 @@ from components.monitor.feedback import (
     share_of_games,
 )
 from steam_recsys.database.connection import create_schema
+from steam_recsys.evaluation.intervals import Interval
 from steam_recsys.publications.control_group import in_control_group
 
 NOW = datetime(2026, 3, 2, 5, tzinfo=UTC)
@@ -83,6 +84,15 @@ def test_an_interval_covers_the_true_share_though_games_of_a_user_are_alike() ->
         )
         covered += interval.low <= 0.1 <= interval.high
     assert covered / 400 == pytest.approx(0.95, abs=0.03)
+
+
+@pytest.mark.parametrize("shown", [1, 3, 7, 39])
+def test_users_who_all_have_the_same_share_count_once_each(shown: int) -> None:
+    happened = shown - shown // 3
+    sums = (1_000.0 * each for each in (shown, shown**2, happened, happened**2, shown * happened))
+    expected = Interval.wilson(happened / shown, 1_000.0, 0.0)
+    interval = share_of_games(1_000, *sums)
+    assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high))
 
 
 def experiments(
