@@ -28,10 +28,9 @@ PAUSE_SECONDS = 15.0
 WHOLE_SECONDS = 900.0
 """How often to run if no change is dated: deleted reviews leave no date."""
 
-# Both are single look-ups in indexes.
-_STATE = """
-SELECT (SELECT max(updated_at) FROM steam.reviews)::text, (SELECT version FROM recsys.publications WHERE current)
-"""
+# Single look-ups in indexes.
+_CHANGED = "SELECT max(updated_at)::text FROM steam.reviews"
+_VERSION = "SELECT max(version) FROM recsys.publications WHERE current"
 
 State = tuple[str | None, str | None]
 """The date of the newest change of a review, and the current version."""
@@ -88,7 +87,7 @@ def follow(arguments: argparse.Namespace) -> None:
     while True:
         started = time.monotonic()
         try:
-            state = _read_state(arguments.database)
+            state = _read_state(arguments.database, arguments.replica)
             if state != seen or started - last >= WHOLE_SECONDS:
                 succeeded = refresh_once(arguments)
                 seen, last = state if succeeded else None, started
@@ -99,13 +98,18 @@ def follow(arguments: argparse.Namespace) -> None:
         time.sleep(pause)
 
 
-def _read_state(database: str) -> State:
-    with connect(database, application="steam-recsys refresh") as connection, connection.cursor() as cursor:
-        for schema in ("steam", "recsys"):
-            require_schema(connection, schema)
-        cursor.execute(_STATE)
-        ((changed, version),) = cursor.fetchall()
-    return changed, version
+def _read_state(database: str, replica: str) -> State:
+    """Look for changes where the refresh reads them: a replica may be some seconds behind."""
+    return _read_value(replica or database, "steam", _CHANGED), _read_value(database, "recsys", _VERSION)
+
+
+def _read_value(source: str, schema: str, query: str) -> str | None:
+    with connect(source, application="steam-recsys refresh") as connection, connection.cursor() as cursor:
+        require_schema(connection, schema)
+        cursor.execute(query)
+        ((value,),) = cursor.fetchall()
+    found: str | None = value
+    return found
 
 
 def _longer(pause: float) -> float:

@@ -45,7 +45,6 @@ OWN_NAME = "the model"
 RANKING_LABELS = {"champion": "the champion of that time"}
 """Labels of rankings that differ from their names."""
 
-QUALITY_LINES = {"recommendations": "ndcg", "recent popularity": "popular_ndcg"}
 SHELF_TITLES = {
     "relevance": "For you", "interests": "Your taste", "like": "Because you liked …", "new_releases": "New for you",
     "discovery": "Hidden gems", "sellers": "Top sellers", "genre": "Popular in a genre", "popular": "Popular now",
@@ -53,6 +52,7 @@ SHELF_TITLES = {
 }  # fmt: skip
 """What shops call the lists of `recsys.recommended_games` and `recsys.shelves`; other places have their own names."""
 
+QUALITY_LINES = {"recommendations": "ndcg", "recent popularity": "popular_ndcg"}
 DRIFT_LINES = {"games": "psi_games", "genres": "psi_genres", "history lengths": "psi_history_lengths"}
 """The lines of each chart by label, and their figures."""
 

@@ -32,7 +32,7 @@ BASELINE_DAYS = 30
 """Days that the tuned settings of the baselines are kept; without them, the next evaluation tunes again."""
 
 COUNTS_DAYS = 30
-"""Days that the counts of a version that is not refreshed are kept: longer than the version itself."""
+"""Days that the counts of a version are kept after the last refresh that changed them."""
 
 MIN_EVENT_DAYS = 42
 """Days that events are kept at least: monitoring reads those of the last four weeks, and partitions have one week."""

@@ -30,7 +30,7 @@ from steam_recsys.errors import ArtifactError, UserError
 from steam_recsys.logging import log
 from steam_recsys.model.batch import BATCH_USERS, BatchRecommender, catalogue_table
 from steam_recsys.model.fallback_lists import fallback_lists
-from steam_recsys.model.game_counts import StoredCounts, remove_old_counts
+from steam_recsys.model.game_counts import StoredCounts, remove_counts, stored_counts
 from steam_recsys.model.lists import new_releases
 from steam_recsys.model.two_tower import TwoTowerArrays
 from steam_recsys.publications.control_group import in_control_group
@@ -138,6 +138,7 @@ def _refresh(
     clock.lap("reviews")
 
     # 3. Count them.
+    old = stored_counts(store, current.version) - {current.newest_snapshot_id}
     before = StoredCounts.read(store, current.version, current.newest_snapshot_id)
     games = later.table("games", ["name", *GAME_COLUMNS, "delisted_on"]).sort_by("game_id")
     counts = _update_counts(before, changes, games["game_id"].to_numpy(), reviews)
@@ -170,9 +171,9 @@ def _refresh(
         return None
     clock.lap("writing")
 
-    # 6. Remove old counts.
+    # 6. Remove the counts that were old when it began: another refresh may be writing new ones.
     with clean_up("refresh", f"old counts of version {current.version}"):
-        remove_old_counts(store, current.version, {update.before, update.snapshot_id})
+        remove_counts(store, current.version, old - {update.snapshot_id})
     return Refreshed(
         version=current.version,
         outcome="refreshed",

@@ -19,7 +19,7 @@ from steam_recsys.data.interactions import Interactions
 from steam_recsys.data.popularity import DECAY_DAYS, DECAYS, popularity_as_of
 from steam_recsys.errors import other_version_error
 from steam_recsys.model.lists import ReviewCounts
-from steam_recsys.storage.folder import open_folder
+from steam_recsys.storage.folder import Folder, open_folder
 from steam_recsys.storage.manifest import Artifact, ArtifactWriter, remove_artifact
 
 COUNTS_FOLDER = "counts"
@@ -153,11 +153,19 @@ class StoredCounts:
             raise other_version_error(f"{uri} holds counts", error, "run the inference pipeline") from None
 
 
-def remove_old_counts(store: str, version: str, kept: set[str]) -> None:
-    """Remove the counts of a version, except those of some snapshots."""
-    folder = open_folder(f"{store.rstrip('/')}/{COUNTS_FOLDER}/{version}")
-    for snapshot_id in {name.partition("/")[0] for name in folder.names("")} - kept:
-        remove_artifact(folder, snapshot_id)
+def stored_counts(store: str, version: str) -> set[str]:
+    """Return the snapshots whose counts a version has."""
+    return {name.partition("/")[0] for name in _folder_of(store, version).names("")}
+
+
+def remove_counts(store: str, version: str, snapshot_ids: set[str]) -> None:
+    """Remove a version's counts of some snapshots."""
+    for snapshot_id in snapshot_ids:
+        remove_artifact(_folder_of(store, version), snapshot_id)
+
+
+def _folder_of(store: str, version: str) -> Folder:
+    return open_folder(f"{store.rstrip('/')}/{COUNTS_FOLDER}/{version}")
 
 
 def _uri(store: str, version: str, snapshot_id: str) -> str:

@@ -74,7 +74,7 @@ class Destination(Protocol):
         """
 
     def popular_games(self, version: str) -> list[int]:
-        """The overall list of popular games of a kept version, the most popular first."""
+        """The overall list of popular games of a kept version as it was published, the most popular first."""
 
     def load(
         self, info: VersionInfo, predictions: Predictions, current: CurrentVersion | None

@@ -163,7 +163,10 @@ class MongoDestination:
     def popular_games(self, version: str) -> list[int]:
         """See `Destination.popular_games`."""
         found = self._database[f"popular_{version}"].find_one({"_id": ""})
-        return found["game_ids"] if found else []
+        if found is None:
+            return []
+        games: list[int] = found["published"] if "published" in found else found["game_ids"]
+        return games
 
     def load(
         self, info: VersionInfo, predictions: Predictions, current: CurrentVersion | None
@@ -296,7 +299,9 @@ class MongoDestination:
 
     def _update_popular(self, version: str, popular: pa.Table) -> None:
         """Replace each fallback list as a whole, and remove those of genres that no game has any more."""
+        published = self.popular_games(version)
         collection, documents = self._database[f"popular_{version}"], _popular_documents(popular)
+        next(each for each in documents if each.get("_id") == "")["published"] = published
         before = {(each["list"], each["genre"]): each["_id"] for each in collection.find({}, {"list": 1, "genre": 1})}
         replaced = [
             ReplaceOne({"_id": before.pop(key)}, document) if (key := (document["list"], document["genre"])) in before

@@ -83,7 +83,10 @@ UNION ALL
 SELECT user_id, game_ids[1:%(k)s] FROM {}
 WHERE user_id = ANY (%(users)s) AND list = 'relevance' AND user_id NOT IN (SELECT user_id FROM replaced)
 """
-_POPULAR = "SELECT game_id FROM {} WHERE list = 'popular' AND genre = '' ORDER BY rank"
+_POPULAR = """
+SELECT coalesce(published_popular, ARRAY(SELECT game_id FROM {} WHERE list = 'popular' AND genre = '' ORDER BY rank))
+FROM recsys.publications WHERE version = %s
+"""
 
 _DESCRIBE = """
 UPDATE recsys.publications
@@ -186,8 +189,9 @@ class PostgresDestination:
     def popular_games(self, version: str) -> list[int]:
         """See `Destination.popular_games`."""
         with self._transaction() as cursor:
-            cursor.execute(sql.SQL(_POPULAR).format(Tables(version).popular))
-            return [game for (game,) in cursor.fetchall()]
+            cursor.execute(sql.SQL(_POPULAR).format(Tables(version).popular), [version])
+            ((games,),) = cursor.fetchall()
+            return list(games)
 
     def load(
         self, info: VersionInfo, predictions: Predictions, current: CurrentVersion | None

@@ -93,6 +93,13 @@ WITH removed AS (DELETE FROM {recommendations} WHERE user_id = ANY (%(users)s) R
 SELECT count(*) FILTER (WHERE list = 'relevance'), coalesce(sum(cardinality(game_ids)), 0)::bigint FROM removed
 """
 
+# As they do of visitors.
+_KEEP_POPULAR = """
+UPDATE recsys.publications SET published_popular =
+    ARRAY(SELECT game_id FROM {} WHERE list = 'popular' AND genre = '' ORDER BY rank)
+WHERE version = %s AND published_popular IS NULL
+"""
+
 _UPDATED_USERS = 10_000
 """Users per statement of an update."""
 
@@ -168,6 +175,7 @@ class Tables:
         batches = update.recommendations.to_batches(_UPDATED_USERS)
         copy_from_chunks(cursor, sql.SQL(_COPY_ROWS).format(self.recommendations), binary_copy(batches))
         if update.popular is not None:
+            cursor.execute(sql.SQL(_KEEP_POPULAR).format(self.popular), [self.version])
             cursor.execute(sql.SQL("DELETE FROM {}").format(self.popular))
             cursor.copy_expert(sql.SQL(_COPY_CSV).format(self.popular), io.BytesIO(csv_copy(update.popular)))
         lists = update.recommendations["list"]

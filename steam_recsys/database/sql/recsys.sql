@@ -26,7 +26,8 @@ CREATE TABLE recsys.publications (
     last_switch bigint UNIQUE,
     current boolean NOT NULL DEFAULT false CHECK (NOT current OR first_switch IS NOT NULL),
     refreshed_snapshot_id text,
-    refreshed_at timestamptz
+    refreshed_at timestamptz,
+    published_popular integer[]
 );
 CREATE UNIQUE INDEX publications_current ON recsys.publications (current) WHERE current;
 
@@ -57,6 +58,8 @@ COMMENT ON COLUMN recsys.publications.current IS 'Whether the views show this ve
 COMMENT ON COLUMN recsys.publications.refreshed_snapshot_id IS
     'The snapshot that the last refresh brought this version up to; null if it was not refreshed.';
 COMMENT ON COLUMN recsys.publications.refreshed_at IS 'When that refresh was written.';
+COMMENT ON COLUMN recsys.publications.published_popular IS
+    'The overall list of popular games as it was published; null if no refresh has replaced it. Realised quality is compared with it.';
 
 CREATE TABLE recsys.replaced_lists (
     version text REFERENCES recsys.publications ON DELETE CASCADE,

@@ -176,7 +176,7 @@ def test_refreshes_publications_and_rollbacks_at_once_leave_the_newest_lists(
         expected, _ = published.predicted(published.predict(100 + day))
         users = {user for user, _ in refreshed}
         assert users == {user for user, _ in expected}
-        for user in users:  # whoever has not reviewed since the publication has older lists
+        for user in users:  # those without a review since the publication have older lists
             reviewed = _reviewed(shop, user)
             assert not reviewed & set(refreshed[user, "relevance"])
 

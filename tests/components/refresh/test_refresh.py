@@ -162,7 +162,8 @@ def test_users_of_the_control_group_get_no_lists_and_their_reviews_count(
 def test_versions_are_measured_by_the_games_that_were_published(shop: Connection, published: PublishedShop) -> None:
     version = published.current.version
     with open_destinations(published.config) as destinations:
-        before = destinations.primary.first_games(version, [1, 2, 3], 10)
+        before, popular = destinations.primary.first_games(version, [1, 2, 3], 10), popular_of(shop)
+        published_popular = destinations.primary.popular_games(version)
         new = add_user(shop, "new")
         for user in (1, new):
             add_review(shop, user, before[1][0], reviewed_on=LATEST)
@@ -170,6 +171,8 @@ def test_versions_are_measured_by_the_games_that_were_published(shop: Connection
             add_review(shop, user, before[1][1], reviewed_on=LATEST)
             published.refresh()
         assert before[1][0] not in lists_of(shop)[1, "relevance"]
+        assert popular_of(shop) != popular
+        assert destinations.primary.popular_games(version) == published_popular
         assert destinations.primary.first_games(version, [1, 2, 3, new], 10) == before
 
 
@@ -279,6 +282,7 @@ def test_mongodb_is_refreshed_as_postgresql(
     version = published.publish().version
     with open_destinations(published.config) as destinations:
         before = destinations.all[-1].first_games(version, [1, 2, 3, 4], 10)
+        published_popular = destinations.all[-1].popular_games(version)
     users = change_everything(shop)
     assert published.refresh().outcome == "refreshed"
     expected, popular = published.predicted(published.predict())
@@ -293,5 +297,6 @@ def test_mongodb_is_refreshed_as_postgresql(
     assert fallback == set(popular)
     with open_destinations(published.config) as destinations:
         assert destinations.all[-1].first_games(version, [1, 2, 3, 4, -7], 10) == before
+        assert destinations.all[-1].popular_games(version) == published_popular
     assert published.refresh().outcome == "nothing has changed"
     assert published.current.users == mongo[f"recommendations_{version}"].count_documents({})
