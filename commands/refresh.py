@@ -12,15 +12,13 @@ from pathlib import Path
 
 from components.extract.extraction import write_snapshot
 from components.notify.outcome import FAILED, SUCCEEDED, conclude
+from components.refresh import STAGES
 from components.refresh.refresh import refresh_publication
 from steam_recsys.database.connection import connect, require_schema
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log_warning
 from steam_recsys.publications.destinations import PUBLISH_TO, DestinationConfig
 from steam_recsys.stage import stage
-
-STAGES = ["extract", "refresh"]
-"""The stages of a run, as of the pipeline `refresh`."""
 
 PAUSE_SECONDS = 15.0
 """How often to look for changes, if no run takes longer: then as long as the last run took."""

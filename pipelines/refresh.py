@@ -5,11 +5,9 @@ from kfp.dsl.graph_component import GraphComponent
 
 from components.extract.component import extract
 from components.notify.component import record_run
+from components.refresh import STAGES
 from components.refresh.component import refresh as refresh_publication
 from pipelines.target import Target
-
-STAGES = ["extract", "refresh"]
-"""The stages that every run has."""
 
 
 def refresh_pipeline(target: Target) -> GraphComponent:
