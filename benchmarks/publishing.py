@@ -90,7 +90,7 @@ CREATE TABLE raw (
 ) WITH (toast_tuple_target = 8160)
 """
 
-_CALLS = {
+CALLS = {
     "recommended_games(user)": "SELECT * FROM recsys.recommended_games(:user);",
     "shelves(user)": "SELECT * FROM recsys.shelves(:user);",
     "record_event(user, …, 'shown')": "SELECT recsys.record_event(:user, :genre, 'shown', 'v1', 'relevance');",
@@ -286,13 +286,13 @@ def reading_rows(folder: Path, users: int) -> list[Row]:
     found = []
     with calling(folder, "SELECT 1;", users, clients=1) as baseline:
         pass
-    for name, call in _CALLS.items():
+    for name, call in CALLS.items():
         with calling(folder, call, users, clients=1) as milliseconds:
             pass
         for percent, must in ((50, None), (99, MUST_ANSWER_MS)):
             ours, peer = (float(np.percentile(each, percent)) for each in (milliseconds, baseline))
             found.append(below(f"{name} of {users:,} users, p{percent}, ms", ours, peer, "SELECT 1", must))
-    call = next(iter(_CALLS.values()))
+    call = next(iter(CALLS.values()))
     with calling(folder, call, users, READERS) as quiet:
         pass
     with calling(folder, call, users, READERS) as switched:

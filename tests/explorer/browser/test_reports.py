@@ -8,6 +8,7 @@ from playwright.sync_api import Page, expect
 from components.evaluate.gate import Thresholds
 from components.evaluate.report import html_report as evaluation_report
 from components.monitor.decision import DEFAULT, decide
+from components.monitor.feedback import Feedback
 from components.monitor.report import html_report as monitoring_report
 from tests.components.evaluate.setups import evaluation_setup, interactions
 from tests.components.evaluate.test_report import DESCRIPTION, FUTURE, KNOWN, PAST, evaluated
@@ -24,7 +25,7 @@ WIDTHS = (390, 1280, 1920)
 def report(name: str) -> str:
     """A report with failures."""
     if name == "monitoring":
-        return monitoring_report(decide(replace(FINE, age_days=9), DEFAULT), measured(5, ndcg=0.2))
+        return monitoring_report(decide(replace(FINE, age_days=9), DEFAULT), measured(5, ndcg=0.2), Feedback())
     setup = evaluation_setup(interactions(PAST + KNOWN), interactions(FUTURE), 7, description=DESCRIPTION)
     return evaluation_report(*evaluated(setup, Thresholds(coverage_floor=2.0)))
 
