@@ -79,7 +79,7 @@ test: lint ## Check style and types, and run the fast tests
 	@$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
 
 test-all: test ## Check style and types, and run every test
-	@$(BIN)/python -m pytest -m slow --numprocesses=4 --dist=loadscope
+	@$(BIN)/python -m pytest -m slow --numprocesses=4 --dist=loadscope --no-loadscope-reorder
 
 lint: setup ## Check style and types
 	@$(BIN)/ruff check --quiet .

@@ -29,7 +29,7 @@ from components.notify import alerts
 from demo.postgres import EmbeddedPostgres
 from steam_recsys import secrets as known_secrets
 from steam_recsys.database.connection import create_schema
-from tests.databases import copy_database, drop_database
+from tests.databases import copy_database, drop_database, execute
 from tests.webhook import Webhook
 
 # A shell that starts the tests in the background lets them, and the processes that they start, ignore Ctrl-C.
@@ -57,15 +57,20 @@ def _stack() -> list[tuple[None, None, None, str]]:
 class SlowTestScheduling(LoadScopeScheduling):
     """Runs the tests of a group on one worker, for the slow tests of `make test-all`.
 
-    Most tests in a browser share a demo, and those of the documents a folder; every other file is a group. The groups
-    of `--dist=loadgroup` have no effect with pytest 9.2 (pytest-xdist issue 1386).
+    Most tests in a browser share a demo; every other file is a group. The groups of `--dist=loadgroup` have no effect
+    with pytest 9.2 (pytest-xdist issue 1386).
     """
 
     def _split_scope(self, nodeid: str) -> str:
         path = Path(nodeid.partition("::")[0])
         if path.parent.name == "browser" and path.name not in ("test_hostile.py", "test_reports.py", "test_states.py"):
             return "browser"
-        return "documents" if path.parent.name == "tests" else str(path)
+        return str(path)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest of the slow tests, so that no worker waits for it at the end."""
+    items.sort(key=lambda item: (item.path.name != "test_readme.py", item.path.parent.name != "browser"))
 
 
 @pytest.hookimpl(optionalhook=True)  # it is unknown without xdist
@@ -95,6 +100,8 @@ def postgres() -> Iterator[EmbeddedPostgres]:
     with tempfile.TemporaryDirectory(prefix="steam-recsys-postgres-") as folder:
         server = EmbeddedPostgres(Path(folder), durable=False)
         server.start()
+        execute(server, "ALTER SYSTEM SET autovacuum = off")  # it would go through all the tests' databases
+        execute(server, "SELECT pg_reload_conf()")
         yield server
         server.stop()
 

@@ -86,7 +86,10 @@ def test_a_replayed_day_gives_the_same_version_despite_later_changes(
     database: str, postgres: EmbeddedPostgres, tmp_path: Path
 ) -> None:
     write_synthetic(tmp_path / "raw", Size(reviews=4_000, users=1_700, games=60), seed=1)
-    for pipeline, parameters in (("ingestion", {"raw": str(tmp_path / "raw")}), ("training", {})):
+    for pipeline, parameters in (
+        ("ingestion", {"raw": str(tmp_path / "raw")}),
+        ("training", {"training_minutes": 1e-3}),
+    ):
         assert submit(tmp_path, pipeline, **parameters).returncode == 0
     backup = _copied(postgres, os.environ["DATABASE_URL"])
     assert submit(tmp_path, "inference").returncode == 0

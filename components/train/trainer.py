@@ -360,15 +360,8 @@ def _curve(losses: Sequence[float]) -> tuple[float, ...]:
 
 
 def model_inputs(batch: Batch) -> dict[str, Any]:
-    """Convert a batch to the inputs of `TwoTowerModel`."""
-    inputs = {
-        "history": tf.RaggedTensor.from_row_lengths(batch.history, batch.history_lengths, validate=False),
-        "targets": tf.RaggedTensor.from_row_lengths(batch.targets, batch.target_lengths, validate=False),
-        "weights": batch.weights,
-        "row_users": batch.row_users,
-        "row_periods": batch.row_periods,
-        "known_ids": batch.known_ids,
-    }
+    """Convert a batch to the inputs of `TwoTowerModel`: flat arrays, as ragged ones pass to TensorFlow much slower."""
+    inputs: dict[str, Any] = {name: array for name, array in vars(batch).items() if name != "negatives"}
     if batch.negatives:
         inputs["negatives"] = batch.negatives.games
         inputs["corrections"] = batch.negatives.corrections
@@ -377,11 +370,11 @@ def model_inputs(batch: Batch) -> dict[str, Any]:
 
 
 def _signature(*, sampled: bool) -> dict[str, Any]:
-    ragged = tf.RaggedTensorSpec((None, None), tf.int32, row_splits_dtype=tf.int64)
     integers, floats = tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None,), tf.float32)
+    lengths = tf.TensorSpec((None,), tf.int64)
     signature = {
-        "history": ragged, "targets": ragged, "weights": floats, "row_users": integers, "row_periods": integers,
-        "known_ids": floats,
+        "history": integers, "history_lengths": lengths, "targets": integers, "target_lengths": lengths,
+        "weights": floats, "row_users": integers, "row_periods": integers, "known_ids": floats,
     }  # fmt: skip
     if sampled:
         signature |= {"negatives": integers, "corrections": floats, "hits": tf.TensorSpec((None, 2), tf.int64)}

@@ -270,7 +270,7 @@ class TrainingData:
         return cls(
             games=known,
             attribute_names=names,
-            attributes=AttributeTable.from_names(names, known.attributes),
+            attributes=AttributeTable.from_games(names, known),
             examples=ExampleFile.write(interactions, periods, known.ids),
             decay_weights=weights,
             popularity_priors=popularity_prior(shares, weights),

@@ -204,7 +204,7 @@ class FullSoftmaxRetrieval(tf.keras.layers.Layer, tfrs.tasks.Task):
             queries: float32 [B, d].
             candidates: The candidate tower.
             offsets: float32 [P, V], added to the candidates' scores in each period.
-            inputs: The arrays of a `Batch`.
+            inputs: The arrays of a `Batch`, with its `history` and `targets` as ragged tensors.
         """
         everything = candidates(inputs["known_ids"])
         scores = _target_scores(queries, tf.gather(everything, inputs["targets"].values), offsets, inputs)
@@ -301,7 +301,8 @@ class TwoTowerModel(tfrs.Model):
         self.popularity_priors = tf.constant(popularity_priors)
 
     def compute_loss(self, inputs: dict[str, Any], training: bool = False) -> tf.Tensor:
-        """Compute what a `Batch` contributes to the step's mean loss over users."""
+        """Compute what a batch, as arrays of `model_inputs`, contributes to the step's mean loss over users."""
+        inputs = with_ragged_games(inputs)
         queries = self.scale * self.query_tower(inputs)
         return self.task(queries, self.candidate_tower, self.popularity_priors, inputs)
 
@@ -314,6 +315,13 @@ class TwoTowerModel(tfrs.Model):
     def towers(self) -> Towers:
         """Return the weights as plain arrays."""
         return Towers(*(table.numpy() for table in self.tables))
+
+
+def with_ragged_games(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Return the arrays of a batch with `history` and `targets` as ragged tensors, a row per user or row of targets."""
+    lengths = {"history": "history_lengths", "targets": "target_lengths"}
+    ragged = tf.RaggedTensor.from_row_lengths
+    return {**inputs, **{name: ragged(inputs[name], inputs[of], validate=False) for name, of in lengths.items()}}
 
 
 def pooled(vectors: tf.Tensor, history: tf.RaggedTensor, weights: tf.Tensor | None = None) -> tf.Tensor:

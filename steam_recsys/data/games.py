@@ -10,13 +10,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from math import inf, log2
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from steam_recsys.arrays import BoolArray, Int32Array
+from steam_recsys.arrays import BoolArray, Float32Array, Int32Array, Int64Array, offsets_from_lengths
 from steam_recsys.data.histories import positions_of
 from steam_recsys.data.interactions import UNDATED
 
@@ -42,6 +44,22 @@ Attributes = Mapping[str, float]
 publishers, whose weights sum to one."""
 
 
+class FlatAttributes(NamedTuple):
+    """The attributes of N games as a sparse matrix in CSR form, with a column per name.
+
+    Attributes:
+        names: The names, each once.
+        offsets: int64 [N + 1].
+        columns: int64, the attribute of each entry, as an index into `names`.
+        weights: float32, the weight of each entry.
+    """
+
+    names: Sequence[str]
+    offsets: Int64Array
+    columns: Int64Array
+    weights: Float32Array
+
+
 @dataclass(frozen=True)
 class Games:
     """N games and their attributes, which do not depend on reviews.
@@ -62,6 +80,17 @@ class Games:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @cached_property
+    def flat_attributes(self) -> FlatAttributes:
+        """The attributes as arrays; they are made once, as training looks them up for each scorer."""
+        column_of: dict[str, int] = {}
+        columns = [column_of.setdefault(name, len(column_of)) for game in self.attributes for name in game]
+        weights = [weight for game in self.attributes for weight in game.values()]
+        offsets = offsets_from_lengths(np.array([len(game) for game in self.attributes], dtype=np.int64))
+        return FlatAttributes(
+            list(column_of), offsets, np.array(columns, dtype=np.int64), np.array(weights, dtype=np.float32)
+        )
 
     def select(self, ids: Int32Array) -> Games:
         """Return the games with the given ids, in that order. A missing game has no attributes.

@@ -228,17 +228,19 @@ def kinds(rows: TrainingRows) -> Iterator[Kind]:
     start = {"recency": 0.0}
     if not rows.past.recommended.all():
         weights["disliked"], start["disliked"] = DISLIKED, 0.0
+    # Folding users in takes the cube of the factors, and with nearly as many as games there is nothing to factorise.
+    factors = (16.0, 32.0, 64.0, *(size for size in (128.0, 256.0) if size <= len(rows.game_ids) / 4))
     yield Kind(
         "iALS",
         {
             **weights,
             "regularisation": (0.01, 0.1, 1.0, 3.0, 10.0, 30.0, 60.0, 100.0, 300.0, 1000.0),
             "confidence": (2.0, 3.0, 5.0, 10.0, 20.0, 40.0, 80.0),
-            "factors": (16.0, 32.0, 64.0, 128.0, 256.0),  # folding users in takes their cube
+            "factors": factors,
         },
         (
             {**start, "regularisation": 30.0, "confidence": 3.0, "factors": 64.0},
-            {**start, "regularisation": 1.0, "confidence": 20.0, "factors": 128.0},
+            {**start, "regularisation": 1.0, "confidence": 20.0, "factors": min(128.0, factors[-1])},
         ),
         _fit_ials,
         costly=("factors",),

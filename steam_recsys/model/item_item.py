@@ -77,10 +77,17 @@ class ItemItemWeights:
     def largest(self, per_game: int) -> ItemItemWeights:
         """Keep the largest absolute weights of each row; of equal ones the first."""
         lengths = np.diff(self.offsets)
+        longest = int(lengths.max(initial=0))
+        if longest <= per_game:
+            return self
         rows = np.repeat(np.arange(len(lengths)), lengths)
-        order = np.lexsort((-np.abs(self.weights), rows))
-        within = np.arange(len(order)) - np.repeat(self.offsets[:-1], lengths)
-        kept = np.sort(order[within < per_game])
+        within = np.arange(len(rows)) - np.repeat(self.offsets[:-1], lengths)
+        sizes = np.full((len(lengths), longest), -1, np.float32)  # selecting from padded rows is faster than sorting
+        sizes[rows, within] = np.abs(self.weights)
+        least = -np.partition(-sizes, per_game - 1, axis=1)[:, per_game - 1, None]
+        larger, equal = sizes > least, sizes == least
+        first = np.cumsum(equal, axis=1) <= per_game - larger.sum(axis=1, keepdims=True)
+        kept = (larger | equal & first)[rows, within]
         offsets = offsets_from_lengths(np.minimum(lengths, per_game))
         return ItemItemWeights(offsets, self.games[kept], self.weights[kept])
 

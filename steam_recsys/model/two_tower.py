@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from steam_recsys.arrays import Float32Array, Float64Array, Int32Array, Int64Array, normalised, offsets_from_lengths
-from steam_recsys.data.games import Attributes, Games
+from steam_recsys.data.games import Games
 from steam_recsys.data.histories import positions_of
 from steam_recsys.errors import other_version_error
 from steam_recsys.model.history_weights import DEFAULT_HISTORY_WEIGHTS, HistoryWeights
@@ -152,7 +152,7 @@ class TwoTowerArrays:
             popularity: float64 [D, N], each game's recent popularity on the day of serving, by decay.
         """
         rows = positions_of(catalogue.ids, self.game_ids)
-        attributes, towers = AttributeTable.from_names(self.attribute_names, catalogue.attributes), self.towers
+        attributes, towers = AttributeTable.from_games(self.attribute_names, catalogue), self.towers
         return Scorer(
             history=_item_vectors(towers.history_games, towers.history_attributes, rows, attributes),
             candidates=normalised(_item_vectors(towers.candidate_games, towers.candidate_attributes, rows, attributes)),
@@ -182,18 +182,13 @@ class AttributeTable:
     weights: Float32Array
 
     @classmethod
-    def from_names(cls, names: Sequence[str], attributes: Sequence[Attributes]) -> AttributeTable:
-        """Look up the games' attributes in a vocabulary; names outside it are ignored.
-
-        Args:
-            names: The vocabulary.
-            attributes: The attributes of N games.
-        """
+    def from_games(cls, names: Sequence[str], games: Games) -> AttributeTable:
+        """Look up the attributes of N games in a vocabulary; names outside it are ignored."""
         row_of = {name: row for row, name in enumerate(names)}
-        known = [[(row_of[name], weight) for name, weight in game.items() if name in row_of] for game in attributes]
-        flat = np.array([pair for rows in known for pair in rows], dtype=np.float64).reshape(-1, 2)
-        offsets = offsets_from_lengths(np.array([len(rows) for rows in known], dtype=np.int64))
-        return cls(offsets, flat[:, 0].astype(np.int64), flat[:, 1].astype(np.float32))
+        flat = games.flat_attributes
+        rows = np.array([row_of.get(name, -1) for name in flat.names], dtype=np.int64)[flat.columns]
+        known = rows >= 0
+        return cls(offsets_from_lengths(known)[flat.offsets], rows[known], flat.weights[known])
 
 
 def _table(arrays: Mapping[str, npt.NDArray[Any]], prefix: str) -> ItemItemWeights:

@@ -25,6 +25,8 @@ LENIENT = {
     "accuracy_margin": 1e9, "champion_gain": -1e9, "personal_margin": 1.0, "coverage_floor": 0.0, "slice_margin": 1e9,
 }  # fmt: skip
 """Gate thresholds that let any model pass."""
+TRAINING_MINUTES = 1e-3
+"""Time for one fit only: these tests are about the decision to train."""
 
 pytestmark = pytest.mark.slow
 
@@ -69,7 +71,7 @@ def trained(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
     loop = Loop(root, root / "store", root / "pipelines", name, connection)
     write_synthetic(root / "raw", SIZE)
     loop.run("ingestion", raw=str(root / "raw"))
-    loop.run("training")
+    loop.run("training", training_minutes=TRAINING_MINUTES)
     loop.run("inference")
     connection.close()
     yield loop
@@ -189,7 +191,7 @@ def missed_by_few(loop: Loop) -> None:
 def test_a_run_trains_again_when_a_limit_is_exceeded_and_only_then(loop: Loop, happens, reasons: list[str]) -> None:
     before = champion(str(loop.store)).version
     happens(loop)
-    loop.run("inference", churn_ceiling=1.0)
+    loop.run("inference", churn_ceiling=1.0, training_minutes=TRAINING_MINUTES)
     found = loop.one("SELECT reasons FROM recsys.monitoring ORDER BY measured_at DESC LIMIT 1")
     assert isinstance(found, list)
     assert [reason.startswith(start) for reason, start in zip(found, reasons, strict=True)] == [True] * len(reasons)
@@ -204,7 +206,7 @@ def test_a_run_trains_again_when_a_limit_is_exceeded_and_only_then(loop: Loop, h
 def test_a_run_that_trains_a_better_model_predicts_with_it(loop: Loop) -> None:
     before = champion(str(loop.store)).version
     a_late_review(loop)
-    loop.run("inference", churn_ceiling=1.0, **LENIENT)
+    loop.run("inference", churn_ceiling=1.0, training_minutes=TRAINING_MINUTES, **LENIENT)
     after = champion(str(loop.store)).version
     assert after != before
     assert loop.one("SELECT model_version FROM recsys.publications WHERE current") == after

@@ -21,7 +21,7 @@ from tests.components.refresh.refreshing import PublishedShop, lists_of
 from tests.explorer.publishing_runs import GAMES, USERS, fill_shop, promote_random_model
 from tests.shop import add_review
 
-PAUSE_SECONDS = 0.02
+PAUSE_SECONDS = 0.05
 FIRST = date(2024, 9, 1)
 
 State = frozenset[tuple[int, str]]

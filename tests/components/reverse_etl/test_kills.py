@@ -25,9 +25,9 @@ from tests.steam_recsys.publications.test_mongo import shown_in_mongo
 pytestmark = pytest.mark.slow
 
 KILLS, READERS = 50, 8
-PAUSE_SECONDS = 0.02
+PAUSE_SECONDS = 0.05
 """Pause of a reader between two reads: without it, they would take all cores from the publications."""
-USERS, SHARDS = 2000, 8
+USERS, SHARDS = 500, 8
 
 # All that a reader can see in one statement: every row of both views, and an answer ready to show.
 _READ = """

@@ -18,6 +18,8 @@ from tests.snapshots import Review
 USERS, GAMES = 120, 24
 GENRES = {game: [["Even", "Odd"][game % 2], "Indie"] for game in range(1, GAMES + 1)}
 IDS = np.arange(1, GAMES + 1, dtype=np.int32)
+SCALE = 16.0
+"""The scale that suits these reviews: a search that starts there needs the fewest fits."""
 
 
 def day(number: int) -> date:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from components.train.trainer import Checkpoints
 from components.train.two_tower_model import ModelConfig
+from tests.components.train.checkerboard import SCALE
 
 ROOT = Path(__file__).parents[3]
 
@@ -66,7 +67,7 @@ if __name__ == "__main__":
     from components.train import training
 
     snapshot, model, store, min_steps, stops_at = sys.argv[1:]
-    training.ModelConfig = lambda: ModelConfig(min_steps=int(min_steps))
+    training.ModelConfig = lambda: ModelConfig(scale=SCALE, min_steps=int(min_steps))
     if int(stops_at):
         _write_and_stop(int(stops_at))
     training.train_model(snapshot, model, store)

@@ -25,7 +25,7 @@ from steam_recsys.storage.model_store import (
     move_champion,
     stored_model,
 )
-from tests.components.train.checkerboard import GAMES, GENRES, checkerboard, day
+from tests.components.train.checkerboard import GAMES, GENRES, SCALE, checkerboard, day
 from tests.snapshots import write_snapshot_of
 
 STEPS = 16
@@ -46,7 +46,7 @@ def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def evaluated(snapshot: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("model")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "ModelConfig", lambda: ModelConfig(min_steps=STEPS))
+        patch.setattr(training, "ModelConfig", lambda: ModelConfig(scale=SCALE, min_steps=STEPS))
         train_model(snapshot, folder / "model", str(folder / "store"))
     return folder / "model"
 

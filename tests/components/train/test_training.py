@@ -30,6 +30,7 @@ from steam_recsys.storage.folder import open_folder
 from tests.components.train.checkerboard import (
     GAMES,
     GENRES,
+    SCALE,
     USERS,
     catalogue,
     checkerboard,
@@ -40,20 +41,20 @@ from tests.components.train.checkerboard import (
 from tests.components.train.process import start_training
 from tests.snapshots import Review, write_snapshot_of
 
-MIN_STEPS = 96
+MIN_STEPS = 64
 
 
 @pytest.fixture(scope="module", autouse=True)
 def few_steps() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "ModelConfig", lambda: ModelConfig(min_steps=MIN_STEPS))
+        patch.setattr(training, "ModelConfig", lambda: ModelConfig(scale=SCALE, min_steps=MIN_STEPS))
         yield
 
 
 @pytest.fixture
 def fewest_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests that do not depend on what is learnt."""
-    monkeypatch.setattr(training, "ModelConfig", lambda: ModelConfig(min_steps=1))
+    monkeypatch.setattr(training, "ModelConfig", lambda: ModelConfig(scale=SCALE, min_steps=1))
 
 
 @pytest.fixture(scope="module")
@@ -270,7 +271,7 @@ def test_disliked_game_is_not_recommended_to_users_of_that_colour(
     liked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither by the towers, the item-item weights nor popularity; a liked game is."""
-    monkeypatch.setattr(training, "ModelConfig", lambda: ModelConfig(min_steps=64))
+    monkeypatch.setattr(training, "ModelConfig", lambda: ModelConfig(scale=SCALE, min_steps=MIN_STEPS))
     disputed = GAMES + 1
     # Most even users review it, and a few odd users recommend it.
     reviewed = [(user, disputed, day(user % 60)) for user in (*range(2, 101, 2), *range(1, 12, 2))]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from components.train.tensorflow_runtime import Workers, tf
 from components.train.trainer import Trainer, model_inputs
 from components.train.training_data import Batch, Negatives, TrainingData
-from components.train.two_tower_model import ModelConfig, TwoTowerModel, pooled
+from components.train.two_tower_model import ModelConfig, TwoTowerModel, pooled, with_ragged_games
 from steam_recsys.data.interactions import Interactions
 from steam_recsys.model.history_weights import HistoryWeights
 from tests.components.train.checkerboard import (
@@ -145,7 +145,7 @@ def test_step_without_any_history_can_be_trained_on(config: ModelConfig) -> None
     assert len(batch.targets)
     inputs = model_inputs(batch)
     with tf.GradientTape() as tape:
-        queries = two_towers.query_tower(inputs)
+        queries = two_towers.query_tower(with_ragged_games(inputs))
         loss = two_towers.compute_loss(inputs)
     assert not queries.numpy().any()
     assert np.isfinite(loss)
