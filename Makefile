@@ -26,7 +26,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PARALLEL = --numprocesses=$(shell $(BIN)/python -c "import os; print(min(8, 1 + (os.cpu_count() or 1)))") --dist=worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-docker test test-all lint user explore notebook psql stop images push scan audit sbom licences pin-images lock-terraform kind-up kind-demo kind-check kind-open kind-close kind-down golden examples screenshots docs lock benchmark-quality benchmark-training benchmark-answers benchmark-data benchmark-replay benchmark-explorer clean
+.PHONY: help setup demo demo-docker test test-all lint user explore notebook psql stop images push scan audit sbom licences pin-images lock-terraform kind-up kind-demo kind-check kind-open kind-close kind-down golden examples screenshots docs lock benchmark-quality benchmark-training benchmark-answers benchmark-data benchmark-replay benchmark-hourly benchmark-explorer clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^##@ / {print "\n" substr($$0, 5) ":"} /^[a-z-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -169,6 +169,9 @@ benchmark-answers: setup ## Compare the wait for recommendations from 100,000 ga
 
 benchmark-replay: setup ## Replay a year of the reviews in DATA=folder: quality, drift and retraining per month
 	@$(BIN)/python -m benchmarks.replay $(if $(DATA),--data "$$DATA")
+
+benchmark-hourly: setup ## Replay a month of the reviews in DATA=folder with hourly refreshes
+	@$(BIN)/python -m benchmarks.hourly $(if $(DATA),--data "$$DATA")
 
 benchmark-data: setup ## Measure ingestion, extraction, retrieval, publishing, the loop and more at a large shop's size; PART=loop, SIZE=50m
 	@$(BIN)/python -m benchmarks.record $(if $(PART),--part "$$PART") $(if $(SIZE),--size "$$SIZE")

@@ -13,7 +13,8 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -73,23 +74,36 @@ class Month:
 
 def replay(data: Path, months: int) -> Iterator[Month]:
     """Replay the last months of a folder's reviews; the first model is trained before the first month."""
+    with shop() as scratch:
+        yield from _replay(data, months, scratch)
+
+
+@contextmanager
+def shop() -> Iterator[Path]:
+    """Start a server whose database `DATABASE` names, and yield a folder; both are gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="steam-recsys-replay-") as scratch:
         server = EmbeddedPostgres(Path(scratch) / "postgres", durable=False)
         server.start()
         try:
             os.environ["DATABASE_URL"] = server.ensure_database("shop")
-            yield from _replay(data, months, Path(scratch))
+            yield Path(scratch)
         finally:
             server.stop()
 
 
-def _replay(data: Path, months: int, scratch: Path) -> Iterator[Month]:
+def ingest_and_hold_back(data: Path, start: Callable[[date], date]) -> date:
+    """Ingest a folder and hold back the reviews from a day on, which depends on the newest one. Returns the day."""
     ingest(str(data), DATABASE)
     with connect(DATABASE) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT max(reviewed_on) FROM steam.reviews")
         ((newest,),) = cursor.fetchall()
-        first = _months_later(newest.replace(day=1), 1 - months)
+        first = start(newest)
         cursor.execute(_HOLD_BACK, {"start": first})
+    return first
+
+
+def _replay(data: Path, months: int, scratch: Path) -> Iterator[Month]:
+    first = ingest_and_hold_back(data, lambda newest: _months_later(newest.replace(day=1), 1 - months))
     _run(scratch, "before")
     for number in range(months):
         start, end = _months_later(first, number), _months_later(first, number + 1)
@@ -115,23 +129,33 @@ def _replay(data: Path, months: int, scratch: Path) -> Iterator[Month]:
 def _run(scratch: Path, name: str) -> tuple[Monitored, bool]:
     """Do what an inference run does; return the monitoring's result and whether there is a new champion."""
     folder, store, destination = scratch / name, str(scratch / "store"), DestinationConfig(DATABASE)
-    snapshot, promoted = folder / "snapshot", False
+    snapshot = folder / "snapshot"
     write_snapshot(DATABASE, snapshot, store)
     found = monitor(snapshot, destination, store, folder / "monitoring.html", name, THRESHOLDS)
-    if found.decision.retrain:
-        train_model(snapshot, folder / "model", store)
-        evaluated = evaluate_model(snapshot, folder / "model", store, folder / "evaluation")
-        if promoted := evaluated.verdict.passed:
-            refit_model(snapshot, folder / "model", folder / "refitted", store)
-            promote(store, folder / "refitted", folder / "evaluation")
+    promoted = found.decision.retrain and train_and_promote(snapshot, store, folder)
+    predict_and_publish(snapshot, store)
+    return found, promoted
+
+
+def train_and_promote(snapshot: Path, store: str, folder: Path) -> bool:
+    """Train a model and return whether it is the new champion."""
+    train_model(snapshot, folder / "model", store)
+    evaluated = evaluate_model(snapshot, folder / "model", store, folder / "evaluation")
+    if evaluated.verdict.passed:
+        refit_model(snapshot, folder / "model", folder / "refitted", store)
+        promote(store, folder / "refitted", folder / "evaluation")
+    return evaluated.verdict.passed
+
+
+def predict_and_publish(snapshot: Path, store: str) -> None:
+    """Publish the champion's recommendations for all users of a snapshot."""
     plan = plan_predictions(snapshot, store, users_per_shard=100_000)
     for shard in range(len(plan.shards)):
         predict_shard(store, plan, shard)
     version = VersionInfo(
         plan.version, plan.model_version, plan.snapshot_id, date.fromisoformat(plan.as_of), plan.control_share
     )
-    publish(destination, predictions_uri(store, plan.version), version, plan.shards)
-    return found, promoted
+    publish(DestinationConfig(DATABASE), predictions_uri(store, plan.version), version, plan.shards)
 
 
 def _months_later(first: date, months: int) -> date:
