@@ -199,6 +199,8 @@ def main() -> None:
             "benchmarks.hourly: This benchmark needs reviews with dates: add DATA=folder, a folder in the raw layout, "
             "such as steam-ucsd (UCSD's Steam reviews of Australian users)."
         )
+    if options.days < 1:
+        parser.error("--days must be at least 1.")
     judged: list[Judged] = []
     try:
         for number, of_day in enumerate(replay(options.data, options.days), 1):

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from steam_recsys.arrays import offsets_from_lengths
 from steam_recsys.data.histories import Histories
 from steam_recsys.model import item_item as module
 from steam_recsys.model.item_item import RECENT_GAMES, ItemItemWeights, NextGames
@@ -31,6 +32,24 @@ def test_largest_weights_of_each_row_are_kept(weights: np.ndarray, kept: int) ->
     amounts = -np.sort(-np.abs(weights), axis=1)[:, :kept]
     assert np.array_equal(-np.sort(-np.abs(found), axis=1)[:, :kept], amounts)
     assert ((found != 0).sum(axis=1) <= kept).all()
+
+
+@given(
+    st.lists(st.lists(st.sampled_from([-2.0, -1.0, 1.0, 2.0]), max_size=GAMES), min_size=1, max_size=GAMES),
+    st.integers(1, GAMES),
+    st.sampled_from([1, 1 << 22]),
+)
+def test_of_equally_large_weights_the_first_are_kept(rows: list[list[float]], per_game: int, block: int) -> None:
+    sizes = [len(row) for row in rows]
+    games = np.array([game for size in sizes for game in range(size)], dtype=np.int32)
+    weights = np.array([weight for row in rows for weight in row], dtype=np.float32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "BLOCK_WEIGHTS", block)
+        found = ItemItemWeights(offsets_from_lengths(np.array(sizes)), games, weights).largest(per_game)
+    kept = [sorted(sorted(range(len(row)), key=lambda game: (-abs(row[game]), game))[:per_game]) for row in rows]
+    assert found.offsets.tolist() == offsets_from_lengths(np.array([len(row) for row in kept])).tolist()
+    assert found.games.tolist() == [game for row in kept for game in row]
+    assert found.weights.tolist() == [row[game] for row, of in zip(rows, kept, strict=True) for game in of]
 
 
 def test_the_weights_kept_do_not_depend_on_the_number_of_rows_sorted_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
