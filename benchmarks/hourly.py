@@ -9,7 +9,6 @@ popular games. All users exist from the start.
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import sys
@@ -21,8 +20,14 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.record import OUTPUT
-from benchmarks.replay import DATABASE, ingest_and_hold_back, predict_and_publish, shop, train_and_promote
+from benchmarks.replay import (
+    DATABASE,
+    ingest_and_hold_back,
+    parse_options,
+    predict_and_publish,
+    shop,
+    train_and_promote,
+)
 from components.extract.extraction import write_snapshot
 from components.refresh.refresh import refresh_publication
 from steam_recsys.database.connection import Cursor, connect
@@ -189,27 +194,17 @@ def summarised(judged: Sequence[Judged]) -> list[Group]:
 
 def main() -> None:
     """Run the command line: replay, print the table and write its rows."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.hourly", description=__doc__)
-    parser.add_argument("--data", type=Path, help="folder in the raw layout")
-    parser.add_argument("--days", type=int, default=DAYS, help="days to replay (%(default)s)")
-    parser.add_argument("--output", type=Path, default=OUTPUT, help="folder for the results (%(default)s)")
-    options = parser.parse_args()
-    if options.data is None:
-        sys.exit(
-            "benchmarks.hourly: This benchmark needs reviews with dates: add DATA=folder, a folder in the raw layout, "
-            "such as steam-ucsd (UCSD's Steam reviews of Australian users)."
-        )
-    if options.days < 1:
-        parser.error("--days must be at least 1.")
+    options = parse_options("hourly", __doc__, "days", DAYS)
     judged: list[Judged] = []
     try:
-        for number, of_day in enumerate(replay(options.data, options.days), 1):
+        for number, of_day in enumerate(replay(options.data, options.length), 1):
             judged += of_day
-            log("benchmark", f"day {number} of {options.days}: {len(of_day)} judged")
+            log("benchmark", f"day {number} of {options.length}: {len(of_day)} judged")
     except UserError as error:
         sys.exit(f"benchmarks.hourly: {error}")
+    if not judged:
+        sys.exit(f"benchmarks.hourly: No user recommends a game in the last {options.length} days of {options.data}.")
     groups = summarised(judged)
-    options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "hourly.json").write_text(json.dumps([asdict(each) for each in groups], indent=2) + "\n")
     print("\n".join([HEADER, *(each.row() for each in groups)]))
 

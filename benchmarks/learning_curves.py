@@ -14,10 +14,10 @@ import numpy as np
 
 from benchmarks.generated import Size, generate
 from benchmarks.training import OURS, SEED, Point
+from components.train.assembly import assemble_model
 from components.train.tensorflow_runtime import get_workers, tf, tfrs
 from components.train.trainer import Arrays, Checkpoints, Trainer
 from components.train.training_data import TrainingData
-from components.train.tuning import assemble_model
 from components.train.two_tower_model import ModelConfig
 from steam_recsys.arrays import Float32Array, Int32Array, Int64Array
 from steam_recsys.data.games import Games

@@ -178,22 +178,34 @@ HEADER = """
 |---|---|---|---|---|---|---|"""
 
 
-def main() -> None:
-    """Run the command line: replay, print the table and write its rows."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.replay", description=__doc__)
+def parse_options(name: str, description: str | None, unit: str, default: int) -> argparse.Namespace:
+    """Parse the command line of a benchmark that replays the last days or months of real reviews.
+
+    Returns:
+        Options `data`, `output` and `length`, a positive number of units.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description)
     parser.add_argument("--data", type=Path, help="folder in the raw layout")
-    parser.add_argument("--months", type=int, default=MONTHS, help="months to replay (%(default)s)")
+    parser.add_argument(f"--{unit}", dest="length", type=int, default=default, help=f"{unit} to replay (%(default)s)")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="folder for the results (%(default)s)")
     options = parser.parse_args()
     if options.data is None:
         sys.exit(
-            "benchmarks.replay: This benchmark needs reviews with dates: add DATA=folder, a folder in the raw layout, "
+            f"benchmarks.{name}: This benchmark needs reviews with dates: add DATA=folder, a folder in the raw layout, "
             "such as steam-ucsd (UCSD's Steam reviews of Australian users)."
         )
+    if options.length < 1:
+        parser.error(f"--{unit} must be at least 1.")
     options.output.mkdir(parents=True, exist_ok=True)
+    return options
+
+
+def main() -> None:
+    """Run the command line: replay, print the table and write its rows."""
+    options = parse_options("replay", __doc__, "months", MONTHS)
     found = []
     try:
-        for month in replay(options.data, options.months):
+        for month in replay(options.data, options.length):
             found.append(month)
             print(f"[benchmark] {row(month)}", flush=True)
             (options.output / "replay.json").write_text(json.dumps([asdict(each) for each in found], indent=2) + "\n")

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from benchmarks.public_data import Protocol
+from components.train.assembly import fit_sequential_tower
 from components.train.sequential_tower import SequenceConfig
 from components.train.tensorflow_runtime import get_workers
 from components.train.trainer import Trainer
 from components.train.training_data import TrainingData
-from components.train.tuning import POPULARITY_WEIGHTS, fit_sequential_tower
 from components.train.two_tower_model import ModelConfig
+from components.train.validation_data import POPULARITY_WEIGHTS
 from steam_recsys.arrays import Float32Array
 from steam_recsys.data.games import Games
 from steam_recsys.data.histories import Histories, positions_of

@@ -13,19 +13,14 @@ import numpy as np
 
 from components.train import PERSONAL_BUDGET
 from components.train.artifact import FittedModel, write_model
+from components.train.assembly import assemble_model, fit_item_item, fit_sequential_tower
 from components.train.deadline import Deadline
 from components.train.tensorflow_runtime import get_workers, tf
 from components.train.trainer import Checkpoints, Trainer
 from components.train.training_data import TrainingData
-from components.train.tuning import (
-    TuningResult,
-    Validation,
-    assemble_model,
-    fit_item_item,
-    fit_sequential_tower,
-    tune,
-)
+from components.train.tuning import TuningResult, tune
 from components.train.two_tower_model import ModelConfig
+from components.train.validation_data import Validation
 from steam_recsys import code_version
 from steam_recsys.arrays import Float32Array, Int32Array
 from steam_recsys.data.games import GAME_COLUMNS, Games

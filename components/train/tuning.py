@@ -7,28 +7,24 @@ now, so NDCG@10 alone would choose the least personal of settings that are level
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
+from components.train.assembly import assemble_model, fit_sequential_tower, item_item_data, next_kind, together
+from components.train.choice import Setting, is_clear, is_clearly_better, most_accurate, most_personal
 from components.train.deadline import Deadline
-from components.train.sequential_trainer import CHECKS, SequentialFit, fit_sequential
+from components.train.sequential_trainer import CHECKS, SequentialFit
 from components.train.trainer import Trainer
 from components.train.training_data import TrainingData
 from components.train.two_tower_model import ModelConfig
-from steam_recsys.arrays import BoolArray, Float32Array, Float64Array, Int32Array
-from steam_recsys.data.games import Games
-from steam_recsys.data.histories import Histories, positions_of
-from steam_recsys.evaluation.beyond_accuracy import mean_jaccard
-from steam_recsys.evaluation.intervals import standard_error
-from steam_recsys.evaluation.metrics import HEADLINE_METRIC, NDCG, measure_ranked
-from steam_recsys.evaluation.rankers import ModelRanker, score_blocks
-from steam_recsys.evaluation.splits import HeldOut
+from components.train.validation_data import POPULARITY_WEIGHTS, Part, Validation, cosines, table_scores
+from steam_recsys.arrays import Float32Array, Float64Array
+from steam_recsys.data.histories import positions_of
+from steam_recsys.evaluation.metrics import NDCG
 from steam_recsys.logging import log, progress
 from steam_recsys.model.history_weights import HistoryWeights
 from steam_recsys.model.item_item import ItemItemWeights, NextGames
@@ -37,30 +33,12 @@ from steam_recsys.model.item_item_fits import (
     ItemItemData,
     ItemItemKind,
     Neighbours,
-    Regression,
     Transitions,
     summed,
 )
-from steam_recsys.model.lists import interests_length
-from steam_recsys.model.retrieval import TOP_K_SCORES, top_k
 from steam_recsys.model.scorer import Scorer
 from steam_recsys.model.sequential import SequentialTower
-from steam_recsys.model.two_tower import Towers, TwoTowerArrays
-
-POPULARITY_WEIGHTS = (8.0, 4.0, 3.0, 2.0, 1.6, 1.3, 1.15, 1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
-"""Factors of the popularity prior to choose from, the least personal one first."""
-
-INTERESTS_WEIGHTS = (*POPULARITY_WEIGHTS, 0.2, 0.1, 0.05, 0.01)
-"""The same for interests. None is 0: users without a history would get the catalogue's first games."""
-
-INTERESTS_OVERLAP = 0.2
-"""Largest mean overlap of two users' interests."""
-
-OVERLAP_USERS = 500
-"""Users among whom overlap is measured, at least: twice as many at most."""
-
-POINTS_PER_PERCENT = 2.0
-"""Percentage points by which giving up a per cent of NDCG@10 must lower the overlap, at least."""
+from steam_recsys.model.two_tower import Towers
 
 CHECK_USERS = 1_000
 """Users of the validation data with which the towers are checked during a fit, at most."""
@@ -74,6 +52,7 @@ LARGE_REGRESSIONS = ((0.33, 100.0),)
 REGRESSION_PER_GAME = (10, 15, 25, 50, 100, 400)
 NEIGHBOUR_EXPONENTS = (0.2, 0.5, 0.8)
 NEIGHBOURS_PER_GAME = (50, 100, 400)
+
 NEXT_KINDS = ((1.0, 300.0), (1.0, 1000.0), (0.5, 300.0))
 """Recency and regularisation of the weights of next games, in a catalogue of any size."""
 
@@ -122,9 +101,6 @@ means something."""
 MAX_SCALE = 32.0
 """Far below the scale at which exp(1.5 * scale) overflows float32, and above what any data set has chosen."""
 
-CONFIDENCE = 0.95
-"""Confidence level at which weights of histories must be better than even ones."""
-
 ROUNDS = 2
 """Rounds over item-item and history weights: what is best for the one depends on the others."""
 
@@ -148,29 +124,6 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Setting:
-    """A setting of everything that is tuned, and how it ranks the validation data.
-
-    Attributes:
-        config: The configuration.
-        ndcg: NDCG@10 of each user, float64 [n_users].
-        overlap: Mean Jaccard index of the first ten games of two users.
-    """
-
-    config: ModelConfig
-    ndcg: Float64Array = field(repr=False)
-    overlap: float
-
-    @property
-    def mean(self) -> float:
-        """Mean NDCG@10."""
-        return float(self.ndcg.mean())
-
-    def __str__(self) -> str:
-        return f"NDCG@10 {self.mean:.4f}, overlap {self.overlap:.3f} ({self.config.summary})"
-
-
-@dataclass(frozen=True)
 class TuningResult:
     """The outcome of tuning.
 
@@ -185,107 +138,6 @@ class TuningResult:
     most_accurate: Setting
     trials: tuple[Trial, ...]
     cut_short: bool
-
-
-@dataclass(frozen=True)
-class Validation:
-    """The validation data.
-
-    Attributes:
-        held_out: The users.
-        games: The catalogue, sorted by ID.
-        popularity: float64 [D, N], popularity by decay at the beginning of the validation period.
-        supported: bool [N], the games with enough reviews by then for taste alone to rank them.
-    """
-
-    held_out: HeldOut
-    games: Games
-    popularity: Float64Array
-    supported: BoolArray
-
-    def measure(
-        self, scorer: Scorer, weights: Sequence[float], parts: Sequence[Part] = ()
-    ) -> Iterator[tuple[Float64Array, float]]:
-        """Yield NDCG@10 of each user, float64 [n_users], and the overlap with each of some popularity weights.
-
-        Args:
-            scorer: Scores the catalogue.
-            weights: The popularity weights.
-            parts: What the taste is the sum of, if it has been computed before.
-        """
-        k = HEADLINE_METRIC.k
-        for ranked in rank(scorer, self.held_out, weights, k, parts=parts):
-            figures = measure_ranked(ranked, self.held_out.relevant, (HEADLINE_METRIC,))
-            yield figures[HEADLINE_METRIC.name], mean_jaccard(ranked[:: max(1, len(ranked) // OVERLAP_USERS)], k)
-
-    def figures(self, scorer: Scorer, weight: float, parts: Sequence[Part], metric: NDCG) -> Float64Array:
-        """Return another metric of each user with one popularity weight, float64 [n_users]."""
-        (ranked,) = rank(scorer, self.held_out, (weight,), metric.k, parts=parts)
-        return measure_ranked(ranked, self.held_out.relevant, (metric,))[metric.name]
-
-    def sample(self, limit: int) -> Validation:
-        """Return the data of about `limit` users, evenly spaced."""
-        rows = np.arange(0, len(self.held_out), max(1, -(-len(self.held_out) // limit)))
-        return replace(self, held_out=self.held_out.take(rows))
-
-    def interests_weight(self, scorer: Scorer) -> float:
-        """Return the largest popularity weight with which the interests of two users overlap little enough."""
-        users = self.held_out.take(np.arange(0, len(self.held_out), max(1, len(self.held_out) // OVERLAP_USERS)))
-        length = interests_length(int(self.supported.sum()))
-        rankings = rank(scorer, users, INTERESTS_WEIGHTS, length, self.supported)
-        for weight, ranked in zip(INTERESTS_WEIGHTS, rankings, strict=True):
-            if mean_jaccard(ranked, length) <= INTERESTS_OVERLAP:
-                return weight
-        return INTERESTS_WEIGHTS[-1]
-
-
-def rank(
-    scorer: Scorer,
-    users: HeldOut,
-    weights: Sequence[float],
-    k: int,
-    allowed: BoolArray | None = None,
-    parts: Sequence[Part] = (),
-) -> list[Int32Array]:
-    """Rank the games outside each user's history with several popularity weights.
-
-    Args:
-        scorer: Scores the catalogue.
-        users: B users.
-        weights: The popularity weights.
-        k: Number of games.
-        allowed: bool [N], the games that may be ranked; None for all.
-        parts: What the taste is the sum of, if it has been computed before.
-
-    Returns:
-        The k best games as positions for each weight, int32 [B, k], -1 if fewer are left.
-    """
-    ranked = [np.empty((len(users), k), dtype=np.int32) for _ in weights]
-    ranker = ModelRanker(scorer, popularity_weight=0.0)
-    for rows, taste in summed_blocks(parts, users.history) if parts else score_blocks(ranker, users.history):
-        if allowed is not None:
-            taste[:, ~allowed] = -np.inf
-        for weight, games in zip(weights, ranked, strict=True):
-            games[rows], _ = top_k(taste + np.float32(weight) * scorer.popularity_prior, k)
-    return ranked
-
-
-Part = tuple[float, Float32Array]
-"""A factor and the scores of all users and games, float32 [B, N], that it multiplies."""
-
-
-def summed_blocks(parts: Sequence[Part], history: Histories) -> Iterator[tuple[slice, Float32Array]]:
-    """Sum the parts of scores for one block of users at a time, as `score_blocks` computes scores."""
-    n_games, owners = parts[0][1].shape[1], history.owners
-    block = max(1, TOP_K_SCORES // max(1, n_games))
-    for start in range(0, len(history), block):
-        rows = slice(start, min(start + block, len(history)))
-        scores = np.zeros((rows.stop - rows.start, n_games), dtype=np.float32)
-        for factor, part in parts:
-            scores += np.float32(factor) * part[rows]
-        entries = slice(history.offsets[rows.start], history.offsets[rows.stop])
-        scores[owners[entries] - rows.start, history.games[entries]] = -np.inf
-        yield rows, scores
 
 
 def tune(
@@ -368,69 +220,6 @@ def tune(
     progress("train", f"most accurate: {best()}")
     progress("train", f"chosen: {found}")
     return TuningResult(found, best(), tuple(search.trials), deadline.passed)
-
-
-def most_accurate(settings: Iterable[Setting]) -> Setting:
-    """Return the most accurate setting; of equally accurate ones the most personal."""
-    return max(settings, key=lambda setting: (setting.mean, -setting.overlap))
-
-
-def most_personal(settings: Iterable[Setting], budget: float) -> Setting:
-    """Choose the setting with the least overlap among those that are about as accurate as the best.
-
-    A per cent of NDCG@10 must lower the overlap by at least `POINTS_PER_PERCENT` percentage points: where the lists of
-    two users hardly overlap anyway, little is given up.
-
-    Args:
-        settings: At least one setting.
-        budget: See `is_level`.
-    """
-    settings = list(settings)
-    best = most_accurate(settings)
-    level = [setting for setting in settings if setting is best or is_level(setting, best, budget)]
-
-    def cost(setting: Setting) -> tuple[float, float]:
-        return setting.overlap - POINTS_PER_PERCENT * setting.mean / (best.mean or 1.0), -setting.mean
-
-    return min(level, key=cost)
-
-
-def is_level(setting: Setting, best: Setting, budget: float) -> bool:
-    """Tell whether a setting may be chosen instead of the most accurate one.
-
-    Its mean NDCG@10 is within one standard error of the mean of the best (the one-standard-error rule: Breiman et al.
-    1984, "Classification and Regression Trees", section 3.4.3), and the loss is within the budget, by one standard
-    error of the paired difference: of many settings, the one that just keeps to it on these users exceeds it on others.
-
-    Args:
-        setting: The setting.
-        best: The most accurate setting.
-        budget: Share of the best NDCG@10 that may be given up; with 0 nothing may.
-    """
-    if len(best.ndcg) < 2:  # a single user gives no standard error
-        return False
-    loss = best.mean - setting.mean
-    return loss <= standard_error(best.ndcg) and (loss + standard_error(best.ndcg - setting.ndcg) <= budget * best.mean)
-
-
-def is_clearly_better(one: Setting, other: Setting, n_candidates: int) -> bool:
-    """Tell whether a setting gains NDCG@10 over another one, see `is_clear`."""
-    return is_clear(one.ndcg - other.ndcg, n_candidates)
-
-
-def is_clear(gains: Float64Array, n_candidates: int) -> bool:
-    """Tell whether the confidence interval of a mean gain is above zero.
-
-    The best of many is often better by chance, most of all on sparse reviews. So the interval is widened for the best
-    of `n_candidates` (Bonferroni's correction: Dunn 1961, "Multiple Comparisons Among Means").
-
-    Args:
-        gains: Gain of each user, float64 [n_users].
-        n_candidates: Number of candidates of which this is the best.
-    """
-    errors = NormalDist().inv_cdf(1 - (1 - CONFIDENCE) / 2 / n_candidates)
-    enough = len(gains) > 1  # a single user gives no interval
-    return enough and float(gains.mean()) > errors * standard_error(gains)
 
 
 class _Search:
@@ -763,106 +552,6 @@ class _Search:
             for share in {0.0, 0.5, 1.0, 2.0, ratio, 2 * ratio}:
                 factors = {name: share * getattr(config, name) for name in FACTORS}
                 self.measure(_with(config, {"scale": scale, **factors}), POPULARITY_WEIGHTS)
-
-
-def assemble_model(
-    data: TrainingData,
-    towers: Towers,
-    item_item: ItemItemWeights,
-    config: ModelConfig,
-    version: str = "",
-    next_games: NextGames | None = None,
-    sequence: SequentialTower | None = None,
-) -> TwoTowerArrays:
-    """Combine towers and item-item weights into a model that needs no TensorFlow."""
-    return TwoTowerArrays(
-        version=version,
-        game_ids=data.games.ids,
-        attribute_names=data.attribute_names,
-        towers=towers,
-        item_item=item_item,
-        decay_weights=data.decay_weights,
-        popularity_weight=config.popularity_weight,
-        interests_weight=config.interests_weight,
-        scale=config.scale,
-        popularity_smoothing=config.popularity_smoothing,
-        history_weights=config.history_weights,
-        next_games=next_games,
-        sequence=sequence,
-        sequence_scale=config.sequence.weight * config.sequence.scale if sequence else 0.0,
-    )
-
-
-def fit_sequential_tower(
-    data: TrainingData,
-    config: ModelConfig,
-    trainer: Trainer,
-    name: str,
-    check: Callable[[SequentialTower], float] | None = None,
-) -> SequentialFit | None:
-    """Fit the sequential tower to all histories of the training data; for the rest, see `fit_sequential`."""
-    examples = data.examples.read()
-    return fit_sequential(
-        examples.histories,
-        len(data.games),
-        config.sequence,
-        trainer.seed,
-        periods=examples.periods,
-        popularity_priors=data.popularity_priors,
-        check=check,
-        checkpoints=trainer.checkpoints,
-        name=name,
-    )
-
-
-def fit_item_item(data: TrainingData, config: ModelConfig) -> tuple[ItemItemWeights, NextGames | None]:
-    """Fit the item-item weights of a configuration: of games liked together, and of next games if it has any."""
-    kinds, n_games = together(config), len(data.games)
-    if not kinds and not config.next_weight:
-        return ItemItemWeights.empty(n_games), None
-    learned = item_item_data(data)
-    item_item = summed([kind.fit(learned, per).scaled(factor) for kind, factor, per in kinds], n_games)
-    if not config.next_weight:
-        return item_item, None
-    following = next_kind(config).fit(learned, config.next_per_game).scaled(config.next_weight)
-    return item_item, NextGames(following, config.next_recency)
-
-
-def item_item_data(data: TrainingData) -> ItemItemData:
-    """Return what item-item weights are learned from: the games that users recommend."""
-    return ItemItemData(data.histories.recommended_only(), len(data.games))
-
-
-def together(config: ModelConfig) -> list[tuple[ItemItemKind, float, int]]:
-    """List the kinds of weights of games liked together, each with its factor and its number of weights per game."""
-    kinds: list[tuple[ItemItemKind, float, int]] = [
-        (
-            Regression(config.regression_dropout, config.regression_regularisation),
-            config.regression_weight,
-            config.regression_per_game,
-        ),
-        (Neighbours(config.neighbour_exponent), config.neighbour_weight, config.neighbours_per_game),
-    ]
-    return [(kind, factor, per_game) for kind, factor, per_game in kinds if factor]
-
-
-def next_kind(config: ModelConfig) -> Transitions:
-    """Return the kind of the weights of next games."""
-    return Transitions(config.next_recency, config.next_regularisation)
-
-
-def table_scores(table: ItemItemWeights, history: Histories, weights: Float32Array, n_games: int) -> Float32Array:
-    """Compute what a table adds to the scores, float32 [B, N], if each of n games counts by its weight, float32 [n]."""
-    users = csr_matrix((weights, history.games, history.offsets), shape=(len(history), n_games))
-    rows = csr_matrix((table.weights, table.games, table.offsets), shape=(n_games, n_games))
-    scores: Float32Array = (users @ rows).toarray()
-    return scores
-
-
-def cosines(tower: SequentialTower, history: Histories) -> Float32Array:
-    """Compute the cosine of each user and each game in a sequential tower, float32 [B, N]."""
-    found: Float32Array = tower.queries(history) @ tower.candidates.T
-    return found
 
 
 def _with(config: ModelConfig, fields: Mapping[str, Any]) -> ModelConfig:

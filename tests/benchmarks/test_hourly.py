@@ -55,3 +55,22 @@ def test_a_day_of_a_small_shop_is_replayed(tmp_path: Path, monkeypatch: pytest.M
     assert {each.group for each in judged} == {"first", "again", "again, new"}
     assert any(each.nightly != each.refreshed for each in judged)
     assert summarised(judged)[0].users == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"), [([], "add DATA=folder"), (["--data", "raw", "--days", "0"], "--days must be at least 1")]
+)
+def test_a_replay_without_data_or_days_is_refused(
+    arguments: list[str], reason: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["hourly", *arguments])
+    with pytest.raises(SystemExit) as refused:
+        hourly.main()
+    assert reason in f"{refused.value}{capsys.readouterr().err}"
+
+
+def test_days_on_which_nobody_recommends_a_game_give_no_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["hourly", "--data", "raw", "--days", "2", "--output", str(tmp_path)])
+    monkeypatch.setattr(hourly, "replay", lambda *_: iter([[], []]))
+    with pytest.raises(SystemExit, match="No user recommends a game in the last 2 days of raw"):
+        hourly.main()

@@ -11,7 +11,7 @@ from benchmarks.generated import Size, generate_in_order
 from benchmarks.public_data import Protocol
 from benchmarks.sasrec import SasrecRanker, SasrecSettings, figures
 from components.train.sequential_tower import SequenceConfig
-from components.train.tuning import POPULARITY_WEIGHTS
+from components.train.validation_data import POPULARITY_WEIGHTS
 from steam_recsys.data.games import Games
 from steam_recsys.data.histories import Histories
 from steam_recsys.data.interactions import cutoff_day

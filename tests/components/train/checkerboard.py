@@ -5,8 +5,8 @@ from datetime import date, timedelta
 
 import numpy as np
 
+from components.train.assembly import assemble_model
 from components.train.training_data import TrainingData
-from components.train.tuning import assemble_model
 from components.train.two_tower_model import ModelConfig
 from steam_recsys.data.games import Games
 from steam_recsys.data.histories import Histories

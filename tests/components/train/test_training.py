@@ -15,12 +15,13 @@ import pytest
 from components.evaluate.evaluation import evaluate_model
 from components.train import PERSONAL_BUDGET, training
 from components.train.artifact import FittedModel
+from components.train.assembly import fit_item_item
 from components.train.tensorflow_runtime import Workers, tf
 from components.train.trainer import Arrays, Checkpoints, Trainer
 from components.train.training import TrainedModel, train_model, tune_and_fit
 from components.train.training_data import TrainingData
-from components.train.tuning import Validation, fit_item_item
 from components.train.two_tower_model import ModelConfig
+from components.train.validation_data import Validation
 from steam_recsys import code_version
 from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.errors import UserError

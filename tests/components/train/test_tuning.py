@@ -1,4 +1,4 @@
-"""The choice of a setting; and the search, with figures that depend only on the scale and the popularity weight."""
+"""The search, with figures that depend only on the scale and the popularity weight."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -8,105 +8,31 @@ import numpy as np
 import pytest
 
 from components.train import tuning
+from components.train.assembly import fit_item_item
+from components.train.choice import Setting
 from components.train.deadline import Deadline
 from components.train.sequential_trainer import SequentialFit
 from components.train.tensorflow_runtime import Workers, tf
 from components.train.trainer import Checkpoints, Trainer
-from components.train.tuning import (
-    INTERESTS_OVERLAP,
-    INTERESTS_WEIGHTS,
-    POPULARITY_WEIGHTS,
-    Part,
-    Setting,
-    TuningResult,
-    Validation,
-    fit_item_item,
-    is_clearly_better,
-    is_level,
-    most_personal,
-    rank,
-    tune,
-)
+from components.train.tuning import TuningResult, tune
 from components.train.two_tower_model import ModelConfig
+from components.train.validation_data import POPULARITY_WEIGHTS, Part, Validation, rank
 from steam_recsys.arrays import Float64Array
-from steam_recsys.data.histories import Histories
-from steam_recsys.evaluation.beyond_accuracy import mean_jaccard
 from steam_recsys.evaluation.metrics import NDCG
 from steam_recsys.evaluation.splits import HeldOut
 from steam_recsys.model.history_weights import HistoryWeights
 from steam_recsys.model.scorer import Scorer
 from steam_recsys.model.two_tower import Towers
 from tests.components.train.checkerboard import training_data
-from tests.steam_recsys.model.models import GAMES, random_model, random_tower, scorer_for
+from tests.components.train.test_choice import BUDGET, setting
+from tests.steam_recsys.model.models import random_tower
 
-USERS = 400
 CONFIG = ModelConfig(dimensions=8, scale=0.5, trial_steps=2)
-BUDGET = 0.025
 
 
 @pytest.fixture(autouse=True)
 def repeatable() -> None:
     tf.config.experimental.enable_op_determinism()
-
-
-def setting(mean: float, overlap: float, spread: float = 1.0) -> Setting:
-    noise = np.random.default_rng(0).standard_normal(USERS)
-    return Setting(CONFIG, mean + spread * (noise - noise.mean()) / noise.std(ddof=1), overlap)
-
-
-def test_the_least_overlap_wins_among_settings_that_are_level_with_the_best() -> None:
-    best, level, personal = setting(0.4, 0.9), setting(0.395, 0.5), setting(0.38, 0.1)
-    assert most_personal([best, level, personal], BUDGET) is level
-
-
-def test_the_more_accurate_of_two_equally_personal_settings_wins() -> None:
-    settings = [setting(0.396, 0.5), setting(0.399, 0.5), setting(0.4, 0.6)]
-    assert most_personal(settings, BUDGET) is settings[1]
-
-
-def test_a_loss_that_hardly_lowers_the_overlap_is_not_taken() -> None:
-    best = setting(0.4, 0.055)
-    assert most_personal([best, setting(0.398, 0.047)], BUDGET) is best  # half a per cent for 0.8 percentage points
-    cheap = setting(0.398, 0.043)  # the same for 1.2
-    assert most_personal([best, cheap], BUDGET) is cheap
-
-
-def test_a_budget_of_nothing_takes_the_most_accurate_setting() -> None:
-    best, nearly = setting(0.4, 0.9), setting(0.3999, 0.1)
-    assert most_personal([nearly, best], 0.0) is best
-
-
-@pytest.mark.parametrize(("loss", "spread", "level"), [(0.009, 1.0, True), (0.011, 1.0, False), (0.009, 0.1, False)])
-def test_a_level_setting_is_within_the_budget_and_one_standard_error(loss: float, spread: float, level: bool) -> None:
-    """The budget is 0.01; the standard error of the mean is 0.05 or 0.005."""
-    assert is_level(setting(0.4 - loss, 0.1, spread), setting(0.4, 0.9, spread), BUDGET) is level
-
-
-def test_a_loss_counts_with_a_standard_error_of_its_difference() -> None:
-    best = setting(0.4, 0.9)
-    noise = np.random.default_rng(1).standard_normal(USERS)
-    noise -= noise.mean()
-    assert is_level(Setting(CONFIG, best.ndcg - 0.009 + 0.01 * noise, 0.1), best, BUDGET)
-    assert not is_level(Setting(CONFIG, best.ndcg - 0.009 + 0.04 * noise, 0.1), best, BUDGET)
-
-
-def test_a_single_user_gives_no_standard_error_and_so_no_budget() -> None:
-    assert not is_level(Setting(CONFIG, np.array([0.4]), 0.1), Setting(CONFIG, np.array([0.4]), 0.9), BUDGET)
-
-
-@pytest.mark.parametrize(
-    ("gain", "candidates", "better"),
-    [(2.2, 1, True), (1.5, 1, False), (-2.2, 1, False), (2.2, 10, False), (3.0, 10, True)],
-)
-def test_a_setting_is_clearly_better_only_if_the_interval_of_its_gain_is_above_zero(
-    gain: float, candidates: int, better: bool
-) -> None:
-    """Gains in standard errors: one candidate needs 1.96, the best of ten 2.81."""
-    noise = np.random.default_rng(0).standard_normal(USERS)
-    noise = (noise - noise.mean()) / noise.std(ddof=1)
-    plain = Setting(CONFIG, np.full(USERS, 0.5), 0.9)
-    refined = Setting(CONFIG, 0.5 + 0.01 * (noise + gain / np.sqrt(USERS)), 0.9)
-    assert is_clearly_better(refined, plain, candidates) is better
 
 
 @dataclass(frozen=True)
@@ -311,12 +237,6 @@ def test_the_model_has_the_item_item_weights_that_were_tuned() -> None:
         assert fitted.weights == pytest.approx(tried.weights)
 
 
-def test_without_factors_a_model_has_no_item_item_weights() -> None:
-    item_item, next_games = fit_item_item(training_data(CONFIG), CONFIG)
-    assert not len(item_item.games)
-    assert next_games is None
-
-
 def test_a_factor_of_one_spread_makes_a_kind_differ_as_much_between_games_as_the_towers() -> None:
     search = search_with_random_towers()
     for factor in tuning.FACTORS:
@@ -401,41 +321,3 @@ def test_the_sequential_tower_gets_its_best_weight_if_that_is_clearly_better_tha
     assert sequence.weight == weight
     if weight:
         assert sequence.share == pytest.approx(1 / 8, abs=0.1)  # all checks were equal
-
-
-def users_of(scorer: Scorer, n_users: int) -> HeldOut:
-    random = np.random.default_rng(0)
-    histories = Histories.from_games(*(random.choice(len(scorer), 3, replace=False).tolist() for _ in range(n_users)))
-    return HeldOut(histories, histories, 0)
-
-
-def test_ranking_with_several_popularity_weights_equals_the_scorers_lists() -> None:
-    scorer = scorer_for(random_model(), popularity=np.arange(GAMES, dtype=np.float64))
-    users, allowed = users_of(scorer, 20), np.arange(GAMES) % 3 > 0
-    for weight, ranked in zip((2.0, 0.5), rank(scorer, users, (2.0, 0.5), 6, allowed), strict=True):
-        expected = scorer.recommend(users.history, 6, among=allowed, popularity_weight=weight)
-        assert np.array_equal(ranked, expected.positions)
-
-
-def test_users_without_a_history_get_popular_games_with_every_weight_of_interests() -> None:
-    scorer = scorer_for(random_model(), popularity=np.arange(GAMES, dtype=np.float64))
-    newcomer = Histories.from_games([])
-    for ranked in rank(scorer, HeldOut(newcomer, newcomer, 0), INTERESTS_WEIGHTS, GAMES):
-        assert ranked[0].tolist() == list(range(GAMES))[::-1]
-
-
-def test_a_sample_of_no_users_is_empty() -> None:
-    scorer = scorer_for(random_model(), popularity=np.arange(GAMES, dtype=np.float64))
-    validation = Validation(users_of(scorer, 0), None, np.zeros((1, 0)), np.ones(0, bool))  # type: ignore[arg-type]
-    assert len(validation.sample(100).held_out) == 0
-
-
-def test_interests_get_the_largest_popularity_weight_with_which_they_overlap_little() -> None:
-    scorer = scorer_for(random_model(), popularity=np.arange(GAMES, dtype=np.float64) ** 3)
-    users = users_of(scorer, 60)
-    validation = Validation(users, None, None, np.ones(GAMES, bool))  # type: ignore[arg-type]
-    chosen = validation.interests_weight(scorer)
-    overlaps = [
-        mean_jaccard(ranked, 50) for ranked in rank(scorer, users, (chosen, chosen + 0.2), 50, np.ones(GAMES, bool))
-    ]
-    assert overlaps[0] <= INTERESTS_OVERLAP or chosen == INTERESTS_WEIGHTS[-1]
