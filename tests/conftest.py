@@ -29,7 +29,7 @@ from components.notify import alerts
 from demo.postgres import EmbeddedPostgres
 from steam_recsys import secrets as known_secrets
 from steam_recsys.database.connection import create_schema
-from tests.databases import copy_database, drop_database, execute
+from tests.databases import copy_database, database_folder, drop_database, execute
 from tests.webhook import Webhook
 
 # A shell that starts the tests in the background lets them, and the processes that they start, ignore Ctrl-C.
@@ -97,7 +97,7 @@ def _known_secrets() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
     # Not in pytest's own folder: another session may clear that away while the server runs.
-    with tempfile.TemporaryDirectory(prefix="steam-recsys-postgres-") as folder:
+    with tempfile.TemporaryDirectory(prefix="steam-recsys-postgres-", dir=database_folder()) as folder:
         server = EmbeddedPostgres(Path(folder), durable=False)
         server.start()
         execute(server, "ALTER SYSTEM SET autovacuum = off")  # it would go through all the tests' databases

@@ -1,4 +1,7 @@
-"""The search, with figures that depend only on the scale and the popularity weight."""
+"""The search, with random towers, and figures that depend only on the scale and the popularity weight.
+
+test_training.py has searches that fit towers.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,8 +15,9 @@ from components.train.assembly import fit_item_item
 from components.train.choice import Setting
 from components.train.deadline import Deadline
 from components.train.sequential_trainer import SequentialFit
-from components.train.tensorflow_runtime import Workers, tf
-from components.train.trainer import Checkpoints, Trainer
+from components.train.tensorflow_runtime import get_workers
+from components.train.trainer import TowerFit, Trainer
+from components.train.training_data import TrainingData
 from components.train.tuning import TuningResult, tune
 from components.train.two_tower_model import ModelConfig
 from components.train.validation_data import POPULARITY_WEIGHTS, Part, Validation, rank
@@ -22,6 +26,7 @@ from steam_recsys.evaluation.metrics import NDCG
 from steam_recsys.evaluation.splits import HeldOut
 from steam_recsys.model.history_weights import HistoryWeights
 from steam_recsys.model.scorer import Scorer
+from steam_recsys.model.sequential import SequentialTower
 from steam_recsys.model.two_tower import Towers
 from tests.components.train.checkerboard import training_data
 from tests.components.train.test_choice import BUDGET, setting
@@ -30,9 +35,42 @@ from tests.steam_recsys.model.models import random_tower
 CONFIG = ModelConfig(dimensions=8, scale=0.5, trial_steps=2)
 
 
+class RandomFits(Trainer):
+    """Returns random towers instead of fitting them."""
+
+    def __init__(self) -> None:
+        super().__init__(0, get_workers())
+
+    def fit(
+        self,
+        name: str,
+        data: TrainingData,
+        config: ModelConfig,
+        steps: int,
+        start: Towers | None = None,
+        check: Callable[[Towers], float] | None = None,
+    ) -> TowerFit:
+        assert check is not None
+        towers = random_towers(data)
+        return TowerFit(towers, (2.0, 1.0), (check(towers), check(towers)))
+
+
+def random_towers(data: TrainingData) -> Towers:
+    random = np.random.default_rng(0)
+    return Towers(*(random.standard_normal((rows, 8)).astype(np.float32) for rows in (len(data.games), 3) * 2))
+
+
 @pytest.fixture(autouse=True)
-def repeatable() -> None:
-    tf.config.experimental.enable_op_determinism()
+def random_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Return a random sequential tower instead of fitting it."""
+
+    def fit(
+        data: TrainingData, config: ModelConfig, trainer: Trainer, name: str, check: Callable[[SequentialTower], float]
+    ) -> SequentialFit:
+        tower = random_tower(len(data.games))
+        return SequentialFit(tower, 0.25, (2.0, 1.0), (check(tower), check(tower)))
+
+    monkeypatch.setattr(tuning, "fit_sequential_tower", fit)
 
 
 @dataclass(frozen=True)
@@ -66,7 +104,6 @@ class KnownFigures(Validation):
 
 
 def tuned(
-    store: str,
     means: dict[float, float],
     budget: float = BUDGET,
     gain: float = 0.0,
@@ -78,28 +115,27 @@ def tuned(
     validation = KnownFigures(
         held_out, data.games, np.ones((3, len(data.games))), np.ones(len(data.games), bool), means, gain
     )
-    trainer = Trainer(0, Workers(tf.distribute.get_strategy(), 0, 1), Checkpoints.for_version(store, "v1"))
-    return tune(data, validation, CONFIG, trainer, budget, deadline or Deadline())
+    return tune(data, validation, CONFIG, RandomFits(), budget, deadline or Deadline())
 
 
-def test_scale_is_doubled_while_that_helps_then_one_between_is_tried(store: str) -> None:
-    found = tuned(store, {0.5: 0.39, 1.0: 0.4, 2.0: 0.395, 1.5: 0.398})
+def test_scale_is_doubled_while_that_helps_then_one_between_is_tried() -> None:
+    found = tuned({0.5: 0.39, 1.0: 0.4, 2.0: 0.395, 1.5: 0.398})
     assert [trial.scale for trial in found.trials] == [0.5, 1.0, 2.0, 1.5]
     for trial in found.trials:
         weight_one = POPULARITY_WEIGHTS.index(1.0)
         assert trial.checks[-1] == pytest.approx(trial.ndcg_at_10 - 0.00105 * weight_one)
 
 
-def test_the_most_accurate_and_the_chosen_setting_are_both_reported(store: str) -> None:
-    found = tuned(store, {0.5: 0.4, 1.0: 0.2})
+def test_the_most_accurate_and_the_chosen_setting_are_both_reported() -> None:
+    found = tuned({0.5: 0.4, 1.0: 0.2})
     assert (found.most_accurate.config.scale, found.most_accurate.mean) == (0.5, pytest.approx(0.4))
     assert found.chosen.config.popularity_weight == POPULARITY_WEIGHTS[9]  # the last with a mean of at least 0.39
     assert found.chosen.config.interests_weight == 0.1
     assert found.chosen.overlap < found.most_accurate.overlap
 
 
-def test_without_a_budget_the_most_accurate_setting_is_chosen(store: str) -> None:
-    found = tuned(store, {0.5: 0.4, 1.0: 0.2}, budget=0.0)
+def test_without_a_budget_the_most_accurate_setting_is_chosen() -> None:
+    found = tuned({0.5: 0.4, 1.0: 0.2}, budget=0.0)
     assert found.chosen.config == replace(found.most_accurate.config, interests_weight=0.1)
 
 
@@ -117,8 +153,8 @@ class Readings:
 MEANS = {0.5: 0.39, 1.0: 0.4, 2.0: 0.395, 1.5: 0.398}
 
 
-def test_a_budget_that_is_too_small_for_anything_has_one_fit_and_its_best_popularity_weight(store: str) -> None:
-    found = tuned(store, MEANS, deadline=Deadline(1e-6, Readings()))
+def test_a_budget_that_is_too_small_for_anything_has_one_fit_and_its_best_popularity_weight() -> None:
+    found = tuned(MEANS, deadline=Deadline(1e-6, Readings()))
     assert found.cut_short
     assert [trial.scale for trial in found.trials] == [0.5]
     assert found.most_accurate.config == replace(CONFIG, popularity_weight=POPULARITY_WEIGHTS[0])
@@ -126,10 +162,8 @@ def test_a_budget_that_is_too_small_for_anything_has_one_fit_and_its_best_popula
     assert found.chosen.config.interests_weight == 0.1
 
 
-def test_a_search_that_fits_in_the_budget_chooses_as_without_one(
-    store: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    found, unlimited = tuned(store, MEANS, deadline=Deadline(1e9, Readings())), tuned(store, MEANS)
+def test_a_search_that_fits_in_the_budget_chooses_as_without_one(capsys: pytest.CaptureFixture[str]) -> None:
+    found, unlimited = tuned(MEANS, deadline=Deadline(1e9, Readings())), tuned(MEANS)
     assert found.chosen.config == unlimited.chosen.config
     assert found.trials == unlimited.trials
     assert not found.cut_short
@@ -139,13 +173,13 @@ def test_a_search_that_fits_in_the_budget_chooses_as_without_one(
 
 @pytest.mark.parametrize("share", [0.1, 0.25, 0.5, 0.75, 0.9])
 def test_a_search_that_is_cut_short_anywhere_keeps_to_the_budget_and_chooses_what_it_has_measured(
-    share: float, store: str, capsys: pytest.CaptureFixture[str]
+    share: float, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole, clock = Readings(), Readings()
-    unlimited = tuned(store, MEANS, gain=0.02, deadline=Deadline(1e9, whole))
+    unlimited = tuned(MEANS, gain=0.02, deadline=Deadline(1e9, whole))
     seconds = share * whole.count
     deadline = Deadline(seconds / 60, clock)
-    found = tuned(store, MEANS, gain=0.02, deadline=deadline)
+    found = tuned(MEANS, gain=0.02, deadline=deadline)
     assert found.cut_short
     assert clock.count <= seconds
     assert found.trials == unlimited.trials[: len(found.trials)]
@@ -156,7 +190,7 @@ def test_a_search_that_is_cut_short_anywhere_keeps_to_the_budget_and_chooses_wha
 
 
 def test_a_sequential_tower_that_would_take_too_long_is_left_out_and_the_search_goes_on(
-    store: str, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now, improved = [0.0], []
 
@@ -168,7 +202,7 @@ def test_a_sequential_tower_that_would_take_too_long_is_left_out_and_the_search_
 
     monkeypatch.setattr(tuning, "fit_sequential_tower", fit_slowly)
     monkeypatch.setattr(tuning._Search, "improve_item_item", lambda _, find: improved.append(find()))
-    found = tuned(store, MEANS, gain=0.02, deadline=Deadline(105 / 57, lambda: now[0]))
+    found = tuned(MEANS, gain=0.02, deadline=Deadline(105 / 57, lambda: now[0]))
     assert now == [60]  # 45 s are left, and the final fit would need at least 60
     assert found.cut_short
     assert not found.most_accurate.config.sequence.weight
@@ -194,13 +228,12 @@ WITH_SEQUENCE = replace(ALL_KINDS, sequence=replace(CONFIG.sequence, weight=0.5)
 
 
 def search_with_random_towers(deadline: Deadline | None = None) -> tuning._Search:
-    data, random = training_data(CONFIG), np.random.default_rng(0)
-    tables = [random.standard_normal((rows, 8)).astype(np.float32) for rows in (len(data.games), 3) * 2]
+    data = training_data(CONFIG)
     users = HeldOut(data.histories, data.histories, 0)
-    popularity = random.integers(1, 100, (3, len(data.games))).astype(np.float64)
+    popularity = np.random.default_rng(1).integers(1, 100, (3, len(data.games))).astype(np.float64)
     validation = Validation(users, data.games, popularity, np.ones(len(data.games), bool))
     search = tuning._Search(data, validation, CONFIG, deadline or Deadline())
-    search._scorers[CONFIG.scale] = search._tower_scorer(Towers(*tables), CONFIG)
+    search._scorers[CONFIG.scale] = search._tower_scorer(random_towers(data), CONFIG)
     search._fitted_sequence = SequentialFit(random_tower(len(data.games)), 1.0, ())
     return search
 
@@ -315,9 +348,9 @@ def test_the_regularisation_of_no_regression_is_not_refined(monkeypatch: pytest.
 
 @pytest.mark.parametrize(("gain", "weight"), [(0.02, 0.5), (0.0, 0.0), (-0.02, 0.0)])
 def test_the_sequential_tower_gets_its_best_weight_if_that_is_clearly_better_than_none(
-    store: str, gain: float, weight: float
+    gain: float, weight: float
 ) -> None:
-    sequence = tuned(store, {0.5: 0.4}, gain=gain).chosen.config.sequence
+    sequence = tuned({0.5: 0.4}, gain=gain).chosen.config.sequence
     assert sequence.weight == weight
     if weight:
-        assert sequence.share == pytest.approx(1 / 8, abs=0.1)  # all checks were equal
+        assert sequence.share == 0.25
