@@ -44,6 +44,19 @@ def contains(ascending: Int64Array, values: Int64Array) -> BoolArray:
     return found
 
 
+def hashed(ids: Int64Array, stream: int) -> npt.NDArray[np.uint64]:
+    """Hash ids to numbers that look random, uint64 [n]. Different streams have different numbers for the same ids.
+
+    This is SplitMix64, with the ids as the states (Steele, Lea and Flood 2014, "Fast Splittable Pseudorandom Number
+    Generators", section 3, figure 16).
+    """
+    mixed: npt.NDArray[np.uint64] = ids.astype(np.uint64) + np.uint64(stream * 0x9E3779B97F4A7C15 % 2**64)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed ^= mixed >> np.uint64(31)
+    return mixed
+
+
 def normalised(vectors: Float32Array) -> Float32Array:
     """Scale vectors to length one, float32 [B, d]; zero vectors stay zero."""
     lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))

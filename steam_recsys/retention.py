@@ -20,16 +20,21 @@ from pathlib import Path
 from steam_recsys.database.connection import Cursor, connect, require_schema
 from steam_recsys.database.event_partitions import drop_event_partition, expired_partitions
 from steam_recsys.errors import UserError
-from steam_recsys.logging import log
+from steam_recsys.logging import log, log_warning
+from steam_recsys.model.game_counts import COUNTS_FOLDER
+from steam_recsys.stage import JOURNALS
 from steam_recsys.storage.folder import FileInfo, Folder, open_folder
 from steam_recsys.storage.manifest import clean_up
-from steam_recsys.storage.model_store import BASELINES_FOLDER, POINTER, PROMOTED, current_champion
+from steam_recsys.storage.model_store import BASELINES_FOLDER, CHECKPOINTS_FOLDER, POINTER, PROMOTED, current_champion
 
 MIN_DAYS = 2
 """Days that everything is kept: younger files may belong to a run that still writes or reads them."""
 
 BASELINE_DAYS = 30
 """Days that the tuned settings of the baselines are kept; without them, the next evaluation tunes again."""
+
+CHECKPOINT_DAYS = 7
+"""Days that the checkpoints of a training are kept; one that ends removes its own."""
 
 COUNTS_DAYS = 30
 """Days that the counts of a version are kept after the last refresh that changed them."""
@@ -144,7 +149,7 @@ def clean_after_run(store: str, database: str, retention: Retention) -> None:
         removed = clean_store(store, database, retention)
     except Exception as error:
         reason = str(error) if isinstance(error, UserError) else type(error).__name__
-        log("notify", f"what has expired could not be removed ({reason}): run recsys clean")
+        log_warning("notify", f"what has expired could not be removed ({reason}): run recsys clean")
     else:
         if removed:
             log("notify", f"removed {describe(removed)}")
@@ -167,9 +172,10 @@ def clean_store(store: str, database: str, retention: Retention, *, dry_run: boo
         removed = list(_clean_tables(cursor, retention.record_days, dry_run=dry_run))
         removed += _clean_events(cursor, retention.event_days, dry_run=dry_run)
     folder = open_folder(store)
-    removed += _clean_folder(folder, "runs", retention.journal_days, dry_run=dry_run)
+    removed += _clean_folder(folder, JOURNALS, retention.journal_days, dry_run=dry_run)
     removed += _clean_folder(folder, BASELINES_FOLDER, BASELINE_DAYS, dry_run=dry_run)
-    removed += _clean_folder(folder, "counts", COUNTS_DAYS, dry_run=dry_run)
+    removed += _clean_folder(folder, COUNTS_FOLDER, COUNTS_DAYS, dry_run=dry_run)
+    removed += _clean_folder(folder, CHECKPOINTS_FOLDER, CHECKPOINT_DAYS, dry_run=dry_run)
     with clean_up("clean", "predictions that have expired"):
         in_use = _planned_versions(folder)
         removed += _clean_folder(folder, "predictions", retention.prediction_days, needed=in_use, dry_run=dry_run)

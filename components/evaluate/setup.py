@@ -18,7 +18,7 @@ from steam_recsys.evaluation.baselines import fit_baselines, tune_baselines
 from steam_recsys.evaluation.intervals import CHALLENGER, CHAMPION
 from steam_recsys.evaluation.rankers import ModelRanker, Ranker
 from steam_recsys.evaluation.splits import Future, HeldOut, snapshot_by_time
-from steam_recsys.logging import log
+from steam_recsys.logging import log_warning
 from steam_recsys.model.two_tower import TwoTowerArrays
 from steam_recsys.storage.model_store import current_champion, evaluated_part, read_description, stored_model
 
@@ -133,5 +133,5 @@ def _champion(store: str) -> tuple[str | None, TwoTowerArrays | None, str]:
             cutoff: str = read_description(folder)["cutoff"]
             return pointer.version, TwoTowerArrays.load(evaluated_part(folder)), cutoff
     except ArtifactError as error:
-        log("evaluate", f"the model is not compared with the champion: {error}")
+        log_warning("evaluate", f"the model is not compared with the champion: {error}")
         return pointer.version, None, ""

@@ -58,6 +58,9 @@ IN_USE_PERIOD = timedelta(days=2)
 MANIFEST_READERS = 8
 """Manifests that are read from a bucket at the same time: refreshes leave two hundred within `IN_USE_PERIOD`."""
 
+MANY_MANIFESTS = 400
+"""With more of them, parts are only looked for if a tenth of the manifests can be removed."""
+
 DELTA_COLUMNS = ("review_id", "user_id", "updated_at")
 """Integer columns with few repeats: as differences they take half the time and space of a dictionary."""
 
@@ -160,6 +163,8 @@ class SnapshotStore:
         files = self.folder.list_files(MANIFESTS_FOLDER)
         manifests = {name: info for name, info in files.items() if is_complete(name)}
         old = superseded(manifests, datetime.now(UTC))
+        if len(manifests) > MANY_MANIFESTS and 10 * len(old) < len(manifests):
+            return 0
         # Listed before the manifests are read, so that later parts are not considered.
         parts = self.folder.list_files(PARTS_FOLDER)
         parts |= {name: info for name, info in files.items() if not is_complete(name)}

@@ -36,6 +36,9 @@ _NULL = "\\N"
 
 MAX_RANK = 1_000_000_000
 
+MAX_RECORDED = 100_000
+"""Rejected rows of a file that are recorded with their content: all of them may be more than fits into memory."""
+
 MAX_SHOWN_CHARACTERS = 60
 """Characters of an unreadable value that messages show."""
 
@@ -75,7 +78,7 @@ class FileReport:
     Attributes:
         file: Name of the file.
         rows_read: Number of rows read, including the rejected ones and those that they hold.
-        rejected: The rejected rows.
+        rejected: The first `MAX_RECORDED` rejected rows.
         remarks: Number of rows per remark: what is unknown or left out although the row is loaded.
     """
 
@@ -84,11 +87,20 @@ class FileReport:
     rejected: list[RejectedRow] = field(default_factory=list)
     remarks: Counter[str] = field(default_factory=Counter)
     _first_remarks: dict[str, int] = field(default_factory=dict)
+    _rejected_by_reason: Counter[str] = field(default_factory=Counter)
+    _first_rejected: dict[str, RejectedRow] = field(default_factory=dict)
 
     @property
     def rows_rejected(self) -> int:
         """The number of rows that are not loaded."""
-        return sum(row.rows for row in self.rejected)
+        return self._rejected_by_reason.total()
+
+    def reject(self, row: RejectedRow) -> None:
+        """Count a rejected row, and keep it if there are not too many."""
+        self._rejected_by_reason[row.reason] += row.rows
+        self._first_rejected.setdefault(row.reason, row)
+        if len(self.rejected) < MAX_RECORDED:
+            self.rejected.append(row)
 
     def remark(self, message: str, line: int) -> None:
         """Count a remark about the row on a line."""
@@ -97,14 +109,11 @@ class FileReport:
 
     def by_reason(self) -> dict[str, int]:
         """Return the number of rows rejected per reason, the most frequent first."""
-        reasons: Counter[str] = Counter()
-        for row in self.rejected:
-            reasons[row.reason] += row.rows
-        return dict(reasons.most_common())
+        return dict(self._rejected_by_reason.most_common())
 
     def reasons(self) -> list[str]:
         """Return one message per reason for rejecting rows, with the number of rows and the first of them."""
-        first = {row.reason: row for row in reversed(self.rejected)}
+        first = self._first_rejected
         return [
             f"{reason}: {count:,}, the first on line {first[reason].line}{first[reason].shown_value}"
             for reason, count in self.by_reason().items()
@@ -150,7 +159,7 @@ def staged_rows(
                     raise FieldError("a quote is missing or too many, so that rows have become the text of another")
             yield convert(row)
         except FieldError as error:
-            report.rejected.append(RejectedRow(row.line, str(error), error.value, row.text, count))
+            report.reject(RejectedRow(row.line, str(error), error.value, row.text, count))
         report.rows_read += count
 
 

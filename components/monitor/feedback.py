@@ -29,8 +29,6 @@ MOST_LISTS = 20
 OUTCOME_DAYS = 7
 """Days after a user was first shown games in which a purchase counts for the experiment."""
 
-OUTCOMES = ("clicked", "bought", "dismissed")
-
 ROUNDING = 1e-9
 """Share of the sum of squares below which a difference of such sums is due to rounding."""
 

@@ -101,13 +101,12 @@ def measure_versions(snapshot: Snapshot, destination: Destination, store: str) -
             folder.remove(name)
 
 
-def realised_quality(store: str, share: float, seed: int = 0) -> Quality:
+def realised_quality(store: str, share: float) -> Quality:
     """Return the quality of the versions of the last weeks.
 
     Args:
         store: Store with the figures that `measure_versions` wrote.
         share: Required share of popularity's NDCG@10.
-        seed: Random seed of the bootstrap; the same seed gives the same intervals.
     """
     rows = pa.concat_tables([USER_FIGURES.empty_table(), *_stored_figures(_folder(store)).values()])
     if not len(rows):
@@ -116,7 +115,7 @@ def realised_quality(store: str, share: float, seed: int = 0) -> Quality:
     users = users.sort_by("user_id")
     figures = {name: users[f"{name}_mean"].to_numpy() for name in FIGURES}
     figures["above_floor"] = figures["ndcg"] - share * figures["popular_ndcg"]
-    return Quality(len(users), **intervals(figures, seed))
+    return Quality(len(users), **intervals(figures))
 
 
 def _reviews_of_active_users(snapshot: Snapshot, start: int) -> Interactions:

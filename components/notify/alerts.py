@@ -17,7 +17,7 @@ from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
 from steam_recsys.errors import UserError
-from steam_recsys.logging import log
+from steam_recsys.logging import log, log_warning
 from steam_recsys.secrets import mask, resolve_secret
 
 RETRIES, BACKOFF_SECONDS, LONGEST_PAUSE_SECONDS, TIMEOUT_SECONDS = 4, 1.0, 30, 10.0
@@ -62,7 +62,10 @@ def post(alerts: str, alert: Alert) -> None:
         problem = str(error)
     except (requests.RequestException, HTTPError, ValueError) as error:
         problem = f"the webhook cannot be reached ({type(error).__name__}): check its URL"
-    log("notify", f"the alert did not arrive: {problem}" if problem else f"alert: {alert.title}")
+    if problem:
+        log_warning("notify", f"the alert did not arrive: {problem}")
+    else:
+        log("notify", f"alert: {alert.title}")
 
 
 def _post(url: str, payload: dict[str, Any]) -> int:

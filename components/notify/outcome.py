@@ -103,12 +103,18 @@ def conclude(
     if alerts and alert:
         post(alerts, alert)
     # 5. Record the runs that were terminated: no exit handler ran for them. The next run can do it as well.
-    try:
-        record_lost_runs(database, store, datetime.now(UTC))
-    except Exception as failure:
-        why = str(failure) if isinstance(failure, UserError) else type(failure).__name__
-        log_warning("notify", f"runs without an outcome could not be looked for: {why}")
+    if looks_after_others(pipeline):
+        try:
+            record_lost_runs(database, store, datetime.now(UTC))
+        except Exception as failure:
+            why = str(failure) if isinstance(failure, UserError) else type(failure).__name__
+            log_warning("notify", f"runs without an outcome could not be looked for: {why}")
     return outcome
+
+
+def looks_after_others(pipeline: str) -> bool:
+    """Return whether a run also looks for lost runs and for what has expired: refreshes, every few minutes, do not."""
+    return pipeline != "refresh"
 
 
 def decide_outcome(

@@ -25,12 +25,15 @@ from steam_recsys.data.games import GAME_COLUMNS, available, release_days
 from steam_recsys.data.histories import positions_of
 from steam_recsys.data.interactions import (
     REVIEW_COLUMNS,
+    REVIEW_DTYPE,
     UNDATED,
     Interactions,
     date_of,
-    latest_of_each_pair,
     newest_day,
+    no_reviews,
     read_reviews,
+    review_rows,
+    to_interactions,
 )
 from steam_recsys.data.popularity import DECAYS, popularity_as_of
 from steam_recsys.data.predictions import (
@@ -61,8 +64,6 @@ ROW_GROUP_USERS = 8192
 
 PROGRESS_REVIEWS = 10_000_000
 
-REVIEW_DTYPE = np.dtype(list(REVIEW_COLUMNS.items()))
-
 
 def plan_predictions(
     snapshot: str | Path,
@@ -76,8 +77,7 @@ def plan_predictions(
 
     Memory grows with the catalogue and with the users per shard, not with the number of users. The same champion,
     snapshot, dismissed games, parameters and code give the same version: a run that is started again continues it and
-    does not rewrite what is complete. For a version that is published already, nothing is written. Predictions of other
-    versions are removed if nothing was written to them for two days.
+    does not rewrite what is complete. For a version that is published already, nothing is written.
 
     Args:
         snapshot: Folder of the snapshot.
@@ -194,9 +194,7 @@ class ReviewsByShard:
         for batch in read_reviews(snapshot, REVIEW_COLUMNS):
             shard = np.searchsorted(last_users, batch["user_id"])
             order = np.argsort(shard, kind="stable")
-            reviews = np.empty(len(order), dtype=REVIEW_DTYPE)
-            for name, column in batch.items():
-                reviews[name] = column[order]
+            reviews = review_rows(batch)[order]
             self._file.write(reviews.data)
             self._ends.append(read + np.cumsum(np.bincount(shard, minlength=len(shards))))
             if (read + len(reviews)) // PROGRESS_REVIEWS > read // PROGRESS_REVIEWS:
@@ -205,16 +203,14 @@ class ReviewsByShard:
 
     def interactions(self, shard: int) -> Interactions:
         """Return the interactions of a shard's users, as `load_interactions` does."""
-        parts = [np.zeros(0, dtype=REVIEW_DTYPE)]
+        parts = [no_reviews()]
         batch_start = 0
         for ends in self._ends:
             start = int(ends[shard - 1]) if shard else batch_start
             self._file.seek(start * REVIEW_DTYPE.itemsize)
             parts.append(np.fromfile(self._file, REVIEW_DTYPE, int(ends[shard]) - start))
             batch_start = int(ends[-1])
-        reviews = np.concatenate(parts)
-        *columns, review_ids = (np.ascontiguousarray(reviews[name]) for name in REVIEW_COLUMNS)
-        return latest_of_each_pair(Interactions(*columns), review_ids)
+        return to_interactions(np.concatenate(parts))
 
 
 def histories_table(

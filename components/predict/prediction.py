@@ -37,7 +37,7 @@ from steam_recsys.publications.control_group import in_control_group
 from steam_recsys.publications.destinations import DestinationConfig, is_published
 from steam_recsys.storage.folder import Folder, open_folder
 from steam_recsys.storage.manifest import Artifact, FileDigest
-from steam_recsys.storage.model_store import stored_model
+from steam_recsys.storage.model_store import model_uri
 
 SAMPLE_USERS = 512
 PROGRESS_USERS = 100_000
@@ -152,8 +152,9 @@ def _finished(folder: Folder, plan: Plan, shard: int) -> ShardManifest | None:
 
 def _load_recommender(planned: Artifact, store: str, plan: Plan) -> BatchRecommender:
     """Load the model for the plan's catalogue."""
-    with planned.file(CATALOGUE_FILE) as path, stored_model(store, plan.model_version) as model:
-        catalogue, two_tower = pq.read_table(path), TwoTowerArrays.load(model)
+    with planned.file(CATALOGUE_FILE) as path:
+        catalogue = pq.read_table(path)
+    two_tower = TwoTowerArrays.load(model_uri(store, plan.model_version))
     as_of = day_of(date.fromisoformat(plan.as_of))
     return BatchRecommender.from_catalogue(two_tower, catalogue, as_of, plan.new_release_days)
 

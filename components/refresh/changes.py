@@ -10,17 +10,19 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import numpy as np
-import numpy.typing as npt
 
 from steam_recsys.arrays import Int32Array, Int64Array, contains
-from steam_recsys.data.interactions import REVIEW_COLUMNS, Interactions, day_of, latest_of_each_pair, read_reviews
+from steam_recsys.data.interactions import (
+    REVIEW_COLUMNS,
+    Reviews,
+    day_of,
+    no_reviews,
+    read_reviews,
+    review_rows,
+    to_interactions,
+)
 from steam_recsys.data.snapshot import DataFile, Snapshot
 from steam_recsys.model.game_counts import GameCounts
-
-REVIEW_DTYPE = np.dtype(list(REVIEW_COLUMNS.items()))
-
-Reviews = npt.NDArray[np.void]
-"""Reviews by known users, of the type REVIEW_DTYPE, [n]."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Changes:
     def between(cls, earlier: Snapshot, later: Snapshot) -> Changes:
         """Compare two snapshots of the same database, one range of ids after the other."""
         files = [{file.key_range: file for file in each.manifest.files["reviews"]} for each in (earlier, later)]
-        removed, added = [empty_reviews()], [empty_reviews()]
+        removed, added = [no_reviews()], [no_reviews()]
         for key_range in sorted(files[0].keys() | files[1].keys()):
             before, after = (each.get(key_range) for each in files)
             if before and after and before.sha256 == after.sha256:
@@ -84,17 +86,6 @@ class Changes:
         return pairs
 
 
-def empty_reviews() -> Reviews:
-    """Return no reviews."""
-    return np.zeros(0, dtype=REVIEW_DTYPE)
-
-
-def to_interactions(reviews: Reviews) -> Interactions:
-    """Keep the latest review of each user and game, in the order of `load_interactions`."""
-    *columns, review_ids = (np.ascontiguousarray(reviews[name]) for name in REVIEW_COLUMNS)
-    return latest_of_each_pair(Interactions(*columns), review_ids)
-
-
 def last_day(snapshot: Snapshot) -> int:
     """Return the last day that a review of a snapshot may have, in days since 1970-01-01.
 
@@ -107,15 +98,10 @@ def last_day(snapshot: Snapshot) -> int:
 def _read(snapshot: Snapshot, file: DataFile | None) -> Reviews:
     """Read one file of a snapshot's reviews, without those by unknown users and those from the future."""
     if file is None:
-        return empty_reviews()
+        return no_reviews()
     manifest = replace(snapshot.manifest, files={**snapshot.manifest.files, "reviews": [file]})
-    parts = [empty_reviews()]
-    for batch in read_reviews(Snapshot(snapshot.root, manifest), REVIEW_COLUMNS):
-        rows = np.empty(len(batch["review_id"]), dtype=REVIEW_DTYPE)
-        for name, column in batch.items():
-            rows[name] = column
-        parts.append(rows)
-    reviews = np.concatenate(parts)
+    batches = read_reviews(Snapshot(snapshot.root, manifest), REVIEW_COLUMNS)
+    reviews = np.concatenate([no_reviews(), *map(review_rows, batches)])
     return reviews[reviews["reviewed_on"] <= last_day(snapshot)]
 
 

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from components.refresh.changes import Changes, Reviews, last_day, to_interactions
+from components.refresh.changes import Changes, last_day
 from components.refresh.dismissals import read_dismissals_of
 from components.refresh.reviews import read_reviews_of
 from steam_recsys.arrays import Int32Array, Int64Array
 from steam_recsys.data.games import GAME_COLUMNS, available, release_days
 from steam_recsys.data.histories import Histories
-from steam_recsys.data.interactions import UNDATED, date_of
+from steam_recsys.data.interactions import UNDATED, Reviews, date_of, to_interactions
 from steam_recsys.data.schemas import POPULAR_LIST, RECOMMENDATIONS
 from steam_recsys.data.snapshot import SNAPSHOTS_FOLDER, Snapshot, newest_manifest
 from steam_recsys.database.connection import connect, create_schema
@@ -39,7 +39,7 @@ from steam_recsys.publications.updates import VersionUpdate
 from steam_recsys.publications.versions import KeptVersion, find_current
 from steam_recsys.storage.folder import open_folder
 from steam_recsys.storage.manifest import clean_up
-from steam_recsys.storage.model_store import stored_model
+from steam_recsys.storage.model_store import model_uri
 
 MAX_USERS = 100_000
 """Users whose lists are made in memory, of about 10 KB each. After more changes, as an import, run inference."""
@@ -147,11 +147,11 @@ def _refresh(
     # 4. Recommend games to the users, except to those of the control group, and to visitors.
     can_recommend = available(games, date_of(counts.as_of) if counts.as_of else None)
     catalogue = catalogue_table(games.drop_columns("name"), counts.counts, can_recommend)
-    with stored_model(store, current.model_version) as folder:
-        model = TwoTowerArrays.load(folder)
+    model = TwoTowerArrays.load(model_uri(store, current.model_version))
     recommender = BatchRecommender.from_catalogue(model, catalogue, counts.as_of, counts.new_release_days)
     served = users[~in_control_group(users, current.control_share)]
     histories = Histories.of_users(served, to_interactions(reviews), counts.game_ids)
+    histories = histories.select(histories.games >= 0)  # a reviewed game may be newer than the snapshot
     recommendations = _recommend(recommender, histories, read_dismissals_of(config.database, served))
     new = new_releases(release_days(games), counts.as_of, counts.new_release_days)
     popular = fallback_lists(games, later.table("rankings"), counts.counts, can_recommend, new)

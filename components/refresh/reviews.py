@@ -8,9 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from components.refresh.changes import REVIEW_DTYPE, Reviews, empty_reviews
 from steam_recsys.arrays import Int64Array
-from steam_recsys.data.interactions import REVIEW_COLUMNS, review_arrays
+from steam_recsys.data.interactions import REVIEW_COLUMNS, Reviews, no_reviews, review_arrays, review_rows
 from steam_recsys.data.schemas import REVIEWS
 from steam_recsys.database.connection import COPY_BUFFER, Connection, Cursor, connect
 from steam_recsys.database.copy import read_binary_copy
@@ -44,7 +43,7 @@ def read_reviews_of(source: str, users: Int64Array, last_day: int) -> tuple[Revi
     Raises:
         UserError: The database cannot be reached, or fails part-way.
     """
-    parts, known = [empty_reviews()], [np.zeros(0, dtype=np.int64)]
+    parts, known = [no_reviews()], [np.zeros(0, dtype=np.int64)]
     with connect(source, application="steam-recsys refresh") as connection:
         _see_one_moment(connection)
         with connection.cursor() as cursor:
@@ -65,8 +64,4 @@ def _read(cursor: Cursor, users: Sequence[int]) -> Reviews:
     content = io.BytesIO()
     query = _REVIEWS.format(cursor.mogrify("%s", [users]).decode())
     cursor.copy_expert(query, content, size=COPY_BUFFER)
-    columns = review_arrays(read_binary_copy(content.getbuffer(), _SCHEMA))
-    rows = np.empty(len(columns["review_id"]), dtype=REVIEW_DTYPE)
-    for name, column in columns.items():
-        rows[name] = column
-    return rows
+    return review_rows(review_arrays(read_binary_copy(content.getbuffer(), _SCHEMA)))

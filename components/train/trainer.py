@@ -22,6 +22,7 @@ from steam_recsys.logging import log
 from steam_recsys.model.two_tower import Towers
 from steam_recsys.storage.folder import Folder, open_folder
 from steam_recsys.storage.manifest import clean_up
+from steam_recsys.storage.model_store import CHECKPOINTS_FOLDER
 
 CURVE_POINTS = 24
 """Points of the learning curve of the loss."""
@@ -51,7 +52,7 @@ class Checkpoints:
     @classmethod
     def for_version(cls, store: str, version: str) -> Checkpoints:
         """Return the checkpoints of the training of a model version."""
-        return cls(open_folder(f"{store.rstrip('/')}/checkpoints/{version}"))
+        return cls(open_folder(f"{store.rstrip('/')}/{CHECKPOINTS_FOLDER}/{version}"))
 
     def read(self, name: str) -> Arrays:
         """Read the last checkpoint of a fit; an empty mapping if there is none or it is damaged."""

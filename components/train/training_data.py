@@ -63,12 +63,7 @@ class Examples:
 
     def take(self, rows: Int64Array) -> Examples:
         """Select the users in some rows."""
-        histories = self.histories
-        lengths = histories.offsets[rows + 1] - histories.offsets[rows]
-        offsets = offsets_from_lengths(lengths)
-        indices = np.repeat(histories.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
-        columns = (column[indices] for column in (histories.games, histories.recommended, histories.hours))
-        return Examples(Histories(histories.users[rows], offsets, *columns), self.periods[indices])
+        return Examples(self.histories.take(rows), self.periods[self.histories.entries(rows)])
 
 
 @dataclass(frozen=True)

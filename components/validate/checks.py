@@ -112,7 +112,7 @@ def rules(table: str, today: date) -> list[Rule]:
 
 
 def check_schema(table: str, schema: pa.Schema) -> list[Finding]:
-    """Check a file's columns and types against the declared ones. `check_columns` checks for nulls."""
+    """Check a file's columns and types against the declared ones. `check_values` checks for nulls."""
     declared = TABLES[table]
     differences = [
         f"{field.name} is {schema.field(field.name).type if field.name in schema.names else 'missing'}, "

@@ -89,6 +89,15 @@ class Histories:
         """Row of the user of each game, int64 [n]."""
         return np.repeat(np.arange(len(self)), self.lengths)
 
+    @property
+    def later(self) -> Int64Array:
+        """Number of later games of the same user, for each game, int64 [n]; 0 for the newest."""
+        return np.repeat(self.offsets[1:], self.lengths) - 1 - np.arange(len(self.games))
+
+    def newest(self, limit: int) -> Histories:
+        """Return the same users with at most the newest `limit` games of each."""
+        return self if self.lengths.max(initial=0) <= limit else self.select(self.later < limit)
+
     def recommended_only(self) -> Histories:
         """Return the same users with only the games that they recommend."""
         return self.select(self.recommended)
@@ -100,10 +109,15 @@ class Histories:
 
     def take(self, rows: npt.NDArray[Any]) -> Histories:
         """Return the users in the given rows (a mask, indices or a slice)."""
+        index, offsets = self.entries(rows), offsets_from_lengths(self.lengths[rows])
+        return Histories(self.users[rows], offsets, self.games[index], self.recommended[index], self.hours[index])
+
+    def entries(self, rows: npt.NDArray[Any]) -> Int64Array:
+        """Return the indices of the games of the users in the given rows, int64, one user after the other."""
         lengths = self.lengths[rows]
         offsets = offsets_from_lengths(lengths)
-        index = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][rows] - offsets[:-1], lengths)
-        return Histories(self.users[rows], offsets, self.games[index], self.recommended[index], self.hours[index])
+        entries: Int64Array = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][rows] - offsets[:-1], lengths)
+        return entries
 
 
 def positions_of(ids: npt.NDArray[Any], ascending: npt.NDArray[Any]) -> Int32Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import date, timedelta
 from typing import Any
@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from steam_recsys.arrays import BoolArray, Float32Array, Int32Array, Int64Array
+from steam_recsys.arrays import BoolArray, Float32Array, Int32Array, Int64Array, hashed
 from steam_recsys.data.snapshot import Snapshot
 
 UNDATED = np.iinfo(np.int32).min
@@ -25,11 +25,19 @@ SORT_BATCH_ROWS = 1 << 20
 SAMPLE_REVIEWS = 10_000_000
 """About how many reviews training and evaluation read at most."""
 
+SAMPLE_STREAM = 1
+"""Stream of the hashes that choose the sample: another one than that of other samples of users."""
+
 REVIEW_COLUMNS: dict[str, type] = {
     "user_id": np.int64, "game_id": np.int32, "reviewed_on": np.int32, "recommended": np.bool_,
     "hours_played": np.float32, "review_id": np.int64,
 }  # fmt: skip
 """Columns of a snapshot's reviews and their types in memory, in the order of the fields of `Interactions`."""
+
+REVIEW_DTYPE = np.dtype(list(REVIEW_COLUMNS.items()))
+
+Reviews = npt.NDArray[np.void]
+"""Reviews as rows of the type REVIEW_DTYPE, [n]."""
 
 
 @dataclass(frozen=True)
@@ -93,18 +101,10 @@ def sample_share(reviews: int) -> float:
 
 
 def in_sample(users: Int64Array, share: float) -> BoolArray:
-    """Return which users are in a sample of about this share (0 to 1) of them, bool [n].
-
-    The hash is the finaliser of SplitMix64 (Steele, Lea and Flood 2014, "Fast Splittable Pseudorandom Number
-    Generators", section 3, figure 16).
-    """
+    """Return which users are in a sample of about this share (0 to 1) of them, bool [n]."""
     if share >= 1:
         return np.ones(len(users), dtype=bool)
-    hashed = users.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-    hashed = (hashed ^ (hashed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    hashed = (hashed ^ (hashed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    hashed ^= hashed >> np.uint64(31)
-    sampled: BoolArray = hashed < np.uint64(int(share * 2**64))
+    sampled: BoolArray = hashed(users, SAMPLE_STREAM) < np.uint64(int(share * 2**64))
     return sampled
 
 
@@ -177,6 +177,25 @@ def _to_numpy(column: pa.Array) -> npt.NDArray[Any]:
         column = pc.fill_null(column, float("nan"))
     array: npt.NDArray[Any] = column.to_numpy(zero_copy_only=False)
     return array
+
+
+def review_rows(columns: Mapping[str, npt.NDArray[Any]]) -> Reviews:
+    """Make rows of the columns `REVIEW_COLUMNS`."""
+    rows = np.empty(len(columns["review_id"]), dtype=REVIEW_DTYPE)
+    for name in REVIEW_COLUMNS:
+        rows[name] = columns[name]
+    return rows
+
+
+def no_reviews() -> Reviews:
+    """Return no rows."""
+    return np.zeros(0, dtype=REVIEW_DTYPE)
+
+
+def to_interactions(reviews: Reviews) -> Interactions:
+    """Keep the latest review of each user and game, in the order of `load_interactions`."""
+    *columns, review_ids = (np.ascontiguousarray(reviews[name]) for name in REVIEW_COLUMNS)
+    return latest_of_each_pair(Interactions(*columns), review_ids)
 
 
 def latest_of_each_pair(rows: Interactions, reviews: Int64Array) -> Interactions:

@@ -48,8 +48,7 @@ class HistoryWeights:
             hours = np.where(valid, history.hours, TYPICAL_HOURS)
             weights *= ((1 + hours) / (1 + TYPICAL_HOURS)) ** self.hours
         if self.recency:
-            later = np.repeat(history.offsets[1:], lengths) - 1 - np.arange(len(weights))
-            weights *= (1.0 + later) ** -self.recency
+            weights *= (1.0 + history.later) ** -self.recency
         owners = history.owners
         totals = np.bincount(owners, weights=np.abs(weights), minlength=len(history))
         means = totals / np.maximum(lengths, 1)

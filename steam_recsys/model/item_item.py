@@ -181,9 +181,8 @@ class NextGames:
         Returns:
             float32, one weight per entry of `history.games`; 0 for all but the `RECENT_GAMES` newest ones.
         """
-        later = np.repeat(history.offsets[1:], history.lengths) - 1 - np.arange(len(history.games))
         by_age = np.append(recent_weights(self.recency), np.float32(0))
-        weights: Float32Array = by_age[np.minimum(later, RECENT_GAMES)]
+        weights: Float32Array = by_age[np.minimum(history.later, RECENT_GAMES)]
         weights[~history.recommended] *= np.float32(disliked)
         return weights
 

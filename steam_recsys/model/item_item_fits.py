@@ -74,7 +74,7 @@ class ItemItemData:
         """
         if self.n_games <= EASE_MAX_GAMES:
             return self.histories
-        newest = newest_games(self.histories, MAX_HISTORY)
+        newest = self.histories.newest(MAX_HISTORY)
         return newest.take(_within(newest.lengths.astype(np.int64) ** 2, MAX_PAIRS))
 
     @cached_property
@@ -287,7 +287,7 @@ def transitions(histories: Histories, n_games: int, recency: float) -> tuple[csr
         history count, and at most `MAX_PAIRS` pairs of recent games: of more, those of users drawn at random.
     """
     weights = recent_weights(recency)
-    newest = newest_games(histories, MAX_HISTORY)
+    newest = histories.newest(MAX_HISTORY)
     pairs = np.cumsum(np.minimum(np.arange(MAX_HISTORY + 1), len(weights)) ** 2)[np.maximum(newest.lengths - 1, 0)]
     newest = newest.take(_within(pairs, MAX_PAIRS))
     starts, ends = (np.repeat(bounds, newest.lengths) for bounds in (newest.offsets[:-1], newest.offsets[1:]))
@@ -557,19 +557,6 @@ def largest_of_rows(
         kept = kept[larger]
         lengths = np.minimum(lengths, per_row)
     return ItemItemWeights(offsets_from_lengths(lengths), games[kept].astype(np.int32), weights[kept])
-
-
-def newest_games(histories: Histories, limit: int) -> Histories:
-    """Return the same users with at most the newest `limit` games of each."""
-    lengths = histories.lengths
-    if lengths.max(initial=0) <= limit:
-        return histories
-    later = np.repeat(histories.offsets[1:], lengths) - 1 - np.arange(len(histories.games))
-    kept = later < limit
-    offsets = offsets_from_lengths(np.minimum(lengths, limit))
-    return Histories(
-        histories.users, offsets, histories.games[kept], histories.recommended[kept], histories.hours[kept]
-    )
 
 
 def user_game_matrix(histories: Histories, n_games: int) -> csr_matrix:

@@ -21,7 +21,7 @@ from steam_recsys import code_version
 from steam_recsys.database.connection import Cursor, connect
 from steam_recsys.database.limits import Limits
 from steam_recsys.errors import UserError
-from steam_recsys.logging import current_run, log
+from steam_recsys.logging import current_run, log, log_warning
 
 APPLICATION = "steam-recsys publish"
 
@@ -155,12 +155,12 @@ def _keep_renewing(lease: Lease, ended: threading.Event) -> None:
     while not ended.wait(RENEW_SECONDS):
         try:
             if not lease.renew(LEASE_SECONDS):
-                log("reverse_etl", "the lease was lost: another publication has taken over")
+                log_warning("reverse_etl", "the lease was lost: another publication has taken over")
                 return
             failed = False
         except UserError as error:
             if not failed:
-                log("reverse_etl", f"the lease cannot be renewed now, trying again: {error}")
+                log_warning("reverse_etl", f"the lease cannot be renewed now, trying again: {error}")
             failed = True
 
 

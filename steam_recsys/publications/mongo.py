@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -194,7 +195,7 @@ class MongoDestination:
         loaded = UnpublishedVersion(info, stats.users, stats.rows, stats.personality.measure(games))
         with self._lease_held():
             self._change(lambda pointer: pointer.with_loaded(loaded))
-        return stats, Stored("users", collection.count_documents({}), stats.users)
+        return stats, Stored("users", self._count_users(info.version), stats.users)
 
     def update(self, update: VersionUpdate, keep_out: Callable[[], None]) -> None:
         """Update a version, one user after the other: readers see a user's old lists or the new ones.
@@ -212,12 +213,12 @@ class MongoDestination:
         if not find_version(self.kept_versions(), update.version):
             raise UserError(f"MongoDB does not keep {update.version}, which PostgreSQL shows: publish to both again.")
         collection, documents = self._recommendations(update.version), _documents(update.recommendations)
-        users = rows = 0
         for start in range(0, len(update.users), _DOCUMENTS_PER_INSERT):
             keep_out()
             ids = update.users[start : start + _DOCUMENTS_PER_INSERT].tolist()
             before = {each["_id"]: each for each in collection.find({"_id": {"$in": ids}})}
             writes: list[ReplaceOne[_Document] | DeleteOne] = []
+            users = rows = 0
             for user in ids:
                 old, new = before.get(user), documents.get(user)
                 users += bool(new) - bool(old)
@@ -229,11 +230,12 @@ class MongoDestination:
                     writes.append(DeleteOne({"_id": user}))
             if writes:
                 collection.bulk_write(writes, ordered=False)
+                self._change(partial(PointerDocument.with_counted, version=update.version, users=users, rows=rows))
         if update.popular is not None:
             keep_out()
             self._update_popular(update.version, update.popular)
         keep_out()
-        self._change(lambda pointer: pointer.with_refreshed(update, users, rows))
+        self._change(lambda pointer: pointer.with_refreshed(update))
 
     def point_to(self, version: str) -> None:
         """Make a version current, unless it already is.
@@ -312,6 +314,10 @@ class MongoDestination:
 
     def _recommendations(self, version: str) -> pymongo.collection.Collection[_Document]:
         return self._database[f"recommendations_{version}"]
+
+    def _count_users(self, version: str) -> int:
+        """Count the users of a version by the index: without the hint, MongoDB reads all documents."""
+        return self._recommendations(version).count_documents({}, hint="_id_")
 
     def _drop_collections(self, version: str) -> None:
         for kind in ("recommendations", "popular"):
@@ -413,14 +419,16 @@ class PointerDocument:
                 return replace(self, version=version, kept=(*kept, new), loading=others)
         raise UserError(f"The version {version} is not in MongoDB, or not complete: publish it again.")
 
-    def with_refreshed(self, update: VersionUpdate, users: int, rows: int) -> PointerDocument:
-        """Name the snapshot of an update, and count the users and recommended games that it added."""
-        kept = [
-            each if each.version != update.version else replace(
-                each, users=each.users + users, rows=each.rows + rows, refreshed_snapshot_id=update.snapshot_id
-            )
-            for each in self.kept
-        ]  # fmt: skip
+    def with_counted(self, version: str, users: int, rows: int) -> PointerDocument:
+        """Count users and recommended games that an update added to a version."""
+        return self._with_kept(version, lambda kept: replace(kept, users=kept.users + users, rows=kept.rows + rows))
+
+    def with_refreshed(self, update: VersionUpdate) -> PointerDocument:
+        """Name the snapshot of an update."""
+        return self._with_kept(update.version, lambda kept: replace(kept, refreshed_snapshot_id=update.snapshot_id))
+
+    def _with_kept(self, version: str, change: Callable[[KeptVersion], KeptVersion]) -> PointerDocument:
+        kept = (change(each) if each.version == version else each for each in self.kept)
         return replace(self, kept=tuple(kept))
 
     def with_retired(self, versions: Collection[str]) -> PointerDocument:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from steam_recsys.arrays import BoolArray, Int32Array, Int64Array
+from steam_recsys.arrays import BoolArray, Int32Array, Int64Array, hashed
 from steam_recsys.evaluation.beyond_accuracy import mean_jaccard
 
 FIRST_GAMES = 10
@@ -16,6 +16,9 @@ FIRST_GAMES = 10
 
 COMPARED_USERS = 1000
 """How many users are compared with each other. Half a million pairs give the mean overlap to within about 0.01."""
+
+COMPARED_STREAM = 2
+"""Stream of the hashes that choose them: another one than that of the sample of the reviews."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class PersonalityStats:
             popular: The overall list of popular games, the most popular first, int32.
         """
         first = games[:, :FIRST_GAMES]
-        hashes = _hash(users)
+        hashes = hashed(users, COMPARED_STREAM)
         kept = np.argsort(hashes)[:COMPARED_USERS]
         compared = np.full((len(kept), FIRST_GAMES), -1, dtype=np.int32)
         compared[:, : first.shape[1]] = first[kept]
@@ -118,12 +121,3 @@ def _ranks(games: Int32Array, popular: Int32Array) -> Int64Array:
     found = np.minimum(np.searchsorted(popular, games, sorter=order), len(popular) - 1)
     ranks: Int64Array = np.where(popular[order[found]] == games, order[found], len(popular))
     return ranks
-
-
-def _hash(users: Int64Array) -> npt.NDArray[np.uint64]:
-    """Hash the users' ids with SplitMix64 (Steele, Lea & Flood 2014)."""
-    mixed: npt.NDArray[np.uint64] = users.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed ^= mixed >> np.uint64(31)
-    return mixed

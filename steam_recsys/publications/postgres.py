@@ -174,7 +174,7 @@ class PostgresDestination:
             current = find_current(_read_kept_versions(cursor))
             if current is None:
                 return None
-            percent = min(100.0, 100.0 * SAMPLED_USERS / current.users)
+            percent = min(100.0, 100.0 * SAMPLED_USERS / max(1, current.users))
             statement = sql.SQL(_SAMPLE).format(Tables(current.version).recommendations)
             cursor.execute(statement, [FIRST_GAMES, percent])
             return CurrentVersion.sampled(current, dict(cursor.fetchall()))

@@ -22,6 +22,9 @@ from steam_recsys.storage.manifest import MANIFEST, Artifact, ArtifactWriter, Un
 BASELINES_FOLDER = "baselines"
 """The folder of the settings of the baselines, one file per snapshot and split."""
 
+CHECKPOINTS_FOLDER = "checkpoints"
+"""The folder of the checkpoints of trainings, one folder per model version."""
+
 POINTER = "models/champion.json"
 DESCRIPTION = "model.json"
 """The file in a model folder with its version, hyperparameters and facts of the training."""
@@ -78,8 +81,13 @@ def stored_model(store: str, version: str) -> Iterator[Path]:
         yield folder
 
 
+def model_uri(store: str, version: str) -> str:
+    """Return the folder of a model in a store, of which `open_model` reads single files."""
+    return f"{store.rstrip('/')}/models/{version}"
+
+
 def open_model(model: str | Path) -> Artifact:
-    """Open a model's local folder, to read its files verified.
+    """Open a model's folder, local or in a bucket, to read its files verified.
 
     Raises:
         ArtifactError: The folder holds no complete model.
@@ -184,18 +192,18 @@ def move_champion(
     folder = open_folder(store)
     if folder.read(f"models/{version}/{MANIFEST}") is None:
         raise _no_model(store, version)
-    folder.write(f"models/{version}/{PROMOTED}", b"")  # a model with this file is never removed
     while True:
         content = folder.read(POINTER)
         before = _pointer(store, content)
         found = before.version if before else None
-        if before and found == version:
-            return before
-        if found != expected:
+        if found not in (expected, version):
             raise UserError(
                 f"The champion of the model store {store} is {found or 'missing'}, no longer {expected or 'none'}, "
                 f"since another run promoted at the same time: check it, then run again."
             )
+        folder.write(f"models/{version}/{PROMOTED}", b"")  # a model with this file is never removed
+        if before and found == version:
+            return before
         pointer = Champion(version, datetime.now(UTC).isoformat(timespec="seconds"), expected, dict(metrics or {}))
         if folder.compare_and_swap(POINTER, seal(asdict(pointer)), content):
             return pointer

@@ -103,13 +103,15 @@ def test_old_journals_and_predictions_go_and_other_files_stay(
 ) -> None:
     folder = open_folder(any_store)
     for name in ("runs/a/extract.json", "runs/b/x/y.json", "predictions/v1/plan.json", "predictions/v1/a/b.parquet",
-                 "baselines/0123.json", "snapshots/parts/x", "last-good-snapshot.json",
+                 "baselines/0123.json", "checkpoints/m/final.npz", "snapshots/parts/x", "last-good-snapshot.json",
                  "monitoring/v1.parquet"):  # fmt: skip
         folder.write(name, b"1234")
     before = folder.names("")
     planned = clean_store(any_store, database, Retention(), dry_run=True)
-    assert sorted(names(planned, any_store)) == ["baselines/0123.json", "predictions/v1", "runs/a", "runs/b"]
-    assert describe(planned) == "4 expired items of 0.0 KB"
+    assert sorted(names(planned, any_store)) == [
+        "baselines/0123.json", "checkpoints/m", "predictions/v1", "runs/a", "runs/b",
+    ]  # fmt: skip
+    assert describe(planned) == "5 expired items of 0.0 KB"
     assert folder.names("") == before
     assert sorted(names(clean_store(any_store, database, Retention(journal_days=99)), any_store)) == sorted(
         names(planned, any_store)
@@ -196,6 +198,8 @@ def test_models_that_never_were_champion_go_and_all_others_stay(
     open_folder(any_store).write("models/killed/arrays.npz", b"half of a model")
     for version, before in (("a", None), ("b", "a"), ("a", "b"), ("c", "a")):
         move_champion(any_store, version, expected=before)
+    with pytest.raises(UserError, match="no longer b"):
+        move_champion(any_store, "overtaken", expected="b")
     removed = clean_store(any_store, database, Retention())
     assert sorted(names(removed, any_store)) == ["models/killed", "models/overtaken"]
     assert models(any_store) == {"a", "b", "c"}
@@ -271,7 +275,7 @@ def test_a_clean_up_that_fails_is_logged_and_fails_nothing(
     monkeypatch.setenv("DATABASE_URL", "postgresql://ann:hush@127.0.0.1:1/shop")
     clean_after_run(store, "env:DATABASE_URL", Retention())
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith("[notify] what has expired could not be removed (The database in DATABASE_URL cannot be ")
+    assert line.startswith("[notify] warning: what has expired could not be removed (The database in DATABASE_URL ")
     assert line.endswith("): run recsys clean")
     assert "hush" not in line
 

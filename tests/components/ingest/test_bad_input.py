@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from components.ingest import staging
 from components.ingest.ingestion import ingest
 from components.ingest.raw_files import GAMES, RANKINGS, REVIEWS
 from components.ingest.staging import RejectedRow
@@ -90,6 +91,17 @@ def test_too_many_rejected_rows_stop_the_run_and_load_nothing_else(tmp_path, dat
     assert [line for (line,) in rows(connection, "SELECT line FROM steam.rejected_rows ORDER BY line")] == [3, 4, 5]
     for table in ("users", "games", "reviews", "genres"):
         assert rows(connection, f"SELECT count(*) FROM steam.{table}") == [(0,)]
+
+
+def test_of_very_many_rejected_rows_the_first_are_recorded_and_all_are_counted(
+    tmp_path, database, connection, monkeypatch
+):
+    monkeypatch.setattr(staging, "MAX_RECORDED", 2)
+    rejected = [review("Portal", name, "yesterday") for name in ("bob", "cid", "dan")] + [review("", "eve")]
+    raw = write_raw(tmp_path / "raw", [review("Portal", "ann"), *rejected], [game("Portal")])
+    with pytest.raises(UserError, match=r"4 of 5 rows .*: 3, the first on line 3: .*game_name is blank: 1, the first"):
+        ingest(raw, database)
+    assert [line for (line,) in rows(connection, "SELECT line FROM steam.rejected_rows ORDER BY line")] == [3, 4]
 
 
 def test_rejected_rows_disappear_once_the_file_is_fixed(tmp_path, database, connection):

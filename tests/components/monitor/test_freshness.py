@@ -87,7 +87,7 @@ def test_an_unreadable_database_is_neither_fresh_nor_stale(
     code, sentence = freshness("--alerts", "env:NO_SUCH_VARIABLE")
     assert code == 2
     assert "cannot be reached" in sentence
-    assert "[notify] the alert did not arrive" in sentence
+    assert "the alert did not arrive" in sentence
     assert "Traceback" not in sentence
 
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg2
 import pytest
 
+from components.notify import outcome
 from components.notify.alerts import Alert, post
 from components.notify.outcome import (
     LOST_AFTER,
@@ -100,6 +101,16 @@ def test_a_run_that_was_terminated_is_recorded_by_a_later_one(database, connecti
     with connection.cursor() as cursor:
         cursor.execute("SELECT run_id, pipeline, state FROM recsys.pipeline_runs ORDER BY run_id")
         assert cursor.fetchall() == [("run-1", "inference", "CANCELLED"), ("run-2", "training", "SUCCEEDED")]
+
+
+@pytest.mark.parametrize(("pipeline", "looks"), [("inference", True), ("training", True), ("refresh", False)])
+def test_refreshes_leave_it_to_other_runs_to_look_for_lost_ones(
+    pipeline, looks, database, connection, store, monkeypatch
+):
+    looked = []
+    monkeypatch.setattr(outcome, "record_lost_runs", lambda *_: looked.append(True))
+    conclude(database, store, "run-1", pipeline, [], "SUCCEEDED", None)
+    assert bool(looked) is looks
 
 
 def test_a_stages_message_takes_precedence_over_the_platforms():

@@ -123,6 +123,32 @@ def test_user_who_left_the_shop_has_no_lists(shop: Connection, published: Publis
     assert published.current.users == USERS - 1
 
 
+def test_a_version_whose_users_have_all_left_can_still_be_read_by_the_next_publication(
+    shop: Connection, published: PublishedShop
+) -> None:
+    for user in (USERS - 2, USERS - 1, USERS):
+        add_review(shop, user, 1, reviewed_on=LATEST)
+    assert published.refresh().users == 3
+    execute(shop, "DELETE FROM steam.reviews; DELETE FROM steam.users")
+    assert published.refresh().users == USERS
+    assert published.current.users == 0
+    with open_destinations(published.config) as destinations:
+        current = destinations.primary.current_version()
+    assert current is not None
+    assert not current.sample
+
+
+def test_a_review_of_a_game_that_is_newer_than_the_snapshot_changes_no_recommendation(
+    shop: Connection, published: PublishedShop
+) -> None:
+    add_review(shop, 1, 2, reviewed_on=LATEST)
+    snapshot = published.extract()
+    expected, _ = published.predicted(published.predict())
+    add_review(shop, 1, add_game(shop, "Newer game", genres=["Indie"], released_on=LATEST), reviewed_on=LATEST)
+    assert published.refresh(snapshot).users == 1
+    assert of_users(lists_of(shop), {1}) == of_users(expected, {1})
+
+
 def test_games_that_a_user_has_dismissed_are_left_out(shop: Connection, published: PublishedShop) -> None:
     before = lists_of(shop)
     dismissed = [*before[1, "relevance"][:3], *before[1, "interests"][:2], 10**6]

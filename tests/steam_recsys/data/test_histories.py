@@ -94,3 +94,12 @@ def test_positions_agree_with_a_naive_search(ids: list[int], known: set[int]) ->
 @pytest.mark.parametrize("known", [[], [1, 5]])
 def test_unknown_ids_have_no_position(known: list[int]) -> None:
     assert positions_of(np.array([7, -1]), np.array(known, dtype=np.int32)).tolist() == [-1, -1]
+
+
+def test_the_newest_games_of_each_user_are_kept() -> None:
+    histories = Histories.from_games([5, 4, 3, 2], [], [1, 0])
+    assert histories.later.tolist() == [3, 2, 1, 0, 1, 0]
+    assert histories.newest(4) is histories
+    newest = histories.newest(2)
+    assert newest.games.tolist() == [3, 2, 1, 0]
+    assert newest.offsets.tolist() == [0, 2, 2, 4]

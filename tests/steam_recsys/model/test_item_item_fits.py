@@ -19,7 +19,6 @@ from steam_recsys.model.item_item_fits import (
     dlae,
     ease,
     fit_regressions,
-    newest_games,
     summed,
     transitions,
 )
@@ -227,14 +226,6 @@ def test_too_many_pairs_are_counted_for_a_sample_of_users(monkeypatch: pytest.Mo
     monkeypatch.setattr(module, "MAX_PAIRS", 9 * 40)
     monkeypatch.setattr(module, "EASE_MAX_GAMES", 2)
     assert (ItemItemData(histories, 3).counts.toarray() == 40).all()
-
-
-def test_only_the_newest_games_of_a_long_history_are_counted() -> None:
-    histories = Histories.from_games([5, 4, 3, 2], [], [1, 0])
-    assert newest_games(histories, 4) is histories
-    newest = newest_games(histories, 2)
-    assert newest.games.tolist() == [3, 2, 1, 0]
-    assert newest.offsets.tolist() == [0, 2, 2, 4]
 
 
 @given(st.lists(WEIGHTS, max_size=3), st.integers(1, 7))
