@@ -211,7 +211,7 @@ async def _handle_validation_error(request: Request, error: Exception) -> Respon
         return error_response(request, 400, f"The body is not JSON: {first['ctx']['error']}.")
     if first["type"] == "extra_forbidden":  # whose name is the client's own text, and not repeated
         return error_response(request, 422, _unknown_name(request, where))
-    name = ".".join(map(str, names))
+    name = ".".join(map(str, names)) or ("The body" if where == "body" else "")
     detail = f"{name}: {first['msg']}." if name else f"{first['msg']}."
     return error_response(request, 422, detail, parameter=str(names[0]) if where == "query" and names else None)
 

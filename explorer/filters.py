@@ -351,7 +351,7 @@ class FilterForm:
         """The filters that exclude games."""
         active = [ActiveFilter(key, text, self._address(without)) for key, text, without in _active(self.filters)]
         if self.known:
-            active.append(ActiveFilter("known", "known facts only", self._address(self.filters, False)))
+            active.append(ActiveFilter("known", "hide games with unknown facts", self._address(self.filters, False)))
         return active
 
     @property

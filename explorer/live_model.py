@@ -123,16 +123,19 @@ class PublicationModel:
         *,
         recommended: Sequence[bool] | None = None,
         hours: Sequence[float | None] | None = None,
+        without: Sequence[int] = (),
     ) -> tuple[list[RankedGame], list[RankedGame], list[RankedGame]]:
         """Return the model's best games, the most popular ones, and those that are played together with a history's.
 
         The arguments are as in `recommend`; the other lists than the model's have their own order.
         """
-        own = self.recommend(history, filters, today, recommended=recommended, hours=hours)
+        own = self.recommend(history, filters, today, recommended=recommended, hours=hours, without=without)
         plain = filters.model_copy(update={"rank_by": RELEVANCE, "popularity": None})
-        popular = self.recommend([], plain, today, without=history)
+        popular = self.recommend([], plain, today, without=[*history, *without])
+        among, left_out = self.passing(filters, today), self._positions(without)
+        among[left_out[left_out >= 0]] = False
         together = self._online.played_together(
-            history, filters.limit, recommended=recommended, hours=hours, among=self.passing(filters, today)
+            history, filters.limit, recommended=recommended, hours=hours, among=among
         )
         return own, popular, [RankedGame(game_id) for game_id in together]
 
@@ -367,7 +370,9 @@ class LiveModel:
         answer = await self.recommend(history, filters, without, cursor)
         return Recommendations(user_id, filters, answer.version, answer.games, answer.next)
 
-    async def compare(self, history: Sequence[HistoryGame], filters: Filters) -> Comparison:
+    async def compare(
+        self, history: Sequence[HistoryGame], filters: Filters, without: Sequence[int] = ()
+    ) -> Comparison:
         """Return three lists for a history, the newest game last; see `PublicationModel.compare`."""
         model = self._ready()
         lists = await self._run(
@@ -377,6 +382,7 @@ class LiveModel:
                 _today(),
                 recommended=[game.recommended for game in history],
                 hours=[game.hours for game in history],
+                without=without,
             )
         )
         own, popular, together = [await self._repository.cards(games) for games in lists]

@@ -82,14 +82,18 @@ class Operator:
         """Raise `HTTPException` unless the request has the token and comes from this site."""
         expected = self._settings.operator_token
         if not self.is_configured or expected is None:
-            raise HTTPException(404, "Rolling back is not configured: see EXPLORER_OPERATOR_TOKEN in docs/explorer.md.")
+            raise HTTPException(
+                404,
+                "Rolling back is not configured: see EXPLORER_OPERATOR_TOKEN and EXPLORER_OPERATOR_DATABASE_URL in "
+                "docs/explorer.md.",
+            )
         origin = request.headers.get("origin")
         if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none") or (
             origin is not None and origin.partition("://")[2] != request.headers.get("host")
         ):
             raise HTTPException(403, "This request comes from another site: roll back on the explorer's own page.")
         if not self.rates.allows(client_of(request.scope), time.monotonic()):
-            raise HTTPException(429, "Too many tokens were tried. Try again in one minute.", {"Retry-After": "60"})
+            raise HTTPException(429, "Too many tokens were tried. Try again in ten seconds.", {"Retry-After": "10"})
         if not hmac.compare_digest(token.encode(), expected.get_secret_value().encode()):
             LOG.warning("A rollback was requested with a wrong token.")
             raise HTTPException(403, "This is not the operator's token: use the value of EXPLORER_OPERATOR_TOKEN.")

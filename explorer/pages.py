@@ -41,6 +41,7 @@ from explorer.schemas import (
     GameList,
     MinimumRequirements,
     Persona,
+    Reach,
     Review,
     Shelf,
     User,
@@ -84,7 +85,7 @@ TRY_SHELVES: Final[Mapping[str, RankBy]] = {"Hidden gems": "discovery", "New rel
 COLUMNS: Final = {
     "Our model": "What this person likes, and what is popular now.",
     "Popularity": "The games that are popular now, except those that this person knows.",
-    "Played together": "What other players of the same games also played: the model's weights between games alone.",
+    "Played together": "What other players of the same games also played.",
 }
 """Titles of the lists of a comparison, and how each is made."""
 
@@ -198,11 +199,15 @@ def create_router(largest_limit: int) -> APIRouter:
         return filters.model_copy(update={"limit": largest_limit}) if asked_facts(filters) else filters
 
     async def comparison(
-        live_model: LiveModel, history: Sequence[HistoryGame], filters: PageFilters, repository: Repository
+        live_model: LiveModel,
+        history: Sequence[HistoryGame],
+        filters: PageFilters,
+        repository: Repository,
+        without: Sequence[int] = (),
     ) -> tuple[list[Column], str | None]:
         """Return the lists of a comparison, or the reason why there are none."""
         try:
-            answer = await live_model.compare(history, widened(filters))
+            answer = await live_model.compare(history, widened(filters), without)
         except HTTPException as error:
             return [], error.detail
         lists = (answer.model, answer.popular, answer.together)
@@ -331,7 +336,8 @@ def create_router(largest_limit: int) -> APIRouter:
     ) -> Response:
         """Show a user's recommendations beside what popularity and games played together would show."""
         found = await _existing_user(repository, user_id)
-        columns, problem = await comparison(live_model, await repository.live_history(user_id), filters, repository)
+        history, dismissed = await asyncio.gather(repository.live_history(user_id), repository.dismissed_games(user_id))
+        columns, problem = await comparison(live_model, history, filters, repository, dismissed)
         known = "1" if filters.known else None
         back = page_address(f"/users/{user_id}", {**filter_parameters(filters), "known": known})
         return render(request, "compare.html", whom=found.username, back=back, columns=columns, problem=problem)
@@ -367,9 +373,14 @@ def create_router(largest_limit: int) -> APIRouter:
         if found is None:
             raise HTTPException(404, "This game does not exist: search by name.")
         similar, problem = await _similar(live_model, game_id)
-        link = found.link if (found.link or "").lower().startswith(("http://", "https://")) else None
-        reach = await repository.reach(game_id)
-        return render(request, "game.html", game=found, link=link, similar=similar, problem=problem, reach=reach)
+        return render(
+            request,
+            "game.html",
+            game=found,
+            similar=similar,
+            problem=problem,
+            reach=await _reach(repository, game_id),
+        )
 
     async def trial_of(query: TryParameters, repository: Repository) -> tuple[Trial, list[GameCard], int]:
         """Return the history of an address, its games in the shop, and the number of the others."""
@@ -378,6 +389,26 @@ def create_router(largest_limit: int) -> APIRouter:
         further = {"known": "1" if query.known else None}
         trial = Trial([played[game.game_id] for game in known], query.q, query, further)
         return trial, known, len(played) - len(known)
+
+    async def try_shelves(
+        live_model: LiveModel,
+        trial: Trial,
+        query: TryParameters,
+        games: Sequence[GameCard],
+        repository: Repository,
+    ) -> list[Shelf]:
+        """Return shelves without the games of the list; none for an empty history or in another order."""
+        if not trial.games or query.rank_by != "relevance":
+            return []
+        found = []
+        excluded = [game.game_id for game in games]
+        for title, rank_by in TRY_SHELVES.items():
+            filters = query.model_copy(update={"rank_by": rank_by, "limit": SHELF_GAMES})
+            answer, _ = await _recommended(live_model, trial.games, widened(filters), excluded)
+            on_shelf = [each.game for each in await shown(answer, filters, repository)]
+            excluded += [game.game_id for game in on_shelf]
+            found += [Shelf(title, on_shelf)] if on_shelf else []
+        return found
 
     @router.get(TRY_PATH)
     async def try_history(
@@ -416,7 +447,9 @@ def create_router(largest_limit: int) -> APIRouter:
             all_found=page_address("/games", {"q": query.q}) if len(found) > TRY_MOST_FOUND else None,
             most=TRY_MOST_FOUND,
             games=games,
-            shelves=[] if minimal else await _try_shelves(live_model, trial, [each.game for each in games]),
+            shelves=[]
+            if minimal
+            else await try_shelves(live_model, trial, query, [each.game for each in games], repository),
             persona_popularity=PERSONA_POPULARITY,
             problem=problem,
             loading=live_model.is_loading,
@@ -557,6 +590,14 @@ async def _similar(live_model: LiveModel, game_id: int) -> tuple[list[GameCard],
         return [], error.detail
 
 
+async def _reach(repository: Repository, game_id: int) -> Reach | None:
+    """Return how many users have a game recommended; None if they cannot be counted now."""
+    try:
+        return await repository.reach(game_id)
+    except HTTPException:
+        return None
+
+
 async def _recommended(
     live_model: LiveModel, history: Sequence[HistoryGame], filters: Filters, exclude_ids: Sequence[int] = ()
 ) -> tuple[list[GameCard], str | None]:
@@ -565,20 +606,6 @@ async def _recommended(
         return list((await live_model.recommend(history, filters, exclude_ids)).games), None
     except HTTPException as error:
         return [], error.detail
-
-
-async def _try_shelves(live_model: LiveModel, trial: Trial, games: Sequence[GameCard]) -> list[Shelf]:
-    """Return shelves for a history without the games of its list; none for an empty history or in another order."""
-    if not trial.games or trial.filters.rank_by != "relevance":
-        return []
-    found = []
-    excluded = [game.game_id for game in games]
-    for title, rank_by in TRY_SHELVES.items():
-        filters = trial.filters.model_copy(update={"rank_by": rank_by, "limit": SHELF_GAMES})
-        on_shelf, _ = await _recommended(live_model, trial.games, filters, excluded)
-        excluded += [game.game_id for game in on_shelf]
-        found += [Shelf(title, on_shelf)] if on_shelf else []
-    return found
 
 
 async def _games_for(live_model: LiveModel, persona: Persona) -> list[GameCard]:

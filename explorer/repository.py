@@ -85,6 +85,9 @@ LONGEST_LIVE_HISTORY = 10_000
 
 LARGEST_ID = 2**63 - 1
 
+POSTGRES_EPOCH = date(2000, 1, 1).toordinal()
+"""The day from which PostgreSQL counts the days of a date."""
+
 MOST_PAGED = 500
 """Most recommendations that cursors lead to: a cursor lists them all."""
 
@@ -103,7 +106,8 @@ class Repository:
         self._pool: Any = None
         self._reach: PublicationReach | None = None
         self._counting_reach = asyncio.Lock()
-        self._counts = TableCounts(0, 0, 0)
+        self._reach_failed_at = -math.inf
+        self._counts: TableCounts | None = None
         self._counting = asyncio.Lock()
         self._counted_at = -math.inf
         self._failed_at: float | None = None
@@ -119,6 +123,7 @@ class Repository:
             min_size=0,
             max_size=self._settings.pool_size,
             timeout=CONNECT_SECONDS,
+            command_timeout=self._settings.query_seconds + CONNECT_SECONDS,  # a server may die without a word
             server_settings={
                 "application_name": APPLICATION,
                 "default_transaction_read_only": "on",
@@ -292,7 +297,7 @@ class Repository:
         if row is None:
             return None
         requirements = [Requirement(*each) for each in await self._fetch("requirements", game_id)]
-        return Game(**row, requirements=requirements)
+        return Game(**{**row, "link": _web_link(row["link"])}, requirements=requirements)
 
     async def genres(self) -> list[Genre]:
         """Return all genres, of games and of rankings, in alphabetical order."""
@@ -351,11 +356,16 @@ class Repository:
         )
 
     async def counts(self) -> TableCounts:
-        """Return the rows of the shop's tables, counted at most once a minute."""
+        """Return the rows of the shop's tables, counted at most once a minute; the last numbers if that fails."""
         async with self._counting:
             if time.monotonic() - self._counted_at > COUNT_SECONDS:
-                self._counts = TableCounts(*await self._fetchrow("counts"))
+                try:
+                    self._counts = TableCounts(*await self._fetchrow("counts"))
+                except HTTPException:
+                    if self._counts is None:
+                        raise
                 self._counted_at = time.monotonic()
+            assert self._counts is not None
             return self._counts
 
     async def last_runs(self) -> list[PipelineRun]:
@@ -383,10 +393,15 @@ class Repository:
             return None
         async with self._counting_reach:
             if self._reach is None or self._reach.version != publication.version:
+                if time.monotonic() - self._reach_failed_at < REACH_SECONDS:
+                    raise HTTPException(503, "The users of a game cannot be counted now: try again later.")
+                self._reach_failed_at = time.monotonic()  # unless the count ends
                 async with self.connection() as connection, connection.transaction(readonly=True):
                     await connection.execute(f"SET LOCAL statement_timeout = {round(1000 * REACH_SECONDS)}")
-                    rows = await connection.fetch(QUERIES["reach"], sample_percent(publication))
+                    percent, seconds = sample_percent(publication), REACH_SECONDS + CONNECT_SECONDS
+                    rows = await connection.fetch(QUERIES["reach"], percent, timeout=seconds)
                 self._reach = PublicationReach.from_rows(publication, rows)
+                self._reach_failed_at = -math.inf
             return self._reach
 
     async def _fetch(self, query: str, *arguments: Any) -> list[Any]:
@@ -487,8 +502,13 @@ def _card(rank: int, game: RankedGame, facts: Any, tags: GenreTags) -> GameCard:
         tags.in_order(facts["genre_ids"]),
         facts["positive_share"],
         facts["reviews"],
-        facts["link"],
+        _web_link(facts["link"]),
     )
+
+
+def _web_link(link: str | None) -> str | None:
+    """Return a link of the catalogue if it leads to a page; a script in its place would run where it is shown."""
+    return link if (link or "").lower().startswith(("http://", "https://")) else None
 
 
 def _shown(cursor: str) -> int:
@@ -512,3 +532,19 @@ async def _prepare(connection: Any) -> None:
         await connection.execute("SET transaction_timeout = 0")
     for kind in ("json", "jsonb"):
         await connection.set_type_codec(kind, encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
+    await connection.set_type_codec(
+        "date", encoder=_encode_date, decoder=_decode_date, schema="pg_catalog", format="tuple"
+    )
+
+
+def _encode_date(day: date) -> tuple[int]:
+    """Return a date as PostgreSQL has it: days since 2000-01-01."""
+    return (day.toordinal() - POSTGRES_EPOCH,)
+
+
+def _decode_date(value: tuple[int]) -> date | None:
+    """Return a date; None if it is infinite or outside Python's range, so that it counts as unknown."""
+    try:
+        return date.fromordinal(value[0] + POSTGRES_EPOCH)
+    except (ValueError, OverflowError):
+        return None

@@ -35,6 +35,7 @@ class Trend:
         text: Formats a value.
         difference: Formats the size of a difference.
         better: 1 if more is better, -1 if less is, 0 if neither.
+        unit: What has one value each.
     """
 
     title: str
@@ -43,6 +44,7 @@ class Trend:
     text: Callable[[float], str]
     difference: Callable[[float], str]
     better: int
+    unit: str = "publication"
 
     @property
     def last(self) -> str | None:
@@ -87,10 +89,10 @@ def trends(published: Sequence[PublishedVersion], monitoring: Sequence[Measureme
     quality = tuple(value for each in reversed(monitoring) if (value := each.figures.get("ndcg")) is not None)
     return [
         Trend("Quality, NDCG@10", "How high users' next games stood in their lists: 1 is first, 0 not in the ten",
-              quality, decimals, decimals, 1),
+              quality, decimals, decimals, 1, "measurement"),
         Trend("Coverage", "Games that are in some user's first ten",
               _values(published, "coverage"), percent, _points, 1),
-        Trend("Overlap", "What two users' first ten games share on average",
+        Trend("Overlap", "Games in both of two users' first tens, divided by games in either",
               _values(published, "overlap"), percent, _points, -1),
         Trend("Users", "Users with recommendations of their own",
               _values(published, "users"), thousands, thousands, 0),

@@ -1,1 +1,1 @@
-"""The three pipelines, and the targets that they are compiled for."""
+"""The four pipelines, and the targets that they are compiled for."""

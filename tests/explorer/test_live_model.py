@@ -171,6 +171,9 @@ def test_live_answers_know_dismissed_games_and_the_control_group(changing: Publi
             reviewed = {game for (game,) in cursor.fetchall()}
         assert [game["game_id"] for game in live(other)][: len(before) - 1] == before[1:]
         assert {game["kind"] for game in live(other)} == {"personal"}
+        compared = served.client.get(f"/users/{other}/compare", params={"limit": 100}).text
+        assert f'href="/games/{before[1]}"' in compared
+        assert f'href="/games/{before[0]}"' not in compared
         assert {game["kind"] for game in live(control)} == {"popular"}
         assert not {game["game_id"] for game in live(control)} & reviewed
 

@@ -76,7 +76,7 @@ def test_the_current_model_is_shown_with_its_baselines(changing: PublishedShop) 
     with serving(changing.settings()) as served:
         shown = overview(served.client)
     for text in (
-        "Version model-1 Trained 5 Mar 2024, 04:31 UTC Trained on reviews until 2 Mar 2024 Gate passed",
+        "Version model-1 Trained 5 Mar 2024, 04:31 UTC Trained on reviews until 2 Mar 2024 Quality check passed",
         "the model 0.2033 0.3723 recent popularity level 0.2036 0.3682 −0.0003 (−0.0033 to 0.0027)",
         "the champion of that time better 0.1999 0.3701 0.0034 (0.0004 to 0.0064) popularity better 0.1819",
         "Reviews of 1,676 users from 5 Oct 2015 on",
@@ -97,7 +97,7 @@ def test_a_run_shows_the_gates_verdict(changing: PublishedShop) -> None:
     with serving(changing.settings()) as served:
         shown = overview(served.client)
     assert "Model model-1 passed the gate." in shown.text
-    sentence = "Model model-2 did not pass the gate, so the champion stays. NDCG@10 of all users: 0.2033"
+    sentence = "Model model-2 did not pass the gate, so the present model stays. NDCG@10 of all users: 0.2033"
     assert sentence in shown.text
     assert "3 of at least 100 users" not in shown.text
 

@@ -271,7 +271,7 @@ def test_the_switch_hides_games_whose_facts_are_not_known(client: httpx.Client, 
     hidden = page(client, f"{path}?released_from=1990&limit=100&known=1")
     assert len(listed(hidden)) < len(listed(everything))
     assert marked
-    assert "known facts only : remove this filter" in hidden.text
+    assert "hide games with unknown facts : remove this filter" in hidden.text
 
 
 @pytest.mark.parametrize("path", ["/users/1", "/try"])
@@ -312,7 +312,7 @@ def test_active_filters_show_their_values(client: httpx.Client) -> None:
         without_reasons = shown.text.replace("fits your taste", "")
         for claim in ("runs", "fits"):
             assert claim not in without_reasons
-        assert shown.text.count("Games whose year, memory, storage or system is not known come last otherwise.") == 1
+        assert shown.text.count("Otherwise, games whose year, memory, storage or system is not known come last.") == 1
 
 
 def test_genres_ignore_case_and_unknown_ones_stay(client: httpx.Client) -> None:
@@ -359,7 +359,7 @@ def test_games_ordered_by_release_show_their_day(published_shop: PublishedShop, 
 
 
 def test_a_list_explains_its_match(client: httpx.Client) -> None:
-    sentence = "The match compares with the best game for this taste, which has 100 %."
+    sentence = "100 % is the best match for this taste."
     assert sentence in page(client, "/users/1").text
     assert sentence in page(client, "/try?games=1").text
     assert sentence not in page(client, "/users/1", genre="No such genre").text

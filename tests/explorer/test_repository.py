@@ -1,9 +1,11 @@
 """Queries on the shop's tables."""
 
 import asyncio
+import math
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from datetime import date
 from typing import TypeVar
 
@@ -26,6 +28,8 @@ from steam_recsys.database.connection import create_schema
 from tests.explorer.conftest import PASSWORD, PublishedShop
 from tests.explorer.publishing_runs import GAMES, USERS
 from tests.shop import add_game, add_ranking, add_review, add_user
+
+LINK = "https://shop.example/2"
 
 Read = TypeVar("Read")
 
@@ -266,13 +270,39 @@ def test_games_are_returned_by_id_in_the_given_order(small: tuple[Connection, Se
     add_game(shop, "Bare")
     add_game(shop, "Portal", genres=["Puzzle", "Action"], released_on=date(2007, 10, 10))
     with shop.cursor() as cursor:
-        cursor.execute("UPDATE steam.games SET positive_share = 0.5, reviews_total = 8, link = 'x:' WHERE game_id = 2")
+        changes = "positive_share = 0.5, reviews_total = 8, link = %s"
+        cursor.execute(f"UPDATE steam.games SET {changes} WHERE game_id = 2", [LINK])
     cards = read(settings, lambda repository: repository.games([2, 10**9, 1]))
     assert cards == [
         GameCard(1, 2, "Portal", "catalogue", None, None, None, None, None, date(2007, 10, 10), ["Action", "Puzzle"],
-                 0.5, 8, "x:"),
+                 0.5, 8, LINK),
         GameCard(2, 1, "Bare", "catalogue", None, None, None, None, None, None, [], None, None, None),
     ]  # fmt: skip
+
+
+def test_a_link_that_leads_to_no_page_is_none(small: tuple[Connection, Settings]) -> None:
+    shop, settings = small
+    add_game(shop, "Portal")
+    with shop.cursor() as cursor:
+        cursor.execute("UPDATE steam.games SET link = 'javascript:alert(1)'")
+    (card,) = read(settings, lambda repository: repository.games([1]))
+    assert card.link is None
+    assert read(settings, lambda repository: repository.game(1)).link is None
+
+
+@pytest.mark.parametrize("day", ["20220-05-01", "0044-03-15 BC", "infinity", "-infinity"])
+def test_a_day_that_python_cannot_hold_is_not_known(day: str, small: tuple[Connection, Settings]) -> None:
+    shop, settings = small
+    user = add_user(shop, "player")
+    add_review(shop, user, add_game(shop, "Portal", released_on=date(2007, 10, 10)), reviewed_on=date(2021, 1, 1))
+    with shop.cursor() as cursor:
+        cursor.execute("UPDATE steam.games SET released_on = %s, delisted_on = %s", [day, day])
+        cursor.execute("UPDATE steam.reviews SET reviewed_on = %s", [day])
+    assert read(settings, lambda repository: repository.game(1)).released_on is None
+    (card,) = read(settings, lambda repository: repository.games([1]))
+    assert card.released_on is None
+    (review,) = read(settings, lambda repository: repository.history(user, 1)).history
+    assert review.reviewed_on is None
 
 
 def test_a_games_new_genres_are_shown_at_once_and_new_names_of_genres_soon(
@@ -408,6 +438,45 @@ def test_concurrent_requests_count_rows_once(published_shop: PublishedShop, monk
 
     assert read(published_shop.settings(), count) == {USERS}
     assert queries == ["counts"]
+
+
+def test_numbers_that_cannot_be_counted_again_are_the_last_ones(
+    published_shop: PublishedShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def count(repository: Repository) -> list[int]:
+        async def fail(*_: object) -> list[object]:
+            raise HTTPException(503, "The database is locked.")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(repository, "_fetch", fail)
+            with pytest.raises(HTTPException):
+                await repository.counts()
+        counted = [(await repository.counts()).users]
+        repository._counted_at = -math.inf
+        monkeypatch.setattr(repository, "_fetch", fail)
+        return [*counted, (await repository.counts()).users]
+
+    assert read(published_shop.settings(), count) == [USERS, USERS]
+
+
+def test_after_a_failed_count_of_a_games_users_nobody_waits_for_another(published_shop: PublishedShop) -> None:
+    async def count(repository: Repository) -> list[object]:
+        asked = []
+
+        @asynccontextmanager
+        async def fail() -> AsyncIterator[None]:
+            asked.append(True)
+            raise HTTPException(503, "The table is locked.")
+            yield
+
+        current = await repository.publication()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(repository, "connection", fail)
+            patch.setattr(repository, "publication", lambda: asyncio.sleep(0, current))
+            answers = await asyncio.gather(*(repository.reach(1) for _ in range(5)), return_exceptions=True)
+        return [len(asked), *{type(answer) for answer in answers}]
+
+    assert read(published_shop.settings(), count) == [1, HTTPException]
 
 
 def test_before_the_first_publication_nothing_is_returned(small: tuple[Connection, Settings]) -> None:
