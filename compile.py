@@ -56,8 +56,11 @@ def run(options: argparse.Namespace) -> None:
     if options.unschedule:
         print(f"compile.py: removed {platform_of(target).unschedule(name)} schedules of {name}")
         return
+    check_parameters(target)
     parameters = _parameters(target, name, options.param) if name else {}
     compiled = compile_pipelines(target, options.output)
+    check_compiled(target, compiled)
+    check_no_secrets(compiled)
     if options.check:
         check(target, compiled)
     if options.schedule:
@@ -74,15 +77,12 @@ def run(options: argparse.Namespace) -> None:
 
 
 def check(target: Target, compiled: list[Path]) -> None:
-    """Check parameters, compiled pipelines and images before a run, and print the pipelines' graphs.
+    """Check settings and images before a run, and print the compiled pipelines' graphs.
 
     Raises:
-        UserError: A parameter or a compiled pipeline is invalid, or an image is missing.
+        UserError: A setting is invalid, or an image is missing.
     """
-    check_parameters(target)
     check_platform_settings(target)
-    check_compiled(target, compiled)
-    check_no_secrets(compiled)
     for path in compiled:
         print("\n".join(graph(path)))
     states = list(image_states(target))
@@ -111,7 +111,11 @@ def submit(target: Target, pipeline: Path, parameters: dict[str, Any], wait: boo
     submitted = platform_of(target).submit(pipeline, parameters)
     print(f"compile.py: submitted, {submitted.url}", flush=True)
     if wait:
-        submitted.wait()
+        try:
+            submitted.wait()
+        except KeyboardInterrupt:
+            print(f"compile.py: stopped waiting; the run goes on: {submitted.url}", file=sys.stderr)
+            sys.exit(INTERRUPTED)
         print("compile.py: the run succeeded")
 
 

@@ -181,8 +181,8 @@ def _table(title: str | None, columns: list[tuple[str, Literal["left", "right"]]
 def _find_user(cursor: Cursor, user: str) -> int:
     cursor.execute("SELECT user_id FROM steam.users WHERE username = %s", [user])
     row = cursor.fetchone()
-    if row is None and user.isdecimal():
-        cursor.execute("SELECT user_id FROM steam.users WHERE user_id::text = %s", [user])
+    if row is None and user.isdecimal() and int(user) < 2**63:
+        cursor.execute("SELECT user_id FROM steam.users WHERE user_id = %s", [int(user)])
         row = cursor.fetchone()
     if row is None:
         raise UserError(f"There is no user {user}: give a name or an id from the table steam.users.")

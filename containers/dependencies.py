@@ -76,6 +76,8 @@ def audit(requirements: Path, *options: str) -> int:
         done = subprocess.run([*command, *options], capture_output=True, text=True)
         if not found.exists():
             reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            if "connect" not in done.stderr.lower():
+                raise UserError(f"{requirements.name} was not audited ({reason}): correct it, or run make lock.")
             raise DatabaseUnavailableError(
                 f"{requirements.name} was not audited ({reason}): try again from a network that reaches OSV."
             )

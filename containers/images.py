@@ -50,6 +50,8 @@ def content_tag(role: Role, root: Path = ROOT) -> str:
     digest = hashlib.sha256()
     for path in (dockerfile, *_copied(dockerfile, requirements(role), root)):
         digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes() + b"\0")
+    if base := os.environ.get("PYTHON_IMAGE"):
+        digest.update(base.encode())
     return digest.hexdigest()[:12]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -64,18 +65,21 @@ def find_first_night(raw: str, columns: str = "", year: int = 0) -> FirstNight:
     with open_raw(raw) as sources:
         read = _ReviewDays()
         rows = read_rows(sources[REVIEWS.name], REVIEWS, parse_columns(columns))
-        days = [(read(row), _has_author(row)) for row in rows]
+        days = Counter((read(row), _has_author(row)) for row in rows)
     year = year or max((day.day.year for day, _ in days if day.day), default=0)
-    dated = [(day, by_user) for each, by_user in days if (day := _resolve(each, year, read.tomorrow))]
+    dated = Counter[tuple[date, bool]]()
+    for (each, by_user), reviews in days.items():
+        if day := _resolve(each, year, read.tomorrow):
+            dated[day, by_user] += reviews
     if not dated:
         raise OneNightError("no review has a date")
     newest, _ = max(dated)
     until = newest - timedelta(weeks=WEEKS)
-    kept = [(day, by_user) for day, by_user in dated if day <= until]
-    if len(kept) < MIN_SHARE * len(dated):
+    kept = Counter({key: reviews for key, reviews in dated.items() if key[0] <= until})
+    if kept.total() < MIN_SHARE * dated.total():
         raise OneNightError(f"more than half of the dated reviews are of the newest {WEEKS} weeks")
     learnt_until = max((day for day, by_user in kept if by_user), default=until)
-    return FirstNight(until, (newest - learnt_until).days, len(dated) - len(kept), year)
+    return FirstNight(until, (newest - learnt_until).days, dated.total() - kept.total(), year)
 
 
 def write_first_night(first: FirstNight, raw: str, folder: Path, columns: str = "") -> None:

@@ -91,10 +91,11 @@ def realised_quality(figures: Mapping[str, float | None]) -> str:
     """Say how good the recommendations were by the reviews that came after them; empty if none came."""
     if not figures.get("judged_users") or None in (figures.get("ndcg"), figures.get("popular_ndcg")):
         return ""
+    drift = figures.get("psi_games")  # unknown if there is no review since the champion's training
     return (
         f"Since the last publications, {figures['judged_users']:,.0f} users reviewed new games: NDCG@10 "
-        f"{figures['ndcg']:.4f}, recent popularity {figures['popular_ndcg']:.4f}; drift of the games (PSI) "
-        f"{figures['psi_games']:.2f}."
+        f"{figures['ndcg']:.4f}, recent popularity {figures['popular_ndcg']:.4f}"
+        f"{'' if drift is None else f'; drift of the games (PSI) {drift:.2f}'}."
     )
 
 

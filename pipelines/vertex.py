@@ -107,9 +107,10 @@ def _display_name(name: str) -> str:
 
 
 def _follow(job: aiplatform.PipelineJob) -> str:
-    with contextlib.suppress(RuntimeError):  # the client's error for a failed run; the state says so too
-        job.wait()
-    return str(job.state.name).removeprefix(_PREFIX)
+    with user_errors("Vertex AI", _status):
+        with contextlib.suppress(RuntimeError):  # the client's error for a failed run; the state says so too
+            job.wait()
+        return str(job.state.name).removeprefix(_PREFIX)
 
 
 def _status(error: Exception) -> int | None:

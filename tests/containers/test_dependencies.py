@@ -76,6 +76,14 @@ def test_a_known_vulnerability_fails_the_audit(requirements: Path, database: str
         audit(requirements, database)
 
 
+def test_requirements_without_hashes_fail_the_audit(requirements: Path, database: str) -> None:
+    with requirements.open("a") as file:
+        file.write("third==3.0\n")
+    with pytest.raises(UserError, match=r"some\.txt was not audited \(") as refused:
+        audit(requirements, database)
+    assert not isinstance(refused.value, DatabaseUnavailableError)
+
+
 def test_an_unreachable_database_is_reported_as_unavailable(requirements: Path) -> None:
     with pytest.raises(DatabaseUnavailableError, match=r"some\.txt was not audited"):
         audit(requirements, "--osv-url=http://127.0.0.1:1")

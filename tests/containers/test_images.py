@@ -52,6 +52,12 @@ def test_the_gpu_image_has_another_tag(monkeypatch: pytest.MonkeyPatch) -> None:
     assert content_tag("model") != before["model"]
 
 
+def test_another_base_image_gives_another_tag(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = content_tag("data")
+    monkeypatch.setenv("PYTHON_IMAGE", "mirror.example/python:3.11")
+    assert content_tag("data") != before
+
+
 def test_a_pushed_image_is_named_by_digest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     name = f"example.org/r/data:{content_tag('data')}"
     monkeypatch.setattr(images, "DIGESTS", tmp_path / "image-digests.json")

@@ -73,3 +73,4 @@ def test_realised_quality_is_shown_once_users_have_written_new_reviews() -> None
         "Since the last publications, 1,505 users reviewed new games: NDCG@10 0.3562, recent popularity 0.3381; "
         "drift of the games (PSI) 0.00."
     )
+    assert realised_quality({**figures, "psi_games": None}).endswith("recent popularity 0.3381.")
