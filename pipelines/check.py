@@ -14,7 +14,7 @@ import yaml
 
 from containers.images import LOCAL_REGISTRY, Role
 from pipelines.compilation import PIPELINES, read_value
-from pipelines.target import ENVIRONMENT, Target
+from pipelines.target import ENVIRONMENT, URL_VARIABLES, Target
 from pipelines.vertex_limits import setting_problems, spec_problems
 from steam_recsys.errors import UserError
 from steam_recsys.publications.destinations import PUBLISH_TO
@@ -112,11 +112,17 @@ def _check_secret(target: Target, key: str, reference: str) -> None:
             f"The parameter {key} does not name a secret: use env:NAME or sm://projects/P/secrets/S/versions/latest, "
             f"and put the URL into that variable or secret."
         )
+    name = reference.removeprefix("env:")
+    if target.name in ("kubeflow", "docker") and name not in URL_VARIABLES:
+        raise UserError(
+            f"Tasks on the target {target.name} have no environment variable {name}: put the URL into one of "
+            f"{', '.join(URL_VARIABLES)}, and name that with --param {key}=env:NAME."
+        )
     if target.name in ("local", "docker"):
         resolve_secret(reference)
     elif target.name == "vertex":
         raise UserError(
-            f"Tasks on Vertex AI have no environment variable {reference.removeprefix('env:')}: name a secret with "
+            f"Tasks on Vertex AI have no environment variable {name}: name a secret with "
             f"--param {key}=sm://projects/P/secrets/S/versions/latest."
         )
 

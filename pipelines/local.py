@@ -21,6 +21,7 @@ import docker
 import yaml
 from kfp import components, local
 
+from pipelines.target import URL_VARIABLES
 from steam_recsys.errors import UserError
 from steam_recsys.logging import stage_line, write_line
 from steam_recsys.retention import DEFAULT, LOCK, TEMPORARY_PREFIX, Retention, clean_local
@@ -31,7 +32,7 @@ from steam_recsys.storage.manifest import clean_up
 
 OUTCOME = re.compile(r"^\[notify\] \w+ run \S+: ([A-Z]+)(?:, (.*))?$")
 CONTAINER_VARIABLES = (
-    "DATABASE_URL", "MONGODB_URL", "ALERTS_URL", "STORAGE_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT", *S3_VARIABLES
+    *URL_VARIABLES, "STORAGE_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT", *S3_VARIABLES
 )  # fmt: skip
 """Environment variables that containers inherit from this machine."""
 

@@ -33,6 +33,9 @@ from steam_recsys.storage.folder import S3_VARIABLES
 TargetName = Literal["local", "docker", "kubeflow", "vertex"]
 TARGETS: tuple[TargetName, ...] = get_args(TargetName)
 SETTINGS = Path(__file__).parent / "targets"
+URL_VARIABLES = ("DATABASE_URL", "MONGODB_URL", "REPLICA_URL", "ALERTS_URL")
+"""Environment variables with URLs that tasks on Kubeflow and in containers have; only the first is always set."""
+
 ENVIRONMENT = "STEAM_RECSYS_"
 GOOGLE_FOLDER = "/etc/google"
 """Folder of a task's Google Cloud credentials on Kubeflow."""
@@ -144,7 +147,7 @@ class Kubeflow(_Settings):
         namespace: Namespace of the runs.
         experiment: Experiment of the runs.
         token_variable: Environment variable on this machine with a token for the API, if the API requires one.
-        secret: Kubernetes secret with the keys DATABASE_URL and, optionally, MONGODB_URL, ALERTS_URL and those of an
+        secret: Kubernetes secret with the keys DATABASE_URL and, optionally, the other URLs and those of an
             S3-compatible store. Every task gets them as environment variables.
         store_claim: PersistentVolumeClaim mounted at /store in every task; unset for a store in a bucket.
         google_secret: Kubernetes secret with the key credentials.json, Google Cloud credentials for a store in a
@@ -333,7 +336,7 @@ class Target(BaseSettings):
     def _configure_kubernetes(self, task: dsl.PipelineTask) -> None:
         settings = self.kubeflow
         kubernetes.use_secret_as_env(task, settings.secret, {"DATABASE_URL": "DATABASE_URL"})
-        for optional in ("MONGODB_URL", "ALERTS_URL", *S3_VARIABLES):
+        for optional in (*URL_VARIABLES[1:], *S3_VARIABLES):
             kubernetes.use_secret_as_env(task, settings.secret, {optional: optional}, optional=True)
         if settings.store_claim:
             kubernetes.mount_pvc(task, settings.store_claim, "/store")

@@ -221,7 +221,7 @@ def nearest_games(setup: EvaluationSetup) -> tuple[Neighbours, ...]:
 def example_users(setup: EvaluationSetup) -> tuple[Example, ...]:
     """Draw `EXAMPLE_USERS` at random, evenly from all lengths of history; the same setup gives the same users."""
     held_out = setup.held_out
-    groups = [(NO_REVIEW, setup.future.newcomers)]
+    groups = [(NO_REVIEW, setup.future.cold_start_users)]
     groups += [(name, held_out.take(rows)) for name, rows in rows_by_length(held_out).items()]
     random = np.random.default_rng(SEED)
     drawn = [

@@ -142,12 +142,12 @@ def compare_slices(setup: EvaluationSetup, rankings: Rankings, best_baseline: st
 
 
 def _parts(setup: EvaluationSetup, rankings: Rankings) -> Iterator[tuple[str, str, Rankings]]:
-    yield HISTORY, NO_REVIEW, Rankings.from_rankers(setup.future.newcomers, setup.rankers, K)
+    yield HISTORY, NO_REVIEW, Rankings.from_rankers(setup.future.cold_start_users, setup.rankers, K)
     for name, rows in rows_by_length(rankings.held_out).items():
         yield HISTORY, name, rankings.take(rows)
     new = first_review_days(setup.past, setup.games) >= setup.day - NEW_DAYS
     yield NEW_GAMES, f"first reviewed in the {NEW_DAYS} days before", rankings.only(new)
-    yield NEW_GAMES, "not reviewed before", Rankings.from_rankers(setup.future.unreviewed, setup.rankers, K)
+    yield NEW_GAMES, "not reviewed before", Rankings.from_rankers(setup.future.cold_start_games, setup.rankers, K)
     for genre, members in largest_genres(rankings.held_out, setup.games).items():
         yield GENRE, genre, rankings.only(members)
 

@@ -85,7 +85,7 @@ class ReviewDay:
 
 
 @dataclass(frozen=True)
-class ReviewCounts:
+class StoreReviewCounts:
     """Two quantities that share one column: a total, or the positive share of another number of reviews."""
 
     total: int | None = None
@@ -275,16 +275,16 @@ def parse_list(text: str, field: str) -> list[str]:
     return [check_name(name, field) for name in dict.fromkeys(map(parse_name, values)) if name]
 
 
-def parse_review_counts(text: str) -> ReviewCounts:
+def parse_review_counts(text: str) -> StoreReviewCounts:
     """Read `(654,820)`, `(81% of 62,791) All Time`, `() All Time` or blank."""
     plain = parse_name(text).removesuffix("All Time").strip()
     if plain in ("", "()"):
-        return ReviewCounts()
+        return StoreReviewCounts()
     field = "number_of_reviews_from_purchased_people"
     if match := _TOTAL.fullmatch(plain):
-        return ReviewCounts(total=parse_count(match[1], field))
+        return StoreReviewCounts(total=parse_count(match[1], field))
     if match := _SHARE.fullmatch(plain):
-        return ReviewCounts(None, int(match[1]) / 100, parse_count(match[2], field))
+        return StoreReviewCounts(None, int(match[1]) / 100, parse_count(match[2], field))
     raise FieldError(f"{field} is neither a total nor a share of a total", text)
 
 

@@ -101,7 +101,7 @@ def _predict(store: str, plan: Plan, shard: int) -> PredictedShard:
     folder = open_folder(predictions_uri(store, plan.version))
     if (finished := _finished(folder, plan, shard)) is not None:
         log("predict", f"shard {shard} is already finished")
-        return PredictedShard(shard, finished.rows, finished.search, finished_before=True)
+        return PredictedShard(shard, finished.users, finished.search, finished_before=True)
 
     # 2. Load the model for the plan's catalogue.
     planned = open_plan(store, plan.version)
@@ -126,8 +126,8 @@ def _predict(store: str, plan: Plan, shard: int) -> PredictedShard:
         model_version=plan.model_version,
         snapshot_id=plan.snapshot_id,
         shard=shard,
-        users=plan.shards[shard],
-        rows=users,
+        user_range=plan.shards[shard],
+        users=users,
         search=search,
         sha256=digest,
     ).write(folder)
@@ -143,7 +143,7 @@ def _finished(folder: Folder, plan: Plan, shard: int) -> ShardManifest | None:
         return None
     if manifest is None:
         return None
-    made_from = (manifest.version, manifest.model_version, manifest.snapshot_id, manifest.users)
+    made_from = (manifest.version, manifest.model_version, manifest.snapshot_id, manifest.user_range)
     if made_from != (plan.version, plan.model_version, plan.snapshot_id, plan.shards[shard]):
         return None
     with folder.local_path(shard_name(shard)) as path:

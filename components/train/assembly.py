@@ -9,7 +9,7 @@ from components.train.trainer import Trainer
 from components.train.training_data import TrainingData
 from components.train.two_tower_model import ModelConfig
 from steam_recsys.model.item_item import ItemItemWeights, NextGames
-from steam_recsys.model.item_item_fits import ItemItemData, ItemItemKind, Neighbours, Regression, Transitions, summed
+from steam_recsys.model.item_item_fits import ItemItemData, ItemItemKind, ItemKNN, Regression, Transitions, summed
 from steam_recsys.model.sequential import SequentialTower
 from steam_recsys.model.two_tower import Towers, TwoTowerArrays
 
@@ -90,7 +90,7 @@ def together(config: ModelConfig) -> list[tuple[ItemItemKind, float, int]]:
             config.regression_weight,
             config.regression_per_game,
         ),
-        (Neighbours(config.neighbour_exponent), config.neighbour_weight, config.neighbours_per_game),
+        (ItemKNN(config.neighbour_exponent), config.neighbour_weight, config.neighbours_per_game),
     ]
     return [(kind, factor, per_game) for kind, factor, per_game in kinds if factor]
 

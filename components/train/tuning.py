@@ -32,7 +32,7 @@ from steam_recsys.model.item_item_fits import (
     EASE_MAX_GAMES,
     ItemItemData,
     ItemItemKind,
-    Neighbours,
+    ItemKNN,
     Transitions,
     summed,
 )
@@ -319,7 +319,7 @@ class _Search:
     def _table(self, kind: ItemItemKind, per_game: int) -> ItemItemWeights:
         """Return the largest weights of a kind between catalogue positions; a regression is fitted once."""
         if (kind, per_game) not in self._largest:
-            if isinstance(kind, Neighbours):  # quick, and its numbers are per recommended game
+            if isinstance(kind, ItemKNN):  # quick, and its numbers are per recommended game
                 found = self._fit_table(kind, per_game)
             else:
                 if kind not in self._tables:

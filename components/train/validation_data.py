@@ -16,6 +16,7 @@ from steam_recsys.evaluation.metrics import HEADLINE_METRIC, NDCG, measure_ranke
 from steam_recsys.evaluation.rankers import ModelRanker, score_blocks
 from steam_recsys.evaluation.splits import HeldOut
 from steam_recsys.model.item_item import ItemItemWeights
+from steam_recsys.model.item_item_fits import as_matrix
 from steam_recsys.model.lists import interests_length
 from steam_recsys.model.retrieval import TOP_K_SCORES, top_k
 from steam_recsys.model.scorer import Scorer
@@ -138,8 +139,7 @@ def summed_blocks(parts: Sequence[Part], history: Histories) -> Iterator[tuple[s
 def table_scores(table: ItemItemWeights, history: Histories, weights: Float32Array, n_games: int) -> Float32Array:
     """Compute what a table adds to the scores, float32 [B, N], if each of n games counts by its weight, float32 [n]."""
     users = csr_matrix((weights, history.games, history.offsets), shape=(len(history), n_games))
-    rows = csr_matrix((table.weights, table.games, table.offsets), shape=(n_games, n_games))
-    scores: Float32Array = (users @ rows).toarray()
+    scores: Float32Array = (users @ as_matrix(table)).toarray()
     return scores
 
 

@@ -68,7 +68,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Rule:
+class ColumnCheck:
     """A condition on each row of a table.
 
     Attributes:
@@ -87,7 +87,7 @@ def errors(findings: Iterable[Finding]) -> list[Finding]:
     return [finding for finding in findings if finding.severity == "error"]
 
 
-def rules(table: str, today: date) -> list[Rule]:
+def column_checks(table: str, today: date) -> list[ColumnCheck]:
     """Return the rules for the values of a table, by column: nulls, ranges and dates.
 
     Dates and times must be possible, and fit what Python's hold: PostgreSQL's begin in 4713 BC and end in the year
@@ -98,17 +98,17 @@ def rules(table: str, today: date) -> list[Rule]:
         today: Date of the extraction in UTC. The next day is valid too: east of Greenwich it may already have begun.
     """
     declared = [
-        Rule(field.name, f"{field.name} is not null", f"{field.name} IS NULL")
+        ColumnCheck(field.name, f"{field.name} is not null", f"{field.name} IS NULL")
         for field in TABLES[table]
         if not field.nullable
     ]
     ranges = [
-        Rule(column, f"{column} {text}", f"NOT ({condition.format(column)})")
+        ColumnCheck(column, f"{column} {text}", f"NOT ({condition.format(column)})")
         for (of, column), conditions in _RANGES.items()
         if of == table
         for text, condition in conditions
     ]
-    return [*sorted(declared + ranges, key=lambda rule: rule.check), *_date_rules(table, today)]
+    return [*sorted(declared + ranges, key=lambda rule: rule.check), *_date_checks(table, today)]
 
 
 def check_schema(table: str, schema: pa.Schema) -> list[Finding]:
@@ -134,7 +134,7 @@ def check_values(tables: SnapshotTables, table: str, today: date) -> list[Findin
         table: Name of the table.
         today: See `rules`.
     """
-    of_table = rules(table, today)
+    of_table = column_checks(table, today)
     counts = ", ".join(f"count(*) FILTER (WHERE {rule.broken})" for rule in of_table)
     (row,) = tables.query(f"SELECT {counts} FROM {table}")
     return [
@@ -261,7 +261,7 @@ def check_repeats(tables: SnapshotTables) -> list[Finding]:
     return [Finding("warning", "reviews", check, count, examples)] if count else []
 
 
-def _date_rules(table: str, today: date) -> list[Rule]:
+def _date_checks(table: str, today: date) -> list[ColumnCheck]:
     first, last = date.min, date.max
     bounds: dict[tuple[str, str], tuple[date, date]] = {
         ("reviews", "reviewed_on"): (EARLIEST_REVIEW, today + timedelta(days=1)),
@@ -274,7 +274,7 @@ def _date_rules(table: str, today: date) -> list[Rule]:
         if of == table:
             kind = "TIMESTAMPTZ" if pa.types.is_timestamp(TABLES[of].field(column).type) else "DATE"
             outside = f"{column} < {kind} '{earliest}' OR {column} > {kind} '{latest}'"
-            found.append(Rule(column, f"{column} is between {earliest} and {latest}", outside))
+            found.append(ColumnCheck(column, f"{column} is between {earliest} and {latest}", outside))
     return found
 
 

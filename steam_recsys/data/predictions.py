@@ -131,8 +131,8 @@ class ShardManifest:
         model_version: The model that made the predictions.
         snapshot_id: The snapshot that the users and games come from.
         shard: Number of the shard.
-        users: The first and the last user id of its range.
-        rows: Number of users with recommendations.
+        user_range: The first and the last user id of its range.
+        users: Number of users with recommendations.
         search: How games were retrieved: exactly, or approximately with which recall.
         sha256: Checksum of its file.
     """
@@ -141,8 +141,8 @@ class ShardManifest:
     model_version: str
     snapshot_id: str
     shard: int
-    users: tuple[int, int]
-    rows: int
+    user_range: tuple[int, int]
+    users: int
     search: str
     sha256: str
 
@@ -171,8 +171,8 @@ class ShardManifest:
 
     @classmethod
     def _decode(cls, fields: dict[str, Any]) -> ShardManifest:
-        first, last = fields.pop("users")
-        return cls(**fields, users=(first, last))
+        first, last = fields.pop("user_range")
+        return cls(**fields, user_range=(first, last))
 
 
 @dataclass(frozen=True)

@@ -29,12 +29,12 @@ from steam_recsys.evaluation.rankers import Ranker, StaticRanker
 from steam_recsys.evaluation.splits import HeldOut, Split, hold_out
 from steam_recsys.logging import log, progress
 from steam_recsys.model.history_weights import HistoryWeights
-from steam_recsys.model.item_item import ItemItemWeights
 from steam_recsys.model.item_item_fits import (
     EASE_MAX_GAMES,
     ItemItemData,
-    Neighbours,
+    ItemKNN,
     Regression,
+    as_matrix,
     fit_regressions,
     user_game_matrix,
 )
@@ -161,7 +161,7 @@ class TrainingRows:
     def large_regressions(self) -> dict[Regression, csr_matrix]:
         """The weights of the regressions of `large_grid`, float32 [N, N]."""
         fitted = fit_regressions(self.large_grid, self.item_item)
-        return {kind: _as_matrix(weights) for kind, weights in zip(self.large_grid, fitted, strict=True)}
+        return {kind: as_matrix(weights) for kind, weights in zip(self.large_grid, fitted, strict=True)}
 
 
 def tune_baselines(validation: Split, game_ids: Int32Array) -> dict[str, Parameters]:
@@ -510,13 +510,13 @@ def _fit_ials(rows: TrainingRows, parameters: Parameters) -> FactorRanker:
 
 
 def _fit_knn(rows: TrainingRows, parameters: Parameters) -> SimilarityRanker:
-    kind = Neighbours(parameters["exponent"], parameters["shrinkage"])
-    return SimilarityRanker(_as_matrix(kind.fit(rows.item_item, int(parameters["neighbours"]))))
+    kind = ItemKNN(parameters["exponent"], parameters["shrinkage"])
+    return SimilarityRanker(as_matrix(kind.fit(rows.item_item, int(parameters["neighbours"]))))
 
 
 def _fit_rp3beta(rows: TrainingRows, parameters: Parameters) -> SimilarityRanker:
     weights = rows.random_walks.fit(int(parameters["neighbours"]), parameters["α"], parameters["β"])
-    return SimilarityRanker(_as_matrix(weights))
+    return SimilarityRanker(as_matrix(weights))
 
 
 def _fit_regression(rows: TrainingRows, parameters: Parameters) -> SimilarityRanker:
@@ -528,9 +528,3 @@ def _fit_regression(rows: TrainingRows, parameters: Parameters) -> SimilarityRan
 
 def _regression(parameters: Parameters) -> Regression:
     return Regression(parameters.get("p", 0.0), parameters["λ"])
-
-
-def _as_matrix(weights: ItemItemWeights) -> csr_matrix:
-    """Return item-item weights as a matrix, float32 [N, N]."""
-    n_games = len(weights.offsets) - 1
-    return csr_matrix((weights.weights, weights.games, weights.offsets), shape=(n_games, n_games))

@@ -112,12 +112,12 @@ class Future:
         return self._held_out(self.with_history & self.known)
 
     @cached_property
-    def newcomers(self) -> HeldOut:
+    def cold_start_users(self) -> HeldOut:
         """Users without a history, who all get the same ranking."""
         return self._held_out(~self.with_history & self.known)
 
     @cached_property
-    def unreviewed(self) -> HeldOut:
+    def cold_start_games(self) -> HeldOut:
         """Games without reviews before the cutoff, which can only be ranked by their content."""
         return self._held_out(self.with_history & ~self.known)
 

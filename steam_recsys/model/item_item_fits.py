@@ -1,6 +1,6 @@
 """Fits of item-item weights: how much having one game adds to the score of another, learned from histories.
 
-There are three kinds: `Regression` (EASE, DLAE), `Neighbours` (item-kNN) and `Transitions` (from a user's recent games
+There are three kinds: `Regression` (EASE, DLAE), `ItemKNN` (item-kNN) and `Transitions` (from a user's recent games
 to the next ones). The training takes the model's item-item weights from here, and the evaluation its baselines. Up to
 `EASE_MAX_GAMES` games, a regression is exact; in a larger catalogue, each game has a regression on its neighbourhood,
 the games that predict it best, each taken alone.
@@ -130,7 +130,7 @@ class Regression:
 
 
 @dataclass(frozen=True)
-class Neighbours:
+class ItemKNN:
     """Item-kNN by the asymmetric cosine, with shrinkage.
 
         w(i, j) = c(i, j) / (c(i)^(1 - α) c(j)^α + shrinkage)
@@ -497,9 +497,15 @@ def summed(tables: Sequence[ItemItemWeights], n_games: int) -> ItemItemWeights:
         return filled[0] if filled else ItemItemWeights.empty(n_games)
     found = csr_matrix((n_games, n_games), dtype=np.float32)
     for table in filled:
-        found = found + csr_matrix((table.weights, table.games, table.offsets), shape=found.shape)
+        found = found + as_matrix(table)
     found.sort_indices()
     return ItemItemWeights(found.indptr.astype(np.int64), found.indices.astype(np.int32), found.data)
+
+
+def as_matrix(weights: ItemItemWeights) -> csr_matrix:
+    """Return item-item weights as a matrix, float32 [N, N], that shares their memory."""
+    n_games = len(weights.offsets) - 1
+    return csr_matrix((weights.weights, weights.games, weights.offsets), shape=(n_games, n_games))
 
 
 def largest_of_targets(
@@ -525,7 +531,7 @@ def largest_of_targets(
         weights[targets == games] = 0
         parts.append(largest_of_rows(targets - first, games, weights, last - first, per_game))
     found = ItemItemWeights.stacked(parts)
-    by_source = csr_matrix((found.weights, found.games, found.offsets), shape=counts.shape).T.tocsr()
+    by_source = as_matrix(found).T.tocsr()
     return ItemItemWeights(by_source.indptr.astype(np.int64), by_source.indices.astype(np.int32), by_source.data)
 
 

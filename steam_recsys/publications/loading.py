@@ -32,8 +32,8 @@ _IDS_SCHEMA = pa.schema([pa.field("id", pa.int64(), nullable=False)])
 
 
 @dataclass(frozen=True)
-class Shop:
-    """What the shop knows, to check predictions with.
+class KnownGames:
+    """The games that the shop knows, to check predictions with.
 
     Attributes:
         games: Ids of its games, int32.
@@ -44,7 +44,7 @@ class Shop:
     popular: Int32Array
 
     @classmethod
-    def from_fallback_lists(cls, games: pa.Array, lists: pa.Table) -> Shop:
+    def from_fallback_lists(cls, games: pa.Array, lists: pa.Table) -> KnownGames:
         """Take the shop's games, and the popular ones from a table in the schema POPULAR."""
         overall = lists.filter((pc.field("list") == POPULAR_LIST) & (pc.field("genre") == "")).sort_by("rank")
         return cls(games, overall["game_id"].to_numpy())
@@ -177,16 +177,16 @@ class LoadingStopped(Exception):
 class Loader:
     """Loads all shards of a version into one destination, once."""
 
-    def __init__(self, predictions: Predictions, shop: Shop, sample: Mapping[int, list[int]]) -> None:
+    def __init__(self, predictions: Predictions, known: KnownGames, sample: Mapping[int, list[int]]) -> None:
         """Prepare a load.
 
         Args:
             predictions: The version's folder.
-            shop: What the shop knows.
+            known: The games that the shop knows.
             sample: First games of users of the destination's current version, by user.
         """
         self._predictions = predictions
-        self._shop = shop
+        self._known = known
         self._sample = sample
         self._stats = VersionStats()
         self._done = 0
@@ -232,7 +232,7 @@ class Loader:
             for batch in read_shard(path, shard):
                 if self._stop.is_set():
                     raise LoadingStopped
-                stats.add(count_batch(batch, path.name, self._shop, known_users, self._sample))
+                stats.add(count_batch(batch, path.name, self._known, known_users, self._sample))
                 yield batch
         with self._lock:
             self._stats.add(stats)
@@ -242,14 +242,14 @@ class Loader:
 
 
 def count_batch(
-    batch: pa.RecordBatch, source: str, shop: Shop, known_users: Int64Array, sample: Mapping[int, list[int]]
+    batch: pa.RecordBatch, source: str, known: KnownGames, known_users: Int64Array, sample: Mapping[int, list[int]]
 ) -> VersionStats:
     """Count a batch of recommendations.
 
     Args:
         batch: Rows in the schema RECOMMENDATIONS, with all rows of each user, by ascending user.
         source: Name of the file that the batch comes from.
-        shop: What the shop knows.
+        known: The games that the shop knows.
         known_users: Ids of the shop's users in the range of the batch, ascending.
         sample: First games of users of the current version, by user.
     """
@@ -267,7 +267,7 @@ def count_batch(
             stats.not_finite.add(int(not_finite.sum()), f"user {owners[row]} in {source}")
     for ids in (lists.flatten(), batch.column("because").flatten().drop_null()):
         distinct = ids.unique()
-        unknown_games = distinct.filter(pc.invert(pc.is_in(distinct, value_set=shop.games)))
+        unknown_games = distinct.filter(pc.invert(pc.is_in(distinct, value_set=known.games)))
         if len(unknown_games):
             stats.unknown_games.add(len(unknown_games), f"game {unknown_games[0]} in {source}")
     for group in equal_lists(batch):
@@ -279,7 +279,7 @@ def count_batch(
         if group.name == RELEVANCE:
             users = owners[group.rows]
             stats.users += len(users)
-            stats.personality.add(PersonalityStats.count(users, group.matrix(games), shop.popular))
+            stats.personality.add(PersonalityStats.count(users, group.matrix(games), known.popular))
             _compare(stats, users, group.matrix(games, min(FIRST_GAMES, group.length)), sample)
             unknown_users = users[~contains(known_users, users)]
             if len(unknown_users):

@@ -38,8 +38,8 @@ from steam_recsys.publications.lease import Lease
 from steam_recsys.publications.loading import (
     SAMPLED_USERS,
     CurrentVersion,
+    KnownGames,
     Loader,
-    Shop,
     Stored,
     VersionStats,
     known_games,
@@ -128,7 +128,7 @@ class MongoDestination:
 
     def __init__(self, database: Database[_Document], shop: str, lease: Lease | None = None) -> None:
         self._database = database
-        self._shop = shop
+        self._shop_reference = shop
         self._lease = lease
 
     def kept_versions(self) -> list[KeptVersion]:
@@ -175,16 +175,16 @@ class MongoDestination:
         """See `Destination.load`. The version is registered first: if this run dies, the next one drops it."""
         with self._lease_held():
             self._change(lambda pointer: pointer.with_unpublished(info))
-        games = known_games(self._shop)
+        games = known_games(self._shop_reference)
         fallback_lists = predictions.popular(games)
         self._fill_popular(info.version, fallback_lists)
-        shop = Shop.from_fallback_lists(games, fallback_lists)
-        loader = Loader(predictions, shop, current.sample if current else {})
+        known = KnownGames.from_fallback_lists(games, fallback_lists)
+        loader = Loader(predictions, known, current.sample if current else {})
         collection = self._recommendations(info.version)
 
         def load_part(number: int, part: list[Shard]) -> int:
             for shard in part:
-                users = known_users(self._shop, shard.first, shard.last)
+                users = known_users(self._shop_reference, shard.first, shard.last)
                 for batch in loader.batches(shard, users):
                     documents = list(_documents(batch).values())
                     for start in range(0, len(documents), _DOCUMENTS_PER_INSERT):

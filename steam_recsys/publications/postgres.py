@@ -23,8 +23,8 @@ from steam_recsys.publications.lease import APPLICATION, Lease
 from steam_recsys.publications.loading import (
     SAMPLED_USERS,
     CurrentVersion,
+    KnownGames,
     Loader,
-    Shop,
     Stored,
     VersionStats,
     known_games,
@@ -213,8 +213,8 @@ class PostgresDestination:
         with self._transaction(LONG_STATEMENTS) as cursor:  # it reads all reviews
             cursor.execute(_COUNT)
             self._check_lease(cursor)
-        shop = Shop.from_fallback_lists(games, fallback_lists)
-        loader = Loader(predictions, shop, current.sample if current else {})
+        known = KnownGames.from_fallback_lists(games, fallback_lists)
+        loader = Loader(predictions, known, current.sample if current else {})
 
         def load_part(number: int, part: list[Shard]) -> int:
             first, end = part[0].first, part[-1].last + 1

@@ -172,7 +172,13 @@ def test_without_a_store_the_pipelines_default_is_checked():
         ("kubeflow", {"users_per_shard": 0}, "The parameter users_per_shard is 0: it must be 1 or more"),
         ("kubeflow", {"publish_to": "oracle"}, "publish_to is 'oracle': it must be one of postgresql, mongodb, both"),
         ("local", {"publish_to": "mongodb"}, "The environment variable MONGODB_URL is not set: set it"),
-        ("docker", {"publish_to": "both", "mongodb": "env:OTHER"}, "The environment variable OTHER is not set: set it"),
+        ("docker", {"publish_to": "both", "mongodb": "env:OTHER"}, "target docker have no environment variable OTHER"),
+        ("docker", {"replica": "env:REPLICA_URL"}, "The environment variable REPLICA_URL is not set: set it"),
+        (
+            "kubeflow",
+            {"replica": "env:OTHER"},
+            "have no environment variable OTHER: .* one of DATABASE_URL, MONGODB_URL",
+        ),
         ("local", {"source": "env:OTHER"}, "The environment variable OTHER is not set: set it"),
         (
             "vertex",

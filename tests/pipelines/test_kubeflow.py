@@ -13,7 +13,7 @@ import yaml
 from components.notify.outcome import JOB
 from pipelines.compilation import compile_pipelines
 from pipelines.kubeflow import KubeflowPipelines
-from pipelines.target import Target
+from pipelines.target import URL_VARIABLES, Target
 from steam_recsys.errors import UserError
 from steam_recsys.storage.folder import S3_VARIABLES
 from tests.pipelines.api_server import Answer, Api, Request, serving
@@ -333,6 +333,6 @@ def test_kubeflow_yaml_mounts_secret_and_volume_in_every_task_and_vertex_yaml_ha
     for executor in executors.values():
         assert {secret["secretName"] for secret in executor["secretAsEnv"]} == {"steam-recsys"}
         keys = {each["envVar"]: secret["optional"] for secret in executor["secretAsEnv"] for each in secret["keyToEnv"]}
-        assert keys == {"DATABASE_URL": False, **dict.fromkeys(("MONGODB_URL", "ALERTS_URL", *S3_VARIABLES), True)}
+        assert keys == {"DATABASE_URL": False, **dict.fromkeys((*URL_VARIABLES[1:], *S3_VARIABLES), True)}
         assert [mount["mountPath"] for mount in executor["pvcMount"]] == ["/store"]
     assert len(list(yaml.safe_load_all((GOLDEN / "vertex" / f"{name}.yaml").read_text()))) == 1

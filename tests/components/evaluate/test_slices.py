@@ -195,8 +195,8 @@ class Counting(StaticRanker):
 
 def test_users_without_a_history_are_ranked_for_once() -> None:
     setup = evaluation_setup(interactions(RANKED_PAST), interactions(RANKED_FUTURE), 4)
-    newcomers = setup.future.newcomers
-    rankings = Rankings.from_rankers(newcomers, {"static": Counting(np.array([1, 4, 3, 2], np.float32))}, 3)
+    cold_start_users = setup.future.cold_start_users
+    rankings = Rankings.from_rankers(cold_start_users, {"static": Counting(np.array([1, 4, 3, 2], np.float32))}, 3)
     assert Counting.n_users == 1
     assert rankings.ranked["static"].tolist() == [[1, 2, 3], [1, 2, 3]]
 

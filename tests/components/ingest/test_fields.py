@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from components.ingest.fields import (
     FieldError,
     Requirements,
-    ReviewCounts,
     ReviewDay,
+    StoreReviewCounts,
     parse_author,
     parse_count,
     parse_decimal,
@@ -186,11 +186,11 @@ def test_repeats_and_blanks_in_a_list_are_dropped():
 @pytest.mark.parametrize(
     ("text", "counts"),
     [
-        ("(654,820)", ReviewCounts(total=654_820)),
-        ("(57)", ReviewCounts(total=57)),
-        ("(81% of 62,791)\xa0All Time", ReviewCounts(None, 0.81, 62_791)),
-        ("()\xa0All Time", ReviewCounts()),
-        ("", ReviewCounts()),
+        ("(654,820)", StoreReviewCounts(total=654_820)),
+        ("(57)", StoreReviewCounts(total=57)),
+        ("(81% of 62,791)\xa0All Time", StoreReviewCounts(None, 0.81, 62_791)),
+        ("()\xa0All Time", StoreReviewCounts()),
+        ("", StoreReviewCounts()),
     ],
 )
 def test_totals_and_shares_of_review_counts_stay_apart(text, counts):
@@ -318,7 +318,7 @@ def assert_storable(value):
         case list() | tuple():
             for each in value:
                 assert_storable(each)
-        case ReviewDay() | ReviewCounts() | Requirements():
+        case ReviewDay() | StoreReviewCounts() | Requirements():
             assert_storable(list(vars(value).values()))
         case _:
             assert value is None or isinstance(value, date)

@@ -9,7 +9,7 @@ import pytest
 
 from components.reverse_etl.acceptance import DEFAULT, Thresholds, decide
 from steam_recsys.data.schemas import LISTS, RECOMMENDATIONS
-from steam_recsys.publications.loading import CurrentVersion, Shop, Stored, VersionStats, count_batch
+from steam_recsys.publications.loading import CurrentVersion, KnownGames, Stored, VersionStats, count_batch
 from steam_recsys.publications.personality import PersonalityStats
 from steam_recsys.rules import FAILED, NOT_ENOUGH, PASSED
 
@@ -180,7 +180,7 @@ def test_counts_match_a_naive_implementation(seed: int) -> None:
         pa.array(column, field.type) for column, field in zip(zip(*rows, strict=True), RECOMMENDATIONS, strict=True)
     ]
     batch = pa.record_batch(columns, schema=RECOMMENDATIONS)
-    shop = Shop(pa.array(sorted(known_games), pa.int32()), np.array(POPULAR, np.int32))
+    shop = KnownGames(pa.array(sorted(known_games), pa.int32()), np.array(POPULAR, np.int32))
     known = np.array(sorted(known_users))
     counted = VersionStats()
     starts = [n for n, row in enumerate(rows) if row[1] == "relevance"][::3]

@@ -76,23 +76,25 @@ def test_held_out_rows_match_a_naive_implementation(past: list[tuple[int, int]],
 def test_newcomers_and_unreviewed_games_are_the_rows_that_are_left_out(
     past: list[tuple[int, int]], future: list[tuple[int, int]]
 ) -> None:
-    """A newcomer's review of an unreviewed game is in neither: nothing is known about it."""
+    """A newcomer's review of an cold_start_games game is in neither: nothing is known about it."""
     users, known = {user for user, _ in past}, {game for _, game in past}
-    newcomers: dict[int, set[int]] = {}
-    unreviewed: dict[int, set[int]] = {}
+    cold_start_users: dict[int, set[int]] = {}
+    cold_start_games: dict[int, set[int]] = {}
     for user, game in future:
         if user not in users and game in known:
-            newcomers.setdefault(user, set()).add(game)
+            cold_start_users.setdefault(user, set()).add(game)
         if user in users and game not in known:
-            unreviewed.setdefault(user, set()).add(game)
+            cold_start_games.setdefault(user, set()).add(game)
     rows = Future.from_interactions(
         interactions_from_pairs(past), interactions_from_pairs(future), np.arange(8, dtype=np.int32)
     )
-    first, second = rows.newcomers, rows.unreviewed
-    assert by_user(first.relevant) == newcomers
-    assert by_user(first.history) == {user: set() for user in newcomers}
-    assert by_user(second.relevant) == unreviewed
-    assert by_user(second.history) == {user: {game for owner, game in past if owner == user} for user in unreviewed}
+    first, second = rows.cold_start_users, rows.cold_start_games
+    assert by_user(first.relevant) == cold_start_users
+    assert by_user(first.history) == {user: set() for user in cold_start_users}
+    assert by_user(second.relevant) == cold_start_games
+    assert by_user(second.history) == {
+        user: {game for owner, game in past if owner == user} for user in cold_start_games
+    }
 
 
 @given(pairs, pairs, st.lists(st.booleans(), min_size=8, max_size=8))

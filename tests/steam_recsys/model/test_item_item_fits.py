@@ -12,7 +12,7 @@ from steam_recsys.model.item_item_fits import (
     NEXT_TARGETS,
     ItemItemData,
     ItemItemKind,
-    Neighbours,
+    ItemKNN,
     Regression,
     Transitions,
     cooccurrences,
@@ -26,7 +26,7 @@ from tests.steam_recsys.model.test_item_item import WEIGHTS
 from tests.steam_recsys.model.test_item_item import dense as dense_weights
 
 GAMES = 12
-KINDS = [Regression(0.0, 5.0), Regression(0.33, 5.0), Neighbours(0.7, 2.0), Transitions(1.0, 5.0)]
+KINDS = [Regression(0.0, 5.0), Regression(0.33, 5.0), ItemKNN(0.7, 2.0), Transitions(1.0, 5.0)]
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_a_matrix_that_is_not_positive_definite_is_an_error() -> None:
 def test_neighbours_have_the_asymmetric_cosine_with_shrinkage() -> None:
     """Game 0 has three users, game 1 two and game 2 one."""
     data = ItemItemData(Histories.from_games([0, 1], [0, 1], [0, 2]), 3)
-    found = dense_weights(Neighbours(exponent=0.75, shrinkage=2.0).fit(data, 2))
+    found = dense_weights(ItemKNN(exponent=0.75, shrinkage=2.0).fit(data, 2))
     zero_one, one_zero = 2 / (3**0.25 * 2**0.75 + 2), 2 / (2**0.25 * 3**0.75 + 2)
     assert found == pytest.approx(
         np.array([[0, zero_one, 1 / (3**0.25 + 2)], [one_zero, 0, 0], [1 / (3**0.75 + 2), 0, 0]]), rel=1e-6
@@ -206,7 +206,7 @@ def test_regressions_in_one_pass_are_those_of_one_after_the_other(
 def test_only_the_largest_weights_of_each_game_are_kept(kind: ItemItemKind, histories: Histories) -> None:
     data = ItemItemData(histories, GAMES)
     found, every = dense_weights(kind.fit(data, 3)), dense_weights(kind.fit(data, GAMES))
-    if isinstance(kind, Neighbours):  # of each game that may be recommended
+    if isinstance(kind, ItemKNN):  # of each game that may be recommended
         found, every = found.T, every.T
     assert (np.count_nonzero(found, axis=1) <= 3).all()
     assert np.array_equal(found, dense_weights(ItemItemWeights.from_matrix(every, GAMES).largest(3)))
