@@ -44,6 +44,9 @@ PAGE_GAMES, PAGE_GENRES = 3682, 331
 """Size of the catalogue whose pages are measured: that of steam-ucsd."""
 
 READY_SECONDS = 300
+READY_ANSWERS = 16
+"""How often in a row the explorer must say that it is ready: each connection may reach another worker."""
+
 SECONDS, CONNECTIONS, LIVE_CONNECTIONS = 20, 16, 4
 MUST_RATE, MUST_MS, MUST_LIVE_MS = 1000.0, 50.0, 25.0
 DATABASE = "env:DATABASE_URL"
@@ -133,7 +136,7 @@ def running_explorer(database: str, store: Path) -> Iterator[str]:
             assert process.stdout is not None
             url = process.stdout.readline().strip().removeprefix("explorer: ")
             deadline = time.monotonic() + READY_SECONDS
-            while not _ready(url):
+            while not all(_ready(url) for _ in range(READY_ANSWERS)):
                 if process.poll() is not None:
                     raise RuntimeError(f"The explorer ended with {process.returncode}.")
                 if time.monotonic() > deadline:
