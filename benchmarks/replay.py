@@ -179,7 +179,13 @@ HEADER = """
 
 
 def parse_options(name: str, description: str | None, unit: str, default: int) -> argparse.Namespace:
-    """Parse the command line of a benchmark that replays the last days or months of real reviews.
+    """Parse the command line of a benchmark that replays the last days or months of real reviews, or exit.
+
+    Args:
+        name: Name of the benchmark's module.
+        description: Its docstring.
+        unit: What the replay advances by, `days` or `months`.
+        default: How many of them are replayed by default.
 
     Returns:
         Options `data`, `output` and `length`, a positive number of units.

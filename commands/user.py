@@ -181,7 +181,7 @@ def _table(title: str | None, columns: list[tuple[str, Literal["left", "right"]]
 def _find_user(cursor: Cursor, user: str) -> int:
     cursor.execute("SELECT user_id FROM steam.users WHERE username = %s", [user])
     row = cursor.fetchone()
-    if row is None and user.isdecimal() and int(user) < 2**63:
+    if row is None and user.isdecimal() and len(user) < 20 and int(user) < 2**63:
         cursor.execute("SELECT user_id FROM steam.users WHERE user_id = %s", [int(user)])
         row = cursor.fetchone()
     if row is None:

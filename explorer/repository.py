@@ -395,13 +395,15 @@ class Repository:
             if self._reach is None or self._reach.version != publication.version:
                 if time.monotonic() - self._reach_failed_at < REACH_SECONDS:
                     raise HTTPException(503, "The users of a game cannot be counted now: try again later.")
-                self._reach_failed_at = time.monotonic()  # unless the count ends
-                async with self.connection() as connection, connection.transaction(readonly=True):
-                    await connection.execute(f"SET LOCAL statement_timeout = {round(1000 * REACH_SECONDS)}")
-                    percent, seconds = sample_percent(publication), REACH_SECONDS + CONNECT_SECONDS
-                    rows = await connection.fetch(QUERIES["reach"], percent, timeout=seconds)
+                try:
+                    async with self.connection() as connection, connection.transaction(readonly=True):
+                        await connection.execute(f"SET LOCAL statement_timeout = {round(1000 * REACH_SECONDS)}")
+                        percent, seconds = sample_percent(publication), REACH_SECONDS + CONNECT_SECONDS
+                        rows = await connection.fetch(QUERIES["reach"], percent, timeout=seconds)
+                except HTTPException:
+                    self._reach_failed_at = time.monotonic()
+                    raise
                 self._reach = PublicationReach.from_rows(publication, rows)
-                self._reach_failed_at = -math.inf
             return self._reach
 
     async def _fetch(self, query: str, *arguments: Any) -> list[Any]:

@@ -26,7 +26,7 @@ def record_run(
 
     Returns the run's state.
     """
-    from components.notify.outcome import conclude, looks_after_others
+    from components.notify.outcome import conclude, does_housekeeping
     from steam_recsys.retention import Retention, clean_after_run
     from steam_recsys.stage import stage
 
@@ -41,6 +41,6 @@ def record_run(
     with stage("notify", store, run):
         ended = status.state, status.error_message
         outcome = conclude(database, store, run, pipeline, stages, *ended, alerts, page, job)
-        if looks_after_others(pipeline):
+        if does_housekeeping(pipeline):
             clean_after_run(store, database, retention)
     return outcome.state

@@ -103,7 +103,7 @@ def conclude(
     if alerts and alert:
         post(alerts, alert)
     # 5. Record the runs that were terminated: no exit handler ran for them. The next run can do it as well.
-    if looks_after_others(pipeline):
+    if does_housekeeping(pipeline):
         try:
             record_lost_runs(database, store, datetime.now(UTC))
         except Exception as failure:
@@ -112,8 +112,8 @@ def conclude(
     return outcome
 
 
-def looks_after_others(pipeline: str) -> bool:
-    """Return whether a run also looks for lost runs and for what has expired: refreshes, every few minutes, do not."""
+def does_housekeeping(pipeline: str) -> bool:
+    """Return whether a run also records lost runs and removes what has expired: not the frequent refreshes."""
     return pipeline != "refresh"
 
 

@@ -14,7 +14,7 @@ POINTS_PER_PERCENT = 2.0
 """Percentage points by which giving up a per cent of NDCG@10 must lower the overlap, at least."""
 
 CONFIDENCE = 0.95
-"""Confidence level at which weights of histories must be better than even ones."""
+"""Confidence level of "clearly better"."""
 
 
 @dataclass(frozen=True)

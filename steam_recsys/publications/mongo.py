@@ -201,7 +201,7 @@ class MongoDestination:
         """Update a version, one user after the other: readers see a user's old lists or the new ones.
 
         An update that is interrupted is repeated by the next refresh, as the pointer document names the new snapshot
-        last.
+        last. If it ends between a batch and its count, the numbers of users and rows lack that batch.
 
         Args:
             update: The update.

@@ -26,7 +26,6 @@ from steam_recsys.evaluation.metrics import NDCG
 from steam_recsys.evaluation.splits import HeldOut
 from steam_recsys.model.history_weights import HistoryWeights
 from steam_recsys.model.scorer import Scorer
-from steam_recsys.model.sequential import SequentialTower
 from steam_recsys.model.two_tower import Towers
 from tests.components.train.checkerboard import training_data
 from tests.components.train.test_choice import BUDGET, setting
@@ -41,17 +40,8 @@ class RandomFits(Trainer):
     def __init__(self) -> None:
         super().__init__(0, get_workers())
 
-    def fit(
-        self,
-        name: str,
-        data: TrainingData,
-        config: ModelConfig,
-        steps: int,
-        start: Towers | None = None,
-        check: Callable[[Towers], float] | None = None,
-    ) -> TowerFit:
-        assert check is not None
-        towers = random_towers(data)
+    def fit(self, *arguments: Any, check: Callable[[Towers], float]) -> TowerFit:
+        towers = random_towers(arguments[1])
         return TowerFit(towers, (2.0, 1.0), (check(towers), check(towers)))
 
 
@@ -64,10 +54,8 @@ def random_towers(data: TrainingData) -> Towers:
 def random_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
     """Return a random sequential tower instead of fitting it."""
 
-    def fit(
-        data: TrainingData, config: ModelConfig, trainer: Trainer, name: str, check: Callable[[SequentialTower], float]
-    ) -> SequentialFit:
-        tower = random_tower(len(data.games))
+    def fit(data: TrainingData, *arguments: Any) -> SequentialFit:
+        tower, check = random_tower(len(data.games)), arguments[-1]
         return SequentialFit(tower, 0.25, (2.0, 1.0), (check(tower), check(tower)))
 
     monkeypatch.setattr(tuning, "fit_sequential_tower", fit)
