@@ -25,7 +25,6 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -223,7 +222,7 @@ def listen(host: str, port: int) -> socket.socket:
         ) from None
 
 
-def configure(application: FastAPI | str, trusted_proxies: str) -> uvicorn.Config:
+def configure(application: ASGIApp | str, trusted_proxies: str) -> uvicorn.Config:
     """Return uvicorn's configuration for an application, or for the function of this name that returns one."""
     return uvicorn.Config(
         application,

@@ -154,23 +154,13 @@ class ServingModel(tf.Module):
     @tf.function(input_signature=HISTORY)
     def serve(self, history: tf.Tensor, recommended: tf.Tensor, hours: tf.Tensor) -> dict[str, tf.Tensor]:
         """Recommend with the popularity at the time of training."""
-        return self._recommend(history, recommended, hours, self.popularity_prior)
+        return self.serve_with_popularity(history, recommended, hours, self.popularity_prior)
 
     @tf.function(input_signature=[*HISTORY, tf.TensorSpec((None,), tf.float32, "popularity_prior")])
     def serve_with_popularity(
         self, history: tf.Tensor, recommended: tf.Tensor, hours: tf.Tensor, popularity_prior: tf.Tensor
     ) -> dict[str, tf.Tensor]:
         """Recommend with the caller's popularity."""
-        return self._recommend(history, recommended, hours, popularity_prior)
-
-    def save(self, folder: Path) -> None:
-        """Write the SavedModel."""
-        signatures = {"serving_default": self.serve, "with_popularity": self.serve_with_popularity}
-        tf.saved_model.save(self, str(folder), signatures=signatures)
-
-    def _recommend(
-        self, history: tf.Tensor, recommended: tf.Tensor, hours: tf.Tensor, popularity_prior: tf.Tensor
-    ) -> dict[str, tf.Tensor]:
         rows = tf.minimum(tf.searchsorted(self.game_ids, tf.reshape(history, [-1])), tf.shape(self.game_ids)[0] - 1)
         rows = tf.reshape(rows, tf.shape(history))
         found = tf.equal(tf.gather(self.game_ids, rows), history) & _last_mentions(history)
@@ -190,6 +180,11 @@ class ServingModel(tf.Module):
             "game_ids": tf.where(tf.math.is_inf(best), -1, tf.gather(self.game_ids, columns)),
             "scores": best,
         }
+
+    def save(self, folder: Path) -> None:
+        """Write the SavedModel."""
+        signatures = {"serving_default": self.serve, "with_popularity": self.serve_with_popularity}
+        tf.saved_model.save(self, str(folder), signatures=signatures)
 
     def _queries(self, known: tf.RaggedTensor, liked: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
         """Compute the query towers like `Scorer.queries`, float32 [B, w]."""

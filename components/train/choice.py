@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from statistics import NormalDist
 
 from components.train.two_tower_model import ModelConfig
@@ -31,10 +32,15 @@ class Setting:
     ndcg: Float64Array = field(repr=False)
     overlap: float
 
-    @property
+    @cached_property
     def mean(self) -> float:
         """Mean NDCG@10."""
         return float(self.ndcg.mean())
+
+    @cached_property
+    def error(self) -> float:
+        """Standard error of the mean."""
+        return standard_error(self.ndcg)
 
     def __str__(self) -> str:
         return f"NDCG@10 {self.mean:.4f}, overlap {self.overlap:.3f} ({self.config.summary})"
@@ -57,12 +63,11 @@ def most_personal(settings: Iterable[Setting], budget: float) -> Setting:
     """
     settings = list(settings)
     best = most_accurate(settings)
-    level = [setting for setting in settings if setting is best or is_level(setting, best, budget)]
 
     def cost(setting: Setting) -> tuple[float, float]:
         return setting.overlap - POINTS_PER_PERCENT * setting.mean / (best.mean or 1.0), -setting.mean
 
-    return min(level, key=cost)
+    return next(each for each in sorted(settings, key=cost) if each is best or is_level(each, best, budget))
 
 
 def is_level(setting: Setting, best: Setting, budget: float) -> bool:
@@ -80,7 +85,7 @@ def is_level(setting: Setting, best: Setting, budget: float) -> bool:
     if len(best.ndcg) < 2:  # a single user gives no standard error
         return False
     loss = best.mean - setting.mean
-    return loss <= standard_error(best.ndcg) and (loss + standard_error(best.ndcg - setting.ndcg) <= budget * best.mean)
+    return loss <= best.error and loss + standard_error(best.ndcg - setting.ndcg) <= budget * best.mean
 
 
 def is_clearly_better(one: Setting, other: Setting, n_candidates: int) -> bool:

@@ -6,6 +6,7 @@ from datetime import date, timedelta
 import numpy as np
 
 from components.train.assembly import assemble_model
+from components.train.sequential_tower import SequenceConfig
 from components.train.training_data import TrainingData
 from components.train.two_tower_model import ModelConfig
 from steam_recsys.data.games import Games
@@ -20,6 +21,11 @@ GENRES = {game: [["Even", "Odd"][game % 2], "Indie"] for game in range(1, GAMES 
 IDS = np.arange(1, GAMES + 1, dtype=np.int32)
 SCALE = 16.0
 """The scale that suits these reviews: a search that starts there needs the fewest fits."""
+
+
+def quick_config(min_steps: int) -> ModelConfig:
+    """Hyperparameters for these reviews, which keep the graphs small: building them takes most of the time."""
+    return ModelConfig(scale=SCALE, min_steps=min_steps, sequence=SequenceConfig(blocks=1, dimensions=16, dropout=0.0))
 
 
 def day(number: int) -> date:

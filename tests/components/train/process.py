@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from components.train.trainer import Checkpoints
-from components.train.two_tower_model import ModelConfig
-from tests.components.train.checkerboard import SCALE
+from tests.components.train.checkerboard import quick_config
 
 ROOT = Path(__file__).parents[3]
 
@@ -67,7 +66,7 @@ if __name__ == "__main__":
     from components.train import training
 
     snapshot, model, store, min_steps, stops_at = sys.argv[1:]
-    training.ModelConfig = lambda: ModelConfig(scale=SCALE, min_steps=int(min_steps))
+    training.ModelConfig = lambda: quick_config(int(min_steps))
     if int(stops_at):
         _write_and_stop(int(stops_at))
     training.train_model(snapshot, model, store)

@@ -12,7 +12,6 @@ from components.train import training
 from components.train.refit import refit_model
 from components.train.trainer import Checkpoints, Trainer
 from components.train.training import train_model
-from components.train.two_tower_model import ModelConfig
 from steam_recsys.errors import UserError
 from steam_recsys.model.two_tower import TwoTowerArrays
 from steam_recsys.storage.folder import open_folder
@@ -25,7 +24,7 @@ from steam_recsys.storage.model_store import (
     move_champion,
     stored_model,
 )
-from tests.components.train.checkerboard import GAMES, GENRES, SCALE, checkerboard, day
+from tests.components.train.checkerboard import GAMES, GENRES, checkerboard, day, quick_config
 from tests.snapshots import write_snapshot_of
 
 STEPS = 16
@@ -46,7 +45,7 @@ def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def evaluated(snapshot: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("model")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "ModelConfig", lambda: ModelConfig(scale=SCALE, min_steps=STEPS))
+        patch.setattr(training, "ModelConfig", lambda: quick_config(STEPS))
         train_model(snapshot, folder / "model", str(folder / "store"))
     return folder / "model"
 

@@ -1,4 +1,5 @@
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -59,6 +60,12 @@ def fit(config: SequenceConfig = CONFIG, seed: int = 0, **options: object) -> Se
     found = fit_sequential(chains(), GAMES, config, seed, **options)  # type: ignore[arg-type]
     assert found
     return found
+
+
+@cache
+def alone(config: SequenceConfig = CONFIG) -> SequentialFit:
+    """The same without checkpoints, which other fits are compared with."""
+    return fit(config)
 
 
 def assert_equal(found: SequentialFit, expected: SequentialFit) -> None:
@@ -137,8 +144,8 @@ def test_the_log_says_which_tower_is_kept(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_the_same_seed_gives_the_same_tower_and_another_seed_another_one() -> None:
-    assert_equal(fit(), fit())
-    assert not np.array_equal(fit(seed=1).tower.games, fit().tower.games)
+    assert_equal(fit(), alone())
+    assert not np.array_equal(fit(seed=1).tower.games, alone().tower.games)
 
 
 def test_an_interrupted_fit_continues_to_the_same_tower(store: str) -> None:
@@ -157,17 +164,17 @@ def test_an_interrupted_fit_continues_to_the_same_tower(store: str) -> None:
 def test_a_checkpoint_of_another_fit_is_not_used(store: str) -> None:
     checkpoints = Mortal.for_version(store, "v1")
     fit(replace(CONFIG, epochs=1), checkpoints=checkpoints)
-    assert_equal(fit(checkpoints=checkpoints), fit())
+    assert_equal(fit(checkpoints=checkpoints), alone())
 
 
 def test_a_checkpoint_with_more_steps_or_without_checks_is_not_used(store: str) -> None:
     checkpoints = Mortal.for_version(store, "v1")
     fit(checkpoints=checkpoints)
     half = replace(CONFIG, share=0.5)
-    assert_equal(fit(half, checkpoints=checkpoints), fit(half))
+    assert_equal(fit(half, checkpoints=checkpoints), alone(half))
     checked = fit(half, check=share_of_next_games)
     assert_equal(fit(half, check=share_of_next_games, checkpoints=checkpoints), checked)
-    assert_equal(fit(half, checkpoints=checkpoints), fit(half))
+    assert_equal(fit(half, checkpoints=checkpoints), alone(half))
 
 
 def test_the_best_checked_tower_is_kept_and_the_fit_stops_if_none_gets_better() -> None:

@@ -31,13 +31,13 @@ from steam_recsys.storage.folder import open_folder
 from tests.components.train.checkerboard import (
     GAMES,
     GENRES,
-    SCALE,
     USERS,
     catalogue,
     checkerboard,
     day,
     histories,
     interactions,
+    quick_config,
 )
 from tests.components.train.process import start_training
 from tests.snapshots import Review, write_snapshot_of
@@ -48,14 +48,14 @@ MIN_STEPS = 64
 @pytest.fixture(scope="module", autouse=True)
 def few_steps() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "ModelConfig", lambda: ModelConfig(scale=SCALE, min_steps=MIN_STEPS))
+        patch.setattr(training, "ModelConfig", lambda: quick_config(MIN_STEPS))
         yield
 
 
 @pytest.fixture
 def fewest_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests that do not depend on what is learnt."""
-    monkeypatch.setattr(training, "ModelConfig", lambda: ModelConfig(scale=SCALE, min_steps=1))
+    monkeypatch.setattr(training, "ModelConfig", lambda: quick_config(1))
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +188,7 @@ def test_model_json_describes_the_training(snapshot: Path, trained: tuple[Path, 
         "genres": ["even", "indie", "odd"],
     }
     model = TwoTowerArrays.load(folder)
-    towers, decays = 2 * ModelConfig().dimensions * (GAMES + 3), 3
+    towers, decays = 2 * quick_config(MIN_STEPS).dimensions * (GAMES + 3), 3
     tables = [model.item_item, *([model.next_games.weights] if model.next_games else [])]
     assert facts.parameters == towers + decays + sum(GAMES + 1 + 2 * len(table.games) for table in tables)
 
@@ -272,7 +272,7 @@ def test_disliked_game_is_not_recommended_to_users_of_that_colour(
     liked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither by the towers, the item-item weights nor popularity; a liked game is."""
-    monkeypatch.setattr(training, "ModelConfig", lambda: ModelConfig(scale=SCALE, min_steps=MIN_STEPS))
+    monkeypatch.setattr(training, "ModelConfig", lambda: quick_config(MIN_STEPS))
     disputed = GAMES + 1
     # Most even users review it, and a few odd users recommend it.
     reviewed = [(user, disputed, day(user % 60)) for user in (*range(2, 101, 2), *range(1, 12, 2))]
@@ -340,7 +340,7 @@ def test_nan_loss_stops_training(snapshot: Path, tmp_path: Path, monkeypatch: py
         train_model(snapshot, tmp_path / "model", str(tmp_path / "store"))
 
 
-QUICK = ModelConfig(dimensions=8, scale=4.0, min_steps=4, trial_steps=4)
+QUICK = replace(quick_config(4), dimensions=8, scale=4.0, trial_steps=4)
 PAST = interactions(checkerboard())
 
 

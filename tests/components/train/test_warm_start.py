@@ -20,12 +20,12 @@ from steam_recsys.storage.model_store import EVALUATED, add_model, move_champion
 from tests.components.train.checkerboard import (
     GAMES,
     GENRES,
-    SCALE,
     catalogue,
     checkerboard,
     day,
     interactions,
     model_of,
+    quick_config,
     training_data,
 )
 from tests.snapshots import write_snapshot_of
@@ -106,7 +106,7 @@ LATER = [*checkerboard(), *((user, LATER_GAME, day(70 + user)) for user in range
 @pytest.fixture(scope="module", autouse=True)
 def few_steps() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "ModelConfig", lambda: ModelConfig(scale=SCALE, min_steps=STEPS))
+        patch.setattr(training, "ModelConfig", lambda: quick_config(STEPS))
         yield
 
 
