@@ -16,7 +16,7 @@ from rich.table import Table
 from components.evaluate.results import Evaluation
 from steam_recsys.evaluation.intervals import CHALLENGER, CHAMPION, LEVEL, Comparison
 from steam_recsys.evaluation.metrics import HEADLINE_METRIC
-from steam_recsys.publications.personality import FIRST_GAMES
+from steam_recsys.publications.personalisation import FIRST_GAMES
 from steam_recsys.storage.model_store import EVALUATION, champion, stored_model
 
 OURS = "the model"

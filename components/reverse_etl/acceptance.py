@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from steam_recsys.publications.loading import CurrentVersion, Stored, VersionStats
-from steam_recsys.publications.personality import FIRST_GAMES
+from steam_recsys.publications.personalisation import FIRST_GAMES
 from steam_recsys.rules import Rule, Verdict
 
 
@@ -65,12 +65,12 @@ def _content(stats: VersionStats, stored: Stored, thresholds: Thresholds) -> Ite
         reason=f"{stored.sent:,} in the shards",
     )
     yield Rule(about="Fewest games of a list", figure=stats.least_rows, at_least=1)
-    personality = stats.personality
+    personalisation = stats.personalisation
     yield Rule(
         about="Overlap of two users' first ten games",
-        figure=personality.overlap or 0.0,
+        figure=personalisation.overlap or 0.0,
         at_most=thresholds.overlap_ceiling,
-        reason=f"every pair of {len(personality.first_games):,} users",
+        reason=f"every pair of {len(personalisation.first_games):,} users",
         enough=stats.users >= thresholds.churn_users,
     )
     for defect in stats.defects:

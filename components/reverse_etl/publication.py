@@ -32,7 +32,7 @@ class Publication:
         version: Version that was published.
         users: Number of users with personal recommendations.
         rows: Number of recommended games, summed over the users and their lists.
-        overlap, coverage, popular_ten: How personal the version is, as in `Personality`; None if it is not known.
+        overlap, coverage, popular_ten: How personal the version is, as in `Personalisation`; None if it is not known.
         switched: Whether it became current now; False if it had been published before.
         seconds: Wall time.
         acceptance: Rules that it was accepted by, with their outcomes, by destination.

@@ -154,7 +154,8 @@ class ServingModel(tf.Module):
     @tf.function(input_signature=HISTORY)
     def serve(self, history: tf.Tensor, recommended: tf.Tensor, hours: tf.Tensor) -> dict[str, tf.Tensor]:
         """Recommend with the popularity at the time of training."""
-        return self.serve_with_popularity(history, recommended, hours, self.popularity_prior)
+        found: dict[str, tf.Tensor] = self.serve_with_popularity(history, recommended, hours, self.popularity_prior)
+        return found
 
     @tf.function(input_signature=[*HISTORY, tf.TensorSpec((None,), tf.float32, "popularity_prior")])
     def serve_with_popularity(

@@ -361,8 +361,14 @@ def _curve(losses: Sequence[float]) -> tuple[float, ...]:
 
 
 def model_inputs(batch: Batch) -> dict[str, Any]:
-    """Convert a batch to the inputs of `TwoTowerModel`: flat arrays, as ragged ones pass to TensorFlow much slower."""
+    """Convert a batch to the inputs of `TwoTowerModel`: flat arrays, as ragged ones pass to TensorFlow much slower.
+
+    `history_users` and `target_rows`, int64, are the user of each game and the row of each target: NumPy repeats
+    numbers much faster than TensorFlow, which takes memory for the longest history of every user.
+    """
     inputs: dict[str, Any] = {name: array for name, array in vars(batch).items() if name != "negatives"}
+    for name, lengths in (("history_users", batch.history_lengths), ("target_rows", batch.target_lengths)):
+        inputs[name] = np.repeat(np.arange(len(lengths)), lengths)
     if batch.negatives:
         inputs["negatives"] = batch.negatives.games
         inputs["corrections"] = batch.negatives.corrections
@@ -372,9 +378,10 @@ def model_inputs(batch: Batch) -> dict[str, Any]:
 
 def _signature(*, sampled: bool) -> dict[str, Any]:
     integers, floats = tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None,), tf.float32)
-    lengths = tf.TensorSpec((None,), tf.int64)
+    long = tf.TensorSpec((None,), tf.int64)
     signature = {
-        "history": integers, "history_lengths": lengths, "targets": integers, "target_lengths": lengths,
+        "history": integers, "history_lengths": long, "history_users": long,
+        "targets": integers, "target_lengths": long, "target_rows": long,
         "weights": floats, "row_users": integers, "row_periods": integers, "known_ids": floats,
     }  # fmt: skip
     if sampled:

@@ -319,9 +319,14 @@ class TwoTowerModel(tfrs.Model):
 
 def with_ragged_games(inputs: dict[str, Any]) -> dict[str, Any]:
     """Return the arrays of a batch with `history` and `targets` as ragged tensors, a row per user or row of targets."""
-    lengths = {"history": "history_lengths", "targets": "target_lengths"}
-    ragged = tf.RaggedTensor.from_row_lengths
-    return {**inputs, **{name: ragged(inputs[name], inputs[of], validate=False) for name, of in lengths.items()}}
+    rows = {"history": ("history_users", "history_lengths"), "targets": ("target_rows", "target_lengths")}
+    ragged = {
+        name: tf.RaggedTensor.from_value_rowids(
+            inputs[name], inputs[numbers], nrows=tf.size(inputs[lengths], tf.int64), validate=False
+        )
+        for name, (numbers, lengths) in rows.items()
+    }
+    return {**inputs, **ragged}
 
 
 def pooled(vectors: tf.Tensor, history: tf.RaggedTensor, weights: tf.Tensor | None = None) -> tf.Tensor:

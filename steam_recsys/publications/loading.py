@@ -19,7 +19,7 @@ from steam_recsys.database.connection import COPY_BUFFER, connect
 from steam_recsys.database.copy import read_binary_copy
 from steam_recsys.logging import progress
 from steam_recsys.publications.control_group import in_control_group
-from steam_recsys.publications.personality import FIRST_GAMES, PersonalityStats
+from steam_recsys.publications.personalisation import FIRST_GAMES, PersonalisationStats
 from steam_recsys.publications.versions import KeptVersion
 
 SAMPLED_USERS = 10_000
@@ -131,7 +131,7 @@ class VersionStats:
         least_rows: Lowest number of games of a list; 0 if there are no lists.
         sampled_users: Number of users of the current version's sample who have recommendations again.
         replaced: Sum, over those users, of the share of their first games that are no longer among them.
-        personality: What tells how personal the first games are.
+        personalisation: What tells how personal the first games are.
     """
 
     users: int = 0
@@ -140,7 +140,7 @@ class VersionStats:
     least_rows: int = 0
     sampled_users: int = 0
     replaced: float = 0.0
-    personality: PersonalityStats = field(default_factory=PersonalityStats)
+    personalisation: PersonalisationStats = field(default_factory=PersonalisationStats)
     not_finite: Defect = field(default_factory=lambda: Defect("tastes and popularities that are null or not finite"))
     repeated: Defect = field(default_factory=lambda: Defect("games that stand in a user's list twice"))
     unknown_games: Defect = field(default_factory=lambda: Defect("games that steam.games does not hold"))
@@ -165,7 +165,7 @@ class VersionStats:
         self.rows += other.rows
         self.sampled_users += other.sampled_users
         self.replaced += other.replaced
-        self.personality.add(other.personality)
+        self.personalisation.add(other.personalisation)
         for mine, theirs in zip(self.defects, other.defects, strict=True):
             mine.add(theirs.count, theirs.example)
 
@@ -279,7 +279,7 @@ def count_batch(
         if group.name == RELEVANCE:
             users = owners[group.rows]
             stats.users += len(users)
-            stats.personality.add(PersonalityStats.count(users, group.matrix(games), known.popular))
+            stats.personalisation.add(PersonalisationStats.count(users, group.matrix(games), known.popular))
             _compare(stats, users, group.matrix(games, min(FIRST_GAMES, group.length)), sample)
             unknown_users = users[~contains(known_users, users)]
             if len(unknown_users):

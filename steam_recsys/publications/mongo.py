@@ -45,7 +45,7 @@ from steam_recsys.publications.loading import (
     known_games,
     known_users,
 )
-from steam_recsys.publications.personality import FIRST_GAMES, Personality
+from steam_recsys.publications.personalisation import FIRST_GAMES, Personalisation
 from steam_recsys.publications.updates import VersionUpdate
 from steam_recsys.publications.versions import KeptVersion, VersionInfo, find_current, find_version
 from steam_recsys.secrets import resolve_secret
@@ -192,7 +192,7 @@ class MongoDestination:
             return 0
 
         stats, _ = loader.run(load_part)
-        loaded = UnpublishedVersion(info, stats.users, stats.rows, stats.personality.measure(games))
+        loaded = UnpublishedVersion(info, stats.users, stats.rows, stats.personalisation.measure(games))
         with self._lease_held():
             self._change(lambda pointer: pointer.with_loaded(loaded))
         return stats, Stored("users", self._count_users(info.version), stats.users)
@@ -409,7 +409,7 @@ class PointerDocument:
                     **asdict(loaded.info),
                     users=loaded.users,
                     rows=loaded.rows,
-                    **asdict(loaded.personality),
+                    **asdict(loaded.personalisation),
                     published_at=now,
                     first_switch=number,
                     last_switch=number,
@@ -480,18 +480,18 @@ class UnpublishedVersion:
     info: VersionInfo
     users: int = 0
     rows: int = 0
-    personality: Personality = field(default_factory=Personality)
+    personalisation: Personalisation = field(default_factory=Personalisation)
 
     def document(self) -> dict[str, Any]:
         """A part of the document to store."""
-        figures = {"users": self.users, "rows": self.rows, "personality": asdict(self.personality)}
+        figures = {"users": self.users, "rows": self.rows, "personalisation": asdict(self.personalisation)}
         return {**asdict(self.info), "as_of": self.info.as_of.isoformat(), **figures}
 
     @classmethod
     def from_document(cls, stored: dict[str, Any]) -> UnpublishedVersion:
         """Read a part of the stored document."""
-        users, rows, personality = (stored.pop(name) for name in ("users", "rows", "personality"))
-        return cls(VersionInfo(**stored), users, rows, Personality(**personality))
+        users, rows, personalisation = (stored.pop(name) for name in ("users", "rows", "personalisation"))
+        return cls(VersionInfo(**stored), users, rows, Personalisation(**personalisation))
 
 
 def _with_date(stored: Mapping[str, Any]) -> dict[str, Any]:

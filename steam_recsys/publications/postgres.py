@@ -30,7 +30,7 @@ from steam_recsys.publications.loading import (
     known_games,
     known_users,
 )
-from steam_recsys.publications.personality import FIRST_GAMES
+from steam_recsys.publications.personalisation import FIRST_GAMES
 from steam_recsys.publications.postgres_tables import Tables
 from steam_recsys.publications.updates import VersionUpdate
 from steam_recsys.publications.versions import Choice, KeptVersion, VersionInfo, find_current
@@ -229,7 +229,7 @@ class PostgresDestination:
             return received
 
         stats, received = loader.run(load_part)
-        figures = stats.personality.measure(games)
+        figures = stats.personalisation.measure(games)
         with self._transaction() as cursor:
             tables.create_default_partition(cursor)
             cursor.execute(

@@ -30,7 +30,7 @@ from steam_recsys.data.predictions import equal_lists
 from steam_recsys.data.schemas import RELEVANCE
 from steam_recsys.database.connection import Cursor
 from steam_recsys.database.copy import HEADER, TRAILER, copy_from_chunks
-from steam_recsys.publications.personality import FIRST_GAMES
+from steam_recsys.publications.personalisation import FIRST_GAMES
 from steam_recsys.publications.updates import VersionUpdate
 
 _COPY = "COPY {} FROM STDIN WITH (FREEZE, FORMAT {})"

@@ -59,7 +59,7 @@ class KeptVersion(VersionInfo):
     Attributes:
         users: Number of users with personal recommendations.
         rows: Number of recommended games, summed over the users and their lists.
-        overlap, coverage, popular_ten: How personal the version is, as in `Personality`; None if it is not known.
+        overlap, coverage, popular_ten: How personal the version is, as in `Personalisation`; None if it is not known.
         published_at: Time when it first became current, for people to read.
         first_switch, last_switch: Numbers of the switches that first and last made it current.
         current: Whether readers see this version.

@@ -10,7 +10,7 @@ import pytest
 from components.reverse_etl.acceptance import DEFAULT, Thresholds, decide
 from steam_recsys.data.schemas import LISTS, RECOMMENDATIONS
 from steam_recsys.publications.loading import CurrentVersion, KnownGames, Stored, VersionStats, count_batch
-from steam_recsys.publications.personality import PersonalityStats
+from steam_recsys.publications.personalisation import PersonalisationStats
 from steam_recsys.rules import FAILED, NOT_ENOUGH, PASSED
 
 CURRENT = CurrentVersion("v1", users=1000, rows=50_000, sample={user: list(range(1, 11)) for user in range(1, 101)})
@@ -26,8 +26,8 @@ def stats(
 ) -> VersionStats:
     """Counts of a version in which any two users have this many of their first ten games in common."""
     lists = np.array([[*range(shared), *range(user * 10, user * 10 + 10 - shared)] for user in range(10, 40)], np.int32)
-    personality = PersonalityStats.count(np.arange(30), lists, np.zeros(0, np.int32))
-    return VersionStats(users, 2 * users, rows, least_rows, sampled_users, churn * sampled_users, personality)
+    personalisation = PersonalisationStats.count(np.arange(30), lists, np.zeros(0, np.int32))
+    return VersionStats(users, 2 * users, rows, least_rows, sampled_users, churn * sampled_users, personalisation)
 
 
 def stored(counted: VersionStats) -> Stored:
@@ -195,4 +195,4 @@ def test_counts_match_a_naive_implementation(seed: int) -> None:
     expected = naive_counts(rows, known_games, known_users, sample)
     assert figures[0] == expected
     assert figures[1][:8] + figures[1][9:] == expected[:8] + expected[9:]  # unknown games are counted a batch
-    assert counted.personality.measure(shop.games) == whole.personality.measure(shop.games)
+    assert counted.personalisation.measure(shop.games) == whole.personalisation.measure(shop.games)

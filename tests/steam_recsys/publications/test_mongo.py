@@ -11,7 +11,7 @@ from steam_recsys.errors import UserError
 from steam_recsys.publications import mongo as module
 from steam_recsys.publications.destinations import DestinationConfig, Destinations, kept_versions, reconcile, rollback
 from steam_recsys.publications.mongo import MongoDestination
-from steam_recsys.publications.personality import FIRST_GAMES
+from steam_recsys.publications.personalisation import FIRST_GAMES
 from tests.components.reverse_etl.predicted import ListRow, marked, overall, publish_version, write_predictions
 from tests.components.reverse_etl.test_publication import die, kept, shown, tables, tables_of
 from tests.shop import add_game, add_user

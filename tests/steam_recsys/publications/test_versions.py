@@ -8,7 +8,7 @@ import pytest
 
 from steam_recsys.errors import UserError
 from steam_recsys.publications.mongo import PointerDocument, UnpublishedVersion
-from steam_recsys.publications.personality import Personality
+from steam_recsys.publications.personalisation import Personalisation
 from steam_recsys.publications.versions import (
     KEPT_VERSIONS,
     VersionInfo,
@@ -26,7 +26,7 @@ def info(version: str) -> VersionInfo:
 
 
 def loaded(version: str) -> UnpublishedVersion:
-    return UnpublishedVersion(info(version), 10, 20, Personality(0.5, 0.25, None))
+    return UnpublishedVersion(info(version), 10, 20, Personalisation(0.5, 0.25, None))
 
 
 def published(*versions: str) -> PointerDocument:

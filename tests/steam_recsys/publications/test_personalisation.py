@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from steam_recsys.publications.personality import COMPARED_USERS, Personality, PersonalityStats
+from steam_recsys.publications.personalisation import COMPARED_USERS, Personalisation, PersonalisationStats
 
 POPULAR = np.array([5, 3, 9, 1, 7, 2, 8, 30, 31, 32, 33, 34, 35, 36], dtype=np.int32)
 
@@ -34,36 +34,36 @@ def test_figures_match_a_naive_implementation_however_the_users_are_divided(seed
     lists = np.array([list(dict.fromkeys([*games, *range(40)]))[:length] for games in lists.tolist()], dtype=np.int32)
     users = np.cumsum(random.integers(1, 10**12, len(lists)))
     shop = pa.array(range(50), pa.int32())
-    expected = Personality(
+    expected = Personalisation(
         overlap=pytest.approx(naive_overlap(lists[:, :10].tolist())),
         coverage=len(set(lists[:, :10].ravel().tolist())) / 50,
         popular_ten=sum(map(shows_the_popular_games, lists.tolist())) / len(lists),
     )
-    whole = PersonalityStats.count(users, lists, POPULAR)
-    divided = PersonalityStats()
+    whole = PersonalisationStats.count(users, lists, POPULAR)
+    divided = PersonalisationStats()
     for part in reversed(np.array_split(np.arange(len(users)), 3)):
-        divided.add(PersonalityStats.count(users[part], lists[part], POPULAR))
+        divided.add(PersonalisationStats.count(users[part], lists[part], POPULAR))
     assert whole.measure(shop) == expected
     assert divided.measure(shop) == expected
 
 
 def test_lists_of_different_lengths_overlap_by_their_own_games() -> None:
-    stats = PersonalityStats.count(np.array([1]), np.array([[1, 2, 3]], dtype=np.int32), POPULAR)
-    stats.add(PersonalityStats.count(np.array([2]), np.array([[1]], dtype=np.int32), POPULAR))
+    stats = PersonalisationStats.count(np.array([1]), np.array([[1, 2, 3]], dtype=np.int32), POPULAR)
+    stats.add(PersonalisationStats.count(np.array([2]), np.array([[1]], dtype=np.int32), POPULAR))
     assert stats.overlap == pytest.approx(1 / 3)
 
 
 def test_a_single_user_has_no_overlap() -> None:
-    assert PersonalityStats.count(np.array([1]), np.array([[1, 2]], dtype=np.int32), POPULAR).overlap is None
+    assert PersonalisationStats.count(np.array([1]), np.array([[1, 2]], dtype=np.int32), POPULAR).overlap is None
 
 
 def test_many_users_are_sampled_and_the_sample_does_not_depend_on_how_they_are_divided() -> None:
     random = np.random.default_rng(0)
     users, lists = np.arange(5 * COMPARED_USERS), lists_of(random, 5 * COMPARED_USERS, 10, 60)
-    whole = PersonalityStats.count(users, lists, POPULAR)
-    divided = PersonalityStats()
+    whole = PersonalisationStats.count(users, lists, POPULAR)
+    divided = PersonalisationStats()
     for part in np.array_split(random.permutation(len(users)), 7):
-        divided.add(PersonalityStats.count(users[part], lists[part], POPULAR))
+        divided.add(PersonalisationStats.count(users[part], lists[part], POPULAR))
     assert len(whole.hashes) == COMPARED_USERS
     assert np.array_equal(whole.first_games, divided.first_games)
     contains = np.zeros((len(lists), lists.max() + 1), dtype=np.float32)
@@ -81,11 +81,11 @@ def test_a_popular_game_that_the_list_does_not_contain_counts_as_excluded() -> N
     other = [*POPULAR[:9].tolist(), 50, 51, 52]
     shuffled = [*POPULAR[9::-1].tolist(), 50, 51]
     for games, share in ((skipped, 1.0), (later, 0.0), (other, 0.0), (shuffled, 1.0)):
-        stats = PersonalityStats.count(np.array([1]), np.array([games], dtype=np.int32), POPULAR)
+        stats = PersonalisationStats.count(np.array([1]), np.array([games], dtype=np.int32), POPULAR)
         assert stats.measure(pa.array([1], pa.int32())).popular_ten == share
 
 
 def test_nothing_is_known_without_users() -> None:
-    assert PersonalityStats().measure(pa.array([], pa.int32())) == Personality()
-    alone = PersonalityStats.count(np.array([1]), np.array([[1]], dtype=np.int32), POPULAR)
-    assert alone.measure(pa.array([1, 2], pa.int32())) == Personality(overlap=None, coverage=0.5, popular_ten=1.0)
+    assert PersonalisationStats().measure(pa.array([], pa.int32())) == Personalisation()
+    alone = PersonalisationStats.count(np.array([1]), np.array([[1]], dtype=np.int32), POPULAR)
+    assert alone.measure(pa.array([1, 2], pa.int32())) == Personalisation(overlap=None, coverage=0.5, popular_ten=1.0)

@@ -22,7 +22,7 @@ COMPARED_STREAM = 2
 
 
 @dataclass(frozen=True)
-class Personality:
+class Personalisation:
     """How personal the first ten games of a version's users are. None while it is unknown.
 
     Attributes:
@@ -37,8 +37,8 @@ class Personality:
 
 
 @dataclass
-class PersonalityStats:
-    """What the personality of a version is computed from, for the version or for a part of it.
+class PersonalisationStats:
+    """What the personalisation of a version is computed from, for the version or for a part of it.
 
     The users to compare are those with the smallest hashes, so they do not depend on how the version is divided.
 
@@ -57,7 +57,7 @@ class PersonalityStats:
     first_games: Int32Array = field(default_factory=lambda: np.empty((0, FIRST_GAMES), dtype=np.int32))
 
     @classmethod
-    def count(cls, users: Int64Array, games: Int32Array, popular: Int32Array) -> PersonalityStats:
+    def count(cls, users: Int64Array, games: Int32Array, popular: Int32Array) -> PersonalisationStats:
         """Count users whose lists of relevance are equally long.
 
         Args:
@@ -73,7 +73,7 @@ class PersonalityStats:
         popular_users = int(np.count_nonzero(_shows_the_popular_games(games, popular)))
         return cls(len(users), popular_users, np.unique(first), hashes[kept], compared)
 
-    def add(self, other: PersonalityStats) -> None:
+    def add(self, other: PersonalisationStats) -> None:
         """Add other users of the same version."""
         self.users += other.users
         self.popular_users += other.popular_users
@@ -87,9 +87,9 @@ class PersonalityStats:
         """Mean Jaccard index of the first games of two users; None if there are fewer than two."""
         return mean_jaccard(self.first_games, FIRST_GAMES) if len(self.first_games) > 1 else None
 
-    def measure(self, games: pa.Array) -> Personality:
+    def measure(self, games: pa.Array) -> Personalisation:
         """Compute the figures, given the ids of the shop's games, int32."""
-        return Personality(
+        return Personalisation(
             overlap=self.overlap,
             coverage=float(np.isin(games.to_numpy(), self.shown).mean()) if len(games) else None,
             popular_ten=self.popular_users / self.users if self.users else None,
