@@ -9,12 +9,11 @@ from components.train import training
 from components.train.tensorflow_runtime import Workers, get_workers, tf, worker_rank
 from components.train.trainer import Checkpoints, Trainer
 from components.train.training import train_model
-from components.train.two_tower_model import ModelConfig
 from steam_recsys.errors import UserError
 from steam_recsys.model.two_tower import TwoTowerArrays
 from steam_recsys.stage import read_journal
 from steam_recsys.storage.folder import open_folder
-from tests.components.train.checkerboard import GAMES, GENRES, SCALE, checkerboard
+from tests.components.train.checkerboard import GAMES, GENRES, checkerboard, quick_config
 from tests.components.train.process import cluster_of_two, start_training
 from tests.components.train.worker import fits, start_workers
 from tests.snapshots import write_snapshot_of
@@ -89,7 +88,7 @@ def test_two_workers_train_the_same_model_as_one_and_the_chief_writes_it(
     assert not (tmp_path / "worker").exists()
     assert open_folder(store).names("") == []
 
-    monkeypatch.setattr(training, "ModelConfig", lambda: ModelConfig(scale=SCALE, min_steps=24))
+    monkeypatch.setattr(training, "ModelConfig", lambda: quick_config(24))
     alone = train_model(snapshot, tmp_path / "alone", str(tmp_path / "store of one"))
     together, one = (TwoTowerArrays.load(tmp_path / name) for name in ("chief", "alone"))
     assert together.version == alone.version
