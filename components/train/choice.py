@@ -38,7 +38,7 @@ class Setting:
         return float(self.ndcg.mean())
 
     @cached_property
-    def error(self) -> float:
+    def standard_error(self) -> float:
         """Standard error of the mean."""
         return standard_error(self.ndcg)
 
@@ -85,7 +85,7 @@ def is_level(setting: Setting, best: Setting, budget: float) -> bool:
     if len(best.ndcg) < 2:  # a single user gives no standard error
         return False
     loss = best.mean - setting.mean
-    return loss <= best.error and loss + standard_error(best.ndcg - setting.ndcg) <= budget * best.mean
+    return loss <= best.standard_error and loss + standard_error(best.ndcg - setting.ndcg) <= budget * best.mean
 
 
 def is_clearly_better(one: Setting, other: Setting, n_candidates: int) -> bool:

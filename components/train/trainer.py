@@ -366,7 +366,8 @@ def model_inputs(batch: Batch) -> dict[str, Any]:
     `history_users` and `target_rows`, int64, are the user of each game and the row of each target: NumPy repeats
     numbers much faster than TensorFlow, which takes memory for the longest history of every user.
     """
-    inputs: dict[str, Any] = {name: array for name, array in vars(batch).items() if name != "negatives"}
+    without = ("negatives", "target_lengths")
+    inputs: dict[str, Any] = {name: array for name, array in vars(batch).items() if name not in without}
     for name, lengths in (("history_users", batch.history_lengths), ("target_rows", batch.target_lengths)):
         inputs[name] = np.repeat(np.arange(len(lengths)), lengths)
     if batch.negatives:
@@ -378,10 +379,10 @@ def model_inputs(batch: Batch) -> dict[str, Any]:
 
 def _signature(*, sampled: bool) -> dict[str, Any]:
     integers, floats = tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None,), tf.float32)
-    long = tf.TensorSpec((None,), tf.int64)
+    numbers = tf.TensorSpec((None,), tf.int64)
     signature = {
-        "history": integers, "history_lengths": long, "history_users": long,
-        "targets": integers, "target_lengths": long, "target_rows": long,
+        "history": integers, "history_lengths": numbers, "history_users": numbers,
+        "targets": integers, "target_rows": numbers,
         "weights": floats, "row_users": integers, "row_periods": integers, "known_ids": floats,
     }  # fmt: skip
     if sampled:

@@ -319,14 +319,11 @@ class TwoTowerModel(tfrs.Model):
 
 def with_ragged_games(inputs: dict[str, Any]) -> dict[str, Any]:
     """Return the arrays of a batch with `history` and `targets` as ragged tensors, a row per user or row of targets."""
-    rows = {"history": ("history_users", "history_lengths"), "targets": ("target_rows", "target_lengths")}
-    ragged = {
-        name: tf.RaggedTensor.from_value_rowids(
-            inputs[name], inputs[numbers], nrows=tf.size(inputs[lengths], tf.int64), validate=False
-        )
-        for name, (numbers, lengths) in rows.items()
-    }
-    return {**inputs, **ragged}
+    users, rows = (tf.size(inputs[name], tf.int64) for name in ("history_lengths", "row_users"))
+    ragged = tf.RaggedTensor.from_value_rowids
+    history = ragged(inputs["history"], inputs["history_users"], users, validate=False)
+    targets = ragged(inputs["targets"], inputs["target_rows"], rows, validate=False)
+    return {**inputs, "history": history, "targets": targets}
 
 
 def pooled(vectors: tf.Tensor, history: tf.RaggedTensor, weights: tf.Tensor | None = None) -> tf.Tensor:

@@ -160,7 +160,7 @@ def test_evaluated_model_is_copied_without_its_saved_model(folder: Path, fitted:
 
 
 SERVED_GAMES, GENRES = 150, ("Action", "Puzzle", "Racing")
-HISTORIES, ONLINE_HISTORIES = 2_000, 500
+HISTORIES = 2_000
 UNKNOWN = 999
 
 
@@ -247,12 +247,12 @@ def test_scorer_equals_the_saved_model_on_thousands_of_histories(scorer: Scorer,
 def test_online_recommender_equals_the_saved_model(scorer: Scorer, saved: Path) -> None:
     random = np.random.default_rng(2)
     # With repeats, unknown games, and padding in between.
-    histories = random.integers(-1, SERVED_GAMES + 10, (ONLINE_HISTORIES, 20)).astype(np.int32)
-    histories[np.arange(20) >= random.integers(0, 21, (ONLINE_HISTORIES, 1))] = 0
+    histories = random.integers(-1, SERVED_GAMES + 10, (HISTORIES, 20)).astype(np.int32)
+    histories[np.arange(20) >= random.integers(0, 21, (HISTORIES, 1))] = 0
     recommended, hours = reviews(random, histories.shape)
     online = OnlineRecommender(np.arange(1, SERVED_GAMES + 1, dtype=np.int32), scorer)
-    ours = np.full((ONLINE_HISTORIES, SERVED_GAMES), -1, dtype=np.int32)
-    scores = np.full((ONLINE_HISTORIES, SERVED_GAMES), -np.inf, dtype=np.float32)
+    ours = np.full((HISTORIES, SERVED_GAMES), -1, dtype=np.int32)
+    scores = np.full((HISTORIES, SERVED_GAMES), -np.inf, dtype=np.float32)
     arguments = histories.tolist(), recommended.tolist(), hours.tolist()
     for user, (history, verdicts, played) in enumerate(zip(*arguments, strict=True)):
         answer = online.recommend(history, SERVED_GAMES, recommended=verdicts, hours=played)

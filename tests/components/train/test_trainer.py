@@ -171,9 +171,9 @@ def test_fit_resumes_from_a_bucket(remote_store: str) -> None:
     data, checkpoints = training_data(CONFIG), Mortal.for_version(remote_store, "v1")
     checkpoints.every_seconds, checkpoints.last = 0.0, 3
     with pytest.raises(Died):
-        Trainer(0, ALONE, checkpoints).fit("final", data, CONFIG, 4)
-    resumed = Trainer(0, ALONE, Checkpoints.for_version(remote_store, "v1")).fit("final", data, CONFIG, 4)
-    assert_equal(resumed, alone(4))
+        Trainer(0, ALONE, checkpoints).fit("final", data, CONFIG, 6)
+    resumed = Trainer(0, ALONE, Checkpoints.for_version(remote_store, "v1")).fit("final", data, CONFIG, 6)
+    assert_equal(resumed, alone(6))
 
 
 @pytest.mark.parametrize("content", [b"half", None], ids=["half a file", "of another model"])
