@@ -45,6 +45,21 @@ def busiest_user(site: Site) -> tuple[int, str]:
     return user_id, username
 
 
+def busiest_user_with_a_reason(site: Site) -> tuple[int, str]:
+    """Return id and name of the user with the most reviews who gets a recommendation because of a game they liked.
+
+    Of a user with many reviews, often no single game decides what is recommended. One of the 1,000 busiest has it.
+    """
+    ((user_id, username),) = site.rows(
+        "SELECT user_id, username FROM (SELECT user_id, count(*) AS reviews FROM steam.reviews GROUP BY user_id "
+        "                               ORDER BY reviews DESC, user_id LIMIT 1000) AS busy "
+        "JOIN steam.users USING (user_id) WHERE EXISTS (SELECT FROM recsys.recommended_games(user_id) "
+        "                                               WHERE starts_with(reason, 'because you liked ')) "
+        "ORDER BY reviews DESC, user_id LIMIT 1"
+    )
+    return user_id, username
+
+
 def most_reviewed_games(site: Site, number: int) -> list[tuple[int, str]]:
     """Return ids and names of the available games with the most reviews."""
     return [
