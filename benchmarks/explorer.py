@@ -200,7 +200,7 @@ def rows(users: int = USERS, games: int = LIVE_GAMES, page_games: int = PAGE_GAM
                 yield from live_rows(url, folder, games)
             if chromium() is None:
                 print(
-                    "[benchmark] pages are not measured: install Chromium, such as Debian's package chromium",
+                    "[benchmark] pages are not measured: install Debian's chromium-headless-shell",
                     flush=True,
                 )
                 return

@@ -34,7 +34,7 @@ def browser() -> Iterator[Browser]:
     """A headless Chromium; if the machine has none, the tests are skipped, or fail in CI."""
     program = chromium()
     if program is None:
-        sentence = f"There is no browser on this machine ({', '.join(PROGRAMS)}): install Debian's package chromium."
+        sentence = f"This machine has none of {', '.join(PROGRAMS)}: install Debian's package chromium-headless-shell."
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(sentence)
     with browsing(program, FLAGS) as browser:
         yield browser
