@@ -150,7 +150,7 @@ def written_model(
     (folder / "vocabulary.json").write_text(json.dumps({"games": game_ids.tolist(), "attributes": []}))
     constants = {
         name: getattr(model, name)
-        for name in ("popularity_weight", "interests_weight", "scale", "popularity_smoothing")
+        for name in ("popularity_weight", "interests_weight", "scale", "popularity_smoothing", "top_weight")
     }
     described = {
         "version": model.version,

@@ -35,6 +35,7 @@ def assemble_model(
         interests_weight=config.interests_weight,
         scale=config.scale,
         popularity_smoothing=config.popularity_smoothing,
+        top_weight=config.top_weight,
         history_weights=config.history_weights,
         next_games=next_games,
         sequence=sequence,

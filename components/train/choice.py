@@ -12,7 +12,7 @@ from steam_recsys.arrays import Float64Array
 from steam_recsys.evaluation.intervals import standard_error
 
 POINTS_PER_PERCENT = 2.0
-"""Percentage points by which giving up a per cent of NDCG@10 must lower the overlap, at least."""
+"""Percentage points by which giving up a per cent of NDCG@10 must lower the sameness, at least."""
 
 CONFIDENCE = 0.95
 """Confidence level of "clearly better"."""
@@ -26,11 +26,13 @@ class Setting:
         config: The configuration.
         ndcg: NDCG@10 of each user, float64 [n_users].
         overlap: Mean Jaccard index of the first ten games of two users.
+        coverage: Share of the catalogue that is among the first ten games of a user.
     """
 
     config: ModelConfig
     ndcg: Float64Array = field(repr=False)
     overlap: float
+    coverage: float
 
     @cached_property
     def mean(self) -> float:
@@ -42,19 +44,29 @@ class Setting:
         """Standard error of the mean."""
         return standard_error(self.ndcg)
 
+    @property
+    def sameness(self) -> float:
+        """How much the same games are shown to everybody: the overlap times the share of the games that nobody sees.
+
+        The overlap alone says little of what is shown below the few games that most users share.
+        """
+        return self.overlap * (1 - self.coverage)
+
     def __str__(self) -> str:
-        return f"NDCG@10 {self.mean:.4f}, overlap {self.overlap:.3f} ({self.config.summary})"
+        return (
+            f"NDCG@10 {self.mean:.4f}, overlap {self.overlap:.3f}, coverage {self.coverage:.3f} ({self.config.summary})"
+        )
 
 
 def most_accurate(settings: Iterable[Setting]) -> Setting:
     """Return the most accurate setting; of equally accurate ones the most personal."""
-    return max(settings, key=lambda setting: (setting.mean, -setting.overlap))
+    return max(settings, key=lambda setting: (setting.mean, -setting.sameness))
 
 
 def most_personal(settings: Iterable[Setting], budget: float) -> Setting:
-    """Choose the setting with the least overlap among those that are about as accurate as the best.
+    """Choose the setting with the least sameness among those that are about as accurate as the best.
 
-    A per cent of NDCG@10 must lower the overlap by at least `POINTS_PER_PERCENT` percentage points: where the lists of
+    A per cent of NDCG@10 must lower the sameness by at least `POINTS_PER_PERCENT` percentage points: where the lists of
     two users hardly overlap anyway, little is given up.
 
     Args:
@@ -65,7 +77,7 @@ def most_personal(settings: Iterable[Setting], budget: float) -> Setting:
     best = most_accurate(settings)
 
     def cost(setting: Setting) -> tuple[float, float]:
-        return setting.overlap - POINTS_PER_PERCENT * setting.mean / (best.mean or 1.0), -setting.mean
+        return setting.sameness - POINTS_PER_PERCENT * setting.mean / (best.mean or 1.0), -setting.mean
 
     return next(each for each in sorted(settings, key=cost) if each is best or is_level(each, best, budget))
 

@@ -45,6 +45,7 @@ class TrainedModel:
         scale: Tuned factor of the cosine.
         popularity_weight: Tuned factor of the popularity prior.
         interests_weight: The same in the lists of games of the user's taste.
+        top_weight: Tuned factor of the popularity above that of the tenth most popular game.
         regression_weight: Tuned factor of the item-item weights by regression.
         neighbour_weight: Tuned factor of those by item-kNN.
         next_weight: Tuned factor of those from the newest games to the next ones.
@@ -62,6 +63,7 @@ class TrainedModel:
     scale: float
     popularity_weight: float
     interests_weight: float
+    top_weight: float
     regression_weight: float
     neighbour_weight: float
     next_weight: float
@@ -173,6 +175,7 @@ def train_model(
         scale=fitted.config.scale,
         popularity_weight=fitted.config.popularity_weight,
         interests_weight=fitted.config.interests_weight,
+        top_weight=fitted.config.top_weight,
         regression_weight=fitted.config.regression_weight,
         neighbour_weight=fitted.config.neighbour_weight,
         next_weight=fitted.config.next_weight,

@@ -38,7 +38,7 @@ from steam_recsys.model.item_item_fits import (
 )
 from steam_recsys.model.scorer import Scorer
 from steam_recsys.model.sequential import SequentialTower
-from steam_recsys.model.two_tower import Towers
+from steam_recsys.model.two_tower import Towers, with_top_weight
 
 CHECK_USERS = 1_000
 """Users of the validation data with which the towers are checked during a fit, at most."""
@@ -59,6 +59,9 @@ NEXT_KINDS = ((1.0, 300.0), (1.0, 1000.0), (0.5, 300.0))
 NEXT_PER_GAME = (100, 400)
 
 MOST_PER_GAME = max(*REGRESSION_PER_GAME, *NEXT_PER_GAME)
+TOP_WEIGHTS = (0.5, 1.0, 2.0, 3.0, 4.0, 6.0)
+"""How much more popularity may count above that of the tenth most popular game."""
+
 FACTORS = ("regression_weight", "neighbour_weight", "next_weight")
 
 SPREADS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)
@@ -204,8 +207,9 @@ def tune(
                 search.improve_item_item(find)
                 if find() is before:
                     break
-            # 4. Try all scales and popularity weights with it.
+            # 4. Try all scales and popularity weights with it, then to let popularity count more at the top.
             search.try_all_scales(find().config)
+            search.try_top_weights(find().config)
     if deadline.passed:
         log(
             "train",
@@ -249,7 +253,7 @@ class _Search:
 
         def check(towers: Towers) -> float:
             self._deadline.check()
-            ((ndcg, _),) = sample.measure(self._tower_scorer(towers, config), (1.0,))
+            ((ndcg, *_),) = sample.measure(self._tower_scorer(towers, config), (1.0,))
             return float(ndcg.mean())
 
         with self._deadline.measure("towers", times=self._data.steps(config) / steps):
@@ -283,7 +287,7 @@ class _Search:
         scorer, parts = self._all_towers(config), self._parts_of(config)
         with self._deadline.measure("choice"):
             measured = list(self._validation.measure(scorer, [each.popularity_weight for each in new], parts))
-        self._known |= {each: Setting(each, ndcg, overlap) for each, (ndcg, overlap) in zip(new, measured, strict=True)}
+        self._known |= {each: Setting(each, *figures) for each, figures in zip(new, measured, strict=True)}
         return [self._known[each] for each in configs]
 
     def scorer(self, config: ModelConfig) -> Scorer:
@@ -294,10 +298,12 @@ class _Search:
 
     def _all_towers(self, config: ModelConfig) -> Scorer:
         """Return the scorer of a configuration without its item-item weights."""
+        scorer = self._scorers[config.scale]
         scorer = replace(
-            self._scorers[config.scale],
+            scorer,
             history_weights=config.history_weights,
             popularity_weight=config.popularity_weight,
+            popularity_prior=with_top_weight(scorer.popularity_prior, config.top_weight),
         )
         if not config.sequence.weight:
             return scorer
@@ -386,7 +392,7 @@ class _Search:
                 (1.0, without),
                 (CHECKED_SEQUENCE_WEIGHT * config.sequence.scale, cosines(tower.reindex(self._rows), history)),
             ]
-            ((ndcg, _),) = sample.measure(scorer, (config.popularity_weight,), parts)
+            ((ndcg, *_),) = sample.measure(scorer, (config.popularity_weight,), parts)
             return float(ndcg.mean())
 
         with self._deadline.measure("sequence"):
@@ -552,6 +558,12 @@ class _Search:
             for share in {0.0, 0.5, 1.0, 2.0, ratio, 2 * ratio}:
                 factors = {name: share * getattr(config, name) for name in FACTORS}
                 self.measure(_with(config, {"scale": scale, **factors}), POPULARITY_WEIGHTS)
+
+    def try_top_weights(self, config: ModelConfig) -> None:
+        """Try to let popularity count more at the top, with every popularity weight up to that of the training."""
+        weights = [weight for weight in POPULARITY_WEIGHTS if weight <= 1]
+        for top_weight in TOP_WEIGHTS:
+            self.measure(replace(config, top_weight=top_weight), weights)
 
 
 def _with(config: ModelConfig, fields: Mapping[str, Any]) -> ModelConfig:

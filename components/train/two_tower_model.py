@@ -24,6 +24,7 @@ class ModelConfig:
             value tried: training doubles it as long as the ranking of the validation data improves.
         popularity_weight: Factor of the popularity prior in the list of the most relevant games, tuned in training.
         interests_weight: The same in the lists of games of the user's taste, tuned in training.
+        top_weight: How much more popularity counts above that of the tenth most popular game, tuned in training.
         regression_weight: Factor of the item-item weights by regression; 0 for none. Training tunes this field and
             those of the other kinds of item-item weights below.
         regression_dropout: Their dropout: 0 for EASE, more for DLAE.
@@ -59,6 +60,7 @@ class ModelConfig:
     scale: float = 2.0
     popularity_weight: float = 1.0
     interests_weight: float = 0.3
+    top_weight: float = 0.0
     regression_weight: float = 0.0
     regression_dropout: float = 0.0
     regression_regularisation: float = 300.0
@@ -114,6 +116,7 @@ class ModelConfig:
         sequence = f"sequence × {self.sequence.weight:g}" if self.sequence.weight else "no sequential tower"
         return (
             f"scale {self.scale:g}, popularity × {self.popularity_weight:g}, in interests × {self.interests_weight:g}, "
+            f"at the top × {1 + self.top_weight:g}, "
             f"{', '.join(kinds) or 'no item-item weights'}, {sequence}, "
             f"recency {weights.recency:g}, hours {weights.hours:g}, disliked {weights.disliked:g}"
         )

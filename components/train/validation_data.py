@@ -22,10 +22,10 @@ from steam_recsys.model.retrieval import TOP_K_SCORES, top_k
 from steam_recsys.model.scorer import Scorer
 from steam_recsys.model.sequential import SequentialTower
 
-POPULARITY_WEIGHTS = (8.0, 4.0, 3.0, 2.0, 1.6, 1.3, 1.15, 1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
+POPULARITY_WEIGHTS = (8.0, 4.0, 3.0, 2.0, 1.6, 1.3, 1.15, 1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.25, 0.2, 0.15)
 """Factors of the popularity prior to choose from, the least personal one first."""
 
-INTERESTS_WEIGHTS = (*POPULARITY_WEIGHTS, 0.2, 0.1, 0.05, 0.01)
+INTERESTS_WEIGHTS = (*POPULARITY_WEIGHTS, 0.1, 0.05, 0.01)
 """The same for interests. None is 0: users without a history would get the catalogue's first games."""
 
 INTERESTS_OVERLAP = 0.2
@@ -53,8 +53,8 @@ class Validation:
 
     def measure(
         self, scorer: Scorer, weights: Sequence[float], parts: Sequence[Part] = ()
-    ) -> Iterator[tuple[Float64Array, float]]:
-        """Yield NDCG@10 of each user, float64 [n_users], and the overlap with each of some popularity weights.
+    ) -> Iterator[tuple[Float64Array, float, float]]:
+        """Yield NDCG@10 of each user, float64 [n_users], overlap and coverage with each of some popularity weights.
 
         Args:
             scorer: Scores the catalogue.
@@ -64,7 +64,10 @@ class Validation:
         k = HEADLINE_METRIC.k
         for ranked in rank(scorer, self.held_out, weights, k, parts=parts):
             figures = measure_ranked(ranked, self.held_out.relevant, (HEADLINE_METRIC,))
-            yield figures[HEADLINE_METRIC.name], mean_jaccard(ranked[:: max(1, len(ranked) // OVERLAP_USERS)], k)
+            overlap = mean_jaccard(ranked[:: max(1, len(ranked) // OVERLAP_USERS)], k)
+            shown = np.zeros(len(self.games) + 1, dtype=bool)
+            shown[ranked] = True  # the last one stands for -1
+            yield figures[HEADLINE_METRIC.name], overlap, float(shown[:-1].mean())
 
     def figures(self, scorer: Scorer, weight: float, parts: Sequence[Part], metric: NDCG) -> Float64Array:
         """Return another metric of each user with one popularity weight, float64 [n_users]."""

@@ -7,8 +7,12 @@ vector too. The score is
     taste = scale * cos(user, candidate) + item-item weights from the history's games to the candidate
             + weights from the newest of these games to the candidate as the next one
             + sequence scale * cos(user, candidate) of the sequential tower, if there is one
-    prior = sum over decays of decay weight * log(smoothed share of recent popularity)
+    shares = sum over decays of decay weight * log(smoothed share of recent popularity)
+    prior = shares + top weight * max(0, shares - shares of the tenth most popular game)
     score = taste + popularity weight * prior
+
+The few games that everybody plays are likely for everybody; among the others, taste tells more. With a top weight,
+popularity can count much at the top and little below it, so that the rest of a page is the user's own.
 
 (two towers: Covington et al. 2016, "Deep Neural Networks for YouTube Recommendations", section 3; cosine with a
 temperature: Yi et al. 2019, "Sampling-Bias-Corrected Neural Modeling", section 3; towers that generalise beside weights
@@ -36,6 +40,9 @@ from steam_recsys.model.item_item import ItemItemWeights, NextGames
 from steam_recsys.model.scorer import Scorer, segment_sums
 from steam_recsys.model.sequential import SequentialTower
 from steam_recsys.storage.model_store import ARRAYS, DESCRIPTION, VOCABULARY, open_model
+
+TOP_GAMES = 10
+"""The most popular games, of which there is one page."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,7 @@ class TwoTowerArrays:
         interests_weight: The same in the lists of games of the user's taste.
         scale: Factor of the cosine.
         popularity_smoothing: Number of reviews added to each game's popularity.
+        top_weight: How much more popularity counts above that of the `TOP_GAMES`th most popular game.
         history_weights: How much each game of a history counts.
         next_games: Weights from the newest games of a history to those that follow; None if the model has none.
         sequence: The sequential tower; None for none.
@@ -86,6 +94,7 @@ class TwoTowerArrays:
     interests_weight: float
     scale: float
     popularity_smoothing: float
+    top_weight: float = 0.0
     history_weights: HistoryWeights = DEFAULT_HISTORY_WEIGHTS
     next_games: NextGames | None = None
     sequence: SequentialTower | None = None
@@ -129,6 +138,7 @@ class TwoTowerArrays:
             interests_weight=config["interests_weight"],
             scale=config["scale"],
             popularity_smoothing=config["popularity_smoothing"],
+            top_weight=config["top_weight"],
             history_weights=HistoryWeights(**config["history_weights"]),
             next_games=next_games,
             sequence=SequentialTower.from_arrays(arrays, "sequence_") if sequence_scale else None,
@@ -152,12 +162,13 @@ class TwoTowerArrays:
             popularity: float64 [D, N], each game's recent popularity on the day of serving, by decay.
         """
         rows = positions_of(catalogue.ids, self.game_ids)
+        prior = popularity_prior(log_shares(popularity, self.popularity_smoothing), self.decay_weights)
         attributes, towers = AttributeTable.from_games(self.attribute_names, catalogue), self.towers
         return Scorer(
             history=_item_vectors(towers.history_games, towers.history_attributes, rows, attributes),
             candidates=normalised(_item_vectors(towers.candidate_games, towers.candidate_attributes, rows, attributes)),
             item_item=self.item_item.reindex(rows),
-            popularity_prior=popularity_prior(log_shares(popularity, self.popularity_smoothing), self.decay_weights),
+            popularity_prior=with_top_weight(prior, self.top_weight),
             popularity_weight=self.popularity_weight,
             scale=self.scale,
             history_weights=self.history_weights,
@@ -214,6 +225,26 @@ def popularity_prior(shares: Float32Array, weights: Float64Array) -> Float32Arra
         float32 [..., N].
     """
     return np.tensordot(weights.astype(np.float32), shares, axes=1)
+
+
+def with_top_weight(prior: Float32Array, weight: float) -> Float32Array:
+    """Let popularity count more at the top: above the `TOP_GAMES`th most popular game, by a factor of 1 + weight.
+
+    The order of the games by popularity stays.
+
+    Args:
+        prior: float32 [N], the popularity prior.
+        weight: The top weight, at least 0.
+
+    Returns:
+        float32 [N].
+    """
+    if not len(prior):
+        return prior
+    rank = min(TOP_GAMES, len(prior))
+    above = np.maximum(prior - np.partition(prior, -rank)[-rank], 0)
+    raised: Float32Array = prior + np.float32(weight) * above
+    return raised
 
 
 def _item_vectors(ids: Float32Array, attributes: Float32Array, rows: Int32Array, table: AttributeTable) -> Float32Array:

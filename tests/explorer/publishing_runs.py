@@ -89,7 +89,7 @@ def write_random_model(root: Path, version: str, seed: int) -> Path:
     )
     (root / "vocabulary.json").write_text(json.dumps({"games": list(range(1, known + 1)), "attributes": names}))
     weights = vars(HistoryWeights(disliked=-0.5, hours=0.2, recency=0.3))
-    priors = {"popularity_weight": 0.8, "interests_weight": 0.2}
+    priors = {"popularity_weight": 0.8, "interests_weight": 0.2, "top_weight": 1.5}
     config = {
         "scale": 4.0,
         "popularity_smoothing": 1.0,

@@ -56,7 +56,7 @@ def write_model(folder: Path, *, cutoff: date, version: str = "new", towards: in
     (folder / "vocabulary.json").write_text(json.dumps({"games": list(range(1, GAMES + 1)), "attributes": []}))
     config = {
         "scale": 100.0, "popularity_weight": 1.0, "interests_weight": 0.5, "popularity_smoothing": 1.0,
-        "history_weights": {}, "next_weight": 0.0,
+        "top_weight": 0.0, "history_weights": {}, "next_weight": 0.0,
         "sequence": {"weight": 0.0, "scale": 1.0},
     }  # fmt: skip
     model = {"version": version, "cutoff": cutoff.isoformat(), "held_out_share": 0.1, "config": config}

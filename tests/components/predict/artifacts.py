@@ -22,7 +22,7 @@ def write_model(root: Path, vectors: Sequence[Sequence[float]], version: str = "
         item_item_weights=np.zeros(0, np.float32), decay_weights=np.array([0.0, 0.1, 0.0]),
     )  # fmt: skip
     (root / "vocabulary.json").write_text(json.dumps({"games": list(range(1, len(table) + 1)), "attributes": []}))
-    weights = {"popularity_weight": 1.0, "interests_weight": 0.5}
+    weights = {"popularity_weight": 1.0, "interests_weight": 0.5, "top_weight": 0.0}
     config = {
         "scale": 4.0,
         "popularity_smoothing": 1.0,

@@ -178,6 +178,7 @@ def scorer(request: pytest.FixtureRequest) -> Scorer:
     model = TwoTowerArrays(
         "v", ids, GENRES, Towers(*tables), item_item, np.ones(1),
         popularity_weight=0.4 if request.param else 1.0, interests_weight=0.1, scale=4.0, popularity_smoothing=1.0,
+        top_weight=1.5 if request.param else 0.0,
         history_weights=weights_of_history, next_games=next_games,
         sequence=random_tower(SERVED_GAMES) if request.param > 4 else None,
         sequence_scale=6.0 if request.param > 4 else 0.0,

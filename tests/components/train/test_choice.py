@@ -11,9 +11,9 @@ CONFIG = ModelConfig()
 BUDGET = 0.025
 
 
-def setting(mean: float, overlap: float, spread: float = 1.0) -> Setting:
+def setting(mean: float, overlap: float, spread: float = 1.0, coverage: float = 0.0) -> Setting:
     noise = np.random.default_rng(0).standard_normal(USERS)
-    return Setting(CONFIG, mean + spread * (noise - noise.mean()) / noise.std(ddof=1), overlap)
+    return Setting(CONFIG, mean + spread * (noise - noise.mean()) / noise.std(ddof=1), overlap, coverage)
 
 
 def test_the_least_overlap_wins_among_settings_that_are_level_with_the_best() -> None:
@@ -33,6 +33,11 @@ def test_a_loss_that_hardly_lowers_the_overlap_is_not_taken() -> None:
     assert most_personal([best, cheap], BUDGET) is cheap
 
 
+def test_of_two_settings_with_the_same_overlap_the_one_that_shows_more_games_wins() -> None:
+    narrow, wide = setting(0.4, 0.5, coverage=0.02), setting(0.399, 0.5, coverage=0.1)
+    assert most_personal([narrow, wide], BUDGET) is wide
+
+
 def test_a_budget_of_nothing_takes_the_most_accurate_setting() -> None:
     best, nearly = setting(0.4, 0.9), setting(0.3999, 0.1)
     assert most_personal([nearly, best], 0.0) is best
@@ -48,12 +53,12 @@ def test_a_loss_counts_with_a_standard_error_of_its_difference() -> None:
     best = setting(0.4, 0.9)
     noise = np.random.default_rng(1).standard_normal(USERS)
     noise -= noise.mean()
-    assert is_level(Setting(CONFIG, best.ndcg - 0.009 + 0.01 * noise, 0.1), best, BUDGET)
-    assert not is_level(Setting(CONFIG, best.ndcg - 0.009 + 0.04 * noise, 0.1), best, BUDGET)
+    assert is_level(Setting(CONFIG, best.ndcg - 0.009 + 0.01 * noise, 0.1, 0.0), best, BUDGET)
+    assert not is_level(Setting(CONFIG, best.ndcg - 0.009 + 0.04 * noise, 0.1, 0.0), best, BUDGET)
 
 
 def test_a_single_user_gives_no_standard_error_and_so_no_budget() -> None:
-    assert not is_level(Setting(CONFIG, np.array([0.4]), 0.1), Setting(CONFIG, np.array([0.4]), 0.9), BUDGET)
+    assert not is_level(Setting(CONFIG, np.array([0.4]), 0.1, 0.0), Setting(CONFIG, np.array([0.4]), 0.9, 0.0), BUDGET)
 
 
 @pytest.mark.parametrize(
@@ -66,6 +71,6 @@ def test_a_setting_is_clearly_better_only_if_the_interval_of_its_gain_is_above_z
     """Gains in standard errors: one candidate needs 1.96, the best of ten 2.81."""
     noise = np.random.default_rng(0).standard_normal(USERS)
     noise = (noise - noise.mean()) / noise.std(ddof=1)
-    plain = Setting(CONFIG, np.full(USERS, 0.5), 0.9)
-    refined = Setting(CONFIG, 0.5 + 0.01 * (noise + gain / np.sqrt(USERS)), 0.9)
+    plain = Setting(CONFIG, np.full(USERS, 0.5), 0.9, 0.0)
+    refined = Setting(CONFIG, 0.5 + 0.01 * (noise + gain / np.sqrt(USERS)), 0.9, 0.0)
     assert is_clearly_better(refined, plain, candidates) is better

@@ -26,7 +26,7 @@ from steam_recsys.evaluation.metrics import NDCG
 from steam_recsys.evaluation.splits import HeldOut
 from steam_recsys.model.history_weights import HistoryWeights
 from steam_recsys.model.scorer import Scorer
-from steam_recsys.model.two_tower import Towers
+from steam_recsys.model.two_tower import Towers, with_top_weight
 from tests.components.train.checkerboard import training_data
 from tests.components.train.test_choice import BUDGET, setting
 from tests.steam_recsys.model.models import random_tower
@@ -73,7 +73,7 @@ class KnownFigures(Validation):
 
     def measure(
         self, scorer: Scorer, weights: Sequence[float], parts: Sequence[Part] = ()
-    ) -> Iterator[tuple[Float64Array, float]]:
+    ) -> Iterator[tuple[Float64Array, float, float]]:
         for weight in weights:
             lower = POPULARITY_WEIGHTS.index(weight)
             tower_weight = scorer.sequence_scale / CONFIG.sequence.scale
@@ -81,10 +81,11 @@ class KnownFigures(Validation):
             yield (
                 setting(self.means.get(scorer.scale, 0.1) - 0.00105 * lower + gain, 0.9 - 0.02 * lower).ndcg,
                 0.9 - 0.02 * lower,
+                0.0,
             )
 
     def figures(self, scorer: Scorer, weight: float, parts: Sequence[Part], metric: NDCG) -> Float64Array:
-        ((figures, _),) = self.measure(scorer, (weight,), parts)
+        ((figures, *_),) = self.measure(scorer, (weight,), parts)
         return figures
 
     def interests_weight(self, scorer: Scorer) -> float:
@@ -315,7 +316,7 @@ def test_regularisation_is_halved_or_else_doubled_while_that_helps(
 
     def measure(regularisation: float) -> None:
         config = replace(CONFIG, regression_weight=2.0, regression_regularisation=regularisation)
-        search._keep([Setting(config, np.full(2, -abs(np.log(regularisation / best))), 0.0)])
+        search._keep([Setting(config, np.full(2, -abs(np.log(regularisation / best))), 0.0, 0.0)])
 
     def try_kinds(find: Callable[[], Setting], factor: str, kinds: Sequence[dict[str, float]]) -> None:
         values.extend(kind["regression_regularisation"] for kind in kinds)
@@ -325,6 +326,18 @@ def test_regularisation_is_halved_or_else_doubled_while_that_helps(
     measure(100.0)
     search._refine_regularisation(lambda: tuning.most_accurate(search.settings.values()))
     assert values == tried
+
+
+def test_popularity_may_count_more_at_the_top_with_every_smaller_popularity_weight() -> None:
+    search = search_with_random_towers()
+    search.try_top_weights(CONFIG)
+    found = {(config.top_weight, config.popularity_weight) for config in search.settings}
+    expected = {(top, weight) for top in tuning.TOP_WEIGHTS for weight in POPULARITY_WEIGHTS if weight <= 1}
+    assert found == expected
+    for config in search.settings:
+        scorer, plain = (search.scorer(each) for each in (config, replace(config, top_weight=0.0)))
+        raised = with_top_weight(plain.popularity_prior, config.top_weight)
+        assert np.array_equal(scorer.popularity_prior, raised)
 
 
 def test_the_regularisation_of_no_regression_is_not_refined(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,15 @@ def test_users_without_a_history_get_popular_games_with_every_weight_of_interest
         assert ranked[0].tolist() == list(range(GAMES))[::-1]
 
 
+def test_coverage_is_the_share_of_games_on_a_users_first_page() -> None:
+    scorer = scorer_for(random_model(), popularity=np.arange(GAMES, dtype=np.float64))
+    users = users_of(scorer, 20)
+    validation = Validation(users, np.zeros(GAMES), None, np.ones(GAMES, bool))  # type: ignore[arg-type]
+    for weight, (_, _, coverage) in zip((3.0, 0.0), validation.measure(scorer, (3.0, 0.0)), strict=True):
+        shown = scorer.recommend(users.history, 10, popularity_weight=weight).positions
+        assert coverage == len(np.unique(shown)) / GAMES
+
+
 def test_a_sample_of_no_users_is_empty() -> None:
     scorer = scorer_for(random_model(), popularity=np.arange(GAMES, dtype=np.float64))
     validation = Validation(users_of(scorer, 0), None, np.zeros((1, 0)), np.ones(0, bool))  # type: ignore[arg-type]

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from steam_recsys.data.games import Games
 from steam_recsys.data.histories import Histories
 from steam_recsys.errors import UserError
 from steam_recsys.model.history_weights import HistoryWeights
-from steam_recsys.model.two_tower import TwoTowerArrays
+from steam_recsys.model.two_tower import TOP_GAMES, TwoTowerArrays, with_top_weight
 from steam_recsys.storage.manifest import complete_artifact
 from tests.steam_recsys.model.models import random_model
 
@@ -34,26 +35,48 @@ def test_game_without_known_attributes_is_ranked_by_popularity(model: TwoTowerAr
     assert not scorer.candidates.any()
 
 
-def test_model_is_saved_and_loaded_with_both_popularity_weights(model: TwoTowerArrays, tmp_path: Path) -> None:
+def test_model_is_saved_and_loaded_with_all_weights_of_popularity(model: TwoTowerArrays, tmp_path: Path) -> None:
     np.savez(tmp_path / "arrays.npz", **model.arrays())
     (tmp_path / "vocabulary.json").write_text(
         json.dumps({"games": model.game_ids.tolist(), "attributes": model.attribute_names})
     )
     config = {
         "popularity_weight": 0.75, "interests_weight": 0.125, "scale": model.scale, "popularity_smoothing": 1.0,
-        "history_weights": {"disliked": -1.0, "recency": 0.5}, "next_weight": 0.5, "next_recency": 0.25,
-        "sequence": {"weight": 0.0, "scale": 1.0},
+        "top_weight": 1.5, "history_weights": {"disliked": -1.0, "recency": 0.5},
+        "next_weight": 0.5, "next_recency": 0.25, "sequence": {"weight": 0.0, "scale": 1.0},
     }  # fmt: skip
     (tmp_path / "model.json").write_text(json.dumps({"version": "v", "config": config}))
     complete_artifact(tmp_path)
     loaded = TwoTowerArrays.load(tmp_path)
-    assert (loaded.popularity_weight, loaded.interests_weight) == (0.75, 0.125)
+    assert (loaded.popularity_weight, loaded.interests_weight, loaded.top_weight) == (0.75, 0.125, 1.5)
     assert loaded.history_weights == HistoryWeights(disliked=-1.0, recency=0.5)
     assert loaded.next_games is not None
     assert loaded.next_games.recency == 0.25
     assert all(np.array_equal(array, loaded.arrays()[name]) for name, array in model.arrays().items())
     scorer = loaded.for_catalogue(Games(model.game_ids, [{}] * len(model.game_ids)), np.ones((1, len(model.game_ids))))
     assert scorer.popularity_weight == 0.75
+
+
+def test_a_top_weight_counts_popularity_above_that_of_the_tenth_most_popular_game_more() -> None:
+    prior = np.random.default_rng(0).permutation(np.arange(-40, 0, dtype=np.float32))
+    raised = with_top_weight(prior, 1.5)
+    assert np.array_equal(raised[prior <= -TOP_GAMES], prior[prior <= -TOP_GAMES])
+    for position in np.flatnonzero(prior > -TOP_GAMES):
+        assert raised[position] == prior[position] + 1.5 * (prior[position] + TOP_GAMES)
+    assert np.array_equal(np.argsort(raised), np.argsort(prior))
+
+
+def test_without_a_top_weight_or_games_the_popularity_prior_stays() -> None:
+    prior = np.array([-1.0, -3.0, -2.0], dtype=np.float32)
+    assert np.array_equal(with_top_weight(prior, 0.0), prior)
+    assert len(with_top_weight(prior[:0], 2.0)) == 0
+
+
+def test_scores_of_a_model_have_its_top_weight(model: TwoTowerArrays) -> None:
+    games = Games(model.game_ids, [{}] * len(model.game_ids))
+    popularity = np.arange(len(games), dtype=np.float64)[None]
+    plain, raised = (replace(model, top_weight=weight).for_catalogue(games, popularity) for weight in (0.0, 2.0))
+    assert np.array_equal(raised.popularity_prior, with_top_weight(plain.popularity_prior, 2.0))
 
 
 def test_missing_model_is_reported(tmp_path: Path) -> None:
