@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -55,12 +55,6 @@ class Workers:
     def several(self) -> bool:
         """Whether there are other workers than this process."""
         return self.count > 1
-
-    def distribute(self, dataset: Callable[[], tf.data.Dataset]) -> Any:
-        """Return a dataset that `fit` accepts; `dataset` makes this worker's part."""
-        if not self.several:
-            return dataset()
-        return self.strategy.distribute_datasets_from_function(lambda _: dataset())
 
     def broadcast(self, message: dict[str, Any] | None = None) -> dict[str, Any]:
         """Send the chief's message to all workers; each of them waits for it.

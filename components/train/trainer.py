@@ -6,7 +6,7 @@ import io
 import math
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -142,7 +142,7 @@ class Trainer:
             log("train", f"the checkpoint of the {name} fit belongs to another fit: restarting the fit")
         first = len(progress.losses)
         self.workers.broadcast({"first": first, "check_steps": sorted(progress.check_steps)})
-        self._take_steps(model, data, config, first, steps, progress)
+        self._take_steps(data, config, first, steps, progress)
         towers = model.towers()
         if not all(np.isfinite(table).all() for table in vars(towers).values()):
             raise UserError(f"The weights are not finite after step {steps} of the {name} fit: {REMEDY}.")
@@ -159,32 +159,30 @@ class Trainer:
         """
         while fit := self.workers.broadcast():
             config, steps = ModelConfig.from_dict(fit["config"]), fit["steps"]
-            model = self._initial_model(data, config, steps)
+            self._initial_model(data, config, steps)
             progress = self.workers.broadcast()
             first = progress["first"]
             following = _Following(fit["name"], first, frozenset(progress["check_steps"]), self.workers)
             with suppress(_StoppedError):
-                self._take_steps(model, data, config, first, steps, following)
+                self._take_steps(data, config, first, steps, following)
 
     def end_fits(self) -> None:
         """Let the other workers go: the chief makes no other fit to the same data."""
         self.workers.broadcast()
 
     def _take_steps(
-        self,
-        model: TwoTowerModel,
-        data: TrainingData,
-        config: ModelConfig,
-        first: int,
-        steps: int,
-        callback: tf.keras.callbacks.Callback,
+        self, data: TrainingData, config: ModelConfig, first: int, steps: int, progress: _Progress | _Following
     ) -> None:
-        """Make the steps that are left, on all workers from the chief's weights."""
+        """Make the steps that are left, on all workers from the chief's weights.
+
+        Keras's own loop takes as long again for a small batch as the step itself.
+        """
+        assert self._last
         if first == steps:
             return
-        self.workers.broadcast_values(_variables(model))
-        batches = self.workers.distribute(lambda: self._dataset(data, config, first, steps))
-        model.fit(batches, epochs=1, steps_per_epoch=steps - first, verbose=0, callbacks=[callback])
+        self.workers.broadcast_values(_variables(self._last.model))
+        for batch in data.batches(config, first, steps, self.workers.rank, self.workers.count):
+            progress.record(float(self._last.take_step(model_inputs(batch))))
 
     def _initial_model(
         self, data: TrainingData, config: ModelConfig, steps: int, start: Towers | None = None
@@ -194,7 +192,8 @@ class Trainer:
         with self.workers.strategy.scope():
             if not self._last or not self._last.is_for(*fits):
                 tf.keras.utils.set_random_seed(self.seed)
-                self._last = _Built(*fits, _model(data, config, steps))
+                model = _model(data, config, steps)
+                self._last = _Built(*fits, model, _step_function(model, self.workers, sampled=data.sampler is not None))
             self._last.reset(config.scale)
             model = self._last.model
             if start:
@@ -208,20 +207,19 @@ class Trainer:
             with clean_up("train", f"the checkpoints in {self.checkpoints.folder.uri}"):
                 self.checkpoints.clear()
 
-    def _dataset(self, data: TrainingData, config: ModelConfig, first: int, steps: int) -> tf.data.Dataset:
-        def batches() -> Iterator[dict[str, Any]]:
-            for batch in data.batches(config, first, steps, self.workers.rank, self.workers.count):
-                yield model_inputs(batch)
-
-        dataset = tf.data.Dataset.from_generator(batches, output_signature=_signature(sampled=data.sampler is not None))
-        return dataset.prefetch(2)
-
 
 class _Built:
     """A model that was built for some data, hyperparameters other than the scale, and number of steps."""
 
-    def __init__(self, data: TrainingData, config: ModelConfig, steps: int, model: TwoTowerModel) -> None:
-        self.model = model
+    def __init__(
+        self,
+        data: TrainingData,
+        config: ModelConfig,
+        steps: int,
+        model: TwoTowerModel,
+        take_step: Callable[[dict[str, Any]], tf.Tensor],
+    ) -> None:
+        self.model, self.take_step = model, take_step
         self._data, self._config, self._steps = data, config, steps
         self._initial = [variable.numpy() for variable in _variables(model)]
 
@@ -241,7 +239,7 @@ def _variables(model: TwoTowerModel) -> list[tf.Variable]:
     return [*model.tables, *model.optimizer.variables]
 
 
-class _Progress(tf.keras.callbacks.Callback):
+class _Progress:
     """Records the loss of every step, stops at one that is not finite, checks the towers, and writes checkpoints."""
 
     def __init__(
@@ -253,7 +251,6 @@ class _Progress(tf.keras.callbacks.Callback):
         checkpoints: Checkpoints | None,
         check: Callable[[Towers], float] | None,
     ) -> None:
-        super().__init__()
         self._workers = workers
         self._name = name
         self._towers = model.towers
@@ -280,10 +277,11 @@ class _Progress(tf.keras.callbacks.Callback):
             variable.assign(saved[f"variable_{number}"])
         return True
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:
-        self.losses.append(float(logs["loss"]))
+    def record(self, loss: float) -> None:
+        """Record the loss of the next step."""
+        self.losses.append(loss)
         step = len(self.losses)
-        _require_finite(self.losses[-1], step, self._name)
+        _require_finite(loss, step, self._name)
         if self._check and step in self.check_steps:
             stopped = True
             try:
@@ -302,16 +300,16 @@ class _StoppedError(Exception):
     """The chief stopped the fit at a check."""
 
 
-class _Following(tf.keras.callbacks.Callback):
+class _Following:
     """Stops a fit on a worker other than the chief when the chief does."""
 
     def __init__(self, name: str, first: int, check_steps: Set[int], workers: Workers) -> None:
-        super().__init__()
         self._name, self._step, self._check_steps, self._workers = name, first, check_steps, workers
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:
+    def record(self, loss: float) -> None:
+        """Check the loss of the next step."""
         self._step += 1
-        _require_finite(float(logs["loss"]), self._step, self._name)
+        _require_finite(loss, self._step, self._name)
         if self._step in self._check_steps and self._workers.broadcast()["stopped"]:
             raise _StoppedError
 
@@ -354,6 +352,19 @@ def _model(data: TrainingData, config: ModelConfig, steps: int) -> TwoTowerModel
     model.compile(optimizer=FusedAdam(rate))
     model.optimizer.build(model.tables)
     return model
+
+
+def _step_function(model: TwoTowerModel, workers: Workers, *, sampled: bool) -> Callable[[dict[str, Any]], tf.Tensor]:
+    """Return a function that takes a step on this worker's part of a batch and returns the loss of the whole batch."""
+    strategy = workers.strategy
+
+    @tf.function(input_signature=[_signature(sampled=sampled)])
+    def take_step(inputs: dict[str, Any]) -> tf.Tensor:
+        part = strategy.run(model.train_step, args=(inputs,))["loss"]
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, part, axis=None)
+
+    found: Callable[[dict[str, Any]], tf.Tensor] = take_step
+    return found
 
 
 def _curve(losses: Sequence[float]) -> tuple[float, ...]:
