@@ -130,8 +130,8 @@ class ServingModel(tf.Module):
       the reviews' verdicts, bool; and the hours played, float32, NaN if unknown → `game_ids`, int32 [B, k], and
       `scores`, float32 [B, k], best first, without the history's games; -1 and -inf if fewer are left. If a game
       appears several times in a history, the last one counts. Popularity is as of the training.
-    - `with_popularity(history, recommended, hours, popularity_prior)`: the same with today's popularity, float32 [V],
-      in the order of `vocabulary.json`.
+    - `with_popularity(history, recommended, hours, popularity_prior)`: the same with today's popularity prior, float32
+      [V], in the order of `vocabulary.json`, as `TwoTowerArrays.for_catalogue` computes it.
     """
 
     def __init__(self, game_ids: Int32Array, scorer: Scorer) -> None:

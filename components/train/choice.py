@@ -10,6 +10,7 @@ from statistics import NormalDist
 from components.train.two_tower_model import ModelConfig
 from steam_recsys.arrays import Float64Array
 from steam_recsys.evaluation.intervals import standard_error
+from steam_recsys.evaluation.metrics import HEADLINE_METRIC
 
 POINTS_PER_PERCENT = 2.0
 """Percentage points by which giving up a per cent of NDCG@10 must lower the sameness, at least."""
@@ -26,13 +27,13 @@ class Setting:
         config: The configuration.
         ndcg: NDCG@10 of each user, float64 [n_users].
         overlap: Mean Jaccard index of the first ten games of two users.
-        coverage: Share of the catalogue that is among the first ten games of a user.
+        effective_games: How many games, all shown equally often, would be as varied as all users' first ten games.
     """
 
     config: ModelConfig
     ndcg: Float64Array = field(repr=False)
     overlap: float
-    coverage: float
+    effective_games: float
 
     @cached_property
     def mean(self) -> float:
@@ -46,15 +47,17 @@ class Setting:
 
     @property
     def sameness(self) -> float:
-        """How much the same games are shown to everybody: the overlap times the share of the games that nobody sees.
+        """How similar users' pages are: ten divided by the effective number of games; 1 if all get the same ten.
 
-        The overlap alone says little of what is shown below the few games that most users share.
+        The overlap of two pages mostly says how many of the few games are on both that many users get. Of settings that
+        are alike in that, this one also says how varied the rest of the pages is.
         """
-        return self.overlap * (1 - self.coverage)
+        return HEADLINE_METRIC.k / self.effective_games if self.effective_games else 1.0
 
     def __str__(self) -> str:
         return (
-            f"NDCG@10 {self.mean:.4f}, overlap {self.overlap:.3f}, coverage {self.coverage:.3f} ({self.config.summary})"
+            f"NDCG@10 {self.mean:.4f}, overlap {self.overlap:.3f}, {self.effective_games:.1f} effective games "
+            f"({self.config.summary})"
         )
 
 

@@ -45,15 +45,17 @@ class TrainedModel:
         scale: Tuned factor of the cosine.
         popularity_weight: Tuned factor of the popularity prior.
         interests_weight: The same in the lists of games of the user's taste.
-        top_weight: Tuned factor of the popularity above that of the tenth most popular game.
+        top_weight: Tuned; popularity above that of the tenth most popular game counts 1 + this times.
         regression_weight: Tuned factor of the item-item weights by regression.
         neighbour_weight: Tuned factor of those by item-kNN.
         next_weight: Tuned factor of those from the newest games to the next ones.
         sequence_weight: Tuned factor of the sequential tower; 0 for no tower.
         ndcg_at_10: Mean NDCG@10 on the validation data, before the final fit.
         overlap_at_10: Mean Jaccard index of the first ten games of two users there.
+        effective_games_at_10: How many games, all shown equally often, would be as varied as the users' first ten.
         best_ndcg_at_10: NDCG@10 of the most accurate setting there, and so what the chosen one gives up.
-        best_overlap_at_10: Its overlap, and so what the chosen one gains.
+        best_overlap_at_10: Its overlap.
+        best_effective_games_at_10: Its effective games, and so what the chosen one gains.
         parameters: Number of weights.
         games: Number of games in the vocabulary.
         users: Number of users it learnt from.
@@ -70,8 +72,10 @@ class TrainedModel:
     sequence_weight: float
     ndcg_at_10: float
     overlap_at_10: float
+    effective_games_at_10: float
     best_ndcg_at_10: float
     best_overlap_at_10: float
+    best_effective_games_at_10: float
     parameters: int
     games: int
     users: int
@@ -182,8 +186,10 @@ def train_model(
         sequence_weight=fitted.config.sequence.weight,
         ndcg_at_10=round(tuned.chosen.mean, 6),
         overlap_at_10=round(tuned.chosen.overlap, 6),
+        effective_games_at_10=round(tuned.chosen.effective_games, 3),
         best_ndcg_at_10=round(tuned.most_accurate.mean, 6),
         best_overlap_at_10=round(tuned.most_accurate.overlap, 6),
+        best_effective_games_at_10=round(tuned.most_accurate.effective_games, 3),
         parameters=sum(array.size for array in fitted.model.arrays().values()),
         games=len(fitted.data.games),
         users=fitted.data.examples.users,

@@ -59,7 +59,8 @@ NEXT_KINDS = ((1.0, 300.0), (1.0, 1000.0), (0.5, 300.0))
 NEXT_PER_GAME = (100, 400)
 
 MOST_PER_GAME = max(*REGRESSION_PER_GAME, *NEXT_PER_GAME)
-TOP_WEIGHTS = (0.5, 1.0, 2.0, 3.0, 4.0, 6.0)
+
+TOP_WEIGHTS = (0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0)
 """How much more popularity may count above that of the tenth most popular game."""
 
 FACTORS = ("regression_weight", "neighbour_weight", "next_weight")
@@ -207,7 +208,7 @@ def tune(
                 search.improve_item_item(find)
                 if find() is before:
                     break
-            # 4. Try all scales and popularity weights with it, then to let popularity count more at the top.
+            # 4. Try all scales and popularity weights with it, then the top weights.
             search.try_all_scales(find().config)
             search.try_top_weights(find().config)
     if deadline.passed:
@@ -266,7 +267,7 @@ class _Search:
     def _tower_scorer(self, towers: Towers, config: ModelConfig) -> Scorer:
         """Return a scorer of the catalogue by the towers alone."""
         none = ItemItemWeights.empty(len(self._data.games))
-        model = assemble_model(self._data, towers, none, config)
+        model = assemble_model(self._data, towers, none, replace(config, top_weight=0.0))
         return model.for_catalogue(self._validation.games, self._validation.popularity)
 
     def measure(self, config: ModelConfig, weights: Sequence[float]) -> list[Setting]:

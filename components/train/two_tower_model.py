@@ -24,7 +24,7 @@ class ModelConfig:
             value tried: training doubles it as long as the ranking of the validation data improves.
         popularity_weight: Factor of the popularity prior in the list of the most relevant games, tuned in training.
         interests_weight: The same in the lists of games of the user's taste, tuned in training.
-        top_weight: How much more popularity counts above that of the tenth most popular game, tuned in training.
+        top_weight: Popularity above that of the tenth most popular game counts 1 + this times, tuned in training.
         regression_weight: Factor of the item-item weights by regression; 0 for none. Training tunes this field and
             those of the other kinds of item-item weights below.
         regression_dropout: Their dropout: 0 for EASE, more for DLAE.
@@ -114,9 +114,10 @@ class ModelConfig:
                 f"{self.next_per_game} per game"
             )
         sequence = f"sequence × {self.sequence.weight:g}" if self.sequence.weight else "no sequential tower"
+        top = f" ({self.popularity_weight * (1 + self.top_weight):g} at the top)" if self.top_weight else ""
         return (
-            f"scale {self.scale:g}, popularity × {self.popularity_weight:g}, in interests × {self.interests_weight:g}, "
-            f"at the top × {1 + self.top_weight:g}, "
+            f"scale {self.scale:g}, popularity × {self.popularity_weight:g}{top}, "
+            f"in interests × {self.interests_weight:g}, "
             f"{', '.join(kinds) or 'no item-item weights'}, {sequence}, "
             f"recency {weights.recency:g}, hours {weights.hours:g}, disliked {weights.disliked:g}"
         )

@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix
 from steam_recsys.arrays import BoolArray, Float32Array, Float64Array, Int32Array
 from steam_recsys.data.games import Games
 from steam_recsys.data.histories import Histories
-from steam_recsys.evaluation.beyond_accuracy import mean_jaccard
+from steam_recsys.evaluation.beyond_accuracy import effective_games, mean_jaccard
 from steam_recsys.evaluation.metrics import HEADLINE_METRIC, NDCG, measure_ranked
 from steam_recsys.evaluation.rankers import ModelRanker, score_blocks
 from steam_recsys.evaluation.splits import HeldOut
@@ -54,7 +54,7 @@ class Validation:
     def measure(
         self, scorer: Scorer, weights: Sequence[float], parts: Sequence[Part] = ()
     ) -> Iterator[tuple[Float64Array, float, float]]:
-        """Yield NDCG@10 of each user, float64 [n_users], overlap and coverage with each of some popularity weights.
+        """Yield NDCG@10 of each user, float64 [n_users], overlap and effective games with some popularity weights.
 
         Args:
             scorer: Scores the catalogue.
@@ -65,9 +65,7 @@ class Validation:
         for ranked in rank(scorer, self.held_out, weights, k, parts=parts):
             figures = measure_ranked(ranked, self.held_out.relevant, (HEADLINE_METRIC,))
             overlap = mean_jaccard(ranked[:: max(1, len(ranked) // OVERLAP_USERS)], k)
-            shown = np.zeros(len(self.games) + 1, dtype=bool)
-            shown[ranked] = True  # the last one stands for -1
-            yield figures[HEADLINE_METRIC.name], overlap, float(shown[:-1].mean())
+            yield figures[HEADLINE_METRIC.name], overlap, effective_games(ranked, k)
 
     def figures(self, scorer: Scorer, weight: float, parts: Sequence[Part], metric: NDCG) -> Float64Array:
         """Return another metric of each user with one popularity weight, float64 [n_users]."""

@@ -11,8 +11,8 @@ vector too. The score is
     prior = shares + top weight * max(0, shares - shares of the tenth most popular game)
     score = taste + popularity weight * prior
 
-The few games that everybody plays are likely for everybody; among the others, taste tells more. With a top weight,
-popularity can count much at the top and little below it, so that the rest of a page is the user's own.
+The few most popular games are likely for everybody; for the others, taste matters more. With a top weight, popularity
+can count much at the top and little below it, so that the rest of a page is the user's own.
 
 (two towers: Covington et al. 2016, "Deep Neural Networks for YouTube Recommendations", section 3; cosine with a
 temperature: Yi et al. 2019, "Sampling-Bias-Corrected Neural Modeling", section 3; towers that generalise beside weights
@@ -37,12 +37,9 @@ from steam_recsys.data.histories import positions_of
 from steam_recsys.errors import other_version_error
 from steam_recsys.model.history_weights import DEFAULT_HISTORY_WEIGHTS, HistoryWeights
 from steam_recsys.model.item_item import ItemItemWeights, NextGames
-from steam_recsys.model.scorer import Scorer, segment_sums
+from steam_recsys.model.scorer import PAGE_GAMES, Scorer, segment_sums
 from steam_recsys.model.sequential import SequentialTower
 from steam_recsys.storage.model_store import ARRAYS, DESCRIPTION, VOCABULARY, open_model
-
-TOP_GAMES = 10
-"""The most popular games, of which there is one page."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,7 @@ class TwoTowerArrays:
         interests_weight: The same in the lists of games of the user's taste.
         scale: Factor of the cosine.
         popularity_smoothing: Number of reviews added to each game's popularity.
-        top_weight: How much more popularity counts above that of the `TOP_GAMES`th most popular game.
+        top_weight: Popularity above that of the tenth most popular game counts 1 + this times.
         history_weights: How much each game of a history counts.
         next_games: Weights from the newest games of a history to those that follow; None if the model has none.
         sequence: The sequential tower; None for none.
@@ -228,7 +225,7 @@ def popularity_prior(shares: Float32Array, weights: Float64Array) -> Float32Arra
 
 
 def with_top_weight(prior: Float32Array, weight: float) -> Float32Array:
-    """Let popularity count more at the top: above the `TOP_GAMES`th most popular game, by a factor of 1 + weight.
+    """Let popularity count 1 + weight times at the top, above that of the last game of the most popular page.
 
     The order of the games by popularity stays.
 
@@ -241,7 +238,7 @@ def with_top_weight(prior: Float32Array, weight: float) -> Float32Array:
     """
     if not len(prior):
         return prior
-    rank = min(TOP_GAMES, len(prior))
+    rank = min(PAGE_GAMES, len(prior))
     above = np.maximum(prior - np.partition(prior, -rank)[-rank], 0)
     raised: Float32Array = prior + np.float32(weight) * above
     return raised

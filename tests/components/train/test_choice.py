@@ -1,5 +1,7 @@
 """The choice of the most personal setting that is level in accuracy."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,12 +13,12 @@ CONFIG = ModelConfig()
 BUDGET = 0.025
 
 
-def setting(mean: float, overlap: float, spread: float = 1.0, coverage: float = 0.0) -> Setting:
+def setting(mean: float, sameness: float, spread: float = 1.0) -> Setting:
     noise = np.random.default_rng(0).standard_normal(USERS)
-    return Setting(CONFIG, mean + spread * (noise - noise.mean()) / noise.std(ddof=1), overlap, coverage)
+    return Setting(CONFIG, mean + spread * (noise - noise.mean()) / noise.std(ddof=1), sameness, 10 / sameness)
 
 
-def test_the_least_overlap_wins_among_settings_that_are_level_with_the_best() -> None:
+def test_the_least_similar_pages_win_among_settings_that_are_level_with_the_best() -> None:
     best, level, personal = setting(0.4, 0.9), setting(0.395, 0.5), setting(0.38, 0.1)
     assert most_personal([best, level, personal], BUDGET) is level
 
@@ -26,7 +28,7 @@ def test_the_more_accurate_of_two_equally_personal_settings_wins() -> None:
     assert most_personal(settings, BUDGET) is settings[1]
 
 
-def test_a_loss_that_hardly_lowers_the_overlap_is_not_taken() -> None:
+def test_a_loss_that_hardly_makes_pages_less_similar_is_not_taken() -> None:
     best = setting(0.4, 0.055)
     assert most_personal([best, setting(0.398, 0.047)], BUDGET) is best  # half a per cent for 0.8 percentage points
     cheap = setting(0.398, 0.043)  # the same for 1.2
@@ -34,8 +36,15 @@ def test_a_loss_that_hardly_lowers_the_overlap_is_not_taken() -> None:
 
 
 def test_of_two_settings_with_the_same_overlap_the_one_that_shows_more_games_wins() -> None:
-    narrow, wide = setting(0.4, 0.5, coverage=0.02), setting(0.399, 0.5, coverage=0.1)
+    narrow = setting(0.4, 0.5)
+    wide = replace(setting(0.399, 0.5), effective_games=narrow.effective_games + 1)
     assert most_personal([narrow, wide], BUDGET) is wide
+
+
+def test_a_thousand_games_that_few_users_see_do_not_pay_for_accuracy() -> None:
+    varied = replace(setting(0.4, 0.1), effective_games=700.0)
+    more_varied = replace(setting(0.398, 0.1), effective_games=1_500.0)
+    assert most_personal([varied, more_varied], BUDGET) is varied
 
 
 def test_a_budget_of_nothing_takes_the_most_accurate_setting() -> None:

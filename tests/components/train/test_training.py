@@ -179,7 +179,7 @@ def test_model_json_describes_the_training(snapshot: Path, trained: tuple[Path, 
     assert description["warm_start"] is None
     assert description["losses"][-1] < description["losses"][0]
     assert facts.best_ndcg_at_10 >= facts.ndcg_at_10 >= (1 - PERSONAL_BUDGET) * facts.best_ndcg_at_10
-    assert facts.overlap_at_10 <= facts.best_overlap_at_10
+    assert facts.effective_games_at_10 >= facts.best_effective_games_at_10
     assert all(trial["losses"][-1] < trial["losses"][0] for trial in description["history"])
     assert all(len(trial["checks"]) == 8 and 0 < trial["checks"][-1] <= 1 for trial in description["history"])
     assert json.loads((folder / "vocabulary.json").read_text()) == {

@@ -81,7 +81,7 @@ class KnownFigures(Validation):
             yield (
                 setting(self.means.get(scorer.scale, 0.1) - 0.00105 * lower + gain, 0.9 - 0.02 * lower).ndcg,
                 0.9 - 0.02 * lower,
-                0.0,
+                10 / (0.9 - 0.02 * lower),
             )
 
     def figures(self, scorer: Scorer, weight: float, parts: Sequence[Part], metric: NDCG) -> Float64Array:

@@ -4,7 +4,7 @@ import numpy as np
 
 from components.train.validation_data import INTERESTS_OVERLAP, INTERESTS_WEIGHTS, Validation, rank
 from steam_recsys.data.histories import Histories
-from steam_recsys.evaluation.beyond_accuracy import mean_jaccard
+from steam_recsys.evaluation.beyond_accuracy import effective_games, mean_jaccard
 from steam_recsys.evaluation.splits import HeldOut
 from steam_recsys.model.scorer import Scorer
 from tests.steam_recsys.model.models import GAMES, random_model, scorer_for
@@ -31,13 +31,13 @@ def test_users_without_a_history_get_popular_games_with_every_weight_of_interest
         assert ranked[0].tolist() == list(range(GAMES))[::-1]
 
 
-def test_coverage_is_the_share_of_games_on_a_users_first_page() -> None:
+def test_effective_games_are_those_of_the_first_pages() -> None:
     scorer = scorer_for(random_model(), popularity=np.arange(GAMES, dtype=np.float64))
     users = users_of(scorer, 20)
     validation = Validation(users, np.zeros(GAMES), None, np.ones(GAMES, bool))  # type: ignore[arg-type]
-    for weight, (_, _, coverage) in zip((3.0, 0.0), validation.measure(scorer, (3.0, 0.0)), strict=True):
+    for weight, (_, _, games) in zip((3.0, 0.0), validation.measure(scorer, (3.0, 0.0)), strict=True):
         shown = scorer.recommend(users.history, 10, popularity_weight=weight).positions
-        assert coverage == len(np.unique(shown)) / GAMES
+        assert games == effective_games(shown, 10)
 
 
 def test_a_sample_of_no_users_is_empty() -> None:

@@ -48,7 +48,8 @@ def busiest_user(site: Site) -> tuple[int, str]:
 def busiest_user_with_a_reason(site: Site) -> tuple[int, str]:
     """Return id and name of the user with the most reviews who gets a recommendation because of a game they liked.
 
-    Of a user with many reviews, often no single game decides what is recommended. One of the 1,000 busiest has it.
+    For a user with many reviews, often no single game decides a recommendation. At least one of the 1,000 busiest users
+    has such a reason.
     """
     ((user_id, username),) = site.rows(
         "SELECT user_id, username FROM (SELECT user_id, count(*) AS reviews FROM steam.reviews GROUP BY user_id "

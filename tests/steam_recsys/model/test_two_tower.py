@@ -9,7 +9,8 @@ from steam_recsys.data.games import Games
 from steam_recsys.data.histories import Histories
 from steam_recsys.errors import UserError
 from steam_recsys.model.history_weights import HistoryWeights
-from steam_recsys.model.two_tower import TOP_GAMES, TwoTowerArrays, with_top_weight
+from steam_recsys.model.scorer import PAGE_GAMES
+from steam_recsys.model.two_tower import TwoTowerArrays, with_top_weight
 from steam_recsys.storage.manifest import complete_artifact
 from tests.steam_recsys.model.models import random_model
 
@@ -60,9 +61,9 @@ def test_model_is_saved_and_loaded_with_all_weights_of_popularity(model: TwoTowe
 def test_a_top_weight_counts_popularity_above_that_of_the_tenth_most_popular_game_more() -> None:
     prior = np.random.default_rng(0).permutation(np.arange(-40, 0, dtype=np.float32))
     raised = with_top_weight(prior, 1.5)
-    assert np.array_equal(raised[prior <= -TOP_GAMES], prior[prior <= -TOP_GAMES])
-    for position in np.flatnonzero(prior > -TOP_GAMES):
-        assert raised[position] == prior[position] + 1.5 * (prior[position] + TOP_GAMES)
+    assert np.array_equal(raised[prior <= -PAGE_GAMES], prior[prior <= -PAGE_GAMES])
+    for position in np.flatnonzero(prior > -PAGE_GAMES):
+        assert raised[position] == prior[position] + 1.5 * (prior[position] + PAGE_GAMES)
     assert np.array_equal(np.argsort(raised), np.argsort(prior))
 
 
