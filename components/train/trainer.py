@@ -136,14 +136,14 @@ class Trainer:
             UserError: The loss is not finite.
         """
         self.workers.broadcast({"name": name, "config": asdict(config), "steps": steps})
-        model = self._initial_model(data, config, steps, start)
-        progress = _Progress(name, model, steps, self.workers, self.checkpoints, check)
+        built = self._build(data, config, steps, start)
+        progress = _Progress(name, built.model, steps, self.workers, self.checkpoints, check)
         if self.checkpoints and (saved := self.checkpoints.read(name)) and not progress.restore(saved):
             log("train", f"the checkpoint of the {name} fit belongs to another fit: restarting the fit")
         first = len(progress.losses)
         self.workers.broadcast({"first": first, "check_steps": sorted(progress.check_steps)})
-        self._take_steps(data, config, first, steps, progress)
-        towers = model.towers()
+        self._take_steps(built, data, config, first, steps, progress)
+        towers = built.model.towers()
         if not all(np.isfinite(table).all() for table in vars(towers).values()):
             raise UserError(f"The weights are not finite after step {steps} of the {name} fit: {REMEDY}.")
         return TowerFit(towers, _curve(progress.losses), tuple(progress.checks))
@@ -159,34 +159,37 @@ class Trainer:
         """
         while fit := self.workers.broadcast():
             config, steps = ModelConfig.from_dict(fit["config"]), fit["steps"]
-            self._initial_model(data, config, steps)
+            built = self._build(data, config, steps)
             progress = self.workers.broadcast()
             first = progress["first"]
             following = _Following(fit["name"], first, frozenset(progress["check_steps"]), self.workers)
             with suppress(_StoppedError):
-                self._take_steps(data, config, first, steps, following)
+                self._take_steps(built, data, config, first, steps, following)
 
     def end_fits(self) -> None:
         """Let the other workers go: the chief makes no other fit to the same data."""
         self.workers.broadcast()
 
     def _take_steps(
-        self, data: TrainingData, config: ModelConfig, first: int, steps: int, progress: _Progress | _Following
+        self,
+        built: _Built,
+        data: TrainingData,
+        config: ModelConfig,
+        first: int,
+        steps: int,
+        progress: _Progress | _Following,
     ) -> None:
         """Make the steps that are left, on all workers from the chief's weights.
 
-        Keras's own loop takes as long again for a small batch as the step itself.
+        For small batches, `Model.fit` and `tf.data` would take twice as long as the step itself.
         """
-        assert self._last
         if first == steps:
             return
-        self.workers.broadcast_values(_variables(self._last.model))
+        self.workers.broadcast_values(_variables(built.model))
         for batch in data.batches(config, first, steps, self.workers.rank, self.workers.count):
-            progress.record(float(self._last.take_step(model_inputs(batch))))
+            progress.record(float(built.take_step(model_inputs(batch))))
 
-    def _initial_model(
-        self, data: TrainingData, config: ModelConfig, steps: int, start: Towers | None = None
-    ) -> TwoTowerModel:
+    def _build(self, data: TrainingData, config: ModelConfig, steps: int, start: Towers | None = None) -> _Built:
         """Build a model, or reset the last fit's if only the scale differs: tracing a graph takes a second."""
         fits = (data, replace(config, scale=0.0), steps)
         with self.workers.strategy.scope():
@@ -195,11 +198,10 @@ class Trainer:
                 model = _model(data, config, steps)
                 self._last = _Built(*fits, model, _step_function(model, self.workers, sampled=data.sampler is not None))
             self._last.reset(config.scale)
-            model = self._last.model
             if start:
-                for table, array in zip(model.tables, vars(start).values(), strict=True):
+                for table, array in zip(self._last.model.tables, vars(start).values(), strict=True):
                     table.assign(array)
-        return model
+        return self._last
 
     def clear_checkpoints(self) -> None:
         """Remove the checkpoints once the model is written."""
