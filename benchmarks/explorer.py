@@ -199,10 +199,7 @@ def rows(users: int = USERS, games: int = LIVE_GAMES, page_games: int = PAGE_GAM
             with running_explorer(*_shop(server, folder / "live", 1000, games)) as url:
                 yield from live_rows(url, folder, games)
             if chromium() is None:
-                print(
-                    "[benchmark] pages are not measured: install Debian's chromium-headless-shell",
-                    flush=True,
-                )
+                print("[benchmark] pages are not measured: install Debian's chromium-headless-shell", flush=True)
                 return
             with running_explorer(*_shop(server, folder / "pages", 1000, page_games, PAGE_GENRES)) as url:
                 yield from page_rows(url, page_games)

@@ -13,7 +13,7 @@ from steam_recsys.evaluation.intervals import standard_error
 from steam_recsys.evaluation.metrics import HEADLINE_METRIC
 
 POINTS_PER_PERCENT = 2.0
-"""Percentage points by which giving up a per cent of NDCG@10 must lower the sameness, at least."""
+"""Percentage points by which giving up a per cent of NDCG@10 must lower the concentration, at least."""
 
 CONFIDENCE = 0.95
 """Confidence level of "clearly better"."""
@@ -46,11 +46,10 @@ class Setting:
         return standard_error(self.ndcg)
 
     @property
-    def sameness(self) -> float:
-        """How similar users' pages are: ten divided by the effective number of games; 1 if all get the same ten.
+    def concentration(self) -> float:
+        """How concentrated pages are on few games: ten divided by the effective games; 1 if all users get the same ten.
 
-        The overlap of two pages mostly says how many of the few games are on both that many users get. Of settings that
-        are alike in that, this one also says how varied the rest of the pages is.
+        The overlap mostly depends on the few games that many users get. This also shows how varied the rest is.
         """
         return HEADLINE_METRIC.k / self.effective_games if self.effective_games else 1.0
 
@@ -63,14 +62,14 @@ class Setting:
 
 def most_accurate(settings: Iterable[Setting]) -> Setting:
     """Return the most accurate setting; of equally accurate ones the most personal."""
-    return max(settings, key=lambda setting: (setting.mean, -setting.sameness))
+    return max(settings, key=lambda setting: (setting.mean, -setting.concentration))
 
 
 def most_personal(settings: Iterable[Setting], budget: float) -> Setting:
-    """Choose the setting with the least sameness among those that are about as accurate as the best.
+    """Choose the setting with the least concentration among those that are about as accurate as the best.
 
-    A per cent of NDCG@10 must lower the sameness by at least `POINTS_PER_PERCENT` percentage points: where the lists of
-    two users hardly overlap anyway, little is given up.
+    A per cent of NDCG@10 must lower the concentration by at least `POINTS_PER_PERCENT` percentage points: if pages
+    are varied anyway, little is given up.
 
     Args:
         settings: At least one setting.
@@ -80,7 +79,7 @@ def most_personal(settings: Iterable[Setting], budget: float) -> Setting:
     best = most_accurate(settings)
 
     def cost(setting: Setting) -> tuple[float, float]:
-        return setting.sameness - POINTS_PER_PERCENT * setting.mean / (best.mean or 1.0), -setting.mean
+        return setting.concentration - POINTS_PER_PERCENT * setting.mean / (best.mean or 1.0), -setting.mean
 
     return next(each for each in sorted(settings, key=cost) if each is best or is_level(each, best, budget))
 

@@ -561,7 +561,7 @@ class _Search:
                 self.measure(_with(config, {"scale": scale, **factors}), POPULARITY_WEIGHTS)
 
     def try_top_weights(self, config: ModelConfig) -> None:
-        """Try to let popularity count more at the top, with every popularity weight up to that of the training."""
+        """Try all top weights, each with every popularity weight up to 1, which is that of the fits."""
         weights = [weight for weight in POPULARITY_WEIGHTS if weight <= 1]
         for top_weight in TOP_WEIGHTS:
             self.measure(replace(config, top_weight=top_weight), weights)

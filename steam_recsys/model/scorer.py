@@ -75,7 +75,7 @@ class Scorer:
         history: float32 [N, d], each game's vector as part of a history.
         candidates: float32 [N, d], each game's vector as a candidate, of length one; zero if nothing is known of it.
         item_item: Weights between catalogue positions, of games that are liked together.
-        popularity_prior: float32 [N], the log share of each game in recent popularity, more at the top.
+        popularity_prior: float32 [N], the log share of each game in recent popularity, with the model's top weight.
         popularity_weight: Factor of the popularity prior in the list of the most relevant games.
         scale: Factor of the cosine.
         history_weights: How much each game of a history counts.

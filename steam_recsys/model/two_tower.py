@@ -225,7 +225,7 @@ def popularity_prior(shares: Float32Array, weights: Float64Array) -> Float32Arra
 
 
 def with_top_weight(prior: Float32Array, weight: float) -> Float32Array:
-    """Let popularity count 1 + weight times at the top, above that of the last game of the most popular page.
+    """Let popularity above that of the tenth most popular game count 1 + weight times.
 
     The order of the games by popularity stays.
 

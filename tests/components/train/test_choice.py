@@ -13,9 +13,11 @@ CONFIG = ModelConfig()
 BUDGET = 0.025
 
 
-def setting(mean: float, sameness: float, spread: float = 1.0) -> Setting:
+def setting(mean: float, concentration: float, spread: float = 1.0) -> Setting:
     noise = np.random.default_rng(0).standard_normal(USERS)
-    return Setting(CONFIG, mean + spread * (noise - noise.mean()) / noise.std(ddof=1), sameness, 10 / sameness)
+    return Setting(
+        CONFIG, mean + spread * (noise - noise.mean()) / noise.std(ddof=1), concentration, 10 / concentration
+    )
 
 
 def test_the_least_similar_pages_win_among_settings_that_are_level_with_the_best() -> None:
