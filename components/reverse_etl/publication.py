@@ -102,13 +102,14 @@ def publish(
                 except Exception:
                     _clean_up(destinations)
                     raise
-            # 4. Make it current everywhere, and drop old versions.
+            # 4. Make it current everywhere.
             destinations.switch(lambda kept: info.version)
-            for destination in destinations.all:
-                destination.drop(expired_versions(destination.kept_versions()))
+        # 5. Drop old versions, also those that a run left when it was killed after its switch.
+        for destination in destinations.all:
+            destination.drop(expired_versions(destination.kept_versions()))
         published = find_version(destinations.primary.kept_versions(), info.version)
     assert published is not None  # it was there before, or it is there now
-    # 5. Remove the predictions.
+    # 6. Remove the predictions.
     with clean_up("reverse_etl", f"the predictions in {folder.uri}"):
         remove_artifact(folder)
     seconds = round(time.perf_counter() - started, 3)

@@ -145,7 +145,7 @@ def test_killed_at_fifty_moments_readers_see_whole_versions_and_the_next_run_fin
             f"the longest took {1e3 * max(readings.seconds):.0f} ms, the median {1e3 * np.median(readings.seconds):.0f}"
         )
     assert readings.wrong == []
-    publish_version(database, predictions, f"v{number}", ranges)  # drops what a reader has locked until now
+    publish_version(database, predictions, f"v{number}", ranges)  # drops what a reader had locked
     assert [each.version for each in kept(database)] == [f"v{last}" for last in (number, number - 1, number - 2)]
     with shop.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'recsys' AND tablename LIKE 'part%'")

@@ -225,6 +225,21 @@ def test_an_old_version_that_is_being_read_is_dropped_by_a_later_publication(
     assert tables(shop) == tables_of("v3", "v4", "v5")
 
 
+def test_the_retry_of_a_run_killed_after_its_switch_drops_the_old_version(
+    shop: Connection, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(1, 4):
+        publish_version(database, marked(tmp_path / str(number), shop, number, users=2), f"v{number}")
+    predictions = marked(tmp_path / "4", shop, 4, users=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(postgres.PostgresDestination, "drop", die)
+        with pytest.raises(MemoryError):
+            publish_version(database, predictions, "v4")
+    assert (shown(shop)[0], tables(shop)) == ("v4", tables_of("v1", "v2", "v3", "v4"))
+    assert not publish_version(database, predictions, "v4").switched
+    assert (shown(shop)[0], tables(shop)) == ("v4", tables_of("v2", "v3", "v4"))
+
+
 @pytest.mark.parametrize(
     "dependent",
     [
