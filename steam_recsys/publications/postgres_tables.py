@@ -57,7 +57,7 @@ CREATE TABLE {popular} (
 """
 
 _INDEX_POPULAR = """
-ALTER TABLE {popular} ADD PRIMARY KEY (list, genre, rank), ADD UNIQUE (list, genre, game_id);
+ALTER TABLE {popular} ADD PRIMARY KEY (list, genre, rank), ADD UNIQUE (list, game_id, genre);
 CREATE INDEX ON {popular} (list, lower(genre), rank);
 ANALYZE {popular};
 """

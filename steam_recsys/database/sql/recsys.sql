@@ -314,37 +314,34 @@ BEGIN
                    WHEN e.list = 'new_releases' THEN coalesce('new and popular in ' || popular.genre, 'new')
                    WHEN e.list = 'popular' AND e.genre <> '' THEN 'popular in ' || e.genre
                    WHEN e.list = 'popular' THEN 'popular now'
-                   WHEN e.list = 'relevance'
-                        AND EXISTS (SELECT FROM recsys.popular_games AS p
-                                    WHERE p.list = 'popular' AND p.genre = '' AND p.game_id = e.game_id OFFSET 0)
-                       THEN 'popular now'
-                   WHEN e.list = 'relevance' AND popular.genre IS NOT NULL THEN 'popular in ' || popular.genre
+                   WHEN popular.genre = '' THEN 'popular now'
+                   WHEN e.list = 'relevance' THEN coalesce('popular in ' || popular.genre, 'fits your taste')
                    ELSE 'fits your taste'
                END
         FROM unnest(p_lists, p_genres, p_game_ids, p_because)
             WITH ORDINALITY AS e (list, genre, game_id, because, position)
         LEFT JOIN LATERAL (
             SELECT b.name,
-                   (SELECT string_agg(s.name, ', ' ORDER BY s.games, s.genre_id)
-                    FROM (SELECT n.name, n.genre_id, z.games
+                   (SELECT string_agg(n.name, ', ' ORDER BY s.games, s.genre_id)
+                    FROM (SELECT t.genre_id, z.games
                           FROM steam.game_genres AS t
                           JOIN steam.game_genres AS o ON o.game_id = e.because AND o.genre_id = t.genre_id
-                          JOIN steam.genres AS n ON n.genre_id = t.genre_id
                           LEFT JOIN recsys.genre_sizes AS z ON z.genre_id = t.genre_id
                           WHERE t.game_id = e.game_id
-                          ORDER BY z.games, n.genre_id
-                          LIMIT 2) AS s) AS shared
+                          ORDER BY z.games, t.genre_id
+                          LIMIT 2) AS s
+                    JOIN steam.genres AS n ON n.genre_id = s.genre_id) AS shared
             FROM steam.games AS b
             WHERE b.game_id = e.because AND b.game_id <> ALL (v_disliked)
         ) AS liked ON true
         LEFT JOIN LATERAL (
+            -- One lookup per game. Popular among all games comes before popular in a genre, of which the first 20 count.
             SELECT p.genre
-            FROM steam.game_genres AS t
-            JOIN steam.genres AS n ON n.genre_id = t.genre_id
-            JOIN recsys.popular_games AS p
-                ON p.list = 'popular' AND p.genre = n.name AND p.game_id = t.game_id AND p.rank <= 20
-            WHERE liked.name IS NULL AND e.list IN ('relevance', 'new_releases') AND t.game_id = e.game_id
-            ORDER BY p.rank, p.genre
+            FROM recsys.popular_games AS p
+            WHERE liked.name IS NULL AND e.list IN ('relevance', 'new_releases')
+              AND p.list = 'popular' AND p.game_id = e.game_id
+              AND CASE p.genre WHEN '' THEN e.list = 'relevance' ELSE p.rank <= 20 END
+            ORDER BY p.genre <> '', p.rank, p.genre
             LIMIT 1
         ) AS popular ON true
         ORDER BY e.position
@@ -405,6 +402,7 @@ DECLARE
     v_left_out integer[];
     -- The games found so far.
     v_found integer[] := '{}';
+    v_found_names text[] := '{}';
     v_found_scores real[] := '{}';
     v_found_taste real[] := '{}';
     v_found_popularity real[] := '{}';
@@ -469,15 +467,16 @@ BEGIN
             SELECT d.game_id FROM recsys.dismissals AS d WHERE d.user_id = p_user_id AND d.game_id = ANY (v_game_ids));
 
         SELECT v_found || array_agg(f.game_id ORDER BY f.position),
+               v_found_names || array_agg(f.name ORDER BY f.position),
                v_found_scores || array_agg(f.score ORDER BY f.position),
                v_found_taste || array_agg(f.taste ORDER BY f.position),
                v_found_popularity || array_agg(f.popularity ORDER BY f.position),
                v_found_because || array_agg(f.because ORDER BY f.position),
                v_found_days || array_agg(f.released_on ORDER BY f.position)
-        INTO v_found, v_found_scores, v_found_taste, v_found_popularity, v_found_because, v_found_days
+        INTO v_found, v_found_names, v_found_scores, v_found_taste, v_found_popularity, v_found_because, v_found_days
         FROM (
             SELECT c.game_id, coalesce(c.score, c.taste + c.popularity) AS score, c.taste, c.popularity, c.because,
-                   g.released_on, c.position
+                   g.name, g.released_on, c.position
             FROM (SELECT *
                   FROM unnest(v_game_ids, v_score, v_taste, v_popularity, v_because)
                       WITH ORDINALITY AS e (game_id, score, taste, popularity, because, position)
@@ -507,50 +506,50 @@ BEGIN
         v_found_lists := v_found_lists || array_fill(v_list, ARRAY[cardinality(v_found) - cardinality(v_found_lists)]);
     END LOOP;
 
-    RETURN QUERY
-    WITH shown AS MATERIALIZED (
-        SELECT row_number() OVER (
-                   ORDER BY best.rank NULLS LAST,
-                            CASE p_rank_by WHEN 'newest' THEN s.released_on END DESC NULLS LAST,
-                            s.position
-               )::integer AS rank,
-               s.*
-        FROM unnest(
-            v_found, v_found_scores, v_found_taste, v_found_popularity, v_found_because, v_found_days, v_found_lists)
-            WITH ORDINALITY AS s (game_id, score, taste, popularity, because, released_on, list, position)
-        LEFT JOIN LATERAL (
-            SELECT min(k.rank) AS rank
-            FROM steam.rankings AS k
-            WHERE v_rank_type IS NOT NULL AND k.game_id = s.game_id AND k.rank_type = v_rank_type
-              AND (NOT v_genre_is_ranked OR lower(k.genre) = v_genre)
-        ) AS best ON true
-        ORDER BY rank
-        LIMIT p_limit
-    ), page AS (
-        SELECT array_agg(l.rank ORDER BY l.rank) AS ranks,
-               array_agg(l.game_id ORDER BY l.rank) AS game_ids,
-               array_agg(l.score ORDER BY l.rank) AS scores,
-               array_agg(l.taste ORDER BY l.rank) AS taste,
-               array_agg(l.popularity ORDER BY l.rank) AS popularity,
-               array_agg(l.list ORDER BY l.rank) AS lists,
-               array_agg(l.genre ORDER BY l.rank) AS genres,
-               array_agg(l.because ORDER BY l.rank) AS because
+    IF v_takes_all AND v_found <> '{}' THEN
+        SELECT array_agg(o.game_id ORDER BY o.place), array_agg(o.name ORDER BY o.place),
+               array_agg(o.score ORDER BY o.place), array_agg(o.taste ORDER BY o.place),
+               array_agg(o.popularity ORDER BY o.place), array_agg(o.because ORDER BY o.place),
+               array_agg(o.list ORDER BY o.place)
+        INTO v_found, v_found_names, v_found_scores, v_found_taste, v_found_popularity, v_found_because, v_found_lists
         FROM (
-            SELECT s.rank, s.game_id, s.score, s.taste, s.popularity, s.list, v_fallback_genre AS genre,
-                   -- One game is the reason of at most two entries.
-                   CASE WHEN row_number() OVER (PARTITION BY s.because ORDER BY s.rank) <= 2 THEN s.because END AS because
-            FROM shown AS s
-        ) AS l
-    )
-    SELECT e.rank, e.game_id, g.name, e.score, e.taste, e.popularity, e.reason,
+            SELECT s.*,
+                   row_number() OVER (
+                       ORDER BY best.rank NULLS LAST,
+                                CASE p_rank_by WHEN 'newest' THEN s.released_on END DESC NULLS LAST,
+                                s.position
+                   ) AS place
+            FROM unnest(v_found, v_found_names, v_found_scores, v_found_taste, v_found_popularity, v_found_because,
+                        v_found_days, v_found_lists)
+                WITH ORDINALITY AS s (game_id, name, score, taste, popularity, because, released_on, list, position)
+            LEFT JOIN LATERAL (
+                SELECT min(k.rank) AS rank
+                FROM steam.rankings AS k
+                WHERE v_rank_type IS NOT NULL AND k.game_id = s.game_id AND k.rank_type = v_rank_type
+                  AND (NOT v_genre_is_ranked OR lower(k.genre) = v_genre)
+            ) AS best ON true
+            ORDER BY place
+            LIMIT p_limit
+        ) AS o;
+    END IF;
+
+    -- One game is the reason of at most two entries.
+    FOR v_step IN 3 .. cardinality(v_found_because) LOOP
+        IF cardinality(array_positions(v_found_because[: v_step - 1], v_found_because[v_step])) = 2 THEN
+            v_found_because[v_step] := NULL;
+        END IF;
+    END LOOP;
+
+    RETURN QUERY
+    SELECT e.rank::integer, e.game_id, e.name, e.score, e.taste, e.popularity, e.reason,
            CASE WHEN starts_with(e.reason, 'because you liked ') THEN e.because END,
            e.list, (SELECT p.version FROM recsys.popular_games AS p LIMIT 1)
-    FROM page
-    CROSS JOIN LATERAL unnest(
-        page.ranks, page.game_ids, page.scores, page.taste, page.popularity,
-        recsys.reasons(p_user_id, page.lists, page.genres, page.game_ids, page.because), page.because, page.lists
-    ) AS e (rank, game_id, score, taste, popularity, reason, because, list)
-    JOIN steam.games AS g ON g.game_id = e.game_id
+    FROM unnest(
+        v_found, v_found_names, v_found_scores, v_found_taste, v_found_popularity,
+        recsys.reasons(
+            p_user_id, v_found_lists, array_fill(v_fallback_genre, ARRAY[cardinality(v_found)]), v_found, v_found_because),
+        v_found_because, v_found_lists
+    ) WITH ORDINALITY AS e (game_id, name, score, taste, popularity, reason, because, list, rank)
     ORDER BY e.rank;
 END
 $function$;
