@@ -19,7 +19,7 @@ from pipelines.check import (
     missing_settings,
     parameters_for,
 )
-from pipelines.compilation import PIPELINES, compile_pipelines, read_parameters
+from pipelines.compilation import PIPELINES, build_pipeline, compile_pipelines, read_parameters
 from pipelines.local import run_locally
 from pipelines.platform import Platform
 from pipelines.target import TARGETS, Target
@@ -158,7 +158,7 @@ def _parameters(target: Target, name: str, assignments: list[str]) -> dict[str, 
     """Read a pipeline's parameters: the command line's, and the target's for the others."""
     keys = {assignment.partition("=")[0] for assignment in assignments}
     defaults = [f"{key}={value}" for key, value in parameters_for(target, name).items() if key not in keys]
-    return read_parameters(PIPELINES[name](target), [*defaults, *assignments])
+    return read_parameters(build_pipeline(target, name), [*defaults, *assignments])
 
 
 def _cron(options: argparse.Namespace, target: Target) -> str:

@@ -20,7 +20,7 @@ from demo.summary import gate_outcome, show_metrics, write_summary
 from demo.synthetic import write_synthetic
 from demo.workspace import Workspace
 from pipelines.check import SECRETS, check_parameters, parameters_for
-from pipelines.compilation import PIPELINES, compile_pipelines, read_parameters
+from pipelines.compilation import build_pipeline, compile_pipelines, read_parameters
 from pipelines.local import run_locally
 from pipelines.target import Target
 from steam_recsys.errors import UserError
@@ -63,7 +63,7 @@ def run_pipeline(
     """
     own = {key: value for key, value in parameters_for(target, name).items() if key not in IGNORED}
     given = [f"{key}={value}" for key, value in {**own, **parameters}.items()]
-    values = read_parameters(PIPELINES[name](target), given)
+    values = read_parameters(build_pipeline(target, name), given)
     pipeline = workspace.build / target.name / f"{name}.yaml"
     with Steps(Console(file=sys.stdout), name, number) as steps:
         run_locally(

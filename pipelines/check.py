@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from containers.images import LOCAL_REGISTRY, Role
-from pipelines.compilation import PIPELINES, read_value
+from pipelines.compilation import PIPELINES, build_pipeline, read_value
 from pipelines.target import ENVIRONMENT, URL_VARIABLES, Target
 from pipelines.vertex_limits import setting_problems, spec_problems
 from steam_recsys.errors import UserError
@@ -40,7 +40,7 @@ def check_parameters(target: Target) -> None:
     Raises:
         UserError: No pipeline has a parameter, or its value has the wrong type.
     """
-    signatures = [PIPELINES[name](target).component_spec.inputs or {} for name in PIPELINES]
+    signatures = [build_pipeline(target, name).component_spec.inputs or {} for name in PIPELINES]
     known = {key: spec.type for inputs in signatures for key, spec in inputs.items()}
     for key, value in target.parameters.items():
         if key not in known:
@@ -51,7 +51,7 @@ def check_parameters(target: Target) -> None:
 
 def parameters_for(target: Target, name: str) -> dict[str, Any]:
     """Return the target's parameters that a pipeline takes."""
-    inputs = PIPELINES[name](target).component_spec.inputs or {}
+    inputs = build_pipeline(target, name).component_spec.inputs or {}
     return {key: value for key, value in target.parameters.items() if key in inputs}
 
 
@@ -67,7 +67,7 @@ def check_run(target: Target, name: str, parameters: Mapping[str, Any]) -> None:
         UserError: A value is out of range, a secret is not named or the tasks cannot read it, or the tasks cannot reach
             the store.
     """
-    inputs = PIPELINES[name](target).component_spec.inputs or {}
+    inputs = build_pipeline(target, name).component_spec.inputs or {}
     values = {key: spec.default for key, spec in inputs.items() if spec.optional} | dict(parameters)
     if values.get("users_per_shard", 1) < 1:
         raise UserError(f"The parameter users_per_shard is {values['users_per_shard']}: it must be 1 or more.")

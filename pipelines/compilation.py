@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,12 @@ PIPELINES: dict[str, Callable[[Target], GraphComponent]] = {
 }
 
 
+@lru_cache
+def build_pipeline(target: Target, name: str) -> GraphComponent:
+    """Build a pipeline for a target; equal settings share it, as KFP takes a second or more for one."""
+    return PIPELINES[name](target)
+
+
 def compile_pipelines(target: Target, output: Path) -> list[Path]:
     """Compile every pipeline for a target to `<output>/<name>.yaml` and return the files.
 
@@ -37,7 +44,7 @@ def compile_pipelines(target: Target, output: Path) -> list[Path]:
     try:
         output.mkdir(parents=True, exist_ok=True)
         for name, path in paths.items():
-            compiler.Compiler().compile(PIPELINES[name](target), str(path))
+            compiler.Compiler().compile(build_pipeline(target, name), str(path))
     except OSError as error:
         raise UserError(f"{output} cannot be written to ({error.strerror}): name another folder.") from None
     return list(paths.values())

@@ -263,6 +263,10 @@ class Target(BaseSettings):
         """Return the image of a role's tasks."""
         return self.python_image or image_name(self.registry, role)
 
+    def __hash__(self) -> int:
+        """Hash the settings as JSON: the dictionaries among them have no hash."""
+        return hash(self.model_dump_json())
+
     @property
     def page(self) -> str:
         """URL of a run's page, with `JOB` in place of the run's `job`; empty if the target has no pages."""

@@ -1,7 +1,7 @@
 import pytest
 
 import compile as command
-from pipelines.compilation import PIPELINES, read_parameters
+from pipelines.compilation import build_pipeline, read_parameters
 from pipelines.platform import SubmittedRun
 from pipelines.target import Target
 from steam_recsys.errors import UserError
@@ -139,7 +139,7 @@ def test_with_wait_the_run_decides_the_exit_code(recorder, tmp_path, capsys):
 
 
 def test_values_are_converted_to_declared_types():
-    pipeline = PIPELINES["ingestion"](Target.load("local"))
+    pipeline = build_pipeline(Target.load("local"), "ingestion")
     values = read_parameters(pipeline, ["raw=a=b", "year=2011", "max_rejected_share=0.5"])
     assert values == {"raw": "a=b", "year": 2011, "max_rejected_share": 0.5}
     with pytest.raises(UserError, match="must be a number"):
