@@ -291,12 +291,12 @@ def count_batch(
 # an ALTER TABLE would wait behind it, and every reader behind that.
 
 
-def known_games(shop: str) -> pa.Array:
+def read_game_ids(shop: str) -> pa.Array:
     """Read the ids of all games of the shop, int32; `shop` is a reference such as `env:DATABASE_URL`."""
     return pa.array(_read_ids(shop, "SELECT game_id::bigint FROM steam.games"), pa.int32())
 
 
-def known_users(shop: str, first: int, last: int) -> Int64Array:
+def read_user_ids(shop: str, first: int, last: int) -> Int64Array:
     """Read the ids of the shop's users from `first` to `last`, both included, ascending."""
     return _read_ids(
         shop,

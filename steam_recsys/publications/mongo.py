@@ -42,8 +42,8 @@ from steam_recsys.publications.loading import (
     Loader,
     Stored,
     VersionStats,
-    known_games,
-    known_users,
+    read_game_ids,
+    read_user_ids,
 )
 from steam_recsys.publications.personalisation import FIRST_GAMES, Personalisation
 from steam_recsys.publications.updates import VersionUpdate
@@ -175,7 +175,7 @@ class MongoDestination:
         """See `Destination.load`. The version is registered first: if this run dies, the next one drops it."""
         with self._lease_held():
             self._change(lambda pointer: pointer.with_unpublished(info))
-        games = known_games(self._shop_reference)
+        games = read_game_ids(self._shop_reference)
         fallback_lists = predictions.popular(games)
         self._fill_popular(info.version, fallback_lists)
         known = KnownGames.from_fallback_lists(games, fallback_lists)
@@ -184,7 +184,7 @@ class MongoDestination:
 
         def load_part(number: int, part: list[Shard]) -> int:
             for shard in part:
-                users = known_users(self._shop_reference, shard.first, shard.last)
+                users = read_user_ids(self._shop_reference, shard.first, shard.last)
                 for batch in loader.batches(shard, users):
                     documents = list(_documents(batch).values())
                     for start in range(0, len(documents), _DOCUMENTS_PER_INSERT):

@@ -27,8 +27,8 @@ from steam_recsys.publications.loading import (
     Loader,
     Stored,
     VersionStats,
-    known_games,
-    known_users,
+    read_game_ids,
+    read_user_ids,
 )
 from steam_recsys.publications.personalisation import FIRST_GAMES
 from steam_recsys.publications.postgres_tables import Tables
@@ -197,7 +197,7 @@ class PostgresDestination:
         self, info: VersionInfo, predictions: Predictions, current: CurrentVersion | None
     ) -> tuple[VersionStats, Stored]:
         """See `Destination.load`. The version is registered first: if this run dies, the next one drops it."""
-        tables, games = Tables(info.version), known_games(self._reference)
+        tables, games = Tables(info.version), read_game_ids(self._reference)
         fallback_lists = predictions.popular(games)
         with self._transaction() as cursor:
             cursor.execute(
@@ -222,7 +222,7 @@ class PostgresDestination:
                 tables.create_partition(cursor, number, first, end)
                 received = 0
                 for shard in part:
-                    users = known_users(self._reference, shard.first, shard.last)
+                    users = read_user_ids(self._reference, shard.first, shard.last)
                     received += tables.fill_partition(cursor, number, loader.batches(shard, users))
                 tables.attach_partition(cursor, number, first, end)
                 self._check_lease(cursor)
