@@ -74,7 +74,7 @@ DATABASE_ERRORS = {
 
 
 CODES = {
-    400: "invalid_json",
+    400: "bad_request",
     403: "forbidden",
     404: "not_found",
     405: "method_not_allowed",
@@ -87,6 +87,8 @@ CODES = {
     503: "unavailable",
 }
 """Codes of errors, by status, unless a `ProblemError` has its own."""
+
+INVALID_JSON = "invalid_json"
 
 
 class ProblemDetails(BaseModel):
@@ -196,11 +198,13 @@ def _links(request: Request, parameter: str | None) -> Iterator[tuple[str, str]]
 async def _handle_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, StarletteError)
     status, detail, headers = error.status_code, error.detail, dict(error.headers or {})
+    code = getattr(error, "code", None)
     if not detail.endswith("."):  # the framework's own
         detail = DETAILS.get(status, f"{detail}.")
+        code = INVALID_JSON if status == 400 else None
     if headers.get("Allow") == "GET":
         headers["Allow"] = "GET, HEAD"  # see `Guard`
-    return error_response(request, status, detail, headers, code=getattr(error, "code", None))
+    return error_response(request, status, detail, headers, code=code)
 
 
 async def _handle_validation_error(request: Request, error: Exception) -> Response:
@@ -208,7 +212,7 @@ async def _handle_validation_error(request: Request, error: Exception) -> Respon
     first = error.errors()[0]
     where, *names = first["loc"]
     if first["type"] == "json_invalid":
-        return error_response(request, 400, f"The body is not JSON: {first['ctx']['error']}.")
+        return error_response(request, 400, f"The body is not JSON: {first['ctx']['error']}.", code=INVALID_JSON)
     if first["type"] == "extra_forbidden":  # whose name is the client's own text, and not repeated
         return error_response(request, 422, _unknown_name(request, where))
     name = ".".join(map(str, names)) or ("The body" if where == "body" else "")

@@ -87,9 +87,12 @@ GROUP BY genre_id, name ORDER BY count(game_id), genre_id
 """
 _POPULAR_NOW_QUERY = "SELECT game_id FROM recsys.popular_games WHERE list = 'popular' AND genre = '' ORDER BY game_id"
 _POPULAR_IN_QUERY = """
-SELECT DISTINCT ON (game_id) game_id, genre
-FROM recsys.popular_games WHERE list = 'popular' AND genre <> '' AND rank <= %s
-ORDER BY game_id, rank, genre
+SELECT DISTINCT ON (game_id) game_id, p.genre
+FROM recsys.popular_games AS p
+JOIN steam.genres AS n ON n.name = p.genre
+JOIN steam.game_genres USING (genre_id, game_id)
+WHERE p.list = 'popular' AND p.rank <= %s
+ORDER BY game_id, p.rank, p.genre
 """
 
 _SYSTEMS_QUERY = "SELECT game_id, recsys.systems_of(os) FROM steam.game_requirements WHERE level = 'minimum'"

@@ -122,7 +122,9 @@ LIMIT 1
 -- Each game once, with its latest review; those after a given day, null if unknown, and id of a review, if there is one.
 SELECT game_id, name, recommended, hours_played AS hours, reviewed_on, review_id
 FROM (
-    SELECT DISTINCT ON (game_id) game_id, recommended, hours_played, reviewed_on, review_id
+    SELECT DISTINCT ON (game_id) game_id, recommended, hours_played, review_id,
+           -- A day that Python cannot hold, such as infinity, is unknown.
+           CASE WHEN reviewed_on BETWEEN '0001-01-01' AND '9999-12-31' THEN reviewed_on END AS reviewed_on
     FROM steam.reviews WHERE user_id = $1
     ORDER BY game_id, reviewed_on DESC NULLS LAST, review_id DESC
 ) AS latest
@@ -239,9 +241,6 @@ FROM recsys.pipeline_runs,
     jsonb_path_query_first(stages, '$[*] ? (@.stage == "reverse_etl" && @.facts.switched == true).facts') AS facts
 WHERE state = 'SUCCEEDED' AND finished_at IS NOT NULL AND facts IS NOT NULL
 ORDER BY finished_at DESC LIMIT 60
-
--- name: is_monitored
-SELECT to_regclass('recsys.monitoring') IS NOT NULL
 
 -- name: monitoring
 SELECT measured_at, as_of, run_id, model_version, retrain, reasons, figures, feedback

@@ -72,6 +72,8 @@ RECOVERY_SECONDS = 5.0
 """Time without failures after which the database counts as back: an overloaded one fails now and then."""
 
 REACH_SECONDS = 30.0
+"""Time limit for counting the reach, and the pause after a count that failed."""
+
 COUNT_SECONDS = 60.0
 
 REACH_SAMPLE_USERS = 20_000
@@ -374,8 +376,6 @@ class Repository:
 
     async def monitoring(self) -> list[Measurement]:
         """Return the last measurements, the newest first."""
-        if not (await self._fetchrow("is_monitored"))[0]:
-            return []
         return [Measurement(*row) for row in await self._fetch("monitoring")]
 
     async def _genre_tags(self, rows: Sequence[Any]) -> GenreTags:

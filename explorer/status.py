@@ -32,7 +32,7 @@ class RankingResult:
     Attributes:
         name: What the overview calls it.
         ndcg, recall: NDCG@10 and Recall@20, from 0 to 1; None if unknown.
-        difference: The model's NDCG@10 less this one, user by user; None for the model itself.
+        difference: The model's NDCG@10 minus this one's, user by user; None for the model itself.
     """
 
     name: str

@@ -28,7 +28,10 @@ PIPELINES: dict[str, Callable[[Target], GraphComponent]] = {
 
 @lru_cache
 def build_pipeline(target: Target, name: str) -> GraphComponent:
-    """Build a pipeline for a target; equal settings share it, as KFP takes a second or more for one."""
+    """Build a pipeline for a target; equal settings share it, as KFP takes a second or more for one.
+
+    Its images keep the names that they have when it is built first: a process compiles one state of the code.
+    """
     return PIPELINES[name](target)
 
 

@@ -263,9 +263,16 @@ class Target(BaseSettings):
         """Return the image of a role's tasks."""
         return self.python_image or image_name(self.registry, role)
 
+    def __eq__(self, other: object) -> bool:
+        """Compare what is set: a task's setting that is set to its default replaces that of `default`."""
+        return isinstance(other, Target) and self._as_json() == other._as_json()
+
     def __hash__(self) -> int:
         """Hash the settings as JSON: the dictionaries among them have no hash."""
-        return hash(self.model_dump_json())
+        return hash(self._as_json())
+
+    def _as_json(self) -> str:
+        return self.model_dump_json(exclude_unset=True)
 
     @property
     def page(self) -> str:

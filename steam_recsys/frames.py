@@ -140,7 +140,7 @@ def evaluation(store: str, version: str | None = None) -> pd.DataFrame:
         - `metric`: str, such as `ndcg_at_10`.
         - `mean`: float64, in the metric's unit: most are shares from 0 to 1.
         - `low`, `high`: float64, the mean's 95 % interval; NaN if the metric has none.
-        - `difference`, `difference_low`, `difference_high`: float64, the model's mean less this ranking's and its 95 %
+        - `difference`, `difference_low`, `difference_high`: float64, the model's mean minus this ranking's and its 95 %
           interval, compared user by user; NaN for the model itself and if the metric has no interval.
 
     Raises:

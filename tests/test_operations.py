@@ -138,7 +138,7 @@ def test_every_alert_is_explained() -> None:
         assert alert is not None
         assert f"| `{alert.title.replace('inference run R:', '…')}`" in PAGE
     sources = [(ROOT / name).read_text() for name in ("components/notify/outcome.py", "commands/freshness.py")]
-    for title, source in zip(("and that could not be recorded", "Recommendations may be stale"), sources, strict=True):
+    for title, source in zip(("but this could not be recorded", "Recommendations may be stale"), sources, strict=True):
         assert title in PAGE
         assert title in source
 

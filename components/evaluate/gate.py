@@ -117,7 +117,7 @@ def _not_inferior(comparison: Comparison, opponent: str, margin: float, users: s
     difference, mean = comparison.differences[opponent][METRIC], _mean(comparison, opponent)
     inconclusive = difference.low < -margin * mean <= difference.high
     return Rule(
-        about=f"NDCG@10 of {users}, challenger less {opponent}",
+        about=f"NDCG@10 of {users}, challenger minus {opponent}",
         figure=difference.low,
         at_least=-margin * mean,
         reason=f"lower end of the 95 % interval of {difference.mean:+.4f}; {margin:g} × {mean:.4f} may be lost",

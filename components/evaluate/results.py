@@ -88,7 +88,7 @@ class Evaluation:
 
     @property
     def differences(self) -> dict[str, float]:
-        """The model's NDCG@10 less each opponent's, with its interval: `item-kNN_ndcg_at_10_difference_lower`."""
+        """The model's NDCG@10 minus each opponent's, with its interval: `item-kNN_ndcg_at_10_difference_lower`."""
         metric = HEADLINE_METRIC.name
         return {
             f"{_full_name(ranking, metric)}_difference{end}": figure

@@ -17,7 +17,7 @@ class Thresholds:
 
     Attributes:
         quality_floor: Share of recent popularity's realised NDCG@10 that the recommendations must reach. They fall
-            short if the 95 % interval of their NDCG@10 less that share lies below zero.
+            short if the 95 % interval of their NDCG@10 minus that share lies below zero.
         quality_users: Number of users with new reviews below which quality decides nothing.
         drift_ceiling: Highest population stability index; a shift above 0.25 is usually called significant (Siddiqi
             2006, "Credit Risk Scorecards", chapter 8).
@@ -149,7 +149,8 @@ def check(inputs: MonitoringInputs, thresholds: Thresholds) -> Verdict:
 
 def _quality(quality: Quality, thresholds: Thresholds) -> Rule:
     return Rule(
-        about=f"NDCG@10 less {thresholds.quality_floor:g} times recent popularity's, upper end of the 95 % interval",
+        about=f"NDCG@10 minus {thresholds.quality_floor:g} times that of recent popularity, "
+        "upper end of the 95 % interval",
         figure=quality.above_floor.high if quality.above_floor else None,
         at_least=0.0,
         reason=f"{quality.users:,} of at least {thresholds.quality_users:,} users with new reviews",
@@ -171,7 +172,7 @@ def _published(published: KeptVersion | None, thresholds: Thresholds) -> Iterato
         name="overlap",
     )
     yield Rule(
-        about="Share of the games that are among the first ten published of any user",
+        about="Share of the games that are in any user's published top ten",
         figure=published.coverage if published else None,
         at_least=thresholds.published_coverage_floor,
         reason=reason,

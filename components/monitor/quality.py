@@ -62,7 +62,7 @@ class Quality:
         hit_rate: Hit rate@10 of the recommendations.
         popular_ndcg: NDCG@10 of the most popular games that the user had not reviewed.
         popular_hit_rate: Hit rate@10 of the same games.
-        above_floor: NDCG@10 of the recommendations less the required share of popularity's.
+        above_floor: NDCG@10 of the recommendations minus the required share of popularity's.
     """
 
     users: int

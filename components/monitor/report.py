@@ -26,7 +26,7 @@ TITLES = {
     "hit_rate": "realised hit rate@10",
     "popular_hit_rate": "recent popularity's hit rate@10",
     "reviews_since_training": "reviews since the training",
-    "above_floor": "realised NDCG@10 less the required share of recent popularity's",
+    "above_floor": "realised NDCG@10 minus the required share of recent popularity's",
     "psi_games": "population stability index of the games",
     "psi_genres": "population stability index of the genres",
     "psi_history_lengths": "population stability index of the history lengths",
@@ -37,12 +37,12 @@ TITLES = {
     "catalogue_growth": "share of the catalogue's games that were added since the training",
     "games_without_vector_share": "share of the available games without a vector",
     "overlap": "overlap of two users' first ten published games",
-    "coverage": "share of the games that are among the first ten published of any user",
+    "coverage": "share of the games that are in any user's published top ten",
     "popular_ten": "share of users whose first ten published games are the most popular ones",
     "games_shown": "games shown to users in four weeks",
     "click_through": "share of the shown games that were clicked",
     "conversion": "share of the shown games that were bought",
-    "conversion_gain": "share of users who buy a game, less that of the control group",
+    "conversion_gain": "share of users who buy a game, minus that of the control group",
     "conversion_gain_p": "always-valid p-value of that difference",
 }
 WITH_INTERVAL = (

@@ -95,7 +95,7 @@ def conclude(
     except Exception as failure:
         if alerts:
             why = str(failure) if isinstance(failure, UserError) else f"{type(failure).__name__}: see the task's log."
-            title = f"{pipeline} run {run}: {outcome.state}, and that could not be recorded"
+            title = f"{pipeline} run {run}: {outcome.state}, but this could not be recorded"
             post(alerts, Alert(title, (*filter(None, [outcome.error]), why), link))
         raise
     # 4. Post an alert.
@@ -133,7 +133,9 @@ def decide_outcome(
         return Outcome(CANCELLED, platform_error or "It was cancelled.")
     if missing := missing_stages(stages, expected):
         reported = f" ({platform_error.rstrip('.')})" if platform_error else ""
-        return Outcome(FAILED, f"{missing[0]}: It left nothing in the journal{reported}: see the platform's log.")
+        return Outcome(
+            FAILED, f"{missing[0]}: The stage wrote nothing into the journal{reported}: see the platform's log."
+        )
     if state in _NOT_FAILED:
         return Outcome(SUCCEEDED, None)
     return Outcome(FAILED, platform_error or "No stage says why: see the platform's log.")
@@ -189,10 +191,14 @@ def decide_alert(
         return Alert(f"{pipeline} run {run}: {outcome.state}", (*filter(None, [outcome.error]), *why_trained), link)
     if retrain:
         promoted = any(stage.stage == "promote" for stage in stages)
-        ending = "and the new one serves" if promoted else "and what came out did not pass the gate"
-        return Alert(f"{pipeline} run {run}: a model was trained, {ending}", why_trained, link)
+        trained = (
+            "a new model was trained and is now the champion"
+            if promoted
+            else "a model was trained but did not pass the gate"
+        )
+        return Alert(f"{pipeline} run {run}: {trained}", why_trained, link)
     if previous not in (None, SUCCEEDED):
-        return Alert(f"{pipeline} run {run}: it succeeded again", (), link)
+        return Alert(f"{pipeline} run {run}: succeeded again", (), link)
     return None
 
 

@@ -18,7 +18,7 @@ from steam_recsys.database.connection import connect, create_schema, replace_fun
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log
 from steam_recsys.publications.destinations import Destination, DestinationConfig, Destinations, open_destinations
-from steam_recsys.publications.lease import publishing_lease
+from steam_recsys.publications.lease import APPLICATION, publishing_lease
 from steam_recsys.publications.versions import VersionInfo, check_name, expired_versions, find_current, find_version
 from steam_recsys.storage.folder import open_folder
 from steam_recsys.storage.manifest import clean_up, remove_artifact
@@ -62,8 +62,9 @@ def publish(
 ) -> Publication:
     """Publish predictions as a version, make it current, and remove the predictions.
 
-    A version that was published before is left alone, even if another version is current: a retry does not undo a
-    rollback. A version that a dead run left unfinished is started over. Publications at the same time take turns.
+    A version that was published before is not made current again: a retry does not undo a rollback. A version that a
+    dead run left unfinished is started over. In any case, old versions are dropped. Publications at the same time take
+    turns.
 
     Args:
         config: Destinations to publish to.
@@ -104,10 +105,10 @@ def publish(
                     raise
             # 4. Make it current everywhere.
             destinations.switch(lambda kept: info.version)
+        published = find_version(destinations.primary.kept_versions(), info.version)
         # 5. Drop old versions, also those that a run left when it was killed after its switch.
         for destination in destinations.all:
             destination.drop(expired_versions(destination.kept_versions()))
-        published = find_version(destinations.primary.kept_versions(), info.version)
     assert published is not None  # it was there before, or it is there now
     # 6. Remove the predictions.
     with clean_up("reverse_etl", f"the predictions in {folder.uri}"):
@@ -124,14 +125,14 @@ def publish(
         seconds=seconds,
         acceptance=acceptance,
     )
-    outcome = "is current" if switched else "was published before, nothing is changed"
+    outcome = "is current" if switched else "was published before, the current version stays"
     log("reverse_etl", f"version {info.version} {outcome}: {done.users:,} users, {done.rows:,} recommended games")
     return done
 
 
 def _prepare_schema(database: str) -> None:
     """Create the schema if it is missing, and update its functions."""
-    with connect(database, application="steam-recsys publish") as connection:
+    with connect(database, application=APPLICATION) as connection:
         require_schema(connection, "steam")
         create_schema(connection, "recsys")
         replace_functions(connection, "recsys")

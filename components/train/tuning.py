@@ -79,10 +79,11 @@ CHECKED_SPREAD = 0.5
 """The spread with which weights of next games, and those by item-kNN, must be better than none."""
 
 SPREAD_USERS = 200
-"""Largest number of validation users whose scores are used to measure spreads."""
+"""About how many validation users' scores are used to measure spreads: less than twice as many."""
 
 KEPT_TABLES = 8
-"""Largest number of tables between catalogue positions that are kept for the next settings; fits are all kept."""
+"""Largest number of tables between catalogue positions that are kept for the next settings. Regressions and weights of
+next games are kept as they were fitted, weights by item-kNN only here."""
 
 PART_BYTES = 1 << 30
 """Largest size of the scores of single parts of the model that are kept for the next settings."""
@@ -324,7 +325,7 @@ class _Search:
         return NextGames(table.scaled(config.next_weight), config.next_recency)
 
     def _table(self, kind: ItemItemKind, per_game: int) -> ItemItemWeights:
-        """Return the largest weights of a kind between catalogue positions; a regression is fitted once."""
+        """Return the largest weights of a kind between catalogue positions; only item-kNN is fitted again."""
         if (kind, per_game) not in self._largest:
             if isinstance(kind, ItemKNN):  # quick, and its numbers are per recommended game
                 found = self._fit_table(kind, per_game)

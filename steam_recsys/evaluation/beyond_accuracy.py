@@ -131,9 +131,9 @@ def mean_jaccard(ranked: Int32Array, k: int) -> float:
     """Return how much the first k games of two random users overlap: the mean Jaccard index over all pairs of users.
 
     The Jaccard index of two lists is the number of games in both over the number of games in either (Jaccard 1912, "The
-    Distribution of the Flora in the Alpine Zone"); the mean over pairs of users is one less the personalisation of Zhou
-    et al. 2010, "Solving the Apparent Diversity-Accuracy Dilemma of Recommender Systems", whose measure divides by k.
-    Order within the first k does not count.
+    Distribution of the Flora in the Alpine Zone"); the mean over pairs of users is one minus the personalisation of
+    Zhou et al. 2010, "Solving the Apparent Diversity-Accuracy Dilemma of Recommender Systems", whose measure divides by
+    k. Order within the first k does not count.
 
     Exact for up to `JACCARD_USERS` users, and of more users the same random sample each time. Users without games are
     left out; with fewer than two users, nothing overlaps.

@@ -94,7 +94,7 @@ class Comparison:
     Attributes:
         users: Number of users.
         figures: By ranking, the challenger first; empty without users.
-        differences: By opponent, the challenger's figures less the opponent's, user by user.
+        differences: By opponent, the challenger's figures minus the opponent's, user by user.
     """
 
     users: int

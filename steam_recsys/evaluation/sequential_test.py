@@ -30,7 +30,7 @@ class SequentialTest:
 
     Attributes:
         p_value: Always-valid p-value: the smallest one of all looks.
-        difference: The treatment's proportion less the control's at the last look. Its 95 % interval belongs to a
+        difference: The treatment's proportion minus the control's at the last look. Its 95 % interval belongs to a
             confidence sequence: with a probability of 95 %, the intervals of all looks contain the true difference.
             None before the first look with enough users.
     """

@@ -19,7 +19,7 @@ from steam_recsys.data.predictions import Predictions
 from steam_recsys.database.connection import Cursor, connect, create_schema, require_schema
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log
-from steam_recsys.publications.lease import Lease
+from steam_recsys.publications.lease import VERSIONS_APPLICATION, Lease
 from steam_recsys.publications.loading import CurrentVersion, Stored, VersionStats
 from steam_recsys.publications.postgres import (
     SWITCH_PATIENCE_SECONDS,
@@ -221,7 +221,7 @@ class Destinations:
 
     @contextmanager
     def _no_other_switch(self) -> Iterator[Cursor]:
-        connected = connect(self._config.database, application="steam-recsys versions")
+        connected = connect(self._config.database, application=VERSIONS_APPLICATION)
         with connected as connection, connection.cursor() as cursor:
             if self._lease is not None:
                 self._lease.check(cursor)
@@ -303,10 +303,12 @@ def kept_versions(config: DestinationConfig) -> dict[str, list[KeptVersion]]:
 def is_published(config: DestinationConfig, version: str) -> bool:
     """Return whether all destinations keep a version, current or not, so that it need not be predicted again.
 
+    The schema `recsys` is created if it is missing.
+
     Raises:
         UserError: A destination failed.
     """
-    with connect(config.database, application="steam-recsys versions") as connection:
+    with connect(config.database, application=VERSIONS_APPLICATION) as connection:
         create_schema(connection, "recsys")
     with open_destinations(config) as destinations:
         return all(find_version(each.kept_versions(), version) for each in destinations.all)
@@ -314,7 +316,7 @@ def is_published(config: DestinationConfig, version: str) -> bool:
 
 @contextmanager
 def _open_published(config: DestinationConfig) -> Iterator[Destinations]:
-    with connect(config.database, application="steam-recsys versions") as connection:
+    with connect(config.database, application=VERSIONS_APPLICATION) as connection:
         require_schema(connection, "recsys")
     with open_destinations(config) as destinations:
         yield destinations

@@ -23,7 +23,7 @@ from steam_recsys.database.limits import Limits
 from steam_recsys.errors import UserError
 from steam_recsys.logging import current_run, log, log_warning
 
-APPLICATION = "steam-recsys publish"
+APPLICATION, VERSIONS_APPLICATION = "steam-recsys publish", "steam-recsys versions"
 
 LEASE_SECONDS = 30.0
 """How long a lease is valid after it was taken or renewed, and so how long the next run waits after a kill."""

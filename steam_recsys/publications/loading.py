@@ -19,6 +19,7 @@ from steam_recsys.database.connection import COPY_BUFFER, connect
 from steam_recsys.database.copy import read_binary_copy
 from steam_recsys.logging import progress
 from steam_recsys.publications.control_group import in_control_group
+from steam_recsys.publications.lease import APPLICATION
 from steam_recsys.publications.personalisation import FIRST_GAMES, PersonalisationStats
 from steam_recsys.publications.versions import KeptVersion
 
@@ -36,8 +37,8 @@ class KnownGames:
     """The games that the shop knows, to check predictions with.
 
     Attributes:
-        games: Ids of its games, int32.
-        popular: The overall list of popular games, the most popular first, int32.
+        games: Ids of its games, int32 [N].
+        popular: The overall list of popular games, the most popular first, int32 [n].
     """
 
     games: pa.Array
@@ -198,10 +199,10 @@ class Loader:
 
         Args:
             load_part: Loads the part with this number and these shards, and returns how many lists the destination
-                received.
+                received; 0 if it is not told.
 
         Returns:
-            The counts, and how many lists the destination received.
+            The counts, and how many lists the destination received, as `load_part` returned them.
         """
         parts = self._predictions.split(CONNECTIONS)
         with ThreadPoolExecutor(len(parts)) as pool:
@@ -297,7 +298,7 @@ def read_game_ids(shop: str) -> pa.Array:
 
 
 def read_user_ids(shop: str, first: int, last: int) -> Int64Array:
-    """Read the ids of the shop's users from `first` to `last`, both included, ascending."""
+    """Read the ids of the shop's users from `first` to `last`, both included, ascending, int64 [n]."""
     return _read_ids(
         shop,
         f"SELECT user_id FROM steam.users WHERE user_id BETWEEN {int(first)} AND {int(last)} ORDER BY user_id",  # noqa: S608
@@ -316,7 +317,7 @@ def _compare(stats: VersionStats, users: Int64Array, games: Int32Array, sample: 
 
 def _read_ids(shop: str, query: str) -> Int64Array:
     content = io.BytesIO()
-    with connect(shop, application="steam-recsys publish") as connection, connection.cursor() as cursor:
+    with connect(shop, application=APPLICATION) as connection, connection.cursor() as cursor:
         cursor.copy_expert(f"COPY ({query}) TO STDOUT WITH (FORMAT binary)", content, size=COPY_BUFFER)
     ids: Int64Array = read_binary_copy(content.getbuffer(), _IDS_SCHEMA)["id"].to_numpy()
     return ids

@@ -45,7 +45,7 @@ class PersonalisationStats:
     Attributes:
         users: Number of users.
         popular_users: Number of users whose first games are the most popular games that are not excluded for them.
-        shown: Ids of the games that are among the first ten of a user, ascending and distinct, int32.
+        shown: Ids of the games that are among the first ten of a user, ascending and distinct, int32 [n].
         hashes: Hashes of the users to compare, ascending, uint64 [at most COMPARED_USERS].
         first_games: Ids of their first games, int32 [as many, FIRST_GAMES], -1 if there are fewer.
     """
@@ -63,7 +63,7 @@ class PersonalisationStats:
         Args:
             users: The users' ids, distinct, int64 [n].
             games: Their relevant games, the best first, int32 [n, length].
-            popular: The overall list of popular games, the most popular first, int32.
+            popular: The overall list of popular games, the most popular first, int32 [m].
         """
         first = games[:, :FIRST_GAMES]
         hashes = hashed(users, COMPARED_STREAM)
@@ -116,7 +116,12 @@ def _shows_the_popular_games(games: Int32Array, popular: Int32Array) -> BoolArra
 
 
 def _ranks(games: Int32Array, popular: Int32Array) -> Int64Array:
-    """Return the games' places in the list of popular games, from 0; its length for other games."""
+    """Return the places of games in the list of popular games, from 0; the list's length for other games.
+
+    Args:
+        games: Ids, int32 of any shape, which is that of the result, int64.
+        popular: The list, int32 [m].
+    """
     order = np.argsort(popular)
     found = np.minimum(np.searchsorted(popular, games, sorter=order), len(popular) - 1)
     ranks: Int64Array = np.where(popular[order[found]] == games, order[found], len(popular))

@@ -19,7 +19,7 @@ from steam_recsys.database.limits import DEFAULT, LONG_STATEMENTS, Limits
 from steam_recsys.database.lock_watch import LockWatch
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log
-from steam_recsys.publications.lease import APPLICATION, Lease
+from steam_recsys.publications.lease import APPLICATION, VERSIONS_APPLICATION, Lease
 from steam_recsys.publications.loading import (
     SAMPLED_USERS,
     CurrentVersion,
@@ -161,7 +161,7 @@ class PostgresDestination:
         """
         self._reference = reference
         self._lease = lease
-        self._application = APPLICATION if lease else "steam-recsys versions"
+        self._application = APPLICATION if lease else VERSIONS_APPLICATION
 
     def kept_versions(self) -> list[KeptVersion]:
         """See `Destination.kept_versions`."""

@@ -101,7 +101,7 @@ WHERE version = %s AND published_popular IS NULL
 """
 
 _UPDATED_USERS = 10_000
-"""Users per statement of an update."""
+"""Users per statement of an update, and lists per batch of its COPY."""
 
 _ELEMENTS = {"game_ids": 23, "taste": 700, "popularity": 700, "because": 23}
 """For each column of lists: the OID of its elements' type, the same on every server. All of them have four bytes."""
@@ -231,7 +231,7 @@ def _rows(
     Args:
         name: The list's name.
         users: Each row's user, int64 [n].
-        elements: The elements of each column, [n, length].
+        elements: The elements of each column, int32 or float32 [n, length].
         nulls: Where `because` is null, bool [n, length].
     """
     n, length = nulls.shape

@@ -17,7 +17,7 @@ class VersionUpdate:
         version: Name of the version.
         before: Id of the snapshot that its lists have been made from so far.
         snapshot_id: Id of the snapshot that they are made from now.
-        users: Ids of the users whose lists are replaced, int64, ascending.
+        users: Ids of the users whose lists are replaced, ascending, int64 [n].
         recommendations: All lists of these users, in the schema RECOMMENDATIONS; a user without a row has none any
             more, as a user who has left the shop.
         popular: The fallback lists, in the schema POPULAR; None leaves them as they are.

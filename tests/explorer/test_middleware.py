@@ -237,6 +237,12 @@ def test_a_request_must_have_one_valid_host(served: RunningExplorer, head: bytes
     assert b"content-security-policy" in answer
 
 
+def test_the_code_of_a_wrong_host_is_not_that_of_a_wrong_body(served: RunningExplorer) -> None:
+    with connected(served) as connection:
+        connection.sendall(b"POST /api/v1/recommend HTTP/1.1\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+        assert b'"code":"bad_request"' in received(connection)
+
+
 def test_a_client_over_its_rate_is_hung_up_on(published_shop: PublishedShop) -> None:
     with (
         serving(published_shop.settings(store=None, requests_per_second=1.0)) as served,

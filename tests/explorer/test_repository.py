@@ -234,6 +234,27 @@ def test_a_history_has_the_newest_reviews_first_and_undated_ones_last(small: tup
     assert (first.history + rest.history, rest.next) == (history, None)
 
 
+def test_a_history_goes_on_after_reviews_of_days_that_python_cannot_hold(small: tuple[Connection, Settings]) -> None:
+    shop, settings = small
+    user = add_user(shop, "player")
+    for name in ("Far", "Near", "Ancient"):
+        add_review(shop, user, add_game(shop, name), reviewed_on=date(2021, 1, 1))
+    with shop.cursor() as cursor:
+        for name, day in (("Far", "infinity"), ("Ancient", "0044-03-15 BC")):
+            cursor.execute(
+                "UPDATE steam.reviews SET reviewed_on = %s FROM steam.games AS g WHERE g.game_id = reviews.game_id "
+                "AND g.name = %s",
+                [day, name],
+            )
+    shop.commit()
+    names, cursor_of_page = [], ""
+    while cursor_of_page is not None:
+        page = read(settings, lambda repository, at=cursor_of_page: repository.history(user, 1, at))
+        names += [review.name for review in page.history]
+        cursor_of_page = page.next
+    assert names == ["Near", "Ancient", "Far"]
+
+
 def test_a_history_goes_on_after_reviews_that_were_deleted_or_have_negative_ids(
     small: tuple[Connection, Settings],
 ) -> None:

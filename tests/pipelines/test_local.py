@@ -82,7 +82,7 @@ def test_a_failed_run_posts_the_reason_and_a_recovery_is_posted(tmp_path, databa
     (failed, why), (again,) = texts
     assert re.fullmatch(r"\*ingestion run \S+: FAILED\*", failed)
     assert why.startswith("• ingest: ")
-    assert re.fullmatch(r"\*ingestion run \S+: it succeeded again\*", again)
+    assert re.fullmatch(r"\*ingestion run \S+: succeeded again\*", again)
     logs = "".join(log.read_text() for log in (tmp_path / "local" / "logs").glob("*.log"))
     assert "[notify] alert: ingestion run" in logs
     assert "SECRET" not in logs

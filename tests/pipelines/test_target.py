@@ -107,6 +107,14 @@ def test_the_task_that_records_a_run_gets_the_retention(name, tmp_path, monkeypa
         }
 
 
+def test_targets_are_equal_if_the_same_settings_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEAM_RECSYS_TASKS__DEFAULT__RETRIES", "2")
+    plain = Target.load("local")
+    assert (Target.load("local"), hash(Target.load("local"))) == (plain, hash(plain))
+    monkeypatch.setenv("STEAM_RECSYS_TASKS__PREDICT__RETRIES", "0")  # what it is without the default of all tasks
+    assert Target.load("local") != plain
+
+
 def test_network_and_attachment_exclude_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STEAM_RECSYS_VERTEX__NETWORK", "projects/1/global/networks/shop")
     monkeypatch.setenv("STEAM_RECSYS_VERTEX__NETWORK_ATTACHMENT", "projects/p/regions/r/networkAttachments/tasks")

@@ -335,12 +335,18 @@ BEGIN
             WHERE b.game_id = e.because AND b.game_id <> ALL (v_disliked)
         ) AS liked ON true
         LEFT JOIN LATERAL (
-            -- One lookup per game. Popular among all games comes before popular in a genre, of which the first 20 count.
+            -- Popular among all games comes before popular in a genre that the game has, of which the first 20 count.
             SELECT p.genre
             FROM recsys.popular_games AS p
             WHERE liked.name IS NULL AND e.list IN ('relevance', 'new_releases')
               AND p.list = 'popular' AND p.game_id = e.game_id
-              AND CASE p.genre WHEN '' THEN e.list = 'relevance' ELSE p.rank <= 20 END
+              AND CASE p.genre
+                      WHEN '' THEN e.list = 'relevance'
+                      ELSE p.rank <= 20
+                           AND EXISTS (SELECT FROM steam.genres AS n
+                                       JOIN steam.game_genres AS t ON t.genre_id = n.genre_id
+                                       WHERE n.name = p.genre AND t.game_id = e.game_id)
+                  END
             ORDER BY p.genre <> '', p.rank, p.genre
             LIMIT 1
         ) AS popular ON true

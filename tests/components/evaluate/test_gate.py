@@ -49,12 +49,12 @@ def decided(
 CASES = {
     "baseline": (
         {"challenger": RECENT - 0.011},
-        "NDCG@10 of all users, challenger less recent popularity: -0.0110, must be at least -0.0100 (lower end of the "
+        "NDCG@10 of all users, challenger minus recent popularity: -0.0110, must be at least -0.0100 (lower end of the "
         "95 % interval of -0.0110; 0.05 × 0.2000 may be lost): failed.",
     ),
     "champion": (
         {"challenger": RECENT, "champion": RECENT + 0.02, "personal": beyond(challenger=figures(jaccard=0.2))},
-        "NDCG@10 of all users, challenger less champion: -0.0200, must be at least -0.0110 (lower end of the 95 % "
+        "NDCG@10 of all users, challenger minus champion: -0.0200, must be at least -0.0110 (lower end of the 95 % "
         "interval of -0.0200; 0.05 × 0.2200 may be lost): failed.",
     ),
     "level with the champion": (
@@ -91,12 +91,12 @@ CASES = {
     ),
     "slice": (
         {"slices": {"users with 1 review": compared(RECENT - 0.05, EASE=RECENT, champion=RECENT * 0.5)}},
-        "NDCG@10 of users with 1 review, challenger less EASE: -0.0500, must be at least -0.0600 (lower end of the "
+        "NDCG@10 of users with 1 review, challenger minus EASE: -0.0500, must be at least -0.0600 (lower end of the "
         "95 % interval of -0.0500; 0.3 × 0.2000 may be lost): passed.",
     ),
     "worse slice": (
         {"slices": {"users with 1 review": compared(RECENT - 0.07, EASE=RECENT)}},
-        "NDCG@10 of users with 1 review, challenger less EASE: -0.0700, must be at least -0.0600 (lower end of the "
+        "NDCG@10 of users with 1 review, challenger minus EASE: -0.0700, must be at least -0.0600 (lower end of the "
         "95 % interval of -0.0700; 0.3 × 0.2000 may be lost): failed.",
     ),
 }
@@ -122,12 +122,12 @@ def test_every_rule_is_listed() -> None:
         ("Share of the catalogue that is in any user's ten", PASSED),
     ]
     assert [(rule.about, rule.outcome) for rule in verdict.rules] == [
-        ("NDCG@10 of all users, challenger less recent popularity", PASSED),
+        ("NDCG@10 of all users, challenger minus recent popularity", PASSED),
         *personal,
-        ("NDCG@10 of all users, challenger less champion", PASSED),
+        ("NDCG@10 of all users, challenger minus champion", PASSED),
         *personal,
         ("Advantages over the champion", PASSED),
-        ("NDCG@10 of users with 1 review, challenger less EASE", PASSED),
+        ("NDCG@10 of users with 1 review, challenger minus EASE", PASSED),
         ("NDCG@10 of games of the genre Action", NOT_ENOUGH),
     ]
     assert verdict.passed

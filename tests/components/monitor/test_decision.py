@@ -46,7 +46,7 @@ def test_a_model_within_all_limits_stays() -> None:
 @pytest.mark.parametrize(
     ("inputs", "about"),
     [
-        (replace(FINE, quality=replace(GOOD, above_floor=Interval(-0.02, -0.03, -0.01))), "NDCG@10 less 0.9 times"),
+        (replace(FINE, quality=replace(GOOD, above_floor=Interval(-0.02, -0.03, -0.01))), "NDCG@10 minus 0.9 times"),
         (replace(FINE, drift=replace(CALM, psi_games=0.26)), "index of the games"),
         (replace(FINE, drift=replace(CALM, psi_genres=0.26)), "index of the genres"),
         (replace(FINE, drift=replace(CALM, psi_history_lengths=0.26)), "index of the history lengths"),
@@ -55,7 +55,7 @@ def test_a_model_within_all_limits_stays() -> None:
         (replace(FINE, catalogue_growth=0.11), "games that were added since the training"),
         (replace(FINE, drift=replace(CALM, psi_games=float("nan"))), "index of the games"),
         (replace(FINE, published=replace(PERSONAL, overlap=0.81)), "Overlap of two users' first ten published games"),
-        (replace(FINE, published=replace(PERSONAL, coverage=0.0049)), "among the first ten published of any user"),
+        (replace(FINE, published=replace(PERSONAL, coverage=0.0049)), "in any user's published top ten"),
     ],
 )  # fmt: skip
 def test_each_rule_alone_triggers_a_training(inputs: MonitoringInputs, about: str) -> None:

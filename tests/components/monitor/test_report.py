@@ -44,7 +44,7 @@ def test_rules_that_failed_are_shown_open_and_all_rules_folded() -> None:
 
 def test_what_was_not_measured_is_said_and_never_shown_as_zero() -> None:
     text = page(replace(FINE, quality=Quality(0)))
-    assert "NDCG@10 less 0.9 times recent popularity's, upper end of the 95 % interval not measured" in text
+    assert "NDCG@10 minus 0.9 times that of recent popularity, upper end of the 95 % interval not measured" in text
     assert "realised NDCG@10 not measured not measured" in text
 
 

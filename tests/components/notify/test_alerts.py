@@ -29,23 +29,21 @@ def test_a_failure_a_recovery_and_a_training_are_posted_with_their_reasons() -> 
     assert decide_alert("inference", "r", Outcome("CANCELLED", None), [], None, "") == Alert(
         "inference run r: CANCELLED"
     )
-    assert decide_alert("inference", "r", GOOD, [], "FAILED", "") == Alert("inference run r: it succeeded again")
+    assert decide_alert("inference", "r", GOOD, [], "FAILED", "") == Alert("inference run r: succeeded again")
     monitored = StageRecord("monitor", TIME, facts={"retrain": True, "reasons": ["It is old."]})
     refused, promoted = (
         decide_alert("inference", "r", GOOD, [monitored, StageRecord(last, TIME)], None, "")
         for last in ("train", "promote")
     )
-    assert refused == Alert(
-        "inference run r: a model was trained, and what came out did not pass the gate", ("It is old.",)
-    )
-    assert promoted == Alert("inference run r: a model was trained, and the new one serves", ("It is old.",))
+    assert refused == Alert("inference run r: a model was trained but did not pass the gate", ("It is old.",))
+    assert promoted == Alert("inference run r: a new model was trained and is now the champion", ("It is old.",))
 
 
 def test_of_refreshes_that_fail_one_after_the_other_only_the_first_is_posted() -> None:
     failed = Outcome("FAILED", "refresh: The tap is dry.")
     assert decide_alert("refresh", "r", failed, [], "SUCCEEDED", "") == Alert("refresh run r: FAILED", (failed.error,))
     assert decide_alert("refresh", "r", failed, [], "FAILED", "") is None
-    assert decide_alert("refresh", "r", GOOD, [], "FAILED", "") == Alert("refresh run r: it succeeded again")
+    assert decide_alert("refresh", "r", GOOD, [], "FAILED", "") == Alert("refresh run r: succeeded again")
 
 
 def test_a_run_whose_training_fails_also_reports_why_it_was_required() -> None:
@@ -159,7 +157,7 @@ def test_the_exit_handler_posts_a_failure_and_then_the_recovery(
         conclude(database, store, run, "inference", [], "SUCCEEDED", None, "env:ALERTS_URL", "http://page")
     assert [body["text"] for body in webhook.bodies] == [
         "inference run run-1: FAILED",
-        "inference run run-2: it succeeded again",
+        "inference run run-2: succeeded again",
     ]
     _, reason, link = (block["text"]["text"] for block in webhook.bodies[0]["blocks"])
     assert reason == "• extract: The tap is dry: open it."
@@ -172,14 +170,14 @@ def test_an_outcome_that_cannot_be_recorded_is_posted_anyway(
     monkeypatch.setenv("NO_DATABASE", "postgresql://unknown@127.0.0.1:1/none")
     with pytest.raises(UserError, match="cannot be reached"):
         conclude("env:NO_DATABASE", store, "r", "inference", [], "SUCCEEDED", None, "env:ALERTS_URL")
-    assert [body["text"] for body in webhook.bodies] == ["inference run r: SUCCEEDED, and that could not be recorded"]
+    assert [body["text"] for body in webhook.bodies] == ["inference run r: SUCCEEDED, but this could not be recorded"]
 
 
 def test_an_unreadable_journal_is_posted_with_the_platforms_message(webhook: Webhook, database: str) -> None:
     with pytest.raises(UserError, match="neither a path"):
         conclude(database, "abfs://elsewhere", "r", "training", [], "FAILED", "Task failed.", "env:ALERTS_URL")
     (body,) = webhook.bodies
-    assert body["text"] == "training run r: FAILED, and that could not be recorded"
+    assert body["text"] == "training run r: FAILED, but this could not be recorded"
     platform, reason = (block["text"]["text"] for block in body["blocks"][1:])
     assert platform == "• Task failed."
     assert reason.startswith("• abfs://elsewhere is neither")
@@ -193,5 +191,5 @@ def test_a_record_that_cannot_be_read_counts_as_missing(
         pass
     (Path(store) / "runs" / "r" / "train.json").write_text(content)
     outcome = conclude(database, store, "r", "training", ["extract", "train"], "SUCCEEDED", None)
-    assert outcome == Outcome("FAILED", "train: It left nothing in the journal: see the platform's log.")
+    assert outcome == Outcome("FAILED", "train: The stage wrote nothing into the journal: see the platform's log.")
     assert "runs/r/train.json is damaged, or of another release: it counts as missing" in capsys.readouterr().out

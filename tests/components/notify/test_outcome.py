@@ -59,7 +59,7 @@ def test_a_task_that_was_killed_before_it_left_a_record_fails_the_run_and_is_nam
     outcome = decide_outcome(state, "", without(*missing), EXPECTED)
     assert outcome.state == "FAILED"
     assert outcome.error is not None
-    assert outcome.error.startswith(f"{named}: It left nothing in the journal")
+    assert outcome.error.startswith(f"{named}: The stage wrote nothing into the journal")
 
 
 @pytest.mark.parametrize("state", ["CANCELED", "CANCELLED"])
@@ -127,7 +127,7 @@ def test_a_failed_stage_fails_the_run_even_if_the_platform_reports_success():
 
 def test_a_stage_without_a_record_fails_the_run_even_if_the_platform_reports_success():
     outcome = decide_outcome("SUCCEEDED", None, [StageRecord("extract", TIME)], ["extract", "validate", "train"])
-    assert outcome == Outcome("FAILED", "validate: It left nothing in the journal: see the platform's log.")
+    assert outcome == Outcome("FAILED", "validate: The stage wrote nothing into the journal: see the platform's log.")
 
 
 def test_a_run_that_failed_part_way_records_each_shards_time_and_the_error(database, connection, store):

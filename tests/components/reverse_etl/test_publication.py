@@ -122,7 +122,7 @@ def test_publishing_a_version_again_changes_nothing(
     before = kept(database)
     again = publish_version(database, marked(tmp_path / "2", shop, 2.0, users=2))
     assert (again.switched, again.users, again.rows) == (False, 3, 6)
-    assert "was published before, nothing is changed" in capsys.readouterr().out
+    assert "was published before, the current version stays" in capsys.readouterr().out
     assert (kept(database), shown(shop)) == (before, ("v1", 1.0, 3))
 
 
@@ -237,6 +237,21 @@ def test_the_retry_of_a_run_killed_after_its_switch_drops_the_old_version(
             publish_version(database, predictions, "v4")
     assert (shown(shop)[0], tables(shop)) == ("v4", tables_of("v1", "v2", "v3", "v4"))
     assert not publish_version(database, predictions, "v4").switched
+    assert (shown(shop)[0], tables(shop)) == ("v4", tables_of("v2", "v3", "v4"))
+
+
+def test_the_retry_of_an_old_version_succeeds_although_it_is_dropped_now(
+    shop: Connection, database: str, postgres_url: str, tmp_path: Path
+) -> None:
+    for number in range(1, 4):
+        publish_version(database, marked(tmp_path / str(number), shop, number, users=2), f"v{number}")
+    reader = psycopg2.connect(postgres_url)
+    reader.cursor().execute("SELECT FROM recsys.recommendations_v1")
+    publish_version(database, marked(tmp_path / "4", shop, 4, users=2), "v4")
+    reader.close()
+    assert [each.version for each in kept(database)] == ["v4", "v3", "v2", "v1"]
+    again = publish_version(database, marked(tmp_path / "again", shop, 1, users=2), "v1")
+    assert (again.switched, again.users) == (False, 2)
     assert (shown(shop)[0], tables(shop)) == ("v4", tables_of("v2", "v3", "v4"))
 
 

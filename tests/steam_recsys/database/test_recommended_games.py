@@ -67,6 +67,7 @@ def player(shop: Connection, database: str, tmp_path: Path) -> int:
     own = [games[name] for name in ("Ants", "Bees", "Cats", "Dogs")]
     popular = overall([games[name] for name in ("Halo", "Pop", "Ants", "Rock", "Jazz")])
     popular += [("Indie", 1, games["Rock"], 5.0), ("Indie", 2, games["Ants"], 4.0)]
+    popular += [("Strategy", 1, games["Cats"], 3.0)]  # which is ranked in it, but does not have it as a tag
     rows = [(user, own, [0.9, 0.8, 0.7, 0.6], [games["Halo"], games["Halo"], None, games["Halo"]])]
     publish_version(database, write_predictions(tmp_path / "predictions", [rows], popular))
     return user
