@@ -144,7 +144,7 @@ class VersionStats:
     personalisation: PersonalisationStats = field(default_factory=PersonalisationStats)
     not_finite: Defect = field(default_factory=lambda: Defect("tastes and popularities that are null or not finite"))
     repeated: Defect = field(default_factory=lambda: Defect("games that stand in a user's list twice"))
-    unknown_games: Defect = field(default_factory=lambda: Defect("games that steam.games does not hold"))
+    unknown_games: Defect = field(default_factory=lambda: Defect("games and reasons that steam.games does not hold"))
     unknown_users: Defect = field(default_factory=lambda: Defect("users that steam.users does not hold"))
 
     @property
@@ -270,7 +270,8 @@ def count_batch(
         distinct = ids.unique()
         unknown_games = distinct.filter(pc.invert(pc.is_in(distinct, value_set=known.games)))
         if len(unknown_games):
-            stats.unknown_games.add(len(unknown_games), f"game {unknown_games[0]} in {source}")
+            count = pc.sum(pc.is_in(ids, value_set=unknown_games)).as_py()
+            stats.unknown_games.add(count, f"game {unknown_games[0]} in {source}")
     for group in equal_lists(batch):
         ordered = np.sort(group.matrix(games), axis=1)
         repeated = ordered[:, 1:] == ordered[:, :-1]
