@@ -534,14 +534,19 @@ class _Search:
                 figure = best
 
     def _try_numbers(self, find: Callable[[], Setting], factor: str, field: str, numbers: Sequence[int]) -> None:
-        """Try other numbers of weights per game of a kind, if a setting has it; one must be clearly better."""
+        """Try other numbers of weights per game of a kind, if a setting has it; one must be clearly better.
+
+        It must be with the same weight of popularity: a setting may be personal at the cost of accuracy, and another
+        weight would be better than it with any number.
+        """
         present = find()
+        weight = present.config.popularity_weight
         others = [number for number in numbers if number != getattr(present.config, field)]
         if getattr(present.config, factor):
             for number in others:
-                found = self._measured(_with(present.config, {field: number}), _near(present.config.popularity_weight))
-                if is_clearly_better(most_accurate(found), present, len(others)):
-                    self._keep(found)
+                (found,) = self._measured(_with(present.config, {field: number}), (weight,))
+                if is_clearly_better(found, present, len(others)):
+                    self.measure(found.config, _near(weight))
 
     def _unit(self, config: ModelConfig, factor: str) -> float:
         """Return the factor with which a kind's scores of a user differ as much from game to game as the towers'."""

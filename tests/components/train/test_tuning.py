@@ -292,12 +292,19 @@ def test_item_knn_and_next_games_are_used_only_if_they_make_the_setting_clearly_
 def test_another_number_of_weights_per_game_is_used_only_if_it_is_clearly_better(
     clearly: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tuning, "is_clearly_better", lambda *_: clearly)
+    compared = set()
+
+    def is_clearly_better(best: Setting, present: Setting, _: int) -> bool:
+        compared.add((best.config.popularity_weight, present.config.popularity_weight))
+        return clearly
+
+    monkeypatch.setattr(tuning, "is_clearly_better", is_clearly_better)
     search = search_with_random_towers()
     (present,) = search.measure(replace(CONFIG, regression_weight=2.0, regression_per_game=4), (1.0,))
     search._try_numbers(lambda: present, "regression_weight", "regression_per_game", (2, 4, 8))
     numbers = {setting.config.regression_per_game for setting in search.settings.values()}
     assert numbers == ({2, 4, 8} if clearly else {4})
+    assert compared == {(1.0, 1.0)}
 
 
 @pytest.mark.parametrize(
