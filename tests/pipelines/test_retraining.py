@@ -184,7 +184,7 @@ def missed_by_few(loop: Loop) -> None:
             another_taste,
             [f"Population stability index of the {of}: " for of in ("games", "genres", "history lengths")],
         ),
-        (missed, ["NDCG@10 less 0.9 times recent popularity's, upper end of the 95 % interval: -"]),
+        (missed, ["NDCG@10 minus 0.9 times that of recent popularity, upper end of the 95 % interval: -"]),
     ],
     ids=lambda case: case.__name__ if callable(case) else "",
 )
