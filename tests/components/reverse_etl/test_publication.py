@@ -211,9 +211,8 @@ def test_the_last_three_versions_are_kept(shop: Connection, database: str, tmp_p
     assert tables(shop) == tables_of("v3", "v4", "v5")
 
 
-def test_an_old_version_that_is_being_read_is_dropped_by_a_later_publication(
-    shop: Connection, database: str, postgres_url: str, tmp_path: Path
-) -> None:
+def publish_four_while_the_first_is_read(shop: Connection, database: str, postgres_url: str, tmp_path: Path) -> None:
+    """Publish v1 to v4, of which v1 is kept although it is old, as a reader had locked it."""
     for number in range(1, 4):
         publish_version(database, marked(tmp_path / str(number), shop, number, users=2), f"v{number}")
     reader = psycopg2.connect(postgres_url)
@@ -221,6 +220,12 @@ def test_an_old_version_that_is_being_read_is_dropped_by_a_later_publication(
     assert publish_version(database, marked(tmp_path / "4", shop, 4, users=2), "v4").switched
     assert tables(shop) == tables_of("v1", "v2", "v3", "v4")
     reader.close()
+
+
+def test_an_old_version_that_is_being_read_is_dropped_by_a_later_publication(
+    shop: Connection, database: str, postgres_url: str, tmp_path: Path
+) -> None:
+    publish_four_while_the_first_is_read(shop, database, postgres_url, tmp_path)
     publish_version(database, marked(tmp_path / "5", shop, 5, users=2), "v5")
     assert tables(shop) == tables_of("v3", "v4", "v5")
 
@@ -243,13 +248,7 @@ def test_the_retry_of_a_run_killed_after_its_switch_drops_the_old_version(
 def test_the_retry_of_an_old_version_succeeds_although_it_is_dropped_now(
     shop: Connection, database: str, postgres_url: str, tmp_path: Path
 ) -> None:
-    for number in range(1, 4):
-        publish_version(database, marked(tmp_path / str(number), shop, number, users=2), f"v{number}")
-    reader = psycopg2.connect(postgres_url)
-    reader.cursor().execute("SELECT FROM recsys.recommendations_v1")
-    publish_version(database, marked(tmp_path / "4", shop, 4, users=2), "v4")
-    reader.close()
-    assert [each.version for each in kept(database)] == ["v4", "v3", "v2", "v1"]
+    publish_four_while_the_first_is_read(shop, database, postgres_url, tmp_path)
     again = publish_version(database, marked(tmp_path / "again", shop, 1, users=2), "v1")
     assert (again.switched, again.users) == (False, 2)
     assert (shown(shop)[0], tables(shop)) == ("v4", tables_of("v2", "v3", "v4"))
