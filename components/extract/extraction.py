@@ -13,6 +13,7 @@ from components.extract.parts import (
     SnapshotStore,
     intact_files,
     is_unchanged,
+    lacks_keys,
     layout,
     occupied_ranges,
     recent_ranges,
@@ -156,8 +157,10 @@ class _PartWriter:
 
         files = self._database.map(part, occupied_ranges(self._database.cursor, table), connections)
         if table == "users":
-            rows = {file.key_range: file.rows for file in files}
-            self._users_deleted = any(rows.get(number, 0) < file.rows for number, file in earlier.items())
+            current = {file.key_range: file for file in files}
+            self._users_deleted = any(
+                lacks_keys(self._folder, table, file, current.get(number)) for number, file in earlier.items()
+            )
         return files
 
     def _recent_ranges(self) -> set[int]:

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from psycopg2 import sql
 
@@ -261,6 +262,30 @@ def is_unchanged(cursor: Cursor, earlier: DataFile, *, recent: bool) -> bool:
     assert row is not None
     rows, dates = int(row[0]), int(row[1] or 0)
     return rows == earlier.rows and (not recent or dates % DATES_MODULUS == earlier.dates)
+
+
+def lacks_keys(folder: Folder, table: str, earlier: DataFile, current: DataFile | None) -> bool:
+    """Return whether rows of an earlier part have no row with the same key in the current part of the same range.
+
+    The number of rows does not tell: a deleted row and a new one leave it as it was.
+
+    Args:
+        folder: Folder of the parts.
+        table: Name of the table, whose key is unique.
+        earlier: The earlier part.
+        current: The current part; None if the range has no rows.
+    """
+    if current is None or current.rows < earlier.rows:
+        return True
+    if current.path == earlier.path:
+        return False
+    before, now = (_keys(folder, table, file) for file in (earlier, current))
+    return not pc.all(pc.is_in(before, value_set=now)).as_py()
+
+
+def _keys(folder: Folder, table: str, file: DataFile) -> pa.ChunkedArray:
+    with folder.local_path(file.path) as path:
+        return pq.read_table(path, columns=[KEY_RANGES[table].key]).column(0)
 
 
 def write_part(cursor: Cursor, folder: Folder, table: str, key_range: int, known: Container[str]) -> DataFile:

@@ -29,16 +29,15 @@ CLOCK_TOLERANCE = timedelta(minutes=5)
 MAX_NULL_SHARES = {"user_id": 0.5, "reviewed_on": 0.5, "hours_played": 0.99}
 """The share of nulls in a column of the reviews that causes a warning."""
 
-_NOT_NEGATIVE = ("is greater than or equal to(0)", "{0} >= 0 AND NOT isnan({0})")  # DuckDB's NaN exceeds all numbers
-_RANK_TYPES = ["Sales", "Revenue", "Review"]
+_NOT_NEGATIVE = ("is 0 or more", "{0} >= 0 AND NOT isnan({0})")  # DuckDB's NaN exceeds all numbers
 _RANGES = {
-    ("reviews", "hours_played"): [_NOT_NEGATIVE, ("is less than(inf)", "{0} < 'infinity'")],
-    ("reviews", "helpful"): [("is greater than or equal to(0)", "{0} >= 0")],
-    ("reviews", "funny"): [("is greater than or equal to(0)", "{0} >= 0")],
+    ("reviews", "hours_played"): [_NOT_NEGATIVE, ("is finite", "{0} < 'infinity'")],
+    ("reviews", "helpful"): [("is 0 or more", "{0} >= 0")],
+    ("reviews", "funny"): [("is 0 or more", "{0} >= 0")],
     ("games", "ram_gb"): [_NOT_NEGATIVE],
     ("games", "storage_gb"): [_NOT_NEGATIVE],
-    ("rankings", "rank_type"): [(f"is isin({_RANK_TYPES})", "{0} IN ('Sales', 'Revenue', 'Review')")],
-    ("rankings", "rank"): [("is greater than or equal to(1)", "{0} >= 1")],
+    ("rankings", "rank_type"): [("is Sales, Revenue or Review", "{0} IN ('Sales', 'Revenue', 'Review')")],
+    ("rankings", "rank"): [("is 1 or more", "{0} >= 1")],
 }
 """What is true of each value that is not null: as text, and as SQL for the column."""
 

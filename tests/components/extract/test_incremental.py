@@ -153,6 +153,16 @@ def test_reviews_that_lose_their_author_are_read_again(filled: Connection, datab
     assert increment(database, tmp_path).snapshot_id == full(database, tmp_path).snapshot_id
 
 
+def test_a_deleted_user_is_noticed_although_another_one_has_signed_up(
+    filled: Connection, database: str, tmp_path: Path
+) -> None:
+    increment(database, tmp_path)
+    execute(filled, "UPDATE steam.reviews SET user_id = NULL WHERE user_id = 3")
+    execute(filled, "DELETE FROM steam.users WHERE user_id = 3")
+    execute(filled, "INSERT INTO steam.users (username) VALUES ('new')")
+    assert increment(database, tmp_path).snapshot_id == full(database, tmp_path).snapshot_id
+
+
 def test_an_incomplete_manifest_is_ignored_and_removed_when_it_is_old(
     filled: Connection, database: str, tmp_path: Path
 ) -> None:
