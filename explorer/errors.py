@@ -64,7 +64,7 @@ DATABASE_ERRORS = {
     "53300": UNREACHABLE,
     "55000": UNREACHABLE,  # a database that takes no connections
     "55P03": "The database's tables are locked: try again in a moment.",
-    "57014": "The database took too long to answer: try a smaller limit.",
+    "57014": "The database took too long to answer: try again, or ask for fewer rows.",
     "57": UNREACHABLE,
     "58": UNREACHABLE,
     "F0": UNREACHABLE,

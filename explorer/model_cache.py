@@ -68,7 +68,11 @@ _REVIEWS_QUERY = """
 SELECT game_id, count(*) FILTER (WHERE recommended), count(*), {sums}
 FROM (
     SELECT DISTINCT ON (user_id, game_id) game_id, recommended, reviewed_on
-    FROM steam.reviews WHERE user_id IS NOT NULL
+    FROM (
+        SELECT review_id, user_id, game_id, recommended,
+            CASE WHEN isfinite(reviewed_on) THEN reviewed_on END AS reviewed_on
+        FROM steam.reviews WHERE user_id IS NOT NULL
+    ) AS dated
     ORDER BY user_id, game_id, reviewed_on DESC NULLS LAST, review_id DESC
 ) AS latest
 GROUP BY game_id
@@ -318,7 +322,7 @@ def count_reviews(cursor: Cursor, game_ids: Int32Array, as_of: date) -> tuple[Fl
 
     Returns:
         Recent popularity under each of the `DECAYS` as of a day, float64 [D, N], see `popularity_as_of`; and the
-        reviews of whatever date.
+        reviews dated or not.
     """
     sums = sql.SQL(", ").join(sql.SQL(_DECAYED_SUM).format(decay=sql.Literal(decay)) for decay in DECAYS)
     cursor.execute(sql.SQL(_REVIEWS_QUERY).format(sums=sums), {"as_of": as_of})
@@ -455,9 +459,11 @@ def _prefixed(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def _map(path: Path) -> Array:
-    # As a plain array, because slices of np.memmap are slow. Empty files cannot be mapped.
-    array: Array = np.load(path, allow_pickle=False)
-    return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False)) if array.size else array
+    try:
+        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))  # slices of np.memmap are slow
+    except ValueError:  # an empty array cannot be mapped
+        array: Array = np.load(path, allow_pickle=False)
+        return array
 
 
 if __name__ == "__main__":

@@ -57,9 +57,10 @@ ORDER BY shown.shelf, shown.rank
 -- The newest reviews, the newest of them last.
 SELECT game_id, recommended, hours_played
 FROM (
-    SELECT game_id, recommended, hours_played, reviewed_on, review_id
+    SELECT game_id, recommended, hours_played, CASE WHEN isfinite(reviewed_on) THEN reviewed_on END AS reviewed_on,
+        review_id
     FROM steam.reviews WHERE user_id = $1
-    ORDER BY reviewed_on DESC NULLS LAST, review_id DESC LIMIT $2
+    ORDER BY 4 DESC NULLS LAST, review_id DESC LIMIT $2
 ) AS newest
 ORDER BY reviewed_on NULLS FIRST, review_id
 
@@ -71,7 +72,7 @@ SELECT user_id, username, (SELECT count(*) FROM steam.reviews AS v WHERE v.user_
 FROM steam.users AS u WHERE user_id = $1
 
 -- name: find_users
--- Names that begin with the text come by their numbers of reviews, of the first thousand in the order of names.
+-- Names that begin with the text are sorted by number of reviews, among the first thousand names.
 SELECT user_id, username, reviews
 FROM (
     SELECT DISTINCT ON (user_id) user_id, username, place,
@@ -247,11 +248,14 @@ SELECT measured_at, as_of, run_id, model_version, retrain, reasons, figures, fee
 FROM recsys.monitoring ORDER BY measured_at DESC LIMIT 60
 
 -- name: counts
--- Above a million rows PostgreSQL's estimate, as a count would take seconds.
-SELECT (SELECT CASE WHEN reltuples > 1e6 THEN reltuples::bigint ELSE (SELECT count(*) FROM steam.users) END
-        FROM pg_class WHERE oid = 'steam.users'::regclass) AS users,
-       (SELECT CASE WHEN reltuples > 1e6 THEN reltuples::bigint ELSE (SELECT count(*) FROM steam.reviews) END
-        FROM pg_class WHERE oid = 'steam.reviews'::regclass) AS reviews,
+-- Above a million rows PostgreSQL's estimate, as a count would take seconds. A table of which it has none, as after an
+-- upgrade, is estimated from its size, at 100 bytes per row.
+SELECT (SELECT CASE WHEN reltuples > 1e6 THEN reltuples::bigint WHEN reltuples < 0 AND size > 1e8 THEN size / 100
+                    ELSE (SELECT count(*) FROM steam.users) END
+        FROM pg_class, pg_relation_size(oid) AS size WHERE oid = 'steam.users'::regclass) AS users,
+       (SELECT CASE WHEN reltuples > 1e6 THEN reltuples::bigint WHEN reltuples < 0 AND size > 1e8 THEN size / 100
+                    ELSE (SELECT count(*) FROM steam.reviews) END
+        FROM pg_class, pg_relation_size(oid) AS size WHERE oid = 'steam.reviews'::regclass) AS reviews,
        (SELECT count(*) FROM steam.games) AS games
 
 -- name: reach

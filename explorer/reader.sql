@@ -18,7 +18,7 @@ TO recsys_reader;
 -- Only the columns of reviews that the explorer reads, so not their texts; an earlier version granted the whole table.
 REVOKE ALL ON steam.reviews FROM recsys_reader;
 GRANT SELECT (review_id, user_id, game_id, recommended, hours_played, reviewed_on) ON steam.reviews TO recsys_reader;
--- Not what single users did with their recommendations.
+-- Not the events. The explorer needs the dismissed games, to leave them out.
 REVOKE ALL ON ALL TABLES IN SCHEMA recsys FROM recsys_reader;
 GRANT SELECT ON
     recsys.recommendations, recsys.popular_games, recsys.publications, recsys.genre_sizes, recsys.game_reviews,

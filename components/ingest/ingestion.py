@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 from psycopg2 import sql
 
 from components.ingest.columns import ColumnMapping, parse_columns
@@ -47,7 +48,8 @@ _MERGE_LIST_STATEMENTS = """
 INSERT INTO steam.{names} (name)
 SELECT listed.name FROM staged_games, jsonb_array_elements_text({column}) WITH ORDINALITY AS listed (name, position)
 WHERE NOT EXISTS (SELECT FROM steam.{names} WHERE {names}.name = listed.name)
-GROUP BY listed.name ORDER BY min(ARRAY[line, listed.position]);
+GROUP BY listed.name ORDER BY min(ARRAY[line, listed.position])
+ON CONFLICT DO NOTHING;
 
 CREATE TEMP TABLE staged_links ON COMMIT DROP AS
 SELECT games.game_id, {names}.{id}
@@ -259,7 +261,8 @@ def merge(cursor: Cursor, year: int | None, newest: date) -> dict[str, int]:
                 _merge_lists(cursor)
             if name == "dates without a year":
                 _log_unknown_dates(cursor, year)
-        progress("ingest", "merging: references and indexes")
+        if first_load:
+            progress("ingest", "merging: references and indexes")
     if first_load:
         return {"inserted": counts["first reviews"], "updated": 0}
     return {"inserted": counts["new reviews"], "updated": counts["reviews that differ"]}
@@ -275,12 +278,20 @@ def deferred_constraints(cursor: Cursor) -> Iterator[None]:
     """Drop the constraints and indexes of reviews and users, and create them again at the end: for a first load.
 
     A million rows take a third of the time, and the time grows linearly: filling an index in random order becomes slow
-    once the index is larger than memory. Both tables are locked until the commit.
+    once the index is larger than memory. Reviews, users and games, which reviews refer to, are locked until the commit.
+    If another table of the shop refers to one of the constraints, all of them stay.
     """
     cursor.execute(_CONSTRAINTS_AND_INDEXES)
     statements = cursor.fetchall()
-    for drop, _ in statements:
-        cursor.execute(drop)
+    cursor.execute("SAVEPOINT constraints")
+    try:
+        for drop, _ in statements:
+            cursor.execute(drop)
+    except psycopg2.errors.DependentObjectsStillExist as error:
+        cursor.execute("ROLLBACK TO constraints")
+        statements = []
+        dependents = (error.diag.message_detail or "").partition("\n")[0].rstrip(".")
+        log("ingest", f"the first load takes longer, because its constraints stay in place: {dependents}")
     yield
     for _, create in statements:
         cursor.execute(create)
@@ -320,7 +331,7 @@ def _log_unknown_dates(cursor: Cursor, year: int | None) -> None:
     cursor.execute("SELECT month = 2 AND day = 29, count(*) FROM staged_reviews "
                    "WHERE month IS NOT NULL AND reviewed_on IS NULL GROUP BY 1")  # fmt: skip
     for leap_day, count in cursor.fetchall():
-        reason = f"{year} is not a leap year" if leap_day and year else "no date in the file has one"
+        reason = "that year has none" if leap_day and year else "no date in the file has one"
         day = "February 29" if leap_day else "a day"
         log(
             "ingest", f"{REVIEWS.name}: the date is unknown, because it is {day} without a year and {reason}: {count:,}"

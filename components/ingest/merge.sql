@@ -1,12 +1,14 @@
 -- Merge the staging tables into the operational schema, in the transaction that filled them. Existing rows are updated
--- only if they differ, so ids and `updated_at` stay, and loading the same file again writes nothing.
+-- only if they differ, so ids and `updated_at` stay, and loading the same file again writes nothing. A name that the shop
+-- adds at the same moment is its own row, without conflict.
 
 -- name: users
 INSERT INTO steam.users (username)
 SELECT username FROM staged_reviews WHERE username IS NOT NULL
     AND NOT EXISTS (SELECT FROM steam.users WHERE users.username = staged_reviews.username)
 GROUP BY username
-ORDER BY min(line);
+ORDER BY min(line)
+ON CONFLICT DO NOTHING;
 
 -- name: games
 -- From all three files, so that no row is lost because its game has no description.
@@ -18,7 +20,8 @@ SELECT name FROM (
 ) AS named
 WHERE NOT EXISTS (SELECT FROM steam.games WHERE games.name = named.name)
 GROUP BY name
-ORDER BY min(ARRAY[source, line]);
+ORDER BY min(ARRAY[source, line])
+ON CONFLICT DO NOTHING;
 
 -- name: game descriptions
 UPDATE steam.games

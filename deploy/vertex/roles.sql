@@ -1,5 +1,5 @@
 -- The role of the pipelines' user in the demo's database; safe to repeat. Its members create the schemas steam and recsys
--- and own them, and the ingestion's and the readers' roles need no more.
+-- and own them; they need no other privileges.
 DO $$
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'steam_recsys_pipelines') THEN

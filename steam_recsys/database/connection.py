@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg2
 import psycopg2.errorcodes
+from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
@@ -49,6 +50,15 @@ _FUNCTIONS_START = "CREATE OR REPLACE FUNCTION"
 _FUNCTIONS_IN_SCHEMA = """
 SELECT proname, oid::regprocedure::text, xmin::text FROM pg_proc WHERE pronamespace = %s::regnamespace
 """
+
+_GRANTS = """
+SELECT proname, coalesce(quote_ident(rolname), 'PUBLIC'), is_grantable
+FROM pg_proc CROSS JOIN aclexplode(proacl) LEFT JOIN pg_roles ON pg_roles.oid = grantee
+WHERE pronamespace = %s::regnamespace AND grantee <> proowner
+"""
+
+SWITCH_PATIENCE = "300s"
+"""How long to wait for a switch or a refresh, which may have to rewrite many users in MongoDB, to end."""
 
 
 @contextmanager
@@ -160,9 +170,9 @@ def require_schema(connection: Connection, schema: str) -> None:
 def replace_functions(connection: Connection, schema: str) -> None:
     """Replace the functions of an existing schema with this code's; its tables and views stay.
 
-    Callers are not interrupted: the old functions answer until the commit. If a function's arguments and result are
-    unchanged, its privileges and the objects that depend on it stay. If they changed, the old function is dropped, so
-    that a call never matches two functions.
+    Callers are not interrupted: the old functions answer until the commit. Privileges stay. If a function's arguments
+    and result are unchanged, the objects that depend on it stay too. If they changed, the old function is dropped, so
+    that a call never matches two functions. The shop's own functions in the schema stay as they are.
 
     Raises:
         UserError: One of the user's own objects depends on a function that must be dropped.
@@ -170,19 +180,19 @@ def replace_functions(connection: Connection, schema: str) -> None:
     text = _schema_sql(schema)
     functions = text[text.index(_FUNCTIONS_START) :]
     with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('lock_timeout', %s, true)", [SWITCH_PATIENCE])
         # A row, not the advisory lock of the schema's creation, which any role might take.
         cursor.execute("SELECT FROM recsys.lease WHERE name = 'switch' FOR UPDATE")
         before = _functions(cursor, schema)
-        cursor.execute("SAVEPOINT functions")
-        try:
-            cursor.execute(functions)
-        except psycopg2.errors.InvalidFunctionDefinition:  # the result has changed
-            cursor.execute("ROLLBACK TO functions")
-            _drop(cursor, before)
-            cursor.execute(functions)
+        cursor.execute(_GRANTS, [schema])
+        grants = cursor.fetchall()
+        dropped = _execute_replacing(cursor, functions, before)
         after = _functions(cursor, schema)
         replaced = {name for name, _, _ in after - before}
-        _drop(cursor, {function for function in before & after if function[0] in replaced})
+        outdated = {function for function in before & after if function[0] in replaced}
+        _drop(cursor, outdated)
+        for name in sorted({name for name, _, _ in dropped | outdated}):
+            _grant_again(cursor, schema, name, [grant[1:] for grant in grants if grant[0] == name])
 
 
 def read_queries(path: Path) -> dict[str, str]:
@@ -231,6 +241,45 @@ def _functions(cursor: Cursor, schema: str) -> set[tuple[str, str, str]]:
     """Return a schema's functions: name, signature, and a value that changes when the function is replaced."""
     cursor.execute(_FUNCTIONS_IN_SCHEMA, [schema])
     return set(cursor.fetchall())
+
+
+def _execute_replacing(cursor: Cursor, statements: str, before: set[tuple[str, str, str]]) -> set[tuple[str, str, str]]:
+    """Execute statements that replace functions, and return those that had to be dropped, as their results changed."""
+    dropped: set[tuple[str, str, str]] = set()
+    while True:
+        cursor.execute("SAVEPOINT functions")
+        try:
+            cursor.execute(statements)
+        except psycopg2.errors.InvalidFunctionDefinition as error:
+            cursor.execute("ROLLBACK TO functions")
+            hint = error.diag.message_hint or ""  # names the function, in every language
+            conflicting = {function for function in before - dropped if f" {function[1]} " in f"{hint} "}
+            if not conflicting:
+                raise
+            _drop(cursor, conflicting)
+            dropped |= conflicting
+        else:
+            return dropped
+
+
+def _grant_again(cursor: Cursor, schema: str, name: str, grants: Sequence[tuple[str, bool]]) -> None:
+    """Give a function that was created anew the privileges that it had; none if it had those of every new function.
+
+    Args:
+        cursor: Cursor of the transaction.
+        schema: The function's schema.
+        name: Its name, which no other function of the schema has.
+        grants: Each role that could execute it, quoted, or `PUBLIC`; and whether it could grant that to others.
+    """
+    if not grants:
+        return
+    function = sql.Identifier(schema, name)
+    if "PUBLIC" not in {role for role, _ in grants}:
+        cursor.execute(sql.SQL("REVOKE ALL ON FUNCTION {} FROM PUBLIC").format(function))
+    for role, grantable in grants:
+        if role != "PUBLIC":  # every new function has that, unless its own text revokes it
+            option = sql.SQL(" WITH GRANT OPTION" if grantable else "")
+            cursor.execute(sql.SQL("GRANT EXECUTE ON FUNCTION {} TO {}{}").format(function, sql.SQL(role), option))
 
 
 def _drop(cursor: Cursor, functions: set[tuple[str, str, str]]) -> None:

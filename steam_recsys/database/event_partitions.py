@@ -1,8 +1,8 @@
 """The partitions of `recsys.events`, one per week: made before they are needed, and dropped when their events expire.
 
 No event is refused if none is made for a while: it goes to the default partition, from which it expires as well. Making
-and dropping a partition waits a tenth of a second for its locks, so that no page of the shop waits for longer. If that
-is too short, the next run tries again.
+and dropping a partition waits a tenth of a second for its locks, and takes half a second at most, so that no page of
+the shop waits for longer. If that is too short, the next run tries again.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from steam_recsys.database.connection import Connection, Cursor, connect
 from steam_recsys.logging import log
 
 WEEKS_AHEAD = 8
-"""How many weeks after the current one have partitions: so long may no run succeed before events go to the default."""
+"""Weeks after the current one that have partitions. If no run succeeds for longer, events go to the default one."""
 
-LOCK_TIMEOUT_MS = 100
+LOCK_TIMEOUT_MS, STATEMENT_TIMEOUT_MS = 100, 500
 
 _WEEK = timedelta(days=7)
 _NAME = re.compile(r"events_(\d{4})(\d\d)(\d\d)")
@@ -97,14 +97,17 @@ def expired_partitions(cursor: Cursor, days: int) -> Iterator[EventPartition]:
 
 def drop_event_partition(cursor: Cursor, partition: EventPartition) -> bool:
     """Drop a partition, unless a transaction uses it; whether it was dropped."""
+    cursor.execute("SELECT current_setting('lock_timeout'), current_setting('statement_timeout')")
+    (before,) = cursor.fetchall()
     cursor.execute("SAVEPOINT partition")
     try:
-        _set_lock_timeout(cursor)
+        _set_timeouts(cursor, f"{LOCK_TIMEOUT_MS}ms", f"{STATEMENT_TIMEOUT_MS}ms")
         cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier("recsys", partition.name)))
-    except psycopg2.errors.LockNotAvailable:
+    except (psycopg2.errors.LockNotAvailable, psycopg2.errors.QueryCanceled):
         cursor.execute("ROLLBACK TO partition")
         log("clean", f"recsys.{partition.name} is kept, as a transaction reads recsys.events: the next run drops it")
         return False
+    _set_timeouts(cursor, *before)
     return True
 
 
@@ -117,7 +120,7 @@ def _make(connection: Connection, monday: date) -> None:
     )
     try:
         with connection.cursor() as cursor:
-            _set_lock_timeout(cursor)
+            _set_timeouts(cursor, f"{LOCK_TIMEOUT_MS}ms", f"{STATEMENT_TIMEOUT_MS}ms")
             cursor.execute(statement)
         connection.commit()
     except psycopg2.errors.DuplicateTable:  # another run has just made it
@@ -128,10 +131,16 @@ def _make(connection: Connection, monday: date) -> None:
     except psycopg2.errors.LockNotAvailable:
         connection.rollback()
         log("monitor", f"recsys.{name} is not made, as a transaction uses recsys.events: the next run makes it")
+    except psycopg2.errors.QueryCanceled:  # attaching a partition reads all events of the default one
+        connection.rollback()
+        log("monitor", f"recsys.{name} is not made, until some of the many events in recsys.events_default expire")
 
 
-def _set_lock_timeout(cursor: Cursor) -> None:
-    cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{LOCK_TIMEOUT_MS}ms"])
+def _set_timeouts(cursor: Cursor, lock: str, statement: str) -> None:
+    """Set the transaction's time limits."""
+    cursor.execute(
+        "SELECT set_config('lock_timeout', %s, true), set_config('statement_timeout', %s, true)", [lock, statement]
+    )
 
 
 def _midnight(day: date) -> datetime:

@@ -1,6 +1,6 @@
 """Time limits of statements, which each transaction sets for itself.
 
-So the settings of a role, a database or a server neither end our work nor let it wait for ever. `SET LOCAL` ends with
+So no setting of a role, a database or a server can end our work early or let it wait for ever. `SET LOCAL` ends with
 the transaction: through a pooler that gives each transaction another connection, such as PgBouncer, no client inherits
 a setting of another one.
 """
@@ -13,6 +13,9 @@ from typing import Any
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
+
+_CLIENT_CHECK_SINCE = 140_000
+"""The first version of PostgreSQL that has the setting client_connection_check_interval."""
 
 _TRANSACTION_TIMEOUT_SINCE = 170_000
 """The first version of PostgreSQL that has the setting transaction_timeout."""
@@ -35,8 +38,9 @@ class Limits:
     def statements(self, server_version: int) -> str:
         """Return the statements that begin a transaction with these limits.
 
-        They take no snapshot, so that `SET TRANSACTION SNAPSHOT` may follow. With the settings of TCP the server ends
-        the session, with its locks, within a minute after this machine is lost. The whole transaction has no limit of
+        They take no snapshot, so that `SET TRANSACTION SNAPSHOT` may follow. The server ends the session, with its
+        locks, within seconds after this process is killed, also in the middle of a statement (from PostgreSQL 14 on),
+        and with the settings of TCP within a minute after this machine is lost. The whole transaction has no limit of
         its own, as each of its statements has one.
 
         Args:
@@ -50,6 +54,8 @@ class Limits:
             "tcp_keepalives_interval": "10",
             "tcp_keepalives_count": "3",
         }
+        if server_version >= _CLIENT_CHECK_SINCE:
+            settings["client_connection_check_interval"] = "'10s'"
         if server_version >= _TRANSACTION_TIMEOUT_SINCE:
             settings["transaction_timeout"] = "0"
         return "; ".join(f"SET LOCAL {name} = {value}" for name, value in settings.items())

@@ -150,7 +150,7 @@ class Tables:
                 partition=self.partition(number),
                 recommendations=self.recommendations,
                 first=sql.Literal(first),
-                end=sql.Literal(end),
+                end=sql.Literal(end) if end <= np.iinfo(np.int64).max else sql.SQL("MAXVALUE"),
             )
         )
 

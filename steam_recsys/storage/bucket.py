@@ -31,6 +31,9 @@ ATTEMPT_SECONDS = 60.0
 RETRY_SECONDS = 300.0
 """How long a request is tried again: several attempts, also if each of them hangs."""
 
+_NO_BUCKET = "bucket does not exist"
+"""What the message of the service says if not only an object, but its bucket is missing."""
+
 
 class BucketFolder(RemoteFolder[storage.Blob]):
     """A folder of a bucket of Google Cloud Storage."""
@@ -48,7 +51,9 @@ class BucketFolder(RemoteFolder[storage.Blob]):
         with self._user_errors():
             try:
                 content: bytes = self._blob(name).download_as_bytes(**self._attempts)
-            except NotFound:
+            except NotFound as error:
+                if _NO_BUCKET in str(error):
+                    raise
                 return None
             return content
 

@@ -152,6 +152,8 @@ class DiskFolder:
             return (self._root / name).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except PermissionError:
+            raise UserError(f"{self._root / name} may not be read: give this user the right.") from None
 
     def write(self, name: str, content: bytes) -> None:
         """See `Folder.write`."""
@@ -211,7 +213,8 @@ class DiskFolder:
             if path.exists():
                 raise UserError(f"{path} cannot be removed: give this user the right to, or remove it as its owner.")
         else:
-            path.unlink(missing_ok=True)
+            with self._user_errors():
+                path.unlink(missing_ok=True)
 
     @contextmanager
     def _atomic_write(self, name: str) -> Iterator[Path]:

@@ -45,7 +45,7 @@ USER_METRICS = "user_metrics.parquet"
 """The file beside the evaluation with the metrics of each held-out user."""
 
 PROMOTED = "promoted"
-"""The empty file in the folder of each model that was made champion, so that retention keeps it."""
+"""The empty file in the folder of each model that was about to be made champion, so that retention keeps it."""
 
 EVALUATED = "evaluated"
 """The subfolder of a refitted model for the model that was evaluated, which was not trained on the held-out data."""

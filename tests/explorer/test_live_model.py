@@ -33,7 +33,7 @@ from steam_recsys.storage.folder import open_folder
 from tests.damage import damaged_contents
 from tests.explorer.conftest import PublishedShop, serving, wait_until
 from tests.explorer.publishing_runs import GAMES, GENRES, USERS, promote_random_model, run_inference
-from tests.shop import add_game
+from tests.shop import add_game, add_user
 
 TODAY = date(2024, 6, 1)
 LATEST = """
@@ -176,6 +176,22 @@ def test_live_answers_know_dismissed_games_and_the_control_group(changing: Publi
         assert f'href="/games/{before[0]}"' not in compared
         assert {game["kind"] for game in live(control)} == {"popular"}
         assert not {game["game_id"] for game in live(control)} & reviewed
+
+
+def test_a_review_of_an_infinite_day_counts_without_a_day(shop: Connection) -> None:
+    add_game(shop, "early")
+    for name, day in (("ann", "-infinity"), ("ben", "infinity"), ("eve", "2024-01-01")):
+        add_user(shop, name)
+        with shop.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO steam.reviews (user_id, game_id, recommended, reviewed_on) "
+                "SELECT user_id, 1, true, %s FROM steam.users WHERE username = %s",
+                [day, name],
+            )
+    with shop.cursor() as cursor:
+        popularity, reviews = count_reviews(cursor, np.array([1], np.int32), date(2024, 1, 2))
+    assert reviews.reviews.tolist() == [3]
+    assert 0 < popularity[0, 0] < 1  # the review of a day
 
 
 def test_games_and_popularity_equal_those_of_the_plan(published_shop: PublishedShop, tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ CREATE TABLE recsys.lease (
 );
 INSERT INTO recsys.lease (name) VALUES ('publish'), ('switch');
 COMMENT ON TABLE recsys.lease IS
-    'publish: which publication may change versions, one at a time. switch: the row that a switch or a rollback locks.';
+    'publish: which publication may change versions, one at a time. switch: the row that a switch, a rollback or a refresh locks.';
 COMMENT ON COLUMN recsys.lease.fencing IS 'How often it was granted: a publication with a lower number has lost it.';
 COMMENT ON COLUMN recsys.lease.holder IS 'The publication that took it last.';
 COMMENT ON COLUMN recsys.lease.acquired_at IS 'When that publication took it, by the database''s clock.';
@@ -134,7 +134,7 @@ CREATE TABLE recsys.events (
 CREATE TABLE recsys.events_default PARTITION OF recsys.events DEFAULT;
 COMMENT ON TABLE recsys.events IS
     'What users did with the games that they were shown. Write it with recsys.record_event(...).';
-COMMENT ON TABLE recsys.events_default IS 'Events of weeks without a partition, while no inference run makes any.';
+COMMENT ON TABLE recsys.events_default IS 'Events of weeks that have no partition yet.';
 COMMENT ON COLUMN recsys.events.kind IS 'shown, clicked, dismissed or bought.';
 COMMENT ON COLUMN recsys.events.version IS 'The publication that the game was shown from; null before the first one.';
 COMMENT ON COLUMN recsys.events.shelf IS 'The list or place in which the game was shown; the empty string if it is unknown.';
@@ -172,7 +172,7 @@ COMMENT ON TABLE recsys.genre_sizes IS 'How many games had each genre of steam.g
 
 CREATE TABLE recsys.game_reviews (game_id integer PRIMARY KEY, reviews bigint NOT NULL, positive_share real NOT NULL);
 COMMENT ON TABLE recsys.game_reviews IS
-    'The reviews that each game had in steam.reviews at the last publication, for games of which the catalogue has no such figures.';
+    'The reviews of each game in steam.reviews when a publication was last loaded, for games without figures of their own.';
 COMMENT ON COLUMN recsys.game_reviews.positive_share IS 'The share of them that recommend the game, from 0 to 1.';
 
 -- Empty until the first publication. Every publication repoints both views in one transaction.
@@ -186,7 +186,7 @@ CREATE VIEW recsys.popular_games AS
     WHERE false;
 
 COMMENT ON VIEW recsys.recommendations IS
-    'The current recommendations, one row per user and list. Users who have reviewed every game have none. Empty at first.';
+    'The current recommendations, one row per user and list. Users who have reviewed every game have none, nor do those of the control group. Empty at first.';
 COMMENT ON COLUMN recsys.recommendations.list IS
     'relevance: the best games, which every user here has; interests: games of the user''s taste; discovery: such games outside the most popular ones; new_releases: games released recently.';
 COMMENT ON COLUMN recsys.recommendations.game_ids IS
@@ -594,11 +594,11 @@ because: the game that the reason says the user liked; null if it names none.
 list: the list that the game is from: relevance, interests, discovery, new_releases or popular.
 version: the publication. Pass list and version to recsys.record_event.
 
-Games that the user has reviewed or dismissed, and games that are no longer sold, are left out. If the filters leave fewer than p_limit
-games, other lists fill up the answer: the games of the user's taste for relevance, the most relevant ones for the orders
-by rank and date, and then popular games, those of p_genre if it has a list. Discovery and new_releases are filled up
-with the fallback lists of the same names. Fewer than p_limit rows mean that no other game passes. No rows are returned
-before the first publication.
+Games that the user has reviewed or dismissed, and games that are no longer sold, are left out. If the filters leave
+fewer than p_limit games, other lists fill up the answer: the games of the user's taste for relevance, the most relevant
+ones for the orders by rank and date, and then popular games, those of p_genre if it has a list. Discovery and
+new_releases are filled up with the fallback lists of the same names. Fewer than p_limit rows mean that no other game of
+these lists passes. No rows are returned before the first publication.
 Raises invalid_parameter_value (22023) for another p_rank_by or p_os, or a p_limit below 1.$comment$;
 
 CREATE OR REPLACE FUNCTION recsys.shelves(p_user_id bigint, p_shelves integer DEFAULT 8, p_games integer DEFAULT 10)
@@ -766,7 +766,7 @@ BEGIN
                           ORDER BY games DESC, e.because
                           LIMIT 6) AS x
                     CROSS JOIN LATERAL (
-                        SELECT max(v.reviewed_on) AS reviewed_on, bool_and(v.recommended) AS liked
+                        SELECT max(v.reviewed_on) FILTER (WHERE isfinite(v.reviewed_on)) AS reviewed_on, bool_and(v.recommended) AS liked
                         FROM steam.reviews AS v WHERE v.user_id = p_user_id AND v.game_id = x.because OFFSET 0) AS r
                     WHERE r.liked
                     ORDER BY r.reviewed_on DESC NULLS LAST, x.games DESC, x.because);

@@ -1,6 +1,7 @@
 -- The rows of a snapshot with keys from %(first)s (inclusive) to %(end)s (exclusive). Columns have the order and names
 -- of steam_recsys/data/schemas.py. Tables that are copied in the binary format send a null as the lowest value of its
--- type, which no column can hold (see steam_recsys/database/copy.py). In other tables a date is a number of days since
+-- type (see steam_recsys/database/copy.py), so a day of -infinity and an author with the id -2^63 count as unknown, as
+-- does a day of infinity. In other tables a date is a number of days since
 -- 1970-01-01, as PostgreSQL's dates go beyond those of Python; infinity is the last day of Python's, -infinity the first.
 
 -- name: reviews

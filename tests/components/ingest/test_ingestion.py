@@ -155,6 +155,16 @@ def test_the_first_load_restores_all_constraints_and_indexes(quirky, database, s
     assert rows(shop, query) == before
 
 
+def test_a_first_load_keeps_a_constraint_that_another_table_refers_to(quirky, database, shop, capsys):
+    rows(shop, "CREATE TABLE public.members (name text REFERENCES steam.users (username)); SELECT")
+    ingest(quirky, database)
+    assert "the first load takes longer, because its constraints stay in place: constraint members" in (
+        capsys.readouterr().out
+    )
+    assert rows(shop, "SELECT count(*) FROM steam.reviews")[0][0] > 0
+    assert rows(shop, "SELECT count(*) FROM pg_constraint WHERE conname LIKE 'members%'") == [(1,)]
+
+
 def test_a_corrected_file_changes_only_the_rows_that_differ(quirky, database, connection, tmp_path):
     ingest(quirky, database)
     before = dict(rows(connection, "SELECT review_id, r::text FROM steam.reviews AS r"))

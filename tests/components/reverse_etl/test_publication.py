@@ -104,6 +104,18 @@ def test_a_publication_in_postgresql_equals_the_shards(shop: Connection, databas
         assert cursor.fetchone() == (1,)
 
 
+def test_the_largest_user_id_of_its_type_is_published(shop: Connection, database: str, tmp_path: Path) -> None:
+    game, largest = add_game(shop, "A"), 2**63 - 1
+    with shop.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO steam.users (user_id, username) OVERRIDING SYSTEM VALUE VALUES (%s, 'sentinel')", [largest]
+        )
+    publish_version(database, write_predictions(tmp_path / "p", [[(largest, [game], [1.0], [None])]], overall([game])))
+    with shop.cursor() as cursor:
+        cursor.execute("SELECT user_id, game_ids FROM recsys.recommendations")
+        assert cursor.fetchall() == [(largest, [game])]
+
+
 def test_a_version_that_recommends_the_same_to_everybody_is_not_accepted(
     shop: Connection, both: DestinationConfig, tmp_path: Path
 ) -> None:

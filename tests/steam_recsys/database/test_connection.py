@@ -134,6 +134,38 @@ def test_privileges_and_dependent_objects_stay(
     assert fresh[0] in functions(shop)
 
 
+def test_a_function_with_another_result_keeps_its_privileges_and_all_other_functions(
+    fresh: list[tuple[str, str, str]], shop: Connection, database: str
+) -> None:
+    create_older(shop, NAMED, OTHER_RESULT)
+    role = f"website_{os.getpid()}"
+    with shop.cursor() as cursor:
+        cursor.execute(f"CREATE ROLE {role}")
+        try:
+            cursor.execute("CREATE FUNCTION recsys.of_the_shop() RETURNS integer LANGUAGE sql AS 'SELECT 7'")
+            cursor.execute(
+                f"GRANT EXECUTE ON FUNCTION recsys.record_event, recsys.recommended_games TO {role};"
+                f"REVOKE ALL ON FUNCTION recsys.recommended_games FROM PUBLIC"
+            )
+            identity = "SELECT oid FROM pg_proc WHERE proname IN ('shelves', 'record_event') ORDER BY 1"
+            cursor.execute(identity)
+            others = cursor.fetchall()
+            replace(database)
+            cursor.execute(identity)
+            assert cursor.fetchall() == others
+            cursor.execute(
+                "SELECT proname, has_function_privilege(%s, oid, 'EXECUTE'), proacl::text LIKE '%%{=X%%' FROM pg_proc "
+                "WHERE proname IN ('record_event', 'recommended_games', 'of_the_shop') ORDER BY 1",
+                [role],
+            )
+            assert cursor.fetchall() == [
+                ("of_the_shop", True, None), ("recommended_games", True, False), ("record_event", True, False),
+            ]  # fmt: skip
+        finally:
+            cursor.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+    assert set(fresh) < set(functions(shop))
+
+
 def test_a_view_that_a_new_result_would_break_is_reported_and_nothing_changes(
     fresh: list[tuple[str, str, str]], shop: Connection, database: str
 ) -> None:

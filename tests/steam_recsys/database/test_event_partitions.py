@@ -7,8 +7,13 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from steam_recsys.database.connection import create_schema
-from steam_recsys.database.event_partitions import WEEKS_AHEAD, list_event_partitions, make_event_partitions
+from steam_recsys.database.connection import connect, create_schema
+from steam_recsys.database.event_partitions import (
+    WEEKS_AHEAD,
+    drop_event_partition,
+    list_event_partitions,
+    make_event_partitions,
+)
 from steam_recsys.retention import Retention, clean_store
 
 
@@ -94,3 +99,11 @@ def test_a_partition_is_made_by_a_later_run_if_a_transaction_uses_the_table(
     reader.close()
     make_event_partitions(database)
     assert len(partitions(recorded)) == WEEKS_AHEAD
+
+
+def test_dropping_a_partition_leaves_the_transactions_time_limits(recorded: Connection, database: str) -> None:
+    make_event_partitions(database)
+    with connect(database) as inside, inside.cursor() as cursor:
+        assert drop_event_partition(cursor, list_event_partitions(cursor)[0])
+        cursor.execute("SELECT current_setting('lock_timeout'), current_setting('statement_timeout')")
+        assert cursor.fetchall() == [("1min", "10min")]

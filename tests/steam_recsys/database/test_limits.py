@@ -3,6 +3,8 @@
 import io
 import os
 import secrets
+import subprocess
+import sys
 
 import psycopg2
 import pytest
@@ -12,6 +14,7 @@ from psycopg2.extensions import cursor as Cursor
 
 from steam_recsys.database.connection import connect
 from steam_recsys.database.limits import Limits
+from tests.explorer.conftest import wait_until
 
 SETTINGS = ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout", "transaction_timeout")
 OWN = ["1min", "10min", "10min", "0"]
@@ -76,9 +79,38 @@ def test_a_snapshot_can_be_imported_after_the_limits(connection: Connection, has
             assert read(other) == OWN
 
 
-@pytest.mark.parametrize(("version", "has"), [(150018, False), (160002, False), (170000, True), (180006, True)])
-def test_only_servers_that_know_a_setting_get_it(version: int, has: bool) -> None:
-    assert ("transaction_timeout" in Limits().statements(version)) == has
+@pytest.mark.parametrize(
+    ("setting", "version", "has"),
+    [
+        ("transaction_timeout", 160002, False), ("transaction_timeout", 170000, True),
+        ("client_connection_check_interval", 130022, False), ("client_connection_check_interval", 140000, True),
+    ],
+)  # fmt: skip
+def test_only_servers_that_know_a_setting_get_it(setting: str, version: int, has: bool) -> None:
+    assert (setting in Limits().statements(version)) == has
+
+
+DOOMED = """
+from steam_recsys.database.connection import connect
+
+with connect("env:DATABASE_URL", application="doomed") as inside, inside.cursor() as cursor:
+    cursor.execute("SELECT pg_sleep(300)")
+"""
+
+
+def test_a_statement_ends_soon_after_its_process_is_killed(connection: Connection, database: str) -> None:
+    def running() -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'doomed' AND state = 'active' "
+                "AND query LIKE '%pg_sleep%'"
+            )
+            return cursor.fetchone() == (1,)
+
+    with subprocess.Popen([sys.executable, "-c", DOOMED]) as doomed:
+        wait_until(running)
+        doomed.kill()
+    wait_until(lambda: not running())
 
 
 def test_a_named_limit_is_set(database: str) -> None:

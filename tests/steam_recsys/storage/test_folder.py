@@ -205,6 +205,15 @@ def test_a_lock_that_may_not_be_written_is_one_sentence(tmp_path: Path, monkeypa
         open_folder(tmp_path / "store").compare_and_swap("pointer", b"a", None)
 
 
+def test_a_file_that_may_not_be_read_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)  # root may read any file
+    with pytest.raises(UserError, match=f"{tmp_path}/store/pointer may not be read: give this user the right"):
+        open_folder(tmp_path / "store").read("pointer")
+
+
 def test_a_full_disk_is_reported_and_the_old_file_stays(tmp_path: Path) -> None:
     folder = open_folder(tmp_path / "store")
     folder.write("file", b"old")
