@@ -145,10 +145,9 @@ def _publication(current: Publication, newest: str | None, runs: Sequence[Pipeli
 def _quality(current: Publication, training: TrainingResult | None, monitoring: Sequence[Measurement]) -> Finding:
     """Describe the newest realised quality of the current model, or its evaluation."""
     for each in _of_the_model(current, monitoring):
-        ours, popular = realised(each, "ndcg"), realised(each, "popular_ndcg")
-        if ours and popular:
-            outcome = ours.compare(popular)
-            return _graded(outcome, "recent popularity", "newer", ours.mean, popular.mean)
+        ours, popular, gain = (realised(each, name) for name in ("ndcg", "popular_ndcg", "ndcg_gain"))
+        if ours and popular and gain:
+            return _graded(gain.outcome, "recent popularity", "newer", ours.mean, popular.mean)
     best = next((each for each in training.baselines if each.difference), None) if training else None
     if training and best and best.difference:
         outcome = best.difference.outcome

@@ -6,7 +6,7 @@ from kfp.dsl.graph_component import GraphComponent
 from components.evaluate.gate import DEFAULT as GATE
 from components.extract.component import extract
 from components.monitor.component import monitor
-from components.monitor.decision import DEFAULT as WATCH
+from components.monitor.decision import DEFAULT as MONITORING
 from components.notify.component import record_run
 from components.predict.component import make_plan, predict
 from components.reverse_etl.acceptance import DEFAULT as ACCEPTANCE
@@ -41,17 +41,17 @@ def inference_pipeline(target: Target) -> GraphComponent:
         churn_ceiling: float = ACCEPTANCE.churn_ceiling,
         churn_users: int = ACCEPTANCE.churn_users,
         overlap_ceiling: float = ACCEPTANCE.overlap_ceiling,
-        quality_floor: float = WATCH.quality_floor,
-        quality_users: int = WATCH.quality_users,
-        drift_ceiling: float = WATCH.drift_ceiling,
-        unknown_ceiling: float = WATCH.unknown_ceiling,
-        drift_reviews: int = WATCH.drift_reviews,
-        age_ceiling: int = WATCH.age_ceiling,
-        growth_ceiling: float = WATCH.growth_ceiling,
-        published_overlap_ceiling: float = WATCH.published_overlap_ceiling,
-        published_coverage_floor: float = WATCH.published_coverage_floor,
-        published_users: int = WATCH.published_users,
-        rest_days: int = WATCH.rest_days,
+        quality_floor: float = MONITORING.quality_floor,
+        quality_users: int = MONITORING.quality_users,
+        drift_ceiling: float = MONITORING.drift_ceiling,
+        unknown_ceiling: float = MONITORING.unknown_ceiling,
+        drift_reviews: int = MONITORING.drift_reviews,
+        age_ceiling: int = MONITORING.age_ceiling,
+        growth_ceiling: float = MONITORING.growth_ceiling,
+        published_overlap_ceiling: float = MONITORING.published_overlap_ceiling,
+        published_coverage_floor: float = MONITORING.published_coverage_floor,
+        published_users: int = MONITORING.published_users,
+        cooldown_days: int = MONITORING.cooldown_days,
         registry: str = "",
         seed: int = 0,
         personal_budget: float = PERSONAL_BUDGET,
@@ -96,7 +96,7 @@ def inference_pipeline(target: Target) -> GraphComponent:
             published_coverage_floor: Share of the games that are among any user's first ten, below which the model is
                 retrained.
             published_users: Users that a publication needs before its overlap and coverage count.
-            rest_days: Days of reviews to wait between two trainings.
+            cooldown_days: Days of reviews to wait between two trainings.
             registry, seed, personal_budget, training_minutes, accuracy_margin, champion_gain, personal_margin,
                 coverage_floor, slice_margin, slice_users: As in the training pipeline.
             alerts: Reference to the URL of a webhook for alerts; empty for no alerts.
@@ -140,7 +140,7 @@ def inference_pipeline(target: Target) -> GraphComponent:
                 published_overlap_ceiling=published_overlap_ceiling,
                 published_coverage_floor=published_coverage_floor,
                 published_users=published_users,
-                rest_days=rest_days,
+                cooldown_days=cooldown_days,
                 store=store,
                 run=run,
             ).after(validated)

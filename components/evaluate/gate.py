@@ -22,6 +22,10 @@ PERSONAL = {
 }
 """Figures that are lower if lists are more personal, and their names in rules."""
 
+MIN_USERS = 15
+"""Users below which an interval shows nothing: bootstrap intervals of so few are too narrow, and that of one user has
+no width (Hesterberg 2015, "What Teachers Should Know About the Bootstrap", on narrowness)."""
+
 CATALOGUE_SHARE = "Share of the catalogue that is in any user's ten"
 
 
@@ -30,9 +34,9 @@ class Thresholds:
     """The gate's parameters: how much a challenger may fall short, and how much evidence a rule needs.
 
     Attributes:
-        accuracy_margin: Share of the best baseline's and of the champion's NDCG@10 that the challenger may cost. It is
-            what personal lists are worth, and must be shown: the whole 95 % interval of the difference must lie above
-            the margin. With few held-out users the interval is wide, and to replace a champion a larger one is needed.
+        accuracy_margin: Largest share of the best baseline's and of the champion's NDCG@10 that the challenger may lose
+            in exchange for more personal lists. The whole 95 % interval of the loss must be within it. With few
+            held-out users the interval is wide, and to replace a champion a larger margin is needed.
         champion_gain: Share of the champion's NDCG@10 by which the challenger's mean must be higher to count as more
             accurate: with 0, by however little. A negative one accepts challengers that are level, because they have
             learnt from newer reviews than an ageing champion.
@@ -40,7 +44,7 @@ class Thresholds:
             exceed popularity's and the champion's; and by how much one of them must be lower than the champion's to
             count as more personal. It is a little more than two trainings with different seeds differ by.
         coverage_floor: Share of popularity's and of the champion's coverage of the catalogue that the challenger must
-            reach.
+            reach. If the champion's coverage is below this share of the challenger's, that counts as more personal.
         slice_margin: Share of a baseline's NDCG@10 that the challenger may fall short by on each slice.
         slice_users: Number of users below which a slice is not enough evidence.
     """
@@ -100,6 +104,12 @@ def describe_trade(overall: Comparison, beyond: BeyondAccuracy, opponent: str) -
     """
     overlap = _relative(beyond[CHALLENGER][JACCARD], beyond[opponent][JACCARD])
     accuracy = _relative(_mean(overall, CHALLENGER), _mean(overall, opponent))
+    if overlap is None or accuracy is None:  # a share of nothing
+        return (
+            f"Compared with {opponent}: overlap {beyond[CHALLENGER][JACCARD]:.4f} against "
+            f"{beyond[opponent][JACCARD]:.4f}, NDCG@10 {_mean(overall, CHALLENGER):.4f} against "
+            f"{_mean(overall, opponent):.4f}."
+        )
     overlaps = f"{_percent(overlap)} {'less' if overlap < 0 else 'more'} overlap" if overlap else "the same overlap"
     if not accuracy:
         return f"Compared with {opponent}: {overlaps} and the same NDCG@10."
@@ -112,8 +122,16 @@ def describe_trade(overall: Comparison, beyond: BeyondAccuracy, opponent: str) -
 def _not_inferior(comparison: Comparison, opponent: str, margin: float, users: str, *, must_be_shown: bool) -> Rule:
     """Require the interval of the paired difference to lie above a share of the opponent's mean.
 
-    An interval on both sides of it shows nothing: the rule fails if it must be shown, and else decides nothing.
+    An interval on both sides of it shows nothing, nor does one of fewer than `MIN_USERS` users: the rule fails if it
+    must be shown, and else decides nothing.
     """
+    if comparison.users < MIN_USERS:
+        return Rule(
+            about=f"Users on whom the challenger is compared with {opponent}, {users}",
+            figure=comparison.users,
+            at_least=MIN_USERS,
+            enough=must_be_shown,
+        )
     difference, mean = comparison.differences[opponent][METRIC], _mean(comparison, opponent)
     inconclusive = difference.low < -margin * mean <= difference.high
     return Rule(
@@ -168,8 +186,11 @@ def _on_slices(slices: Mapping[str, Comparison], thresholds: Thresholds) -> Iter
         yield _not_inferior(comparison, opponent, thresholds.slice_margin, title, must_be_shown=False)
 
 
-def _relative(figure: float, reference: float) -> float:
-    return (figure - reference) / reference if reference else 0.0
+def _relative(figure: float, reference: float) -> float | None:
+    """Return the change relative to a reference; None if there is one and the reference is 0."""
+    if not reference:
+        return None if figure else 0.0
+    return (figure - reference) / reference
 
 
 def _percent(share: float) -> str:

@@ -23,6 +23,12 @@ from steam_recsys.storage.model_store import (
     stored_model,
 )
 
+CALL_SECONDS = 60.0
+"""Largest wait for an answer of Vertex AI."""
+
+UPLOAD_SECONDS = 900.0
+"""Largest wait until Vertex AI has registered a model."""
+
 VERTEX = re.compile(r"vertex://(?P<project>[^/]+)/(?P<location>[^/]+)")
 MODEL = "steam-recsys"
 SERVING_COMMAND = ["python3", "-m", "explorer.vertex_serving"]
@@ -196,7 +202,7 @@ class VertexRegistry:
             numbers = self._numbers()
             number = numbers.get(version) or self._upload(version, first=not numbers)
             name = f"{self._model}@{number}"
-            if not list(self._client.list_model_evaluations(parent=name)):
+            if not list(self._client.list_model_evaluations(parent=name, timeout=CALL_SECONDS)):
                 self._import_evaluation(name, version, metrics)
 
     def make_champion(self, version: str, expected: str | None, metrics: Mapping[str, float]) -> str | None:
@@ -204,7 +210,9 @@ class VertexRegistry:
         previous = self._store.make_champion(version, expected, metrics)
         with _user_errors():
             name = f"{self._model}@{self._numbers()[version]}"
-            self._client.merge_version_aliases(name=name, version_aliases=[CHAMPION, f"-{CHALLENGER}"])
+            self._client.merge_version_aliases(
+                name=name, version_aliases=[CHAMPION, f"-{CHALLENGER}"], timeout=CALL_SECONDS
+            )
         return previous
 
     def _import_evaluation(self, name: str, version: str, metrics: Mapping[str, float]) -> None:
@@ -213,7 +221,7 @@ class VertexRegistry:
 
         evaluated = {"display_name": version, "metrics": dict(metrics)}
         try:
-            self._client.import_model_evaluation(parent=name, model_evaluation=evaluated)
+            self._client.import_model_evaluation(parent=name, model_evaluation=evaluated, timeout=CALL_SECONDS)
         except BadRequest as error:
             log(
                 "promote",
@@ -243,15 +251,16 @@ class VertexRegistry:
             "labels": {"app": MODEL},
         }
         parent = {"model_id": MODEL} if first else {"parent_model": self._model}
-        uploaded = self._client.upload_model(request={"parent": self._parent, "model": model, **parent}).result()
-        return str(uploaded.model_version_id)
+        request = {"parent": self._parent, "model": model, **parent}
+        uploading = self._client.upload_model(request=request, timeout=CALL_SECONDS)
+        return str(uploading.result(timeout=UPLOAD_SECONDS).model_version_id)
 
     def _numbers(self) -> dict[str, str]:
         """Return Vertex AI's version numbers by our versions; empty if the model is not registered yet."""
         from google.api_core.exceptions import NotFound
 
         try:
-            listed = list(self._client.list_model_versions(name=self._model))
+            listed = list(self._client.list_model_versions(name=self._model, timeout=CALL_SECONDS))
         except NotFound:
             return {}
         return {model.version_description: model.version_id for model in listed}
@@ -261,11 +270,16 @@ class VertexRegistry:
 def _user_errors() -> Iterator[None]:
     from google.api_core.exceptions import Forbidden, GoogleAPICallError, RetryError
     from google.auth.exceptions import GoogleAuthError
-    from requests.exceptions import ConnectionError as Unreachable
+    from requests.exceptions import RequestException
 
     try:
         yield
+    except TimeoutError:
+        raise UserError(
+            f"Vertex AI's Model Registry has not registered the model within {UPLOAD_SECONDS:.0f} seconds: wait until "
+            f"its page shows the model, and promote again."
+        ) from None
     except Forbidden:
         raise UserError("This account may not change Vertex AI's models: grant it the role Vertex AI User.") from None
-    except (GoogleAuthError, GoogleAPICallError, RetryError, Unreachable) as error:
+    except (GoogleAuthError, GoogleAPICallError, RetryError, RequestException) as error:
         raise UserError(f"Vertex AI's Model Registry refused the request ({error}): promote again.") from None

@@ -12,9 +12,9 @@ from steam_recsys.data.games import GAME_COLUMNS, Games
 from steam_recsys.data.interactions import Interactions, cutoff_day, day_of, load_sample, split_by_time
 from steam_recsys.data.popularity import popularity_as_of
 from steam_recsys.data.snapshot import Snapshot
-from steam_recsys.errors import ArtifactError, UserError
+from steam_recsys.errors import ArtifactError, UserError, other_version_error
 from steam_recsys.evaluation.baseline_settings import TuningKey, stored_or_tuned
-from steam_recsys.evaluation.baselines import fit_baselines, tune_baselines
+from steam_recsys.evaluation.baselines import Parameters, fit_baselines, tune_baselines
 from steam_recsys.evaluation.intervals import CHALLENGER, CHAMPION
 from steam_recsys.evaluation.rankers import ModelRanker, Ranker
 from steam_recsys.evaluation.splits import Future, HeldOut, snapshot_by_time
@@ -69,8 +69,8 @@ class EvaluationSetup:
     def load(cls, snapshot: str | Path, model: str | Path, store: str) -> EvaluationSetup:
         """Read the snapshot, the challenger and the champion, and fit the baselines.
 
-        Popularity is as of the cutoff, in the models and in the baselines. The champion takes part as it was before it
-        was fitted to all reviews. The later cutoff of the two models is used for all, so that neither has seen a
+        Popularity is as of the cutoff, in the models and in the baselines. Both models take part as they were before
+        they were fitted to all reviews. The later cutoff of the two models is used for all, so that neither has seen a
         held-out review. If the challenger is the champion, because its training was repeated, there is no champion to
         compare with; nor if it cannot be read, since nothing can be predicted with it either. The store keeps the
         settings of the baselines, which are tuned once per snapshot and split.
@@ -78,7 +78,7 @@ class EvaluationSetup:
         Raises:
             UserError: A folder holds no snapshot or no model, or there is no user to rank for.
         """
-        opened, challenger = Snapshot.open(snapshot), TwoTowerArrays.load(model)
+        opened, challenger = Snapshot.open(snapshot), TwoTowerArrays.load(evaluated_part(Path(model)))
         description = read_description(model)
         champion_version, champion, champion_cutoff = _champion(store)
         cutoff = max(description["cutoff"], champion_cutoff)
@@ -96,9 +96,11 @@ class EvaluationSetup:
         popularity = popularity_as_of(past, games.ids, day)
         ranker = ModelRanker(challenger.for_catalogue(games, popularity))
         held_out_share, snapshot_id = description["held_out_share"], opened.manifest.snapshot_id
-        validation = snapshot_by_time(opened, past, cutoff_day(past, held_out_share))
-        key = TuningKey.from_split(snapshot_id, cutoff, held_out_share)
-        chosen = stored_or_tuned(store, key, lambda: tune_baselines(validation, games.ids))
+
+        def tuned() -> dict[str, Parameters]:
+            return tune_baselines(snapshot_by_time(opened, past, cutoff_day(past, held_out_share)), games.ids)
+
+        chosen = stored_or_tuned(store, TuningKey.from_split(snapshot_id, cutoff, held_out_share), tuned)
         baselines = fit_baselines(past, day, games.ids, chosen)
         rankers: dict[str, Ranker] = {CHALLENGER: ranker}
         rankers |= {baseline.name: baseline.ranker for baseline in baselines}
@@ -133,5 +135,8 @@ def _champion(store: str) -> tuple[str | None, TwoTowerArrays | None, str]:
             cutoff: str = read_description(folder)["cutoff"]
             return pointer.version, TwoTowerArrays.load(evaluated_part(folder)), cutoff
     except ArtifactError as error:
-        log_warning("evaluate", f"the model is not compared with the champion: {error}")
-        return pointer.version, None, ""
+        unreadable = error
+    except KeyError as error:
+        unreadable = other_version_error(f"The champion {pointer.version} in {store} is", error)
+    log_warning("evaluate", f"the model is not compared with the champion: {unreadable}")
+    return pointer.version, None, ""

@@ -21,7 +21,7 @@ def monitor(
     published_overlap_ceiling: float,
     published_coverage_floor: float,
     published_users: int,
-    rest_days: int,
+    cooldown_days: int,
     store: str,
     run: str,
     metrics: dsl.Output[dsl.Metrics],
@@ -45,7 +45,7 @@ def monitor(
         published_overlap_ceiling=published_overlap_ceiling,
         published_coverage_floor=published_coverage_floor,
         published_users=published_users,
-        rest_days=rest_days,
+        cooldown_days=cooldown_days,
     )
     with stage("monitor", store, run) as record:
         destinations = DestinationConfig(database, publish_to, mongodb)

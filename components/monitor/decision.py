@@ -29,8 +29,8 @@ class Thresholds:
             games of two users. The model recommends nearly the same to everybody.
         published_coverage_floor: Lowest share of the shop's games that are among the first ten of any user.
         published_users: Number of users of the current publication below which its overlap and coverage decide nothing.
-        rest_days: Days of reviews to wait after a training, whatever fails: a model that did not pass the gate would
-            most likely fail again the day after.
+        cooldown_days: Days of reviews to wait after a training, whatever fails: a model that did not pass the gate
+            would most likely fail again the day after.
     """
 
     quality_floor: float = 0.9
@@ -43,7 +43,7 @@ class Thresholds:
     published_overlap_ceiling: float = 0.8
     published_coverage_floor: float = 0.005
     published_users: int = 1_000
-    rest_days: int = 3
+    cooldown_days: int = 3
 
 
 DEFAULT = Thresholds()
@@ -60,9 +60,9 @@ class MonitoringInputs:
         age_days: Days of reviews that the model did not learn from.
         catalogue_growth: Share of the catalogue's games that were added since the training.
         published: The current publication; None before the first.
-        days_since_training: Days of reviews since the last inference run that trained a model, whether it passed the
-            gate or not, or that failed while training. None if there was no such run; negative if reviews of later days
-            have been deleted since.
+        days_since_training: Days of reviews since the last run that trained a model, whether it passed the gate or not,
+            or since the last inference run that failed while training. None if there was no such run; negative if
+            reviews of later days have been deleted since.
     """
 
     quality: Quality
@@ -79,16 +79,16 @@ class Decision:
 
     Attributes:
         verdict: The verdict on the champion; None if there is no champion.
-        resting: Whether a training is due but the last one was only a few days ago.
+        cooling_down: Whether a training is due but the last one was only a few days ago.
     """
 
     verdict: Verdict | None
-    resting: bool = False
+    cooling_down: bool = False
 
     @property
     def retrain(self) -> bool:
         """Whether to train again."""
-        return not self.resting and (self.verdict is None or not self.verdict.passed)
+        return not self.cooling_down and (self.verdict is None or not self.verdict.passed)
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -105,7 +105,7 @@ class Decision:
     @property
     def summary(self) -> str:
         """The decision as a sentence."""
-        if self.resting:
+        if self.cooling_down:
             return "The model stays, because a training was tried a few days ago."
         return "The model is trained again." if self.retrain else "The model stays."
 
@@ -118,7 +118,9 @@ def decide(inputs: MonitoringInputs, thresholds: Thresholds) -> Decision:
     """Train again if any rule fails, unless the last training was only a few days ago."""
     verdict = check(inputs, thresholds)
     since = inputs.days_since_training
-    return Decision(verdict, resting=not verdict.passed and since is not None and 0 <= since < thresholds.rest_days)
+    return Decision(
+        verdict, cooling_down=not verdict.passed and since is not None and 0 <= since < thresholds.cooldown_days
+    )
 
 
 def check(inputs: MonitoringInputs, thresholds: Thresholds) -> Verdict:

@@ -18,10 +18,10 @@ from steam_recsys.data.snapshot import Snapshot
 WINDOW_DAYS = 90
 """Days of the reference period: the last days that the model learnt from."""
 
-GROUPS = 10
-"""Number of groups of games. Each has about as many reviews by every second user of the reference period, and only the
-remaining users are compared: among the users who define the groups, the games that they happened to review have more
-reviews than in any other period. Games without reviews are in the last group: the share of unknown games measures new
+BINS = 10
+"""Number of bins of games. Each has about as many reviews by every second user of the reference period, and only the
+remaining users are compared: among the users who define the bins, the games that they happened to review have more
+reviews than in any other period. Games without reviews are in the last bin: the share of unknown games measures new
 reviews of these, and a class that was empty can make the index arbitrarily large."""
 
 LENGTHS = (1, 2, 3, 5, 10, 20, 50)
@@ -37,7 +37,7 @@ class Drift:
 
     Attributes:
         reviews: Number of dated reviews since the training by known users, of the sample or not.
-        psi_games: Population stability index of the reviews over groups of games.
+        psi_games: Population stability index of the reviews over bins of games.
         psi_genres: The same over genres.
         psi_history_lengths: The same over the lengths of the users' histories. An index over users would rise without
             any change: in a few days, a larger share of the users are those who review often.
@@ -132,11 +132,11 @@ def measure_drift(snapshot: Snapshot, known_games: Int32Array, vector_norms: Flo
     recent, reference = counts.recent, counts.reference
     unknown = recent.games[~np.isin(game_ids, known_games)].sum()
     newcomers = np.count_nonzero((recent.users > 0) & (counts.before == 0))
-    groups, others = _groups(counts.every_second), reference.games - counts.every_second
+    bins, others = _bins(counts.every_second), reference.games - counts.every_second
     psi_games, psi_genres, psi_lengths = (
         population_stability_index(before, after)
         for before, after in (
-            (_by_group(groups, others), _by_group(groups, recent.games)),
+            (_by_bin(bins, others), _by_bin(bins, recent.games)),
             (_by_genre(games["genres"], reference.games), _by_genre(games["genres"], recent.games)),
             (_by_length(counts.before, reference.users), _by_length(counts.until_now, recent.users)),
         )
@@ -186,18 +186,18 @@ def population_stability_index(expected: Float64Array, actual: Float64Array) -> 
     return float(((a - e) * np.log(a / e)).sum())
 
 
-def _groups(reviews: Float64Array) -> Int64Array:
-    """Return the group of each game, int64 [N], the most reviewed games in the first group."""
+def _bins(reviews: Float64Array) -> Int64Array:
+    """Return the bin of each game, int64 [N], the most reviewed games in the first bin."""
     order = np.argsort(-reviews, kind="stable")
     before = np.cumsum(reviews[order]) - reviews[order]
-    groups = np.empty(len(reviews), dtype=np.int64)
-    groups[order] = np.minimum(GROUPS * before / max(reviews.sum(), 1), GROUPS - 1).astype(np.int64)
-    return groups
+    bins = np.empty(len(reviews), dtype=np.int64)
+    bins[order] = np.minimum(BINS * before / max(reviews.sum(), 1), BINS - 1).astype(np.int64)
+    return bins
 
 
-def _by_group(groups: Int64Array, games: Float64Array) -> Float64Array:
-    """Sum counts per game into counts per group."""
-    return np.bincount(groups, games, GROUPS).astype(np.float64)
+def _by_bin(bins: Int64Array, games: Float64Array) -> Float64Array:
+    """Sum counts per game into counts per bin."""
+    return np.bincount(bins, games, BINS).astype(np.float64)
 
 
 def _by_genre(genres: pa.ChunkedArray, games: Float64Array) -> Float64Array:

@@ -32,7 +32,7 @@ OUTCOME_DAYS = 7
 ROUNDING = 1e-9
 """Share of the sum of squares below which a difference of such sums is due to rounding."""
 
-# Per user and list, and, where the list is null, per user over all lists.
+# Per user and list; rows without a list are per user over all lists.
 _BY_LIST = """
 WITH shown AS (
     SELECT user_id, game_id, shelf, min(occurred_at) AS first_at

@@ -12,10 +12,10 @@ from steam_recsys.rules import FAILED, NOT_ENOUGH, Rule
 
 Figures = Mapping[str, float | None]
 
-LAST = 10
+TREND_MEASUREMENTS = 10
 """Number of measurements that a trend follows from."""
 
-ENOUGH = 3
+MIN_MEASUREMENTS = 3
 """Number of measured days below which there is no trend."""
 
 HORIZON = 365
@@ -43,7 +43,7 @@ class Forecast:
     Attributes:
         rule: The rule.
         day: First day on which it fails; None if that is unknown or beyond the horizon.
-        text: The same as text.
+        text: Sentence for the report.
     """
 
     rule: Rule
@@ -82,9 +82,9 @@ def _forecast(rule: Rule, runs: Sequence[MeasuredRun]) -> Forecast:
     slope = KNOWN_SLOPES.get(rule.name)
     basis = "it grows by one a day" if slope else ""
     if slope is None:
-        last = sorted(measured.items())[-LAST:]
-        if len(last) < ENOUGH:
-            return Forecast(rule, None, f"too few measurements: {len(last)} of at least {ENOUGH} days")
+        last = sorted(measured.items())[-TREND_MEASUREMENTS:]
+        if len(last) < MIN_MEASUREMENTS:
+            return Forecast(rule, None, f"too few measurements: {len(last)} of at least {MIN_MEASUREMENTS} days")
         slope = linear_regression([day.toordinal() for day, _ in last], [value for _, value in last]).slope
         basis = f"{slope:+.4f} a day over the last {len(last)} measurements"
     days = days_until_failure(rule, slope)

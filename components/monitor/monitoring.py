@@ -18,7 +18,7 @@ from components.monitor.forecast import Figures, MeasuredRun
 from components.monitor.quality import measure_versions, realised_quality
 from components.monitor.report import html_report
 from steam_recsys.data.games import GAME_COLUMNS, Games, available
-from steam_recsys.data.interactions import UNDATED, date_of, day_of, newest_day
+from steam_recsys.data.interactions import day_after_newest, day_of
 from steam_recsys.data.popularity import DECAYS
 from steam_recsys.data.snapshot import Manifest, Snapshot
 from steam_recsys.database.connection import connect, create_schema
@@ -33,9 +33,18 @@ from steam_recsys.publications.versions import KeptVersion, find_current
 from steam_recsys.reporting.pages import write_page
 from steam_recsys.storage.model_store import current_champion, read_description, stored_model
 
+# An inference run that failed to train has a measurement only; a run of the training pipeline has a stage only.
 _LAST_TRAINING = """
-SELECT (array_agg(as_of ORDER BY measured_at DESC))[1] FROM recsys.monitoring JOIN recsys.pipeline_runs USING (run_id)
-WHERE monitoring.retrain AND pipeline_runs.state IN ('SUCCEEDED', 'FAILED') AND run_id <> %s
+SELECT (array_agg(as_of ORDER BY finished_at DESC))[1]
+FROM (
+    SELECT run_id, as_of, finished_at FROM recsys.monitoring JOIN recsys.pipeline_runs USING (run_id)
+    WHERE monitoring.retrain AND pipeline_runs.state IN ('SUCCEEDED', 'FAILED')
+    UNION ALL
+    SELECT run_id, (stage -> 'facts' ->> 'as_of')::date, finished_at
+    FROM recsys.pipeline_runs CROSS JOIN jsonb_array_elements(stages) AS stages (stage)
+    WHERE pipeline = 'training' AND stage ->> 'stage' = 'train' AND stage -> 'facts' ? 'as_of'
+) AS trainings
+WHERE run_id <> %s
 """
 _EARLIER_RUNS = """
 SELECT as_of, model_version, figures FROM recsys.monitoring WHERE run_id <> %s ORDER BY measured_at DESC LIMIT 180
@@ -103,7 +112,7 @@ def monitor(
         UserError: A destination cannot be reached, or another version of this project trained the champion.
     """
     opened = Snapshot.open(snapshot)
-    as_of = _as_of(opened)
+    as_of = day_after_newest(opened)
 
     # 1. Measure the published versions by the reviews that users have written since.
     with connect(config.database, application="steam-recsys monitor") as connection:
@@ -121,7 +130,9 @@ def monitor(
     feedback = _measure_feedback(config.database, published, opened.manifest)
 
     # 3. Measure the champion, and decide.
-    figures: dict[str, float | None] = _volumes(opened.manifest) | _personality(published) | _reactions(feedback)
+    figures: dict[str, float | None] = (
+        _volumes(opened.manifest) | _personalisation(published) | _feedback_figures(feedback)
+    )
     champion = current_champion(store)
     decision = FIRST_TRAINING
     if champion is not None:
@@ -173,16 +184,8 @@ def _inputs(
         published=published,
         days_since_training=days_since_training,
     )
-    unplaced = int(np.count_nonzero(without_vector)) / max(int(np.count_nonzero(is_available)), 1)
-    return inputs, unplaced
-
-
-def _as_of(snapshot: Snapshot) -> date:
-    """Return the day after the newest review, or the day of the extraction if no review has a day."""
-    newest = newest_day(snapshot)
-    if newest == UNDATED:
-        return datetime.fromisoformat(snapshot.manifest.extracted_at).date()
-    return date_of(newest + 1)
+    share_without_vector = int(np.count_nonzero(without_vector)) / max(int(np.count_nonzero(is_available)), 1)
+    return inputs, share_without_vector
 
 
 def _volumes(manifest: Manifest) -> dict[str, float | None]:
@@ -194,7 +197,7 @@ def _volumes(manifest: Manifest) -> dict[str, float | None]:
     return {**{table: float(manifest.rows(table)) for table in ("reviews", "users", "games")}, "source_age_days": age}
 
 
-def _personality(published: KeptVersion | None) -> dict[str, float | None]:
+def _personalisation(published: KeptVersion | None) -> dict[str, float | None]:
     """Return how personal the current publication is."""
     names = ("overlap", "coverage", "popular_ten")
     return {name: getattr(published, name) if published else None for name in names}
@@ -212,7 +215,7 @@ def _measure_feedback(database: str, published: KeptVersion | None, manifest: Ma
     return Feedback(measured[0] if measured else None, tuple(measured[1:]), experiment)
 
 
-def _reactions(feedback: Feedback) -> dict[str, float | None]:
+def _feedback_figures(feedback: Feedback) -> dict[str, float | None]:
     """Return what users did with all lists together, and how recommendations compare with popular games."""
     overall, experiment = feedback.overall, feedback.experiment
     return {
@@ -233,6 +236,7 @@ def _figures(inputs: MonitoringInputs) -> dict[str, float | None]:
         **_interval("popular_ndcg", quality.popular_ndcg),
         **_interval("hit_rate", quality.hit_rate),
         **_interval("popular_hit_rate", quality.popular_hit_rate),
+        **_interval("ndcg_gain", quality.ndcg_gain),
         **_interval("above_floor", quality.above_floor),
         "reviews_since_training": reviews,
         **{name: figure if reviews else None for name, figure in drift.items()},

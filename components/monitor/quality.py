@@ -62,6 +62,7 @@ class Quality:
         hit_rate: Hit rate@10 of the recommendations.
         popular_ndcg: NDCG@10 of the most popular games that the user had not reviewed.
         popular_hit_rate: Hit rate@10 of the same games.
+        ndcg_gain: NDCG@10 of the recommendations minus that of popularity.
         above_floor: NDCG@10 of the recommendations minus the required share of popularity's.
     """
 
@@ -70,6 +71,7 @@ class Quality:
     hit_rate: Interval | None = None
     popular_ndcg: Interval | None = None
     popular_hit_rate: Interval | None = None
+    ndcg_gain: Interval | None = None
     above_floor: Interval | None = None
 
 
@@ -114,6 +116,7 @@ def realised_quality(store: str, share: float) -> Quality:
     users = rows.group_by("user_id", use_threads=False).aggregate([(name, "mean") for name in FIGURES])
     users = users.sort_by("user_id")
     figures = {name: users[f"{name}_mean"].to_numpy() for name in FIGURES}
+    figures["ndcg_gain"] = figures["ndcg"] - figures["popular_ndcg"]
     figures["above_floor"] = figures["ndcg"] - share * figures["popular_ndcg"]
     return Quality(len(users), **intervals(figures))
 

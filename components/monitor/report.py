@@ -26,6 +26,7 @@ TITLES = {
     "hit_rate": "realised hit rate@10",
     "popular_hit_rate": "recent popularity's hit rate@10",
     "reviews_since_training": "reviews since the training",
+    "ndcg_gain": "realised NDCG@10 minus recent popularity's",
     "above_floor": "realised NDCG@10 minus the required share of recent popularity's",
     "psi_games": "population stability index of the games",
     "psi_genres": "population stability index of the genres",
@@ -46,7 +47,7 @@ TITLES = {
     "conversion_gain_p": "always-valid p-value of that difference",
 }
 WITH_INTERVAL = (
-    "ndcg", "popular_ndcg", "hit_rate", "popular_hit_rate", "above_floor", "click_through", "conversion",
+    "ndcg", "popular_ndcg", "hit_rate", "popular_hit_rate", "ndcg_gain", "above_floor", "click_through", "conversion",
     "conversion_gain",
 )  # fmt: skip
 

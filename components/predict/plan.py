@@ -234,7 +234,7 @@ def histories_table(
 
 
 def _is_planned(store: str, plan: Plan) -> bool:
-    """Return whether the store has all files of a plan; log it if one is damaged."""
+    """Return whether the store has a plan with all of its files; log which one is damaged."""
     try:
         planned = open_plan(store, plan.version)
     except ArtifactError:

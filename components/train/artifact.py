@@ -244,7 +244,7 @@ def _later_games(known: tf.RaggedTensor) -> tf.Tensor:
 
 
 def _last_mentions(history: tf.Tensor) -> tf.Tensor:
-    """Tell which IDs do not appear again later in the same row, bool of the shape of `history`, int32 [B, H]."""
+    """Return which IDs do not appear again later in the same row, bool of the shape of `history`, int32 [B, H]."""
     shape = tf.shape(history, tf.int64)
     mentions = tf.bitwise.left_shift(tf.range(shape[0]), 32)[:, None] + tf.cast(history, tf.int64)
     backwards = tf.reverse(tf.reshape(mentions, [-1]), [0])

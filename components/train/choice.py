@@ -85,7 +85,7 @@ def most_personal(settings: Iterable[Setting], budget: float) -> Setting:
 
 
 def is_level(setting: Setting, best: Setting, budget: float) -> bool:
-    """Tell whether a setting may be chosen instead of the most accurate one.
+    """Return whether a setting may be chosen instead of the most accurate one.
 
     Its mean NDCG@10 is within one standard error of the mean of the best (the one-standard-error rule: Breiman et al.
     1984, "Classification and Regression Trees", section 3.4.3), and the loss is within the budget, by one standard
@@ -103,12 +103,12 @@ def is_level(setting: Setting, best: Setting, budget: float) -> bool:
 
 
 def is_clearly_better(one: Setting, other: Setting, n_candidates: int) -> bool:
-    """Tell whether a setting gains NDCG@10 over another one, see `is_clear`."""
+    """Return whether a setting gains NDCG@10 over another one, see `is_clear`."""
     return is_clear(one.ndcg - other.ndcg, n_candidates)
 
 
 def is_clear(gains: Float64Array, n_candidates: int) -> bool:
-    """Tell whether the confidence interval of a mean gain is above zero.
+    """Return whether the confidence interval of a mean gain is above zero.
 
     The best of many is often better by chance, most of all on sparse reviews. So the interval is widened for the best
     of `n_candidates` (Bonferroni's correction: Dunn 1961, "Multiple Comparisons Among Means").

@@ -25,7 +25,7 @@ from steam_recsys import code_version
 from steam_recsys.arrays import Float32Array, Int32Array
 from steam_recsys.data.games import GAME_COLUMNS, Games
 from steam_recsys.data.histories import positions_of
-from steam_recsys.data.interactions import Interactions, cutoff_day, date_of, day_of, load_sample
+from steam_recsys.data.interactions import Interactions, cutoff_day, date_of, day_after_newest, day_of, load_sample
 from steam_recsys.data.popularity import popularity, popularity_as_of
 from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.errors import ArtifactError, UserError
@@ -56,6 +56,7 @@ class TrainedModel:
         best_ndcg_at_10: NDCG@10 of the most accurate setting there, and so what the chosen one gives up.
         best_overlap_at_10: Its overlap.
         best_effective_games_at_10: Its effective games, and so what the chosen one gains.
+        as_of: The day after the newest review of the snapshot, ISO date.
         parameters: Number of weights.
         games: Number of games in the vocabulary.
         users: Number of users it learnt from.
@@ -76,6 +77,7 @@ class TrainedModel:
     best_ndcg_at_10: float
     best_overlap_at_10: float
     best_effective_games_at_10: float
+    as_of: str
     parameters: int
     games: int
     users: int
@@ -190,6 +192,7 @@ def train_model(
         best_ndcg_at_10=round(tuned.most_accurate.mean, 6),
         best_overlap_at_10=round(tuned.most_accurate.overlap, 6),
         best_effective_games_at_10=round(tuned.most_accurate.effective_games, 3),
+        as_of=day_after_newest(opened).isoformat(),
         parameters=sum(array.size for array in fitted.model.arrays().values()),
         games=len(fitted.data.games),
         users=fitted.data.examples.users,

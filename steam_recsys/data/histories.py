@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,7 @@ class Histories:
     def __len__(self) -> int:
         return len(self.users)
 
-    @property
+    @cached_property
     def lengths(self) -> Int64Array:
         """Number of games per user, int64 [B]."""
         return np.diff(self.offsets)

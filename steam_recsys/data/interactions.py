@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -168,6 +168,14 @@ def newest_day(snapshot: Snapshot) -> int:
     """Return the day of the newest review by a known user, `UNDATED` if no review has a date."""
     days = (int(batch["reviewed_on"].max(initial=UNDATED)) for batch in read_reviews(snapshot, ["reviewed_on"]))
     return max(days, default=UNDATED)
+
+
+def day_after_newest(snapshot: Snapshot) -> date:
+    """Return the day after the newest review, or the day of the extraction if no review has a day."""
+    newest = newest_day(snapshot)
+    if newest == UNDATED:
+        return datetime.fromisoformat(snapshot.manifest.extracted_at).date()
+    return date_of(newest + 1)
 
 
 def _to_numpy(column: pa.Array) -> npt.NDArray[Any]:

@@ -496,7 +496,7 @@ def _fit_recent(rows: TrainingRows, parameters: Parameters) -> StaticRanker:
 
 def _fit_ials(rows: TrainingRows, parameters: Parameters) -> FactorRanker:
     n_games = len(rows.game_ids)
-    with threadpool_limits(1, "blas"):  # implicit asks for this: it has threads of its own
+    with threadpool_limits(1, "blas"):  # implicit asks for this: it has its own threads
         model = AlternatingLeastSquares(
             factors=int(parameters["factors"]),
             regularization=parameters["regularisation"],

@@ -192,7 +192,7 @@ def effective_games(ranked: Int32Array, k: int) -> float:
 
 
 def shows_popular_games(ranked: Int32Array, history: Histories, popular_lists: Float64Array, k: int = K) -> BoolArray:
-    """Tell which users' first k games are the most popular ones that they have not reviewed, in any order: bool [B].
+    """Return which users' first k games are the most popular ones that they have not reviewed, in any order: bool [B].
 
     Of a user with fewer than k games, these are compared with as many popular ones; a user without games has none.
 
@@ -347,7 +347,7 @@ def ipw_ndcg(ranked: Int32Array, relevant: Histories, reviews: Float64Array, k: 
 
 
 def tail_hits(ranked: Int32Array, relevant: Histories, popularity: Float64Array, k: int) -> BoolArray:
-    """Tell which held-out games outside the head of the catalogue are among their user's first k: bool [n].
+    """Return which held-out games outside the head of the catalogue are among their user's first k: bool [n].
 
     The mean is recall of the tail over all held-out games, not over users. The lists stay as they are: a rank that one
     of the `HEAD_GAMES` most popular games takes is a miss.

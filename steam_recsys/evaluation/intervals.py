@@ -77,12 +77,6 @@ class Interval:
             return LEVEL
         return BETTER if self.low > 0 else WORSE
 
-    def compare(self, other: Interval) -> str:
-        """Return `LEVEL` if the intervals overlap, else `BETTER` or `WORSE`."""
-        if self.low <= other.high and other.low <= self.high:
-            return LEVEL
-        return BETTER if self.mean > other.mean else WORSE
-
     def __str__(self) -> str:
         return f"{self.mean:.4f} ({self.low:.4f} to {self.high:.4f})"
 

@@ -29,10 +29,11 @@ def measured(model: str = "m1", **figures: float | None) -> Measurement:
 
 
 def quality(low: float, high: float, psi: float | None = 0.02) -> Measurement:
-    """Realised quality from `low` to `high`, beside that of popularity from 0.08 to 0.12."""
+    """Realised quality from `low` to `high`, beside that of popularity, 0.1."""
     return measured(
         ndcg=(low + high) / 2, ndcg_lower=low, ndcg_upper=high, popular_ndcg=0.1, popular_ndcg_lower=0.08,
-        popular_ndcg_upper=0.12, psi_games=psi,
+        popular_ndcg_upper=0.12, ndcg_gain=(low + high) / 2 - 0.1, ndcg_gain_lower=low - 0.1,
+        ndcg_gain_upper=high - 0.1, psi_games=psi,
     )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 import json
 import math
+import shutil
 from collections import Counter
 from dataclasses import asdict
 from datetime import date, timedelta
@@ -148,6 +149,31 @@ def test_a_champion_that_cannot_be_read_is_replaced(
     assert promote(store, other, tmp_path / "evaluation") == "other"
 
 
+def test_a_refitted_model_is_measured_as_it_was_before_its_refit(snapshot: Path, tmp_path: Path, store: str) -> None:
+    model = write_model(tmp_path / "model", cutoff=day(10), towards=6)
+    before = evaluate_model(snapshot, model, store).figures["challenger"]
+    refitted = write_model(tmp_path / "refitted", cutoff=day(10), towards=3)
+    shutil.copytree(model, refitted / "evaluated")
+    complete_artifact(refitted)
+    assert evaluate_model(snapshot, refitted, store).figures["challenger"] == before
+
+
+def test_a_champion_of_another_version_is_replaced(
+    snapshot: Path, tmp_path: Path, store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = write_model(tmp_path / "good", cutoff=day(10), towards=3, version="good")
+    evaluate_model(snapshot, good, store, tmp_path / "evaluation")
+    promote(store, good, tmp_path / "evaluation")
+    folder = Path(store) / "models" / "good"
+    description = json.loads((folder / "model.json").read_text())
+    del description["cutoff"]
+    (folder / "model.json").write_text(json.dumps(description))
+    complete_artifact(folder)
+    other = write_model(tmp_path / "other", cutoff=day(10), towards=3, version="other")
+    assert evaluate_model(snapshot, other, store).champion == "good"
+    assert "the model is not compared with the champion: The champion good in" in capsys.readouterr().out
+
+
 def test_a_model_that_ties_with_the_champion_does_not_pass(
     snapshot: Path, tmp_path: Path, store: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -156,7 +182,11 @@ def test_a_model_that_ties_with_the_champion_does_not_pass(
     assert "[evaluate] model old passes the gate\n" in capsys.readouterr().out
     promote(store, reigning, tmp_path / "evaluation")
     level = evaluate_model(snapshot, write_model(tmp_path / "new", cutoff=day(10), towards=3), store)
-    assert [rule.about for rule in level.verdict.failures] == ["Advantages over the champion"]
+    failures = [rule.about for rule in level.verdict.failures]
+    few_users = [
+        f"Users on whom the challenger is compared with {name}, all users" for name in ("popularity", "champion")
+    ]
+    assert failures == [*few_users, "Advantages over the champion"]
     assert "[evaluate] model new does not pass the gate: the champion stays old\n" in capsys.readouterr().out
     strict = Thresholds(coverage_floor=7.0)
     evaluate_model(snapshot, tmp_path / "new", f"{store}/empty", thresholds=strict)

@@ -6,7 +6,7 @@ from steam_recsys.arrays import Float64Array
 from steam_recsys.evaluation.intervals import Comparison
 from steam_recsys.rules import FAILED, NOT_ENOUGH, PASSED, Verdict
 
-RECENT = np.array([0.1, 0.3, 0.2, 0.2])
+RECENT = np.tile([0.1, 0.3, 0.2, 0.2], 5)
 POPULAR = RECENT - 0.05
 PERSONAL = {"jaccard_at_10": 0.5, "popular_ten": 0.3, "coverage_at_10": 0.2}
 FEW_USERS = Thresholds(slice_users=4)
@@ -135,16 +135,16 @@ def test_every_rule_is_listed() -> None:
 
 def test_a_slice_with_few_users_decides_nothing() -> None:
     slices = {"users with 1 review": compared(RECENT * 0, EASE=RECENT)}
-    verdict = decided(slices=slices, thresholds=Thresholds(slice_users=5))
+    verdict = decided(slices=slices, thresholds=Thresholds(slice_users=21))
     assert verdict.passed
     assert verdict.sentences[-1] == (
-        "NDCG@10 of users with 1 review: 0.0000 (4 of at least 5 users): not enough evidence."
+        "NDCG@10 of users with 1 review: 0.0000 (20 of at least 21 users): not enough evidence."
     )
-    assert not decided(slices=slices, thresholds=Thresholds(slice_users=4)).passed
+    assert not decided(slices=slices, thresholds=Thresholds(slice_users=20)).passed
 
 
 def test_a_slice_whose_interval_is_on_both_sides_of_the_margin_decides_nothing() -> None:
-    differences = np.array([0.1, -0.1, 0.1, -0.1])
+    differences = np.tile([0.1, -0.1], 10)
     slices = {"users with 1 review": compared(RECENT + differences - 0.05, EASE=RECENT)}
     verdict = decided(slices=slices)
     assert verdict.rules[-1].outcome == NOT_ENOUGH
@@ -241,19 +241,26 @@ def test_any_higher_mean_beats_the_champion() -> None:
     assert decided(RECENT + 1e-9, champion=RECENT).passed
 
 
-def test_a_single_user_has_an_interval_without_width() -> None:
-    one = RECENT[:1]
-    for challenger, promoted in ((one, True), (one - 0.01, False)):
-        comparison = compared(challenger, popularity=one)
-        assert decide(comparison, beyond(), {}, Thresholds()).passed == promoted
+@pytest.mark.parametrize("users", [1, 14])
+def test_a_few_users_show_nothing(users: int) -> None:
+    few = RECENT[:users]
+    first = decide(compared(few - 0.1, popularity=few), beyond(), {}, Thresholds())
+    assert first.passed  # a small shop gets its first model
+    assert first.rules[0].outcome == NOT_ENOUGH
+    personal = beyond(challenger=figures(jaccard=0.2))
+    replaced = decide(compared(few + 0.1, few, popularity=few), personal, {}, Thresholds())
+    assert [str(rule) for rule in replaced.failures] == [
+        f"Users on whom the challenger is compared with {opponent}, all users: {users}, must be at least 15: failed."
+        for opponent in ("popularity", "champion")
+    ]
 
 
 def test_nan_fails() -> None:
-    assert not decided(np.full(4, np.nan)).passed
+    assert not decided(np.full(len(RECENT), np.nan)).passed
     assert not decided(thresholds=Thresholds(accuracy_margin=np.nan)).passed
     for name in ("jaccard", "popular_ten", "coverage"):
         assert not decided(personal=beyond(challenger=figures(**{name: np.nan}))).passed
-    slices = {"users with 1 review": compared(np.full(4, np.nan), EASE=RECENT)}
+    slices = {"users with 1 review": compared(np.full(len(RECENT), np.nan), EASE=RECENT)}
     assert not decided(slices=slices).passed
 
 
@@ -280,6 +287,9 @@ def test_a_trade_says_which_way_it_went_and_what_it_cost(
 def test_a_trade_with_nothing_to_compare_with_is_no_error() -> None:
     personal = beyond(popularity=figures(jaccard=0.0))
     sentence = describe_trade(compared(RECENT, popularity=RECENT * 0), personal, "popularity")
+    assert sentence == "Compared with popularity: overlap 0.5000 against 0.0000, NDCG@10 0.2000 against 0.0000."
+    nothing = beyond(challenger=figures(jaccard=0.0), popularity=figures(jaccard=0.0))
+    sentence = describe_trade(compared(RECENT, popularity=RECENT), nothing, "popularity")
     assert sentence == "Compared with popularity: the same overlap and the same NDCG@10."
 
 

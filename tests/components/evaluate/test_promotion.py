@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from components.evaluate import promotion
 from components.evaluate.gate import Thresholds, decide
 from components.evaluate.promotion import open_registry, promote, roll_back
 from components.evaluate.results import Evaluation
@@ -24,8 +25,8 @@ from tests.pipelines.api_server import Answer, Api, Request, serving
 
 
 def evaluation(*, version: str = "new", promoted: bool = True, compared_with: str | None = None) -> Evaluation:
-    figures = {"challenger": {"ndcg_at_10": np.array([0.3 if promoted else 0.1])}}
-    overall = Comparison.from_figures({**figures, "popularity": {"ndcg_at_10": np.array([0.2])}})
+    figures = {"challenger": {"ndcg_at_10": np.full(20, 0.3 if promoted else 0.1)}}
+    overall = Comparison.from_figures({**figures, "popularity": {"ndcg_at_10": np.full(20, 0.2)}})
     personal = {"coverage_at_10": 0.5, "jaccard_at_10": 0.5, "popular_ten": 0.5}
     beyond = {"challenger": personal, "popularity": personal}
     return Evaluation(
@@ -383,6 +384,24 @@ def test_a_rollback_registers_a_champion_from_before_the_registry(
     assert [(each["versionDescription"], each["versionAliases"]) for each in registry.versions] == [
         ("one", ["champion"])
     ]
+
+
+def test_a_registration_that_does_not_end_is_reported(
+    api: Api, registry: Registry, bucket_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(request: Request) -> Answer:
+        if request.path.endswith("/models:upload") or "/operations/" in request.path:
+            return 200, {"name": "projects/p/locations/l/operations/1", "done": False}
+        return registry.answer(request)
+
+    monkeypatch.setattr(promotion, "UPLOAD_SECONDS", 0.1)
+    with serving(answer) as never:
+        monkeypatch.setenv("VERTEX_MODEL_ENDPOINT", never.url)
+        model = registered_model(tmp_path, "one")
+        with pytest.raises(
+            UserError, match=r"has not registered the model within 0 seconds: wait until its page shows"
+        ):
+            promote(bucket_store, model, model / "evaluation", "vertex://p/l", "image")
 
 
 def test_a_forbidden_request_is_reported(api: Api, bucket_store: str, tmp_path: Path) -> None:

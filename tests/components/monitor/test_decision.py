@@ -34,7 +34,7 @@ FINE = MonitoringInputs(quality=GOOD, drift=CALM, age_days=3, catalogue_growth=0
 def failed(inputs: MonitoringInputs) -> list[str]:
     decision = decide(inputs, DEFAULT)
     assert decision.retrain == bool(decision.reasons)
-    assert not decision.resting
+    assert not decision.cooling_down
     assert list(decision.reasons) == [str(rule) for rule in decision.rules if rule.outcome == FAILED]
     return [rule.about for rule in decision.rules if rule.outcome == FAILED]
 
@@ -98,9 +98,9 @@ def test_few_users_and_few_reviews_decide_nothing() -> None:
 @pytest.mark.parametrize(("since", "retrain"), [(0, False), (2, False), (3, True), (None, True), (-30, True)])
 def test_nothing_is_trained_within_a_few_days_of_a_training(since: int | None, retrain: bool) -> None:
     decision = decide(replace(FINE, age_days=8, days_since_training=since), DEFAULT)
-    assert (decision.retrain, decision.resting) == (retrain, not retrain)
+    assert (decision.retrain, decision.cooling_down) == (retrain, not retrain)
     assert len(decision.reasons) == 1
-    assert not decide(replace(FINE, days_since_training=since), DEFAULT).resting
+    assert not decide(replace(FINE, days_since_training=since), DEFAULT).cooling_down
 
 
 def test_sentences_include_the_numbers() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from components.monitor.forecast import (
     HORIZON,
-    LAST,
+    TREND_MEASUREMENTS,
     Forecast,
     MeasuredRun,
     days_until_failure,
@@ -77,7 +77,9 @@ def test_only_measurements_of_the_present_model_and_one_a_day_count() -> None:
 
 
 def test_only_the_last_measurements_count() -> None:
-    assert only(rule(0.1), runs(*[9.0] * 20, *[0.1] * LAST)).text.startswith("not within a year (+0.0000 a day")
+    assert only(rule(0.1), runs(*[9.0] * 20, *[0.1] * TREND_MEASUREMENTS)).text.startswith(
+        "not within a year (+0.0000 a day"
+    )
 
 
 def test_the_models_age_needs_no_measurements() -> None:

@@ -16,6 +16,7 @@ from components.notify.outcome import conclude
 from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.errors import UserError
 from steam_recsys.publications.destinations import DestinationConfig
+from steam_recsys.stage import stage
 from steam_recsys.storage.manifest import complete_artifact
 from tests.components.monitor.test_quality import publish_lists
 from tests.components.predict.artifacts import promote_model, write_model
@@ -129,9 +130,25 @@ def test_the_run_after_a_training_or_a_failed_one_waits(
     conclude(database, store, "run-2", "inference", [], state, None)
     waiting = watch(database, snapshot, store, tmp_path, "run-3")
     assert not waiting.decision.retrain
-    assert waiting.decision.resting
+    assert waiting.decision.cooling_down
     assert "a training was tried a few days ago" in (tmp_path / "reports" / "run-3.html").read_text()
     assert watch(database, snapshot, store, tmp_path, "run-2").decision.retrain  # the same run decides the same again
+
+
+def test_inference_waits_after_a_training_pipelines_run_too(
+    shop: Connection, database: str, store: str, champion: None, tmp_path: Path
+) -> None:
+    old = [(user, 1, TRAINED + timedelta(days=9)) for user in range(1, 3)]
+    snapshot = write_snapshot_of(tmp_path / "shop", [*UNTIL_THEN, *old], n_games=3)
+    assert watch(database, snapshot, store, tmp_path, "run-1").decision.retrain
+    with stage("train", store, "training-1") as record:
+        record.facts["as_of"] = (TRAINED + timedelta(days=10)).isoformat()
+    conclude(database, store, "training-1", "training", [], "SUCCEEDED", None)
+    waiting = watch(database, snapshot, store, tmp_path, "run-2")
+    assert waiting.decision.cooling_down
+    later = [(user, 1, TRAINED + timedelta(days=13)) for user in range(1, 3)]
+    snapshot = write_snapshot_of(tmp_path / "later", [*UNTIL_THEN, *later], n_games=3)
+    assert watch(database, snapshot, store, tmp_path, "run-3").decision.retrain
 
 
 def test_a_training_on_a_wrong_day_does_not_delay_the_next(
@@ -145,7 +162,7 @@ def test_a_training_on_a_wrong_day_does_not_delay_the_next(
     corrected = write_snapshot_of(tmp_path / "corrected", [*UNTIL_THEN, *late], n_games=3)
     assert watch(database, corrected, store, tmp_path, "run-2").decision.retrain
     conclude(database, store, "run-2", "inference", [], "SUCCEEDED", None)
-    assert watch(database, corrected, store, tmp_path, "run-3").decision.resting
+    assert watch(database, corrected, store, tmp_path, "run-3").decision.cooling_down
 
 
 def test_without_a_champion_one_is_trained(shop: Connection, database: str, store: str, tmp_path: Path) -> None:
