@@ -64,7 +64,7 @@ Answer = TypeVar("Answer")
 
 
 class PublicationModel:
-    """Answers from one publication's arrays. It never changes, so threads may share it."""
+    """Answers from one publication's arrays. Its answers never change, so threads may share it."""
 
     def __init__(self, cached: CachedModel) -> None:
         self.version = cached.version
@@ -74,6 +74,8 @@ class PublicationModel:
         self._lists = {each.name: each for each in cached.lists}
         self._popular_now = frozenset(cached.facts.popular_now.tolist())
         self._genre_names = dict(zip(cached.facts.catalogue.genres, cached.facts.genre_names, strict=True))
+        self._sold = date.min, cached.available
+        """A day, and the games that are available and not delisted on it, bool [N]."""
         self._online.recommend([], 1)  # builds what is built once, while no request waits
 
     def recommend(
@@ -162,7 +164,9 @@ class PublicationModel:
     def passing(self, filters: Filters, today: date) -> BoolArray:
         """Return the available games that pass, bool [N]; unknown values pass."""
         facts = self._cached.facts
-        among = self._cached.available & (facts.delisted > day_of(today))
+        if self._sold[0] != today:
+            self._sold = today, self._cached.available & (facts.delisted > day_of(today))
+        among = self._sold[1].copy()
         if filters.genre is not None:
             among &= facts.catalogue.with_genres([filters.genre])
         if filters.include:

@@ -188,13 +188,14 @@ class Recommender:
         """
         known, scorer = self._history(history), self._scorer
         position = np.array([[self._position(game)]], dtype=np.int32)
-        weights = scorer.history_weights.weigh(known)
+        tables = scorer.item_item_tables(known)
+        weights = tables[0][1]
         terms = scorer.history[known.games] * weights[:, None]
         length = float(np.linalg.norm(segment_sums(terms, known.offsets))) or 1.0
         vectors = terms @ scorer.candidates[position[0, 0]] * (scorer.scale / length)
-        item_item = item_item_terms(scorer.item_item_tables(known), known, position)[:, 0]
+        item_item = item_item_terms(tables, known, position)[:, 0]
         sequence = np.zeros(len(known.games), dtype=np.float32)
-        contributions = Contributions.from_histories(scorer, known, scorer.queries(known))
+        contributions = Contributions.from_histories(scorer, known, scorer.queries(known, weights), tables)
         sequence[known.recommended] = contributions.of_sequence(position)[:, 0]
         frame = pd.DataFrame(
             {

@@ -108,7 +108,7 @@ class ApproximateIndex:
         return search
 
     def is_narrow(self, wanted: GameList) -> bool:
-        """Tell whether so few games may be on a list that most neighbours in the inverted file may not."""
+        """Return whether so few games may be on a list that most neighbours in the inverted file may not."""
         if wanted.allowed is None:
             return False
         return bool(np.count_nonzero(wanted.allowed & self.available) < SHARED_SUBSET_SHARE * self.available.sum())

@@ -43,7 +43,7 @@ def fallback_lists(
     genres = _genres(games, rankings)
     lists: dict[tuple[str, str], list[int]] = defaultdict(list)
     for position in by_popularity.tolist():
-        for genre in (OVERALL, *genres[position]):
+        for genre in dict.fromkeys((OVERALL, *genres[position])):
             if len(lists[POPULAR_LIST, genre]) < FALLBACK_GAMES:
                 lists[POPULAR_LIST, genre].append(position)
     lists[NEW_RELEASES, OVERALL] = by_popularity[new[by_popularity]][:FALLBACK_GAMES].tolist()

@@ -37,7 +37,7 @@ class GameCounts:
 
     Attributes:
         popularity: float64 [D, N], popularity by decay.
-        reviews: The reviews of whatever date.
+        reviews: The reviews dated or not.
     """
 
     popularity: Float64Array

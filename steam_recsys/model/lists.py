@@ -31,7 +31,7 @@ NEW_RELEASE_DAYS = 90
 
 @dataclass(frozen=True)
 class ReviewCounts:
-    """The reviews of N games, of whatever date.
+    """The reviews of N games, dated or not.
 
     Attributes:
         likes: int64 [N], reviews that recommend the game.

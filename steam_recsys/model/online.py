@@ -111,8 +111,8 @@ class Recommendation:
         game_id: The game.
         taste: How well it fits the history.
         popularity: What its popularity adds, the same for all users.
-        because: A liked game of the history without which this game would not be on the list; None if there is none,
-            as for an empty history.
+        because: A liked game of the history without which this game would not be on its page of ten; None if there is
+            none, as for an empty history.
         best_taste: The highest taste of all available games that are not excluded, whatever the filters are.
     """
 

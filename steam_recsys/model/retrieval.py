@@ -51,6 +51,13 @@ FIRST_TILE = 4
 UPDATE_SHARE = 1 / 2
 """Thresholds are updated after this many new games per user, times the length of the longest list."""
 
+LEAST_UPDATE = 1 << 12
+"""Fewer new games than this are not worth an update."""
+
+
+POOL_KEYS = 1 << 23
+"""Keys from which the best are selected at once, 64 MB of int64."""
+
 
 @dataclass(frozen=True)
 class SparseScores:
@@ -173,7 +180,7 @@ class ExactIndex:
         return search
 
     def is_narrow(self, wanted: GameList, share: float) -> bool:
-        """Tell whether fewer than a share of the games may be on a list."""
+        """Return whether fewer than a share of the games may be on a list."""
         if wanted.allowed is None:
             return False
         return bool(np.count_nonzero(wanted.allowed[self.positions]) < share * len(self.positions))
@@ -287,7 +294,7 @@ class _Pass:
             _ListSearch(index.positions, priors, bounds, starts, TopK(n_users, length))
             for priors, bounds, length in zip(self._priors, self._bounds, self._lengths, strict=True)
         ]
-        waiting = _Waiting(n_users, int(UPDATE_SHARE * n_users * max(self._lengths)))
+        waiting = _Waiting(n_users, max(int(UPDATE_SHARE * n_users * max(self._lengths)), LEAST_UPDATE))
         for tile, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
             certain = all(search.reaches_all(tile) for search in searches)
             raised = np.zeros(n_users) if certain else added.raised(tile, n_users)
@@ -397,7 +404,7 @@ class _ListSearch:
         self._highest = np.maximum.reduceat(priors, starts)
 
     def reaches_all(self, tile: int) -> bool:
-        """Tell whether a tile's bound reaches every user's threshold."""
+        """Return whether a tile's bound reaches every user's threshold."""
         return bool(self._bounds[tile] >= self.best.highest_threshold)
 
     def limits(self, tile: int, raised: Float64Array) -> Float64Array:
@@ -462,18 +469,34 @@ class TopK:
         """Add single games of single users, sorted by user; a game must not be added to a user twice."""
         if not len(users):
             return
-        counts = np.bincount(users, minlength=len(self._best))
-        most = int(counts.max())
-        pool = np.full((len(counts), most + self.k), EMPTY_KEY)
-        slots = np.arange(len(users)) + (counts - np.cumsum(counts) + np.arange(len(counts)) * pool.shape[1]).take(
-            users
-        )
-        pool.reshape(-1)[slots] = _keys(scores, positions)
-        pool[:, most:] = self._best
-        pool.partition(most, axis=1)
-        self._best = pool[:, most:]
-        lowest = pool[:, most]
+        self._add(self._best, users, _keys(scores, positions))
+        lowest = self._best[:, 0]
         self._set_thresholds(np.where(lowest == EMPTY_KEY, LOWEST_SCORE, _scores(lowest)))
+
+    def _add(self, best: Int64Array, users: Int64Array, keys: Int64Array) -> None:
+        """Add keys to the best ones of some users, of which the first becomes the lowest, in bounded memory.
+
+        Args:
+            best: int64 [U, k], the users' rows of `_best`.
+            users: int64 [n], the row of each key, ascending.
+            keys: int64 [n].
+        """
+        if not len(users):
+            return
+        counts = np.bincount(users, minlength=len(best))
+        most = int(counts.max())
+        if len(best) > 1 and len(best) * (most + self.k) > POOL_KEYS:  # a few users have many games
+            half = len(best) // 2
+            end = np.searchsorted(users, half)
+            self._add(best[:half], users[:end], keys[:end])
+            self._add(best[half:], users[end:] - half, keys[end:])
+            return
+        pool = np.full((len(best), most + self.k), EMPTY_KEY)
+        slots = np.arange(len(users)) + (counts - np.cumsum(counts) + np.arange(len(best)) * pool.shape[1]).take(users)
+        pool.reshape(-1)[slots] = keys
+        pool[:, most:] = best
+        pool.partition(most, axis=1)
+        best[:] = pool[:, most:]
 
     def _set_thresholds(self, thresholds: Float32Array) -> None:
         self.thresholds = thresholds

@@ -8,12 +8,14 @@ product of wider vectors.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -26,7 +28,7 @@ from steam_recsys.model.retrieval import ExactIndex, GameList, Index, SparseScor
 from steam_recsys.model.sequential import SequentialTower
 
 BLOCK_USERS, BLOCK_GAMES = 1024, 16384
-"""Limits of a block: users, and games in their histories. A user with a longer history is a block alone."""
+"""Limits of a block: users, and games in their histories, beside those of one user with a longer history."""
 
 PAGE_GAMES = 10
 """Games that a user sees at a time."""
@@ -36,6 +38,12 @@ REASONED = 50
 
 REASONS_PER_GAME = 2
 """Entries of a list that have the same reason."""
+
+CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
+"""Linux's file with the processor time that a container may use in a period, both in microseconds."""
+
+ItemItemTables = list[tuple[ItemItemWeights, Float32Array]]
+"""Tables of item-item weights, and how much each of the histories' n games counts in them, float32 [n]."""
 
 NO_TERM = np.float32(-1e30)
 """Below every contribution."""
@@ -127,12 +135,17 @@ class Scorer:
         """The length of a query, unless its user has no game that counts."""
         return float((self.scale * (self.scale + self.sequence_scale)) ** 0.5)
 
-    def queries(self, history: Histories) -> Float32Array:
+    def queries(self, history: Histories, weights: Float32Array | None = None) -> Float32Array:
         """Compute the query towers, float32 [B, w]: the product with `vectors` is the taste without item-item weights.
 
         A tower that has no game of the history gives zero.
+
+        Args:
+            history: The users' games.
+            weights: float32 [n], the result of `history_weights.weigh`, if it is known.
         """
-        terms = self.history[history.games] * self.history_weights.weigh(history)[:, None]
+        weights = self.history_weights.weigh(history) if weights is None else weights
+        terms = self.history[history.games] * weights[:, None]
         pooled = np.float32(self.scale) * normalised(segment_sums(terms, history.offsets))
         if self.sequence is None:
             return pooled
@@ -173,9 +186,14 @@ class Scorer:
         scores += np.float32(weight) * self.popularity_prior
         return scores
 
-    def item_item_scores(self, history: Histories) -> SparseScores:
-        """Return what the item-item weights of each game of the histories add to the scores."""
-        parts = [_added_scores(history, *table) for table in self.item_item_tables(history)]
+    def item_item_scores(self, history: Histories, tables: ItemItemTables | None = None) -> SparseScores:
+        """Return what the item-item weights of each game of the histories add to the scores.
+
+        Args:
+            history: The users' games.
+            tables: The result of `item_item_tables`, if it is known.
+        """
+        parts = [_added_scores(history, *table) for table in tables or self.item_item_tables(history)]
         if len(parts) == 1:
             return parts[0]
         return SparseScores(
@@ -188,7 +206,7 @@ class Scorer:
         """Return what the weights of games that are liked together add, without those of the next games."""
         return _added_scores(history, *self.item_item_tables(history)[0])
 
-    def item_item_tables(self, history: Histories) -> list[tuple[ItemItemWeights, Float32Array]]:
+    def item_item_tables(self, history: Histories) -> ItemItemTables:
         """Return each table of weights, and how much each of the histories' n games counts there, float32 [n].
 
         The first table has games that are liked together; a second one, if there is one, games that follow.
@@ -255,9 +273,10 @@ class Scorer:
 
         def recommend_block(users: Int64Array) -> None:
             known, without = history.take(users), excluded.take(users)
-            queries = self.queries(known)
+            tables = self.item_item_tables(known)
+            queries = self.queries(known, tables[0][1])
             removed = SparseScores(without.owners, without.games, np.zeros(len(without.games), dtype=np.float32))
-            found = search(queries, self.item_item_scores(known), removed)
+            found = search(queries, self.item_item_scores(known, tables), removed)
             spare = []
             for wanted, result, (positions, scores) in zip(lists, results, found, strict=True):
                 k = wanted.length
@@ -269,7 +288,7 @@ class Scorer:
                 shown = positions[:, : min(k, REASONED)]
                 personal = (shown >= 0) & order.above_popularity(shown, without, wanted.allowed)
                 spare.append(np.where(personal, _spare(scores, shown.shape[1]), np.float32(np.inf)))
-            contributions = Contributions.from_histories(self, known, queries)
+            contributions = Contributions.from_histories(self, known, queries, tables)
             limits = [REASONS_PER_GAME if wanted.length <= REASONED else REASONED for wanted in lists]
             reasons = contributions.reasons([positions for positions, _ in found], spare, limits)
             for result, because in zip(results, reasons, strict=True):
@@ -312,22 +331,31 @@ class Contributions:
     scorer: Scorer
     liked: Histories
     vectors: Float32Array
-    tables: list[tuple[ItemItemWeights, Float32Array]]
+    tables: ItemItemTables
     read: BoolArray
     sequence: Float32Array
 
     @classmethod
-    def from_histories(cls, scorer: Scorer, history: Histories, queries: Float32Array) -> Contributions:
-        """Compute the terms of query vectors, float32 [B, w], which are those of `Scorer.queries`."""
-        weights, kept = scorer.history_weights.weigh(history), history.recommended
+    def from_histories(
+        cls, scorer: Scorer, history: Histories, queries: Float32Array, tables: ItemItemTables
+    ) -> Contributions:
+        """Compute the terms of query vectors.
+
+        Args:
+            scorer: The scorer.
+            history: The users' games.
+            queries: float32 [B, w], the result of `Scorer.queries`.
+            tables: The result of `Scorer.item_item_tables`.
+        """
+        (_, weights), kept = tables[0], history.recommended
         vectors = scorer.history[history.games] * weights[:, None]
         lengths = np.linalg.norm(segment_sums(vectors, history.offsets), axis=1)
         factors = (scorer.scale / np.where(lengths > 0, lengths, 1)).astype(np.float32)
         terms: Float32Array = vectors[kept] * factors[history.owners[kept], None]
-        tables = [(table, counted[kept]) for table, counted in scorer.item_item_tables(history)]
+        liked_tables = [(table, counted[kept]) for table, counted in tables]
         read = scorer.sequence.reads(history)[kept] if scorer.sequence else np.zeros(len(terms), dtype=bool)
         sequence = queries[:, scorer.candidates.shape[1] :] * np.float32((scorer.sequence_scale / scorer.scale) ** 0.5)
-        return cls(scorer, history.recommended_only(), terms, tables, read, sequence)
+        return cls(scorer, history.recommended_only(), terms, liked_tables, read, sequence)
 
     def reasons(
         self, positions: Sequence[Int32Array], spare: Sequence[Float32Array], limits: Sequence[int]
@@ -346,33 +374,33 @@ class Contributions:
         """
         n_users, widths = len(self.liked), [each.shape[1] for each in spare]
         n_lists, longest, n_liked = len(widths), max(widths, default=0), len(self.liked.games)
-        because = np.full((n_lists, n_users, longest), -1, dtype=np.int32)
         if not longest or not n_liked:
-            return [each[:, :width] for each, width in zip(because, widths, strict=True)]
+            return [np.full((n_users, width), -1, dtype=np.int32) for width in widths]
         games = np.full((n_users, n_lists, longest), -1, dtype=np.int32)
         spares = np.full(games.shape, np.inf, dtype=np.float32)
         for number, (width, list_positions, list_spare) in enumerate(zip(widths, positions, spare, strict=True)):
             games[:, number, :width], spares[:, number, :width] = list_positions[:, :width], list_spare
         terms = self._contributions(games.reshape(n_users, n_lists * longest)).reshape(n_liked, n_lists, longest)
         terms[terms <= spares[self.liked.owners]] = NO_TERM
-        # By rank, list and liked game.
-        by_rank = np.ascontiguousarray(terms.transpose(2, 1, 0)).reshape(longest, n_lists * n_liked)
 
         filled = np.flatnonzero(self.liked.lengths)
-        owners = np.concatenate([self.liked.owners + number * n_users for number in range(n_lists)])
-        segments = np.concatenate([filled + number * n_users for number in range(n_lists)])
-        starts = np.concatenate([self.liked.offsets[filled] + number * n_liked for number in range(n_lists)])
-        left, entries = np.repeat(limits, n_liked), np.arange(n_lists * n_liked)
-        highest = np.zeros(n_lists * n_users, dtype=np.float32)
-        for rank in np.flatnonzero((by_rank > NO_TERM).any(axis=1)).tolist():
-            rank_terms = np.where(left > 0, by_rank[rank], NO_TERM)
-            highest[segments] = np.maximum.reduceat(rank_terms, starts)
-            nearly = rank_terms >= (highest - EQUAL_TERMS * np.abs(highest))[owners]
-            chosen = np.minimum.reduceat(np.where(nearly & (rank_terms > NO_TERM), entries, len(entries)), starts)
-            where, chosen = segments[chosen < len(entries)], chosen[chosen < len(entries)]
-            because.reshape(-1, longest)[where, rank] = self.liked.games[chosen % n_liked]
-            left[chosen] -= 1
-        return [each[:, :width] for each, width in zip(because, widths, strict=True)]
+        starts = self.liked.offsets[filled]
+        segments = np.repeat(np.arange(len(filled)), self.liked.lengths[filled])
+        liked_or_none, found = np.append(self.liked.games, np.int32(-1)), []
+        for number, (width, limit) in enumerate(zip(widths, limits, strict=True)):
+            by_rank = np.ascontiguousarray(terms[:, number, :width].T)
+            if limit >= width:
+                chosen = _largest_terms(by_rank, starts, segments)
+            else:
+                chosen, left = np.full((width, len(filled)), n_liked), np.full(n_liked, limit)
+                for rank in np.flatnonzero((by_rank > NO_TERM).any(axis=1)).tolist():
+                    rank_terms = np.where(left > 0, by_rank[rank], NO_TERM)
+                    (chosen[rank],) = _largest_terms(rank_terms[None], starts, segments)
+                    left[chosen[rank, chosen[rank] < n_liked]] -= 1
+            because = np.full((n_users, width), -1, dtype=np.int32)
+            because[filled] = liked_or_none[chosen].T
+            found.append(because)
+        return found
 
     def _contributions(self, positions: Int32Array) -> Float32Array:
         """Compute what each of n games contributes to each of its user's recommendations, float32 [n, k]."""
@@ -401,9 +429,25 @@ class Contributions:
         return found
 
 
-def item_item_terms(
-    tables: Sequence[tuple[ItemItemWeights, Float32Array]], history: Histories, positions: Int32Array
-) -> Float32Array:
+def _largest_terms(terms: Float32Array, starts: Int64Array, segments: Int64Array) -> Int64Array:
+    """Return the first of the largest terms of each segment, within rounding.
+
+    Args:
+        terms: float32 [R, n]; `NO_TERM` is none.
+        starts: int64 [S], the first column of each segment.
+        segments: int64 [n], the segment of each column.
+
+    Returns:
+        Columns, int64 [R, S]; n if a segment has no term.
+    """
+    highest = np.maximum.reduceat(terms, starts, axis=1)
+    nearly = (terms >= (highest - EQUAL_TERMS * np.abs(highest))[:, segments]) & (terms > NO_TERM)
+    columns = np.where(nearly, np.arange(terms.shape[1]), terms.shape[1])
+    first: Int64Array = np.minimum.reduceat(columns, starts, axis=1)
+    return first
+
+
+def item_item_terms(tables: ItemItemTables, history: Histories, positions: Int32Array) -> Float32Array:
     """Compute what the item-item weights of each of n games add to some games of its user.
 
     Args:
@@ -473,7 +517,7 @@ class PopularityOrder:
         return cls(positions, ranks)
 
     def above_popularity(self, positions: Int32Array, excluded: Histories, among: BoolArray | None = None) -> BoolArray:
-        """Tell which games rank higher in their user's list than they would by popularity alone.
+        """Return which games rank higher in their user's list than they would by popularity alone.
 
         Equally popular games all count as the last of them: popularity alone ranks none of them before the others.
 
@@ -540,8 +584,13 @@ def on_all_cores(work: Callable[[Int64Array], None], blocks: Sequence[Int64Array
 
 
 def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return the number of cores that this process may use, at least 1; the limit of a container is rounded up."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = CPU_LIMIT.read_text().split()
+    except OSError:  # another system, or control groups of version 1
+        return allowed
+    return allowed if quota == "max" else min(allowed, math.ceil(int(quota) / int(period)))
 
 
 def segment_sums(vectors: Float32Array, offsets: Int64Array) -> Float32Array:

@@ -100,7 +100,7 @@ class SequentialTower:
         return SequentialTower(**{**self.arrays(), "games": games})
 
     def reads(self, history: Histories) -> BoolArray:
-        """Tell which games of the histories the tower reads, bool of the shape of `history.games`.
+        """Return which games of the histories the tower reads, bool of the shape of `history.games`.
 
         They are each user's last L games of those that the user likes and that have a vector.
         """

@@ -84,3 +84,9 @@ def test_game_without_reviews_is_a_new_release_but_no_hidden_gem():
 
 def test_empty_catalogue_has_no_lists():
     assert lists_of(games()).num_rows == 0
+
+
+def test_a_genre_without_a_name_does_not_list_a_game_twice():
+    table = lists_of(games(["", "A"], ["A"]))
+    assert listed(table) == [1, 2]
+    assert listed(table, "A") == [1, 2]

@@ -1,3 +1,5 @@
+from dataclasses import fields
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -42,12 +44,13 @@ def naive(user: list[tuple[bool, float]], weights: HistoryWeights) -> list[float
 @given(USERS, WEIGHTS)
 def test_weights_follow_the_formula(users: list[list[tuple[bool, float]]], weights: HistoryWeights) -> None:
     history = histories(users)
-    before = [array.copy() for array in vars(history).values()]
+    arrays = [getattr(history, field.name) for field in fields(history)]
+    before = [array.copy() for array in arrays]
     found = weights.weigh(history)
     assert found.dtype == np.float32
     expected = [weight for user in users if user for weight in naive(user, weights)]
     assert found == pytest.approx(np.array(expected, np.float32), rel=1e-4, abs=1e-6)
-    for was, now in zip(before, vars(history).values(), strict=True):
+    for was, now in zip(before, arrays, strict=True):
         assert np.array_equal(was, now, equal_nan=was.dtype == np.float32)
 
 

@@ -58,9 +58,11 @@ def game_lists(draw: st.DrawFn, games: int) -> GameList:
 
 
 @settings(max_examples=200, deadline=None)
-@given(searches(), st.sampled_from([1, 4, 64]), st.sampled_from([1, 16, 1 << 18]), st.data())
+@given(
+    searches(), st.sampled_from([1, 4, 64]), st.sampled_from([1, 16, 1 << 18]), st.sampled_from([1, 1 << 23]), st.data()
+)
 def test_exact_search_for_several_lists_equals_a_full_sort_of_each(
-    search: Search, chunk: int, tile: int, data: st.DataObject
+    search: Search, chunk: int, tile: int, pool: int, data: st.DataObject
 ) -> None:
     queries, candidates, priors, available, item_item, excluded = search
     lists = data.draw(st.lists(game_lists(len(candidates)), max_size=4))
@@ -68,6 +70,7 @@ def test_exact_search_for_several_lists_equals_a_full_sort_of_each(
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(module, "CHUNK_GAMES", chunk)
         patched.setattr(module, "TILE_SCORES", tile)
+        patched.setattr(module, "POOL_KEYS", pool)
         patched.setattr(module, "MAX_TILE_GAMES", 8 * chunk)
         index = ExactIndex.from_candidates(candidates, priors, longest, np.flatnonzero(available))
         prepared = index.prepare(lists)

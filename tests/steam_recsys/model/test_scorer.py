@@ -381,3 +381,15 @@ def test_the_nearest_games_are_those_of_the_highest_cosines_among_the_allowed_on
         assert positions.tolist() == ([] if game == 2 else expected[:3])
         assert values.tolist() == pytest.approx([cosines[other] for other in positions.tolist()])
     assert len(scorer.nearest(0, 2 * GAMES, allowed)[0]) == allowed.sum() - 1
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"), [("max 100000", 8), ("150000 100000", 2), ("3200000 100000", 8), (None, 8)]
+)
+def test_the_cores_are_those_that_the_container_may_use(limit, expected, tmp_path, monkeypatch):
+    path = tmp_path / "cpu.max"
+    if limit:
+        path.write_text(f"{limit}\n")
+    monkeypatch.setattr(module, "CPU_LIMIT", path)
+    monkeypatch.setattr(module.os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+    assert module.cores() == expected
