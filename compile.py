@@ -9,6 +9,7 @@ from typing import Any
 
 from pipelines.check import (
     FOUND,
+    MISSING,
     check_compiled,
     check_no_secrets,
     check_parameters,
@@ -88,7 +89,7 @@ def check(target: Target, compiled: list[Path]) -> None:
     states = list(image_states(target))
     for image, state in states:
         print(f"image {image}: {state}")
-        if state == "is missing":
+        if state == MISSING:
             raise UserError(f"{image} is not in its registry: run make push REGISTRY={target.registry}.")
     steps = [f"set {', '.join(missing)}"] if (missing := missing_settings(target)) else []
     if not target.python_image and any(state not in FOUND for _, state in states):

@@ -1,4 +1,4 @@
-"""`recsys clean`: remove what has expired, as the pipelines do where a run ends."""
+"""`recsys clean`: remove what has expired, as the pipelines do when a run ends."""
 
 from __future__ import annotations
 

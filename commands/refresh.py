@@ -81,18 +81,21 @@ def refresh_once(arguments: argparse.Namespace) -> bool:
 def follow(arguments: argparse.Namespace) -> None:
     """Refresh whenever a review or the current version has changed. A failure is logged, and tried again."""
     seen: State | None = None
-    pause, last = PAUSE_SECONDS, float("-inf")
+    pause, unreadable, last = PAUSE_SECONDS, PAUSE_SECONDS, float("-inf")
     while True:
         started = time.monotonic()
         try:
             state = _read_state(arguments.database, arguments.replica)
-            if state != seen or started - last >= WHOLE_SECONDS:
-                succeeded = refresh_once(arguments)
-                seen, last = state if succeeded else None, started
-                pause = max(PAUSE_SECONDS if succeeded else _longer(pause), time.monotonic() - started)
         except UserError as error:
-            pause = _longer(pause)
-            log_warning("refresh", f"{error} Trying again in {pause:.0f} seconds.")
+            unreadable = _longer(unreadable)
+            log_warning("refresh", f"{error} Trying again in {unreadable:.0f} seconds.")
+            time.sleep(unreadable)
+            continue
+        unreadable = PAUSE_SECONDS
+        if state != seen or started - last >= WHOLE_SECONDS:
+            succeeded = refresh_once(arguments)
+            seen, last = state if succeeded else None, started
+            pause = max(PAUSE_SECONDS if succeeded else _longer(pause), time.monotonic() - started)
         time.sleep(pause)
 
 

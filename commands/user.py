@@ -168,7 +168,7 @@ def _print_list(cursor: Cursor, user_id: int | None, rank_by: str, genre: str | 
     for rank, game, figure, reason in rows:
         figures = [escape(figure)] if heading else []
         table.add_row(str(rank), escape(game), *figures, escape(reason))
-    Console().print(table if rows else "No game passes." if title is None else f"{title}: no game passes.")
+    Console().print(table if rows else "No games found." if title is None else f"{title}: no games.")
 
 
 def _table(title: str | None, columns: list[tuple[str, Literal["left", "right"]]]) -> Table:

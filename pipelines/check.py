@@ -17,8 +17,9 @@ from pipelines.compilation import PIPELINES, build_pipeline, read_value
 from pipelines.target import ENVIRONMENT, URL_VARIABLES, Target
 from pipelines.vertex_limits import setting_problems, spec_problems
 from steam_recsys.errors import UserError
+from steam_recsys.publications.control_group import check_control_share
 from steam_recsys.publications.destinations import PUBLISH_TO
-from steam_recsys.secrets import SECRET_MANAGER_SCHEME, resolve_secret
+from steam_recsys.secrets import ORDINARY_WORDS, SECRET_MANAGER_SCHEME, resolve_secret
 from steam_recsys.storage.folder import BUCKET_SCHEME, S3_SCHEME
 
 SECRET_NAMES = re.compile(r"PASSWORD|SECRET|TOKEN|CREDENTIAL|_KEY$|(DATABASE|MONGODB|ALERTS)_URL")
@@ -30,6 +31,8 @@ SECRETS = ("source", "replica", "database", "mongodb", "alerts")
 
 FOUND = ON_THIS_MACHINE, IN_ITS_REGISTRY = "is on this machine", "is in its registry"
 """States of an image that the tasks can use."""
+
+MISSING = "is missing"
 
 _CONDITION = re.compile(r"inputs\.parameter_values\['pipelinechannel--([^']+)'\] == (\w+)")
 
@@ -69,8 +72,10 @@ def check_run(target: Target, name: str, parameters: Mapping[str, Any]) -> None:
     """
     inputs = build_pipeline(target, name).component_spec.inputs or {}
     values = {key: spec.default for key, spec in inputs.items() if spec.optional} | dict(parameters)
-    if values.get("users_per_shard", 1) < 1:
-        raise UserError(f"The parameter users_per_shard is {values['users_per_shard']}: it must be 1 or more.")
+    for key in ("users_per_shard", "new_release_days"):
+        if values.get(key, 1) < 1:
+            raise UserError(f"The parameter {key} is {values[key]}: it must be 1 or more.")
+    check_control_share(values.get("control_share", 0.0))
     check_platform_settings(target)
     if (destination := values.get("publish_to", PUBLISH_TO[0])) not in PUBLISH_TO:
         raise UserError(f"The parameter publish_to is {destination!r}: it must be one of {', '.join(PUBLISH_TO)}.")
@@ -155,11 +160,15 @@ def check_no_secrets(compiled: list[Path]) -> None:
     Raises:
         UserError: A pipeline contains one.
     """
-    secrets = {name: value for name, value in os.environ.items() if SECRET_NAMES.search(name) and len(value) >= 8}
+    secrets = {
+        name: re.compile(rf"(?<!\w){re.escape(value)}(?!\w)")
+        for name, value in os.environ.items()
+        if SECRET_NAMES.search(name) and len(value) >= 8 and value not in ORDINARY_WORDS
+    }
     for path in compiled:
         content = path.read_text()
-        for name, value in secrets.items():
-            if value in content:
+        for name, pattern in secrets.items():
+            if pattern.search(content):
                 raise UserError(f"{path} contains the value of {name}: name the secret instead, env:{name}.")
         if _PASSWORD_IN_URL.search(content):
             raise UserError(f"{path} contains a URL with a password: name the secret instead, env:NAME or sm://….")
@@ -179,13 +188,18 @@ def image_states(target: Target) -> Iterator[tuple[str, str]]:
             yield image, "not checked"
         elif local_images and _command_error("docker", "image", "inspect", image) == "":
             yield image, ON_THIS_MACHINE
+        elif target.registry == LOCAL_REGISTRY:
+            yield image, "is not on this machine"
         else:
             error = _command_error("docker", "manifest", "inspect", image)
-            missing = re.search(r"no such manifest|manifest unknown|not found", error)
-            yield (
-                image,
-                IN_ITS_REGISTRY if not error else "is missing" if missing else "its registry does not answer",
-            )
+            if not error:
+                yield image, IN_ITS_REGISTRY
+            elif re.search(r"no such manifest|manifest unknown|not found", error):
+                yield image, MISSING
+            elif re.search(r"denied|unauthorized|authentication required", error):
+                yield image, "its registry denies access"
+            else:
+                yield image, "its registry does not answer"
 
 
 def graph(compiled: Path) -> list[str]:

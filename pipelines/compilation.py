@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -99,10 +100,17 @@ def _boolean(text: str) -> bool:
     return text == "true"
 
 
+def _number(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
+
+
 _READERS: dict[str, tuple[Callable[[str], Any], str]] = {
     "String": (str, "a text"),
     "Integer": (int, "a whole number"),
-    "Float": (float, "a number"),
+    "Float": (_number, "a finite number"),
     "Boolean": (_boolean, "true or false"),
     "List": (json.loads, "a list in JSON"),
     "Dict": (json.loads, "an object in JSON"),

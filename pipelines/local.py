@@ -10,6 +10,7 @@ import os
 import re
 import sys
 import tempfile
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -21,9 +22,9 @@ import docker
 import yaml
 from kfp import components, local
 
-from pipelines.target import URL_VARIABLES
+from pipelines.target import ENVIRONMENT, URL_VARIABLES
 from steam_recsys.errors import UserError
-from steam_recsys.logging import stage_line, write_line
+from steam_recsys.logging import log_warning, stage_line, write_line
 from steam_recsys.retention import DEFAULT, LOCK, TEMPORARY_PREFIX, Retention, clean_local
 from steam_recsys.secrets import mask, register_environment, register_secret
 from steam_recsys.stage import READER_VARIABLE
@@ -35,6 +36,12 @@ CONTAINER_VARIABLES = (
     *URL_VARIABLES, "STORAGE_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT", *S3_VARIABLES
 )  # fmt: skip
 """Environment variables that containers inherit from this machine."""
+
+RUN_LABEL = "steam-recsys-run"
+"""Label of a run's containers; its value is the run's id."""
+
+STOP_SECONDS = 10
+"""How long a container has to end by itself before it is killed."""
 
 FAILURE = re.compile(r"^\[([a-z_]+)[^\]]*\] failed: (.*)$")
 
@@ -73,8 +80,9 @@ def run_locally(
     path.parent.mkdir(parents=True, exist_ok=True)
     artifacts, workspace = root / "artifacts", root / "workspace"
     workspace.mkdir(exist_ok=True)
+    run_id = f"{pipeline.stem}-{started}"
     local.init(
-        _docker(pipeline, artifacts) if containers else local.SubprocessRunner(use_venv=False),
+        _docker(pipeline, artifacts, run_id) if containers else local.SubprocessRunner(use_venv=False),
         pipeline_root=str(artifacts),
         workspace_root=str(workspace),  # the default is a new temporary folder per run
     )
@@ -85,6 +93,7 @@ def run_locally(
         _this_python(),
         _temporary_folder(),
         _restored_print(),
+        _stopping_containers(run_id) if containers else contextlib.nullcontext(),
     ):
         log = RunLog(file, show or partial(write_line, sys.stdout))
         try:
@@ -93,6 +102,7 @@ def run_locally(
                 warnings.filterwarnings("ignore", message=".* have no effect in the current local runner")
                 run(**parameters)
         except (RuntimeError, ValueError):  # KFP's errors for a failed run, and for a container that died unnoticed
+            log.write(f"{traceback.format_exc()}\n")
             raise UserError(f"{log.failure or f'The {pipeline.stem} run failed.'} The full log is {path}.") from None
         finally:
             log.finish()
@@ -100,8 +110,8 @@ def run_locally(
         raise UserError(f"{log.failure or f'The {pipeline.stem} run left no outcome.'} The full log is {path}.")
 
 
-def _docker(pipeline: Path, artifacts: Path) -> local.DockerRunner:
-    """Build a runner whose containers reach this machine's servers and share the artifacts' folder.
+def _docker(pipeline: Path, artifacts: Path, run_id: str) -> local.DockerRunner:
+    """Build a runner whose containers reach this machine's servers, share the artifacts' folder and bear the run's id.
 
     Raises:
         UserError: No engine answers, or an image is missing.
@@ -110,19 +120,37 @@ def _docker(pipeline: Path, artifacts: Path) -> local.DockerRunner:
     images = {executor["container"]["image"] for executor in spec["deploymentSpec"]["executors"].values()}
     try:
         with contextlib.closing(docker.from_env()) as engine:
-            missing = images.difference(*(image.tags for image in engine.images.list()))
+            present = [*engine.images.list()]
+            missing = images.difference(*(image.tags + image.attrs["RepoDigests"] for image in present))
     except docker.errors.DockerException:
         raise UserError("The Docker engine does not answer: start it, or use --target local.") from None
     if missing:
-        raise UserError(f"The image {min(missing)} is not on this machine: run make images.")
+        raise UserError(
+            f"The image {min(missing)} is not on this machine: run make images without {ENVIRONMENT}REGISTRY and "
+            f"compile without it too, or pull the image."
+        )
     artifacts.mkdir(parents=True, exist_ok=True)
     environment = {name: os.environ[name] for name in CONTAINER_VARIABLES if name in os.environ}
-    options = {"network_mode": "host", "environment": environment}
+    options = {"network_mode": "host", "environment": environment, "labels": {RUN_LABEL: run_id}}
     if os.getuid() == 0:
         artifacts.chmod(0o777)  # the images' user writes there
     else:
         options["user"] = f"{os.getuid()}:{os.getgid()}"
     return local.DockerRunner(**options)
+
+
+@contextlib.contextmanager
+def _stopping_containers(run_id: str) -> Iterator[None]:
+    """In the end, stop the run's containers: after Ctrl-C, those of tasks would run on; KFP stops none."""
+    try:
+        yield
+    finally:
+        try:
+            with contextlib.closing(docker.from_env()) as engine:
+                for container in engine.containers.list(filters={"label": f"{RUN_LABEL}={run_id}"}):
+                    container.stop(timeout=STOP_SECONDS)
+        except docker.errors.DockerException as error:
+            log_warning("clean", f"containers with the label {RUN_LABEL}={run_id} may still run, stop them: {error}")
 
 
 @contextlib.contextmanager

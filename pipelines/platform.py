@@ -44,9 +44,12 @@ class SubmittedRun:
         """Wait for the run's end.
 
         Raises:
-            UserError: The run did not succeed.
+            UserError: The run did not succeed, or the platform did not answer.
         """
-        state = self.follow()
+        try:
+            state = self.follow()
+        except UserError as error:
+            raise UserError(f"The run goes on, see {self.url}, but it cannot be followed: {error}") from None
         if state != "SUCCEEDED":
             raise UserError(f"The run ended as {state}: see {self.url}.")
 

@@ -76,7 +76,7 @@ def spec_problems(spec: Json, *others: Json) -> Iterator[str]:
         others: Its other documents.
     """
     if others:
-        yield "it has a platform document, which Vertex AI refuses: compile with --target vertex."
+        yield "it has a platform document, which Vertex AI refuses: report this as a bug."
     if len(spec["pipelineInfo"]["name"]) > LONGEST_PIPELINE_NAME:
         yield f"the pipeline's name has more than {LONGEST_PIPELINE_NAME} characters: shorten it."
     components = spec["components"]

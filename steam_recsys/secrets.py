@@ -28,8 +28,10 @@ _SHORTEST, _DISTINCT = 4, 8
 _DELIMITERS = (re.compile(r"[@/:?#]"), re.compile(r"[^\w.~-]+"))
 """What parsers of URLs cut at, and what any parser may cut at."""
 
-_ORDINARY = frozenset({"postgresql", "postgres", "mongodb", "https", "http", "localhost", "password", "user", "host"})
-"""Words of URLs that are not masked as a piece of one."""
+ORDINARY_WORDS = frozenset(
+    {"postgresql", "postgres", "mongodb", "https", "http", "localhost", "password", "user", "host"}
+)
+"""Words of URLs that are not masked as a piece of one, and no secret even if somebody chose one as a password."""
 
 _ADDRESS = r"(?:[\w.-]*|\[[\da-fA-F:.]+\])(?::\d+)?"
 _WITHOUT_CREDENTIALS = re.compile(rf"{_ADDRESS}(?:,{_ADDRESS})*/[^/?@:#]*(?:\?|$)")
@@ -140,7 +142,7 @@ def secret_parts(secret: str) -> set[str]:
     """
     credentials = set(_credentials(secret))
     credentials |= {unquote(each) for each in credentials}
-    pieces = {piece for each in credentials for cut in _DELIMITERS for piece in cut.split(each)} - _ORDINARY
+    pieces = {piece for each in credentials for cut in _DELIMITERS for piece in cut.split(each)} - ORDINARY_WORDS
     forms = {
         form
         for part in {secret} | credentials | pieces

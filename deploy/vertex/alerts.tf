@@ -58,12 +58,12 @@ resource "google_monitoring_alert_policy" "late" {
   notification_channels = [google_monitoring_notification_channel.email.id]
 
   conditions {
-    display_name = "No inference run has succeeded for 25 hours"
+    display_name = "No inference run has succeeded for 30 hours"
     condition_threshold {
       filter                  = "resource.type=\"aiplatform.googleapis.com/PipelineJob\" AND metric.type=\"logging.googleapis.com/user/${google_logging_metric.succeeded.name}\""
       comparison              = "COMPARISON_LT"
       threshold_value         = 1
-      duration                = "300s"
+      duration                = "18000s" # a run that trains a model may end five hours later than the day before
       evaluation_missing_data = "EVALUATION_MISSING_DATA_ACTIVE"
       aggregations {
         alignment_period     = "90000s" # Monitoring's longest period, an hour more than a day

@@ -67,7 +67,7 @@ def test_gate_thresholds_are_settings_and_checked(monkeypatch):
     check_parameters(target)
     assert parameters_for(target, "training")["slice_users"] == "200"
     monkeypatch.setenv("STEAM_RECSYS_PARAMETERS__SLICE_MARGIN", "most")
-    with pytest.raises(UserError, match="The parameter slice_margin is 'most': it must be a number"):
+    with pytest.raises(UserError, match="The parameter slice_margin is 'most': it must be a finite number"):
         check_parameters(Target.load("kubeflow"))
 
 
@@ -81,6 +81,14 @@ def test_a_secret_of_the_environment_in_the_yaml_is_found(tmp_path, monkeypatch)
     assert "hush-hush" not in str(refused.value)
 
 
+@pytest.mark.parametrize("password", ["postgres", "password", "training", "hush-hush"])
+def test_an_ordinary_password_or_a_part_of_a_word_is_no_secret_in_the_yaml(password, tmp_path, monkeypatch):
+    path = tmp_path / "training.yaml"
+    path.write_text("publish_to: postgresql\nuser: postgres\nname: retraining\nnote: hush-hushed\nkind: password")
+    monkeypatch.setenv("POSTGRES_PASSWORD", password)
+    check_no_secrets([path])
+
+
 def test_a_url_with_a_password_in_the_yaml_is_found(tmp_path):
     path = tmp_path / "training.yaml"
     path.write_text("source: postgresql://ann:hush@db/shop")
@@ -89,6 +97,7 @@ def test_a_url_with_a_password_in_the_yaml_is_found(tmp_path):
 
 
 def test_a_missing_image_stops_the_check(monkeypatch, tmp_path):
+    monkeypatch.setenv("STEAM_RECSYS_REGISTRY", "registry.example/shop")
     monkeypatch.setattr(check.shutil, "which", lambda name: "/usr/bin/docker")
     monkeypatch.setattr(check, "_command_error", lambda *command: "no such manifest: x")
     assert {state for _, state in image_states(Target.load("vertex"))} == {"is missing"}
@@ -99,14 +108,22 @@ def test_a_missing_image_stops_the_check(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("answers", "state"),
     [
-        ({"image": ""}, "is on this machine"),
-        ({"image": "no such image", "manifest": ""}, "is in its registry"),
-        ({"image": "no such image", "manifest": "connection refused"}, "its registry does not answer"),
+        ({"manifest": ""}, "is in its registry"),
+        ({"manifest": "denied: permission artifactregistry.repositories.get denied"}, "its registry denies access"),
+        ({"manifest": "connection refused"}, "its registry does not answer"),
     ],
 )
-def test_an_image_is_looked_up_locally_then_in_its_registry(answers, state, monkeypatch):
+def test_an_image_is_looked_up_in_its_registry(answers, state, monkeypatch):
+    monkeypatch.setenv("STEAM_RECSYS_REGISTRY", "registry.example/shop")
     monkeypatch.setattr(check.shutil, "which", lambda name: "/usr/bin/docker")
     monkeypatch.setattr(check, "_command_error", lambda docker, kind, *command: answers[kind])
+    assert {found for _, found in image_states(Target.load("vertex"))} == {state}
+
+
+@pytest.mark.parametrize(("error", "state"), [("", "is on this machine"), ("no such image", "is not on this machine")])
+def test_an_image_without_a_registry_is_looked_up_on_this_machine(error, state, monkeypatch):
+    monkeypatch.setattr(check.shutil, "which", lambda name: "/usr/bin/docker")
+    monkeypatch.setattr(check, "_command_error", lambda docker, kind, *command: {"image": error}[kind])
     assert {found for _, found in image_states(Target.load("vertex"))} == {state}
 
 
@@ -170,6 +187,8 @@ def test_without_a_store_the_pipelines_default_is_checked():
     ("target", "values", "sentence"),
     [
         ("kubeflow", {"users_per_shard": 0}, "The parameter users_per_shard is 0: it must be 1 or more"),
+        ("kubeflow", {"new_release_days": 0}, "The parameter new_release_days is 0: it must be 1 or more"),
+        ("kubeflow", {"control_share": 0.9}, "control_share is 0.9: give a number from 0 to 0.5"),
         ("kubeflow", {"publish_to": "oracle"}, "publish_to is 'oracle': it must be one of postgresql, mongodb, both"),
         ("local", {"publish_to": "mongodb"}, "The environment variable MONGODB_URL is not set: set it"),
         ("docker", {"publish_to": "both", "mongodb": "env:OTHER"}, "target docker have no environment variable OTHER"),

@@ -239,7 +239,9 @@ def test_an_api_that_is_away_for_a_moment_does_not_end_the_wait(
 def test_a_token_that_expires_during_the_wait_is_reported(pipelines: KubeflowPipelines, api: Api) -> None:
     submitted = pipelines.submit(PIPELINE, PARAMETERS)
     api.failures["GET"] = [401]
-    with pytest.raises(UserError, match=r"did not accept the credentials: .* renew the token"):
+    with pytest.raises(
+        UserError, match=r"^The run goes on, see http.*: .* did not accept the credentials: .* the token"
+    ):
         submitted.wait()
 
 

@@ -14,7 +14,7 @@ import pytest
 
 import compile as command
 from demo.synthetic import Size, write_synthetic
-from pipelines.local import RunLog, run_locally
+from pipelines.local import RUN_LABEL, RunLog, _stopping_containers, run_locally
 from steam_recsys import code_version
 from steam_recsys.errors import UserError
 from steam_recsys.secrets import register_secret
@@ -188,6 +188,32 @@ def test_a_missing_image_is_reported(tmp_path, monkeypatch):
             UserError, match="The image localhost/steam-recsys/data:CONTENT is not on this machine: run"
         ):
             run_locally(GOLDEN / "docker" / "training.yaml", {}, tmp_path / "local", containers=True)
+
+
+def test_a_runs_containers_are_stopped_however_it_ends(tmp_path, monkeypatch):
+    run = "training-20240101"
+    stopped = []
+
+    def engine(request):
+        if request.path.endswith("/stop"):
+            stopped.append(request.path.split("/")[-2])
+            return 204, {}
+        if "/containers/json" in request.path:
+            assert f"{RUN_LABEL}={run}" in str(request.query)
+            return 200, [{"Id": "c1"}]
+        if "/containers/c1/json" in request.path:
+            return 200, {"Id": "c1"}
+        return 200, {"ApiVersion": "1.41", "MinAPIVersion": "1.24"}
+
+    def interrupted():
+        with _stopping_containers(run):
+            raise KeyboardInterrupt
+
+    with serving(engine) as api:
+        monkeypatch.setenv("DOCKER_HOST", api.url.replace("http://", "tcp://"))
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
+    assert stopped == ["c1"]
 
 
 @pytest.mark.parametrize("piece", [1, 7, 1000])
