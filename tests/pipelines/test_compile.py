@@ -142,5 +142,5 @@ def test_values_are_converted_to_declared_types():
     pipeline = build_pipeline(Target.load("local"), "ingestion")
     values = read_parameters(pipeline, ["raw=a=b", "year=2011", "max_rejected_share=0.5"])
     assert values == {"raw": "a=b", "year": 2011, "max_rejected_share": 0.5}
-    with pytest.raises(UserError, match="must be a number"):
+    with pytest.raises(UserError, match="must be a finite number"):
         read_parameters(pipeline, ["raw=x", "max_rejected_share=half"])

@@ -131,7 +131,7 @@ def test_a_compiled_pipeline_beyond_a_limit_is_refused(spec: Spec, sentence: str
 
 def test_a_platform_document_is_refused() -> None:
     assert list(spec_problems(small_spec(), {"platforms": {}})) == [
-        "it has a platform document, which Vertex AI refuses: compile with --target vertex."
+        "it has a platform document, which Vertex AI refuses: report this as a bug."
     ]
 
 

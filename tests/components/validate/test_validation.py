@@ -57,8 +57,8 @@ def test_a_good_snapshot_passes_and_its_rows_are_recorded(snapshot, report, stor
     [
         ("reviews", {"review_id": [1, 1, 2]}, r"review_id is unique: 1 \(for example review_id 1, user_id 1"),
         ("reviews", {"game_id": [1, None, 2]}, r"game_id is not null: 1 \(for example review_id 2, user_id 2"),
-        ("reviews", {"hours_played": [-1.0, None, 2.0]}, r"hours_played is greater than or equal to\(0\): 1 "),
-        ("reviews", {"hours_played": [math.inf, None, 2.0]}, r"hours_played is less than\(inf\): 1 .*review_id 1, "),
+        ("reviews", {"hours_played": [-1.0, None, 2.0]}, r"hours_played is 0 or more: 1 "),
+        ("reviews", {"hours_played": [math.inf, None, 2.0]}, r"hours_played is finite: 1 .*review_id 1, "),
         ("reviews", {"reviewed_on": [date(1996, 1, 1), None, None]}, "between 1997-01-01.*: 1 .*1996-01-01"),
         ("reviews", {"reviewed_on": [date(2025, 1, 3), None, None]}, "between .* and 2025-01-02: 1 .* 2025-01-03"),
         ("reviews", {"user_id": [1, 2, 77]}, r"every user_id exists: 1 \(for example review_id 3, user_id 77"),
