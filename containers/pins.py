@@ -1,4 +1,4 @@
-"""Every image that is fetched from a registry is named with its digest, so that what its tag names cannot change it."""
+"""Pin the images of Dockerfiles, manifests and workflows by digest, so that no other image under their tag is used."""
 
 from __future__ import annotations
 

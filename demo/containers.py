@@ -6,7 +6,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,14 +138,11 @@ def _database_copy(url: str) -> Iterator[str]:
 
 
 def _execute(url: str, *statements: sql.Composable) -> None:
-    connection = psycopg2.connect(url)
-    connection.autocommit = True
-    try:
+    with closing(psycopg2.connect(url)) as connection:
+        connection.autocommit = True
         with connection.cursor() as cursor:
             for statement in statements:
                 cursor.execute(statement)
-    finally:
-        connection.close()
 
 
 @contextmanager
@@ -172,13 +169,9 @@ def _bucket() -> Iterator[str]:
 
 
 def _recommendations(url: str) -> dict[Key, Row]:
-    connection = psycopg2.connect(url)
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT user_id, list, game_ids, taste, popularity FROM recsys.recommendations")
-            return {
-                (user, name): (games, [sum(parts) for parts in zip(taste, popularity, strict=True)])
-                for user, name, games, taste, popularity in cursor
-            }
-    finally:
-        connection.close()
+    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT user_id, list, game_ids, taste, popularity FROM recsys.recommendations")
+        return {
+            (user, name): (games, [sum(parts) for parts in zip(taste, popularity, strict=True)])
+            for user, name, games, taste, popularity in cursor
+        }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Literal
 
 import psycopg2
@@ -20,24 +21,20 @@ JOIN steam.games USING (game_id)
 
 def show_typical_users(url: str) -> None:
     """Print the first game of each list of a heavy user, of a user with few reviews and of a new user."""
-    connection = psycopg2.connect(url)
     table = Table("Recommended to", "List", "Game", "Why", box=None, pad_edge=False)
-    try:
-        with connection.cursor() as cursor:
-            heavy, most = _user_with_reviews(cursor, "DESC")
-            light, least = _user_with_reviews(cursor, "ASC")
-            for who, user_id in (
-                (f"user {heavy}, {most} reviews", heavy),
-                (f"user {light}, {least} review{'s' if least > 1 else ''}", light),
-                ("a new user", None),
-            ):
-                for rank_by, title in LISTS.items():
-                    cursor.execute(_FIRST_GAME, [user_id, rank_by])
-                    for game, reason in cursor.fetchall():
-                        table.add_row(who, title, escape(game), escape(reason))
-                        who = ""
-    finally:
-        connection.close()
+    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+        heavy, most = _user_with_reviews(cursor, "DESC")
+        light, least = _user_with_reviews(cursor, "ASC")
+        for who, user_id in (
+            (f"user {heavy}, {most} reviews", heavy),
+            (f"user {light}, {least} review{'s' if least > 1 else ''}", light),
+            ("a new user", None),
+        ):
+            for rank_by, title in LISTS.items():
+                cursor.execute(_FIRST_GAME, [user_id, rank_by])
+                for game, reason in cursor.fetchall():
+                    table.add_row(who, title, escape(game), escape(reason))
+                    who = ""
     for column in table.columns[:-1]:
         column.no_wrap = True
     console = Console()

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
+from contextlib import closing
 from datetime import date
 from pathlib import Path
 
@@ -158,16 +159,12 @@ def _first_night(url: str, raw: str, columns: str, year: int) -> FirstNight:
 
 
 def _has_reviews_after(url: str, day: date) -> bool:
-    connection = psycopg2.connect(url)
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT to_regclass('steam.reviews') IS NOT NULL")
-            if cursor.fetchone() != (True,):
-                return False
-            cursor.execute("SELECT EXISTS (SELECT FROM steam.reviews WHERE reviewed_on > %s)", [day])
-            return cursor.fetchone() == (True,)
-    finally:
-        connection.close()
+    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT to_regclass('steam.reviews') IS NOT NULL")
+        if cursor.fetchone() != (True,):
+            return False
+        cursor.execute("SELECT EXISTS (SELECT FROM steam.reviews WHERE reviewed_on > %s)", [day])
+        return cursor.fetchone() == (True,)
 
 
 def _night(first: FirstNight, number: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -25,34 +26,26 @@ PIPELINES = ("ingestion", "training", "inference")
 
 def write_summary(path: Path, url: str, store: str, raw: Path) -> dict[str, Any]:
     """Collect the results of each pipeline's last run from database and store, write them and return them."""
-    connection = psycopg2.connect(url)
-    try:
-        with connection.cursor() as cursor:
-            records = _stages(cursor)
-            seconds, memory = _costs(records)
-            summary = {
-                "data": {"folder": str(raw.resolve()), **_data(cursor)},
-                "gate": _gate(records),
-                "model": _model(store),
-                "publication": _publication(cursor),
-                "monitoring": _monitoring(cursor),
-                "seconds": seconds,
-                "peak_memory_mb": memory,
-            }
-    finally:
-        connection.close()
+    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+        records = _stages(cursor)
+        seconds, memory = _costs(records)
+        summary = {
+            "data": {"folder": str(raw.resolve()), **_data(cursor)},
+            "gate": _gate(records),
+            "model": _model(store),
+            "publication": _publication(cursor),
+            "monitoring": _monitoring(cursor),
+            "seconds": seconds,
+            "peak_memory_mb": memory,
+        }
     path.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return summary
 
 
 def gate_outcome(url: str) -> dict[str, Any]:
     """Return the gate's outcome for the last trained `model`: whether it `passed`, and the rules that it `failed`."""
-    connection = psycopg2.connect(url)
-    try:
-        with connection.cursor() as cursor:
-            return _gate(_stages(cursor))
-    finally:
-        connection.close()
+    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+        return _gate(_stages(cursor))
 
 
 def show_metrics(summary: dict[str, Any], title: str) -> None:
