@@ -60,9 +60,9 @@ class MonitoringInputs:
         age_days: Days of reviews that the model did not learn from.
         catalogue_growth: Share of the catalogue's games that were added since the training.
         published: The current publication; None before the first.
-        days_since_training: Days of reviews since the last run that trained a model, whether it passed the gate or not,
-            or since the last inference run that failed while training. None if there was no such run; negative if
-            reviews of later days have been deleted since.
+        days_since_training: Days of reviews since the last inference run that trained a model, whether it passed the
+            gate or not, or that failed while training, or since a training pipeline's model did not pass the gate. None
+            if there was no such run; negative if reviews of later days have been deleted since.
     """
 
     quality: Quality

@@ -33,7 +33,8 @@ from steam_recsys.publications.versions import KeptVersion, find_current
 from steam_recsys.reporting.pages import write_page
 from steam_recsys.storage.model_store import current_champion, read_description, stored_model
 
-# An inference run that failed to train has a measurement only; a run of the training pipeline has a stage only.
+# An inference run that failed to train has a measurement only. A run of the training pipeline has a stage only; it
+# counts unless its model was promoted, as what changes after that is news to the model.
 _LAST_TRAINING = """
 SELECT (array_agg(as_of ORDER BY finished_at DESC))[1]
 FROM (
@@ -41,8 +42,9 @@ FROM (
     WHERE monitoring.retrain AND pipeline_runs.state IN ('SUCCEEDED', 'FAILED')
     UNION ALL
     SELECT run_id, (stage -> 'facts' ->> 'as_of')::date, finished_at
-    FROM recsys.pipeline_runs CROSS JOIN jsonb_array_elements(stages) AS stages (stage)
+    FROM recsys.pipeline_runs CROSS JOIN jsonb_array_elements(stages) AS each (stage)
     WHERE pipeline = 'training' AND stage ->> 'stage' = 'train' AND stage -> 'facts' ? 'as_of'
+        AND NOT stages @> '[{"stage": "promote"}]'
 ) AS trainings
 WHERE run_id <> %s
 """

@@ -135,15 +135,18 @@ def test_the_run_after_a_training_or_a_failed_one_waits(
     assert watch(database, snapshot, store, tmp_path, "run-2").decision.retrain  # the same run decides the same again
 
 
-def test_inference_waits_after_a_training_pipelines_run_too(
+def test_inference_waits_after_a_training_pipelines_model_did_not_pass_the_gate(
     shop: Connection, database: str, store: str, champion: None, tmp_path: Path
 ) -> None:
     old = [(user, 1, TRAINED + timedelta(days=9)) for user in range(1, 3)]
     snapshot = write_snapshot_of(tmp_path / "shop", [*UNTIL_THEN, *old], n_games=3)
     assert watch(database, snapshot, store, tmp_path, "run-1").decision.retrain
-    with stage("train", store, "training-1") as record:
-        record.facts["as_of"] = (TRAINED + timedelta(days=10)).isoformat()
-    conclude(database, store, "training-1", "training", [], "SUCCEEDED", None)
+    for run, stages in (("promoted", ("train", "promote")), ("refused", ("train",))):
+        assert watch(database, snapshot, store, tmp_path, f"before {run}").decision.retrain
+        for name in stages:
+            with stage(name, store, run) as record:
+                record.facts["as_of"] = (TRAINED + timedelta(days=10)).isoformat()
+        conclude(database, store, run, "training", [], "SUCCEEDED", None)
     waiting = watch(database, snapshot, store, tmp_path, "run-2")
     assert waiting.decision.cooling_down
     later = [(user, 1, TRAINED + timedelta(days=13)) for user in range(1, 3)]
