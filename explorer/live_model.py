@@ -64,7 +64,7 @@ Answer = TypeVar("Answer")
 
 
 class PublicationModel:
-    """Answers from one publication's arrays. Its answers never change, so threads may share it."""
+    """Answers from one publication's arrays, which never change. Threads may share it."""
 
     def __init__(self, cached: CachedModel) -> None:
         self.version = cached.version
@@ -164,9 +164,11 @@ class PublicationModel:
     def passing(self, filters: Filters, today: date) -> BoolArray:
         """Return the available games that pass, bool [N]; unknown values pass."""
         facts = self._cached.facts
-        if self._sold[0] != today:
-            self._sold = today, self._cached.available & (facts.delisted > day_of(today))
-        among = self._sold[1].copy()
+        day, sold = self._sold
+        if day != today:
+            sold = self._cached.available & (facts.delisted > day_of(today))
+            self._sold = today, sold
+        among = sold.copy()
         if filters.genre is not None:
             among &= facts.catalogue.with_genres([filters.genre])
         if filters.include:

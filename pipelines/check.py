@@ -161,7 +161,8 @@ def check_no_secrets(compiled: list[Path]) -> None:
         UserError: A pipeline contains one.
     """
     secrets = {
-        name: re.compile(rf"(?<!\w){re.escape(value)}(?!\w)")
+        # A word may be a part of another one, such as "postgres" of "postgresql".
+        name: re.compile(rf"(?<!\w){value}(?!\w)" if re.fullmatch("[a-z]+", value) else re.escape(value))
         for name, value in os.environ.items()
         if SECRET_NAMES.search(name) and len(value) >= 8 and value not in ORDINARY_WORDS
     }

@@ -147,8 +147,10 @@ def _stopping_containers(run_id: str) -> Iterator[None]:
     finally:
         try:
             with contextlib.closing(docker.from_env()) as engine:
-                for container in engine.containers.list(filters={"label": f"{RUN_LABEL}={run_id}"}):
-                    container.stop(timeout=STOP_SECONDS)
+                label = f"{RUN_LABEL}={run_id}"
+                for container in engine.containers.list(filters={"label": label}, ignore_removed=True):
+                    with contextlib.suppress(docker.errors.NotFound):  # it has just ended
+                        container.stop(timeout=STOP_SECONDS)
         except docker.errors.DockerException as error:
             log_warning("clean", f"containers with the label {RUN_LABEL}={run_id} may still run, stop them: {error}")
 

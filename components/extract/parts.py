@@ -279,8 +279,11 @@ def lacks_keys(folder: Folder, table: str, earlier: DataFile, current: DataFile 
         return True
     if current.path == earlier.path:
         return False
-    before, now = (_keys(folder, table, file) for file in (earlier, current))
-    return not pc.all(pc.is_in(before, value_set=now)).as_py()
+    try:
+        before = _keys(folder, table, earlier)
+    except (OSError, pa.ArrowInvalid):  # damaged: nothing is known of its rows
+        return True
+    return not pc.all(pc.is_in(before, value_set=_keys(folder, table, current))).as_py()
 
 
 def _keys(folder: Folder, table: str, file: DataFile) -> pa.ChunkedArray:

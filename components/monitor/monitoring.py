@@ -33,8 +33,8 @@ from steam_recsys.publications.versions import KeptVersion, find_current
 from steam_recsys.reporting.pages import write_page
 from steam_recsys.storage.model_store import current_champion, read_description, stored_model
 
-# An inference run that failed to train has a measurement only. A run of the training pipeline has a stage only; it
-# counts unless its model was promoted, as what changes after that is news to the model.
+# An inference run that failed to train has a measurement only. A run of the training pipeline has stages only; it
+# counts if the gate refused its model.
 _LAST_TRAINING = """
 SELECT (array_agg(as_of ORDER BY finished_at DESC))[1]
 FROM (
@@ -44,7 +44,7 @@ FROM (
     SELECT run_id, (stage -> 'facts' ->> 'as_of')::date, finished_at
     FROM recsys.pipeline_runs CROSS JOIN jsonb_array_elements(stages) AS each (stage)
     WHERE pipeline = 'training' AND stage ->> 'stage' = 'train' AND stage -> 'facts' ? 'as_of'
-        AND NOT stages @> '[{"stage": "promote"}]'
+        AND stages @> '[{"stage": "evaluate", "facts": {"promote": false}}]'
 ) AS trainings
 WHERE run_id <> %s
 """

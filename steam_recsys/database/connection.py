@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,7 +55,7 @@ SELECT proname, oid::regprocedure::text, xmin::text FROM pg_proc WHERE pronamesp
 _GRANTS = """
 SELECT proname, coalesce(quote_ident(rolname), 'PUBLIC'), is_grantable
 FROM pg_proc CROSS JOIN aclexplode(proacl) LEFT JOIN pg_roles ON pg_roles.oid = grantee
-WHERE pronamespace = %s::regnamespace AND grantee <> proowner
+WHERE pronamespace = %s::regnamespace
 """
 
 SWITCH_PATIENCE = "300s"
@@ -172,7 +173,7 @@ def replace_functions(connection: Connection, schema: str) -> None:
 
     Callers are not interrupted: the old functions answer until the commit. Privileges stay. If a function's arguments
     and result are unchanged, the objects that depend on it stay too. If they changed, the old function is dropped, so
-    that a call never matches two functions. The shop's own functions in the schema stay as they are.
+    that a call never matches two functions. The shop's own functions in the schema stay if they have other names.
 
     Raises:
         UserError: One of the user's own objects depends on a function that must be dropped.
@@ -253,7 +254,7 @@ def _execute_replacing(cursor: Cursor, statements: str, before: set[tuple[str, s
         except psycopg2.errors.InvalidFunctionDefinition as error:
             cursor.execute("ROLLBACK TO functions")
             hint = error.diag.message_hint or ""  # names the function, in every language
-            conflicting = {function for function in before - dropped if f" {function[1]} " in f"{hint} "}
+            conflicting = {each for each in before - dropped if re.search(rf"(?<!\S){re.escape(each[1])}(?!\w)", hint)}
             if not conflicting:
                 raise
             _drop(cursor, conflicting)
@@ -263,13 +264,14 @@ def _execute_replacing(cursor: Cursor, statements: str, before: set[tuple[str, s
 
 
 def _grant_again(cursor: Cursor, schema: str, name: str, grants: Sequence[tuple[str, bool]]) -> None:
-    """Give a function that was created anew the privileges that it had; none if it had those of every new function.
+    """Give a function that was created anew the privileges that it had, unless nobody ever set any.
 
     Args:
         cursor: Cursor of the transaction.
         schema: The function's schema.
         name: Its name, which no other function of the schema has.
-        grants: Each role that could execute it, quoted, or `PUBLIC`; and whether it could grant that to others.
+        grants: Each role that could execute it, the owner too, quoted, or `PUBLIC`; and whether it could grant that to
+            others.
     """
     if not grants:
         return
@@ -277,9 +279,8 @@ def _grant_again(cursor: Cursor, schema: str, name: str, grants: Sequence[tuple[
     if "PUBLIC" not in {role for role, _ in grants}:
         cursor.execute(sql.SQL("REVOKE ALL ON FUNCTION {} FROM PUBLIC").format(function))
     for role, grantable in grants:
-        if role != "PUBLIC":  # every new function has that, unless its own text revokes it
-            option = sql.SQL(" WITH GRANT OPTION" if grantable else "")
-            cursor.execute(sql.SQL("GRANT EXECUTE ON FUNCTION {} TO {}{}").format(function, sql.SQL(role), option))
+        option = sql.SQL(" WITH GRANT OPTION" if grantable else "")
+        cursor.execute(sql.SQL("GRANT EXECUTE ON FUNCTION {} TO {}{}").format(function, sql.SQL(role), option))
 
 
 def _drop(cursor: Cursor, functions: set[tuple[str, str, str]]) -> None:

@@ -1,8 +1,9 @@
 """The partitions of `recsys.events`, one per week: made before they are needed, and dropped when their events expire.
 
 No event is refused if none is made for a while: it goes to the default partition, from which it expires as well. Making
-and dropping a partition waits a tenth of a second for its locks, and takes half a second at most, so that no page of
-the shop waits for longer. If that is too short, the next run tries again.
+and dropping a partition waits a tenth of a second for its locks, so that no page of the shop waits for longer. It takes
+milliseconds; five seconds at most, if the default partition has millions of events. If that is too short, the next run
+tries again.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from steam_recsys.logging import log
 WEEKS_AHEAD = 8
 """Weeks after the current one that have partitions. If no run succeeds for longer, events go to the default one."""
 
-LOCK_TIMEOUT_MS, STATEMENT_TIMEOUT_MS = 100, 500
+LOCK_TIMEOUT_MS, STATEMENT_TIMEOUT_MS = 100, 5_000
 
 _WEEK = timedelta(days=7)
 _NAME = re.compile(r"events_(\d{4})(\d\d)(\d\d)")
@@ -133,7 +134,10 @@ def _make(connection: Connection, monday: date) -> None:
         log("monitor", f"recsys.{name} is not made, as a transaction uses recsys.events: the next run makes it")
     except psycopg2.errors.QueryCanceled:  # attaching a partition reads all events of the default one
         connection.rollback()
-        log("monitor", f"recsys.{name} is not made, until some of the many events in recsys.events_default expire")
+        log(
+            "monitor",
+            f"recsys.{name} is not made, as reading recsys.events_default takes too long: delete old events from it",
+        )
 
 
 def _set_timeouts(cursor: Cursor, lock: str, statement: str) -> None:

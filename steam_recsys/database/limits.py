@@ -35,16 +35,17 @@ class Limits:
     statement: int = 600
     idle: int = 600
 
-    def statements(self, server_version: int) -> str:
+    def statements(self, server_version: int, *, checks_clients: bool = False) -> str:
         """Return the statements that begin a transaction with these limits.
 
         They take no snapshot, so that `SET TRANSACTION SNAPSHOT` may follow. The server ends the session, with its
-        locks, within seconds after this process is killed, also in the middle of a statement (from PostgreSQL 14 on),
-        and with the settings of TCP within a minute after this machine is lost. The whole transaction has no limit of
+        locks, within seconds after this process is killed, also in the middle of a statement if it can notice that, and
+        with the settings of TCP within a minute after this machine is lost. The whole transaction has no limit of
         its own, as each of its statements has one.
 
         Args:
             server_version: As in libpq's `PQserverVersion`, such as 150018.
+            checks_clients: Whether the server has the setting client_connection_check_interval, see `checks_clients`.
         """
         settings = {
             "lock_timeout": f"'{self.lock}s'",
@@ -54,7 +55,7 @@ class Limits:
             "tcp_keepalives_interval": "10",
             "tcp_keepalives_count": "3",
         }
-        if server_version >= _CLIENT_CHECK_SINCE:
+        if checks_clients:
             settings["client_connection_check_interval"] = "'10s'"
         if server_version >= _TRANSACTION_TIMEOUT_SINCE:
             settings["transaction_timeout"] = "0"
@@ -71,6 +72,8 @@ class LimitedConnection(Connection):
     """A connection whose transactions all begin with its limits."""
 
     limits = DEFAULT
+    checks_clients: bool | None = None
+    """Whether the server can notice in the middle of a statement that its client is gone; None if that is unknown."""
 
 
 class LimitedCursor(Cursor):
@@ -91,4 +94,21 @@ class LimitedCursor(Cursor):
         assert isinstance(connection, LimitedConnection)
         if connection.info.transaction_status == TRANSACTION_STATUS_IDLE:
             with Cursor(connection) as plain:
-                plain.execute(connection.limits.statements(connection.server_version))
+                if connection.checks_clients is None:
+                    plain.execute("SELECT version()")
+                    ((version,),) = plain.fetchall()
+                    connection.rollback()  # the limits begin a transaction
+                    connection.checks_clients = checks_clients(connection.server_version, version)
+                plain.execute(
+                    connection.limits.statements(connection.server_version, checks_clients=connection.checks_clients)
+                )
+
+
+def checks_clients(server_version: int, version: str) -> bool:
+    """Return whether a server has the setting client_connection_check_interval; those on Windows refuse it.
+
+    Args:
+        server_version: As in libpq's `PQserverVersion`.
+        version: The result of the SQL function `version()`.
+    """
+    return server_version >= _CLIENT_CHECK_SINCE and "linux" in version.lower()

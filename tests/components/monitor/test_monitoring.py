@@ -141,11 +141,12 @@ def test_inference_waits_after_a_training_pipelines_model_did_not_pass_the_gate(
     old = [(user, 1, TRAINED + timedelta(days=9)) for user in range(1, 3)]
     snapshot = write_snapshot_of(tmp_path / "shop", [*UNTIL_THEN, *old], n_games=3)
     assert watch(database, snapshot, store, tmp_path, "run-1").decision.retrain
-    for run, stages in (("promoted", ("train", "promote")), ("refused", ("train",))):
+    for run, promoted in (("promoted", True), ("refused", False)):
         assert watch(database, snapshot, store, tmp_path, f"before {run}").decision.retrain
-        for name in stages:
-            with stage(name, store, run) as record:
-                record.facts["as_of"] = (TRAINED + timedelta(days=10)).isoformat()
+        with stage("train", store, run) as record:
+            record.facts["as_of"] = (TRAINED + timedelta(days=10)).isoformat()
+        with stage("evaluate", store, run) as record:
+            record.facts["promote"] = promoted
         conclude(database, store, run, "training", [], "SUCCEEDED", None)
     waiting = watch(database, snapshot, store, tmp_path, "run-2")
     assert waiting.decision.cooling_down

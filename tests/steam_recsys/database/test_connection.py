@@ -147,6 +147,7 @@ def test_a_function_with_another_result_keeps_its_privileges_and_all_other_funct
                 f"GRANT EXECUTE ON FUNCTION recsys.record_event, recsys.recommended_games TO {role};"
                 f"REVOKE ALL ON FUNCTION recsys.recommended_games FROM PUBLIC"
             )
+            cursor.execute("REVOKE ALL ON FUNCTION recsys.systems_of FROM PUBLIC")
             identity = "SELECT oid FROM pg_proc WHERE proname IN ('shelves', 'record_event') ORDER BY 1"
             cursor.execute(identity)
             others = cursor.fetchall()

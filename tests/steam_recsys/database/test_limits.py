@@ -13,7 +13,7 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
 from steam_recsys.database.connection import connect
-from steam_recsys.database.limits import Limits
+from steam_recsys.database.limits import Limits, checks_clients
 from tests.explorer.conftest import wait_until
 
 SETTINGS = ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout", "transaction_timeout")
@@ -79,15 +79,22 @@ def test_a_snapshot_can_be_imported_after_the_limits(connection: Connection, has
             assert read(other) == OWN
 
 
+@pytest.mark.parametrize(("version", "has"), [(150018, False), (160002, False), (170000, True), (180006, True)])
+def test_only_servers_that_know_a_setting_get_it(version: int, has: bool) -> None:
+    assert ("transaction_timeout" in Limits().statements(version)) == has
+
+
 @pytest.mark.parametrize(
-    ("setting", "version", "has"),
+    ("number", "platform", "has"),
     [
-        ("transaction_timeout", 160002, False), ("transaction_timeout", 170000, True),
-        ("client_connection_check_interval", 130022, False), ("client_connection_check_interval", 140000, True),
+        (130022, "x86_64-pc-linux-gnu", False), (140000, "x86_64-pc-linux-gnu", True),
+        (180006, "x86_64-windows", False),
     ],
 )  # fmt: skip
-def test_only_servers_that_know_a_setting_get_it(setting: str, version: int, has: bool) -> None:
-    assert (setting in Limits().statements(version)) == has
+def test_only_servers_that_can_notice_a_lost_client_are_asked_to(number: int, platform: str, has: bool) -> None:
+    found = checks_clients(number, f"PostgreSQL {number // 10000} on {platform}, compiled by a compiler")
+    assert found == has
+    assert ("client_connection_check_interval" in Limits().statements(number, checks_clients=found)) == has
 
 
 DOOMED = """
