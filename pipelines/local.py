@@ -120,8 +120,9 @@ def _docker(pipeline: Path, artifacts: Path, run_id: str) -> local.DockerRunner:
     images = {executor["container"]["image"] for executor in spec["deploymentSpec"]["executors"].values()}
     try:
         with contextlib.closing(docker.from_env()) as engine:
-            present = [*engine.images.list()]
-            missing = images.difference(*(image.tags + image.attrs["RepoDigests"] for image in present))
+            missing = images.difference(
+                *(image.tags + (image.attrs.get("RepoDigests") or []) for image in engine.images.list())
+            )
     except docker.errors.DockerException:
         raise UserError("The Docker engine does not answer: start it, or use --target local.") from None
     if missing:

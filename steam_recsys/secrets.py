@@ -31,7 +31,7 @@ _DELIMITERS = (re.compile(r"[@/:?#]"), re.compile(r"[^\w.~-]+"))
 ORDINARY_WORDS = frozenset(
     {"postgresql", "postgres", "mongodb", "https", "http", "localhost", "password", "user", "host"}
 )
-"""Words of URLs that are not masked as a piece of one, and no secret even if somebody chose one as a password."""
+"""Words of URLs that are not masked as a piece of one, and that do not count as a secret if one is a password."""
 
 _ADDRESS = r"(?:[\w.-]*|\[[\da-fA-F:.]+\])(?::\d+)?"
 _WITHOUT_CREDENTIALS = re.compile(rf"{_ADDRESS}(?:,{_ADDRESS})*/[^/?@:#]*(?:\?|$)")

@@ -264,7 +264,7 @@ def _execute_replacing(cursor: Cursor, statements: str, before: set[tuple[str, s
 
 
 def _grant_again(cursor: Cursor, schema: str, name: str, grants: Sequence[tuple[str, bool]]) -> None:
-    """Give a function that was created anew the privileges that it had, unless nobody ever set any.
+    """Give a function that was dropped and created again its privileges, if any were ever set.
 
     Args:
         cursor: Cursor of the transaction.
