@@ -42,7 +42,7 @@ demo: setup ## Run the whole loop on synthetic reviews, or on DATA=folder in the
 user: setup ## Show a user's recommendations: USER=name or id, RANK_BY=newest, GENRE=Action, SHELVES=1, DATA=folder
 	@$(BIN)/python -m demo --workspace $(LOCAL) user "$(if $(filter USER,$(GIVEN)),$$USER)" $(if $(RANK_BY),--rank-by "$$RANK_BY") $(if $(GENRE),--genre "$$GENRE") $(if $(SHELVES),--shelves) $(if $(DATA),--data "$$DATA")
 
-explore: setup ## Open the demo's recommendations in a browser, until Ctrl-C; EXPLORER_PORT=8600, DATA=folder
+explore: setup ## Serve the demo's recommendations at http://127.0.0.1:8600, until Ctrl-C; EXPLORER_PORT=8600, DATA=folder
 	@exec $(BIN)/python -m demo --workspace $(LOCAL) explore $(if $(DATA),--data "$$DATA")
 
 notebook: setup ## Open copies of the notebooks of examples/ in a browser, on the last demo or on DATA=folder's, until Ctrl-C

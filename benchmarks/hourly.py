@@ -28,6 +28,7 @@ from benchmarks.replay import (
     shop,
     train_and_promote,
 )
+from components.evaluate.gate import Thresholds
 from components.extract.extraction import write_snapshot
 from components.refresh.refresh import refresh_publication
 from steam_recsys.database.connection import Cursor, connect
@@ -38,6 +39,9 @@ from steam_recsys.logging import log
 from steam_recsys.publications.destinations import DestinationConfig
 
 DAYS, HOURS = 30, 24
+
+WITHOUT_SLICES = Thresholds(slice_margin=1.0)
+"""The gate of the month's only model. It compares two ways to serve a model, so no slice keeps that model back."""
 
 _DAY = "SELECT review_id, user_id, game_id, recommended FROM held_back WHERE reviewed_on = %s ORDER BY review_id"
 _REVIEWED = "SELECT user_id, array_agg(game_id) FROM steam.reviews WHERE user_id = ANY (%s) GROUP BY user_id"
@@ -98,7 +102,7 @@ def replay(data: Path, days: int) -> Iterator[list[Judged]]:
         store, snapshot = str(scratch / "store"), scratch / "snapshot"
         start = ingest_and_hold_back(data, lambda newest: newest - timedelta(days=days - 1))
         write_snapshot(DATABASE, snapshot, store)
-        if not train_and_promote(snapshot, store, scratch):
+        if not train_and_promote(snapshot, store, scratch, WITHOUT_SLICES):
             raise UserError("The model does not pass the gate: replay data with more reviews.")
         random = np.random.default_rng(0)
         for number in range(days):

@@ -21,6 +21,8 @@ from pathlib import Path
 
 from benchmarks.record import OUTPUT
 from components.evaluate.evaluation import evaluate_model
+from components.evaluate.gate import DEFAULT as DEFAULT_GATE
+from components.evaluate.gate import Thresholds
 from components.evaluate.promotion import promote
 from components.extract.extraction import write_snapshot
 from components.ingest.ingestion import ingest
@@ -137,10 +139,10 @@ def _run(scratch: Path, name: str) -> tuple[Monitored, bool]:
     return found, promoted
 
 
-def train_and_promote(snapshot: Path, store: str, folder: Path) -> bool:
+def train_and_promote(snapshot: Path, store: str, folder: Path, thresholds: Thresholds = DEFAULT_GATE) -> bool:
     """Train a model and return whether it is the new champion."""
     train_model(snapshot, folder / "model", store)
-    evaluated = evaluate_model(snapshot, folder / "model", store, folder / "evaluation")
+    evaluated = evaluate_model(snapshot, folder / "model", store, folder / "evaluation", thresholds=thresholds)
     if evaluated.verdict.passed:
         refit_model(snapshot, folder / "model", folder / "refitted", store)
         promote(store, folder / "refitted", folder / "evaluation")

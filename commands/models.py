@@ -42,8 +42,8 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"{now} is the champion.")
     elif arguments.action == "champion":
         current = champion(arguments.store)
-        before = current.previous or "none"
-        print(f"{current.version} is the champion since {current.promoted_at}, before it {before} was.")
+        before = f"The previous one was {current.previous}." if current.previous else "There was none before."
+        print(f"{current.version} has been the champion since {current.promoted_at}. {before}")
     else:
         _print_models(arguments.store)
 

@@ -133,8 +133,10 @@ def _check_secret(target: Target, key: str, reference: str) -> None:
 
 
 def _check_store(target: Target, store: str) -> None:
-    buckets = {"vertex": [BUCKET_SCHEME], "kubeflow": [BUCKET_SCHEME, S3_SCHEME]}.get(target.name)
-    if buckets is None or store.startswith(tuple(buckets)) or (target.name == "kubeflow" and store.startswith("/")):
+    if target.name == "local":
+        return
+    buckets = [BUCKET_SCHEME] if target.name == "vertex" else [BUCKET_SCHEME, S3_SCHEME]
+    if store.startswith(tuple(buckets)) or (target.name == "kubeflow" and store.startswith("/")):
         return
     raise UserError(
         f"Tasks on the target {target.name} cannot reach the store {store}: set {ENVIRONMENT}PARAMETERS__STORE to "

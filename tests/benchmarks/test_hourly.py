@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks import hourly
 from benchmarks.hourly import Judged, Published, summarised
+from components.evaluate.gate import Thresholds
 from tests.components.predict.artifacts import promote_model, write_model
 from tests.raw_files import game, review, write_raw
 
@@ -37,7 +38,7 @@ def test_each_user_counts_once_in_each_group() -> None:
 
 
 def test_a_day_of_a_small_shop_is_replayed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def promoted(snapshot: Path, store: str, folder: Path) -> bool:
+    def promoted(snapshot: Path, store: str, folder: Path, thresholds: Thresholds) -> bool:
         """Instead of a training: any model will do."""
         vectors = np.random.default_rng(0).standard_normal((12, 8)).tolist()
         promote_model(store, write_model(folder / "model", vectors))

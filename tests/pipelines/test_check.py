@@ -153,7 +153,7 @@ def test_a_graph_lists_tasks_in_order_with_their_dependencies():
 @pytest.mark.parametrize(
     ("target", "store", "reached"),
     [
-        ("local", "local/store", True), ("docker", "x", True), ("vertex", "gs://b/s", True), ("vertex", "x", False),
+        ("local", "local/store", True), ("docker", "x", False), ("vertex", "gs://b/s", True), ("vertex", "x", False),
         ("vertex", "/s", False), ("kubeflow", "/s", True), ("kubeflow", "gs://b/s", True), ("kubeflow", "s", False),
         ("kubeflow", "s3://b/s", True), ("local", "s3://b/s", True), ("docker", "s3://b/s", True),
         ("vertex", "s3://b/s", False), ("kubeflow", "s3:/b/s", False),
@@ -170,7 +170,12 @@ def test_a_local_store_is_refused_if_tasks_run_elsewhere(target, store, reached,
 
 
 @pytest.mark.parametrize(
-    ("target", "buckets"), [("vertex", "gs://BUCKET/store"), ("kubeflow", "gs://BUCKET/store or s3://BUCKET/store")]
+    ("target", "buckets"),
+    [
+        ("vertex", "gs://BUCKET/store"),
+        ("kubeflow", "gs://BUCKET/store or s3://BUCKET/store"),
+        ("docker", "gs://BUCKET/store or s3://BUCKET/store"),
+    ],
 )
 def test_a_refused_store_names_the_buckets_that_the_target_reaches(target, buckets):
     values = {"store": "elsewhere", "source": "sm://projects/p/secrets/s/versions/1"}

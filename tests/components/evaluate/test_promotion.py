@@ -219,8 +219,8 @@ def test_the_command_shows_the_champion_and_rolls_back(tmp_path: Path, store: st
     assert command("rollback", "--store", store) == (0, "one is the champion.\n")
     code, output = command("champion", "--store", store)
     assert code == 0
-    assert output.startswith("one is the champion since ")
-    assert output.endswith("before it two was.\n")
+    assert output.startswith("one has been the champion since ")
+    assert output.endswith(". The previous one was two.\n")
 
 
 # The registries behind their interface: Vertex AI's real client against a server on loopback.
