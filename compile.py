@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
     except UserError as error:
         sys.exit(f"compile.py: {mask(str(error))}")
     except KeyboardInterrupt:
-        print("compile.py: interrupted; run it again to continue after the last finished step", file=sys.stderr)
+        print("compile.py: interrupted; run it again: it starts over, and reuses what is finished", file=sys.stderr)
         sys.exit(INTERRUPTED)
 
 

@@ -82,7 +82,7 @@ def main() -> None:
     except UserError as error:
         sys.exit(f"demo: {mask(str(error))}")
     except KeyboardInterrupt:
-        print("demo: interrupted; run it again to continue after the last finished step", file=sys.stderr)
+        print("demo: interrupted; run it again: it starts over, and reuses what is finished", file=sys.stderr)
         sys.exit(130)
 
 

@@ -29,6 +29,9 @@ MAX_DIFFERENCE = 1e-4
 ROUNDING = 1e-5
 """Score difference within which games may swap ranks: a BLAS for another processor rounds differently."""
 
+COPY_COMMENT = "Copied by make demo-docker"
+"""The comment on the database that is dropped and copied again."""
+
 Key = tuple[int, str]
 """A user's id and the name of one of the user's lists."""
 
@@ -92,6 +95,15 @@ def run_demo_in_containers(workspace: Workspace, data: Path | None) -> None:
     Raises:
         UserError: A run failed, or the recommendations differ.
     """
+    # Not in the workspace of other demos, whose champion the training in processes would start from.
+    own = Workspace(workspace.root / "containers")
+    try:
+        _run_and_compare(own, data)
+    finally:
+        own.postgres.stop()
+
+
+def _run_and_compare(workspace: Workspace, data: Path | None) -> None:
     run_demo(workspace, data, nights=1)
     url = workspace.known_database_url()
     with _database_copy(url) as copy, _bucket() as bucket:
@@ -120,13 +132,18 @@ def _database_copy(url: str) -> Iterator[str]:
         UserError: The server refuses to copy it.
     """
     parts = parse_dsn(url)
+    if "dbname" not in parts:
+        raise UserError("DATABASE_URL names no database: add its name, postgresql://…/NAME.")
     original, copy = sql.Identifier(parts["dbname"]), sql.Identifier(f"{parts['dbname'][:50]}_containers")
     copied = make_dsn(**{**parts, "dbname": copy.string})
     create = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(copy, original)
+    mark = sql.SQL("COMMENT ON DATABASE {} IS {}").format(copy, sql.Literal(COPY_COMMENT))
     drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(copy)
     maintenance = make_dsn(**{**parts, "dbname": "postgres"})
+    if _comment(maintenance, copy.string) not in (None, COPY_COMMENT):
+        raise UserError(f"The server has a database {copy.string} that is not the demo's: rename it, or drop it.")
     try:
-        _execute(maintenance, drop, create)
+        _execute(maintenance, drop, create, mark)
         _execute(copied, sql.SQL("DROP SCHEMA recsys CASCADE"))
     except psycopg2.Error as error:
         reason = " ".join(str(error).split())
@@ -135,6 +152,15 @@ def _database_copy(url: str) -> Iterator[str]:
         yield copied
     finally:
         _execute(maintenance, drop)
+
+
+def _comment(url: str, name: str) -> str | None:
+    """Return the comment on a database, empty if there is none; None if there is no such database."""
+    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT coalesce(shobj_description(oid, 'pg_database'), '') FROM pg_database "
+                       "WHERE datname = %s", [name])  # fmt: skip
+        row = cursor.fetchone()
+        return row[0] if row else None
 
 
 def _execute(url: str, *statements: sql.Composable) -> None:

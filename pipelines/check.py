@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -22,12 +23,31 @@ from steam_recsys.publications.destinations import PUBLISH_TO
 from steam_recsys.secrets import ORDINARY_WORDS, SECRET_MANAGER_SCHEME, resolve_secret
 from steam_recsys.storage.folder import BUCKET_SCHEME, S3_SCHEME
 
-SECRET_NAMES = re.compile(r"PASSWORD|SECRET|TOKEN|CREDENTIAL|_KEY$|(DATABASE|MONGODB|ALERTS)_URL")
+SECRET_NAMES = re.compile("|".join(["PASSWORD", "SECRET", "TOKEN", "CREDENTIAL", "_KEY$", *URL_VARIABLES]))
 _PASSWORD_IN_URL = re.compile(r"\w+://[^\s/:@{}\"']+:[^\s/@{}\"']+@")
 _IMAGE_SECONDS = 30
 
 SECRETS = ("source", "replica", "database", "mongodb", "alerts")
 """Parameters that name a secret: the URL of a database or a webhook."""
+
+SHARES = (
+    "max_rejected_share", "personal_budget", "accuracy_margin", "personal_margin", "coverage_floor", "slice_margin",
+    "unknown_ceiling", "published_overlap_ceiling", "published_coverage_floor", "user_coverage_floor", "churn_floor",
+    "churn_ceiling", "overlap_ceiling",
+)  # fmt: skip
+COUNTS = (
+    "training_minutes", "slice_users", "quality_users", "drift_reviews", "age_ceiling", "published_users",
+    "cooldown_days", "churn_users",
+)  # fmt: skip
+RANGES = {
+    "users_per_shard": (1, math.inf),
+    "new_release_days": (1, math.inf),
+    "seed": (0, 2**32 - 1),
+    **dict.fromkeys(SHARES, (0, 1)),
+    **dict.fromkeys(COUNTS, (0, math.inf)),
+}
+"""Lowest and highest value of numeric parameters. A stage would refuse some only after hours, and others never: a gate
+with a margin of 5, meant as per cent, lets every model pass."""
 
 FOUND = ON_THIS_MACHINE, IN_ITS_REGISTRY = "is on this machine", "is in its registry"
 """States of an image that the tasks can use."""
@@ -72,9 +92,10 @@ def check_run(target: Target, name: str, parameters: Mapping[str, Any]) -> None:
     """
     inputs = build_pipeline(target, name).component_spec.inputs or {}
     values = {key: spec.default for key, spec in inputs.items() if spec.optional} | dict(parameters)
-    for key in ("users_per_shard", "new_release_days"):
-        if values.get(key, 1) < 1:
-            raise UserError(f"The parameter {key} is {values[key]}: it must be 1 or more.")
+    for key, (low, high) in RANGES.items():
+        if key in values and not low <= values[key] <= high:
+            allowed = f"{low} or more" if high == math.inf else f"from {low} to {high}"
+            raise UserError(f"The parameter {key} is {values[key]}: it must be {allowed}.")
     check_control_share(values.get("control_share", 0.0))
     check_platform_settings(target)
     if (destination := values.get("publish_to", PUBLISH_TO[0])) not in PUBLISH_TO:

@@ -101,7 +101,7 @@ def run_locally(
                 # Display names and other settings for the other targets.
                 warnings.filterwarnings("ignore", message=".* have no effect in the current local runner")
                 run(**parameters)
-        except (RuntimeError, ValueError):  # KFP's errors for a failed run, and for a container that died unnoticed
+        except Exception:  # KFP's for a failed run, Docker's for its engine, and those of both for what they assume
             log.write(f"{traceback.format_exc()}\n")
             raise UserError(f"{log.failure or f'The {pipeline.stem} run failed.'} The full log is {path}.") from None
         finally:

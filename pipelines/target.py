@@ -264,7 +264,7 @@ class Target(BaseSettings):
         return self.python_image or image_name(self.registry, role)
 
     def __eq__(self, other: object) -> bool:
-        """Compare what is set: a task's setting that is set to its default replaces that of `default`."""
+        """Compare the settings that were given: a default that is given for a task overrides `[tasks.default]`."""
         return isinstance(other, Target) and self._as_json() == other._as_json()
 
     def __hash__(self) -> int:

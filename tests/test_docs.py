@@ -12,6 +12,7 @@ import yaml
 from pydantic_core import PydanticUndefined
 
 from explorer.settings import Settings
+from pipelines.compilation import PIPELINES, build_pipeline
 from pipelines.target import Kubeflow, Target, TaskSettings, Vertex
 from tests.test_readme import PAGES as TESTED_PAGES
 
@@ -28,6 +29,12 @@ def test_every_setting_is_documented():
         for key in settings.model_fields:
             named = f"`{key}`" in TARGETS or f"`[{key}]`" in TARGETS or f"`[{key}." in TARGETS
             assert named or key == "name", f"{settings.__name__}.{key}"
+
+
+def test_every_parameter_of_the_pipelines_is_documented():
+    for name in PIPELINES:
+        for key in build_pipeline(Target.load("local"), name).component_spec.inputs:
+            assert f"`{key}`" in TARGETS, key
 
 
 def test_every_setting_of_the_explorer_is_documented_with_its_default():

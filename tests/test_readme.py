@@ -236,7 +236,7 @@ def test_every_command_of_readme_and_docs_works_in_order(copy, postgres):
                 assert "\nSince the last publications, " in printed
                 assert sentences(OUTPUT) <= sentences(printed)
             for page, title in (
-                ("local/evaluation.html", "is promoted</title>"),
+                ("local/evaluation.html", " passes the gate</title>"),
                 ("local/monitoring.html", "</title>"),
             ):
                 assert f"\n  {page} " in printed

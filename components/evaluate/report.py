@@ -135,7 +135,7 @@ def html_report(evaluation: Evaluation, diagnostics: Diagnostics) -> str:
     }
     return render(
         "evaluation.html",
-        title=f"Model {evaluation.version} {'is' if evaluation.verdict.passed else 'is not'} promoted",
+        title=f"Model {evaluation.version} {'passes' if evaluation.verdict.passed else 'does not pass'} the gate",
         evaluation=evaluation,
         summary=describe_result(evaluation),
         rankings=sorted(evaluation.figures, key=lambda name: -evaluation.figures[name][mean].mean),

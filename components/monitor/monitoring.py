@@ -179,7 +179,7 @@ def _inputs(
     norms = np.linalg.norm(scorer.history, axis=1)
     without_vector = is_available & ~scorer.candidates.any(axis=1)
     inputs = MonitoringInputs(
-        quality=realised_quality(store, thresholds.quality_floor),
+        quality=realised_quality(store, thresholds.quality_floor, version),
         drift=measure_drift(snapshot, model.game_ids, norms, trained_until),
         age_days=max(day_of(as_of) - 1 - trained_until, 0),
         catalogue_growth=max(1 - games_then / max(len(games), 1), 0.0),

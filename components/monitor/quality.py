@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from steam_recsys.arrays import Int32Array, Int64Array
@@ -46,6 +47,7 @@ USER_FIGURES = pa.schema(
         pa.field("user_id", pa.int64(), nullable=False),
         *(pa.field(name, pa.float64(), nullable=False) for name in FIGURES),
         pa.field("as_of", pa.date32(), nullable=False),
+        pa.field("model_version", pa.string(), nullable=False),
     ]
 )
 """One row per user who has reviewed a new game: the figures of the recommendations, and those of the games that were
@@ -54,7 +56,7 @@ popular at the time."""
 
 @dataclass(frozen=True)
 class Quality:
-    """Means over the users of the last versions; a user of several versions counts once, with the mean over these.
+    """Means over the users of a model's last versions; a user of several versions counts once, with their mean.
 
     Attributes:
         users: Number of users.
@@ -103,14 +105,16 @@ def measure_versions(snapshot: Snapshot, destination: Destination, store: str) -
             folder.remove(name)
 
 
-def realised_quality(store: str, share: float) -> Quality:
-    """Return the quality of the versions of the last weeks.
+def realised_quality(store: str, share: float, model_version: str) -> Quality:
+    """Return the quality of a model's versions of the last weeks: what another model recommended says nothing of it.
 
     Args:
         store: Store with the figures that `measure_versions` wrote.
         share: Required share of popularity's NDCG@10.
+        model_version: The model.
     """
     rows = pa.concat_tables([USER_FIGURES.empty_table(), *_stored_figures(_folder(store)).values()])
+    rows = rows.filter(pc.field("model_version") == model_version)
     if not len(rows):
         return Quality(0)
     users = rows.group_by("user_id", use_threads=False).aggregate([(name, "mean") for name in FIGURES])
@@ -158,7 +162,8 @@ def _measure(
         figures = [measure_ranked(ranked, batch, METRICS).values() for ranked in (recommended, unseen)]
         columns = [batch.users, *(column for each in figures for column in each)]
         day = pa.array([version.as_of] * len(batch), pa.date32())
-        yield pa.RecordBatch.from_arrays([*map(pa.array, columns), day], schema=USER_FIGURES)
+        model = pa.array([version.model_version] * len(batch))
+        yield pa.RecordBatch.from_arrays([*map(pa.array, columns), day, model], schema=USER_FIGURES)
 
 
 def _first_of_each_pair(reviews: Interactions) -> Int64Array:

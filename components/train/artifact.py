@@ -56,6 +56,11 @@ class FittedModel:
     steps: int
     losses: tuple[float, ...]
 
+    @property
+    def parameters(self) -> int:
+        """Number of weights: what was fitted, without the positions of the sparse ones."""
+        return sum(array.size for array in self.model.arrays().values() if array.dtype.kind == "f")
+
 
 def write_model(
     folder: Path,

@@ -56,7 +56,9 @@ def refit_model(snapshot: str | Path, model: str | Path, refitted: str | Path, s
         return version
 
     # 2. Fit it.
-    trainer = Trainer(seed, workers, Checkpoints.for_version(store, version))
+    # With a time budget, another training may have fitted other weights under this version.
+    checkpoints = None if description["training_minutes"] else Checkpoints.for_version(store, version)
+    trainer = Trainer(seed, workers, checkpoints)
     with workers.lost_workers():
         fitted = fit_model(
             interactions, games, config, trainer, "refit", version, start=evaluated, steps=description["steps"]
@@ -68,7 +70,7 @@ def refit_model(snapshot: str | Path, model: str | Path, refitted: str | Path, s
         "trained_until": date_of(newest).isoformat(),
         "games": len(fitted.data.games),
         "users": fitted.data.examples.users,
-        "parameters": sum(array.size for array in fitted.model.arrays().values()),
+        "parameters": fitted.parameters,
     }
     write_model(Path(refitted), fitted, catalogue, interactions, newest + 1, description, evaluated=Path(model))
     trainer.clear_checkpoints()

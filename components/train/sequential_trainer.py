@@ -131,8 +131,8 @@ def fit_sequential(
     config: SequenceConfig,
     seed: int,
     *,
-    periods: Int32Array | None = None,
-    popularity_priors: Float32Array | None = None,
+    periods: Int32Array,
+    popularity_priors: Float32Array,
     check: Callable[[SequentialTower], float] | None = None,
     checkpoints: Checkpoints | None = None,
     name: str = "sequence",
@@ -144,9 +144,8 @@ def fit_sequential(
         n_games: Size of the vocabulary.
         config: Hyperparameters; the fit stops after their share of the schedule.
         seed: Random seed; the same seed gives identical weights, also after an interruption.
-        periods: int32, the period of each game of the histories; None if time plays no part.
-        popularity_priors: float32 [P, n_games], what popularity adds to the scores in each period; None for the log
-            share of each game in the histories, which every period has.
+        periods: int32, the period of each game of the histories.
+        popularity_priors: float32 [P, n_games], what popularity adds to the scores in each period.
         check: Computes the figure of a tower on validation data, higher for better ones: the fit keeps the best tower,
             and stops if the figure does not get better. None to fit without validation data.
         checkpoints: Checkpoints; None for a fit that is too short to need them.
@@ -158,15 +157,10 @@ def fit_sequential(
     Raises:
         UserError: The loss or the weights are not finite.
     """
-    if periods is None:
-        periods = np.zeros(len(histories.games), dtype=np.int32)
     windows = Windows.from_histories(histories, periods, config.length)
     if not len(windows):
         return None
     counts = np.bincount(windows.games, minlength=n_games).astype(np.float64)
-    if popularity_priors is None:
-        shares = np.log((counts + 1) / (counts + 1).sum()).astype(np.float32)
-        popularity_priors = np.tile(shares, (int(periods.max()) + 1, 1))
     sampler = NegativeSampler.from_popularity(counts, config.negatives) if n_games > config.full_softmax_games else None
     fit = _Fit(windows, sampler, config, seed, name)
     fit.build(n_games, popularity_priors)

@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from datetime import date
+from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,12 @@ from steam_recsys.logging import log
 from steam_recsys.model.lists import MIN_LIKES
 from steam_recsys.model.two_tower import Towers, TwoTowerArrays
 from steam_recsys.storage.model_store import current_champion, evaluated_part, read_description, stored_model
+
+HELD_OUT_SHARE = 0.1
+"""Share of the reviews that is held out for the evaluation, and of the others for validation."""
+
+LIBRARIES = ("numpy", "scipy", "tensorflow")
+"""Another version of one of these may round differently, and so fit other weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,13 +113,12 @@ def train_model(
     store: str,
     *,
     seed: int = 0,
-    held_out_share: float = 0.1,
     personal_budget: float = PERSONAL_BUDGET,
     training_minutes: float = 0.0,
 ) -> TrainedModel | None:
     """Train the two towers on a snapshot and write the model folder; what was in the folder is replaced.
 
-    The newest `held_out_share` of the dated reviews is left to the evaluation. Of the rest, the newest share is the
+    The newest `HELD_OUT_SHARE` of the dated reviews is left to the evaluation. Of the rest, the newest share is the
     validation period, on which hyperparameters are tuned. The model is then fitted again, with the same seed, to
     everything before the evaluation period. That fit starts from the champion's weights, unless the champion has seen
     the evaluation period. The same snapshot, champion, seed and code give the same weights, also if training is
@@ -130,7 +136,6 @@ def train_model(
             manifest last.
         store: Store with the champion, if there is one, and the checkpoints of an interrupted training.
         seed: Random seed; the same seed gives identical weights.
-        held_out_share: Share of the reviews for the evaluation and for validation, between 0 and 1.
         personal_budget: Largest share of the best validation NDCG@10 to give up for lists that differ more between
             users; 0 takes the most accurate setting.
         training_minutes: Largest duration of the training, with its final fit, in minutes; 0 for no limit. One fit for
@@ -150,10 +155,10 @@ def train_model(
     tf.config.experimental.enable_op_determinism()
     workers = get_workers()
     opened, config = Snapshot.open(snapshot), ModelConfig()
-    interactions, cutoff, past = _before_the_cutoff(opened, held_out_share)
+    interactions, cutoff, past = _before_the_cutoff(opened)
     catalogue = opened.table("games", GAME_COLUMNS)
     games = Games.from_table(catalogue)
-    validation = _validation(opened, past, games, held_out_share)
+    validation = _validation(opened, past, games)
     if not workers.is_chief:
         with workers.lost_workers():
             for learnt in (validation.past, past):
@@ -163,9 +168,7 @@ def train_model(
 
     # 2. Find the champion to start from; the version follows from all inputs.
     warm_start = _find_warm_start(store, opened.manifest.snapshot_id, cutoff)
-    version = _version(
-        interactions, opened, config, seed, held_out_share, personal_budget, training_minutes, warm_start
-    )
+    version = _version(interactions, opened, config, seed, personal_budget, training_minutes, warm_start)
     # With a time budget, the fits of an interrupted training may have had other settings.
     checkpoints = None if training_minutes else Checkpoints.for_version(store, version)
     trainer = Trainer(seed, workers, checkpoints)
@@ -193,7 +196,7 @@ def train_model(
         best_overlap_at_10=round(tuned.most_accurate.overlap, 6),
         best_effective_games_at_10=round(tuned.most_accurate.effective_games, 3),
         as_of=day_after_newest(opened).isoformat(),
-        parameters=sum(array.size for array in fitted.model.arrays().values()),
+        parameters=fitted.parameters,
         games=len(fitted.data.games),
         users=fitted.data.examples.users,
     )
@@ -206,7 +209,7 @@ def train_model(
         "losses": fitted.losses,
         "snapshot_id": opened.manifest.snapshot_id,
         "cutoff": date_of(cutoff).isoformat(),
-        "held_out_share": held_out_share,
+        "held_out_share": HELD_OUT_SHARE,
         "personal_budget": personal_budget,
         "training_minutes": training_minutes,
         "search_cut_short": tuned.cut_short,
@@ -383,14 +386,14 @@ def _new_rows(model: TwoTowerArrays, champion: TwoTowerArrays) -> dict[str, list
     }
 
 
-def _before_the_cutoff(snapshot: Snapshot, held_out_share: float) -> tuple[Interactions, int, Interactions]:
+def _before_the_cutoff(snapshot: Snapshot) -> tuple[Interactions, int, Interactions]:
     """Read all dated interactions, the first day of the evaluation period, and the interactions before it."""
     interactions = load_sample(snapshot)
     if not interactions.dated.any():
         raise UserError(
             f"The snapshot {snapshot.root} has no dated review by a known user: ingest reviews with dates and users."
         )
-    cutoff = cutoff_day(interactions, held_out_share)
+    cutoff = cutoff_day(interactions, HELD_OUT_SHARE)
     past = load_sample(snapshot, before=cutoff)
     if not len(past):
         raise UserError(
@@ -410,9 +413,9 @@ def _before_the_cutoff(snapshot: Snapshot, held_out_share: float) -> tuple[Inter
     return interactions, cutoff, past
 
 
-def _validation(snapshot: Snapshot, past: Interactions, games: Games, share: float) -> Split:
+def _validation(snapshot: Snapshot, past: Interactions, games: Games) -> Split:
     """Hold out the newest share of the past, like the evaluation holds out the newest share of all reviews."""
-    cutoff = cutoff_day(past, share)
+    cutoff = cutoff_day(past, HELD_OUT_SHARE)
     split = snapshot_by_time(snapshot, past, cutoff)
     if not split.past.recommended.any():
         raise UserError(
@@ -440,7 +443,6 @@ def _version(
     snapshot: Snapshot,
     config: ModelConfig,
     seed: int,
-    share: float,
     personal_budget: float,
     training_minutes: float,
     warm_start: WarmStart | None,
@@ -450,11 +452,11 @@ def _version(
         snapshot.manifest.snapshot_id,
         asdict(config),
         seed,
-        share,
         personal_budget,
         training_minutes,
         warm_start.version if warm_start else None,
         code_version(),
+        {name: version_of(name) for name in LIBRARIES},
     ]
     digest = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
     return f"{date_of(int(interactions.days.max())):%Y%m%d}-{digest[:8]}"

@@ -100,8 +100,8 @@ CHECKED_SEQUENCE_WEIGHT = 0.5
 
 LEAST_SEQUENCE_WEIGHT, SEQUENCE_METRIC = SEQUENCE_WEIGHTS[1], NDCG(100)
 """Weight with which the sequential tower must be better than none, and the metric. If one game of each user is held
-out, NDCG@10 of most users is 0, whatever the tower adds; on public data the longer list tells more surely where order
-means something."""
+out, NDCG@10 of most users is 0, whatever the tower adds; on public data, the longer list shows more reliably whether
+order matters."""
 
 MAX_SCALE = 32.0
 """Far below the scale at which exp(1.5 * scale) overflows float32, and above what any data set has chosen."""
@@ -287,7 +287,7 @@ class _Search:
         if not new:
             return [self._known[each] for each in configs]
         scorer, parts = self._all_towers(config), self._parts_of(config)
-        with self._deadline.measure("choice"):
+        with self._deadline.measure("choice", times=0.0):  # the final fit makes no choice
             measured = list(self._validation.measure(scorer, [each.popularity_weight for each in new], parts))
         self._known |= {each: Setting(each, *figures) for each, figures in zip(new, measured, strict=True)}
         return [self._known[each] for each in configs]

@@ -92,7 +92,7 @@ class ModelConfig:
 
     def choice_limit(self, n_games: int) -> int:
         """Return the number of users to tune on in a catalogue of that many games."""
-        return max(self.choice_users // 20, min(self.choice_users, self.choice_scores // max(1, n_games)))
+        return max(self.choice_users // 40, min(self.choice_users, self.choice_scores // max(1, n_games)))
 
     @property
     def summary(self) -> str:

@@ -34,8 +34,8 @@ class PopularityMatches:
     Attributes:
         users: Row of each held-out game's user, int64 [n], ascending.
         games: The held-out games as positions, int32 [n].
-        others: Nearest games by rank of popularity, half of them more and half of them less popular if there are
-            enough, int32 [n, MATCHES], -1 if there are fewer, at least one each.
+        others: Nearest games by rank of popularity, in turn the next more and the next less popular one, without the
+            user's own games, int32 [n, MATCHES], -1 if there are fewer, at least one each.
         tail: Whether the held-out game is outside the `HEAD_GAMES` most popular ones, bool [n].
     """
 
@@ -73,8 +73,9 @@ class PopularityMatches:
     def auc_of(self, rows: slice, scores: Float32Array) -> Float64Array:
         """Return the share of the others that score below each held-out game of consecutive users, float64.
 
-        Equal scores count one half, so that a ranker that knows only popularity has about .5, as one without knowledge
-        (the area under the ROC curve, Hanley and McNeil 1982, against negatives matched by popularity).
+        Equal scores count one half, so that a ranker that knows only popularity has about .5, as one without knowledge;
+        a little more if the user owns many of the more popular games, which are then no match. It is the area under
+        the ROC curve (Hanley and McNeil 1982) against negatives matched by popularity.
 
         Args:
             rows: The users' rows.

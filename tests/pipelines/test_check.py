@@ -193,6 +193,10 @@ def test_without_a_store_the_pipelines_default_is_checked():
     [
         ("kubeflow", {"users_per_shard": 0}, "The parameter users_per_shard is 0: it must be 1 or more"),
         ("kubeflow", {"new_release_days": 0}, "The parameter new_release_days is 0: it must be 1 or more"),
+        ("local", {"accuracy_margin": 5.0}, "The parameter accuracy_margin is 5.0: it must be from 0 to 1"),
+        ("local", {"coverage_floor": float("nan")}, "The parameter coverage_floor is nan: it must be from 0 to 1"),
+        ("local", {"seed": -1}, "The parameter seed is -1: it must be from 0 to 4294967295"),
+        ("local", {"training_minutes": -1.0}, "The parameter training_minutes is -1.0: it must be 0 or more"),
         ("kubeflow", {"control_share": 0.9}, "control_share is 0.9: give a number from 0 to 0.5"),
         ("kubeflow", {"publish_to": "oracle"}, "publish_to is 'oracle': it must be one of postgresql, mongodb, both"),
         ("local", {"publish_to": "mongodb"}, "The environment variable MONGODB_URL is not set: set it"),
@@ -238,3 +242,10 @@ def test_without_mongodb_no_mongodb_url_is_needed(monkeypatch):
     monkeypatch.delenv("MONGODB_URL", raising=False)
     for name in PIPELINES:
         check.check_run(Target.load("local"), name, {})
+
+
+def test_every_range_is_of_a_parameter_whose_default_is_within_it():
+    inputs = [check.build_pipeline(Target.load("local"), name).component_spec.inputs for name in PIPELINES]
+    defaults = {key: spec.default for each in inputs for key, spec in each.items()}
+    for name, (low, high) in check.RANGES.items():
+        assert low <= defaults[name] <= high, name

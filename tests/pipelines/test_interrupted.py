@@ -71,7 +71,7 @@ def test_ctrl_c_ends_a_run_with_a_message_and_leaves_nothing_behind(
     os.killpg(started.pid, signal.SIGINT)
     _, printed = started.communicate(timeout=600)
     assert started.returncode == 130
-    assert printed == "compile.py: interrupted; run it again to continue after the last finished step\n"
+    assert printed == "compile.py: interrupted; run it again: it starts over, and reuses what is finished\n"
     wait_for_the_last_process_of(started.pid)
     assert list((tmp_path / "temporary").iterdir()) == []
     with psycopg2.connect(os.environ["DATABASE_URL"]) as connection, connection.cursor() as cursor:

@@ -286,7 +286,7 @@ def test_the_component_logs_every_mean_and_writes_evaluation_and_report(
     kept = Evaluation.read(tmp_path / "evaluation.out" / EVALUATION)
     assert promoted == kept.verdict.passed is True
     assert outputs["metrics"].metadata == kept.metrics
-    assert "Model new is promoted" in (tmp_path / "report.out").read_text()
+    assert "Model new passes the gate" in (tmp_path / "report.out").read_text()
 
 
 def test_the_champion_keeps_the_metrics_of_each_user_whose_means_are_the_headline_figures(

@@ -94,7 +94,7 @@ def test_the_same_evaluation_gives_the_same_page(setup: EvaluationSetup) -> None
 def test_every_rule_is_listed_with_its_outcome(setup: EvaluationSetup) -> None:
     evaluation, diagnostics = evaluated(setup, Thresholds(slice_users=3, coverage_floor=2.0, accuracy_margin=2.0))
     page = Page(html_report(evaluation, diagnostics))
-    assert "Model new is not promoted" in page.texts
+    assert "Model new does not pass the gate" in page.texts
     outcomes = [text for text in page.texts if text in MARKS.values()]
     assert outcomes == [MARKS[rule.outcome] for rule in evaluation.verdict.rules]
     assert set(outcomes) == set(MARKS.values())
@@ -133,7 +133,7 @@ def test_hostile_names_are_escaped(setup: EvaluationSetup) -> None:
     page = html_report(*evaluated(replace(hostile, games=games)))
     assert "<script" not in page
     texts = Page(page).texts
-    assert f"Model {HOSTILE} is promoted" in texts or f"Model {HOSTILE} is not promoted" in texts
+    assert f"Model {HOSTILE} passes the gate" in texts or f"Model {HOSTILE} does not pass the gate" in texts
     assert f"{HOSTILE} 3" in texts
 
 

@@ -34,7 +34,13 @@ def stocked(shop: Connection) -> Connection:
 
 
 def publish_lists(
-    root: Path, database: str, version: str, as_of: date, lists: dict[int, list[int]], popular: Sequence[int]
+    root: Path,
+    database: str,
+    version: str,
+    as_of: date,
+    lists: dict[int, list[int]],
+    popular: Sequence[int],
+    model: str = "model-1",
 ) -> None:
     rows: list[Row] = [(user, games, [0.0] * len(games), [None] * len(games)) for user, games in lists.items()]
     overall: list[Popular] = [("", rank, game, 1.0 / rank) for rank, game in enumerate(popular, start=1)]
@@ -43,7 +49,7 @@ def publish_lists(
     publish(
         DestinationConfig(database),
         str(folder),
-        VersionInfo(version, "m", "s", as_of, 0.0),
+        VersionInfo(version, model, "s", as_of, 0.0),
         user_ranges(folder),
         thresholds,
     )
@@ -85,13 +91,13 @@ def test_each_version_is_measured_by_the_reviews_of_its_own_days(
     assert found == {
         "v1": [
             {"user_id": 1, "ndcg": pytest.approx(second), "hit_rate": 1.0, "popular_ndcg": 0.0, "popular_hit_rate": 0.0,
-             "as_of": date(2020, 1, 10)},
+             "as_of": date(2020, 1, 10), "model_version": "model-1"},
             {"user_id": 2, "ndcg": 0.0, "hit_rate": 0.0, "popular_ndcg": 0.0, "popular_hit_rate": 0.0,
-             "as_of": date(2020, 1, 10)},
+             "as_of": date(2020, 1, 10), "model_version": "model-1"},
         ],
         "v2": [
             {"user_id": 3, "ndcg": pytest.approx(second), "hit_rate": 1.0, "popular_ndcg": 1.0, "popular_hit_rate": 1.0,
-             "as_of": date(2020, 1, 20)},
+             "as_of": date(2020, 1, 20), "model_version": "model-1"},
         ],
     }  # fmt: skip
     assert measured(database, snapshot, store) == found
@@ -113,7 +119,7 @@ def test_negative_reviews_and_users_without_recommendations_do_not_count(
     reviews: list[Review] = [(1, 2, date(2020, 1, 11)), (2, 2, date(2020, 1, 11)), (None, 2, date(2020, 1, 11))]
     snapshot = snapshot_of(tmp_path / "shop", reviews, not_recommended={(1, 2)})
     assert measured(database, snapshot, store) == {}
-    assert realised_quality(store, 0.9).users == 0
+    assert realised_quality(store, 0.9, "model-1").users == 0
 
 
 def test_an_empty_file_of_a_removed_version_is_removed(
@@ -135,7 +141,7 @@ def test_a_version_for_the_same_days_replaces_the_first(
     assert len(measured(database, snapshot, store)["v1"]) == 1
     publish_lists(tmp_path, database, "v2", date(2020, 1, 10), {1: [3, 2]}, [1])
     assert [row["ndcg"] for row in measured(database, snapshot, store)["v2"]] == [1.0]
-    assert realised_quality(store, 0.9).users == 1
+    assert realised_quality(store, 0.9, "model-1").users == 1
 
 
 def test_figures_are_kept_for_four_weeks_and_averaged_per_user(
@@ -148,7 +154,7 @@ def test_figures_are_kept_for_four_weeks_and_averaged_per_user(
         reviews.append((1, number + 1, day))
         measured(database, snapshot_of(tmp_path / f"shop {number}", reviews), store)
     assert sorted(path.stem for path in (Path(store) / "monitoring").glob("*")) == ["v2", "v3", "v4"]
-    quality = realised_quality(store, 0.9)
+    quality = realised_quality(store, 0.9, "model-1")
     assert quality.users == 1  # the same one thrice
     assert quality.ndcg is not None
     assert quality.ndcg.mean == pytest.approx(np.mean([row["ndcg"] for row in _rows(store)]))
@@ -158,10 +164,23 @@ def test_figures_are_kept_for_four_weeks_and_averaged_per_user(
     assert quality.above_floor.mean == pytest.approx(quality.ndcg.mean - 0.9 * quality.popular_ndcg.mean)
 
 
+def test_a_model_is_not_judged_by_what_another_model_recommended(
+    stocked: Connection, database: str, store: str, tmp_path: Path
+) -> None:
+    publish_lists(tmp_path, database, "v1", date(2020, 1, 10), {1: [5, 6]}, [1], model="model-0")
+    publish_lists(tmp_path, database, "v2", date(2020, 1, 11), {1: [3, 2], 2: [3, 2]}, [1])
+    reviews: list[Review] = [(1, 2, date(2020, 1, 10)), (2, 3, date(2020, 1, 11))]
+    measured(database, snapshot_of(tmp_path / "shop", reviews), store)
+    for model, ndcg in (("model-0", 0.0), ("model-1", 1.0)):
+        quality = realised_quality(store, 0.9, model)
+        assert quality.ndcg is not None
+        assert (quality.users, quality.ndcg.mean) == (1, ndcg)
+
+
 def test_a_store_without_figures_has_no_quality(stocked: Connection, database: str, store: str, tmp_path: Path) -> None:
     publish_lists(tmp_path, database, "v1", date(2020, 1, 10), {1: [2]}, [1])
     assert measured(database, snapshot_of(tmp_path / "shop", [(1, 2, date(2020, 1, 2))]), store) == {}
-    assert realised_quality(f"{store}-of-another", 0.9).users == 0
+    assert realised_quality(f"{store}-of-another", 0.9, "model-1").users == 0
 
 
 def test_figures_that_cannot_be_read_are_measured_again(
@@ -171,7 +190,7 @@ def test_figures_that_cannot_be_read_are_measured_again(
     snapshot = snapshot_of(tmp_path / "shop", [(1, 3, date(2020, 1, 10))])
     found = measured(database, snapshot, store)
     assert set(found) == {"v1"}
-    quality = realised_quality(store, 0.9)
+    quality = realised_quality(store, 0.9, "model-1")
     whole = (Path(store) / "monitoring" / "v1.parquet").read_bytes()
     foreign = io.BytesIO()
     pq.write_table(pa.table({"user_id": ["one"], "ndcg": [0.5]}), foreign)
@@ -180,7 +199,7 @@ def test_figures_that_cannot_be_read_are_measured_again(
     for number, content in enumerate([b"", whole[: len(whole) // 2], foreign.getvalue(), bytes(flipped)]):
         (Path(store) / "monitoring" / f"expired-{number}.parquet").write_bytes(content)
         (Path(store) / "monitoring" / "v1.parquet").write_bytes(content)
-        assert realised_quality(store, 0.9).users == 0
+        assert realised_quality(store, 0.9, "model-1").users == 0
         assert "v1.parquet cannot be read as figures (" in capsys.readouterr().out
         assert measured(database, snapshot, store) == found
-        assert realised_quality(store, 0.9) == quality
+        assert realised_quality(store, 0.9, "model-1") == quality

@@ -74,7 +74,11 @@ def test_refit_learns_from_all_dated_reviews(refitted: Path, evaluated: Path) ->
     assert (before["games"], after["games"], after["users"]) == (GAMES, GAMES + 1, 120)
     assert after["trained_until"] == "2020-04-09"
     arrays = TwoTowerArrays.load(refitted).arrays()
-    assert after["parameters"] == sum(array.size for array in arrays.values()) > before["parameters"]
+    assert (
+        after["parameters"]
+        == sum(array.size for array in arrays.values() if array.dtype.kind == "f")
+        > before["parameters"]
+    )
 
 
 def test_refit_keeps_hyperparameters_and_metrics(refitted: Path, evaluated: Path) -> None:

@@ -56,8 +56,16 @@ def share_of_next_games(tower: SequentialTower) -> float:
     return float(np.mean(best == (np.arange(GAMES) + 1) % GAMES))
 
 
+def fit_all_at_once(histories: Histories, config: SequenceConfig, seed: int, **options: object) -> SequentialFit | None:
+    """Fit as if all games had been played on one day, with their shares of the histories as popularity."""
+    counts = np.bincount(histories.games, minlength=GAMES) + 1.0
+    priors = np.log(counts / counts.sum()).astype(np.float32)[None]
+    time = {"periods": np.zeros(len(histories.games), dtype=np.int32), "popularity_priors": priors}
+    return fit_sequential(histories, GAMES, config, seed, **(time | options))
+
+
 def fit(config: SequenceConfig = CONFIG, seed: int = 0, **options: object) -> SequentialFit:
-    found = fit_sequential(chains(), GAMES, config, seed, **options)  # type: ignore[arg-type]
+    found = fit_all_at_once(chains(), config, seed, **options)
     assert found
     return found
 
@@ -195,7 +203,7 @@ def test_the_best_checked_tower_is_kept_and_the_fit_stops_if_none_gets_better() 
 
 
 def test_without_a_next_game_there_is_no_tower() -> None:
-    assert fit_sequential(Histories.from_games([1], [], [2]), GAMES, CONFIG, 0) is None
+    assert fit_all_at_once(Histories.from_games([1], [], [2]), CONFIG, 0) is None
 
 
 def test_a_loss_that_is_not_finite_is_reported() -> None:
