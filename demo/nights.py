@@ -144,7 +144,7 @@ class _ReviewDays:
 
 
 def _resolve(day: ReviewDay, year: int, newest: date) -> date | None:
-    """Return a review's day. Without a year, one after the newest day is of the year before, as in ingestion."""
+    """Return a review's day. Without a year, one after `newest` (tomorrow) is of the year before, as in ingestion."""
     if day.month_and_day is None or not year:
         return day.day
     for each in (year, year - 1):

@@ -11,6 +11,7 @@ import re
 import resource
 import select
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from typing import Any
 from steam_recsys.errors import UserError
 from steam_recsys.logging import log, log_error, mask_output, set_run
 from steam_recsys.secrets import mask, mask_values, register_environment
-from steam_recsys.storage.folder import open_folder
+from steam_recsys.storage.folder import FULL_DISK, no_space_error, open_folder
 from steam_recsys.storage.manifest import UnreadableError, seal, unseal
 
 JOURNALS = "runs"
@@ -74,8 +75,9 @@ class StageRecord:
 def stage(name: str, store: str, run: str, part: str = "") -> Iterator[StageRecord]:
     """Run the body as a stage. The body may add facts to the record.
 
-    A `UserError` ends the process with exit code 1 and prints its one sentence. Any other exception is a bug: it is
-    recorded and raised again, with its stack trace. Secrets are masked in the record, the log and the stack trace.
+    A `UserError` ends the process with exit code 1 and prints its one sentence, and so does a full temporary disk. Any
+    other exception is a bug: it is recorded and raised again, with its stack trace. Secrets are masked in the record,
+    the log and the stack trace.
 
     Args:
         name: Name of the stage.
@@ -98,7 +100,8 @@ def stage(name: str, store: str, run: str, part: str = "") -> Iterator[StageReco
     if os.environ.get(READER_VARIABLE):
         threading.Thread(target=_end_with_reader, daemon=True).start()
     try:
-        yield record
+        with _full_disk_errors():
+            yield record
     except UserError as error:
         record.error = str(error)
         log_error(title, str(error))
@@ -127,6 +130,17 @@ def read_journal(store: str, run: str) -> list[StageRecord]:
         except UnreadableError as error:
             log("journal", f"{store}/{name} {error}: it counts as missing")
     return sorted(records, key=lambda record: (record.started_at, record.part))
+
+
+@contextmanager
+def _full_disk_errors() -> Iterator[None]:
+    """Convert the error of a full temporary disk to `UserError`; the folders of a store convert their own."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL_DISK:
+            raise no_space_error(tempfile.gettempdir()) from None
+        raise
 
 
 def _start_timeout(record: StageRecord, title: str, store: str, run: str) -> threading.Timer:

@@ -24,7 +24,8 @@ LIMITS = Limits(lock=60, statement=600, idle=0)
 """Time limits. The longest statements read one part, or find what changed since the last extraction. The transaction
 that exported the snapshot waits, without a limit, while others read."""
 
-# The timeline changes when a backup is restored or a standby is promoted: rows that were read before may be gone.
+# The timeline changes when a standby is promoted, or a server is recovered to a point in time: rows that were read
+# before may be gone. After pg_restore into the same database, or from a copy of the disk, all three are as before.
 _EXPORT_SNAPSHOT = """
 SELECT pg_export_snapshot(), pg_current_snapshot()::text, now(),
     (SELECT format('%s/%s', system_identifier, timeline_id) FROM pg_control_system(), pg_control_checkpoint())

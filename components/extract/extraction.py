@@ -158,7 +158,9 @@ class _PartWriter:
         files = self._database.map(part, occupied_ranges(self._database.cursor, table), connections)
         if table == "users":
             current = {file.key_range: file for file in files}
-            self._users_deleted = any(
+            # The users of a missing or truncated part are unknown, so some of them may have been deleted.
+            lost = self._base is not None and len(earlier) < len(self._base.files[table])
+            self._users_deleted = lost or any(
                 lacks_keys(self._folder, table, file, current.get(number)) for number, file in earlier.items()
             )
         return files

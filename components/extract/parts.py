@@ -68,6 +68,9 @@ DELTA_COLUMNS = ("review_id", "user_id", "updated_at")
 COMPRESSION_LEVEL = 1
 """Level of zstd: higher ones take longer and save 1 %."""
 
+SHOWN_BYTES = 20
+"""Bytes of a text before and after an invalid one that an error message shows."""
+
 PAGE_CHECKSUMS = True
 """Whether pages have checksums, for readers that fetch only some columns."""
 
@@ -344,8 +347,9 @@ def _fetch(cursor: Cursor, table: str, query: str) -> list[tuple[Any, ...]]:
         key = KEY_RANGES[table].key
         cursor.execute(f"SELECT {key} FROM ({query} OFFSET {len(rows)} LIMIT 1) AS failed")  # noqa: S608 - own names
         failed = cursor.fetchone()
+        shown = error.object[max(0, error.start - SHOWN_BYTES) : error.end + SHOWN_BYTES]
         raise UserError(
-            f"steam.{table} has text that is not UTF-8 ({error.object!r}, {key} {failed[0] if failed else 'unknown'}): "
+            f"steam.{table} has text that is not UTF-8 ({shown!r}, {key} {failed[0] if failed else 'unknown'}): "
             f"correct it."
         ) from None
     return rows

@@ -37,12 +37,12 @@ class RowBlock:
     Attributes:
         lines: Line on which each row starts, int64 [rows].
         columns: A string array [rows] for each column of the layout.
-        several: Whether a row has several lines and the commas of several rows, bool [rows].
+        may_hold_rows: Whether a row has several lines and the commas of several rows, bool [rows].
     """
 
     lines: Int64Array
     columns: list[pa.Array]
-    several: BoolArray
+    may_hold_rows: BoolArray
     _content: bytes
     _ends: Int64Array
     _reader: RowReader
@@ -109,11 +109,11 @@ def _next_block(stream: ByteStream, reader: RowReader, size: int) -> RowBlock | 
     if columns is None:
         return None
     n_lines = np.diff(line_ends, prepend=0)
-    several = (n_lines > 1) & (np.diff(commas_before, prepend=0) >= 2 * (reader.width - 1))
+    may_hold_rows = (n_lines > 1) & (np.diff(commas_before, prepend=0) >= 2 * (reader.width - 1))
     lines = reader.next_line + np.append(0, line_ends)[:-1]
     stream.skip(len(content))
     reader.next_line += int(line_ends[-1])
-    return RowBlock(lines, columns, several, content, ends, reader)
+    return RowBlock(lines, columns, may_hold_rows, content, ends, reader)
 
 
 def _row_ends(content: npt.NDArray[np.uint8]) -> tuple[Int64Array, Int64Array]:
@@ -159,11 +159,12 @@ def _count_commas(content: npt.NDArray[np.uint8], ends: Int64Array) -> tuple[Int
 
 
 def _split(content: bytes, reader: RowReader, rows: int) -> list[pa.Array] | None:
-    """Split ordinary rows into the columns of the layout; None if one is not UTF-8."""
+    """Split ordinary rows into the columns of the layout; None if one is not UTF-8, in any column."""
     names = [str(number) for number in range(reader.width)]
     picked = reader.pick(names)
     included = sorted({name for name in picked if name})
     try:
+        content.decode()
         table = pa_csv.read_csv(
             io.BytesIO(content),
             pa_csv.ReadOptions(use_threads=False, block_size=len(content) + 1, column_names=names),
@@ -172,7 +173,7 @@ def _split(content: bytes, reader: RowReader, rows: int) -> list[pa.Array] | Non
                 column_types=dict.fromkeys(included, pa.string()), include_columns=included, null_values=[]
             ),
         )
-    except pa.ArrowInvalid:
+    except (UnicodeDecodeError, pa.ArrowInvalid):
         return None
     assert len(table) == rows, (len(table), rows)
     absent = pa.array([""] * rows) if len(included) < len(set(picked)) else None

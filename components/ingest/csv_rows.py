@@ -27,7 +27,7 @@ FIELD_LIMIT = 1 << 20
 """Maximum length of a field in characters. Only a quote that never closes exceeds it."""
 
 LONGEST_TEXT = 1 << 14
-"""Characters below a row that cannot be split in which the rest of its text is looked for: more than a review has."""
+"""Length in characters, longer than any review, in which the text of a row that cannot be split may go on below it."""
 
 SAMPLE_BYTES = 8 << 20
 """Bytes of a file that show how it writes quotes."""

@@ -263,7 +263,7 @@ def parse_list(text: str, field: str) -> list[str]:
         return []
     try:
         values = ast.literal_eval(literal)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         if not _QUOTED_LIST.fullmatch(literal):
             raise FieldError(f"{field} is not a list", text) from None
         values = _LIST_SEPARATOR.split(literal[2:-2])

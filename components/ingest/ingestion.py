@@ -116,11 +116,14 @@ def ingest(
 ) -> IngestionSummary:
     """Load the raw files into the schema `steam`. Loading the same files again changes nothing.
 
+    The exception is a date without a year: on a later day it may no longer be in the future, and moves by a year.
+
     Args:
         raw: A folder in the raw layout, a file with reviews, an archive, `gs://BUCKET/FOLDER`, `s3://BUCKET/FOLDER`, or
             `hf://OWNER/NAME/FOLDER` on Hugging Face.
         database: Reference to the database's URL, such as `env:DATABASE_URL`.
-        year: Year of dates without one; None for the year of the file's newest date.
+        year: Year of dates without one; None for the year of the file's newest date. A date that would be in the future
+            on the day of the load is of the year before.
         max_rejected_share: Share of a file's rows (0 to 1) that may be unreadable. If there are more, nothing is loaded
             except the rejected rows, which are in `steam.rejected_rows` for inspection.
         columns: The columns of a reviews file in another layout, as in `date=timestamp_created,username=author`.
@@ -209,7 +212,8 @@ def check_rejected_share(report: FileReport, max_share: float) -> None:
     raise UserError(
         f"{report.file} has {count:,} of {report.rows_read:,} rows that cannot be read, more than the "
         f"{max_share:.1%} allowed ({reasons}): see steam.rejected_rows, then fix the file, or allow more with "
-        f"--param max_rejected_share=0.05, or with STEAM_RECSYS_PARAMETERS__MAX_REJECTED_SHARE=0.05 before the command."
+        f"recsys ingest --max-rejected-share 0.05, with compile.py --param max_rejected_share=0.05, or with "
+        f"STEAM_RECSYS_PARAMETERS__MAX_REJECTED_SHARE=0.05 before make demo."
     )
 
 
@@ -331,11 +335,8 @@ def _log_unknown_dates(cursor: Cursor, year: int | None) -> None:
     cursor.execute("SELECT month = 2 AND day = 29, count(*) FROM staged_reviews "
                    "WHERE month IS NOT NULL AND reviewed_on IS NULL GROUP BY 1")  # fmt: skip
     for leap_day, count in cursor.fetchall():
-        reason = "that year has none" if leap_day and year else "no date in the file has one"
-        day = "February 29" if leap_day else "a day"
-        log(
-            "ingest", f"{REVIEWS.name}: the date is unknown, because it is {day} without a year and {reason}: {count:,}"
-        )
+        reason = f"{year} has no February 29" if leap_day and year else "no date in the file has one"
+        log("ingest", f"{REVIEWS.name}: the date has no year, and {reason}, so the date is unknown: {count:,}")
 
 
 def _with_progress(chunks: Iterable[Chunk], report: FileReport) -> Iterator[Chunk]:

@@ -1,6 +1,6 @@
 -- Merge the staging tables into the operational schema, in the transaction that filled them. Existing rows are updated
--- only if they differ, so ids and `updated_at` stay, and loading the same file again writes nothing. A name that the shop
--- adds at the same moment is its own row, without conflict.
+-- only if they differ, so ids and `updated_at` stay, and loading the same file again writes nothing. If the shop inserts
+-- the same name at the same moment, the load uses the shop's row.
 
 -- name: users
 INSERT INTO steam.users (username)
@@ -76,7 +76,8 @@ ORDER BY new.line
 ON CONFLICT (genre, rank_type, game_id) DO UPDATE SET rank = excluded.rank WHERE old.rank <> excluded.rank;
 
 -- name: dates without a year
--- Reviews are never in the future: a later day belongs to the year before.
+-- Reviews are never in the future: a later day belongs to the year before. The day of the load decides, and not the
+-- file's newest date: Steam leaves out the year of this year's reviews, so they are newer than all that have a year.
 UPDATE staged_reviews
 SET reviewed_on = pg_temp.day_of(%(year)s - CASE
     WHEN pg_temp.day_of(%(year)s, month, day) > %(newest)s THEN 1 ELSE 0 END, month, day)

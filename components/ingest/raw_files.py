@@ -192,9 +192,9 @@ def _download(raw: str) -> Path:
     """Download a data set into the cache of Hugging Face unless it is there already."""
     # Slow to import, and needed for Hugging Face only.
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    parts = raw.removeprefix(HUGGING_FACE_SCHEME).strip("/").split("/", 2)
+    parts = raw.removeprefix(HUGGING_FACE_SCHEME).strip("/").removeprefix("datasets/").split("/", 2)
     if len(parts) != 3:
         raise UserError(f"{raw} is not a data set: write it as hf://OWNER/NAME/FOLDER.")
     owner, name, folder = parts
@@ -203,6 +203,8 @@ def _download(raw: str) -> Path:
         root = snapshot_download(
             f"{owner}/{name}", repo_type="dataset", allow_patterns=[f"{folder}/{file.name}" for file in RAW_FILES]
         )
+    except HFValidationError:
+        raise UserError(f"{owner}/{name} is not the name of a data set: correct {raw}.") from None
     except (OSError, HfHubHTTPError, LocalEntryNotFoundError):
         raise UserError(
             f"{owner}/{name} cannot be fetched from Hugging Face: check the network, or download it elsewhere and "

@@ -84,7 +84,7 @@ def _copy_block(block: RowBlock, newest: date, hours_divisor: float) -> tuple[me
     ]
     lines = pa.array(block.lines).cast(pa.string())
     rows = pc.binary_join_element_wise(lines, *columns, "\t")  # null if one of them is
-    together = pc.and_(pc.is_valid(rows), pa.array(~block.several))
+    together = pc.and_(pc.is_valid(rows), pa.array(~block.may_hold_rows))
     single: list[int] = np.flatnonzero(~together.to_numpy(zero_copy_only=False)).tolist()
     if single:
         rows = rows.filter(together)

@@ -21,10 +21,10 @@ BLOCK_ROWS = 1_000_000
 
 
 class Dismissals:
-    """Pairs of users and games that they have dismissed, in an unnamed temporary file that goes with the process."""
+    """Users and the games that they have dismissed, in an unnamed temporary file that disappears with the process."""
 
     def __init__(self) -> None:
-        """Begin without pairs."""
+        """Create an empty file, as of a database in which no user has dismissed a game."""
         self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - it stays open
         self._hash = hashlib.sha256()
         self._rows_left = 0

@@ -48,10 +48,13 @@ class Changes:
         return np.union1d(self.removed["review_id"], self.added["review_id"])
 
     @classmethod
-    def between(cls, earlier: Snapshot, later: Snapshot) -> Changes:
-        """Compare two snapshots of the same database, one range of ids after the other."""
+    def between(cls, earlier: Snapshot, later: Snapshot, max_users: int) -> Changes | None:
+        """Compare two snapshots of the same database, one range of ids after the other.
+
+        Memory grows with the changed reviews, so it stops and returns None once more than `max_users` users have some.
+        """
         files = [{file.key_range: file for file in each.manifest.files["reviews"]} for each in (earlier, later)]
-        removed, added = [no_reviews()], [no_reviews()]
+        removed, added, users = [no_reviews()], [no_reviews()], set[int]()
         for key_range in sorted(files[0].keys() | files[1].keys()):
             before, after = (each.get(key_range) for each in files)
             if before and after and before.sha256 == after.sha256:
@@ -59,6 +62,10 @@ class Changes:
             old, new = _read(earlier, before), _read(later, after)
             removed.append(_without(old, new))
             added.append(_without(new, old))
+            for changed in (removed[-1], added[-1]):
+                users.update(changed["user_id"].tolist())
+            if len(users) > max_users:
+                return None
         return cls(np.concatenate(removed), np.concatenate(added))
 
     def update(self, counts: GameCounts, game_ids: Int32Array, as_of: int, current: Reviews) -> GameCounts:

@@ -44,6 +44,9 @@ from steam_recsys.storage.model_store import model_uri
 MAX_USERS = 100_000
 """Users whose lists are made in memory, of about 10 KB each. After more changes, as an import, run inference."""
 
+MIN_SHARE = 0.5
+"""Share of the reviews and users that must be left. With fewer, the source may be in the middle of a reload."""
+
 TRIES = 5
 """How often a refresh starts over because another version has become current, or another refresh was faster."""
 
@@ -78,8 +81,9 @@ def refresh_publication(snapshot: str, source: str, store: str, config: Destinat
     """Bring the current publication up to a snapshot.
 
     It does nothing if no version is published, if the version knows the snapshot already or a later one, if the store
-    has no longer the snapshot that it knows, or if more than `MAX_USERS` users have other reviews. If another version
-    becomes current meanwhile, or if another refresh is faster, it starts over.
+    has no longer the snapshot that it knows, if fewer than `MIN_SHARE` of that snapshot's reviews or users are left, or
+    if more than `MAX_USERS` users have other reviews. If another version becomes current meanwhile, or if another
+    refresh is faster, it starts over.
 
     Args:
         snapshot: Folder of the snapshot.
@@ -129,11 +133,10 @@ def _refresh(
         return Refreshed(current.version, reason)
 
     # 2. Find the reviews that have changed, and read all reviews of their users.
-    changes = Changes.between(earlier, later)
+    changes = Changes.between(earlier, later, MAX_USERS)
     clock.lap("changes")
-    if len(changes.users) > MAX_USERS:
-        outcome = f"{len(changes.users):,} users have other reviews, more than {MAX_USERS:,}: run inference"
-        return Refreshed(current.version, outcome, added=len(changes.added), removed=len(changes.removed))
+    if changes is None:
+        return Refreshed(current.version, f"more than {MAX_USERS:,} users have other reviews: run inference")
     reviews, users = read_reviews_of(source, changes.users, last_day(later))
     clock.lap("reviews")
 
@@ -196,6 +199,9 @@ def _earlier_snapshot(store: str, current: KeptVersion, later: Snapshot) -> tupl
     taken, later_taken = (datetime.fromisoformat(each.manifest.extracted_at) for each in (earlier, later))
     if later_taken <= taken:
         return None, "it knows a later snapshot already"
+    for table in ("reviews", "users"):
+        if later.manifest.rows(table) < MIN_SHARE * earlier.manifest.rows(table):
+            return None, f"fewer than half of the {table} are left: run inference"
     return earlier, ""
 
 

@@ -139,7 +139,10 @@ def _prepare_schema(database: str) -> None:
 
 
 def _is_wanted(destinations: Destinations, version: str) -> bool:
-    """Whether to make a version current: not if it was before, even if someone has rolled back since."""
+    """Return whether to make a version current: if it is new, or if a switch stopped between two destinations.
+
+    A version that was current before, and from which an operator has rolled back, does not become current again.
+    """
     published = find_version(destinations.primary.kept_versions(), version)
     if published is None:
         return True

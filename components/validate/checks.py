@@ -49,21 +49,22 @@ class Finding:
     Attributes:
         severity: An error fails the run, a warning does not.
         table: Name of the table.
-        check: What should be true, as text.
-        count: Number of rows that fail the check.
+        check: What should be true of each row, as text, or what is wrong with the table.
+        count: Number of rows that fail the check; None if the check is of the table as a whole.
         examples: Some of these rows, as text.
     """
 
     severity: Severity
     table: str
     check: str
-    count: int
+    count: int | None = None
     examples: tuple[str, ...] = ()
 
     def message(self) -> str:
         """Return the finding as text, with one example."""
         example = f" (for example {self.examples[0]})" if self.examples else ""
-        return f"{self.table}: {self.check}: {self.count:,}{example}"
+        count = "" if self.count is None else f": {self.count:,}"
+        return f"{self.table}: {self.check}{count}{example}"
 
 
 @dataclass(frozen=True)
@@ -121,8 +122,7 @@ def check_schema(table: str, schema: pa.Schema) -> list[Finding]:
     ] + [f"{name} is not in the contract" for name in schema.names if name not in declared.names]
     if not differences:
         return []
-    check = "columns and types are those of the contract"
-    return [Finding("error", table, check, len(differences), ("; ".join(differences),))]
+    return [Finding("error", table, f"columns or types differ from the contract: {'; '.join(differences)}")]
 
 
 def check_values(tables: SnapshotTables, table: str, today: date) -> list[Finding]:
@@ -131,7 +131,7 @@ def check_values(tables: SnapshotTables, table: str, today: date) -> list[Findin
     Args:
         tables: The snapshot.
         table: Name of the table.
-        today: See `rules`.
+        today: See `column_checks`.
     """
     of_table = column_checks(table, today)
     counts = ", ".join(f"count(*) FILTER (WHERE {rule.broken})" for rule in of_table)
@@ -172,7 +172,7 @@ def check_references(tables: SnapshotTables) -> list[Finding]:
 def check_rows(rows: Mapping[str, int]) -> list[Finding]:
     """Check that the tables are not empty."""
     return [
-        Finding("error", table, "has rows (if it has none, ingest first)", 0)
+        Finding("error", table, "has no rows, ingest first")
         for table in ("reviews", "users", "games")
         if not rows[table]
     ]
@@ -186,11 +186,11 @@ def check_volume(rows: Mapping[str, int], last_rows: Mapping[str, int]) -> list[
         last_rows: Rows per table of the last good run; empty if there was none.
     """
     check = (
-        f"has at least {MIN_SHARE_OF_LAST_RUN:.0%} of the last good run's {{:,}} rows "
+        f"has {{:,}} rows, less than {MIN_SHARE_OF_LAST_RUN:.0%} of the last good run's {{:,}} "
         f"(if it may shrink so far, delete {LAST_GOOD_RUN} in the store)"
     )
     return [
-        Finding("error", table, check.format(last), count)
+        Finding("error", table, check.format(count, last))
         for table, last in last_rows.items()
         if (count := rows.get(table, 0)) < MIN_SHARE_OF_LAST_RUN * last
     ]
@@ -204,10 +204,10 @@ def check_freshness(newest_change: datetime | None, extracted_at: datetime) -> l
     if newest_change is None or -CLOCK_TOLERANCE <= extracted_at - newest_change <= STALE_AFTER:
         return []
     if newest_change > extracted_at:
-        check, days = "days by which the last change is dated in the future", (newest_change - extracted_at).days
+        age = f"is dated {(newest_change - extracted_at).days:,} days in the future"
     else:
-        check, days = "days since the last change", (extracted_at - newest_change).days
-    return [Finding("warning", "reviews", check, days, (newest_change.isoformat(),))]
+        age = f"is {(extracted_at - newest_change).days:,} days old"
+    return [Finding("warning", "reviews", f"the last change {age} ({newest_change.isoformat()})")]
 
 
 def check_nulls(rows: int, nulls: Mapping[str, int]) -> list[Finding]:
@@ -220,7 +220,7 @@ def check_nulls(rows: int, nulls: Mapping[str, int]) -> list[Finding]:
     return [
         Finding("warning", "reviews", f"{column} is filled in at least {1 - share:.0%} of the rows", nulls[column])
         for column, share in MAX_NULL_SHARES.items()
-        if rows and nulls[column] / rows >= share
+        if rows and nulls[column] / rows > share
     ]
 
 
@@ -241,22 +241,22 @@ def count_nulls(tables: SnapshotTables) -> dict[str, int]:
 
 
 def check_ranks(tables: SnapshotTables) -> list[Finding]:
-    """Check that a game has one rank in a ranking."""
-    repeated = "(SELECT genre, rank_type, game_id FROM rankings GROUP BY ALL HAVING count(*) > 1)"
-    count, first = _counted(tables, repeated, "genre, rank_type, game_id")
+    """Check that a game has one rank in a ranking. The count is of the rows that repeat an earlier one."""
+    repeated = "(SELECT genre, rank_type, game_id, count(*) AS times FROM rankings GROUP BY ALL HAVING count(*) > 1)"
+    count, first = _repeated(tables, repeated, "genre, rank_type, game_id")
     examples = tuple(f"game_id {game} by {rank_type} in {genre}" for genre, rank_type, game in first)
     return [Finding("error", "rankings", "a game is ranked once", count, examples)] if count else []
 
 
 def check_repeats(tables: SnapshotTables) -> list[Finding]:
-    """Count games that a user reviewed more than once; the latest review counts."""
+    """Count the reviews of a game that its author has reviewed again: only the latest one counts."""
     repeated = (
         "(SELECT user_id, game_id, count(*) AS times FROM reviews WHERE user_id IS NOT NULL "
         "GROUP BY user_id, game_id HAVING count(*) > 1)"
     )
-    count, first = _counted(tables, repeated, "user_id, game_id, times")
+    count, first = _repeated(tables, repeated, "user_id, game_id, times")
     examples = tuple(f"user_id {user}, game_id {game}, {times} times" for user, game, times in first)
-    check = "games that one user reviewed more than once"
+    check = "replaced by the same user's later review of the game"
     return [Finding("warning", "reviews", check, count, examples)] if count else []
 
 
@@ -285,10 +285,17 @@ def _missing(tables: SnapshotTables, table: str, key: str, keys: str) -> list[Fi
     return [Finding("error", table, f"every {key} exists", count, _examples(tables, table, key, absent))]
 
 
-def _counted(tables: SnapshotTables, rows: str, columns: str) -> tuple[int, list[tuple[Any, ...]]]:
-    """Return the number of rows of a subquery, and the first ones by all of some columns."""
-    found = tables.query(f"SELECT count(*) OVER (), {columns} FROM {rows} ORDER BY {columns} LIMIT {MAX_EXAMPLES}")
-    return (found[0][0], [row[1:] for row in found]) if found else (0, [])
+def _repeated(tables: SnapshotTables, keys: str, columns: str) -> tuple[int, list[tuple[Any, ...]]]:
+    """Return how many rows repeat an earlier one, and the first keys that occur several times.
+
+    Args:
+        tables: The snapshot.
+        keys: The repeated keys and their `times`, as a subquery.
+        columns: The columns of a key to return, by which they are ordered.
+    """
+    total = "sum(times - 1) OVER ()"
+    found = tables.query(f"SELECT {total}, {columns} FROM {keys} ORDER BY {columns} LIMIT {MAX_EXAMPLES}")
+    return (int(found[0][0]), [row[1:] for row in found]) if found else (0, [])
 
 
 def _examples(tables: SnapshotTables, table: str, column: str, condition: str) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ class ValidationReport:
             title=f"Snapshot {self.snapshot_id}",
             summary=f"{len(errors(self.findings))} errors, {self.warnings} warnings. {verdict}",
             rows=self.rows,
-            findings=self.findings,
+            findings=[{**asdict(each), "count": "" if each.count is None else each.count} for each in self.findings],
         )
 
 

@@ -107,7 +107,8 @@ def available(games: pa.Table, as_of: date | None) -> BoolArray:
     Args:
         games: Table with `released_on`, `delisted_on`, `name` and `description`; a game without a release date counts
             as released.
-        as_of: The day; None if no day is known, and then every game without a delisting date is available.
+        as_of: The day; None if no day is known, and then every game with a name or a description and without a
+            delisting date is available.
 
     Returns:
         bool [n_games].

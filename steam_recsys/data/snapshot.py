@@ -71,7 +71,8 @@ class Provenance:
     """What a later extraction compares before it reuses a snapshot's files.
 
     Attributes:
-        database: Identity of the server and the database; a restored backup has another one.
+        database: Identity of the server, its timeline and the database. A copy of the database has another one, but a
+            backup that is restored in place may keep it.
         layout: Digest of everything that determines how rows become files.
         full_at: When all rows were last read, ISO 8601 in UTC.
     """
@@ -292,7 +293,8 @@ class Snapshot:
 
 def newest_manifest(folder: Folder, snapshot_id: str = "") -> str | None:
     """Return the name of the newest manifest in a store's folder of snapshots, or of a snapshot; None without one."""
-    names = (name for name in folder.names(MANIFESTS_FOLDER) if name.endswith(f"{snapshot_id}.json"))
+    suffix = f"-{snapshot_id}.json" if snapshot_id else ".json"
+    names = (name for name in folder.names(MANIFESTS_FOLDER) if name.endswith(suffix))
     return max(filter(is_complete, names), default=None)
 
 

@@ -25,6 +25,9 @@ from steam_recsys.errors import UserError
 BUCKET_SCHEME = "gs://"
 S3_SCHEME = "s3://"
 
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Error numbers of a disk without room, of a quota and of a limit of the file's size."""
+
 S3_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_SESSION_TOKEN")
 """Environment variables with the settings of an S3-compatible store."""
 
@@ -236,7 +239,7 @@ class DiskFolder:
         try:
             yield
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            if error.errno in FULL_DISK:
                 raise no_space_error(self.uri) from None
             if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
                 raise UserError(

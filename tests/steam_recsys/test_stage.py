@@ -1,7 +1,9 @@
+import errno
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -43,6 +45,20 @@ def test_a_user_error_ends_the_process_and_is_recorded(store, capsys):
     assert ended.value.code == 1
     assert "[extract] failed: The tap is dry: open it." in capsys.readouterr().out
     assert read_journal(store, "run-1")[0].error == "The tap is dry: open it."
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_temporary_disk_is_one_sentence(store, capsys, number):
+    with pytest.raises(SystemExit), stage("plan", store, "run-1"):
+        raise OSError(number, os.strerror(number))
+    expected = f"There is no room left for {tempfile.gettempdir()}: make some, then run again."
+    assert f"[plan] failed: {expected}" in capsys.readouterr().out
+    assert read_journal(store, "run-1")[0].error == expected
+
+
+def test_another_error_of_the_system_is_a_bug(store):
+    with pytest.raises(IsADirectoryError), stage("plan", store, "run-1"):
+        raise IsADirectoryError(errno.EISDIR, "Is a directory")
 
 
 def test_a_bug_is_recorded_and_raised_again(store):

@@ -1,10 +1,12 @@
 """Halt an extraction part-way, so that a test can interfere."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 import psycopg2
+import pytest
 from psycopg2.extensions import connection as Connection
 
 from components.extract.parts import KEY_RANGES
@@ -39,14 +41,17 @@ def rankings_locked() -> Iterator[Connection]:
 
 def wait_until_halted(watcher: Connection) -> int:
     """Wait until an extraction waits for the rankings, and return the process id of its backend."""
+    deadline = time.monotonic() + 60
     with watcher.cursor() as cursor:
-        while True:
+        while time.monotonic() < deadline:
             cursor.execute(
                 "SELECT pid FROM pg_locks WHERE NOT granted AND relation = 'steam.rankings'::regclass "
                 "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
             )
             if row := cursor.fetchone():
                 return int(row[0])
+            time.sleep(0.01)
+    pytest.fail("The extraction does not wait for the rankings after 60 seconds.")
 
 
 def _connected() -> Connection:

@@ -49,7 +49,9 @@ def assert_succeeds(database: str, snapshot: Path, store: str) -> None:
     Snapshot.open(snapshot).verify()
 
 
-def test_a_terminated_backend(filled: Connection, database: str, store: str, tmp_path: Path) -> None:
+def test_a_terminated_backend_is_reported_and_the_next_extraction_succeeds(
+    filled: Connection, database: str, store: str, tmp_path: Path
+) -> None:
     with ThreadPoolExecutor() as pool:
         with rankings_locked() as watcher:
             extraction = pool.submit(write_snapshot, database, tmp_path / "snapshot", store)
@@ -63,7 +65,7 @@ def test_a_terminated_backend(filled: Connection, database: str, store: str, tmp
 
 
 @pytest.mark.parametrize("megabytes", [0, 1, 5])
-def test_connections_lost_during_copy(
+def test_a_connection_lost_during_a_copy_is_reported_and_the_next_extraction_succeeds(
     filled: Connection, database: str, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, megabytes: int
 ) -> None:
     url = parse_dsn(os.environ["DATABASE_URL"])
@@ -90,7 +92,7 @@ def own_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedPostgres]:
         server.stop()
 
 
-def test_a_restarting_database(
+def test_a_database_that_stops_is_reported_and_the_extraction_after_its_start_succeeds(
     own_server: EmbeddedPostgres, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with ThreadPoolExecutor() as pool, rankings_locked() as watcher:
@@ -107,7 +109,9 @@ def test_a_restarting_database(
     assert_succeeds("env:DATABASE_URL", tmp_path / "snapshot", store)
 
 
-def test_a_killed_process(filled: Connection, database: str, store: str, tmp_path: Path) -> None:
+def test_a_killed_extraction_leaves_no_snapshot_and_the_next_one_uses_its_parts(
+    filled: Connection, database: str, store: str, tmp_path: Path
+) -> None:
     with rankings_locked() as watcher:
         process = subprocess.Popen([sys.executable, "-c", COMMAND, database, str(tmp_path / "snapshot"), store])
         wait_until_halted(watcher)
@@ -120,7 +124,9 @@ def test_a_killed_process(filled: Connection, database: str, store: str, tmp_pat
     assert [name for name in SnapshotStore.from_store(store).parts.names("") if name not in left] == []
 
 
-def test_a_full_disk(filled: Connection, database: str, store: str, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_the_next_extraction_succeeds(
+    filled: Connection, database: str, store: str, tmp_path: Path
+) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
     try:
@@ -141,7 +147,7 @@ def test_a_full_disk(filled: Connection, database: str, store: str, tmp_path: Pa
         (503, "cannot be reached .*: try again later"),
     ],
 )
-def test_a_bucket_that_fails_part_way(
+def test_a_bucket_that_fails_part_way_is_reported_and_the_next_extraction_succeeds(
     filled: Connection, database: str, bucket_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     status: int, message: str,
 ) -> None:  # fmt: skip

@@ -71,8 +71,9 @@ class Writer:
         wrong = self.random.uniform(-0.9, 0.9) * self.random.choice([0, 0, 1]) * LOOK_BACK
         key_range = self.random.randrange(RANGES + 1)
         with connection.cursor() as cursor:
-            cursor.execute("SELECT review_id FROM steam.reviews ORDER BY random() LIMIT 2")
-            some = [review for (review,) in cursor] or [0]
+            cursor.execute("SELECT review_id FROM steam.reviews ORDER BY review_id")
+            reviews = [review for (review,) in cursor]
+            some = self.random.sample(reviews, min(2, len(reviews))) or [0]
             kind = self.random.choice(["insert", "update", "delete", "move", "replace", "clear"])
             if kind in ("insert", "replace", "move"):
                 self._insert(connection, key_range * WIDTH + self.random.randrange(WIDTH), wrong)
@@ -160,6 +161,21 @@ def test_a_deleted_user_is_noticed_although_another_one_has_signed_up(
     execute(filled, "UPDATE steam.reviews SET user_id = NULL WHERE user_id = 3")
     execute(filled, "DELETE FROM steam.users WHERE user_id = 3")
     execute(filled, "INSERT INTO steam.users (username) VALUES ('new')")
+    assert increment(database, tmp_path).snapshot_id == full(database, tmp_path).snapshot_id
+
+
+@pytest.mark.parametrize("content", [None, b"PAR1"])
+def test_a_deleted_user_is_noticed_although_the_earlier_part_is_missing_or_truncated(
+    filled: Connection, database: str, tmp_path: Path, content: bytes | None
+) -> None:
+    increment(database, tmp_path)
+    (users,) = Manifest.read(tmp_path / "snapshot").files["users"]
+    path = tmp_path / "store" / "snapshots" / "parts" / users.path
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    execute(filled, "UPDATE steam.reviews SET user_id = NULL WHERE user_id = 3")
+    execute(filled, "DELETE FROM steam.users WHERE user_id = 3")
     assert increment(database, tmp_path).snapshot_id == full(database, tmp_path).snapshot_id
 
 

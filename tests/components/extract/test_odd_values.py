@@ -168,3 +168,14 @@ def test_text_that_is_not_utf_8_is_reported_with_the_id(sql_ascii: Connection, s
     change(sql_ascii, "UPDATE steam.genres SET name = convert_from('\\x436166e9', 'SQL_ASCII') WHERE genre_id = 3")
     with pytest.raises(UserError, match=r"^steam\.games has text that is not UTF-8 \(b'.*Caf\\xe9.*', game_id 3\): "):
         write_snapshot("env:DATABASE_URL", tmp_path / "snapshot", store)
+
+
+def test_only_the_bytes_around_an_invalid_one_are_reported(sql_ascii: Connection, store: str, tmp_path: Path) -> None:
+    add_game(sql_ascii, "Portal")
+    change(
+        sql_ascii,
+        "UPDATE steam.games SET short_description = repeat('a', 50000) || convert_from('\\xe9', 'SQL_ASCII') "
+        "|| repeat('z', 50000)",
+    )
+    with pytest.raises(UserError, match=r"is not UTF-8 \(b'a{20}\\xe9z{20}', game_id 1\): correct it\.$"):
+        write_snapshot("env:DATABASE_URL", tmp_path / "snapshot", store)

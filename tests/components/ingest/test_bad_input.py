@@ -86,7 +86,8 @@ def test_too_many_rejected_rows_stop_the_run_and_load_nothing_else(tmp_path, dat
     assert (
         "(date is not a date such as November 5, 2011 or 2011-11-05: 2, the first on line 3: 'yesterday'; "
         "game_name is blank: 1, the first on line 5): see steam.rejected_rows, then fix the file, "
-        "or allow more with --param max_rejected_share=0.05, or with STEAM_RECSYS_PARAMETERS__" in str(error.value)
+        "or allow more with recsys ingest --max-rejected-share 0.05, with compile.py --param max_rejected_share=0.05, "
+        "or with STEAM_RECSYS_PARAMETERS__MAX_REJECTED_SHARE=0.05 before make demo." in str(error.value)
     )
     assert [line for (line,) in rows(connection, "SELECT line FROM steam.rejected_rows ORDER BY line")] == [3, 4, 5]
     for table in ("users", "games", "reviews", "genres"):
@@ -151,13 +152,13 @@ def test_what_is_unknown_in_loaded_rows_is_counted_and_reported(tmp_path, databa
     }
     printed = capsys.readouterr().out
     assert "csv: the author is unknown, because username is NA: 2, the first on line 2\n" in printed
-    assert "csv: the date is unknown, because it is February 29 without a year and that year has none: 2\n" in printed
+    assert "csv: the date has no year, and 2011 has no February 29, so the date is unknown: 2\n" in printed
     assert rows(connection, "SELECT username FROM steam.users ORDER BY 1") == [("ann",), ("bob",), ("cid",)]
 
 
 def test_days_without_a_year_in_a_file_without_any_year_are_reported(tmp_path, database, connection, capsys):
     ingest(write_raw(tmp_path / "raw", [review("Portal", "ann", "March 3")]), database)
-    assert "the date is unknown, because it is a day without a year and no date in the file has one: 1\n" in (
+    assert "the date has no year, and no date in the file has one, so the date is unknown: 1\n" in (
         capsys.readouterr().out
     )
 

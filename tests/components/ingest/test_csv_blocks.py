@@ -67,7 +67,7 @@ def rows_of(block: RowBlock | list[RawRow]) -> list[RawRow]:
     assert [row.fields for row in rows] == list(fields)
     assert [row.line for row in rows] == block.lines.tolist()
     assert not any(row.problem for row in rows)
-    assert not any(row.inner_rows for row, may in zip(rows, block.several, strict=True) if not may)
+    assert not any(row.inner_rows for row, may in zip(rows, block.may_hold_rows, strict=True) if not may)
     return rows
 
 
@@ -112,6 +112,15 @@ def test_blocks_of_reviews_become_the_same_rows_and_report(
         content = b"".join(staged_reviews(blocks, TODAY, mapping, report)).decode()
     assert sorted(io.StringIO(content, newline="\n")) == sorted(one_by_one)
     assert report == expected
+
+
+@pytest.mark.parametrize("field", [b"\xe9", b"a\xff", b"\xed\xa0\x80"])
+def test_text_that_is_not_utf_8_in_a_column_that_is_left_out_is_reported(path: Path, field: bytes) -> None:
+    path.write_bytes(b"a,unread,b,c\n" + b"a,x,b,c\n" * 1_000 + b"a," + field + b",b,c\n")
+    source = RawSource(NARROW.name, path)
+    in_blocks = outcome(lambda: [row for part in read_blocks(source, NARROW) for row in rows_of(part)])
+    assert in_blocks == outcome(lambda: list(read_rows(source, NARROW)))
+    assert str(in_blocks).startswith("narrow.csv is not UTF-8 on line 1002: convert it")
 
 
 def test_ordinary_rows_are_read_in_blocks_around_a_damaged_one(path: Path) -> None:

@@ -173,7 +173,7 @@ def test_surrogates_in_lists_are_joined_or_rejected():
     assert parse_requirements(r"['OS: \udce9']").requirements == r"['OS: \udce9']"
 
 
-@pytest.mark.parametrize("text", ["Action, Indie", "{'a': 1}", "[1, 2]", "['a'"])
+@pytest.mark.parametrize("text", ["Action, Indie", "{'a': 1}", "{[1]}", "[1, 2]", "['a'"])
 def test_anything_but_a_list_of_strings_is_rejected(text):
     with pytest.raises(FieldError, match="genres is not a list"):
         parse_list(text, "genres")
@@ -278,7 +278,7 @@ def test_blank_requirements_are_none():
     assert parse_requirements("") is None
 
 
-WRITTEN = st.text("0123456789,.-+eE%() of") | st.text("abNulVMrch 20151,:-@pmTZ+") | st.text("[]'\"\\, nuxd089aU\n")
+WRITTEN = st.text("0123456789,.-+eE%() of") | st.text("abNulVMrch 20151,:-@pmTZ+") | st.text("[]{}'\"\\, nuxd089aU\n")
 TEXTS = WRITTEN | st.text() | st.text(st.characters(categories=["Cs", "Cf", "Mn", "Nd", "Zs"]))
 
 

@@ -1,9 +1,10 @@
 import csv
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 
 import psycopg2
 import pytest
 
+from components.ingest import ingestion
 from components.ingest.ingestion import ingest
 from components.ingest.raw_files import RAW_FILES, REVIEWS, open_raw
 from steam_recsys.errors import UserError
@@ -92,16 +93,30 @@ def test_a_date_without_a_year_uses_the_newest_year_or_the_parameter(quirky, dat
     assert rows(connection, query) == [(date(2010, 3, 3),), (None,)]
 
 
-def test_a_date_without_a_year_is_never_in_the_future(tmp_path, database, connection):
-    this_year = datetime.now(UTC).date().replace(month=1, day=1)
-    later = datetime.now(UTC).date() + timedelta(days=30)
-    raw = write_raw(
-        tmp_path / "raw",
-        [review("Portal", "ann", this_year.isoformat()), review("Portal", "bob", f"{later:%B} {later.day}")],
-    )
-    ingest(raw, database)
-    ((newest,),) = rows(connection, "SELECT max(reviewed_on) FROM steam.reviews")
-    assert newest <= datetime.now(UTC).date() + timedelta(days=1)
+@pytest.mark.parametrize("year", [None, 2026])
+@pytest.mark.parametrize(
+    ("today", "expected"),
+    [
+        (date(2026, 5, 1), date(2025, 11, 5)),
+        (date(2026, 11, 3), date(2025, 11, 5)),
+        (date(2026, 11, 4), date(2026, 11, 5)),
+    ],
+)
+def test_a_date_without_a_year_that_is_in_the_future_on_the_day_of_the_load_is_of_the_year_before(
+    tmp_path, database, connection, monkeypatch, today, expected, year
+):
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return cls(today.year, today.month, today.day, tzinfo=tz)
+
+    monkeypatch.setattr(ingestion, "datetime", Clock)
+    raw = write_raw(tmp_path / "raw", [review("Portal", "ann", "2026-01-15"), review("Portal", "bob", "November 5")])
+    ingest(raw, database, year=year)
+    assert rows(connection, "SELECT reviewed_on FROM steam.reviews ORDER BY review_id") == [
+        (date(2026, 1, 15),),
+        (expected,),
+    ]
 
 
 def test_february_29_is_unknown_if_the_year_is_not_a_leap_year(tmp_path, database, connection):

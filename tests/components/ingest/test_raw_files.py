@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from components.ingest.ingestion import check_raw, ingest
-from components.ingest.raw_files import GAMES, RANKINGS, RAW_FILES, REVIEWS, open_raw
+from components.ingest.raw_files import GAMES, RANKINGS, RAW_FILES, REVIEWS, STEAM_REVIEWS, open_raw
 from steam_recsys.errors import UserError
 from steam_recsys.storage.folder import open_folder
 from tests.raw_files import game, review, write_raw
@@ -65,9 +65,12 @@ def hub(tmp_path) -> Iterator[str]:
     server.server_close()
 
 
-def ingest_from(endpoint: str, home: object, database: str) -> subprocess.CompletedProcess[str]:
+def ingest_from(
+    endpoint: str, home: object, database: str, raw: str = STEAM_REVIEWS
+) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1"}
-    command = [sys.executable, "-m", "commands", "ingest", "--from-huggingface", "--database", database]
+    source = ["--from-huggingface"] if raw == STEAM_REVIEWS else ["--raw", raw]
+    command = [sys.executable, "-m", "commands", "ingest", *source, "--database", database]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -77,6 +80,22 @@ def test_the_public_data_set_is_downloaded_and_loaded(hub, tmp_path, database, c
     with connection.cursor() as cursor:
         cursor.execute("SELECT username FROM steam.users")
         assert cursor.fetchall() == [("ann",)]
+
+
+def test_a_data_set_may_be_named_as_hugging_face_names_it(hub, tmp_path, database, connection):
+    raw = STEAM_REVIEWS.replace("hf://", "hf://datasets/")
+    done = ingest_from(hub, tmp_path / "home", database, raw)
+    assert done.returncode == 0, done.stderr
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT username FROM steam.users")
+        assert cursor.fetchall() == [("ann",)]
+
+
+@pytest.mark.parametrize("name", ["own er/name", "owner/na--me", "owner/-name"])
+def test_an_invalid_name_of_a_data_set_is_reported_in_one_line(name, tmp_path, database):
+    done = ingest_from("http://127.0.0.1:1", tmp_path / "home", database, f"hf://{name}/raw")
+    assert done.returncode == 1
+    assert done.stderr == f"recsys: {name} is not the name of a data set: correct hf://{name}/raw.\n"
 
 
 def test_a_missing_network_is_reported_in_one_line(tmp_path, database):

@@ -8,7 +8,11 @@ import pymongo
 import pytest
 from psycopg2.extensions import connection as Connection
 
+from components.extract.parts import KEY_RANGES
+from components.refresh import changes
 from components.refresh import refresh as stage
+from steam_recsys.data.interactions import Reviews
+from steam_recsys.data.snapshot import DataFile, Snapshot
 from steam_recsys.errors import UserError
 from steam_recsys.model.game_counts import COUNTS_FILE
 from steam_recsys.publications.control_group import in_control_group
@@ -124,8 +128,9 @@ def test_user_who_left_the_shop_has_no_lists(shop: Connection, published: Publis
 
 
 def test_a_version_whose_users_have_all_left_can_still_be_read_by_the_next_publication(
-    shop: Connection, published: PublishedShop
+    shop: Connection, published: PublishedShop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(stage, "MIN_SHARE", 0)
     for user in (USERS - 2, USERS - 1, USERS):
         add_review(shop, user, 1, reviewed_on=LATEST)
     assert published.refresh().users == 3
@@ -288,8 +293,59 @@ def test_very_many_changes_are_left_to_the_next_publication(
     before = lists_of(shop)
     for user in (1, 2):
         add_review(shop, user, 2, reviewed_on=LATEST)
-    assert published.refresh().outcome == "2 users have other reviews, more than 1: run inference"
+    assert published.refresh().outcome == "more than 1 users have other reviews: run inference"
     assert lists_of(shop) == before
+
+
+def test_no_more_reviews_are_read_once_too_many_users_have_other_ones(
+    shop: Connection, published: PublishedShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bits = KEY_RANGES["reviews"].bits
+    for key_range in (1, 2, 3):
+        execute(
+            shop,
+            "INSERT INTO steam.reviews (review_id, user_id, game_id, recommended, reviewed_on) "
+            f"SELECT ({key_range} << {bits}) + user_id, user_id, 2, true, '{LATEST}' FROM steam.users "
+            "WHERE user_id < 3",
+        )
+    read, read_file = list[int](), changes._read
+
+    def recording(snapshot: Snapshot, file: DataFile | None) -> Reviews:
+        read.extend([file.key_range] if file else [])
+        return read_file(snapshot, file)
+
+    monkeypatch.setattr(changes, "_read", recording)
+    monkeypatch.setattr(stage, "MAX_USERS", 1)
+    assert published.refresh().outcome == "more than 1 users have other reviews: run inference"
+    assert read == [1]
+
+
+@pytest.mark.parametrize(
+    ("table", "statement"),
+    [
+        ("reviews", "DELETE FROM steam.reviews"),
+        ("reviews", "DELETE FROM steam.reviews WHERE user_id > 1"),
+        ("users", "UPDATE steam.reviews SET user_id = NULL; DELETE FROM steam.users WHERE user_id > 1"),
+    ],
+)
+def test_a_source_that_lost_most_of_its_rows_changes_nothing(
+    shop: Connection, published: PublishedShop, table: str, statement: str
+) -> None:
+    before, popular = lists_of(shop), popular_of(shop)
+    execute(shop, statement)
+    done = published.refresh()
+    assert (done.outcome, done.users) == (f"fewer than half of the {table} are left: run inference", 0)
+    assert (lists_of(shop), popular_of(shop)) == (before, popular)
+
+
+def test_reviews_that_are_loaded_again_are_refreshed(shop: Connection, published: PublishedShop) -> None:
+    execute(shop, "CREATE TEMP TABLE saved AS SELECT * FROM steam.reviews")
+    execute(shop, "DELETE FROM steam.reviews")
+    assert published.refresh().outcome == "fewer than half of the reviews are left: run inference"
+    execute(shop, "INSERT INTO steam.reviews OVERRIDING SYSTEM VALUE SELECT * FROM saved")
+    add_review(shop, 1, 2, reviewed_on=LATEST)
+    done = published.refresh()
+    assert (done.outcome, done.users) == ("refreshed", 1)
 
 
 @pytest.mark.parametrize("publish_to", ["mongodb", "both"])

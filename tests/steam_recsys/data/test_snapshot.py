@@ -9,7 +9,7 @@ import pyarrow.dataset as ds
 import pytest
 
 from components.extract import parts
-from steam_recsys.data.snapshot import DataFile, Manifest, Snapshot
+from steam_recsys.data.snapshot import DataFile, Manifest, Snapshot, newest_manifest
 from steam_recsys.errors import UserError
 from steam_recsys.storage.folder import open_folder
 from tests.damage import damaged_contents
@@ -49,6 +49,14 @@ def test_a_bucket_gives_the_same_tables_as_a_disk(snapshot: Snapshot, in_bucket:
 
 def test_a_manifest_round_trips_through_json(snapshot: Snapshot) -> None:
     assert Manifest.from_json(snapshot.manifest.to_json()) == snapshot.manifest
+
+
+def test_a_part_of_an_id_names_no_snapshot(tmp_path: Path) -> None:
+    folder = open_folder(tmp_path)
+    name = "manifests/20240101T000000.000000-0123456789ab.json"
+    folder.write(name, b"{}")
+    assert newest_manifest(folder, "6789ab") is None
+    assert newest_manifest(folder, "0123456789ab") == newest_manifest(folder) == name
 
 
 def test_opening_a_snapshot_finds_a_missing_or_truncated_file(snapshot: Snapshot, in_bucket: Snapshot) -> None:
