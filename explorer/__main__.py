@@ -39,7 +39,8 @@ def _own_folder(parent: Path | None) -> tempfile.TemporaryDirectory[str]:
         return tempfile.TemporaryDirectory(prefix="steam-recsys-explorer-", dir=parent)
     except OSError as error:
         raise UserError(
-            f"Cannot create a folder in {parent or tempfile.gettempdir()} ({error.strerror}): set EXPLORER_CACHE."
+            f"Cannot create a folder in {parent or 'the folder for temporary files'} ({error.strerror}): "
+            "set EXPLORER_CACHE."
         ) from None
 
 

@@ -29,7 +29,6 @@ from explorer.filters import (
     NoParameters,
     PostedHistory,
     QueryModel,
-    RequestModel,
     Search,
     UserPath,
     parse_ids,
@@ -105,7 +104,7 @@ def create_router(largest_limit: int) -> APIRouter:
         )
         games: Limit = Field(default=10, description="Most games per shelf.", examples=[1])
 
-    class SimilarQuery(RequestModel):
+    class SimilarQuery(QueryModel):
         limit: Limit = Field(default=10, description="Most rows to return.")
 
     class History(PostedHistory):
@@ -267,7 +266,7 @@ def create_router(largest_limit: int) -> APIRouter:
         query: Annotated[NoParameters, Depends(NoParameters.from_query)],
         repository: RepositoryDep,
     ) -> Response:
-        """Return a game's facts, and how many users have it among their recommendations."""
+        """Return a game's facts, and how many users have it recommended: null if they cannot be counted now."""
         found = await repository.game(game_id)
         if found is None:
             raise ProblemError(404, "game_not_found", NO_GAME)

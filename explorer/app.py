@@ -7,7 +7,7 @@ import gc
 import os
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ GC_ALLOCATIONS = 20_000
 
 
 class Application(FastAPI):
-    """The application, whose description has the schema of all errors once."""
+    """The application. Its OpenAPI description has one schema for all errors."""
 
     def openapi(self) -> dict[str, Any]:
         """Return the API's OpenAPI description."""
@@ -71,21 +71,20 @@ def create_routers(largest_limit: int) -> list[APIRouter]:
 
 def create_app(settings: Settings) -> FastAPI:
     """Return the application; its parts are in `app.state`, for `explorer.dependencies`."""
-    own_cache = tempfile.TemporaryDirectory(prefix="steam-recsys-explorer-")
     repository = Repository(settings)
-    live_model = LiveModel(settings, repository, settings.cache or Path(own_cache.name))
+    live_model = LiveModel(settings, repository)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await repository.open()
-        following = asyncio.create_task(live_model.follow())
-        try:
-            yield
-        finally:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
-            await repository.close()
-            own_cache.cleanup()
+        with _cache_folder(settings) as cache:
+            await repository.open()
+            following = asyncio.create_task(live_model.follow(Path(cache)))
+            try:
+                yield
+            finally:
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
+                await repository.close()
 
     app = Application(
         title="Steam RecSys",
@@ -109,6 +108,13 @@ def create_app(settings: Settings) -> FastAPI:
     add_error_handlers(app)
     app.add_middleware(Guard, settings=settings, metrics=app.state.metrics)
     return app
+
+
+def _cache_folder(settings: Settings) -> AbstractContextManager[str | Path]:
+    """Return the folder for the model's arrays: the one of the settings, or a new one that is removed at the end."""
+    if settings.cache is not None:
+        return nullcontext(settings.cache)
+    return tempfile.TemporaryDirectory(prefix="steam-recsys-explorer-")
 
 
 def create_worker_app() -> FastAPI:

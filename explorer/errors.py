@@ -156,6 +156,7 @@ def error_response(
         code: The problem's code; None for that of the status.
     """
     detail = mask(detail)
+    headers = {"cache-control": "no-store", **(headers or {})}
     if request.url.path.startswith(API_PATHS):
         problem = ProblemDetails(
             title=HTTPStatus(status).phrase,
@@ -169,7 +170,7 @@ def error_response(
     links = [] if retry else list(_links(request, parameter))
     title = TITLES.get(status, TITLES[400])
     response = render(request, "error.html", status, title=title, detail=detail, retry=retry, links=links)
-    response.headers.update(headers or {})
+    response.headers.update(headers)
     return response
 
 
@@ -178,7 +179,7 @@ def describe_database_error(sqlstate: str, message: str) -> str | None:
 
     Args:
         sqlstate: The error's SQLSTATE.
-        message: The server's message, which is shown only where its form is known.
+        message: The server's message, which is shown only if its form is known.
     """
     detail = DATABASE_ERRORS.get(sqlstate) or DATABASE_ERRORS.get(sqlstate[:2])
     known = known_detail(sqlstate, message)

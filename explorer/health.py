@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import struct
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -26,6 +28,8 @@ from prometheus_client.registry import Collector
 from explorer.dependencies import LiveModelDep, RepositoryDep
 from explorer.errors import NOTHING_PUBLISHED
 from explorer.repository import Repository
+
+LOG = logging.getLogger("explorer")
 
 READY_SECONDS = 1.0
 """How long the explorer counts as ready before it checks again: probes have no rate limit, and a check is a query."""
@@ -55,6 +59,12 @@ GAUGES = {
     "retrain": "Whether they required a new model.",
     "live_model_info": "The publication and the model that answer posted histories.",
 }
+
+STAGE_FIGURES: Sequence[tuple[str, str, Callable[[list[float]], float]]] = (
+    ("stage_seconds", "seconds", sum),
+    ("stage_peak_memory_megabytes", "peak_memory_mb", max),
+)
+"""Gauges of stages, the field of a record that each reads, and how those of a stage's tasks are combined."""
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -109,7 +119,7 @@ class Gauges(Collector):
         """Add a sample."""
         if name not in self._families:
             self._families[name] = GaugeMetricFamily(f"steam_recsys_{name}", GAUGES[name], labels=list(labels))
-        self._families[name].add_metric(list(labels.values()), value)
+        self._families[name].add_metric(list(labels.values()), float(value))
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield all gauges; see `Collector`."""
@@ -155,7 +165,7 @@ async def readyz(
         if await repository.publication() is None:
             raise HTTPException(503, NOTHING_PUBLISHED)
         if live_model.is_loading:
-            raise HTTPException(503, "The current publication's model is still loading: wait a moment.")
+            live_model.check()
         readiness.confirm()
     return PlainTextResponse("ready\n")
 
@@ -175,6 +185,9 @@ async def metrics(
             await add(gauges, repository, datetime.now(UTC))
             gauges.add("figures_missing", 0, of=name)
         except HTTPException:
+            gauges.add("figures_missing", 1, of=name)
+        except Exception:
+            LOG.exception("The figures of the group %s cannot be read.", name)
             gauges.add("figures_missing", 1, of=name)
     if live_model.model is not None:
         gauges.add("live_model_info", 1, version=live_model.model.version, model=live_model.model.model_version)
@@ -212,11 +225,13 @@ async def _add_runs(gauges: Gauges, repository: Repository, now: datetime) -> No
         gauges.add("run_age_seconds", (now - run.finished_at).total_seconds(), **labels)
         if run.started_at is not None:
             gauges.add("run_duration_seconds", (run.finished_at - run.started_at).total_seconds(), **labels)
-        for stage in sorted({str(record["stage"]) for record in run.stages}):
-            records = [record for record in run.stages if record["stage"] == stage]
-            gauges.add("stage_seconds", sum(record["seconds"] for record in records), stage=stage, **labels)
-            peak = max(record["peak_memory_mb"] for record in records)
-            gauges.add("stage_peak_memory_megabytes", peak, stage=stage, **labels)
+        for name, field, combine in STAGE_FIGURES:
+            figures: defaultdict[str, list[float]] = defaultdict(list)
+            for record in run.stages:
+                if record.get("stage") and record.get(field) is not None:  # records may lack figures
+                    figures[str(record["stage"])].append(record[field])
+            for stage, values in sorted(figures.items()):
+                gauges.add(name, combine(values), stage=stage, **labels)
 
 
 async def _add_rows(gauges: Gauges, repository: Repository, now: datetime) -> None:

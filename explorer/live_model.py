@@ -8,6 +8,7 @@ import math
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,7 @@ import numpy as np
 from fastapi import HTTPException
 
 from explorer.cursors import RECOMMENDATIONS, decode_cursor
-from explorer.errors import ProblemError
+from explorer.errors import CODES, NOTHING_PUBLISHED, ProblemError
 from explorer.filters import Filters, HistoryGame
 from explorer.model_cache import SYSTEMS, CachedModel, model_folder
 from explorer.repository import Repository, next_recommendations
@@ -39,7 +40,7 @@ from steam_recsys.arrays import BoolArray, Int32Array, Int64Array
 from steam_recsys.data.histories import positions_of
 from steam_recsys.data.interactions import UNDATED, day_of
 from steam_recsys.data.schemas import DISCOVERY, INTERESTS, LISTS, NEW_RELEASES, POPULAR_LIST, RELEVANCE
-from steam_recsys.errors import ArtifactError
+from steam_recsys.errors import ArtifactError, UserError
 from steam_recsys.model.online import OnlineRecommender, Recommendation
 from steam_recsys.model.scorer import PAGE_GAMES, REASONS_PER_GAME
 from steam_recsys.publications.control_group import in_control_group
@@ -51,8 +52,15 @@ POLL_SECONDS = 2.0
 RETRY_SECONDS = 30.0
 """Pause after a model could not be cached."""
 
+DELISTED_SECONDS = 60.0
+"""How often a worker reads which games are delisted."""
+
 CACHE_SECONDS = 600.0
 """Longest time to cache a model, including the wait for another worker that caches the same one."""
+
+LOADING = "model_loading", "The current publication's model is still loading: try again in a moment."
+NOT_LOADED = "no_model", "The model cannot be loaded: see the explorer's log."
+"""Codes and details of answers without a model."""
 
 LONGEST_QUEUE = 64
 """Most answers to wait for at a time; later ones would be too late."""
@@ -64,7 +72,7 @@ Answer = TypeVar("Answer")
 
 
 class PublicationModel:
-    """Answers from one publication's arrays, which never change. Threads may share it."""
+    """Answers from one publication's arrays. Threads may share it: only the mask of available games changes."""
 
     def __init__(self, cached: CachedModel) -> None:
         self.version = cached.version
@@ -74,9 +82,14 @@ class PublicationModel:
         self._lists = {each.name: each for each in cached.lists}
         self._popular_now = frozenset(cached.facts.popular_now.tolist())
         self._genre_names = dict(zip(cached.facts.catalogue.genres, cached.facts.genre_names, strict=True))
-        self._sold = date.min, cached.available
-        """A day, and the games that are available and not delisted on it, bool [N]."""
+        self._available = cached.available
         self._online.recommend([], 1)  # builds what is built once, while no request waits
+
+    def leave_out(self, game_ids: Sequence[int]) -> None:
+        """Return these games no longer, such as those that were delisted since the model was cached."""
+        available, positions = self._cached.available.copy(), self._positions(game_ids)
+        available[positions[positions >= 0]] = False
+        self._available = available
 
     def recommend(
         self,
@@ -164,11 +177,7 @@ class PublicationModel:
     def passing(self, filters: Filters, today: date) -> BoolArray:
         """Return the available games that pass, bool [N]; unknown values pass."""
         facts = self._cached.facts
-        day, sold = self._sold
-        if day != today:
-            sold = self._cached.available & (facts.delisted > day_of(today))
-            self._sold = today, sold
-        among = sold.copy()
+        among = self._available & (facts.delisted > day_of(today))
         if filters.genre is not None:
             among &= facts.catalogue.with_genres([filters.genre])
         if filters.include:
@@ -315,12 +324,11 @@ class LiveModel:
     requests wait.
     """
 
-    def __init__(self, settings: Settings, repository: Repository, cache: Path) -> None:
-        """`cache` is the folder that the workers of this machine share."""
+    def __init__(self, settings: Settings, repository: Repository) -> None:
         self._settings = settings
         self._repository = repository
-        self._cache = cache
         self._model: PublicationModel | None = None
+        self._obstacle = LOADING
         self._control_share = 0.0
         # One at a time: there is a worker per core, and two at a time would each take twice as long.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="answers")
@@ -336,6 +344,18 @@ class LiveModel:
         """Whether there is a store, but no model yet."""
         return self._settings.store is not None and self._model is None
 
+    def check(self) -> PublicationModel:
+        """Return the loaded model.
+
+        Raises:
+            ProblemError: No model is loaded; it says why (503).
+        """
+        if self._settings.store is None:
+            raise ProblemError(503, "no_model", "There is no model store: set EXPLORER_STORE.")
+        if self._model is None:
+            raise ProblemError(503, *self._obstacle)
+        return self._model
+
     async def recommend(
         self, history: Sequence[HistoryGame], filters: Filters, exclude_ids: Sequence[int] = (), cursor: str = ""
     ) -> LiveRecommendations:
@@ -344,7 +364,7 @@ class LiveModel:
         Raises:
             ProblemError: The cursor is not one of recommendations (409).
         """
-        model = self._ready()
+        model = self.check()
         shown = decode_cursor(RECOMMENDATIONS, cursor)
         games = await self._run(
             lambda: model.recommend(
@@ -380,7 +400,7 @@ class LiveModel:
         self, history: Sequence[HistoryGame], filters: Filters, without: Sequence[int] = ()
     ) -> Comparison:
         """Return three lists for a history, the newest game last; see `PublicationModel.compare`."""
-        model = self._ready()
+        model = self.check()
         lists = await self._run(
             lambda: model.compare(
                 [game.game_id for game in history],
@@ -396,42 +416,62 @@ class LiveModel:
 
     async def similar(self, game_id: int, k: int) -> SimilarGames:
         """Return the k games nearest to a game; none if the model does not know it."""
-        model = self._ready()
+        model = self.check()
         games = await self._run(lambda: model.similar(game_id, k, _today()))
         similarity = {game.game_id: round(100 * cosine) for game, cosine in games}
         cards = await self._repository.cards([game for game, _ in games])
         similar = [SimilarGame(**vars(card), similarity=similarity[card.game_id]) for card in cards]
         return SimilarGames(model.version, model.model_version, game_id, similar)
 
-    async def follow(self) -> None:
-        """Load the model of each publication that becomes current, until cancelled."""
+    async def follow(self, cache: Path) -> None:
+        """Load the model of each publication that becomes current, until cancelled.
+
+        Args:
+            cache: The folder that the workers of this machine share.
+        """
         if self._settings.store is None:
             return
-        logged, removed = None, False
+        logged, removed, delisted_at = None, False, -math.inf
         while True:
             pause = POLL_SECONDS
             try:
                 publication = await self._repository.publication()
-                if publication and (self._model is None or self._model.version != publication.version):
+                if publication is None:
+                    self._obstacle = "nothing_published", NOTHING_PUBLISHED
+                elif self._model is None or self._model.version != publication.version:
                     pause = RETRY_SECONDS
-                    self._model = await self._load(self._settings.store, publication)
+                    if self._obstacle != NOT_LOADED:
+                        self._obstacle = LOADING
+                    self._model = await self._load(cache, self._settings.store, publication)
                     self._control_share = publication.control_share
+                    delisted_at = -math.inf
                     LOG.info("Answers come from publication %s now.", publication.version)
+                if self._model is not None and time.monotonic() - delisted_at >= DELISTED_SECONDS:
+                    delisted_at = time.monotonic()
+                    self._model.leave_out(await self._repository.delisted_games(_today()))
                 pause, logged, removed = POLL_SECONDS, None, False
             except Exception as error:
                 if isinstance(error, FileNotFoundError | ArtifactError) and not removed:
                     removed = True  # damaged, or removed by a worker that already caches the next publication's model
                     continue
-                message = error.detail if isinstance(error, HTTPException) else f"{type(error).__name__}: {error}"
-                if message != logged:  # once, not every few seconds
-                    LOG.warning("The current publication's model is not loaded: %s", message)
+                if isinstance(error, HTTPException):  # of the database
+                    pause, message = POLL_SECONDS, error.detail
+                    self._obstacle = getattr(error, "code", CODES[503]), message
+                else:
+                    message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+                    self._obstacle = NOT_LOADED
+                known = isinstance(error, HTTPException | UserError)
+                if message != logged and not (self._model and isinstance(error, HTTPException)):
+                    LOG.warning(  # once, not every few seconds
+                        "The current publication's model is not loaded: %s", message, exc_info=None if known else error
+                    )
                 logged = message
             await asyncio.sleep(pause)
 
-    async def _load(self, store: str, publication: Publication) -> PublicationModel:
+    async def _load(self, cache: Path, store: str, publication: Publication) -> PublicationModel:
         arguments = (publication.version, publication.model_version, publication.as_of.isoformat())
         process = subprocess.Popen(
-            [sys.executable, "-m", "explorer.model_cache", str(self._cache), store, *arguments],
+            [sys.executable, "-m", "explorer.model_cache", str(cache), store, *arguments],
             env={**os.environ, "EXPLORER_DATABASE_URL": self._settings.database_url.get_secret_value()},
             stderr=subprocess.PIPE,
             text=True,
@@ -440,23 +480,14 @@ class LiveModel:
             async with asyncio.timeout(CACHE_SECONDS):
                 _, errors = await asyncio.to_thread(process.communicate)
         except TimeoutError:
-            raise HTTPException(503, f"It was not cached within {CACHE_SECONDS:.0f} s.") from None
+            raise UserError(f"It was not cached within {CACHE_SECONDS:.0f} s.") from None
         finally:
             process.terminate()  # if it still runs
         if process.returncode:
             lines = errors.strip().splitlines()
-            raise HTTPException(503, lines[-1] if lines else f"Caching it ended with {process.returncode}.")
-        folder = model_folder(self._cache, publication.version)
+            raise UserError(lines[-1] if lines else f"Caching it ended with {process.returncode}.")
+        folder = model_folder(cache, publication.version)
         return await asyncio.to_thread(lambda: PublicationModel(CachedModel.load(folder)))
-
-    def _ready(self) -> PublicationModel:
-        if self._settings.store is None:
-            raise ProblemError(503, "no_model", "There is no model store: set EXPLORER_STORE.")
-        if self._model is None:
-            raise ProblemError(
-                503, "model_loading", "The current publication's model is still loading: try again in a moment."
-            )
-        return self._model
 
     async def _run(self, work: Callable[[], Answer]) -> Answer:
         if self._waiting >= LONGEST_QUEUE:

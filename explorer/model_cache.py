@@ -3,9 +3,9 @@
 `python -m explorer.model_cache` writes them, in one process for all workers. A folder has one file per array; its
 manifest is written last, and the files are compared with it before they are mapped.
 
-The games are as the shop's database has them now. They are read as the extract stage reads them, and popularity is
-counted as the predict stage counts it, so a history gets the recommendations that the inference pipeline would have
-published for it.
+The games are as the shop's database has them when the files are written. They are read as the extract stage reads them,
+and popularity is counted as the predict stage counts it, so a history gets the recommendations that the inference
+pipeline would have published for it. `LiveModel` leaves out the games that are delisted later.
 """
 
 from __future__ import annotations
@@ -61,8 +61,6 @@ POPULAR_IN_GENRE = 20
 """Games of a genre's list of popular games that a reason calls popular in the genre."""
 
 DESCRIPTION_FILE = "model.json"
-DATABASE_TIMEOUT = "10min"
-"""Longest time for the database to count popularity."""
 
 _REVIEWS_QUERY = """
 SELECT game_id, count(*) FILTER (WHERE recommended), count(*), {sums}
@@ -414,7 +412,6 @@ def _build(database: str, store: str, version: str, model_version: str, as_of: d
     with connect(database, application="steam-recsys explorer cache") as connection:
         connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
         with connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('statement_timeout', %s, true)", [DATABASE_TIMEOUT])
             games = read_games(cursor)
             popularity, reviews = count_reviews(cursor, games["game_id"].to_numpy(), as_of)
             facts = read_facts(cursor, games, reviews.likes)

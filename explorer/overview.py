@@ -76,12 +76,12 @@ class Operator:
     @property
     def is_configured(self) -> bool:
         """Whether rolling back is possible."""
-        return self._settings.operator_token is not None and self._settings.operator_database_url is not None
+        return self._settings.operator_token is not None
 
     def authorise(self, request: Request, token: str) -> None:
         """Raise `HTTPException` unless the request has the token and comes from this site."""
         expected = self._settings.operator_token
-        if not self.is_configured or expected is None:
+        if expected is None:
             raise HTTPException(
                 404,
                 "Rolling back is not configured: see EXPLORER_OPERATOR_TOKEN and EXPLORER_OPERATOR_DATABASE_URL in "
@@ -196,7 +196,11 @@ async def authorise(request: Request, operator: OperatorDep, credentials: Bearer
     dependencies=[Depends(authorise)],
 )
 async def rollback(request: Request, settings: SettingsDep, target: RollbackTarget | None = None) -> Response:
-    """Make a kept publication current again: the named one, or the one before the current one."""
+    """Make a kept publication current again: the named one, or the one before the current one.
+
+    To name the current one changes nothing, so a request with a version can be repeated. Each request without a version
+    goes back by one more.
+    """
     if target is None and await request.body():
         raise HTTPException(422, "The body is null: send an object with a version, or no body.")
     version = await _roll_back(settings, target.version if target else None)
@@ -208,11 +212,15 @@ async def rollback_form(request: Request, settings: SettingsDep, operator: Opera
     """Do the same for a page's form with the fields `token` and `version`, then show the overview."""
     fields = parse_qs((await request.body()).decode("utf-8", "replace"))
     operator.authorise(request, fields.get("token", [""])[0])
-    await _roll_back(settings, fields.get("version", [""])[0] or None)
+    version = fields.get("version", [""])[0]
+    if not version:  # a form that is sent twice would go back by two
+        raise HTTPException(422, "No version is chosen: choose one on the overview.")
+    await _roll_back(settings, version)
     return RedirectResponse("/overview", status_code=303)
 
 
 async def _roll_back(settings: Settings, version: str | None) -> str:
+    """Make a version current, the previous one by default; return it. If it is current already, nothing changes."""
     # Imported here because only a rollback needs what publishes.
     from steam_recsys.database.failures import UnavailableError
     from steam_recsys.publications.destinations import DestinationConfig, rollback

@@ -41,7 +41,6 @@ from explorer.schemas import (
     GameList,
     MinimumRequirements,
     Persona,
-    Reach,
     Review,
     Shelf,
     User,
@@ -99,7 +98,8 @@ HOURS_STEPS: Final = (None, 1.0, 10.0, 50.0, 200.0)
 """Hours to choose from for a game of a history; None is unknown."""
 
 MINIMAL, MINIMAL_WITHOUT_FORM = "return=minimal", "return=minimal; without=filters"
-"""What clients prefer that show the page already: the parts that a filter changes, and these without the form."""
+"""The `Prefer` headers of clients that already show the page and need only what a filter changes: with the form, and
+without it."""
 
 USER_KINDS: tuple[UserKind, ...] = get_args(UserKind)
 
@@ -120,7 +120,7 @@ class AroundTheList:
         likes: Genres that the user likes, and how many liked games have each.
         shelves: The user's shelves.
         liked, disliked: The newest reviews.
-        led_to: The number of games on the page that are recommended because of a game, by its id.
+        led_to: The number of games on the shelves that are recommended because of a game, by its id.
         older: The address of older reviews; None if there are none.
     """
 
@@ -296,7 +296,7 @@ def create_router(largest_limit: int) -> APIRouter:
                 answer.shelves,
                 [each for each in history.history if each.recommended],
                 [each for each in history.history if not each.recommended],
-                count_reasons([each.game for each in games], answer.shelves),
+                count_reasons(answer.shelves),
                 following(f"/users/{user_id}/history", history.next),
             )
         names = [genre.name for genre in genres]
@@ -379,7 +379,7 @@ def create_router(largest_limit: int) -> APIRouter:
             game=found,
             similar=similar,
             problem=problem,
-            reach=await _reach(repository, game_id),
+            reach=await repository.reach(game_id),
         )
 
     async def trial_of(query: TryParameters, repository: Repository) -> tuple[Trial, list[GameCard], int]:
@@ -475,10 +475,9 @@ def create_router(largest_limit: int) -> APIRouter:
     return router
 
 
-def count_reasons(games: Sequence[GameCard], shelves: Sequence[Shelf]) -> Counter[int]:
-    """Return the number of different games on the page that are recommended because of a game, by its id."""
-    cards = {card.game_id: card for cards in (*(shelf.games for shelf in shelves), games) for card in cards}
-    return Counter(card.because.game_id for card in cards.values() if card.because)
+def count_reasons(shelves: Sequence[Shelf]) -> Counter[int]:
+    """Return the number of games on the shelves that are recommended because of a game, by its id."""
+    return Counter(card.because.game_id for shelf in shelves for card in shelf.games if card.because)
 
 
 def asked_facts(filters: Filters) -> set[str]:
@@ -588,14 +587,6 @@ async def _similar(live_model: LiveModel, game_id: int) -> tuple[list[GameCard],
         return list((await live_model.similar(game_id, MOST_SIMILAR)).games), None
     except HTTPException as error:
         return [], error.detail
-
-
-async def _reach(repository: Repository, game_id: int) -> Reach | None:
-    """Return how many users have a game recommended; None if they cannot be counted now."""
-    try:
-        return await repository.reach(game_id)
-    except HTTPException:
-        return None
 
 
 async def _recommended(

@@ -67,6 +67,9 @@ ORDER BY reviewed_on NULLS FIRST, review_id
 -- name: dismissed_games
 SELECT game_id FROM recsys.dismissals WHERE user_id = $1 ORDER BY dismissed_at DESC LIMIT $2
 
+-- name: delisted_games
+SELECT game_id FROM steam.games WHERE delisted_on <= $1
+
 -- name: user
 SELECT user_id, username, (SELECT count(*) FROM steam.reviews AS v WHERE v.user_id = u.user_id) AS reviews
 FROM steam.users AS u WHERE user_id = $1
@@ -114,9 +117,14 @@ WHERE (SELECT count(*) FROM steam.reviews AS v WHERE v.user_id = u.user_id) = 1
 LIMIT 1
 
 -- name: new
+-- Of the newest users. They are shuffled first, so that only those before the first one without reviews are looked up.
 SELECT user_id, username, 0::bigint AS reviews
-FROM (SELECT user_id, username FROM steam.users ORDER BY user_id DESC LIMIT 10000) AS newest
-WHERE NOT EXISTS (SELECT FROM steam.reviews AS v WHERE v.user_id = newest.user_id OFFSET 0)
+FROM (
+    SELECT user_id, username
+    FROM (SELECT user_id, username FROM steam.users ORDER BY user_id DESC LIMIT 10000) AS newest
+    ORDER BY random() OFFSET 0
+) AS shuffled
+WHERE NOT EXISTS (SELECT FROM steam.reviews AS v WHERE v.user_id = shuffled.user_id OFFSET 0)
 LIMIT 1
 
 -- name: history
@@ -213,6 +221,12 @@ FROM recsys.publications WHERE current
 SELECT version, model_version, snapshot_id, users, rows, as_of, published_at, made_current_at, current,
     overlap, coverage, popular_ten, control_share
 FROM recsys.publications WHERE first_switch IS NOT NULL ORDER BY first_switch DESC LIMIT 20
+
+-- name: previous_publication
+-- The one that a rollback without a version makes current: see `steam_recsys.publications.versions.rollback_target`.
+SELECT version FROM recsys.publications
+WHERE first_switch < (SELECT first_switch FROM recsys.publications WHERE current)
+ORDER BY last_switch DESC LIMIT 1
 
 -- name: runs
 -- Of the refreshes, which run every few minutes, only the last five.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psycopg2
 from psycopg2 import sql
+from psycopg2.extensions import encrypt_password
 
 from steam_recsys.database.connection import connect, connect_url
 from steam_recsys.database.failures import UnavailableError
@@ -82,7 +83,9 @@ def create_reader(url: str, user: str, password: str) -> None:
             cursor.execute(GRANTS.read_text())
             cursor.execute("SELECT FROM pg_roles WHERE rolname = %s", [user])
             verb = sql.SQL("ALTER" if cursor.rowcount else "CREATE")
-            cursor.execute(sql.SQL("{} USER {} PASSWORD {}").format(verb, name, sql.Literal(password)))
+            # As the server would store it: a statement with the password itself may land in the server's log.
+            encrypted = encrypt_password(password, user, scope=connection)
+            cursor.execute(sql.SQL("{} USER {} PASSWORD {}").format(verb, name, sql.Literal(encrypted)))
             cursor.execute(sql.SQL("GRANT recsys_reader TO {}").format(name))
         except (psycopg2.errors.InvalidSchemaName, psycopg2.errors.UndefinedTable):
             raise NothingPublished("The database has no recommendations yet: run the inference pipeline.") from None

@@ -87,6 +87,8 @@ LONGEST_LIVE_HISTORY = 10_000
 
 LARGEST_ID = 2**63 - 1
 
+BUSY = "Too many requests are waiting for the database: try again in a moment."
+
 POSTGRES_EPOCH = date(2000, 1, 1).toordinal()
 """The day from which PostgreSQL counts the days of a date."""
 
@@ -144,12 +146,12 @@ class Repository:
         await self._pool.close()
 
     async def reachable(self) -> bool:
-        """Whether the database answers at all."""
+        """Whether the database answers at all; with all connections in use it counts as up."""
         try:
             async with self.connection() as connection:
                 await connection.fetchval("SELECT 1")
-        except HTTPException:
-            return False
+        except HTTPException as error:
+            return isinstance(error, ProblemError) and error.code == "overloaded"
         return True
 
     @asynccontextmanager
@@ -159,8 +161,10 @@ class Repository:
         Raises:
             HTTPException: No connection is available, or the database refuses a statement.
         """
+        acquired = False
         try:
             async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
+                acquired = True
                 yield connection
             self._note_answer()
         except (asyncpg.DataError, UnicodeEncodeError):
@@ -179,6 +183,10 @@ class Repository:
         except (OSError, TimeoutError, asyncpg.InterfaceError,
                 asyncpg.InternalClientError,  # a connection that closes while a query is sent
                ) as error:  # fmt: skip
+            pool = self._pool
+            is_full = pool.get_size() == pool.get_max_size() and not pool.get_idle_size()
+            if isinstance(error, TimeoutError) and not acquired and is_full:
+                raise ProblemError(503, "overloaded", BUSY) from None
             number = error.errno if isinstance(error, OSError) else None
             self._note_failure(f"{type(error).__name__}{f', {os.strerror(number)}' if number and number > 0 else ''}.")
             raise HTTPException(503, UNREACHABLE) from None
@@ -242,6 +250,10 @@ class Repository:
         """Return the games that a user does not want to see again, the last dismissed first."""
         return [row[0] for row in await self._fetch("dismissed_games", user_id, LONGEST_LIVE_HISTORY)]
 
+    async def delisted_games(self, today: date) -> list[int]:
+        """Return the games that the shop no longer sells on a day."""
+        return [row[0] for row in await self._fetch("delisted_games", today)]
+
     async def find_users(self, text: str, limit: int, cursor: str = "") -> UserList:
         """Return users by id, by name, and by the beginning of the name, in this order; those of most reviews first.
 
@@ -279,7 +291,7 @@ class Repository:
         return UserHistory(user_id, reviews, following)
 
     async def find_games(self, text: str, limit: int, cursor: str = "") -> GameList:
-        """Return games whose name is, begins with or contains the text, in this order; most reviewed first.
+        """Return the games of a search by name, the best matches first, and equal ones by their number of reviews.
 
         Raises:
             ProblemError: The cursor is not one of a search (409).
@@ -326,9 +338,12 @@ class Repository:
             self._personas = (publication.version, personas)
         return self._personas[1]
 
-    async def reach(self, game_id: int) -> Reach:
-        """Return how many users have a game among their recommendations."""
-        reach = await self._current_reach()
+    async def reach(self, game_id: int) -> Reach | None:
+        """Return how many users have a game among their recommendations; None if they cannot be counted now."""
+        try:
+            reach = await self._current_reach()
+        except HTTPException:
+            return None
         return reach.game(game_id) if reach else Reach(0, 0.0, None, 0)
 
     async def publication(self) -> Publication | None:
@@ -341,12 +356,14 @@ class Repository:
         current = await self.publication()
         training = await self._fetchrow("training", current.model_version) if current else None
         publications = await self._fetch("publications")
+        previous = await self._fetchrow("previous_publication")
         runs = await self._fetch("runs")
         published = await self._fetch("publishing_runs")
         counts = await self.counts()
         return Overview(
             publications=[Publication(*row) for row in publications],
             current=current,
+            previous=previous["version"] if previous else None,
             training=PipelineRun(*training) if training else None,
             runs=[PipelineRun(*row) for row in runs],
             users=counts.users,

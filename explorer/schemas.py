@@ -299,10 +299,10 @@ class GenreList:
 
 @dataclass(frozen=True)
 class GameDetails:
-    """A game's facts, and how many users have it recommended."""
+    """A game's facts, and how many users have it recommended: null if they cannot be counted now."""
 
     game: Game
-    reach: Reach
+    reach: Reach | None
 
 
 @dataclass(frozen=True)
@@ -379,6 +379,7 @@ class Overview:
     Attributes:
         publications: Kept publications.
         current: The current publication, None before the first one.
+        previous: The version to roll back to unless another one is chosen, None if there is no earlier one.
         training: The last run that evaluated its model, None if no such run is recorded.
         runs: The last runs.
         last_runs: The last run of each pipeline and final state.
@@ -389,6 +390,7 @@ class Overview:
 
     publications: list[Publication]
     current: Publication | None
+    previous: str | None
     training: PipelineRun | None
     runs: list[PipelineRun]
     users: int

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -91,6 +91,22 @@ class Settings(BaseSettings):
             raise PydanticCustomError("cover_url", "it must be like https://shop.example/covers/{game_id}.jpg")
         return value
 
+    @model_validator(mode="after")
+    def _check_rollback(self) -> Self:
+        """Refuse settings with which rolling back would fail, or be silently impossible."""
+        if self.operator_token is not None and self.operator_database_url is None:
+            raise PydanticCustomError(
+                "no_operator_url",
+                "EXPLORER_OPERATOR_TOKEN is set without EXPLORER_OPERATOR_DATABASE_URL: set both or neither.",
+            )
+        if self.publish_to != "postgresql" and self.mongodb_url is None:
+            raise PydanticCustomError(
+                "no_mongodb_url",
+                "EXPLORER_PUBLISH_TO is {publish_to} without EXPLORER_MONGODB_URL: set the URL too.",
+                {"publish_to": self.publish_to},
+            )
+        return self
+
     @property
     def cover_origin(self) -> str | None:
         """The only other site that pages load pictures from; None without covers."""
@@ -110,10 +126,25 @@ class Settings(BaseSettings):
         try:
             settings = cls()  # type: ignore[call-arg]  # from the environment
         except ValidationError as error:
-            first = error.errors()[0]
-            name = PREFIX + str(first["loc"][0]).upper()
-            raise UserError(f"{name} is invalid ({first['msg']}): set it in the environment.") from None
+            raise settings_error(PREFIX, error) from None
         for value in (getattr(settings, name) for name in cls.model_fields):
             if isinstance(value, SecretStr):
                 register_secret(value.get_secret_value())
         return settings
+
+
+def settings_error(prefix: str, error: ValidationError) -> UserError:
+    """Return the first error of settings as one sentence without their values.
+
+    Args:
+        prefix: Prefix of the settings' variables.
+        error: The errors.
+    """
+    first = error.errors()[0]
+    reason = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:  # of several settings: a sentence that names them
+        return UserError(reason)
+    name = prefix + str(first["loc"][0]).upper()
+    if first["type"] == "missing":
+        return UserError(f"{name} is not set: set it in the environment.")
+    return UserError(f"{name} is invalid ({reason}): set it in the environment.")

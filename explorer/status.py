@@ -171,8 +171,10 @@ def _coverage(current: Publication) -> Finding:
 
 def _drift(current: Publication, monitoring: Sequence[Measurement]) -> Finding:
     """Describe the newest drift since the training of the current model."""
-    indices = [index for name in DRIFT_INDICES for each in _of_the_model(current, monitoring)[:1]
-               if (index := each.figures.get(name)) is not None]  # fmt: skip
+    newest = next(iter(_of_the_model(current, monitoring)), None)
+    if newest is None:
+        return Finding(None, "drift has not been measured yet")
+    indices = [index for name in DRIFT_INDICES if (index := newest.figures.get(name)) is not None]
     if not indices:
         return Finding(None, "no reviews since the model's training to measure drift by")
     worst = max(indices)

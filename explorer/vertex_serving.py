@@ -24,6 +24,7 @@ from threadpoolctl import threadpool_limits
 
 from explorer.filters import WHOLE, GameHistory, Genres, Popularity, RequestModel
 from explorer.server import LOGGING, configure, listen
+from explorer.settings import settings_error
 from steam_recsys.errors import UserError
 from steam_recsys.model.online import OnlineRecommender
 from steam_recsys.storage.folder import open_folder
@@ -63,11 +64,7 @@ class ServingSettings(BaseSettings):
         try:
             return cls()  # type: ignore[call-arg]  # from the environment
         except ValidationError as error:
-            first = error.errors()[0]
-            name = PREFIX + str(first["loc"][0]).upper()
-            raise UserError(
-                f"{name} is invalid ({first['msg']}): Vertex AI sets it; elsewhere set it yourself."
-            ) from None
+            raise settings_error(PREFIX, error) from None
 
 
 class Parameters(RequestModel):

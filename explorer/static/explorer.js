@@ -8,6 +8,7 @@ let address_shown = location.pathname + location.search;
 let shelving = new AbortController(); // stops the request for the shelves
 let typing;
 let waiting;
+let pause = 2000; // milliseconds until the page looks again whether the model is loaded
 let dragged = false;
 let edited = null; // the form with changes that no address has yet
 
@@ -124,10 +125,17 @@ function markMoves(before) {
     row.animate([{ transform: `translateY(${by}px)` }, { transform: "none" }], { duration: 250, easing: "ease-out" });
 }
 
+// Look again after 2 s, then after twice as long each time, up to 30 s.
 function waitForModel() {
   clearTimeout(waiting);
-  if (one("results") && "loading" in one("results").dataset)
-    waiting = setTimeout(() => follow(() => location.href, "replace"), 2000);
+  if (!one("results") || !("loading" in one("results").dataset)) return;
+  waiting = setTimeout(() => follow(() => location.href, "replace"), pause);
+  pause = Math.min(2 * pause, 30000);
+}
+
+// Say where the dial is, as the server does for a new page.
+function sayPosition(dial) {
+  dial.setAttribute("aria-valuetext", `${Math.round(100 * dial.value)} % popularity`);
 }
 
 document.addEventListener("click", (event) => {
@@ -151,9 +159,10 @@ document.addEventListener("input", ({ target: field }) => {
   if (!form || !("live" in form.dataset) || !["range", "search"].includes(field.type)) return;
   clearTimeout(typing);
   edited = form;
-  const how = field.type === "range" && !dragged ? "push" : "replace";
-  dragged = field.type === "range";
   const dialled = field.type === "range";
+  const how = dialled && !dragged ? "push" : "replace";
+  dragged = dialled;
+  if (dialled) sayPosition(field);
   const look = () => follow(() => target(form), how, "", dialled);
   typing = setTimeout(look, dialled ? 0 : 200);
 });
@@ -174,7 +183,10 @@ addEventListener("popstate", () => {
 
 // After going back to a page, show its form as in its address, not as it was left.
 addEventListener("pageshow", ({ persisted }) => {
-  if (persisted) document.querySelector("form.filters")?.reset();
+  const form = persisted && document.querySelector("form.filters");
+  if (!form) return;
+  form.reset();
+  sayPosition(form.elements.popularity);
 });
 
 waitForModel();

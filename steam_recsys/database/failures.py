@@ -1,6 +1,6 @@
 """What a database's errors mean: one sentence each, with the remedy, by SQLSTATE.
 
-A driver's own text is shown only where its form is known. It may contain parts of a password, if the URL is wrong, or
+A driver's own text is shown only if its form is known. It may contain parts of a password, if the URL is wrong, or
 values of a row. SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html
 """
 

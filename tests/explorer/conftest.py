@@ -1,5 +1,6 @@
 """Fixtures of the explorer's tests: a shop with a publication, a role that may only read, and a server."""
 
+import fcntl
 import os
 import secrets
 import shutil
@@ -129,6 +130,14 @@ def serving(settings: Settings) -> Iterator[RunningExplorer]:
     finally:
         server.should_exit = True
         thread.join()
+
+
+@contextmanager
+def caching_delayed(cache: Path) -> Iterator[None]:
+    """Hold the lock of a cache folder, so that the model of an explorer with this folder keeps loading."""
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def routes() -> list[APIRoute]:

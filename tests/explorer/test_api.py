@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from explorer.filters import RankBy
+from explorer.repository import QUERIES
 from explorer.schemas import HISTORY_EXAMPLE, LIVE_EXAMPLE, RECOMMENDATIONS_EXAMPLE, SHELVES_EXAMPLE
 from tests.explorer.conftest import PublishedShop, RunningExplorer, serving
 from tests.explorer.parsed_page import Page, page
@@ -214,6 +215,7 @@ def test_problems_have_codes(published_shop: PublishedShop, client: httpx.Client
         "/api/v1/games?limit=0": "invalid_request",
     }
     assert {path: client.get(path).json()["code"] for path in codes} == codes
+    assert {client.get(path).headers["cache-control"] for path in codes} == {"no-store"}
     assert client.post("/api/v1/recommend", content=b"{").json()["code"] == "invalid_json"
     assert client.put("/api/v1/users/1").json()["code"] == "method_not_allowed"
     with serving(published_shop.settings(store=None)) as served:
@@ -291,6 +293,23 @@ def test_users_and_games_are_found_and_returned(client: httpx.Client) -> None:
     similar = get(client, "/api/v1/games/7/similar", limit=4)
     assert similar["game_id"] == 7
     assert len({found["game_id"] for found in similar["games"]} - {7}) == 4
+
+
+def test_a_parameter_without_a_value_counts_as_left_out(client: httpx.Client) -> None:
+    for path in ("/api/v1/games/7/similar", "/api/v1/users/1/history", "/api/v1/users/1/shelves", "/api/v1/games"):
+        name = "games" if path.endswith("shelves") else "limit"
+        assert get(client, path, **{name: ""}) == get(client, path)
+
+
+def test_a_games_facts_are_returned_if_its_reach_cannot_be_counted(
+    published_shop: PublishedShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(QUERIES, "reach", "SELECT 1 / 0 FROM no_such_table")
+    with serving(published_shop.settings(store=None)) as served:
+        game = get(served.client, "/api/v1/games/7")
+        assert (game["game"]["name"], game["reach"]) == ("Game 7", None)
+        described = served.client.get("/api/openapi.json").json()["components"]["schemas"]["GameDetails"]
+    assert {"type": "null"} in described["properties"]["reach"]["anyOf"]
 
 
 def test_unknown_users_games_and_paths_return_404(client: httpx.Client) -> None:

@@ -17,6 +17,7 @@ from explorer.health import Gauges
 from explorer.schemas import Publication
 from tests.explorer.conftest import PublishedShop, serving
 from tests.explorer.publishing_runs import GAMES, USERS
+from tests.explorer.training_runs import record_run
 
 SAMPLE = re.compile(r'([a-z_]+)((?:\{[a-z]+="(?:[^"\\\n]|\\.)*"(?:,[a-z]+="(?:[^"\\\n]|\\.)*")*\})?) (\S+)')
 
@@ -157,6 +158,38 @@ def test_requests_are_counted_by_route_and_status_and_timed(published_shop: Publ
     assert found[name.format("sum")] > 0
     last = 'steam_recsys_http_request_duration_seconds_bucket{le="+Inf",route="/api/v1/users/{user_id}"}'
     assert found[last] == 3
+
+
+def test_stages_without_figures_are_left_out_of_the_metrics(changing: PublishedShop) -> None:
+    stages = [
+        {"stage": "predict", "seconds": None, "peak_memory_mb": 100.0},
+        {"stage": "predict", "seconds": 2.0},
+        {"seconds": 1.0},
+        {"stage": "extract"},
+    ]
+    with changing.connection() as connection:
+        record_run(connection, "odd", datetime.now(UTC), stages)
+    with serving(changing.settings()) as served:
+        found = samples(served.client.get("/metrics").text)
+    assert found['steam_recsys_figures_missing{of="runs"}'] == 0
+    labels = '{pipeline="training",stage="predict",state="SUCCEEDED"}'
+    assert {name: value for name, value in found.items() if "_stage_" in name} == {
+        f"steam_recsys_stage_seconds{labels}": 2.0,
+        f"steam_recsys_stage_peak_memory_megabytes{labels}": 100.0,
+    }
+
+
+def test_a_group_of_figures_that_fails_does_not_hide_the_others(
+    changing: PublishedShop, caplog: pytest.LogCaptureFixture
+) -> None:
+    with changing.connection() as connection:
+        record_run(connection, "odd", datetime.now(UTC), [{"stage": "predict", "seconds": "two"}])
+    with serving(changing.settings()) as served:
+        found = samples(served.client.get("/metrics").text)
+    assert found['steam_recsys_figures_missing{of="runs"}'] == 1
+    assert found["steam_recsys_publication_users"] == USERS
+    assert found['steam_recsys_rows{table="games"}'] == GAMES
+    assert "The figures of the group runs cannot be read." in caplog.text
 
 
 WORKER = """

@@ -17,6 +17,7 @@ import numpy as np
 import psutil
 import pyarrow.parquet as pq
 import pytest
+from fastapi import HTTPException
 from hypothesis import given
 from hypothesis import strategies as st
 from psycopg2.extensions import connection as Connection
@@ -31,7 +32,7 @@ from steam_recsys.data.schemas import LISTS
 from steam_recsys.errors import ArtifactError, UserError
 from steam_recsys.storage.folder import open_folder
 from tests.damage import damaged_contents
-from tests.explorer.conftest import PublishedShop, serving, wait_until
+from tests.explorer.conftest import PublishedShop, RunningExplorer, serving, wait_until
 from tests.explorer.publishing_runs import GAMES, GENRES, USERS, promote_random_model, run_inference
 from tests.shop import add_game, add_user
 
@@ -474,17 +475,78 @@ def test_arrays_that_another_worker_removed_are_cached_again_at_once(
     assert "is not loaded" not in caplog.text
 
 
+def problem(served: RunningExplorer) -> tuple[str, str]:
+    """Return the code and the detail of the answer to a posted history, which must fail."""
+    answer = served.client.post("/api/v1/recommend", json={"history": []})
+    assert answer.status_code == 503
+    return answer.json()["code"], answer.json()["detail"]
+
+
+def test_before_the_first_publication_a_posted_history_gets_that_as_the_reason(changing: PublishedShop) -> None:
+    with changing.connection() as connection, connection.cursor() as cursor:
+        cursor.execute("UPDATE recsys.publications SET current = false")
+    with serving(changing.settings()) as served:
+        wait_until(lambda: problem(served)[0] == "nothing_published")
+        with changing.connection() as connection, connection.cursor() as cursor:
+            cursor.execute("UPDATE recsys.publications SET current = true")
+        served.wait_for_model(changing.plan.version)
+
+
+def test_a_game_that_is_delisted_after_the_publication_leaves_the_answers(
+    changing: PublishedShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_model, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(live_model, "DELISTED_SECONDS", 0.1)
+    with serving(changing.settings()) as served:
+        served.wait_for_model(changing.plan.version)
+
+        def listed(limit: int) -> list[int]:
+            answer = served.client.post("/api/v1/recommend", json={"history": [1], "limit": limit}).json()
+            return [game["game_id"] for game in answer["games"]]
+
+        before = listed(6)
+        with changing.connection() as connection, connection.cursor() as cursor:
+            cursor.execute("UPDATE steam.games SET delisted_on = current_date WHERE game_id = %s", [before[0]])
+        wait_until(lambda: listed(5) == before[1:], seconds=60)
+
+
+def test_without_the_database_a_loaded_model_is_not_reported_as_missing(
+    published_shop: PublishedShop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(live_model, "POLL_SECONDS", 0.02)
+    with serving(published_shop.settings()) as served:
+        served.wait_for_model(published_shop.plan.version)
+        failed = []
+
+        async def fail() -> None:
+            failed.append(1)
+            raise HTTPException(503, "The database cannot be reached.")
+
+        served.app.state.repository.publication = fail
+        wait_until(lambda: len(failed) > 2)
+    assert "is not loaded" not in caplog.text
+
+
+def test_an_unexpected_error_of_loading_is_logged_with_its_stack_trace(
+    published_shop: PublishedShop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(*_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(live_model.LiveModel, "_load", fail)
+    with serving(published_shop.settings()) as served:
+        wait_until(lambda: problem(served)[0] == "no_model")
+    assert "is not loaded: ZeroDivisionError: a bug\nTraceback" in caplog.text
+
+
 def test_without_a_store_or_a_model_everything_else_works(published_shop: PublishedShop, tmp_path: Path) -> None:
     with serving(published_shop.settings(store=None)) as served:
-        answer = served.client.post("/api/v1/recommend", json={"history": []})
-        assert answer.status_code == 503
-        assert answer.json()["detail"] == "There is no model store: set EXPLORER_STORE."
+        assert problem(served) == ("no_model", "There is no model store: set EXPLORER_STORE.")
         assert served.client.get("/readyz").status_code == 200
     with serving(published_shop.settings(store=str(tmp_path))) as served:
-        answer = served.client.post("/api/v1/recommend", json={"history": []})
-        assert answer.status_code == 503
-        assert "still loading" in answer.json()["detail"]
-        assert served.client.get("/readyz").status_code == 503
+        wait_until(lambda: problem(served) != ("model_loading", live_model.LOADING[1]))
+        assert problem(served) == ("no_model", "The model cannot be loaded: see the explorer's log.")
+        assert served.client.get("/readyz").json()["code"] == "no_model"
         assert served.client.get("/api/v1/users/1/recommendations").status_code == 200
 
 

@@ -21,7 +21,7 @@ from explorer.pages import (
 from explorer.schemas import Because, GameCard, MinimumRequirements, Shelf
 from explorer.settings import Settings
 from explorer.templating import TILE_LINES, asset, day, options, tile
-from tests.explorer.conftest import PublishedShop, serving
+from tests.explorer.conftest import PublishedShop, caching_delayed, serving, wait_until
 from tests.explorer.parsed_page import Page, page
 from tests.explorer.publishing_runs import USERS
 
@@ -157,14 +157,23 @@ def test_no_page_shows_a_score_that_nobody_can_read(client: httpx.Client, path: 
     assert re.findall(r"\d\.\d{2}|[-−]\d+\.\d", shown) == []
 
 
-def test_a_game_counts_once_as_a_reason_of_another() -> None:
-    shelf = Shelf("For you", [card(10, because=1), card(11, because=2)])
-    games = [card(10, because=1), card(12, because=1), card(13)]
-    assert count_reasons(games, [shelf]) == {1: 2, 2: 1}
+def test_reasons_are_counted_over_all_shelves() -> None:
+    shelves = [
+        Shelf("For you", [card(10, because=1), card(11, because=2)]),
+        Shelf("Popular", [card(12, because=1), card(13)]),
+    ]
+    assert count_reasons(shelves) == {1: 2, 2: 1}
 
 
-def test_a_history_says_of_how_many_games_it_is_the_reason(client: httpx.Client) -> None:
-    assert re.search(r"reason for (1 game|[2-9] games) on this page", page(client, "/users/1").text)
+def test_a_history_says_of_how_many_games_on_the_shelves_it_is_the_reason_wherever_the_dial_is(
+    client: httpx.Client,
+) -> None:
+    said = [
+        re.findall(r"reason for (?:1 game|[2-9] games) on the shelves", page(client, address).text)
+        for address in ("/users/1", "/users/1?popularity=0&limit=50")
+    ]
+    assert said[0]
+    assert said[0] == said[1]
 
 
 @pytest.mark.parametrize("path", ["/users", "/games"])
@@ -416,6 +425,7 @@ def test_an_error_page_says_what_is_wrong(client: httpx.Client, path: str, statu
     assert sentence in shown.text
     assert "/" in shown.links("/")
     assert "Try again" not in shown.text
+    assert client.get(path).headers["cache-control"] == "no-store"
 
 
 @pytest.mark.parametrize(
@@ -648,7 +658,7 @@ def test_the_dial_and_the_genres_are_kept_by_links_and_forms(client: httpx.Clien
     path = "/try?games=3&popularity=0.2&include=Indie&include=RPG&exclude=Action"
     shown = page(client, path)
     (dial,) = (each for _, each in shown.elements if each.get("type") == "range")
-    assert (dial["name"], dial["value"]) == ("popularity", "0.2")
+    assert (dial["name"], dial["value"], dial["aria-valuetext"]) == ("popularity", "0.2", "20 % popularity")
     assert all(
         text in shown.text for text in ("mostly niche : remove", "Indie : remove", "RPG : remove", "no Action : remove")
     )
@@ -681,11 +691,19 @@ def test_unknown_games_of_an_address_are_left_out_and_counted(client: httpx.Clie
 
 
 def test_while_the_model_loads_pages_offer_to_try_again(published_shop: PublishedShop, tmp_path: Path) -> None:
-    with serving(published_shop.settings(store=str(tmp_path))) as served:  # never loads
+    with caching_delayed(tmp_path), serving(published_shop.settings(cache=tmp_path)) as served:
         for path in ("/try?games=3", "/games/7"):
             shown = page(served.client, path)
             assert "The current publication's model is still loading: try again in a moment." in shown.text
             assert path in shown.links(path)
+        assert [each for each in page(served.client, "/try").all("section") if "data-loading" in each]
+
+
+def test_if_the_model_cannot_be_loaded_pages_say_so_and_look_again(
+    published_shop: PublishedShop, tmp_path: Path
+) -> None:
+    with serving(published_shop.settings(store=str(tmp_path))) as served:
+        wait_until(lambda: "The model cannot be loaded: see the explorer's log." in page(served.client, "/try").text)
         assert [each for each in page(served.client, "/try").all("section") if "data-loading" in each]
 
 

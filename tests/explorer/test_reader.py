@@ -68,6 +68,17 @@ def test_a_repetition_changes_the_password_and_grants_the_role_to_an_existing_us
     connection.close()
 
 
+def test_the_password_is_sent_as_a_hash(shop: Connection, reader_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    create_schema(shop, "recsys")
+    sent = []
+    literal = reader.sql.Literal
+    monkeypatch.setattr(reader.sql, "Literal", lambda value: sent.append(value) or literal(value))
+    reader.create_reader(os.environ["DATABASE_URL"], *reader.reader_credentials(reader_url))
+    (password,) = sent
+    assert password.startswith(("SCRAM-SHA-256$", "md5"))
+    assert PASSWORD not in password
+
+
 def test_a_database_that_is_not_up_yet_is_waited_for(
     shop: Connection, reader_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,7 +22,7 @@ from steam_recsys.errors import UserError
 from steam_recsys.logging import mask_record
 from steam_recsys.secrets import mask
 from tests.canaries import MALFORMED, leaked
-from tests.explorer.conftest import PublishedShop, wait_until
+from tests.explorer.conftest import PublishedShop, serving, wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -216,7 +217,7 @@ def test_a_taken_port_is_reported() -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "sentence"),
     [
-        ("EXPLORER_DATABASE_URL", None, "EXPLORER_DATABASE_URL is invalid (Field required)"),
+        ("EXPLORER_DATABASE_URL", None, "EXPLORER_DATABASE_URL is not set: set it in the environment."),
         (
             "EXPLORER_DATABASE_URL",
             "mysql://me:hidden@host/db",
@@ -227,10 +228,20 @@ def test_a_taken_port_is_reported() -> None:
         (
             "EXPLORER_DATABASE_URL",
             "postgresql://me:hidden@host/db?sslmode=require&channel_binding=require",
-            "(Value error, channel_binding is not supported",
+            "EXPLORER_DATABASE_URL is invalid (channel_binding is not supported",
         ),
         ("EXPLORER_DATABASE_URL", "postgresql://me:word@host/db?hidden=1", "or one with an unknown parameter"),
         ("EXPLORER_OPERATOR_TOKEN", "hidden", "EXPLORER_OPERATOR_TOKEN is invalid"),
+        (
+            "EXPLORER_OPERATOR_TOKEN",
+            "hidden hidden hidden",
+            "EXPLORER_OPERATOR_TOKEN is set without EXPLORER_OPERATOR_DATABASE_URL: set both or neither.",
+        ),
+        (
+            "EXPLORER_PUBLISH_TO",
+            "both",
+            "EXPLORER_PUBLISH_TO is both without EXPLORER_MONGODB_URL: set the URL too.",
+        ),
         ("EXPLORER_WORKERS", "many", "EXPLORER_WORKERS is invalid"),
         ("EXPLORER_PORT", "65536", "EXPLORER_PORT is invalid"),
         (
@@ -257,6 +268,25 @@ def test_invalid_settings_are_reported_without_their_values(variable: str, value
     assert sentence in done.stderr
     assert "hidden" not in done.stderr
     assert done.stdout == ""
+
+
+def test_without_a_folder_for_temporary_files_the_error_is_one_sentence() -> None:
+    code = "import sys, tempfile; tempfile.tempdir = '/dev/null/no'; from explorer.__main__ import main; main()"
+    environment = {**os.environ, "EXPLORER_DATABASE_URL": "postgresql://me@127.0.0.1:1/nothing", "EXPLORER_PORT": "0"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "explorer: Cannot create a folder in the folder for temporary files (Not a directory): set EXPLORER_CACHE.\n"
+    )
+
+
+def test_with_a_cache_folder_a_worker_needs_no_folder_for_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/dev/null/no")
+    settings = Settings(database_url="postgresql://me@127.0.0.1:1/nothing", cache=tmp_path)
+    with serving(settings) as served:
+        assert served.client.get("/healthz").status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -288,6 +318,7 @@ def test_a_malformed_url_is_reported_without_a_part_of_its_password(url: str, mo
 def test_white_space_around_secrets_is_removed_and_they_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EXPLORER_DATABASE_URL", " postgresql://me:Sup3rS@here/db\n")
     monkeypatch.setenv("EXPLORER_OPERATOR_TOKEN", "S3cr3tPw S3cr3tPw\n")
+    monkeypatch.setenv("EXPLORER_OPERATOR_DATABASE_URL", "postgresql://me@here/db")
     settings = Settings.load()
     assert settings.database_url.get_secret_value() == "postgresql://me:Sup3rS@here/db"
     assert settings.operator_token

@@ -71,7 +71,7 @@ FINE: dict[str, Any] = {
         ({"monitoring": [quality(0.09, 0.15, 0.2)]}, GOOD, "some drift of the data."),
         ({"monitoring": [quality(0.09, 0.15, 0.3)]}, ATTENTION, "drifted strongly since the model's training"),
         ({"monitoring": [quality(0.09, 0.15, None)]}, GOOD, "no reviews since the model's training"),
-        ({"monitoring": [measured("older", psi_games=0.9)]}, GOOD, "no reviews since the model's training"),
+        ({"monitoring": [measured("older", psi_games=0.9)]}, GOOD, "drift has not been measured yet"),
     ],
 )  # fmt: skip
 def test_the_sentence_says_when_how_good_and_what_changed(changed: dict[str, Any], colour: str, said: str) -> None:

@@ -146,7 +146,7 @@ def test_a_model_is_served_from_a_bucket(model: Path, bucket_store: str) -> None
 @pytest.mark.parametrize(
     ("variables", "sentence"),
     [
-        ({}, "explorer: AIP_STORAGE_URI is invalid (Field required)"),
+        ({}, "explorer: AIP_STORAGE_URI is not set: set it in the environment."),
         ({"AIP_STORAGE_URI": "/nowhere"}, "explorer: /nowhere holds no complete model"),
         ({"AIP_STORAGE_URI": "x", "AIP_PREDICT_ROUTE": "predict"}, "explorer: AIP_PREDICT_ROUTE is invalid"),
         ({"AIP_STORAGE_URI": "x", "AIP_HTTP_PORT": "many"}, "explorer: AIP_HTTP_PORT is invalid"),

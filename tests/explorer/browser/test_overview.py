@@ -24,7 +24,8 @@ def roll_back(page: Page, token: str, version: str = "") -> None:
     field = form.get_by_label("Operator's token")
     expect(field).to_have_attribute("type", "password")
     field.fill(token)
-    form.get_by_label("Version").select_option(version)
+    if version:
+        form.get_by_label("Version").select_option(version)
     form.get_by_role("button", name="Roll back").click()
 
 

@@ -1,8 +1,8 @@
 """Pages without content: loading, empty, not found, and without the database."""
 
 import re
-import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import psycopg2
@@ -10,22 +10,21 @@ import pytest
 from playwright.sync_api import expect
 
 from demo.postgres import EmbeddedPostgres
-from explorer import live_model
 from explorer.settings import Settings
 from steam_recsys.database.connection import create_schema
 from tests.explorer.browser.accessibility import expect_accessible
 from tests.explorer.browser.conftest import Visit
 from tests.explorer.browser.reading import recommended, said_on
 from tests.explorer.browser.sites import Site
-from tests.explorer.conftest import PublishedShop, RunningExplorer, published_shop_in, serving
+from tests.explorer.conftest import PublishedShop, RunningExplorer, caching_delayed, published_shop_in, serving
 from tests.explorer.publishing_runs import fill_shop
 
 
 @pytest.fixture(scope="module")
 def loading(published_shop: PublishedShop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """The explorer while its model is still loading."""
-    settings = published_shop.settings(store=str(tmp_path_factory.mktemp("empty")), requests_per_second=1e6)
-    with serving(settings) as served:
+    cache = tmp_path_factory.mktemp("cache")
+    with caching_delayed(cache), serving(published_shop.settings(cache=cache, requests_per_second=1e6)) as served:
         yield Site(str(served.client.base_url), published_shop.url)
 
 
@@ -65,19 +64,20 @@ def test_while_the_model_loads_the_rest_of_a_page_is_shown(loading: Site, visit:
 
 
 def test_recommendations_appear_without_a_reload_once_the_model_is_loaded(
-    published_shop: PublishedShop, visit: Visit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    published_shop: PublishedShop, visit: Visit, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(live_model, "RETRY_SECONDS", 0.1)
-    with serving(published_shop.settings(store=str(tmp_path / "store"))) as served:
-        page = visit(Site(str(served.client.base_url), published_shop.url), 503)
-        page.goto("/try?games=1,2")
-        page.evaluate("window.same = true")
-        expect(page.get_by_role("main")).to_contain_text("still loading")
-        expect(recommended(page)).to_have_count(0)
-        shutil.copytree(published_shop.store, tmp_path / "store")
-        expect(recommended(page)).to_have_count(10)
-        expect(page.get_by_text("still loading").locator("visible=true")).to_have_count(0)
-        assert page.evaluate("window.same") is True
+    with ExitStack() as delayed:
+        delayed.enter_context(caching_delayed(tmp_path))
+        with serving(published_shop.settings(cache=tmp_path)) as served:
+            page = visit(Site(str(served.client.base_url), published_shop.url), 503)
+            page.goto("/try?games=1,2")
+            page.evaluate("window.same = true")
+            expect(page.get_by_role("main")).to_contain_text("still loading")
+            expect(recommended(page)).to_have_count(0)
+            delayed.close()
+            expect(recommended(page)).to_have_count(10)
+            expect(page.get_by_text("still loading").locator("visible=true")).to_have_count(0)
+            assert page.evaluate("window.same") is True
 
 
 @pytest.mark.parametrize("path", ["/", "/overview", "/users/1", "/try", "/games/1"])

@@ -178,6 +178,15 @@ def test_two_filters_that_are_removed_quickly_are_both_removed(published_site: S
     expect(chosen).to_have_count(0)
 
 
+def test_the_dial_says_its_position_as_text(published_site: Site, visit: Visit) -> None:
+    page = visit(published_site)
+    page.goto("/try?games=1,2")
+    dial = page.get_by_role("slider", name="Niche to popular")
+    expect(dial).to_have_attribute("aria-valuetext", "100 % popularity")
+    dial.fill("0.7")
+    expect(dial).to_have_attribute("aria-valuetext", "70 % popularity")
+
+
 def test_a_step_of_the_dial_stops_the_request_for_the_shelves_before(published_site: Site, visit: Visit) -> None:
     page = visit(published_site)
     page.goto("/try?games=1,2")
