@@ -4,7 +4,7 @@
 # interprets them. Make would expand them and run what $(shell …) in them says, so each is first replaced by its literal
 # text.
 override GIVEN := $(strip $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name))))
-override INPUTS := DATA NIGHTS USER RANK_BY GENRE SHELVES REGISTRY BUILD PLATFORMS PART SIZE CUDA PYTHON_IMAGE EXPLORER_PORT PYTHON
+override INPUTS := DATA NIGHTS USER RANK_BY GENRE SHELVES REGISTRY BUILD PLATFORMS PART SIZE BOARD CUDA PYTHON_IMAGE EXPLORER_PORT PYTHON
 # Two statements, because macOS has GNU make 3.81, which takes no two modifiers in one.
 define LITERAL
 override $(1) := $$(value $(1))

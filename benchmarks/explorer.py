@@ -16,9 +16,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from itertools import count
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -51,6 +53,9 @@ SECONDS, CONNECTIONS, LIVE_CONNECTIONS = 20, 16, 4
 MUST_RATE, MUST_MS, MUST_LIVE_MS = 1000.0, 50.0, 25.0
 DATABASE = "env:DATABASE_URL"
 PASSWORD = "only for reading"
+
+_SEEDS = count(1)
+"""Seeds of the loads, a new one each."""
 
 _REPORT = """
 function done(summary, latency, requests)
@@ -98,7 +103,8 @@ def load(url: str, folder: Path, script: str, connections: int, seconds: float) 
     if shutil.which("wrk") is None:
         raise UserError("wrk is not installed: install it with apt-get install wrk.")
     path = folder / "load.lua"
-    path.write_text(script + _REPORT)
+    # Without a seed of its own, each load would ask for the same users in the same order.
+    path.write_text(f"math.randomseed({next(_SEEDS)})\n{script}{_REPORT}")
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout=10s", "-s", str(path), url]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     result = json.loads(output.strip().splitlines()[-1])
@@ -116,13 +122,13 @@ def loaded(url: str, folder: Path, script: str) -> Iterator[list[Load]]:
         while not stopped.is_set():
             results.append(load(url, folder, script, CONNECTIONS, min(SECONDS, 5)))
 
-    sender = threading.Thread(target=send)
-    sender.start()
-    try:
-        yield results
-    finally:
-        stopped.set()
-        sender.join()
+    with ThreadPoolExecutor(1) as executor:
+        sender = executor.submit(send)
+        try:
+            yield results
+        finally:
+            stopped.set()
+        sender.result()
 
 
 @contextmanager
@@ -154,7 +160,7 @@ def published_rows(url: str, folder: Path, users: int) -> Iterator[Row]:
         ("recommendations by sales, of a genre, for 8 GB", "?rank_by=sales&genre=genre%%207&max_ram_gb=8"),
     ):
         script = _RECOMMENDATIONS.format(query=query, users=users)
-        load(url, folder, script, CONNECTIONS, 3)  # a warm-up, which reads the publication into memory
+        load(url, folder, script, CONNECTIONS, min(3, SECONDS))  # a warm-up, which reads the publication into memory
         measured = load(url, folder, script, CONNECTIONS, SECONDS)
         what = f"{name} of {users:,} users, {CONNECTIONS} connections"
         plain = not query
@@ -178,7 +184,7 @@ def live_rows(url: str, folder: Path, games: int) -> Iterator[Row]:
     """Measure answers to posted histories."""
     for name, filters in (("", ""), (" of a genre, by revenue", ', "genre": "genre 7", "rank_by": "revenue"')):
         script = _LIVE.format(longest=LONGEST_HISTORY, games=games, filters=filters)
-        load(url, folder, script, LIVE_CONNECTIONS, 3)
+        load(url, folder, script, LIVE_CONNECTIONS, min(3, SECONDS))
         measured = load(url, folder, script, LIVE_CONNECTIONS, SECONDS)
         what = f"/api/v1/recommend over {games:,} games{name}, {LIVE_CONNECTIONS} connections"
         yield at_least(f"{what}, requests/s", measured.rate)

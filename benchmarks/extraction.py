@@ -1,6 +1,7 @@
 """Extraction beside its peers: all reviews and users to Parquet, each side in its own process.
 
-The floor is `COPY … TO STDOUT` of the same rows into nothing. pandas holds one Python object per value and would take
+`COPY … TO STDOUT` of the same rows into nothing, and ADBC, read over one connection; ConnectorX reads over one per
+core, and ours over as many as the stage has. pandas holds one Python object per value and would take
 minutes and more memory than a small machine has, so it runs on a tenth of the rows, beside ours on that tenth.
 
 A side's peak memory counts what this module imports, so each side imports its own libraries.

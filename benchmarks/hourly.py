@@ -180,8 +180,8 @@ class Group:
 
 GROUPS = {
     "all": ("first", "again", "again, new"),
-    "after an earlier review on the same day": ("again",),
-    "the same, of users without reviews before that day": ("again, new",),
+    "after a review on the same day, by users with reviews before that day": ("again",),
+    "after a review on the same day, by users without": ("again, new",),
     "first of the day": ("first",),
 }
 

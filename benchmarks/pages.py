@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 from benchmarks.record import Row, at_most
 
-PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+PROGRAMS = ("chromium-headless-shell", "google-chrome", "chromium", "chromium-browser")
 REPETITIONS = 7
 """Visits of each page, and steps of each dial; the median counts."""
 

@@ -28,9 +28,9 @@ from steam_recsys.errors import UserError
 from steam_recsys.evaluation.metrics import NDCG, Metric, Recall
 from steam_recsys.evaluation.splits import Split, at_random, by_time, last_out, latest_of_each_user
 
-UCSD, STEAM_200K = "steam-ucsd, last 10 % of time", "Steam-200k, random 80/20"
+UCSD, STEAM_200K = "steam-ucsd, newest 10 % of reviews", "Steam-200k, random 80/20"
 ML_RANDOM, ML_LAST = "ML-100K, random 80/20", "ML-100K, last item out"
-BEAUTY, GENERATED = "Amazon Beauty 5-core, last item out", "generated, 41,000 games, last 10 % of time"
+BEAUTY, GENERATED = "Amazon Beauty 5-core, last item out", "generated, 41,000 games, newest 10 % of reviews"
 
 DATA_SETS = {
     "ml-100k/u.data": "MovieLens 100K from GroupLens",

@@ -212,7 +212,11 @@ def exactness(shop: Shop) -> list[Row]:
         full = values > -np.inf
         difference = max(difference, float(np.abs(values[full] - found.scores[full]).max(initial=0)))
         # Two games whose scores differ in the last digit may swap ranks.
-        as_good = np.take_along_axis(naive, found.positions, axis=1) >= values - MUST_DIFFERENCE
+        scores = np.take_along_axis(naive, found.positions, axis=1)
+        gaps = np.subtract(scores, values, out=np.zeros_like(values), where=full)
+        as_good = full & (np.abs(gaps) <= MUST_DIFFERENCE)
+        unique = [len(set(games)) == wanted.length for games in found.positions.tolist()]
+        as_good &= np.array(unique)[:, None]
         same = min(same, float(np.mean((found.positions == expected) | as_good)))
     what = f"four lists of {shop}"
     return [

@@ -32,8 +32,8 @@ def test_each_user_counts_once_in_each_group() -> None:
     groups = {group.name: group for group in summarised(judged)}
     everyone = groups["all"]
     assert (everyone.users, everyone.nightly.mean, everyone.refreshed.mean) == (2, 0.25, 0.75)
-    assert groups["the same, of users without reviews before that day"].difference.mean == 0.5
-    assert groups["after an earlier review on the same day"].difference.mean == 0
+    assert groups["after a review on the same day, by users without"].difference.mean == 0.5
+    assert groups["after a review on the same day, by users with reviews before that day"].difference.mean == 0
     assert everyone.row().startswith("| all | 2 | 0.2500 (")
 
 

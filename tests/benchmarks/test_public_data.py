@@ -32,7 +32,7 @@ def load(name: str) -> Protocol:
     [
         ("ML-100K, random 80/20", 942, 0.223, 0.225),
         ("ML-100K, last item out", 940, 0.045, 0.127),
-        ("steam-ucsd, last 10 % of time", 2_042, 0.208, 0.390),
+        ("steam-ucsd, newest 10 % of reviews", 2_042, 0.208, 0.390),
         ("Steam-200k, random 80/20", 4_542, 0.158, 0.309),
         ("Amazon Beauty 5-core, last item out", 22_311, 0.0061, 0.0217),
     ],

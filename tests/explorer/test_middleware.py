@@ -245,12 +245,12 @@ def test_the_code_of_a_wrong_host_is_not_that_of_a_wrong_body(served: RunningExp
 
 def test_a_client_over_its_rate_is_hung_up_on(published_shop: PublishedShop) -> None:
     with (
-        serving(published_shop.settings(store=None, requests_per_second=1.0)) as served,
+        serving(published_shop.settings(store=None, requests_per_second=0.001)) as served,
         connected(served) as connection,
     ):
         connection.sendall(b"GET /nothing HTTP/1.1\r\nHost: here\r\n\r\n" * 10)
         answers = received(connection)
-    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"404", b"404", b"429"]
+    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"404", b"429"]
     assert b"connection: close" in answers[answers.index(b"HTTP/1.1 429") :]
 
 

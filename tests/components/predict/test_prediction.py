@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date, timedelta
@@ -298,20 +299,22 @@ def test_run_killed_repeatedly_gives_the_same_result(tmp_path):
         promote_model(each, model)
     subprocess.run([sys.executable, "-c", RUN, snapshot, whole], check=True)
 
-    finished = {}
+    finished, endings = {}, []
     # Killed once there are this many complete files: during the plan, in a shard, before its manifest.
     for files in sorted(random.Random(0).sample(range(1, len(contents_of(whole))), 6)):
         run = subprocess.Popen([sys.executable, "-c", RUN, snapshot, killed])
         while len(contents_of(killed)) < files and run.poll() is None:
-            pass
+            time.sleep(0.002)
         run.kill()
-        assert run.wait() in (0, -signal.SIGKILL)  # it may end before the signal arrives
+        endings.append(run.wait())
         states = files_of(killed)
         assert {path: states.get(path) for path in finished} == finished
         manifests = [path for path in states if path.parent.name == "manifests" and not path.name.startswith(".")]
         shards = [path.parents[1] / "recommendations" / f"{path.stem}.parquet" for path in manifests]
         finished = {path: states[path] for path in (*manifests, *shards)}
     assert finished
+    assert -signal.SIGKILL in endings
+    assert {*endings} <= {0, -signal.SIGKILL}  # one may end before the signal arrives
     subprocess.run([sys.executable, "-c", RUN, snapshot, killed], check=True)
     assert {path: files_of(killed)[path] for path in finished} == finished
     assert contents_of(killed) == contents_of(whole)

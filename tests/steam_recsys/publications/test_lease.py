@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -91,8 +92,9 @@ def test_the_holder_renews_its_lease_by_the_databases_clock(
     with publishing_lease(database, "v1"), leased.cursor() as cursor:
         cursor.execute("SELECT expires_at FROM recsys.lease WHERE name = 'publish'")
         (first,) = cursor.fetchone()
-        later = first
+        later, deadline = first, time.monotonic() + 60
         while later <= first:
+            assert time.monotonic() < deadline
             cursor.execute("SELECT expires_at FROM recsys.lease WHERE name = 'publish'")
             (later,) = cursor.fetchone()
     with leased.cursor() as cursor:

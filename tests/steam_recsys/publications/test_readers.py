@@ -3,6 +3,7 @@
 import os
 import queue
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,8 +68,10 @@ def test_readers_see_whole_versions_only(shop: Connection, database: str, tmp_pa
                 publish_version(database, folders[version], version)
             else:
                 version = rollback(DestinationConfig(database))
+            deadline = time.monotonic() + 300
             while (rows := seen.get(timeout=300)) != whole[version]:
                 assert rows in whole.values()
+                assert time.monotonic() < deadline
 
 
 def test_answers_never_mix_two_versions(shop: Connection, database: str, tmp_path: Path) -> None:
@@ -80,8 +83,10 @@ def test_answers_never_mix_two_versions(shop: Connection, database: str, tmp_pat
     with reading(_ANSWERS) as seen:
         for n in range(2, 7):
             publish_version(database, folders[n], f"v{n}")
+            deadline = time.monotonic() + 300
             while (rows := sorted(seen.get(timeout=300))) != whole[n]:
                 assert rows in whole.values()
+                assert time.monotonic() < deadline
 
 
 def test_a_snapshot_older_than_a_publication_sees_it_whole(
