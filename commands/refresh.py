@@ -93,7 +93,11 @@ def follow(arguments: argparse.Namespace) -> None:
             continue
         unreadable = PAUSE_SECONDS
         if state != seen or started - last >= WHOLE_SECONDS:
-            succeeded = refresh_once(arguments)
+            try:
+                succeeded = refresh_once(arguments)
+            except UserError as error:  # the database was lost, and with it the record of the run
+                log_warning("refresh", str(error))
+                succeeded = False
             seen, last = state if succeeded else None, started
             pause = max(PAUSE_SECONDS if succeeded else _longer(pause), time.monotonic() - started)
         time.sleep(pause)

@@ -277,7 +277,9 @@ def _clean_tables(cursor: Cursor, days: int, *, dry_run: bool) -> Iterable[Expir
 def _clean_events(cursor: Cursor, days: int, *, dry_run: bool) -> Iterable[Expired]:
     yield from _clean_rows(cursor, "recsys.events_default", _EXPIRED_EVENTS, days, dry_run=dry_run)
     for partition in expired_partitions(cursor, days):
-        if (dry_run or drop_event_partition(cursor, partition)) and partition.has_events:
+        dropped = dry_run or drop_event_partition(cursor, partition)
+        cursor.connection.commit()  # so that events wait for one drop at a time
+        if dropped and partition.has_events:
             yield Expired(f"recsys.{partition.name}", partition.bytes)
 
 

@@ -35,7 +35,10 @@ _NOT_FAILED = (SUCCEEDED, "COMPLETE", "RUNNING")
 _CANCELLED = (CANCELLED, "CANCELED")
 
 _LOST = "It ended without an outcome: it was terminated, or its exit handler failed: see the platform's log."
-_UNRECORDED = "SELECT run FROM unnest(%s::text[]) AS run WHERE run NOT IN (SELECT run_id FROM recsys.pipeline_runs)"
+_UNRECORDED = """
+SELECT run FROM unnest(%s::text[]) AS run
+WHERE NOT EXISTS (SELECT FROM recsys.pipeline_runs AS recorded WHERE recorded.run_id = run)
+"""
 _PREVIOUS = """
 SELECT state FROM recsys.pipeline_runs WHERE pipeline = %s AND run_id <> %s ORDER BY finished_at DESC LIMIT 1
 """

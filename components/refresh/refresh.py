@@ -81,9 +81,9 @@ def refresh_publication(snapshot: str, source: str, store: str, config: Destinat
     """Bring the current publication up to a snapshot.
 
     It does nothing if no version is published, if the version knows the snapshot already or a later one, if the store
-    has no longer the snapshot that it knows, if fewer than `MIN_SHARE` of that snapshot's reviews or users are left, or
-    if more than `MAX_USERS` users have other reviews. If another version becomes current meanwhile, or if another
-    refresh is faster, it starts over.
+    no longer has the snapshot that the version knows, if fewer than `MIN_SHARE` of that snapshot's reviews or users are
+    left, or if more than `MAX_USERS` users have new, changed or deleted reviews. If another version becomes current
+    meanwhile, or if another refresh is faster, it starts over.
 
     Args:
         snapshot: Folder of the snapshot.
@@ -136,7 +136,9 @@ def _refresh(
     changes = Changes.between(earlier, later, MAX_USERS)
     clock.lap("changes")
     if changes is None:
-        return Refreshed(current.version, f"more than {MAX_USERS:,} users have other reviews: run inference")
+        return Refreshed(
+            current.version, f"more than {MAX_USERS:,} users have new, changed or deleted reviews: run inference"
+        )
     reviews, users = read_reviews_of(source, changes.users, last_day(later))
     clock.lap("reviews")
 

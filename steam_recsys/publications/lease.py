@@ -84,8 +84,8 @@ class Lease:
         cursor.execute(_CHECK, [self.fencing])
         if cursor.rowcount != 1:
             raise UserError(
-                f"This publication was not heard of for {LEASE_SECONDS:g} seconds and another one has taken over "
-                f"({_holder(cursor)}): let that one end, then run again."
+                f"This publication did not renew its lease for {LEASE_SECONDS:g} seconds and another one has taken "
+                f"over ({_holder(cursor)}): let that one end, then run again."
             )
 
     @contextmanager

@@ -199,7 +199,7 @@ class Loader:
 
         Args:
             load_part: Loads the part with this number and these shards, and returns how many lists the destination
-                received; 0 if it is not told.
+                received; 0 if the destination does not report it.
 
         Returns:
             The counts, and how many lists the destination received, as `load_part` returned them.

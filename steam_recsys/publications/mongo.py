@@ -17,7 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 import pymongo
-from pymongo import DeleteOne, InsertOne, MongoClient, ReplaceOne, WriteConcern
+from pymongo import DeleteOne, InsertOne, MongoClient, ReadPreference, ReplaceOne, WriteConcern
 from pymongo.database import Database
 from pymongo.errors import (
     ConfigurationError,
@@ -95,7 +95,10 @@ def open_mongo(reference: str, shop: str, lease: Lease | None = None) -> Iterato
         if has_stray_separators(url):
             raise ValueError
         client = MongoClient[_Document](url, timeoutMS=_OPERATION_MS, appname="steam-recsys", tz_aware=True)
-        database = client.get_default_database(DATABASE, write_concern=WriteConcern("majority"))
+        # Whatever the URL prefers: a pointer that a secondary has not received yet would be changed back.
+        database = client.get_default_database(
+            DATABASE, read_preference=ReadPreference.PRIMARY, write_concern=WriteConcern("majority")
+        )
     except (ConfigurationError, InvalidURI, ValueError):  # their messages may show the password
         raise UserError(
             f"{name} is not the URL of a MongoDB: set it to mongodb://user@host/database; in a user name or a "

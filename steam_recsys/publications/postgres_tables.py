@@ -93,7 +93,7 @@ WITH removed AS (DELETE FROM {recommendations} WHERE user_id = ANY (%(users)s) R
 SELECT count(*) FILTER (WHERE list = 'relevance'), coalesce(sum(cardinality(game_ids)), 0)::bigint FROM removed
 """
 
-# As they do of visitors.
+# The list of popular games that was published is kept for monitoring, too.
 _KEEP_POPULAR = """
 UPDATE recsys.publications SET published_popular =
     ARRAY(SELECT game_id FROM {} WHERE list = 'popular' AND genre = '' ORDER BY rank)

@@ -9,6 +9,7 @@ from psycopg2.extensions import connection as Connection
 
 from commands import refresh as module
 from commands.__main__ import main
+from steam_recsys.errors import UserError
 from tests.explorer.publishing_runs import fill_shop, promote_random_model, run_inference
 from tests.shop import add_review
 
@@ -97,3 +98,25 @@ def test_following_waits_for_a_database_that_does_not_answer(
         module.follow(options)
     assert pauses == [30.0, 60.0, 120.0, 240.0, 480.0, 900.0, 900.0, 900.0]
     assert "Trying again in 30 seconds." in "".join(capsys.readouterr())
+
+
+def test_following_goes_on_after_a_run_whose_outcome_cannot_be_recorded(
+    published: Connection, store: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lose_the_database(*_: object) -> None:
+        raise UserError("The database cannot be reached.")
+
+    def recover(_: float) -> None:
+        if not recorded(published):
+            monkeypatch.setattr(module, "conclude", conclude)
+        else:
+            raise KeyboardInterrupt
+
+    conclude = module.conclude
+    monkeypatch.setattr(module, "conclude", lose_the_database)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=time.monotonic, sleep=recover))
+    with pytest.raises(SystemExit) as ended:
+        main(["refresh", "--store", store, "--follow"])
+    assert ended.value.code == 130
+    assert "The database cannot be reached." in capsys.readouterr().out
+    assert [state for state, _, _ in recorded(published)] == ["SUCCEEDED"]

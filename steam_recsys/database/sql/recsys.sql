@@ -781,7 +781,9 @@ BEGIN
             v_title := 'Top sellers in the genres you play';
             v_genres := ARRAY(
                 WITH liked AS MATERIALIZED (
-                    SELECT v.game_id FROM steam.reviews AS v WHERE v.user_id = p_user_id AND v.recommended LIMIT 50)
+                    SELECT v.game_id FROM steam.reviews AS v WHERE v.user_id = p_user_id AND v.recommended
+                    ORDER BY CASE WHEN isfinite(v.reviewed_on) THEN v.reviewed_on END DESC NULLS LAST, v.game_id
+                    LIMIT 50)
                 SELECT lower(n.name)
                 FROM (SELECT g.name, l.game_id
                       FROM liked AS l

@@ -293,7 +293,7 @@ def test_very_many_changes_are_left_to_the_next_publication(
     before = lists_of(shop)
     for user in (1, 2):
         add_review(shop, user, 2, reviewed_on=LATEST)
-    assert published.refresh().outcome == "more than 1 users have other reviews: run inference"
+    assert published.refresh().outcome == "more than 1 users have new, changed or deleted reviews: run inference"
     assert lists_of(shop) == before
 
 
@@ -316,7 +316,7 @@ def test_no_more_reviews_are_read_once_too_many_users_have_other_ones(
 
     monkeypatch.setattr(changes, "_read", recording)
     monkeypatch.setattr(stage, "MAX_USERS", 1)
-    assert published.refresh().outcome == "more than 1 users have other reviews: run inference"
+    assert published.refresh().outcome == "more than 1 users have new, changed or deleted reviews: run inference"
     assert read == [1]
 
 
