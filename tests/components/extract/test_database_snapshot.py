@@ -1,4 +1,5 @@
 import os
+import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from steam_recsys.data.snapshot import Snapshot
 from steam_recsys.database.limits import Limits
 from steam_recsys.errors import UserError
 from tests.components.extract.halted import REVIEWS, fill, rankings_locked, wait_until_halted
+from tests.databases import database_folder
 from tests.shop import add_review, add_user
 
 
@@ -92,20 +94,22 @@ def test_a_slow_statement_is_an_error_after_a_timeout(
 
 
 @pytest.fixture
-def standby(postgres: EmbeddedPostgres, shop: Connection, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def standby(postgres: EmbeddedPostgres, shop: Connection) -> Iterator[str]:
     """The URL of the test's database on a hot standby of the server."""
     fill(shop)
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("standby"), durable=False)
-    password = server.folder / "password"
-    password.write_text((postgres.folder / "password").read_text())
-    server.data.mkdir()
-    if os.geteuid() == 0:
-        server._give_to_system_user(password)
-    server.data.chmod(0o700)
-    server._run("pg_basebackup", "-D", server.data, "-d", postgres.url(), "-R", "-X", "stream", "-c", "fast")
-    server.start()
-    yield server.url(os.environ["DATABASE_URL"].rsplit("/", 1)[1])
-    server.stop()
+    # Not in pytest's own folder: another session may close that to the database's system user.
+    with tempfile.TemporaryDirectory(prefix="steam-recsys-standby-", dir=database_folder()) as folder:
+        server = EmbeddedPostgres(Path(folder), durable=False)
+        password = server.folder / "password"
+        password.write_text((postgres.folder / "password").read_text())
+        server.data.mkdir()
+        if os.geteuid() == 0:
+            server._give_to_system_user(password)
+        server.data.chmod(0o700)
+        server._run("pg_basebackup", "-D", server.data, "-d", postgres.url(), "-R", "-X", "stream", "-c", "fast")
+        server.start()
+        yield server.url(os.environ["DATABASE_URL"].rsplit("/", 1)[1])
+        server.stop()
 
 
 def test_a_hot_standby_gives_the_same_snapshot_as_the_primary(
