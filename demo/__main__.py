@@ -52,10 +52,11 @@ def main() -> None:
     try:
         match options.command:
             case "run":
-                from demo.run import run_demo  # slow to import
+                from demo.run import run_demo, show_next_commands  # slow to import
 
                 with workspace.lock():
                     run_demo(workspace, options.data, options.nights)
+                    show_next_commands(workspace)
             case "containers":
                 from demo.containers import run_demo_in_containers
 

@@ -89,14 +89,16 @@ def same_games(one: Row, other: Row) -> bool:
 def run_demo_in_containers(workspace: Workspace, data: Path | None) -> None:
     """Run the demo, then training and inference in containers on a copy of its database, and compare.
 
-    The containers reach PostgreSQL over TCP. Their store is a bucket on a local server that speaks Google Cloud
-    Storage's protocol.
+    Both begin without a champion, as a new model would start from one and compete with it. So the demo has a workspace
+    of its own, which is emptied first; it stays for a look at its logs. The containers reach PostgreSQL over TCP. Their
+    store is a bucket on a local server that speaks Google Cloud Storage's protocol.
 
     Raises:
         UserError: A run failed, or the recommendations differ.
     """
-    # Not in the workspace of other demos, whose champion the training in processes would start from.
     own = Workspace(workspace.root / "containers")
+    own.postgres.stop()  # a killed run leaves it
+    shutil.rmtree(own.root, ignore_errors=True)
     try:
         _run_and_compare(own, data)
     finally:
@@ -140,9 +142,9 @@ def _database_copy(url: str) -> Iterator[str]:
     mark = sql.SQL("COMMENT ON DATABASE {} IS {}").format(copy, sql.Literal(COPY_COMMENT))
     drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(copy)
     maintenance = make_dsn(**{**parts, "dbname": "postgres"})
-    if _comment(maintenance, copy.string) not in (None, COPY_COMMENT):
-        raise UserError(f"The server has a database {copy.string} that is not the demo's: rename it, or drop it.")
     try:
+        if _comment(maintenance, copy.string) not in (None, COPY_COMMENT):
+            raise UserError(f"The server has a database {copy.string} that is not the demo's: rename it, or drop it.")
         _execute(maintenance, drop, create, mark)
         _execute(copied, sql.SQL("DROP SCHEMA recsys CASCADE"))
     except psycopg2.Error as error:

@@ -143,7 +143,6 @@ def run_demo(workspace: Workspace, data: Path | None, nights: int = 2) -> None:
     title = "SYNTHETIC DATA" if data is None else str(data)
     show_metrics(summary, title)
     show_typical_users(url)
-    _show_next_commands(workspace, *workspace.keep_pages())
 
 
 def _first_night(url: str, raw: str, columns: str, year: int) -> FirstNight:
@@ -183,7 +182,9 @@ def _gate_failure(workspace: Workspace, url: str) -> str:
     )
 
 
-def _show_next_commands(workspace: Workspace, evaluation: Path, monitoring: Path) -> None:
+def show_next_commands(workspace: Workspace) -> None:
+    """Copy the newest pages into the workspace, and print them with the commands that look at the last run."""
+    evaluation, monitoring = workspace.keep_pages()
     lines = (
         ("make user USER=1", "a user's recommendations, by id or by name"),
         ("make explore", "recommendations in a browser, and as a JSON API"),

@@ -35,16 +35,16 @@ SHARES = (
     "unknown_ceiling", "published_overlap_ceiling", "published_coverage_floor", "user_coverage_floor", "churn_floor",
     "churn_ceiling", "overlap_ceiling",
 )  # fmt: skip
-COUNTS = (
-    "training_minutes", "slice_users", "quality_users", "drift_reviews", "age_ceiling", "published_users",
-    "cooldown_days", "churn_users",
+NOT_NEGATIVE = (
+    "year", "training_minutes", "slice_users", "quality_floor", "quality_users", "drift_ceiling", "drift_reviews",
+    "age_ceiling", "growth_ceiling", "published_users", "cooldown_days", "churn_users", "rows_per_user_floor",
 )  # fmt: skip
 RANGES = {
     "users_per_shard": (1, math.inf),
     "new_release_days": (1, math.inf),
     "seed": (0, 2**32 - 1),
     **dict.fromkeys(SHARES, (0, 1)),
-    **dict.fromkeys(COUNTS, (0, math.inf)),
+    **dict.fromkeys(NOT_NEGATIVE, (0, math.inf)),
 }
 """Lowest and highest value of numeric parameters. A stage would refuse some only after hours, and others never: a gate
 with a margin of 5, meant as per cent, lets every model pass."""

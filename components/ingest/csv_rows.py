@@ -27,7 +27,7 @@ FIELD_LIMIT = 1 << 20
 """Maximum length of a field in characters. Only a quote that never closes exceeds it."""
 
 LONGEST_TEXT = 1 << 14
-"""Length in characters, longer than any review, in which the text of a row that cannot be split may go on below it."""
+"""How many characters below a row that cannot be split may still belong to it: more than a review has."""
 
 SAMPLE_BYTES = 8 << 20
 """Bytes of a file that show how it writes quotes."""

@@ -1,12 +1,16 @@
 import os
+import re
 
 import psycopg2
 import pytest
+from psycopg2.extensions import parse_dsn
 
 from demo.containers import Comparison, _database_copy, compare
 from steam_recsys.database.connection import create_schema
 from steam_recsys.errors import UserError
+from tests.databases import drop_database, execute
 
+UNREACHABLE = "postgresql://ann@127.0.0.1:1/shop"
 FIRST, SECOND, THIRD = (1, "relevance"), (2, "relevance"), (2, "discovery")
 ONE = {FIRST: ([7, 8], [0.5, 0.25]), SECOND: ([9], [1.0])}
 
@@ -72,4 +76,29 @@ def test_a_database_is_copied_without_publications_and_the_copy_is_dropped(postg
 def test_a_database_in_use_cannot_be_copied(connection, database):
     sentence = r"The database test_\w+ cannot be copied \(.*being accessed by other users.*\): close its connections\."
     with pytest.raises(UserError, match=sentence), _database_copy(os.environ["DATABASE_URL"]):
+        pass
+
+
+def test_a_database_of_the_same_name_that_is_not_the_demos_is_kept(postgres, connection, database):
+    url = os.environ["DATABASE_URL"]
+    connection.close()
+    name = f"{parse_dsn(url)['dbname']}_containers"
+    execute(postgres, "CREATE DATABASE {}", name)
+    sentence = f"The server has a database {name} that is not the demo's: rename it, or drop it."
+    with pytest.raises(UserError, match=re.escape(sentence)), _database_copy(url):
+        pass
+    psycopg2.connect(postgres.url(name)).close()
+    drop_database(postgres, name)
+
+
+def test_a_server_that_refuses_the_connection_is_one_sentence():
+    with pytest.raises(UserError, match="The database shop cannot be copied"), _database_copy(UNREACHABLE):
+        pass
+
+
+def test_a_url_without_a_database_is_one_sentence():
+    with (
+        pytest.raises(UserError, match="DATABASE_URL names no database: add its name"),
+        _database_copy("postgresql://ann@127.0.0.1:1"),
+    ):
         pass
